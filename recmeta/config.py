@@ -1,0 +1,109 @@
+"""Strictly parsed configuration out of frozen dataclasses.
+
+Every configuration is a frozen, keyword-only dataclass beside the code that reads it. This file turns
+mappings (from TOML, JSON or the command line) into them and back, and gives each a fingerprint.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from recmeta.errors import UserError, did_you_mean
+
+T = TypeVar("T")
+
+
+def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+    """Build the dataclass `cls` from a mapping, checking names and types.
+
+    Args:
+        cls: a dataclass, possibly with dataclasses, tuples, optionals and literals as fields.
+        data: the values by field name; absent ones take the field's default.
+        where: the path to `data` in the user's file, for messages.
+
+    Raises:
+        UserError: for an unknown key (naming the nearest known one), a missing one or a wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise UserError(
+                f"unknown key {_join(where, key)!r}.{did_you_mean(key, list(fields))} "
+                f"Known keys: {', '.join(fields)}."
+            )
+    values = {k: _convert(hints[k], v, _join(where, k)) for k, v in data.items()}
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in values:
+            raise UserError(f"missing key {_join(where, name)!r}: give it a value.")
+    return cls(**values)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a dataclass as plain JSON-ready values (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return 16 hex digits that identify JSON-ready values and dataclasses, in order."""
+    plain = [to_dict(p) if dataclasses.is_dataclass(p) else p for p in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        remaining = [a for a in args if a is not type(None)]
+        for option in remaining[:-1]:
+            try:
+                return _convert(option, value, where)
+            except UserError:
+                continue
+        return _convert(remaining[-1], value, where)
+    if origin is typing.Literal:
+        if value not in args:
+            hint_text = did_you_mean(str(value), [str(a) for a in args])
+            raise UserError(f"{where} is {value!r}; it must be one of {list(args)}.{hint_text}")
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise UserError(f"{where} is {value!r}; it must be a list.")
+        if args[-1] is Ellipsis:
+            return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        if len(value) != len(args):
+            raise UserError(f"{where} has {len(value)} entries; it must have {len(args)}.")
+        return tuple(
+            _convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True))
+        )
+    if origin in (dict, Mapping, typing.get_origin(Mapping[str, Any])):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} is {value!r}; it must be a table of names and values.")
+        return {str(k): _convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} is {value!r}; it must be a table of names and values.")
+        return parse(typing.cast(type[Any], hint), value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is Any:
+        return value
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{where} is {value!r}; it must be of type {hint.__name__}.")
+    return value

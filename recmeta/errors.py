@@ -1,0 +1,23 @@
+"""The errors whose message is written for the person at the keyboard.
+
+The command line turns each into one paragraph and an exit code; anything else is a bug of ours.
+"""
+
+
+class UserError(ValueError):
+    """Something the user can mend: the message says what is wrong, where, and what to do.
+
+    Exit code 2.
+    """
+
+
+class GateRefusedError(Exception):
+    """The gate did not promote the candidate model. Exit code 3."""
+
+
+def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
+    """Return `` Did you mean 'x'?`` for the closest known word, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,1 @@
+"""Metrics, baselines, paired tests and the gate."""

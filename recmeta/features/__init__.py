@@ -1,0 +1,1 @@
+"""Item statistics and attributes as they were known at a time."""

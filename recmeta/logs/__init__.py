@@ -1,0 +1,1 @@
+"""Interaction logs: sources, mappings, contracts, quarantine and the Delta tables."""

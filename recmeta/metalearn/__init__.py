@@ -1,0 +1,1 @@
+"""Meta-learning: learners, networks, adaptation and the trainer."""

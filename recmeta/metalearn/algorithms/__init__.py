@@ -1,0 +1,1 @@
+"""Meta-learning algorithms, a small file each."""

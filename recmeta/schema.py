@@ -1,0 +1,138 @@
+"""The only spelling of every column and table.
+
+Tables live as Delta Lake tables under one workspace; docs/tables.md explains each column to analysts.
+"""
+
+import dataclasses
+from typing import Final
+
+import pyarrow as pa
+
+# Columns -----------------------------------------------------------------------------------------
+USER_ID: Final = "user_id"
+ITEM_ID: Final = "item_id"
+TIMESTAMP: Final = "timestamp"
+EVENT: Final = "event"
+VALUE: Final = "value"
+SOURCE: Final = "source"
+INGESTED_AT: Final = "ingested_at"
+
+FILE: Final = "file"
+LINE: Final = "line"
+RULES: Final = "rules"
+RAW: Final = "raw"
+
+VALID_FROM: Final = "valid_from"
+TITLE: Final = "title"
+
+CUT_TIME: Final = "cut_time"
+SNAPSHOT: Final = "snapshot"
+SPLIT: Final = "split"
+STATE: Final = "state"
+SUPPORT_ITEM: Final = "support_item"
+SUPPORT_VALUE: Final = "support_value"
+SUPPORT_COUNTED: Final = "support_counted"
+QUERY_ITEM: Final = "query_item"
+QUERY_VALUE: Final = "query_value"
+QUERY_COUNTED: Final = "query_counted"
+
+NUM_USERS: Final = "num_users"
+SUM_VALUES: Final = "sum_values"
+
+RANK: Final = "rank"
+SCORE: Final = "score"
+UNCERTAINTY: Final = "uncertainty"
+BECAUSE_ITEM: Final = "because_item"
+MODEL_VERSION: Final = "model_version"
+SCORED_AT: Final = "scored_at"
+RUN: Final = "run"
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """One Delta table: its name, its columns and the columns that identify a row."""
+
+    name: str
+    columns: pa.Schema
+    key: tuple[str, ...]
+
+
+INTERACTIONS = Table(
+    name="interactions",
+    columns=pa.schema(
+        [
+            pa.field(USER_ID, pa.string(), nullable=False),
+            pa.field(ITEM_ID, pa.string(), nullable=False),
+            pa.field(TIMESTAMP, TIME),  # null where the source has no times
+            pa.field(EVENT, pa.string(), nullable=False),
+            pa.field(VALUE, pa.float64(), nullable=False),
+            pa.field(SOURCE, pa.string(), nullable=False),  # id of the ingest that brought the row
+            pa.field(INGESTED_AT, TIME, nullable=False),
+        ]
+    ),
+    key=(USER_ID, ITEM_ID, TIMESTAMP, EVENT),
+)
+
+QUARANTINE = Table(
+    name="quarantine",
+    columns=pa.schema(
+        [
+            pa.field(SOURCE, pa.string(), nullable=False),
+            pa.field(FILE, pa.string(), nullable=False),
+            pa.field(LINE, pa.int64(), nullable=False),  # 1-based, as an editor shows it
+            pa.field(RULES, pa.list_(pa.string()), nullable=False),
+            pa.field(RAW, pa.string(), nullable=False),  # the row as it stood in the file
+            pa.field(INGESTED_AT, TIME, nullable=False),
+        ]
+    ),
+    key=(SOURCE, FILE, LINE),
+)
+
+# users and items carry, beside these columns, one column per attribute, typed by its kind:
+# categorical and text: string; multi-valued: list of strings; numeric: float64.
+USERS = Table(
+    name="users",
+    columns=pa.schema([pa.field(USER_ID, pa.string(), nullable=False), pa.field(VALID_FROM, TIME)]),
+    key=(USER_ID, VALID_FROM),
+)
+ITEMS = Table(
+    name="items",
+    columns=pa.schema([pa.field(ITEM_ID, pa.string(), nullable=False), pa.field(VALID_FROM, TIME)]),
+    key=(ITEM_ID, VALID_FROM),
+)
+
+# One row: the users who had met an item before `timestamp`, and the sum of the value each first gave it.
+ITEM_STATISTICS = Table(
+    name="item_statistics",
+    columns=pa.schema(
+        [
+            pa.field(ITEM_ID, pa.string(), nullable=False),
+            pa.field(TIMESTAMP, TIME, nullable=False),
+            pa.field(NUM_USERS, pa.int64(), nullable=False),
+            pa.field(SUM_VALUES, pa.float64(), nullable=False),
+        ]
+    ),
+    key=(ITEM_ID, TIMESTAMP),
+)
+
+RECOMMENDATIONS = Table(
+    name="recommendations",
+    columns=pa.schema(
+        [
+            pa.field(RUN, pa.string(), nullable=False),
+            pa.field(USER_ID, pa.string(), nullable=False),
+            pa.field(RANK, pa.int32(), nullable=False),  # 1 is the best
+            pa.field(ITEM_ID, pa.string(), nullable=False),
+            pa.field(SCORE, pa.float32(), nullable=False),
+            pa.field(UNCERTAINTY, pa.float32()),  # null where the learner has none
+            pa.field(BECAUSE_ITEM, pa.string()),  # null where nothing was known of the user
+            pa.field(MODEL_VERSION, pa.string(), nullable=False),
+            pa.field(SCORED_AT, TIME, nullable=False),
+        ]
+    ),
+    key=(RUN, USER_ID, RANK),
+)
+
+TABLES = (INTERACTIONS, QUARANTINE, USERS, ITEMS, ITEM_STATISTICS, RECOMMENDATIONS)

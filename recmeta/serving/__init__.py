@@ -1,0 +1,1 @@
+"""Adapt to users and score items from a finished model."""

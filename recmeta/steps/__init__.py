@@ -1,0 +1,1 @@
+"""The pipeline, one short file per step. Read these first."""

@@ -1,0 +1,1 @@
+"""Per-user tasks: how they are split, stored as Arrow shards, read and batched."""

@@ -1,0 +1,349 @@
+"""A task set: users' tasks, the items and what was known of the items when, in Arrow files.
+
+    spec.json            what the numbers mean
+    items.arrow          one row per version of an item: item number, valid from, raw attributes
+    statistics.arrow     one row per snapshot: users who met each item before it, sum of their values
+    SPLIT-00000.arrow …  one row per task
+
+A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no padding
+on disk. Features are kept raw and encoded when they are read, by the encoder that belongs to a model:
+so a new task set can be put to an old model.
+
+Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from recmeta import schema
+from recmeta.config import parse, to_dict
+from recmeta.workspace import Folder
+
+Objective = Literal["rating", "implicit"]
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskSetSpec:
+    """What a reader must know before it opens a shard."""
+
+    objective: Objective
+    """`rating`: values are graded. `implicit`: every row is a positive, its value 1."""
+    value_range: tuple[float, float]
+    """Smallest and largest value among the meta-training users."""
+    num_items: int
+    """Number of distinct items; item numbers run from 0 to this, exclusive."""
+    num_tasks: dict[str, int]
+    """Tasks by split."""
+    num_shards: dict[str, int]
+    """Arrow shards by split."""
+    num_interactions: int
+    """Rows of all supports and queries."""
+    temporal: bool
+    """Whether support comes before query in time."""
+    format_version: int = FORMAT_VERSION
+    """Raised when a reader of today could not read it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """One side (support or query) of B tasks, laid end to end: task b owns rows offsets[b]:offsets[b+1]."""
+
+    offsets: npt.NDArray[np.int64]
+    """(B + 1,)"""
+    item: npt.NDArray[np.int32]
+    """(N,) item numbers, in time order within a task where there are times."""
+    value: npt.NDArray[np.float32]
+    """(N,)"""
+    counted: npt.NDArray[np.bool_]
+    """(N,) whether the row itself is part of its item's statistics at the task's snapshot."""
+
+    @classmethod
+    def from_lists(
+        cls,
+        items: list[list[int]],
+        values: list[list[float]],
+        counted: list[list[bool]] | None = None,
+    ) -> "Ragged":
+        """Build from Python lists, one per task; for tests and small requests."""
+        lengths = [len(row) for row in items]
+        flags = counted if counted is not None else [[False] * n for n in lengths]
+        return cls(
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.array([i for row in items for i in row], np.int32),
+            np.array([v for row in values for v in row], np.float32),
+            np.array([c for row in flags for c in row], np.bool_),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(B,) rows per task."""
+        return np.diff(self.offsets)
+
+    @property
+    def task(self) -> npt.NDArray[np.int64]:
+        """(N,) the task that each row belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @property
+    def position(self) -> npt.NDArray[np.int64]:
+        """(N,) each row's place within its task, from 0."""
+        return np.arange(self.offsets[0], self.offsets[-1]) - np.repeat(
+            self.offsets[:-1], self.lengths
+        )
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> "Ragged":
+        """Return the rows where `keep` (N,) is true, same tasks."""
+        lengths = np.bincount(self.task[keep], minlength=len(self))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Ragged(offsets, self.item[keep], self.value[keep], self.counted[keep])
+
+    def first(self, num_rows: int) -> "Ragged":
+        """Return the first `num_rows` rows of every task (fewer where it has fewer)."""
+        return self.select(self.position < num_rows)
+
+    def take(self, tasks: npt.NDArray[np.integer]) -> "Ragged":
+        """Return the tasks at these positions, in this order."""
+        lengths = self.lengths[tasks]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][tasks] - offsets[:-1], lengths)
+        return Ragged(offsets, self.item[rows], self.value[rows], self.counted[rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Tasks:
+    """B tasks: for each user what is known (support) and what to predict (query)."""
+
+    profile: pa.Table
+    """B rows: `user_id` and the user's raw attributes as known at the cut time."""
+    cut_time: npt.NDArray[np.int64]
+    """(B,) microseconds since 1970 UTC; the support is not later, the query not earlier. int64's
+    largest value where the log has no times: everything that is known then is known to the task."""
+    snapshot: npt.NDArray[np.int32]
+    """(B,) which row of the item statistics was known at the cut time."""
+    state: npt.NDArray[np.str_]
+    """(B,) `warm`, `user_cold`, `item_cold` or `user_and_item_cold` (Lee et al., KDD 2019)."""
+    support: Ragged
+    query: Ragged
+
+    def __len__(self) -> int:
+        return len(self.cut_time)
+
+    @property
+    def user_id(self) -> list[str]:
+        """B user ids."""
+        ids: list[str] = self.profile[schema.USER_ID].to_pylist()
+        return ids
+
+    def take(self, tasks: npt.NDArray[np.integer]) -> "Tasks":
+        """Return the tasks at these positions, in this order."""
+        return Tasks(
+            self.profile.take(pa.array(tasks)),
+            self.cut_time[tasks],
+            self.snapshot[tasks],
+            self.state[tasks],
+            self.support.take(tasks),
+            self.query.take(tasks),
+        )
+
+    def with_shots(self, num_shots: int) -> "Tasks":
+        """Return the same tasks with only the first `num_shots` support rows."""
+        return dataclasses.replace(self, support=self.support.first(num_shots))
+
+    def batches(self, size: int) -> Iterator["Tasks"]:
+        """Yield the tasks in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """The catalogue: V versions of I items, sorted by (item number, valid from)."""
+
+    item_id: pa.Array
+    """(I,) item ids; an item's number is its position here."""
+    item: npt.NDArray[np.int32]
+    """(V,) the item that each version describes."""
+    valid_from: npt.NDArray[np.int64]
+    """(V,) microseconds since 1970 UTC; int64's smallest value where always known."""
+    attributes: pa.Table
+    """(V rows) raw attributes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemStatistics:
+    """What had been seen of each item before each snapshot. Snapshot 0 is before everything."""
+
+    time: npt.NDArray[np.int64]
+    """(T,) microseconds; a snapshot holds the events strictly before it."""
+    num_users: npt.NDArray[np.float32]
+    """(T, I) users who had met the item."""
+    sum_values: npt.NDArray[np.float32]
+    """(T, I) sum of the value that each of them first gave it."""
+
+    @classmethod
+    def empty(cls, num_items: int) -> "ItemStatistics":
+        """Return statistics that know nothing."""
+        zeros = np.zeros((1, num_items), np.float32)
+        return cls(np.array([np.iinfo(np.int64).min]), zeros, zeros)
+
+    def last(self) -> "ItemStatistics":
+        """Return only the newest snapshot, which is what scoring uses."""
+        return ItemStatistics(self.time[-1:], self.num_users[-1:], self.sum_values[-1:])
+
+
+class TaskSet:
+    """An opened task set; splits are read when they are asked for."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.spec = parse(TaskSetSpec, folder.read_json("spec.json"))
+        if self.spec.format_version != FORMAT_VERSION:
+            raise ValueError(
+                f"{folder.path} has task format {self.spec.format_version}, this version reads "
+                f"{FORMAT_VERSION}: build the tasks again with `recmeta build-tasks`."
+            )
+
+    def items(self) -> Items:
+        """Return the catalogue with its raw attributes."""
+        return read_items(self.folder)
+
+    def statistics(self) -> ItemStatistics:
+        """Return the items' statistics at every snapshot."""
+        return read_statistics(self.folder)
+
+    def tasks(self, split: Split) -> Tasks:
+        """Return all tasks of a split; an empty split has zero tasks."""
+        names = [f"{split}-{i:05d}.arrow" for i in range(self.spec.num_shards[split])]
+        return _tasks_from_table(pa.concat_tables([_read_table(self.folder, n) for n in names]))
+
+
+# Writing and reading the files -------------------------------------------------------------------
+
+TASK_COLUMNS = (
+    schema.CUT_TIME,
+    schema.SNAPSHOT,
+    schema.STATE,
+    schema.SUPPORT_ITEM,
+    schema.SUPPORT_VALUE,
+    schema.SUPPORT_COUNTED,
+    schema.QUERY_ITEM,
+    schema.QUERY_VALUE,
+    schema.QUERY_COUNTED,
+)
+ITEM_NUMBER = "item"
+
+
+def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
+    """Write spec.json; last, since it says that the rest is whole."""
+    folder.write_json("spec.json", to_dict(spec))
+
+
+def write_shard(folder: Folder, split: Split, index: int, table: pa.Table) -> None:
+    """Write one shard: TASK_COLUMNS, `user_id` and raw user attributes, a row per task."""
+    _write_table(folder, f"{split}-{index:05d}.arrow", table)
+
+
+def write_items(folder: Folder, items: Items) -> None:
+    """Write the catalogue."""
+    table = items.attributes
+    for name in (schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM):
+        if name in table.column_names:
+            table = table.drop_columns([name])
+    table = table.append_column(schema.ITEM_ID, items.item_id.take(pa.array(items.item)))
+    table = table.append_column(ITEM_NUMBER, pa.array(items.item, pa.int32()))
+    table = table.append_column(schema.VALID_FROM, pa.array(items.valid_from, pa.int64()))
+    _write_table(folder, "items.arrow", table)
+
+
+def read_items(folder: Folder) -> Items:
+    """Read what `write_items` wrote."""
+    table = _read_table(folder, "items.arrow").combine_chunks()
+    item = table[ITEM_NUMBER].to_numpy()
+    first = np.flatnonzero(np.diff(item, prepend=-1))
+    return Items(
+        table[schema.ITEM_ID].combine_chunks().take(pa.array(first)),
+        item,
+        table[schema.VALID_FROM].to_numpy(),
+        table.drop_columns([schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM]),
+    )
+
+
+def write_statistics(folder: Folder, statistics: ItemStatistics) -> None:
+    """Write the items' statistics, one row per snapshot."""
+    num_items = statistics.num_users.shape[1]
+
+    def column(matrix_TI: npt.NDArray[np.float32]) -> pa.Array:
+        return pa.FixedSizeListArray.from_arrays(pa.array(matrix_TI.reshape(-1)), num_items)
+
+    table = pa.table(
+        {
+            schema.TIMESTAMP: pa.array(statistics.time, pa.int64()),
+            schema.NUM_USERS: column(statistics.num_users),
+            schema.SUM_VALUES: column(statistics.sum_values),
+        }
+    )
+    _write_table(folder, "statistics.arrow", table)
+
+
+def read_statistics(folder: Folder) -> ItemStatistics:
+    """Read what `write_statistics` wrote."""
+    table = _read_table(folder, "statistics.arrow").combine_chunks()
+
+    def matrix(name: str) -> npt.NDArray[np.float32]:
+        flat: npt.NDArray[np.float32] = table[name].combine_chunks().flatten().to_numpy()
+        return flat.reshape(table.num_rows, -1)
+
+    return ItemStatistics(
+        table[schema.TIMESTAMP].to_numpy(), matrix(schema.NUM_USERS), matrix(schema.SUM_VALUES)
+    )
+
+
+def _tasks_from_table(table: pa.Table) -> Tasks:
+    table = table.combine_chunks()
+
+    def side(item: str, value: str, counted: str) -> Ragged:
+        lists = table[item].combine_chunks()
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        return Ragged(
+            offsets - offsets[0],
+            lists.flatten().to_numpy(),
+            table[value].combine_chunks().flatten().to_numpy(),
+            table[counted].combine_chunks().flatten().to_numpy(zero_copy_only=False),
+        )
+
+    return Tasks(
+        table.drop_columns(list(TASK_COLUMNS)),
+        table[schema.CUT_TIME].to_numpy(),
+        table[schema.SNAPSHOT].to_numpy(),
+        np.array(table[schema.STATE].to_pylist(), np.str_),
+        side(schema.SUPPORT_ITEM, schema.SUPPORT_VALUE, schema.SUPPORT_COUNTED),
+        side(schema.QUERY_ITEM, schema.QUERY_VALUE, schema.QUERY_COUNTED),
+    )
+
+
+def _write_table(folder: Folder, name: str, table: pa.Table) -> None:
+    sink = io.BytesIO()
+    with ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    folder.write_bytes(name, sink.getvalue())
+
+
+def _read_table(folder: Folder, name: str) -> pa.Table:
+    if folder.is_local:
+        return ipc.open_file(pa.memory_map(folder.local_path(name))).read_all()
+    return ipc.open_file(pa.py_buffer(folder.read_bytes(name))).read_all()
+
+

@@ -1,0 +1,125 @@
+"""One root, local or in an object store, for everything that the pipeline keeps.
+
+    tables/NAME        Delta tables
+    tasks/KEY          a task set (Arrow shards)
+    models/KEY         checkpoints and the finished model of a training run
+    reports/KEY        an evaluation
+    manifests/STEP     what each step did
+"""
+
+import json
+import os
+import uuid
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from recmeta.errors import UserError
+from recmeta.schema import Table
+
+
+class Folder:
+    """A folder on a local disk or in an object store, with whole-file reads and atomic writes."""
+
+    def __init__(self, filesystem: pafs.FileSystem, path: str) -> None:
+        self.filesystem = filesystem
+        self.path = path
+
+    @classmethod
+    def at(cls, location: str | os.PathLike[str]) -> "Folder":
+        """Return the folder at a local path or an object-store URL (`s3://…`, `gs://…`).
+
+        Raises:
+            UserError: for a URL whose scheme is unknown.
+        """
+        text = os.fspath(location)
+        if "://" not in text:
+            return Folder(pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
+        try:
+            filesystem, path = pafs.FileSystem.from_uri(_with_endpoint(text))
+        except (ValueError, OSError) as error:
+            raise UserError(f"cannot open the location {text!r}: {error}") from error
+        return Folder(filesystem, path)
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.filesystem, f"{self.path}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `path` is a path of this machine."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def exists(self, name: str) -> bool:
+        """Return whether a file (or a folder) of that name is here."""
+        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        return bool(info.type != pafs.FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders here, sorted; none if the folder is absent."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        return sorted(
+            i.base_name
+            for i in self.filesystem.get_file_info(selector)
+            if not i.base_name.startswith(".")
+        )
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError where there is none."""
+        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+            content: bytes = stream.read()
+        return content
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file so that a reader sees the old content or the new, never a part."""
+        target = f"{self.path}/{name}"
+        self.filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
+        if not self.is_local:  # a PUT is atomic
+            with self.filesystem.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        folder, base = os.path.split(target)
+        temporary = os.path.join(folder, f".{base}.{uuid.uuid4().hex[:8]}")
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+
+    def read_json(self, name: str) -> Any:
+        """Return the value of a JSON file."""
+        return json.loads(self.read_bytes(name))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a value as an indented JSON file, atomically."""
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+        self.write_bytes(name, text.encode() + b"\n")
+
+    def local_path(self, name: str = "") -> str:
+        """Return a path of this machine. Raises UserError for an object store."""
+        if not self.is_local:
+            raise UserError(f"{self.path} is in an object store; this needs a local folder.")
+        return os.path.join(self.path, name) if name else self.path
+
+
+class Workspace(Folder):
+    """The root of one project's tables, tasks, models, reports and manifests."""
+
+    def __init__(self, location: str | os.PathLike[str] = "workspace") -> None:
+        root = Folder.at(location)
+        super().__init__(root.filesystem, root.path)
+        text = os.fspath(location)
+        self.location = self.path if self.is_local else text.rstrip("/").split("?")[0]
+
+    def table_uri(self, table: Table) -> str:
+        """Return the address of a Delta table for deltalake and Polars."""
+        return f"{self.location}/tables/{table.name}"
+
+
+def _with_endpoint(uri: str) -> str:
+    """Let `AWS_ENDPOINT_URL`, which deltalake reads too, name an S3-compatible server."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if not uri.startswith("s3://") or not endpoint or "endpoint_override" in uri:
+        return uri
+    scheme, _, host = endpoint.partition("://")
+    joint = "&" if "?" in uri else "?"
+    return f"{uri}{joint}scheme={scheme}&endpoint_override={host}"
