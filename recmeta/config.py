@@ -1,7 +1,7 @@
 """Strictly parsed configuration out of frozen dataclasses.
 
-Every configuration is a frozen, keyword-only dataclass beside the code that reads it. This file turns
-mappings (from TOML, JSON or the command line) into them and back, and gives each a fingerprint.
+Every configuration is a frozen, keyword-only dataclass beside the code that reads it. This file
+turns mappings (from TOML, JSON or the command line) into them and back, and fingerprints them.
 """
 
 import dataclasses
@@ -87,9 +87,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
         if len(value) != len(args):
             raise UserError(f"{where} has {len(value)} entries; it must have {len(args)}.")
-        return tuple(
-            _convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True))
-        )
+        pairs = zip(args, value, strict=True)
+        return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(pairs))
     if origin in (dict, Mapping, typing.get_origin(Mapping[str, Any])):
         if not isinstance(value, Mapping):
             raise UserError(f"{where} is {value!r}; it must be a table of names and values.")

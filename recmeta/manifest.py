@@ -1,7 +1,7 @@
 """What a step did, kept so that a finished step is never done twice and any result can be traced.
 
-A step's *key* is the fingerprint of its configuration and of the versions of what it reads. Its manifest
-is written last, atomically: where it stands, the step's outputs are whole.
+A step's *key* is the fingerprint of its configuration and of the versions of what it reads. Its
+manifest is written last, atomically: where it stands, the step's outputs are whole.
 """
 
 import dataclasses
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from recmeta.config import fingerprint
+from recmeta.errors import UserError
 from recmeta.workspace import Workspace
 
+LATEST = "latest.json"
 LIBRARIES = ("recmeta", "torch", "numpy", "pyarrow", "polars", "deltalake", "mlflow")
 
 
@@ -55,6 +57,23 @@ def find(workspace: Workspace, step: str, key: str) -> Manifest | None:
     return Manifest(**folder.read_json(f"{key}.json"), reused=True)
 
 
+def latest(workspace: Workspace, step: str) -> Manifest:
+    """Return the manifest that the step last returned in this workspace.
+
+    Raises:
+        UserError: when the step has not finished here yet.
+    """
+    folder = workspace / "manifests" / step
+    if not folder.exists(LATEST):
+        raise UserError(
+            f"{step} has not finished in the workspace {workspace.location}: run `recmeta {step}` "
+            "(or `recmeta run`) there first."
+        )
+    found = find(workspace, step, folder.read_json(LATEST)["key"])
+    assert found is not None, "the pointer is written after the manifest"
+    return found
+
+
 def run_once(
     workspace: Workspace,
     step: str,
@@ -67,12 +86,15 @@ def run_once(
 
     Args:
         config: JSON-ready; with `inputs` it must determine the outputs.
-        work: called with the key; returns (outputs, counts). It must leave the same outputs when it is
+        work: called with the key; returns (outputs, counts). It must leave the same outputs when it
+        is
             called again after having been killed at any point.
     """
     key = fingerprint(step, config, inputs)
+    folder = workspace / "manifests" / step
     done = find(workspace, step, key)
     if done is not None:
+        folder.write_json(LATEST, {"key": key})
         return done
     started = datetime.datetime.now(datetime.UTC)
     outputs, counts = work(key)
@@ -91,7 +113,8 @@ def run_once(
     )
     stored = dataclasses.asdict(manifest)
     del stored["reused"]
-    (workspace / "manifests" / step).write_json(f"{key}.json", stored)
+    folder.write_json(f"{key}.json", stored)
+    folder.write_json(LATEST, {"key": key})
     return manifest
 
 

@@ -1,6 +1,7 @@
 """The only spelling of every column and table.
 
-Tables live as Delta Lake tables under one workspace; docs/tables.md explains each column to analysts.
+Tables live as Delta Lake tables under one workspace; docs/tables.md explains each column to
+analysts.
 """
 
 import dataclasses
@@ -41,8 +42,6 @@ SUM_VALUES: Final = "sum_values"
 
 RANK: Final = "rank"
 SCORE: Final = "score"
-UNCERTAINTY: Final = "uncertainty"
-BECAUSE_ITEM: Final = "because_item"
 MODEL_VERSION: Final = "model_version"
 SCORED_AT: Final = "scored_at"
 RUN: Final = "run"
@@ -103,7 +102,7 @@ ITEMS = Table(
     key=(ITEM_ID, VALID_FROM),
 )
 
-# One row: the users who had met an item before `timestamp`, and the sum of the value each first gave it.
+# One row: the users who had met an item before `timestamp`, and the sum of what each first gave it.
 ITEM_STATISTICS = Table(
     name="item_statistics",
     columns=pa.schema(
@@ -126,8 +125,6 @@ RECOMMENDATIONS = Table(
             pa.field(RANK, pa.int32(), nullable=False),  # 1 is the best
             pa.field(ITEM_ID, pa.string(), nullable=False),
             pa.field(SCORE, pa.float32(), nullable=False),
-            pa.field(UNCERTAINTY, pa.float32()),  # null where the learner has none
-            pa.field(BECAUSE_ITEM, pa.string()),  # null where nothing was known of the user
             pa.field(MODEL_VERSION, pa.string(), nullable=False),
             pa.field(SCORED_AT, TIME, nullable=False),
         ]
@@ -136,3 +133,27 @@ RECOMMENDATIONS = Table(
 )
 
 TABLES = (INTERACTIONS, QUARANTINE, USERS, ITEMS, ITEM_STATISTICS, RECOMMENDATIONS)
+
+
+def with_plain_types(table: pa.Table) -> pa.Table:
+    """Return a table whose strings and lists have 32-bit offsets and whose integers are 64 bits
+    wide.
+
+    Libraries differ in which of Arrow's types they hand out; the core reads these.
+    """
+
+    def plain(kind: pa.DataType) -> pa.DataType:
+        if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            return pa.string()
+        if pa.types.is_dictionary(kind):
+            return plain(kind.value_type)
+        if pa.types.is_large_list(kind) or pa.types.is_list_view(kind):
+            return pa.list_(plain(kind.value_type))
+        if pa.types.is_list(kind):
+            return pa.list_(plain(kind.value_type))
+        if pa.types.is_floating(kind):
+            return pa.float64()
+        return pa.int64() if pa.types.is_integer(kind) else kind
+
+    fields = [pa.field(f.name, plain(f.type)) for f in table.schema]
+    return table.cast(pa.schema(fields))

@@ -1,10 +1,10 @@
 """One root, local or in an object store, for everything that the pipeline keeps.
 
-    tables/NAME        Delta tables
-    tasks/KEY          a task set (Arrow shards)
-    models/KEY         checkpoints and the finished model of a training run
-    reports/KEY        an evaluation
-    manifests/STEP     what each step did
+tables/NAME        Delta tables
+tasks/KEY          a task set (Arrow shards)
+models/KEY         checkpoints and the finished model of a training run
+reports/KEY        an evaluation
+manifests/STEP     what each step did
 """
 
 import json

@@ -2,12 +2,13 @@
 
     spec.json            what the numbers mean
     items.arrow          one row per version of an item: item number, valid from, raw attributes
-    statistics.arrow     one row per snapshot: users who met each item before it, sum of their values
-    SPLIT-00000.arrow …  one row per task
+    statistics.arrow     one row per snapshot: users who met each item before it, sum of their
+    values SPLIT-00000.arrow …  one row per task
 
-A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no padding
-on disk. Features are kept raw and encoded when they are read, by the encoder that belongs to a model:
-so a new task set can be put to an old model.
+A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no
+padding
+on disk. Features are kept raw and encoded when they are read, by the encoder that belongs to a
+model: so a new task set can be put to an old model.
 
 Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 """
@@ -56,7 +57,8 @@ class TaskSetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Ragged:
-    """One side (support or query) of B tasks, laid end to end: task b owns rows offsets[b]:offsets[b+1]."""
+    """One side (support or query) of B tasks, laid end to end: task b owns rows
+    offsets[b]:offsets[b+1]."""
 
     offsets: npt.NDArray[np.int64]
     """(B + 1,)"""
@@ -345,5 +347,3 @@ def _read_table(folder: Folder, name: str) -> pa.Table:
     if folder.is_local:
         return ipc.open_file(pa.memory_map(folder.local_path(name))).read_all()
     return ipc.open_file(pa.py_buffer(folder.read_bytes(name))).read_all()
-
-

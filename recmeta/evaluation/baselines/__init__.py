@@ -1,0 +1,1 @@
+"""Recommenders without meta-learning that a meta-learner must beat, one small file each."""

@@ -1,0 +1,138 @@
+"""Fit every baseline that suits a task set, each with its regularisation chosen on the dev users.
+
+A baseline that was not tuned is a straw man. The test users are never seen here.
+"""
+
+import itertools
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+
+from recmeta.evaluation.baselines.biases import BiasConfig, ItemMeanUserBias
+from recmeta.evaluation.baselines.matrix_factorisation import (
+    MatrixFactorisation,
+    MatrixFactorisationConfig,
+)
+from recmeta.evaluation.baselines.means import GlobalMean, ItemMean, ItemMeanConfig
+from recmeta.evaluation.baselines.popularity import Popularity
+from recmeta.evaluation.metrics import mae
+from recmeta.evaluation.predictor import Predictor
+from recmeta.tasks.task_set import Tasks, TaskSetSpec
+
+P = TypeVar("P", bound=Predictor)
+
+ITEM_MEAN_GRID = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+ITEM_BIAS_GRID = (0.5, 1.0, 2.0, 4.0, 8.0)
+USER_BIAS_GRID = (2.0, 4.0, 8.0, 12.0, 20.0)
+NUM_FACTORS_GRID = (4, 8, 16)
+# From strong to weak: each fit starts from the last one, so a few sweeps suffice.
+FACTOR_REGULARISATION_PATH = (14.0, 10.0, 7.0, 5.0, 3.5)
+
+
+def fit_baselines(
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, seed: int = 0
+) -> dict[str, Predictor]:
+    """Return the baselines for a task set, fitted, by name.
+
+    `rating`: global-mean, item-mean, item-mean-user-bias, popularity and mf-fold-in.
+    `implicit`: popularity; with every value 1 there is nothing to average.
+
+    Args:
+        train: meta-training tasks; their support and query rows are the training data.
+        dev: development tasks, on whose queries the regularisation is chosen by MAE. Where there
+            are none, the defaults of each baseline's configuration hold.
+        seed: of the factorisation's starting vectors.
+
+    Raises:
+        UserError: where the meta-training tasks have no rows.
+    """
+    if spec.objective == "implicit":
+        fitted = implicit_baselines(spec, train)
+    else:
+        fitted = rating_baselines(spec, train, dev, seed)
+    return {predictor.name: predictor for predictor in fitted}
+
+
+def implicit_baselines(spec: TaskSetSpec, train: Tasks) -> list[Predictor]:
+    """Return the baselines that need no graded values."""
+    return [Popularity.fit(train, spec.num_items)]
+
+
+def rating_baselines(spec: TaskSetSpec, train: Tasks, dev: Tasks, seed: int = 0) -> list[Predictor]:
+    """Return all baselines, the weakest first."""
+    biases = tune_biases(spec, train, dev)
+    return [
+        GlobalMean.fit(train, spec.num_items),
+        tune_item_mean(spec, train, dev),
+        biases,
+        Popularity.fit(train, spec.num_items),
+        tune_matrix_factorisation(spec, train, dev, biases.config, seed),
+    ]
+
+
+def tune_item_mean(spec: TaskSetSpec, train: Tasks, dev: Tasks) -> ItemMean:
+    """Return the item mean with the regularisation that predicts the dev queries best."""
+    if not _has_queries(dev):
+        return ItemMean.fit(train, spec.num_items)
+    configs = [ItemMeanConfig(regularisation=r) for r in ITEM_MEAN_GRID]
+    return _best((ItemMean.fit(train, spec.num_items, c) for c in configs), dev)
+
+
+def tune_biases(spec: TaskSetSpec, train: Tasks, dev: Tasks) -> ItemMeanUserBias:
+    """Return item mean and user bias, both ridge weights chosen on the dev queries."""
+    if not _has_queries(dev):
+        return ItemMeanUserBias.fit(train, spec.num_items, spec.value_range)
+    configs = [
+        BiasConfig(item_regularisation=item, user_regularisation=user)
+        for item, user in itertools.product(ITEM_BIAS_GRID, USER_BIAS_GRID)
+    ]
+    fits = (ItemMeanUserBias.fit(train, spec.num_items, spec.value_range, c) for c in configs)
+    return _best(fits, dev)
+
+
+def tune_matrix_factorisation(
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, biases: BiasConfig, seed: int = 0
+) -> MatrixFactorisation:
+    """Return the factorisation whose size and ridge weight predict the dev queries best.
+
+    The biases' own ridge weights are taken over from the tuned bias model.
+    """
+
+    def config(num_factors: int, regularisation: float) -> MatrixFactorisationConfig:
+        return MatrixFactorisationConfig(
+            num_factors=num_factors,
+            factor_regularisation=regularisation,
+            item_regularisation=biases.item_regularisation,
+            user_regularisation=biases.user_regularisation,
+        )
+
+    if not _has_queries(dev):
+        default = MatrixFactorisationConfig()
+        chosen = config(default.num_factors, default.factor_regularisation)
+        return MatrixFactorisation.fit(train, spec.num_items, spec.value_range, chosen, seed)
+
+    def fits() -> Iterable[MatrixFactorisation]:
+        for num_factors in NUM_FACTORS_GRID:
+            last = None
+            for regularisation in FACTOR_REGULARISATION_PATH:
+                last = MatrixFactorisation.fit(
+                    train,
+                    spec.num_items,
+                    spec.value_range,
+                    config(num_factors, regularisation),
+                    seed,
+                    start=last,
+                )
+                yield last
+
+    return _best(fits(), dev)
+
+
+def _has_queries(dev: Tasks) -> bool:
+    return len(dev.query.item) > 0
+
+
+def _best(fits: Iterable[P], dev: Tasks) -> P:
+    """Return the fit with the lowest mean of the dev users' MAE; the first of equals."""
+    return min(fits, key=lambda p: float(np.nanmean(mae(p.score_query(dev), dev.query))))

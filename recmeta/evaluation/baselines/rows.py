@@ -1,0 +1,44 @@
+"""The training rows of the baselines, and the few sums that they share."""
+
+import numpy as np
+
+from recmeta.errors import UserError
+from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.task_set import Ragged, Tasks
+
+
+def training_rows(train: Tasks) -> Ragged:
+    """Return the support and query rows of every task, joined per task.
+
+    Raises:
+        UserError: where there is not a single row to learn from.
+    """
+    support, query = train.support, train.query
+    task = np.concatenate([support.task, query.task])
+    if len(task) == 0:
+        raise UserError(
+            "the meta-training split has no interactions, so there is nothing to fit the baselines "
+            "on: build the tasks with a larger share of training users."
+        )
+    order = np.argsort(task, kind="stable")
+    return Ragged(
+        np.concatenate([[0], np.cumsum(support.lengths + query.lengths)]),
+        np.concatenate([support.item, query.item])[order],
+        np.concatenate([support.value, query.value])[order],
+        np.concatenate([support.counted, query.counted])[order],
+    )
+
+
+def mean_value(rows: Ragged) -> float:
+    """Return the mean value over all rows."""
+    return float(rows.value.mean(dtype=np.float64))
+
+
+def sum_by_item(rows: Ragged, weight_N: FloatArray, num_items: int) -> FloatArray:
+    """Return (I,) the sum of the rows' weights at each item."""
+    return np.bincount(rows.item, weight_N, minlength=num_items).astype(np.float64)
+
+
+def sum_by_task(rows: Ragged, weight_N: FloatArray) -> FloatArray:
+    """Return (B,) the sum of the rows' weights in each task."""
+    return np.bincount(rows.task, weight_N, minlength=len(rows)).astype(np.float64)

@@ -1,0 +1,151 @@
+"""Put predictors to the same held-out users: metrics with intervals, by state and by shots."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from recmeta.errors import UserError
+from recmeta.evaluation.bootstrap import Interval, mean_intervals
+from recmeta.evaluation.curve import adaptation_curve
+from recmeta.evaluation.measure import Measured, What, measure
+from recmeta.evaluation.predictor import BoolArray, Predictor
+from recmeta.evaluation.result import Evaluation
+from recmeta.tasks.task_set import Tasks, TaskSetSpec
+
+RELEVANT_SHARE = 0.6  # of the value range: 4 and 5 on a scale from 1 to 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What to measure and how finely."""
+
+    shots: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20)
+    """Numbers of support rows on the adaptation curve."""
+    ks: tuple[int, ...] = (5, 10)
+    """Cut-offs of the ranking metrics."""
+    relevant_from: float | None = None
+    """Smallest value that makes an item relevant; None: 60 % up the value range (4 on 1–5)."""
+    num_negatives: int = 100
+    """Sampled negatives per user for the `sampled_` metrics; 0 leaves these out."""
+    num_resamples: int = 2000
+    """Bootstrap resamples of users."""
+    confidence: float = 0.95
+    """Level of the intervals, between 0 and 1."""
+    batch_size: int = 256
+    """Users scored at once, at most; fewer where the catalogue is large."""
+    seed: int = 0
+    """Of sampled negatives and resamples."""
+
+    def __post_init__(self) -> None:
+        for name in ("shots", "ks"):
+            if not getattr(self, name):
+                raise UserError(f"{name} is empty; give at least one number.")
+        if min(self.shots) < 0:
+            raise UserError(f"shots has {min(self.shots)}; it must be 0 or more.")
+        if min(self.ks) < 1:
+            raise UserError(f"ks has {min(self.ks)}; it must be 1 or more.")
+        if not 0 < self.confidence < 1:
+            raise UserError(f"confidence is {self.confidence}; it must lie between 0 and 1.")
+        for name, least in (("num_negatives", 0), ("num_resamples", 1), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+
+
+def evaluate(
+    predictors: Mapping[str, Predictor],
+    tasks: Tasks,
+    spec: TaskSetSpec,
+    config: EvaluationConfig | None = None,
+) -> Evaluation:
+    """Return every metric of every predictor on these tasks.
+
+    Metrics by name (docs and formulas in `metrics.py` and `ranking.py`), all per user, then
+    averaged:
+    - `mae`, `rmse`: error of the query rows; rating only, and only if the predictor predicts
+      values;
+    - `ndcg@k`, `ndcg@k_exp`: order of the user's own query rows, linear and exponential gain;
+      rating only, since with every value 1 any order is ideal;
+    - `full_precision@k`, `full_recall@k`, `full_hit@k`, `full_mrr@k`, `full_ndcg@k`: the relevant
+      query items among the catalogue without the support; `full_coverage@k`: the share of the
+      catalogue that is in some user's top k;
+    - `sampled_…@k`: the same among the relevant items and `num_negatives` sampled others.
+
+    Raises:
+        UserError: where there are no predictors or no tasks.
+    """
+    config = config or EvaluationConfig()
+    if not predictors:
+        raise UserError("there are no predictors to evaluate; give at least one.")
+    if len(tasks) == 0:
+        raise UserError(
+            "the split to evaluate on has no tasks: build the tasks with a larger share of test "
+            "users, or with a smaller minimum of interactions per user."
+        )
+    is_rating = spec.objective == "rating"
+    low, high = spec.value_range
+    relevant_from = config.relevant_from
+    if relevant_from is None:
+        relevant_from = low + RELEVANT_SHARE * (high - low)
+    everything = What(
+        errors=is_rating,
+        query_ks=config.ks if is_rating else (),
+        catalogue_ks=config.ks,
+        num_negatives=config.num_negatives,
+        relevant_from=relevant_from,
+    )
+    # Separate streams, so that what one part draws does not depend on another.
+    negatives, resamples, curve_resamples = np.random.default_rng(config.seed).spawn(3)
+    measured = measure(predictors, tasks, spec, everything, config.batch_size, negatives)
+
+    metric, curve_ks = (
+        ("mae", ()) if is_rating else (f"full_ndcg@{max(config.ks)}", (max(config.ks),))
+    )
+    curve = adaptation_curve(
+        {n: p for n, p in predictors.items() if p.predicts_values or not is_rating},
+        tasks,
+        spec,
+        shots=config.shots,
+        metric=metric,
+        lower_is_better=is_rating,
+        what=dataclasses.replace(everything, query_ks=(), catalogue_ks=curve_ks, num_negatives=0),
+        batch_size=config.batch_size,
+        generator=curve_resamples,
+        num_resamples=config.num_resamples,
+        confidence=config.confidence,
+    )
+    intervals = _intervals(measured, np.ones(len(tasks), np.bool_), config, resamples)
+    for name, coverage in measured.coverage.items():
+        for coverage_metric, share in coverage.items():
+            intervals[name][coverage_metric] = Interval(
+                mean=share, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks)
+            )
+    states = [str(s) for s in np.unique(tasks.state)]
+    return Evaluation(
+        objective=spec.objective,
+        primary_metric=metric,
+        lower_is_better=is_rating,
+        relevant_from=relevant_from,
+        confidence=config.confidence,
+        user_id=tuple(tasks.user_id),
+        state=tasks.state,
+        per_user=measured.per_user,
+        intervals=intervals,
+        by_state={s: _intervals(measured, tasks.state == s, config, resamples) for s in states}
+        if len(states) > 1
+        else {},
+        curve=curve,
+    )
+
+
+def _intervals(
+    measured: Measured, keep_U: BoolArray, config: EvaluationConfig, generator: np.random.Generator
+) -> dict[str, dict[str, Interval]]:
+    """Return the intervals of the mean over the kept users, all from the same resamples."""
+    columns = [(n, m) for n, found in measured.per_user.items() for m in found]
+    values_UM = np.stack([measured.per_user[n][m][keep_U] for n, m in columns], axis=1)
+    found = mean_intervals(values_UM, generator, config.num_resamples, config.confidence)
+    intervals: dict[str, dict[str, Interval]] = {name: {} for name in measured.per_user}
+    for (name, metric), interval in zip(columns, found, strict=True):
+        intervals[name][metric] = interval
+    return intervals

@@ -1,0 +1,37 @@
+"""A meta-learned model, seen as one more predictor beside the baselines."""
+
+import numpy as np
+
+from recmeta.metalearn.model import FloatArray, Model
+from recmeta.tasks.task_set import Tasks
+
+USERS_AT_ONCE = 256
+ITEMS_AT_ONCE = 2048
+
+
+class LearnedPredictor:
+    """Adapts to each task's support, then predicts."""
+
+    def __init__(self, name: str, model: Model) -> None:
+        self.name = name
+        self.model = model
+        self.predicts_values = model.objective == "rating"
+
+    def score_query(self, tasks: Tasks) -> FloatArray:
+        """Return a prediction for each of the N query rows."""
+        parts = [self.model.score_query(some) for some in tasks.batches(USERS_AT_ONCE)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def score_items(self, tasks: Tasks) -> FloatArray:
+        """Return scores (B, I) of the whole catalogue, with what was known at each task's cut time."""
+        num_items = self.model.catalogue.num_items
+        scores = np.empty((len(tasks), num_items), np.float32)
+        moments = np.stack([tasks.snapshot.astype(np.int64), tasks.cut_time])
+        for snapshot, cut_time in np.unique(moments, axis=1).T:
+            chosen = np.flatnonzero((tasks.snapshot == snapshot) & (tasks.cut_time == cut_time))
+            state = self.model.adapt(tasks.take(chosen))
+            for first in range(0, num_items, ITEMS_AT_ONCE):
+                last = min(first + ITEMS_AT_ONCE, num_items)
+                block = self.model.score_items(state, int(snapshot), int(cut_time), first, last)
+                scores[chosen, first:last] = self.model.to_values(block)
+        return scores

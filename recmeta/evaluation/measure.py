@@ -1,0 +1,150 @@
+"""Every per-user metric of every predictor, a batch of users at a time.
+
+Legend: B users of a batch, U all users, I items.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from recmeta.evaluation import metrics, ranking
+from recmeta.evaluation.predictor import BoolArray, FloatArray, IntArray, Predictor, Scores
+from recmeta.tasks.task_set import Tasks, TaskSetSpec
+
+MAX_SCORES = 2**24  # scores held at once by one predictor: 128 MiB in float64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class What:
+    """Which metrics to take."""
+
+    errors: bool
+    """MAE and RMSE, of predictors that predict values."""
+    query_ks: tuple[int, ...]
+    """Cut-offs of nDCG over a user's own query rows."""
+    catalogue_ks: tuple[int, ...]
+    """Cut-offs of ranking the catalogue."""
+    num_negatives: int
+    """Negatives sampled per user for sampled ranking; 0 for none."""
+    relevant_from: float
+    """Values from here up make an item relevant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Per-user metrics, and the coverage, which belongs to no user."""
+
+    per_user: dict[str, dict[str, FloatArray]]
+    """By predictor and metric, (U,)."""
+    coverage: dict[str, dict[str, float]]
+    """By predictor: `full_coverage@k`, the share of the catalogue in at least one user's top k."""
+
+
+def measure(
+    predictors: Mapping[str, Predictor],
+    tasks: Tasks,
+    spec: TaskSetSpec,
+    what: What,
+    batch_size: int,
+    generator: np.random.Generator,
+    num_shots: int | None = None,
+) -> Measured:
+    """Return the metrics of every predictor for every user.
+
+    Scores of the whole catalogue exist for one batch and one predictor at a time. All predictors
+    rank the same sampled negatives.
+
+    Args:
+        num_shots: show the predictors only this many support rows. The candidates of ranking stay
+            those of the full support, so that metrics at different numbers of shots compare.
+    """
+    if what.catalogue_ks:
+        batch_size = max(1, min(batch_size, MAX_SCORES // spec.num_items))
+    parts: dict[str, list[dict[str, FloatArray]]] = {name: [] for name in predictors}
+    covered: dict[str, dict[int, BoolArray]] = {
+        name: {k: np.zeros(spec.num_items, np.bool_) for k in what.catalogue_ks}
+        for name in predictors
+    }
+    for batch in tasks.batches(batch_size):
+        candidates = _Candidates.of(batch, spec.num_items, what, generator)
+        shown = batch if num_shots is None else batch.with_shots(num_shots)
+        for name, predictor in predictors.items():
+            found = _query_metrics(predictor, shown, spec, what)
+            if what.catalogue_ks:
+                found |= candidates.metrics(predictor.score_items(shown), what, covered[name])
+            parts[name].append(found)
+    return Measured(
+        {
+            name: {m: np.concatenate([part[m] for part in found]) for m in found[0]}
+            for name, found in parts.items()
+        },
+        {
+            name: {f"full_coverage@{k}": float(items.mean()) for k, items in by_k.items()}
+            for name, by_k in covered.items()
+        },
+    )
+
+
+def _query_metrics(
+    predictor: Predictor, batch: Tasks, spec: TaskSetSpec, what: What
+) -> dict[str, FloatArray]:
+    if not (what.errors or what.query_ks):
+        return {}
+    predicted_N = np.asarray(predictor.score_query(batch), np.float64)
+    found = {}
+    if what.errors and predictor.predicts_values:
+        found["mae"] = metrics.mae(predicted_N, batch.query)
+        found["rmse"] = metrics.rmse(predicted_N, batch.query)
+    lowest = spec.value_range[0]
+    for k in what.query_ks:
+        found[f"ndcg@{k}"] = metrics.ndcg(predicted_N, batch.query, k, "linear", lowest)
+        found[f"ndcg@{k}_exp"] = metrics.ndcg(predicted_N, batch.query, k, "exponential", lowest)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidates:
+    """What a batch's users choose among: the same for every predictor."""
+
+    tasks: Tasks
+    """Whose support items are no candidates."""
+    relevant: ranking.Relevant
+    negatives_BM: IntArray | None
+
+    @classmethod
+    def of(
+        cls, batch: Tasks, num_items: int, what: What, generator: np.random.Generator
+    ) -> "_Candidates":
+        sampled = what.catalogue_ks and what.num_negatives
+        return cls(
+            batch,
+            ranking.Relevant.of(batch, what.relevant_from, num_items),
+            ranking.sample_negatives(batch, num_items, what.num_negatives, generator)
+            if sampled
+            else None,
+        )
+
+    def metrics(
+        self, scores_BI: Scores, what: What, covered: Mapping[int, BoolArray]
+    ) -> dict[str, FloatArray]:
+        """Return the ranking metrics, and mark in `covered` the items of each user's top k."""
+        candidates_BI, complete_B = ranking.candidate_scores(scores_BI, self.tasks)
+        ks = what.catalogue_ks
+        found = {}
+        ranks = ranking.ranks_in_catalogue(candidates_BI, self.relevant, max(ks))
+        for name, value_B in ranking.ranking_metrics(ranks, self.relevant, ks).items():
+            found[f"full_{name}"] = value_B
+        if self.negatives_BM is not None:
+            ranks = ranking.ranks_in_sample(candidates_BI, self.relevant, self.negatives_BM)
+            for name, value_B in ranking.ranking_metrics(ranks, self.relevant, ks).items():
+                found[f"sampled_{name}"] = value_B
+        _cover(covered, candidates_BI[complete_B], ks)
+        return {m: np.where(complete_B, value_B, np.nan) for m, value_B in found.items()}
+
+
+def _cover(covered: Mapping[int, BoolArray], scores_BI: FloatArray, ks: Sequence[int]) -> None:
+    top_BK = ranking.top_items(scores_BI, max(ks))
+    is_candidate_BK = np.isfinite(np.take_along_axis(scores_BI, top_BK, axis=1))
+    for k in ks:
+        covered[k][top_BK[:, :k][is_candidate_BK[:, :k]]] = True

@@ -1,0 +1,144 @@
+"""What an evaluation found: metrics by predictor, with intervals, by state and by shots."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.evaluation.bootstrap import Interval
+from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.task_set import Objective
+
+PREDICTOR = "predictor"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptationCurve:
+    """How a metric changes with the number of support rows, on the same users throughout."""
+
+    metric: str
+    lower_is_better: bool
+    shots: tuple[int, ...]
+    """S numbers of support rows, ascending."""
+    num_users: int
+    """Users in the cohort: all with at least the largest of `shots` support rows."""
+    note: str | None
+    """What was left out of the shots asked for and why; None where nothing was."""
+    points: dict[str, tuple[Interval, ...]]
+    """By predictor, S means over the cohort."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Everything measured on one set of held-out users."""
+
+    objective: Objective
+    primary_metric: str
+    """What the gate decides on: `mae` for ratings, `full_ndcg@k` for implicit feedback."""
+    lower_is_better: bool
+    """Whether a lower primary metric is better."""
+    relevant_from: float
+    """Values from here up make an item relevant."""
+    confidence: float
+    """Level of all intervals."""
+    user_id: tuple[str, ...]
+    """U users, in the order of all per-user arrays."""
+    state: npt.NDArray[np.str_]
+    """(U,)"""
+    per_user: dict[str, dict[str, FloatArray]]
+    """By predictor and metric, (U,); NaN where undefined."""
+    intervals: dict[str, dict[str, Interval]]
+    """By predictor and metric, over all users. Coverage belongs to no user and has no interval."""
+    by_state: dict[str, dict[str, dict[str, Interval]]]
+    """The same by state; empty where all users are in one."""
+    curve: AdaptationCurve
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Means by predictor and metric, such as `metrics["item-mean"]["mae"]`."""
+        return {
+            name: {metric: interval.mean for metric, interval in found.items()}
+            for name, found in self.intervals.items()
+        }
+
+    def primary_per_user(self) -> dict[str, FloatArray]:
+        """Return (U,) the primary metric by predictor that has it: what the gate reads."""
+        return {
+            name: found[self.primary_metric]
+            for name, found in self.per_user.items()
+            if self.primary_metric in found
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the per-user arrays, JSON-ready; undefined numbers are None."""
+        states, counts = np.unique(self.state, return_counts=True)
+        return {
+            "objective": self.objective,
+            "primary_metric": self.primary_metric,
+            "lower_is_better": self.lower_is_better,
+            "relevant_from": self.relevant_from,
+            "confidence": self.confidence,
+            "num_users": len(self.user_id),
+            "num_users_by_state": {str(s): int(n) for s, n in zip(states, counts, strict=True)},
+            "metrics": {
+                name: {metric: _number(value) for metric, value in found.items()}
+                for name, found in self.metrics.items()
+            },
+            "intervals": {name: _plain(found) for name, found in self.intervals.items()},
+            "by_state": {
+                state: {name: _plain(found) for name, found in by_name.items()}
+                for state, by_name in self.by_state.items()
+            },
+            "adaptation_curve": {
+                "metric": self.curve.metric,
+                "lower_is_better": self.curve.lower_is_better,
+                "shots": list(self.curve.shots),
+                "num_users": self.curve.num_users,
+                "note": self.curve.note,
+                "points": {
+                    name: [_plain_interval(i) for i in points]
+                    for name, points in self.curve.points.items()
+                },
+            },
+        }
+
+    def per_user_table(self) -> pa.Table:
+        """Return a row per predictor and user: `user_id`, `state`, `predictor` and all metrics.
+
+        A metric that is undefined for the user, or that the predictor does not have, is null.
+        """
+        names = list(self.per_user)
+        metrics = list(dict.fromkeys(m for found in self.per_user.values() for m in found))
+        num_users = len(self.user_id)
+        missing = np.full(num_users, np.nan)
+        columns: dict[str, pa.Array] = {
+            schema.USER_ID: pa.array(list(self.user_id) * len(names), pa.string()),
+            schema.STATE: pa.array(np.tile(self.state, len(names)).tolist(), pa.string()),
+            PREDICTOR: pa.array(np.repeat(names, num_users).tolist(), pa.string()),
+        }
+        for metric in metrics:
+            stacked = np.concatenate([self.per_user[name].get(metric, missing) for name in names])
+            columns[metric] = pa.array(stacked, pa.float64(), from_pandas=True)
+        return pa.table(columns)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain_interval(interval: Interval) -> dict[str, Any]:
+    return {
+        "mean": _number(interval.mean),
+        "ci_low": _number(interval.ci_low),
+        "ci_high": _number(interval.ci_high),
+        "num_users": interval.num_users,
+    }
+
+
+def _plain(found: Mapping[str, Interval]) -> dict[str, Any]:
+    return {metric: _plain_interval(interval) for metric, interval in found.items()}

@@ -1,0 +1,72 @@
+"""Attributes of users and items as they were known at a time."""
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.tasks.task_set import Items
+
+ALWAYS = int(np.iinfo(np.int64).min)
+
+
+def profiles_as_of(tasks: pl.DataFrame, users: pl.LazyFrame) -> pl.DataFrame:
+    """Return the users' attributes as known at each task's cut time, a row per task in their order.
+
+    Args:
+        tasks: `user_id` and `cut_time` (µs since 1970).
+        users: the `users` table; a row without `valid_from` was always known.
+
+    Returns:
+        `user_id` and the attributes, null where nothing was known yet.
+    """
+    known = (
+        users.with_columns(_micros(schema.VALID_FROM))
+        .join(tasks.lazy().select(schema.USER_ID).unique(), on=schema.USER_ID, how="semi")
+        .sort(schema.VALID_FROM)
+        .collect()
+    )
+    order = "task"
+    return (
+        tasks.with_row_index(order)
+        .sort(schema.CUT_TIME)
+        .join_asof(
+            known,
+            left_on=schema.CUT_TIME,
+            right_on=schema.VALID_FROM,
+            by=schema.USER_ID,
+            strategy="backward",
+            check_sortedness=False,
+        )
+        .sort(order)
+        .drop(order, schema.CUT_TIME, schema.VALID_FROM)
+    )
+
+
+def catalogue(item_id: pl.Series, items: pl.LazyFrame) -> Items:
+    """Return all items with every version of their attributes.
+
+    Args:
+        item_id: sorted ids of the catalogue.
+        items: the `items` table; an item without a row there has null attributes.
+    """
+    versions = (
+        pl.LazyFrame({schema.ITEM_ID: item_id})
+        .with_row_index("item")
+        .join(items, on=schema.ITEM_ID, how="left")
+        .with_columns(_micros(schema.VALID_FROM))
+        .sort("item", schema.VALID_FROM)
+        .collect()
+    )
+    return Items(
+        item_id.to_arrow().cast(pa.string()),
+        versions["item"].cast(pl.Int32).to_numpy(),
+        versions[schema.VALID_FROM].to_numpy(),
+        schema.with_plain_types(
+            versions.drop(schema.ITEM_ID, "item", schema.VALID_FROM).to_arrow()
+        ),
+    )
+
+
+def _micros(name: str) -> pl.Expr:
+    return pl.col(name).dt.timestamp("us").fill_null(ALWAYS).alias(name)

@@ -1,0 +1,101 @@
+"""What had been seen of each item before a time: how many users met it, and what they gave it.
+
+A snapshot holds the events strictly before its time; a task reads the newest snapshot that is not
+later than its cut time, as a job that refreshes features now and then would. So no task sees its
+query or anything later.
+
+Legend: T snapshots, I items, N rows.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recmeta import schema
+from recmeta.tasks.task_set import ItemStatistics
+
+BEFORE_EVERYTHING = int(np.iinfo(np.int64).min)
+AFTER_EVERYTHING = int(np.iinfo(np.int64).max)
+MOST_CELLS = 200_000_000
+"""Snapshots × items that are kept; larger catalogues get fewer snapshots."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StatisticsConfig:
+    """How finely time is cut."""
+
+    num_snapshots: int = 64
+    """Most snapshots, at equal numbers of events."""
+
+    def __post_init__(self) -> None:
+        if self.num_snapshots < 2:
+            raise ValueError(f"num_snapshots is {self.num_snapshots}; it must be at least 2.")
+
+
+def snapshot_times(
+    time: npt.NDArray[np.int64] | None, num_items: int, config: StatisticsConfig
+) -> npt.NDArray[np.int64]:
+    """Return snapshot times (T,), from before everything to after everything.
+
+    Args:
+        time: (N,) microseconds since 1970 of all events; None where the log has no times.
+    """
+    ends = np.array([BEFORE_EVERYTHING, AFTER_EVERYTHING])
+    if time is None or len(time) == 0:
+        return ends
+    wanted = min(config.num_snapshots, max(2, MOST_CELLS // max(num_items, 1)))
+    inner = np.quantile(time, np.linspace(0, 1, wanted)[1:-1], method="lower")
+    return np.unique(np.concatenate([ends, inner.astype(np.int64)]))
+
+
+def item_statistics(
+    item: npt.NDArray[np.int32],
+    value: npt.NDArray[np.float32],
+    time: npt.NDArray[np.int64] | None,
+    times: npt.NDArray[np.int64],
+    num_items: int,
+) -> ItemStatistics:
+    """Return the statistics at every snapshot.
+
+    Args:
+        item, value, time: (N,) the events that count, the first of each user with each item.
+        times: (T,) from `snapshot_times`.
+    """
+    shape = (len(times), num_items)
+    first_holding = (
+        np.full(len(item), len(times) - 1)
+        if time is None
+        else np.searchsorted(times, time, side="right")
+    )
+    cell = first_holding * num_items + item
+    num_cells = len(times) * num_items
+    count = np.bincount(cell, minlength=num_cells).reshape(shape)
+    total = np.bincount(cell, weights=value, minlength=num_cells).reshape(shape)
+    return ItemStatistics(
+        times,
+        count.cumsum(0).astype(np.float32),
+        total.cumsum(0).astype(np.float32),
+    )
+
+
+def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:
+    """Return rows of the `item_statistics` table: an item has one where its numbers changed.
+
+    The snapshots at the ends of time, which no clock can show, are left out.
+    """
+    finite = (statistics.time > BEFORE_EVERYTHING) & (statistics.time < AFTER_EVERYTHING)
+    count = statistics.num_users[finite]
+    changed = np.diff(count, axis=0, prepend=np.zeros((1, count.shape[1]), np.float32)) != 0
+    snapshot, item = np.nonzero(changed)
+    return pl.DataFrame(
+        {
+            schema.ITEM_ID: item_id.gather(item),
+            schema.TIMESTAMP: pl.Series(statistics.time[finite][snapshot]).cast(
+                pl.Datetime("us", "UTC")
+            ),
+            schema.NUM_USERS: count[snapshot, item].astype(np.int64),
+            schema.SUM_VALUES: statistics.sum_values[finite][snapshot, item].astype(np.float64),
+        }
+    ).sort(schema.ITEM_ID, schema.TIMESTAMP)

@@ -1,0 +1,80 @@
+"""A whole log, read and checked: the rows that may be published and those that may not."""
+
+import datetime
+
+import polars as pl
+
+from recmeta.errors import UserError
+from recmeta.logs import contracts
+from recmeta.logs.files import SourceFile
+from recmeta.logs.mapping import LogMapping
+from recmeta.logs.sources import read
+from recmeta.progress import Progress
+from recmeta.schema import FILE, LINE, RAW, RULES
+
+NUM_EXAMPLES = 3
+
+
+def read_log(
+    mapping: LogMapping, files: list[SourceFile], now: datetime.datetime, progress: Progress
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read all rows of a log and part them by whether they keep every rule.
+
+    Raw text is parsed a block at a time; what stays in memory is the parsed rows with their text.
+
+    Returns:
+        The good rows and the bad ones, in their order, as `contracts.check` does.
+    """
+    good: list[pl.DataFrame] = []
+    bad: list[pl.DataFrame] = []
+    done, total = 0, max(1, sum(file.size for file in files))
+    for batch in read(mapping, files, contracts.wanted_columns(mapping)):
+        kept, rejected = contracts.check(batch, mapping, now)
+        good.append(kept)
+        bad.append(rejected)
+        done += int(batch[RAW].str.len_bytes().sum()) + batch.height
+        progress("reading", min(done, total), total)
+    progress("reading", total, total)
+    return pl.concat(good), pl.concat(bad)
+
+
+def is_too_bad(mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame) -> bool:
+    """Return whether more than `max_bad_share` of the rows is bad."""
+    return bad.height > mapping.max_bad_share * (good.height + bad.height)
+
+
+def too_bad(
+    mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame, quarantine: str
+) -> UserError:
+    """Return the error that refuses a log, naming the rules broken most, with examples.
+
+    Args:
+        quarantine: where the user finds the bad rows.
+    """
+    rows_read = good.height + bad.height
+    broken = bad.explode(RULES).group_by(RULES, maintain_order=True)
+    rules = broken.agg(pl.len().alias("rows"), (pl.format("{}:{}", FILE, LINE)).head(NUM_EXAMPLES))
+    rules = rules.sort("rows", descending=True, maintain_order=True).head(NUM_EXAMPLES)
+    told = "; ".join(
+        f"{rule} ({rows} rows, such as {', '.join(examples)})"
+        for rule, rows, examples in rules.rows()
+    )
+    return UserError(
+        f"{bad.height} of {rows_read} rows ({bad.height / rows_read:.1%}) break the rules, more "
+        f"than max_bad_share allows ({mapping.max_bad_share:.1%}), so that nothing was published. "
+        f"Most frequent: {told}. {_advice(rules[RULES][0])}All bad rows are in {quarantine}. "
+        "Mend the file or the mapping, or raise max_bad_share."
+    )
+
+
+def _advice(rule: str) -> str:
+    """Return what most often is behind a file in which a rule is broken everywhere."""
+    likely = {
+        "wrong_encoding": "Perhaps the file has another encoding, such as latin-1 or cp1252. ",
+        "ragged_line": "Perhaps the separator or the quote character is another one. ",
+        "unparsable_time": "Perhaps time_unit does not say how the times are spelled. ",
+        "future_time": "Perhaps the times are in ms or us and time_unit says s. ",
+        "value_out_of_scale": "Perhaps the scale is another one. ",
+        "unknown_event": "Perhaps events does not list all kinds. ",
+    }
+    return likely.get(rule, "")

@@ -1,0 +1,140 @@
+"""Getting the files of public data sets: from the web, a wheel or a local copy, and whole."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from recmeta.errors import UserError
+from recmeta.progress import Progress
+
+CONNECT_SECONDS = 5
+PIP_SECONDS = 300
+_BLOCK = 1024 * 1024
+
+
+class NotAvailableError(Exception):
+    """A source of a data set cannot be reached, or gave something else. The message says what."""
+
+
+def download(url: str, target: Path, sha256: str | None, progress: Progress) -> None:
+    """Download a file, and let it stand under its name only if it is whole and what it should be.
+
+    Args:
+        sha256: of the file; None where its publisher's is not known.
+
+    Raises:
+        NotAvailableError: where there is no answer within seconds, or another file comes.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    digest, done = hashlib.sha256(), 0
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response,
+            partial.open("wb") as file,
+        ):
+            total = int(response.headers.get("Content-Length") or 0)
+            while block := response.read(_BLOCK):
+                file.write(block)
+                digest.update(block)
+                done += len(block)
+                progress("downloading", done, max(done, total))
+        if total and done != total:
+            raise NotAvailableError(f"{url} broke off after {done} of {total} bytes")
+        if sha256 and digest.hexdigest() != sha256:
+            raise NotAvailableError(f"{url} has SHA-256 {digest.hexdigest()}, not {sha256}")
+        os.replace(partial, target)
+    except OSError as error:  # what urllib raises, too
+        raise NotAvailableError(f"{url}: {getattr(error, 'reason', error)}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def download_wheel(requirement: str, folder: Path, sha256: str) -> Path:
+    """Download one wheel from the package index that pip is set up for, without installing it.
+
+    Raises:
+        NotAvailableError: where pip cannot get it, or gets another file.
+    """
+    command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
+    command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotAvailableError(f"pip download {requirement} took too long") from error
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        last_line = (done.stderr.strip() or "pip said nothing").splitlines()[-1]
+        raise NotAvailableError(f"pip download {requirement}: {last_line}")
+    if sha256_of(wheels[0]) != sha256:
+        raise NotAvailableError(f"{wheels[0].name} from the package index has another SHA-256")
+    return wheels[0]
+
+
+def member_names(place: Path) -> set[str]:
+    """Return the names of the files at any depth in a zip file or a folder.
+
+    Raises:
+        UserError: where `place` is neither.
+    """
+    if place.is_dir():
+        return {path.name for path in place.rglob("*")}
+    with _open_zip(place) as archive:
+        return {member.rsplit("/", 1)[-1] for member in archive.namelist()}
+
+
+def copy_members(place: Path, names: Iterable[str], target: Path) -> None:
+    """Copy files, found by their names at any depth, out of a zip file or a folder.
+
+    Raises:
+        UserError: where `place` is neither, breaks off or lacks one.
+    """
+    missing = set(names) - member_names(place)
+    if missing:
+        raise UserError(f"{str(place)!r} lacks {', '.join(sorted(missing))}.")
+    if place.is_dir():
+        paths = {path.name: path for path in sorted(place.rglob("*"), reverse=True)}
+        for name in names:
+            shutil.copyfile(paths[name], target / name)
+        return
+    with _open_zip(place) as archive:
+        members = {member.rsplit("/", 1)[-1]: member for member in reversed(archive.namelist())}
+        for name in names:
+            with archive.open(members[name]) as packed, (target / name).open("wb") as file:
+                shutil.copyfileobj(packed, file)
+
+
+@contextlib.contextmanager
+def _open_zip(place: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(place) as archive:
+            yield archive
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{str(place)!r} is neither a folder nor a whole zip file: {error}"
+        ) from error
+
+
+def move_into_place(folder: Path, target: Path) -> None:
+    """Rename a finished folder to `target`, in place of what may be there."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
+        os.replace(target, old / target.name)
+        shutil.rmtree(old, ignore_errors=True)
+    os.replace(folder, target)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""Bytes to numbered lines of text, undecodable bytes marked rather than fatal."""
+
+import codecs
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from recmeta.errors import UserError
+from recmeta.schema import LINE
+
+TEXT = "text"
+WRONG_ENCODING = "wrong_encoding"
+BLOCK_BYTES = 32 * 1024 * 1024
+
+
+def read_lines(
+    stream: Any, encoding: str, block_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[pl.DataFrame, bool]]:
+    """Yield a stream's lines, a block of them at a time, and whether the block is the last.
+
+    Args:
+        stream: anything with `read(size) -> bytes`.
+
+    Yields:
+        Frames of `line` (1-based, as an editor counts), `text` (without its line ending) and
+        `wrong_encoding`. Where that is true, the bytes that are not `encoding` stand in `text` as
+        `\\xNN`; no other line is touched. A byte-order mark is dropped.
+
+    Raises:
+        UserError: for a UTF-16 or UTF-32 file that breaks off within a character.
+    """
+    line, rest, start = 1, b"", True
+    for data, last in _utf8_blocks(stream, encoding, block_bytes):
+        data = rest + data
+        if start and data:
+            data, start = data.removeprefix(codecs.BOM_UTF8), False
+        cut = len(data) if last else data.rfind(b"\n") + 1
+        data, rest = data[:cut], data[cut:]
+        if data or last:
+            frame = _split(data, line)
+            line += frame.height
+            yield frame, last
+
+
+def _utf8_blocks(stream: Any, encoding: str, size: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield blocks of UTF-8 in which undecodable bytes stand as they were (hence not as UTF-8)."""
+    plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+    while True:
+        block = stream.read(size)
+        last = len(block) == 0
+        if not plain:
+            try:
+                block = decoder.decode(block, last).encode("utf-8", "surrogateescape")
+            except UnicodeError as error:
+                raise UserError(f"cannot read as {encoding}: {error}") from error
+        yield block, last
+        if last:
+            return
+
+
+def _split(data: bytes, first_line: int) -> pl.DataFrame:
+    ends = _line_ends(data)
+    wrong = np.zeros(len(ends), dtype=bool)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        # Every undecodable byte grows to four characters and no line break is touched, so that the
+        # lines which grew are those with such bytes.
+        lossy = data.decode("utf-8", "backslashreplace").encode("utf-8")
+        lossy_ends = _line_ends(lossy)
+        wrong = np.diff(lossy_ends, prepend=0) != np.diff(ends, prepend=0)
+        data, ends = lossy, lossy_ends
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    text = pa.Array.from_buffers(pa.large_string(), len(ends), buffers)
+    numbers = np.arange(first_line, first_line + len(ends), dtype=np.int64)
+    return pl.DataFrame(
+        {
+            LINE: pl.Series(numbers, dtype=pl.Int64),
+            TEXT: pl.Series(pl.from_arrow(text), dtype=pl.String),
+            WRONG_ENCODING: pl.Series(wrong, dtype=pl.Boolean),
+        }
+    ).with_columns(pl.col(TEXT).str.strip_chars_end("\r\n"))
+
+
+def _line_ends(data: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the offset behind each line, the last one perhaps without a line break."""
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
+    if data and not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    return ends.astype(np.int64)

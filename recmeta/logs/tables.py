@@ -1,0 +1,186 @@
+"""Delta tables: made, read, and written so that doing it again changes nothing.
+
+`replace_quarantine` and `merge_entities` write only where the result differs from what is there.
+`merge_interactions` leaves in its commit a Delta application transaction, by which a run that was
+killed behind the commit knows that it is done, and the counts, which can no longer be counted then.
+
+Delta tables have no row order: readers sort by key.
+"""
+
+import datetime
+import json
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from recmeta.errors import UserError
+from recmeta.logs.conflicts import Changes
+from recmeta.schema import (
+    FILE,
+    INGESTED_AT,
+    INTERACTIONS,
+    ITEMS,
+    LINE,
+    QUARANTINE,
+    RAW,
+    RULES,
+    SOURCE,
+    USERS,
+    Table,
+)
+from recmeta.workspace import Workspace
+
+COUNTS = "recmeta.counts"
+_INGESTED = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
+
+
+def create_tables(workspace: Workspace) -> None:
+    """Make the tables that ingest writes, empty, where they are not there yet."""
+    for table in _INGESTED:
+        DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
+
+
+def versions(workspace: Workspace) -> dict[str, int]:
+    """Return the version of each table that ingest writes."""
+    return {t.name: DeltaTable(workspace.table_uri(t)).version() for t in _INGESTED}
+
+
+def scan(workspace: Workspace, table: Table) -> pl.LazyFrame:
+    """Return a table as it stands now, to be read lazily."""
+    return pl.scan_delta(workspace.table_uri(table))
+
+
+def empty(table: Table) -> pl.DataFrame:
+    """Return a frame of a table's columns without rows."""
+    return pl.DataFrame(pl.from_arrow(table.columns.empty_table()))
+
+
+def replace_quarantine(
+    workspace: Workspace, source_id: str, rows: pl.DataFrame, now: datetime.datetime
+) -> None:
+    """Make `rows` the quarantine's rows of one source, in one commit.
+
+    Args:
+        rows: `file`, `line`, `rules` and `raw`.
+        now: becomes `ingested_at`.
+    """
+    key = [FILE, LINE, RAW, RULES]
+    rows = rows.with_columns(pl.lit(source_id).alias(SOURCE), pl.lit(now).alias(INGESTED_AT))
+    rows = rows.sort(key)
+    stored = scan(workspace, QUARANTINE).filter(pl.col(SOURCE) == source_id).collect().sort(key)
+    same = stored.drop(INGESTED_AT).equals(rows.select(stored.columns).drop(INGESTED_AT))
+    if not same:
+        write_deltalake(
+            workspace.table_uri(QUARANTINE),
+            _to_arrow(rows, QUARANTINE.columns),
+            mode="overwrite",
+            predicate=f"{SOURCE} = '{source_id}'",
+        )
+
+
+def merge_entities(workspace: Workspace, table: Table, rows: pl.DataFrame) -> None:
+    """Add and update users or items with their attributes.
+
+    An attribute that `rows` leaves null, or does not have, keeps what the table says.
+
+    Args:
+        rows: the table's key columns and any attributes; one row per key.
+
+    Raises:
+        UserError: where an attribute has another type in the table.
+    """
+    key = list(table.key)
+    stored = scan(workspace, table).collect()
+    for name, dtype in rows.schema.items():
+        if stored.schema.get(name, dtype) != dtype:
+            raise UserError(
+                f"{table.name} have the attribute {name!r} as {stored.schema[name]} already, and "
+                f"the mapping now makes it {dtype}: keep its kind or give it another name."
+            )
+    incoming = rows.rename({name: f"{name}:new" for name in rows.columns if name not in key})
+    merged = stored.join(incoming, on=key, how="full", coalesce=True, nulls_equal=True)
+    attributes = list(dict.fromkeys([*stored.columns, *rows.columns]))
+    merged = merged.select(
+        *key, *(_newest(name, merged.columns) for name in attributes if name not in key)
+    ).sort(key)
+    if merged.equals(stored.sort(key)) and merged.columns == stored.columns:
+        return
+    types = {
+        name: field.type for name, field in zip(merged.columns, _arrow(merged).schema, strict=True)
+    }
+    known = {field.name: field for field in table.columns}
+    schema = pa.schema([known.get(name, pa.field(name, types[name])) for name in merged.columns])
+    write_deltalake(
+        workspace.table_uri(table),
+        _to_arrow(merged, schema),
+        mode="overwrite",
+        schema_mode="overwrite",
+    )
+
+
+def ingested_counts(workspace: Workspace, source_id: str) -> dict[str, int] | None:
+    """Return the counts that a source's commit to the interactions left; None without one."""
+    table = DeltaTable(workspace.table_uri(INTERACTIONS))
+    if table.transaction_version(_transaction(source_id)) is None:
+        return None
+    for commit in table.history():
+        if commit.get(SOURCE) == source_id and COUNTS in commit:
+            counts: dict[str, int] = json.loads(commit[COUNTS])
+            return counts
+    return None  # the log was cleaned up: counting anew finds nothing but duplicates
+
+
+def merge_interactions(
+    workspace: Workspace,
+    source_id: str,
+    changes: Changes,
+    counts: dict[str, int],
+    now: datetime.datetime,
+) -> None:
+    """Put a source's rows into the interactions, in one commit; none where nothing changes.
+
+    Args:
+        now: becomes `ingested_at`.
+    """
+    if not changes.new.height and not changes.replacing.height:
+        return
+    uri = workspace.table_uri(INTERACTIONS)
+    commit = CommitProperties(
+        custom_metadata={SOURCE: source_id, COUNTS: json.dumps(counts)},
+        app_transactions=[Transaction(_transaction(source_id), 1)],
+    )
+    rows = pl.concat([changes.new, changes.replacing]).sort(INTERACTIONS.key)
+    rows = rows.with_columns(pl.lit(source_id).alias(SOURCE), pl.lit(now).alias(INGESTED_AT))
+    data = _to_arrow(rows, INTERACTIONS.columns)
+    if not changes.replacing.height:
+        write_deltalake(uri, data, mode="append", commit_properties=commit)
+        return
+    same_key = " AND ".join(
+        f"(t.{name} IS NOT DISTINCT FROM s.{name})" for name in INTERACTIONS.key
+    )
+    (
+        DeltaTable(uri)
+        .merge(data, same_key, source_alias="s", target_alias="t", commit_properties=commit)
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .execute()
+    )
+
+
+def _transaction(source_id: str) -> str:
+    return f"ingest:{source_id}"
+
+
+def _newest(name: str, columns: list[str]) -> pl.Expr:
+    sides = [side for side in (f"{name}:new", name) if side in columns]
+    return pl.coalesce(sides).alias(name)
+
+
+def _to_arrow(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    return _arrow(rows.select(schema.names)).cast(schema)
+
+
+def _arrow(rows: pl.DataFrame) -> pa.Table:
+    """Return an Arrow table with plain strings and lists, which every Delta reader knows."""
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -1,0 +1,152 @@
+"""Tasks as padded tensors, ready for a learner.
+
+Legend: B tasks, R rows of one side (padded), I items, V item versions, D item statistics.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recmeta.metalearn.encoding import Encoder, Features
+from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
+
+NUM_STATISTICS = 2
+"""What a learner sees of an item's past: its shrunk mean value, its popularity."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """One side of B tasks, padded to the longest."""
+
+    item_BR: torch.Tensor
+    """int64, row of the catalogue's features; 0 where padded."""
+    statistics_BRD: torch.Tensor
+    """float32, what was known of the item at the task's cut time, without the row itself."""
+    value_BR: torch.Tensor
+    """float32, in units of the model: (value - mean) / scale for ratings, 0 or 1 for implicit."""
+    mask_BR: torch.Tensor
+    """bool, false where padded."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Support:
+    """What is known of B users: their features and a few interactions."""
+
+    user: Features
+    rows: Rows
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskBatch:
+    """B tasks: what is known and what to predict."""
+
+    support: Support
+    query: Rows
+
+    def __len__(self) -> int:
+        return len(self.query.mask_BR)
+
+
+class Catalogue:
+    """The items, encoded for one model, and what had been seen of them when."""
+
+    def __init__(
+        self,
+        items: Items,
+        statistics: ItemStatistics,
+        encoder: Encoder,
+        prior_strength: float,
+        device: torch.device,
+    ) -> None:
+        self.items = items
+        self.statistics = statistics
+        self.encoder = encoder
+        self.prior_strength = prior_strength
+        self.device = device
+        ids = items.item_id.take(items.item)
+        encoded = encoder.encode_items(ids, items.attributes)
+        self.features: Features = {name: t.to(device) for name, t in encoded.items()}
+        self._has_versions = len(items.item) > len(items.item_id)
+        self._times = np.unique(items.valid_from)
+        self._version_keys = self._key(items.item, np.searchsorted(self._times, items.valid_from))
+
+    @property
+    def num_items(self) -> int:
+        """Number of distinct items."""
+        return len(self.items.item_id)
+
+    def versions(
+        self, item: npt.NDArray[np.integer], cut_time: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Return the row of `features` that was valid for each item at each cut time, same shape.
+
+        Where no version was valid yet, the item's earliest is taken: a catalogue lists what it
+        offers.
+        """
+        if not self._has_versions:
+            return np.asarray(item, np.int64)
+        rank = np.searchsorted(self._times, cut_time, side="right") - 1
+        found = np.searchsorted(self._version_keys, self._key(item, rank), side="right") - 1
+        first = np.searchsorted(self._version_keys, self._key(item, np.zeros_like(rank)))
+        return np.maximum(found, first)
+
+    def past(
+        self,
+        item: npt.NDArray[np.integer],
+        snapshot: npt.NDArray[np.integer],
+        own: npt.NDArray[np.bool_] | None = None,
+        own_value: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Return what was known of items at snapshots, (..., D) for inputs that broadcast to (...).
+
+        Column 0 is the item's mean value, shrunk to the global mean as if by `prior_strength` more
+        users, less the global mean, in units of the encoder's scale; column 1 is log(1 + users) /
+        10. Rows with `own` are first taken out of their item's count and sum, so that no row's
+        features contain its own value.
+        """
+        count = self.statistics.num_users[snapshot, item]
+        total = self.statistics.sum_values[snapshot, item]
+        if own is not None and own_value is not None:
+            count = count - own
+            total = total - own * own_value
+        mean = self.encoder.value_mean
+        excess = (total - count * mean) / (count + self.prior_strength)
+        popularity = np.log1p(np.maximum(count, 0)) / 10
+        return np.stack([excess / self.encoder.value_scale, popularity], -1).astype(np.float32)
+
+    def users(self, tasks: Tasks) -> Features:
+        """Return the features of the tasks' users on the catalogue's device."""
+        encoded = self.encoder.encode_users(tasks.profile)
+        return {name: t.to(self.device) for name, t in encoded.items()}
+
+    def support(self, tasks: Tasks) -> Support:
+        """Return what is known of the tasks' users."""
+        return Support(self.users(tasks), self.rows(tasks.support, tasks))
+
+    def rows(self, side: Ragged, tasks: Tasks) -> Rows:
+        """Return one side of the tasks as padded tensors."""
+        shape = (len(side), int(side.lengths.max(initial=0)))
+        mask = np.zeros(shape, np.bool_)
+        mask[side.task, side.position] = True
+        cut_time, snapshot = tasks.cut_time[side.task], tasks.snapshot[side.task]
+        scaled = (side.value - self.encoder.value_mean) / self.encoder.value_scale
+
+        def padded(values: npt.NDArray[np.generic]) -> torch.Tensor:
+            full = np.zeros(shape + values.shape[1:], values.dtype)
+            full[mask] = values
+            return torch.from_numpy(full).to(self.device)
+
+        return Rows(
+            padded(self.versions(side.item, cut_time)),
+            padded(self.past(side.item, snapshot, side.counted, side.value)),
+            padded(scaled.astype(np.float32)),
+            torch.from_numpy(mask).to(self.device),
+        )
+
+    def _key(
+        self, item: npt.NDArray[np.integer], time_rank: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.int64]:
+        """Return numbers that order (item, time) pairs."""
+        return np.asarray(item, np.int64) * (len(self._times) + 1) + time_rank + 1

@@ -1,0 +1,52 @@
+"""What every meta-learner offers. An algorithm is one small file that says only what is special
+about it."""
+
+import dataclasses
+from typing import Protocol
+
+import torch
+
+from recmeta.metalearn.batch import Rows, Support, TaskBatch
+
+Params = dict[str, torch.Tensor]
+"""Meta-parameters by name."""
+UserState = dict[str, torch.Tensor]
+"""What adaptation found, batched over users in dimension 0 of every tensor."""
+Metrics = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Predictions for R rows of B users, in units of the model."""
+
+    mean_BR: torch.Tensor
+    spread_BR: torch.Tensor | None = None
+    """Standard deviation, where the learner has one."""
+
+
+class MetaLearner(Protocol):
+    """Learns how to learn a user.
+
+    `adapt` and `predict` are pure: they leave `params` as they are, and a user's result does not
+    depend on who else is in the batch.
+    """
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return fresh meta-parameters."""
+        ...
+
+    def meta_gradient(
+        self, params: Params, batch: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, Metrics]:
+        """Return the outer gradient (or pseudo-gradient) by parameter name, and `loss` among
+        metrics."""
+        ...
+
+    def adapt(self, params: Params, support: Support) -> UserState:
+        """Return the users' states; with empty support, the state of a user of whom nothing is
+        known."""
+        ...
+
+    def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
+        """Return predictions for items; `items.value_BR` is not read."""
+        ...

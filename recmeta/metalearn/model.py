@@ -1,0 +1,233 @@
+"""A model: a learner, its meta-parameters, its encoder and its catalogue, kept and used as one.
+
+    model.safetensors   meta-parameters
+    model.json          configuration, objective, range of values
+    encoder.arrow       vocabularies and scales
+    items.arrow         the catalogue with raw attributes
+    statistics.arrow    what had been seen of each item by the end of the log
+
+Legend: B users, I items, N query rows of all users.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import safetensors.torch
+import torch
+
+from recmeta.config import parse, to_dict
+from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
+from recmeta.metalearn.batch import Catalogue, Rows, Support, TaskBatch
+from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
+from recmeta.metalearn.learner import MetaLearner, Params, UserState
+from recmeta.metalearn.networks.preference import PreferenceConfig, PreferenceNetwork
+from recmeta.tasks.episodes import concatenate, with_negatives
+from recmeta.tasks.task_set import (
+    Items,
+    ItemStatistics,
+    Objective,
+    Ragged,
+    Tasks,
+    TaskSet,
+    read_items,
+    read_statistics,
+    write_items,
+    write_statistics,
+)
+from recmeta.workspace import Folder
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a model is, apart from how it is trained."""
+
+    features: FeatureConfig = FeatureConfig()
+    """Which attributes it reads."""
+    network: PreferenceConfig = PreferenceConfig()
+    """The preference estimator."""
+    learner: MAMLConfig = MAMLConfig()
+    """How it adapts to a user."""
+    prior_strength: float = 10.0
+    """An item's mean value is shrunk to the global mean as if by this many more users."""
+    num_negatives: int = 4
+    """Implicit feedback only: sampled negatives per positive row of a support or query."""
+
+
+class Model:
+    """A learner that is ready to adapt to users and to score items."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Params | None,
+        encoder: Encoder,
+        items: Items,
+        statistics: ItemStatistics,
+        objective: Objective,
+        value_range: tuple[float, float],
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.encoder = encoder
+        self.objective = objective
+        self.value_range = value_range
+        self.device = device
+        self.catalogue = Catalogue(items, statistics, encoder, config.prior_strength, device)
+        network = PreferenceNetwork(config.network, encoder.user_fields, encoder.item_fields)
+        self.learner: MetaLearner = MAML(config.learner, network, self.catalogue.features)
+        self.params: Params = (
+            {} if params is None else {name: p.to(device) for name, p in params.items()}
+        )
+
+    @classmethod
+    def untrained(cls, config: ModelConfig, task_set: TaskSet, device: torch.device) -> "Model":
+        """Return a model whose encoder has read the meta-training users, without parameters."""
+        train = task_set.tasks("train")
+        rows = concatenate(train.support, train.query)
+        items = task_set.items()
+        met = np.flatnonzero(np.isin(items.item, np.unique(rows.item)))
+        encoder = Encoder.fit(
+            train.profile,
+            items.item_id.take(pa.array(items.item[met])),
+            items.attributes.take(pa.array(met)),
+            rows.value if task_set.spec.objective == "rating" else None,
+            config.features,
+        )
+        return cls(
+            config,
+            None,
+            encoder,
+            items,
+            task_set.statistics(),
+            task_set.spec.objective,
+            task_set.spec.value_range,
+            device,
+        )
+
+    def on(self, items: Items, statistics: ItemStatistics) -> "Model":
+        """Return the same model over another catalogue, whose new items it reads by their
+        content."""
+        return Model(
+            self.config,
+            self.params,
+            self.encoder,
+            items,
+            statistics,
+            self.objective,
+            self.value_range,
+            self.device,
+        )
+
+    def save(self, folder: Folder) -> None:
+        """Write the model; of the item statistics, the newest. Nothing in it is pickled."""
+        tensors = {name: p.detach().cpu().contiguous() for name, p in self.params.items()}
+        folder.write_bytes("model.safetensors", safetensors.torch.save(tensors))
+        folder.write_bytes("encoder.arrow", self.encoder.to_bytes())
+        write_items(folder, self.catalogue.items)
+        write_statistics(folder, self.catalogue.statistics.last())
+        folder.write_json(
+            "model.json",
+            {
+                "config": to_dict(self.config),
+                "objective": self.objective,
+                "value_range": list(self.value_range),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Folder, device: torch.device | None = None) -> "Model":
+        """Read what `save` wrote, onto a device (the CPU unless told otherwise)."""
+        about = folder.read_json("model.json")
+        return cls(
+            parse(ModelConfig, about["config"]),
+            safetensors.torch.load(folder.read_bytes("model.safetensors")),
+            Encoder.from_bytes(folder.read_bytes("encoder.arrow")),
+            read_items(folder),
+            read_statistics(folder),
+            about["objective"],
+            (about["value_range"][0], about["value_range"][1]),
+            device or torch.device("cpu"),
+        )
+
+    # Tasks to tensors ----------------------------------------------------------------------------
+
+    def support(self, tasks: Tasks, users: Features | None = None, salt: int = 0) -> Support:
+        """Return what is known of the tasks' users; for implicit feedback, with sampled
+        negatives."""
+        known = tasks.support
+        if self.objective == "implicit":
+            known = self._with_negatives(known, known, salt)
+        if users is None:
+            users = self.catalogue.users(tasks)
+        return Support(users, self.catalogue.rows(known, tasks))
+
+    def batch(self, tasks: Tasks, users: Features | None = None, salt: int = 0) -> TaskBatch:
+        """Return tasks for training; for implicit feedback, both sides get sampled negatives.
+
+        A support's negatives avoid the support alone, since nothing else is known when a model is
+        used; a query's avoid both.
+        """
+        query = tasks.query
+        if self.objective == "implicit":
+            query = self._with_negatives(query, concatenate(tasks.support, query), salt + 1)
+        return TaskBatch(self.support(tasks, users, salt), self.catalogue.rows(query, tasks))
+
+    def _with_negatives(self, rows: Ragged, known: Ragged, salt: int) -> Ragged:
+        return with_negatives(
+            rows, known, self.catalogue.num_items, self.config.num_negatives, salt
+        )
+
+    # Use -----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def adapt(self, tasks: Tasks) -> UserState:
+        """Return the states of the tasks' users after their support."""
+        return self.learner.adapt(self.params, self.support(tasks))
+
+    @torch.no_grad()
+    def score_query(self, tasks: Tasks) -> FloatArray:
+        """Return (N,) predictions of the query rows after adapting to the support.
+
+        For ratings they are in units of the value and within its range; for implicit feedback they
+        are logits.
+        """
+        rows = self.catalogue.rows(tasks.query, tasks)
+        output_BR = self.learner.predict(self.params, self.adapt(tasks), rows).mean_BR
+        return self.to_values(output_BR[rows.mask_BR])
+
+    @torch.no_grad()
+    def score_items(
+        self, state: UserState, snapshot: int, cut_time: int, first: int, last: int
+    ) -> torch.Tensor:
+        """Return scores (B, last - first) of items numbered first to last, exclusive, for adapted
+        users.
+
+        Args:
+            state: from `adapt`.
+            snapshot: the item statistics to use.
+            cut_time: microseconds since 1970; attributes valid then are used.
+        """
+        numbers = np.arange(first, last)
+        versions = self.catalogue.versions(numbers, np.full(len(numbers), cut_time))
+        past = self.catalogue.past(numbers, np.full(len(numbers), snapshot))
+        num_users = len(next(iter(state.values())))
+        shape = (num_users, len(numbers))
+        rows = Rows(
+            torch.from_numpy(versions).to(self.device).expand(shape),
+            torch.from_numpy(past).to(self.device).expand((*shape, past.shape[-1])),
+            torch.zeros((), device=self.device).expand(shape),
+            torch.ones((), dtype=torch.bool, device=self.device).expand(shape),
+        )
+        return self.learner.predict(self.params, state, rows).mean_BR
+
+    def to_values(self, output: torch.Tensor) -> FloatArray:
+        """Return outputs in units of the value, within its range; logits as they are."""
+        result: FloatArray = output.detach().cpu().float().numpy()
+        if self.objective == "rating":
+            result = result * self.encoder.value_scale + self.encoder.value_mean
+            result = np.clip(result, *self.value_range).astype(np.float32)
+        return result

@@ -1,0 +1,151 @@
+"""MeLU's preference estimator (Lee et al., KDD 2019, figure 2) over declared features.
+
+Embeddings of a user's and an item's features, shared by all users, are joined and pass through
+decision layers, which adapt to each user. Two additions, both optional: what was known of the
+item's past joins the features, and the output can start from the item's shrunk mean.
+
+Legend: B users, R rows, U distinct items of a batch, F embedded features, D item statistics.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from recmeta.metalearn.adaptation import LayerState, linear
+from recmeta.metalearn.batch import NUM_STATISTICS, Rows
+from recmeta.metalearn.encoding import Features, Field
+from recmeta.metalearn.learner import Params
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreferenceConfig:
+    """Shape of the preference estimator."""
+
+    embedding_dim: int = 32
+    """Width of each categorical or multi-valued field's embedding."""
+    hidden_dims: tuple[int, ...] = (64, 64)
+    """Widths of the decision layers before the last, which has one output."""
+    use_statistics: bool = True
+    """Whether the item's past (mean value, popularity) joins its features."""
+    start_from_item_mean: bool = True
+    """Whether the output is added to the item's shrunk mean. Ratings only."""
+
+    def __post_init__(self) -> None:
+        if self.embedding_dim < 1 or any(width < 1 for width in self.hidden_dims):
+            raise ValueError(
+                f"embedding_dim {self.embedding_dim} and hidden_dims {self.hidden_dims} must be "
+                "positive."
+            )
+
+
+class PreferenceNetwork:
+    """Pure functions of the parameters; holds only shapes."""
+
+    def __init__(
+        self,
+        config: PreferenceConfig,
+        user_fields: Sequence[Field],
+        item_fields: Sequence[Field],
+    ) -> None:
+        self.config = config
+        self.user_fields = tuple(user_fields)
+        self.item_fields = tuple(item_fields)
+        user_width = sum(self._width(f) for f in self.user_fields)
+        item_width = sum(self._width(f) for f in self.item_fields)
+        item_width += NUM_STATISTICS if config.use_statistics else 0
+        self.layer_dims = (user_width + item_width, *config.hidden_dims, 1)
+
+    @property
+    def num_layers(self) -> int:
+        """Decision layers."""
+        return len(self.layer_dims) - 1
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return fresh parameters: embeddings N(0, 0.1²), He-uniform layers, a last layer near
+        0."""
+        params: Params = {}
+        for side, fields in (("user", self.user_fields), ("item", self.item_fields)):
+            for field in fields:
+                if field.kind != "numeric":
+                    shape = (field.num_codes, self.config.embedding_dim)
+                    params[f"embedding.{side}.{field.name}"] = 0.1 * torch.randn(
+                        shape, generator=generator
+                    )
+        for index in range(self.num_layers):
+            fan_in, fan_out = self.layer_dims[index], self.layer_dims[index + 1]
+            bound = math.sqrt(6 / max(fan_in, 1))
+            if index == self.num_layers - 1:
+                bound *= 0.1
+            uniform = torch.rand((fan_out, fan_in), generator=generator)
+            params[f"layer.{index}.weight"] = (2 * uniform - 1) * bound
+            params[f"layer.{index}.bias"] = torch.zeros(fan_out)
+        return params
+
+    def embed_users(self, params: Params, user: Features, num_users: int) -> torch.Tensor:
+        """Return the embedded features of users, (B, F)."""
+        parts = [_embed(params, "user", field, user[field.name]) for field in self.user_fields]
+        if parts:
+            return torch.cat(parts, -1)
+        return params["layer.0.bias"].new_zeros((num_users, 0))
+
+    def embed_items(self, params: Params, features: Features, rows: Rows) -> torch.Tensor:
+        """Return the embedded features of rows, (B, R, F); each distinct item is embedded once."""
+        parts = []
+        if self.item_fields:
+            distinct_U, place_BR = torch.unique(rows.item_BR, return_inverse=True)
+            embedded_UF = torch.cat(
+                [_embed(params, "item", f, features[f.name][distinct_U]) for f in self.item_fields],
+                -1,
+            )
+            parts.append(F.embedding(place_BR, embedded_UF))
+        if self.config.use_statistics:
+            parts.append(rows.statistics_BRD.to(params["layer.0.bias"].dtype))
+        return torch.cat(parts, -1)
+
+    def decide(
+        self,
+        params: Params,
+        user_BF: torch.Tensor,
+        item_BRF: torch.Tensor,
+        statistics_BRD: torch.Tensor,
+        states: Sequence[LayerState | None],
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+        """Run the decision layers as each user has adapted them.
+
+        Returns:
+            The outputs (B, R), and per layer its inputs (B, R, i) and outputs (B, R, o).
+        """
+        num_rows = item_BRF.shape[1]
+        x = torch.cat([user_BF[:, None].expand(-1, num_rows, -1), item_BRF], -1)
+        inputs, outputs = [], []
+        for index in range(self.num_layers):
+            inputs.append(x)
+            z = linear(
+                x, params[f"layer.{index}.weight"], params[f"layer.{index}.bias"], states[index]
+            )
+            if torch.is_grad_enabled() and not z.requires_grad:
+                z.requires_grad_()  # adaptation asks for the gradient here, whatever lies below
+            outputs.append(z)
+            x = torch.relu(z)
+        output_BR = z[..., 0]
+        if self.config.start_from_item_mean:
+            output_BR = output_BR + statistics_BRD[..., 0]
+        return output_BR, inputs, outputs
+
+    def _width(self, field: Field) -> int:
+        return 1 if field.kind == "numeric" else self.config.embedding_dim
+
+
+def _embed(params: Params, side: str, field: Field, values: torch.Tensor) -> torch.Tensor:
+    """Return (N, F) for one field: a number as it is, a code's embedding, the mean of a list's."""
+    if field.kind == "numeric":
+        return values[:, None].to(params["layer.0.bias"].dtype)
+    table = params[f"embedding.{side}.{field.name}"]
+    if field.kind == "categorical":
+        return F.embedding(values, table)
+    present_NW = (values > 0).to(table.dtype)
+    total_NF = (F.embedding(values, table) * present_NW[..., None]).sum(1)
+    return total_NF / present_NW.sum(1, keepdim=True).clamp(min=1)

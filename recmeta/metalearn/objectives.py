@@ -1,0 +1,48 @@
+"""Losses over a task's rows. Each returns one number per task, so that no user outweighs another.
+
+Legend: B tasks, R rows (padded).
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+ObjectiveName = Literal["squared", "absolute", "bce", "softmax"]
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def loss_of(name: ObjectiveName) -> Loss:
+    """Return a loss: (output_BR, value_BR, mask_BR) to (B,).
+
+    `squared` and `absolute` are means over the task's rows of graded values; `bce` is the mean
+    logistic loss of values 0 and 1; `softmax` is the cross-entropy of the task's positives among
+    all of its rows. A task without rows (for softmax: without positives) has loss 0.
+    """
+    return {"squared": _squared, "absolute": _absolute, "bce": _bce, "softmax": _softmax}[name]
+
+
+def _mean(loss_BR: torch.Tensor, mask_BR: torch.Tensor) -> torch.Tensor:
+    return (loss_BR * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
+
+
+def _squared(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return _mean((output - value).square(), mask)
+
+
+def _absolute(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return _mean((output - value).abs(), mask)
+
+
+def _bce(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return _mean(F.binary_cross_entropy_with_logits(output, value, reduction="none"), mask)
+
+
+def _softmax(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    if output.shape[1] == 0:
+        return output.sum(1)
+    lowest = torch.finfo(output.dtype).min
+    log_share_BR = output.masked_fill(~mask, lowest).log_softmax(1)
+    positive_BR = value * mask
+    return -(log_share_BR * positive_BR).sum(1) / positive_BR.sum(1).clamp(min=1)

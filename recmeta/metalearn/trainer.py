@@ -1,0 +1,241 @@
+"""The outer loop: optimiser, clipping, finite checks, early stopping, checkpoint and resume.
+
+The trainer knows a learner only by its protocol. After every epoch it writes one file, atomically,
+that holds all that the next epoch depends on; a run that was killed goes on from there and ends, on
+a CPU, with the same bits as one that was not.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from recmeta.errors import UserError
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.model import Model
+from recmeta.tasks.episodes import EpisodeConfig, epoch
+from recmeta.tasks.task_set import Tasks
+from recmeta.workspace import Folder
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The outer loop."""
+
+    epochs: int = 60
+    """Most passes over the meta-training users."""
+    patience: int = 10
+    """Epochs without a better development loss after which training stops."""
+    learning_rate: float = 1e-3
+    """Of AdamW (Loshchilov and Hutter, ICLR 2019)."""
+    weight_decay: float = 0.01
+    """Of AdamW, per step as a share of the learning rate."""
+    clip_norm: float = 1.0
+    """Longest outer gradient, as a Euclidean norm over all parameters."""
+    dev_batch_size: int = 256
+    """Development users that are evaluated at once."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "dev_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"learning_rate {self.learning_rate} and clip_norm {self.clip_norm} must be "
+                f"positive, weight_decay {self.weight_decay} not negative."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What one epoch brought."""
+
+    number: int
+    """From 1."""
+    train_loss: float
+    """Mean query loss of the meta-training episodes, in units of the model."""
+    dev_loss: float
+    """Of the development users: mean absolute error in units of the value for ratings; for implicit
+    feedback 1 - AUC over sampled negatives."""
+
+
+def train(
+    model: Model,
+    train_tasks: Tasks,
+    dev_tasks: Tasks,
+    *,
+    episodes: EpisodeConfig,
+    config: TrainingConfig,
+    seed: int,
+    checkpoint: Folder | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Meta-train a model in place, leaving it with the parameters of the best epoch.
+
+    Args:
+        model: its parameters, if it has any, are the start; otherwise they are drawn from the seed.
+        dev_tasks: held-out users for early stopping. Without any, the last epoch is kept.
+        checkpoint: where to write after every epoch, and to go on from if a checkpoint is there.
+        on_epoch: called after every epoch, also for those found in a checkpoint.
+
+    Returns:
+        The epochs, in order.
+
+    Raises:
+        UserError: when a loss is not finite, or there is no task to train on.
+    """
+    if len(train_tasks) == 0:
+        raise UserError(
+            "there is no user to meta-train on: loosen the filters of build-tasks or ingest more."
+        )
+    run = _Run(model, config, seed)
+    if checkpoint is not None and checkpoint.exists(CHECKPOINT):
+        run.restore(checkpoint.read_bytes(CHECKPOINT))
+    for past in run.history:
+        if on_epoch:
+            on_epoch(past)
+    users = model.catalogue.users(train_tasks)
+    while not run.finished:
+        number = len(run.history) + 1
+        shuffler = np.random.default_rng((seed, number))
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        total = 0.0
+        for positions, tasks in epoch(train_tasks, episodes, shuffler):
+            index = torch.from_numpy(positions).to(model.device)
+            batch = model.batch(
+                tasks, {name: t[index] for name, t in users.items()}, salt=2 * number
+            )
+            gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
+            if not math.isfinite(metrics["loss"]):
+                raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
+            total += metrics["loss"] * len(positions)
+            run.step(gradients)
+        dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
+        record = Epoch(number, total / len(train_tasks), dev_loss)
+        run.record(record)
+        if checkpoint is not None:
+            checkpoint.write_bytes(CHECKPOINT, run.to_bytes())
+        if on_epoch:
+            on_epoch(record)
+    model.params = run.best
+    return run.history
+
+
+def development_loss(model: Model, params: Params, tasks: Tasks, batch_size: int) -> float:
+    """Return the loss that early stopping watches: see `Epoch.dev_loss`. 0 without any task."""
+    if len(tasks) == 0:
+        return 0.0
+    total = 0.0
+    with torch.no_grad():
+        for some in tasks.batches(batch_size):
+            batch = model.batch(some)
+            state = model.learner.adapt(params, batch.support)
+            output_BR = model.learner.predict(params, state, batch.query).mean_BR
+            mask_BR = batch.query.mask_BR
+            if model.objective == "rating":
+                values = torch.from_numpy(model.to_values(output_BR)).to(mask_BR.device)
+                truth = batch.query.value_BR * model.encoder.value_scale + model.encoder.value_mean
+                loss_B = ((values - truth).abs() * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
+            else:
+                loss_B = 1 - _auc(output_BR, batch.query.value_BR, mask_BR)
+            total += float(loss_B.sum())
+    loss = total / len(tasks)
+    if not math.isfinite(loss):
+        raise _diverged(f"the development loss is {loss}")
+    return loss
+
+
+def _auc(output_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor) -> torch.Tensor:
+    """Return per task (B,) the share of (positive, negative) pairs in the right order; ties
+    half."""
+    above = output_BR[:, :, None] - output_BR[:, None, :]
+    right = (above > 0).float() + 0.5 * (above == 0).float()
+    positive, negative = value_BR * mask_BR, (1 - value_BR) * mask_BR
+    pairs = positive[:, :, None] * negative[:, None, :]
+    return (right * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+
+
+def _diverged(what: str) -> UserError:
+    return UserError(
+        f"{what}: training diverged and was stopped. Lower training.learning_rate or "
+        "learner.inner_learning_rate, or take fewer inner steps (learner.num_steps)."
+    )
+
+
+class _Run:
+    """The state of one training run: all that a checkpoint must hold."""
+
+    def __init__(self, model: Model, config: TrainingConfig, seed: int) -> None:
+        self.config = config
+        start = model.params or model.learner.init_params(torch.Generator().manual_seed(seed))
+        self.params: Params = {
+            name: p.detach().clone().to(model.device) for name, p in start.items()
+        }
+        self.best: Params = {name: p.clone() for name, p in self.params.items()}
+        self.history: list[Epoch] = []
+        self.optimiser = torch.optim.AdamW(
+            list(self.params.values()),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def best_epoch(self) -> int:
+        """The number of the epoch with the lowest development loss; 0 before the first."""
+        return min(self.history, key=lambda e: e.dev_loss).number if self.history else 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epochs or the patience are used up."""
+        num = len(self.history)
+        return num >= self.config.epochs or num - self.best_epoch >= self.config.patience
+
+    def step(self, gradients: Params) -> None:
+        for name, p in self.params.items():
+            p.grad = gradients[name]
+        torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip_norm)
+        self.optimiser.step()
+
+    def record(self, result: Epoch) -> None:
+        self.history.append(result)
+        if self.best_epoch == result.number:
+            self.best = {name: p.detach().clone() for name, p in self.params.items()}
+
+    def to_bytes(self) -> bytes:
+        tensors = {f"params.{name}": p for name, p in self.params.items()}
+        tensors |= {f"best.{name}": p for name, p in self.best.items()}
+        for name, p in self.params.items():
+            for key, value in self.optimiser.state[p].items():
+                tensors[f"{key}.{name}"] = value
+        plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        history = [dataclasses.asdict(e) for e in self.history]
+        metadata = {"history": json.dumps(history)}
+        content: bytes = safetensors.torch.save(plain, metadata=metadata)
+        return content
+
+    def restore(self, content: bytes) -> None:
+        tensors = safetensors.torch.load(content)
+        self.history = [Epoch(**e) for e in json.loads(_metadata(content)["history"])]
+        for name, p in self.params.items():
+            p.copy_(tensors[f"params.{name}"])
+            self.best[name] = tensors[f"best.{name}"].to(p.device)
+            self.optimiser.state[p] = {
+                key: tensors[f"{key}.{name}"].to(p.device)
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file: the header is JSON, after 8 bytes of its
+    length."""
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    return dict(header["__metadata__"])

@@ -1,0 +1,165 @@
+"""New users' few interactions, as tasks for a model."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recmeta import schema
+from recmeta.errors import UserError, did_you_mean
+from recmeta.metalearn.model import Model
+from recmeta.tasks.task_set import Ragged, Tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class NewUserCounts:
+    """What became of the rows that were handed in."""
+
+    rows: int
+    """Interactions read."""
+    users: int
+    """Distinct users, each of whom gets a list."""
+    used: int
+    """Interactions that the users are adapted to."""
+    duplicates: int
+    """Rows dropped because a later row has the same user and item."""
+    unknown_items: int
+    """Rows dropped because the item is not in the model's catalogue."""
+    bad_values: int
+    """Rows dropped because the value is missing, not finite or outside the model's range."""
+    without_interactions: int
+    """Users who are left with none: they get the list of a user of whom nothing is known."""
+    without_profile: int
+    """Users who have no row among the profiles."""
+
+
+def tasks_for_new_users(
+    model: Model, interactions: pa.Table, profiles: pa.Table | None = None
+) -> tuple[Tasks, NewUserCounts]:
+    """Return a task per user, sorted by user id, with all usable interactions as support.
+
+    Args:
+        interactions: `user_id`, `item_id`, for ratings `value`, and optionally `timestamp`; a row
+            whose
+            item is null only names a user. Where there are no times, the file's order is the order.
+        profiles: `user_id` and raw attributes; users only in here get an empty support.
+
+    Raises:
+        UserError: for a missing column or a null user id.
+    """
+    for name in (schema.USER_ID, schema.ITEM_ID):
+        _require(interactions, name)
+    graded = model.objective == "rating"
+    if graded:
+        _require(interactions, schema.VALUE)
+    user_id = _ids(interactions, schema.USER_ID)
+    item_id = _ids(interactions, schema.ITEM_ID)
+    if user_id.null_count:
+        row = int(np.argmax(user_id.is_null().to_numpy(zero_copy_only=False))) + 1
+        raise UserError(f"row {row} of the new users has no {schema.USER_ID}: give it one.")
+    everyone = user_id
+    if profiles is not None:
+        _require(profiles, schema.USER_ID)
+        everyone = pa.concat_arrays([user_id, _ids(profiles, schema.USER_ID).drop_null()])
+    users = pc.unique(everyone).sort()
+    user = pc.index_in(user_id, users).to_numpy().astype(np.int64)
+    item = (
+        pc.fill_null(pc.index_in(item_id, model.catalogue.items.item_id), -1)
+        .to_numpy()
+        .astype(np.int64)
+    )
+    value = np.ones(len(user), np.float32)
+    if graded:
+        value = _numbers(interactions, schema.VALUE)
+    time = np.zeros(len(user), np.int64)
+    if schema.TIMESTAMP in interactions.column_names:
+        column = interactions[schema.TIMESTAMP].combine_chunks()
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
+        time = pc.fill_null(column.cast(pa.int64()), 0).to_numpy()
+
+    named = item_id.is_valid().to_numpy(zero_copy_only=False)
+    known = item >= 0
+    low, high = model.value_range
+    good = np.isfinite(value) & (value >= low) & (value <= high) if graded else named
+    usable = np.flatnonzero(known & good)
+    order = usable[np.lexsort((usable, time[usable], user[usable]))]
+    last = _is_last(user[order], item[order])
+    kept = order[last]
+    lengths = np.bincount(user[kept], minlength=len(users))
+    support = Ragged(
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        item[kept].astype(np.int32),
+        value[kept],
+        np.zeros(len(kept), np.bool_),
+    )
+    counts = NewUserCounts(
+        rows=int(named.sum()),
+        users=len(users),
+        used=len(kept),
+        duplicates=len(order) - len(kept),
+        unknown_items=int((named & ~known).sum()),
+        bad_values=int((named & known & ~good).sum()),
+        without_interactions=int((lengths == 0).sum()),
+        without_profile=_num_without(users, profiles),
+    )
+    tasks = Tasks(
+        _profiles(users, profiles),
+        np.full(len(users), np.iinfo(np.int64).max),
+        np.full(len(users), len(model.catalogue.statistics.time) - 1, np.int32),
+        np.full(len(users), "user_cold"),
+        support,
+        Ragged.from_lists([[]] * len(users), [[]] * len(users)),
+    )
+    return tasks, counts
+
+
+def _require(table: pa.Table, name: str) -> None:
+    if name not in table.column_names:
+        raise UserError(
+            f"the new users have no column {name!r}.{did_you_mean(name, table.column_names)} "
+            f"There are: {', '.join(table.column_names)}."
+        )
+
+
+def _ids(table: pa.Table, name: str) -> pa.Array:
+    """Return a column of ids as stripped strings, empty ones null."""
+    text = pc.utf8_trim_whitespace(table[name].combine_chunks().cast(pa.string()))
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
+    column = table[name].combine_chunks()
+    try:
+        numbers = column.cast(pa.float32())
+    except pa.ArrowInvalid as error:
+        raise UserError(f"the column {name!r} of the new users is not numeric: {error}") from error
+    return np.asarray(pc.fill_null(numbers, float("nan")).to_numpy(), np.float32)
+
+
+def _is_last(user: npt.NDArray[np.int64], item: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which rows have no later row of the same user and item."""
+    order = np.lexsort((np.arange(len(user)), item, user))
+    same = (np.diff(user[order]) == 0) & (np.diff(item[order]) == 0)
+    last = np.ones(len(user), np.bool_)
+    last[order[:-1][same]] = False
+    return last
+
+
+def _profiles(users: pa.Array, profiles: pa.Table | None) -> pa.Table:
+    table = pa.table({schema.USER_ID: users})
+    if profiles is None:
+        return table
+    place = pc.index_in(users, _ids(profiles, schema.USER_ID))
+    for name in profiles.column_names:
+        if name != schema.USER_ID:
+            table = table.append_column(name, profiles[name].combine_chunks().take(place))
+    return table
+
+
+def _num_without(users: pa.Array, profiles: pa.Table | None) -> int:
+    if profiles is None:
+        return len(users)
+    return len(users) - int(pc.sum(pc.is_in(users, _ids(profiles, schema.USER_ID))).as_py() or 0)

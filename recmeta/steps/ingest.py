@@ -1,0 +1,102 @@
+"""Step 1: a log becomes rows of the interactions, or of the quarantine, and none is lost."""
+
+import datetime
+from typing import Any
+
+import polars as pl
+
+from recmeta.config import to_dict
+from recmeta.logs import checked, conflicts, tables
+from recmeta.logs.attributes import read_attributes
+from recmeta.logs.files import Inputs, SourceFile, source_id
+from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.manifest import Manifest, run_once
+from recmeta.progress import Progress, silent
+from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
+from recmeta.workspace import Workspace
+
+
+def run(
+    mapping: LogMapping,
+    workspace: Workspace,
+    *,
+    now: datetime.datetime | None = None,
+    progress: Progress = silent,
+) -> Manifest:
+    """Ingest a log, and the users' and items' attributes that come with it.
+
+    Args:
+        now: what times are in the future of, and what is written as `ingested_at`. None: the clock.
+
+    Returns:
+        The manifest. Its counts are the log's `rows_read` = `accepted` + `duplicates` +
+        `quarantined`, and the `users` and `items` read. Two kinds of rows are in the quarantine
+        beyond that sum: the table's rows that this log replaced, and rows of users and items
+        without a readable id.
+
+    Raises:
+        UserError: where the mapping does not fit the files, or too many rows are bad.
+    """
+    inputs = Inputs.of(mapping)
+    source = source_id(mapping, inputs)
+    clock = now or datetime.datetime.now(datetime.UTC)
+
+    def work(_: str) -> tuple[dict[str, Any], dict[str, int]]:
+        tables.create_tables(workspace)
+        # Killed between the commit and the manifest? Then the commit knows the counts.
+        counts = tables.ingested_counts(workspace, source)
+        if counts is None:
+            counts = _ingest(mapping, inputs, source, workspace, clock, progress)
+        return {"source": source, "tables": tables.versions(workspace)}, counts
+
+    config = {"mapping": to_dict(mapping)}
+    return run_once(workspace, "ingest", config=config, inputs={"source": source}, work=work)
+
+
+def _ingest(
+    mapping: LogMapping,
+    inputs: Inputs,
+    source: str,
+    workspace: Workspace,
+    now: datetime.datetime,
+    progress: Progress,
+) -> dict[str, int]:
+    good, bad = checked.read_log(mapping, inputs.log, now, progress)
+    if checked.is_too_bad(mapping, good, bad):
+        tables.replace_quarantine(workspace, source, bad, now)
+        place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
+        raise checked.too_bad(mapping, good, bad, place)
+
+    settled = conflicts.settle(good)
+    changes = conflicts.compare(settled.rows, tables.scan(workspace, INTERACTIONS))
+    users, bad_users = _entities(mapping.users, inputs.users, USERS)
+    items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
+    superseded = conflicts.superseded(settled.superseded)
+    replaced = conflicts.replaced(changes.replaced)
+    counts = {
+        "rows_read": good.height + bad.height,
+        "accepted": changes.new.height + changes.replacing.height,
+        "duplicates": settled.num_duplicates + changes.num_duplicates,
+        "quarantined": bad.height + superseded.height,
+        "users": users.height,
+        "items": items.height,
+    }
+    # The interactions last: their commit says that all the rest is written.
+    quarantined = pl.concat([bad, superseded, replaced, bad_users, bad_items])
+    progress("writing", 0, 3)
+    tables.replace_quarantine(workspace, source, quarantined, now)
+    progress("writing", 1, 3)
+    tables.merge_entities(workspace, USERS, users)
+    tables.merge_entities(workspace, ITEMS, items)
+    progress("writing", 2, 3)
+    tables.merge_interactions(workspace, source, changes, counts, now)
+    progress("writing", 3, 3)
+    return counts
+
+
+def _entities(
+    source: AttributeSource | None, files: list[SourceFile], table: Table
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if source is None:
+        return tables.empty(table), conflicts.NONE_QUARANTINED
+    return read_attributes(source, files, table.key[0])

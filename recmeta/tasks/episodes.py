@@ -1,0 +1,125 @@
+"""Training episodes: a seeded order of tasks, support sizes and negatives, never a Python loop over
+users."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from recmeta.tasks.task_set import Ragged, Tasks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpisodeConfig:
+    """How meta-training presents a user's interactions."""
+
+    batch_size: int = 32
+    """Tasks per outer step."""
+    resample: bool = True
+    """Draw support and query anew from all of the user's rows in every epoch, the support's size
+    uniform from 0 to `max_support`. False keeps the split of the task set."""
+    max_support: int = 20
+    """Largest support of a resampled episode, in rows."""
+    max_query: int = 64
+    """Largest query of an episode, in rows; more are dropped at random."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_query"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.max_support < 0:
+            raise ValueError(f"max_support is {self.max_support}; it must not be negative.")
+
+
+def epoch(
+    tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator
+) -> Iterator[tuple[npt.NDArray[np.int64], Tasks]]:
+    """Yield (positions in `tasks`, episodes) batch by batch: every task once, in a random order."""
+    order = generator.permutation(len(tasks))
+    for start in range(0, len(tasks), config.batch_size):
+        positions = order[start : start + config.batch_size]
+        batch = tasks.take(positions)
+        if config.resample:
+            batch = resample(batch, config, generator)
+        elif len(batch.query.item) and batch.query.lengths.max() > config.max_query:
+            shuffled = _shuffled(batch.query, generator)
+            batch = dataclasses.replace(batch, query=shuffled.first(config.max_query))
+        yield positions, batch
+
+
+def resample(tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator) -> Tasks:
+    """Return the same users with a fresh random support and query out of all of their rows.
+
+    The support's size is uniform from 0 to the smaller of `max_support` and the user's rows less
+    one.
+    """
+    rows = _shuffled(concatenate(tasks.support, tasks.query), generator)
+    most = np.minimum(config.max_support, np.maximum(rows.lengths - 1, 0))
+    num_support = generator.integers(0, most + 1)
+    boundary = num_support[rows.task]
+    support = rows.select(rows.position < boundary)
+    query = rows.select((rows.position >= boundary) & (rows.position < boundary + config.max_query))
+    return dataclasses.replace(tasks, support=support, query=query)
+
+
+def concatenate(first: Ragged, second: Ragged) -> Ragged:
+    """Return the rows of both, task by task, those of `first` before those of `second`."""
+    order = np.argsort(np.concatenate([first.task, second.task]), kind="stable")
+    offsets = first.offsets - first.offsets[0] + second.offsets - second.offsets[0]
+    return Ragged(
+        offsets,
+        np.concatenate([first.item, second.item])[order],
+        np.concatenate([first.value, second.value])[order],
+        np.concatenate([first.counted, second.counted])[order],
+    )
+
+
+def with_negatives(
+    positives: Ragged, known: Ragged, num_items: int, num_negatives: int, salt: int = 0
+) -> Ragged:
+    """Return the rows (value 1) followed by sampled items that are not in `known` (value 0).
+
+    The draw is a hash of the row's item, its place and `salt`, not a generator's state, so that a
+    user's negatives do not depend on who else is in the batch. Candidates that fall on a known item
+    of the user are dropped, so a row can have fewer than `num_negatives`.
+
+    Args:
+        positives: the rows to keep, all positive.
+        known: every row of the same tasks whose item must not be drawn.
+        num_items: items are drawn uniformly from 0 to this, exclusive.
+        num_negatives: candidates per positive row.
+        salt: give a different one in every epoch for fresh negatives.
+    """
+    shape = (len(positives.item), num_negatives)
+    seed = np.multiply(positives.item.astype(np.uint64)[:, None], 1_000_003, dtype=np.uint64)
+    seed = seed + np.multiply(positives.position[:, None], 8_191, dtype=np.int64).astype(np.uint64)
+    seed = seed + np.arange(num_negatives, dtype=np.uint64) + (np.uint64(salt) << np.uint64(32))
+    drawn = (splitmix64(seed) % np.uint64(num_items)).astype(np.int32).reshape(-1)
+    task = np.broadcast_to(positives.task[:, None], shape).reshape(-1)
+    fresh = ~np.isin(task * num_items + drawn, known.task * num_items + known.item)
+    task, drawn = task[fresh], drawn[fresh]
+    lengths = np.bincount(task, minlength=len(positives))
+    negatives = Ragged(
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        drawn,
+        np.zeros(len(drawn), np.float32),
+        np.zeros(len(drawn), np.bool_),
+    )
+    return concatenate(positives, negatives)
+
+
+def splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return a hash of each number (Steele, Lea, Flood, OOPSLA 2014); the same on every machine."""
+    with np.errstate(over="ignore"):
+        z = x + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def _shuffled(rows: Ragged, generator: np.random.Generator) -> Ragged:
+    order = np.lexsort((generator.random(len(rows.item)), rows.task))
+    return Ragged(
+        rows.offsets - rows.offsets[0], rows.item[order], rows.value[order], rows.counted[order]
+    )

@@ -1,0 +1,240 @@
+import dataclasses
+import itertools
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from evaluation_tasks import low_rank_tasks, make_spec, make_tasks
+
+from recmeta.errors import UserError
+from recmeta.evaluation.baselines.biases import BiasConfig, ItemMeanUserBias
+from recmeta.evaluation.baselines.fit import fit_baselines
+from recmeta.evaluation.baselines.matrix_factorisation import (
+    MatrixFactorisation,
+    MatrixFactorisationConfig,
+)
+from recmeta.evaluation.baselines.means import GlobalMean, ItemMean, ItemMeanConfig
+from recmeta.evaluation.baselines.popularity import Popularity
+from recmeta.evaluation.bootstrap import paired_difference
+from recmeta.evaluation.metrics import mae
+from recmeta.tasks.task_set import Ragged, Tasks
+
+TRAIN = make_tasks([{0: 5.0, 1: 1.0}, {0: 4.0}], [{2: 3.0}, {1: 2.0}])  # mean 3
+TEST = make_tasks([{}, {0: 2.0, 1: 1.0}], [{0: 4.0, 3: 1.0}, {2: 5.0}])  # item 3 is unknown
+RANGE = (1.0, 5.0)
+
+
+def test_means_by_hand() -> None:
+    np.testing.assert_allclose(GlobalMean.fit(TRAIN, 4).score_query(TEST), [3.0, 3.0, 3.0])
+    item_mean = ItemMean.fit(TRAIN, 4, ItemMeanConfig(regularisation=1.0))
+    np.testing.assert_allclose(item_mean.item_score, [4.0, 2.0, 3.0, 3.0])
+    np.testing.assert_allclose(item_mean.score_query(TEST), [4.0, 3.0, 3.0])
+    assert item_mean.score_items(TEST).shape == (2, 4)
+
+
+def test_popularity_counts_users_not_rows() -> None:
+    train = dataclasses.replace(TRAIN, query=Ragged.from_lists([[0, 0], [1]], [[1, 1], [1]]))
+    popularity = Popularity.fit(train, 4)
+    np.testing.assert_array_equal(popularity.num_users, [2, 2, 0, 0])
+    np.testing.assert_array_equal(popularity.score_query(TEST), [2, 0, 0])
+
+
+def test_a_users_bias_is_a_shrunken_mean_of_residuals() -> None:
+    config = BiasConfig(item_regularisation=1.0, user_regularisation=2.0, sweeps=0)
+    model = ItemMeanUserBias.fit(TRAIN, 4, RANGE, config)
+    np.testing.assert_allclose(model.item_bias, [1.0, -1.0, 0.0, 0.0])
+    np.testing.assert_allclose(model.user_bias(TEST.support), [0.0, (-2.0 - 1.0) / 4.0])
+    np.testing.assert_allclose(model.score_query(TEST), [4.0, 3.0, 2.25])
+
+
+def test_biases_solve_the_joint_ridge_regression() -> None:
+    train = low_rank_tasks(30, 12, 8, 5, seed=0)
+    config = BiasConfig(item_regularisation=2.0, user_regularisation=3.0, sweeps=200)
+    model = ItemMeanUserBias.fit(train, 12, RANGE, config)
+    task = np.concatenate([train.support.task, train.query.task])
+    item = np.concatenate([train.support.item, train.query.item])
+    value = np.concatenate([train.support.value, train.query.value]) - model.mean
+    design = np.zeros((len(task), 30 + 12))
+    design[np.arange(len(task)), task] = 1.0
+    design[np.arange(len(task)), 30 + item] = 1.0
+    penalty = np.diag([3.0] * 30 + [2.0] * 12)
+    solution = np.linalg.solve(design.T @ design + penalty, design.T @ value)
+    np.testing.assert_allclose(model.item_bias, solution[30:], atol=1e-8)
+
+
+def test_without_factors_the_factorisation_is_the_bias_model() -> None:
+    train, test = low_rank_tasks(30, 12, 8, 5, seed=0), low_rank_tasks(10, 12, 8, 5, seed=1)
+    biases = ItemMeanUserBias.fit(train, 12, RANGE, BiasConfig(sweeps=300))
+    config = MatrixFactorisationConfig(num_factors=0, sweeps=300)
+    factorisation = MatrixFactorisation.fit(train, 12, RANGE, config)
+    np.testing.assert_allclose(factorisation.score_query(test), biases.score_query(test), atol=1e-8)
+    np.testing.assert_allclose(factorisation.score_items(test), biases.score_items(test), atol=1e-8)
+
+
+def test_folding_in_solves_each_users_ridge_regression() -> None:
+    train, test = low_rank_tasks(40, 15, 10, 6, seed=0), low_rank_tasks(7, 15, 10, 6, seed=1)
+    config = MatrixFactorisationConfig(num_factors=3, factor_regularisation=2.0)
+    model = MatrixFactorisation.fit(train, 15, RANGE, config, seed=4)
+    found = model.fold_in(test.support).numpy()
+    item = model.item_IC.numpy()
+    for b in range(len(test)):
+        rows = test.support.take(np.array([b]))
+        design = item[rows.item].copy()
+        design[:, 0] = 1.0
+        target = rows.value.astype(np.float64) - model.mean - item[rows.item, 0]
+        gram = design.T @ design + np.diag([config.user_regularisation, 2.0, 2.0, 2.0])
+        np.testing.assert_allclose(found[b], np.linalg.solve(gram, design.T @ target), atol=1e-9)
+    scores = model.score_items(test)
+    query = test.query
+    expected = np.clip(scores[query.task, query.item], *RANGE)
+    np.testing.assert_allclose(model.score_query(test), expected, atol=1e-12)
+
+
+def test_every_sweep_lowers_the_training_loss() -> None:
+    train = low_rank_tasks(40, 15, 10, 6, seed=0)
+    values = np.concatenate([train.support.value, train.query.value])
+    task = np.concatenate([train.support.task, train.query.task])
+    item = np.concatenate([train.support.item, train.query.item])
+    everything = dataclasses.replace(
+        train,
+        support=Ragged.from_lists(
+            [item[task == b].tolist() for b in range(len(train))],
+            [values[task == b].tolist() for b in range(len(train))],
+        ),
+    )
+
+    def loss(sweeps: int) -> float:
+        config = MatrixFactorisationConfig(num_factors=2, factor_regularisation=3.0, sweeps=sweeps)
+        model = MatrixFactorisation.fit(train, 15, RANGE, config)
+        user_UC = model.fold_in(everything.support).numpy()
+        item_IC = model.item_IC.numpy()
+        predicted = model.mean + user_UC[task, 0] + item_IC[item, 0]
+        predicted += (user_UC[task, 1:] * item_IC[item, 1:]).sum(1)
+        return float(
+            ((values - predicted) ** 2).sum()
+            + 3.0 * ((user_UC[:, 1:] ** 2).sum() + (item_IC[:, 1:] ** 2).sum())
+            + config.user_regularisation * (user_UC[:, 0] ** 2).sum()
+            + config.item_regularisation * (item_IC[:, 0] ** 2).sum()
+        )
+
+    losses = [loss(sweeps) for sweeps in range(1, 8)]
+    assert all(after <= before + 1e-9 for before, after in itertools.pairwise(losses))
+
+
+def test_a_users_scores_do_not_depend_on_the_batch_nor_on_the_query_values() -> None:
+    train, test = low_rank_tasks(60, 20, 12, 6, seed=0), low_rank_tasks(9, 20, 12, 6, seed=1)
+    hidden = dataclasses.replace(
+        test,
+        query=dataclasses.replace(test.query, value=np.full_like(test.query.value, np.nan)),
+    )
+    fitted = fit_baselines(make_spec(20), train, low_rank_tasks(20, 20, 12, 6, seed=2), seed=0)
+    for predictor in fitted.values():
+        whole = predictor.score_query(test)
+        parts = np.concatenate([predictor.score_query(b) for b in hidden.batches(2)])
+        np.testing.assert_allclose(whole, parts, rtol=1e-12)
+
+
+def test_tuned_baselines_order_as_they_should_on_low_rank_ratings() -> None:
+    train, dev, test = (
+        low_rank_tasks(num, 60, 40, 20, seed=seed) for num, seed in ((300, 0), (60, 1), (150, 2))
+    )
+    num_threads = torch.get_num_threads()
+    fitted = fit_baselines(make_spec(60), train, dev, seed=0)
+    assert torch.get_num_threads() == num_threads
+    assert list(fitted) == [
+        "global-mean",
+        "item-mean",
+        "item-mean-user-bias",
+        "popularity",
+        "mf-fold-in",
+    ]
+    error = {
+        name: float(mae(p.score_query(test), test.query).mean())
+        for name, p in fitted.items()
+        if p.predicts_values
+    }
+    assert (
+        error["global-mean"]
+        > error["item-mean"]
+        > error["item-mean-user-bias"]
+        > error["mf-fold-in"] + 0.1
+    )
+    again = fit_baselines(make_spec(60), train, dev, seed=0)
+    np.testing.assert_array_equal(
+        fitted["mf-fold-in"].score_query(test), again["mf-fold-in"].score_query(test)
+    )
+
+
+def test_nothing_to_tune_on_and_nothing_to_fit_on() -> None:
+    nobody = TRAIN.take(np.arange(0))
+    fitted = fit_baselines(make_spec(4), TRAIN, nobody, seed=0)
+    for predictor in fitted.values():
+        assert np.isfinite(predictor.score_query(TEST)).all()
+        assert np.isfinite(predictor.score_items(TEST)).all()
+    with pytest.raises(UserError, match="no interactions"):
+        fit_baselines(make_spec(4), nobody, nobody, seed=0)
+    with pytest.raises(UserError, match="factor_regularisation is 0"):
+        MatrixFactorisationConfig(factor_regularisation=0.0)
+
+
+def test_implicit_task_sets_have_popularity() -> None:
+    spec = make_spec(4, "implicit", (1.0, 1.0))
+    assert list(fit_baselines(spec, TRAIN, TEST, seed=0)) == ["popularity"]
+
+
+def movielens_tasks(path: Path, seed: int) -> tuple[Tasks, Tasks, Tasks, int]:
+    """Split users 70/10/20; the first 20 ratings by time are support, the next 20 query."""
+    table = pq.read_table(path)
+    user = np.unique(table["user_id"].to_numpy(), return_inverse=True)[1]
+    item = np.unique(table["item_id"].to_numpy(), return_inverse=True)[1]
+    time_ = table["timestamp"].to_numpy()
+    order = np.lexsort((item, time_, user))
+    user, item = user[order], item[order]
+    value = table["rating"].to_numpy()[order].astype(np.float32)
+    lengths = np.bincount(user)
+    everything = Ragged(
+        np.concatenate([[0], np.cumsum(lengths)]),
+        item.astype(np.int32),
+        value,
+        np.zeros(len(value), np.bool_),
+    )
+    place = everything.position
+    num_users = len(lengths)
+    tasks = Tasks(
+        pa.table({"user_id": [str(u) for u in range(num_users)]}),
+        np.zeros(num_users, np.int64),
+        np.zeros(num_users, np.int32),
+        np.array(["user_cold"] * num_users, np.str_),
+        everything.select(place < 20),
+        everything.select((place >= 20) & (place < 40)),
+    )
+    shuffled = np.random.default_rng(seed).permutation(num_users)
+    parts = np.split(shuffled, [int(0.7 * num_users), int(0.8 * num_users)])
+    train, dev, test = (tasks.take(np.sort(part)) for part in parts)
+    return train, dev, test, int(item.max()) + 1
+
+
+def test_factorisation_beats_the_biases_on_movielens() -> None:
+    folder = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data"))
+    path = folder / "ml-100k" / "interactions.parquet"
+    if not path.exists():
+        pytest.skip("no ml-100k/interactions.parquet under RECMETA_SHARED_DATA or ../shared/data")
+    train, dev, test, num_items = movielens_tasks(path, seed=0)
+    started = time.perf_counter()
+    fitted = fit_baselines(make_spec(num_items), train, dev, seed=0)
+    assert time.perf_counter() - started < 30  # seconds; under 2 on an idle machine
+    errors = {
+        name: mae(p.score_query(test), test.query)
+        for name, p in fitted.items()
+        if p.predicts_values
+    }
+    gain = paired_difference(
+        errors["mf-fold-in"], errors["item-mean-user-bias"], np.random.default_rng(0)
+    )
+    assert gain.ci_high < 0
+    assert np.nanmean(errors["mf-fold-in"]) < 0.80

@@ -1,0 +1,190 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from evaluation_tasks import low_rank_tasks, make_spec, make_tasks
+
+from recmeta.errors import UserError
+from recmeta.evaluation import measure
+from recmeta.evaluation.baselines.fit import fit_baselines
+from recmeta.evaluation.baselines.means import GlobalMean
+from recmeta.evaluation.baselines.popularity import Popularity
+from recmeta.evaluation.curve import choose_cohort
+from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
+from recmeta.evaluation.predictor import FloatArray, Predictor
+from recmeta.evaluation.result import Evaluation
+from recmeta.tasks.task_set import Tasks
+
+CONFIG = EvaluationConfig(num_resamples=200, num_negatives=10)
+SPEC = make_spec(40)
+TEST = low_rank_tasks(50, 40, 30, 20, seed=9)
+
+
+class Broken:
+    """Gives no value for the first user of what it is shown."""
+
+    name = "broken"
+    predicts_values = True
+
+    def score_query(self, tasks: Tasks) -> FloatArray:
+        return np.where(tasks.query.task == 0, np.nan, 3.0)
+
+    def score_items(self, tasks: Tasks) -> FloatArray:
+        scores = np.tile(np.arange(40.0), (len(tasks), 1))
+        scores[0] = np.nan
+        return scores
+
+
+@pytest.fixture(scope="module")
+def predictors() -> dict[str, Predictor]:
+    train, dev = low_rank_tasks(80, 40, 30, 20, seed=0), low_rank_tasks(20, 40, 30, 20, seed=1)
+    return fit_baselines(SPEC, train, dev, seed=0)
+
+
+@pytest.fixture(scope="module")
+def evaluation(predictors: dict[str, Predictor]) -> Evaluation:
+    return evaluate(predictors, TEST, SPEC, CONFIG)
+
+
+def test_metrics_have_names_means_and_intervals(evaluation: Evaluation) -> None:
+    found = evaluation.metrics["mf-fold-in"]
+    assert {"mae", "rmse", "ndcg@5", "ndcg@5_exp", "full_recall@10", "sampled_mrr@5"} <= set(found)
+    assert "mae" not in evaluation.metrics["popularity"]
+    assert found["mae"] == pytest.approx(evaluation.per_user["mf-fold-in"]["mae"].mean())
+    interval = evaluation.intervals["mf-fold-in"]["mae"]
+    assert interval.ci_low < interval.mean < interval.ci_high
+    assert interval.num_users == 50
+    assert evaluation.relevant_from == pytest.approx(3.4)
+    assert found["mae"] < evaluation.metrics["global-mean"]["mae"]
+    assert set(evaluation.primary_per_user()) == {
+        "global-mean",
+        "item-mean",
+        "item-mean-user-bias",
+        "mf-fold-in",
+    }
+
+
+def test_a_predictor_that_cannot_tell_items_apart_ranks_nothing(evaluation: Evaluation) -> None:
+    assert evaluation.metrics["global-mean"]["full_recall@5"] == 0.0
+    assert evaluation.metrics["global-mean"]["sampled_hit@5"] < 0.7  # more liked than candidates
+
+
+def test_the_curve_keeps_its_users_and_falls_for_who_adapts(evaluation: Evaluation) -> None:
+    curve = evaluation.curve
+    assert (curve.metric, curve.shots, curve.num_users) == ("mae", CONFIG.shots, 50)
+    assert curve.note is None
+    assert {i.num_users for points in curve.points.values() for i in points} == {50}
+    means = [i.mean for i in curve.points["mf-fold-in"]]
+    assert means[-1] < means[0] - 0.1
+    assert len({i.mean for i in curve.points["item-mean"]}) == 1
+    assert means[-1] == pytest.approx(evaluation.metrics["mf-fold-in"]["mae"])
+
+
+def test_the_batch_size_changes_nothing(
+    predictors: dict[str, Predictor], evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "MAX_SCORES", 40 * 7)
+    again = evaluate(predictors, TEST, SPEC, CONFIG)
+    for name, found in evaluation.per_user.items():
+        for metric, values in found.items():
+            np.testing.assert_allclose(again.per_user[name][metric], values, atol=1e-9)
+    assert again.metrics["item-mean"]["full_coverage@5"] == pytest.approx(
+        evaluation.metrics["item-mean"]["full_coverage@5"]
+    )
+
+
+def test_it_is_json_and_a_table(evaluation: Evaluation) -> None:
+    plain = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert plain["metrics"]["item-mean"]["mae"] == evaluation.metrics["item-mean"]["mae"]
+    assert plain["intervals"]["item-mean"]["full_coverage@5"]["ci_low"] is None
+    assert len(plain["adaptation_curve"]["points"]["item-mean"]) == len(CONFIG.shots)
+    table = evaluation.per_user_table()
+    assert table.column_names[:3] == ["user_id", "state", "predictor"]
+    assert table.num_rows == 5 * 50
+    rows = dict(zip(table["predictor"].to_pylist(), table["mae"].to_pylist(), strict=True))
+    assert rows["popularity"] is None
+    assert rows["item-mean"] == pytest.approx(evaluation.per_user["item-mean"]["mae"][-1])
+
+
+def test_states_are_reported_apart(predictors: dict[str, Predictor]) -> None:
+    state = np.where(np.arange(50) < 20, "warm", "user_cold")
+    found = evaluate(predictors, dataclasses.replace(TEST, state=state), SPEC, CONFIG)
+    assert list(found.by_state) == ["user_cold", "warm"]
+    mean = found.by_state["warm"]["item-mean"]["mae"]
+    assert mean.num_users == 20
+    assert mean.mean == pytest.approx(found.per_user["item-mean"]["mae"][:20].mean())
+    assert found.to_dict()["num_users_by_state"] == {"user_cold": 30, "warm": 20}
+
+
+def test_an_incomplete_predictor_shows_in_its_number_of_users() -> None:
+    found = evaluate({"broken": Broken()}, TEST, SPEC, CONFIG)
+    assert found.intervals["broken"]["mae"].num_users == 49
+    assert np.isnan(found.per_user["broken"]["full_ndcg@5"][0])
+
+
+def test_implicit_feedback_is_judged_by_ranking() -> None:
+    train = make_tasks([{0: 1.0, 1: 1.0}] * 3, [{2: 1.0}] * 3)
+    test = make_tasks([{0: 1.0}, {3: 1.0}], [{1: 1.0}, {4: 1.0}])
+    spec = make_spec(5, "implicit", (1.0, 1.0))
+    found = evaluate(
+        {"popularity": Popularity.fit(train, 5)},
+        test,
+        spec,
+        EvaluationConfig(ks=(1, 2), shots=(0, 1), num_resamples=50, num_negatives=2),
+    )
+    assert (found.primary_metric, found.lower_is_better) == ("full_ndcg@2", False)
+    metrics = found.per_user["popularity"]
+    assert "mae" not in metrics
+    assert "ndcg@1" not in metrics
+    # User 0: 0 is excluded, 1 and 2 tie and the relevant one goes behind. User 1: 4 is unpopular.
+    np.testing.assert_array_equal(metrics["full_hit@1"], [0.0, 0.0])
+    np.testing.assert_array_equal(metrics["full_hit@2"], [1.0, 0.0])
+    assert found.metrics["popularity"]["full_coverage@2"] == pytest.approx(3 / 5)
+    assert [i.mean for i in found.curve.points["popularity"]][1] == pytest.approx(
+        found.metrics["popularity"]["full_ndcg@2"]
+    )
+
+
+def test_the_cohort_is_lowered_to_where_there_are_enough() -> None:
+    lengths = np.array([20] * 10 + [5] * 25 + [0] * 5)
+    cohort, shots = choose_cohort(lengths, (0, 1, 5, 20))
+    assert (len(cohort), shots) == (35, (0, 1, 5))
+    assert choose_cohort(np.array([20] * 40), (20, 0))[1] == (0, 20)
+    assert choose_cohort(np.array([2, 1]), (0, 1, 2))[1] == (0, 1)
+    assert choose_cohort(np.array([0, 0]), (5, 1))[1] == ()
+    tasks = make_tasks([{0: 3.0}] * 31, [{1: 3.0}] * 31)
+    found = evaluate({"global-mean": GlobalMean(3.0, 40)}, tasks, SPEC, CONFIG)
+    assert found.curve.shots == (0, 1)
+    assert found.curve.note is not None
+    assert "Only 0 of 31 users have 20 support rows" in found.curve.note
+
+
+def test_there_may_be_nothing_for_a_curve() -> None:
+    popularity = {"popularity": Popularity(np.arange(40.0))}
+    assert evaluate(popularity, TEST, SPEC, CONFIG).curve.points == {}
+    shots = dataclasses.replace(CONFIG, shots=(30,))
+    curve = evaluate({"global-mean": GlobalMean(3.0, 40)}, TEST, SPEC, shots).curve
+    assert (curve.shots, curve.num_users, curve.points) == ((), 0, {"global-mean": ()})
+    assert curve.note == "Only 0 of 50 users have 30 support rows: no curve."
+
+
+def test_the_candidates_stay_the_same_along_the_curve() -> None:
+    # Popularity ignores the support, so hiding support rows must not change its ranking metrics.
+    test = make_tasks([{0: 1.0, 1: 1.0, 2: 1.0}] * 4, [{3: 1.0}] * 4)
+    found = evaluate(
+        {"popularity": Popularity(np.arange(9.0, 0.0, -1.0))},
+        test,
+        make_spec(9, "implicit", (1.0, 1.0)),
+        EvaluationConfig(shots=(0, 1, 3), num_resamples=20),
+    )
+    assert [i.mean for i in found.curve.points["popularity"]] == [1.0, 1.0, 1.0]
+
+
+def test_what_cannot_be_evaluated_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="no tasks"):
+        evaluate({"broken": Broken()}, TEST.take(np.arange(0)), SPEC, CONFIG)
+    with pytest.raises(UserError, match="no predictors"):
+        evaluate({}, TEST, SPEC, CONFIG)
+    with pytest.raises(UserError, match="shots has -1"):
+        EvaluationConfig(shots=(-1, 2))
