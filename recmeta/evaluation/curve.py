@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recmeta.evaluation.bootstrap import mean_intervals
-from recmeta.evaluation.measure import What, measure
+from recmeta.evaluation.measure import MetricSelection, measure
 from recmeta.evaluation.predictor import IntArray, Predictor
 from recmeta.evaluation.result import AdaptationCurve
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
@@ -37,7 +37,7 @@ def adaptation_curve(
     shots: Sequence[int],
     metric: str,
     lower_is_better: bool,
-    what: What,
+    selection: MetricSelection,
     batch_size: int,
     generator: np.random.Generator,
     num_resamples: int,
@@ -47,17 +47,19 @@ def adaptation_curve(
 
     Only the first rows of the support are shown; users, query and candidates stay the same.
     """
-    cohort, kept = choose_cohort(tasks.support.lengths, shots)
+    # Users without a query row have no metric at any number of shots.
+    lengths_U = np.where(tasks.query.lengths > 0, tasks.support.lengths, -1)
+    cohort, kept = choose_cohort(lengths_U, shots)
     note = None
     if max(shots) not in kept:
-        num_asked = int((tasks.support.lengths >= max(shots)).sum())
+        num_asked = int((lengths_U >= max(shots)).sum())
         outcome = f"the curve stops at {kept[-1]}, which {len(cohort)} have" if kept else "no curve"
         note = f"Only {num_asked} of {len(tasks)} users have {max(shots)} support rows: {outcome}."
     chosen = tasks.take(cohort)
     names = list(predictors)
     columns = []
     for num_shots in kept:
-        measured = measure(predictors, chosen, spec, what, batch_size, generator, num_shots)
+        measured = measure(predictors, chosen, spec, selection, batch_size, generator, num_shots)
         columns += [measured.per_user[name][metric] for name in names]
     values_UM = np.stack(columns, axis=1) if columns else np.empty((len(cohort), 0))
     intervals = mean_intervals(values_UM, generator, num_resamples, confidence)

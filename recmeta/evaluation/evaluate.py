@@ -8,7 +8,7 @@ import numpy as np
 from recmeta.errors import UserError
 from recmeta.evaluation.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.curve import adaptation_curve
-from recmeta.evaluation.measure import Measured, What, measure
+from recmeta.evaluation.measure import Measured, MetricSelection, measure
 from recmeta.evaluation.predictor import BoolArray, Predictor
 from recmeta.evaluation.result import Evaluation
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
@@ -87,7 +87,7 @@ def evaluate(
     relevant_from = config.relevant_from
     if relevant_from is None:
         relevant_from = low + RELEVANT_SHARE * (high - low)
-    everything = What(
+    everything = MetricSelection(
         errors=is_rating,
         query_ks=config.ks if is_rating else (),
         catalogue_ks=config.ks,
@@ -108,7 +108,9 @@ def evaluate(
         shots=config.shots,
         metric=metric,
         lower_is_better=is_rating,
-        what=dataclasses.replace(everything, query_ks=(), catalogue_ks=curve_ks, num_negatives=0),
+        selection=dataclasses.replace(
+            everything, query_ks=(), catalogue_ks=curve_ks, num_negatives=0
+        ),
         batch_size=config.batch_size,
         generator=curve_resamples,
         num_resamples=config.num_resamples,

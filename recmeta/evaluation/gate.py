@@ -34,8 +34,6 @@ class GateConfig:
     """Bootstrap resamples per comparison."""
     min_users: int = 30
     """Fewer held-out users than this decide nothing."""
-    force: bool = False
-    """Promote whatever comes out; the reasons still say why it would have been refused."""
 
     def __post_init__(self) -> None:
         if not 0 < self.confidence < 1:
@@ -71,8 +69,6 @@ class GateDecision:
     """Against the champion, where there is one, then against the baselines."""
     beaten_by: tuple[str, ...]
     """Baselines that the candidate is significantly worse than."""
-    forced: bool = False
-    """Whether it was promoted against the reasons."""
 
 
 def decide(
@@ -102,7 +98,7 @@ def decide(
     others = [*([] if champion is None else [champion]), *baselines]
     refusals = _unfit(candidate, others, per_user, metric, config)
     if refusals:
-        return _decision(refusals, [], (), (), config)
+        return _decision(refusals, [], (), ())
 
     notes: list[str] = []
     comparisons = []
@@ -136,7 +132,7 @@ def decide(
     beaten_by = tuple(
         c.against for c in comparisons if c.against in baselines and c.verdict == "worse"
     )
-    return _decision(refusals, notes, tuple(comparisons), beaten_by, config)
+    return _decision(refusals, notes, tuple(comparisons), beaten_by)
 
 
 def _unfit(
@@ -221,14 +217,10 @@ def _decision(
     notes: Sequence[str],
     comparisons: tuple[Comparison, ...],
     beaten_by: tuple[str, ...],
-    config: GateConfig,
 ) -> GateDecision:
-    forced = bool(refusals) and config.force
-    opening = ("Promoted by force; it would have been refused for what follows.",) if forced else ()
     return GateDecision(
-        promoted=not refusals or config.force,
-        reasons=(*opening, *refusals, *notes),
+        promoted=not refusals,
+        reasons=(*refusals, *notes),
         comparisons=comparisons,
         beaten_by=beaten_by,
-        forced=forced,
     )

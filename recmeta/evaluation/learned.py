@@ -23,7 +23,10 @@ class LearnedPredictor:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def score_items(self, tasks: Tasks) -> FloatArray:
-        """Return scores (B, I) of the whole catalogue, with what was known at each task's cut time."""
+        """Return scores (B, I) of the whole catalogue, with what was known at each cut time.
+
+        They are in units of the model and not clipped, so that the best items do not tie.
+        """
         num_items = self.model.catalogue.num_items
         scores = np.empty((len(tasks), num_items), np.float32)
         moments = np.stack([tasks.snapshot.astype(np.int64), tasks.cut_time])
@@ -33,5 +36,5 @@ class LearnedPredictor:
             for first in range(0, num_items, ITEMS_AT_ONCE):
                 last = min(first + ITEMS_AT_ONCE, num_items)
                 block = self.model.score_items(state, int(snapshot), int(cut_time), first, last)
-                scores[chosen, first:last] = self.model.to_values(block)
+                scores[chosen, first:last] = block.cpu().numpy()
         return scores

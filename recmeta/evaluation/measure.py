@@ -16,7 +16,7 @@ MAX_SCORES = 2**24  # scores held at once by one predictor: 128 MiB in float64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class What:
+class MetricSelection:
     """Which metrics to take."""
 
     errors: bool
@@ -45,7 +45,7 @@ def measure(
     predictors: Mapping[str, Predictor],
     tasks: Tasks,
     spec: TaskSetSpec,
-    what: What,
+    selection: MetricSelection,
     batch_size: int,
     generator: np.random.Generator,
     num_shots: int | None = None,
@@ -59,20 +59,20 @@ def measure(
         num_shots: show the predictors only this many support rows. The candidates of ranking stay
             those of the full support, so that metrics at different numbers of shots compare.
     """
-    if what.catalogue_ks:
+    if selection.catalogue_ks:
         batch_size = max(1, min(batch_size, MAX_SCORES // spec.num_items))
     parts: dict[str, list[dict[str, FloatArray]]] = {name: [] for name in predictors}
     covered: dict[str, dict[int, BoolArray]] = {
-        name: {k: np.zeros(spec.num_items, np.bool_) for k in what.catalogue_ks}
+        name: {k: np.zeros(spec.num_items, np.bool_) for k in selection.catalogue_ks}
         for name in predictors
     }
     for batch in tasks.batches(batch_size):
-        candidates = _Candidates.of(batch, spec.num_items, what, generator)
+        candidates = _Candidates.of(batch, spec.num_items, selection, generator)
         shown = batch if num_shots is None else batch.with_shots(num_shots)
         for name, predictor in predictors.items():
-            found = _query_metrics(predictor, shown, spec, what)
-            if what.catalogue_ks:
-                found |= candidates.metrics(predictor.score_items(shown), what, covered[name])
+            found = _query_metrics(predictor, shown, spec, selection)
+            if selection.catalogue_ks:
+                found |= candidates.metrics(predictor.score_items(shown), selection, covered[name])
             parts[name].append(found)
     return Measured(
         {
@@ -87,17 +87,17 @@ def measure(
 
 
 def _query_metrics(
-    predictor: Predictor, batch: Tasks, spec: TaskSetSpec, what: What
+    predictor: Predictor, batch: Tasks, spec: TaskSetSpec, selection: MetricSelection
 ) -> dict[str, FloatArray]:
-    if not (what.errors or what.query_ks):
+    if not (selection.errors or selection.query_ks):
         return {}
     predicted_N = np.asarray(predictor.score_query(batch), np.float64)
     found = {}
-    if what.errors and predictor.predicts_values:
+    if selection.errors and predictor.predicts_values:
         found["mae"] = metrics.mae(predicted_N, batch.query)
         found["rmse"] = metrics.rmse(predicted_N, batch.query)
     lowest = spec.value_range[0]
-    for k in what.query_ks:
+    for k in selection.query_ks:
         found[f"ndcg@{k}"] = metrics.ndcg(predicted_N, batch.query, k, "linear", lowest)
         found[f"ndcg@{k}_exp"] = metrics.ndcg(predicted_N, batch.query, k, "exponential", lowest)
     return found
@@ -114,23 +114,27 @@ class _Candidates:
 
     @classmethod
     def of(
-        cls, batch: Tasks, num_items: int, what: What, generator: np.random.Generator
+        cls,
+        batch: Tasks,
+        num_items: int,
+        selection: MetricSelection,
+        generator: np.random.Generator,
     ) -> "_Candidates":
-        sampled = what.catalogue_ks and what.num_negatives
+        sampled = selection.catalogue_ks and selection.num_negatives
         return cls(
             batch,
-            ranking.Relevant.of(batch, what.relevant_from, num_items),
-            ranking.sample_negatives(batch, num_items, what.num_negatives, generator)
+            ranking.Relevant.of(batch, selection.relevant_from, num_items),
+            ranking.sample_negatives(batch, num_items, selection.num_negatives, generator)
             if sampled
             else None,
         )
 
     def metrics(
-        self, scores_BI: Scores, what: What, covered: Mapping[int, BoolArray]
+        self, scores_BI: Scores, selection: MetricSelection, covered: Mapping[int, BoolArray]
     ) -> dict[str, FloatArray]:
         """Return the ranking metrics, and mark in `covered` the items of each user's top k."""
         candidates_BI, complete_B = ranking.candidate_scores(scores_BI, self.tasks)
-        ks = what.catalogue_ks
+        ks = selection.catalogue_ks
         found = {}
         ranks = ranking.ranks_in_catalogue(candidates_BI, self.relevant, max(ks))
         for name, value_B in ranking.ranking_metrics(ranks, self.relevant, ks).items():

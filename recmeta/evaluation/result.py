@@ -26,7 +26,7 @@ class AdaptationCurve:
     shots: tuple[int, ...]
     """S numbers of support rows, ascending."""
     num_users: int
-    """Users in the cohort: all with at least the largest of `shots` support rows."""
+    """Users in the cohort: all with a query and at least the largest of `shots` support rows."""
     note: str | None
     """What was left out of the shots asked for and why; None where nothing was."""
     points: dict[str, tuple[Interval, ...]]

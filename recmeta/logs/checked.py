@@ -10,7 +10,7 @@ from recmeta.logs.files import SourceFile
 from recmeta.logs.mapping import LogMapping
 from recmeta.logs.sources import read
 from recmeta.progress import Progress
-from recmeta.schema import FILE, LINE, RAW, RULES
+from recmeta.schema import FILE, LINE, RAW, RULES, USER_ID
 
 NUM_EXAMPLES = 3
 
@@ -36,6 +36,15 @@ def read_log(
         progress("reading", min(done, total), total)
     progress("reading", total, total)
     return pl.concat(good), pl.concat(bad)
+
+
+def named_users(bad: pl.DataFrame) -> pl.DataFrame:
+    """Return the rejected rows that name a user and no item, with `user_id`, `file`, `line`, `raw`.
+
+    In a log they are faults; among new users they say that nothing is known of somebody.
+    """
+    no_item = pl.col(RULES).list.contains("missing_item_id")
+    return bad.filter(no_item & pl.col(USER_ID).is_not_null()).select(USER_ID, FILE, LINE, RAW)
 
 
 def is_too_bad(mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame) -> bool:

@@ -130,13 +130,15 @@ def check(
         now: times later than this by more than a day are of the future.
 
     Returns:
-        The good rows, with `CHECKED_COLUMNS`; the bad ones, with `file`, `line`, `rules`, `raw`.
+        The good rows, with `CHECKED_COLUMNS`; the bad ones, with `file`, `line`, `rules`, `raw`
+        and, where it could be read, `user_id`.
     """
     good, failure = LogRow.filter(_parse(batch, mapping, now), cast=False)
     details = failure.details()
     rules = [name for name in details.columns if name not in LogRow.column_names()]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
-    bad = details.select(FILE, LINE, pl.concat_list(broken).list.drop_nulls().alias(RULES), RAW)
+    rules_broken = pl.concat_list(broken).list.drop_nulls().alias(RULES)
+    bad = details.select(FILE, LINE, rules_broken, RAW, USER_ID)
     return good.select(CHECKED_COLUMNS), bad
 
 

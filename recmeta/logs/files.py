@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import os
+import shutil
 import tempfile
-import urllib.error
 import urllib.request
+import weakref
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -34,8 +35,6 @@ class SourceFile:
     """Bytes as stored; 0 where unknown."""
     version: int | None = None
     """Of a Delta table."""
-    download: tempfile.TemporaryDirectory[str] | None = None
-    """Keeps the local copy of a URL as long as this object lives."""
 
     def open(self) -> Any:
         """Return a binary stream of the content, unpacked by the name's .gz, .bz2 or .zst."""
@@ -147,26 +146,23 @@ def _delta_table(path: str) -> SourceFile:
 
 
 def _download(source: Source) -> SourceFile:
-    folder = tempfile.TemporaryDirectory(prefix="recmeta-")
+    """Copy a URL to this machine, for as long as the file's object lives."""
+    format_ = source.resolved_format
     name = source.path.split("?")[0].rsplit("/", 1)[-1] or "download"
-    path = os.path.join(folder.name, name)
+    folder = tempfile.mkdtemp(prefix="recmeta-")
+    path = os.path.join(folder, name)
+    local = pafs.LocalFileSystem()
+    file = SourceFile(name=name, format=format_, filesystem=local, path=path)
+    weakref.finalize(file, shutil.rmtree, folder, ignore_errors=True)
     try:
         with (
             urllib.request.urlopen(source.path, timeout=TIMEOUT_SECONDS) as response,
-            open(path, "wb") as file,
+            open(path, "wb") as copy,
         ):
-            while block := response.read(_HASH_BLOCK):
-                file.write(block)
-    except (urllib.error.URLError, OSError) as error:
+            shutil.copyfileobj(response, copy)
+    except OSError as error:  # what urllib raises, too
         raise UserError(
             f"cannot download {source.path!r}: {error}. "
             "Download it yourself and give the local path."
         ) from error
-    return SourceFile(
-        name=name,
-        format=source.resolved_format,
-        filesystem=pafs.LocalFileSystem(),
-        path=path,
-        size=os.path.getsize(path),
-        download=folder,
-    )
+    return file

@@ -56,6 +56,11 @@ class ModelConfig:
     num_negatives: int = 4
     """Implicit feedback only: sampled negatives per positive row of a support or query."""
 
+    @property
+    def learner_name(self) -> str:
+        """What reports call the model."""
+        return "maml"
+
 
 class Model:
     """A learner that is ready to adapt to users and to score items."""
@@ -77,8 +82,12 @@ class Model:
         self.value_range = value_range
         self.device = device
         self.catalogue = Catalogue(items, statistics, encoder, config.prior_strength, device)
-        network = PreferenceNetwork(config.network, encoder.user_fields, encoder.item_fields)
-        self.learner: MetaLearner = MAML(config.learner, network, self.catalogue.features)
+        network = PreferenceNetwork(
+            config.network, encoder.user_fields, encoder.item_fields, graded=objective == "rating"
+        )
+        self.learner: MetaLearner = MAML(
+            config.learner, network, self.catalogue.features, objective
+        )
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}
         )

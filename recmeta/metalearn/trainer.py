@@ -35,7 +35,7 @@ class TrainingConfig:
     """Epochs without a better development loss after which training stops."""
     learning_rate: float = 1e-3
     """Of AdamW (Loshchilov and Hutter, ICLR 2019)."""
-    weight_decay: float = 0.01
+    weight_decay: float = 1.0
     """Of AdamW, per step as a share of the learning rate."""
     clip_norm: float = 1.0
     """Longest outer gradient, as a Euclidean norm over all parameters."""

@@ -5,6 +5,7 @@ Legend: B users, I items, k list length.
 
 import dataclasses
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,22 @@ class AdaptedUsers:
     """(N,) position of the user of each seen item."""
     seen_item: npt.NDArray[np.int64]
     """(N,) its number."""
+
+    def batches(self, size: int) -> Iterator["AdaptedUsers"]:
+        """Yield the users in order, `size` at a time."""
+        for start in range(0, len(self.user_id), size):
+            here = (self.seen_user >= start) & (self.seen_user < start + size)
+            yield AdaptedUsers(
+                self.user_id[start : start + size],
+                {name: t[start : start + size] for name, t in self.state.items()},
+                self.seen_user[here] - start,
+                self.seen_item[here],
+            )
+
+    def to(self, device: torch.device) -> "AdaptedUsers":
+        """Return the users with their states on a device."""
+        moved = {name: t.to(device) for name, t in self.state.items()}
+        return dataclasses.replace(self, state=moved)
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file; item numbers are those of the model that adapted the users."""

@@ -12,8 +12,11 @@ from recmeta.logs.files import Inputs, SourceFile, source_id
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
-from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
+from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USER_ID, USERS, Table
 from recmeta.workspace import Workspace
+
+
+STEP = "ingest"
 
 
 def run(
@@ -50,7 +53,7 @@ def run(
         return {"source": source, "tables": tables.versions(workspace)}, counts
 
     config = {"mapping": to_dict(mapping)}
-    return run_once(workspace, "ingest", config=config, inputs={"source": source}, work=work)
+    return run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
 
 
 def _ingest(
@@ -61,7 +64,8 @@ def _ingest(
     now: datetime.datetime,
     progress: Progress,
 ) -> dict[str, int]:
-    good, bad = checked.read_log(mapping, inputs.log, now, progress)
+    good, rejected = checked.read_log(mapping, inputs.log, now, progress)
+    bad = rejected.drop(USER_ID)
     if checked.is_too_bad(mapping, good, bad):
         tables.replace_quarantine(workspace, source, bad, now)
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"

@@ -14,7 +14,7 @@ from recmeta.tasks.task_set import Ragged, Tasks
 class EpisodeConfig:
     """How meta-training presents a user's interactions."""
 
-    batch_size: int = 32
+    batch_size: int = 16
     """Tasks per outer step."""
     resample: bool = True
     """Draw support and query anew from all of the user's rows in every epoch, the support's size

@@ -92,17 +92,6 @@ def test_higher_may_be_better() -> None:
     assert gate(lower_is_better=False, mf_fold_in=mae_around(-0.05, 1)).promoted
 
 
-def test_force_promotes_and_keeps_the_reasons() -> None:
-    decision = gate(config=GateConfig(force=True), mf_fold_in=mae_around(-0.05, 1))
-    assert decision.promoted
-    assert decision.forced
-    assert decision.beaten_by == ("mf-fold-in",)
-    assert decision.reasons[0].startswith("Promoted by force")
-    assert decision.reasons[1].startswith("Worse than mf-fold-in")
-    unneeded = gate(config=GateConfig(force=True), mf_fold_in=mae_around(0.05, 1))
-    assert not unneeded.forced
-
-
 def test_what_cannot_be_judged_is_refused() -> None:
     better = mae_around(0.05, 1)
     infinite, missing = better.copy(), better.copy()

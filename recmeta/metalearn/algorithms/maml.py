@@ -19,6 +19,7 @@ from recmeta.metalearn.encoding import Features
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.networks.preference import PreferenceNetwork
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
+from recmeta.tasks.task_set import Objective
 
 RATES = "inner_rates"
 
@@ -27,7 +28,7 @@ RATES = "inner_rates"
 class MAMLConfig:
     """The inner loop and the losses."""
 
-    num_steps: int = 1
+    num_steps: int = 3
     """Gradient steps on the support."""
     inner_learning_rate: float = 0.1
     """Rate of an inner step; the starting value where rates are learned."""
@@ -41,10 +42,11 @@ class MAMLConfig:
     support_prior: float = 3.0
     """The inner loss is a sum over n support rows, divided by n + this: one row moves a user less
     than twenty do, as in a shrunk mean. 0 is MeLU's plain mean."""
-    inner_objective: ObjectiveName = "squared"
-    """Loss of the inner steps, in units of the model."""
-    outer_objective: ObjectiveName = "squared"
-    """Loss of the query, in units of the model."""
+    inner_objective: ObjectiveName | None = None
+    """Loss of the inner steps, in units of the model; None: squared for ratings, else bce."""
+    outer_objective: ObjectiveName | None = None
+    """Loss of the query, in units of the model; None: absolute for ratings, which is what MAE
+    measures, else bce."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 0:
@@ -59,13 +61,18 @@ class MAML:
     """A preference estimator whose decision layers adapt to each user by gradient steps."""
 
     def __init__(
-        self, config: MAMLConfig, network: PreferenceNetwork, item_features: Features
+        self,
+        config: MAMLConfig,
+        network: PreferenceNetwork,
+        item_features: Features,
+        objective: Objective,
     ) -> None:
         self.config = config
         self.network = network
         self.item_features = item_features
-        self._inner_loss = loss_of(config.inner_objective)
-        self._outer_loss = loss_of(config.outer_objective)
+        graded = objective == "rating"
+        self._inner_loss = loss_of(config.inner_objective or ("squared" if graded else "bce"))
+        self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))
 
     def init_params(self, generator: torch.Generator) -> Params:
         """Return fresh meta-parameters: the network's, and inner rates (K, L) where they are

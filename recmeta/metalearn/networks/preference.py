@@ -28,10 +28,14 @@ class PreferenceConfig:
     """Width of each categorical or multi-valued field's embedding."""
     hidden_dims: tuple[int, ...] = (64, 64)
     """Widths of the decision layers before the last, which has one output."""
+    wide: bool = True
+    """Whether the last layer also sees the embedded features themselves, so that adapting it fits a
+    linear model of the user on top of the deep one (Cheng et al., Wide & Deep, DLRS 2016)."""
     use_statistics: bool = True
     """Whether the item's past (mean value, popularity) joins its features."""
-    start_from_item_mean: bool = True
-    """Whether the output is added to the item's shrunk mean. Ratings only."""
+    start_from_item_mean: bool = False
+    """Whether the output is added to the item's shrunk mean. Without effect on implicit
+    feedback, where there is no mean to start from."""
 
     def __post_init__(self) -> None:
         if self.embedding_dim < 1 or any(width < 1 for width in self.hidden_dims):
@@ -49,19 +53,26 @@ class PreferenceNetwork:
         config: PreferenceConfig,
         user_fields: Sequence[Field],
         item_fields: Sequence[Field],
+        *,
+        graded: bool,
     ) -> None:
         self.config = config
+        self.starts_from_item_mean = config.start_from_item_mean and graded
         self.user_fields = tuple(user_fields)
         self.item_fields = tuple(item_fields)
         user_width = sum(self._width(f) for f in self.user_fields)
         item_width = sum(self._width(f) for f in self.item_fields)
         item_width += NUM_STATISTICS if config.use_statistics else 0
-        self.layer_dims = (user_width + item_width, *config.hidden_dims, 1)
+        widths = [user_width + item_width, *config.hidden_dims]
+        outputs = [*config.hidden_dims, 1]
+        if config.wide and config.hidden_dims:
+            widths[-1] += widths[0]
+        self.layer_shapes = tuple(zip(outputs, widths, strict=True))
 
     @property
     def num_layers(self) -> int:
         """Decision layers."""
-        return len(self.layer_dims) - 1
+        return len(self.layer_shapes)
 
     def init_params(self, generator: torch.Generator) -> Params:
         """Return fresh parameters: embeddings N(0, 0.1²), He-uniform layers, a last layer near
@@ -74,8 +85,7 @@ class PreferenceNetwork:
                     params[f"embedding.{side}.{field.name}"] = 0.1 * torch.randn(
                         shape, generator=generator
                     )
-        for index in range(self.num_layers):
-            fan_in, fan_out = self.layer_dims[index], self.layer_dims[index + 1]
+        for index, (fan_out, fan_in) in enumerate(self.layer_shapes):
             bound = math.sqrt(6 / max(fan_in, 1))
             if index == self.num_layers - 1:
                 bound *= 0.1
@@ -119,9 +129,13 @@ class PreferenceNetwork:
             The outputs (B, R), and per layer its inputs (B, R, i) and outputs (B, R, o).
         """
         num_rows = item_BRF.shape[1]
-        x = torch.cat([user_BF[:, None].expand(-1, num_rows, -1), item_BRF], -1)
+        features = torch.cat([user_BF[:, None].expand(-1, num_rows, -1), item_BRF], -1)
+        x = features
+        last = self.num_layers - 1
         inputs, outputs = [], []
         for index in range(self.num_layers):
+            if index == last > 0 and self.config.wide:
+                x = torch.cat([x, features], -1)
             inputs.append(x)
             z = linear(
                 x, params[f"layer.{index}.weight"], params[f"layer.{index}.bias"], states[index]
@@ -131,7 +145,7 @@ class PreferenceNetwork:
             outputs.append(z)
             x = torch.relu(z)
         output_BR = z[..., 0]
-        if self.config.start_from_item_mean:
+        if self.starts_from_item_mean:
             output_BR = output_BR + statistics_BRD[..., 0]
         return output_BR, inputs, outputs
 

@@ -1,0 +1,219 @@
+"""All steps, one after the other, and the report at the end. Finished steps are not done again."""
+
+import dataclasses
+import io
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recmeta import schema
+from recmeta.logs.mapping import Attribute, AttributeSource, Kind, LogMapping
+from recmeta.manifest import Manifest
+from recmeta.progress import Progress, silent
+from recmeta.recipes import PipelineConfig
+from recmeta.registry import versions
+from recmeta.reporting import markdown
+from recmeta.steps import adapt, build_tasks, evaluate, ingest, meta_train, register, score
+from recmeta.tasks.task_set import Items, TaskSet
+from recmeta.workspace import Workspace
+
+NUM_SUPPORT_SHOWN = 8
+REPORT = "report.md"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PipelineResult:
+    """What came out of a run."""
+
+    manifests: dict[str, Manifest]
+    """By step."""
+    evaluation: dict[str, Any]
+    """evaluation.json"""
+    decision: dict[str, Any]
+    """decision.json"""
+    report: str
+    """The whole report as Markdown, without where to look next."""
+    scored_by: versions.Version
+    """The version that made the lists: the champion, or this run's candidate before there is one."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the run as one JSON-ready object."""
+        ingested = self.manifests[ingest.STEP]
+        registered = self.manifests[register.STEP]
+        scored = self.manifests[score.STEP]
+        return {
+            "metrics": _with_plain_ndcg(self.evaluation),
+            "gate": {
+                "promoted": registered.outputs["promoted"],
+                "decision": registered.outputs["decision"],
+                "reasons": self.decision["reasons"],
+            },
+            "model_version": registered.outputs["model_version"],
+            "scored_by_version": self.scored_by.version,
+            "recommendations": scored.outputs["recommendations"],
+            "recommendations_run": scored.outputs["run"],
+            "report": self.manifests[evaluate.STEP].outputs["report"],
+            "ingest": ingested.counts,
+            "tasks": self.manifests[build_tasks.STEP].counts,
+            "score": scored.counts,
+            "reused": {step: m.reused for step, m in self.manifests.items()},
+        }
+
+
+def run(
+    config: PipelineConfig,
+    mapping: LogMapping,
+    workspace: Workspace,
+    *,
+    new_users: LogMapping | None = None,
+    force: bool = False,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> PipelineResult:
+    """Run every step from a log to ranked lists.
+
+    Args:
+        new_users: whom to score; None: the cold test users, from their support alone.
+        force: promote the candidate even if the gate refuses.
+    """
+    ingested = ingest.run(mapping, workspace, progress=progress)
+    tasks = build_tasks.run(config.tasks, workspace, progress=progress)
+    trained = meta_train.run(config.train, workspace, tasks, device=device, progress=progress)
+    evaluated = evaluate.run(
+        config.evaluate, workspace, tasks, trained, device=device, progress=progress
+    )
+    registered = register.run(workspace, evaluated, force=force)
+    candidate = versions.get(workspace, registered.outputs["model_version"])
+    version = versions.champion(workspace) or candidate
+    adapted = adapt.run(
+        new_users or cold_users(workspace, tasks),
+        workspace,
+        version=version,
+        device=device,
+        progress=progress,
+    )
+    scored = score.run(config.score, workspace, adapted, device=device, progress=progress)
+    folder = workspace / evaluated.outputs["report"]
+    evaluation, decision = folder.read_json("evaluation.json"), folder.read_json("decision.json")
+    parts = [
+        "# What this run did",
+        markdown.data(
+            ingested.counts,
+            tasks.counts,
+            tasks.outputs["objective"],
+            tasks.outputs["temporal"],
+        ),
+        markdown.accuracy(evaluation),
+        markdown.curve(evaluation),
+        markdown.gate({**decision, "promoted": registered.outputs["promoted"]}),
+    ]
+    if new_users is None:
+        parts.append(_example(workspace, tasks, scored))
+    report = "\n\n".join(parts) + "\n"
+    workspace.write_bytes(REPORT, report.encode())
+    manifests = (ingested, tasks, trained, evaluated, registered, adapted, scored)
+    return PipelineResult(
+        manifests={m.step: m for m in manifests},
+        evaluation=evaluation,
+        decision=decision,
+        report=report,
+        scored_by=version,
+    )
+
+
+def cold_users(workspace: Workspace, tasks: Manifest) -> LogMapping:
+    """Return the support of the cold test users as a file of new users, with their profiles."""
+    folder = workspace / "new_users" / tasks.key
+    task_set = TaskSet(workspace / tasks.outputs["tasks"])
+    test = task_set.tasks("test")
+    items = task_set.items()
+    support = test.support
+    interactions = pa.table(
+        {
+            schema.USER_ID: test.profile[schema.USER_ID].combine_chunks().take(support.task),
+            schema.ITEM_ID: items.item_id.take(pa.array(support.item)),
+            schema.VALUE: pa.array(support.value, pa.float64()),
+        }
+    )
+    attributes = {
+        name: _kind(test.profile.schema.field(name).type)
+        for name in test.profile.column_names
+        if name != schema.USER_ID
+    }
+    for name, table in (("interactions", interactions), ("profiles", test.profile)):
+        if not folder.exists(f"{name}.parquet"):
+            stream = io.BytesIO()
+            pq.write_table(table, stream)
+            folder.write_bytes(f"{name}.parquet", stream.getvalue())
+    root = f"{workspace.location}/new_users/{tasks.key}"
+    return LogMapping(
+        path=f"{root}/interactions.parquet",
+        value_col=schema.VALUE,
+        users=AttributeSource(
+            path=f"{root}/profiles.parquet",
+            id_col=schema.USER_ID,
+            columns={name: Attribute(kind=kind) for name, kind in attributes.items()},
+        ),
+    )
+
+
+def _kind(type_: pa.DataType) -> Kind:
+    if pa.types.is_list(type_):
+        return "multi"
+    return "numeric" if pa.types.is_floating(type_) else "categorical"
+
+
+def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:
+    """Return the list of the cold user of whom most is known, with titles."""
+    task_set = TaskSet(workspace / tasks.outputs["tasks"])
+    test, items = task_set.tasks("test"), task_set.items()
+    chosen = int(test.support.lengths.argmax())
+    user_id = test.user_id[chosen]
+    rows = slice(test.support.offsets[chosen], test.support.offsets[chosen + 1])
+    liked = sorted(
+        zip(test.support.value[rows].tolist(), test.support.item[rows].tolist(), strict=True),
+        reverse=True,
+    )
+    names = _names(items)
+    support = [[names[item], f"{value:g}"] for value, item in liked[:NUM_SUPPORT_SHOWN]]
+    lists = (
+        pl.scan_delta(scored.outputs["recommendations"])
+        .filter((pl.col(schema.RUN) == scored.outputs["run"]) & (pl.col(schema.USER_ID) == user_id))
+        .sort(schema.RANK)
+        .select(schema.RANK, schema.ITEM_ID, schema.SCORE)
+        .collect()
+    )
+    number = pc.index_in(lists[schema.ITEM_ID].to_arrow().cast(pa.string()), items.item_id)
+    listed = zip(
+        lists[schema.RANK].to_list(), number.to_pylist(), lists[schema.SCORE].to_list(), strict=True
+    )
+    rows_shown = [[str(place), names[item], f"{value:.2f}"] for place, item, value in listed]
+    return markdown.top_list(user_id, support, rows_shown, scored.outputs["model_version"])
+
+
+def _names(items: Items) -> list[str]:
+    """Return a name per item: its title where it has one, else its id."""
+    ids = items.item_id
+    if schema.TITLE in items.attributes.column_names:
+        first = pc.index_in(pa.array(range(len(ids)), pa.int32()), pa.array(items.item))
+        titles = items.attributes[schema.TITLE].combine_chunks().take(first)
+        ids = pc.coalesce(titles, ids)
+    names: list[str] = ids.to_pylist()
+    return names
+
+
+def _with_plain_ndcg(evaluation: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return the metrics; where feedback is implicit, `ndcg@k` is that of the whole catalogue."""
+    found: dict[str, dict[str, float | None]] = evaluation["metrics"]
+    if evaluation["objective"] == "rating":
+        return found
+    return {
+        name: {
+            **metrics,
+            **{m.removeprefix("full_"): v for m, v in metrics.items() if m.startswith("full_ndcg")},
+        }
+        for name, metrics in found.items()
+    }

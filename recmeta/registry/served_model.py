@@ -1,0 +1,147 @@
+"""The model as MLflow serves it: a pandas frame of new users' interactions in, ranked items out."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.metalearn.model import Model
+from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
+from recmeta.workspace import Folder
+
+ARTIFACT = "model"
+"""Name of the artifact that is the model's folder."""
+INTERACTION_COLUMNS = (schema.USER_ID, schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
+
+
+class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typed
+    """Adapts to users as they come and ranks the catalogue for each of them.
+
+    A row of the input is one interaction: `user_id`, `item_id`, for ratings `value`, and optionally
+    `timestamp`. A row without an item only names a user, of whom nothing else need be known. Any other
+    column that the model knows as a user's attribute describes the user; of a user's rows the first one
+    that has the attribute counts.
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the model from the artifacts."""
+        self.model = Model.load(Folder.at(context.artifacts[ARTIFACT]))
+        self.titles = titles(self.model)
+
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return the lists of all users, sorted by user and rank.
+
+        Args:
+            params: `top_k`, the length of a list (10), and `exclude_seen`, whether a user's own items
+                stay out of it (true).
+
+        Returns:
+            `user_id`, `rank` (from 1), `item_id`, `title` where the catalogue has titles, and `score`, in
+            units of the value for ratings, a logit for implicit feedback.
+
+        Raises:
+            MlflowException: with the code that a server answers as 400, for input that cannot be read.
+        """
+        try:
+            return recommend(self.model, model_input, self.titles, params or {})
+        except (ValueError, pa.ArrowException) as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+def recommend(
+    model: Model, frame: pd.DataFrame, titles: pa.Array | None, params: dict[str, Any]
+) -> pd.DataFrame:
+    """Return what `ServedRecommender.predict` does.
+
+    Raises:
+        UserError: for a missing column, a user without an id or a column of mixed types.
+        ValueError: for a parameter out of its range.
+    """
+    config = ScoringConfig(**params)
+    interactions = _interactions(frame)
+    tasks, _ = tasks_for_new_users(model, interactions, _profiles(model, frame))
+    lists = []
+    for some in tasks.batches(config.user_batch):
+        users = adapt_users(model, some)
+        ranked = rank(model, users, config)
+        user, place = np.nonzero(ranked.item_Bk >= 0)
+        item = pa.array(ranked.item_Bk[user, place])
+        columns = {
+            schema.USER_ID: pa.array(users.user_id).take(pa.array(user)),
+            schema.RANK: pa.array((place + 1).astype(np.int32)),
+            schema.ITEM_ID: model.catalogue.items.item_id.take(item),
+            schema.TITLE: None if titles is None else titles.take(item),
+            schema.SCORE: pa.array(ranked.score_Bk[user, place]),
+        }
+        lists.append(pa.table({name: c for name, c in columns.items() if c is not None}))
+    return pa.concat_tables(lists).to_pandas()
+
+
+def titles(model: Model) -> pa.Array | None:
+    """Return the newest title of each item by its number, or None if the catalogue has no titles."""
+    items = model.catalogue.items
+    if schema.TITLE not in items.attributes.column_names:
+        return None
+    newest = np.searchsorted(items.item, np.arange(len(items.item_id)), side="right") - 1
+    return items.attributes[schema.TITLE].combine_chunks().take(pa.array(newest))
+
+
+def profile_fields(model: Model) -> dict[str, str]:
+    """Return the kind of each user attribute that a frame may give, by name."""
+    return {
+        field.name: field.kind
+        for field in model.encoder.user_fields
+        if field.name not in INTERACTION_COLUMNS
+    }
+
+
+def _interactions(frame: pd.DataFrame) -> pa.Table:
+    if frame.empty:
+        raise UserError(f"there is no row: give at least one with a {schema.USER_ID}.")
+    columns = {name: _column(frame[name]) for name in INTERACTION_COLUMNS if name in frame}
+    columns.setdefault(schema.ITEM_ID, pa.nulls(len(frame), pa.string()))
+    if columns[schema.ITEM_ID].null_count == len(frame):
+        columns.setdefault(schema.VALUE, pa.nulls(len(frame), pa.float32()))
+    return pa.table(columns)
+
+
+def _profiles(model: Model, frame: pd.DataFrame) -> pa.Table | None:
+    """Return a row per user: the first value of each attribute that any of the user's rows has."""
+    names = [name for name in profile_fields(model) if name in frame]
+    if not names or schema.USER_ID not in frame:
+        return None
+    first = frame.groupby(schema.USER_ID, sort=False)[names].first().reset_index()
+    return pa.table({name: _column(first[name]) for name in (schema.USER_ID, *names)})
+
+
+def _column(values: pd.Series) -> pa.Array:
+    if values.name == schema.TIMESTAMP and not pd.api.types.is_numeric_dtype(values):
+        values = pd.to_datetime(values, utc=True).dt.as_unit("us")  # JSON brings times as text
+    try:
+        column = pa.Array.from_pandas(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(
+            f"the column {values.name!r} holds values of several types: make it one ({error})."
+        ) from error
+    if values.name in (schema.USER_ID, schema.ITEM_ID) and pa.types.is_floating(column.type):
+        column = _whole(column)
+    return column
+
+
+def _whole(ids: pa.Array) -> pa.Array:
+    """Return ids as integers where pandas made them floats because some are missing."""
+    try:
+        return ids.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return ids

@@ -1,0 +1,306 @@
+"""Versions of the registered model "recmeta" and the aliases that say which one is used.
+
+    champion     scores new users
+    previous     was the champion before; `rollback` swaps the two
+    challenger   the newest candidate that the gate did not promote
+
+A version is found again by its tag `recmeta.model_key`: registering a model twice gives one version.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from recmeta.errors import UserError
+from recmeta.registry.tracking import connect, experiment_id, get_run, tracking_uri
+from recmeta.workspace import Folder, Workspace
+
+NAME: Final = "recmeta"
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
+CHALLENGER: Final = "challenger"
+
+MODEL_KEY: Final = "recmeta.model_key"
+COMPARED_WITH: Final = "recmeta.compared_with"
+DECISION: Final = "recmeta.decision"
+BEATEN_BY: Final = "recmeta.beaten_by"
+REASONS: Final = "recmeta.reasons"
+NONE: Final = "none"
+"""Value of a tag for no version or no baseline."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of the registered model."""
+
+    version: str
+    """MLflow's number of it."""
+    model_key: str | None
+    """Key of the training that made it; None for one that was registered by other means."""
+    run_id: str | None
+    """MLflow's run of that training."""
+    aliases: tuple[str, ...]
+    """Sorted."""
+    tags: Mapping[str, str]
+
+
+def register_version(
+    workspace: Workspace,
+    *,
+    run_id: str,
+    model_folder: Folder,
+    model_key: str,
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    """Register a finished model, or bring the tags and description of its version up to date.
+
+    Args:
+        run_id: the MLflow run that trained it.
+        model_folder: what `recmeta.metalearn.model.Model.save` wrote.
+        model_key: identifies the model; a second call with the same key makes no second version.
+        tags: beside `recmeta.model_key`.
+        description: Markdown for the version's page.
+
+    Returns:
+        The version.
+
+    Raises:
+        UserError: if the store does not have the run.
+    """
+    client = connect(workspace)
+    _ensure_registered_model(client)
+    found = _search(client, f"name = '{NAME}' and tags.`{MODEL_KEY}` = '{model_key}'")
+    if found:
+        version = str(found[0].version)
+        client.update_model_version(NAME, version, description)
+        for key, value in tags.items():
+            client.set_model_version_tag(NAME, version, key, value)
+        return version
+    logged = _logged_model(client, workspace, run_id, model_folder, model_key)
+    created = client.create_model_version(
+        NAME,
+        source=logged.artifact_location,
+        run_id=run_id,
+        tags={**tags, MODEL_KEY: model_key},
+        description=description,
+        model_id=logged.model_id,
+    )
+    return str(created.version)
+
+
+def versions(workspace: Workspace) -> list[Version]:
+    """Return all versions, the oldest first."""
+    client = connect(workspace)
+    aliases = _aliases(client)
+    found = [_version(v, aliases) for v in _search(client, f"name = '{NAME}'")]
+    return sorted(found, key=lambda v: int(v.version))
+
+
+def get(workspace: Workspace, number: str) -> Version:
+    """Return the version of that number.
+
+    Raises:
+        UserError: when there is none.
+    """
+    client = connect(workspace)
+    found = _get(client, number, _aliases(client)) if number.isdigit() else None
+    if found is None:
+        raise UserError(
+            f"the model {NAME!r} in {tracking_uri(workspace)} has no version {number!r}. "
+            f"There are: {', '.join(v.version for v in versions(workspace)) or 'none'}."
+        )
+    return found
+
+
+def champion(workspace: Workspace) -> Version | None:
+    """Return the version with the alias champion, or None before the first promotion."""
+    client = connect(workspace)
+    aliases = _aliases(client)
+    return _get(client, aliases.get(CHAMPION), aliases)
+
+
+def reference_champion(workspace: Workspace, candidate_key: str) -> Version | None:
+    """Return the version that a candidate must beat, or None if there is none.
+
+    That is the champion; but if the candidate is itself the champion, because the pipeline is run again,
+    it is the one that it was compared with when it was registered.
+    """
+    client = connect(workspace)
+    aliases = _aliases(client)
+    reigning = _get(client, aliases.get(CHAMPION), aliases)
+    if reigning is None or reigning.model_key != candidate_key:
+        return reigning
+    return _get(client, reigning.tags.get(COMPARED_WITH), aliases)
+
+
+def model_folder(workspace: Workspace, version: Version) -> Folder:
+    """Return a local folder with the version's model files, for `recmeta.metalearn.model.Model.load`.
+
+    Where the artifacts are on this machine it is their own folder; otherwise they are downloaded into a
+    new temporary one.
+    """
+    client = connect(workspace)
+    from mlflow.artifacts import download_artifacts
+
+    from recmeta.registry.served_model import ARTIFACT
+
+    source = client.get_model_version_download_uri(NAME, version.version)
+    return Folder.at(
+        download_artifacts(
+            artifact_uri=f"{source}/artifacts/{ARTIFACT}", tracking_uri=tracking_uri(workspace)
+        )
+    )
+
+
+def promote(workspace: Workspace, version: str) -> None:
+    """Make a version the champion, and the old champion the previous one.
+
+    Nothing changes if it is the champion already, so that a promotion that was killed can be repeated.
+    """
+    client = connect(workspace)
+    aliases = _aliases(client)
+    reigning = aliases.get(CHAMPION)
+    if reigning != version:
+        if reigning is not None:
+            client.set_registered_model_alias(NAME, PREVIOUS, reigning)
+        client.set_registered_model_alias(NAME, CHAMPION, version)
+    if aliases.get(CHALLENGER) == version:
+        client.delete_registered_model_alias(NAME, CHALLENGER)
+
+
+def challenge(workspace: Workspace, version: str) -> None:
+    """Give a version that was not promoted the alias challenger, unless it is the champion."""
+    client = connect(workspace)
+    if _aliases(client).get(CHAMPION) != version:
+        client.set_registered_model_alias(NAME, CHALLENGER, version)
+
+
+def rollback(workspace: Workspace) -> tuple[str, str]:
+    """Swap the champion and the previous version.
+
+    Returns:
+        The version that was the champion, and the one that is now.
+
+    Raises:
+        UserError: when there is no champion or no other version before it.
+    """
+    client = connect(workspace)
+    aliases = _aliases(client)
+    old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
+    if old is None:
+        raise UserError(
+            f"there is no champion in {tracking_uri(workspace)} to roll back: run the pipeline first."
+        )
+    if new is None or new == old:
+        raise UserError(
+            f"version {old} is the champion and there is no previous one to go back to: give a "
+            f"version the alias {PREVIOUS!r} on the MLflow page of the model {NAME!r}."
+        )
+    client.set_registered_model_alias(NAME, CHAMPION, new)
+    client.set_registered_model_alias(NAME, PREVIOUS, old)
+    return old, new
+
+
+def aliases_of(workspace: Workspace, version: str) -> list[str]:
+    """Return the aliases of a version, sorted."""
+    return sorted(a for a, v in _aliases(connect(workspace)).items() if v == version)
+
+
+def _ensure_registered_model(client: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(
+            NAME, description="Recommends to users who are new, after a few of their interactions."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _aliases(client: Any) -> dict[str, str]:
+    """Return version by alias; nothing before the first registration."""
+    found = client.search_registered_models(f"name = '{NAME}'")
+    return {} if not found else {a: str(v) for a, v in found[0].aliases.items()}
+
+
+def _search(client: Any, query: str) -> list[Any]:
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_model_versions(query, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
+
+
+def _get(client: Any, version: str | None, aliases: Mapping[str, str]) -> Version | None:
+    """Return a version; None for none, and for one that was deleted since."""
+    if version is None or version == NONE:
+        return None
+    found = _search(client, f"name = '{NAME}' and version_number = {version}")
+    return _version(found[0], aliases) if found else None
+
+
+def _version(entity: Any, aliases: Mapping[str, str]) -> Version:
+    version = str(entity.version)
+    return Version(
+        version=version,
+        model_key=entity.tags.get(MODEL_KEY),
+        run_id=entity.run_id or None,
+        aliases=tuple(sorted(a for a, v in aliases.items() if v == version)),
+        tags=dict(entity.tags),
+    )
+
+
+def _logged_model(
+    client: Any, workspace: Workspace, run_id: str, folder: Folder, model_key: str
+) -> Any:
+    """Return the model that is logged to the training's run, after logging it if need be."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    experiment = experiment_id(client, workspace)
+    run = get_run(client, workspace, run_id)
+    ready = None
+    for found in client.search_logged_models([experiment], f"tags.`{MODEL_KEY}` = '{model_key}'"):
+        if found.status == LoggedModelStatus.READY:
+            ready = found
+        else:
+            client.delete_logged_model(found.model_id)  # killed half-way
+    if ready is None:
+        ready = _log_model(client, experiment, run, folder, model_key)
+    if ready.model_id not in {output.model_id for output in run.outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=0)])
+    return ready
+
+
+def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key: str) -> Any:
+    """Log a model; what `mlflow.pyfunc.log_model` does, without its global state."""
+    from mlflow.entities import LoggedModelStatus
+    from mlflow.models import Model as MLflowModel
+
+    from recmeta.registry.packaging import package
+
+    logged = client.create_logged_model(
+        experiment,
+        name=NAME,
+        source_run_id=run.info.run_id,
+        tags={MODEL_KEY: model_key},
+        params=run.data.params,
+        model_type="recommender",
+    )
+    about = MLflowModel(
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        run_id=run.info.run_id,
+        model_id=logged.model_id,
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        target = Path(temporary) / "packaged"
+        package(folder, target, about)
+        client.log_model_artifacts(logged.model_id, str(target))
+    return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)

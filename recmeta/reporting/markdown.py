@@ -1,0 +1,145 @@
+"""Reports as Markdown: what a person reads in a file, in the terminal or on the MLflow page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEADLINE = {
+    "rating": ("mae", "rmse", "ndcg@5", "ndcg@5_exp"),
+    "implicit": ("full_ndcg@10", "full_recall@10", "full_hit@10", "full_mrr@10", "sampled_ndcg@10"),
+}
+
+
+def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+    """Return the report of one evaluation: accuracy, adaptation curve, verdict.
+
+    Args:
+        evaluation: evaluation.json.
+        decision: decision.json.
+    """
+    parts = [
+        "# Evaluation",
+        accuracy(evaluation),
+        *[
+            f"### State `{state}`: {evaluation['num_users_by_state'][state]} users\n\n"
+            + _metric_table(found, evaluation)
+            for state, found in evaluation["by_state"].items()
+        ],
+        curve(evaluation),
+        gate(decision),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def accuracy(evaluation: Mapping[str, Any]) -> str:
+    """Return the table of headline metrics with intervals."""
+    level = f"{evaluation['confidence']:.0%}"
+    intro = (
+        f"## Accuracy on {evaluation['num_users']} held-out cold users\n\n"
+        f"Per user, then averaged; in brackets the {level} bootstrap interval over users. "
+    )
+    if evaluation["objective"] == "rating":
+        intro += (
+            "`ndcg@5` orders each user's own query items, with linear gain; `_exp` is the "
+            "exponential gain."
+        )
+    else:
+        intro += "`full_` ranks the whole catalogue, `sampled_` against sampled negatives."
+    return f"{intro}\n\n{_metric_table(evaluation['intervals'], evaluation)}"
+
+
+def curve(evaluation: Mapping[str, Any]) -> str:
+    """Return the adaptation curve as a table: a row per predictor, a column per number of shots."""
+    found = evaluation["adaptation_curve"]
+    header = ["", *[f"{k} shots" if k != 1 else "1 shot" for k in found["shots"]]]
+    rows = [
+        [_emphasised(name, evaluation), *[_number(p["mean"]) for p in points]]
+        for name, points in found["points"].items()
+    ]
+    note = f" {found['note']}" if found["note"] else ""
+    return (
+        f"## Adaptation curve: {found['metric'].upper()} by number of known interactions\n\n"
+        f"The same {found['num_users']} users throughout.{note}\n\n{table(header, rows)}"
+    )
+
+
+def gate(decision: Mapping[str, Any]) -> str:
+    """Return the gate's verdict and its reasons."""
+    verdict = "**promoted**" if decision["promoted"] else "**not promoted**"
+    reasons = "\n".join(f"- {reason}" for reason in decision["reasons"])
+    return f"## Gate: {verdict}\n\n{reasons}"
+
+
+def data(
+    ingested: Mapping[str, int], tasks: Mapping[str, int], objective: str, temporal: bool
+) -> str:
+    """Return what went in: rows by fate, tasks by split.
+
+    Args:
+        ingested: counts of ingest.
+        tasks: counts of build-tasks.
+    """
+    rows = table(
+        ["rows read", "accepted", "duplicates", "quarantined"],
+        [[f"{ingested[k]:,}" for k in ("rows_read", "accepted", "duplicates", "quarantined")]],
+    )
+    splits = table(
+        ["users", "items", "meta-train tasks", "development tasks", "cold test tasks"],
+        [[f"{tasks[k]:,}" for k in ("users", "items", "tasks_train", "tasks_dev", "tasks_test")]],
+    )
+    how = "the first interactions are support, the next ones query" if temporal else "random rows"
+    return f"## Data\n\n{rows}\n\nObjective: {objective}; within a user {how}.\n\n{splits}"
+
+
+def top_list(
+    user_id: str, support: Sequence[Sequence[str]], lists: Sequence[Sequence[str]], version: str
+) -> str:
+    """Return what was known of one new user and the list that was made of it.
+
+    Args:
+        support: (item, value) rows.
+        lists: (rank, item, score) rows.
+    """
+    known = table(["known of the user", "value"], support) if support else "Nothing was known."
+    return (
+        f"## Recommendations for new user {user_id}\n\n{known}\n\n"
+        f"Scored by version {version} of the model:\n\n{table(['rank', 'item', 'score'], lists)}"
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; all columns but the first are right-aligned."""
+    lines = [
+        "| " + " | ".join(header) + " |",
+        "|---" + "|---:" * (len(header) - 1) + "|",
+        *["| " + " | ".join(_cell(c) for c in row) + " |" for row in rows],
+    ]
+    return "\n".join(lines)
+
+
+def _metric_table(intervals: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> str:
+    wanted = HEADLINE[evaluation["objective"]]
+    header = [m for m in wanted if any(m in found for found in intervals.values())]
+    rows = [
+        [_emphasised(name, evaluation), *[_interval(found.get(m)) for m in header]]
+        for name, found in intervals.items()
+    ]
+    return table(["", *header], rows)
+
+
+def _emphasised(name: str, evaluation: Mapping[str, Any]) -> str:
+    return f"**{name}**" if name == evaluation["candidate"] else name
+
+
+def _interval(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["mean"] is None:
+        return "–"
+    low, high = found["ci_low"], found["ci_high"]
+    return f"{_number(found['mean'])} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,76 @@
+"""Plots of an evaluation and of training, as PNG files."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH, HEIGHT = 7.5, 4.5  # inches
+DOTS_PER_INCH = 130
+
+
+def adaptation_curve(curve: Mapping[str, Any]) -> bytes:
+    """Return a PNG of the metric by number of support rows, a line with its interval per predictor.
+
+    Args:
+        curve: `adaptation_curve` of an evaluation's JSON.
+    """
+    figure, axes = _figure()
+    places = range(len(curve["shots"]))
+    for name, points in curve["points"].items():
+        mean = [p["mean"] for p in points]
+        learned = name in curve.get("learned", ())
+        (line,) = axes.plot(
+            places, mean, marker="o", label=name, linewidth=2.6 if learned else 1.4, markersize=4
+        )
+        axes.fill_between(
+            places,
+            [p["ci_low"] for p in points],
+            [p["ci_high"] for p in points],
+            alpha=0.12 if learned else 0.05,
+            color=line.get_color(),
+            linewidth=0,
+        )
+    axes.set_xticks(list(places), [str(k) for k in curve["shots"]])
+    axes.set_xlabel("interactions known of the cold user (shots)")
+    better = "lower" if curve["lower_is_better"] else "higher"
+    axes.set_ylabel(f"{curve['metric'].upper()} ({better} is better)")
+    axes.set_title(f"Adaptation curve, {curve['num_users']} cold users, with their intervals")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def training_curve(history: Sequence[Mapping[str, Any]], dev_loss_name: str) -> bytes:
+    """Return a PNG of the training and the development loss by epoch."""
+    figure, axes = _figure()
+    numbers = [e["number"] for e in history]
+    best = min(history, key=lambda e: e["dev_loss"])
+    axes.plot(numbers, [e["train_loss"] for e in history], label="training, query loss")
+    right = axes.twinx()
+    right.plot(numbers, [e["dev_loss"] for e in history], color="tab:orange", label=dev_loss_name)
+    right.axvline(
+        best["number"], color="grey", linestyle=":", label=f"best epoch, {best['number']}"
+    )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("query loss, in units of the model")
+    right.set_ylabel(dev_loss_name)
+    lines = [*axes.get_lines(), *right.get_lines()]
+    axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
+    axes.set_title("Meta-training")
+    return _png(figure)
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    # Without the library's version in the file, equal plots are equal bytes.
+    figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return stream.getvalue()

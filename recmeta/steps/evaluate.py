@@ -1,0 +1,126 @@
+"""model ──▶ report: the candidate, the champion and tuned baselines on the same cold users, and the gate."""
+
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from recmeta.config import to_dict
+from recmeta.evaluation.baselines.fit import fit_baselines
+from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
+from recmeta.evaluation.gate import GateConfig, decide
+from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.evaluation.predictor import Predictor
+from recmeta.manifest import Manifest, run_once
+from recmeta.metalearn.model import Model
+from recmeta.progress import Progress, silent
+from recmeta.registry import versions
+from recmeta.registry.tracking import log_evaluation
+from recmeta.reporting import plots
+from recmeta.reporting.markdown import evaluation_report
+from recmeta.steps.meta_train import choose_device
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import Workspace
+
+STEP = "evaluate"
+CHAMPION = "champion"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What is measured and what the gate asks for."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Metrics, shots, intervals."""
+    gate: GateConfig = GateConfig()
+    """The paired tests that decide on promotion."""
+
+
+def run(
+    config: EvaluateConfig,
+    workspace: Workspace,
+    tasks: Manifest,
+    trained: Manifest,
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Manifest:
+    """Evaluate a trained model and decide whether it may become the champion.
+
+    Args:
+        tasks: the manifest of build-tasks; its test users are the judges.
+        trained: the manifest of meta-train.
+    """
+    champion = versions.reference_champion(workspace, trained.key)
+    torch_device = choose_device(device)
+
+    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+        folder = workspace / "reports" / key
+        task_set = TaskSet(workspace / tasks.outputs["tasks"])
+        items, statistics = task_set.items(), task_set.statistics()
+        progress(STEP, 0, 4)
+        candidate = Model.load(workspace / trained.outputs["model"], torch_device)
+        name = candidate.config.learner_name
+        predictors: dict[str, Predictor] = {
+            name: LearnedPredictor(name, candidate.on(items, statistics))
+        }
+        if champion is not None:
+            reigning = Model.load(versions.model_folder(workspace, champion), torch_device)
+            predictors[CHAMPION] = LearnedPredictor(CHAMPION, reigning.on(items, statistics))
+        progress(STEP, 1, 4)
+        baselines = fit_baselines(
+            task_set.spec, task_set.tasks("train"), task_set.tasks("dev"), config.evaluation.seed
+        )
+        progress(STEP, 2, 4)
+        test = task_set.tasks("test")
+        found = evaluate({**predictors, **baselines}, test, task_set.spec, config.evaluation)
+        per_user = found.primary_per_user()
+        decision = decide(
+            candidate=name,
+            champion=CHAMPION if champion is not None else None,
+            per_user=per_user,
+            baselines=[b for b in baselines if b in per_user],
+            metric=found.primary_metric,
+            lower_is_better=found.lower_is_better,
+            config=config.gate,
+            generator=np.random.default_rng(config.evaluation.seed),
+        )
+        progress(STEP, 3, 4)
+        result = found.to_dict()
+        result["candidate"] = name
+        result["adaptation_curve"]["learned"] = list(predictors)
+        stream = io.BytesIO()
+        pq.write_table(found.per_user_table(), stream)
+        folder.write_bytes("per_user.parquet", stream.getvalue())
+        folder.write_json("evaluation.json", result)
+        folder.write_json("decision.json", dataclasses.asdict(decision))
+        folder.write_bytes(
+            "adaptation_curve.png", plots.adaptation_curve(result["adaptation_curve"])
+        )
+        history = (workspace / trained.outputs["model"]).read_json("history.json")
+        dev_loss = (
+            "development MAE" if task_set.spec.objective == "rating" else "development 1 - AUC"
+        )
+        folder.write_bytes("training.png", plots.training_curve(history, dev_loss))
+        report = evaluation_report(result, dataclasses.asdict(decision))
+        folder.write_bytes("report.md", report.encode())
+        log_evaluation(workspace, trained.outputs["run_id"], found.metrics, folder)
+        progress(STEP, 4, 4)
+        outputs = {
+            "report": f"reports/{key}",
+            "model": trained.outputs["model"],
+            "model_key": trained.key,
+            "run_id": trained.outputs["run_id"],
+            "compared_with": champion.version if champion is not None else None,
+            "promoted": decision.promoted,
+        }
+        return outputs, {"cold_users": len(test), "predictors": len(predictors) + len(baselines)}
+
+    inputs = {
+        "tasks": tasks.key,
+        "model": trained.key,
+        "champion": champion.model_key if champion is not None else None,
+    }
+    return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)

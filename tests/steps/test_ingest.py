@@ -1,0 +1,362 @@
+"""Ingest end to end: the sums add up, twice is once, and a kill at any point leaves no trace."""
+
+import datetime
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from recmeta.errors import UserError
+from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
+from recmeta.steps import ingest
+from recmeta.workspace import Workspace
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+HEADER = "user_id,item_id,timestamp,rating\n"
+SHARED = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data"))
+
+
+def mapping(path: Path, **fields: Any) -> LogMapping:
+    defaults = {"time_col": "timestamp", "value_col": "rating", "scale": "1:5"}
+    return LogMapping(path=str(path), **defaults | fields)
+
+
+def log(path: Path, rows: str) -> Path:
+    path.write_text(HEADER + rows)
+    return path
+
+
+def table(workspace: Workspace, which: Table) -> pl.DataFrame:
+    """A table without what differs from run to run, in a fixed order."""
+    frame = pl.read_delta(workspace.table_uri(which)).drop("ingested_at", strict=False)
+    return frame.sort(pl.all().exclude(pl.List))
+
+
+def sums(counts: dict[str, int]) -> tuple[int, int, int, int]:
+    assert counts["accepted"] + counts["duplicates"] + counts["quarantined"] == counts["rows_read"]
+    return tuple(counts[k] for k in ("rows_read", "accepted", "duplicates", "quarantined"))  # type: ignore[return-value]
+
+
+def values(workspace: Workspace) -> list[tuple[str, str, float]]:
+    return table(workspace, INTERACTIONS).select("user_id", "item_id", "value").rows()
+
+
+def test_a_log_with_every_fate_of_a_row(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    rows = "u,i,1,5\nu,i,1,5\nu,j,2,3\nu,j,2,4\n\nu,k,noon,9\nv,i,3,1\n"
+    manifest = ingest.run(
+        mapping(log(tmp_path / "a.csv", rows), max_bad_share=0.5), workspace, now=NOW
+    )
+    assert sums(manifest.counts) == (6, 3, 1, 2)
+    assert values(workspace) == [("u", "i", 5.0), ("u", "j", 4.0), ("v", "i", 1.0)]
+    quarantine = table(workspace, QUARANTINE).select("file", "line", "rules", "raw")
+    assert quarantine.rows() == [
+        ("a.csv", 4, ["superseded"], "u,j,2,3"),
+        ("a.csv", 7, ["unparsable_time", "value_out_of_scale"], "u,k,noon,9"),
+    ]
+    assert manifest.outputs["tables"] == {
+        "interactions": 1,
+        "quarantine": 1,
+        "users": 0,
+        "items": 0,
+    }
+
+
+def test_twice_is_once(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    first = ingest.run(mapping(log(tmp_path / "a.csv", "u,i,1,5\nv,j,2,3\n")), workspace, now=NOW)
+    again = ingest.run(mapping(tmp_path / "a.csv"), workspace)
+    assert again.reused
+    assert again.counts == first.counts
+    # The same rows in another file are duplicates, and no table gets a new version.
+    other = ingest.run(mapping(log(tmp_path / "b.csv", "v,j,2.0,3.0\nu,i,1,5\n")), workspace)
+    assert not other.reused
+    assert sums(other.counts) == (2, 0, 2, 0)
+    assert other.outputs["tables"] == first.outputs["tables"]
+
+
+def test_late_rows_are_merged_and_corrections_replace(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    first = ingest.run(mapping(log(tmp_path / "a.csv", "u,i,5,5\nv,j,6,3\n")), workspace, now=NOW)
+    late = ingest.run(
+        mapping(log(tmp_path / "b.csv", "u,i,5,1\nu,z,1,2\nv,j,6,3\n")), workspace, now=NOW
+    )
+    assert sums(late.counts) == (3, 2, 1, 0)
+    assert values(workspace) == [("u", "i", 1.0), ("u", "z", 2.0), ("v", "j", 3.0)]
+    replaced = table(workspace, QUARANTINE).row(0, named=True)
+    assert replaced["source"] == late.outputs["source"]
+    assert (replaced["file"], replaced["line"]) == (first.outputs["source"], 0)
+    assert replaced["rules"] == ["superseded"]
+    assert '"value":5.0' in replaced["raw"]
+
+
+def test_sources_without_times(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    ingest.run(
+        mapping(log(tmp_path / "a.csv", "u,i,,5\nv,j,,3\n"), time_col=None), workspace, now=NOW
+    )
+    again = ingest.run(
+        mapping(log(tmp_path / "b.csv", "u,i,,5\nv,j,,4\n"), time_col=None), workspace, now=NOW
+    )
+    assert sums(again.counts) == (2, 1, 1, 0)
+    assert values(workspace) == [("u", "i", 5.0), ("v", "j", 4.0)]
+
+
+def test_too_many_bad_rows_publish_nothing_but_can_be_looked_at(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    path = log(tmp_path / "a.csv", "u,i,1,9\nu,j,1,5\nu,k,1,8\nu,l,1,7\nu,m,1,6\n,m,1,6\n")
+    with pytest.raises(UserError) as error:
+        ingest.run(mapping(path), workspace, now=NOW)
+    message = str(error.value)
+    assert "5 of 6 rows (83.3%)" in message
+    assert "value_out_of_scale (5 rows, such as a.csv:2, a.csv:4, a.csv:5)" in message
+    assert workspace.table_uri(QUARANTINE) in message
+    assert not values(workspace)
+    assert table(workspace, QUARANTINE).height == 5
+    # Allowed after all, the run leaves the same rows there once.
+    manifest = ingest.run(mapping(path, max_bad_share=1.0), workspace, now=NOW)
+    assert sums(manifest.counts) == (6, 1, 0, 5)
+    assert table(workspace, QUARANTINE).height == 5
+
+
+def test_an_empty_log(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    manifest = ingest.run(mapping(log(tmp_path / "a.csv", "")), workspace, now=NOW)
+    assert sums(manifest.counts) == (0, 0, 0, 0)
+    for which in (INTERACTIONS, QUARANTINE, USERS, ITEMS):
+        stored = DeltaTable(workspace.table_uri(which)).schema().to_arrow()
+        assert [field.name for field in stored] == which.columns.names
+
+
+def items_mapping(path: Path, items: Path, **columns: Attribute) -> LogMapping:
+    return mapping(path, items=AttributeSource(path=str(items), id_col="id", columns=columns))
+
+
+def test_attributes_are_upserted(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    path = log(tmp_path / "a.csv", "u,i,1,5\n")
+    items = tmp_path / "items.csv"
+    title, year = Attribute(kind="text"), Attribute(kind="numeric")
+    items.write_text("id,title,year\n1,One,1999\n2,Two,\n,Nobody,1\n")
+    first = ingest.run(items_mapping(path, items, title=title, year=year), workspace, now=NOW)
+    assert first.counts["items"] == 2
+    assert table(workspace, QUARANTINE)["rules"].to_list() == [["missing_item_id"]]
+    items.write_text("id,title,genre\n2,,x\n3,Three,y\n")
+    genre = Attribute(kind="categorical")
+    second = ingest.run(items_mapping(path, items, title=title, genre=genre), workspace, now=NOW)
+    assert second.counts["duplicates"] == 1
+    assert table(workspace, ITEMS).drop("valid_from").rows() == [
+        ("1", "One", 1999.0, None),
+        ("2", "Two", None, "x"),
+        ("3", "Three", None, "y"),
+    ]
+    items.write_text("id,title,genre\n3,Three,y\n")
+    third = ingest.run(items_mapping(path, items, title=title, genre=genre), workspace, now=NOW)
+    assert third.outputs["tables"]["items"] == second.outputs["tables"]["items"]
+    with pytest.raises(UserError, match="'title' as String already"):
+        ingest.run(items_mapping(path, items, title=Attribute(kind="numeric")), workspace)
+
+
+ROW = st.tuples(
+    st.sampled_from(["u", "v", "wé"]), st.sampled_from("ijk"), st.integers(0, 2), st.integers(1, 5)
+)
+BAD_ROW = st.sampled_from(
+    ["", "u,i", "u,i,1,2,3", ",i,1,1", "u,i,x,1", "u,i,1,9", '"u,i,1,1', "u,i,1,nan"]
+)
+
+
+@settings(
+    max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(st.lists(st.one_of(ROW, BAD_ROW), max_size=15))
+def test_the_sums_add_up_and_good_rows_arrive(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int, int] | str]
+) -> None:
+    folder = tmp_path_factory.mktemp("sums")
+    workspace = Workspace(folder / "ws")
+    text = "".join((r if isinstance(r, str) else ",".join(map(str, r))) + "\n" for r in rows)
+    path = folder / "a.csv"
+    path.write_text(HEADER + text, encoding="utf-8")
+    manifest = ingest.run(mapping(path, max_bad_share=1.0), workspace, now=NOW)
+    assert manifest.counts["rows_read"] == sum(row != "" for row in rows)
+    assert sums(manifest.counts)[3] == table(workspace, QUARANTINE).height
+    last = {(r[0], r[1], r[2]): float(r[3]) for r in rows if not isinstance(r, str)}
+    stored = table(workspace, INTERACTIONS).select(
+        "user_id", "item_id", pl.col("timestamp").dt.epoch("s"), "value"
+    )
+    assert {row[:3]: row[3] for row in stored.rows()} == last
+
+
+KILLED = """
+import datetime, os, signal, sys
+from pathlib import Path
+from recmeta.logs.mapping import load_mapping
+from recmeta.steps import ingest
+from recmeta.workspace import Workspace
+
+calls = int(sys.argv[3])
+def progress(what, done, total):
+    global calls
+    calls -= 1
+    if calls == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+ingest.run(load_mapping(Path(sys.argv[1])), Workspace(sys.argv[2]), now=now, progress=progress)
+"""
+
+
+def kill_scene(folder: Path) -> Path:
+    """A log that appends, replaces, repeats and errs, with items; returns its mapping file."""
+    log(folder / "old.csv", "u,i,1,5\nv,j,2,3\n")
+    rows = "u,i,1,4\nu,z,1,2\nu,z,1,3\nv,j,2,3\nw,k,9,9\n"
+    log(folder / "new.csv", rows + "".join(f"x{n},i,{n},5\n" for n in range(2000)))
+    (folder / "items.csv").write_text("id,title\ni,Eye\nj,Jay\n")
+    file = folder / "new.toml"
+    file.write_text(
+        'path = "new.csv"\ntime_col = "timestamp"\nvalue_col = "rating"\nscale = "1:5"\n'
+        '[items]\npath = "items.csv"\nid_col = "id"\n[items.columns.title]\nkind = "text"\n'
+    )
+    return file
+
+
+def state(workspace: Workspace) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
+    which = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
+    versions = {t.name: DeltaTable(workspace.table_uri(t)).version() for t in which}
+    return {t.name: table(workspace, t) for t in which}, versions
+
+
+def ingest_in_another_process(file: Path, workspace: Path, calls: int) -> int:
+    command = [sys.executable, "-c", KILLED, str(file), str(workspace), str(calls)]
+    return subprocess.run(command, check=False, capture_output=True).returncode
+
+
+def test_killed_anywhere_and_run_again_is_as_if_never_killed(tmp_path: Path) -> None:
+    file = kill_scene(tmp_path)
+    whole = Workspace(tmp_path / "whole")
+    ingest.run(mapping(tmp_path / "old.csv"), whole, now=NOW)
+    assert ingest_in_another_process(file, tmp_path / "whole", 0) == 0
+    expected_tables, expected_versions = state(whole)
+    expected = whole / "manifests" / "ingest"
+    for calls in range(1, 20):
+        workspace = Workspace(tmp_path / f"killed{calls}")
+        ingest.run(mapping(tmp_path / "old.csv"), workspace, now=NOW)
+        code = ingest_in_another_process(file, tmp_path / f"killed{calls}", calls)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        assert ingest_in_another_process(file, tmp_path / f"killed{calls}", 0) == 0
+        tables, versions = state(workspace)
+        assert versions == expected_versions
+        for name, frame in tables.items():
+            assert_frame_equal(frame, expected_tables[name])
+        done = workspace / "manifests" / "ingest"
+        assert done.names() == expected.names()
+        for name in done.names():
+            assert done.read_json(name).get("counts") == expected.read_json(name).get("counts")
+    assert calls > 5  # the kills before, between and after all commits have been tried
+
+
+def test_killed_at_any_time_and_run_again(tmp_path: Path) -> None:
+    file = kill_scene(tmp_path)
+    whole = Workspace(tmp_path / "whole")
+    started = time.monotonic()
+    assert ingest_in_another_process(file, tmp_path / "whole", 0) == 0
+    seconds = time.monotonic() - started
+    expected_tables, expected_versions = state(whole)
+    for share in (0.7, 0.8, 0.9, 0.97):
+        place = tmp_path / f"killed{share}"
+        command = [sys.executable, "-c", KILLED, str(file), str(place), "0"]
+        with subprocess.Popen(command) as process:
+            time.sleep(seconds * share)
+            process.kill()
+        assert ingest_in_another_process(file, place, 0) == 0
+        tables, versions = state(Workspace(place))
+        assert versions == expected_versions
+        for name, frame in tables.items():
+            assert_frame_equal(frame, expected_tables[name])
+
+
+@pytest.mark.skipif(
+    not (SHARED / "ml-100k").exists(), reason="no shared data (RECMETA_SHARED_DATA)"
+)
+def test_movielens_100k_in_parquet(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    folder = SHARED / "ml-100k"
+    columns = {"title": Attribute(kind="text"), "genres": Attribute(kind="multi")}
+    manifest = ingest.run(
+        mapping(
+            folder / "interactions.parquet",
+            items=AttributeSource(
+                path=str(folder / "items.parquet"), id_col="item_id", columns=columns
+            ),
+        ),
+        workspace,
+    )
+    assert sums(manifest.counts) == (100_000, 100_000, 0, 0)
+    assert manifest.counts["items"] == 1682
+    histogram = table(workspace, INTERACTIONS)["value"].value_counts(sort=True).rows()
+    assert dict(histogram) == {1: 6110, 2: 11370, 3: 27145, 4: 34174, 5: 21201}
+
+
+def test_a_workspace_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    import boto3
+
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    try:
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        workspace = Workspace("s3://bucket/ws")
+        ingest.run(mapping(log(tmp_path / "a.csv", "u,i,1,5\nv,j,2,3\n")), workspace, now=NOW)
+        late = mapping(log(tmp_path / "b.csv", "u,i,1,4\nw,k,2,3\n"))
+        assert sums(ingest.run(late, workspace, now=NOW).counts) == (2, 2, 0, 0)
+        assert ingest.run(late, workspace, now=NOW).reused
+        assert values(workspace) == [("u", "i", 4.0), ("v", "j", 3.0), ("w", "k", 3.0)]
+        assert table(workspace, QUARANTINE).height == 1
+        again = LogMapping(path=f"{workspace.table_uri(INTERACTIONS)}", time_col="timestamp",
+                           value_col="value", event_col="event")  # fmt: skip
+        assert sums(ingest.run(again, workspace, now=NOW).counts) == (3, 0, 3, 0)
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_a_million_rows_in_seconds(tmp_path: Path) -> None:
+    count = 1_000_000
+    numbers = pl.int_range(count, eager=True)
+    pl.DataFrame(
+        {
+            "user_id": numbers % 6000,
+            "item_id": numbers // 6000,
+            "timestamp": 900_000_000 + numbers,
+            "rating": numbers % 5 + 1,
+        }
+    ).write_csv(tmp_path / "big.csv")
+    with (tmp_path / "big.csv").open("ab") as file:
+        file.write(b'broken\n"u,i,1,1\n\xff,i,1,1\n')
+    started = time.monotonic()
+    manifest = ingest.run(mapping(tmp_path / "big.csv"), Workspace(tmp_path / "ws"), now=NOW)
+    assert sums(manifest.counts) == (count + 3, count, 0, 3)
+    assert time.monotonic() - started < 20
