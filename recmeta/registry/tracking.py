@@ -40,9 +40,10 @@ MAX_PER_BATCH = 100
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the caller's
 }
-"""What MLflow reads from the environment while it is imported; the user's own values win."""
+"""What MLflow reads from the environment, partly while it is imported; the user's own values win."""
 
 
 def tracking_uri(workspace: Workspace) -> str:

@@ -1,0 +1,102 @@
+import pytest
+from conftest import Pipeline
+
+from recmeta.registry import versions
+from recmeta.registry.tracking import connect
+from recmeta.steps import register
+from recmeta.workspace import Workspace
+
+
+def aliases(workspace: Workspace) -> dict[str, str]:
+    return {alias: v.version for v in versions.versions(workspace) for alias in v.aliases}
+
+
+def test_promoted_then_refused_then_forced(pipeline: Pipeline) -> None:
+    workspace = pipeline.workspace
+    first = register.run(workspace, pipeline.evaluate("k1", promoted=True, compared_with=None))
+    assert first.outputs == {
+        "model_version": "1",
+        "promoted": True,
+        "decision": "promoted",
+        "aliases": ["champion"],
+    }
+
+    evaluation = pipeline.evaluate(
+        "k2", promoted=False, compared_with="1", beaten_by=("item-mean", "popularity")
+    )
+    refused = register.run(workspace, evaluation)
+    assert refused.outputs == {
+        "model_version": "2",
+        "promoted": False,
+        "decision": "refused",
+        "aliases": ["challenger"],
+    }
+    second = versions.versions(workspace)[1]
+    assert {k: v for k, v in second.tags.items() if k.startswith("recmeta.")} == {
+        "recmeta.model_key": "k2",
+        "recmeta.compared_with": "1",
+        "recmeta.decision": "refused",
+        "recmeta.beaten_by": "item-mean,popularity",
+        "recmeta.reasons": "Worse than item-mean.",
+    }
+    described = connect(workspace).get_model_version("recmeta", "2").description
+    assert "Worse than item-mean." in described
+    assert "interactions 3" in described
+    assert "| item-mean | 0.8000 |" in described
+
+    forced = register.run(workspace, evaluation, force=True)
+    assert forced.outputs["model_version"] == "2"
+    assert forced.outputs["decision"] == "forced"
+    assert aliases(workspace) == {"champion": "2", "previous": "1"}
+    assert versions.versions(workspace)[1].tags["recmeta.reasons"] == "Worse than item-mean."
+
+
+def test_finished_step_is_not_done_again(pipeline: Pipeline) -> None:
+    evaluation = pipeline.evaluate("k1", promoted=True, compared_with=None)
+    first = register.run(pipeline.workspace, evaluation)
+    versions.promote(
+        pipeline.workspace,
+        register.run(
+            pipeline.workspace, pipeline.evaluate("k2", promoted=True, compared_with="1")
+        ).outputs["model_version"],
+    )
+    again = register.run(pipeline.workspace, evaluation)
+    assert again.reused
+    assert again.outputs == first.outputs
+    assert aliases(pipeline.workspace) == {"champion": "2", "previous": "1"}
+
+
+@pytest.mark.parametrize(
+    "last", ["register_version", "promote", "aliases_of"], ids="killed after {}".format
+)
+def test_killed_and_run_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    workspace = pipeline.workspace
+    register.run(workspace, pipeline.evaluate("k1", promoted=True, compared_with=None))
+    evaluation = pipeline.evaluate("k2", promoted=True, compared_with="1")
+    done = getattr(versions, last)
+
+    def then_killed(*arguments: object, **named: object) -> None:
+        done(*arguments, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, last, then_killed)
+        with pytest.raises(KeyboardInterrupt):
+            register.run(workspace, evaluation)
+    reference = versions.reference_champion(workspace, "k2")
+    assert reference is not None
+    assert reference.version == "1", "a rerun of evaluate would compare with another model"
+
+    finished = register.run(workspace, evaluation)
+    assert finished.outputs["model_version"] == "2"
+    assert aliases(workspace) == {"champion": "2", "previous": "1"}
+
+
+def test_gate_that_was_forced_itself(pipeline: Pipeline) -> None:
+    evaluation = pipeline.evaluate("k1", promoted=True, compared_with=None)
+    report = pipeline.workspace / evaluation.outputs["report"]
+    report.write_json("decision.json", {**report.read_json("decision.json"), "forced": True})
+    found = register.run(pipeline.workspace, evaluation).outputs
+    assert (found["decision"], found["promoted"]) == ("forced", True)

@@ -1,0 +1,295 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from conftest import Pipeline
+from mlflow.exceptions import MlflowException
+
+from recmeta.metalearn.model import Model
+from recmeta.registry import tracking, versions
+from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import Workspace
+
+FRAME = pd.DataFrame(
+    {
+        "user_id": ["b", "b", "b", "a", "c"],
+        "item_id": ["100", "101", "104", "103", None],
+        "value": [5.0, 3.0, 1.0, 4.0, np.nan],
+        "occupation": ["artist", None, None, "doctor", None],
+        "age": [21.0, 21.0, 21.0, None, None],
+        "languages": [["fr"], None, None, ["en", "fr"], None],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory, task_set: TaskSet) -> Workspace:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        workspace = Workspace(tmp_path_factory.mktemp("served"))
+        version = versions.register_version(
+            workspace,
+            run_id=Pipeline(workspace, task_set).train("k1"),
+            model_folder=workspace / "models" / "k1",
+            model_key="k1",
+            tags={},
+            description="",
+        )
+        versions.promote(workspace, version)
+    return workspace
+
+
+@pytest.fixture
+def served(registered: Workspace, monkeypatch: pytest.MonkeyPatch) -> mlflow.pyfunc.PyFuncModel:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.tracking_uri(registered))
+    return mlflow.pyfunc.load_model("models:/recmeta@champion")
+
+
+def expected(workspace: Workspace, top_k: int) -> list[tuple[str, int, str, float]]:
+    """Return what recmeta.serving gives for FRAME, without any pandas."""
+    model = Model.load(workspace / "models" / "k1")
+    interactions = pa.table(
+        {
+            "user_id": FRAME.user_id.tolist(),
+            "item_id": FRAME.item_id.tolist(),
+            "value": pa.array([5, 3, 1, 4, None], pa.float32()),
+        }
+    )
+    profiles = pa.table(
+        {
+            "user_id": ["a", "b"],
+            "occupation": ["doctor", "artist"],
+            "age": pa.array([None, 21.0], pa.float64()),
+            "languages": [["en", "fr"], ["fr"]],
+        }
+    )
+    tasks, counts = tasks_for_new_users(model, interactions, profiles)
+    assert (counts.users, counts.used, counts.without_interactions) == (3, 4, 1)
+    users = adapt_users(model, tasks)
+    ranked = rank(model, users, ScoringConfig(top_k=top_k))
+    return [
+        (
+            user,
+            place + 1,
+            model.catalogue.items.item_id[int(ranked.item_Bk[row, place])].as_py(),
+            float(ranked.score_Bk[row, place]),
+        )
+        for row, user in enumerate(users.user_id)
+        for place in range(top_k)
+    ]
+
+
+def rows(frame: pd.DataFrame) -> list[tuple[str, int, str, float]]:
+    return list(zip(frame.user_id, frame["rank"], frame.item_id, frame.score, strict=True))
+
+
+def test_predicts_what_serving_ranks(
+    registered: Workspace, served: mlflow.pyfunc.PyFuncModel
+) -> None:
+    found = served.predict(FRAME, params={"top_k": 4})
+    assert list(found.columns) == ["user_id", "rank", "item_id", "title", "score"]
+    want = expected(registered, 4)
+    assert [r[:3] for r in rows(found)] == [r[:3] for r in want]
+    np.testing.assert_allclose(found.score, [r[3] for r in want], rtol=1e-6)
+    assert (found.title == [f"Film {int(i) - 100}" for i in found.item_id]).all()
+
+
+def test_defaults_and_seen_items(served: mlflow.pyfunc.PyFuncModel) -> None:
+    found = served.predict(FRAME)
+    lengths = found.groupby("user_id").size()
+    assert lengths.to_dict() == {"a": 10, "b": 9, "c": 10}  # 12 items, b has seen 3
+    assert not set(found[found.user_id == "b"].item_id) & {"100", "101", "104"}
+    everything = served.predict(FRAME, params={"top_k": 50, "exclude_seen": False})
+    assert everything.groupby("user_id").size().tolist() == [12, 12, 12]
+    assert set(everything[everything["rank"] == 1].user_id) == {"a", "b", "c"}
+
+
+def test_frames_as_csv_files_give_them(served: mlflow.pyfunc.PyFuncModel) -> None:
+    as_text = pd.DataFrame({"user_id": ["1", "1"], "item_id": ["100", "103"], "value": [5.0, 1.0]})
+    as_numbers = pd.DataFrame(
+        {"user_id": [1, 1, 2], "item_id": [100, 103, None], "value": [5, 1, 3]}
+    )
+    assert as_numbers.item_id.dtype == float
+    want = rows(served.predict(as_text))
+    assert rows(served.predict(as_numbers))[: len(want)] == want
+    only_names = pd.DataFrame({"user_id": [2]})
+    assert rows(served.predict(only_names)) == rows(served.predict(as_numbers))[len(want) :]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [20, 10],
+        pd.to_datetime(["2024-01-02", "2024-01-01"]),
+        pd.to_datetime(["2024-01-02", "2024-01-01"], utc=True),
+        ["2024-01-02T00:00:00.000000001Z", "2024-01-01T00:00:00Z"],
+    ],
+    ids=["seconds", "naive", "aware", "text"],
+)
+def test_later_of_two_ratings_counts(served: mlflow.pyfunc.PyFuncModel, times: Any) -> None:
+    twice = pd.DataFrame(
+        {"user_id": ["u", "u"], "item_id": ["100", "100"], "value": [5.0, 1.0], "timestamp": times}
+    )
+    once = pd.DataFrame({"user_id": ["u"], "item_id": ["100"], "value": [5.0]})
+    assert rows(served.predict(twice)) == rows(served.predict(once))
+
+
+@pytest.mark.parametrize(
+    ("frame", "params", "message"),
+    [
+        (pd.DataFrame({"user_id": ["a"], "item_id": ["100"]}), None, "no column 'value'"),
+        (pd.DataFrame({"user_id": ["a", None]}), None, "row 2 of the new users has no user_id"),
+        (pd.DataFrame({"user_id": []}), None, "no row"),
+        (pd.DataFrame({"user_id": [1, "a"]}), None, "'user_id' holds values of several types"),
+        (pd.DataFrame({"item_id": ["100"]}), None, "'user_id' is required"),
+        (FRAME, {"top_k": 0}, "top_k is 0"),
+        (FRAME.assign(value="good"), None, "'value' .* not numeric"),
+    ],
+)
+def test_what_cannot_be_read_is_said(
+    served: mlflow.pyfunc.PyFuncModel,
+    frame: pd.DataFrame,
+    params: dict[str, Any] | None,
+    message: str,
+) -> None:
+    with pytest.raises(MlflowException, match=message):
+        served.predict(frame, params=params)
+
+
+def test_input_example_fits_the_model(served: mlflow.pyfunc.PyFuncModel) -> None:
+    example = served.input_example
+    assert example.to_dict("list") == {
+        "user_id": ["a-new-user"] * 3,
+        "item_id": ["100", "101", "102"],  # met by the most users
+        "value": [5.0, 5.0, 5.0],
+    }
+    assert len(served.predict(example)) == 9
+
+
+def test_signature_names_optional_columns(served: mlflow.pyfunc.PyFuncModel) -> None:
+    signature = served.metadata.signature
+    assert signature.inputs.required_input_names() == ["user_id"]
+    assert signature.inputs.optional_input_names() == [
+        "item_id",
+        "value",
+        "timestamp",
+        "occupation",
+        "age",
+        "languages",
+    ]
+    assert {p.name: p.default for p in signature.params} == {"top_k": 10, "exclude_seen": True}
+
+
+def test_nothing_is_pickled_and_requirements_are_pinned(registered: Workspace) -> None:
+    files = [f for f in (Path(registered.path) / "mlartifacts").rglob("*") if f.is_file()]
+    assert {f.suffix for f in files} <= {
+        ".json",
+        ".arrow",
+        ".safetensors",
+        ".py",
+        ".yaml",
+        ".txt",
+        "",
+    }
+    assert [f.name for f in files if f.suffix == ""] == ["MLmodel"]
+    (requirements,) = (f for f in files if f.name == "requirements.txt")
+    lines = requirements.read_text().split()
+    assert {line.partition("==")[0] for line in lines} >= {"recmeta", "torch", "pyarrow", "pandas"}
+    assert all("==" in line and "+" not in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def server(registered: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`mlflow models serve` in a process of its own; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        uri = tracking.tracking_uri(registered)
+    log = tmp_path_factory.mktemp("server") / "log"
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    command = ["-m", "mlflow", "models", "serve", "-m", "models:/recmeta@champion"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=log.parent,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/ping", timeout=5):
+                    break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.3)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def post(address: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{address}/invocations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["predictions"]
+
+
+def test_served_over_http(registered: Workspace, server: str) -> None:
+    plain = json.loads(FRAME.to_json(orient="split", index=False))
+    split = post(server, {"dataframe_split": plain, "params": {"top_k": 4}})
+    found = [(r["user_id"], r["rank"], r["item_id"]) for r in split]
+    want = expected(registered, 4)
+    assert found == [r[:3] for r in want]
+    np.testing.assert_allclose([r["score"] for r in split], [r[3] for r in want], rtol=1e-5)
+
+    records = json.loads(FRAME.to_json(orient="records"))
+    assert post(server, {"dataframe_records": records, "params": {"top_k": 4}}) == split
+
+
+def test_numbers_over_http(server: str) -> None:
+    one = {"user_id": 1, "item_id": 100, "value": 5, "timestamp": "2024-01-01T00:00:00Z"}
+    as_numbers = post(server, {"dataframe_records": [one, {"user_id": 2}]})
+    assert {r["user_id"] for r in as_numbers} == {"1", "2"}
+    assert "100" not in [r["item_id"] for r in as_numbers if r["user_id"] == "1"]
+
+
+def test_bad_request_over_http(server: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(server, {"dataframe_records": [{"user_id": "a", "item_id": "100"}]})
+    assert refused.value.code == 400
+    assert "no column 'value'" in refused.value.read().decode()
