@@ -26,7 +26,8 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         where: the path to `data` in the user's file, for messages.
 
     Raises:
-        UserError: for an unknown key (naming the nearest known one), a missing one or a wrong type.
+        UserError: for an unknown key (naming the nearest known one), a missing one, a wrong type or
+            a value that the dataclass refuses.
     """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
@@ -43,7 +44,10 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         )
         if required and name not in values:
             raise UserError(f"missing key {_join(where, name)!r}: give it a value.")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except ValueError as error:  # what a dataclass says of values that do not fit
+        raise UserError(f"{where}: {error}" if where else str(error)) from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:

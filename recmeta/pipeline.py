@@ -37,7 +37,8 @@ class PipelineResult:
     report: str
     """The whole report as Markdown, without where to look next."""
     scored_by: versions.Version
-    """The version that made the lists: the champion, or this run's candidate before there is one."""
+    """The version that made the lists: the champion, or this run's candidate before there is
+    one."""
 
     def summary(self) -> dict[str, Any]:
         """Return the run as one JSON-ready object."""

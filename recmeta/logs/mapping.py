@@ -8,6 +8,7 @@ import codecs
 import dataclasses
 import json
 import math
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -178,8 +179,11 @@ class LogMapping(Source):
         return self.event or ("rating" if self.value_col else "click")
 
 
-def load_mapping(path: str | Path) -> LogMapping:
+def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:
     """Read a mapping from a `.toml` or `.json` file; paths in it are relative to it.
+
+    Args:
+        log: the log's path, in place of the mapping's `path`; relative to the current folder.
 
     Raises:
         UserError: where the file cannot be read, or says what a mapping cannot.
@@ -194,6 +198,8 @@ def load_mapping(path: str | Path) -> LogMapping:
         raise UserError(f"the mapping {str(file)!r} is not valid: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"the mapping {str(file)!r} must be a table of names and values.")
+    if log is not None:
+        data["path"] = log if "://" in log else os.path.abspath(os.path.expanduser(log))
     mapping = parse(LogMapping, data)
     return relative_to(mapping, file.parent)
 

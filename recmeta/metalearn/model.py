@@ -82,11 +82,11 @@ class Model:
         self.value_range = value_range
         self.device = device
         self.catalogue = Catalogue(items, statistics, encoder, config.prior_strength, device)
-        network = PreferenceNetwork(
+        self.network = PreferenceNetwork(
             config.network, encoder.user_fields, encoder.item_fields, graded=objective == "rating"
         )
         self.learner: MetaLearner = MAML(
-            config.learner, network, self.catalogue.features, objective
+            config.learner, self.network, self.catalogue.features, objective
         )
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}

@@ -36,7 +36,8 @@ def _absolute(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> 
 
 
 def _bce(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return _mean(F.binary_cross_entropy_with_logits(output, value, reduction="none"), mask)
+    loss = F.binary_cross_entropy_with_logits(output, value.to(output.dtype), reduction="none")
+    return _mean(loss, mask)
 
 
 def _softmax(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

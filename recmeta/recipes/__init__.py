@@ -69,6 +69,7 @@ def melu_paper() -> PipelineConfig:
             training=TrainingConfig(
                 epochs=30, patience=30, learning_rate=5e-5, weight_decay=0.0, clip_norm=1e6
             ),
+            start="random",
         ),
     )
 

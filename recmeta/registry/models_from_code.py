@@ -1,4 +1,4 @@
-"""The file that MLflow copies into a model and runs when the model is loaded ("models from code")."""
+"""What MLflow copies into a model and runs when the model is loaded ("models from code")."""
 
 from mlflow.models import set_model
 

@@ -57,8 +57,9 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
 def signature(model: Model) -> ModelSignature:
     """Return the columns, parameters and results of the served model.
 
-    Ids, values, times and attributes are of any type, since MLflow would otherwise refuse a frame whose
-    ids or ratings are integers, as every CSV file of ratings gives them; `ServedRecommender` converts.
+    Ids, values, times and attributes are of any type, since MLflow would otherwise refuse a frame
+    whose ids or ratings are integers, as every CSV file of ratings gives them; `ServedRecommender`
+    converts them.
     """
     attributes = [
         ColSpec(Array(DataType.string) if kind == "multi" else AnyType(), name, required=False)

@@ -24,9 +24,9 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
     """Adapts to users as they come and ranks the catalogue for each of them.
 
     A row of the input is one interaction: `user_id`, `item_id`, for ratings `value`, and optionally
-    `timestamp`. A row without an item only names a user, of whom nothing else need be known. Any other
-    column that the model knows as a user's attribute describes the user; of a user's rows the first one
-    that has the attribute counts.
+    `timestamp`. A row without an item only names a user, of whom nothing else need be known. Any
+    other column that the model knows as a user's attribute describes the user; of a user's rows the
+    first one that has the attribute counts.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -43,15 +43,15 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
         """Return the lists of all users, sorted by user and rank.
 
         Args:
-            params: `top_k`, the length of a list (10), and `exclude_seen`, whether a user's own items
-                stay out of it (true).
+            params: `top_k`, the length of a list (10), and `exclude_seen`, whether a user's own
+                items stay out of it (true).
 
         Returns:
-            `user_id`, `rank` (from 1), `item_id`, `title` where the catalogue has titles, and `score`, in
-            units of the value for ratings, a logit for implicit feedback.
+            `user_id`, `rank` (from 1), `item_id`, `title` where the catalogue has titles, and
+            `score`, in units of the value for ratings, a logit for implicit feedback.
 
         Raises:
-            MlflowException: with the code that a server answers as 400, for input that cannot be read.
+            MlflowException: for input that cannot be read; a server answers 400.
         """
         try:
             return recommend(self.model, model_input, self.titles, params or {})
@@ -89,7 +89,7 @@ def recommend(
 
 
 def titles(model: Model) -> pa.Array | None:
-    """Return the newest title of each item by its number, or None if the catalogue has no titles."""
+    """Return each item's newest title by its number, or None if the catalogue has no titles."""
     items = model.catalogue.items
     if schema.TITLE not in items.attributes.column_names:
         return None

@@ -1,7 +1,7 @@
 """MLflow: where a workspace keeps its runs, and one run per training.
 
-A run is found again by its tag `recmeta.key`, the key of the meta-train step, so that a training that was
-killed and goes on, or is asked for twice, is one run with each epoch logged once.
+A run is found again by its tag `recmeta.key`, the key of the meta-train step, so that a training that
+was killed and goes on, or is asked for twice, is one run with each epoch logged once.
 """
 
 import json
@@ -34,7 +34,7 @@ INPUT = "recmeta.input."
 GIT_COMMIT = "mlflow.source.git.commit"
 
 MAX_VALUE = 500
-"""Characters of a parameter or tag; every MLflow store takes as many. config.json holds the whole."""
+"""Characters of a parameter or tag; every MLflow store takes them. config.json has the whole."""
 MAX_PER_BATCH = 100
 """Parameters that MLflow takes at once."""
 QUIET = {
@@ -43,7 +43,7 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the caller's
 }
-"""What MLflow reads from the environment, partly while it is imported; the user's own values win."""
+"""What MLflow reads from the environment, partly when imported; the user's own values win."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -57,14 +57,14 @@ def tracking_uri(workspace: Workspace) -> str:
         return chosen
     if not workspace.is_local:
         raise UserError(
-            f"the workspace {workspace.location} is in an object store, where MLflow's default SQLite "
-            "file cannot be: set MLFLOW_TRACKING_URI to the address of an MLflow server."
+            f"the workspace {workspace.location} is in an object store, where MLflow's default "
+            "SQLite file cannot be: set MLFLOW_TRACKING_URI to the address of an MLflow server."
         )
     return f"sqlite:///{workspace.local_path(DATABASE)}"
 
 
 def store_name(workspace: Workspace) -> str:
-    """Return what tells one MLflow store from another, without credentials: part of a step's inputs."""
+    """Return what tells one MLflow store from another, for a step's inputs: without credentials."""
     parts = urlsplit(tracking_uri(workspace))
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return DATABASE  # the workspace may move
@@ -74,7 +74,8 @@ def store_name(workspace: Workspace) -> str:
 def connect(workspace: Workspace) -> Any:
     """Return an `mlflow.MlflowClient` of the workspace's store, which is created if need be.
 
-    MLflow's global addresses stay as they are. Its telemetry is off unless the environment turns it on.
+    MLflow's global addresses stay as they are. Its telemetry is off unless the environment turns it
+    on.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -234,8 +235,8 @@ def get_run(client: Any, workspace: Workspace, run_id: str) -> Any:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise UserError(
-            f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model was "
-            "trained: set MLFLOW_TRACKING_URI to the store that it was trained with, or train again."
+            f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model "
+            "was trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again."
         ) from error
 
 

@@ -4,7 +4,7 @@
     previous     was the champion before; `rollback` swaps the two
     challenger   the newest candidate that the gate did not promote
 
-A version is found again by its tag `recmeta.model_key`: registering a model twice gives one version.
+A version is found again by its tag `recmeta.model_key`: registering a model twice makes one version.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recmeta.errors import UserError
-from recmeta.registry.tracking import connect, experiment_id, get_run, tracking_uri
+from recmeta.registry.tracking import connect, experiment_id, get_run, store_name, tracking_uri
 from recmeta.workspace import Folder, Workspace
 
 NAME: Final = "recmeta"
@@ -125,8 +125,8 @@ def champion(workspace: Workspace) -> Version | None:
 def reference_champion(workspace: Workspace, candidate_key: str) -> Version | None:
     """Return the version that a candidate must beat, or None if there is none.
 
-    That is the champion; but if the candidate is itself the champion, because the pipeline is run again,
-    it is the one that it was compared with when it was registered.
+    That is the champion; but if the candidate is itself the champion, because the pipeline is run
+    again, it is the one that it was compared with when it was registered.
     """
     client = connect(workspace)
     aliases = _aliases(client)
@@ -137,10 +137,10 @@ def reference_champion(workspace: Workspace, candidate_key: str) -> Version | No
 
 
 def model_folder(workspace: Workspace, version: Version) -> Folder:
-    """Return a local folder with the version's model files, for `recmeta.metalearn.model.Model.load`.
+    """Return a local folder with the version's model files, for `Model.load`.
 
-    Where the artifacts are on this machine it is their own folder; otherwise they are downloaded into a
-    new temporary one.
+    Where the artifacts are on this machine it is their own folder; otherwise they are downloaded
+    into a new temporary one.
     """
     client = connect(workspace)
     from mlflow.artifacts import download_artifacts
@@ -158,7 +158,7 @@ def model_folder(workspace: Workspace, version: Version) -> Folder:
 def promote(workspace: Workspace, version: str) -> None:
     """Make a version the champion, and the old champion the previous one.
 
-    Nothing changes if it is the champion already, so that a promotion that was killed can be repeated.
+    Nothing changes if it is the champion already: a promotion that was killed can be repeated.
     """
     client = connect(workspace)
     aliases = _aliases(client)
@@ -192,7 +192,8 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
     old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
     if old is None:
         raise UserError(
-            f"there is no champion in {tracking_uri(workspace)} to roll back: run the pipeline first."
+            f"there is no champion in the MLflow store {store_name(workspace)} to roll back: run the "
+            "pipeline first."
         )
     if new is None or new == old:
         raise UserError(

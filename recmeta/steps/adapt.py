@@ -1,4 +1,4 @@
-"""new users' few interactions ──▶ user states: the champion adapts to each of them, shard by shard."""
+"""new users' few interactions ──▶ user states: the champion adapts to each, shard by shard."""
 
 import dataclasses
 import datetime
@@ -107,6 +107,6 @@ def run(
 
 
 def profiles_for(model: Model, path: str, id_col: str) -> AttributeSource:
-    """Return how to read a file of profiles whose columns bear the names of the model's features."""
+    """Return how to read a file of profiles whose columns are named as the model's features."""
     columns = {f.name: Attribute(kind=f.kind) for f in model.encoder.user_fields}
     return AttributeSource(path=path, id_col=id_col, columns=columns)

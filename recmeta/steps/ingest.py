@@ -15,7 +15,6 @@ from recmeta.progress import Progress, silent
 from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USER_ID, USERS, Table
 from recmeta.workspace import Workspace
 
-
 STEP = "ingest"
 
 

@@ -1,19 +1,22 @@
-"""tasks ──▶ model: meta-train across users, with a checkpoint and a line in MLflow after every epoch."""
+"""tasks ──▶ model: meta-train across users, with a checkpoint and a line in MLflow per epoch."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from recmeta.config import to_dict
 from recmeta.errors import UserError
+from recmeta.evaluation.baselines.fit import tune_biases, tune_matrix_factorisation
 from recmeta.manifest import Manifest, git_commit, library_versions, run_once
+from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.pretraining import start_from_factors
 from recmeta.metalearn.trainer import Epoch, TrainingConfig, train
 from recmeta.progress import Progress, silent
 from recmeta.registry.tracking import TrainingRun
 from recmeta.tasks.episodes import EpisodeConfig
-from recmeta.tasks.task_set import TaskSet
+from recmeta.tasks.task_set import Tasks, TaskSet, TaskSetSpec
 from recmeta.workspace import Workspace
 
 STEP = "meta-train"
@@ -29,6 +32,9 @@ class MetaTrainConfig:
     """How users are presented."""
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
+    start: Literal["factors", "random"] = "factors"
+    """`factors`: the items' embeddings start from a matrix factorisation, whose size and
+    regularisation the development users choose. Ratings only."""
     seed: int = 0
     """Of initial parameters and the order of users."""
 
@@ -56,6 +62,8 @@ def run(
         folder = workspace / "models" / key
         task_set = TaskSet(workspace / tasks.outputs["tasks"])
         model = Model.untrained(config.model, task_set, torch_device)
+        train_tasks, dev_tasks = task_set.tasks("train"), task_set.tasks("dev")
+        model.params = _start(config, model, task_set.spec, train_tasks, dev_tasks)
         tracked = TrainingRun.start_or_resume(
             workspace,
             key,
@@ -72,8 +80,8 @@ def run(
         try:
             history = train(
                 model,
-                task_set.tasks("train"),
-                task_set.tasks("dev"),
+                train_tasks,
+                dev_tasks,
                 episodes=config.episodes,
                 config=config.training,
                 seed=config.seed,
@@ -99,6 +107,18 @@ def run(
         return outputs, {"epochs": len(history), "parameters": num_parameters}
 
     return run_once(workspace, STEP, config=to_dict(config), inputs={"tasks": tasks.key}, work=work)
+
+
+def _start(
+    config: MetaTrainConfig, model: Model, spec: TaskSetSpec, train_tasks: Tasks, dev_tasks: Tasks
+) -> Params:
+    """Return the parameters that meta-training begins with, on the CPU."""
+    params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
+    if config.start == "random" or spec.objective != "rating" or len(train_tasks) == 0:
+        return params
+    biases = tune_biases(spec, train_tasks, dev_tasks)
+    found = tune_matrix_factorisation(spec, train_tasks, dev_tasks, biases.config, config.seed)
+    return start_from_factors(model, params, found.item_IC[:, 0], found.item_IC[:, 1:])
 
 
 def choose_device(name: str) -> torch.device:

@@ -14,8 +14,8 @@ def run(workspace: Workspace, evaluation: Manifest, *, force: bool = False) -> M
     """Register the evaluated model; it becomes champion if the gate decided so, else challenger.
 
     Args:
-        evaluation: of the evaluate step. Its outputs name `report`, `model`, `model_key`, `run_id` and
-            `compared_with`.
+        evaluation: of the evaluate step. Its outputs name `report`, `model`, `model_key`, `run_id`
+            and `compared_with`.
         force: make it champion even if the gate refused; the reasons stay on record.
 
     Returns:

@@ -222,8 +222,10 @@ def _population(
 
 def _mixed(told: FloatArray, share: float, rng: np.random.Generator) -> FloatArray:
     """Return columns of variance 1, of which attributes tell `share`."""
-    mixed: FloatArray = np.sqrt(share) * _standardised(told)
-    return mixed + np.sqrt(1 - share) * rng.normal(size=told.shape)
+    mixed: FloatArray = np.sqrt(share) * _standardised(told) + np.sqrt(1 - share) * rng.normal(
+        size=told.shape
+    )
+    return mixed
 
 
 def _standardised(columns: FloatArray) -> FloatArray:

@@ -42,9 +42,7 @@ class ShareConfig:
     """A user's first rows, up to half of them, are support; all others are query."""
 
 
-def write_task_set(
-    log: SyntheticLog, folder: Folder, config: ShareConfig | None = None
-) -> TaskSet:
+def write_task_set(log: SyntheticLog, folder: Folder, config: ShareConfig | None = None) -> TaskSet:
     """Write a synthetic log as a task set and return it, opened.
 
     Users fall into the splits in the order of their ids, which means nothing in a synthetic log.
@@ -66,8 +64,11 @@ def write_task_set(
     )
     counted = split_U[user] == "train"
 
-    def column(values: npt.NDArray[np.generic], start_U: npt.NDArray[np.int64],
-               rows_U: npt.NDArray[np.int64]) -> pa.Array:
+    def column(
+        values: npt.NDArray[np.generic],
+        start_U: npt.NDArray[np.int64],
+        rows_U: npt.NDArray[np.int64],
+    ) -> pa.Array:
         offsets = np.concatenate([[0], np.cumsum(rows_U)]).astype(np.int32)
         rows = np.arange(offsets[-1]) + np.repeat(start_U - offsets[:-1], rows_U)
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values[rows]))

@@ -1,5 +1,5 @@
 import pytest
-from conftest import Pipeline
+from registry_pipeline import Pipeline
 
 from recmeta.registry import versions
 from recmeta.registry.tracking import connect
@@ -92,11 +92,3 @@ def test_killed_and_run_again(
     finished = register.run(workspace, evaluation)
     assert finished.outputs["model_version"] == "2"
     assert aliases(workspace) == {"champion": "2", "previous": "1"}
-
-
-def test_gate_that_was_forced_itself(pipeline: Pipeline) -> None:
-    evaluation = pipeline.evaluate("k1", promoted=True, compared_with=None)
-    report = pipeline.workspace / evaluation.outputs["report"]
-    report.write_json("decision.json", {**report.read_json("decision.json"), "forced": True})
-    found = register.run(pipeline.workspace, evaluation).outputs
-    assert (found["decision"], found["promoted"]) == ("forced", True)

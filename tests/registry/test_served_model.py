@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import Pipeline
 from mlflow.exceptions import MlflowException
+from registry_pipeline import Pipeline
 
 from recmeta.metalearn.model import Model
 from recmeta.registry import tracking, versions

@@ -60,7 +60,7 @@ def test_environment_names_the_store(workspace: Workspace, monkeypatch: pytest.M
 
 def test_object_store_needs_a_server() -> None:
     workspace = Workspace("s3://bucket/ws?region=eu-central-1")
-    with pytest.raises(UserError, match="s3://bucket/ws .* set MLFLOW_TRACKING_URI"):
+    with pytest.raises(UserError, match=r"s3://bucket/ws .* set MLFLOW_TRACKING_URI"):
         tracking_uri(workspace)
 
 
@@ -152,7 +152,7 @@ def test_evaluation_is_logged_once(workspace: Workspace) -> None:
 
 def test_unknown_run_is_the_users_mistake(workspace: Workspace) -> None:
     experiment_id(connect(workspace), workspace)
-    with pytest.raises(UserError, match="has no run 0123abcd .* MLFLOW_TRACKING_URI"):
+    with pytest.raises(UserError, match=r"has no run 0123abcd .* MLFLOW_TRACKING_URI"):
         data_versions(workspace, "0123abcd")
 
 

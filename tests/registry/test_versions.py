@@ -1,5 +1,5 @@
 import pytest
-from conftest import Pipeline
+from registry_pipeline import Pipeline
 
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model

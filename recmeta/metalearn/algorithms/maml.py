@@ -4,8 +4,8 @@
     (φ, θ) ← (φ, θ) − β ∇ Σ_u L(query_u; φ, θ_u)   embeddings φ and decision layers θ
 
 (Lee et al., KDD 2019, algorithm 1). The gradient of the second line goes through the first (second
-order) unless told otherwise. Rates may be learned, one per step and layer, as in Meta-SGD (Li et al.,
-2017) coarsened to layers.
+order) unless told otherwise. Rates may be learned, one per step and layer, as in Meta-SGD (Li et
+al., 2017) coarsened to layers.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ class MAML:
         learned."""
         params = self.network.init_params(generator)
         if self.config.learn_rates:
-            params[RATES] = self._fixed_rates()
+            params[RATES] = self._fixed_rates(params["layer.0.bias"])
         return params
 
     def meta_gradient(
@@ -115,7 +115,7 @@ class MAML:
             lambda output_BS: (
                 self._inner_loss(output_BS, rows.value_BR, rows.mask_BR) * confidence_B
             ),
-            params[RATES] if self.config.learn_rates else self._fixed_rates().to(user_BF),
+            params[RATES] if self.config.learn_rates else self._fixed_rates(user_BF),
             self._adapted_layers(),
             second_order=self.config.second_order,
         )
@@ -143,6 +143,6 @@ class MAML:
         last = self.network.num_layers - 1
         return [self.config.adapt_layers == "all" or i == last for i in range(last + 1)]
 
-    def _fixed_rates(self) -> torch.Tensor:
+    def _fixed_rates(self, like: torch.Tensor) -> torch.Tensor:
         shape = (self.config.num_steps, self.network.num_layers)
-        return torch.full(shape, self.config.inner_learning_rate)
+        return like.new_full(shape, self.config.inner_learning_rate)

@@ -74,6 +74,18 @@ class PreferenceNetwork:
         """Decision layers."""
         return len(self.layer_shapes)
 
+    def wide_column(self, item_field: str) -> int | None:
+        """Return where an item field's embedding begins among the last layer's inputs.
+
+        None where the last layer does not see it: it is absent, or the network is not `wide`.
+        """
+        names = [f.name for f in self.item_fields]
+        if item_field not in names or not (self.config.wide and self.config.hidden_dims):
+            return None
+        before = sum(self._width(f) for f in self.user_fields)
+        before += sum(self._width(f) for f in self.item_fields[: names.index(item_field)])
+        return self.config.hidden_dims[-1] + before
+
     def init_params(self, generator: torch.Generator) -> Params:
         """Return fresh parameters: embeddings N(0, 0.1²), He-uniform layers, a last layer near
         0."""

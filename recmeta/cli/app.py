@@ -1,0 +1,88 @@
+"""The commands and what their help shows at the end."""
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from recmeta.cli import data_commands as data
+from recmeta.cli import learning_commands as learning
+from recmeta.cli import pipeline_commands as pipeline
+from recmeta.cli import serving_commands as serving
+from recmeta.cli.command import command
+from recmeta.cli.output import Outcome
+
+INGEST_EXAMPLES = """
+recmeta ingest ml-100k
+
+recmeta ingest events.csv --user-col uid --item-col sku --time-col ts --value-col stars --scale 1:5
+
+recmeta ingest clicks.jsonl --user-col u --item-col i --time-col at --time-unit iso --event view
+
+recmeta ingest --mapping shop.toml
+"""
+RUN_EXAMPLES = """
+recmeta run --dataset ml-100k
+
+recmeta run --dataset events.csv --user-col uid --item-col sku --time-col ts --value-col stars
+
+recmeta run --dataset shop.toml --new-users new.csv --config mine.toml --json
+"""
+SCORE_EXAMPLES = """
+recmeta score new_users.csv
+
+recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
+
+recmeta score new.csv --profiles profiles.csv --model-version 3
+"""
+
+
+def build() -> typer.Typer:
+    """Return the application. Commands import what they need when they are called."""
+    app = typer.Typer(
+        help="Recommendations for users who are new, by meta-learning: from logs to ranked lists.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_global)
+
+    def add(
+        name: str, function: Callable[..., Outcome], examples: str, to: typer.Typer = app
+    ) -> None:
+        heading = "Examples:" if "\n\n" in examples.strip() else "Example:"
+        to.command(name, epilog=f"{heading}\n\n{examples.strip()}")(command(function))
+
+    add("ingest", data.ingest, INGEST_EXAMPLES)
+    add("build-tasks", learning.build_tasks, "recmeta build-tasks --seed 7")
+    add("meta-train", learning.meta_train, "recmeta meta-train --epochs 20 --device cpu")
+    add("evaluate", learning.evaluate, "recmeta evaluate --json")
+    add("register", learning.register, "recmeta register\n\nrecmeta register --force")
+    add("adapt", serving.adapt, "recmeta adapt new_users.csv")
+    add("score", serving.score, SCORE_EXAMPLES)
+    add("run", pipeline.run, RUN_EXAMPLES)
+    add("rollback", learning.rollback, "recmeta rollback")
+    add("report", pipeline.report, "recmeta report -w workspace")
+    add("doctor", pipeline.doctor, "recmeta doctor\n\nrecmeta doctor --json")
+    sets = typer.Typer(help="The built-in public data sets.", no_args_is_help=True)
+    add(
+        "fetch",
+        data.fetch,
+        "recmeta data fetch ml-1m\n\nrecmeta data fetch ml-1m --from ml-1m.zip",
+        sets,
+    )
+    add("list", data.list_, "recmeta data list", sets)
+    app.add_typer(sets, name="data")
+    return app
+
+
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(importlib.metadata.version("recmeta"))
+        raise typer.Exit

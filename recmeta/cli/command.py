@@ -1,0 +1,120 @@
+"""Turns a plain function into a command: groups become options, errors become exit codes.
+
+0    done
+1    our mistake: anything that nobody foresaw
+2    the user's mistake: `UserError`, a bad option, a file or disk that refuses
+3    the gate refused the model
+130  interrupted
+"""
+
+import dataclasses
+import errno
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from recmeta.cli import output
+from recmeta.cli.options import CommonOptions
+from recmeta.cli.output import Outcome
+from recmeta.errors import UserError
+
+OURS, USERS, REFUSED, INTERRUPTED = 1, 2, 3, 130
+_ENVIRONMENT = {
+    errno.EACCES: "allow it, or use another --workspace",
+    errno.EPERM: "allow it, or use another --workspace",
+    errno.EROFS: "use a --workspace on a disk that can be written to",
+    errno.ENOSPC: "free some space, or use a --workspace on another disk",
+    errno.EDQUOT: "free some space, or use a --workspace on another disk",
+}
+"""What the machine refuses, and what helps."""
+
+
+def command(function: Callable[..., Outcome]) -> Callable[..., None]:
+    """Return `function` with every parameter that is a group spread into the group's fields.
+
+    Args:
+        function: keyword parameters as Typer knows them, and `common`: `CommonOptions`.
+    """
+    groups = {
+        name: p.annotation
+        for name, p in inspect.signature(function).parameters.items()
+        if dataclasses.is_dataclass(p.annotation)
+    }
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            fields = [f.name for f in dataclasses.fields(group)]
+            given[name] = group(**{field: given.pop(field) for field in fields})
+        common: CommonOptions = given["common"]
+        outcome = _guarded(lambda: function(**given), common)
+        output.show(outcome, as_json=common.as_json)
+        raise typer.Exit(outcome.exit_code)
+
+    parameters = _spread(function)
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    del run.__wrapped__  # type: ignore[attr-defined]  # Typer shall see this signature, not that
+    return run
+
+
+def _spread(function: Callable[..., Outcome]) -> list[inspect.Parameter]:
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if not dataclasses.is_dataclass(parameter.annotation):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=field.type,
+            )
+            for field in dataclasses.fields(parameter.annotation)
+        ]
+    return parameters
+
+
+def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
+    """Do the work; on an error say it in one paragraph and exit."""
+    try:
+        with output.quiet_libraries(debug=common.debug):
+            return work()
+    except KeyboardInterrupt:
+        message = "interrupted. The same command goes on from here."
+        code = INTERRUPTED
+    except UserError as error:
+        message, code = str(error), USERS
+    except OSError as error:
+        message, code = _refused(error)
+    except Exception as error:
+        message, code = _ours(error), OURS
+    if common.debug:
+        traceback.print_exc(file=sys.stderr)
+    output.tell(message, kind="error")
+    if common.as_json:
+        sys.stdout.write(output.to_json({"error": message, "exit_code": code}) + "\n")
+        sys.stdout.flush()
+    raise typer.Exit(code)
+
+
+def _refused(error: OSError) -> tuple[str, int]:
+    remedy = _ENVIRONMENT.get(error.errno or 0)
+    if remedy is None:
+        return _ours(error), OURS
+    place = f" {error.filename!r}" if error.filename else ""
+    return f"cannot use{place}: {error.strerror or error}; {remedy}.", USERS
+
+
+def _ours(error: Exception) -> str:
+    return (
+        f"this should not have happened: {type(error).__name__}: {error}. What was finished is "
+        "kept. Please run the command again with --debug and report what it shows; `recmeta doctor` "
+        "tells whether the installation is sound."
+    )

@@ -1,0 +1,111 @@
+"""ingest, and the built-in data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recmeta.cli.options import AttributeOptions, CommonOptions, LogOptions
+from recmeta.cli.output import Outcome, as_list
+from recmeta.cli.progress_bars import shown_progress
+
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="ml-100k, ml-1m or book-crossing (fetched), a .toml mapping, or the path or URL of a "
+        "CSV, TSV, JSON lines, Parquet or Delta log.",
+        show_default=False,
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where data sets are kept. [default: ~/.cache/recmeta]"),
+]
+
+
+def ingest(
+    common: CommonOptions,
+    log: LogOptions,
+    attributes: AttributeOptions,
+    source: SourceArgument = None,
+) -> Outcome:
+    """Put a log into the interactions table; rows that break a rule go to the quarantine.
+
+    Ingesting a log twice changes nothing. accepted + duplicates + quarantined = rows read.
+
+    In a file that --users or --items names, every column is an attribute. One that is named
+    title, name, description, text, url or link, or whose values nearly all differ, is text; one
+    with lists, or with | between values, multi-valued; one with numbers alone, numeric; any other,
+    categorical. A mapping file says it otherwise.
+    """
+    from recmeta.cli.mappings import kinds_found, log_mapping
+    from recmeta.steps import ingest as step
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    with shown_progress() as progress:
+        mapping = log_mapping(source, log, attributes, progress)
+        manifest = step.run(mapping, workspace, progress=progress)
+    counts = dict(manifest.counts)
+    if manifest.reused:  # the counts are those of the call that did the work
+        counts["duplicates"] += counts["accepted"]
+        counts["accepted"] = 0
+    data = {
+        **counts,
+        "reused": manifest.reused,
+        "attributes": kinds_found(mapping),
+        "source": manifest.outputs["source"],
+        "tables": manifest.outputs["tables"],
+    }
+    found = [
+        f"- attributes of {name}: " + ", ".join(f"{a} ({kind})" for a, kind in kinds.items())
+        for name, kinds in data["attributes"].items()
+    ]
+    text = "\n".join([as_list(counts), *found])
+    note = "This log had been ingested before; nothing changed." if manifest.reused else ""
+    return Outcome(data=data, text=text, note=note)
+
+
+def fetch(
+    common: CommonOptions,
+    name: Annotated[str, typer.Argument(help="ml-100k, ml-1m or book-crossing.")],
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="PATH", help="A local copy: the original zip file or its folder."
+        ),
+    ] = None,
+    cache: CacheOption = None,
+) -> Outcome:
+    """Download a public data set once, check it, and keep it."""
+    from recmeta.logs import datasets
+
+    with shown_progress() as progress:
+        folder = datasets.fetch(name, cache, from_, progress)
+    files = sorted(path.name for path in folder.iterdir())
+    data = {"name": name, "folder": str(folder), "files": files}
+    return Outcome(data=data, text=as_list(data))
+
+
+def list_(common: CommonOptions, cache: CacheOption = None) -> Outcome:
+    """List the data sets that can be fetched, and their licences."""
+    from recmeta.logs.datasets import DATASETS, default_cache
+    from recmeta.reporting.markdown import table
+
+    folder = cache or default_cache()
+    found = [
+        {
+            "name": name,
+            "ratings": sum(dataset.histogram.values()),
+            "fetched": (folder / name).exists(),
+            "page": dataset.page,
+            "licence": dataset.licence,
+        }
+        for name, dataset in DATASETS.items()
+    ]
+    rows = [
+        [str(d["name"]), f"{d['ratings']:,}", "yes" if d["fetched"] else "no", str(d["licence"])]
+        for d in found
+    ]
+    text = table(["name", "ratings", "fetched", "licence"], rows)
+    return Outcome(data={"datasets": found}, text=text)

@@ -1,0 +1,169 @@
+"""From what was typed to a `LogMapping`: a built-in data set, a mapping file, or options."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from recmeta.cli.options import AttributeOptions, LogOptions
+from recmeta.config import parse, to_dict
+from recmeta.errors import UserError, did_you_mean
+from recmeta.logs.columns import column_names, guess_attributes
+from recmeta.logs.datasets import DATASETS, fetch, mapping_for
+from recmeta.logs.files import find_files
+from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping, Source, load_mapping
+from recmeta.progress import Progress
+from recmeta.schema import TIMESTAMP, VALUE
+
+MAPPING_ENDING = ".toml"
+
+
+def given_options(options: LogOptions) -> dict[str, Any]:
+    """Return the options that were given, by the names of `LogMapping`'s fields."""
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if value is not None and name != "mapping"
+    }
+    if "separator" in given:
+        given["separator"] = given["separator"].replace("\\t", "\t")
+    return given
+
+
+def log_mapping(
+    source: str | None, options: LogOptions, attributes: AttributeOptions, progress: Progress
+) -> LogMapping:
+    """Return the mapping of a log.
+
+    Args:
+        source: the name of a built-in data set, which is fetched, a `.toml` mapping, or the log's
+            path or URL; None where the mapping file names the log.
+
+    Raises:
+        UserError: where nothing is there, or the options do not fit it.
+    """
+    given = given_options(options)
+    if source is not None and source in DATASETS:
+        extra = [f"--{n.replace('_', '-')}" for n in (*given, *_given_files(attributes))]
+        if options.mapping is not None or extra:
+            raise UserError(
+                f"{source} is a built-in data set, whose columns are known: leave out "
+                f"{', '.join(extra) or '--mapping'}, or write ./{source} for a file of that name."
+            )
+        return mapping_for(source, fetch(source, progress=progress))
+    if source is not None and source.endswith(MAPPING_ENDING):
+        mapping = load_mapping(source)
+    elif options.mapping is not None:
+        mapping = load_mapping(options.mapping, source)
+    elif source is not None:
+        _check_is_there(source)
+        mapping = LogMapping(path=source)
+    else:
+        raise UserError(
+            f"name a log: a file, a URL, one of {', '.join(DATASETS)}, or a mapping with --mapping."
+        )
+    mapping = parse(LogMapping, to_dict(mapping) | given)
+    return _with_attribute_files(mapping, attributes)
+
+
+def new_users_mapping(
+    path: str,
+    options: LogOptions,
+    like: LogMapping | None = None,
+) -> LogMapping:
+    """Return the mapping of a file of new users' interactions.
+
+    Args:
+        path: a `.toml` mapping, or the file.
+        like: the mapping of the log, whose columns the file has where no options say otherwise.
+            None: the columns are named as in the tables, and `value` and `timestamp` need not be
+            there.
+
+    Raises:
+        UserError: as `log_mapping`.
+    """
+    given = given_options(options)
+    if path.endswith(MAPPING_ENDING):
+        return parse(LogMapping, to_dict(load_mapping(path)) | given)
+    if options.mapping is not None:
+        return parse(LogMapping, to_dict(load_mapping(options.mapping, path)) | given)
+    if like is not None:
+        alike: dict[str, Any] = {"path": path, "format": "auto", "users": None, "items": None}
+        return parse(LogMapping, to_dict(like) | alike | given)
+    _check_is_there(path)
+    source = parse(Source, {"path": path} | _of_source(given))
+    present = column_names(source)
+    for option, column in (("value_col", VALUE), ("time_col", TIMESTAMP)):
+        if option not in given and column in present:
+            given[option] = column
+    return parse(LogMapping, {"path": path} | given)
+
+
+def profiles_like(mapping: LogMapping, path: str, id_col: str) -> AttributeSource:
+    """Return how to read profiles whose columns are named as the attributes of a log's users.
+
+    Raises:
+        UserError: where the log's users have no attributes.
+    """
+    if mapping.users is None:
+        raise UserError(
+            f"--profiles {path!r}: the users of the log have no attributes, so that there is "
+            "nothing that a profile could say. Leave it out, or ingest the log with --users."
+        )
+    kinds = {name: Attribute(kind=a.kind) for name, a in mapping.users.columns.items()}
+    return present_profiles(AttributeSource(path=path, id_col=id_col, columns=kinds))
+
+
+def present_profiles(wanted: AttributeSource) -> AttributeSource:
+    """Return the source with those attributes alone that its file has a column for.
+
+    Raises:
+        UserError: where it has none of them.
+    """
+    present = column_names(wanted)
+    columns = {name: a for name, a in wanted.columns.items() if (a.column or name) in present}
+    if not columns:
+        raise UserError(
+            f"--profiles {wanted.path!r} has none of the columns "
+            f"{', '.join(wanted.columns) or 'that the model reads: it reads no profiles'}. "
+            f"It has: {', '.join(present)}."
+        )
+    return dataclasses.replace(wanted, columns=columns)
+
+
+def _with_attribute_files(mapping: LogMapping, attributes: AttributeOptions) -> LogMapping:
+    found = {}
+    if attributes.users is not None:
+        id_col = attributes.user_id_col or mapping.user_col
+        found["users"] = guess_attributes(Source(path=attributes.users), id_col)
+    if attributes.items is not None:
+        id_col = attributes.item_id_col or mapping.item_col
+        found["items"] = guess_attributes(Source(path=attributes.items), id_col)
+    return dataclasses.replace(mapping, **found)
+
+
+def kinds_found(mapping: LogMapping) -> dict[str, dict[str, str]]:
+    """Return the kind of each attribute, of users and of items."""
+    sources = {"users": mapping.users, "items": mapping.items}
+    return {
+        name: {attribute: a.kind for attribute, a in source.columns.items()}
+        for name, source in sources.items()
+        if source is not None
+    }
+
+
+def _given_files(attributes: AttributeOptions) -> list[str]:
+    return [name for name, value in vars(attributes).items() if value is not None]
+
+
+def _of_source(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: v for name, v in given.items() if name in Source.__dataclass_fields__}
+
+
+def _check_is_there(path: str) -> None:
+    """Raise UserError where nothing is, with the name of the data set that was perhaps meant."""
+    if "://" in path or Path(path).expanduser().exists():
+        return
+    hint = did_you_mean(path, list(DATASETS))
+    if hint:
+        raise UserError(f"there is no file {path!r} and no built-in data set of that name.{hint}")
+    find_files(Source(path=path, format="csv"))

@@ -1,0 +1,217 @@
+"""The options that several commands share, as groups.
+
+A command takes a group as one parameter; `recmeta.cli.command` spreads its fields into options. An
+option that is None was not given, so that the default stands where it belongs: in the configuration.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+COLUMNS = "Columns of the log"
+FORMAT = "Format of the log"
+ATTRIBUTES = "Attributes of users and items"
+CONFIGURATION = "Configuration"
+GENERAL = "General"
+
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, or auto: CUDA where there is one.", rich_help_panel=GENERAL)
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Promote the model even if the gate refuses it.")
+]
+Profiles = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Profiles of the new users: columns named like the user attributes of the log.",
+    ),
+]
+ProfileIdCol = Annotated[
+    str, typer.Option(metavar="COLUMN", help="The column of --profiles with the user's id.")
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """What every command takes."""
+
+    workspace: Annotated[
+        str,
+        typer.Option(
+            "--workspace",
+            "-w",
+            envvar="RECMETA_WORKSPACE",
+            help="Where tables, models and reports are: a folder or an object-store URL.",
+            rich_help_panel=GENERAL,
+        ),
+    ] = "workspace"
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object, as the last line of standard output.",
+            rich_help_panel=GENERAL,
+        ),
+    ] = False
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show tracebacks and warnings.", rich_help_panel=GENERAL),
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """How a log is spelled; the fields bear the names of `LogMapping`'s."""
+
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A .toml or .json file with the mapping; the options below win over it.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    user_col: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="The user's id. [default: user_id]", rich_help_panel=COLUMNS
+        ),
+    ] = None
+    item_col: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="The item's id. [default: item_id]", rich_help_panel=COLUMNS
+        ),
+    ] = None
+    time_col: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The event's time.", rich_help_panel=COLUMNS),
+    ] = None
+    time_unit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="UNIT",
+            help="s, ms, us or ns since 1970, iso, or a strptime format. [default: s]",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    event_col: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The event's kind.", rich_help_panel=COLUMNS),
+    ] = None
+    event: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="The kind of all rows. [default: rating with --value-col, else click]",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    value_col: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="The rating, count or amount.", rich_help_panel=COLUMNS
+        ),
+    ] = None
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="The values allowed, such as 1:5; either end may be open.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="csv, tsv, jsonl, parquet or delta. [default: by the file's ending]",
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+    separator: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Between the fields of a line.", rich_help_panel=FORMAT),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of text files. [default: utf-8]", rich_help_panel=FORMAT
+        ),
+    ] = None
+    max_bad_share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Stop, publishing nothing, where more of the rows are bad. [default: 0.1]",
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttributeOptions:
+    """Files of attributes, for which a mapping would be too much to write."""
+
+    users: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file of users with their attributes, one column each.",
+            rich_help_panel=ATTRIBUTES,
+        ),
+    ] = None
+    user_id_col: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The id in --users. [default: as --user-col]",
+            rich_help_panel=ATTRIBUTES,
+        ),
+    ] = None
+    items: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file of items with their attributes, one column each.",
+            rich_help_panel=ATTRIBUTES,
+        ),
+    ] = None
+    item_id_col: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The id in --items. [default: as --item-col]",
+            rich_help_panel=ATTRIBUTES,
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfigOptions:
+    """Which configuration a step runs with."""
+
+    recipe: Annotated[
+        str,
+        typer.Option(help="A named configuration.", rich_help_panel=CONFIGURATION),
+    ] = "default"
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Values that replace the recipe's, in its tables [tasks], [train], [evaluate] "
+            "and [score].",
+            rich_help_panel=CONFIGURATION,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of splits, training and evaluation.", rich_help_panel=CONFIGURATION),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Most passes of meta-training.", rich_help_panel=CONFIGURATION),
+    ] = None

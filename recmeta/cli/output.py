@@ -1,0 +1,106 @@
+"""What commands print: the result alone on standard output, everything else on standard error."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+ERROR_WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command found."""
+
+    data: Mapping[str, Any]
+    """What `--json` prints."""
+    text: str
+    """The same for people, as Markdown."""
+    note: str = ""
+    """A line for standard error."""
+    exit_code: int = 0
+
+
+def show(outcome: Outcome, *, as_json: bool) -> None:
+    """Print an outcome: one line of JSON, or Markdown, rendered where a person reads it."""
+    if as_json:
+        sys.stdout.write(to_json(outcome.data) + "\n")
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(outcome.text))
+    else:
+        sys.stdout.write(outcome.text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+    if outcome.note:
+        tell(outcome.note)
+
+
+def tell(text: str, *, kind: str = "") -> None:
+    """Print a paragraph on standard error.
+
+    Args:
+        kind: `error` or empty; stands before the paragraph.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    paragraph = Text(f"{kind}: ", style="bold red") + Text(text) if kind else Text(text)
+    console.print(paragraph, soft_wrap=not console.is_terminal)
+
+
+def to_json(data: Any) -> str:
+    """Return one line of strict JSON; numbers that are not finite become null."""
+    return json.dumps(_finite(data), allow_nan=False, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
+
+
+def as_list(data: Mapping[str, Any]) -> str:
+    """Return a Markdown list with a line per entry."""
+    return "\n".join(f"- {name.replace('_', ' ')}: {_plain(v)}" for name, v in data.items())
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+@contextlib.contextmanager
+def quiet_libraries(*, debug: bool) -> Iterator[None]:
+    """Keep what libraries print off standard output, and their chatter off the screen.
+
+    With `debug` their warnings and log lines are shown, on standard error.
+    """
+    level = logging.INFO if debug else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(level)
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        yield

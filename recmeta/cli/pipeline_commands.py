@@ -1,0 +1,158 @@
+"""run, report and doctor: the whole, and how it stands."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recmeta.cli.command import REFUSED, USERS
+from recmeta.cli.learning_commands import refused
+from recmeta.cli.options import (
+    AttributeOptions,
+    CommonOptions,
+    ConfigOptions,
+    Device,
+    Force,
+    LogOptions,
+    ProfileIdCol,
+    Profiles,
+)
+from recmeta.cli.output import Outcome
+from recmeta.cli.progress_bars import shown_progress
+
+if TYPE_CHECKING:
+    from recmeta.pipeline import PipelineResult
+    from recmeta.workspace import Workspace
+
+
+def run(
+    common: CommonOptions,
+    log: LogOptions,
+    attributes: AttributeOptions,
+    configuration: ConfigOptions,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="ml-100k, ml-1m or book-crossing (fetched), a .toml mapping, or the path or URL "
+            "of a log.",
+        ),
+    ] = None,
+    new_users: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Whom to score: interactions in the columns of the log, or a .toml mapping; after "
+            "a built-in data set, as `recmeta score` takes them. [default: the cold test users]",
+        ),
+    ] = None,
+    profiles: Profiles = None,
+    profile_id_col: ProfileIdCol = "user_id",
+    force: Force = False,
+    device: Device = "auto",
+) -> Outcome:
+    """Do every step from a log to ranked lists; finished steps are not done again.
+
+    Exit code 3: all is done, and the gate did not promote the model.
+    """
+    from recmeta import pipeline
+    from recmeta.cli.configuration import pipeline_config
+    from recmeta.cli.mappings import log_mapping, new_users_mapping, profiles_like
+    from recmeta.errors import UserError
+    from recmeta.logs.datasets import DATASETS
+    from recmeta.workspace import Workspace
+
+    if profiles is not None and new_users is None:
+        raise UserError("--profiles describes the users of --new-users, which is not given.")
+    workspace = Workspace(common.workspace)
+    config = pipeline_config(configuration)
+    with shown_progress() as progress:
+        # The options describe the log; a built-in one needs none, so there they are the new users'.
+        built_in = dataset in DATASETS and new_users is not None
+        mapping = log_mapping(dataset, LogOptions() if built_in else log, attributes, progress)
+        whom = None
+        if new_users is not None:
+            whom = new_users_mapping(new_users, log, like=None if built_in else mapping)
+        if whom is not None and profiles is not None:
+            found = profiles_like(mapping, profiles, profile_id_col)
+            whom = dataclasses.replace(whom, users=found)
+        result = pipeline.run(
+            config,
+            mapping,
+            workspace,
+            new_users=whom,
+            force=force,
+            device=device,
+            progress=progress,
+        )
+    summary = result.summary()
+    promoted = summary["gate"]["promoted"]
+    return Outcome(
+        data=summary,
+        text=f"{result.report}\n{_where_next(workspace, result)}",
+        note="" if promoted else refused(summary["model_version"]),
+        exit_code=0 if promoted else REFUSED,
+    )
+
+
+def report(common: CommonOptions) -> Outcome:
+    """Show the report of the last run."""
+    from recmeta.errors import UserError
+    from recmeta.pipeline import REPORT
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    if not workspace.exists(REPORT):
+        raise UserError(
+            f"the workspace {workspace.location} has no report yet: `recmeta run` writes it."
+        )
+    text = workspace.read_bytes(REPORT).decode()
+    path = f"{workspace.location}/{REPORT}"
+    return Outcome(data={"path": path, "report": text}, text=text)
+
+
+def doctor(common: CommonOptions) -> Outcome:
+    """Check the installation, the GPU and the stores, and say how to mend what is wrong.
+
+    Exit code 2: something must be mended.
+    """
+    from recmeta.doctor import examine
+
+    checks = examine(common.workspace)
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"    {check.status:<4}  {check.name:<{width}}  {check.found}")
+        if check.remedy:
+            lines.append(f"    {'':<4}  {'':<{width}}  -> {check.remedy}")
+    failed = [check.name for check in checks if check.status == "fail"]
+    return Outcome(
+        data={"ok": not failed, "checks": [dataclasses.asdict(check) for check in checks]},
+        text="\n".join(lines),
+        note=f"To be mended: {', '.join(failed)}." if failed else "",
+        exit_code=USERS if failed else 0,
+    )
+
+
+def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
+    """Return the report's last section: what there is to look at, as far as it is there."""
+    from recmeta.pipeline import REPORT
+    from recmeta.registry.tracking import tracking_uri
+    from recmeta.steps import evaluate, score
+
+    uri = tracking_uri(workspace)
+    page = uri if uri.startswith("http") else f"`mlflow server --backend-store-uri {uri}`"
+    evaluation = result.manifests[evaluate.STEP].outputs["report"]
+    lines = [
+        f"- This report: {workspace.location}/{REPORT}",
+        f"- The adaptation curve: {workspace.location}/{evaluation}/adaptation_curve.png",
+        f"- All lists: {result.manifests[score.STEP].outputs['recommendations']}",
+        f"- Runs, plots and model versions, in MLflow: {page}",
+    ]
+    checkout = Path(__file__).parents[2]
+    if (checkout / "pyproject.toml").exists():
+        for folder, what in (("notebooks", "Notebooks"), ("dags", "Airflow DAGs")):
+            if list((checkout / folder).glob("*.py")):
+                lines.append(f"- {what}: {checkout / folder}")
+    return "## Where to look next\n\n" + "\n".join(lines)

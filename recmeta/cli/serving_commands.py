@@ -1,0 +1,123 @@
+"""adapt and score: from new users' few interactions to ranked lists."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recmeta.cli.options import CommonOptions, Device, LogOptions, ProfileIdCol, Profiles
+from recmeta.cli.output import Outcome, as_list
+from recmeta.cli.progress_bars import shown_progress
+
+if TYPE_CHECKING:
+    from recmeta.manifest import Manifest
+    from recmeta.progress import Progress
+    from recmeta.workspace import Workspace
+
+NewUsers = Annotated[
+    str,
+    typer.Argument(
+        help="The new users' interactions, in any format of a log, or a .toml mapping. Columns "
+        "named user_id, item_id, value and timestamp need no options. A row without an item names "
+        "a user of whom nothing is known.",
+        show_default=False,
+    ),
+]
+ModelVersion = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Version of the model. [default: the champion]"),
+]
+
+
+def adapt(
+    common: CommonOptions,
+    log: LogOptions,
+    new_users: NewUsers,
+    profiles: Profiles = None,
+    profile_id_col: ProfileIdCol = "user_id",
+    model_version: ModelVersion = None,
+    device: Device = "auto",
+) -> Outcome:
+    """Adapt the champion to new users, without scoring anything yet."""
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    with shown_progress() as progress:
+        manifest = _adapt(
+            workspace, new_users, log, profiles, profile_id_col, model_version, device, progress
+        )
+    data = {**manifest.summary(), "reused": manifest.reused}
+    return Outcome(data=data, text=as_list(data))
+
+
+def score(
+    common: CommonOptions,
+    log: LogOptions,
+    new_users: NewUsers,
+    profiles: Profiles = None,
+    profile_id_col: ProfileIdCol = "user_id",
+    model_version: ModelVersion = None,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="K", help="Length of a list. [default: 10]")
+    ] = None,
+    exclude_seen: Annotated[
+        bool, typer.Option(help="Keep the user's own items out of the list.")
+    ] = True,
+    device: Device = "auto",
+) -> Outcome:
+    """Adapt the champion to new users and publish a ranked list for each.
+
+    The lists are in the table `recommendations`, under the `run` that is printed.
+    """
+    from recmeta.config import parse
+    from recmeta.serving.ranking import ScoringConfig
+    from recmeta.steps import score as step
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    options: dict[str, Any] = {"exclude_seen": exclude_seen}
+    if top_k is not None:
+        options["top_k"] = top_k
+    config = parse(ScoringConfig, options)
+    with shown_progress() as progress:
+        adapted = _adapt(
+            workspace, new_users, log, profiles, profile_id_col, model_version, device, progress
+        )
+        scored = step.run(config, workspace, adapted, device=device, progress=progress)
+    data = {
+        **adapted.counts,
+        **scored.counts,
+        **scored.outputs,
+        "reused": adapted.reused and scored.reused,
+    }
+    return Outcome(data=data, text=as_list(data))
+
+
+def _adapt(
+    workspace: "Workspace",
+    new_users: str,
+    log: LogOptions,
+    profiles: str | None,
+    profile_id_col: str,
+    model_version: str | None,
+    device: str,
+    progress: "Progress",
+) -> "Manifest":
+    from recmeta.cli.mappings import new_users_mapping, present_profiles
+    from recmeta.metalearn.model import Model
+    from recmeta.registry import versions
+    from recmeta.steps import adapt as step
+    from recmeta.steps.meta_train import choose_device
+
+    mapping = new_users_mapping(new_users, log)
+    version = None
+    if model_version is not None:
+        version = versions.get(workspace, model_version)
+    if profiles is not None:
+        version = version or versions.champion(workspace)
+        if version is not None:
+            folder = versions.model_folder(workspace, version)
+            model = Model.load(folder, choose_device("cpu"))
+            source = step.profiles_for(model, profiles, profile_id_col)
+            mapping = dataclasses.replace(mapping, users=present_profiles(source))
+    return step.run(mapping, workspace, version=version, device=device, progress=progress)

@@ -1,0 +1,264 @@
+"""What every learner must keep, as a test class to inherit from.
+
+    class TestMyLearner(LearnerConformance):
+        def make_model(self, task_set):
+            model = Model.untrained(ModelConfig(), task_set, torch.device("cpu"))
+            model.learner = MyLearner(...)
+            return model
+
+pytest finds the inherited tests. Needs pytest, which recmeta itself does not.
+
+Legend: B users, R rows (padded), N query rows of all users.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.trainer import TrainingConfig, development_loss, train
+from recmeta.tasks.episodes import EpisodeConfig, concatenate
+from recmeta.tasks.task_set import Objective, Tasks, TaskSet
+from recmeta.testing.synthetic import SyntheticConfig, generate
+from recmeta.testing.tasks import write_task_set
+from recmeta.workspace import Folder
+
+
+class Subject(NamedTuple):
+    """What the tests look at."""
+
+    model: Model
+    """With freshly drawn parameters."""
+    task_set: TaskSet
+    ragged: Tasks
+    """Users with 0, 1, 2, 5 and all support rows; the third has one item twice."""
+
+    def batch(self) -> TaskBatch:
+        """Return the ragged users as a padded batch."""
+        return self.model.batch(self.ragged)
+
+
+class LearnerConformance:
+    """Inherit, and say how to make a model. Numbers are compared on the CPU."""
+
+    objective: ClassVar[Objective] = "rating"
+    """What the synthetic log holds."""
+    order_matters: ClassVar[bool] = False
+    """True for a learner whose adaptation depends on the order of the support."""
+    training: ClassVar[TrainingConfig] = TrainingConfig(epochs=8, learning_rate=1e-2)
+    """Enough for adapting to pay on the synthetic log."""
+
+    def make_model(self, task_set: TaskSet) -> Model:
+        """Return an untrained model with the learner under test, on the CPU."""
+        raise NotImplementedError("a conformance test must say how to make its model.")
+
+    def load_model(self, folder: Folder) -> Model:
+        """Return the model that `Model.save` wrote."""
+        return Model.load(folder)
+
+    @pytest.fixture
+    def subject(self, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+        """Return a model over a small synthetic log."""
+        log = generate(
+            SyntheticConfig(num_users=300, num_items=60, objective=self.objective), seed=1
+        )
+        task_set = write_task_set(log, Folder.at(tmp_path_factory.mktemp("tasks")))
+        model = self.make_model(task_set)
+        model.params = model.learner.init_params(torch.Generator().manual_seed(3))
+        return Subject(model, task_set, _ragged(task_set.tasks("test"), self.objective))
+
+    # Shapes ------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("num_shots", [0, 1, 2, 10])
+    def test_predicts_for_any_number_of_shots(self, subject: Subject, num_shots: int) -> None:
+        tasks = subject.task_set.tasks("test").with_shots(num_shots)
+        scores = subject.model.score_query(tasks)
+        assert scores.shape == tasks.query.item.shape
+        assert np.isfinite(scores).all()
+
+    def test_no_support_columns_equal_masked_ones(self, subject: Subject) -> None:
+        batch = subject.batch()
+        none = dataclasses.replace(batch.support.rows, mask_BR=batch.support.rows.mask_BR & False)
+        masked = self._predict(subject, Support(batch.support.user, none), batch.query)
+        empty = Support(batch.support.user, _columns(batch.support.rows, 0))
+        torch.testing.assert_close(self._predict(subject, empty, batch.query), masked)
+
+    def test_no_query_columns_give_no_predictions(self, subject: Subject) -> None:
+        batch = subject.batch()
+        predicted = self._predict(subject, batch.support, _columns(batch.query, 0))
+        assert predicted.shape == (len(batch), 0)
+
+    def test_users_with_one_item_in_all(self, subject: Subject) -> None:
+        tasks = subject.task_set.tasks("test").take(np.arange(4))
+        single = dataclasses.replace(
+            tasks, support=tasks.query.first(0), query=tasks.query.first(1)
+        )
+        gradients, metrics = self._gradient(subject, subject.model.batch(single))
+        assert np.isfinite(metrics["loss"])
+        assert all(g.isfinite().all() for g in gradients.values())
+
+    # Purity ------------------------------------------------------------------------------------
+
+    def test_adapting_and_predicting_leave_the_parameters(self, subject: Subject) -> None:
+        before = {name: p.clone() for name, p in subject.model.params.items()}
+        batch = subject.batch()
+        self._predict(subject, batch.support, batch.query)
+        self._gradient(subject, batch)
+        assert subject.model.params.keys() == before.keys()
+        for name, p in subject.model.params.items():
+            assert torch.equal(p, before[name]), name
+            assert not p.requires_grad, name
+
+    def test_predicting_does_not_read_the_truth(self, subject: Subject) -> None:
+        batch = subject.batch()
+        blind = dataclasses.replace(
+            batch.query, value_BR=torch.full_like(batch.query.value_BR, torch.nan)
+        )
+        seen = self._predict(subject, batch.support, batch.query)
+        assert torch.equal(self._predict(subject, batch.support, blind), seen)
+
+    @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
+    def test_a_user_is_alone_in_the_batch(
+        self, subject: Subject, dtype: str, tolerance: float
+    ) -> None:
+        params = _cast(subject.model.params, getattr(torch, dtype))
+        together = self._predict(subject, subject.batch().support, subject.batch().query, params)
+        mask_BR = subject.batch().query.mask_BR
+        for b in range(len(subject.ragged)):
+            batch = subject.model.batch(subject.ragged.take(np.array([b])))
+            alone = self._predict(subject, batch.support, batch.query, params)
+            assert alone.dtype == getattr(torch, dtype)
+            torch.testing.assert_close(
+                alone[0], together[b, mask_BR[b]], rtol=tolerance, atol=tolerance
+            )
+
+    @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
+    def test_padding_changes_nothing(self, subject: Subject, dtype: str, tolerance: float) -> None:
+        params = _cast(subject.model.params, getattr(torch, dtype))
+        batch = subject.batch()
+        padded = Support(batch.support.user, _padded(batch.support.rows))
+        plain = self._predict(subject, batch.support, batch.query, params)
+        after = self._predict(subject, padded, _padded(batch.query), params)
+        mask_BR = batch.query.mask_BR
+        torch.testing.assert_close(
+            after[:, : mask_BR.shape[1]][mask_BR], plain[mask_BR], rtol=tolerance, atol=tolerance
+        )
+
+    def test_the_order_of_the_support_is_nothing(self, subject: Subject) -> None:
+        if self.order_matters:
+            pytest.skip("this learner reads the support in order")
+        params = _cast(subject.model.params, torch.float64)
+        batch = subject.batch()
+        order = torch.randperm(
+            batch.support.rows.mask_BR.shape[1], generator=torch.Generator().manual_seed(5)
+        )
+        shuffled = Support(batch.support.user, _map_rows(batch.support.rows, lambda t: t[:, order]))
+        torch.testing.assert_close(
+            self._predict(subject, shuffled, batch.query, params),
+            self._predict(subject, batch.support, batch.query, params),
+            rtol=1e-10,
+            atol=1e-10,
+        )
+
+    # Gradients ---------------------------------------------------------------------------------
+
+    def test_gradients_are_finite_and_named_as_the_parameters(self, subject: Subject) -> None:
+        gradients, metrics = self._gradient(subject, subject.batch())
+        assert np.isfinite(metrics["loss"])
+        assert gradients.keys() == subject.model.params.keys()
+        for name, p in subject.model.params.items():
+            assert gradients[name].shape == p.shape, name
+            assert gradients[name].isfinite().all(), name
+        assert any(g.any() for g in gradients.values())
+
+    def test_the_same_batch_gives_the_same_bits(self, subject: Subject) -> None:
+        first, first_metrics = self._gradient(subject, subject.batch())
+        second, second_metrics = self._gradient(subject, subject.batch())
+        assert first_metrics == second_metrics
+        for name, gradient in first.items():
+            assert torch.equal(gradient, second[name]), name
+
+    # Keeping and training ----------------------------------------------------------------------
+
+    def test_saved_and_loaded_it_predicts_the_same_bits(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        folder = Folder.at(tmp_path)
+        subject.model.save(folder)
+        # A saved model has the newest item statistics alone; tasks ask for those of their time.
+        catalogue = subject.model.catalogue
+        loaded = self.load_model(folder).on(catalogue.items, catalogue.statistics)
+        expected = subject.model.score_query(subject.ragged)
+        np.testing.assert_array_equal(loaded.score_query(subject.ragged), expected)
+
+    def test_adapting_pays_after_training(self, subject: Subject) -> None:
+        model = self.make_model(subject.task_set)
+        train(
+            model,
+            subject.task_set.tasks("train"),
+            subject.task_set.tasks("dev"),
+            episodes=EpisodeConfig(batch_size=16),
+            config=self.training,
+            seed=0,
+        )
+        test = subject.task_set.tasks("test")
+        adapted = development_loss(model, model.params, test, batch_size=256)
+        unadapted = development_loss(model, model.params, test.with_shots(0), batch_size=256)
+        assert adapted < unadapted
+
+    # Helpers -----------------------------------------------------------------------------------
+
+    def _predict(
+        self, subject: Subject, support: Support, query: Rows, params: Params | None = None
+    ) -> torch.Tensor:
+        learner = subject.model.learner
+        chosen = subject.model.params if params is None else params
+        with torch.no_grad():
+            return learner.predict(chosen, learner.adapt(chosen, support), query).mean_BR
+
+    def _gradient(self, subject: Subject, batch: TaskBatch) -> tuple[Params, dict[str, float]]:
+        generator = torch.Generator().manual_seed(7)
+        return subject.model.learner.meta_gradient(subject.model.params, batch, generator)
+
+
+def _ragged(tasks: Tasks, objective: Objective) -> Tasks:
+    """Return five users with 0, 1, 2 (both of one item), 5 and all support rows."""
+    tasks = tasks.take(np.arange(5))
+    wanted = np.array([0, 1, 1, 5, 1_000])
+    support = tasks.support.select(tasks.support.position < wanted[tasks.support.task])
+    again = support.select(support.task == 2)
+    if objective == "rating":  # where feedback is implicit every value is 1
+        again = dataclasses.replace(again, value=again.value + np.float32(0.5))
+    return dataclasses.replace(tasks, support=concatenate(support, again))
+
+
+def _map_rows(rows: Rows, change: Callable[[torch.Tensor], torch.Tensor]) -> Rows:
+    return Rows(
+        change(rows.item_BR),
+        change(rows.statistics_BRD),
+        change(rows.value_BR),
+        change(rows.mask_BR),
+    )
+
+
+def _columns(rows: Rows, count: int) -> Rows:
+    """Return the first `count` columns."""
+    return _map_rows(rows, lambda t: t[:, :count])
+
+
+def _padded(rows: Rows) -> Rows:
+    """Return the rows with three more columns of padding."""
+    return _map_rows(
+        rows, lambda t: torch.cat([t, torch.zeros_like(t[:, :1].expand(-1, 3, *t.shape[2:]))], 1)
+    )
+
+
+def _cast(params: Params, dtype: torch.dtype) -> Params:
+    return {name: p.to(dtype) for name, p in params.items()}

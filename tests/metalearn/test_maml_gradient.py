@@ -1,0 +1,240 @@
+"""The batched meta-gradient against a loop over users, finite differences and closed forms."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from maml_oracle import Oracle
+
+from recmeta.metalearn.algorithms.maml import MAML, RATES, MAMLConfig
+from recmeta.metalearn.batch import NUM_STATISTICS, Rows, Support, TaskBatch
+from recmeta.metalearn.encoding import Features, Field
+from recmeta.metalearn.networks.preference import PreferenceConfig, PreferenceNetwork
+
+USER_FIELDS = (
+    Field("group", "categorical", ("a", "b", "c")),
+    Field("hobbies", "multi", ("x", "y", "z"), width=3),
+    Field("age", "numeric"),
+)
+ITEM_FIELDS = (
+    Field("genres", "multi", ("k", "l", "m", "n"), width=2),
+    Field("year", "numeric"),
+    Field("item_id", "categorical", tuple(f"i{n}" for n in range(9))),
+)
+NUM_ITEMS = 10
+SUPPORT_LENGTHS = (0, 1, 2, 7, 50)
+QUERY_LENGTHS = (3, 1, 12, 4, 6)
+GRADED = ("squared", "absolute")
+
+
+def item_features(generator: torch.Generator) -> Features:
+    return {
+        "genres": torch.randint(0, 5, (NUM_ITEMS, 2), generator=generator),
+        "year": torch.randn(NUM_ITEMS, generator=generator),
+        "item_id": torch.arange(NUM_ITEMS),  # item 0 is unknown
+    }
+
+
+def make_rows(lengths: tuple[int, ...], graded: bool, generator: torch.Generator) -> Rows:
+    """Draw rows; ten items for up to fifty rows, so items repeat."""
+    shape = (len(lengths), max(lengths))
+    mask = torch.arange(shape[1]) < torch.tensor(lengths)[:, None]
+    value = torch.randn(shape, generator=generator)
+    if not graded:
+        value = (value > 0).float()
+        value[:, 0] = 1.0
+    return Rows(
+        torch.randint(0, NUM_ITEMS, shape, generator=generator) * mask,
+        torch.randn((*shape, NUM_STATISTICS), generator=generator) * mask[..., None],
+        value * mask,
+        mask,
+    )
+
+
+def make_batch(graded: bool, seed: int = 0) -> TaskBatch:
+    generator = torch.Generator().manual_seed(seed)
+    num_users = len(SUPPORT_LENGTHS)
+    users = {
+        "group": torch.randint(0, 4, (num_users,), generator=generator),
+        "hobbies": torch.tensor([[0, 0, 0], [1, 0, 0], [2, 3, 0], [1, 2, 3], [3, 3, 0]]),
+        "age": torch.randn(num_users, generator=generator),
+    }
+    support = Support(users, make_rows(SUPPORT_LENGTHS, graded, generator))
+    return TaskBatch(support, make_rows(QUERY_LENGTHS, graded, generator))
+
+
+def make(
+    config: MAMLConfig, network: PreferenceConfig, graded: bool
+) -> tuple[MAML, Oracle, dict[str, torch.Tensor]]:
+    """Return the learner, the loop that it must equal, and float64 parameters."""
+    generator = torch.Generator().manual_seed(11)
+    shapes = PreferenceNetwork(network, USER_FIELDS, ITEM_FIELDS, graded=graded)
+    features = item_features(generator)
+    learner = MAML(config, shapes, features, "rating" if graded else "implicit")
+    oracle = Oracle(
+        config=config,
+        inner=config.inner_objective or ("squared" if graded else "bce"),
+        outer=config.outer_objective or ("absolute" if graded else "bce"),
+        user_fields=USER_FIELDS,
+        item_fields=ITEM_FIELDS,
+        item_features=features,
+        num_layers=len(network.hidden_dims) + 1,
+        wide=network.wide,
+        starts_from_item_mean=graded and network.start_from_item_mean,
+    )
+    params = {
+        # Fresh biases are 0 and the last layer nearly so: move off such special points.
+        name: p.double() + 0.2 * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+        for name, p in learner.init_params(generator).items()
+    }
+    return learner, oracle, params
+
+
+DEEP = PreferenceConfig(embedding_dim=3, hidden_dims=(6, 5), wide=False, start_from_item_mean=True)
+WIDE = PreferenceConfig(embedding_dim=3, hidden_dims=(6, 5), wide=True)
+
+
+def assert_equals_loop(config: MAMLConfig, graded: bool, network: PreferenceConfig = DEEP) -> None:
+    learner, oracle, params = make(config, network, graded)
+    batch = make_batch(graded)
+    expected, expected_loss = oracle.meta_gradient(params, batch)
+    gradients, metrics = learner.meta_gradient(params, batch, torch.Generator())
+    assert metrics["loss"] == pytest.approx(expected_loss, rel=1e-10, abs=1e-10)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(
+            gradient, expected[name], rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    if config.learn_rates and config.num_steps:
+        assert gradients[RATES].abs().sum() > 0
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+@pytest.mark.parametrize("learn_rates", [True, False])
+@pytest.mark.parametrize("adapt_layers", ["all", "last"])
+@pytest.mark.parametrize("second_order", [True, False])
+@pytest.mark.parametrize(("support_prior", "network"), [(0.0, DEEP), (3.0, WIDE)])
+def test_the_gradient_equals_a_loop_over_users(
+    num_steps: int,
+    learn_rates: bool,
+    adapt_layers: str,
+    second_order: bool,
+    support_prior: float,
+    network: PreferenceConfig,
+) -> None:
+    config = MAMLConfig(
+        num_steps=num_steps,
+        learn_rates=learn_rates,
+        adapt_layers=adapt_layers,
+        second_order=second_order,
+        support_prior=support_prior,
+        inner_learning_rate=0.05,
+    )
+    assert_equals_loop(config, graded=True, network=network)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [*itertools.product(GRADED, GRADED), *itertools.product(("bce", "softmax"), repeat=2)],
+)
+@pytest.mark.parametrize("second_order", [True, False])
+def test_the_gradient_equals_a_loop_for_every_objective(
+    inner: str, outer: str, second_order: bool
+) -> None:
+    config = MAMLConfig(
+        num_steps=2, inner_objective=inner, outer_objective=outer, second_order=second_order
+    )
+    assert_equals_loop(config, graded=inner in GRADED)
+
+
+def test_without_steps_the_gradient_is_plain_training() -> None:
+    assert_equals_loop(MAMLConfig(num_steps=0), graded=True)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_the_gradient_equals_finite_differences(num_steps: int) -> None:
+    config = MAMLConfig(num_steps=num_steps, outer_objective="squared")
+    network = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
+    learner, _, params = make(config, network, graded=True)
+    batch = make_batch(graded=True)
+    gradients, _ = learner.meta_gradient(params, batch, torch.Generator())
+
+    def loss(moved: dict[str, torch.Tensor]) -> float:
+        return learner.meta_gradient(moved, batch, torch.Generator())[1]["loss"]
+
+    step = 1e-6
+    for name, p in params.items():
+        for place in range(0, p.numel(), max(1, p.numel() // 4)):
+            shift = torch.zeros_like(p).view(-1)
+            shift[place] = step
+            above = loss({**params, name: p + shift.view_as(p)})
+            below = loss({**params, name: p - shift.view_as(p)})
+            slope = (above - below) / (2 * step)
+            assert gradients[name].view(-1)[place].item() == pytest.approx(slope, abs=1e-7), name
+
+
+def test_first_order_differs_from_second_order() -> None:
+    batch = make_batch(graded=True)
+    network = PreferenceConfig(embedding_dim=3, hidden_dims=(6,))
+    found = []
+    for second_order in (True, False):
+        learner, _, params = make(MAMLConfig(second_order=second_order), network, graded=True)
+        found.append(learner.meta_gradient(params, batch, torch.Generator())[0])
+    assert not torch.allclose(found[0]["layer.0.weight"], found[1]["layer.0.weight"])
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+@pytest.mark.parametrize("support_prior", [0.0, 3.0])
+def test_a_linear_model_adapts_by_formula(num_steps: int, support_prior: float) -> None:
+    """w_K = (I − αH)^K w + α Σ_k (I − αH)^k c, with H and c of least squares."""
+    rate = 0.03
+    config = MAMLConfig(
+        num_steps=num_steps,
+        learn_rates=False,
+        inner_learning_rate=rate,
+        support_prior=support_prior,
+    )
+    network = PreferenceConfig(embedding_dim=2, hidden_dims=(), start_from_item_mean=False)
+    learner, _, params = make(config, network, graded=True)
+    batch = make_batch(graded=True)
+    state = learner.adapt(params, batch.support)
+    predicted_BR = learner.predict(params, state, batch.query).mean_BR.detach().numpy()
+
+    shapes = learner.network
+
+    def design(rows: Rows, b: int) -> np.ndarray:
+        keep = rows.mask_BR[b]
+        user = shapes.embed_users(params, batch.support.user, len(batch))[b]
+        item = shapes.embed_items(params, learner.item_features, rows)[b][keep]
+        ones = torch.ones(len(item), 1, dtype=torch.float64)
+        return torch.cat([user.expand(len(item), -1), item, ones], 1).numpy()
+
+    for b, length in enumerate(SUPPORT_LENGTHS):
+        x = design(batch.support.rows, b)
+        r = batch.support.rows.value_BR[b, :length].double().numpy()
+        w = torch.cat([params["layer.0.weight"][0], params["layer.0.bias"]]).numpy()
+        if length:
+            hessian = 2 * x.T @ x / (length + support_prior)
+            target = 2 * x.T @ r / (length + support_prior)
+            shrink = np.eye(len(w)) - rate * hessian
+            powers = [np.linalg.matrix_power(shrink, k) for k in range(num_steps + 1)]
+            w = powers[num_steps] @ w + rate * sum(powers[:num_steps]) @ target
+        expected = design(batch.query, b) @ w
+        got = predicted_BR[b, : QUERY_LENGTHS[b]]
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_support_rows_of_other_values_move_only_their_user() -> None:
+    learner, _, params = make(MAMLConfig(num_steps=2), PreferenceConfig(), graded=True)
+    batch = make_batch(graded=True)
+    rows = batch.support.rows
+    value_BR = rows.value_BR.clone()
+    value_BR[3] += 1.0
+    changed = Support(batch.support.user, dataclasses.replace(rows, value_BR=value_BR))
+    with torch.no_grad():
+        before = learner.predict(params, learner.adapt(params, batch.support), batch.query).mean_BR
+        after = learner.predict(params, learner.adapt(params, changed), batch.query).mean_BR
+    moved = (before != after).any(1).tolist()
+    assert moved == [False, False, False, True, False]
