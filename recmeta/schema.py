@@ -40,11 +40,18 @@ QUERY_COUNTED: Final = "query_counted"
 NUM_USERS: Final = "num_users"
 SUM_VALUES: Final = "sum_values"
 
+NUM_INTERACTIONS: Final = "num_interactions"
+MEAN_VALUE: Final = "mean_value"
+ACTIVITY_WINDOWS: Final = (7, 28)  # days; the columns of a window end in `_7d`, `_28d`
+
 RANK: Final = "rank"
 SCORE: Final = "score"
 MODEL_VERSION: Final = "model_version"
 SCORED_AT: Final = "scored_at"
 RUN: Final = "run"
+
+DATE: Final = "date"
+PUBLISHED_AT: Final = "published_at"
 
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -116,6 +123,26 @@ ITEM_STATISTICS = Table(
     key=(ITEM_ID, TIMESTAMP),
 )
 
+
+def _activity(entity: str) -> pa.Schema:
+    """Return the columns of a table of activity: of all time, then of each window."""
+    numbers = [
+        field
+        for end in ("", *(f"_{days}d" for days in ACTIVITY_WINDOWS))
+        for field in (
+            pa.field(NUM_INTERACTIONS + end, pa.int64(), nullable=False),
+            pa.field(MEAN_VALUE + end, pa.float64()),  # null without interactions
+        )
+    ]
+    key = [pa.field(entity, pa.string(), nullable=False), pa.field(TIMESTAMP, TIME, nullable=False)]
+    return pa.schema(key + numbers)
+
+
+# One row: the interactions before `timestamp`, a midnight, of a user or with an item; a row a day
+# on which the numbers changed.
+USER_ACTIVITY = Table(name="user_activity", columns=_activity(USER_ID), key=(USER_ID, TIMESTAMP))
+ITEM_ACTIVITY = Table(name="item_activity", columns=_activity(ITEM_ID), key=(ITEM_ID, TIMESTAMP))
+
 RECOMMENDATIONS = Table(
     name="recommendations",
     columns=pa.schema(
@@ -132,7 +159,32 @@ RECOMMENDATIONS = Table(
     key=(RUN, USER_ID, RANK),
 )
 
-TABLES = (INTERACTIONS, QUARANTINE, USERS, ITEMS, ITEM_STATISTICS, RECOMMENDATIONS)
+# One row: a run of `recommendations` whose lists are those that stand for a day.
+PUBLISHED = Table(
+    name="published",
+    columns=pa.schema(
+        [
+            pa.field(DATE, pa.date32(), nullable=False),
+            pa.field(RUN, pa.string(), nullable=False),
+            pa.field(MODEL_VERSION, pa.string(), nullable=False),
+            pa.field(NUM_USERS, pa.int64(), nullable=False),
+            pa.field(PUBLISHED_AT, TIME, nullable=False),
+        ]
+    ),
+    key=(DATE, RUN),
+)
+
+TABLES = (
+    INTERACTIONS,
+    QUARANTINE,
+    USERS,
+    ITEMS,
+    ITEM_STATISTICS,
+    USER_ACTIVITY,
+    ITEM_ACTIVITY,
+    RECOMMENDATIONS,
+    PUBLISHED,
+)
 
 
 def with_plain_types(table: pa.Table) -> pa.Table:

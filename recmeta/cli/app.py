@@ -36,6 +36,11 @@ recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
 
 recmeta score new.csv --profiles profiles.csv --model-version 3
 """
+FETCH_EXAMPLES = """
+recmeta data fetch ml-1m
+
+recmeta data fetch book-crossing --from BX-CSV-Dump.zip
+"""
 
 
 def build() -> typer.Typer:
@@ -43,6 +48,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         help="Recommendations for users who are new, by meta-learning: from logs to ranked lists.",
         no_args_is_help=True,
+        rich_markup_mode="markdown",
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

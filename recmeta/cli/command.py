@@ -40,7 +40,7 @@ def command(function: Callable[..., Outcome]) -> Callable[..., None]:
     Args:
         function: keyword parameters as Typer knows them, and `common`: `CommonOptions`.
     """
-    groups = {
+    groups: dict[str, Any] = {
         name: p.annotation
         for name, p in inspect.signature(function).parameters.items()
         if dataclasses.is_dataclass(p.annotation)
@@ -59,7 +59,7 @@ def command(function: Callable[..., Outcome]) -> Callable[..., None]:
     parameters = _spread(function)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
-    del run.__wrapped__  # type: ignore[attr-defined]  # Typer shall see this signature, not that
+    del run.__wrapped__  # or Typer would look at the original's annotations
     return run
 
 
@@ -115,6 +115,6 @@ def _refused(error: OSError) -> tuple[str, int]:
 def _ours(error: Exception) -> str:
     return (
         f"this should not have happened: {type(error).__name__}: {error}. What was finished is "
-        "kept. Please run the command again with --debug and report what it shows; `recmeta doctor` "
-        "tells whether the installation is sound."
+        "kept. Please run the command again with --debug and report what it shows; `recmeta "
+        "doctor` tells whether the installation is sound."
     )

@@ -131,14 +131,14 @@ def present_profiles(wanted: AttributeSource) -> AttributeSource:
 
 
 def _with_attribute_files(mapping: LogMapping, attributes: AttributeOptions) -> LogMapping:
-    found = {}
+    users, items = mapping.users, mapping.items
     if attributes.users is not None:
         id_col = attributes.user_id_col or mapping.user_col
-        found["users"] = guess_attributes(Source(path=attributes.users), id_col)
+        users = guess_attributes(Source(path=attributes.users), id_col)
     if attributes.items is not None:
         id_col = attributes.item_id_col or mapping.item_col
-        found["items"] = guess_attributes(Source(path=attributes.items), id_col)
-    return dataclasses.replace(mapping, **found)
+        items = guess_attributes(Source(path=attributes.items), id_col)
+    return dataclasses.replace(mapping, users=users, items=items)
 
 
 def kinds_found(mapping: LogMapping) -> dict[str, dict[str, str]]:

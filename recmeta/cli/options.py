@@ -1,7 +1,7 @@
 """The options that several commands share, as groups.
 
 A command takes a group as one parameter; `recmeta.cli.command` spreads its fields into options. An
-option that is None was not given, so that the default stands where it belongs: in the configuration.
+option that is None was not given: the default stands where it belongs, in the configuration.
 """
 
 import dataclasses

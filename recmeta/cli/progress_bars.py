@@ -2,8 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from recmeta.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @contextlib.contextmanager
@@ -31,7 +35,7 @@ def shown_progress() -> Iterator[Progress]:
 
 
 @contextlib.contextmanager
-def _bars(console: "Console") -> Iterator[Progress]:  # noqa: F821
+def _bars(console: "Console") -> Iterator[Progress]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -73,18 +73,27 @@ class Inputs:
 def source_id(mapping: LogMapping, inputs: Inputs) -> str:
     """Return the fingerprint of the files' content and of how it is read.
 
-    Where the files lie does not count, nor does `max_bad_share`, which changes no row.
+    Where the files lie does not count; see `how_read`.
+    """
+    contents = {
+        field.name: [file.content_id() for file in getattr(inputs, field.name)]
+        for field in dataclasses.fields(inputs)
+    }
+    return fingerprint(contents, how_read(mapping))
+
+
+def how_read(mapping: LogMapping) -> dict[str, Any]:
+    """Return what of a mapping decides which rows come out of a content, JSON-ready.
+
+    That is all but the paths and `max_bad_share`, which changes no row: the same content at another
+    place is the same source.
     """
     plain = to_dict(mapping)
     del plain["path"], plain["max_bad_share"]
     for section in ("users", "items"):
         if plain[section]:
             del plain[section]["path"]
-    contents = {
-        field.name: [file.content_id() for file in getattr(inputs, field.name)]
-        for field in dataclasses.fields(inputs)
-    }
-    return fingerprint(contents, plain)
+    return plain
 
 
 def find_files(source: Source) -> list[SourceFile]:

@@ -95,7 +95,7 @@ def train(
         raise UserError(
             "there is no user to meta-train on: loosen the filters of build-tasks or ingest more."
         )
-    run = _Run(model, config, seed)
+    run = _Run(model, config, seed, stops_early=len(dev_tasks) > 0)
     if checkpoint is not None and checkpoint.exists(CHECKPOINT):
         run.restore(checkpoint.read_bytes(CHECKPOINT))
     for past in run.history:
@@ -172,8 +172,11 @@ def _diverged(what: str) -> UserError:
 class _Run:
     """The state of one training run: all that a checkpoint must hold."""
 
-    def __init__(self, model: Model, config: TrainingConfig, seed: int) -> None:
+    def __init__(
+        self, model: Model, config: TrainingConfig, seed: int, *, stops_early: bool
+    ) -> None:
         self.config = config
+        self.stops_early = stops_early
         start = model.params or model.learner.init_params(torch.Generator().manual_seed(seed))
         self.params: Params = {
             name: p.detach().clone().to(model.device) for name, p in start.items()
@@ -189,7 +192,10 @@ class _Run:
 
     @property
     def best_epoch(self) -> int:
-        """The number of the epoch with the lowest development loss; 0 before the first."""
+        """The number of the epoch with the lowest development loss, or of the last where nobody was
+        there to measure it; 0 before the first."""
+        if not self.stops_early:
+            return len(self.history)
         return min(self.history, key=lambda e: e.dev_loss).number if self.history else 0
 
     @property
@@ -201,7 +207,9 @@ class _Run:
     def step(self, gradients: Params) -> None:
         for name, p in self.params.items():
             p.grad = gradients[name]
-        torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip_norm)
+        if not math.isfinite(norm):
+            raise _diverged(f"the outer gradient's norm in epoch {len(self.history) + 1} is {norm}")
         self.optimiser.step()
 
     def record(self, result: Epoch) -> None:

@@ -1,4 +1,4 @@
-"""What a version's page in MLflow says: the decision and why, metrics beside baselines, the data."""
+"""What a version's page in MLflow says: the decision, why, metrics beside baselines, data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

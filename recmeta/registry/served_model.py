@@ -24,9 +24,9 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
     """Adapts to users as they come and ranks the catalogue for each of them.
 
     A row of the input is one interaction: `user_id`, `item_id`, for ratings `value`, and optionally
-    `timestamp`. A row without an item only names a user, of whom nothing else need be known. Any
-    other column that the model knows as a user's attribute describes the user; of a user's rows the
-    first one that has the attribute counts.
+    `timestamp` (a time, ISO 8601 text or a number). A row without an item only names a user, of
+    whom nothing else need be known. Any other column that the model knows as a user's attribute
+    describes the user; of a user's rows the first one that has the attribute counts.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -127,7 +127,8 @@ def _profiles(model: Model, frame: pd.DataFrame) -> pa.Table | None:
 
 def _column(values: pd.Series) -> pa.Array:
     if values.name == schema.TIMESTAMP and not pd.api.types.is_numeric_dtype(values):
-        values = pd.to_datetime(values, utc=True).dt.as_unit("us")  # JSON brings times as text
+        # JSON brings times as text; Arrow's microseconds are what the tasks are in.
+        values = pd.to_datetime(values, utc=True, format="ISO8601").dt.as_unit("us")
     try:
         column = pa.Array.from_pandas(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

@@ -1,7 +1,7 @@
 """MLflow: where a workspace keeps its runs, and one run per training.
 
-A run is found again by its tag `recmeta.key`, the key of the meta-train step, so that a training that
-was killed and goes on, or is asked for twice, is one run with each epoch logged once.
+A run is found again by its tag `recmeta.key`, the key of the meta-train step: a training that was
+killed and goes on, or is asked for twice, is one run with each epoch logged once.
 """
 
 import json

@@ -4,7 +4,7 @@
     previous     was the champion before; `rollback` swaps the two
     challenger   the newest candidate that the gate did not promote
 
-A version is found again by its tag `recmeta.model_key`: registering a model twice makes one version.
+A version is found again by its tag `recmeta.model_key`: registering a model twice is harmless.
 """
 
 import dataclasses
@@ -192,8 +192,8 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
     old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
     if old is None:
         raise UserError(
-            f"there is no champion in the MLflow store {store_name(workspace)} to roll back: run the "
-            "pipeline first."
+            f"there is no champion in the MLflow store {store_name(workspace)} to roll back: run "
+            "the pipeline first."
         )
     if new is None or new == old:
         raise UserError(

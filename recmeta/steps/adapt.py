@@ -8,11 +8,10 @@ import numpy as np
 import polars as pl
 
 from recmeta import schema
-from recmeta.config import to_dict
 from recmeta.errors import UserError
 from recmeta.logs import checked
 from recmeta.logs.attributes import read_attributes
-from recmeta.logs.files import Inputs, source_id
+from recmeta.logs.files import Inputs, how_read, source_id
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
@@ -50,7 +49,8 @@ def run(
         a user of whom nothing else is known.
 
     Raises:
-        UserError: when there is no champion yet, or a file does not fit its mapping.
+        UserError: when there is no champion yet, a file does not fit its mapping, or a model that
+            learned from ratings gets none.
     """
     version = version or versions.champion(workspace)
     if version is None:
@@ -67,6 +67,12 @@ def run(
         folder = workspace / "states" / key
         model = Model.load(versions.model_folder(workspace, version), torch_device)
         good, bad = checked.read_log(new_users, inputs.log, clock, progress)
+        if model.objective == "rating" and new_users.value_col is None and good.height:
+            raise UserError(
+                f"version {version.version} of the model learned from ratings: say which column "
+                f"of {new_users.path!r} holds the new users' (--value-col, or value_col in the "
+                "mapping)."
+            )
         named = checked.named_users(bad)
         profiles = None
         if new_users.users is not None:
@@ -100,7 +106,7 @@ def run(
     return run_once(
         workspace,
         STEP,
-        config={"new_users": to_dict(new_users)},
+        config={"new_users": how_read(new_users)},
         inputs={"model": version.model_key or version.version, "new_users": source},
         work=work,
     )

@@ -1,5 +1,5 @@
-"""interactions, users, items ──▶ tasks: a task set in Arrow shards, and the item statistics behind
-it."""
+"""interactions, users, items ──▶ tasks: a task set in Arrow shards, and the tables behind features
+of users and items."""
 
 import dataclasses
 from typing import Any
@@ -13,6 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
+from recmeta.features.activity import activity
 from recmeta.features.attributes import catalogue, profiles_as_of
 from recmeta.features.item_statistics import (
     StatisticsConfig,
@@ -43,6 +44,7 @@ from recmeta.workspace import Folder, Workspace
 
 STEP = "build-tasks"
 TASKS_PER_SHARD = 50_000
+ACTIVITY = (schema.USER_ACTIVITY, schema.ITEM_ACTIVITY)
 COUNTED = "counted"
 END_OF_TIME = int(np.iinfo(np.int64).max)
 
@@ -92,6 +94,12 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
             as_table(statistics, item_id).to_arrow().cast(schema.ITEM_STATISTICS.columns),
             mode="overwrite",
         )
+        for table in ACTIVITY:
+            write_deltalake(
+                workspace.table_uri(table),
+                activity(frames["interactions"], table).collect().to_arrow().cast(table.columns),
+                mode="overwrite",
+            )
         write_statistics(folder, statistics)
         write_items(folder, catalogue(item_id, frames["items"]))
         counts = _write_tasks(folder, split, tasks, frames["users"], len(item_id))
@@ -100,7 +108,7 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
             "tasks": f"tasks/{key}",
             "objective": split.objective,
             "temporal": split.temporal,
-            schema.ITEM_STATISTICS.name: _table(workspace, schema.ITEM_STATISTICS).version(),
+            **{t.name: _table(workspace, t).version() for t in (schema.ITEM_STATISTICS, *ACTIVITY)},
         }
         return outputs, counts
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from recmeta.config import to_dict
 from recmeta.logs import checked, conflicts, tables
 from recmeta.logs.attributes import read_attributes
-from recmeta.logs.files import Inputs, SourceFile, source_id
+from recmeta.logs.files import Inputs, SourceFile, how_read, source_id
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
@@ -51,7 +50,7 @@ def run(
             counts = _ingest(mapping, inputs, source, workspace, clock, progress)
         return {"source": source, "tables": tables.versions(workspace)}, counts
 
-    config = {"mapping": to_dict(mapping)}
+    config = {"mapping": how_read(mapping)}
     return run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
 
 

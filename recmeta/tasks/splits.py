@@ -21,6 +21,7 @@ import polars as pl
 
 from recmeta import schema
 from recmeta.errors import UserError
+from recmeta.tasks.episodes import splitmix64
 from recmeta.tasks.hashing import unit_hash
 from recmeta.tasks.task_set import Objective
 
@@ -127,6 +128,7 @@ def split_interactions(
     rows = (
         chosen.join(by_user, on=schema.USER_ID)
         .join(by_item, on=schema.ITEM_ID)
+        .sort(USER, schema.TIMESTAMP, ITEM, schema.EVENT, nulls_last=True)
         .select(
             pl.col(USER).cast(pl.Int32),
             pl.col(ITEM).cast(pl.Int32),
@@ -135,7 +137,6 @@ def split_interactions(
             else pl.lit(1.0, pl.Float32).alias(schema.VALUE),
             pl.col(schema.TIMESTAMP).dt.timestamp("us"),
         )
-        .sort(USER, schema.TIMESTAMP, ITEM, nulls_last=True)
         .unique([USER, ITEM], keep="first", maintain_order=True)
         .collect(engine="streaming")
     )
@@ -248,7 +249,7 @@ def _new_items(
     value = (
         pl.DataFrame({schema.ITEM_ID: item_id})
         .join(
-            items.group_by(schema.ITEM_ID).agg(pl.col(name).first()).collect(),
+            items.group_by(schema.ITEM_ID).agg(pl.col(name).min()).collect(),
             on=schema.ITEM_ID,
             how="left",
             maintain_order="left",
@@ -260,11 +261,13 @@ def _new_items(
 
 
 def _row_hash(rows: pl.DataFrame, user_id: pl.Series, item_id: pl.Series, seed: int) -> pl.Series:
-    """Return a stable number in [0, 1) for each (user, item)."""
-    of_user = unit_hash(user_id.to_arrow(), seed + 2)
-    of_item = unit_hash(item_id.to_arrow(), seed + 3)
-    mixed = of_user[rows[USER].to_numpy()] + of_item[rows[ITEM].to_numpy()] * 1_000_003.0
-    return pl.Series("hash", mixed - np.floor(mixed))
+    """Return a stable number for each (user, item), independent from user to user."""
+    of_user, of_item = (
+        (unit_hash(ids.to_arrow(), seed + shift) * 2**53).astype(np.uint64)
+        for ids, shift in ((user_id, 2), (item_id, 3))
+    )
+    mixed = splitmix64(of_user)[rows[USER].to_numpy()] ^ of_item[rows[ITEM].to_numpy()]
+    return pl.Series("hash", splitmix64(mixed))
 
 
 def _objective(interactions: pl.LazyFrame, config: SplitConfig) -> tuple[Objective, list[str]]:

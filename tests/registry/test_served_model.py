@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +23,8 @@ from registry_pipeline import Pipeline
 
 from recmeta.metalearn.model import Model
 from recmeta.registry import tracking, versions
+from recmeta.registry.packaging import input_example
+from recmeta.registry.served_model import recommend
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import TaskSet
@@ -39,10 +43,13 @@ FRAME = pd.DataFrame(
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory, task_set: TaskSet) -> Workspace:
+def registered(
+    tmp_path_factory: pytest.TempPathFactory, task_set: TaskSet, empty_database: Path
+) -> Workspace:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         workspace = Workspace(tmp_path_factory.mktemp("served"))
+        shutil.copy(empty_database, workspace.path)
         version = versions.register_version(
             workspace,
             run_id=Pipeline(workspace, task_set).train("k1"),
@@ -157,7 +164,7 @@ def test_later_of_two_ratings_counts(served: mlflow.pyfunc.PyFuncModel, times: A
         (pd.DataFrame({"user_id": ["a", None]}), None, "row 2 of the new users has no user_id"),
         (pd.DataFrame({"user_id": []}), None, "no row"),
         (pd.DataFrame({"user_id": [1, "a"]}), None, "'user_id' holds values of several types"),
-        (pd.DataFrame({"item_id": ["100"]}), None, "'user_id' is required"),
+        (pd.DataFrame({"item_id": ["100"]}), None, r"missing inputs \['user_id'\]"),
         (FRAME, {"top_k": 0}, "top_k is 0"),
         (FRAME.assign(value="good"), None, "'value' .* not numeric"),
     ],
@@ -180,6 +187,27 @@ def test_input_example_fits_the_model(served: mlflow.pyfunc.PyFuncModel) -> None
         "value": [5.0, 5.0, 5.0],
     }
     assert len(served.predict(example)) == 9
+
+
+def test_implicit_feedback_needs_no_values(registered: Workspace) -> None:
+    rated = Model.load(registered / "models" / "k1")
+    catalogue = rated.catalogue
+    encoder = dataclasses.replace(rated.encoder, value_mean=0.0, value_scale=1.0)
+    model = Model(
+        rated.config,
+        rated.params,
+        encoder,
+        catalogue.items,
+        catalogue.statistics,
+        "implicit",
+        (1.0, 1.0),
+        rated.device,
+    )
+    example = input_example(model)
+    assert list(example.columns) == ["user_id", "item_id"]
+    found = recommend(model, example, None, {"top_k": 2})
+    assert list(found.columns) == ["user_id", "rank", "item_id", "score"]
+    assert len(found) == 2
 
 
 def test_signature_names_optional_columns(served: mlflow.pyfunc.PyFuncModel) -> None:
@@ -207,7 +235,8 @@ def test_nothing_is_pickled_and_requirements_are_pinned(registered: Workspace) -
         ".txt",
         "",
     }
-    assert [f.name for f in files if f.suffix == ""] == ["MLmodel"]
+    without_suffix = {f.name for f in files if f.suffix == ""}
+    assert without_suffix == {"MLmodel", "registered_model_meta"}  # YAML both
     (requirements,) = (f for f in files if f.name == "requirements.txt")
     lines = requirements.read_text().split()
     assert {line.partition("==")[0] for line in lines} >= {"recmeta", "torch", "pyarrow", "pandas"}

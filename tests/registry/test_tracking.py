@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.trainer import Epoch
 from recmeta.registry.tracking import (
     EXPERIMENT,
+    QUIET,
     TrainingRun,
     connect,
     data_versions,
@@ -152,7 +154,7 @@ def test_evaluation_is_logged_once(workspace: Workspace) -> None:
 
 def test_unknown_run_is_the_users_mistake(workspace: Workspace) -> None:
     experiment_id(connect(workspace), workspace)
-    with pytest.raises(UserError, match=r"has no run 0123abcd .* MLFLOW_TRACKING_URI"):
+    with pytest.raises(UserError, match=r"has no run 0123abcd,.* MLFLOW_TRACKING_URI"):
         data_versions(workspace, "0123abcd")
 
 
@@ -168,7 +170,7 @@ def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
     assert validate_param_and_metric_name(mlflow_name(name))
 
 
-def test_first_use_prints_nothing_and_leaves_mlflows_globals_alone(workspace: Workspace) -> None:
+def test_first_use_prints_nothing_and_leaves_mlflows_globals_alone(tmp_path: Path) -> None:
     code = """
 import os, sys
 from recmeta.registry import tracking, versions
@@ -186,10 +188,11 @@ assert get_telemetry_client() is None, "MLflow's telemetry is on"
 assert not mlflow.is_tracking_uri_set(), "the global address was changed"
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(workspace.path)],
+        [sys.executable, "-c", code, str(tmp_path / "new")],
         capture_output=True,
         text=True,
         check=False,
+        env={name: value for name, value in os.environ.items() if name not in QUIET},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

@@ -1,0 +1,67 @@
+# Two commands to begin with: `make demo` and `make test`. Each sets up what it needs, once.
+
+PYTHON    ?= $(shell command -v python3.11 || command -v python3)
+VENV      ?= .venv
+WORKSPACE ?= workspace
+DATASET   ?= ml-100k
+WORKERS   ?= 2
+PORT      ?= 5000
+EXTRAS    := pipeline,notebooks,dev
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format mlflow doctor constraints clean
+
+help: ## List the targets.
+	@echo "make TARGET, where TARGET is:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@echo "Variables: PYTHON, VENV, WORKSPACE ($(WORKSPACE)), DATASET ($(DATASET)), WORKERS ($(WORKERS)), PORT ($(PORT))."
+
+setup: $(INSTALLED) ## Create .venv and install everything into it; again only after pyproject.toml or constraints.txt changed.
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "recmeta needs Python 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+demo: setup ## Fetch MovieLens 100K and run the whole pipeline on it, from the log to ranked lists.
+	$(BIN)/recmeta run --dataset $(DATASET) --workspace $(WORKSPACE) || test $$? -eq 3
+
+test: setup ## Run the whole test suite.
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+lint: setup ## Check style, format, types and layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+mlflow: setup ## Serve the MLflow page of the workspace.
+	$(BIN)/mlflow server --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db --port $(PORT)
+
+doctor: setup ## Check the installation, the GPU and the stores.
+	$(BIN)/recmeta doctor --workspace $(WORKSPACE)
+
+constraints: ## Resolve all dependencies and extras together anew, and write constraints.txt.
+	$(PYTHON) -m venv --clear build/resolve
+	build/resolve/bin/python -m pip install --quiet --upgrade pip
+	build/resolve/bin/python -m pip install --quiet --dry-run --ignore-installed \
+	  --report build/resolve/report.json '.[$(EXTRAS),bench,ray]'
+	{ sed -n '/^#/p' constraints.txt; \
+	  $(PYTHON) -c 'import json; found = json.load(open("build/resolve/report.json"))["install"]; \
+	  pins = ("{name}=={version}".format(**p["metadata"]).split("+")[0] for p in found); \
+	  print("\n".join(sorted((p for p in pins if not p.startswith("recmeta==")), key=str.lower)))'; \
+	} > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean: ## Remove caches and builds; the workspace and .venv stay.
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,67 @@
+"""What is known of users and items at a time."""
+
+import datetime
+
+import sources
+from entities import item, user
+from feast import Entity, FeatureView, Field, FileSource
+
+from recmeta import schema
+from recmeta.features.feast_definitions import attribute_fields, fields
+
+FOREVER = datetime.timedelta(days=36_500)
+"""A feature holds until a newer one comes. Not zero, which Feast takes for a year when it
+materialises for the first time."""
+
+
+def view(
+    name: str, entity: Entity, source: FileSource, features: list[Field], description: str
+) -> FeatureView | None:
+    """Return a feature view; None where there are no features, which Feast does not allow."""
+    if not features:
+        return None
+    return FeatureView(
+        name=name,
+        entities=[entity],
+        ttl=FOREVER,
+        schema=features,
+        source=source,
+        description=description,
+    )
+
+
+user_profile = view(
+    "user_profile",
+    user,
+    sources.users,
+    attribute_fields(sources.WORKSPACE, schema.USERS),
+    "The attributes that the log gives of a user.",
+)
+item_profile = view(
+    "item_profile",
+    item,
+    sources.items,
+    attribute_fields(sources.WORKSPACE, schema.ITEMS),
+    "The attributes that the log gives of an item.",
+)
+user_activity = view(
+    "user_activity",
+    user,
+    sources.user_activity_table,
+    fields(schema.USER_ACTIVITY),
+    "A user's interactions before midnight: how many, and their mean value, ever and of late.",
+)
+item_activity = view(
+    "item_activity",
+    item,
+    sources.item_activity_table,
+    fields(schema.ITEM_ACTIVITY),
+    "An item's popularity and mean value before midnight, ever and of late.",
+)
+item_statistics = view(
+    "item_statistics",
+    item,
+    sources.item_statistics_table,
+    fields(schema.ITEM_STATISTICS),
+    "What tasks read of an item: the users who had met it and the sum of what they first gave it.",
+)

@@ -1,0 +1,88 @@
+"""From a workspace's Delta tables to the sources and fields of Feast's definitions.
+
+`feature_store/` is written with these, so that a feature has the name and type that its table says.
+"""
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from feast import Field, FileSource
+from feast.data_format import DeltaFormat
+from feast.types import (
+    Array,
+    Bool,
+    FeastType,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    String,
+    UnixTimestamp,
+)
+
+from recmeta.errors import UserError
+from recmeta.schema import Table, with_plain_types
+from recmeta.workspace import Workspace
+
+_TYPES = {
+    pa.string(): String,
+    pa.bool_(): Bool,
+    pa.int32(): Int32,
+    pa.int64(): Int64,
+    pa.float32(): Float32,
+    pa.float64(): Float64,
+}
+
+
+def table_source(workspace: str, table: Table, timestamp_field: str) -> FileSource:
+    """Return a source of a table's rows.
+
+    Args:
+        workspace: local path or object-store URL of the workspace.
+        timestamp_field: column with the time from which a row counts.
+    """
+    return FileSource(
+        name=table.name,
+        path=Workspace(workspace).table_uri(table),
+        file_format=DeltaFormat(),
+        timestamp_field=timestamp_field,
+    )
+
+
+def fields(table: Table) -> list[Field]:
+    """Return the features of a table whose columns are fixed: all but its key."""
+    return _fields(table.columns, table)
+
+
+def attribute_fields(workspace: str, table: Table) -> list[Field]:
+    """Return the features of the users or the items table, whose columns depend on the log.
+
+    None where the log that was ingested says nothing about them.
+
+    Raises:
+        UserError: when nothing has been ingested.
+    """
+    uri = Workspace(workspace).table_uri(table)
+    if not DeltaTable.is_deltatable(uri):
+        raise UserError(
+            f"the workspace {workspace} has no {table.name} table, so the feature store cannot "
+            "know the attributes: ingest a log first, with `recmeta ingest`, or set "
+            "RECMETA_WORKSPACE."
+        )
+    columns = pa.schema(DeltaTable(uri).schema().to_arrow())
+    return _fields(with_plain_types(columns.empty_table()).schema, table)
+
+
+def _fields(columns: pa.Schema, table: Table) -> list[Field]:
+    return [
+        Field(name=column.name, dtype=_feast_type(column.type))
+        for column in columns
+        if column.name not in table.key
+    ]
+
+
+def _feast_type(kind: pa.DataType) -> FeastType:
+    if pa.types.is_list(kind):
+        return Array(_feast_type(kind.value_type))
+    if pa.types.is_timestamp(kind):
+        return UnixTimestamp
+    return _TYPES[kind]

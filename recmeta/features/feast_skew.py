@@ -1,0 +1,114 @@
+"""Do the online features say what the offline features say?"""
+
+import dataclasses
+import datetime
+
+import polars as pl
+from feast import FeatureService, FeatureStore
+
+from recmeta.errors import UserError
+from recmeta.features.offline.entity_frame import EVENT_TIMESTAMP
+
+FEATURE = "feature"
+ONLINE = "online"
+OFFLINE = "offline"
+ROWS_PER_READ = 10_000
+"""Entity rows that are asked for online at a time."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SkewReport:
+    """How far the online store is from the tables."""
+
+    as_of: datetime.datetime
+    """The time at which the offline features were read."""
+    num_rows: int
+    """Entity rows compared."""
+    num_values: int
+    """Values compared: rows times features."""
+    differences: pl.DataFrame
+    """A row for each value that differs: the keys, `feature`, `online`, `offline`, as text."""
+
+    @property
+    def share(self) -> float:
+        """Share of the values that differ, 0 to 1."""
+        return self.differences.height / self.num_values if self.num_values else 0.0
+
+    def by_feature(self) -> pl.DataFrame:
+        """Return `feature` and `differences`, the count of those, most first."""
+        counts = self.differences.group_by(FEATURE).len("differences")
+        return counts.sort("differences", FEATURE, descending=[True, False])
+
+
+def compare_online_offline(
+    store: FeatureStore,
+    features: FeatureService | list[str],
+    entities: pl.DataFrame,
+    *,
+    as_of: datetime.datetime | None = None,
+) -> SkewReport:
+    """Compare the features that the online store serves with those of the tables.
+
+    Values count as equal only if they are exactly so; a value that is missing on one side differs.
+    Rows that came into the tables after the last materialisation differ too: materialise first, or
+    ask for the time of that materialisation.
+
+    Args:
+        store: the feature store.
+        features: a feature service, or `view:feature`s.
+        entities: the join keys of the features, one row per entity.
+        as_of: the time at which to read the offline features; now by default.
+
+    Raises:
+        UserError: for no entities at all.
+    """
+    if entities.is_empty():
+        raise UserError("there are no entities to compare features of: give at least one key.")
+    as_of = as_of or datetime.datetime.now(datetime.UTC)
+    keys = entities.columns
+    asked = entities.with_columns(pl.lit(as_of).dt.convert_time_zone("UTC").alias(EVENT_TIMESTAMP))
+    job = store.get_historical_features(asked, features, full_feature_names=True)
+    offline = pl.DataFrame(job.to_arrow()).drop(EVENT_TIMESTAMP)
+    names = [name for name in offline.columns if name not in keys]
+    online = pl.concat(
+        _online(store, features, batch, offline.select(names).schema)
+        for batch in entities.iter_slices(ROWS_PER_READ)
+    )
+    sides = pl.concat([offline, online.rename(_online_name)], how="horizontal")
+    differences = pl.concat(
+        sides.filter(pl.col(name).ne_missing(pl.col(_online_name(name)))).select(
+            *keys,
+            pl.lit(name).alias(FEATURE),
+            _text(_online_name(name), online.schema[name]).alias(ONLINE),
+            _text(name, online.schema[name]).alias(OFFLINE),
+        )
+        for name in names
+    )
+    return SkewReport(
+        as_of=as_of,
+        num_rows=entities.height,
+        num_values=entities.height * len(names),
+        differences=differences,
+    )
+
+
+def _online(
+    store: FeatureStore,
+    features: FeatureService | list[str],
+    entities: pl.DataFrame,
+    schema: pl.Schema,
+) -> pl.DataFrame:
+    response = store.get_online_features(
+        features, entities.to_dict(as_series=False), full_feature_names=True
+    ).to_dict()
+    return pl.DataFrame({name: response[name] for name in schema}, schema=schema)
+
+
+def _online_name(name: str) -> str:
+    return f"{ONLINE}:{name}"
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.List):
+        return pl.col(name).cast(pl.List(pl.String)).list.join(", ")
+    return pl.col(name).cast(pl.String)

@@ -1,0 +1,93 @@
+"""ingest's counts ──▶ a verdict: is this day's log fit to build tasks from?
+
+Row by row, ingest has checked already. This looks at the day as a whole: too much in the
+quarantine, nothing at all, or a volume unlike that of the days before.
+"""
+
+import dataclasses
+import statistics
+
+from recmeta.errors import UserError
+from recmeta.manifest import Manifest, find
+from recmeta.steps import daily, ingest
+from recmeta.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataQualityConfig:
+    """What a day's log must be like."""
+
+    min_rows: int = 1
+    """Fewest rows read."""
+    max_quarantined_share: float = 0.05
+    """Largest share of the rows read that may be in the quarantine, 0 to 1."""
+    max_volume_ratio: float = 20.0
+    """Rows read may be at most this many times, and at least this many times less than, the median
+    of the days before."""
+    num_days_compared: int = 14
+    """How many days before it the volume is compared with; fewer than 3 known days say nothing."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_quarantined_share <= 1:
+            raise UserError(
+                f"max_quarantined_share is {self.max_quarantined_share}; it must be from 0 to 1."
+            )
+        if self.max_volume_ratio < 1:
+            raise UserError(f"max_volume_ratio is {self.max_volume_ratio}; it must be at least 1.")
+
+
+MIN_DAYS = 3
+
+
+def check(
+    workspace: Workspace, ingested: Manifest, config: DataQualityConfig | None = None
+) -> dict[str, float]:
+    """Return what was measured of an ingest if it is fit to build tasks from.
+
+    Args:
+        ingested: the manifest of ingest.
+
+    Raises:
+        UserError: saying everything that is wrong, and what to do.
+    """
+    config = config or DataQualityConfig()
+    counts = ingested.counts
+    rows = counts["rows_read"]
+    share = counts["quarantined"] / rows if rows else 0.0
+    faults = []
+    if rows < config.min_rows:
+        faults.append(f"it has {rows} rows, fewer than min_rows ({config.min_rows})")
+    if share > config.max_quarantined_share:
+        faults.append(
+            f"{share:.1%} of its {rows} rows are in the quarantine, more than "
+            f"max_quarantined_share ({config.max_quarantined_share:.1%})"
+        )
+    measured = {"rows_read": float(rows), "quarantined_share": share}
+    usual = _usual_rows(workspace, ingested, config.num_days_compared)
+    if usual:
+        measured["volume_ratio"] = rows / usual
+        if not 1 / config.max_volume_ratio <= rows / usual <= config.max_volume_ratio:
+            faults.append(
+                f"it has {rows} rows where the days before had {usual:g} (their median), beyond "
+                f"max_volume_ratio ({config.max_volume_ratio:g})"
+            )
+    if faults:
+        raise UserError(
+            f"the log that was ingested as {ingested.outputs['source']} is not fit to build tasks "
+            f"from: {'; '.join(faults)}. Its good rows are in the interactions. Look at its source "
+            "and at its rows in the quarantine; if it is as it should be, loosen the limit and run "
+            "the day again."
+        )
+    return measured
+
+
+def _usual_rows(workspace: Workspace, ingested: Manifest, num_days: int) -> float | None:
+    """Return the median of the rows read on the days before this ingest's, if enough are known."""
+    keys = {day: daily.of_day(workspace, day) for day in daily.ingested_days(workspace)}
+    own = [day for day, key in keys.items() if key == ingested.key]
+    if not own:
+        return None
+    before = [day for day in keys if day < own[0]][-num_days:]
+    found = [find(workspace, ingest.STEP, keys[day]) for day in before]
+    rows = [manifest.counts["rows_read"] for manifest in found if manifest is not None]
+    return statistics.median(rows) if len(rows) >= MIN_DAYS else None

@@ -1,0 +1,112 @@
+"""How wrong is the champion about what users did on one day, knowing only what came before it?
+
+Each user who gave ratings that day is a task: the latest rows before the day are the support, the
+day's rows the query. Adapting first and looking afterwards is the prequential way to test
+(Dawid, 1984): every row is unseen when it is predicted.
+"""
+
+import dataclasses
+import datetime
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recmeta import schema
+from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.logs import tables
+from recmeta.metalearn.model import Model
+from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.tasks.task_set import Ragged
+from recmeta.workspace import Workspace
+
+RATING_EVENT = "rating"
+MAX_SUPPORT = 20
+PRIOR_ROWS = 5.0
+"""The item mean that the model is held against is drawn to the global mean by this many rows."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LiveError:
+    """The champion against the item mean on the same feedback."""
+
+    rows: int
+    """Ratings of the day on items that the model knows."""
+    model_mae: float
+    """Mean absolute error of the champion, in units of the value."""
+    item_mean_mae: float
+    """Mean absolute error of the mean value that each item had when the model was trained."""
+
+
+def live_error(workspace: Workspace, model: Model, day: datetime.date) -> LiveError | None:
+    """Return the errors on a day's ratings; None where there is none, or feedback is implicit."""
+    if model.objective != "rating":
+        return None
+    ratings = tables.scan(workspace, schema.INTERACTIONS).filter(
+        pl.col(schema.EVENT) == RATING_EVENT
+    )
+    on_day = pl.col(schema.TIMESTAMP).dt.date()
+    today = (
+        ratings.filter(on_day == day)
+        .sort(schema.USER_ID, schema.TIMESTAMP, schema.ITEM_ID)
+        .select(schema.USER_ID, schema.ITEM_ID, schema.VALUE)
+        .collect()
+    )
+    numbers = pc.index_in(
+        today[schema.ITEM_ID].to_arrow().cast(pa.string()), model.catalogue.items.item_id
+    )
+    today = today.with_columns(pl.Series("item", numbers.to_numpy(zero_copy_only=False)))
+    today = today.with_columns(pl.col("item").fill_nan(None)).drop_nulls("item")
+    if not today.height:
+        return None
+    users = today.select(schema.USER_ID).unique()
+    before = (
+        ratings.filter(on_day < day)
+        .join(users.lazy(), on=schema.USER_ID, how="semi")
+        .sort(schema.USER_ID, schema.TIMESTAMP, schema.ITEM_ID)
+        .group_by(schema.USER_ID, maintain_order=True)
+        .tail(MAX_SUPPORT)
+        .select(schema.USER_ID, schema.ITEM_ID, schema.TIMESTAMP, schema.VALUE)
+        .collect()
+    )
+    named = users.select(schema.USER_ID)  # those of whom nothing is known, too, get a task
+    profiles = (
+        tables.scan(workspace, schema.USERS)
+        .filter(pl.col(schema.VALID_FROM).is_null() | (pl.col(schema.VALID_FROM).dt.date() < day))
+        .sort(schema.VALID_FROM)
+        .unique(schema.USER_ID, keep="last", maintain_order=True)
+        .drop(schema.VALID_FROM)
+    )
+    known = named.lazy().join(profiles, on=schema.USER_ID, how="left").collect()
+    tasks, _ = tasks_for_new_users(
+        model,
+        schema.with_plain_types(before.to_arrow()),
+        schema.with_plain_types(known.to_arrow()),
+    )
+    order = pl.DataFrame({schema.USER_ID: tasks.user_id}).with_row_index("task")
+    rows = today.join(order, on=schema.USER_ID).sort("task", maintain_order=True)
+    lengths = np.bincount(rows["task"].to_numpy(), minlength=len(tasks))
+    query = Ragged(
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        rows["item"].to_numpy().astype(np.int32),
+        rows[schema.VALUE].to_numpy().astype(np.float32),
+        np.zeros(len(rows), np.bool_),
+    )
+    predicted = LearnedPredictor("champion", model).score_query(
+        dataclasses.replace(tasks, query=query)
+    )
+    item_mean = _item_means(model)[query.item]
+    return LiveError(
+        rows=len(rows),
+        model_mae=float(np.abs(predicted - query.value).mean()),
+        item_mean_mae=float(np.abs(item_mean - query.value).mean()),
+    )
+
+
+def _item_means(model: Model) -> np.ndarray:
+    statistics = model.catalogue.statistics
+    count, total = statistics.num_users[-1], statistics.sum_values[-1]
+    mean = model.encoder.value_mean
+    means: np.ndarray = (total + PRIOR_ROWS * mean) / (count + PRIOR_ROWS)
+    return means

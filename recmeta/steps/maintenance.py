@@ -1,0 +1,147 @@
+"""Housekeeping of the tables: small files become few, and what nobody needs any more goes.
+
+Never deleted: interactions, quarantine (a log row is never lost), models, and every version of a
+table that a registered model was trained on, so that it can be rebuilt.
+"""
+
+import dataclasses
+import datetime
+
+import polars as pl
+from deltalake import DeltaTable
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.logs import tables
+from recmeta.manifest import LATEST, find
+from recmeta.registry import tracking, versions
+from recmeta.steps import adapt, publish
+from recmeta.steps.cleanup import forget
+from recmeta.workspace import Workspace
+
+MIN_FILES = 16
+"""Tables of fewer files are left as they are: a compaction is a new version of the table."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaintenanceConfig:
+    """How long things are kept."""
+
+    vacuum_days: int = 7
+    """Files that no version of a table needs are deleted when they are older than this; readers of
+    older versions, and writers that take longer, would miss them."""
+    recommendation_days: int = 90
+    """Lists older than this are deleted, published or not."""
+    state_days: int = 14
+    """Adapted users' states older than this are deleted; scoring them again adapts them again."""
+
+    def __post_init__(self) -> None:
+        for name in ("vacuum_days", "recommendation_days", "state_days"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1 day.")
+
+
+def existing_tables(workspace: Workspace) -> list[schema.Table]:
+    """Return the tables that are there."""
+    return [t for t in schema.TABLES if DeltaTable.is_deltatable(workspace.table_uri(t))]
+
+
+def expire(
+    workspace: Workspace,
+    config: MaintenanceConfig | None = None,
+    *,
+    now: datetime.datetime | None = None,
+) -> dict[str, int]:
+    """Delete lists and user states that are past their time.
+
+    Args:
+        now: None: the clock.
+
+    Returns:
+        Rows of lists and folders of states deleted.
+    """
+    config = config or MaintenanceConfig()
+    clock = now or datetime.datetime.now(datetime.UTC)
+    return {
+        "recommendations": _expire_lists(workspace, clock, config.recommendation_days),
+        "states": _expire_states(workspace, clock, config.state_days),
+    }
+
+
+def optimise(workspace: Workspace, min_files: int = MIN_FILES) -> dict[str, int]:
+    """Put the small files of each table together.
+
+    Returns:
+        How many files fewer each table has that was touched.
+    """
+    fewer = {}
+    for table in existing_tables(workspace):
+        delta = DeltaTable(workspace.table_uri(table))
+        if len(delta.file_uris()) >= min_files:
+            metrics = delta.optimize.compact()
+            fewer[table.name] = metrics["numFilesRemoved"] - metrics["numFilesAdded"]
+    return fewer
+
+
+def vacuum(workspace: Workspace, config: MaintenanceConfig | None = None) -> dict[str, int]:
+    """Delete the files of each table that no version needs which is young or trained a model.
+
+    Returns:
+        How many files of each table were deleted.
+    """
+    config = config or MaintenanceConfig()
+    trained_on = _versions_of_models(workspace)
+    deleted = {}
+    for table in existing_tables(workspace):
+        delta = DeltaTable(workspace.table_uri(table))
+        earliest = min((v["version"] for v in delta.history()), default=0)
+        keep = [v for v in trained_on.get(table.name, []) if v >= earliest]
+        arguments = {
+            "retention_hours": config.vacuum_days * 24,
+            "enforce_retention_duration": config.vacuum_days >= 7,
+            "keep_versions": keep or None,
+        }
+        if delta.vacuum(dry_run=True, **arguments):  # or else it would be a new version for nothing
+            deleted[table.name] = len(delta.vacuum(dry_run=False, **arguments))
+    return deleted
+
+
+def _versions_of_models(workspace: Workspace) -> dict[str, list[int]]:
+    """Return by table which of its versions a registered model was trained on."""
+    found: dict[str, set[int]] = {}
+    for version in versions.versions(workspace):
+        if version.run_id is None:
+            continue
+        for name, value in tracking.data_versions(workspace, version.run_id).items():
+            if value.isdigit():
+                found.setdefault(name, set()).add(int(value))
+    return {name: sorted(numbers) for name, numbers in found.items()}
+
+
+def _expire_lists(workspace: Workspace, now: datetime.datetime, days: int) -> int:
+    if not DeltaTable.is_deltatable(workspace.table_uri(schema.RECOMMENDATIONS)):
+        return 0
+    limit = now - datetime.timedelta(days=days)
+    lists = tables.scan(workspace, schema.RECOMMENDATIONS)
+    last = lists.group_by(schema.RUN).agg(pl.col(schema.SCORED_AT).max())
+    runs = last.filter(pl.col(schema.SCORED_AT) < limit).select(schema.RUN).collect().to_series()
+    if DeltaTable.is_deltatable(workspace.table_uri(schema.PUBLISHED)) and len(runs):
+        named = ", ".join(f"'{run}'" for run in runs.sort())
+        DeltaTable(workspace.table_uri(schema.PUBLISHED)).delete(f"{schema.RUN} IN ({named})")
+    return publish.delete_runs(workspace, runs.sort().to_list())
+
+
+def _expire_states(workspace: Workspace, now: datetime.datetime, days: int) -> int:
+    limit = now - datetime.timedelta(days=days)
+    names = (workspace / "manifests" / adapt.STEP).names()
+    manifests = [
+        find(workspace, adapt.STEP, name.removesuffix(".json")) for name in names if name != LATEST
+    ]
+    deleted = 0
+    for manifest in manifests:
+        if manifest and datetime.datetime.fromisoformat(manifest.finished_at) < limit:
+            forget(workspace, adapt.STEP, manifest.key)
+            folder = workspace / manifest.outputs["states"]
+            folder.filesystem.delete_dir(folder.path)
+            deleted += 1
+    return deleted

@@ -1,0 +1,137 @@
+"""ranked lists of several runs ──▶ the lists of a day: audited first, then published in one commit.
+
+`score` writes each shard's lists into `recommendations` under a run of its own, where nobody looks
+until the table `published` names the run. The lists that stand for a day are therefore
+
+    SELECT r.* FROM recommendations r JOIN published p USING (run) WHERE p.date = DAY
+
+Publishing a day again replaces that day's output and nothing else.
+"""
+
+import datetime
+
+import polars as pl
+from deltalake import DeltaTable, write_deltalake
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.logs import tables
+from recmeta.manifest import Manifest, find
+from recmeta.steps import adapt, score
+from recmeta.steps.cleanup import forget
+from recmeta.workspace import Workspace
+
+
+def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:
+    """Return how many users and rows the runs have, if their lists are as lists must be.
+
+    Raises:
+        UserError: naming every rule that is broken: each adapted user has a list, no user has two,
+            ranks count from 1 without a gap, scores are finite and fall, no item stands twice.
+    """
+    runs = [manifest.outputs["run"] for manifest in scored]
+    lists = tables.scan(workspace, schema.RECOMMENDATIONS).filter(pl.col(schema.RUN).is_in(runs))
+    rows = lists.sort(schema.RUN, schema.USER_ID, schema.RANK).collect()
+    of_user = rows.group_by(schema.RUN, schema.USER_ID)
+    checked = of_user.agg(
+        (pl.col(schema.RANK) != pl.int_range(1, pl.len() + 1)).any().alias("rank"),
+        (~pl.col(schema.SCORE).is_finite()).any().alias("score"),
+        (pl.col(schema.SCORE).diff() > 0).any().alias("order"),
+        (pl.col(schema.ITEM_ID).n_unique() < pl.len()).alias("item"),
+    )
+    expected = sum(_adapted(workspace, manifest).counts["users"] for manifest in scored)
+    broken = {
+        "adapted users without a list": expected - checked.height,
+        "users in two shards": checked.height - checked[schema.USER_ID].n_unique(),
+        "lists whose ranks have gaps": int(checked["rank"].sum()),
+        "lists with scores that are not finite": int(checked["score"].sum()),
+        "lists whose scores rise": int(checked["order"].sum()),
+        "lists with an item twice": int(checked["item"].sum()),
+    }
+    faults = [f"{count} {what}" for what, count in broken.items() if count]
+    if faults:
+        raise UserError(
+            f"the lists of the runs {', '.join(runs)} are not fit to be published: "
+            f"{'; '.join(faults)}. What was published before stands."
+        )
+    return {"users": checked.height, "rows": rows.height}
+
+
+def publish(
+    workspace: Workspace,
+    day: datetime.date,
+    scored: list[Manifest],
+    *,
+    now: datetime.datetime | None = None,
+) -> dict[str, int]:
+    """Make the runs' lists those of a day; lists that no day has any more are deleted.
+
+    Args:
+        scored: the manifests of score, one per shard.
+        now: written as `published_at`. None: the clock.
+
+    Returns:
+        The day's numbers of runs and users, and how many rows of replaced lists were deleted.
+    """
+    clock = now or datetime.datetime.now(datetime.UTC)
+    uri = workspace.table_uri(schema.PUBLISHED)
+    DeltaTable.create(uri, schema=schema.PUBLISHED.columns, mode="ignore")
+    rows = pl.DataFrame(
+        {
+            schema.DATE: [day] * len(scored),
+            schema.RUN: [m.outputs["run"] for m in scored],
+            schema.MODEL_VERSION: [m.outputs["model_version"] for m in scored],
+            schema.NUM_USERS: [m.counts["users"] for m in scored],
+            schema.PUBLISHED_AT: [clock] * len(scored),
+        },
+        schema=pl.Schema(tables.empty(schema.PUBLISHED).schema),
+    )
+    before = pl.read_delta(uri)
+    old = before.filter(pl.col(schema.DATE) == day)
+    same = set(old[schema.RUN]) == set(rows[schema.RUN])
+    if not same:
+        write_deltalake(
+            uri,
+            rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.PUBLISHED.columns),
+            mode="overwrite",
+            predicate=f"{schema.DATE} = '{day.isoformat()}'",
+        )
+    of_other_days = before.filter(pl.col(schema.DATE) != day)[schema.RUN]
+    replaced = set(old[schema.RUN]) - set(rows[schema.RUN]) - set(of_other_days)
+    deleted = delete_runs(workspace, sorted(replaced))
+    return {"runs": len(scored), "users": int(rows[schema.NUM_USERS].sum()), "deleted": deleted}
+
+
+def lists_of(workspace: Workspace, day: datetime.date) -> pl.DataFrame:
+    """Return the recommendations that stand for a day, by user and rank; none if none do."""
+    if not DeltaTable.is_deltatable(workspace.table_uri(schema.PUBLISHED)):
+        return tables.empty(schema.RECOMMENDATIONS)
+    published = tables.scan(workspace, schema.PUBLISHED).filter(pl.col(schema.DATE) == day)
+    lists = tables.scan(workspace, schema.RECOMMENDATIONS)
+    found = lists.join(published.select(schema.RUN), on=schema.RUN, how="semi")
+    return found.sort(schema.USER_ID, schema.RANK).collect()
+
+
+def delete_runs(workspace: Workspace, runs: list[str]) -> int:
+    """Delete the lists of runs, and the manifests that say that they are there.
+
+    Returns:
+        How many rows were deleted.
+    """
+    if not runs:
+        return 0
+    for run in runs:
+        forget(workspace, score.STEP, run)
+    named = ", ".join(f"'{run}'" for run in runs)
+    table = DeltaTable(workspace.table_uri(schema.RECOMMENDATIONS))
+    metrics = table.delete(f"{schema.RUN} IN ({named})")
+    return int(metrics["num_deleted_rows"] or 0)
+
+
+def _adapted(workspace: Workspace, scored: Manifest) -> Manifest:
+    found = find(workspace, adapt.STEP, scored.inputs["adapted"])
+    if found is None:
+        raise UserError(
+            f"the users of the run {scored.outputs['run']} were cleaned up: adapt and score again."
+        )
+    return found

@@ -1,0 +1,95 @@
+"""Is it time to meta-train again? Not too often, not for too little, and never too late."""
+
+import dataclasses
+import datetime
+
+from recmeta.errors import UserError
+from recmeta.manifest import LATEST, Manifest, find
+from recmeta.steps import build_tasks, meta_train
+from recmeta.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrainingConfig:
+    """When a model is trained anew."""
+
+    min_days: float = 0.0
+    """Fewest days between the end of a training and the next one."""
+    min_new_interactions: int = 1
+    """Fewest interactions that the tasks must hold beyond those of the last training."""
+    max_days: float = 7.0
+    """After this many days anything new is enough."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_days <= self.max_days:
+            raise UserError(
+                f"min_days is {self.min_days} and max_days {self.max_days}; they must be growing "
+                "numbers of days from 0."
+            )
+        if self.min_new_interactions < 0:
+            raise UserError(
+                f"min_new_interactions is {self.min_new_interactions}; it must be at least 0."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Due:
+    """Whether to train, and why."""
+
+    due: bool
+    reason: str
+    """A sentence."""
+
+
+def is_due(
+    workspace: Workspace,
+    tasks: Manifest,
+    config: RetrainingConfig | None = None,
+    *,
+    now: datetime.datetime | None = None,
+) -> Due:
+    """Return whether a model should be trained on these tasks.
+
+    Args:
+        tasks: the manifest of build-tasks.
+        now: None: the clock.
+    """
+    config = config or RetrainingConfig()
+    last = last_training(workspace)
+    if last is None:
+        return Due(due=True, reason="No model has been trained here yet.")
+    days = days_since(last, now)
+    seen = find(workspace, build_tasks.STEP, last.inputs["tasks"])
+    num_new = tasks.counts["interactions"] - (seen.counts["interactions"] if seen else 0)
+    past = f"the last training ended {days:.1f} days ago"
+    if days < config.min_days:
+        return Due(due=False, reason=f"{past}, and min_days is {config.min_days:g}.")
+    if num_new >= config.min_new_interactions:
+        return Due(
+            due=True,
+            reason=f"The tasks hold {num_new} interactions more, and {past}.",
+        )
+    if days >= config.max_days and last.inputs["tasks"] != tasks.key:
+        return Due(due=True, reason=f"The tasks have changed, and {past}.")
+    return Due(
+        due=False,
+        reason=(
+            f"The tasks hold {num_new} interactions more than at the last training; "
+            f"min_new_interactions is {config.min_new_interactions}, and {past}."
+        ),
+    )
+
+
+def last_training(workspace: Workspace) -> Manifest | None:
+    """Return the manifest of the training that ended last, or None before the first."""
+    names = (workspace / "manifests" / meta_train.STEP).names()
+    keys = [name.removesuffix(".json") for name in names if name != LATEST]
+    found = [find(workspace, meta_train.STEP, key) for key in keys]
+    return max((m for m in found if m is not None), key=lambda m: m.finished_at, default=None)
+
+
+def days_since(training: Manifest, now: datetime.datetime | None = None) -> float:
+    """Return how many days ago a step finished."""
+    clock = now or datetime.datetime.now(datetime.UTC)
+    passed = clock - datetime.datetime.fromisoformat(training.finished_at)
+    return passed / datetime.timedelta(days=1)
