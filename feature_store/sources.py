@@ -6,8 +6,11 @@ from pathlib import Path
 from recmeta import schema
 from recmeta.features.feast_definitions import table_source
 
-WORKSPACE = os.environ.get("RECMETA_WORKSPACE", str(Path(__file__).parents[1] / "workspace"))
-"""Local path or object-store URL, as of `feast apply`; the registry remembers it."""
+PROJECT = Path(__file__).resolve().parents[1]
+LOCATION = os.environ.get("RECMETA_WORKSPACE", "workspace")
+WORKSPACE = LOCATION if "://" in LOCATION else str(PROJECT / LOCATION)
+"""Local path (a relative one counts from the project's folder) or object-store URL, as of
+`feast apply`; the registry remembers it."""
 
 users = table_source(WORKSPACE, schema.USERS, schema.VALID_FROM)
 items = table_source(WORKSPACE, schema.ITEMS, schema.VALID_FROM)

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import functools
 import inspect
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -92,9 +93,9 @@ def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
     except UserError as error:
         message, code = str(error), USERS
     except OSError as error:
-        message, code = _refused(error)
+        message, code = _refused(error) or _out_of_reach(error) or (_ours(error), OURS)
     except Exception as error:
-        message, code = _ours(error), OURS
+        message, code = _out_of_reach(error) or (_ours(error), OURS)
     if common.debug:
         traceback.print_exc(file=sys.stderr)
     output.tell(message, kind="error")
@@ -104,12 +105,25 @@ def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
     raise typer.Exit(code)
 
 
-def _refused(error: OSError) -> tuple[str, int]:
+def _refused(error: OSError) -> tuple[str, int] | None:
     remedy = _ENVIRONMENT.get(error.errno or 0)
     if remedy is None:
-        return _ours(error), OURS
+        return None
     place = f" {error.filename!r}" if error.filename else ""
     return f"cannot use{place}: {error.strerror or error}; {remedy}.", USERS
+
+
+def _out_of_reach(error: Exception) -> tuple[str, int] | None:
+    """Return what to say where a server did not answer; libraries wrap that in their errors."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror):
+            return (
+                f"a server cannot be reached: {cause}. Start it, or look at MLFLOW_TRACKING_URI "
+                "and the address of the workspace; `recmeta doctor` tells which one it is."
+            ), USERS
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _ours(error: Exception) -> str:

@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-ERROR_WIDTH = 100
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+"""A person waits; MLflow would try for minutes. The user's own values win."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,9 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(level)
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    logging.getLogger("urllib3").setLevel(logging.INFO if debug else logging.ERROR)
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")

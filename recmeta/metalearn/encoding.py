@@ -108,12 +108,15 @@ class Encoder:
 
     def encode_users(self, profile: pa.Table) -> Features:
         """Return the features of a table of users. An absent attribute is unknown."""
-        return {f.name: _encode(f, _column(profile, f.name)) for f in self.user_fields}
+        return _encode_all(self.user_fields, profile, profile.num_rows)
 
     def encode_items(self, item_id: pa.Array, attributes: pa.Table) -> Features:
         """Return the features of items, given row by row. An absent attribute is unknown."""
-        table = attributes.append_column(ITEM_ID_FIELD, item_id)
-        return {f.name: _encode(f, _column(table, f.name)) for f in self.item_fields}
+        encoded = _encode_all(self.item_fields, attributes, len(item_id))
+        for field in self.item_fields:
+            if field.name == ITEM_ID_FIELD:
+                encoded[field.name] = _encode(field, item_id)
+        return encoded
 
     def to_bytes(self) -> bytes:
         """Return the encoder as an Arrow file."""
@@ -205,10 +208,15 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
-    if name not in table.column_names:
-        return pa.nulls(table.num_rows)
-    return table[name].combine_chunks()
+def _encode_all(fields: tuple[Field, ...], table: pa.Table, num_rows: int) -> Features:
+    """Return the features of a table; one without any column does not know its number of rows."""
+    known = set(table.column_names)
+    return {
+        f.name: _encode(
+            f, table[f.name].combine_chunks() if f.name in known else pa.nulls(num_rows)
+        )
+        for f in fields
+    }
 
 
 def _encode(field: Field, column: pa.Array) -> torch.Tensor:

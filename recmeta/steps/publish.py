@@ -22,6 +22,12 @@ from recmeta.steps.cleanup import forget
 from recmeta.workspace import Workspace
 
 
+def create_tables(workspace: Workspace) -> None:
+    """Make the tables of lists, empty, where they are not there yet; writers may then race."""
+    for table in (schema.RECOMMENDATIONS, schema.PUBLISHED):
+        DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
+
+
 def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:
     """Return how many users and rows the runs have, if their lists are as lists must be.
 
@@ -75,7 +81,7 @@ def publish(
     """
     clock = now or datetime.datetime.now(datetime.UTC)
     uri = workspace.table_uri(schema.PUBLISHED)
-    DeltaTable.create(uri, schema=schema.PUBLISHED.columns, mode="ignore")
+    create_tables(workspace)
     rows = pl.DataFrame(
         {
             schema.DATE: [day] * len(scored),

@@ -21,7 +21,7 @@ class EpisodeConfig:
     uniform from 0 to `max_support`. False keeps the split of the task set."""
     max_support: int = 20
     """Largest support of a resampled episode, in rows."""
-    max_query: int = 64
+    max_query: int = 32
     """Largest query of an episode, in rows; more are dropped at random."""
 
     def __post_init__(self) -> None:

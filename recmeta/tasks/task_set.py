@@ -260,14 +260,13 @@ def write_shard(folder: Folder, split: Split, index: int, table: pa.Table) -> No
 
 def write_items(folder: Folder, items: Items) -> None:
     """Write the catalogue."""
-    table = items.attributes
-    for name in (schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM):
-        if name in table.column_names:
-            table = table.drop_columns([name])
-    table = table.append_column(schema.ITEM_ID, items.item_id.take(pa.array(items.item)))
-    table = table.append_column(ITEM_NUMBER, pa.array(items.item, pa.int32()))
-    table = table.append_column(schema.VALID_FROM, pa.array(items.valid_from, pa.int64()))
-    _write_table(folder, "items.arrow", table)
+    columns = {
+        schema.ITEM_ID: items.item_id.take(pa.array(items.item)),
+        ITEM_NUMBER: pa.array(items.item, pa.int32()),
+        schema.VALID_FROM: pa.array(items.valid_from, pa.int64()),
+    }
+    columns |= {name: items.attributes[name] for name in items.attributes.column_names}
+    _write_table(folder, "items.arrow", pa.table(columns))
 
 
 def read_items(folder: Folder) -> Items:

@@ -4,10 +4,10 @@ Through the real step, from tables to the tensors that a learner gets.
 """
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import torch
 from deltalake import write_deltalake
@@ -20,10 +20,12 @@ from recmeta.metalearn.batch import Catalogue
 from recmeta.metalearn.encoding import Encoder, FeatureConfig
 from recmeta.steps import build_tasks
 from recmeta.tasks.splits import SplitConfig
-from recmeta.tasks.task_set import SPLITS, TaskSet
+from recmeta.tasks.task_set import SPLITS, Split, TaskSet
 from recmeta.workspace import Workspace
 
 NUM_USERS, NUM_ITEMS, LAST = 14, 8, 60
+END = 99
+"""A user of their own."""
 TEMPORAL = SplitConfig(split="temporal", support_size=3, query_size=3, test_share=0.3)
 RANDOM = SplitConfig(split="random", query_size=2, test_share=0.3)
 
@@ -45,18 +47,23 @@ class Log:
 def draw(seed: int) -> Log:
     rng = np.random.default_rng(seed)
     pairs = [(u, i) for u in range(NUM_USERS) for i in rng.permutation(NUM_ITEMS)[: 2 + u % 7]]
-    user, item = np.array(pairs).T
-    time = rng.integers(0, LAST, len(user))  # ties are common
-    value = rng.integers(1, 6, len(user)).astype(float)
+    time = rng.integers(0, LAST, len(pairs)).tolist()  # ties are common
+    value = rng.integers(1, 6, len(pairs)).astype(float).tolist()
 
-    def versions(count: int) -> list[tuple[int, int, float]]:
+    log = [(u, i, t, v) for (u, i), t, v in zip(pairs, time, value, strict=True)]
+    # Two last events, so that no other cut time is the end of the log.
+    log += [(END, 0, LAST + 10, 3.0), (END, 1, LAST + 11, 3.0)]
+    user, item, time, value = (np.array(column) for column in zip(*log, strict=True))
+
+    def versions(count: int, first: int) -> list[tuple[int, int, float]]:
         return [
             (n, int(t), float(rng.integers(100)))
             for n in range(count)
-            for t in sorted(rng.choice(LAST, rng.integers(1, 4), replace=False))
+            for t in [first, *sorted(rng.choice(LAST, rng.integers(0, 3), replace=False) + 1)]
         ]
 
-    return Log(user, item, time, value, versions(NUM_USERS), versions(NUM_ITEMS))
+    # An item is listed with its first attributes even before they hold, so they hold always.
+    return Log(user, item, time, value, versions(NUM_USERS, LAST // 3), versions(NUM_ITEMS, -1))
 
 
 def build(log: Log, folder: Path, config: SplitConfig, num_snapshots: int = 8) -> TaskSet:
@@ -105,66 +112,128 @@ ENCODER = Encoder.fit(  # fixed, since what a model is trained on is another mat
 )
 
 
-def features(task_set: TaskSet) -> dict[tuple[str, str], dict[str, object]]:
-    """Return all that a learner is told of each task beside the query's values."""
-    catalogue = Catalogue(task_set.items(), task_set.statistics(), ENCODER, 2.0, torch.device("cpu"))
+def features(task_set: TaskSet, user: str) -> dict[str, object]:
+    """Return all that a learner is told of a user's task, beside the query's values."""
+    catalogue = Catalogue(
+        task_set.items(), task_set.statistics(), ENCODER, 2.0, torch.device("cpu")
+    )
     price = catalogue.features["price"]
-    found: dict[tuple[str, str], dict[str, object]] = {}
-    for split in SPLITS:
-        tasks = task_set.tasks(split)
-        support, query = catalogue.support(tasks), catalogue.rows(tasks.query, tasks)
-        for b, user in enumerate(tasks.user_id):
-            left, right = support.rows.mask_BR[b], query.mask_BR[b]
-            found[user, str(tasks.state[b])] = {
-                "cut": int(tasks.cut_time[b]),
-                "profile": support.user["age"][b].item(),
-                "support": tasks.support.take(np.array([b])).item.tolist(),
-                "values": support.rows.value_BR[b, left].tolist(),
-                "past": support.rows.statistics_BRD[b, left].tolist(),
-                "price": price[support.rows.item_BR[b, left]].tolist(),
-                "query": tasks.query.take(np.array([b])).item.tolist(),
-                "query past": query.statistics_BRD[b, right].tolist(),
-                "query price": price[query.item_BR[b, right]].tolist(),
-            }
-    return found
+    tasks = task_set.tasks(split_of(task_set, user))
+    tasks = tasks.take(np.array([tasks.user_id.index(user)]))
+    support, query = catalogue.support(tasks), catalogue.rows(tasks.query, tasks)
+    return {
+        "cut": tasks.cut_time.tolist(),
+        "profile": support.user["age"].tolist(),
+        "support": tasks.support.item.tolist(),
+        "support value": tasks.support.value.tolist(),
+        "support past": support.rows.statistics_BRD.tolist(),
+        "support price": price[support.rows.item_BR].tolist(),
+        "query": tasks.query.item.tolist(),
+        "query past": query.statistics_BRD.tolist(),
+        "query price": price[query.item_BR].tolist(),
+    }
 
 
-@settings(deadline=None, max_examples=12)
-@given(seed=st.integers(0, 10**6), cut=st.integers(5, LAST - 5))
-def test_later_values_and_attributes_are_not_seen(
-    tmp_path_factory: object, seed: int, cut: int
-) -> None:
-    """Every value, profile and price from `cut` on is changed: tasks cut until then stay as they
-    are."""
+def split_of(task_set: TaskSet, user: str) -> Split:
+    return next(split for split in SPLITS if user in task_set.tasks(split).user_id)
+
+
+def of_task(log: Log, task_set: TaskSet, user: int) -> tuple[int, np.ndarray]:
+    """Return the cut time of a user's task, and which rows of the log nobody knew by then.
+
+    These are all from the cut time on, less the task's own support: where times tie, the support
+    can bear the query's time.
+    """
+    known = features(task_set, f"u{user:02d}")
+    (cut,) = known["cut"]
+    own = (log.user == user) & np.isin(log.item, known["support"])
+    return cut, (log.time >= cut) & ~own
+
+
+seeds = st.integers(0, 10**6)
+users = st.integers(0, NUM_USERS - 1)
+quick = settings(deadline=None, max_examples=10)
+
+
+@quick
+@given(seeds, users, st.sampled_from([2, 8, 10_000]))
+def test_later_values_and_attributes_are_not_seen(seed: int, user: int, num_snapshots: int) -> None:
     log = draw(seed)
-    folder: Path = tmp_path_factory.mktemp("leak")  # type: ignore[attr-defined]
-
-    def later(rows: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
-        return [(n, t, v + 1000 if t > cut else v) for n, t, v in rows]
-
-    changed = dataclasses.replace(
-        log,
-        value=np.where(log.time >= cut, 6 - log.value + 0.5, log.value),
-        users=later(log.users),
-        items=later(log.items),
-    )
-    before = features(build(log, folder / "before", TEMPORAL))
-    after = features(build(changed, folder / "after", TEMPORAL))
-    assert before.keys() == after.keys()
-    checked = 0
-    for key, task in before.items():
-        if task["cut"] <= cut and all(t < cut for t in _support_times(log, key[0], task)):
-            assert _with_known_prices(task, log, cut) == _with_known_prices(after[key], log, cut)
-            checked += 1
-    own = [task for task in before.values() if task["cut"] <= cut]
-    assert checked or not own
-
-
-def _support_times(log: Log, user: str, task: dict[str, object]) -> list[int]:
-    number = int(user[1:])
-    times = dict(
-        zip(
-            zip(log.user.tolist(), log.item.tolist(), strict=True), log.time.tolist(), strict=True
+    with tempfile.TemporaryDirectory() as folder:
+        task_set = build(log, Path(folder) / "before", TEMPORAL, num_snapshots)
+        before = features(task_set, f"u{user:02d}")
+        cut, unknown = of_task(log, task_set, user)
+        changed = dataclasses.replace(
+            log,
+            value=np.where(unknown, log.value + 7.5, log.value),
+            users=[(n, t, v + 1000 if t > cut else v) for n, t, v in log.users],
+            items=[(n, t, v + 1000 if t > cut else v) for n, t, v in log.items],
         )
-    )
-    return [times[number, item] for item in task["support"]]  # type: ignore[attr-defined]
+        after = build(changed, Path(folder) / "after", TEMPORAL, num_snapshots)
+        assert features(after, f"u{user:02d}") == before
+
+
+@quick
+@given(seeds, users)
+def test_later_events_of_others_are_not_seen(seed: int, user: int) -> None:
+    """With a snapshot at every event's time; fewer fall at times that depend on the whole log."""
+    log = draw(seed)
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        task_set = build(log, Path(folder) / "before", TEMPORAL, 10_000)
+        before = features(task_set, f"u{user:02d}")
+        cut, _ = of_task(log, task_set, user)
+        others = np.array([n for n in range(NUM_USERS + 6) if n != user])
+        extra = rng.choice(others, 60)
+        more = dataclasses.replace(
+            log,
+            user=np.concatenate([log.user, extra]),
+            item=np.concatenate([log.item, rng.integers(0, NUM_ITEMS, 60)]),
+            time=np.concatenate([log.time, rng.integers(cut, LAST + 9, 60)]),
+            value=np.concatenate([log.value, np.full(60, 5.0)]),
+        )
+        after = build(more, Path(folder) / "after", TEMPORAL, 10_000)
+        assert features(after, f"u{user:02d}") == before
+
+
+@quick
+@given(seeds, users, st.sampled_from([TEMPORAL, RANDOM]))
+def test_a_users_own_values_are_in_none_of_their_features(
+    seed: int, user: int, config: SplitConfig
+) -> None:
+    log = draw(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        before = features(build(log, Path(folder) / "before", config), f"u{user:02d}")
+        value = np.where(log.user == user, 6.0 - log.value + 0.5, log.value)
+        changed = dataclasses.replace(log, value=value)
+        after = features(build(changed, Path(folder) / "after", config), f"u{user:02d}")
+        for side in ("support", "query"):
+            assert after[side] == before[side]
+            assert np.allclose(after[f"{side} past"], before[f"{side} past"], atol=1e-5)
+
+
+@quick
+@given(seeds)
+def test_held_out_users_leave_the_statistics_of_a_random_split_alone(seed: int) -> None:
+    log = draw(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        task_set = build(log, Path(folder) / "before", RANDOM)
+        cold = {int(u[1:]) for u in task_set.tasks("test").user_id}
+        value = np.where(np.isin(log.user, list(cold)), 100.0, log.value)
+        after = build(dataclasses.replace(log, value=value), Path(folder) / "after", RANDOM)
+        np.testing.assert_array_equal(
+            after.statistics().sum_values, task_set.statistics().sum_values
+        )
+
+
+def test_the_newest_snapshot_is_never_later_than_the_cut(tmp_path: Path) -> None:
+    for num_snapshots in (2, 5, 50):
+        task_set = build(
+            draw(num_snapshots), tmp_path / str(num_snapshots), TEMPORAL, num_snapshots
+        )
+        time = task_set.statistics().time
+        for split in SPLITS:
+            tasks = task_set.tasks(split)
+            assert (time[tasks.snapshot] <= tasks.cut_time).all()
+            later = np.minimum(tasks.snapshot + 1, len(time) - 1)
+            assert (time[later] > tasks.cut_time).all()

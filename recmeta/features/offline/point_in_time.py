@@ -5,8 +5,8 @@ One as-of join per view, lazily. The rules, where Feast's stores leave them open
 - A row counts from its event time on, that instant included, and for `ttl` after it, the last
   instant included; without a TTL (or with one of zero) it counts for ever.
 - Among rows of one event time the newest created counts; among those, the last of the source.
-- A row without an event time was always known: it counts until any row with a time does, and no
-  TTL ends it.
+- A row without an event time was always known: it counts until the first row with a time, for good,
+  and no TTL ends it.
 - A null key matches nothing, and an entity row without a time gets no features.
 - Every entity row comes back once, in its place, whether anything was known or not.
 """

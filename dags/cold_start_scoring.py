@@ -1,0 +1,129 @@
+"""Adapt the champion to new users and publish their lists."""
+
+from airflow.sdk import Param, PartitionedAssetTimetable, dag, task
+
+from recmeta.orchestration.names import (
+    CHAMPION_MODEL,
+    DATE_PARAM,
+    MODEL_PARAM,
+    NEW_USERS,
+    SCORING_POOL,
+    TABLES_POOL,
+)
+from recmeta.orchestration.runs import DEFAULT_ARGS, day_of
+from recmeta.orchestration.settings import config, device, manifest, workspace
+
+DOC = """
+### New users get recommendations
+
+Runs when a day brought new users (`new_users`) or a model was promoted (`champion_model`). Who had
+a first interaction in the window that ends with the run's day is adapted to, from the few
+interactions up to that day and in shards side by side, and gets a ranked list.
+
+* **Published together** The lists of all shards are audited, then made the day's lists in one
+  commit of the table `published`. Who reads them joins it with `recommendations` on `run`.
+* **Idempotent** Running a day again replaces that day's lists and nothing else; with the same
+  users and the same model it changes nothing.
+* Before the first champion there is nothing to score with: the run ends early, green.
+"""
+
+
+@dag(
+    dag_id="cold_start_scoring",
+    schedule=PartitionedAssetTimetable(assets=NEW_USERS | CHAMPION_MODEL),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    params={
+        "date": DATE_PARAM,
+        "model_version": MODEL_PARAM,
+        "window_days": Param(
+            30,
+            type="integer",
+            minimum=1,
+            title="Days of being new",
+            description="A user is new on the day of the first interaction and for the rest of "
+            "this many days.",
+        ),
+        "users_per_shard": Param(
+            2000,
+            type="integer",
+            minimum=1,
+            title="Users per shard",
+            description="About how many users one mapped task adapts and scores.",
+        ),
+    },
+    doc_md=DOC,
+    tags=["recmeta"],
+)
+def cold_start_scoring() -> None:
+    @task(task_id="choose-day")
+    def choose_day(**context) -> str:
+        """The run's partition, the param, or the newest day that was ingested."""
+        from recmeta.steps.daily import latest_day
+
+        return (day_of(context) or latest_day(workspace())).isoformat()
+
+    @task.short_circuit(task_id="choose-model")
+    def choose_model(*, params=None) -> str | None:
+        """The champion of now, for all shards; none before the first promotion."""
+        from recmeta.registry import versions
+
+        champion = versions.champion(workspace())
+        return params["model_version"] or (champion and champion.version)
+
+    @task(task_id="shard-new-users")
+    def shard_new_users(day: str, *, params=None) -> list[str]:
+        """Write down who is new on that day and what little they did."""
+        from recmeta.steps import new_users, publish
+        from recmeta.steps.daily import parse_day
+
+        limits = new_users.NewUsersConfig(
+            window_days=params["window_days"], users_per_shard=params["users_per_shard"]
+        )
+        publish.create_tables(workspace())
+        return new_users.run(workspace(), parse_day(day), limits).outputs["shards"]
+
+    @task(task_id="adapt", pool=SCORING_POOL)
+    def adapt(shard: str, version: str) -> str:
+        """Adapt the model to each user of a shard."""
+        from recmeta.registry import versions
+        from recmeta.steps import adapt, new_users
+
+        users = new_users.shard_mapping(workspace(), shard)
+        model = versions.get(workspace(), version)
+        return adapt.run(users, workspace(), version=model, device=device()).key
+
+    @task(task_id="score", pool=SCORING_POOL)
+    def score(adapted: str) -> str:
+        """Rank the whole catalogue for each user of a shard."""
+        from recmeta.steps import score
+
+        users = manifest("adapt", adapted)
+        return score.run(config().score, workspace(), users, device=device()).key
+
+    @task(task_id="audit")
+    def audit(keys: list[str]) -> dict[str, int]:
+        """Stop lists that are not as lists must be before anybody reads them."""
+        from recmeta.steps import publish
+
+        return publish.audit(workspace(), [manifest("score", key) for key in keys])
+
+    @task(task_id="publish", pool=TABLES_POOL)
+    def publish(day: str, keys: list[str]) -> dict[str, int]:
+        """Make the lists of all shards those of the day, at once."""
+        from recmeta.steps import publish
+        from recmeta.steps.daily import parse_day
+
+        scored = [manifest("score", key) for key in keys]
+        return publish.publish(workspace(), parse_day(day), scored)
+
+    day = choose_day()
+    version = choose_model()
+    shards = shard_new_users(day)
+    version >> shards
+    keys = score.expand(adapted=adapt.partial(version=version).expand(shard=shards))
+    audit(keys) >> publish(day, keys)
+
+
+cold_start_scoring()

@@ -1,0 +1,143 @@
+"""Meta-train on new tasks, evaluate, and let the gate decide."""
+
+import datetime
+
+from airflow.sdk import Label, Param, PartitionedAssetTimetable, dag, task
+
+from recmeta.orchestration.names import CHAMPION_MODEL, GPU_POOL, RETRAINING_REQUEST, TASKS
+from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, logger
+from recmeta.orchestration.settings import config, device, manifest, workspace
+
+DOC = """
+### New tasks become a candidate, and the candidate perhaps the champion
+
+Runs when `build_tasks` has built tasks, or when `maintenance` asks for it because something drifts
+or no model was trained for a week. `is-due` ends the run early where the last training is too
+recent or too little is new; its log says why.
+
+* **The gate** compares the candidate with the champion and with every baseline on the same cold
+  users; a tie keeps the champion. `register` makes the candidate the champion and announces
+  `champion_model`, which `cold_start_scoring` follows; `register-challenger` keeps it on record
+  with the reasons.
+* **Pool** `recmeta_gpu`: one slot per GPU. A training that was killed goes on after its last epoch.
+* **Model page** in MLflow: `recmeta`, aliases `champion`, `challenger` and `previous`.
+"""
+
+
+@dag(
+    dag_id="meta_train",
+    schedule=PartitionedAssetTimetable(assets=TASKS | RETRAINING_REQUEST),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    params={
+        "min_days": Param(
+            0.0,
+            type="number",
+            minimum=0,
+            title="Fewest days",
+            description="between the end of a training and the next one.",
+        ),
+        "min_new_interactions": Param(
+            1,
+            type="integer",
+            minimum=0,
+            title="Fewest new interactions",
+            description="that the tasks hold beyond those of the last training. 0: always train.",
+        ),
+        "max_days": Param(
+            7.0,
+            type="number",
+            minimum=0,
+            title="Most days",
+            description="without a training; after them anything new is enough.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Promote anyway",
+            description="Make the candidate the champion even if the gate refuses it.",
+        ),
+    },
+    doc_md=DOC,
+    tags=["recmeta"],
+)
+def meta_train() -> None:
+    @task(task_id="choose-tasks")
+    def choose_tasks(*, triggering_asset_events=None) -> str:
+        """The tasks that triggered this run; those built last, if a person or drift did."""
+        from recmeta.manifest import latest
+
+        events = triggering_asset_events.get(TASKS, [])
+        if events:
+            return events[-1].extra["key"]
+        return latest(workspace(), "build-tasks").key
+
+    @task.short_circuit(task_id="is-due")
+    def is_due(key: str, *, params=None, triggering_asset_events=None) -> bool:
+        """Not too often, not for too little, and never too late."""
+        from recmeta.steps.retraining import RetrainingConfig, is_due
+
+        limits = {name: params[name] for name in ("min_days", "min_new_interactions", "max_days")}
+        if RETRAINING_REQUEST in triggering_asset_events:
+            limits |= {"min_days": 0.0, "min_new_interactions": 0}
+        found = is_due(workspace(), manifest("build-tasks", key), RetrainingConfig(**limits))
+        logger.info(found.reason)
+        return found.due
+
+    @task(task_id="meta-train", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=12))
+    def train(tasks: str) -> str:
+        """Learn how to learn a user, with a checkpoint after every epoch."""
+        from recmeta.steps import meta_train
+
+        tasks_built = manifest("build-tasks", tasks)
+        return meta_train.run(config().train, workspace(), tasks_built, device=device()).key
+
+    @task(task_id="evaluate", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=2))
+    def evaluate(tasks: str, model: str) -> str:
+        """Candidate, champion and baselines on the same cold users."""
+        from recmeta.steps import evaluate
+
+        return evaluate.run(
+            config().evaluate,
+            workspace(),
+            manifest("build-tasks", tasks),
+            manifest("meta-train", model),
+            device=device(),
+        ).key
+
+    @task.branch(task_id="gate")
+    def gate(key: str, *, params=None) -> str:
+        """What the paired tests decided."""
+        promoted = manifest("evaluate", key).outputs["promoted"]
+        return "register" if promoted or params["force"] else "register-challenger"
+
+    @task(task_id="register", outlets=[CHAMPION_MODEL])
+    def register(key: str, *, params=None, outlet_events=None, **context) -> str:
+        """Make the candidate the champion."""
+        from recmeta.steps import register
+        from recmeta.steps.daily import latest_day
+
+        done = register.run(workspace(), manifest("evaluate", key), force=params["force"])
+        day = day_of({**context, "params": params}) or latest_day(workspace())
+        version = done.outputs["model_version"]
+        announce(outlet_events, CHAMPION_MODEL, day.isoformat(), model_version=version)
+        return version
+
+    @task(task_id="register-challenger")
+    def register_challenger(key: str) -> str:
+        """Keep the candidate on record, with the gate's reasons; the champion stays."""
+        from recmeta.steps import register
+
+        return register.run(workspace(), manifest("evaluate", key)).outputs["model_version"]
+
+    tasks = choose_tasks()
+    model = train(tasks)
+    is_due(tasks) >> model
+    report = evaluate(tasks, model)
+    decision = gate(report)
+    decision >> Label("passed") >> register(report)
+    decision >> Label("refused") >> register_challenger(report)
+
+
+meta_train()

@@ -1,0 +1,33 @@
+"""Assets, pools and params that several DAGs speak of."""
+
+from airflow.sdk import Asset, Param
+
+GROUP = "recmeta"
+INTERACTIONS = Asset("interactions", group=GROUP)
+TASKS = Asset("tasks", group=GROUP)
+NEW_USERS = Asset("new_users", group=GROUP)
+CHAMPION_MODEL = Asset("champion_model", group=GROUP)
+RETRAINING_REQUEST = Asset("retraining_request", group=GROUP)
+
+TABLES_POOL = "recmeta_tables"
+"""One slot: who changes a table of the workspace does so alone."""
+GPU_POOL = "recmeta_gpu"
+"""As many slots as there are GPUs; one where there is none."""
+SCORING_POOL = "recmeta_scoring"
+"""As many slots as shards of users may be adapted to and scored at once."""
+
+DATE_PARAM = Param(
+    None,
+    type=["null", "string"],
+    format="date",
+    title="Day",
+    description="The day to work on (UTC), as 2026-01-31. Empty: the run's partition; without one, "
+    "the day that is due.",
+)
+MODEL_PARAM = Param(
+    None,
+    type=["null", "string"],
+    pattern="^[0-9]+$",
+    title="Model version",
+    description="A version of the registered model. Empty: the champion.",
+)

@@ -1,0 +1,68 @@
+"""What all runs have in common: retries, what happens on failure, and the day they are about."""
+
+import datetime
+import logging
+from typing import Any
+
+from airflow.sdk import Asset, Context, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from recmeta.orchestration.settings import workspace
+
+logger = logging.getLogger(__name__)
+
+
+def record_failure(context: Context) -> None:
+    """Say what failed for good, in the log and in a file of the workspace's folder `alerts`."""
+    ti, run = context["ti"], context["dag_run"]
+    alert = {
+        "dag": ti.dag_id,
+        "task": ti.task_id,
+        "map_index": ti.map_index,
+        "run": run.run_id,
+        "partition": run.partition_key,
+        "try": ti.try_number,
+        "error": str(context.get("exception")),
+        "at": datetime.datetime.now(datetime.UTC).isoformat(),
+    }
+    logger.error("%(dag)s.%(task)s failed for good in %(run)s: %(error)s", alert)
+    name = f"{ti.dag_id}-{run.run_id}-{ti.task_id}-{ti.map_index}"
+    plain = "".join(c if c.isalnum() else "-" for c in name)
+    (workspace() / "alerts").write_json(f"{plain}.json", alert)
+
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "recmeta",
+    "retries": 3,
+    "retry_delay": datetime.timedelta(seconds=10),
+    "retry_exponential_backoff": 3,
+    "max_retry_delay": datetime.timedelta(minutes=10),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception="recmeta.errors.UserError",
+                action=RetryAction.FAIL,
+                reason="It will not mend itself: the message says what to do.",
+            )
+        ]
+    ),
+    "execution_timeout": datetime.timedelta(minutes=30),
+    "on_failure_callback": record_failure,
+}
+
+
+def day_of(context: Context) -> datetime.date | None:
+    """Return the day that a run is about: its param, else its partition, else None."""
+    from recmeta.steps.daily import parse_day
+
+    text = context["params"].get("date") or context["dag_run"].partition_key
+    return parse_day(text) if text else None
+
+
+def announce(outlet_events: Any, asset: Asset, day: str, **extra: Any) -> None:
+    """Give an outlet's event the day as its partition, and what those who follow it need to know.
+
+    A run that was triggered by hand has no partition; DAGs that follow partitions would not see
+    its events without this.
+    """
+    outlet_events[asset].add_partitions(day)
+    outlet_events[asset].extra = extra

@@ -1,0 +1,81 @@
+"""Where a deployment's settings come from. Read when a task runs, never when a DAG is parsed.
+
+The Airflow Variable `recmeta_NAME` wins, then the environment variable `RECMETA_NAME`, then the
+default.
+
+    workspace   where the tables, models and reports are       workspace
+    mapping     the log's mapping, a .toml or .json file        (none; build_tasks needs it)
+    recipe      a named configuration                           default
+    config      a .toml file whose values replace the recipe's  (none)
+    device      cpu, cuda or auto                               auto
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recmeta.logs.mapping import LogMapping
+    from recmeta.manifest import Manifest
+    from recmeta.recipes import PipelineConfig
+    from recmeta.workspace import Workspace
+
+
+def setting(name: str) -> str | None:
+    """Return a setting, or None where it is not set anywhere."""
+    from airflow.sdk import Variable
+
+    value: str | None = Variable.get(f"recmeta_{name}", default=None)
+    return value or os.environ.get(f"RECMETA_{name.upper()}") or None
+
+
+def workspace() -> "Workspace":
+    """Return the workspace."""
+    from recmeta.workspace import Workspace
+
+    return Workspace(setting("workspace") or "workspace")
+
+
+def mapping() -> "LogMapping":
+    """Return the mapping of the log. Raises UserError where none is set."""
+    from recmeta.errors import UserError
+    from recmeta.logs.mapping import load_mapping
+
+    path = setting("mapping")
+    if path is None:
+        raise UserError(
+            "no mapping is set: let the Airflow Variable recmeta_mapping or the environment "
+            "variable RECMETA_MAPPING name the .toml or .json file that says what the log's "
+            "columns mean."
+        )
+    return load_mapping(path)
+
+
+def config() -> "PipelineConfig":
+    """Return the configuration of the steps."""
+    from pathlib import Path
+
+    from recmeta.cli.configuration import pipeline_config
+    from recmeta.cli.options import ConfigOptions
+
+    file = setting("config")
+    return pipeline_config(
+        ConfigOptions(
+            recipe=setting("recipe") or "default", config=None if file is None else Path(file)
+        )
+    )
+
+
+def device() -> str:
+    """Return the device to compute on."""
+    return setting("device") or "auto"
+
+
+def manifest(step: str, key: str) -> "Manifest":
+    """Return the manifest of a finished step, whose key an XCom or an asset event carried."""
+    from recmeta.errors import UserError
+    from recmeta.manifest import find
+
+    found = find(workspace(), step, key)
+    if found is None:
+        raise UserError(f"{step} {key} is not in the workspace any more: run it again.")
+    return found

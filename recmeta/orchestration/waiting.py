@@ -1,0 +1,48 @@
+"""Wait for a day's log without keeping a worker."""
+
+import datetime
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context
+
+from recmeta.orchestration.settings import mapping
+
+
+class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not read here
+    """Succeeds when the log of a day is there; until then the triggerer waits, and no worker."""
+
+    template_fields = ("day",)
+
+    def __init__(
+        self, *, day: Any, patience: datetime.timedelta, poll_seconds: float, **kwargs: Any
+    ) -> None:
+        """Take what to wait for.
+
+        Args:
+            day: the day, as 2026-01-31; an XCom or a template.
+            patience: fails after this long.
+            poll_seconds: how often the triggerer looks.
+        """
+        super().__init__(**kwargs)
+        self.day = day
+        self.patience = patience
+        self.poll_seconds = poll_seconds
+
+    def execute(self, context: Context) -> list[str]:
+        """Return the paths if all are there, else wait for them."""
+        from recmeta.orchestration.arrival import ArrivalTrigger
+        from recmeta.steps.daily import has_arrived, mapping_of, parse_day
+
+        log = mapping_of(mapping(), parse_day(self.day))
+        paths = [source.path for source in (log, log.users, log.items) if source is not None]
+        if not all(has_arrived(path) for path in paths):
+            self.defer(
+                trigger=ArrivalTrigger(paths, self.poll_seconds),
+                method_name="arrived",
+                timeout=self.patience,
+            )
+        return paths
+
+    def arrived(self, context: Context, event: dict[str, list[str]]) -> list[str]:
+        """Return the paths that the trigger has seen."""
+        return event["paths"]

@@ -1,0 +1,120 @@
+"""`recmeta ingest` and `recmeta data`: every spelling of a log, and every way to get it wrong."""
+
+from pathlib import Path
+
+import pytest
+from cli.conftest import COLUMNS, LOG_OPTIONS, Call
+
+FATES = ("rows_read", "accepted", "duplicates", "quarantined")
+
+
+def test_twice_is_once_wherever_the_file_lies(
+    recmeta: Call, folder: Path, tmp_path: Path, num_events: int
+) -> None:
+    def ingest(path: Path, *more: object) -> tuple[int, ...]:
+        called = recmeta("ingest", path, *LOG_OPTIONS, "-w", tmp_path / "ws", "--json", *more)
+        assert called.code == 0, called.stderr
+        return tuple(called.json[fate] for fate in FATES)
+
+    log = folder / "events.csv"
+    assert ingest(log) == (num_events, num_events, 0, 0)
+    assert ingest(log) == (num_events, 0, num_events, 0)
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(log.read_bytes())
+    assert ingest(copy, "--max-bad-share", 0.2) == (num_events, 0, num_events, 0)
+    called = recmeta("ingest", log, *LOG_OPTIONS, "-w", tmp_path / "ws", "--json")
+    assert called.json["reused"] is True
+    assert "ingested before" in called.stderr
+
+
+def test_a_broken_log_is_counted_row_by_row(recmeta: Call, tmp_path: Path) -> None:
+    log = tmp_path / "events.csv"
+    log.write_bytes(
+        b"uid,sku,ts,stars\na,x,1,5\na,x,1,5\n,x,1,5\na,y,soon,5\na,z,1,9\na,z,2,nan\n\xff,x,1,4\nb,x,1\n"
+    )
+    options = [*LOG_OPTIONS, "--workspace", tmp_path / "ws", "--json"]
+    called = recmeta("ingest", log, *options, "--max-bad-share", 0.9)
+    assert called.code == 0, called.stderr
+    assert tuple(called.json[fate] for fate in FATES) == (8, 1, 1, 6)
+    refused = recmeta("ingest", log, *options)
+    assert refused.code == 0, "the same rows are there already"
+    refused = recmeta("ingest", log, *LOG_OPTIONS, "-w", tmp_path / "other", "--json")
+    assert refused.code == 2
+    assert refused.json["exit_code"] == 2
+    assert "6 of 8 rows" in refused.json["error"]
+    assert "6 of 8 rows" in " ".join(refused.stderr.split())
+    assert "Traceback" not in refused.stderr
+
+
+def test_options_win_over_the_mapping_file(recmeta: Call, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("who;what;when;much\nu;i;1;5\nu;j;2;7\n")
+    (tmp_path / "shop.toml").write_text(
+        'path = "a.csv"\nseparator = ";"\nuser_col = "who"\nitem_col = "what"\n'
+        'time_col = "when"\nvalue_col = "much"\nscale = "1:5"\nmax_bad_share = 1.0\n'
+    )
+    by_mapping = recmeta("ingest", tmp_path / "shop.toml", "-w", tmp_path / "w1", "--json")
+    assert by_mapping.json["quarantined"] == 1
+    wider = ["--mapping", tmp_path / "shop.toml", "--scale", "1:9"]
+    assert recmeta("ingest", *wider, "-w", tmp_path / "w2", "--json").json["accepted"] == 2
+    elsewhere = tmp_path / "b.csv"
+    elsewhere.write_text("who;what;when;much\nu;i;1;5\n")
+    called = recmeta("ingest", elsewhere, *wider, "-w", tmp_path / "w3", "--json")
+    assert called.json["rows_read"] == 1
+
+
+def test_kinds_of_attributes_are_found(recmeta: Call, folder: Path, tmp_path: Path) -> None:
+    files = ["--users", folder / "users.csv", "--items", folder / "items.csv"]
+    called = recmeta(
+        "ingest", folder / "events.csv", *LOG_OPTIONS, *files, "-w", tmp_path, "--json"
+    )
+    assert called.json["attributes"] == {
+        "users": {"age": "numeric", "city": "categorical"},
+        "items": {
+            "title": "text",
+            "tags": "multi",
+            "price": "numeric",
+            "area": "categorical",  # codes with a leading zero are no numbers
+        },
+    }
+    assert (called.json["users"], called.json["items"]) == (60, 40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["events.csv", "--user-col", "uidd"], "no column 'uidd'. Did you mean 'uid'?"),
+        (["nothing.csv"], "there is nothing at"),
+        (["ml-100"], "Did you mean 'ml-100k'?"),
+        (["ml-100k", "--user-col", "uid"], "leave out --user-col"),
+        (["events.csv", *COLUMNS, "--time-unit", "hours"], "time_unit is 'hours'"),
+        (["events.csv", *COLUMNS, "--scale", "5"], "write it as lowest:highest"),
+        (["events.csv", *COLUMNS, "--format", "xlsx"], "format is 'xlsx'"),
+        (["events.csv", *COLUMNS, "--users", "users.csv", "--user-id-col", "id"], "column 'id'"),
+        ([], "name a log"),
+        (["--mapping", "no.toml"], "cannot read the mapping"),
+        (["events.csv", "--no-such-option"], "No such option"),
+    ],
+)
+def test_mistakes_are_explained_and_exit_with_2(
+    recmeta: Call,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    called = recmeta("ingest", *arguments, "-w", tmp_path / "ws")
+    assert called.code == 2, called.stderr
+    assert said in " ".join(called.stderr.split())
+    assert called.stdout == ""
+    assert "Traceback" not in called.stderr
+
+
+def test_data_sets_are_listed(recmeta: Call, tmp_path: Path) -> None:
+    called = recmeta("data", "list", "--cache", tmp_path, "--json")
+    found = {d["name"]: d["fetched"] for d in called.json["datasets"]}
+    assert found == {"ml-100k": False, "ml-1m": False, "book-crossing": False}
+    missing = recmeta("data", "fetch", "ml-1m", "--from", tmp_path / "no.zip", "--cache", tmp_path)
+    assert missing.code == 2
+    assert "there is nothing at that path" in " ".join(missing.stderr.split())

@@ -1,0 +1,114 @@
+"""`recmeta score` with whatever new users bring."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from cli.conftest import COLUMNS, VALUES, Call, Called, run_arguments
+
+from recmeta import schema
+
+
+@pytest.fixture
+def new_users(tmp_path: Path) -> Path:
+    path = tmp_path / "new.csv"
+    path.write_text(
+        "uid,sku,stars\n"
+        "a,i1,5\n"
+        "a,i1,4\n"  # again: the later row counts
+        "a,i2,1\n"
+        "a,nowhere,3\n"  # not in the catalogue
+        "b,,\n"  # nothing is known of b
+        "c,i3,9\n"  # outside the range
+    )
+    return path
+
+
+def lists(called: Called) -> pl.DataFrame:
+    table = pl.read_delta(called.json["recommendations"])
+    return table.filter(pl.col(schema.RUN) == called.json["run"]).sort("user_id", "rank")
+
+
+def test_every_row_is_counted_and_everyone_gets_a_list(
+    finished: tuple[Path, Called], recmeta: Call, new_users: Path
+) -> None:
+    workspace, _ = finished
+    arguments = ["score", new_users, *COLUMNS, "--value-col", "stars", "-w", workspace, "--json"]
+    called = recmeta(*arguments, "--top-k", 7)
+    assert called.code == 0, called.stderr
+    counts = {k: called.json[k] for k in ("users", "used", "duplicates", "unknown_items")}
+    assert counts == {"users": 3, "used": 2, "duplicates": 1, "unknown_items": 1}
+    assert called.json["bad_values"] + called.json["bad_rows"] == 1
+    assert called.json["without_interactions"] == 2
+    assert called.json["model_version"] == "1"
+    found = lists(called)
+    assert found.group_by("user_id").len().sort("user_id").rows() == [("a", 7), ("b", 7), ("c", 7)]
+    assert not found.filter((pl.col("user_id") == "a") & pl.col("item_id").is_in(["i1", "i2"])).height
+    seen = recmeta(*arguments, "--no-exclude-seen", "--top-k", 40)
+    assert lists(seen).filter(pl.col("user_id") == "a").height == 40
+    again = recmeta(*arguments, "--top-k", 7)
+    assert again.json["reused"] is True
+    assert again.json["run"] == called.json["run"]
+
+
+def test_columns_with_the_tables_names_need_no_options(
+    finished: tuple[Path, Called], recmeta: Call, new_users: Path, tmp_path: Path
+) -> None:
+    workspace, _ = finished
+    plain = tmp_path / "plain.csv"
+    body = new_users.read_text().partition("\n")[2]
+    plain.write_text("user_id,item_id,value\n" + body)
+    called = recmeta("score", plain, "-w", workspace, "--json")
+    assert called.json["used"] == 2
+    named = recmeta("score", new_users, *COLUMNS, "-w", workspace, "--json")
+    assert named.code == 2
+    assert "--value-col" in named.json["error"]
+
+
+def test_profiles_are_read_by_the_models_own_names(
+    finished: tuple[Path, Called], recmeta: Call, tmp_path: Path
+) -> None:
+    workspace, _ = finished
+    plain, profiles = tmp_path / "plain.csv", tmp_path / "profiles.csv"
+    plain.write_text("user_id,item_id,value\na,i1,5\n")
+    profiles.write_text("who,city,shoe\na,Lviv,44\nz,Kyiv,40\n")
+    arguments = ["score", plain, "-w", workspace, "--json", "--profiles", profiles]
+    called = recmeta(*arguments, "--profile-id-col", "who")
+    assert called.code == 0, called.stderr
+    assert (called.json["users"], called.json["without_profile"]) == (2, 0)
+    profiles.write_text("who,shoe\na,44\n")
+    called = recmeta(*arguments, "--profile-id-col", "who")
+    assert called.code == 2
+    assert "none of the columns age, city" in called.json["error"]
+
+
+def test_mistakes(finished: tuple[Path, Called], recmeta: Call, new_users: Path) -> None:
+    workspace, _ = finished
+    arguments = ["score", new_users, *COLUMNS, "--value-col", "stars", "-w", workspace, "--json"]
+    assert "no version '9'" in recmeta(*arguments, "--model-version", 9).json["error"]
+    assert "top_k is 0" in recmeta(*arguments, "--top-k", 0).json["error"]
+    missing = recmeta("score", new_users.with_name("no.csv"), "-w", workspace, "--json")
+    assert missing.code == 2
+
+
+def test_adapt_stops_before_scoring(
+    finished: tuple[Path, Called], recmeta: Call, new_users: Path
+) -> None:
+    workspace, _ = finished
+    called = recmeta("adapt", new_users, *COLUMNS, *VALUES[:2], "-w", workspace, "--json")
+    assert called.json["users"] == 3
+    assert (workspace / called.json["states"]).is_dir()
+
+
+def test_run_scores_the_new_users_that_it_is_given(
+    finished: tuple[Path, Called], folder: Path, recmeta: Call, tmp_path: Path
+) -> None:
+    workspace, first = finished
+    new, profiles = tmp_path / "new.csv", tmp_path / "profiles.csv"
+    new.write_text("uid,sku,ts,stars\nnewcomer,i1,1800000000,5\n")
+    profiles.write_text("user_id,age,city\nnewcomer,33,Lviv\nquiet,44,Kyiv\n")
+    arguments = [*run_arguments(folder, workspace), "--force", "--new-users", new]
+    called = recmeta(*arguments, "--profiles", profiles)
+    assert called.code == 0, called.stderr
+    assert called.json["score"]["users"] == 2
+    assert called.json["recommendations_run"] != first.json["recommendations_run"]
