@@ -32,7 +32,7 @@ builds the task set anew. Doing a day again changes nothing; a late day can be r
         "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
     ),
     catchup=False,
-    max_active_runs=1,
+    max_active_runs=4,
     default_args=DEFAULT_ARGS,
     params={
         "date": DATE_PARAM,

@@ -79,7 +79,7 @@ def meta_train() -> None:
         from recmeta.steps.retraining import RetrainingConfig, is_due
 
         limits = {name: params[name] for name in ("min_days", "min_new_interactions", "max_days")}
-        if RETRAINING_REQUEST in triggering_asset_events:
+        if triggering_asset_events.get(RETRAINING_REQUEST):
             limits |= {"min_days": 0.0, "min_new_interactions": 0}
         found = is_due(workspace(), manifest("build-tasks", key), RetrainingConfig(**limits))
         logger.info(found.reason)

@@ -39,7 +39,7 @@ class Folder:
             filesystem, path = pafs.FileSystem.from_uri(_with_endpoint(text))
         except (ValueError, OSError) as error:
             raise UserError(f"cannot open the location {text!r}: {error}") from error
-        return Folder(filesystem, path)
+        return Folder(filesystem, path.rstrip("/"))
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(self.filesystem, f"{self.path}/{name}")
@@ -108,7 +108,7 @@ class Workspace(Folder):
         root = Folder.at(location)
         super().__init__(root.filesystem, root.path)
         text = os.fspath(location)
-        self.location = self.path if self.is_local else text.rstrip("/").split("?")[0]
+        self.location = self.path if self.is_local else text.split("?")[0].rstrip("/")
 
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""

@@ -13,6 +13,7 @@ from recmeta.cli import serving_commands as serving
 from recmeta.cli.command import command
 from recmeta.cli.output import Outcome
 
+HELP = "Recommendations for users who are new, by meta-learning: from logs to ranked lists."
 INGEST_EXAMPLES = """
 recmeta ingest ml-100k
 
@@ -46,14 +47,13 @@ recmeta data fetch book-crossing --from BX-CSV-Dump.zip
 def build() -> typer.Typer:
     """Return the application. Commands import what they need when they are called."""
     app = typer.Typer(
-        help="Recommendations for users who are new, by meta-learning: from logs to ranked lists.",
         no_args_is_help=True,
         rich_markup_mode="markdown",
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_global)
+    app.callback(help=HELP)(_global)
 
     def add(
         name: str, function: Callable[..., Outcome], examples: str, to: typer.Typer = app
@@ -84,11 +84,18 @@ def build() -> typer.Typer:
     return app
 
 
-def _global(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(importlib.metadata.version("recmeta"))
         raise typer.Exit
+
+
+def _global(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""

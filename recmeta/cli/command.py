@@ -87,17 +87,10 @@ def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
     try:
         with output.quiet_libraries(debug=common.debug):
             return work()
-    except KeyboardInterrupt:
-        message = "interrupted. The same command goes on from here."
-        code = INTERRUPTED
-    except UserError as error:
-        message, code = str(error), USERS
-    except OSError as error:
-        message, code = _refused(error) or _out_of_reach(error) or (_ours(error), OURS)
-    except Exception as error:
-        message, code = _out_of_reach(error) or (_ours(error), OURS)
-    if common.debug:
-        traceback.print_exc(file=sys.stderr)
+    except (Exception, KeyboardInterrupt) as error:
+        message, code = _explained(error)
+        if common.debug:
+            traceback.print_exception(error, file=sys.stderr)
     output.tell(message, kind="error")
     if common.as_json:
         sys.stdout.write(output.to_json({"error": message, "exit_code": code}) + "\n")
@@ -105,15 +98,25 @@ def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
     raise typer.Exit(code)
 
 
-def _refused(error: OSError) -> tuple[str, int] | None:
-    remedy = _ENVIRONMENT.get(error.errno or 0)
-    if remedy is None:
+def _explained(error: BaseException) -> tuple[str, int]:
+    """Return the paragraph for an error, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted. The same command goes on from here.", INTERRUPTED
+    if isinstance(error, UserError):
+        return str(error), USERS
+    return _refused(error) or _out_of_reach(error) or (_ours(error), OURS)
+
+
+def _refused(error: BaseException) -> tuple[str, int] | None:
+    """Return what to say where the machine does not let us."""
+    if not isinstance(error, OSError) or error.errno not in _ENVIRONMENT:
         return None
+    remedy = _ENVIRONMENT[error.errno]
     place = f" {error.filename!r}" if error.filename else ""
     return f"cannot use{place}: {error.strerror or error}; {remedy}.", USERS
 
 
-def _out_of_reach(error: Exception) -> tuple[str, int] | None:
+def _out_of_reach(error: BaseException) -> tuple[str, int] | None:
     """Return what to say where a server did not answer; libraries wrap that in their errors."""
     cause: BaseException | None = error
     while cause is not None:
@@ -126,7 +129,7 @@ def _out_of_reach(error: Exception) -> tuple[str, int] | None:
     return None
 
 
-def _ours(error: Exception) -> str:
+def _ours(error: BaseException) -> str:
     return (
         f"this should not have happened: {type(error).__name__}: {error}. What was finished is "
         "kept. Please run the command again with --debug and report what it shows; `recmeta "

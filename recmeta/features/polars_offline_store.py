@@ -186,13 +186,15 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not ty
         """Add rows to a view's source: a commit to a Delta table, a further file to a folder.
 
         Args:
-            table: the columns of the source, in any order.
+            table: the columns of the source, in any order, by their names there or in the view.
 
         Raises:
             UserError: where the columns are others.
         """
         location = Location(config, feature_view.batch_source)
         there = as_feast_reads(location.scan().head(0).collect()).schema
+        column = {new: old for old, new in feature_view.batch_source.field_mapping.items()}
+        table = table.rename_columns([column.get(name, name) for name in table.column_names])
         if set(there.names) != set(table.column_names):
             raise UserError(
                 f"the rows for the feature view {feature_view.name!r} have the columns "

@@ -73,12 +73,9 @@ def tasks_for_new_users(
     value = np.ones(len(user), np.float32)
     if graded:
         value = _numbers(interactions, schema.VALUE)
-    time = np.zeros(len(user), np.int64)
+    time: npt.NDArray[np.number] = np.zeros(len(user), np.int64)
     if schema.TIMESTAMP in interactions.column_names:
-        column = interactions[schema.TIMESTAMP].combine_chunks()
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
-        time = pc.fill_null(column.cast(pa.int64()), 0).to_numpy()
+        time = _order(interactions[schema.TIMESTAMP].combine_chunks())
 
     named = item_id.is_valid().to_numpy(zero_copy_only=False)
     known = item >= 0
@@ -137,6 +134,32 @@ def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
     except pa.ArrowInvalid as error:
         raise UserError(f"the column {name!r} of the new users is not numeric: {error}") from error
     return np.asarray(pc.fill_null(numbers, float("nan")).to_numpy(), np.float32)
+
+
+def _order(time: pa.Array) -> npt.NDArray[np.number]:
+    """Return numbers that order the rows as their times do; rows without a time come first."""
+    if pa.types.is_floating(time.type):
+        return np.asarray(pc.fill_null(time.cast(pa.float64()), -np.inf).to_numpy())
+    moments = time if pa.types.is_integer(time.type) else _moments(time)
+    earliest = int(np.iinfo(np.int64).min)
+    return np.asarray(pc.fill_null(moments.cast(pa.int64()), earliest).to_numpy())
+
+
+def _moments(time: pa.Array) -> pa.Array:
+    """Return times that are dates, moments or ISO 8601 text as moments."""
+    if pa.types.is_timestamp(time.type):
+        return time
+    try:
+        return time.cast(pa.timestamp("us", tz="UTC"))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # text without a zone
+    try:
+        return time.cast(pa.timestamp("us"))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UserError(
+            f"the column {schema.TIMESTAMP!r} of the new users holds no times: {error}. Give "
+            "numbers, or text such as 2024-05-01T12:30:00Z."
+        ) from error
 
 
 def _is_last(user: npt.NDArray[np.int64], item: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

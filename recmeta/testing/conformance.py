@@ -66,10 +66,12 @@ class LearnerConformance:
     @pytest.fixture
     def subject(self, tmp_path_factory: pytest.TempPathFactory) -> Subject:
         """Return a model over a small synthetic log."""
-        log = generate(
-            SyntheticConfig(num_users=300, num_items=60, objective=self.objective), seed=1
-        )
-        task_set = write_task_set(log, Folder.at(tmp_path_factory.mktemp("tasks")))
+        return self.make_subject(tmp_path_factory.mktemp("subject"))
+
+    def make_subject(self, folder: Path) -> Subject:
+        """Write a small synthetic task set to a folder and return a model over it."""
+        config = SyntheticConfig(num_users=300, num_items=60, objective=self.objective)
+        task_set = write_task_set(generate(config, seed=1), Folder.at(folder))
         model = self.make_model(task_set)
         model.params = model.learner.init_params(torch.Generator().manual_seed(3))
         return Subject(model, task_set, _ragged(task_set.tasks("test"), self.objective))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cli.conftest import COLUMNS, LOG_OPTIONS, Call
+from cli_calls import COLUMNS, LOG_OPTIONS, Call
 
 FATES = ("rows_read", "accepted", "duplicates", "quarantined")
 

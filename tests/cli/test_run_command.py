@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from cli.conftest import COLUMNS, LOG_OPTIONS, VALUES, Call, Called, run_arguments
+from cli_calls import COLUMNS, LOG_OPTIONS, VALUES, Call, Called, run_arguments
 
 from recmeta import schema
 
@@ -32,7 +32,9 @@ def test_run_prints_the_promised_object(finished: tuple[Path, Called]) -> None:
     assert (workspace / summary["report"] / "adaptation_curve.png").stat().st_size > 10_000
 
 
-def test_a_second_run_does_nothing_again(finished: tuple[Path, Called], folder: Path, recmeta: Call) -> None:
+def test_a_second_run_does_nothing_again(
+    finished: tuple[Path, Called], folder: Path, recmeta: Call
+) -> None:
     workspace, first = finished
     again = recmeta(*run_arguments(folder, workspace), "--force")
     assert again.code == 0
@@ -114,7 +116,7 @@ def test_a_wrong_configuration_is_explained(
     [
         (["--recipe", "defalt"], "Did you mean 'default'?"),
         (["--epochs", "0"], "epochs is 0"),
-        (["--epochs", "two"], "'two'"),
+        (["--epochs", "two"], "parse string as an integer"),
         (["--device", "tpu"], "device is 'tpu'"),
         (["--profiles", "p.csv"], "--new-users"),
     ],

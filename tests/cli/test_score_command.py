@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from cli.conftest import COLUMNS, VALUES, Call, Called, run_arguments
+from cli_calls import COLUMNS, VALUES, Call, Called, run_arguments
 
 from recmeta import schema
 
@@ -43,7 +43,9 @@ def test_every_row_is_counted_and_everyone_gets_a_list(
     assert called.json["model_version"] == "1"
     found = lists(called)
     assert found.group_by("user_id").len().sort("user_id").rows() == [("a", 7), ("b", 7), ("c", 7)]
-    assert not found.filter((pl.col("user_id") == "a") & pl.col("item_id").is_in(["i1", "i2"])).height
+    assert not found.filter(
+        (pl.col("user_id") == "a") & pl.col("item_id").is_in(["i1", "i2"])
+    ).height
     seen = recmeta(*arguments, "--no-exclude-seen", "--top-k", 40)
     assert lists(seen).filter(pl.col("user_id") == "a").height == 40
     again = recmeta(*arguments, "--top-k", 7)

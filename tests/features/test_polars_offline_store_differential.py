@@ -15,10 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from feast import FeatureStore
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from tests.features.feast_stores import (
+from feast_stores import (
     DUCKDB_INSTALLED,
     POLARS,
     at,
@@ -26,6 +23,8 @@ from tests.features.feast_stores import (
     make_store,
     write_sources,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 FEATURES = ["profile:age", "price:price"]
 USERS = st.sampled_from(["a", "b", "c"])
@@ -44,7 +43,7 @@ PRICES = st.lists(
     unique_by=lambda row: row[:2],
 )
 ENTITIES = st.lists(
-    st.tuples(USERS | st.none(), ITEMS | st.none(), MINUTES), min_size=1, max_size=20
+    st.tuples(USERS | st.none(), ITEMS | st.none(), MINUTES | st.none()), min_size=1, max_size=20
 )
 ZONES = st.sampled_from([None, "UTC", "Asia/Tokyo", "America/New_York"])
 EXAMPLES = settings(

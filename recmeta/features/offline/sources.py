@@ -21,6 +21,8 @@ from feast.repo_config import RepoConfig
 
 from recmeta.errors import UserError
 
+PARQUET = (".parquet", ".pq")
+
 
 class Location:
     """Where the rows of a file source are, and in which format."""
@@ -42,13 +44,19 @@ class Location:
         self._credentials: dict[str, str] = source.resolve_credentials() or {}
         self.storage_options = dict(config.offline_store.storage_options or {}) | self._connection()
         self.is_delta = isinstance(source.file_format, DeltaFormat) or (
-            source.file_format is None and self._has_delta_log()
+            source.file_format is None and not self.uri.endswith(PARQUET) and self._has_delta_log()
         )
 
     @property
     def is_file(self) -> bool:
-        """Whether this names one Parquet file rather than a folder of them."""
-        return not self.is_delta and self.uri.endswith((".parquet", ".pq"))
+        """Whether this is one Parquet file, or is to be one, rather than a folder of them."""
+        if self.is_delta:
+            return False
+        filesystem, path = self.filesystem()
+        kind = filesystem.get_file_info(path).type
+        if kind == pafs.FileType.NotFound:
+            return self.uri.endswith(PARQUET)
+        return bool(kind == pafs.FileType.File)
 
     def exists(self) -> bool:
         """Return whether anything is there."""

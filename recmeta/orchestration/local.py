@@ -1,0 +1,240 @@
+"""Airflow and MLflow on one machine, for trying things out: `make airflow`.
+
+    python -m recmeta.orchestration.local --workspace workspace
+
+Everything lives in the workspace: Airflow's home with its SQLite database in `airflow`, MLflow's
+database and artifacts beside the tables. Without a mapping of one's own, MovieLens 100K is
+replayed: its last ten days become daily partitions, what is older is ingested at once.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recmeta.config import to_dict
+from recmeta.orchestration.names import GPU_POOL, SCORING_POOL, TABLES_POOL
+from recmeta.workspace import Workspace
+
+POOLS = {
+    TABLES_POOL: (1, "who changes a table does so alone"),
+    GPU_POOL: (1, "one slot per GPU"),
+    SCORING_POOL: (2, "shards of users that are adapted to and scored at once"),
+}
+NUM_REPLAYED_DAYS = 10
+START_SECONDS = 180
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalConfig:
+    """Where things are and which ports they take."""
+
+    workspace: Path
+    """A local folder."""
+    dags: Path
+    """The folder with the DAG files."""
+    mapping: Path | None = None
+    """The log's mapping; None replays MovieLens 100K."""
+    airflow_port: int = 8080
+    mlflow_port: int = 5000
+
+    @property
+    def home(self) -> Path:
+        """Airflow's home."""
+        return self.workspace / "airflow"
+
+    @property
+    def airflow_url(self) -> str:
+        """Where Airflow's page is."""
+        return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where MLflow's page is."""
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+
+def replayed_movielens(workspace: Path) -> Path:
+    """Return the mapping of MovieLens 100K in daily partitions, made and its past ingested once."""
+    from recmeta.logs import datasets
+    from recmeta.steps import ingest
+    from recmeta.steps.split_log import split_by_day
+
+    mapping = workspace / "logs" / "mapping.json"
+    if not mapping.exists():
+        folder = datasets.fetch("ml-100k")
+        log = datasets.mapping_for("ml-100k", folder)
+        split = split_by_day(log, str(workspace / "logs"), NUM_REPLAYED_DAYS)
+        if split.history is not None:
+            ingest.run(split.history, Workspace(workspace))
+        mapping.write_text(json.dumps(to_dict(split.daily), indent=2) + "\n")
+    return mapping
+
+
+def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of Airflow's processes and tasks; what is set already wins."""
+    folder = str(Path(sys.executable).parent)
+    chosen = {
+        "AIRFLOW_HOME": str(config.home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(config.dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{config.airflow_url}/execution/",
+        "AIRFLOW__API__BASE_URL": config.airflow_url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(config.airflow_port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "MLFLOW_TRACKING_URI": config.mlflow_url,
+        "RECMETA_WORKSPACE": str(config.workspace),
+        "RECMETA_MAPPING": str(config.mapping),
+        "PATH": f"{folder}{os.pathsep}{base.get('PATH', os.defpath)}",
+    }
+    return {**chosen, **base, "PATH": chosen["PATH"]}
+
+
+def mlflow_command(config: LocalConfig) -> list[str]:
+    """Return the command of an MLflow server over the workspace's own store."""
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--host", "127.0.0.1", "--port", str(config.mlflow_port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{config.workspace / 'mlflow.db'}"),
+        *("--artifacts-destination", str(config.workspace / "mlartifacts")),
+    ]
+
+
+@contextlib.contextmanager
+def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
+    """Run Airflow and MLflow until the block ends; yield the environment to talk to them with.
+
+    Raises:
+        RuntimeError: when one of them does not start, naming its log.
+    """
+    config.home.mkdir(parents=True, exist_ok=True)
+    env = environment(config, os.environ)
+    commands = {
+        "mlflow": mlflow_command(config),
+        "airflow": [sys.executable, "-m", "airflow", "standalone"],
+    }
+    urls = {
+        "mlflow": f"{config.mlflow_url}/health",
+        "airflow": f"{config.airflow_url}/api/v2/monitor/health",
+    }
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    with contextlib.ExitStack() as stack:
+        for name, command in commands.items():
+            log = stack.enter_context((config.home / f"{name}.log").open("ab"))
+            started[name] = subprocess.Popen(
+                command, env=env, stdout=log, stderr=log, start_new_session=True
+            )
+            stack.callback(_stop, started[name])
+        for name, url in urls.items():
+            _wait_for(name, url, started[name], config.home / f"{name}.log")
+        create_pools(config.home, env)
+        yield env
+
+
+def create_pools(home: Path, env: Mapping[str, str]) -> None:
+    """Make the pools that the DAGs name; tasks of a pool that is not there never start."""
+    pools = {
+        name: {"slots": slots, "description": why, "include_deferred": False}
+        for name, (slots, why) in POOLS.items()
+    }
+    file = home / "pools.json"
+    file.write_text(json.dumps(pools, indent=2) + "\n")
+    airflow(env, "pools", "import", str(file))
+
+
+def airflow(env: Mapping[str, str], *arguments: str) -> str:
+    """Return the standard output of an `airflow` command.
+
+    Raises:
+        RuntimeError: with its output, when it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", *arguments],
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"airflow {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def login(config: LocalConfig) -> tuple[str, str]:
+    """Return the user and the password that Airflow made up on its first start."""
+    file = config.home / "simple_auth_manager_passwords.json.generated"
+    user, password = next(iter(json.loads(file.read_text()).items()))
+    return user, password
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description="Airflow and MLflow over one local workspace.")
+    parser.add_argument("--workspace", type=Path, default=Path("workspace"))
+    parser.add_argument("--mapping", type=Path, help="the log's mapping (else MovieLens 100K)")
+    parser.add_argument("--dags", type=Path, default=Path("dags"))
+    parser.add_argument("--airflow-port", type=int, default=8080)
+    parser.add_argument("--mlflow-port", type=int, default=5000)
+    given = parser.parse_args()
+    workspace = given.workspace.resolve()
+    mapping = given.mapping or replayed_movielens(workspace)
+    config = LocalConfig(
+        workspace=workspace,
+        dags=given.dags.resolve(),
+        mapping=mapping.resolve(),
+        airflow_port=given.airflow_port,
+        mlflow_port=given.mlflow_port,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what stops us stops both
+    sys.stdout.write("Starting Airflow and MLflow; the first start takes a minute.\n")
+    with serving(config):
+        user, password = login(config)
+        sys.stdout.write(
+            f"\nAirflow   {config.airflow_url}   user {user}   password {password}\n"
+            f"MLflow    {config.mlflow_url}\n"
+            f"Logs      {config.home}\n\n"
+            "Trigger the DAG build_tasks on the page; meta_train and cold_start_scoring follow.\n"
+            "Ctrl-C stops both.\n"
+        )
+        sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+
+
+def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url):
+            return
+        time.sleep(0.5)
+    tail = log.read_text(errors="replace")[-2000:]
+    raise RuntimeError(f"{name} did not start at {url}; see {log}, which ends with:\n{tail}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process with everything that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+if __name__ == "__main__":
+    main()

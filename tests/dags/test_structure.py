@@ -1,0 +1,174 @@
+"""The DAG files parse fast and clean, and have the shape that the docs promise."""
+
+import ast
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from airflow_process import DAGS, AirflowProcess
+
+FILES = sorted(DAGS.glob("*.py"))
+CLI_STEPS = {"ingest", "build-tasks", "meta-train", "evaluate", "register", "adapt", "score"}
+
+DESCRIBE = """
+import time
+from airflow.dag_processing.dagbag import DagBag
+begin = time.perf_counter()
+bag = DagBag()
+seconds = time.perf_counter() - begin
+answer({
+    "seconds": seconds,
+    "errors": bag.import_errors,
+    "warnings": {file: list(found) for file, found in bag.captured_warnings.items()},
+    "dags": {
+        name: {
+            "doc": dag.doc_md,
+            "params": {p: value.schema for p, value in dag.params.items_with_param()}
+            if hasattr(dag.params, "items_with_param")
+            else {p: dag.params.get_param(p).schema for p in dag.params},
+            "partitioned": bool(getattr(dag.timetable, "partition_mapper_config", None) is not None
+                                or hasattr(dag.timetable, "key_format")),
+            "inlets": sorted(
+                key.name for key, _ in dag.timetable.asset_condition.iter_assets()
+            ) if hasattr(dag.timetable, "asset_condition") else [],
+            "catchup": dag.catchup,
+            "tasks": {
+                task.task_id: {
+                    "downstream": sorted(task.downstream_task_ids),
+                    "outlets": [asset.name for asset in task.outlets],
+                    "pool": task.pool,
+                    "retries": task.retries,
+                    "backoff": task.retry_exponential_backoff,
+                    "timeout": task.execution_timeout.total_seconds(),
+                    "callback": bool(task.on_failure_callback),
+                    "mapped": task.is_mapped,
+                }
+                for task in dag.tasks
+            },
+        }
+        for name, dag in bag.dags.items()
+    },
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def bag(airflow: AirflowProcess) -> dict[str, Any]:
+    found: dict[str, Any] = airflow.ask(DESCRIBE)
+    return found
+
+
+def test_all_files_parse_in_a_second_without_errors_or_warnings(bag: dict[str, Any]) -> None:
+    assert bag["errors"] == {}
+    assert bag["warnings"] == {}
+    assert set(bag["dags"]) == {file.stem for file in FILES}
+    assert bag["seconds"] < 1.0
+
+
+def test_the_steps_of_the_command_line_are_tasks_of_the_same_names(bag: dict[str, Any]) -> None:
+    tasks = {task for dag in bag["dags"].values() for task in dag["tasks"]}
+    assert tasks >= CLI_STEPS
+    shown = subprocess.run(
+        [sys.executable, "-m", "recmeta.cli", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(f" {step} " in shown for step in CLI_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("dag", "inlets", "outlets"),
+    [
+        ("build_tasks", [], {"interactions", "tasks", "new_users"}),
+        ("meta_train", ["retraining_request", "tasks"], {"champion_model"}),
+        ("cold_start_scoring", ["champion_model", "new_users"], set()),
+        ("maintenance", [], {"retraining_request"}),
+    ],
+)
+def test_dags_follow_each_other_through_assets(
+    bag: dict[str, Any], dag: str, inlets: list[str], outlets: set[str]
+) -> None:
+    found = bag["dags"][dag]
+    assert found["inlets"] == inlets
+    assert {name for task in found["tasks"].values() for name in task["outlets"]} == outlets
+    assert found["partitioned"] == (dag != "maintenance")
+    assert not found["catchup"]
+
+
+def test_order_of_the_tasks(bag: dict[str, Any]) -> None:
+    dags = {name: dag["tasks"] for name, dag in bag["dags"].items()}
+
+    def edges(dag: str) -> set[tuple[str, str]]:
+        return {(a, b) for a, task in dags[dag].items() for b in task["downstream"]}
+
+    assert {
+        ("wait-for-log", "ingest"),
+        ("ingest", "check-data-quality"),
+        ("check-data-quality", "build-tasks"),
+        ("check-data-quality", "find-new-users"),
+    } <= edges("build_tasks")
+    assert {
+        ("is-due", "meta-train"),
+        ("meta-train", "evaluate"),
+        ("evaluate", "gate"),
+        ("gate", "register"),
+        ("gate", "register-challenger"),
+    } <= edges("meta_train")
+    assert {
+        ("choose-model", "shard-new-users"),
+        ("shard-new-users", "adapt"),
+        ("adapt", "score"),
+        ("score", "audit"),
+        ("audit", "publish"),
+    } <= edges("cold_start_scoring")
+    assert {("drift", "needs-retraining"), ("needs-retraining", "request-retraining")} <= edges(
+        "maintenance"
+    )
+    mapped = {name for name, task in dags["cold_start_scoring"].items() if task["mapped"]}
+    assert mapped == {"adapt", "score"}
+
+
+def test_every_task_retries_with_backoff_times_out_and_tells_of_failure(
+    bag: dict[str, Any],
+) -> None:
+    for dag in bag["dags"].values():
+        for name, task in dag["tasks"].items():
+            assert task["timeout"] > 0
+            assert task["callback"]
+            assert name == "wait-for-log" or (task["retries"] >= 1 and task["backoff"] > 1)
+    training = bag["dags"]["meta_train"]["tasks"]
+    assert training["meta-train"]["pool"] == training["evaluate"]["pool"] == "recmeta_gpu"
+    for task in ("ingest", "build-tasks"):
+        assert bag["dags"]["build_tasks"]["tasks"][task]["pool"] == "recmeta_tables"
+
+
+def test_every_dag_is_documented_and_its_params_are_typed(bag: dict[str, Any]) -> None:
+    for dag in bag["dags"].values():
+        assert len(dag["doc"]) > 200
+        for schema in dag["params"].values():
+            assert schema["type"]
+            assert schema["title"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_dag_files_import_the_sdk_and_names_only(file: Any) -> None:
+    allowed = ("airflow.sdk", "recmeta.orchestration", "datetime")
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            assert all(alias.name.startswith(allowed) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert str(node.module).startswith(allowed)
+
+
+def test_parsing_imports_nothing_heavy_and_reads_no_setting(airflow: AirflowProcess) -> None:
+    loaded = airflow.ask(
+        """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+assert DagBag().import_errors == {}
+heavy = ("torch", "polars", "pandas", "mlflow", "deltalake", "pyarrow", "matplotlib", "feast")
+answer([name for name in heavy if name in sys.modules])
+""",
+        RECMETA_WORKSPACE="no://such place",
+        RECMETA_MAPPING="no such file",
+    )
+    assert loaded == []

@@ -1,0 +1,116 @@
+"""Blocks, batches and storage change no list; seen items stay out; ties are settled."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from recmeta.metalearn.model import Model
+from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users, rank
+from recmeta.tasks.task_set import Tasks, TaskSet
+
+NUM_ITEMS = 30
+
+
+@pytest.fixture(scope="module")
+def tasks(model: Model, task_set: TaskSet) -> Tasks:
+    """Return twenty users as scoring sees them: at the end of the log."""
+    known = task_set.tasks("test")
+    support = known.support
+    ids = np.array(known.user_id)
+    events = pa.table(
+        {
+            "user_id": ids[support.task],
+            "item_id": model.catalogue.items.item_id.take(pa.array(support.item)),
+            "value": np.clip(support.value, *model.value_range),
+        }
+    )
+    return tasks_for_new_users(model, events, known.profile)[0]
+
+
+def brute_force(model: Model, tasks: Tasks, top_k: int, exclude_seen: bool) -> list[list[int]]:
+    """Return lists by scoring every item for one user at a time."""
+    lists = []
+    for b in range(len(tasks)):
+        one = tasks.take(np.array([b]))
+        last = len(model.catalogue.statistics.time) - 1
+        end = int(np.iinfo(np.int64).max)
+        scores = model.score_items(model.adapt(one), last, end, 0, NUM_ITEMS)[0].numpy()
+        seen = set(one.support.item.tolist()) if exclude_seen else set()
+        order = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in seen]
+        lists.append(order[:top_k])
+    return lists
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("item_block", [1, 7, 1000])
+def test_lists_are_the_best_unseen_items(
+    model: Model, tasks: Tasks, item_block: int, exclude_seen: bool
+) -> None:
+    config = ScoringConfig(top_k=6, item_block=item_block, exclude_seen=exclude_seen)
+    found = rank(model, adapt_users(model, tasks), config)
+    assert found.item_Bk.tolist() == brute_force(model, tasks, 6, exclude_seen)
+    assert (np.diff(found.score_Bk, axis=1) <= 0).all()
+    low, high = model.value_range
+    assert (found.score_Bk >= low).all()
+    assert (found.score_Bk <= high).all()
+
+
+def test_places_without_an_item_say_so(model: Model, tasks: Tasks) -> None:
+    found = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=100))
+    for row, length in zip(found.item_Bk, tasks.support.lengths, strict=True):
+        unseen = NUM_ITEMS - length
+        assert len(set(row[:unseen].tolist())) == unseen
+        assert (row[:unseen] >= 0).all()
+        assert (row[unseen:] == -1).all()
+
+
+def test_adapted_users_survive_storage(model: Model, tasks: Tasks) -> None:
+    users = adapt_users(model, tasks)
+    stored = AdaptedUsers.from_bytes(users.to_bytes())
+    assert stored.user_id == users.user_id
+    config = ScoringConfig()
+    expected, found = rank(model, users, config), rank(model, stored, config)
+    np.testing.assert_array_equal(found.item_Bk, expected.item_Bk)
+    np.testing.assert_array_equal(found.score_Bk, expected.score_Bk)
+
+
+def test_batches_of_users_get_the_same_lists(model: Model, tasks: Tasks) -> None:
+    users = adapt_users(model, tasks)
+    whole = rank(model, users, ScoringConfig())
+    parts = [rank(model, some, ScoringConfig()) for some in users.batches(3)]
+    np.testing.assert_array_equal(np.concatenate([p.item_Bk for p in parts]), whole.item_Bk)
+
+
+def test_among_equals_the_lower_number_comes_first(model: Model, tasks: Tasks) -> None:
+    level = {name: torch.zeros_like(p) for name, p in model.params.items()}
+    flat = model.on(model.catalogue.items, model.catalogue.statistics)
+    flat.params = level
+    nobody = dataclasses.replace(tasks, support=tasks.support.first(0))
+    found = rank(flat, adapt_users(flat, nobody), ScoringConfig(top_k=4, item_block=5))
+    assert found.item_Bk.tolist() == [[0, 1, 2, 3]] * len(tasks)
+
+
+def test_no_users_get_no_lists(model: Model, tasks: Tasks) -> None:
+    none = tasks.take(np.arange(0))
+    users = adapt_users(model, none)
+    found = rank(model, AdaptedUsers.from_bytes(users.to_bytes()), ScoringConfig())
+    assert found.item_Bk.shape[0] == 0
+    assert list(users.batches(4)) == []
+
+
+def test_implicit_feedback_is_ranked_too(implicit_model: Model) -> None:
+    events = pa.table({"user_id": ["a", "a", "b"], "item_id": ["i03", "i05", None]})
+    tasks, _ = tasks_for_new_users(implicit_model, events)
+    found = rank(implicit_model, adapt_users(implicit_model, tasks), ScoringConfig(top_k=20))
+    assert set(found.item_Bk[0, :18].tolist()) == set(range(20)) - {3, 5}
+    assert sorted(found.item_Bk[1].tolist()) == list(range(20))
+
+
+@pytest.mark.parametrize("name", ["top_k", "user_batch", "item_block"])
+def test_sizes_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is 0"):
+        ScoringConfig(**{name: 0})
