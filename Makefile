@@ -12,7 +12,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format mlflow doctor constraints clean
+.PHONY: help setup demo test lint format mlflow airflow doctor constraints clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -25,6 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "recmeta needs Python 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); the first time this takes minutes."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
@@ -34,11 +35,10 @@ demo: setup ## Fetch MovieLens 100K and run the whole pipeline on it, from the l
 test: setup ## Run the whole test suite.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-lint: setup ## Check style, format, types and layers.
+lint: setup ## Check style, format and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
 
 format: setup ## Format the code.
 	$(BIN)/ruff check --fix .
@@ -46,6 +46,9 @@ format: setup ## Format the code.
 
 mlflow: setup ## Serve the MLflow page of the workspace.
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db --port $(PORT)
+
+airflow: setup ## Start Airflow with the DAGs, and MLflow, on this machine (MovieLens 100K day by day).
+	$(BIN)/python -m recmeta.orchestration.local --workspace $(WORKSPACE) --mlflow-port $(PORT)
 
 doctor: setup ## Check the installation, the GPU and the stores.
 	$(BIN)/recmeta doctor --workspace $(WORKSPACE)

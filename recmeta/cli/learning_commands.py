@@ -8,11 +8,10 @@ from recmeta.cli.progress_bars import shown_progress
 
 def build_tasks(common: CommonOptions, configuration: ConfigOptions) -> Outcome:
     """Split users into meta-train, development and cold test, and their rows into tasks."""
-    from recmeta.cli.configuration import pipeline_config
     from recmeta.steps import build_tasks as step
     from recmeta.workspace import Workspace
 
-    config = pipeline_config(configuration)
+    config = configuration.values()
     with shown_progress() as progress:
         manifest = step.run(config.tasks, Workspace(common.workspace), progress=progress)
     data = {**manifest.summary(), "reused": manifest.reused}
@@ -24,13 +23,12 @@ def meta_train(
 ) -> Outcome:
     """Meta-train on the tasks that were built last; a run that was killed goes on."""
     from recmeta import manifest as manifests
-    from recmeta.cli.configuration import pipeline_config
     from recmeta.steps import build_tasks
     from recmeta.steps import meta_train as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)
-    config = pipeline_config(configuration)
+    config = configuration.values()
     tasks = manifests.latest(workspace, build_tasks.STEP)
     with shown_progress() as progress:
         manifest = step.run(config.train, workspace, tasks, device=device, progress=progress)
@@ -43,13 +41,12 @@ def evaluate(
 ) -> Outcome:
     """Measure the model that was trained last beside the champion and the baselines."""
     from recmeta import manifest as manifests
-    from recmeta.cli.configuration import pipeline_config
     from recmeta.steps import build_tasks, meta_train
     from recmeta.steps import evaluate as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)
-    config = pipeline_config(configuration)
+    config = configuration.values()
     trained = manifests.latest(workspace, meta_train.STEP)
     # Not the latest tasks: of those it may have been trained on the cold users.
     tasks = manifests.find(workspace, build_tasks.STEP, trained.inputs["tasks"])

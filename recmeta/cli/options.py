@@ -6,9 +6,12 @@ option that is None was not given: the default stands where it belongs, in the c
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from recmeta.recipes import PipelineConfig
 
 COLUMNS = "Columns of the log"
 FORMAT = "Format of the log"
@@ -215,3 +218,9 @@ class ConfigOptions:
         int | None,
         typer.Option(help="Most passes of meta-training.", rich_help_panel=CONFIGURATION),
     ] = None
+
+    def values(self) -> "PipelineConfig":
+        """Return the configuration. Raises UserError for what is unknown or refused."""
+        from recmeta.recipes.configuration import pipeline_config
+
+        return pipeline_config(self.recipe, path=self.config, seed=self.seed, epochs=self.epochs)

@@ -57,7 +57,6 @@ def run(
     Exit code 3: all is done, and the gate did not promote the model.
     """
     from recmeta import pipeline
-    from recmeta.cli.configuration import pipeline_config
     from recmeta.cli.mappings import log_mapping, new_users_mapping, profiles_like
     from recmeta.errors import UserError
     from recmeta.logs.datasets import DATASETS
@@ -66,7 +65,7 @@ def run(
     if profiles is not None and new_users is None:
         raise UserError("--profiles describes the users of --new-users, which is not given.")
     workspace = Workspace(common.workspace)
-    config = pipeline_config(configuration)
+    config = configuration.values()
     with shown_progress() as progress:
         # The options describe the log; a built-in one needs none, so there they are the new users'.
         built_in = dataset in DATASETS and new_users is not None
@@ -152,7 +151,8 @@ def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
     ]
     checkout = Path(__file__).parents[2]
     if (checkout / "pyproject.toml").exists():
-        for folder, what in (("notebooks", "Notebooks"), ("dags", "Airflow DAGs")):
-            if list((checkout / folder).glob("*.py")):
-                lines.append(f"- {what}: {checkout / folder}")
+        for pattern, what in (("notebooks/*.ipynb", "Notebooks"), ("dags/*.py", "Airflow DAGs")):
+            found = sorted(checkout.glob(pattern))
+            if found:
+                lines.append(f"- {what}: {found[0].parent}")
     return "## Where to look next\n\n" + "\n".join(lines)

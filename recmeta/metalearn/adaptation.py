@@ -16,35 +16,42 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+Parts = tuple[torch.Tensor, ...]
+"""A layer's inputs in parts, to be read side by side: (B, R, i) each, with 1 for R where a user's
+rows share a part, and 1 for B where all users do. What is shared is computed once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerState:
     """How one user-adapted linear layer differs from the shared one."""
 
-    inputs_BSi: torch.Tensor
+    inputs: Parts
     """The layer's inputs on the support rows, step after step."""
     gradients_BSo: torch.Tensor
     """The loss gradients at its outputs, times the inner rate."""
 
 
 Forward = Callable[
-    [Sequence[LayerState | None]], tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]
+    [Sequence[LayerState | None]], tuple[torch.Tensor, list[Parts], list[torch.Tensor]]
 ]
 """Given a state per layer (None: not adapted), returns the support outputs (B, S) and, per layer,
-its inputs (B, S, i) and outputs (B, S, o)."""
+its inputs and its outputs (B, S, o)."""
 
 
 def linear(
-    x_BRi: torch.Tensor,
-    weight_oi: torch.Tensor,
-    bias_o: torch.Tensor,
-    state: LayerState | None,
+    inputs: Parts, weight_oi: torch.Tensor, bias_o: torch.Tensor, state: LayerState | None
 ) -> torch.Tensor:
     """Return the output (B, R, o) of a linear layer as each user has adapted it."""
-    z_BRo = F.linear(x_BRi, weight_oi, bias_o)
+    weights = torch.split(weight_oi, [part.shape[-1] for part in inputs], dim=1)
+    z_BRo = F.linear(inputs[0], weights[0], bias_o)
+    for part, weight in zip(inputs[1:], weights[1:], strict=True):
+        z_BRo = z_BRo + F.linear(part, weight)
     if state is None:
         return z_BRo
-    gram_BRS = x_BRi @ state.inputs_BSi.transpose(1, 2) + 1
+    # a Aᵀ + 1: the product of the parts joined is the sum of the parts' products
+    gram_BRS = inputs[0] @ state.inputs[0].transpose(1, 2) + 1
+    for part, known in zip(inputs[1:], state.inputs[1:], strict=True):
+        gram_BRS = gram_BRS + part @ known.transpose(1, 2)
     return z_BRo - gram_BRS @ state.gradients_BSo
 
 
@@ -82,18 +89,25 @@ def adapt(
                 retain_graph=recording,
             )
         for index, gradient_BSo in zip(chosen, gradients, strict=True):
-            a_BSi = inputs[index]
-            step = gradient_BSo * rates_L[index]
+            known, rate = inputs[index], rates_L[index]
             if not (recording and second_order):
-                a_BSi, gradient_BSo = a_BSi.detach(), gradient_BSo.detach()
-                step = gradient_BSo * (rates_L[index] if recording else rates_L[index].detach())
+                known = tuple(part.detach() for part in known)
+                gradient_BSo = gradient_BSo.detach()
+            if not recording:
+                rate = rate.detach()
+            step = LayerState(known, gradient_BSo * rate)
             old = states[index]
-            if old is None:
-                states[index] = LayerState(a_BSi, step)
-            elif index == 0:  # its inputs do not change from step to step
-                states[index] = LayerState(old.inputs_BSi, old.gradients_BSo + step)
-            else:
-                states[index] = LayerState(
-                    torch.cat([old.inputs_BSi, a_BSi], 1), torch.cat([old.gradients_BSo, step], 1)
-                )
+            states[index] = step if old is None else _followed_by(old, step, same=index == 0)
     return states
+
+
+def _followed_by(first: LayerState, second: LayerState, *, same: bool) -> LayerState:
+    """Return the state after two steps; `same` says that the inputs of both are the same."""
+    if same:
+        return LayerState(first.inputs, first.gradients_BSo + second.gradients_BSo)
+    num_rows = second.gradients_BSo.shape[1]
+    inputs = tuple(
+        torch.cat([before, after], 1) if after.shape[1] == num_rows else before
+        for before, after in zip(first.inputs, second.inputs, strict=True)
+    )
+    return LayerState(inputs, torch.cat([first.gradients_BSo, second.gradients_BSo], 1))

@@ -18,7 +18,7 @@ NUM_STATISTICS = 2
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """One side of B tasks, padded to the longest."""
+    """One side of B tasks, padded to the longest; B is 1 where all users share the rows."""
 
     item_BR: torch.Tensor
     """int64, row of the catalogue's features; 0 where padded."""

@@ -223,13 +223,11 @@ class Model:
         numbers = np.arange(first, last)
         versions = self.catalogue.versions(numbers, np.full(len(numbers), cut_time))
         past = self.catalogue.past(numbers, np.full(len(numbers), snapshot))
-        num_users = len(next(iter(state.values())))
-        shape = (num_users, len(numbers))
-        rows = Rows(
-            torch.from_numpy(versions).to(self.device).expand(shape),
-            torch.from_numpy(past).to(self.device).expand((*shape, past.shape[-1])),
-            torch.zeros((), device=self.device).expand(shape),
-            torch.ones((), dtype=torch.bool, device=self.device).expand(shape),
+        rows = Rows(  # one row for all users: B = 1
+            torch.from_numpy(versions[None]).to(self.device),
+            torch.from_numpy(past[None]).to(self.device),
+            torch.zeros((1, len(numbers)), device=self.device),
+            torch.ones((1, len(numbers)), dtype=torch.bool, device=self.device),
         )
         return self.learner.predict(self.params, state, rows).mean_BR
 

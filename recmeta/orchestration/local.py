@@ -47,6 +47,8 @@ class LocalConfig:
     """The log's mapping; None replays MovieLens 100K."""
     airflow_port: int = 8080
     mlflow_port: int = 5000
+    mlflow_store: str | None = None
+    """MLflow's database, an SQLAlchemy address; None: a SQLite file in the workspace."""
 
     @property
     def home(self) -> Path:
@@ -107,10 +109,11 @@ def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
 
 def mlflow_command(config: LocalConfig) -> list[str]:
     """Return the command of an MLflow server over the workspace's own store."""
+    store = config.mlflow_store or f"sqlite:///{config.workspace / 'mlflow.db'}"
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", "127.0.0.1", "--port", str(config.mlflow_port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{config.workspace / 'mlflow.db'}"),
+        *("--backend-store-uri", store),
         *("--artifacts-destination", str(config.workspace / "mlartifacts")),
     ]
 

@@ -54,14 +54,11 @@ def config() -> "PipelineConfig":
     """Return the configuration of the steps."""
     from pathlib import Path
 
-    from recmeta.cli.configuration import pipeline_config
-    from recmeta.cli.options import ConfigOptions
+    from recmeta.recipes.configuration import pipeline_config
 
     file = setting("config")
     return pipeline_config(
-        ConfigOptions(
-            recipe=setting("recipe") or "default", config=None if file is None else Path(file)
-        )
+        setting("recipe") or "default", path=None if file is None else Path(file)
     )
 
 

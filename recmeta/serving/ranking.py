@@ -66,7 +66,11 @@ class AdaptedUsers:
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file; item numbers are those of the model that adapted the users."""
-        tensors = {f"state.{name}": t.contiguous() for name, t in self.state.items()}
+        # A file holds no tensor twice, and layers may share their inputs: clone.
+        tensors = {
+            f"state.{name}": t.clone(memory_format=torch.contiguous_format)
+            for name, t in self.state.items()
+        }
         tensors["seen_user"] = torch.from_numpy(self.seen_user)
         tensors["seen_item"] = torch.from_numpy(self.seen_item)
         tensors["user_id"] = torch.frombuffer(

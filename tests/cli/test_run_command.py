@@ -8,6 +8,8 @@ import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, VALUES, Call, Called, run_arguments
 
 from recmeta import schema
+from recmeta.recipes import RECIPES
+from recmeta.recipes.configuration import pipeline_config
 
 
 @pytest.fixture
@@ -130,12 +132,8 @@ def test_wrong_options_are_explained(
 
 
 def test_every_recipe_survives_the_way_through_a_file() -> None:
-    from recmeta.cli.configuration import pipeline_config
-    from recmeta.cli.options import ConfigOptions
-    from recmeta.recipes import RECIPES
-
     for name, recipe in RECIPES.items():
-        assert pipeline_config(ConfigOptions(recipe=name)) == recipe()
+        assert pipeline_config(name) == recipe()
 
 
 def test_rollback_needs_a_previous_champion(workspace: Path, recmeta: Call) -> None:

@@ -113,10 +113,18 @@ def test_a_bad_day_fails_at_once_and_leaves_an_alert(
     airflow: AirflowProcess, tmp_path: Path
 ) -> None:
     tiny = make(tmp_path)
-    (result,) = run(airflow, tiny, ("build_tasks", {"max_volume_ratio": 1, "date": "2021-01-32"}))
+    broken = tiny.mapping.parent / "days" / f"{tiny.days[0]}.parquet"
+    pl.read_parquet(broken).with_columns(value=pl.lit("five stars")).write_parquet(broken)
+    (result,) = run(airflow, tiny, ("build_tasks", {}))
     assert result["state"] == "failed"
-    # dag.test retries at once; a mistake that will not mend itself is not retried.
-    alerts = [json.loads(p.read_text()) for p in (tiny.workspace / "alerts").iterdir()]
-    assert [alert["task"] for alert in alerts] == ["choose-day"]
-    assert "2021-01-32" in alerts[0]["error"]
+    assert result["tasks"]["build-tasks"] == ["upstream_failed"]
+    # A mistake that will not mend itself is not retried.
+    alerts = [json.loads(path.read_text()) for path in (tiny.workspace / "alerts").iterdir()]
+    assert [alert["task"] for alert in alerts] == ["ingest"]
+    assert "unparsable_value" in alerts[0]["error"]
     assert alerts[0]["try"] == 1
+
+
+def test_params_are_validated(airflow: AirflowProcess, tiny: Tiny) -> None:
+    with pytest.raises(AssertionError, match="'2021-01-32' is not a 'date'"):
+        run(airflow, tiny, ("build_tasks", {"date": "2021-01-32"}))

@@ -24,14 +24,10 @@ answer({
     "dags": {
         name: {
             "doc": dag.doc_md,
-            "params": {p: value.schema for p, value in dag.params.items_with_param()}
-            if hasattr(dag.params, "items_with_param")
-            else {p: dag.params.get_param(p).schema for p in dag.params},
-            "partitioned": bool(getattr(dag.timetable, "partition_mapper_config", None) is not None
-                                or hasattr(dag.timetable, "key_format")),
-            "inlets": sorted(
-                key.name for key, _ in dag.timetable.asset_condition.iter_assets()
-            ) if hasattr(dag.timetable, "asset_condition") else [],
+            "params": {name: dag.params.get_param(name).schema for name in dag.params},
+            "partitioned": "Partition" in type(dag.timetable).__name__,
+            "inlets": sorted(asset.name for asset in dag.timetable.asset_condition.objects)
+            if dag.timetable.asset_condition else [],
             "catchup": dag.catchup,
             "tasks": {
                 task.task_id: {
@@ -42,7 +38,7 @@ answer({
                     "backoff": task.retry_exponential_backoff,
                     "timeout": task.execution_timeout.total_seconds(),
                     "callback": bool(task.on_failure_callback),
-                    "mapped": task.is_mapped,
+                    "mapped": "Mapped" in type(task).__name__,
                 }
                 for task in dag.tasks
             },

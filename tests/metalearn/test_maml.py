@@ -35,10 +35,10 @@ class TestLinearMAML(TestMAML):
 
 class TestImplicitMAML(TestMAML):
     objective = "implicit"
-    training = TrainingConfig(epochs=15, learning_rate=1e-2)
+    training = TrainingConfig(epochs=6, learning_rate=1e-2)
 
 
 class TestSoftmaxMAML(TestMAML):
     objective = "implicit"
     learner = MAMLConfig(inner_objective="softmax", outer_objective="softmax")
-    training = TrainingConfig(epochs=15, learning_rate=1e-2)
+    training = TrainingConfig(epochs=6, learning_rate=1e-2)

@@ -1,6 +1,5 @@
 """On a log whose optimum is known, a meta-learned model comes close to it, shot by shot."""
 
-
 import numpy as np
 import pytest
 import torch

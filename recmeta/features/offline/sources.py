@@ -5,7 +5,6 @@ of the source's connection, else of the environment.
 """
 
 import uuid
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,6 +19,7 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from recmeta.errors import UserError
+from recmeta.workspace import Folder
 
 PARQUET = (".parquet", ".pq")
 
@@ -52,8 +52,7 @@ class Location:
         """Whether this is one Parquet file, or is to be one, rather than a folder of them."""
         if self.is_delta:
             return False
-        filesystem, path = self.filesystem()
-        kind = filesystem.get_file_info(path).type
+        kind = self._kind()
         if kind == pafs.FileType.NotFound:
             return self.uri.endswith(PARQUET)
         return bool(kind == pafs.FileType.File)
@@ -62,8 +61,7 @@ class Location:
         """Return whether anything is there."""
         if self.is_delta:
             return self._has_delta_log()
-        filesystem, path = self.filesystem()
-        return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
+        return bool(self._kind() != pafs.FileType.NotFound)
 
     def scan(self) -> pl.LazyFrame:
         """Return the rows, to be read when a plan that needs them runs.
@@ -79,7 +77,8 @@ class Location:
         options: Any = self.storage_options or None
         if self.is_delta:
             return pl.scan_delta(self.uri, storage_options=options)
-        return pl.scan_parquet(self.uri, storage_options=options)
+        end = "" if self.is_file else "/"  # by which an object store knows a folder
+        return pl.scan_parquet(f"{self.uri.rstrip('/')}{end}", storage_options=options)
 
     def write(self, table: pa.Table) -> None:
         """Make `table` all that is there."""
@@ -120,15 +119,14 @@ class Location:
 
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
         """Return the file system and the path in it."""
-        filesystem, path = FileSource.create_filesystem_and_path(
-            self.uri, self._endpoint, self._credentials
-        )
-        if filesystem is not None:
-            return filesystem, path
-        if "://" in path:
-            filesystem, path = pafs.FileSystem.from_uri(path)
-            return filesystem, path
-        return pafs.LocalFileSystem(), str(Path(path).absolute())
+        if self._endpoint or self._credentials:
+            filesystem, path = FileSource.create_filesystem_and_path(
+                self.uri, self._endpoint, self._credentials
+            )
+            if filesystem is not None:
+                return filesystem, path
+        folder = Folder.at(self.uri)
+        return folder.filesystem, folder.path
 
     def _write_file(self, table: pa.Table) -> None:
         """Write beside the file, then put it in its place: a reader sees the old or the new."""
@@ -164,6 +162,10 @@ class Location:
             if self._endpoint.startswith("http://"):
                 options["AWS_ALLOW_HTTP"] = "true"
         return options
+
+    def _kind(self) -> pafs.FileType:
+        filesystem, path = self.filesystem()
+        return filesystem.get_file_info(path).type
 
     def _has_delta_log(self) -> bool:
         return bool(DeltaTable.is_deltatable(self.uri, self.storage_options or None))

@@ -121,18 +121,14 @@ class MAML:
         )
         for index, layer in enumerate(layers):
             if layer is not None:
-                state[f"inputs.{index}"] = layer.inputs_BSi
                 state[f"gradients.{index}"] = layer.gradients_BSo
+                for number, part in enumerate(layer.inputs):
+                    state[f"inputs.{index}.{number}"] = part
         return state
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return the adapted network's output for each row."""
-        layers = [
-            LayerState(state[f"inputs.{i}"], state[f"gradients.{i}"])
-            if f"inputs.{i}" in state
-            else None
-            for i in range(self.network.num_layers)
-        ]
+        layers = [_layer(state, index) for index in range(self.network.num_layers)]
         item_BRF = self.network.embed_items(params, self.item_features, items)
         output_BR, _, _ = self.network.decide(
             params, state["user"], item_BRF, items.statistics_BRD, layers
@@ -146,3 +142,13 @@ class MAML:
     def _fixed_rates(self, like: torch.Tensor) -> torch.Tensor:
         shape = (self.config.num_steps, self.network.num_layers)
         return like.new_full(shape, self.config.inner_learning_rate)
+
+
+def _layer(state: UserState, index: int) -> LayerState | None:
+    """Return how a layer has adapted, from a user's state; None if it has not."""
+    if f"gradients.{index}" not in state:
+        return None
+    prefix = f"inputs.{index}."
+    num_parts = sum(name.startswith(prefix) for name in state)
+    parts = tuple(state[f"{prefix}{number}"] for number in range(num_parts))
+    return LayerState(parts, state[f"gradients.{index}"])

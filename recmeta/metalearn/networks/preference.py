@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.adaptation import LayerState, linear
+from recmeta.metalearn.adaptation import LayerState, Parts, linear
 from recmeta.metalearn.batch import NUM_STATISTICS, Rows
 from recmeta.metalearn.encoding import Features, Field
 from recmeta.metalearn.learner import Params
@@ -134,29 +134,34 @@ class PreferenceNetwork:
         item_BRF: torch.Tensor,
         statistics_BRD: torch.Tensor,
         states: Sequence[LayerState | None],
-    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+    ) -> tuple[torch.Tensor, list[Parts], list[torch.Tensor]]:
         """Run the decision layers as each user has adapted them.
 
+        Args:
+            item_BRF, statistics_BRD: with 1 for B where all users are asked about the same items.
+
         Returns:
-            The outputs (B, R), and per layer its inputs (B, R, i) and outputs (B, R, o).
+            The outputs (B, R), and per layer its inputs and outputs (B, R, o).
         """
-        num_rows = item_BRF.shape[1]
-        features = torch.cat([user_BF[:, None].expand(-1, num_rows, -1), item_BRF], -1)
-        x = features
+        features: Parts = (user_BF[:, None], item_BRF)
+        parts = features
         last = self.num_layers - 1
         inputs, outputs = [], []
         for index in range(self.num_layers):
             if index == last > 0 and self.config.wide:
-                x = torch.cat([x, features], -1)
-            inputs.append(x)
+                parts = (*parts, *features)
+            inputs.append(parts)
             z = linear(
-                x, params[f"layer.{index}.weight"], params[f"layer.{index}.bias"], states[index]
+                parts,
+                params[f"layer.{index}.weight"],
+                params[f"layer.{index}.bias"],
+                states[index],
             )
             if torch.is_grad_enabled() and not z.requires_grad:
                 z.requires_grad_()  # adaptation asks for the gradient here, whatever lies below
             outputs.append(z)
-            x = torch.relu(z)
-        output_BR = z[..., 0]
+            parts = (torch.relu(z),)
+        output_BR = outputs[-1][..., 0]
         if self.starts_from_item_mean:
             output_BR = output_BR + statistics_BRD[..., 0]
         return output_BR, inputs, outputs

@@ -1,0 +1,69 @@
+"""A recipe with a TOML file and single values laid over it, strictly parsed."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recmeta.config import parse, to_dict
+from recmeta.errors import UserError, did_you_mean
+from recmeta.recipes import RECIPES, PipelineConfig
+
+
+def pipeline_config(
+    recipe: str = "default",
+    *,
+    path: Path | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+) -> PipelineConfig:
+    """Return a recipe's configuration with some of its values replaced.
+
+    Args:
+        recipe: a name in `RECIPES`.
+        path: a TOML file whose values win over the recipe's.
+        seed: of splits, training and evaluation; wins over both.
+        epochs: most epochs of meta-training; wins over both.
+
+    Raises:
+        UserError: for an unknown recipe, key or value.
+    """
+    if recipe not in RECIPES:
+        raise UserError(
+            f"there is no recipe {recipe!r}.{did_you_mean(recipe, list(RECIPES))} "
+            f"There are: {', '.join(RECIPES)}."
+        )
+    values = to_dict(RECIPES[recipe]())
+    if path is not None:
+        values = merged(values, _read(path))
+    if seed is not None:
+        seeds = {
+            "tasks": {"seed": seed},
+            "train": {"seed": seed},
+            "evaluate": {"evaluation": {"seed": seed}},
+        }
+        values = merged(values, seeds)
+    if epochs is not None:
+        values = merged(values, {"train": {"training": {"epochs": epochs}}})
+    return parse(PipelineConfig, values)
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over`, table by table."""
+    result = dict(base)
+    for name, value in over.items():
+        known = base.get(name)
+        both = isinstance(known, Mapping) and isinstance(value, Mapping)
+        result[name] = merged(known, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot read the configuration {str(path)!r}: {error.strerror}."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"the configuration {str(path)!r} is not valid TOML: {error}") from error

@@ -1,0 +1,252 @@
+"""A real scheduler, API server and triggerer: assets carry a day from DAG to DAG, kills are mended."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from airflow_api import AirflowApi, Run, wait_until
+from airflow_process import DAGS
+from polars.testing import assert_frame_equal
+from tiny import Tiny, make, whole_log
+
+from recmeta import schema
+from recmeta.config import to_dict
+from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.orchestration.local import LocalConfig, airflow, serving
+from recmeta.registry import versions
+from recmeta.steps import build_tasks, ingest
+from recmeta.steps.build_tasks import BuildTasksConfig
+from recmeta.steps.publish import lists_of
+from recmeta.steps.split_log import split_by_day
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import Workspace
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it"),
+    pytest.mark.timeout(1500),
+]
+SHARED = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data"))
+
+
+@contextlib.contextmanager
+def running(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, **settings: str
+) -> Iterator[tuple[LocalConfig, AirflowApi, dict[str, str]]]:
+    """Serve a tiny deployment; what Airflow needs comes from `serving`, as for `make airflow`."""
+    for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECMETA_", "MLFLOW"))]:
+        monkeypatch.delenv(name)
+    store = settings.pop("mlflow_store", None)
+    for name, value in {**tiny.env, **settings}.items():
+        monkeypatch.setenv(name, value)
+    config = LocalConfig(
+        workspace=tiny.workspace,
+        dags=DAGS,
+        mapping=tiny.mapping,
+        airflow_port=free_port(),
+        mlflow_port=free_port(),
+        mlflow_store=store,
+    )
+    with serving(config) as env:
+        api = AirflowApi(config)
+        yield config, api, env
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def finished(api: AirflowApi, dag: str, partition: str | None = None) -> list[Run]:
+    """Return the runs of a DAG (for a day) if there are any and all have ended well."""
+    runs = [r for r in api.runs(dag) if partition is None or r["partition_key"] == partition]
+    assert all(run["state"] != "failed" for run in runs), runs
+    return runs if runs and all(run["state"] == "success" for run in runs) else []
+
+
+def interactions(workspace: Path) -> pl.DataFrame:
+    table = pl.read_delta(Workspace(workspace).table_uri(schema.INTERACTIONS))
+    return table.drop(schema.SOURCE, schema.INGESTED_AT).sort(schema.INTERACTIONS.key)
+
+
+def task_state(api: AirflowApi, dag: str, run_id: str, task: str) -> Run | None:
+    return next((t for t in api.tasks(dag, run_id) if t["task_id"] == task), None)
+
+
+def one_trigger_is_enough(tiny: Tiny, config: LocalConfig, api: AirflowApi) -> None:
+    """Trigger build_tasks; a model must be promoted and the day's new users get lists."""
+    api.trigger("build_tasks", {})
+    day = tiny.days[0].isoformat()
+    wait_until("build_tasks", lambda: finished(api, "build_tasks"))
+    wait_until("meta_train", lambda: finished(api, "meta_train", day))
+    workspace = Workspace(tiny.workspace)
+    wait_until(
+        "cold_start_scoring after the promotion",
+        lambda: (
+            finished(api, "cold_start_scoring", day) and lists_of(workspace, tiny.days[0]).height
+        ),
+    )
+    os.environ["MLFLOW_TRACKING_URI"] = config.mlflow_url
+    champion = versions.champion(workspace)
+    assert champion is not None
+    assert set(lists_of(workspace, tiny.days[0])[schema.MODEL_VERSION]) == {champion.version}
+
+
+def killed_ingest_is_retried(tiny: Tiny, api: AirflowApi, tmp_path: Path) -> None:
+    """Kill the process of a running ingest; its retry must finish with the right table."""
+    run_id = api.trigger("build_tasks", {"date": tiny.days[1].isoformat()})
+
+    def running_ingest() -> Run | None:
+        task = task_state(api, "build_tasks", run_id, "ingest")
+        return task if task and task["state"] == "running" and task["pid"] else None
+
+    os.kill(wait_until("ingest runs", running_ingest)["pid"], signal.SIGKILL)
+
+    def ended() -> Run | None:
+        task = task_state(api, "build_tasks", run_id, "ingest")
+        return task if task and task["state"] == "success" else None
+
+    assert wait_until("the retry of ingest", ended)["try_number"] == 2
+    wait_until("build_tasks", lambda: finished(api, "build_tasks"))
+    expected = Workspace(tmp_path / "never killed")
+    ingest.run(whole_log(tmp_path / "raw again"), expected)
+    late = pl.col(schema.TIMESTAMP).dt.date().is_in(tiny.days[2:])
+    assert_frame_equal(
+        interactions(tiny.workspace), interactions(Path(expected.location)).filter(~late)
+    )
+
+
+def test_one_trigger_gives_a_champion_and_lists_and_a_kill_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = make(tmp_path)
+    with running(tiny, monkeypatch) as (config, api, _):
+        one_trigger_is_enough(tiny, config, api)
+        killed_ingest_is_retried(tiny, api, tmp_path)
+
+
+def test_a_run_waits_for_its_log_without_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = make(tmp_path)
+    log = tmp_path / "days" / f"{tiny.days[0]}.parquet"
+    hidden = log.rename(tmp_path / "not yet.parquet")
+    with running(tiny, monkeypatch) as (_, api, _env):
+        for dag in ("meta_train", "cold_start_scoring"):
+            api.pause(dag)
+        run_id = api.trigger("build_tasks", {"date": tiny.days[0].isoformat()})
+
+        def state() -> str | None:
+            task = task_state(api, "build_tasks", run_id, "wait-for-log")
+            return task and task["state"]
+
+        wait_until("the task is deferred", lambda: state() == "deferred")
+        hidden.rename(log)
+        wait_until("build_tasks", lambda: finished(api, "build_tasks"))
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path) -> Iterator[str]:
+    """A PostgreSQL server with the databases `airflow` and `mlflow`; yields its address."""
+    pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = shutil.which("initdb") or (str(homes[-1]) if homes else None)
+    if initdb is None:
+        pytest.skip("PostgreSQL is not installed")
+    bin_folder = Path(initdb).parent
+    folder = Path("/tmp") / f"recmeta-postgresql-{os.getpid()}"
+    folder.mkdir(mode=0o777)
+    as_owner: list[str] = []
+    if os.geteuid() == 0:  # it refuses to run as root
+        shutil.chown(folder, "postgres")
+        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    port = free_port()
+
+    def run(*command: str) -> None:
+        subprocess.run([*as_owner, *command], check=True, cwd=folder, capture_output=True)
+
+    data = str(folder / "data")
+    run(str(bin_folder / "initdb"), "-D", data, "-A", "trust", "-U", "recmeta")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    ctl = str(bin_folder / "pg_ctl")
+    run(ctl, "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
+    try:
+        for name in ("airflow", "mlflow"):
+            run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "recmeta", name)
+        yield f"postgresql+psycopg://recmeta@127.0.0.1:{port}"
+    finally:
+        run(ctl, "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+def test_on_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql: str) -> None:
+    tiny = make(tmp_path)
+    settings = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"{postgresql}/airflow",
+        "mlflow_store": f"{postgresql}/mlflow",
+    }
+    with running(tiny, monkeypatch, **settings) as (config, api, _):
+        one_trigger_is_enough(tiny, config, api)
+    assert not (config.home / "airflow.db").exists()
+    assert not (tiny.workspace / "mlflow.db").exists()
+
+
+def movielens() -> LogMapping:
+    folder = SHARED / "ml-100k"
+    return LogMapping(
+        path=str(folder / "interactions.parquet"),
+        time_col="timestamp",
+        value_col="rating",
+        scale="1:5",
+        users=AttributeSource(
+            path=str(folder / "users.parquet"),
+            id_col="user_id",
+            columns={"age": Attribute(kind="numeric"), "gender": Attribute(kind="categorical")},
+        ),
+    )
+
+
+@pytest.mark.skipif(not (SHARED / "ml-100k").exists(), reason="no shared data")
+def test_a_backfill_of_ten_days_gives_the_tables_of_one_ingest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapping = movielens()
+    split = split_by_day(mapping, str(tmp_path / "days"), num_days=10)
+    assert split.history is not None
+    whole, daily = Workspace(tmp_path / "whole"), Workspace(tmp_path / "workspace")
+    ingest.run(mapping, whole)
+    ingest.run(split.history, daily)
+    file, config_file = tmp_path / "mapping.json", tmp_path / "config.toml"
+    file.write_text(json.dumps(to_dict(split.daily)))
+    config_file.write_text("")
+    tiny = Tiny(workspace=tmp_path / "workspace", mapping=file, config=config_file, days=split.days)
+    with running(tiny, monkeypatch) as (_, api, env):
+        for dag in ("meta_train", "cold_start_scoring"):
+            api.pause(dag)
+        first, last = split.days[0].isoformat(), split.days[-1].isoformat()
+        command = ("backfill", "create", "--dag-id", "build_tasks")
+        airflow(env, *command, "--from-date", first, "--to-date", last)
+        runs = wait_until("the backfill", lambda: finished(api, "build_tasks"), seconds=1200)
+    assert {run["partition_key"] for run in runs} == {day.isoformat() for day in split.days}
+    assert_frame_equal(interactions(tmp_path / "workspace"), interactions(tmp_path / "whole"))
+    for table in (schema.USERS, schema.QUARANTINE):
+        one, other = (pl.read_delta(ws.table_uri(table)) for ws in (daily, whole))
+        assert_frame_equal(one, other, check_row_order=False)
+    sets = [
+        TaskSet(ws / build_tasks.run(BuildTasksConfig(), ws).outputs["tasks"])
+        for ws in (daily, whole)
+    ]
+    one, other = (dataclasses.asdict(s.tasks("train").query) for s in sets)
+    assert all((one[name] == other[name]).all() for name in one)
+    assert sets[0].items().item_id.equals(sets[1].items().item_id)

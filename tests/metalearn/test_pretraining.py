@@ -1,0 +1,92 @@
+"""A model that starts from a factorisation predicts what the factorisation knows."""
+
+import numpy as np
+import pytest
+import torch
+
+from recmeta.metalearn.encoding import FeatureConfig
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.pretraining import start_from_factors
+from recmeta.tasks.task_set import TaskSet
+
+NUM_ITEMS = 30
+
+
+def started(
+    task_set: TaskSet, num_factors: int = 3, *, wide: bool = True, use_item_id: bool = True
+) -> tuple[Model, Params, Params, torch.Tensor, torch.Tensor]:
+    """Return a model, its parameters before and after, biases and factors."""
+    config = ModelConfig(
+        network=PreferenceConfig(embedding_dim=4, hidden_dims=(5,), wide=wide),
+        features=FeatureConfig(use_item_id=use_item_id),
+    )
+    model = Model.untrained(config, task_set, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    before = model.learner.init_params(generator)
+    bias_I = torch.randn(NUM_ITEMS, generator=generator)
+    factors_IF = torch.randn((NUM_ITEMS, num_factors), generator=generator)
+    return model, before, start_from_factors(model, before, bias_I, factors_IF), bias_I, factors_IF
+
+
+def test_embeddings_hold_bias_and_factors(task_set: TaskSet) -> None:
+    model, before, after, bias_I, factors_IF = started(task_set)
+    table = after["embedding.item.item_id"]
+    field = next(f for f in model.encoder.item_fields if f.name == "item_id")
+    numbers = [int(value[1:]) for value in field.values]
+    assert not table[0].any()
+    torch.testing.assert_close(table[1:, 0], bias_I[numbers] / model.encoder.value_scale)
+    torch.testing.assert_close(table[1:, 1:], factors_IF[numbers])
+    changed = {name for name, p in after.items() if not torch.equal(p, before[name])}
+    assert changed == {"embedding.item.item_id", "layer.1.weight"}
+
+
+def test_the_start_tells_items_apart_by_their_bias(task_set: TaskSet) -> None:
+    """The last layer adds the bias, so a change of bias is a change of the prediction."""
+    model, _, after, bias_I, _ = started(task_set)
+    tasks = task_set.tasks("test").with_shots(0)
+    zeroed = {n: p.clone() for n, p in after.items()}
+    zeroed["embedding.item.item_id"][:, 0] = 0.0
+    for params in (after, zeroed):  # let nothing but the wide part speak
+        params["layer.1.weight"][:, :5] = 0.0
+    outputs = []
+    for params in (after, zeroed):
+        model.params = params
+        rows = model.catalogue.rows(tasks.query, tasks)
+        with torch.no_grad():
+            state = model.learner.adapt(params, model.support(tasks))
+            outputs.append(model.learner.predict(params, state, rows).mean_BR[rows.mask_BR])
+    known = np.isin(tasks.query.item, task_set.tasks("train").query.item)
+    expected = bias_I[torch.from_numpy(tasks.query.item.astype(np.int64))]
+    torch.testing.assert_close(
+        (outputs[0] - outputs[1])[known], (expected / model.encoder.value_scale)[known]
+    )
+
+
+def test_too_many_factors_are_rotated_to_the_leading_ones(task_set: TaskSet) -> None:
+    _, _, after, _, factors_IF = started(task_set, num_factors=6)
+    kept = after["embedding.item.item_id"][1:, 1:]
+    assert kept.shape[1] == 3
+    # Rotated, not cut: the kept directions hold the most variance that three can.
+    singular = torch.linalg.svdvals(factors_IF)[:3].square().sum()
+    torch.testing.assert_close(kept.square().sum(), singular, rtol=0.1, atol=0.1)
+
+
+def test_the_parameters_given_are_left_alone(task_set: TaskSet) -> None:
+    model, before, _, bias_I, factors_IF = started(task_set)
+    copies = {name: p.clone() for name, p in before.items()}
+    start_from_factors(model, before, bias_I, factors_IF)
+    for name, p in before.items():
+        assert torch.equal(p, copies[name])
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_without_item_embeddings_nothing_changes(task_set: TaskSet, wide: bool) -> None:
+    _, before, after, _, _ = started(task_set, wide=wide, use_item_id=False)
+    assert after is before
+
+
+def test_without_a_wide_layer_only_embeddings_change(task_set: TaskSet) -> None:
+    _, before, after, _, _ = started(task_set, wide=False)
+    assert torch.equal(after["layer.1.weight"], before["layer.1.weight"])
