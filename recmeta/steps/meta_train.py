@@ -95,7 +95,7 @@ def run(
         model.save(folder)
         folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
         tracked.finish("FINISHED")
-        best = min(history, key=lambda e: e.dev_loss)
+        best = min(history, key=lambda e: e.dev_loss) if len(dev_tasks) else history[-1]
         outputs = {
             "model": f"models/{key}",
             "run_id": tracked.run_id,

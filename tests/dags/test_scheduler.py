@@ -1,4 +1,4 @@
-"""A real scheduler, API server and triggerer: assets carry a day from DAG to DAG, kills are mended."""
+"""A real scheduler, API server and triggerer: assets carry a day from DAG to DAG."""
 
 import contextlib
 import dataclasses
@@ -119,8 +119,8 @@ def killed_ingest_is_retried(tiny: Tiny, api: AirflowApi, tmp_path: Path) -> Non
 
     assert wait_until("the retry of ingest", ended)["try_number"] == 2
     wait_until("build_tasks", lambda: finished(api, "build_tasks"))
-    expected = Workspace(tmp_path / "never killed")
-    ingest.run(whole_log(tmp_path / "raw again"), expected)
+    expected = Workspace(tmp_path / "never-killed")
+    ingest.run(whole_log(tmp_path / "raw-again"), expected)
     late = pl.col(schema.TIMESTAMP).dt.date().is_in(tiny.days[2:])
     assert_frame_equal(
         interactions(tiny.workspace), interactions(Path(expected.location)).filter(~late)
@@ -194,6 +194,7 @@ def test_on_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres
     tiny = make(tmp_path)
     settings = {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"{postgresql}/airflow",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"{postgresql}/airflow",
         "mlflow_store": f"{postgresql}/mlflow",
     }
     with running(tiny, monkeypatch, **settings) as (config, api, _):

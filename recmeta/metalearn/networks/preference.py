@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from recmeta.errors import UserError
 from recmeta.metalearn.adaptation import LayerState, Parts, linear
 from recmeta.metalearn.batch import NUM_STATISTICS, Rows
 from recmeta.metalearn.encoding import Features, Field
@@ -63,6 +64,11 @@ class PreferenceNetwork:
         user_width = sum(self._width(f) for f in self.user_fields)
         item_width = sum(self._width(f) for f in self.item_fields)
         item_width += NUM_STATISTICS if config.use_statistics else 0
+        if item_width == 0:
+            raise UserError(
+                "the model reads nothing of an item: let it have its id (features.use_item_id), "
+                "its past (network.use_statistics) or some attribute (features.item_features)."
+            )
         widths = [user_width + item_width, *config.hidden_dims]
         outputs = [*config.hidden_dims, 1]
         if config.wide and config.hidden_dims:

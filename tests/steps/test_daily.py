@@ -1,0 +1,234 @@
+"""Days of a log: named, listed, split and ingested in any order with the same result."""
+
+import datetime
+import json
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.steps import build_tasks, daily, data_quality, ingest
+from recmeta.steps.build_tasks import BuildTasksConfig
+from recmeta.steps.data_quality import DataQualityConfig
+from recmeta.steps.split_log import split_by_day
+from recmeta.workspace import Workspace
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+DAY = datetime.date(2025, 3, 1)
+SHARED = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data"))
+
+
+def log_of(path: Path) -> LogMapping:
+    return LogMapping(path=str(path), time_col="time", time_unit="iso", value_col="stars")
+
+
+def interactions(workspace: Workspace) -> pl.DataFrame:
+    table = pl.read_delta(workspace.table_uri(schema.INTERACTIONS))
+    return table.drop(schema.SOURCE, schema.INGESTED_AT).sort(schema.INTERACTIONS.key)
+
+
+def test_a_day_is_put_into_every_path() -> None:
+    mapping = LogMapping(
+        path="s3://logs/day={date}/",
+        format="csv",
+        users=AttributeSource(path="users-{date}.csv", id_col="u", columns={}),
+        items=AttributeSource(path="items.csv", id_col="i", columns={}),
+    )
+    found = daily.mapping_of(mapping, DAY)
+    assert found.path == "s3://logs/day=2025-03-01/"
+    assert found.users is not None
+    assert found.users.path == "users-2025-03-01.csv"
+    assert found.items == mapping.items
+
+
+@pytest.mark.parametrize("text", ["2025-03-01", "2025-03-01T23:59:59+00:00"])
+def test_days_are_parsed(text: str) -> None:
+    assert daily.parse_day(text) == DAY
+
+
+def test_a_bad_day_is_refused() -> None:
+    with pytest.raises(UserError, match="'yesterday'; write it as 2026-01-31"):
+        daily.parse_day("yesterday")
+
+
+@pytest.mark.parametrize("pattern", ["day-{date}.csv", "{date}", "dt={date}/events.csv"])
+def test_available_days_are_those_with_a_file(tmp_path: Path, pattern: str) -> None:
+    mapping = LogMapping(path=str(tmp_path / pattern), format="csv")
+    assert daily.available_days(mapping) == []
+    for day in ("2025-03-02", "2025-03-01", "2025-02-31", "soon"):
+        path = tmp_path / pattern.replace("{date}", day)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    (tmp_path / "other.csv").write_text("")
+    assert daily.available_days(mapping) == [DAY, DAY + datetime.timedelta(days=1)]
+    assert daily.has_arrived(daily.mapping_of(mapping, DAY).path)
+    assert not daily.has_arrived(str(tmp_path / "2025-03-09.csv"))
+
+
+def test_the_next_day_is_the_oldest_that_was_not_ingested(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    mapping = log_of(tmp_path / "{date}.csv")
+    for number in (1, 2, 3):
+        (tmp_path / f"2025-03-0{number}.csv").write_text(
+            f"user_id,item_id,time,stars\nu,i{number},2025-03-0{number},4\n"
+        )
+    days = daily.available_days(mapping)
+    assert daily.next_day(mapping, workspace) == days[0]
+    daily.ingest_day(mapping, days[0], workspace, now=NOW)
+    daily.ingest_day(mapping, days[2], workspace, now=NOW)
+    assert daily.next_day(mapping, workspace) == days[1]
+    assert daily.latest_day(workspace) == days[2]
+    assert daily.of_day(workspace, days[0]) != daily.of_day(workspace, days[2])
+    with pytest.raises(UserError, match="2025-03-02 has not been ingested"):
+        daily.of_day(workspace, days[1])
+    daily.ingest_day(mapping, days[1], workspace, now=NOW)
+    assert daily.next_day(mapping, workspace) == days[2]
+
+
+def test_without_partitions_it_is_yesterday(tmp_path: Path) -> None:
+    mapping = LogMapping(path=str(tmp_path / "all.csv"))
+    tomorrow = DAY + datetime.timedelta(days=1)
+    assert daily.next_day(mapping, Workspace(tmp_path), today=tomorrow) == DAY
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from("uvw"),
+        st.sampled_from("ijk"),
+        st.sampled_from(
+            ["2025-03-01", "2025-03-01T12:00:00", "2025-03-02T23:59:59.5", "2025-03-05", "noon", ""]
+        ),
+        st.sampled_from(["1", "2", "many"]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(rows=ROWS, num_days=st.sampled_from([None, 1, 2]), backwards=st.booleans())
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_split_into_days_and_ingested_in_any_order_it_is_the_same_log(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str, str, str]],
+    num_days: int | None,
+    backwards: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("split")
+    # The last row per key wins in one file, and the day of a key never differs: order is kept.
+    lines = "".join(f"{','.join(row)}\n" for row in rows)
+    (folder / "log.csv").write_text("user_id,item_id,time,stars\n" + lines)
+    whole = Workspace(folder / "whole")
+    mapping = LogMapping(
+        path=str(folder / "log.csv"),
+        time_col="time",
+        time_unit="iso",
+        value_col="stars",
+        max_bad_share=1.0,
+    )
+    if not any(row[2].startswith("2025") for row in rows):
+        return
+    counts = ingest.run(mapping, whole, now=NOW).counts
+    split = split_by_day(mapping, str(folder / "days"), num_days)
+    days = Workspace(folder / "daily")
+    manifests = [ingest.run(split.history, days, now=NOW)] if split.history else []
+    for day in split.days[:: -1 if backwards else 1]:
+        manifests.append(daily.ingest_day(split.daily, day, days, now=NOW))
+    assert_frame_equal(interactions(days), interactions(whole))
+    for name in ("rows_read", "accepted", "duplicates", "quarantined"):
+        assert sum(m.counts[name] for m in manifests) == counts[name], name
+
+
+def test_splitting_needs_times_and_rows(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user_id,item_id,time\n")
+    with pytest.raises(UserError, match="no time_col"):
+        split_by_day(LogMapping(path=str(tmp_path / "log.csv")), str(tmp_path / "days"))
+    mapping = LogMapping(path=str(tmp_path / "log.csv"), time_col="time")
+    with pytest.raises(UserError, match="no rows"):
+        split_by_day(mapping, str(tmp_path / "days"))
+
+
+@pytest.mark.skipif(not (SHARED / "ml-100k").exists(), reason="no shared data")
+def test_ten_days_of_movielens_give_the_tables_of_one_ingest(tmp_path: Path) -> None:
+    mapping = LogMapping(
+        path=str(SHARED / "ml-100k" / "interactions.parquet"),
+        time_col="timestamp",
+        value_col="rating",
+        scale="1:5",
+    )
+    split = split_by_day(mapping, str(tmp_path / "days"), num_days=10)
+    assert split.history is not None
+    whole, days = Workspace(tmp_path / "whole"), Workspace(tmp_path / "daily")
+    ingest.run(mapping, whole)
+    ingest.run(split.history, days)
+    for day in split.days:
+        daily.ingest_day(split.daily, day, days)
+    assert_frame_equal(interactions(days), interactions(whole))
+    both = [build_tasks.run(BuildTasksConfig(), ws) for ws in (days, whole)]
+    assert both[0].counts == both[1].counts
+    for name in ("items.arrow", "statistics.arrow", "train-00000.arrow", "test-00000.arrow"):
+        one, other = (
+            (ws / m.outputs["tasks"]).read_bytes(name)
+            for ws, m in zip((days, whole), both, strict=True)
+        )
+        assert one == other, name
+
+
+def ingested(tmp_path: Path, days: dict[int, int], bad: int = 0) -> tuple[Workspace, object]:
+    """Ingest days of March with so many rows each; the last one has `bad` bad ones more."""
+    workspace = Workspace(tmp_path / "ws")
+    manifest = None
+    for number, rows in days.items():
+        lines = [f"u{row},i,2025-03-{number:02d},3" for row in range(rows)]
+        if number == max(days):
+            lines += [f"u{row},i,2025-03-{number:02d},bad" for row in range(bad)]
+        path = tmp_path / f"2025-03-{number:02d}.csv"
+        path.write_text("\n".join(["user_id,item_id,time,stars", *lines]) + "\n")
+        mapping = LogMapping(
+            path=str(tmp_path / "{date}.csv"),
+            time_col="time",
+            time_unit="iso",
+            value_col="stars",
+            max_bad_share=0.9,
+        )
+        day = datetime.date(2025, 3, number)
+        manifest = daily.ingest_day(mapping, day, workspace, now=NOW)
+    return workspace, manifest
+
+
+def test_a_usual_day_passes_and_says_what_was_measured(tmp_path: Path) -> None:
+    workspace, manifest = ingested(tmp_path, {1: 10, 2: 20, 3: 30, 4: 40}, bad=1)
+    measured = data_quality.check(workspace, manifest)  # type: ignore[arg-type]
+    assert measured == pytest.approx(
+        {"rows_read": 41, "quarantined_share": 1 / 41, "volume_ratio": 41 / 20}
+    )
+
+
+def test_an_unusual_day_is_refused_with_every_reason(tmp_path: Path) -> None:
+    workspace, manifest = ingested(tmp_path, {1: 10, 2: 10, 3: 10, 4: 30}, bad=30)
+    config = DataQualityConfig(max_volume_ratio=3, min_rows=100)
+    with pytest.raises(UserError) as error:
+        data_quality.check(workspace, manifest, config)  # type: ignore[arg-type]
+    message = str(error.value)
+    assert "60 rows, fewer than min_rows (100)" in message
+    assert "50.0% of its 60 rows are in the quarantine" in message
+    assert "the days before had 10 (their median)" in message
+
+
+def test_two_days_before_are_too_few_to_compare_with(tmp_path: Path) -> None:
+    workspace, manifest = ingested(tmp_path, {1: 1, 2: 1, 3: 100})
+    assert "volume_ratio" not in data_quality.check(workspace, manifest)  # type: ignore[arg-type]
+
+
+def test_the_marker_of_a_day_names_its_ingest(tmp_path: Path) -> None:
+    workspace, _ = ingested(tmp_path, {1: 2})
+    marker = json.loads((tmp_path / "ws" / "partitions" / "2025-03-01.json").read_text())
+    assert (workspace / "manifests" / "ingest").exists(f"{marker['key']}.json")
