@@ -11,6 +11,8 @@ EXTRAS    := pipeline,notebooks,dev
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format mlflow airflow doctor constraints clean
 

@@ -35,6 +35,7 @@ def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:
         UserError: naming every rule that is broken: each adapted user has a list, no user has two,
             ranks count from 1 without a gap, scores are finite and fall, no item stands twice.
     """
+    create_tables(workspace)
     runs = [manifest.outputs["run"] for manifest in scored]
     lists = tables.scan(workspace, schema.RECOMMENDATIONS).filter(pl.col(schema.RUN).is_in(runs))
     rows = lists.sort(schema.RUN, schema.USER_ID, schema.RANK).collect()

@@ -12,7 +12,8 @@ from recmeta.errors import UserError
 from recmeta.features.offline.point_in_time import Lookup, point_in_time_join
 
 START = datetime.datetime(2024, 3, 1)
-KEYS = st.sampled_from(["a", "b", None])
+KEYS = st.sampled_from(["a", "a", "a", "b", None])
+OTHER_KEYS = st.sampled_from([1, 1, 1, 2])
 MINUTES = st.integers(-3, 4) | st.none()
 SOURCE = {
     "key": pl.String,
@@ -65,10 +66,8 @@ def newest(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    entities=st.lists(st.tuples(KEYS, st.sampled_from([1, 2, None]), MINUTES), max_size=12),
-    rows=st.lists(
-        st.tuples(KEYS, st.sampled_from([1, 2]), MINUTES, MINUTES, st.integers(0, 99)), max_size=12
-    ),
+    entities=st.lists(st.tuples(KEYS, OTHER_KEYS | st.none(), MINUTES), max_size=12),
+    rows=st.lists(st.tuples(KEYS, OTHER_KEYS, MINUTES, MINUTES, st.integers(0, 99)), max_size=12),
     ttl=st.sampled_from([None, 0, 1, 2]),
     created_before=st.booleans(),
     units=st.tuples(st.sampled_from(["us", "ns", "ms"]), st.sampled_from(["us", "ns"])),
@@ -112,6 +111,17 @@ def simple_lookup(**changes: Any) -> Lookup:
 
 def joined(frame: pl.LazyFrame, **changes: Any) -> pl.DataFrame:
     return point_in_time_join(frame, "time", [simple_lookup(**changes)]).collect()
+
+
+def test_what_is_created_out_of_order() -> None:
+    """Event 1 is written before event 0: what is written late about the past changes nothing."""
+    rows = pl.LazyFrame(
+        [("a", 1, 0, 3, 10), ("a", 1, 1, 2, 11)], schema=SOURCE, orient="row"
+    ).with_columns(times("time", "us"), times("created", "us"))
+    frame = asked([("a", 1, minute) for minute in (1, 2, 3)], "us")
+    lookup = simple_lookup(rows=rows, created="created")
+    result = point_in_time_join(frame, "time", [lookup], created_before=True).collect()
+    assert result["feature"].to_list() == [None, 11, 11]
 
 
 def test_nanoseconds_are_not_rounded_into_the_future() -> None:

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.manifest import Manifest
 from recmeta.steps import build_tasks, daily, data_quality, ingest
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.steps.data_quality import DataQualityConfig
@@ -182,10 +183,10 @@ def test_ten_days_of_movielens_give_the_tables_of_one_ingest(tmp_path: Path) -> 
         assert one == other, name
 
 
-def ingested(tmp_path: Path, days: dict[int, int], bad: int = 0) -> tuple[Workspace, object]:
+def ingested(tmp_path: Path, days: dict[int, int], bad: int = 0) -> tuple[Workspace, Manifest]:
     """Ingest days of March with so many rows each; the last one has `bad` bad ones more."""
     workspace = Workspace(tmp_path / "ws")
-    manifest = None
+    manifests = []
     for number, rows in days.items():
         lines = [f"u{row},i,2025-03-{number:02d},3" for row in range(rows)]
         if number == max(days):
@@ -200,13 +201,13 @@ def ingested(tmp_path: Path, days: dict[int, int], bad: int = 0) -> tuple[Worksp
             max_bad_share=0.9,
         )
         day = datetime.date(2025, 3, number)
-        manifest = daily.ingest_day(mapping, day, workspace, now=NOW)
-    return workspace, manifest
+        manifests.append(daily.ingest_day(mapping, day, workspace, now=NOW))
+    return workspace, manifests[-1]
 
 
 def test_a_usual_day_passes_and_says_what_was_measured(tmp_path: Path) -> None:
     workspace, manifest = ingested(tmp_path, {1: 10, 2: 20, 3: 30, 4: 40}, bad=1)
-    measured = data_quality.check(workspace, manifest)  # type: ignore[arg-type]
+    measured = data_quality.check(workspace, manifest)
     assert measured == pytest.approx(
         {"rows_read": 41, "quarantined_share": 1 / 41, "volume_ratio": 41 / 20}
     )
@@ -216,7 +217,7 @@ def test_an_unusual_day_is_refused_with_every_reason(tmp_path: Path) -> None:
     workspace, manifest = ingested(tmp_path, {1: 10, 2: 10, 3: 10, 4: 30}, bad=30)
     config = DataQualityConfig(max_volume_ratio=3, min_rows=100)
     with pytest.raises(UserError) as error:
-        data_quality.check(workspace, manifest, config)  # type: ignore[arg-type]
+        data_quality.check(workspace, manifest, config)
     message = str(error.value)
     assert "60 rows, fewer than min_rows (100)" in message
     assert "50.0% of its 60 rows are in the quarantine" in message
@@ -225,7 +226,7 @@ def test_an_unusual_day_is_refused_with_every_reason(tmp_path: Path) -> None:
 
 def test_two_days_before_are_too_few_to_compare_with(tmp_path: Path) -> None:
     workspace, manifest = ingested(tmp_path, {1: 1, 2: 1, 3: 100})
-    assert "volume_ratio" not in data_quality.check(workspace, manifest)  # type: ignore[arg-type]
+    assert "volume_ratio" not in data_quality.check(workspace, manifest)
 
 
 def test_the_marker_of_a_day_names_its_ingest(tmp_path: Path) -> None:

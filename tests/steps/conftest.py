@@ -1,0 +1,78 @@
+"""A tiny workspace with a champion, for the steps that come after the first training."""
+
+import dataclasses
+import datetime
+import shutil
+from pathlib import Path
+
+import pytest
+
+from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.manifest import Manifest
+from recmeta.recipes import default
+from recmeta.steps import build_tasks, daily, evaluate, ingest, meta_train, register
+from recmeta.steps.split_log import split_by_day
+from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
+from recmeta.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A workspace whose champion was trained on everything before its last days."""
+
+    workspace: Workspace
+    tasks: Manifest
+    model: Manifest
+    days: list[datetime.date]
+    """Ingested after the training, one by one."""
+
+
+@pytest.fixture(scope="session")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    root = tmp_path_factory.mktemp("trained")
+    config = SyntheticConfig(num_users=150, num_items=60, rows_per_user=(8, 20))
+    write_csv(generate(config, seed=0), root / "raw")
+    log = LogMapping(
+        path=str(root / "raw" / "interactions.csv"),
+        time_col="timestamp",
+        value_col="value",
+        users=AttributeSource(
+            path=str(root / "raw" / "users.csv"),
+            id_col="user_id",
+            columns={"group": Attribute(kind="categorical"), "age": Attribute(kind="numeric")},
+        ),
+        items=AttributeSource(
+            path=str(root / "raw" / "items.csv"),
+            id_col="item_id",
+            columns={"genre": Attribute(kind="categorical"), "tags": Attribute(kind="multi")},
+        ),
+    )
+    split = split_by_day(log, str(root / "days"), num_days=5)
+    assert split.history is not None
+    workspace = Workspace(root / "ws")
+    ingest.run(split.history, workspace)
+    recipe = default()
+    training = dataclasses.replace(recipe.train.training, epochs=3)
+    tasks = build_tasks.run(recipe.tasks, workspace)
+    model = meta_train.run(
+        dataclasses.replace(recipe.train, training=training), workspace, tasks, device="cpu"
+    )
+    report = evaluate.run(recipe.evaluate, workspace, tasks, model, device="cpu")
+    register.run(workspace, report, force=True)
+    for day in split.days:
+        daily.ingest_day(split.daily, day, workspace)
+    return root / "ws", Trained(workspace, tasks, model, split.days)
+
+
+@pytest.fixture
+def trained(_built: tuple[Path, Trained], monkeypatch: pytest.MonkeyPatch) -> "Trained":
+    """The workspace, as it was before the test: MLflow's records name its folder."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    place, built = _built
+    kept = place.with_name("kept")
+    if not kept.exists():
+        shutil.copytree(place, kept)
+    else:
+        shutil.rmtree(place)
+        shutil.copytree(kept, place)
+    return built

@@ -1,0 +1,222 @@
+"""Housekeeping deletes what nobody needs, and nothing else; drift is found where there is some."""
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import Trained
+from deltalake import DeltaTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.logs.mapping import LogMapping
+from recmeta.serving.ranking import ScoringConfig
+from recmeta.steps import adapt, build_tasks, drift, ingest, maintenance, new_users, publish, score
+from recmeta.steps.build_tasks import BuildTasksConfig
+from recmeta.steps.drift import DriftConfig
+from recmeta.steps.maintenance import MaintenanceConfig
+from recmeta.steps.retraining import RetrainingConfig, is_due, last_training
+from recmeta.steps.stability import stability
+from recmeta.workspace import Workspace
+
+FAR = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=400)
+
+
+def publish_day(trained: Trained, day: datetime.date) -> None:
+    ws = trained.workspace
+    shards = new_users.run(ws, day).outputs["shards"]
+    adapted = [adapt.run(new_users.shard_mapping(ws, s), ws, device="cpu") for s in shards]
+    publish.publish(ws, day, [score.run(ScoringConfig(), ws, a, device="cpu") for a in adapted])
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+def test_small_files_become_few_and_rows_stay(trained: Trained) -> None:
+    uri = trained.workspace.table_uri(schema.INTERACTIONS)
+    before = pl.read_delta(uri).sort(schema.INTERACTIONS.key)
+    assert maintenance.optimise(trained.workspace) == {}  # not enough of them to be worth it
+    fewer = maintenance.optimise(trained.workspace, min_files=3)
+    assert fewer["interactions"] == 5
+    assert len(DeltaTable(uri).file_uris()) == 1
+    assert pl.read_delta(uri).sort(schema.INTERACTIONS.key).equals(before)
+
+
+def test_vacuum_spares_what_the_champion_was_trained_on(trained: Trained) -> None:
+    ws = trained.workspace
+    uri = ws.table_uri(schema.INTERACTIONS)
+    trained_on = trained.tasks.inputs["interactions"]
+    before = pl.read_delta(uri, version=trained_on)
+    maintenance.optimise(ws, min_files=2)
+    deleted = maintenance.vacuum(ws)
+    assert deleted == {}  # nothing is a week old
+    # As if a week had passed: without the model, the files before the compaction would go.
+    gone = DeltaTable(uri).vacuum(0, dry_run=True, enforce_retention_duration=False)
+    keep = maintenance._versions_of_models(ws)["interactions"]
+    assert keep == [trained_on]
+    spared = DeltaTable(uri).vacuum(
+        0, dry_run=False, enforce_retention_duration=False, keep_versions=keep
+    )
+    assert len(spared) < len(gone)
+    assert pl.read_delta(uri, version=trained_on).equals(before)
+
+
+def test_lists_and_states_go_when_their_time_is_over(trained: Trained) -> None:
+    ws, day = trained.workspace, trained.days[-1]
+    publish_day(trained, day)
+    assert maintenance.expire(ws) == {"recommendations": 0, "states": 0}
+    rows = publish.lists_of(ws, day).height
+    assert rows
+    assert maintenance.expire(ws, now=FAR) == {"recommendations": rows, "states": 1}
+    assert publish.lists_of(ws, day).height == 0
+    assert pl.read_delta(ws.table_uri(schema.PUBLISHED)).height == 0
+    assert (ws / "states").names() == []
+    publish_day(trained, day)  # all is made again when it is asked for
+    assert publish.lists_of(ws, day).height == rows
+
+
+def test_a_workspace_without_lists_has_nothing_to_expire(trained: Trained) -> None:
+    assert maintenance.expire(trained.workspace, now=FAR) == {"recommendations": 0, "states": 0}
+
+
+def test_nothing_is_kept_for_no_time() -> None:
+    with pytest.raises(UserError, match="state_days is 0; it must be at least 1 day"):
+        MaintenanceConfig(state_days=0)
+
+
+# Drift -------------------------------------------------------------------------------------------
+
+SAMPLES = st.lists(st.one_of(st.none(), st.sampled_from("abcd")), min_size=1, max_size=50)
+
+
+@given(SAMPLES, SAMPLES)
+def test_stability_is_symmetric_in_categories_and_zero_for_the_same(
+    one: list[str | None], other: list[str | None]
+) -> None:
+    a, b = pl.Series("a", one, pl.String), pl.Series("b", other, pl.String)
+    there, back, same = stability(a, b), stability(b, a), stability(a, a)
+    assert there is not None
+    assert back is not None
+    assert same is not None
+    assert same.index == 0
+    assert there.index >= 0
+    if set(one) == set(other):
+        assert there.index == pytest.approx(back.index)
+
+
+def test_stability_against_a_count_by_hand() -> None:
+    a, b = pl.Series(["x"] * 80 + ["y"] * 20), pl.Series(["x"] * 50 + ["y"] * 50)
+    p, q = np.array([80.5, 20.5]) / 101, np.array([50.5, 50.5]) / 101
+    found = stability(a, b)
+    assert found is not None
+    assert found.index == pytest.approx(np.sum((q - p) * np.log(q / p)))
+    assert found.by_chance == pytest.approx(1 / 100 + 1 / 100)
+
+
+def test_chance_alone_stays_in_bounds_and_a_shift_does_not() -> None:
+    rng = np.random.default_rng(0)
+    reference = pl.Series(rng.normal(size=5_000))
+    excess = []
+    for _ in range(20):
+        found = stability(reference, pl.Series(rng.normal(size=300)))
+        assert found is not None
+        excess.append(found.excess)
+    assert max(excess) < 0.1
+    assert np.mean(excess) < 0.02
+    moved = stability(reference, pl.Series(rng.normal(1.0, size=300)))
+    assert moved is not None
+    assert moved.excess > 0.5
+
+
+@pytest.mark.parametrize(
+    ("reference", "now"),
+    [([["a", "b"], ["a"]], [["b"], ["b"]]), ([1.0, 2.0, None], [None, None, None])],
+)
+def test_lists_and_nulls_count(reference: list[object], now: list[object]) -> None:
+    a = pl.Series(reference)
+    found = stability(a, pl.Series(now, dtype=a.dtype))
+    assert found is not None
+    assert found.index > 0
+    assert stability(a, a.clear()) is None
+
+
+def test_the_days_after_the_training_do_not_drift(trained: Trained) -> None:
+    ws, day = trained.workspace, trained.days[-1]
+    publish_day(trained, day)
+    found = drift.run(ws, day, DriftConfig(window_days=60, min_rows=30))
+    report = (ws / found.outputs["report"]).read_json("drift.json")
+    assert set(report["stability_index"]) == {
+        "value",
+        "users.group",
+        "users.age",
+        "items.genre",
+        "items.tags",
+    } - ({"users.group", "users.age"} if found.counts["interactions"] < 500 else set())
+    assert report["unknown_items"] == 0
+    assert report["live_error"]["rows"] > 0
+    assert 0 < report["live_error"]["model_mae"] < 2
+    assert found.outputs["retrain"] == bool(found.outputs["findings"])
+    assert drift.run(ws, day, DriftConfig(window_days=60, min_rows=30)).reused
+
+
+def test_a_strange_day_is_found_out(trained: Trained, tmp_path: Path) -> None:
+    """Unknown items, values of another scale and a model that is wrong about them."""
+    ws, day = trained.workspace, trained.days[-1] + datetime.timedelta(days=1)
+    path = tmp_path / "log.csv"
+    known = pl.read_delta(ws.table_uri(schema.INTERACTIONS))
+    users = known[schema.USER_ID].unique().sort()[:40]
+    seconds = int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp())
+    items = [*(f"new{i}" for i in range(6)), *known[schema.ITEM_ID].unique().sort()[:6]]
+    rows = pl.DataFrame({"user_id": users}).join(pl.DataFrame({"item_id": items}), how="cross")
+    rows = rows.with_columns(
+        time=seconds + pl.int_range(pl.len()),
+        value=pl.when(pl.col("item_id").str.starts_with("new")).then(9.0).otherwise(-9.0),
+    )
+    rows.write_csv(path)
+    ingest.run(LogMapping(path=str(path), time_col="time", value_col="value"), ws)
+    found = drift.run(ws, day, DriftConfig(window_days=1, min_rows=100))
+    assert found.outputs["retrain"]
+    told = " ".join(found.outputs["findings"])
+    assert "value has moved" in told
+    assert "50% of the interactions are with items that the champion does not know" in told
+    text = (ws / found.outputs["report"]).read_bytes("drift.md").decode()
+    assert "# Drift on" in text
+    assert "| value |" in text
+
+
+# Retraining --------------------------------------------------------------------------------------
+
+
+def test_when_a_training_is_due(trained: Trained) -> None:
+    ws = trained.workspace
+    last = last_training(ws)
+    assert last is not None
+    assert last.key == trained.model.key
+    assert not is_due(ws, trained.tasks).due
+    newer = build_tasks.run(BuildTasksConfig(), ws)  # with the days after the training
+    num_new = newer.counts["interactions"] - trained.tasks.counts["interactions"]
+    assert num_new > 0
+    assert is_due(ws, newer).due
+    assert not is_due(ws, newer, RetrainingConfig(min_new_interactions=num_new + 1)).due
+    soon = is_due(ws, newer, RetrainingConfig(min_days=1))
+    assert not soon.due
+    assert "min_days is 1" in soon.reason
+    late = RetrainingConfig(min_days=1, min_new_interactions=num_new + 1)
+    assert is_due(ws, newer, late, now=FAR).due
+    assert not is_due(ws, trained.tasks, late, now=FAR).due  # nothing new at all
+
+
+def test_a_workspace_without_a_model_is_due(trained: Trained, tmp_path: Path) -> None:
+    empty = Workspace(tmp_path)
+    assert is_due(empty, trained.tasks).due
+    with pytest.raises(UserError, match="no champion"):
+        drift.run(empty, trained.days[0])
+
+
+def test_limits_grow() -> None:
+    with pytest.raises(UserError, match="min_days is 8 and max_days 7"):
+        RetrainingConfig(min_days=8)
