@@ -48,11 +48,37 @@ def linear(
         z_BRo = z_BRo + F.linear(part, weight)
     if state is None:
         return z_BRo
+    if _many_rows(inputs, state):
+        return z_BRo - _by_weights(inputs, state)
     # a Aᵀ + 1: the product of the parts joined is the sum of the parts' products
     gram_BRS = inputs[0] @ state.inputs[0].transpose(1, 2) + 1
     for part, known in zip(inputs[1:], state.inputs[1:], strict=True):
         gram_BRS = gram_BRS + part @ known.transpose(1, 2)
     return z_BRo - gram_BRS @ state.gradients_BSo
+
+
+def _many_rows(inputs: Parts, state: LayerState) -> bool:
+    """Return whether it takes fewer multiplications to form the user's weights first.
+
+    (a Aᵀ) G costs R·S·(i + o) for R rows, a (Aᵀ G) costs (R + S)·i·o: where a catalogue is scored,
+    or sampled negatives make the support long, the second is less.
+    """
+    num_rows = max(part.shape[1] for part in inputs)
+    num_known, width_out = state.gradients_BSo.shape[1:]
+    width_in = sum(part.shape[2] for part in inputs)
+    by_gram = num_rows * num_known * (width_in + width_out)
+    return by_gram > (num_rows + num_known) * width_in * width_out
+
+
+def _by_weights(inputs: Parts, state: LayerState) -> torch.Tensor:
+    """Return (a Aᵀ + 1) G as a (Aᵀ G) + 1ᵀ G."""
+    total_B1o = state.gradients_BSo.sum(1, keepdim=True)
+    change = total_B1o
+    for part, known in zip(inputs, state.inputs, strict=True):
+        is_shared = known.shape[1] != state.gradients_BSo.shape[1]
+        gradients = total_B1o if is_shared else state.gradients_BSo
+        change = change + part @ (known.transpose(1, 2) @ gradients)
+    return change
 
 
 def adapt(

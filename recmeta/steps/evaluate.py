@@ -1,4 +1,4 @@
-"""model ──▶ report: candidate, champion and tuned baselines on the same cold users, and the gate."""
+"""model ──▶ report: candidate, champion and baselines on the same cold users, and the gate."""
 
 import dataclasses
 import io
