@@ -1,6 +1,5 @@
 """The command line: one command per step, named as the steps are."""
 
-
 import os
 
 
