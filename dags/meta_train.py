@@ -5,7 +5,7 @@ import datetime
 from airflow.sdk import Label, Param, PartitionedAssetTimetable, dag, task
 
 from recmeta.orchestration.names import CHAMPION_MODEL, GPU_POOL, RETRAINING_REQUEST, TASKS
-from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, logger
+from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, log_progress, logger
 from recmeta.orchestration.settings import config, device, manifest, workspace
 
 DOC = """
@@ -91,7 +91,9 @@ def meta_train() -> None:
         from recmeta.steps import meta_train
 
         tasks_built = manifest("build-tasks", tasks)
-        return meta_train.run(config().train, workspace(), tasks_built, device=device()).key
+        return meta_train.run(
+            config().train, workspace(), tasks_built, device=device(), progress=log_progress
+        ).key
 
     @task(task_id="evaluate", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=2))
     def evaluate(tasks: str, model: str) -> str:

@@ -43,8 +43,8 @@ class LocalConfig:
     """A local folder."""
     dags: Path
     """The folder with the DAG files."""
-    mapping: Path | None = None
-    """The log's mapping; None replays MovieLens 100K."""
+    mapping: Path
+    """The log's mapping."""
     airflow_port: int = 8080
     mlflow_port: int = 5000
     mlflow_store: str | None = None
@@ -100,6 +100,7 @@ def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "MLFLOW_TRACKING_URI": config.mlflow_url,
+        "OMP_WAIT_POLICY": "PASSIVE",  # tasks that run side by side must not spin while they wait
         "RECMETA_WORKSPACE": str(config.workspace),
         "RECMETA_MAPPING": str(config.mapping),
         "PATH": f"{folder}{os.pathsep}{base.get('PATH', os.defpath)}",

@@ -58,6 +58,11 @@ def day_of(context: Context) -> datetime.date | None:
     return parse_day(text) if text else None
 
 
+def log_progress(step: str, done: int, total: int) -> None:
+    """Write how far a step has come to the task's log."""
+    logger.info("%s: %d of %d", step, done, total)
+
+
 def announce(outlet_events: Any, asset: Asset, day: str, **extra: Any) -> None:
     """Give an outlet's event the day as its partition, and what those who follow it need to know.
 

@@ -8,6 +8,7 @@ an unstable method, so here it gets none. The DuckDB store returns every row, in
 
 import itertools
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ ENTITIES = st.lists(
 )
 ZONES = st.sampled_from([None, "UTC", "Asia/Tokyo", "America/New_York"])
 EXAMPLES = settings(
-    max_examples=20,
+    max_examples=40 if os.environ.get("RECMETA_SLOW") == "1" else 6,
     phases=[Phase.generate],  # to shrink what Dask takes minutes for would not end
     deadline=None,
     derandomize=True,

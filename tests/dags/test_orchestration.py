@@ -1,0 +1,92 @@
+"""Settings, waiting and the local deployment, each on its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+from airflow_process import DAGS, AirflowProcess
+
+from recmeta.orchestration import local
+from recmeta.orchestration.local import LocalConfig
+
+SETTINGS = """
+from recmeta.orchestration import settings
+answer([settings.workspace().location, settings.device(), settings.setting("mapping")])
+"""
+MAPPING = """
+from recmeta.errors import UserError
+from recmeta.orchestration import settings
+try:
+    settings.mapping()
+except UserError as error:
+    answer(str(error))
+"""
+WAIT = """
+import asyncio, pathlib
+from airflow.sdk.module_loading import import_string
+from recmeta.orchestration.arrival import ArrivalTrigger
+
+async def wait(paths):
+    path, arguments = ArrivalTrigger(paths, 0.01).serialize()
+    events = import_string(path)(**arguments).run()
+    first = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0.2)
+    early = first.done()
+    pathlib.Path(paths[-1]).touch()
+    return [early, (await asyncio.wait_for(first, 10)).payload["paths"]]
+
+answer(asyncio.run(wait({paths!r})))
+"""
+
+
+def test_a_variable_wins_over_the_environment_and_that_over_the_default(
+    airflow: AirflowProcess,
+) -> None:
+    found = airflow.ask(
+        SETTINGS,
+        AIRFLOW_VAR_RECMETA_WORKSPACE="/of the variable",
+        RECMETA_WORKSPACE="/of the environment",
+        RECMETA_DEVICE="cpu",
+    )
+    assert found == ["/of the variable", "cpu", None]
+
+
+def test_without_a_mapping_the_message_says_what_to_set(airflow: AirflowProcess) -> None:
+    message = airflow.ask(MAPPING)
+    assert "recmeta_mapping" in message
+    assert "RECMETA_MAPPING" in message
+
+
+def test_the_trigger_fires_when_every_path_is_there(
+    airflow: AirflowProcess, tmp_path: Path
+) -> None:
+    paths = [str(tmp_path), str(tmp_path / "late.csv")]
+    assert airflow.ask(WAIT.format(paths=paths)) == [False, paths]
+
+
+def config(tmp_path: Path) -> LocalConfig:
+    return LocalConfig(
+        workspace=tmp_path, dags=DAGS, mapping=tmp_path / "mapping.json", airflow_port=1234
+    )
+
+
+def test_what_is_set_already_wins(tmp_path: Path) -> None:
+    given = {"AIRFLOW__CORE__PARALLELISM": "9", "PATH": "/usr/bin"}
+    env = local.environment(config(tmp_path), given)
+    assert env["AIRFLOW__CORE__PARALLELISM"] == "9"
+    assert env["AIRFLOW_HOME"] == str(tmp_path / "airflow")
+    assert env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:1234/execution/"
+    assert env["PATH"].endswith(":/usr/bin")  # behind the interpreter's own folder
+
+
+def test_the_login_is_what_airflow_made_up(tmp_path: Path) -> None:
+    home = tmp_path / "airflow"
+    home.mkdir()
+    file = home / "simple_auth_manager_passwords.json.generated"
+    file.write_text(json.dumps({"admin": "secret"}))
+    assert local.login(config(tmp_path)) == ("admin", "secret")
+
+
+def test_a_failed_command_shows_what_it_said(airflow: AirflowProcess) -> None:
+    with pytest.raises(RuntimeError, match="no-such-command"):
+        local.airflow(airflow.env, "no-such-command")
