@@ -1,5 +1,13 @@
-"""One thread: reproducible sums, and two test processes side by side do not fight for cores."""
+"""What all tests share: reproducible sums, and no test that fails because the machine is busy."""
+
+import os
 
 import torch
+from hypothesis import settings
 
+# One thread: sums in the same order, and two test processes side by side do not fight for cores.
 torch.set_num_threads(1)
+
+# A slow example is no fault; a run that is to be relied upon draws the same examples every time.
+settings.register_profile("recmeta", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("recmeta")
