@@ -206,7 +206,7 @@ def main() -> None:
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what stops us stops both
     sys.stdout.write("Starting Airflow and MLflow; the first start takes a minute.\n")
-    with serving(config):
+    with contextlib.suppress(KeyboardInterrupt), serving(config):
         user, password = login(config)
         sys.stdout.write(
             f"\nAirflow   {config.airflow_url}   user {user}   password {password}\n"
@@ -216,8 +216,7 @@ def main() -> None:
             "Ctrl-C stops both.\n"
         )
         sys.stdout.flush()
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
+        signal.pause()
 
 
 def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -231,13 +230,16 @@ def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) 
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process with everything that it started."""
+    """Stop a process with everything that it started, however impatient the user is."""
+    handlers = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 if __name__ == "__main__":
