@@ -1,4 +1,4 @@
-"""One day of logs per run: ingest, check, build tasks."""
+"""One day of logs per run: ingest, check, features, tasks."""
 
 import datetime
 
@@ -6,15 +6,16 @@ from airflow.sdk import CronPartitionTimetable, Param, dag, task
 
 from recmeta.orchestration.names import DATE_PARAM, INTERACTIONS, NEW_USERS, TABLES_POOL, TASKS
 from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of
-from recmeta.orchestration.settings import config, manifest, mapping, workspace
+from recmeta.orchestration.settings import config, feature_store, manifest, mapping, workspace
 from recmeta.orchestration.waiting import WaitForLog
 
 DOC = """
 ### One day of logs becomes interactions, and the interactions tasks
 
 Runs every midnight (UTC) for the day that has just ended; the run's *partition key* is that day. It
-waits for the day's log without keeping a worker, ingests it, stops if the day looks wrong, and
-builds the task set anew. Doing a day again changes nothing; a late day can be run at any time.
+waits for the day's log without keeping a worker, ingests it, stops if the day looks wrong, writes
+the features (and puts them online, where a feature store is set) and builds the task set anew.
+Doing a day again changes nothing; a late day can be run at any time.
 
 * **Assets** `interactions` and `tasks`, which `meta_train` follows, and, on days that bring
   somebody new, `new_users`, which `cold_start_scoring` follows. All carry the day as partition.
@@ -84,6 +85,16 @@ def build_tasks() -> None:
         )
         return check(workspace(), manifest("ingest", key), limits)
 
+    @task(task_id="materialise-features", pool=TABLES_POOL)
+    def materialise(day: str) -> str:
+        """Activity of users and items day by day; with a feature store, everything online."""
+        from recmeta.steps import materialise_features
+        from recmeta.steps.daily import end_of, parse_day
+
+        return materialise_features.run(
+            workspace(), feature_store=feature_store(), until=end_of(parse_day(day))
+        ).key
+
     @task(task_id="build-tasks", outlets=[TASKS], pool=TABLES_POOL)
     def build(day: str, *, outlet_events=None) -> str:
         """Users' support and query sets, and item features as of each one's cut time."""
@@ -118,7 +129,8 @@ def build_tasks() -> None:
     ingested = ingest(day)
     checked = check_data_quality(ingested)
     arrival >> ingested
-    checked >> [build(day), find_new_users(day)]
+    checked >> materialise(day) >> build(day)
+    checked >> find_new_users(day)
 
 
 build_tasks()

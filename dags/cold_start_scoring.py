@@ -11,7 +11,7 @@ from recmeta.orchestration.names import (
     TABLES_POOL,
 )
 from recmeta.orchestration.runs import DEFAULT_ARGS, day_of
-from recmeta.orchestration.settings import config, device, manifest, workspace
+from recmeta.orchestration.settings import config, device, feature_store, manifest, workspace
 
 DOC = """
 ### New users get recommendations
@@ -92,7 +92,9 @@ def cold_start_scoring() -> None:
 
         users = new_users.shard_mapping(workspace(), shard)
         model = versions.get(workspace(), version)
-        return adapt.run(users, workspace(), version=model, device=device()).key
+        return adapt.run(
+            users, workspace(), version=model, feature_store=feature_store(), device=device()
+        ).key
 
     @task(task_id="score", pool=SCORING_POOL)
     def score(adapted: str) -> str:

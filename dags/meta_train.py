@@ -52,6 +52,14 @@ recent or too little is new; its log says why.
             title="Most days",
             description="without a training; after them anything new is enough.",
         ),
+        "start": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "factors", "champion", "random"],
+            title="Start from",
+            description="where meta-training begins: champion goes on with the champion's "
+            "parameters. Empty: as the configuration says.",
+        ),
         "force": Param(
             False,
             type="boolean",
@@ -86,13 +94,18 @@ def meta_train() -> None:
         return found.due
 
     @task(task_id="meta-train", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=12))
-    def train(tasks: str) -> str:
+    def train(tasks: str, *, params=None) -> str:
         """Learn how to learn a user, with a checkpoint after every epoch."""
+        import dataclasses
+
         from recmeta.steps import meta_train
 
+        settings = config().train
+        if params["start"]:
+            settings = dataclasses.replace(settings, start=params["start"])
         tasks_built = manifest("build-tasks", tasks)
         return meta_train.run(
-            config().train, workspace(), tasks_built, device=device(), progress=log_progress
+            settings, workspace(), tasks_built, device=device(), progress=log_progress
         ).key
 
     @task(task_id="evaluate", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=2))

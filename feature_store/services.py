@@ -3,8 +3,10 @@
 import views
 from feast import FeatureService
 
+from recmeta.schema import FEATURE_SERVICE
+
 melu_v1 = FeatureService(
-    name="melu_v1",
-    features=[v for v in (views.user_profile, views.item_profile, views.item_statistics) if v],
-    description="Profiles of user and item, and what had been seen of the item.",
+    name=FEATURE_SERVICE,
+    features=[v for v in (views.user_profile, views.item_profile) if v],
+    description="Profiles of user and item; the items' statistics come with the model.",
 )

@@ -15,7 +15,13 @@ materialises for the first time."""
 
 
 def view(
-    name: str, entity: Entity, source: FileSource, features: list[Field], description: str
+    name: str,
+    entity: Entity,
+    source: FileSource,
+    features: list[Field],
+    description: str,
+    *,
+    online: bool = True,
 ) -> FeatureView | None:
     """Return a feature view; None where there are no features, which Feast does not allow."""
     if not features:
@@ -26,6 +32,7 @@ def view(
         ttl=FOREVER,
         schema=features,
         source=source,
+        online=online,
         description=description,
     )
 
@@ -64,4 +71,5 @@ item_statistics = view(
     sources.item_statistics_table,
     fields(schema.ITEM_STATISTICS),
     "What tasks read of an item: the users who had met it and the sum of what they first gave it.",
+    online=False,  # a model brings those that it learned with; newer ones are not its features
 )

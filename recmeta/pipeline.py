@@ -16,7 +16,16 @@ from recmeta.progress import Progress, silent
 from recmeta.recipes import PipelineConfig
 from recmeta.registry import versions
 from recmeta.reporting import markdown
-from recmeta.steps import adapt, build_tasks, evaluate, ingest, meta_train, register, score
+from recmeta.steps import (
+    adapt,
+    build_tasks,
+    evaluate,
+    ingest,
+    materialise_features,
+    meta_train,
+    register,
+    score,
+)
 from recmeta.tasks.task_set import Items, TaskSet
 from recmeta.workspace import Workspace
 
@@ -72,6 +81,7 @@ def run(
     new_users: LogMapping | None = None,
     force: bool = False,
     device: str = "auto",
+    feature_store: str | None = None,
     progress: Progress = silent,
 ) -> PipelineResult:
     """Run every step from a log to ranked lists.
@@ -79,8 +89,11 @@ def run(
     Args:
         new_users: whom to score; None: the cold test users, from their support alone.
         force: promote the candidate even if the gate refuses.
+        feature_store: a Feast repository in which to put features online, and from which to read
+            the profiles of those who are scored; None: none.
     """
     ingested = ingest.run(mapping, workspace, progress=progress)
+    features = materialise_features.run(workspace, feature_store=feature_store, progress=progress)
     tasks = build_tasks.run(config.tasks, workspace, progress=progress)
     trained = meta_train.run(config.train, workspace, tasks, device=device, progress=progress)
     evaluated = evaluate.run(
@@ -94,6 +107,7 @@ def run(
         workspace,
         version=version,
         device=device,
+        feature_store=feature_store,
         progress=progress,
     )
     scored = score.run(config.score, workspace, adapted, device=device, progress=progress)
@@ -115,7 +129,7 @@ def run(
         parts.append(_example(workspace, tasks, scored))
     report = "\n\n".join(parts) + "\n"
     workspace.write_bytes(REPORT, report.encode())
-    manifests = (ingested, tasks, trained, evaluated, registered, adapted, scored)
+    manifests = (ingested, features, tasks, trained, evaluated, registered, adapted, scored)
     return PipelineResult(
         manifests={m.step: m for m in manifests},
         evaluation=evaluation,

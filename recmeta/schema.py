@@ -53,6 +53,12 @@ RUN: Final = "run"
 DATE: Final = "date"
 PUBLISHED_AT: Final = "published_at"
 
+FEATURE_SERVICE: Final = "melu_v1"
+"""The feature service, in Feast, of the features that models read in training and in scoring."""
+
+INTERACTIONS_ID: Final = "interactions_id"
+"""Delta's own name of the interactions table, drawn when the table was made."""
+
 TIME = pa.timestamp("us", tz="UTC")
 
 

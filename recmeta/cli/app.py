@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from recmeta.cli import data_commands as data
+from recmeta.cli import feature_commands as features
 from recmeta.cli import learning_commands as learning
 from recmeta.cli import pipeline_commands as pipeline
 from recmeta.cli import serving_commands as serving
@@ -37,6 +38,21 @@ recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
 
 recmeta score new.csv --profiles profiles.csv --model-version 3
 """
+REBUILD_EXAMPLES = """
+recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f
+
+recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f --into rebuilt --json
+"""
+MATERIALISE_EXAMPLES = """
+recmeta materialise-features
+
+recmeta materialise-features --feature-store feature_store --until 2026-02-01
+"""
+CHECK_EXAMPLES = """
+recmeta features check
+
+recmeta features check --sample 1000 --max-share 0.01 --json
+"""
 FETCH_EXAMPLES = """
 recmeta data fetch ml-1m
 
@@ -62,6 +78,7 @@ def build() -> typer.Typer:
         to.command(name, epilog=f"{heading}\n\n{examples.strip()}")(command(function))
 
     add("ingest", data.ingest, INGEST_EXAMPLES)
+    add("materialise-features", features.materialise, MATERIALISE_EXAMPLES)
     add("build-tasks", learning.build_tasks, "recmeta build-tasks --seed 7")
     add("meta-train", learning.meta_train, "recmeta meta-train --epochs 20 --device cpu")
     add("evaluate", learning.evaluate, "recmeta evaluate --json")
@@ -70,6 +87,7 @@ def build() -> typer.Typer:
     add("score", serving.score, SCORE_EXAMPLES)
     add("run", pipeline.run, RUN_EXAMPLES)
     add("rollback", learning.rollback, "recmeta rollback")
+    add("rebuild", learning.rebuild, REBUILD_EXAMPLES)
     add("report", pipeline.report, "recmeta report -w workspace")
     add("doctor", pipeline.doctor, "recmeta doctor\n\nrecmeta doctor --json")
     sets = typer.Typer(help="The built-in public data sets.", no_args_is_help=True)
@@ -81,6 +99,10 @@ def build() -> typer.Typer:
     )
     add("list", data.list_, "recmeta data list", sets)
     app.add_typer(sets, name="data")
+    store = typer.Typer(help="The feature store: a Feast repository.", no_args_is_help=True)
+    add("apply", features.apply, "recmeta features apply", store)
+    add("check", features.check, CHECK_EXAMPLES, store)
+    app.add_typer(store, name="features")
     return app
 
 

@@ -4,6 +4,7 @@
 1    our mistake: anything that nobody foresaw
 2    the user's mistake: `UserError`, a bad option, a file or disk that refuses
 3    the gate refused the model
+4    a rebuilt model is not the recorded one; features online are not those of the tables
 130  interrupted
 """
 
@@ -24,7 +25,7 @@ from recmeta.cli.options import CommonOptions
 from recmeta.cli.output import Outcome
 from recmeta.errors import UserError
 
-OURS, USERS, REFUSED, INTERRUPTED = 1, 2, 3, 130
+OURS, USERS, REFUSED, DIFFERS, INTERRUPTED = 1, 2, 3, 4, 130
 _ENVIRONMENT = {
     errno.EACCES: "allow it, or use another --workspace",
     errno.EPERM: "allow it, or use another --workspace",

@@ -38,7 +38,7 @@ def ingest(
     with lists, or with | between values, multi-valued; one with numbers alone, numeric; any other,
     categorical. A mapping file says it otherwise.
     """
-    from recmeta.cli.mappings import kinds_found, log_mapping
+    from recmeta.cli.mappings import hint_on_unread, kinds_found, log_mapping, unread_columns
     from recmeta.steps import ingest as step
     from recmeta.workspace import Workspace
 
@@ -54,6 +54,7 @@ def ingest(
         **counts,
         "reused": manifest.reused,
         "attributes": kinds_found(mapping),
+        "unread_columns": unread_columns(mapping),
         "source": manifest.outputs["source"],
         "tables": manifest.outputs["tables"],
     }
@@ -62,8 +63,9 @@ def ingest(
         for name, kinds in data["attributes"].items()
     ]
     text = "\n".join([as_list(counts), *found])
-    note = "This log had been ingested before; nothing changed." if manifest.reused else ""
-    return Outcome(data=data, text=text, note=note)
+    notes = ["This log had been ingested before; nothing changed."] if manifest.reused else []
+    notes.append(hint_on_unread(mapping))
+    return Outcome(data=data, text=text, note=" ".join(filter(None, notes)))
 
 
 def fetch(

@@ -151,6 +151,30 @@ def kinds_found(mapping: LogMapping) -> dict[str, dict[str, str]]:
     }
 
 
+def unread_columns(mapping: LogMapping) -> list[str]:
+    """Return the columns of a log that the mapping gives no meaning, in the file's order."""
+    roles = (mapping.user_col, mapping.item_col, mapping.time_col, mapping.value_col)
+    read = {*roles, mapping.event_col}
+    return [name for name in column_names(mapping) if name not in read]
+
+
+def hint_on_unread(mapping: LogMapping) -> str:
+    """Return a sentence on what of a log is not read, and how to have it read; perhaps empty."""
+    unread = unread_columns(mapping)
+    missing = [
+        f"--{role}-col {what}"
+        for role, what, column in (
+            ("value", "names a rating", mapping.value_col),
+            ("time", "the time", mapping.time_col),
+            ("event", "the kind of event", mapping.event_col),
+        )
+        if column is None
+    ]
+    if not unread or not missing:
+        return ""
+    return f"Columns not read: {', '.join(unread)}. {', '.join(missing)}."
+
+
 def _given_files(attributes: AttributeOptions) -> list[str]:
     return [name for name, value in vars(attributes).items() if value is not None]
 

@@ -35,6 +35,16 @@ Profiles = Annotated[
 ProfileIdCol = Annotated[
     str, typer.Option(metavar="COLUMN", help="The column of --profiles with the user's id.")
 ]
+FeatureStore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="RECMETA_FEATURE_STORE",
+        help="A Feast repository, or a configuration in it: features are put online there, and new "
+        "users' profiles read from there. [default: none]",
+        rich_help_panel=GENERAL,
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

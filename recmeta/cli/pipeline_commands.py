@@ -13,6 +13,7 @@ from recmeta.cli.options import (
     CommonOptions,
     ConfigOptions,
     Device,
+    FeatureStore,
     Force,
     LogOptions,
     ProfileIdCol,
@@ -51,13 +52,19 @@ def run(
     profile_id_col: ProfileIdCol = "user_id",
     force: Force = False,
     device: Device = "auto",
+    feature_store: FeatureStore = None,
 ) -> Outcome:
     """Do every step from a log to ranked lists; finished steps are not done again.
 
     Exit code 3: all is done, and the gate did not promote the model.
     """
     from recmeta import pipeline
-    from recmeta.cli.mappings import log_mapping, new_users_mapping, profiles_like
+    from recmeta.cli.mappings import (
+        hint_on_unread,
+        log_mapping,
+        new_users_mapping,
+        profiles_like,
+    )
     from recmeta.errors import UserError
     from recmeta.logs.datasets import DATASETS
     from recmeta.workspace import Workspace
@@ -83,14 +90,16 @@ def run(
             new_users=whom,
             force=force,
             device=device,
+            feature_store=feature_store,
             progress=progress,
         )
     summary = result.summary()
     promoted = summary["gate"]["promoted"]
+    notes = [hint_on_unread(mapping), "" if promoted else refused(summary["model_version"])]
     return Outcome(
         data=summary,
         text=f"{result.report}\n{_where_next(workspace, result)}",
-        note="" if promoted else refused(summary["model_version"]),
+        note=" ".join(filter(None, notes)),
         exit_code=0 if promoted else REFUSED,
     )
 

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recmeta.cli.options import CommonOptions, Device, LogOptions, ProfileIdCol, Profiles
+from recmeta.cli.options import (
+    CommonOptions,
+    Device,
+    FeatureStore,
+    LogOptions,
+    ProfileIdCol,
+    Profiles,
+)
 from recmeta.cli.output import Outcome, as_list
 from recmeta.cli.progress_bars import shown_progress
 
@@ -35,6 +42,7 @@ def adapt(
     new_users: NewUsers,
     profiles: Profiles = None,
     profile_id_col: ProfileIdCol = "user_id",
+    feature_store: FeatureStore = None,
     model_version: ModelVersion = None,
     device: Device = "auto",
 ) -> Outcome:
@@ -44,7 +52,15 @@ def adapt(
     workspace = Workspace(common.workspace)
     with shown_progress() as progress:
         manifest = _adapt(
-            workspace, new_users, log, profiles, profile_id_col, model_version, device, progress
+            workspace,
+            new_users,
+            log,
+            profiles,
+            profile_id_col,
+            feature_store,
+            model_version,
+            device,
+            progress,
         )
     data = {**manifest.summary(), "reused": manifest.reused}
     return Outcome(data=data, text=as_list(data))
@@ -56,6 +72,7 @@ def score(
     new_users: NewUsers,
     profiles: Profiles = None,
     profile_id_col: ProfileIdCol = "user_id",
+    feature_store: FeatureStore = None,
     model_version: ModelVersion = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="K", help="Length of a list. [default: 10]")
@@ -81,7 +98,15 @@ def score(
     config = parse(ScoringConfig, options)
     with shown_progress() as progress:
         adapted = _adapt(
-            workspace, new_users, log, profiles, profile_id_col, model_version, device, progress
+            workspace,
+            new_users,
+            log,
+            profiles,
+            profile_id_col,
+            feature_store,
+            model_version,
+            device,
+            progress,
         )
         scored = step.run(config, workspace, adapted, device=device, progress=progress)
     data = {
@@ -99,6 +124,7 @@ def _adapt(
     log: LogOptions,
     profiles: str | None,
     profile_id_col: str,
+    feature_store: str | None,
     model_version: str | None,
     device: str,
     progress: "Progress",
@@ -120,4 +146,11 @@ def _adapt(
             model = Model.load(folder, choose_device("cpu"))
             source = step.profiles_for(model, profiles, profile_id_col)
             mapping = dataclasses.replace(mapping, users=present_profiles(source))
-    return step.run(mapping, workspace, version=version, device=device, progress=progress)
+    return step.run(
+        mapping,
+        workspace,
+        version=version,
+        device=device,
+        feature_store=feature_store,
+        progress=progress,
+    )

@@ -3,6 +3,8 @@
 `feature_store/` is written with these, so that a feature has the name and type that its table says.
 """
 
+import datetime
+
 import pyarrow as pa
 from deltalake import DeltaTable
 from feast import Field, FileSource
@@ -40,12 +42,18 @@ def table_source(workspace: str, table: Table, timestamp_field: str) -> FileSour
         workspace: local path or object-store URL of the workspace.
         timestamp_field: column with the time from which a row counts.
     """
-    return FileSource(
-        name=table.name,
-        path=Workspace(workspace).table_uri(table),
-        file_format=DeltaFormat(),
-        timestamp_field=timestamp_field,
+    uri = Workspace(workspace).table_uri(table)
+    source = FileSource(
+        name=table.name, path=uri, file_format=DeltaFormat(), timestamp_field=timestamp_field
     )
+    if DeltaTable.is_deltatable(uri):
+        # Feast stamps a source with the time at which its definition is read, so that `feast apply`
+        # would find every view changed, every time.
+        created = datetime.datetime.fromtimestamp(
+            DeltaTable(uri).metadata().created_time / 1000, datetime.UTC
+        )
+        source.created_timestamp = source.last_updated_timestamp = created
+    return source
 
 
 def fields(table: Table) -> list[Field]:

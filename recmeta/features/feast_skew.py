@@ -4,10 +4,13 @@ import dataclasses
 import datetime
 
 import polars as pl
-from feast import FeatureService, FeatureStore
+from feast import FeatureService, FeatureStore, FeatureView
 
 from recmeta.errors import UserError
+from recmeta.features.feast_repository import materialised_until
 from recmeta.features.offline.entity_frame import EVENT_TIMESTAMP
+from recmeta.features.offline.sources import Location
+from recmeta.tasks.hashing import unit_hash
 
 FEATURE = "feature"
 ONLINE = "online"
@@ -24,10 +27,15 @@ class SkewReport:
     """The time at which the offline features were read."""
     num_rows: int
     """Entity rows compared."""
-    num_values: int
-    """Values compared: rows times features."""
+    features: tuple[str, ...]
+    """The features compared, `view__feature`."""
     differences: pl.DataFrame
     """A row for each value that differs: the keys, `feature`, `online`, `offline`, as text."""
+
+    @property
+    def num_values(self) -> int:
+        """Values compared: rows times features."""
+        return self.num_rows * len(self.features)
 
     @property
     def share(self) -> float:
@@ -38,6 +46,54 @@ class SkewReport:
         """Return `feature` and `differences`, the count of those, most first."""
         counts = self.differences.group_by(FEATURE).len("differences")
         return counts.sort("differences", FEATURE, descending=[True, False])
+
+
+def compare_views(store: FeatureStore, num_entities: int | None = None) -> dict[str, SkewReport]:
+    """Compare every view that is online, as of the end of its last materialisation.
+
+    So values that are merely not up to date are no skew; what reached the tables since then with a
+    time before that end is.
+
+    Args:
+        num_entities: most users, and most items, to compare: those of the smallest hashes, in every
+            view the same ones. None: all who have a row in the view's table.
+
+    Returns:
+        A report by view; a view of an empty table has none.
+
+    Raises:
+        UserError: when nothing was applied, or a view was not materialised yet.
+    """
+    materialised_until(store)
+    reports = {}
+    for view in sorted(store.list_feature_views(), key=lambda view: str(view.name)):
+        if not view.online:
+            continue
+        if view.most_recent_end_time is None:
+            raise UserError(
+                f"the feature view {view.name!r} has not been materialised: run `recmeta "
+                "materialise-features` with --feature-store first."
+            )
+        entities = _entities(store, view, num_entities)
+        if entities.is_empty():
+            continue
+        features = [f"{view.name}:{field.name}" for field in view.features]
+        reports[view.name] = compare_online_offline(
+            store, features, entities, as_of=view.most_recent_end_time
+        )
+    return reports
+
+
+def _entities(store: FeatureStore, view: FeatureView, num_entities: int | None) -> pl.DataFrame:
+    """Return the keys in a view's table, the first by a hash of them."""
+    source = view.batch_source
+    column = {new: old for old, new in source.field_mapping.items()}
+    keys = [pl.col(column.get(key, key)).alias(key) for key in view.join_keys]
+    found = Location(store.config, source).scan().select(keys).drop_nulls().unique().collect()
+    if num_entities is None or found.height <= num_entities:
+        return found.sort(view.join_keys)
+    drawn = pl.Series(unit_hash(found[view.join_keys[0]].cast(pl.String).to_arrow(), 0))
+    return found[drawn.arg_sort()[:num_entities]].sort(view.join_keys)
 
 
 def compare_online_offline(
@@ -87,7 +143,7 @@ def compare_online_offline(
     return SkewReport(
         as_of=as_of,
         num_rows=entities.height,
-        num_values=entities.height * len(names),
+        features=tuple(names),
         differences=differences,
     )
 

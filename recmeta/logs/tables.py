@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from recmeta.config import fingerprint
 from recmeta.errors import UserError
 from recmeta.logs.conflicts import Changes
 from recmeta.schema import (
@@ -32,18 +33,31 @@ from recmeta.schema import (
 from recmeta.workspace import Workspace
 
 COUNTS = "recmeta.counts"
+LOG_RETENTION = "interval 3650 days"
+"""How long Delta remembers a version: a model can be rebuilt from it as long as its files stay."""
 _INGESTED = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
 
 
 def create_tables(workspace: Workspace) -> None:
     """Make the tables that ingest writes, empty, where they are not there yet."""
     for table in _INGESTED:
-        DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
+        DeltaTable.create(
+            workspace.table_uri(table),
+            schema=table.columns,
+            mode="ignore",
+            configuration={"delta.logRetentionDuration": LOG_RETENTION},
+        )
 
 
 def versions(workspace: Workspace) -> dict[str, int]:
     """Return the version of each table that ingest writes."""
     return {t.name: DeltaTable(workspace.table_uri(t)).version() for t in _INGESTED}
+
+
+def sources_id(interactions: DeltaTable) -> str:
+    """Return the fingerprint of the sources whose rows a version of the interactions holds."""
+    sources = pl.scan_delta(interactions).select(pl.col(SOURCE).unique().sort()).collect()
+    return fingerprint(sources.to_series().to_list())
 
 
 def scan(workspace: Workspace, table: Table) -> pl.LazyFrame:

@@ -1,7 +1,8 @@
-"""A start for meta-training: item embeddings that a matrix factorisation has found already.
+"""A start for meta-training: what a matrix factorisation or an earlier model has found already.
 
 Meta-training from noise must find the items' directions and how users move along them at once, from
-few users. Starting where a factorisation ends leaves it the second task.
+few users. Starting where a factorisation ends leaves it the second task; starting where an earlier
+model ends leaves what is new.
 
 Legend: I items, F factors, E embedding width.
 """
@@ -11,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from recmeta.metalearn.encoding import ITEM_ID_FIELD
+from recmeta.errors import UserError
+from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 
@@ -51,6 +53,72 @@ def start_from_factors(
         weight[0, column] = 1.0
         started[last] = weight
     return started
+
+
+def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
+    """Return the parameters of an earlier model, as far as they have a place in the new one.
+
+    A value that both vocabularies know keeps its embedding; one that is new has the fresh one of
+    `params`. Where the scale of the values has changed, the last layer is changed so that outputs
+    mean the same in units of the value.
+
+    Raises:
+        UserError: when the earlier model has other features or another shape.
+    """
+    started = dict(params)
+    for side, fields, known in (
+        ("user", model.encoder.user_fields, earlier.encoder.user_fields),
+        ("item", model.encoder.item_fields, earlier.encoder.item_fields),
+    ):
+        if [(f.name, f.kind) for f in fields] != [(f.name, f.kind) for f in known]:
+            raise UserError(
+                f"the model to start from reads {_names(known)} of {side}s, and the new one "
+                f"{_names(fields)}: start from 'factors' or 'random' instead."
+            )
+        for field, before in zip(fields, known, strict=True):
+            if field.kind != "numeric":
+                name = f"embedding.{side}.{field.name}"
+                started[name] = _transferred(params[name], field, earlier.params[name], before)
+    for name, value in params.items():
+        if name.startswith("embedding."):
+            continue
+        found = earlier.params.get(name)
+        if found is None or found.shape != value.shape:
+            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise UserError(
+                f"the model to start from has {has} where the new one has {name!r} of shape "
+                f"{tuple(value.shape)}: give both the same configuration, or start from 'factors' "
+                "or 'random'."
+            )
+        started[name] = found.detach().cpu().clone()
+    last = f"layer.{model.network.num_layers - 1}"
+    ratio = earlier.encoder.value_scale / model.encoder.value_scale
+    shift = (earlier.encoder.value_mean - model.encoder.value_mean) / model.encoder.value_scale
+    started[f"{last}.weight"] = started[f"{last}.weight"] * ratio
+    started[f"{last}.bias"] = started[f"{last}.bias"] * ratio + shift
+    return started
+
+
+def _transferred(
+    fresh: torch.Tensor, field: Field, learned: torch.Tensor, known: Field
+) -> torch.Tensor:
+    """Return an embedding table whose rows are the learned ones where the value was known."""
+    if fresh.shape[1] != learned.shape[1]:
+        raise UserError(
+            f"the model to start from has embeddings of width {learned.shape[1]}, and the new one "
+            f"of {fresh.shape[1]}: give both the same network.embedding_dim, or start from "
+            "'factors' or 'random'."
+        )
+    place = pc.index_in(pa.array(field.values, pa.string()), pa.array(known.values, pa.string()))
+    code = np.concatenate([[0], pc.fill_null(place, -1).to_numpy() + 1]).astype(np.int64)
+    found = np.flatnonzero((code > 0) | (np.arange(len(code)) == 0))
+    table = fresh.clone()
+    table[torch.from_numpy(found)] = learned.detach().cpu()[torch.from_numpy(code[found])]
+    return table
+
+
+def _names(fields: tuple[Field, ...]) -> str:
+    return ", ".join(f"{f.name} ({f.kind})" for f in fields) or "nothing"
 
 
 def _leading(factors_IF: torch.Tensor, room: int) -> torch.Tensor:

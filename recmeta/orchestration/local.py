@@ -47,6 +47,8 @@ class LocalConfig:
     """The log's mapping."""
     airflow_port: int = 8080
     mlflow_port: int = 5000
+    feature_store: Path | None = None
+    """A Feast repository; None: no online features."""
     mlflow_store: str | None = None
     """MLflow's database, an SQLAlchemy address; None: a SQLite file in the workspace."""
 
@@ -105,6 +107,8 @@ def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
         "RECMETA_MAPPING": str(config.mapping),
         "PATH": f"{folder}{os.pathsep}{base.get('PATH', os.defpath)}",
     }
+    if config.feature_store is not None:
+        chosen["RECMETA_FEATURE_STORE"] = str(config.feature_store)
     return {**chosen, **base, "PATH": chosen["PATH"]}
 
 
@@ -192,6 +196,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     parser.add_argument("--mapping", type=Path, help="the log's mapping (else MovieLens 100K)")
     parser.add_argument("--dags", type=Path, default=Path("dags"))
+    parser.add_argument("--feature-store", type=Path, default=Path("feature_store"))
     parser.add_argument("--airflow-port", type=int, default=8080)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     given = parser.parse_args()
@@ -201,6 +206,7 @@ def main() -> None:
         workspace=workspace,
         dags=given.dags.resolve(),
         mapping=mapping.resolve(),
+        feature_store=given.feature_store.resolve(),
         airflow_port=given.airflow_port,
         mlflow_port=given.mlflow_port,
     )

@@ -8,6 +8,7 @@ default.
     recipe      a named configuration                           default
     config      a .toml file whose values replace the recipe's  (none)
     device      cpu, cuda or auto                               auto
+    feature_store   folder of a Feast repository                (none)
 """
 
 import os
@@ -65,6 +66,11 @@ def config() -> "PipelineConfig":
 def device() -> str:
     """Return the device to compute on."""
     return setting("device") or "auto"
+
+
+def feature_store() -> str | None:
+    """Return the Feast repository whose online store holds features, if there is one."""
+    return setting("feature_store")
 
 
 def manifest(step: str, key: str) -> "Manifest":

@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recmeta.registry.tracking import mlflow_name
+
+TELLING = ("mae", "rmse", "ndcg@5", "ndcg@10", "full_ndcg@10", "full_hit@10")
+"""Shown first, after the primary metric."""
 MAX_METRICS = 6
 """Columns of the table; the others are in the run's `evaluation/` artifacts."""
 
@@ -13,7 +17,9 @@ def describe(
     reasons: Sequence[str],
     compared_with: str | None,
     evaluation: Mapping[str, Any],
-    data_versions: Mapping[str, str],
+    data: str,
+    features: str,
+    promoted_by: str | None,
     report: str,
 ) -> str:
     """Return Markdown.
@@ -23,29 +29,34 @@ def describe(
         compared_with: the version that it had to beat, if any.
         evaluation: of evaluation.json, `metrics` and, where they are there, `primary_metric` and
             `num_users`.
-        data_versions: what the training read, name to version.
+        data: which versions of which tables the training read.
+        features: the feature service and what the model reads of it.
+        promoted_by: who made it champion, if anybody did.
         report: where the whole report is, relative to the workspace.
     """
     against = "no earlier version" if compared_with is None else f"version {compared_with}"
     users = evaluation.get("num_users")
     on = "" if users is None else f", on {users} held-out users"
-    lines = [f"**{decision.capitalize()}**, compared with {against}{on}.", ""]
+    by = "" if promoted_by is None else f" by {promoted_by}"
+    lines = [f"**{decision.capitalize()}**{by}, compared with {against}{on}.", ""]
     lines += [f"- {reason}" for reason in reasons]
-    lines += ["", *_table(evaluation), ""]
-    if data_versions:
-        read = ", ".join(f"{name} {version}" for name, version in sorted(data_versions.items()))
-        lines += [f"Trained on: {read}.", ""]
+    lines += ["", *table(evaluation), ""]
+    lines += [f"Trained on: {data}.", "", f"Features: {features}.", ""]
     lines.append(f"Report: `{report}` in the workspace, `evaluation/` in the training's run.")
     return "\n".join(lines)
 
 
-def _table(evaluation: Mapping[str, Any]) -> list[str]:
+def table(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a Markdown table with a row per predictor, the primary metric first.
+
+    Args:
+        evaluation: `metrics` by predictor and metric, and perhaps `primary_metric`.
+    """
     metrics: Mapping[str, Mapping[str, float | None]] = evaluation["metrics"]
-    names = sorted({name for found in metrics.values() for name in found})
-    primary = evaluation.get("primary_metric")
-    if primary in names:
-        names = [primary, *(name for name in names if name != primary)]
-    names = names[:MAX_METRICS]
+    first = [evaluation.get("primary_metric"), *TELLING, *map(mlflow_name, TELLING)]
+    place = {name: number for number, name in reversed(list(enumerate(first)))}
+    known = {name for found in metrics.values() for name in found}
+    names = sorted(known, key=lambda name: (place.get(name, len(first)), name))[:MAX_METRICS]
     rows = [["model", *names], ["---"] + ["---:"] * len(names)]
     rows += [[model, *(_cell(found.get(n)) for n in names)] for model, found in metrics.items()]
     return ["| " + " | ".join(row) + " |" for row in rows]

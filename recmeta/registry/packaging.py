@@ -13,8 +13,10 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
 from recmeta import schema
+from recmeta.config import to_dict
 from recmeta.metalearn.model import Model
 from recmeta.registry import served_model
+from recmeta.registry.features import features_read
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder
 
@@ -33,6 +35,8 @@ EXAMPLE_ROWS = 3
 def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
     """Write an MLflow model into `target`, a path where nothing is yet. Nothing in it is pickled.
 
+    Its metadata names the feature service and the features that it reads.
+
     Args:
         folder: what `recmeta.metalearn.model.Model.save` wrote; other files in it stay behind.
         mlflow_model: carries the ids of the run and of the logged model.
@@ -50,6 +54,7 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
             signature=signature(model),
             input_example=input_example(model),
             pip_requirements=requirements(),
+            metadata=to_dict(features_read(model)),
             mlflow_model=mlflow_model,
         )
 

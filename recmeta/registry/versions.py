@@ -1,4 +1,4 @@
-"""Versions of the registered model "recmeta" and the aliases that say which one is used.
+"""Versions of the registered model and the aliases that say which one is used.
 
     champion     scores new users
     previous     was the champion before; `rollback` swaps the two
@@ -8,25 +8,25 @@ A version is found again by its tag `recmeta.model_key`: registering a model twi
 """
 
 import dataclasses
-import tempfile
+import datetime
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from recmeta.errors import UserError
-from recmeta.registry.tracking import connect, experiment_id, get_run, store_name, tracking_uri
+from recmeta.registry import run_page
+from recmeta.registry.logged_model import MODEL_KEY, logged_model
+from recmeta.registry.provenance import actor
+from recmeta.registry.tracking import connect, model_name, store_name, tracking_uri
 from recmeta.workspace import Folder, Workspace
 
-NAME: Final = "recmeta"
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 CHALLENGER: Final = "challenger"
 
-MODEL_KEY: Final = "recmeta.model_key"
 COMPARED_WITH: Final = "recmeta.compared_with"
-DECISION: Final = "recmeta.decision"
+DECISION: Final = run_page.DECISION
 BEATEN_BY: Final = "recmeta.beaten_by"
-REASONS: Final = "recmeta.reasons"
+REASONS: Final = run_page.REASONS
 NONE: Final = "none"
 """Value of a tag for no version or no baseline."""
 
@@ -72,16 +72,16 @@ def register_version(
     """
     client = connect(workspace)
     _ensure_registered_model(client)
-    found = _search(client, f"name = '{NAME}' and tags.`{MODEL_KEY}` = '{model_key}'")
+    found = _search(client, f"name = '{model_name()}' and tags.`{MODEL_KEY}` = '{model_key}'")
     if found:
         version = str(found[0].version)
-        client.update_model_version(NAME, version, description)
+        client.update_model_version(model_name(), version, description)
         for key, value in tags.items():
-            client.set_model_version_tag(NAME, version, key, value)
+            client.set_model_version_tag(model_name(), version, key, value)
         return version
-    logged = _logged_model(client, workspace, run_id, model_folder, model_key)
+    logged = logged_model(client, workspace, run_id, model_folder, model_key)
     created = client.create_model_version(
-        NAME,
+        model_name(),
         source=logged.artifact_location,
         run_id=run_id,
         tags={**tags, MODEL_KEY: model_key},
@@ -95,7 +95,7 @@ def versions(workspace: Workspace) -> list[Version]:
     """Return all versions, the oldest first."""
     client = connect(workspace)
     aliases = _aliases(client)
-    found = [_version(v, aliases) for v in _search(client, f"name = '{NAME}'")]
+    found = [_version(v, aliases) for v in _search(client, f"name = '{model_name()}'")]
     return sorted(found, key=lambda v: int(v.version))
 
 
@@ -109,7 +109,7 @@ def get(workspace: Workspace, number: str) -> Version:
     found = _get(client, number, _aliases(client)) if number.isdigit() else None
     if found is None:
         raise UserError(
-            f"the model {NAME!r} in {tracking_uri(workspace)} has no version {number!r}. "
+            f"the model {model_name()!r} in {tracking_uri(workspace)} has no version {number!r}. "
             f"There are: {', '.join(v.version for v in versions(workspace)) or 'none'}."
         )
     return found
@@ -147,7 +147,7 @@ def model_folder(workspace: Workspace, version: Version) -> Folder:
 
     from recmeta.registry.served_model import ARTIFACT
 
-    source = client.get_model_version_download_uri(NAME, version.version)
+    source = client.get_model_version_download_uri(model_name(), version.version)
     return Folder.at(
         download_artifacts(
             artifact_uri=f"{source}/artifacts/{ARTIFACT}", tracking_uri=tracking_uri(workspace)
@@ -155,27 +155,34 @@ def model_folder(workspace: Workspace, version: Version) -> Folder:
     )
 
 
-def promote(workspace: Workspace, version: str) -> None:
+def promote(workspace: Workspace, version: str, because: str) -> None:
     """Make a version the champion, and the old champion the previous one.
 
-    Nothing changes if it is the champion already: a promotion that was killed can be repeated.
+    Who did it, when and why stays in the version's tags and on the page of its run. Nothing
+    changes if it is the champion already: a promotion that was killed can be repeated.
+
+    Args:
+        because: the reason, a phrase such as "it passed the gate".
     """
     client = connect(workspace)
     aliases = _aliases(client)
     reigning = aliases.get(CHAMPION)
     if reigning != version:
+        _record_promotion(client, version, because)
         if reigning is not None:
-            client.set_registered_model_alias(NAME, PREVIOUS, reigning)
-        client.set_registered_model_alias(NAME, CHAMPION, version)
+            client.set_registered_model_alias(model_name(), PREVIOUS, reigning)
+        client.set_registered_model_alias(model_name(), CHAMPION, version)
     if aliases.get(CHALLENGER) == version:
-        client.delete_registered_model_alias(NAME, CHALLENGER)
+        client.delete_registered_model_alias(model_name(), CHALLENGER)
+    _refresh_page(client, version)
 
 
 def challenge(workspace: Workspace, version: str) -> None:
     """Give a version that was not promoted the alias challenger, unless it is the champion."""
     client = connect(workspace)
     if _aliases(client).get(CHAMPION) != version:
-        client.set_registered_model_alias(NAME, CHALLENGER, version)
+        client.set_registered_model_alias(model_name(), CHALLENGER, version)
+    _refresh_page(client, version)
 
 
 def rollback(workspace: Workspace) -> tuple[str, str]:
@@ -198,10 +205,12 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
     if new is None or new == old:
         raise UserError(
             f"version {old} is the champion and there is no previous one to go back to: give a "
-            f"version the alias {PREVIOUS!r} on the MLflow page of the model {NAME!r}."
+            f"version the alias {PREVIOUS!r} on the MLflow page of the model {model_name()!r}."
         )
-    client.set_registered_model_alias(NAME, CHAMPION, new)
-    client.set_registered_model_alias(NAME, PREVIOUS, old)
+    _record_promotion(client, new, f"version {old} was rolled back")
+    client.set_registered_model_alias(model_name(), CHAMPION, new)
+    client.set_registered_model_alias(model_name(), PREVIOUS, old)
+    _refresh_page(client, new)
     return old, new
 
 
@@ -210,12 +219,31 @@ def aliases_of(workspace: Workspace, version: str) -> list[str]:
     return sorted(a for a, v in _aliases(connect(workspace)).items() if v == version)
 
 
+def _record_promotion(client: Any, version: str, because: str) -> None:
+    """Write down who makes a version the champion: before the alias, so that it never lacks."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    tags = {
+        run_page.PROMOTED_BY: actor(),
+        run_page.PROMOTED_AT: now,
+        run_page.PROMOTED_BECAUSE: because,
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(model_name(), version, key, value)
+
+
+def _refresh_page(client: Any, version: str) -> None:
+    run_id = client.get_model_version(model_name(), version).run_id
+    if run_id:
+        run_page.refresh(client, run_id)
+
+
 def _ensure_registered_model(client: Any) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
         client.create_registered_model(
-            NAME, description="Recommends to users who are new, after a few of their interactions."
+            model_name(),
+            description="Recommends to users who are new, after a few of their interactions.",
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -224,7 +252,7 @@ def _ensure_registered_model(client: Any) -> None:
 
 def _aliases(client: Any) -> dict[str, str]:
     """Return version by alias; nothing before the first registration."""
-    found = client.search_registered_models(f"name = '{NAME}'")
+    found = client.search_registered_models(f"name = '{model_name()}'")
     return {} if not found else {a: str(v) for a, v in found[0].aliases.items()}
 
 
@@ -243,7 +271,7 @@ def _get(client: Any, version: str | None, aliases: Mapping[str, str]) -> Versio
     """Return a version; None for none, and for one that was deleted since."""
     if version is None or version == NONE:
         return None
-    found = _search(client, f"name = '{NAME}' and version_number = {version}")
+    found = _search(client, f"name = '{model_name()}' and version_number = {version}")
     return _version(found[0], aliases) if found else None
 
 
@@ -256,52 +284,3 @@ def _version(entity: Any, aliases: Mapping[str, str]) -> Version:
         aliases=tuple(sorted(a for a, v in aliases.items() if v == version)),
         tags=dict(entity.tags),
     )
-
-
-def _logged_model(
-    client: Any, workspace: Workspace, run_id: str, folder: Folder, model_key: str
-) -> Any:
-    """Return the model that is logged to the training's run, after logging it if need be."""
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-
-    experiment = experiment_id(client, workspace)
-    run = get_run(client, workspace, run_id)
-    ready = None
-    for found in client.search_logged_models([experiment], f"tags.`{MODEL_KEY}` = '{model_key}'"):
-        if found.status == LoggedModelStatus.READY:
-            ready = found
-        else:
-            client.delete_logged_model(found.model_id)  # killed half-way
-    if ready is None:
-        ready = _log_model(client, experiment, run, folder, model_key)
-    if ready.model_id not in {output.model_id for output in run.outputs.model_outputs}:
-        client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=0)])
-    return ready
-
-
-def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key: str) -> Any:
-    """Log a model; what `mlflow.pyfunc.log_model` does, without its global state."""
-    from mlflow.entities import LoggedModelStatus
-    from mlflow.models import Model as MLflowModel
-
-    from recmeta.registry.packaging import package
-
-    logged = client.create_logged_model(
-        experiment,
-        name=NAME,
-        source_run_id=run.info.run_id,
-        tags={MODEL_KEY: model_key},
-        params=run.data.params,
-        model_type="recommender",
-    )
-    about = MLflowModel(
-        artifact_path=logged.artifact_location,
-        model_uuid=logged.model_id,
-        run_id=run.info.run_id,
-        model_id=logged.model_id,
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        target = Path(temporary) / "packaged"
-        package(folder, target, about)
-        client.log_model_artifacts(logged.model_id, str(target))
-    return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import datetime
+import functools
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from recmeta import schema
 from recmeta.errors import UserError
@@ -34,6 +36,7 @@ def run(
     *,
     version: Version | None = None,
     device: str = "auto",
+    feature_store: str | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> Manifest:
@@ -42,6 +45,8 @@ def run(
     Args:
         new_users: their interactions, and in `users` their profiles, if there are any.
         version: of the registered model; None is the champion.
+        feature_store: folder of a Feast repository, or a configuration in it. Its online store says
+            what is known of the users; profiles are then of those only of whom it knows nothing.
         now: what times are in the future of. None: the clock.
 
     Returns:
@@ -58,31 +63,28 @@ def run(
             f"{tracking_uri(workspace)} has no champion to adapt with: run the pipeline until the "
             "gate promotes a model (`recmeta run`), or name one with --model-version."
         )
-    inputs = Inputs.of(new_users)
-    source = source_id(new_users, inputs)
+    files = Inputs.of(new_users)
     clock = now or datetime.datetime.now(datetime.UTC)
     torch_device = choose_device(device)
+    users = functools.cache(lambda: _read(new_users, files, feature_store, clock, progress))
+    inputs: dict[str, Any] = {
+        "model": version.model_key or version.version,
+        "new_users": source_id(new_users, files),
+    }
+    if feature_store is not None:  # what is online changes, so it is read before the key is known
+        inputs[schema.FEATURE_SERVICE] = users().online
 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "states" / key
         model = Model.load(versions.model_folder(workspace, version), torch_device)
-        good, bad = checked.read_log(new_users, inputs.log, clock, progress)
-        if model.objective == "rating" and new_users.value_col is None and good.height:
+        found = users()
+        if model.objective == "rating" and new_users.value_col is None and found.num_good:
             raise UserError(
                 f"version {version.version} of the model learned from ratings: say which column "
                 f"of {new_users.path!r} holds the new users' (--value-col, or value_col in the "
                 "mapping)."
             )
-        named = checked.named_users(bad)
-        profiles = None
-        if new_users.users is not None:
-            profiles = read_attributes(new_users.users, inputs.users, schema.USER_ID)[0]
-        rows = pl.concat([good, named], how="diagonal")
-        tasks, counts = tasks_for_new_users(
-            model,
-            schema.with_plain_types(rows.drop(schema.FILE, schema.LINE, schema.RAW).to_arrow()),
-            None if profiles is None else schema.with_plain_types(profiles.to_arrow()),
-        )
+        tasks, counts = tasks_for_new_users(model, found.rows, found.profiles)
         num_shards = max(1, -(-len(tasks) // USERS_PER_SHARD))
         for index in range(num_shards):
             name = f"shard-{index:05d}.safetensors"
@@ -96,18 +98,17 @@ def run(
             "num_shards": num_shards,
             "model_version": version.version,
         }
-        bad_rows = bad.height - named.height
         return outputs, {
             **dataclasses.asdict(counts),
-            "rows": good.height + bad.height,
-            "bad_rows": bad_rows,
+            "rows": found.num_rows,
+            "bad_rows": found.num_bad,
         }
 
     return run_once(
         workspace,
         STEP,
         config={"new_users": how_read(new_users)},
-        inputs={"model": version.model_key or version.version, "new_users": source},
+        inputs=inputs,
         work=work,
     )
 
@@ -116,3 +117,60 @@ def profiles_for(model: Model, path: str, id_col: str) -> AttributeSource:
     """Return how to read a file of profiles whose columns are named as the model's features."""
     columns = {f.name: Attribute(kind=f.kind) for f in model.encoder.user_fields}
     return AttributeSource(path=path, id_col=id_col, columns=columns)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _NewUsers:
+    """What the files, and the online store if there is one, say of the new users."""
+
+    rows: pa.Table
+    """Interactions; one without an item names a user of whom nothing else is known."""
+    profiles: pa.Table | None
+    num_rows: int
+    """Of the file."""
+    num_good: int
+    num_bad: int
+    online: str | None
+    """Content id of what the online store said."""
+
+
+def _read(
+    new_users: LogMapping,
+    files: Inputs,
+    feature_store: str | None,
+    clock: datetime.datetime,
+    progress: Progress,
+) -> _NewUsers:
+    good, bad = checked.read_log(new_users, files.log, clock, progress)
+    named = checked.named_users(bad)
+    rows = pl.concat([good, named], how="diagonal")
+    profiles = None
+    if new_users.users is not None:
+        profiles = read_attributes(new_users.users, files.users, schema.USER_ID)[0]
+    online = None
+    if feature_store is not None:
+        profiles, online = _with_online(feature_store, rows, profiles)
+    return _NewUsers(
+        rows=schema.with_plain_types(rows.drop(schema.FILE, schema.LINE, schema.RAW).to_arrow()),
+        profiles=None if profiles is None else schema.with_plain_types(profiles.to_arrow()),
+        num_rows=good.height + bad.height,
+        num_good=good.height,
+        num_bad=bad.height - named.height,
+        online=online,
+    )
+
+
+def _with_online(
+    feature_store: str, rows: pl.DataFrame, profiles: pl.DataFrame | None
+) -> tuple[pl.DataFrame, str]:
+    """Return the users' online profiles, the given ones of users not online, and the content id."""
+    from recmeta.features.feast_online import content_id, online_profiles
+    from recmeta.features.feast_repository import open_store
+
+    given = rows.select(schema.USER_ID).clear() if profiles is None else profiles
+    everyone = pl.concat([rows[schema.USER_ID], given[schema.USER_ID]]).drop_nulls().unique().sort()
+    ids = everyone.to_arrow().cast(pa.string())
+    table = online_profiles(open_store(feature_store), ids)  # once for all users
+    known = pl.DataFrame(table)
+    others = given.join(known, on=schema.USER_ID, how="anti")
+    return pl.concat([known, others], how="diagonal"), content_id(table)

@@ -1,5 +1,5 @@
-"""interactions, users, items ──▶ tasks: a task set in Arrow shards, and the tables behind features
-of users and items."""
+"""interactions, users, items ──▶ tasks: a task set in Arrow shards, and the table of the statistics
+of items that they read."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,6 @@ from deltalake import DeltaTable, write_deltalake
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
-from recmeta.features.activity import activity
 from recmeta.features.attributes import catalogue, profiles_as_of
 from recmeta.features.item_statistics import (
     StatisticsConfig,
@@ -21,6 +20,7 @@ from recmeta.features.item_statistics import (
     item_statistics,
     snapshot_times,
 )
+from recmeta.logs.tables import sources_id
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
 from recmeta.tasks.splits import (
@@ -44,8 +44,8 @@ from recmeta.workspace import Folder, Workspace
 
 STEP = "build-tasks"
 TASKS_PER_SHARD = 50_000
-ACTIVITY = (schema.USER_ACTIVITY, schema.ITEM_ACTIVITY)
 COUNTED = "counted"
+SOURCES = "sources"
 END_OF_TIME = int(np.iinfo(np.int64).max)
 
 
@@ -70,7 +70,9 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
     tables = {
         t.name: _table(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
     }
-    inputs = {name: table.version() for name, table in tables.items()}
+    inputs: dict[str, Any] = {name: table.version() for name, table in tables.items()}
+    # Tells these versions from another workspace's, where both keep their models in one MLflow.
+    inputs[SOURCES] = sources_id(tables[schema.INTERACTIONS.name])
 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "tasks" / key
@@ -94,12 +96,6 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
             as_table(statistics, item_id).to_arrow().cast(schema.ITEM_STATISTICS.columns),
             mode="overwrite",
         )
-        for table in ACTIVITY:
-            write_deltalake(
-                workspace.table_uri(table),
-                activity(frames["interactions"], table).collect().to_arrow().cast(table.columns),
-                mode="overwrite",
-            )
         write_statistics(folder, statistics)
         write_items(folder, catalogue(item_id, frames["items"]))
         counts = _write_tasks(folder, split, tasks, frames["users"], len(item_id))
@@ -108,7 +104,8 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
             "tasks": f"tasks/{key}",
             "objective": split.objective,
             "temporal": split.temporal,
-            **{t.name: _table(workspace, t).version() for t in (schema.ITEM_STATISTICS, *ACTIVITY)},
+            schema.ITEM_STATISTICS.name: _table(workspace, schema.ITEM_STATISTICS).version(),
+            schema.INTERACTIONS_ID: str(tables[schema.INTERACTIONS.name].metadata().id),
         }
         return outputs, counts
 

@@ -34,6 +34,12 @@ def parse_day(text: str) -> datetime.date:
         raise UserError(f"the date is {text!r}; write it as 2026-01-31.") from error
 
 
+def end_of(day: datetime.date) -> datetime.datetime:
+    """Return the midnight (UTC) that ends a day."""
+    following = day + datetime.timedelta(days=1)
+    return datetime.datetime.combine(following, datetime.time(), datetime.UTC)
+
+
 def mapping_of(mapping: LogMapping, day: datetime.date) -> LogMapping:
     """Return the mapping of one day's partition; the mapping itself where it has no `{date}`."""
 

@@ -8,16 +8,18 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from recmeta.config import to_dict
-from recmeta.evaluation.baselines.fit import fit_baselines
+from recmeta.evaluation.baselines.fit import OnTrial, Trial, fit_baselines, unrecorded
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.gate import GateConfig, decide
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.predictor import Predictor
+from recmeta.evaluation.result import Evaluation
 from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
-from recmeta.registry.tracking import log_evaluation
+from recmeta.registry.training_run import log_evaluation
+from recmeta.registry.tuning import log_tuning
 from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
 from recmeta.steps.meta_train import choose_device
@@ -59,23 +61,15 @@ def run(
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "reports" / key
         task_set = TaskSet(workspace / tasks.outputs["tasks"])
-        items, statistics = task_set.items(), task_set.statistics()
-        progress(STEP, 0, 4)
         candidate = Model.load(workspace / trained.outputs["model"], torch_device)
-        name = candidate.config.learner_name
-        predictors: dict[str, Predictor] = {
-            name: LearnedPredictor(name, candidate.on(items, statistics))
-        }
+        reigning = None
         if champion is not None:
             reigning = Model.load(versions.model_folder(workspace, champion), torch_device)
-            predictors[CHAMPION] = LearnedPredictor(CHAMPION, reigning.on(items, statistics))
-        progress(STEP, 1, 4)
-        baselines = fit_baselines(
-            task_set.spec, task_set.tasks("train"), task_set.tasks("dev"), config.evaluation.seed
+        trials: list[Trial] = []
+        found, baselines = measure(
+            config, task_set, candidate, reigning, on_trial=trials.append, progress=progress
         )
-        progress(STEP, 2, 4)
-        test = task_set.tasks("test")
-        found = evaluate({**predictors, **baselines}, test, task_set.spec, config.evaluation)
+        name = candidate.config.learner_name
         per_user = found.primary_per_user()
         decision = decide(
             candidate=name,
@@ -90,7 +84,7 @@ def run(
         progress(STEP, 3, 4)
         result = found.to_dict()
         result["candidate"] = name
-        result["adaptation_curve"]["learned"] = list(predictors)
+        result["adaptation_curve"]["learned"] = [name] if champion is None else [name, CHAMPION]
         stream = io.BytesIO()
         pq.write_table(found.per_user_table(), stream)
         folder.write_bytes("per_user.parquet", stream.getvalue())
@@ -106,17 +100,27 @@ def run(
         folder.write_bytes("training.png", plots.training_curve(history, dev_loss))
         report = evaluation_report(result, dataclasses.asdict(decision))
         folder.write_bytes("report.md", report.encode())
-        log_evaluation(workspace, trained.outputs["run_id"], found.metrics, folder)
+        run_id = trained.outputs["run_id"]
+        log_tuning(workspace, run_id, STEP, trials)
+        log_evaluation(
+            workspace,
+            run_id,
+            found.metrics,
+            folder,
+            config=to_dict(config),
+            candidate=name,
+            primary_metric=found.primary_metric,
+        )
         progress(STEP, 4, 4)
         outputs = {
             "report": f"reports/{key}",
             "model": trained.outputs["model"],
             "model_key": trained.key,
-            "run_id": trained.outputs["run_id"],
+            "run_id": run_id,
             "compared_with": champion.version if champion is not None else None,
             "promoted": decision.promoted,
         }
-        return outputs, {"cold_users": len(test), "predictors": len(predictors) + len(baselines)}
+        return outputs, {"cold_users": len(found.user_id), "predictors": len(found.per_user)}
 
     inputs = {
         "tasks": tasks.key,
@@ -124,3 +128,38 @@ def run(
         "champion": champion.model_key if champion is not None else None,
     }
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def measure(
+    config: EvaluateConfig,
+    task_set: TaskSet,
+    candidate: Model,
+    champion: Model | None,
+    *,
+    on_trial: OnTrial = unrecorded,
+    progress: Progress = silent,
+) -> tuple[Evaluation, list[str]]:
+    """Put a model, the champion and tuned baselines to the cold users of a task set.
+
+    Returns:
+        What was found of all of them, and the names of the baselines.
+    """
+    items, statistics = task_set.items(), task_set.statistics()
+    progress(STEP, 0, 4)
+    predictors: dict[str, Predictor] = {}
+    for name, model in ((candidate.config.learner_name, candidate), (CHAMPION, champion)):
+        if model is not None:
+            predictors[name] = LearnedPredictor(name, model.on(items, statistics))
+    progress(STEP, 1, 4)
+    baselines = fit_baselines(
+        task_set.spec,
+        task_set.tasks("train"),
+        task_set.tasks("dev"),
+        config.evaluation.seed,
+        on_trial,
+    )
+    progress(STEP, 2, 4)
+    found = evaluate(
+        {**predictors, **baselines}, task_set.tasks("test"), task_set.spec, config.evaluation
+    )
+    return found, list(baselines)

@@ -1,23 +1,35 @@
 """tasks ──▶ model: meta-train across users, with a checkpoint and a line in MLflow per epoch."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 
+from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
-from recmeta.evaluation.baselines.fit import tune_biases, tune_matrix_factorisation
-from recmeta.manifest import Manifest, git_commit, library_versions, run_once
+from recmeta.evaluation.baselines.fit import (
+    OnTrial,
+    Trial,
+    tune_biases,
+    tune_matrix_factorisation,
+    unrecorded,
+)
+from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.pretraining import start_from_factors
+from recmeta.metalearn.pretraining import start_from_factors, start_from_model
 from recmeta.metalearn.trainer import Epoch, TrainingConfig, train
 from recmeta.progress import Progress, silent
-from recmeta.registry.tracking import TrainingRun
+from recmeta.registry import versions
+from recmeta.registry.features import features_read
+from recmeta.registry.training_run import TrainingRun
+from recmeta.registry.tuning import log_tuning
+from recmeta.registry.versions import Version
 from recmeta.tasks.episodes import EpisodeConfig
-from recmeta.tasks.task_set import Tasks, TaskSet, TaskSetSpec
-from recmeta.workspace import Workspace
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import Folder, Workspace
 
 STEP = "meta-train"
 
@@ -32,9 +44,10 @@ class MetaTrainConfig:
     """How users are presented."""
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
-    start: Literal["factors", "random"] = "factors"
+    start: Literal["factors", "champion", "random"] = "factors"
     """`factors`: the items' embeddings start from a matrix factorisation, whose size and
-    regularisation the development users choose. Ratings only."""
+    regularisation the development users choose. Ratings only. `champion`: everything starts from
+    the champion of now; before the first one, from factors."""
     seed: int = 0
     """Of initial parameters and the order of users."""
 
@@ -57,45 +70,47 @@ def run(
         UserError: when training diverges, the device is not there or a feature is unknown.
     """
     torch_device = choose_device(device)
+    champion = _start_from(workspace, config, tasks) if config.start == "champion" else None
+    table_id = tasks.outputs[schema.INTERACTIONS_ID]
+    inputs = {"tasks": tasks.key}
+    if champion is not None:
+        inputs["champion"] = champion.version
 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "models" / key
         task_set = TaskSet(workspace / tasks.outputs["tasks"])
-        model = Model.untrained(config.model, task_set, torch_device)
-        train_tasks, dev_tasks = task_set.tasks("train"), task_set.tasks("dev")
-        model.params = _start(config, model, task_set.spec, train_tasks, dev_tasks)
+        trials: list[Trial] = []
+        earlier = None
+        if champion is not None:
+            earlier = Model.load(versions.model_folder(workspace, champion))
+        model = at_start(config, task_set, torch_device, earlier, trials.append)
         tracked = TrainingRun.start_or_resume(
             workspace,
             key,
             config=to_dict(config),
-            inputs={**tasks.inputs, "tasks": tasks.key},
+            inputs={**tasks.inputs, **inputs, schema.INTERACTIONS_ID: table_id},
+            tasks_config=tasks.config,
+            features=features_read(model),
+            device=torch_device.type,
             libraries=library_versions(),
             git_commit=git_commit(),
         )
+        log_tuning(workspace, tracked.run_id, STEP, trials)
 
         def on_epoch(epoch: Epoch) -> None:
             tracked.log_epoch(epoch)
             progress(STEP, epoch.number, config.training.epochs)
 
-        try:
-            history = train(
-                model,
-                train_tasks,
-                dev_tasks,
-                episodes=config.episodes,
-                config=config.training,
-                seed=config.seed,
-                checkpoint=folder,
-                on_epoch=on_epoch,
-            )
-        except BaseException:
-            tracked.finish("FAILED")
-            raise
-        progress(STEP, config.training.epochs, config.training.epochs)
-        model.save(folder)
-        folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
-        tracked.finish("FINISHED")
-        best = min(history, key=lambda e: e.dev_loss) if len(dev_tasks) else history[-1]
+        with tracked:
+            history = fit(config, model, task_set, folder, on_epoch)
+            progress(STEP, config.training.epochs, config.training.epochs)
+            model.save(folder)
+            folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
+        best = (
+            min(history, key=lambda e: e.dev_loss)
+            if task_set.spec.num_tasks["dev"]
+            else history[-1]
+        )
         outputs = {
             "model": f"models/{key}",
             "run_id": tracked.run_id,
@@ -106,18 +121,81 @@ def run(
         num_parameters = sum(p.numel() for p in model.params.values())
         return outputs, {"epochs": len(history), "parameters": num_parameters}
 
-    return run_once(workspace, STEP, config=to_dict(config), inputs={"tasks": tasks.key}, work=work)
+    return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
 
 
-def _start(
-    config: MetaTrainConfig, model: Model, spec: TaskSetSpec, train_tasks: Tasks, dev_tasks: Tasks
-) -> Params:
-    """Return the parameters that meta-training begins with, on the CPU."""
+def _start_from(workspace: Workspace, config: MetaTrainConfig, tasks: Manifest) -> Version | None:
+    """Return the champion to start from, or None before the first one.
+
+    A champion that came out of the very training that is asked for was started from another one,
+    and so is its repetition.
+    """
+    champion = versions.champion(workspace)
+    if champion is None or champion.model_key is None:
+        return champion
+    made_by = find(workspace, STEP, champion.model_key)
+    if made_by is None or made_by.inputs["tasks"] != tasks.key or made_by.config != to_dict(config):
+        return champion
+    before = made_by.inputs.get("champion")
+    return None if before is None else versions.get(workspace, before)
+
+
+def at_start(
+    config: MetaTrainConfig,
+    task_set: TaskSet,
+    device: torch.device,
+    earlier: Model | None = None,
+    on_trial: OnTrial = unrecorded,
+) -> Model:
+    """Return the model that meta-training begins with.
+
+    Args:
+        earlier: the model to go on from, where there is one.
+        on_trial: told of each factorisation that was tried.
+    """
+    model = Model.untrained(config.model, task_set, device)
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
+    model.params = _with_factors(config, model, task_set, params, on_trial)
+    if earlier is not None:
+        model.params = start_from_model(model, model.params, earlier)
+    return model
+
+
+def fit(
+    config: MetaTrainConfig,
+    model: Model,
+    task_set: TaskSet,
+    folder: Folder,
+    on_epoch: Callable[[Epoch], None],
+) -> list[Epoch]:
+    """Meta-train a model in place; return its epochs.
+
+    Args:
+        folder: of the checkpoint. Where there is one already, training goes on from it.
+    """
+    return train(
+        model,
+        task_set.tasks("train"),
+        task_set.tasks("dev"),
+        episodes=config.episodes,
+        config=config.training,
+        seed=config.seed,
+        checkpoint=folder,
+        on_epoch=on_epoch,
+    )
+
+
+def _with_factors(
+    config: MetaTrainConfig, model: Model, task_set: TaskSet, params: Params, on_trial: OnTrial
+) -> Params:
+    """Return parameters whose item embeddings know a matrix factorisation, if that is asked for."""
+    spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
     if config.start == "random" or spec.objective != "rating" or len(train_tasks) == 0:
         return params
-    biases = tune_biases(spec, train_tasks, dev_tasks)
-    found = tune_matrix_factorisation(spec, train_tasks, dev_tasks, biases.config, config.seed)
+    biases = tune_biases(spec, train_tasks, dev_tasks, on_trial)
+    found = tune_matrix_factorisation(
+        spec, train_tasks, dev_tasks, biases.config, config.seed, on_trial
+    )
     return start_from_factors(model, params, found.item_IC[:, 0], found.item_IC[:, 1:])
 
 

@@ -3,11 +3,13 @@
 from typing import Any
 
 from recmeta.manifest import Manifest, run_once
-from recmeta.registry import tracking, versions
+from recmeta.registry import run_page, tracking, versions
 from recmeta.registry.description import describe
+from recmeta.registry.provenance import actor
 from recmeta.workspace import Workspace
 
 STEP = "register"
+BECAUSE = {"promoted": "it passed the gate", "forced": "it was forced, against the gate"}
 
 
 def run(workspace: Workspace, evaluation: Manifest, *, force: bool = False) -> Manifest:
@@ -39,10 +41,13 @@ def _register(workspace: Workspace, evaluated: dict[str, Any], force: bool) -> d
     report = workspace / evaluated["report"]
     gate = report.read_json("decision.json")
     decision = _decision(gate, force)
+    promoted = decision != "refused"
     compared_with = evaluated["compared_with"]
+    run_id = evaluated["run_id"]
+    tags = tracking.run_tags(workspace, run_id)
     version = versions.register_version(
         workspace,
-        run_id=evaluated["run_id"],
+        run_id=run_id,
         model_folder=workspace / evaluated["model"],
         model_key=evaluated["model_key"],
         tags={
@@ -56,13 +61,14 @@ def _register(workspace: Workspace, evaluated: dict[str, Any], force: bool) -> d
             reasons=gate["reasons"],
             compared_with=compared_with,
             evaluation=report.read_json("evaluation.json"),
-            data_versions=tracking.data_versions(workspace, evaluated["run_id"]),
+            data=run_page.data(tags),
+            features=run_page.features(tags),
+            promoted_by=actor() if promoted else None,
             report=evaluated["report"],
         ),
     )
-    promoted = decision != "refused"
     if promoted:
-        versions.promote(workspace, version)
+        versions.promote(workspace, version, BECAUSE[decision])
     else:
         versions.challenge(workspace, version)
     return {

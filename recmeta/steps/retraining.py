@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 
 from recmeta.errors import UserError
-from recmeta.manifest import LATEST, Manifest, find
+from recmeta.manifest import LATEST, Manifest, find, latest
 from recmeta.steps import build_tasks, meta_train
 from recmeta.workspace import Workspace
 
@@ -50,11 +50,17 @@ def is_due(
 ) -> Due:
     """Return whether a model should be trained on these tasks.
 
+    Tasks that newer ones have followed never are: after a backfill of many days, or where building
+    is faster than training, the newest alone are worth it.
+
     Args:
         tasks: the manifest of build-tasks.
         now: None: the clock.
     """
     config = config or RetrainingConfig()
+    newest = latest(workspace, build_tasks.STEP)
+    if newest.inputs["interactions"] > tasks.inputs["interactions"]:
+        return Due(due=False, reason=f"Newer tasks have been built ({newest.key}); they decide.")
     last = last_training(workspace)
     if last is None:
         return Due(due=True, reason="No model has been trained here yet.")

@@ -46,6 +46,18 @@ def test_a_broken_log_is_counted_row_by_row(recmeta: Call, tmp_path: Path) -> No
     assert "Traceback" not in refused.stderr
 
 
+def test_a_column_without_a_meaning_is_named(recmeta: Call, tmp_path: Path) -> None:
+    log = tmp_path / "events.csv"
+    log.write_text("user_id,item_id,stars,mood\na,x,5,good\na,y,4,bad\n")
+    called = recmeta("ingest", log, "-w", tmp_path / "ws", "--json")
+    assert called.json["unread_columns"] == ["stars", "mood"]
+    told = " ".join(called.stderr.split())
+    assert "Columns not read: stars, mood. --value-col names a rating" in told
+    meant = recmeta("ingest", log, "--value-col", "stars", "-w", tmp_path / "ws2", "--json")
+    assert meant.json["unread_columns"] == ["mood"]
+    assert "--value-col" not in meant.stderr
+
+
 def test_options_win_over_the_mapping_file(recmeta: Call, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("who;what;when;much\nu;i;1;5\nu;j;2;7\n")
     (tmp_path / "shop.toml").write_text(

@@ -4,10 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import signal
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +12,9 @@ import polars as pl
 import pytest
 from airflow_api import AirflowApi, Run, wait_until
 from airflow_process import DAGS
+from object_store import free_port
 from polars.testing import assert_frame_equal
+from postgresql import postgresql
 from tiny import Tiny, make, whole_log
 
 from recmeta import schema
@@ -59,13 +58,6 @@ def running(
     with serving(config) as env:
         api = AirflowApi(config)
         yield config, api, env
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def finished(api: AirflowApi, dag: str, partition: str | None = None) -> list[Run]:
@@ -156,49 +148,16 @@ def test_a_run_waits_for_its_log_without_a_worker(
         wait_until("build_tasks", lambda: finished(api, "build_tasks"))
 
 
-@pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
-    """A PostgreSQL server with the databases `airflow` and `mlflow`; yields its address."""
-    pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
-    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = shutil.which("initdb") or (str(homes[-1]) if homes else None)
-    if initdb is None:
-        pytest.skip("PostgreSQL is not installed")
-    bin_folder = Path(initdb).parent
-    folder = Path("/tmp") / f"recmeta-postgresql-{os.getpid()}"
-    folder.mkdir(mode=0o777)
-    as_owner: list[str] = []
-    if os.geteuid() == 0:  # it refuses to run as root
-        shutil.chown(folder, "postgres")
-        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    port = free_port()
-
-    def run(*command: str) -> None:
-        subprocess.run([*as_owner, *command], check=True, cwd=folder, capture_output=True)
-
-    data = str(folder / "data")
-    run(str(bin_folder / "initdb"), "-D", data, "-A", "trust", "-U", "recmeta")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    ctl = str(bin_folder / "pg_ctl")
-    run(ctl, "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
-    try:
-        for name in ("airflow", "mlflow"):
-            run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "recmeta", name)
-        yield f"postgresql+psycopg://recmeta@127.0.0.1:{port}"
-    finally:
-        run(ctl, "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder)
-
-
-def test_on_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql: str) -> None:
+def test_on_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = make(tmp_path)
-    settings = {
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"{postgresql}/airflow",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"{postgresql}/airflow",
-        "mlflow_store": f"{postgresql}/mlflow",
-    }
-    with running(tiny, monkeypatch, **settings) as (config, api, _):
-        one_trigger_is_enough(tiny, config, api)
+    with postgresql("airflow", "mlflow") as address:
+        settings = {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"{address}/airflow",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"{address}/airflow",
+            "mlflow_store": f"{address}/mlflow",
+        }
+        with running(tiny, monkeypatch, **settings) as (config, api, _):
+            one_trigger_is_enough(tiny, config, api)
     assert not (config.home / "airflow.db").exists()
     assert not (tiny.workspace / "mlflow.db").exists()
 

@@ -9,7 +9,16 @@ import pytest
 from airflow_process import DAGS, AirflowProcess
 
 FILES = sorted(DAGS.glob("*.py"))
-CLI_STEPS = {"ingest", "build-tasks", "meta-train", "evaluate", "register", "adapt", "score"}
+CLI_STEPS = {
+    "ingest",
+    "materialise-features",
+    "build-tasks",
+    "meta-train",
+    "evaluate",
+    "register",
+    "adapt",
+    "score",
+}
 
 DESCRIBE = """
 import time
@@ -99,7 +108,8 @@ def test_order_of_the_tasks(bag: dict[str, Any]) -> None:
     assert {
         ("wait-for-log", "ingest"),
         ("ingest", "check-data-quality"),
-        ("check-data-quality", "build-tasks"),
+        ("check-data-quality", "materialise-features"),
+        ("materialise-features", "build-tasks"),
         ("check-data-quality", "find-new-users"),
     } <= edges("build_tasks")
     assert {

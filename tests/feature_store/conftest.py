@@ -4,7 +4,7 @@ import pytest
 from feature_repository import Repository, copied
 
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.steps import build_tasks, ingest
+from recmeta.steps import build_tasks, ingest, materialise_features
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 
 
@@ -37,6 +37,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
         ),
     )
     ingest.run(mapping, repository.workspace)
+    materialise_features.run(repository.workspace)
     build_tasks.run(build_tasks.BuildTasksConfig(), repository.workspace)
     for arguments in (["apply"], ["materialize-incremental", "2026-01-01T00:00:00"]):
         done = repository.feast(*arguments)

@@ -1,7 +1,6 @@
 """The alternative configurations against real servers, where they can be started."""
 
 import contextlib
-import datetime
 import os
 import shutil
 import socket
@@ -11,12 +10,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
 import pytest
-from feast import FeatureStore
 from feature_repository import Repository
 from test_repository import pairs
 
-from recmeta.features.feast_skew import compare_online_offline
+from recmeta import schema
+from recmeta.features.feast_online import online_profiles
+from recmeta.features.feast_repository import materialise, open_store
+from recmeta.features.feast_skew import compare_online_offline, compare_views
 
 
 def free_port() -> int:
@@ -91,16 +94,23 @@ def check(repository: Repository, configuration: str) -> None:
     """Apply the definitions to another configuration, materialise, and compare."""
     defined = repository.store()
     views = defined.list_feature_views()
-    service = defined.get_feature_service("melu_v1")
-    store = FeatureStore(fs_yaml_file=repository.folder / configuration)
-    store.repo_path = store.config.repo_path = repository.folder
-    store.apply([*defined.list_entities(), *views, service])
-    features = [f"{view.name}:{field.name}" for view in views for field in view.features]
+    store = open_store(str(repository.folder / configuration))
+    store.apply(
+        [*defined.list_entities(), *views, defined.get_feature_service(schema.FEATURE_SERVICE)]
+    )
+    features = [f"{view.name}:{f.name}" for view in views if view.online for f in view.features]
     before = compare_online_offline(store, features, pairs(repository))
     assert before.share > 0.5  # nothing is online yet
-    store.materialize(datetime.datetime(1970, 1, 1), before.as_of)
-    after = compare_online_offline(store, features, pairs(repository))
-    assert after.differences.is_empty()
+    activity = pl.read_delta(repository.workspace.table_uri(schema.USER_ACTIVITY))
+    newest = activity.sort(schema.TIMESTAMP).unique(schema.USER_ID, keep="last")
+    before_late_rows = newest.with_columns(pl.lit(0).alias(schema.NUM_INTERACTIONS))
+    store.write_to_online_store("user_activity", before_late_rows.to_pandas())
+    materialise(store, before.as_of)
+    after = compare_views(store)
+    assert after.keys() == {view.name for view in views if view.online}
+    assert all(report.differences.is_empty() for report in after.values())
+    users = pa.array(pairs(repository)["user_id"].to_list())
+    assert online_profiles(store, users).equals(online_profiles(defined, users))
     store.teardown()
 
 

@@ -15,9 +15,10 @@ import pytest
 from feature_repository import Repository, copied
 
 from recmeta import schema
-from recmeta.features.feast_skew import compare_online_offline
+from recmeta.features.feast_skew import compare_online_offline, compare_views
 
-VIEWS = {"user_profile", "item_profile", "user_activity", "item_activity", "item_statistics"}
+ONLINE = {"user_profile", "item_profile", "user_activity", "item_activity"}
+VIEWS = ONLINE | {"item_statistics"}
 
 
 def read(repository: Repository, table: schema.Table) -> pl.DataFrame:
@@ -52,12 +53,8 @@ def test_the_definitions_follow_the_tables(repository: Repository) -> None:
         "num_interactions_28d": "Int64",
         "mean_value_28d": "Float64",
     }
-    service = store.get_feature_service("melu_v1")
-    assert [p.name for p in service.feature_view_projections] == [
-        "user_profile",
-        "item_profile",
-        "item_statistics",
-    ]
+    service = store.get_feature_service(schema.FEATURE_SERVICE)
+    assert [p.name for p in service.feature_view_projections] == ["user_profile", "item_profile"]
 
 
 def test_no_feature_sees_the_interaction_it_is_read_for(repository: Repository) -> None:
@@ -87,13 +84,25 @@ def test_no_feature_sees_the_interaction_it_is_read_for(repository: Repository) 
 def test_online_and_offline_features_are_the_same(repository: Repository) -> None:
     store = repository.store()
     entities = pairs(repository)
-    features = [f"{v.name}:{f.name}" for v in store.list_feature_views() for f in v.features]
-    report = compare_online_offline(store, features, entities)
-    assert (report.num_rows, report.num_values) == (40, 40 * len(features))
-    assert report.differences.is_empty()
-    assert report.share == 0
+    reports = compare_views(store)
+    assert set(reports) == ONLINE
+    for name, report in reports.items():
+        users = name.startswith("user")
+        assert report.num_rows == read(repository, schema.USERS if users else schema.ITEMS).height
+        assert len(report.features) == len(store.get_feature_view(name).features)
+        assert report.differences.is_empty()
+        assert report.share == 0
     service = store.get_feature_service("melu_v1")
-    assert compare_online_offline(store, service, entities).differences.is_empty()
+    report = compare_online_offline(store, service, entities)
+    assert report.num_rows == 40
+    assert report.differences.is_empty()
+
+
+def test_a_sample_is_the_same_every_time(repository: Repository) -> None:
+    store = repository.store()
+    drawn = [compare_views(store, 7)["user_activity"] for _ in range(2)]
+    assert [report.num_rows for report in drawn] == [7, 7]
+    assert drawn[0].differences.equals(drawn[1].differences)
 
 
 def test_skew_is_told_value_by_value(repository: Repository) -> None:
@@ -116,6 +125,14 @@ def test_a_second_materialisation_changes_nothing(repository: Repository) -> Non
     store.materialize_incremental(datetime.datetime(2026, 1, 2))
     service = store.get_feature_service("melu_v1")
     assert compare_online_offline(store, service, pairs(repository)).differences.is_empty()
+
+
+def test_applying_again_finds_nothing_changed(repository: Repository) -> None:
+    repository.feast("apply")  # Feast stamps new sources only after it has compared them
+    done = repository.feast("apply")
+    assert "No changes to registry" in done.stdout
+    assert "No changes to infrastructure" in done.stdout
+    assert done.stderr == ""
 
 
 def test_before_anything_is_ingested(tmp_path: Path) -> None:

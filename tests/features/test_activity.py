@@ -3,6 +3,7 @@
 import datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -62,3 +63,15 @@ def test_the_rows_are_those_of_the_table(table: schema.Table) -> None:
     frame = activity(interactions([("a", 0, 1), ("b", 24, 2), ("b", None, 3)]), table).collect()
     assert frame.to_arrow().cast(table.columns).schema == table.columns
     assert not frame.select(table.key).is_duplicated().any()
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_the_rows_changes_no_bit(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = interactions(
+        [("ab"[n % 2], int(random.integers(48)), float(random.random())) for n in range(400)]
+    ).collect()
+    shuffled = rows.sample(fraction=1, shuffle=True, seed=seed % 1000)
+    tables = [activity(frame.lazy(), schema.USER_ACTIVITY).collect() for frame in (rows, shuffled)]
+    assert tables[0].equals(tables[1])

@@ -1,10 +1,5 @@
 """Sources and saved datasets in an object store, against a local server that speaks S3."""
 
-import contextlib
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +13,8 @@ from feast.data_format import DeltaFormat, FileFormat, ParquetFormat
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Int64, String
 from feast_stores import MINUTE, POLARS, USER, at, entity_df, make_store, write_sources
+from object_store import object_store
 
-pytest.importorskip("moto.server", reason="needs moto[server]")
 pytestmark = pytest.mark.timeout(60)
 PROFILES = [("a", 0, 0, 30), ("a", 2, 2, 31)]
 
@@ -32,27 +27,8 @@ def client(endpoint: str) -> Any:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Not a thread of this process: deltalake holds the interpreter's lock while it waits.
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        assert server.poll() is None
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            break
-        time.sleep(0.1)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        address = f"http://127.0.0.1:{port}"
-        client(address).create_bucket(Bucket="bucket")
+    with object_store() as address:
         yield address
-    server.terminate()
-    server.wait()
 
 
 @pytest.fixture

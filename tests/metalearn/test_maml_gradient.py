@@ -207,7 +207,9 @@ def test_a_linear_model_adapts_by_formula(num_steps: int, support_prior: float) 
     def design(rows: Rows, b: int) -> np.ndarray:
         keep = rows.mask_BR[b]
         user = shapes.embed_users(params, batch.support.user, len(batch))[b]
-        item = shapes.embed_items(params, learner.item_features, rows)[b][keep]
+        item_N = rows.item_BR[b][keep]
+        item = shapes.embed_items(params, learner.item_features, item_N).tables[0]
+        item = torch.cat([item, rows.statistics_BRD[b][keep]], 1)
         ones = torch.ones(len(item), 1, dtype=torch.float64)
         return torch.cat([user.expand(len(item), -1), item, ones], 1).numpy()
 

@@ -1,14 +1,17 @@
-"""A model that starts from a factorisation predicts what the factorisation knows."""
+"""A model starts with what a factorisation, or an earlier model, knows already."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.encoding import FeatureConfig
+from recmeta.errors import UserError
+from recmeta.metalearn.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.metalearn.networks.preference import PreferenceConfig
-from recmeta.metalearn.pretraining import start_from_factors
+from recmeta.metalearn.pretraining import start_from_factors, start_from_model
 from recmeta.tasks.task_set import TaskSet
 
 NUM_ITEMS = 30
@@ -90,3 +93,86 @@ def test_without_item_embeddings_nothing_changes(task_set: TaskSet, wide: bool) 
 def test_without_a_wide_layer_only_embeddings_change(task_set: TaskSet) -> None:
     _, before, after, _, _ = started(task_set, wide=False)
     assert torch.equal(after["layer.1.weight"], before["layer.1.weight"])
+
+
+def drawn(task_set: TaskSet, config: ModelConfig | None = None, seed: int = 0) -> Model:
+    """Return a model with random parameters."""
+    config = config or ModelConfig(network=PreferenceConfig(embedding_dim=4, hidden_dims=(5,)))
+    model = Model.untrained(config, task_set, torch.device("cpu"))
+    model.params = model.learner.init_params(torch.Generator().manual_seed(seed))
+    return model
+
+
+def with_encoder(model: Model, encoder: Encoder) -> Model:
+    """Return a model of the same shape with fresh parameters for another encoder."""
+    other = Model(
+        model.config,
+        None,
+        encoder,
+        model.catalogue.items,
+        model.catalogue.statistics,
+        model.objective,
+        model.value_range,
+        model.device,
+    )
+    other.params = other.learner.init_params(torch.Generator().manual_seed(99))
+    return other
+
+
+def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(task_set: TaskSet) -> None:
+    """Other codes for the same values, one more value, another scale: the same predictions."""
+    without_past = PreferenceConfig(embedding_dim=4, hidden_dims=(5,), use_statistics=False)
+    earlier = drawn(task_set, ModelConfig(network=without_past))
+    fields = tuple(
+        dataclasses.replace(f, values=("a new one", *reversed(f.values)))
+        if f.kind != "numeric"
+        else f
+        for f in earlier.encoder.item_fields
+    )
+    scale, mean = earlier.encoder.value_scale, earlier.encoder.value_mean
+    changed = dataclasses.replace(
+        earlier.encoder, item_fields=fields, value_scale=2 * scale, value_mean=mean + 0.25
+    )
+    later = with_encoder(earlier, changed)
+    later.params = start_from_model(later, later.params, earlier)
+    tasks = task_set.tasks("test").with_shots(0)
+    np.testing.assert_allclose(later.score_query(tasks), earlier.score_query(tasks), atol=1e-5)
+
+
+def test_what_the_earlier_model_did_not_know_stays_fresh(task_set: TaskSet) -> None:
+    earlier = drawn(task_set)
+    fields = tuple(
+        dataclasses.replace(f, values=("a new one", *f.values)) if f.name == "item_id" else f
+        for f in earlier.encoder.item_fields
+    )
+    later = with_encoder(earlier, dataclasses.replace(earlier.encoder, item_fields=fields))
+    fresh = {name: p.clone() for name, p in later.params.items()}
+    started = start_from_model(later, later.params, earlier)
+    name = "embedding.item.item_id"
+    assert torch.equal(started[name][1], fresh[name][1])
+    assert torch.equal(started[name][0], earlier.params[name][0])
+    assert torch.equal(started[name][2:], earlier.params[name][1:])
+    for unchanged, p in later.params.items():
+        assert torch.equal(p, fresh[unchanged])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (ModelConfig(network=PreferenceConfig(embedding_dim=8, hidden_dims=(5,))), "embedding_dim"),
+        (ModelConfig(network=PreferenceConfig(embedding_dim=4, hidden_dims=(6,))), "layer.0"),
+        (
+            ModelConfig(
+                network=PreferenceConfig(embedding_dim=4, hidden_dims=(5,)),
+                features=FeatureConfig(use_item_id=False),
+            ),
+            "item_id",
+        ),
+    ],
+)
+def test_a_model_of_another_shape_is_no_start(
+    task_set: TaskSet, config: ModelConfig, message: str
+) -> None:
+    later = drawn(task_set, config)
+    with pytest.raises(UserError, match=message):
+        start_from_model(later, later.params, drawn(task_set))

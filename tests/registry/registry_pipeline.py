@@ -10,7 +10,8 @@ from recmeta import schema
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.metalearn.networks.preference import PreferenceConfig
-from recmeta.registry.tracking import TrainingRun
+from recmeta.registry.features import features_read
+from recmeta.registry.training_run import TrainingRun
 from recmeta.tasks.task_set import (
     Items,
     ItemStatistics,
@@ -120,6 +121,9 @@ class Pipeline:
             key,
             config=CONFIG,
             inputs=INPUTS,
+            tasks_config={"seed": 7},
+            features=features_read(model),
+            device="cpu",
             libraries={"torch": torch.__version__},
             git_commit="c0ffee",
         )

@@ -16,7 +16,9 @@ def test_says_what_was_decided_and_why() -> None:
         reasons=["A tie keeps the champion.", "Better than item-mean."],
         compared_with="4",
         evaluation=EVALUATION,
-        data_versions={"users": "0", "interactions": "3"},
+        data="`interactions` version 3",
+        features="`melu_v1` (abcd): user_profile:age",
+        promoted_by=None,
         report="reports/e1",
     )
     assert text.splitlines() == [
@@ -25,12 +27,14 @@ def test_says_what_was_decided_and_why() -> None:
         "- A tie keeps the champion.",
         "- Better than item-mean.",
         "",
-        "| model | mae | coverage | rmse |",
+        "| model | mae | rmse | coverage |",
         "| --- | ---: | ---: | ---: |",
-        "| meta-learner | 0.7000 | 0.5000 |  |",
-        "| item-mean | 0.8000 |  | 1.0000 |",
+        "| meta-learner | 0.7000 |  | 0.5000 |",
+        "| item-mean | 0.8000 | 1.0000 |  |",
         "",
-        "Trained on: interactions 3, users 0.",
+        "Trained on: `interactions` version 3.",
+        "",
+        "Features: `melu_v1` (abcd): user_profile:age.",
         "",
         "Report: `reports/e1` in the workspace, `evaluation/` in the training's run.",
     ]
@@ -42,8 +46,10 @@ def test_first_model_has_nothing_to_be_compared_with() -> None:
         reasons=[],
         compared_with=None,
         evaluation={"metrics": {"meta-learner": {f"m{i}": 0.0 for i in range(9)}}},
-        data_versions={},
+        data="no table",
+        features="`melu_v1` (abcd): none",
+        promoted_by="kim",
         report="reports/e1",
     )
-    assert text.startswith("**Promoted**, compared with no earlier version.\n")
+    assert text.startswith("**Promoted** by kim, compared with no earlier version.\n")
     assert "| model | m0 | m1 | m2 | m3 | m4 | m5 |" in text

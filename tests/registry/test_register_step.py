@@ -1,3 +1,5 @@
+from unittest.mock import ANY
+
 import pytest
 from registry_pipeline import Pipeline
 
@@ -11,7 +13,10 @@ def aliases(workspace: Workspace) -> dict[str, str]:
     return {alias: v.version for v in versions.versions(workspace) for alias in v.aliases}
 
 
-def test_promoted_then_refused_then_forced(pipeline: Pipeline) -> None:
+def test_promoted_then_refused_then_forced(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "kim")
     workspace = pipeline.workspace
     first = register.run(workspace, pipeline.evaluate("k1", promoted=True, compared_with=None))
     assert first.outputs == {
@@ -39,27 +44,32 @@ def test_promoted_then_refused_then_forced(pipeline: Pipeline) -> None:
         "recmeta.beaten_by": "item-mean,popularity",
         "recmeta.reasons": "Worse than item-mean.",
     }
+    assert {k: v for k, v in versions.versions(workspace)[0].tags.items() if "promoted" in k} == {
+        "recmeta.promoted_by": "kim",
+        "recmeta.promoted_at": ANY,
+        "recmeta.promoted_because": "it passed the gate",
+    }
     described = connect(workspace).get_model_version("recmeta", "2").description
     assert "Worse than item-mean." in described
-    assert "interactions 3" in described
+    assert "`interactions` version 3" in described
+    assert "Features: `melu_v1`" in described
+    assert "user_profile:occupation" in described
     assert "| item-mean | 0.8000 |" in described
 
     forced = register.run(workspace, evaluation, force=True)
     assert forced.outputs["model_version"] == "2"
     assert forced.outputs["decision"] == "forced"
     assert aliases(workspace) == {"champion": "2", "previous": "1"}
-    assert versions.versions(workspace)[1].tags["recmeta.reasons"] == "Worse than item-mean."
+    tags = versions.versions(workspace)[1].tags
+    assert tags["recmeta.reasons"] == "Worse than item-mean."
+    assert tags["recmeta.promoted_because"] == "it was forced, against the gate"
+    assert "by kim" in connect(workspace).get_model_version("recmeta", "2").description
 
 
 def test_finished_step_is_not_done_again(pipeline: Pipeline) -> None:
     evaluation = pipeline.evaluate("k1", promoted=True, compared_with=None)
     first = register.run(pipeline.workspace, evaluation)
-    versions.promote(
-        pipeline.workspace,
-        register.run(
-            pipeline.workspace, pipeline.evaluate("k2", promoted=True, compared_with="1")
-        ).outputs["model_version"],
-    )
+    register.run(pipeline.workspace, pipeline.evaluate("k2", promoted=True, compared_with="1"))
     again = register.run(pipeline.workspace, evaluation)
     assert again.reused
     assert again.outputs == first.outputs

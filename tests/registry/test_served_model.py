@@ -21,8 +21,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 from registry_pipeline import Pipeline
 
+from recmeta.config import to_dict
 from recmeta.metalearn.model import Model
 from recmeta.registry import tracking, versions
+from recmeta.registry.features import features_read
 from recmeta.registry.packaging import input_example
 from recmeta.registry.served_model import recommend
 from recmeta.serving.new_users import tasks_for_new_users
@@ -58,7 +60,7 @@ def registered(
             tags={},
             description="",
         )
-        versions.promote(workspace, version)
+        versions.promote(workspace, version, "it is the first")
     return workspace
 
 
@@ -225,6 +227,14 @@ def test_signature_names_optional_columns(served: mlflow.pyfunc.PyFuncModel) -> 
         "languages",
     ]
     assert {p.name: p.default for p in signature.params} == {"top_k": 10, "exclude_seen": True}
+
+
+def test_metadata_names_the_features(
+    registered: Workspace, served: mlflow.pyfunc.PyFuncModel
+) -> None:
+    model = Model.load(registered / "models" / "k1")
+    assert served.metadata.metadata == to_dict(features_read(model))
+    assert served.metadata.metadata["service"] == "melu_v1"
 
 
 def test_nothing_is_pickled_and_requirements_are_pinned(registered: Workspace) -> None:

@@ -5,7 +5,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.packaging import package
-from recmeta.registry.tracking import connect, experiment_id
+from recmeta.registry.tracking import connect, experiment_id, store_name
 from recmeta.workspace import Workspace
 
 
@@ -24,6 +24,11 @@ def aliases(workspace: Workspace) -> dict[str, str]:
     return {alias: v.version for v in versions.versions(workspace) for alias in v.aliases}
 
 
+def promotion(workspace: Workspace, version: str) -> tuple[str, str]:
+    tags = versions.get(workspace, version).tags
+    return tags["recmeta.promoted_because"], tags["recmeta.promoted_at"]
+
+
 def test_nothing_is_registered_at_first(workspace: Workspace) -> None:
     assert versions.champion(workspace) is None
     assert versions.reference_champion(workspace, "k1") is None
@@ -40,6 +45,27 @@ def test_registering_twice_gives_one_version_with_the_newer_tags(pipeline: Pipel
     assert found.tags[versions.DECISION] == "forced"
     client = connect(pipeline.workspace)
     assert len(client.search_logged_models([experiment_id(client, pipeline.workspace)])) == 1
+
+
+def test_models_of_other_names_have_champions_of_their_own(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workspaces that share an MLflow server, with trainings of the same key."""
+    workspace = pipeline.workspace
+    versions.promote(workspace, register(pipeline, "k1"), "the gate")
+    store = store_name(workspace)
+    monkeypatch.setenv("RECMETA_MODEL_NAME", "films-v2")
+    assert store_name(workspace) != store
+    assert versions.champion(workspace) is None
+    assert register(pipeline, "k1") == "1"
+    assert versions.champion(workspace) is None
+    monkeypatch.delenv("RECMETA_MODEL_NAME")
+    champion = versions.champion(workspace)
+    assert champion is not None
+    assert champion.version == "1"
+    monkeypatch.setenv("RECMETA_MODEL_NAME", "a/b")
+    with pytest.raises(UserError, match="RECMETA_MODEL_NAME is 'a/b'"):
+        versions.champion(workspace)
 
 
 def test_killed_while_logging_the_model(
@@ -65,19 +91,24 @@ def test_killed_while_logging_the_model(
 def test_promotions_and_rollbacks(pipeline: Pipeline) -> None:
     workspace = pipeline.workspace
     first, second, third = (register(pipeline, key) for key in ("k1", "k2", "k3"))
-    versions.promote(workspace, first)
+    versions.promote(workspace, first, "it is better")
     assert aliases(workspace) == {"champion": first}
+    promoted_at = versions.get(workspace, first).tags["recmeta.promoted_at"]
+    versions.promote(workspace, first, "another reason")  # already: nothing changes
+    assert promotion(workspace, first) == ("it is better", promoted_at)
     with pytest.raises(UserError, match="no previous one"):
         versions.rollback(workspace)
 
     versions.challenge(workspace, second)
     assert aliases(workspace) == {"champion": first, "challenger": second}
-    versions.promote(workspace, second)
+    versions.promote(workspace, second, "it is better")
     assert aliases(workspace) == {"champion": second, "previous": first}
-    versions.promote(workspace, second)  # again, after a kill
+    versions.promote(workspace, second, "it is better")  # again, after a kill
     assert aliases(workspace) == {"champion": second, "previous": first}
 
     assert versions.rollback(workspace) == (second, first)
+    assert promotion(workspace, first)[0] == f"version {second} was rolled back"
+    assert promotion(workspace, second)[0] == "it is better"
     assert aliases(workspace) == {"champion": first, "previous": second}
     assert versions.rollback(workspace) == (first, second)
 
@@ -88,13 +119,15 @@ def test_promotions_and_rollbacks(pipeline: Pipeline) -> None:
 
 def test_reference_of_a_rerun_is_what_it_was_compared_with(pipeline: Pipeline) -> None:
     workspace = pipeline.workspace
-    versions.promote(workspace, register(pipeline, "k1"))
+    versions.promote(workspace, register(pipeline, "k1"), "it is better")
     found = versions.reference_champion(workspace, "k2")
     assert found is not None
     assert found.model_key == "k1"
     assert versions.reference_champion(workspace, "k1") is None
 
-    versions.promote(workspace, register(pipeline, "k2", **{versions.COMPARED_WITH: "1"}))
+    versions.promote(
+        workspace, register(pipeline, "k2", **{versions.COMPARED_WITH: "1"}), "it is better"
+    )
     again = versions.reference_champion(workspace, "k2")
     assert again is not None
     assert again.version == "1"
@@ -102,7 +135,7 @@ def test_reference_of_a_rerun_is_what_it_was_compared_with(pipeline: Pipeline) -
 
 
 def test_model_comes_back_as_it_was(pipeline: Pipeline) -> None:
-    versions.promote(pipeline.workspace, register(pipeline, "k1"))
+    versions.promote(pipeline.workspace, register(pipeline, "k1"), "it is better")
     champion = versions.champion(pipeline.workspace)
     assert champion is not None
     found = versions.model_folder(pipeline.workspace, champion)

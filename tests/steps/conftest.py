@@ -1,30 +1,18 @@
 """A tiny workspace with a champion, for the steps that come after the first training."""
 
 import dataclasses
-import datetime
 import shutil
 from pathlib import Path
 
 import pytest
+from trained import Trained
 
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.manifest import Manifest
 from recmeta.recipes import default
 from recmeta.steps import build_tasks, daily, evaluate, ingest, meta_train, register
 from recmeta.steps.split_log import split_by_day
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A workspace whose champion was trained on everything before its last days."""
-
-    workspace: Workspace
-    tasks: Manifest
-    model: Manifest
-    days: list[datetime.date]
-    """Ingested after the training, one by one."""
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +53,7 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
 
 
 @pytest.fixture
-def trained(_built: tuple[Path, Trained], monkeypatch: pytest.MonkeyPatch) -> "Trained":
+def trained(_built: tuple[Path, Trained], monkeypatch: pytest.MonkeyPatch) -> Trained:
     """The workspace, as it was before the test: MLflow's records name its folder."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     place, built = _built

@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from object_store import BUCKET, object_store
 from polars.testing import assert_frame_equal
 
 from recmeta.errors import UserError
@@ -311,24 +312,10 @@ def test_movielens_100k_in_parquet(tmp_path: Path) -> None:
 
 
 def test_a_workspace_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    import boto3
-
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    try:
-        boto3.client("s3").create_bucket(Bucket="bucket")
-        workspace = Workspace("s3://bucket/ws")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    with object_store() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        workspace = Workspace(f"s3://{BUCKET}/ws")
         ingest.run(mapping(log(tmp_path / "a.csv", "u,i,1,5\nv,j,2,3\n")), workspace, now=NOW)
         late = mapping(log(tmp_path / "b.csv", "u,i,1,4\nw,k,2,3\n"))
         assert sums(ingest.run(late, workspace, now=NOW).counts) == (2, 2, 0, 0)
@@ -338,8 +325,6 @@ def test_a_workspace_in_an_object_store(tmp_path: Path, monkeypatch: pytest.Monk
         again = LogMapping(path=f"{workspace.table_uri(INTERACTIONS)}", time_col="timestamp",
                            value_col="value", event_col="event")  # fmt: skip
         assert sums(ingest.run(again, workspace, now=NOW).counts) == (3, 0, 3, 0)
-    finally:
-        server.stop()
 
 
 @pytest.mark.slow

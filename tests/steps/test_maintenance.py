@@ -6,16 +6,25 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from conftest import Trained
 from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
+from trained import Trained
 
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs.mapping import LogMapping
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.steps import adapt, build_tasks, drift, ingest, maintenance, new_users, publish, score
+from recmeta.steps import (
+    adapt,
+    build_tasks,
+    drift,
+    ingest,
+    maintenance,
+    new_users,
+    publish,
+    score,
+)
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.steps.drift import DriftConfig
 from recmeta.steps.maintenance import MaintenanceConfig
@@ -207,12 +216,21 @@ def test_when_a_training_is_due(trained: Trained) -> None:
     assert "min_days is 1" in soon.reason
     late = RetrainingConfig(min_days=1, min_new_interactions=num_new + 1)
     assert is_due(ws, newer, late, now=FAR).due
-    assert not is_due(ws, trained.tasks, late, now=FAR).due  # nothing new at all
+    followed = is_due(ws, trained.tasks, RetrainingConfig(min_new_interactions=0))
+    assert not followed.due
+    assert newer.key in followed.reason
 
 
-def test_a_workspace_without_a_model_is_due(trained: Trained, tmp_path: Path) -> None:
+def test_a_workspace_without_a_model_is_due(trained: Trained) -> None:
+    ws = trained.workspace
+    (ws / "manifests" / "meta-train").filesystem.delete_dir_contents(
+        (ws / "manifests" / "meta-train").path
+    )
+    assert is_due(ws, trained.tasks).due
+
+
+def test_without_a_champion_there_is_no_drift(trained: Trained, tmp_path: Path) -> None:
     empty = Workspace(tmp_path)
-    assert is_due(empty, trained.tasks).due
     with pytest.raises(UserError, match="no champion"):
         drift.run(empty, trained.days[0])
 

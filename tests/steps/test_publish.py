@@ -4,7 +4,7 @@ import datetime
 
 import polars as pl
 import pytest
-from conftest import Trained
+from trained import Trained
 
 from recmeta import schema
 from recmeta.errors import UserError

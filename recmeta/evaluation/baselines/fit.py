@@ -3,9 +3,10 @@
 A baseline that was not tuned is a straw man. The test users are never seen here.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,8 +31,27 @@ NUM_FACTORS_GRID = (4, 8, 16)
 FACTOR_REGULARISATION_PATH = (14.0, 10.0, 7.0, 5.0, 3.5)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One candidate of a search, and how it did."""
+
+    method: str
+    """Name of the predictor."""
+    config: dict[str, float]
+    """All its parameters."""
+    dev_mae: float
+    """Mean of the development users' MAE, in units of the value."""
+
+
+OnTrial = Callable[[Trial], None]
+
+
+def unrecorded(_: Trial) -> None:
+    """Do nothing with a trial."""
+
+
 def fit_baselines(
-    spec: TaskSetSpec, train: Tasks, dev: Tasks, seed: int = 0
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, seed: int = 0, on_trial: OnTrial = unrecorded
 ) -> dict[str, Predictor]:
     """Return the baselines for a task set, fitted, by name.
 
@@ -43,6 +63,7 @@ def fit_baselines(
         dev: development tasks, on whose queries the regularisation is chosen by MAE. Where there
             are none, the defaults of each baseline's configuration hold.
         seed: of the factorisation's starting vectors.
+        on_trial: told of each candidate that was tried, method by method.
 
     Raises:
         UserError: where the meta-training tasks have no rows.
@@ -50,7 +71,7 @@ def fit_baselines(
     if spec.objective == "implicit":
         fitted = implicit_baselines(spec, train)
     else:
-        fitted = rating_baselines(spec, train, dev, seed)
+        fitted = rating_baselines(spec, train, dev, seed, on_trial)
     return {predictor.name: predictor for predictor in fitted}
 
 
@@ -59,27 +80,33 @@ def implicit_baselines(spec: TaskSetSpec, train: Tasks) -> list[Predictor]:
     return [Popularity.fit(train, spec.num_items)]
 
 
-def rating_baselines(spec: TaskSetSpec, train: Tasks, dev: Tasks, seed: int = 0) -> list[Predictor]:
+def rating_baselines(
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, seed: int = 0, on_trial: OnTrial = unrecorded
+) -> list[Predictor]:
     """Return all baselines, the weakest first."""
-    biases = tune_biases(spec, train, dev)
+    biases = tune_biases(spec, train, dev, on_trial)
     return [
         GlobalMean.fit(train, spec.num_items),
-        tune_item_mean(spec, train, dev),
+        tune_item_mean(spec, train, dev, on_trial),
         biases,
         Popularity.fit(train, spec.num_items),
-        tune_matrix_factorisation(spec, train, dev, biases.config, seed),
+        tune_matrix_factorisation(spec, train, dev, biases.config, seed, on_trial),
     ]
 
 
-def tune_item_mean(spec: TaskSetSpec, train: Tasks, dev: Tasks) -> ItemMean:
+def tune_item_mean(
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded
+) -> ItemMean:
     """Return the item mean with the regularisation that predicts the dev queries best."""
     if not _has_queries(dev):
         return ItemMean.fit(train, spec.num_items)
     configs = [ItemMeanConfig(regularisation=r) for r in ITEM_MEAN_GRID]
-    return _best((ItemMean.fit(train, spec.num_items, c) for c in configs), dev)
+    return _best(((c, ItemMean.fit(train, spec.num_items, c)) for c in configs), dev, on_trial)
 
 
-def tune_biases(spec: TaskSetSpec, train: Tasks, dev: Tasks) -> ItemMeanUserBias:
+def tune_biases(
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded
+) -> ItemMeanUserBias:
     """Return item mean and user bias, both ridge weights chosen on the dev queries."""
     if not _has_queries(dev):
         return ItemMeanUserBias.fit(train, spec.num_items, spec.value_range)
@@ -87,12 +114,17 @@ def tune_biases(spec: TaskSetSpec, train: Tasks, dev: Tasks) -> ItemMeanUserBias
         BiasConfig(item_regularisation=item, user_regularisation=user)
         for item, user in itertools.product(ITEM_BIAS_GRID, USER_BIAS_GRID)
     ]
-    fits = (ItemMeanUserBias.fit(train, spec.num_items, spec.value_range, c) for c in configs)
-    return _best(fits, dev)
+    fits = ((c, ItemMeanUserBias.fit(train, spec.num_items, spec.value_range, c)) for c in configs)
+    return _best(fits, dev, on_trial)
 
 
 def tune_matrix_factorisation(
-    spec: TaskSetSpec, train: Tasks, dev: Tasks, biases: BiasConfig, seed: int = 0
+    spec: TaskSetSpec,
+    train: Tasks,
+    dev: Tasks,
+    biases: BiasConfig,
+    seed: int = 0,
+    on_trial: OnTrial = unrecorded,
 ) -> MatrixFactorisation:
     """Return the factorisation whose size and ridge weight predict the dev queries best.
 
@@ -112,27 +144,34 @@ def tune_matrix_factorisation(
         chosen = config(default.num_factors, default.factor_regularisation)
         return MatrixFactorisation.fit(train, spec.num_items, spec.value_range, chosen, seed)
 
-    def fits() -> Iterable[MatrixFactorisation]:
+    def fits() -> Iterable[tuple[MatrixFactorisationConfig, MatrixFactorisation]]:
         for num_factors in NUM_FACTORS_GRID:
             last = None
             for regularisation in FACTOR_REGULARISATION_PATH:
+                candidate = config(num_factors, regularisation)
                 last = MatrixFactorisation.fit(
-                    train,
-                    spec.num_items,
-                    spec.value_range,
-                    config(num_factors, regularisation),
-                    seed,
-                    start=last,
+                    train, spec.num_items, spec.value_range, candidate, seed, start=last
                 )
-                yield last
+                yield candidate, last
 
-    return _best(fits(), dev)
+    return _best(fits(), dev, on_trial)
 
 
 def _has_queries(dev: Tasks) -> bool:
     return len(dev.query.item) > 0
 
 
-def _best(fits: Iterable[P], dev: Tasks) -> P:
-    """Return the fit with the lowest mean of the dev users' MAE; the first of equals."""
-    return min(fits, key=lambda p: float(np.nanmean(mae(p.score_query(dev), dev.query))))
+def _best(fits: Iterable[tuple[Any, P]], dev: Tasks, on_trial: OnTrial) -> P:
+    """Return the fit with the lowest mean of the dev users' MAE; the first of equals.
+
+    Args:
+        fits: configurations and what was fitted with each.
+    """
+
+    def dev_mae(candidate: tuple[Any, P]) -> float:
+        config, fit = candidate
+        found = float(np.nanmean(mae(fit.score_query(dev), dev.query)))
+        on_trial(Trial(method=fit.name, config=dataclasses.asdict(config), dev_mae=found))
+        return found
+
+    return min(fits, key=dev_mae)[1]

@@ -1,0 +1,5 @@
+"""What belongs together in Feast's registry; the name is that of feature_store.yaml."""
+
+from feast import Project
+
+recmeta = Project(name="recmeta", description="What is known of users and items, and since when.")

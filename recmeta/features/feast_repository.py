@@ -1,0 +1,122 @@
+"""A Feast repository from a program: opened, applied, its features put online.
+
+A repository is named by its folder, or by one of the configurations in it
+(`feature_store/feature_store.redis.yaml`).
+"""
+
+import contextlib
+import datetime
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from feast import FeatureService, FeatureStore
+from feast.errors import FeatureServiceNotFoundException
+
+from recmeta.errors import UserError
+from recmeta.schema import FEATURE_SERVICE
+
+CONFIGURATION = "feature_store.yaml"
+BEGINNING = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def open_store(repository: str) -> FeatureStore:
+    """Return the feature store. It takes a fifth of a second: never inside a loop.
+
+    Raises:
+        UserError: when there is no configuration.
+    """
+    folder, configuration = _places(repository)
+    return FeatureStore(str(folder), fs_yaml_file=configuration)
+
+
+def apply_definitions(repository: str, workspace: str) -> None:
+    """Register what the repository defines over the tables of a workspace, as `feast apply` does.
+
+    A process of its own runs the repository's modules: their names (`views`, `sources`) are too
+    general to be imported into this one, and they read RECMETA_WORKSPACE.
+
+    Raises:
+        UserError: with Feast's own words, when it refuses.
+    """
+    folder, configuration = _places(repository)
+    command = [sys.executable, "-m", "feast.cli.cli"]
+    done = subprocess.run(
+        [*command, "--feature-store-yaml", str(configuration), "apply"],
+        cwd=folder,
+        env=os.environ | {"RECMETA_WORKSPACE": workspace},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it says nothing"]
+        raise UserError(f"`feast apply` failed in {folder}: {said[-1]}")
+
+
+def materialise(store: FeatureStore, until: datetime.datetime) -> datetime.datetime:
+    """Put each entity's newest features online.
+
+    All of history is looked through and every entity written, whatever was online before. Feast's
+    `materialize-incremental` would miss rows that arrived late, whose times are before the end of
+    the last materialisation, and the values of an attribute that is new.
+
+    Args:
+        until: rows after it do not count. What is online never goes back: where a later time has
+            been materialised, that one is the end.
+
+    Returns:
+        The end.
+
+    Raises:
+        UserError: when nothing was applied.
+    """
+    end = max(filter(None, (until, materialised_until(store))))
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        store.materialize(BEGINNING, end)
+    return end
+
+
+def materialised_until(store: FeatureStore) -> datetime.datetime | None:
+    """Return the latest end of a materialisation; None before the first.
+
+    Raises:
+        UserError: when nothing was applied.
+    """
+    views = store.list_feature_views()
+    if not views:
+        raise UserError(
+            f"nothing was applied to the feature store in {store.repo_path}: run `recmeta "
+            "features apply` (or `feast apply`) first."
+        )
+    ends = (view.most_recent_end_time for view in views)
+    return max(filter(None, ends), default=None)
+
+
+def model_service(store: FeatureStore) -> FeatureService:
+    """Return the feature service of the models.
+
+    Raises:
+        UserError: when it was not applied.
+    """
+    try:
+        return store.get_feature_service(FEATURE_SERVICE)
+    except FeatureServiceNotFoundException as error:
+        raise UserError(
+            f"the feature store in {store.repo_path} has no feature service {FEATURE_SERVICE!r}: "
+            "run `recmeta features apply` first."
+        ) from error
+
+
+def _places(repository: str) -> tuple[Path, Path]:
+    """Return the folder of a repository and its configuration, both absolute."""
+    given = Path(repository).expanduser().resolve()
+    configuration = given if given.suffix in (".yaml", ".yml") else given / CONFIGURATION
+    if not configuration.is_file():
+        raise UserError(
+            f"there is no feature store at {repository!r}: name a folder with {CONFIGURATION} in "
+            "it, or a file like that one."
+        )
+    return configuration.parent, configuration

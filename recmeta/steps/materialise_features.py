@@ -1,0 +1,97 @@
+"""interactions ──▶ activity of users and items, day by day; with a feature store, all of it online.
+
+The tables are the offline features. The online store, Feast's, holds the newest value of each: it
+is outside of the workspace and can lose what it has, so it is written in every run.
+"""
+
+import dataclasses
+import datetime
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable, write_deltalake
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.features.activity import activity
+from recmeta.manifest import Manifest, run_once
+from recmeta.progress import Progress, silent
+from recmeta.workspace import Workspace
+
+STEP = "materialise-features"
+ACTIVITY = (schema.USER_ACTIVITY, schema.ITEM_ACTIVITY)
+
+
+def run(
+    workspace: Workspace,
+    *,
+    feature_store: str | None = None,
+    until: datetime.datetime | None = None,
+    progress: Progress = silent,
+) -> Manifest:
+    """Write the features of the interactions as they stand, and put them online.
+
+    The tables are not written again if they are there. Where a feature store is named, its
+    definitions are applied and all features put online; doing that again changes nothing.
+
+    Args:
+        feature_store: folder of a Feast repository, or a configuration in it; None: tables alone.
+        until: online features are those known at this time, or at the latest one of a run before,
+            so that an old day which is ingested late takes nothing back. None: now.
+
+    Returns:
+        The manifest; with a feature store its outputs also say `online_until`.
+
+    Raises:
+        UserError: when nothing has been ingested, or Feast refuses the repository.
+    """
+    if not DeltaTable.is_deltatable(workspace.table_uri(schema.INTERACTIONS)):
+        raise UserError(
+            f"the workspace {workspace.location} has no {schema.INTERACTIONS.name} table: ingest a "
+            "log first, with `recmeta ingest`."
+        )
+    interactions = DeltaTable(workspace.table_uri(schema.INTERACTIONS))
+
+    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+        versions, counts = {}, {}
+        for table in ACTIVITY:
+            frame = activity(pl.scan_delta(interactions), table)
+            rows = frame.collect().to_arrow().cast(table.columns)
+            write_deltalake(workspace.table_uri(table), rows, mode="overwrite")
+            versions[table.name] = DeltaTable(workspace.table_uri(table)).version()
+            counts[f"{table.name}_rows"] = rows.num_rows
+        return versions, counts
+
+    progress(STEP, 0, 2)
+    inputs = {schema.INTERACTIONS.name: interactions.version()}
+    manifest = run_once(workspace, STEP, config={}, inputs=inputs, work=work)
+    progress(STEP, 1, 2)
+    if feature_store is not None:
+        end = _put_online(workspace, feature_store, until or datetime.datetime.now(datetime.UTC))
+        outputs = {**manifest.outputs, "online_until": end.isoformat()}
+        manifest = dataclasses.replace(manifest, outputs=outputs)
+    progress(STEP, 2, 2)
+    return manifest
+
+
+def apply(workspace: Workspace, feature_store: str) -> None:
+    """Register the definitions of a feature repository over the workspace's tables.
+
+    Raises:
+        UserError: when nothing has been ingested, or Feast refuses the repository.
+    """
+    from recmeta.features import feast_repository  # Feast takes seconds to import
+
+    # Feast needs the tables; the statistics, for one, are written with the first tasks only.
+    for table in (*ACTIVITY, schema.ITEM_STATISTICS):
+        DeltaTable.create(workspace.table_uri(table), table.columns, mode="ignore")
+    feast_repository.apply_definitions(feature_store, workspace.location)
+
+
+def _put_online(
+    workspace: Workspace, feature_store: str, until: datetime.datetime
+) -> datetime.datetime:
+    from recmeta.features import feast_repository
+
+    apply(workspace, feature_store)
+    return feast_repository.materialise(feast_repository.open_store(feature_store), until)

@@ -1,0 +1,265 @@
+"""a run's record ──▶ the same model once more, and whether its metrics are the recorded ones.
+
+Everything happens beside the workspace: its tables are read at the versions of the record, and no
+manifest, model, version or alias of it changes. MLflow gets a run, nested in the one repeated.
+"""
+
+import contextlib
+import dataclasses
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+import torch
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from recmeta import schema
+from recmeta.config import parse
+from recmeta.errors import UserError
+from recmeta.manifest import git_commit, library_versions
+from recmeta.metalearn.model import Model
+from recmeta.progress import Progress, silent
+from recmeta.registry import record, versions
+from recmeta.registry.record import Record, TableVersion
+from recmeta.registry.training_run import flat_metrics
+from recmeta.steps import build_tasks, evaluate, meta_train
+from recmeta.steps.build_tasks import BuildTasksConfig
+from recmeta.steps.evaluate import CHAMPION, EvaluateConfig
+from recmeta.steps.meta_train import MetaTrainConfig
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import Folder, Workspace
+
+STEP = "rebuild"
+TABLES = (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
+MODEL = "model"
+"""Where the model is in the folder of a rebuild."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One metric, as it was recorded and as it came out again."""
+
+    recorded: float | None
+    """None where the record has no such metric."""
+    rebuilt: float | None
+    """None where the metric did not come out again."""
+    equal: bool
+    """Whether the two differ by no more than the tolerance."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rebuild:
+    """What came of training a model again."""
+
+    run_id: str
+    """The run that was repeated."""
+    rebuild_run_id: str
+    """The nested run in which the repetition is logged."""
+    metrics: dict[str, Comparison]
+    """By metric."""
+    tolerance: float
+    """The largest difference that counts as equal; 0: the same bits."""
+    warnings: tuple[str, ...]
+    """What is not as it was: libraries, code, device. Sentences."""
+    folder: str | None
+    """Where tables, tasks and model were kept, if they were."""
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether every metric is equal."""
+        return all(metric.equal for metric in self.metrics.values())
+
+
+def run(
+    workspace: Workspace,
+    run_id: str,
+    *,
+    tolerance: float = 0.0,
+    device: str | None = None,
+    into: str | None = None,
+    progress: Progress = silent,
+) -> Rebuild:
+    """Build the tasks of a run again, train and evaluate again, and compare.
+
+    The metrics of the champion of that time are left out: it is another run's model.
+
+    Args:
+        run_id: MLflow's id of a training.
+        tolerance: the largest difference, in units of the metric, that counts as equal.
+        device: `cpu`, `cuda` or `auto`; None: the device of the record.
+        into: a folder that is not there yet, for the tables, the tasks and the model; None: a
+            temporary one.
+
+    Raises:
+        UserError: when the run does not hold all that is needed, or a version of a table is gone.
+    """
+    if not tolerance >= 0:
+        raise UserError(f"tolerance is {tolerance}; it must be 0 or more.")
+    found = record.read_record(workspace, run_id)
+    torch_device = meta_train.choose_device(device or found.device)
+    with _folder(into) as scratch:
+        for table, source in _sources(found, workspace).items():
+            _copy(source, scratch.table_uri(table))
+        metrics = _repeat(found, workspace, scratch, torch_device, progress)
+    recorded = {n: v for n, v in found.metrics.items() if not n.endswith(f".{CHAMPION}")}
+    compared = {
+        name: _compare(recorded.get(name), metrics.get(name), tolerance)
+        for name in sorted({*recorded, *metrics})
+    }
+    reproduced = all(metric.equal for metric in compared.values())
+    return Rebuild(
+        run_id=run_id,
+        rebuild_run_id=record.log_rebuild(
+            workspace, run_id, metrics, reproduced=reproduced, tolerance=tolerance
+        ),
+        metrics=compared,
+        tolerance=tolerance,
+        warnings=tuple(_changes(found, torch_device.type)),
+        folder=into,
+    )
+
+
+def _repeat(
+    found: Record,
+    workspace: Workspace,
+    scratch: Workspace,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, float]:
+    """Return the losses of the last epoch and the metrics of the model and of the baselines."""
+    tasks = build_tasks.run(parse(BuildTasksConfig, found.tasks_config), scratch, progress=progress)
+    task_set = TaskSet(scratch / tasks.outputs["tasks"])
+    config = parse(MetaTrainConfig, found.train_config)
+    earlier = None
+    if found.started_from is not None:
+        version = versions.get(workspace, found.started_from)
+        earlier = Model.load(versions.model_folder(workspace, version))
+    model = meta_train.at_start(config, task_set, device, earlier)
+    folder = scratch / MODEL
+    history = meta_train.fit(
+        config,
+        model,
+        task_set,
+        folder,
+        lambda epoch: progress(meta_train.STEP, epoch.number, config.training.epochs),
+    )
+    progress(meta_train.STEP, config.training.epochs, config.training.epochs)
+    model.save(folder)
+    measured, _ = evaluate.measure(
+        parse(EvaluateConfig, found.evaluate_config),
+        task_set,
+        Model.load(folder, device),
+        None,
+        progress=progress,
+    )
+    progress(evaluate.STEP, 4, 4)
+    last = history[-1]
+    losses = {"train_loss": last.train_loss, "dev_loss": last.dev_loss}
+    return losses | flat_metrics(measured.metrics)
+
+
+@contextlib.contextmanager
+def _folder(into: str | None) -> Iterator[Workspace]:
+    """Yield the workspace of the rebuild, which is gone afterwards unless it was asked for."""
+    if into is not None:
+        if Folder.at(into).names():
+            raise UserError(f"{into} is not empty: give a folder that is not there yet.")
+        yield Workspace(into)
+        return
+    with tempfile.TemporaryDirectory(prefix="recmeta-rebuild-") as temporary:
+        yield Workspace(Path(temporary))
+
+
+def _sources(found: Record, workspace: Workspace) -> dict[schema.Table, TableVersion]:
+    """Return the tables at the versions of the record, where they were or in today's workspace.
+
+    Raises:
+        UserError: if the record does not name them, or they are in neither place.
+    """
+    missing = [table.name for table in TABLES if table.name not in found.tables]
+    if missing:
+        raise UserError(f"the run {found.run_id} records no version of {', '.join(missing)}.")
+    recorded = {table: found.tables[table.name] for table in TABLES}
+    moved = {
+        table: dataclasses.replace(source, uri=workspace.table_uri(table))
+        for table, source in recorded.items()
+    }
+    for sources in (recorded, moved):
+        uri = sources[schema.INTERACTIONS].uri
+        if not DeltaTable.is_deltatable(uri):
+            continue
+        if found.table_id in (None, str(DeltaTable(uri).metadata().id)):
+            return sources
+    raise UserError(
+        f"the tables that the run {found.run_id} was trained on are gone: neither "
+        f"{recorded[schema.INTERACTIONS].uri} nor {moved[schema.INTERACTIONS].uri} is the table "
+        "of that time. Restore it, or name the --workspace that has it."
+    )
+
+
+def _copy(source: TableVersion, target: str) -> None:
+    """Copy one version of a table.
+
+    Raises:
+        UserError: if the version, or a file of it, has been deleted.
+    """
+    gone = (
+        f"version {source.version} of the table {source.uri} is gone, so the model cannot be built "
+        "again: {}. Maintenance keeps the versions that registered models were trained on; a "
+        "vacuum by other means does not."
+    )
+    try:
+        delta = DeltaTable(source.uri, version=source.version)
+    except DeltaError as error:
+        raise UserError(gone.format(error)) from error
+    files = Folder.at(source.uri)
+    paths = pa.table(delta.get_add_actions()).column("path").to_pylist()
+    missing = [path for path in paths if not files.exists(unquote(path))]
+    if missing:
+        raise UserError(
+            gone.format(f"{len(missing)} of its files, such as {missing[0]}, do not exist")
+        )
+    pl.scan_delta(delta).sink_delta(target)
+
+
+def _compare(recorded: float | None, rebuilt: float | None, tolerance: float) -> Comparison:
+    if recorded is None or rebuilt is None:
+        equal = False
+    else:  # without development users their loss is no number, then and now
+        both_undefined = math.isnan(recorded) and math.isnan(rebuilt)
+        equal = both_undefined or abs(recorded - rebuilt) <= tolerance
+    return Comparison(recorded=recorded, rebuilt=rebuilt, equal=equal)
+
+
+def _changes(found: Record, device: str) -> Iterator[str]:
+    """Yield what is not as it was when the model was trained."""
+    now = library_versions()
+    differing = [
+        f"{name} {_version(found.libraries, name)} then, {_version(now, name)} now"
+        for name in sorted({*found.libraries, *now})
+        if found.libraries.get(name) != now.get(name)
+    ]
+    if differing:
+        yield f"Other versions of libraries: {'; '.join(differing)}."
+    commit = git_commit()
+    if commit != found.git_commit:
+        yield f"Other code: commit {found.git_commit or 'unknown'} then, {commit or 'unknown'} now."
+    if found.git_dirty:
+        yield "The code then had changes that were not committed."
+    if device != found.device:
+        yield f"Another device: {found.device} then, {device} now."
+    if torch.get_num_threads() != found.threads:
+        yield (
+            f"Another number of threads: {found.threads} then, {torch.get_num_threads()} now; "
+            "OMP_NUM_THREADS sets it."
+        )
+
+
+def _version(libraries: Mapping[str, Any], name: str) -> str:
+    return str(libraries.get(name, "not installed"))

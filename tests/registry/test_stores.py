@@ -1,0 +1,148 @@
+"""The same life of a model in every kind of store: SQLite, PostgreSQL, and behind a server."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgresql import postgresql
+from registry_pipeline import CONFIG, INPUTS, Pipeline
+
+from recmeta.evaluation.baselines.fit import Trial
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.trainer import Epoch
+from recmeta.registry import record, tracking, versions
+from recmeta.registry.features import features_read
+from recmeta.registry.training_run import TrainingRun, log_evaluation
+from recmeta.registry.tuning import log_tuning
+from recmeta.steps import register
+from recmeta.workspace import Workspace
+
+
+@pytest.fixture
+def sqlite(workspace: Workspace) -> str:
+    return tracking.tracking_uri(workspace)
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    with postgresql("mlflow") as address:
+        yield f"{address}/mlflow"
+
+
+@pytest.fixture
+def server(sqlite: str, tmp_path: Path) -> Iterator[str]:
+    """`mlflow server` in a process of its own, with the artifacts; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["-m", "mlflow", "server", "--backend-store-uri", sqlite, "--workers", "1"]
+    command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port)]
+    log = tmp_path / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=5):
+                    break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "server"])
+def test_a_model_from_its_training_to_a_rollback(
+    kind: str,
+    pipeline: Pipeline,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri = request.getfixturevalue(kind)
+    monkeypatch.chdir(tmp_path)  # without a server artifacts go to ./mlruns
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    workspace = pipeline.workspace
+    evaluations = [
+        pipeline.evaluate(key, promoted=True, compared_with=before)
+        for key, before in (("k1", None), ("k2", "1"))
+    ]
+    run_id = evaluations[0].outputs["run_id"]
+    model = Model.load(workspace / "models" / "k1")
+    resumed = TrainingRun.start_or_resume(
+        workspace,
+        "k1",
+        config=CONFIG,
+        inputs=INPUTS,
+        tasks_config={"seed": 7},
+        features=features_read(model),
+        device="cpu",
+        libraries={"torch": "2.13.0"},
+        git_commit=None,
+    )
+    assert resumed.run_id == run_id
+    with resumed:
+        resumed.log_epoch(Epoch(1, 1 / 3, 2 / 3))
+        time.sleep(0.5)
+    trials = [Trial(method="mf", config={"num_factors": 4}, dev_mae=0.1)]
+    log_tuning(workspace, run_id, "meta-train", trials)
+    report = workspace / evaluations[0].outputs["report"]
+    evaluated = report.read_json("evaluation.json")
+    evaluated["metrics"]["meta-learner"]["mae"] = 0.1 + 0.2
+    report.write_json("evaluation.json", evaluated)
+    log_evaluation(
+        workspace,
+        run_id,
+        evaluated["metrics"],
+        report,
+        config={"gate": {"alpha": 0.05}},
+        candidate="meta-learner",
+        primary_metric="mae",
+    )
+    for evaluation in evaluations:
+        register.run(workspace, evaluation)
+    assert versions.rollback(workspace) == ("2", "1")
+
+    found = record.read_record(workspace, run_id)
+    assert found.metrics["mae.meta-learner"] == 0.1 + 0.2  # to the last bit
+    assert found.metrics["train_loss"] == 1 / 3
+    assert found.tasks_config == {"seed": 7}
+    assert found.evaluate_config == {"gate": {"alpha": 0.05}}
+    assert {name: table.version for name, table in found.tables.items()} == {
+        "interactions": 3,
+        "users": 0,
+    }
+    champion = versions.champion(workspace)
+    assert champion is not None
+    assert champion.run_id == run_id
+    loaded = Model.load(versions.model_folder(workspace, champion))
+    assert all((loaded.params[name] == p).all() for name, p in model.params.items())
+    client = tracking.connect(workspace)
+    run = client.get_run(run_id)
+    assert "system/cpu_utilization_percentage" in run.data.metrics
+    assert run.data.metrics["mae.meta-learner"] == 0.1 + 0.2
+    assert "version 2 was rolled back" in run.data.tags["mlflow.note.content"]
+    rebuilt = record.log_rebuild(workspace, run_id, found.metrics, reproduced=True, tolerance=0.0)
+    nested = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    assert {r.info.run_name for r in nested} == {"meta-train: tune mf", f"rebuild {run_id[:8]}"}
+    assert client.get_run(rebuilt).data.metrics == found.metrics
