@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,10 @@ from tiny import Tiny, make, whole_log
 
 from recmeta import schema
 from recmeta.config import to_dict
+from recmeta.features.feast_repository import open_store
+from recmeta.features.feast_skew import compare_views
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.manifest import latest
 from recmeta.orchestration.local import LocalConfig, airflow, serving
 from recmeta.registry import versions
 from recmeta.steps import build_tasks, ingest
@@ -29,17 +33,17 @@ from recmeta.steps.split_log import split_by_day
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it"),
-    pytest.mark.timeout(1500),
-]
+pytestmark = pytest.mark.timeout(1500)
+slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
 SHARED = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data")).resolve()
 
 
 @contextlib.contextmanager
 def running(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, **settings: str
+    tiny: Tiny,
+    monkeypatch: pytest.MonkeyPatch,
+    feature_store: Path | None = None,
+    **settings: str,
 ) -> Iterator[tuple[LocalConfig, AirflowApi, dict[str, str]]]:
     """Serve a tiny deployment; what Airflow needs comes from `serving`, as for `make airflow`."""
     for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECMETA_", "MLFLOW"))]:
@@ -54,6 +58,7 @@ def running(
         airflow_port=free_port(),
         mlflow_port=free_port(),
         mlflow_store=store,
+        feature_store=feature_store,
     )
     with serving(config) as env:
         api = AirflowApi(config)
@@ -123,11 +128,19 @@ def test_one_trigger_gives_a_champion_and_lists_and_a_kill_is_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = make(tmp_path)
-    with running(tiny, monkeypatch) as (config, api, _):
+    definitions = shutil.ignore_patterns("data", "__*")
+    features = shutil.copytree(DAGS.parent / "feature_store", tmp_path / "fs", ignore=definitions)
+    with running(tiny, monkeypatch, features) as (config, api, _):
         one_trigger_is_enough(tiny, config, api)
+        reports = compare_views(open_store(str(features)))
+        assert reports["user_profile"].num_rows > 100
+        assert sum(report.differences.height for report in reports.values()) == 0
         killed_ingest_is_retried(tiny, api, tmp_path)
+    adapted = latest(Workspace(tiny.workspace), "adapt")
+    assert schema.FEATURE_SERVICE in adapted.inputs  # profiles came from the online store
 
 
+@slow
 def test_a_run_waits_for_its_log_without_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +161,7 @@ def test_a_run_waits_for_its_log_without_a_worker(
         wait_until("build_tasks", lambda: finished(api, "build_tasks"))
 
 
+@slow
 def test_on_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = make(tmp_path)
     with postgresql("airflow", "mlflow") as address:
@@ -177,6 +191,7 @@ def movielens() -> LogMapping:
     )
 
 
+@slow
 @pytest.mark.skipif(not (SHARED / "ml-100k").exists(), reason="no shared data")
 def test_a_backfill_of_ten_days_gives_the_tables_of_one_ingest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
