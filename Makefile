@@ -14,11 +14,13 @@ INSTALLED := $(VENV)/.installed
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format mlflow airflow doctor constraints clean
+BENCHMARKS := meta-train adapt-score point-in-time
+
+.PHONY: help setup demo test test-gpu bench lint format mlflow airflow doctor constraints clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 	@echo "Variables: PYTHON, VENV, WORKSPACE ($(WORKSPACE)), DATASET ($(DATASET)), WORKERS ($(WORKERS)), PORT ($(PORT))."
 
 setup: $(INSTALLED) ## Create .venv and install everything into it; again only after pyproject.toml or constraints.txt changed.
@@ -36,6 +38,15 @@ demo: setup ## Fetch MovieLens 100K and run the whole pipeline on it, from the l
 
 test: setup ## Run the whole test suite.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-gpu: setup ## Run the tests that need a GPU; they skip where there is none.
+	$(BIN)/python -m pytest -m gpu -rs tests/metalearn tests/serving
+
+bench: setup ## Measure speed against peers, print the tables, save them in benchmarks/results.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS),bench]'
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/recmeta bench $$name --save benchmarks/results/$$name.json || exit 1; \
+	done
 
 lint: setup ## Check style, format and types.
 	$(BIN)/ruff check .

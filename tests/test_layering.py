@@ -36,6 +36,7 @@ LAYERS: dict[str, int] = {
     "recmeta.doctor": 3,
     "recmeta.cli": 4,
     "recmeta.orchestration": 4,
+    "recmeta.benchmarks": 4,
 }
 """A module's part is the longest of these names that begins its own."""
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from recmeta.cli import bench_commands as bench
 from recmeta.cli import data_commands as data
 from recmeta.cli import feature_commands as features
 from recmeta.cli import learning_commands as learning
@@ -99,6 +100,11 @@ def build() -> typer.Typer:
     )
     add("list", data.list_, "recmeta data list", sets)
     app.add_typer(sets, name="data")
+    benches = typer.Typer(help="Speed against peers, measured here.", no_args_is_help=True)
+    add("meta-train", bench.meta_train, "recmeta bench meta-train --json", benches)
+    add("adapt-score", bench.adapt_score, "recmeta bench adapt-score --threads 2", benches)
+    add("point-in-time", bench.point_in_time, "recmeta bench point-in-time", benches)
+    app.add_typer(benches, name="bench")
     store = typer.Typer(help="The feature store: a Feast repository.", no_args_is_help=True)
     add("apply", features.apply, "recmeta features apply", store)
     add("check", features.check, CHECK_EXAMPLES, store)

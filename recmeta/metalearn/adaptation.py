@@ -3,11 +3,12 @@
 For a linear layer z = a Wᵀ + b, the gradient of the support loss is ∇W = Gᵀ A and ∇b = Gᵀ 1, where
 A are the layer's inputs on the user's support rows and G is the loss gradient at its outputs. A
 step of rate α therefore changes the layer's output on any row a by −α (a Aᵀ + 1) G: the adapted
-layer *is* the pair (A, αG). The pairs of several steps are laid end to end (those of the first
-layer, whose inputs stay, add up). In ordinary differentiable operations, back-propagation through
-this is the exact second-order MAML gradient (Finn, Abbeel, Levine, ICML 2017).
+layer *is* the pair (A, −αG). Inputs that no step changes (a user's and an item's features, the 1 of
+the bias) need their products a Aᵀ once, and their G of several steps add up; those of hidden inputs
+are laid end to end. In ordinary differentiable operations, back-propagation through this is the
+exact second-order MAML gradient (Finn, Abbeel, Levine, ICML 2017).
 
-Legend: B users, S support rows (padded), K steps, R rows, i layer inputs, o layer outputs.
+Legend: B users, S support rows (padded), K steps, T = K·S, R rows, i layer inputs, o layer outputs.
 """
 
 import dataclasses
@@ -16,75 +17,149 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+from recmeta.metalearn.differentiable import gram, moment
+
 Parts = tuple[torch.Tensor, ...]
-"""A layer's inputs in parts, to be read side by side: (B, R, i) each, with 1 for R where a user's
-rows share a part, and 1 for B where all users do. What is shared is computed once."""
+"""Features in parts, to be read side by side: (B, R, i) each, with 1 for R where a user's rows
+share a part, and 1 for B where all users do. What is shared is computed once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerState:
     """How one user-adapted linear layer differs from the shared one."""
 
-    inputs: Parts
-    """The layer's inputs on the support rows, step after step."""
-    gradients_BSo: torch.Tensor
-    """The loss gradients at its outputs, times the inner rate."""
+    by_features_BSo: torch.Tensor | None
+    """Minus the loss gradients at the layer's outputs, times the rates, summed over the steps: what
+    acts through the features. None where the layer does not read them."""
+    hidden_BTi: torch.Tensor | None
+    """The layer's hidden inputs on the support rows, step after step; None where it has none."""
+    by_hidden_BTo: torch.Tensor | None
+    """Minus the loss gradients times the rates, step after step."""
 
 
-Forward = Callable[
-    [Sequence[LayerState | None]], tuple[torch.Tensor, list[Parts], list[torch.Tensor]]
-]
-"""Given a state per layer (None: not adapted), returns the support outputs (B, S) and, per layer,
-its inputs and its outputs (B, S, o)."""
+class Features:
+    """What rows bring to every layer that reads them, beside what the support rows brought."""
+
+    def __init__(self, parts: Parts, known: Parts | None = None) -> None:
+        self.parts = parts
+        self.known = known
+        """The same of the support rows; None where nothing has adapted."""
+        self._gram_BRS: torch.Tensor | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """R"""
+        return max(part.shape[1] for part in self.parts)
+
+    def change(self, z_BRo: torch.Tensor, by_features_BSo: torch.Tensor) -> torch.Tensor:
+        """Return a layer's output with what adaptation adds through features and bias."""
+        assert self.known is not None
+        width_in = sum(part.shape[2] for part in self.parts if part.shape[1] == self.num_rows)
+        num_known, width_out = by_features_BSo.shape[1:]
+        if self._gram_BRS is None and _weights_pay(self.num_rows, num_known, width_in, width_out):
+            return z_BRo + self._by_weights(by_features_BSo)
+        if self._gram_BRS is None:
+            self._gram_BRS = self._products()
+        return _plus(z_BRo, self._gram_BRS, by_features_BSo)
+
+    def _products(self) -> torch.Tensor:
+        """Return a Aᵀ + 1, (B, R, S): the product of the parts joined is the sum of the parts'
+        products; the smallest first, since they broadcast."""
+        assert self.known is not None
+        products = [gram(part, known) for part, known in zip(self.parts, self.known, strict=True)]
+        first, *others = sorted(products, key=torch.Tensor.numel)
+        gram_BRS = first + 1
+        for product in others:
+            gram_BRS = gram_BRS + product
+        return gram_BRS
+
+    def _by_weights(self, by_features_BSo: torch.Tensor) -> torch.Tensor:
+        """Return (a Aᵀ + 1) G as a (Aᵀ G) + 1ᵀ G."""
+        assert self.known is not None
+        total_B1o = by_features_BSo.sum(1, keepdim=True)
+        change = total_B1o
+        for part, known in zip(self.parts, self.known, strict=True):
+            is_shared = known.shape[1] != by_features_BSo.shape[1]
+            change = change + part @ moment(known, total_B1o if is_shared else by_features_BSo)
+        return change
 
 
-def linear(
-    inputs: Parts, weight_oi: torch.Tensor, bias_o: torch.Tensor, state: LayerState | None
+def by_hidden(
+    hidden_BRi: torch.Tensor,
+    weight_oi: torch.Tensor,
+    bias_o: torch.Tensor | None,
+    z_BRo: torch.Tensor | None,
+    state: LayerState | None,
 ) -> torch.Tensor:
-    """Return the output (B, R, o) of a linear layer as each user has adapted it."""
-    weights = torch.split(weight_oi, [part.shape[-1] for part in inputs], dim=1)
-    z_BRo = F.linear(inputs[0], weights[0], bias_o)
-    for part, weight in zip(inputs[1:], weights[1:], strict=True):
-        z_BRo = z_BRo + F.linear(part, weight)
-    if state is None:
-        return z_BRo
-    if _many_rows(inputs, state):
-        return z_BRo - _by_weights(inputs, state)
-    # a Aᵀ + 1: the product of the parts joined is the sum of the parts' products
-    gram_BRS = inputs[0] @ state.inputs[0].transpose(1, 2) + 1
-    for part, known in zip(inputs[1:], state.inputs[1:], strict=True):
-        gram_BRS = gram_BRS + part @ known.transpose(1, 2)
-    return z_BRo - gram_BRS @ state.gradients_BSo
+    """Return a linear layer's output from hidden inputs, as each user has adapted it.
+
+    Args:
+        hidden_BRi: the layer's hidden inputs.
+        weight_oi: their weights.
+        bias_o: the bias, where the layer reads no features.
+        z_BRo: what features and bias have given, where it does.
+        state: how the layer has adapted; None: not at all.
+    """
+    if state is None or state.hidden_BTi is None or state.by_hidden_BTo is None:
+        z = F.linear(hidden_BRi, weight_oi, bias_o)
+        return z if z_BRo is None else z + z_BRo
+    known_BTi, by_hidden_BTo = state.hidden_BTi, state.by_hidden_BTo
+    num_rows, width_in = hidden_BRi.shape[1:]
+    width_out = by_hidden_BTo.shape[2]
+    # The user's own weights take the place of the shared ones: a Wᵀ costs nothing then.
+    if num_rows * (width_in + width_out) > width_in * width_out:
+        if z_BRo is None:
+            z_BRo = by_hidden_BTo.sum(1, keepdim=True)
+            z_BRo = z_BRo if bias_o is None else z_BRo + bias_o
+        weights_Bio = weight_oi.T + moment(known_BTi, by_hidden_BTo)
+        return torch.baddbmm(z_BRo, hidden_BRi, weights_Bio)
+    z = F.linear(hidden_BRi, weight_oi, bias_o)
+    gram_BRT = gram(hidden_BRi, known_BTi)
+    if z_BRo is None:
+        gram_BRT = gram_BRT + 1  # the bias is an input that is always 1
+    else:
+        z = z + z_BRo
+    return _plus(z, gram_BRT, by_hidden_BTo)
 
 
-def _many_rows(inputs: Parts, state: LayerState) -> bool:
+def _plus(z_BRo: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return z plus a product; in place where no gradient needs the old z, which is the layer's."""
+    if torch.is_grad_enabled() or len(z_BRo) != len(left):
+        return torch.baddbmm(z_BRo, left, right)
+    return z_BRo.baddbmm_(left, right)
+
+
+def _weights_pay(num_rows: int, num_known: int, width_in: int, width_out: int) -> bool:
     """Return whether it takes fewer multiplications to form the user's weights first.
 
     (a Aᵀ) G costs R·S·(i + o) for R rows, a (Aᵀ G) costs (R + S)·i·o: where a catalogue is scored,
     or sampled negatives make the support long, the second is less.
     """
-    num_rows = max(part.shape[1] for part in inputs)
-    num_known, width_out = state.gradients_BSo.shape[1:]
-    width_in = sum(part.shape[2] for part in inputs)
     by_gram = num_rows * num_known * (width_in + width_out)
     return by_gram > (num_rows + num_known) * width_in * width_out
 
 
-def _by_weights(inputs: Parts, state: LayerState) -> torch.Tensor:
-    """Return (a Aᵀ + 1) G as a (Aᵀ G) + 1ᵀ G."""
-    total_B1o = state.gradients_BSo.sum(1, keepdim=True)
-    change = total_B1o
-    for part, known in zip(inputs, state.inputs, strict=True):
-        is_shared = known.shape[1] != state.gradients_BSo.shape[1]
-        gradients = total_B1o if is_shared else state.gradients_BSo
-        change = change + part @ (known.transpose(1, 2) @ gradients)
-    return change
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """One run of the decision layers."""
+
+    output_BR: torch.Tensor
+    hidden: list[torch.Tensor | None]
+    """Each layer's hidden inputs (B, R, i); None for one that reads features alone."""
+    reads_features: list[bool]
+    """Which layers read the features."""
+    outputs: list[torch.Tensor]
+    """Each layer's outputs (B, R, o)."""
+
+
+Forward = Callable[[Sequence[LayerState | None]], Pass]
+"""Runs the network on the support, given a state per layer (None: not adapted)."""
 
 
 def adapt(
     forward: Forward,
     loss: Callable[[torch.Tensor], torch.Tensor],
-    rates_KL: torch.Tensor,
+    rates: torch.Tensor | Sequence[float],
     adapted_layers: Sequence[bool],
     *,
     second_order: bool,
@@ -94,7 +169,8 @@ def adapt(
     Args:
         forward: runs the network on the support.
         loss: support outputs (B, S) to a loss per user (B,); padded rows must not count.
-        rates_KL: inner learning rate by step and layer.
+        rates: inner learning rates, (K, L) by step and layer; or K numbers that all layers share,
+            which cost nothing.
         adapted_layers: which layers adapt; all for MAML, only the last for ANIL.
         second_order: keep the steps' own graph, where gradients are being recorded. False gives
             first-order MAML.
@@ -105,35 +181,42 @@ def adapt(
     recording = torch.is_grad_enabled()
     states: list[LayerState | None] = [None] * len(adapted_layers)
     chosen = [index for index, adapts in enumerate(adapted_layers) if adapts]
-    for rates_L in rates_KL:
+    for step in range(len(rates)):
+        rate = rates[step]
         with torch.enable_grad():
-            output_BS, inputs, outputs = forward(states)
+            run = forward(states)
+            total = loss(run.output_BR).sum()
             gradients = torch.autograd.grad(
-                loss(output_BS).sum(),
-                [outputs[index] for index in chosen],
+                -total if isinstance(rate, torch.Tensor) else total * -rate,
+                [run.outputs[index] for index in chosen],
                 create_graph=recording and second_order,
                 retain_graph=recording,
             )
         for index, gradient_BSo in zip(chosen, gradients, strict=True):
-            known, rate = inputs[index], rates_L[index]
+            hidden = run.hidden[index]
             if not (recording and second_order):
-                known = tuple(part.detach() for part in known)
+                hidden = None if hidden is None else hidden.detach()
                 gradient_BSo = gradient_BSo.detach()
-            if not recording:
-                rate = rate.detach()
-            step = LayerState(known, gradient_BSo * rate)
-            old = states[index]
-            states[index] = step if old is None else _followed_by(old, step, same=index == 0)
+            if isinstance(rate, torch.Tensor):
+                gradient_BSo = gradient_BSo * (rate[index] if recording else rate[index].detach())
+            states[index] = _after(states[index], hidden, gradient_BSo, run.reads_features[index])
     return states
 
 
-def _followed_by(first: LayerState, second: LayerState, *, same: bool) -> LayerState:
-    """Return the state after two steps; `same` says that the inputs of both are the same."""
-    if same:
-        return LayerState(first.inputs, first.gradients_BSo + second.gradients_BSo)
-    num_rows = second.gradients_BSo.shape[1]
-    inputs = tuple(
-        torch.cat([before, after], 1) if after.shape[1] == num_rows else before
-        for before, after in zip(first.inputs, second.inputs, strict=True)
-    )
-    return LayerState(inputs, torch.cat([first.gradients_BSo, second.gradients_BSo], 1))
+def _after(
+    old: LayerState | None,
+    hidden_BSi: torch.Tensor | None,
+    gradient_BSo: torch.Tensor,
+    reads_features: bool,
+) -> LayerState:
+    """Return a layer's state after one more step."""
+    if old is None:
+        by_hidden = None if hidden_BSi is None else gradient_BSo
+        return LayerState(gradient_BSo if reads_features else None, hidden_BSi, by_hidden)
+    by_features, hidden, by_hidden = old.by_features_BSo, old.hidden_BTi, old.by_hidden_BTo
+    if by_features is not None:
+        by_features = by_features + gradient_BSo
+    if hidden is not None and by_hidden is not None and hidden_BSi is not None:
+        hidden = torch.cat([hidden, hidden_BSi], 1)
+        by_hidden = torch.cat([by_hidden, gradient_BSo], 1)
+    return LayerState(by_features, hidden, by_hidden)

@@ -47,6 +47,11 @@ class MetaLearner(Protocol):
         known."""
         ...
 
+    def prepare(self, params: Params, items: Rows) -> Rows:
+        """Return the same rows with the work on them that no user changes done already, or as they
+        are; for `predict`, as long as `params` stay."""
+        ...
+
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return predictions for items; `items.value_BR` is not read."""
         ...

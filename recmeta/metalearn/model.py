@@ -208,7 +208,6 @@ class Model:
         output_BR = self.learner.predict(self.params, self.adapt(tasks), rows).mean_BR
         return self.to_values(output_BR[rows.mask_BR])
 
-    @torch.no_grad()
     def score_items(
         self, state: UserState, snapshot: int, cut_time: int, first: int, last: int
     ) -> torch.Tensor:
@@ -220,6 +219,12 @@ class Model:
             snapshot: the item statistics to use.
             cut_time: microseconds since 1970; attributes valid then are used.
         """
+        return self.score_block(state, self.item_block(snapshot, cut_time, first, last))
+
+    @torch.no_grad()
+    def item_block(self, snapshot: int, cut_time: int, first: int, last: int) -> Rows:
+        """Return items for `score_block`, with the work done that no user changes: to be kept where
+        many users are asked about them, as long as `params` stay."""
         numbers = np.arange(first, last)
         versions = self.catalogue.versions(numbers, np.full(len(numbers), cut_time))
         past = self.catalogue.past(numbers, np.full(len(numbers), snapshot))
@@ -229,7 +234,12 @@ class Model:
             torch.zeros((1, len(numbers)), device=self.device),
             torch.ones((1, len(numbers)), dtype=torch.bool, device=self.device),
         )
-        return self.learner.predict(self.params, state, rows).mean_BR
+        return self.learner.prepare(self.params, rows)
+
+    @torch.no_grad()
+    def score_block(self, state: UserState, items: Rows) -> torch.Tensor:
+        """Return scores (B, items) of what `item_block` gave, for adapted users."""
+        return self.learner.predict(self.params, state, items).mean_BR
 
     def to_values(self, output: torch.Tensor) -> FloatArray:
         """Return outputs in units of the value, within its range; logits as they are."""

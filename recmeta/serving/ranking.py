@@ -4,6 +4,7 @@ Legend: B users, I items, k list length.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 
@@ -12,9 +13,17 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 
+from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.parallel import on_threads
 from recmeta.tasks.task_set import Tasks
+
+ROWS_AT_ONCE = 8_192
+"""Pairs of user and item that one thread scores at once; more fall out of its core's caches."""
+MOST_KEPT_ITEMS = 1_000_000
+"""Largest catalogue of which a ranker keeps every block, some hundred numbers an item."""
+_ALL_BUT_SIGN = 0x7FFFFFFF
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,27 +120,77 @@ def adapt_users(model: Model, tasks: Tasks) -> AdaptedUsers:
 
 
 def rank(model: Model, users: AdaptedUsers, config: ScoringConfig) -> RankedLists:
-    """Return each user's best items of the catalogue as it stands at the end of the model's log.
+    """Return each user's best items: see `Ranker`."""
+    return Ranker(model, config).rank(users)
 
-    Among equal scores the lower item number comes first.
+
+class Ranker:
+    """Ranks the catalogue as it stands at the end of a model's log.
+
+    What no user changes of the scoring is done once and kept: to be made once for many calls. The
+    model's parameters must stay as they are.
     """
-    num_users, num_items = len(users.user_id), model.catalogue.num_items
-    snapshot = len(model.catalogue.statistics.time) - 1
-    now = int(np.iinfo(np.int64).max)
-    best = torch.full((num_users, 0), -torch.inf, device=model.device)
-    items = torch.zeros((num_users, 0), dtype=torch.int64, device=model.device)
-    for first in range(0, num_items, config.item_block):
-        last = min(first + config.item_block, num_items)
-        scores = model.score_items(users.state, snapshot, now, first, last)
-        if config.exclude_seen:
-            here = (users.seen_item >= first) & (users.seen_item < last)
-            row = torch.from_numpy(users.seen_user[here]).to(model.device)
-            column = torch.from_numpy(users.seen_item[here] - first).to(model.device)
-            scores[row, column] = -torch.inf
-        numbers = torch.arange(first, last, device=model.device).expand(num_users, -1)
-        best = torch.cat([best, scores], 1)
-        items = torch.cat([items, numbers], 1)
-        order = torch.sort(best, dim=1, descending=True, stable=True).indices[:, : config.top_k]
-        best, items = best.gather(1, order), items.gather(1, order)
-    item = torch.where(torch.isfinite(best), items, -1).cpu().numpy()
-    return RankedLists(item, model.to_values(best))
+
+    def __init__(self, model: Model, config: ScoringConfig) -> None:
+        self.model = model
+        self.config = config
+        num_items = model.catalogue.num_items
+        self.starts = range(0, num_items, config.item_block)
+        keeps = num_items <= MOST_KEPT_ITEMS
+        self._block = functools.lru_cache(maxsize=len(self.starts) if keeps else 1)(self._fresh)
+
+    def rank(self, users: AdaptedUsers) -> RankedLists:
+        """Return each user's best items. Among equal scores the lower item number comes first."""
+        at_once = max(1, ROWS_AT_ONCE // self.config.item_block)
+        if self.model.device.type != "cpu":
+            at_once = self.config.user_batch
+        found = on_threads(self._best_keys, list(users.batches(at_once)), self.model.device)
+        length = min(self.config.top_k, self.model.catalogue.num_items)
+        nobody = torch.zeros((0, length), dtype=torch.int64, device=self.model.device)
+        key_Bk = torch.cat([nobody, *found])
+        score_Bk, item_Bk = _parted(key_Bk)
+        item_Bk = torch.where(torch.isfinite(score_Bk), item_Bk, -1)
+        return RankedLists(item_Bk.cpu().numpy(), self.model.to_values(score_Bk))
+
+    def _best_keys(self, users: AdaptedUsers) -> torch.Tensor:
+        """Return keys (B, k) of some users' best items, in order."""
+        num_users, top_k = len(users.user_id), self.config.top_k
+        device = self.model.device
+        best_Bk = torch.zeros((num_users, 0), dtype=torch.int64, device=device)
+        for first in self.starts:
+            scores = self.model.score_block(users.state, self._block(first))
+            last = first + scores.shape[1]
+            if self.config.exclude_seen:
+                here = (users.seen_item >= first) & (users.seen_item < last)
+                row = torch.from_numpy(users.seen_user[here]).to(device)
+                column = torch.from_numpy(users.seen_item[here] - first).to(device)
+                scores[row, column] = -torch.inf
+            keys = torch.cat([best_Bk, _keys(scores, first)], 1)
+            best_Bk = keys.topk(min(top_k, keys.shape[1]), dim=1).values
+        return best_Bk
+
+    def _fresh(self, first: int) -> Rows:
+        last = min(first + self.config.item_block, self.model.catalogue.num_items)
+        snapshot = len(self.model.catalogue.statistics.time) - 1
+        return self.model.item_block(snapshot, int(np.iinfo(np.int64).max), first, last)
+
+
+def _keys(score_BI: torch.Tensor, first: int) -> torch.Tensor:
+    """Return whole numbers that order (score, item) pairs: by score, equal ones by lower item.
+
+    The bits of a float, read as a whole number, are in order where it is positive, and in reverse
+    where it is negative. They become the upper half of the key; the item's number, counted down, is
+    the lower.
+    """
+    bits_BI = (score_BI.float() + 0.0).view(torch.int32)  # + 0: there is but one zero
+    ordered_BI = torch.where(bits_BI < 0, bits_BI ^ _ALL_BUT_SIGN, bits_BI)
+    last = first + score_BI.shape[1]
+    down_I = _ALL_BUT_SIGN - torch.arange(first, last, device=score_BI.device)
+    return (ordered_BI.long() << 32) + down_I
+
+
+def _parted(key_Bk: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the scores and the items of keys."""
+    ordered_Bk = (key_Bk >> 32).int()
+    bits_Bk = torch.where(ordered_Bk < 0, ordered_Bk ^ _ALL_BUT_SIGN, ordered_Bk)
+    return bits_Bk.view(torch.float32), _ALL_BUT_SIGN - (key_Bk & 0xFFFFFFFF)

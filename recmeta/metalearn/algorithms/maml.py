@@ -13,12 +13,20 @@ from typing import Literal
 
 import torch
 
-from recmeta.metalearn.adaptation import LayerState, adapt
+from recmeta.metalearn.adaptation import Features, LayerState, Parts, adapt
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
-from recmeta.metalearn.encoding import Features
+from recmeta.metalearn.encoding import Features as Encoded
+from recmeta.metalearn.grouping import Group, groups_by_length
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
-from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.networks.preference import (
+    EmbeddedItems,
+    JoinedRows,
+    PreferenceNetwork,
+    distinct,
+    gather,
+)
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
+from recmeta.metalearn.parallel import num_threads, on_threads
 from recmeta.tasks.task_set import Objective
 
 RATES = "inner_rates"
@@ -57,6 +65,13 @@ class MAMLConfig:
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class PreparedRows(Rows):
+    """Rows of which `prepare` has done what no user changes."""
+
+    embedded: EmbeddedItems
+
+
 class MAML:
     """A preference estimator whose decision layers adapt to each user by gradient steps."""
 
@@ -64,7 +79,7 @@ class MAML:
         self,
         config: MAMLConfig,
         network: PreferenceNetwork,
-        item_features: Features,
+        item_features: Encoded,
         objective: Objective,
     ) -> None:
         self.config = config
@@ -79,24 +94,104 @@ class MAML:
         learned."""
         params = self.network.init_params(generator)
         if self.config.learn_rates:
-            params[RATES] = self._fixed_rates(params["layer.0.bias"])
+            shape = (self.config.num_steps, self.network.num_layers)
+            params[RATES] = torch.full(shape, self.config.inner_learning_rate)
         return params
 
     def meta_gradient(
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
-        """Return the exact gradient of the mean query loss, and that loss."""
+        """Return the exact gradient of the mean query loss, and that loss.
+
+        What users or rows share is done once: embedding, and the features' half of the first layer
+        for each distinct item. The decision layers run on groups of users of similar length.
+        """
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        groups = groups_by_length(batch)
+        sides = [rows.item_BR for group in groups for rows in (group.support, group.query)]
+        item_U, places = distinct(sides, self.item_features)
         with torch.enable_grad():
-            state = self.adapt(leaves, batch.support)
-            predicted = self.predict(leaves, state, batch.query).mean_BR
-            loss = self._outer_loss(predicted, batch.query.value_BR, batch.query.mask_BR).mean()
-        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        filled = {
+            user_BF = self.network.embed_users(leaves, batch.support.user, len(batch))
+            items = self.network.embed_items(leaves, self.item_features, item_U)
+        shared = [user_BF, *items.tables]
+        fixed = [t.detach() for t in shared]
+        layers = {name: p for name, p in leaves.items() if not name.startswith("embedding.")}
+
+        def work(numbers: range) -> tuple[float, list[torch.Tensor]]:
+            total, sums = 0.0, [torch.zeros_like(t) for t in [*fixed, *layers.values()]]
+            for n in numbers:
+                both = places[2 * n], places[2 * n + 1]
+                total += self._add_group(sums, layers, fixed, groups[n], both)
+            return total, sums
+
+        # Every so-manieth group, since they grow: each thread has its share of all lengths.
+        num_shares = min(num_threads(user_BF.device), len(groups))
+        shares = [range(first, len(groups), num_shares) for first in range(num_shares)]
+        (loss, sums), *others = on_threads(work, shares, user_BF.device)
+        for other_loss, other_sums in others:
+            loss += other_loss
+            torch._foreach_add_(sums, other_sums)
+        learned = [n for n, t in enumerate(shared) if t.requires_grad]
+        through_shared = torch.autograd.grad(
+            [shared[n] for n in learned],
+            list(leaves.values()),
+            [sums[n] for n in learned],
+            allow_unused=True,
+        )
+        gradients = {
             name: torch.zeros_like(p) if g is None else g
-            for (name, p), g in zip(leaves.items(), gradients, strict=True)
+            for (name, p), g in zip(leaves.items(), through_shared, strict=True)
         }
-        return filled, {"loss": float(loss.detach())}
+        for name, total in zip(layers, sums[len(fixed) :], strict=True):
+            gradients[name] += total
+        return gradients, {"loss": loss}
+
+    def _add_group(
+        self,
+        sums: list[torch.Tensor],
+        layers: Params,
+        shared: list[torch.Tensor],
+        group: Group,
+        places: tuple[torch.Tensor, torch.Tensor],
+    ) -> float:
+        """Return a group's share of the batch's mean loss, and add its gradient to the sums.
+
+        Args:
+            sums: of the gradients by `shared`, then by `layers`.
+            layers: parameters of the decision layers, and the rates.
+            shared: the users' embedded features, then the tables of the distinct items.
+            places: for support and query, each row's place in those tables.
+        """
+        user_BF, *tables = shared
+        with torch.enable_grad():
+            user = user_BF[group.user_B].requires_grad_()
+            items = [
+                EmbeddedItems([gather(t, place_BR).requires_grad_() for t in tables])
+                for place_BR in places
+            ]
+            support, query = (
+                self.network.join(layers, user, item, rows.statistics_BRD)
+                for item, rows in zip(items, (group.support, group.query), strict=True)
+            )
+            known = self._known(support)
+            states = self._adapt(layers, support, group.support)
+            output_BR = self.network.decide(
+                layers, query, Features(query.parts, known), states
+            ).output_BR
+            rows = group.query
+            loss_B = self._outer_loss(output_BR, rows.value_BR, rows.mask_BR)
+            loss = loss_B.sum() / len(user_BF)
+        # Not one gradient by `shared` for each group: a table has more rows than a group.
+        wanted = [user, *items[0].tables, *items[1].tables, *layers.values()]
+        found = list(torch.autograd.grad(loss, wanted, allow_unused=True))
+        _add(sums[0], group.user_B, found.pop(0))
+        for place_BR in places:
+            for total in sums[1 : len(shared)]:
+                _add(total, place_BR, found.pop(0))
+        for total, gradient in zip(sums[len(shared) :], found, strict=True):
+            if gradient is not None:
+                total += gradient
+        return float(loss.detach())
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's embedded features and, per adapted layer, its inputs and gradients."""
@@ -105,50 +200,75 @@ class MAML:
         state: UserState = {"user": user_BF}
         if self.config.num_steps == 0 or rows.mask_BR.shape[1] == 0:
             return state
-        item_BSF = self.network.embed_items(params, self.item_features, rows)
-        num_rows_B = rows.mask_BR.sum(1).to(user_BF)
-        confidence_B = num_rows_B / (num_rows_B + self.config.support_prior).clamp(min=1)
-        layers = adapt(
-            lambda states: self.network.decide(
-                params, user_BF, item_BSF, rows.statistics_BRD, states
-            ),
-            lambda output_BS: (
-                self._inner_loss(output_BS, rows.value_BR, rows.mask_BR) * confidence_B
-            ),
-            params[RATES] if self.config.learn_rates else self._fixed_rates(user_BF),
-            self._adapted_layers(),
-            second_order=self.config.second_order,
-        )
+        joined = self._join(params, user_BF, rows)
+        layers = self._adapt(params, joined, rows)
+        if any(layer is not None and layer.by_features_BSo is not None for layer in layers):
+            state |= {f"features.{n}": part for n, part in enumerate(self._known(joined)[1:])}
         for index, layer in enumerate(layers):
             if layer is not None:
-                state[f"gradients.{index}"] = layer.gradients_BSo
-                for number, part in enumerate(layer.inputs):
-                    state[f"inputs.{index}.{number}"] = part
+                named = vars(layer).items()
+                state |= {f"{name}.{index}": t for name, t in named if t is not None}
         return state
+
+    def prepare(self, params: Params, items: Rows) -> Rows:
+        """Return the rows with their items embedded and through their half of the first layer."""
+        return PreparedRows(**vars(items), embedded=self._embed(params, items))
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return the adapted network's output for each row."""
+        user_BF = state["user"]
         layers = [_layer(state, index) for index in range(self.network.num_layers)]
-        item_BRF = self.network.embed_items(params, self.item_features, items)
-        output_BR, _, _ = self.network.decide(
-            params, state["user"], item_BRF, items.statistics_BRD, layers
-        )
-        return Prediction(output_BR)
+        joined = self._join(params, user_BF, items)
+        known = None
+        if "features.0" in state:
+            others = [state[f"features.{n}"] for n in range(len(joined.parts) - 1)]
+            known = (user_BF[:, None], *others)
+        features = Features(joined.parts, known)
+        return Prediction(self.network.decide(params, joined, features, layers).output_BR)
 
-    def _adapted_layers(self) -> list[bool]:
+    def _join(self, params: Params, user_BF: torch.Tensor, rows: Rows) -> JoinedRows:
+        """Return the features of rows."""
+        items = rows.embedded if isinstance(rows, PreparedRows) else self._embed(params, rows)
+        return self.network.join(params, user_BF, items, rows.statistics_BRD)
+
+    def _embed(self, params: Params, rows: Rows) -> EmbeddedItems:
+        """Return the items of rows; each distinct one is embedded once."""
+        item_U, [place_BR] = distinct([rows.item_BR], self.item_features)
+        items = self.network.embed_items(params, self.item_features, item_U)
+        return EmbeddedItems([gather(t, place_BR) for t in items.tables])
+
+    def _known(self, support: JoinedRows) -> Parts:
+        """Return the support's features as the adapted layers keep them."""
+        if self.config.second_order:
+            return support.parts
+        return tuple(part.detach() for part in support.parts)
+
+    def _adapt(self, params: Params, support: JoinedRows, rows: Rows) -> list[LayerState | None]:
+        """Return the states of the layers after the inner steps."""
+        num_rows_B = rows.mask_BR.sum(1).to(support.products[0].dtype)
+        confidence_B = num_rows_B / (num_rows_B + self.config.support_prior).clamp(min=1)
         last = self.network.num_layers - 1
-        return [self.config.adapt_layers == "all" or i == last for i in range(last + 1)]
+        features = Features(support.parts, support.parts)
+        rates = [self.config.inner_learning_rate] * self.config.num_steps
+        return adapt(
+            lambda states: self.network.decide(params, support, features, states),
+            lambda output_BS: (
+                self._inner_loss(output_BS, rows.value_BR, rows.mask_BR) * confidence_B
+            ),
+            params[RATES] if self.config.learn_rates else rates,
+            [self.config.adapt_layers == "all" or i == last for i in range(last + 1)],
+            second_order=self.config.second_order,
+        )
 
-    def _fixed_rates(self, like: torch.Tensor) -> torch.Tensor:
-        shape = (self.config.num_steps, self.network.num_layers)
-        return like.new_full(shape, self.config.inner_learning_rate)
+
+def _add(total_UF: torch.Tensor, place: torch.Tensor, gradient: torch.Tensor | None) -> None:
+    """Add the gradients of gathered rows to the table's; None where nothing read them."""
+    if gradient is not None:
+        total_UF.index_add_(0, place.reshape(-1), gradient.reshape(-1, total_UF.shape[1]))
 
 
 def _layer(state: UserState, index: int) -> LayerState | None:
     """Return how a layer has adapted, from a user's state; None if it has not."""
-    if f"gradients.{index}" not in state:
-        return None
-    prefix = f"inputs.{index}."
-    num_parts = sum(name.startswith(prefix) for name in state)
-    parts = tuple(state[f"{prefix}{number}"] for number in range(num_parts))
-    return LayerState(parts, state[f"gradients.{index}"])
+    names = [field.name for field in dataclasses.fields(LayerState)]
+    values = {name: state.get(f"{name}.{index}") for name in names}
+    return LayerState(**values) if any(v is not None for v in values.values()) else None

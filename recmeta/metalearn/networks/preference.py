@@ -15,10 +15,15 @@ import torch
 import torch.nn.functional as F
 
 from recmeta.errors import UserError
-from recmeta.metalearn.adaptation import LayerState, Parts, linear
-from recmeta.metalearn.batch import NUM_STATISTICS, Rows
-from recmeta.metalearn.encoding import Features, Field
+from recmeta.metalearn.adaptation import Features, LayerState, Parts, Pass, by_hidden
+from recmeta.metalearn.batch import NUM_STATISTICS
+from recmeta.metalearn.differentiable import relu
+from recmeta.metalearn.encoding import Features as Encoded
+from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.learner import Params
+
+SORT_FROM = 16
+"""Items per row of a batch from which sorting the rows is cheaper than a mark for every item."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,27 @@ class PreferenceConfig:
                 f"embedding_dim {self.embedding_dim} and hidden_dims {self.hidden_dims} must be "
                 "positive."
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddedItems:
+    """Items as the decision layers see them; (U, ·), or gathered to rows (B, R, ·)."""
+
+    tables: list[torch.Tensor]
+    """Their features, side by side; then these times the weights of the first layer, and of the
+    last where it is wide."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinedRows:
+    """The features of B users' R rows."""
+
+    parts: Parts
+    """Of the user, of the items, of the items' past."""
+    products: list[torch.Tensor]
+    """(B, R, o) outputs of the first layer, and the features' share of the last's where it is wide,
+    before adaptation."""
+    statistics_BRD: torch.Tensor
 
 
 class PreferenceNetwork:
@@ -112,65 +138,110 @@ class PreferenceNetwork:
             params[f"layer.{index}.bias"] = torch.zeros(fan_out)
         return params
 
-    def embed_users(self, params: Params, user: Features, num_users: int) -> torch.Tensor:
+    def embed_users(self, params: Params, user: Encoded, num_users: int) -> torch.Tensor:
         """Return the embedded features of users, (B, F)."""
         parts = [_embed(params, "user", field, user[field.name]) for field in self.user_fields]
         if parts:
             return torch.cat(parts, -1)
         return params["layer.0.bias"].new_zeros((num_users, 0))
 
-    def embed_items(self, params: Params, features: Features, rows: Rows) -> torch.Tensor:
-        """Return the embedded features of rows, (B, R, F); each distinct item is embedded once."""
-        parts = []
-        if self.item_fields:
-            distinct_U, place_BR = torch.unique(rows.item_BR, return_inverse=True)
-            embedded_UF = torch.cat(
-                [_embed(params, "item", f, features[f.name][distinct_U]) for f in self.item_fields],
-                -1,
-            )
-            parts.append(F.embedding(place_BR, embedded_UF))
+    def embed_items(self, params: Params, features: Encoded, item_U: torch.Tensor) -> EmbeddedItems:
+        """Return items with their half of what layers make of features; to be done once for each
+        distinct item."""
+        bias_o = params["layer.0.bias"]
+        parts = [_embed(params, "item", f, features[f.name][item_U]) for f in self.item_fields]
+        embedded_UF = torch.cat(parts, -1) if parts else bias_o.new_zeros((len(item_U), 0))
+        products = [
+            F.linear(embedded_UF, self._feature_weights(params, layer)[1])
+            for layer in self._feature_layers
+        ]
+        return EmbeddedItems([embedded_UF, *products])
+
+    def join(
+        self,
+        params: Params,
+        user_BF: torch.Tensor,
+        item: EmbeddedItems,
+        statistics_BRD: torch.Tensor,
+    ) -> JoinedRows:
+        """Return the features of rows, and what the layers make of them before they adapt.
+
+        Args:
+            item: gathered to (B, R, ·), with 1 for B where all users are asked about the same.
+            statistics_BRD: as in `Rows`.
+        """
+        user_B1F = user_BF[:, None]
+        embedded_BRF, *item_products = item.tables
+        parts: Parts = (user_B1F, embedded_BRF)
+        statistics = None
         if self.config.use_statistics:
-            parts.append(rows.statistics_BRD.to(params["layer.0.bias"].dtype))
-        return torch.cat(parts, -1)
+            statistics = statistics_BRD.to(user_BF.dtype)
+            parts = (*parts, statistics)
+        products = []
+        for layer, item_product in zip(self._feature_layers, item_products, strict=True):
+            of_user, _, of_statistics = self._feature_weights(params, layer)
+            z_BRo = F.linear(user_B1F, of_user, params[f"layer.{layer}.bias"]) + item_product
+            if statistics is not None:
+                z_BRo = z_BRo + F.linear(statistics, of_statistics)
+            products.append(z_BRo)
+        return JoinedRows(parts, products, statistics_BRD)
 
     def decide(
         self,
         params: Params,
-        user_BF: torch.Tensor,
-        item_BRF: torch.Tensor,
-        statistics_BRD: torch.Tensor,
+        rows: JoinedRows,
+        features: Features,
         states: Sequence[LayerState | None],
-    ) -> tuple[torch.Tensor, list[Parts], list[torch.Tensor]]:
+    ) -> Pass:
         """Run the decision layers as each user has adapted them.
 
         Args:
-            item_BRF, statistics_BRD: with 1 for B where all users are asked about the same items.
-
-        Returns:
-            The outputs (B, R), and per layer its inputs and outputs (B, R, o).
+            features: those of the rows and of the support.
+            states: per layer; None: not adapted.
         """
-        features: Parts = (user_BF[:, None], item_BRF)
-        parts = features
-        last = self.num_layers - 1
-        inputs, outputs = [], []
+        hidden: torch.Tensor | None = None
+        run = Pass(rows.products[0], [], [], [])
+        z = run.output_BR
         for index in range(self.num_layers):
-            if index == last > 0 and self.config.wide:
-                parts = (*parts, *features)
-            inputs.append(parts)
-            z = linear(
-                parts,
-                params[f"layer.{index}.weight"],
-                params[f"layer.{index}.bias"],
-                states[index],
-            )
+            reads_features = index in self._feature_layers
+            weight, bias = params[f"layer.{index}.weight"], params[f"layer.{index}.bias"]
+            state = states[index]
+            z_BRo: torch.Tensor | None = None
+            if reads_features:
+                z_BRo = rows.products[0 if hidden is None else 1]
+                if state is not None and state.by_features_BSo is not None:
+                    z_BRo = features.change(z_BRo, state.by_features_BSo)
+            if hidden is not None:
+                width = hidden.shape[-1]
+                own_bias = None if reads_features else bias
+                z_BRo = by_hidden(hidden, weight[:, :width], own_bias, z_BRo, state)
+            assert z_BRo is not None, "the first layer reads features, the others hidden inputs"
+            z = z_BRo
             if torch.is_grad_enabled() and not z.requires_grad:
                 z.requires_grad_()  # adaptation asks for the gradient here, whatever lies below
-            outputs.append(z)
-            parts = (torch.relu(z),)
-        output_BR = outputs[-1][..., 0]
+            run.hidden.append(hidden)
+            run.reads_features.append(reads_features)
+            run.outputs.append(z)
+            if index < self.num_layers - 1:
+                hidden = relu(z) if torch.is_grad_enabled() else z.relu_()
+        output_BR = z[..., 0]
         if self.starts_from_item_mean:
-            output_BR = output_BR + statistics_BRD[..., 0]
-        return output_BR, inputs, outputs
+            output_BR = output_BR + rows.statistics_BRD[..., 0]
+        return dataclasses.replace(run, output_BR=output_BR)
+
+    @property
+    def _feature_layers(self) -> tuple[int, ...]:
+        """The layers that read features: the first; where it is wide, the last too."""
+        last = self.num_layers - 1
+        return (0, last) if last > 0 and self.config.wide else (0,)
+
+    def _feature_weights(self, params: Params, layer: int) -> Sequence[torch.Tensor]:
+        """Return a layer's weights of the user's features, the item's and the statistics."""
+        user_width = sum(self._width(f) for f in self.user_fields)
+        item_width = sum(self._width(f) for f in self.item_fields)
+        widths = [user_width, item_width, NUM_STATISTICS if self.config.use_statistics else 0]
+        weight_oi = params[f"layer.{layer}.weight"]
+        return torch.split(weight_oi[:, weight_oi.shape[1] - sum(widths) :], widths, 1)
 
     def _width(self, field: Field) -> int:
         return 1 if field.kind == "numeric" else self.config.embedding_dim
@@ -183,6 +254,29 @@ def _embed(params: Params, side: str, field: Field, values: torch.Tensor) -> tor
     table = params[f"embedding.{side}.{field.name}"]
     if field.kind == "categorical":
         return F.embedding(values, table)
-    present_NW = (values > 0).to(table.dtype)
-    total_NF = (F.embedding(values, table) * present_NW[..., None]).sum(1)
-    return total_NF / present_NW.sum(1, keepdim=True).clamp(min=1)
+    num_present_N1 = (values > 0).sum(1, keepdim=True).clamp(min=1)
+    # One operation that never holds (N, W, F); it skips code 0.
+    return F.embedding_bag(values, table, mode="sum", padding_idx=0) / num_present_N1
+
+
+def distinct(
+    sides: Sequence[torch.Tensor], features: Encoded
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the distinct items (U,) of several sides of item numbers, and each side as places in
+    them."""
+    flat_N = torch.cat([side.reshape(-1) for side in sides])
+    num_items = len(next(iter(features.values()))) if features else 0
+    if 0 < num_items < SORT_FROM * len(flat_N):
+        is_met = torch.zeros(num_items, dtype=torch.bool, device=flat_N.device)
+        is_met[flat_N] = True
+        item_U, place_N = is_met.nonzero()[:, 0], (is_met.cumsum(0) - 1)[flat_N]
+    else:
+        item_U, place_N = torch.unique(flat_N, return_inverse=True)
+    pieces = torch.split(place_N, [side.numel() for side in sides])
+    return item_U, [piece.view(side.shape) for piece, side in zip(pieces, sides, strict=True)]
+
+
+def gather(table_UF: torch.Tensor, place_BR: torch.Tensor) -> torch.Tensor:
+    """Return the rows of a table at these places, (B, R, F)."""
+    rows_NF = table_UF.index_select(0, place_BR.reshape(-1))
+    return rows_NF.view(*place_BR.shape, table_UF.shape[1])

@@ -1,0 +1,1 @@
+"""Speed against peers: one module or package per benchmark, `recmeta bench` runs them."""

@@ -1,0 +1,1 @@
+"""Meta-training in users per second: ours and four ways to write the same down."""

@@ -1,0 +1,65 @@
+"""bench: speed against peers, a table per benchmark."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recmeta.cli.options import CommonOptions
+from recmeta.cli.output import Outcome
+
+if TYPE_CHECKING:
+    from recmeta.benchmarks.result import BenchmarkResult
+
+Threads = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Threads of a measurement; give it again for more of them. [default: 1 and 2]",
+    ),
+]
+Seconds = Annotated[float, typer.Option(min=0, help="About how long each is measured.")]
+Entities = Annotated[int, typer.Option(min=1, help="Entity rows, and rows of the source.")]
+Save = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the JSON to this file as well.")
+]
+
+
+def meta_train(
+    common: CommonOptions, threads: Threads = None, seconds: Seconds = 2.0, save: Save = None
+) -> Outcome:
+    """Meta-training: the trainer against a loop over users, higher, TorchOpt and vmap(grad).
+
+    All compute the same second-order gradient of MeLU's shape, and print the same loss.
+    """
+    from recmeta.benchmarks.meta_train.run import run
+
+    return _outcome(run(tuple(threads or (1, 2)), seconds), save)
+
+
+def adapt_score(
+    common: CommonOptions, threads: Threads = None, seconds: Seconds = 4.0, save: Save = None
+) -> Outcome:
+    """Cold-start scoring: adapt, rank the whole catalogue; users per second and latency."""
+    from recmeta.benchmarks.adapt_score import run
+
+    return _outcome(run(tuple(threads or (1, 2)), seconds), save)
+
+
+def point_in_time(
+    common: CommonOptions, entities: Entities = 100_000, save: Save = None
+) -> Outcome:
+    """Point-in-time features: recmeta's offline store against Feast's Dask and DuckDB ones."""
+    from recmeta.benchmarks.point_in_time import run
+
+    return _outcome(run(entities), save)
+
+
+def _outcome(result: "BenchmarkResult", save: Path | None) -> Outcome:
+    data = result.to_dict()
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return Outcome(data=data, text=result.to_markdown())

@@ -1,0 +1,53 @@
+"""Independent pieces of work on PyTorch's threads, each piece on one of them.
+
+Small operations gain little from being split over threads; whole groups of users gain all of it.
+Python runs them side by side, since PyTorch releases the interpreter while it computes.
+"""
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def num_threads(device: torch.device) -> int:
+    """Return how many pieces of work go side by side; a GPU is fed by one thread."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def on_threads(work: Callable[[T], R], pieces: Sequence[T], device: torch.device) -> list[R]:
+    """Return `work` of every piece, in order, as many at a time as there are threads."""
+    if min(len(pieces), num_threads(device)) <= 1:
+        return [work(piece) for piece in pieces]
+    recording = torch.is_grad_enabled()
+
+    def one(piece: T) -> R:
+        with torch.set_grad_enabled(recording):  # a thread has its own mode
+            return work(piece)
+
+    return list(_pool(torch.get_num_threads(), os.getpid()).map(one, pieces))
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(size: int, process: int) -> ThreadPoolExecutor:
+    """Return threads of the process; a forked child must not wait for its parent's."""
+    pool = ThreadPoolExecutor(size, "recmeta")
+    ready = threading.Barrier(size + 1)
+
+    def single() -> None:
+        torch.get_num_threads()  # PyTorch would set the number again at a thread's first use
+        torch.set_num_threads(1)
+        ready.wait()
+
+    for _ in range(size):
+        pool.submit(single)
+    ready.wait()
+    torch.set_num_threads(size)  # PyTorch takes the last call for the number of new threads
+    return pool
