@@ -19,8 +19,8 @@ from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = {"width": 1440, "height": 810}
-SETTLE_MS = 3000
-"""Graphs are laid out and drawn after the page has gone quiet."""
+SETTLE_MS = 8000
+"""Pages ask for more and more after they are loaded, and lay out graphs; some never go quiet."""
 
 
 def call(url: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
@@ -63,7 +63,11 @@ def mlflow_shots(page: Page, url: str) -> Iterator[str]:
     api = f"{url}/api/2.0/mlflow"
     found = call(f"{api}/registered-models/alias?name=recmeta&alias=champion")["model_version"]
     run = call(f"{api}/runs/get?run_id={found['run_id']}")["run"]["info"]
+    page.goto(url)
+    page.evaluate("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+    page.evaluate("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
     page.goto(f"{url}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}")
+    page.reload()
     yield "mlflow-run"
     page.goto(f"{url}/#/models/recmeta/versions/{found['version']}")
     yield "mlflow-version"
@@ -98,7 +102,7 @@ def main() -> None:
             feast_shots(page, given.feast),
         ):
             for name in shots:
-                page.wait_for_load_state("networkidle")
+                page.wait_for_load_state()
                 page.wait_for_timeout(SETTLE_MS)
                 page.screenshot(path=IMAGES / f"{name}.png")
         browser.close()
