@@ -23,6 +23,7 @@ from pathlib import Path
 
 from recmeta.config import to_dict
 from recmeta.orchestration.names import GPU_POOL, SCORING_POOL, TABLES_POOL
+from recmeta.registry.database import create_database
 from recmeta.workspace import Workspace
 
 POOLS = {
@@ -61,6 +62,11 @@ class LocalConfig:
     def airflow_url(self) -> str:
         """Where Airflow's page is."""
         return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def mlflow_backend(self) -> str:
+        """Address of the database of the MLflow server."""
+        return self.mlflow_store or f"sqlite:///{self.workspace / 'mlflow.db'}"
 
     @property
     def mlflow_url(self) -> str:
@@ -114,11 +120,10 @@ def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
 
 def mlflow_command(config: LocalConfig) -> list[str]:
     """Return the command of an MLflow server over the workspace's own store."""
-    store = config.mlflow_store or f"sqlite:///{config.workspace / 'mlflow.db'}"
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", "127.0.0.1", "--port", str(config.mlflow_port), "--workers", "1"),
-        *("--backend-store-uri", store),
+        *("--backend-store-uri", config.mlflow_backend),
         *("--artifacts-destination", str(config.workspace / "mlartifacts")),
     ]
 
@@ -131,6 +136,7 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
         RuntimeError: when one of them does not start, naming its log.
     """
     config.home.mkdir(parents=True, exist_ok=True)
+    create_database(config.mlflow_backend, "mlflow-artifacts:/")
     env = environment(config, os.environ)
     commands = {
         "mlflow": mlflow_command(config),

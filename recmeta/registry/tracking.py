@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from recmeta.errors import UserError
+from recmeta.registry.database import create_database
 from recmeta.workspace import Workspace
 
 NAME = "RECMETA_MODEL_NAME"
@@ -91,8 +92,7 @@ def connect(workspace: Workspace) -> Any:
     from mlflow import MlflowClient
 
     uri = tracking_uri(workspace)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    create_database(uri, _artifacts(workspace) if workspace.is_local else "./mlruns")
     return MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
 
@@ -108,7 +108,7 @@ def experiment_id(client: Any, workspace: Workspace) -> str:
     if found is None:
         location = None  # a server knows where its artifacts go
         if not os.environ.get("MLFLOW_TRACKING_URI"):
-            location = Path(workspace.local_path(ARTIFACTS)).as_uri()
+            location = _artifacts(workspace)
         try:
             return str(client.create_experiment(model_name(), artifact_location=location))
         except MlflowException as error:
@@ -121,6 +121,10 @@ def experiment_id(client: Any, workspace: Workspace) -> str:
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
         )
     return str(found.experiment_id)
+
+
+def _artifacts(workspace: Workspace) -> str:
+    return Path(workspace.local_path(ARTIFACTS)).as_uri()
 
 
 def data_versions(workspace: Workspace, run_id: str) -> dict[str, str]:

@@ -1,0 +1,34 @@
+"""MLflow's SQLite database of a workspace, made in one move.
+
+MLflow creates its tables by dozens of migrations, which SQLite cannot take back together: a process
+that is killed among them leaves a database that no later one can open. So it is made under another
+name, and gets its own when it is whole.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+_SCHEME = "sqlite:///"
+
+
+def create_database(uri: str, artifacts: str) -> None:
+    """Make the database of a `sqlite:///` address; nothing happens where there is one already.
+
+    Args:
+        uri: address of the store; others than SQLite files are left alone.
+        artifacts: where the default experiment keeps its artifacts, a URI.
+    """
+    path = Path(uri.removeprefix(_SCHEME))
+    if not uri.startswith(_SCHEME) or path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        store = SqlAlchemyStore(f"{_SCHEME}{unfinished}", artifacts)
+        store.engine.dispose()
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(unfinished, path)
