@@ -10,6 +10,7 @@ import torch
 
 from recmeta.benchmarks.melu_shape import MeluShape, melu_shape
 from recmeta.benchmarks.meta_train.contestant import Contestant
+from recmeta.benchmarks.meta_train.roofline import roofline
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.trainer import Epoch, TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
@@ -53,19 +54,19 @@ def measure(
     length = float(torch.stack([g.norm() for g in gradients.values()]).norm())
     rows = []
     for batch_size in batch_sizes:
+        row: dict[str, Any] = {
+            "batch_size": batch_size,
+            "loss": loss,
+            "gradient_norm": length,
+            "source": shape.source,
+        }
         if contestant is None:
             speed = trained_speed(shape, batch_size, seconds)
+            batch = shape.model.batch(shape.tasks.take(np.arange(batch_size)))
+            row |= roofline(shape.model, batch).to_dict(batch_size, speed)
         else:
             speed = stepping_speed(shape, contestant, batch_size, seconds)
-        rows.append(
-            {
-                "batch_size": batch_size,
-                "users_per_second": speed,
-                "loss": loss,
-                "gradient_norm": length,
-                "source": shape.source,
-            }
-        )
+        rows.append(row | {"users_per_second": speed})
     return rows
 
 

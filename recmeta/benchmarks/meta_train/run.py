@@ -35,7 +35,8 @@ def run(threads: tuple[int, ...] = (1, 2), seconds: float = 2.5) -> BenchmarkRes
 
     Returns:
         Rows with name, threads, users_per_second, loss and more: each contestant at its best batch
-        size, and `times_slower`: our speed with as many threads over theirs.
+        size, and `times_slower`: our speed with as many threads over theirs. Ours have
+        `share_of_ceiling`, too: see `roofline`.
     """
     about = machine("torch", "numpy", "higher", "torchopt")
     rows: list[dict[str, Any]] = []
@@ -57,6 +58,7 @@ def run(threads: tuple[int, ...] = (1, 2), seconds: float = 2.5) -> BenchmarkRes
             "batch_size",
             "users_per_second",
             "times_slower",
+            "share_of_ceiling",
             "loss",
             "gradient_norm",
         ),

@@ -1,0 +1,133 @@
+"""How fast this machine could go: operations and bytes counted, ceilings measured beside them
+(Williams, Waterman, Patterson, "Roofline", CACM 2009).
+
+The floor of a step's time is the larger of two: its multiplications and additions at the rate of
+the machine's best matrix product, and what its operations read and write at the rate of a copy.
+Both ceilings are those of tensors that fit a core's cache, where a CPU's groups of users are meant
+to stay. No arrangement of the same operations gets under it.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from recmeta.metalearn.batch import TaskBatch
+from recmeta.metalearn.model import Model
+
+PRODUCT_SIDE = 256
+"""Rows and columns of the measured product: a quarter MiB, and as fast as it gets on a core."""
+COPY_BYTES = 2**20
+REPEATS = 200
+TABLE_OPERATIONS = ("index_select", "embedding", "_embedding_bag", "index_add_", "index")
+"""What reads or writes rows of a table and not the table: only the rows are counted."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """What a step takes, and what the machine gives."""
+
+    flops: float
+    """Multiplications and additions of the step's matrix products."""
+    bytes: float
+    """Read and written by the step's operations, one after the other."""
+    peak_flops: float
+    """Per second."""
+    bandwidth: float
+    """Bytes per second, read and written."""
+
+    @property
+    def seconds(self) -> float:
+        """The step's least time."""
+        return max(self.flops / self.peak_flops, self.bytes / self.bandwidth)
+
+    def to_dict(self, num_users: int, users_per_second: float) -> dict[str, float]:
+        """Return the roofline's columns of a row, per user, beside a measured speed."""
+        floor = num_users / self.seconds
+        return {
+            "flops_per_user": self.flops / num_users,
+            "bytes_per_user": self.bytes / num_users,
+            "peak_flops": self.peak_flops,
+            "bandwidth": self.bandwidth,
+            "ceiling_users_per_second": floor,
+            "share_of_ceiling": users_per_second / floor,
+        }
+
+
+def roofline(model: Model, batch: TaskBatch) -> Roofline:
+    """Return the roofline of one meta-gradient, with as many threads as PyTorch has."""
+    threads = torch.get_num_threads()
+    peak_flops, bandwidth = ceilings(model.device)
+    torch.set_num_threads(1)  # what other threads do is not counted
+    try:
+        with FlopCounterMode(display=False) as flops, _Traffic() as traffic:
+            model.learner.meta_gradient(model.params, batch, torch.Generator())
+    finally:
+        torch.set_num_threads(threads)
+    return Roofline(
+        flops=flops.get_total_flops(),
+        bytes=traffic.bytes,
+        peak_flops=peak_flops,
+        bandwidth=bandwidth,
+    )
+
+
+def ceilings(device: torch.device) -> tuple[float, float]:
+    """Return the best rates of matrix products (FLOP/s) and of copies (bytes/s), all threads
+    together."""
+    side = PRODUCT_SIDE if device.type == "cpu" else 16 * PRODUCT_SIDE
+    size = COPY_BYTES if device.type == "cpu" else 256 * COPY_BYTES
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    left, right = (torch.rand(threads, side, side, device=device) for _ in range(2))
+    product = torch.empty_like(left)
+    source = torch.rand(threads * size // 4, device=device)
+    target = torch.empty_like(source)
+    return (
+        2 * side**3 * threads / _best(lambda: torch.bmm(left, right, out=product), device),
+        2 * size * threads / _best(lambda: target.copy_(source), device),
+    )
+
+
+def _best(work: Callable[[], Any], device: torch.device) -> float:
+    """Return the seconds of the fastest of many."""
+    best = float("inf")
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the bytes that operations read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.is_view:
+            return result
+        name = func.overloadpacket.__name__
+        written = _bytes(result)
+        if name in TABLE_OPERATIONS:
+            rows = _bytes(args[-1]) if name == "index_add_" else written
+            self.bytes += 2 * rows
+        else:
+            self.bytes += written + _bytes((args, kwargs))
+        return result
+
+
+def _bytes(tree: Any) -> int:
+    tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    return sum(t.numel() * t.element_size() for t in tensors)
