@@ -60,7 +60,8 @@ def cuts(
     group costs, or where it has too many rows.
     """
     num_users = len(support_B)
-    bounds, runs = [0], [(0, num_users)]
+    bounds = [0]
+    runs = [(0, num_users)] if num_users else []
     while runs:
         first, last = runs.pop()
         longest = int(support_B[last - 1])

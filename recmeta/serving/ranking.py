@@ -148,7 +148,7 @@ class Ranker:
         length = min(self.config.top_k, self.model.catalogue.num_items)
         nobody = torch.zeros((0, length), dtype=torch.int64, device=self.model.device)
         key_Bk = torch.cat([nobody, *found])
-        score_Bk, item_Bk = _parted(key_Bk)
+        score_Bk, item_Bk = parted(key_Bk)
         item_Bk = torch.where(torch.isfinite(score_Bk), item_Bk, -1)
         return RankedLists(item_Bk.cpu().numpy(), self.model.to_values(score_Bk))
 
@@ -165,7 +165,7 @@ class Ranker:
                 row = torch.from_numpy(users.seen_user[here]).to(device)
                 column = torch.from_numpy(users.seen_item[here] - first).to(device)
                 scores[row, column] = -torch.inf
-            keys = torch.cat([best_Bk, _keys(scores, first)], 1)
+            keys = torch.cat([best_Bk, item_keys(scores, first)], 1)
             best_Bk = keys.topk(min(top_k, keys.shape[1]), dim=1).values
         return best_Bk
 
@@ -175,7 +175,7 @@ class Ranker:
         return self.model.item_block(snapshot, int(np.iinfo(np.int64).max), first, last)
 
 
-def _keys(score_BI: torch.Tensor, first: int) -> torch.Tensor:
+def item_keys(score_BI: torch.Tensor, first: int) -> torch.Tensor:
     """Return whole numbers that order (score, item) pairs: by score, equal ones by lower item.
 
     The bits of a float, read as a whole number, are in order where it is positive, and in reverse
@@ -189,8 +189,8 @@ def _keys(score_BI: torch.Tensor, first: int) -> torch.Tensor:
     return (ordered_BI.long() << 32) + down_I
 
 
-def _parted(key_Bk: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the scores and the items of keys."""
+def parted(key_Bk: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the scores, in float32, and the items of keys from `item_keys`."""
     ordered_Bk = (key_Bk >> 32).int()
     bits_Bk = torch.where(ordered_Bk < 0, ordered_Bk ^ _ALL_BUT_SIGN, ordered_Bk)
     return bits_Bk.view(torch.float32), _ALL_BUT_SIGN - (key_Bk & 0xFFFFFFFF)
