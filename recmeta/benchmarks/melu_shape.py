@@ -23,7 +23,7 @@ from recmeta import schema
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_QUERY = 10

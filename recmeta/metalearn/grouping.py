@@ -21,6 +21,9 @@ measured with MeLU's shape on one core."""
 MOST_ROWS = 8_000
 """Largest group on a CPU, in rows: 64 columns of them are 2 MB. Larger ones fall out of the caches
 and leave threads idle."""
+MOST_ROWS_ON_GPU = 1_000_000
+"""So that a batch of any size fits in memory: a step holds some ten tensors of that many rows, 1 GB
+each where rows have 256 features."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +36,17 @@ class Group:
     query: Rows
 
 
-def groups_by_length(batch: TaskBatch) -> list[Group]:
-    """Return the batch cut into groups, longest users last; each padded to its own longest."""
+def groups_by_length(batch: TaskBatch, least_rows: int = 0) -> list[Group]:
+    """Return the batch cut into groups, longest users last; each padded to its own longest.
+
+    Args:
+        least_rows: how many rows a user takes the memory of, at least.
+    """
     support, query = batch.support.rows, batch.query
     lengths_2B = torch.stack([_lengths(support), _lengths(query)]).cpu().numpy()
     order = np.lexsort((lengths_2B[1], lengths_2B[0]))
-    most_rows = MOST_ROWS if support.mask_BR.device.type == "cpu" else None
-    bounds = cuts(lengths_2B[0][order], lengths_2B[1][order], most_rows)
+    most_rows = MOST_ROWS if support.mask_BR.device.type == "cpu" else MOST_ROWS_ON_GPU
+    bounds = cuts(lengths_2B[0][order], lengths_2B[1][order], most_rows, least_rows)
     groups = []
     for first, last in itertools.pairwise(bounds):
         users = order[first:last]
@@ -52,7 +59,10 @@ def groups_by_length(batch: TaskBatch) -> list[Group]:
 
 
 def cuts(
-    support_B: npt.NDArray[np.int64], query_B: npt.NDArray[np.int64], most_rows: int | None
+    support_B: npt.NDArray[np.int64],
+    query_B: npt.NDArray[np.int64],
+    most_rows: int,
+    least_rows: int = 0,
 ) -> list[int]:
     """Return the bounds of groups, from 0 to B, of users sorted by their support's length.
 
@@ -67,10 +77,10 @@ def cuts(
         longest = int(support_B[last - 1])
         users = np.arange(1, last - first)
         saved = users * (longest - support_B[first : last - 1])
-        width = longest + int(query_B[first:last].max(initial=0))
+        width = max(longest + int(query_B[first:last].max(initial=0)), least_rows)
         if len(users) and saved.max() > GROUP_COST:
             middle = first + 1 + int(saved.argmax())
-        elif len(users) and most_rows is not None and (last - first) * width > most_rows:
+        elif len(users) and (last - first) * width > most_rows:
             middle = (first + last) // 2
         else:
             bounds.append(last)

@@ -22,7 +22,9 @@ from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
 from recmeta.metalearn.batch import Catalogue, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
 from recmeta.metalearn.learner import MetaLearner, Params, UserState
-from recmeta.metalearn.networks.preference import PreferenceConfig, PreferenceNetwork
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.networks.interacting import InteractingNetwork
+from recmeta.metalearn.networks.preference import PreferenceNetwork
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
     Items,
@@ -82,7 +84,8 @@ class Model:
         self.value_range = value_range
         self.device = device
         self.catalogue = Catalogue(items, statistics, encoder, config.prior_strength, device)
-        self.network = PreferenceNetwork(
+        kind = PreferenceNetwork if config.network.is_linear else InteractingNetwork
+        self.network = kind(
             config.network, encoder.user_fields, encoder.item_fields, graded=objective == "rating"
         )
         self.learner: MetaLearner = MAML(

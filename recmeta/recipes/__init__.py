@@ -6,7 +6,7 @@ from collections.abc import Callable
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.encoding import FeatureConfig
 from recmeta.metalearn.model import ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.steps.build_tasks import BuildTasksConfig

@@ -13,17 +13,19 @@ from recmeta.metalearn.grouping import MOST_ROWS, cuts, groups_by_length
 lengths = st.lists(st.tuples(st.integers(0, 600), st.integers(0, 40)), max_size=80)
 
 
-@given(lengths, st.sampled_from([None, 1, 100, 8_000]))
-def test_every_user_is_in_one_group(pairs: list[tuple[int, int]], most_rows: int | None) -> None:
+@given(lengths, st.sampled_from([1, 100, 8_000]), st.sampled_from([0, 30]))
+def test_every_user_is_in_one_group(
+    pairs: list[tuple[int, int]], most_rows: int, least_rows: int
+) -> None:
     support, query = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
-    bounds = cuts(support, query, most_rows)
+    bounds = cuts(support, query, most_rows, least_rows)
     assert bounds[0] == 0
     assert bounds[-1] == len(pairs)
     if pairs:
         assert all(first < last for first, last in itertools.pairwise(bounds))
     for first, last in itertools.pairwise(bounds):
-        rows = (last - first) * (support[last - 1] + query[first:last].max()) if last else 0
-        assert most_rows is None or rows <= most_rows or last - first == 1
+        longest = max(support[last - 1] + query[first:last].max(), least_rows)
+        assert (last - first) * longest <= most_rows or last - first == 1
 
 
 def rows_of(length_B: np.ndarray, rng: np.random.Generator) -> Rows:

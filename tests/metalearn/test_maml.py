@@ -4,7 +4,7 @@ import torch
 
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
@@ -42,3 +42,7 @@ class TestSoftmaxMAML(TestMAML):
     objective = "implicit"
     learner = MAMLConfig(inner_objective="softmax", outer_objective="softmax")
     training = TrainingConfig(epochs=6, learning_rate=1e-2)
+
+
+class TestInteractingMAML(TestMAML):
+    network = PreferenceConfig(embedding_dim=4, hidden_dims=(8,), layer_norm=True, num_factors=3)

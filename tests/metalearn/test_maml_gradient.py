@@ -8,10 +8,12 @@ import pytest
 import torch
 from maml_oracle import Oracle
 
-from recmeta.metalearn.algorithms.maml import MAML, RATES, MAMLConfig
+from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
 from recmeta.metalearn.batch import NUM_STATISTICS, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Features, Field
-from recmeta.metalearn.networks.preference import PreferenceConfig, PreferenceNetwork
+from recmeta.metalearn.inner_loop.steps import RATES
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.networks.preference import PreferenceNetwork
 
 USER_FIELDS = (
     Field("group", "categorical", ("a", "b", "c")),

@@ -10,7 +10,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.pretraining import start_from_factors, start_from_model
 from recmeta.tasks.task_set import TaskSet
 

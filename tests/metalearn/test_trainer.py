@@ -17,7 +17,7 @@ from recmeta.metalearn.algorithms.maml import MAML
 from recmeta.metalearn.batch import TaskBatch
 from recmeta.metalearn.learner import Metrics, Params
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import (
     CHECKPOINT,
     Epoch,

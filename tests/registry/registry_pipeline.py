@@ -9,7 +9,7 @@ import torch
 from recmeta import schema
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun
 from recmeta.tasks.task_set import (

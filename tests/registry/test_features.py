@@ -4,7 +4,7 @@ import torch
 
 from recmeta.metalearn.encoding import FeatureConfig
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.registry.features import features_read
 from recmeta.tasks.task_set import TaskSet
 

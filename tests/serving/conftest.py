@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet

@@ -10,7 +10,7 @@ from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.result import Evaluation
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.testing.synthetic import BayesOptimal, SyntheticConfig, generate

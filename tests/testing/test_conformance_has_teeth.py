@@ -10,7 +10,7 @@ from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.preference import PreferenceConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 

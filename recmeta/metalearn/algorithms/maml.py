@@ -13,23 +13,17 @@ from typing import Literal
 
 import torch
 
-from recmeta.metalearn.adaptation import Features, LayerState, Parts, adapt
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.grouping import Group, groups_by_length
+from recmeta.metalearn.inner_loop.choice import inner_loop
+from recmeta.metalearn.inner_loop.steps import RATES, InnerSteps
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
-from recmeta.metalearn.networks.preference import (
-    EmbeddedItems,
-    JoinedRows,
-    PreferenceNetwork,
-    distinct,
-    gather,
-)
+from recmeta.metalearn.networks.embedding import distinct, gather
+from recmeta.metalearn.networks.network import EmbeddedItems, Network
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
 from recmeta.metalearn.parallel import num_threads, on_threads
 from recmeta.tasks.task_set import Objective
-
-RATES = "inner_rates"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +72,7 @@ class MAML:
     def __init__(
         self,
         config: MAMLConfig,
-        network: PreferenceNetwork,
+        network: Network,
         item_features: Encoded,
         objective: Objective,
     ) -> None:
@@ -86,7 +80,18 @@ class MAML:
         self.network = network
         self.item_features = item_features
         graded = objective == "rating"
-        self._inner_loss = loss_of(config.inner_objective or ("squared" if graded else "bce"))
+        last = network.num_layers - 1
+        steps = InnerSteps(
+            num_steps=config.num_steps,
+            adapted_layers=tuple(
+                config.adapt_layers == "all" or layer == last for layer in range(last + 1)
+            ),
+            learning_rate=config.inner_learning_rate,
+            second_order=config.second_order,
+            support_prior=config.support_prior,
+            loss=loss_of(config.inner_objective or ("squared" if graded else "bce")),
+        )
+        self.loop = inner_loop(network, steps)
         self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))
 
     def init_params(self, generator: torch.Generator) -> Params:
@@ -107,7 +112,7 @@ class MAML:
         for each distinct item. The decision layers run on groups of users of similar length.
         """
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        groups = groups_by_length(batch)
+        groups = groups_by_length(batch, self.loop.least_rows)
         sides = [rows.item_BR for group in groups for rows in (group.support, group.query)]
         item_U, places = distinct(sides, self.item_features)
         with torch.enable_grad():
@@ -169,16 +174,9 @@ class MAML:
                 EmbeddedItems([gather(t, place_BR).requires_grad_() for t in tables])
                 for place_BR in places
             ]
-            support, query = (
-                self.network.join(layers, user, item, rows.statistics_BRD)
-                for item, rows in zip(items, (group.support, group.query), strict=True)
-            )
-            known = self._known(support)
-            states = self._adapt(layers, support, group.support)
-            output_BR = self.network.decide(
-                layers, query, Features(query.parts, known), states
-            ).output_BR
+            state = self.loop.adapt(layers, user, items[0], group.support)
             rows = group.query
+            output_BR = self.loop.predict(layers, state, items[1], rows)
             loss_B = self._outer_loss(output_BR, rows.value_BR, rows.mask_BR)
             loss = loss_B.sum() / len(user_BF)
         # Not one gradient by `shared` for each group: a table has more rows than a group.
@@ -194,21 +192,9 @@ class MAML:
         return float(loss.detach())
 
     def adapt(self, params: Params, support: Support) -> UserState:
-        """Return each user's embedded features and, per adapted layer, its inputs and gradients."""
-        rows = support.rows
-        user_BF = self.network.embed_users(params, support.user, len(rows.mask_BR))
-        state: UserState = {"user": user_BF}
-        if self.config.num_steps == 0 or rows.mask_BR.shape[1] == 0:
-            return state
-        joined = self._join(params, user_BF, rows)
-        layers = self._adapt(params, joined, rows)
-        if any(layer is not None and layer.by_features_BSo is not None for layer in layers):
-            state |= {f"features.{n}": part for n, part in enumerate(self._known(joined)[1:])}
-        for index, layer in enumerate(layers):
-            if layer is not None:
-                named = vars(layer).items()
-                state |= {f"{name}.{index}": t for name, t in named if t is not None}
-        return state
+        """Return each user's embedded features, and what the inner loop keeps of them."""
+        user_BF = self.network.embed_users(params, support.user, len(support.rows.mask_BR))
+        return self.loop.adapt(params, user_BF, self._embed(params, support.rows), support.rows)
 
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows with their items embedded and through their half of the first layer."""
@@ -216,59 +202,19 @@ class MAML:
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return the adapted network's output for each row."""
-        user_BF = state["user"]
-        layers = [_layer(state, index) for index in range(self.network.num_layers)]
-        joined = self._join(params, user_BF, items)
-        known = None
-        if "features.0" in state:
-            others = [state[f"features.{n}"] for n in range(len(joined.parts) - 1)]
-            known = (user_BF[:, None], *others)
-        features = Features(joined.parts, known)
-        return Prediction(self.network.decide(params, joined, features, layers).output_BR)
-
-    def _join(self, params: Params, user_BF: torch.Tensor, rows: Rows) -> JoinedRows:
-        """Return the features of rows."""
-        items = rows.embedded if isinstance(rows, PreparedRows) else self._embed(params, rows)
-        return self.network.join(params, user_BF, items, rows.statistics_BRD)
+        embedded = self._embed(params, items)
+        return Prediction(self.loop.predict(params, state, embedded, items))
 
     def _embed(self, params: Params, rows: Rows) -> EmbeddedItems:
         """Return the items of rows; each distinct one is embedded once."""
+        if isinstance(rows, PreparedRows):
+            return rows.embedded
         item_U, [place_BR] = distinct([rows.item_BR], self.item_features)
         items = self.network.embed_items(params, self.item_features, item_U)
         return EmbeddedItems([gather(t, place_BR) for t in items.tables])
-
-    def _known(self, support: JoinedRows) -> Parts:
-        """Return the support's features as the adapted layers keep them."""
-        if self.config.second_order:
-            return support.parts
-        return tuple(part.detach() for part in support.parts)
-
-    def _adapt(self, params: Params, support: JoinedRows, rows: Rows) -> list[LayerState | None]:
-        """Return the states of the layers after the inner steps."""
-        num_rows_B = rows.mask_BR.sum(1).to(support.products[0].dtype)
-        confidence_B = num_rows_B / (num_rows_B + self.config.support_prior).clamp(min=1)
-        last = self.network.num_layers - 1
-        features = Features(support.parts, support.parts)
-        rates = [self.config.inner_learning_rate] * self.config.num_steps
-        return adapt(
-            lambda states: self.network.decide(params, support, features, states),
-            lambda output_BS: (
-                self._inner_loss(output_BS, rows.value_BR, rows.mask_BR) * confidence_B
-            ),
-            params[RATES] if self.config.learn_rates else rates,
-            [self.config.adapt_layers == "all" or i == last for i in range(last + 1)],
-            second_order=self.config.second_order,
-        )
 
 
 def _add(total_UF: torch.Tensor, place: torch.Tensor, gradient: torch.Tensor | None) -> None:
     """Add the gradients of gathered rows to the table's; None where nothing read them."""
     if gradient is not None:
         total_UF.index_add_(0, place.reshape(-1), gradient.reshape(-1, total_UF.shape[1]))
-
-
-def _layer(state: UserState, index: int) -> LayerState | None:
-    """Return how a layer has adapted, from a user's state; None if it has not."""
-    names = [field.name for field in dataclasses.fields(LayerState)]
-    values = {name: state.get(f"{name}.{index}") for name in names}
-    return LayerState(**values) if any(v is not None for v in values.values()) else None

@@ -1,0 +1,109 @@
+"""The inner loop of any network: `torch.func` gives each user weights of their own.
+
+One vectorised program for all users: `vmap` over users of `grad` of the support loss. It reads
+nothing of a network but its plain forward pass, and holds a copy of the adapted weights per user
+and step.
+
+Legend: B users, S support rows, R rows, D item statistics, F embedded features.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.func import grad, vmap
+
+from recmeta.metalearn.batch import Rows
+from recmeta.metalearn.inner_loop.steps import InnerSteps
+from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.networks.network import EmbeddedItems, Network, layer_of
+
+WEIGHT = "weight."
+"""Prefix of a user's own weights in their state."""
+COLUMNS = 64
+"""Numbers that a row takes in a layer, for comparing weights with rows."""
+
+
+class WeightLoop:
+    """A user's state is their own copy of the adapted weights."""
+
+    def __init__(self, network: Network, steps: InnerSteps) -> None:
+        self.network = network
+        self.steps = steps
+        shapes = network.decision_shapes
+        self.adapted = tuple(
+            name
+            for name in shapes
+            if (layer := layer_of(name)) is not None and steps.adapted_layers[layer]
+        )
+        num_weights = sum(math.prod(shapes[name]) for name in self.adapted)
+        self.least_rows = num_weights // COLUMNS
+
+    def adapt(
+        self, params: Params, user_BF: torch.Tensor, items: EmbeddedItems, rows: Rows
+    ) -> UserState:
+        """Return each user's embedded features and adapted weights."""
+        state: UserState = {"user": user_BF}
+        if self.steps.num_steps == 0 or rows.mask_BR.shape[1] == 0:
+            return state
+        layers = {name: p for name, p in params.items() if layer_of(name) is not None}
+        rates = self.steps.rates(params)
+        weights = vmap(self._adapt_one, in_dims=(None, None, 0, 0, 0, 0, 0))(
+            layers,
+            rates,
+            user_BF,
+            items.tables[0],
+            rows.statistics_BRD.to(user_BF.dtype),
+            rows.value_BR,
+            rows.mask_BR,
+        )
+        return state | {WEIGHT + name: t for name, t in weights.items()}
+
+    def predict(
+        self, params: Params, state: UserState, items: EmbeddedItems, rows: Rows
+    ) -> torch.Tensor:
+        """Return the adapted networks' outputs, (B, R)."""
+        user_BF = state["user"]
+        own = {name.removeprefix(WEIGHT): t for name, t in state.items() if name.startswith(WEIGHT)}
+        embedded, statistics = items.tables[0], rows.statistics_BRD.to(user_BF.dtype)
+
+        def one(
+            weights: Params, user_F: torch.Tensor, item_RF: torch.Tensor, past_RD: torch.Tensor
+        ) -> torch.Tensor:
+            return self.network.forward({**params, **weights}, user_F, item_RF, past_RD)
+
+        if len(embedded) != len(user_BF):  # all users are asked about the same rows
+            output_BR: torch.Tensor = vmap(one, in_dims=(0, 0, None, None))(
+                own, user_BF, embedded[0], statistics[0]
+            )
+        else:
+            output_BR = vmap(one)(own, user_BF, embedded, statistics)
+        return output_BR
+
+    def _adapt_one(
+        self,
+        layers: Params,
+        rates: torch.Tensor | Sequence[float],
+        user_F: torch.Tensor,
+        item_SF: torch.Tensor,
+        statistics_SD: torch.Tensor,
+        value_S: torch.Tensor,
+        mask_S: torch.Tensor,
+    ) -> Params:
+        """Return one user's adapted weights."""
+
+        def loss(weights: Params) -> torch.Tensor:
+            output_S = self.network.forward({**layers, **weights}, user_F, item_SF, statistics_SD)
+            return self.steps.support_loss(output_S[None], value_S[None], mask_S[None])[0]
+
+        weights = {name: layers[name] for name in self.adapted}
+        for step in range(self.steps.num_steps):
+            gradients = grad(loss)(weights)
+            for name, gradient in gradients.items():
+                if not self.steps.second_order:
+                    gradient = gradient.detach()
+                rate = rates[step]
+                if isinstance(rate, torch.Tensor):
+                    rate = rate[layer_of(name)]
+                weights[name] = weights[name] - rate * gradient
+        return weights

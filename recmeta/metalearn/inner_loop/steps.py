@@ -1,0 +1,75 @@
+"""What the inner loop does, whichever way it is computed.
+
+Legend: B users, S support rows, R rows, K steps, L layers.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from recmeta.metalearn.batch import Rows
+from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.networks.network import EmbeddedItems
+from recmeta.metalearn.objectives import Loss
+
+RATES = "inner_rates"
+"""Name of the learned rates among the meta-parameters, (K, L)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InnerSteps:
+    """Gradient steps on a user's support."""
+
+    num_steps: int
+    """K"""
+    adapted_layers: tuple[bool, ...]
+    """L: which layers adapt; all for MAML, only the last for ANIL."""
+    learning_rate: float
+    """Of every step and layer, where no rates are learned."""
+    second_order: bool
+    """Whether the outer gradient goes through the steps. False is first-order MAML."""
+    support_prior: float
+    """The loss of n support rows is multiplied by n / (n + this)."""
+    loss: Loss
+
+    def rates(self, params: Params) -> torch.Tensor | Sequence[float]:
+        """Return the learned rates (K, L), or K numbers that all layers share."""
+        learned = params.get(RATES)
+        return [self.learning_rate] * self.num_steps if learned is None else learned
+
+    def support_loss(
+        self, output_BS: torch.Tensor, value_BS: torch.Tensor, mask_BS: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (B,) the loss that is stepped down."""
+        num_rows_B = mask_BS.sum(1).to(output_BS.dtype)
+        confidence_B = num_rows_B / (num_rows_B + self.support_prior).clamp(min=1)
+        return self.loss(output_BS, value_BS, mask_BS) * confidence_B
+
+
+class InnerLoop(Protocol):
+    """Adapts users. Where gradients are being recorded, they go through it."""
+
+    @property
+    def least_rows(self) -> int:
+        """How many rows an adapted user takes the memory of, at least."""
+        ...
+
+    def adapt(
+        self, params: Params, user_BF: torch.Tensor, items: EmbeddedItems, rows: Rows
+    ) -> UserState:
+        """Return the users' states after the steps on their support.
+
+        Args:
+            user_BF: their embedded features.
+            items: of the rows, (B, S, ·).
+            rows: the support.
+        """
+        ...
+
+    def predict(
+        self, params: Params, state: UserState, items: EmbeddedItems, rows: Rows
+    ) -> torch.Tensor:
+        """Return the adapted networks' outputs (B, R); items and rows may have 1 for B."""
+        ...

@@ -1,0 +1,43 @@
+"""The shape of a preference estimator."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreferenceConfig:
+    """Shape of the preference estimator."""
+
+    embedding_dim: int = 32
+    """Width of each categorical or multi-valued field's embedding."""
+    hidden_dims: tuple[int, ...] = (64, 64)
+    """Widths of the decision layers before the last, which has one output."""
+    wide: bool = True
+    """Whether the last layer also sees the embedded features themselves, so that adapting it fits a
+    linear model of the user on top of the deep one (Cheng et al., Wide & Deep, DLRS 2016)."""
+    use_statistics: bool = True
+    """Whether the item's past (mean value, popularity) joins its features."""
+    start_from_item_mean: bool = False
+    """Whether the output is added to the item's shrunk mean. Without effect on implicit
+    feedback, where there is no mean to start from."""
+
+    layer_norm: bool = False
+    """Whether each hidden layer's outputs are normalised before they are cut at 0 (Ba et al.,
+    2016), so that an inner step moves users with large and small activations alike."""
+    num_factors: int = 0
+    """Width of a product of the user's and the item's projections that the last layer also sees
+    (the generalised factorisation of NeuMF, He et al., WWW 2017): adapting the user's is fitting
+    them a vector of factors. 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.embedding_dim < 1 or any(width < 1 for width in self.hidden_dims):
+            raise ValueError(
+                f"embedding_dim {self.embedding_dim} and hidden_dims {self.hidden_dims} must be "
+                "positive."
+            )
+        if self.num_factors < 0:
+            raise ValueError(f"num_factors is {self.num_factors}; it must not be negative.")
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the decision layers are a chain of linear layers, which adapt fastest."""
+        return not self.layer_norm and self.num_factors == 0

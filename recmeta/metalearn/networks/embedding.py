@@ -1,0 +1,170 @@
+"""What all preference estimators share: embeddings of features, and the shapes of the layers.
+
+Legend: B users, R rows, U distinct items of a batch, W codes of a list, F embedded features,
+D item statistics.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from recmeta.errors import UserError
+from recmeta.metalearn.batch import NUM_STATISTICS
+from recmeta.metalearn.encoding import Features as Encoded
+from recmeta.metalearn.encoding import Field
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.networks.config import PreferenceConfig
+
+SORT_FROM = 16
+"""Items per row of a batch from which sorting the rows is cheaper than a mark for every item."""
+
+
+class EmbeddingNetwork:
+    """Pure functions of the parameters; holds only shapes."""
+
+    def __init__(
+        self,
+        config: PreferenceConfig,
+        user_fields: Sequence[Field],
+        item_fields: Sequence[Field],
+        *,
+        graded: bool,
+    ) -> None:
+        self.config = config
+        self.starts_from_item_mean = config.start_from_item_mean and graded
+        self.user_fields = tuple(user_fields)
+        self.item_fields = tuple(item_fields)
+        user_width, item_width, statistics_width = self.feature_widths
+        if item_width + statistics_width == 0:
+            raise UserError(
+                "the model reads nothing of an item: let it have its id (features.use_item_id), "
+                "its past (network.use_statistics) or some attribute (features.item_features)."
+            )
+        widths = [user_width + item_width + statistics_width, *config.hidden_dims]
+        outputs = [*config.hidden_dims, 1]
+        if config.wide and config.hidden_dims:
+            widths[-1] += widths[0]
+        widths[-1] += config.num_factors
+        self.layer_shapes = tuple(zip(outputs, widths, strict=True))
+
+    @property
+    def num_layers(self) -> int:
+        """Decision layers."""
+        return len(self.layer_shapes)
+
+    @property
+    def decision_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters that adapt, by name."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for index, (fan_out, fan_in) in enumerate(self.layer_shapes):
+            shapes[f"layer.{index}.weight"] = (fan_out, fan_in)
+            shapes[f"layer.{index}.bias"] = (fan_out,)
+        return shapes
+
+    @property
+    def feature_widths(self) -> tuple[int, int, int]:
+        """Numbers that the layers see of the user, of the item, of the item's past."""
+        return (
+            sum(self._width(f) for f in self.user_fields),
+            sum(self._width(f) for f in self.item_fields),
+            NUM_STATISTICS if self.config.use_statistics else 0,
+        )
+
+    def wide_column(self, item_field: str) -> int | None:
+        """Return where an item field's embedding begins among the last layer's inputs.
+
+        None where the last layer does not see it: it is absent, or the network is not `wide`.
+        """
+        names = [f.name for f in self.item_fields]
+        if item_field not in names or not (self.config.wide and self.config.hidden_dims):
+            return None
+        before = sum(self._width(f) for f in self.user_fields)
+        before += sum(self._width(f) for f in self.item_fields[: names.index(item_field)])
+        return self.config.hidden_dims[-1] + before
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return fresh parameters: embeddings N(0, 0.1²), He-uniform layers, a last layer near
+        0."""
+        params: Params = {}
+        for side, fields in (("user", self.user_fields), ("item", self.item_fields)):
+            for field in fields:
+                if field.kind != "numeric":
+                    shape = (field.num_codes, self.config.embedding_dim)
+                    params[f"embedding.{side}.{field.name}"] = 0.1 * torch.randn(
+                        shape, generator=generator
+                    )
+        for index, (fan_out, fan_in) in enumerate(self.layer_shapes):
+            bound = math.sqrt(6 / max(fan_in, 1))
+            if index == self.num_layers - 1:
+                bound *= 0.1
+            uniform = torch.rand((fan_out, fan_in), generator=generator)
+            params[f"layer.{index}.weight"] = (2 * uniform - 1) * bound
+            params[f"layer.{index}.bias"] = torch.zeros(fan_out)
+        return params
+
+    def embed_users(self, params: Params, user: Encoded, num_users: int) -> torch.Tensor:
+        """Return the embedded features of users, (B, F)."""
+        parts = [_embed(params, "user", field, user[field.name]) for field in self.user_fields]
+        if parts:
+            return torch.cat(parts, -1)
+        return params["layer.0.bias"].new_zeros((num_users, 0))
+
+    def embedded_items(
+        self, params: Params, features: Encoded, item_U: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the embedded features of items, (U, F)."""
+        parts = [_embed(params, "item", f, features[f.name][item_U]) for f in self.item_fields]
+        return torch.cat(parts, -1) if parts else params["layer.0.bias"].new_zeros((len(item_U), 0))
+
+    def joined(
+        self, user_F: torch.Tensor, item_RF: torch.Tensor, statistics_RD: torch.Tensor
+    ) -> torch.Tensor:
+        """Return all features of one user's rows side by side, (R, F)."""
+        parts = [user_F.expand(len(item_RF), -1), item_RF]
+        if self.config.use_statistics:
+            parts.append(statistics_RD)
+        return torch.cat(parts, 1)
+
+    def started(self, output: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
+        """Return outputs (...) with what they start from, out of statistics (..., D)."""
+        return output + statistics[..., 0] if self.starts_from_item_mean else output
+
+    def _width(self, field: Field) -> int:
+        return 1 if field.kind == "numeric" else self.config.embedding_dim
+
+
+def _embed(params: Params, side: str, field: Field, values: torch.Tensor) -> torch.Tensor:
+    """Return (N, F) for one field: a number as it is, a code's embedding, the mean of a list's."""
+    if field.kind == "numeric":
+        return values[:, None].to(params["layer.0.bias"].dtype)
+    table = params[f"embedding.{side}.{field.name}"]
+    if field.kind == "categorical":
+        return F.embedding(values, table)
+    num_present_N1 = (values > 0).sum(1, keepdim=True).clamp(min=1)
+    # One operation that never holds (N, W, F); it skips code 0.
+    return F.embedding_bag(values, table, mode="sum", padding_idx=0) / num_present_N1
+
+
+def distinct(
+    sides: Sequence[torch.Tensor], features: Encoded
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the distinct items (U,) of several sides of item numbers, and each side as places in
+    them."""
+    flat_N = torch.cat([side.reshape(-1) for side in sides])
+    num_items = len(next(iter(features.values()))) if features else 0
+    if 0 < num_items < SORT_FROM * len(flat_N):
+        is_met = torch.zeros(num_items, dtype=torch.bool, device=flat_N.device)
+        is_met[flat_N] = True
+        item_U, place_N = is_met.nonzero()[:, 0], (is_met.cumsum(0) - 1)[flat_N]
+    else:
+        item_U, place_N = torch.unique(flat_N, return_inverse=True)
+    pieces = torch.split(place_N, [side.numel() for side in sides])
+    return item_U, [piece.view(side.shape) for piece, side in zip(pieces, sides, strict=True)]
+
+
+def gather(table_UF: torch.Tensor, place_BR: torch.Tensor) -> torch.Tensor:
+    """Return the rows of a table at these places, (B, R, F)."""
+    rows_NF = table_UF.index_select(0, place_BR.reshape(-1))
+    return rows_NF.view(*place_BR.shape, table_UF.shape[1])

@@ -1,0 +1,110 @@
+"""What a learner asks of a network: a shared part that embeds, a part that adapts to each user.
+
+Every network says in plain operations what it makes of one user's rows; that is all that adapting
+it needs. One whose adapted part is a chain of linear layers may offer the faster form, too.
+
+Legend: B users, R rows, U distinct items of a batch, F embedded features, D item statistics.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from recmeta.metalearn.adaptation import Features, LayerState, Parts, Pass
+from recmeta.metalearn.encoding import Features as Encoded
+from recmeta.metalearn.learner import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddedItems:
+    """Items as the decision layers see them; (U, ·), or gathered to rows (B, R, ·)."""
+
+    tables: list[torch.Tensor]
+    """Their features, side by side; then, of a linear network, these times the weights of the
+    layers that read them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinedRows:
+    """The features of B users' R rows."""
+
+    parts: Parts
+    """Of the user, of the items, of the items' past."""
+    products: list[torch.Tensor]
+    """(B, R, o) outputs of the first layer, and the features' share of the last's where it is wide,
+    before adaptation."""
+    statistics_BRD: torch.Tensor
+
+
+class Network(Protocol):
+    """Pure functions of the parameters.
+
+    Parameters named `embedding.…` are shared by all users. Those named `layer.N.…` adapt, at the
+    rates of layer N.
+    """
+
+    @property
+    def num_layers(self) -> int:
+        """Decision layers; the last gives the output."""
+        ...
+
+    @property
+    def decision_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters that adapt, by name."""
+        ...
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return fresh parameters."""
+        ...
+
+    def embed_users(self, params: Params, user: Encoded, num_users: int) -> torch.Tensor:
+        """Return the embedded features of users, (B, F)."""
+        ...
+
+    def embed_items(self, params: Params, features: Encoded, item_U: torch.Tensor) -> EmbeddedItems:
+        """Return items with the work that no user changes done."""
+        ...
+
+    def forward(
+        self,
+        params: Params,
+        user_F: torch.Tensor,
+        item_RF: torch.Tensor,
+        statistics_RD: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the outputs (R,) of one user's rows, in operations that `torch.func` can
+        transform; only `layer.…` is read."""
+        ...
+
+
+@runtime_checkable
+class LinearNetwork(Network, Protocol):
+    """A network whose adapted part is a chain of linear layers with activations between them."""
+
+    def join(
+        self,
+        params: Params,
+        user_BF: torch.Tensor,
+        item: EmbeddedItems,
+        statistics_BRD: torch.Tensor,
+    ) -> JoinedRows:
+        """Return the features of rows, and what the layers make of them before they adapt."""
+        ...
+
+    def decide(
+        self,
+        params: Params,
+        rows: JoinedRows,
+        features: Features,
+        states: Sequence[LayerState | None],
+    ) -> Pass:
+        """Run the decision layers as each user has adapted them."""
+        ...
+
+
+def layer_of(name: str) -> int | None:
+    """Return the number of the layer that a parameter belongs to; None where it is shared."""
+    kind, *rest = name.split(".")
+    return int(rest[0]) if kind == "layer" else None
