@@ -39,7 +39,7 @@ class MetaLearner(Protocol):
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
         """Return the outer gradient (or pseudo-gradient) by parameter name, and `loss` among
-        metrics."""
+        metrics. The gradient of a large embedding table may be a sparse tensor of rows."""
         ...
 
     def adapt(self, params: Params, support: Support) -> UserState:

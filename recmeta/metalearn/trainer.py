@@ -18,6 +18,7 @@ import torch
 from recmeta.errors import UserError
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.outer_optimiser import OuterOptimiser
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
@@ -117,6 +118,7 @@ def train(
                 raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
             total += metrics["loss"] * len(positions)
             run.step(gradients)
+        run.optimiser.settle()
         dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
         record = Epoch(number, total / len(train_tasks), dev_loss)
         run.record(record)
@@ -183,11 +185,11 @@ class _Run:
         }
         self.best: Params = {name: p.clone() for name, p in self.params.items()}
         self.history: list[Epoch] = []
-        self.optimiser = torch.optim.AdamW(
-            list(self.params.values()),
-            lr=config.learning_rate,
+        self.optimiser = OuterOptimiser(
+            self.params,
+            learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
-            fused=True,
+            clip_norm=config.clip_norm,
         )
 
     @property
@@ -205,24 +207,20 @@ class _Run:
         return num >= self.config.epochs or num - self.best_epoch >= self.config.patience
 
     def step(self, gradients: Params) -> None:
-        for name, p in self.params.items():
-            p.grad = gradients[name]
-        norm = torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip_norm)
+        norm = self.optimiser.step(gradients)
         if not math.isfinite(norm):
             raise _diverged(f"the outer gradient's norm in epoch {len(self.history) + 1} is {norm}")
-        self.optimiser.step()
 
     def record(self, result: Epoch) -> None:
         self.history.append(result)
         if self.best_epoch == result.number:
-            self.best = {name: p.detach().clone() for name, p in self.params.items()}
+            for name, p in self.params.items():
+                self.best[name].copy_(p)
 
     def to_bytes(self) -> bytes:
         tensors = {f"params.{name}": p for name, p in self.params.items()}
         tensors |= {f"best.{name}": p for name, p in self.best.items()}
-        for name, p in self.params.items():
-            for key, value in self.optimiser.state[p].items():
-                tensors[f"{key}.{name}"] = value
+        tensors |= dict(self.optimiser.state())
         plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         history = [dataclasses.asdict(e) for e in self.history]
         metadata = {"history": json.dumps(history)}
@@ -234,11 +232,8 @@ class _Run:
         self.history = [Epoch(**e) for e in json.loads(_metadata(content)["history"])]
         for name, p in self.params.items():
             p.copy_(tensors[f"params.{name}"])
-            self.best[name] = tensors[f"best.{name}"].to(p.device)
-            self.optimiser.state[p] = {
-                key: tensors[f"{key}.{name}"].to(p.device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            self.best[name].copy_(tensors[f"best.{name}"])
+        self.optimiser.restore(tensors)
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn import row_adamw
 from recmeta.metalearn.algorithms.maml import MAML
 from recmeta.metalearn.batch import TaskBatch
 from recmeta.metalearn.learner import Metrics, Params
@@ -65,16 +66,28 @@ def test_the_same_seed_gives_the_same_model(task_set: TaskSet) -> None:
     assert not torch.equal(first.params["layer.0.weight"], other.params["layer.0.weight"])
 
 
-def test_training_learns(task_set: TaskSet) -> None:
+@pytest.mark.parametrize("large_from", [50_000, 2])
+def test_training_learns(
+    task_set: TaskSet, monkeypatch: pytest.MonkeyPatch, large_from: int
+) -> None:
+    monkeypatch.setattr(row_adamw, "LARGE_FROM", large_from)
     _, history = fit(task_set, config=dataclasses.replace(CONFIG, epochs=8))
     assert history[-1].train_loss < history[0].train_loss
     assert [e.number for e in history] == list(range(1, 9))
 
 
+@pytest.mark.parametrize("large_from", [50_000, 2])
 @pytest.mark.parametrize("killed_after", [1, 3, 5])
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    task_set: TaskSet, tmp_path: Path, killed_after: int
+    task_set: TaskSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_after: int,
+    large_from: int,
 ) -> None:
+    """With every embedding table dense, and with all but the smallest optimised row by row."""
+    monkeypatch.setattr(row_adamw, "LARGE_FROM", large_from)
+
     def stop(epoch: Epoch) -> None:
         if epoch.number == killed_after:
             raise KilledError

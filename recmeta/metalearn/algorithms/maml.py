@@ -23,6 +23,7 @@ from recmeta.metalearn.networks.embedding import distinct, gather
 from recmeta.metalearn.networks.network import EmbeddedItems, Network
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
 from recmeta.metalearn.parallel import num_threads, on_threads
+from recmeta.metalearn.row_adamw import no_gradient
 from recmeta.tasks.task_set import Objective
 
 
@@ -143,12 +144,12 @@ class MAML:
             [sums[n] for n in learned],
             allow_unused=True,
         )
-        gradients = {
-            name: torch.zeros_like(p) if g is None else g
-            for (name, p), g in zip(leaves.items(), through_shared, strict=True)
-        }
-        for name, total in zip(layers, sums[len(fixed) :], strict=True):
-            gradients[name] += total
+        gradients = dict(zip(layers, sums[len(fixed) :], strict=True))
+        for (name, p), found in zip(leaves.items(), through_shared, strict=True):
+            if name not in layers:
+                gradients[name] = no_gradient(p) if found is None else found
+            elif found is not None:
+                gradients[name] += found
         return gradients, {"loss": loss}
 
     def _add_group(

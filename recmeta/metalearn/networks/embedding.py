@@ -16,6 +16,7 @@ from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.row_adamw import is_large
 
 SORT_FROM = 16
 """Items per row of a batch from which sorting the rows is cheaper than a mark for every item."""
@@ -141,10 +142,11 @@ def _embed(params: Params, side: str, field: Field, values: torch.Tensor) -> tor
         return values[:, None].to(params["layer.0.bias"].dtype)
     table = params[f"embedding.{side}.{field.name}"]
     if field.kind == "categorical":
-        return F.embedding(values, table)
+        return F.embedding(values, table, sparse=is_large(table))
     num_present_N1 = (values > 0).sum(1, keepdim=True).clamp(min=1)
     # One operation that never holds (N, W, F); it skips code 0.
-    return F.embedding_bag(values, table, mode="sum", padding_idx=0) / num_present_N1
+    sum_NF = F.embedding_bag(values, table, mode="sum", padding_idx=0, sparse=is_large(table))
+    return sum_NF / num_present_N1
 
 
 def distinct(
