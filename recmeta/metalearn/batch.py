@@ -48,6 +48,19 @@ class TaskBatch:
     def __len__(self) -> int:
         return len(self.query.mask_BR)
 
+    def tensors(self) -> list[torch.Tensor]:
+        """Return all that the batch holds."""
+        rows = [*vars(self.support.rows).values(), *vars(self.query).values()]
+        return [*self.support.user.values(), *rows]
+
+
+def onto(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a CPU's tensor on a device; to a GPU it goes from pinned memory, while the caller goes
+    on."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
 
 class Catalogue:
     """The items, encoded for one model, and what had been seen of them when."""
@@ -119,7 +132,7 @@ class Catalogue:
     def users(self, tasks: Tasks) -> Features:
         """Return the features of the tasks' users on the catalogue's device."""
         encoded = self.encoder.encode_users(tasks.profile)
-        return {name: t.to(self.device) for name, t in encoded.items()}
+        return {name: onto(self.device, t) for name, t in encoded.items()}
 
     def support(self, tasks: Tasks) -> Support:
         """Return what is known of the tasks' users."""
@@ -136,13 +149,13 @@ class Catalogue:
         def padded(values: npt.NDArray[np.generic]) -> torch.Tensor:
             full = np.zeros(shape + values.shape[1:], values.dtype)
             full[mask] = values
-            return torch.from_numpy(full).to(self.device)
+            return onto(self.device, torch.from_numpy(full))
 
         return Rows(
             padded(self.versions(side.item, cut_time)),
             padded(self.past(side.item, snapshot, side.counted, side.value)),
             padded(scaled.astype(np.float32)),
-            torch.from_numpy(mask).to(self.device),
+            onto(self.device, torch.from_numpy(mask)),
         )
 
     def _key(

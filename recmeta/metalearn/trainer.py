@@ -12,13 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn.batch import TaskBatch, onto
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_optimiser import OuterOptimiser
+from recmeta.metalearn.prefetch import prefetched
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
@@ -108,15 +111,17 @@ def train(
         shuffler = np.random.default_rng((seed, number))
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         total = 0.0
-        for positions, tasks in epoch(train_tasks, episodes, shuffler):
-            index = torch.from_numpy(positions).to(model.device)
-            batch = model.batch(
-                tasks, {name: t[index] for name, t in users.items()}, salt=2 * number
-            )
+
+        def build(draw: tuple[npt.NDArray[np.int64], Tasks], salt: int = 2 * number) -> TaskBatch:
+            index = onto(model.device, torch.from_numpy(draw[0]))
+            return model.batch(draw[1], {n: t[index] for n, t in users.items()}, salt)
+
+        draws = epoch(train_tasks, episodes, shuffler)
+        for batch in prefetched(draws, build, model.device):
             gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
             if not math.isfinite(metrics["loss"]):
                 raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
-            total += metrics["loss"] * len(positions)
+            total += metrics["loss"] * len(batch)
             run.step(gradients)
         run.optimiser.settle()
         dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)

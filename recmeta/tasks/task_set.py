@@ -325,11 +325,13 @@ def _tasks_from_table(table: pa.Table) -> Tasks:
             table[counted].combine_chunks().flatten().to_numpy(zero_copy_only=False),
         )
 
+    states = table[schema.STATE].combine_chunks().dictionary_encode()
+    names = np.array(states.dictionary.to_pylist(), np.str_)  # a handful
     return Tasks(
         table.drop_columns(list(TASK_COLUMNS)),
         table[schema.CUT_TIME].to_numpy(),
         table[schema.SNAPSHOT].to_numpy(),
-        np.array(table[schema.STATE].to_pylist(), np.str_),
+        names[states.indices.to_numpy()],
         side(schema.SUPPORT_ITEM, schema.SUPPORT_VALUE, schema.SUPPORT_COUNTED),
         side(schema.QUERY_ITEM, schema.QUERY_VALUE, schema.QUERY_COUNTED),
     )
