@@ -27,9 +27,14 @@ def on_threads(work: Callable[[T], R], pieces: Sequence[T], device: torch.device
     if min(len(pieces), num_threads(device)) <= 1:
         return [work(piece) for piece in pieces]
     recording = torch.is_grad_enabled()
+    lowered = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type)
 
     def one(piece: T) -> R:
-        with torch.set_grad_enabled(recording):  # a thread has its own mode
+        with (  # a thread has modes of its own
+            torch.set_grad_enabled(recording),
+            torch.autocast(device.type, dtype, enabled=lowered),
+        ):
             return work(piece)
 
     return list(_pool(torch.get_num_threads(), os.getpid()).map(one, pieces))

@@ -18,8 +18,10 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.batch import TaskBatch, onto
+from recmeta.metalearn.encoding import Features
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.numerics import Precision, deterministic, precision
 from recmeta.metalearn.outer_optimiser import OuterOptimiser
 from recmeta.metalearn.prefetch import prefetched
 from recmeta.tasks.episodes import EpisodeConfig, epoch
@@ -45,6 +47,12 @@ class TrainingConfig:
     """Longest outer gradient, as a Euclidean norm over all parameters."""
     dev_batch_size: int = 256
     """Development users that are evaluated at once."""
+    precision: Precision = "float32"
+    """Of the matrix products of the outer gradient; see `recmeta.metalearn.numerics` for what the
+    others lose."""
+    deterministic: bool = False
+    """Whether a GPU may only use algorithms that give the same bits every time. A CPU always
+    does."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "dev_batch_size"):
@@ -93,7 +101,8 @@ def train(
         The epochs, in order.
 
     Raises:
-        UserError: when a loss is not finite, or there is no task to train on.
+        UserError: when a loss is not finite, there is no task to train on, or the device cannot
+            compute as configured.
     """
     if len(train_tasks) == 0:
         raise UserError(
@@ -108,24 +117,11 @@ def train(
     users = model.catalogue.users(train_tasks)
     while not run.finished:
         number = len(run.history) + 1
-        shuffler = np.random.default_rng((seed, number))
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        total = 0.0
-
-        def build(draw: tuple[npt.NDArray[np.int64], Tasks], salt: int = 2 * number) -> TaskBatch:
-            index = onto(model.device, torch.from_numpy(draw[0]))
-            return model.batch(draw[1], {n: t[index] for n, t in users.items()}, salt)
-
-        draws = epoch(train_tasks, episodes, shuffler)
-        for batch in prefetched(draws, build, model.device):
-            gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
-            if not math.isfinite(metrics["loss"]):
-                raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
-            total += metrics["loss"] * len(batch)
-            run.step(gradients)
-        run.optimiser.settle()
-        dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
-        record = Epoch(number, total / len(train_tasks), dev_loss)
+        with deterministic(config.deterministic, model.device):
+            train_loss = _pass(run, model, train_tasks, users, episodes, (seed, number))
+            run.optimiser.settle()
+            dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
+        record = Epoch(number, train_loss, dev_loss)
         run.record(record)
         if checkpoint is not None:
             checkpoint.write_bytes(CHECKPOINT, run.to_bytes())
@@ -133,6 +129,35 @@ def train(
             on_epoch(record)
     model.params = run.best
     return run.history
+
+
+def _pass(
+    run: "_Run",
+    model: Model,
+    tasks: Tasks,
+    users: Features,
+    episodes: EpisodeConfig,
+    seed_and_number: tuple[int, int],
+) -> float:
+    """Take the outer steps of one epoch and return the tasks' mean query loss."""
+    seed, number = seed_and_number
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+
+    def build(draw: tuple[npt.NDArray[np.int64], Tasks]) -> TaskBatch:
+        positions, drawn = draw
+        index = onto(model.device, torch.from_numpy(positions))
+        return model.batch(drawn, {n: t[index] for n, t in users.items()}, salt=2 * number)
+
+    total = 0.0
+    draws = epoch(tasks, episodes, np.random.default_rng(seed_and_number))
+    for batch in prefetched(draws, build, model.device):
+        with precision(run.config.precision, model.device):
+            gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
+        if not math.isfinite(metrics["loss"]):
+            raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
+        total += metrics["loss"] * len(batch)
+        run.step(gradients)
+    return total / len(tasks)
 
 
 def development_loss(model: Model, params: Params, tasks: Tasks, batch_size: int) -> float:

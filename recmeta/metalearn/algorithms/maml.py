@@ -123,8 +123,9 @@ class MAML:
         fixed = [t.detach() for t in shared]
         layers = {name: p for name, p in leaves.items() if not name.startswith("embedding.")}
 
-        def work(numbers: range) -> tuple[float, list[torch.Tensor]]:
-            total, sums = 0.0, [torch.zeros_like(t) for t in [*fixed, *layers.values()]]
+        def work(numbers: range) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            total = torch.zeros((), dtype=torch.float64, device=user_BF.device)
+            sums = [torch.zeros_like(t) for t in [*fixed, *layers.values()]]
             for n in numbers:
                 both = places[2 * n], places[2 * n + 1]
                 total += self._add_group(sums, layers, fixed, groups[n], both)
@@ -150,7 +151,7 @@ class MAML:
                 gradients[name] = no_gradient(p) if found is None else found
             elif found is not None:
                 gradients[name] += found
-        return gradients, {"loss": loss}
+        return gradients, {"loss": float(loss)}
 
     def _add_group(
         self,
@@ -159,7 +160,7 @@ class MAML:
         shared: list[torch.Tensor],
         group: Group,
         places: tuple[torch.Tensor, torch.Tensor],
-    ) -> float:
+    ) -> torch.Tensor:
         """Return a group's share of the batch's mean loss, and add its gradient to the sums.
 
         Args:
@@ -190,7 +191,7 @@ class MAML:
         for total, gradient in zip(sums[len(shared) :], found, strict=True):
             if gradient is not None:
                 total += gradient
-        return float(loss.detach())
+        return loss.detach()  # not yet a number: a GPU would have to finish first
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's embedded features, and what the inner loop keeps of them."""

@@ -43,7 +43,8 @@ class PreferenceNetwork(EmbeddingNetwork):
         distinct item."""
         embedded_UF = self.embedded_items(params, features, item_U)
         products = [
-            F.linear(embedded_UF, self._feature_weights(params, layer)[1])
+            # Rows' gradients are summed in the type of these tables: float32 under autocast too.
+            F.linear(embedded_UF, self._feature_weights(params, layer)[1]).to(embedded_UF.dtype)
             for layer in self._feature_layers
         ]
         return EmbeddedItems([embedded_UF, *products])
