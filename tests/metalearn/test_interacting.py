@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_maml_gradient import ITEM_FIELDS, USER_FIELDS
+from maml_tasks import ITEM_FIELDS, USER_FIELDS
 
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.interacting import InteractingNetwork

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from test_inner_loops import CONFIGS, NETWORKS, make_batch, make_learner
-from test_maml_gradient import make_rows
+from learners import CONFIGS, NETWORKS, make_batch, make_learner
+from maml_tasks import make_rows
 
 from recmeta.metalearn import row_adamw
 from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig

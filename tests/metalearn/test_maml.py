@@ -46,3 +46,9 @@ class TestSoftmaxMAML(TestMAML):
 
 class TestInteractingMAML(TestMAML):
     network = PreferenceConfig(embedding_dim=4, hidden_dims=(8,), layer_norm=True, num_factors=3)
+
+
+class TestImplicitInteractingMAML(TestInteractingMAML):
+    objective = "implicit"
+    learner = MAMLConfig(inner_objective="softmax", outer_objective="softmax", second_order=False)
+    training = TrainingConfig(epochs=6, learning_rate=1e-2)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from test_inner_loops import NETWORKS, make_batch, make_learner
+from learners import NETWORKS, make_batch, make_learner
 
 from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.maml import MAMLConfig
