@@ -7,6 +7,7 @@ import torch
 from learners import CONFIGS, NETWORKS, QUERY, make_batch, make_learner
 from maml_tasks import NUM_ITEMS, make_rows
 
+from recmeta.metalearn import grouping
 from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.inner_loop.by_pairs import PairLoop
@@ -129,3 +130,19 @@ def gradient_by_loop(learner: MAML, params: Params, batch: TaskBatch) -> tuple[P
     loss = torch.stack(losses).mean()
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return dict(zip(leaves, gradients, strict=True)), loss.item()
+
+
+@pytest.mark.parametrize("network", ["linear", "both, not wide"])
+def test_threads_share_the_users_of_a_batch(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, params = make_learner(CONFIGS["three steps"], NETWORKS[network])
+    batch = make_batch()
+    expected, _ = learner.meta_gradient(params, batch, torch.Generator())
+    monkeypatch.setattr(grouping, "MOST_ROWS", 1)  # a group for each user
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found, _ = learner.meta_gradient(params, batch, torch.Generator())
+    finally:
+        torch.set_num_threads(before)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-10, atol=1e-12, msg=name)

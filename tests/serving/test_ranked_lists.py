@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from recmeta.metalearn.model import Model
+from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Tasks, TaskSet
@@ -57,6 +58,18 @@ def test_lists_are_the_best_unseen_items(
     low, high = model.value_range
     assert (found.score_Bk >= low).all()
     assert (found.score_Bk <= high).all()
+
+
+@pytest.mark.parametrize("item_block", [7, 1000])
+def test_a_network_that_is_not_linear_is_ranked_too(task_set: TaskSet, item_block: int) -> None:
+    network = PreferenceConfig(embedding_dim=3, hidden_dims=(6,), layer_norm=True, num_factors=2)
+    model = Model.untrained(ModelConfig(network=network), task_set, torch.device("cpu"))
+    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    tasks = task_set.tasks("test")
+    users = adapt_users(model, tasks)
+    stored = AdaptedUsers.from_bytes(users.to_bytes())
+    found = rank(model, stored, ScoringConfig(top_k=6, item_block=item_block))
+    assert found.item_Bk.tolist() == brute_force(model, tasks, 6, exclude_seen=True)
 
 
 def test_places_without_an_item_say_so(model: Model, tasks: Tasks) -> None:
