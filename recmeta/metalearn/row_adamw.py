@@ -3,8 +3,8 @@
 Each row is optimised as if it were alone (AdamW, Loshchilov and Hutter, ICLR 2019): its moments and
 their bias correction count the steps that touched it. A row that no step touches for long is
 thereby not moved by a gradient of long ago, as dense AdamW would move it. Its weight decay is not
-lost, though: what was missed is caught up when the row is touched next, or when the table is
-settled.
+lost, though: what was missed is caught up in the step that touches the row next (whose gradient is
+still that of the row without it), or when the table is settled.
 
 Legend: V rows of the table, N rows touched, E columns.
 """
@@ -68,7 +68,7 @@ class RowAdamW:
     def step(self, row_N: torch.Tensor, gradient_NE: torch.Tensor) -> None:
         """Step these rows, each given once, down their gradients."""
         self.num_steps += 1
-        kept_N = self._kept(self.decayed_V.index_select(0, row_N))
+        kept_N1 = self._kept(self.decayed_V.index_select(0, row_N))
         self.decayed_V.index_fill_(0, row_N, self.num_steps)
         step_N = self.state["row_step"].index_select(0, row_N).add_(1)
         first_NE = self.state["exp_avg"].index_select(0, row_N)
@@ -84,7 +84,7 @@ class RowAdamW:
         power_N1 = step_N.double()[:, None]
         size_N1 = (self.learning_rate / (1 - BETAS[0] ** power_N1)).to(first_NE.dtype)
         root_N1 = (1 - BETAS[1] ** power_N1).sqrt().to(first_NE.dtype)
-        value_NE = self.table_VE.index_select(0, row_N).mul_(kept_N)
+        value_NE = self.table_VE.index_select(0, row_N).mul_(kept_N1)
         root_NE = second_NE.sqrt_().div_(root_N1).add_(EPSILON)
         value_NE.addcdiv_(first_NE.mul_(size_N1), root_NE, value=-1)
         self.table_VE.index_copy_(0, row_N, value_NE)
