@@ -4,11 +4,13 @@ For a linear layer z = a Wᵀ + b, the gradient of the support loss is ∇W = G�
 A are the layer's inputs on the user's support rows and G is the loss gradient at its outputs. A
 step of rate α therefore changes the layer's output on any row a by −α (a Aᵀ + 1) G: the adapted
 layer *is* the pair (A, −αG). Inputs that no step changes (a user's and an item's features, the 1 of
-the bias) need their products a Aᵀ once, and their G of several steps add up; those of hidden inputs
-are laid end to end. In ordinary differentiable operations, back-propagation through this is the
-exact second-order MAML gradient (Finn, Abbeel, Levine, ICML 2017).
+the bias) need their products a Aᵀ once, and their G of several steps add up. Hidden inputs change
+with every step, and their pairs are laid end to end, or folded into weights of the user's own where
+that takes fewer multiplications. In ordinary differentiable operations, back-propagation through
+this is the exact second-order MAML gradient (Finn, Abbeel, Levine, ICML 2017).
 
-Legend: B users, S support rows (padded), K steps, T = K·S, R rows, i layer inputs, o layer outputs.
+Legend: B users, S support rows (padded), T rows of the pairs, R rows, i layer inputs, o layer
+outputs.
 """
 
 import dataclasses
@@ -31,10 +33,16 @@ class LayerState:
     by_features_BSo: torch.Tensor | None
     """Minus the loss gradients at the layer's outputs, times the rates, summed over the steps: what
     acts through the features. None where the layer does not read them."""
-    hidden_BTi: torch.Tensor | None
-    """The layer's hidden inputs on the support rows, step after step; None where it has none."""
-    by_hidden_BTo: torch.Tensor | None
-    """Minus the loss gradients times the rates, step after step."""
+    hidden_BTi: torch.Tensor | None = None
+    """The layer's hidden inputs on the support rows, step after step, of the steps that are not
+    folded; None where there are none."""
+    by_hidden_BTo: torch.Tensor | None = None
+    """Minus the loss gradients times the rates, of the same steps."""
+    weights_Bio: torch.Tensor | None = None
+    """Each user's own weights of the hidden inputs, after the steps that are folded; None where
+    none is."""
+    constant_B1o: torch.Tensor | None = None
+    """Each user's own bias after these steps, where the layer reads no features."""
 
 
 class Features:
@@ -90,8 +98,9 @@ def by_hidden(
     bias_o: torch.Tensor | None,
     z_BRo: torch.Tensor | None,
     state: LayerState | None,
-) -> torch.Tensor:
-    """Return a linear layer's output from hidden inputs, as each user has adapted it.
+) -> tuple[torch.Tensor, LayerState | None]:
+    """Return a linear layer's output from hidden inputs, as each user has adapted it, and the state
+    that it was computed from, with which the next step goes on.
 
     Args:
         hidden_BRi: the layer's hidden inputs.
@@ -100,26 +109,38 @@ def by_hidden(
         z_BRo: what features and bias have given, where it does.
         state: how the layer has adapted; None: not at all.
     """
-    if state is None or state.hidden_BTi is None or state.by_hidden_BTo is None:
+    if state is not None and state.hidden_BTi is not None:
+        num_rows, width_in = hidden_BRi.shape[1:]
+        width_out = len(weight_oi)
+        if num_rows * (width_in + width_out) > width_in * width_out:
+            state = _folded(state, weight_oi, bias_o)
+    if state is None or state.weights_Bio is None:
         z = F.linear(hidden_BRi, weight_oi, bias_o)
-        return z if z_BRo is None else z + z_BRo
-    known_BTi, by_hidden_BTo = state.hidden_BTi, state.by_hidden_BTo
-    num_rows, width_in = hidden_BRi.shape[1:]
-    width_out = by_hidden_BTo.shape[2]
-    # The user's own weights take the place of the shared ones: a Wᵀ costs nothing then.
-    if num_rows * (width_in + width_out) > width_in * width_out:
-        if z_BRo is None:
-            z_BRo = by_hidden_BTo.sum(1, keepdim=True)
-            z_BRo = z_BRo if bias_o is None else z_BRo + bias_o
-        weights_Bio = weight_oi.T + moment(known_BTi, by_hidden_BTo)
-        return torch.baddbmm(z_BRo, hidden_BRi, weights_Bio)
-    z = F.linear(hidden_BRi, weight_oi, bias_o)
-    gram_BRT = gram(hidden_BRi, known_BTi)
+        if z_BRo is not None:
+            z = z + z_BRo
+    else:  # the user's own weights take the place of the shared ones: a Wᵀ costs nothing then
+        constant = state.constant_B1o if z_BRo is None else z_BRo
+        assert constant is not None, "a layer without features has folded its bias, too"
+        z = torch.baddbmm(constant, hidden_BRi, state.weights_Bio)
+    if state is None or state.hidden_BTi is None or state.by_hidden_BTo is None:
+        return z, state
+    gram_BRT = gram(hidden_BRi, state.hidden_BTi)
     if z_BRo is None:
         gram_BRT = gram_BRT + 1  # the bias is an input that is always 1
-    else:
-        z = z + z_BRo
-    return _plus(z, gram_BRT, by_hidden_BTo)
+    return _plus(z, gram_BRT, state.by_hidden_BTo), state
+
+
+def _folded(state: LayerState, weight_oi: torch.Tensor, bias_o: torch.Tensor | None) -> LayerState:
+    """Return the same state with all pairs in the weights."""
+    assert state.hidden_BTi is not None
+    assert state.by_hidden_BTo is not None
+    weights = weight_oi.T if state.weights_Bio is None else state.weights_Bio
+    constant: torch.Tensor | None = None
+    if bias_o is not None:
+        before = bias_o if state.constant_B1o is None else state.constant_B1o
+        constant = before + state.by_hidden_BTo.sum(1, keepdim=True)
+    weights_Bio = weights + moment(state.hidden_BTi, state.by_hidden_BTo)
+    return LayerState(state.by_features_BSo, None, None, weights_Bio, constant)
 
 
 def _plus(z_BRo: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -150,6 +171,8 @@ class Pass:
     """Which layers read the features."""
     outputs: list[torch.Tensor]
     """Each layer's outputs (B, R, o)."""
+    states: list[LayerState | None]
+    """The layers' states as they were used."""
 
 
 Forward = Callable[[Sequence[LayerState | None]], Pass]
@@ -199,7 +222,9 @@ def adapt(
                 gradient_BSo = gradient_BSo.detach()
             if isinstance(rate, torch.Tensor):
                 gradient_BSo = gradient_BSo * (rate[index] if recording else rate[index].detach())
-            states[index] = _after(states[index], hidden, gradient_BSo, run.reads_features[index])
+            states[index] = _after(
+                run.states[index], hidden, gradient_BSo, run.reads_features[index]
+            )
     return states
 
 
@@ -210,13 +235,11 @@ def _after(
     reads_features: bool,
 ) -> LayerState:
     """Return a layer's state after one more step."""
-    if old is None:
-        by_hidden = None if hidden_BSi is None else gradient_BSo
-        return LayerState(gradient_BSo if reads_features else None, hidden_BSi, by_hidden)
+    old = old or LayerState(None)
     by_features, hidden, by_hidden = old.by_features_BSo, old.hidden_BTi, old.by_hidden_BTo
-    if by_features is not None:
-        by_features = by_features + gradient_BSo
-    if hidden is not None and by_hidden is not None and hidden_BSi is not None:
-        hidden = torch.cat([hidden, hidden_BSi], 1)
-        by_hidden = torch.cat([by_hidden, gradient_BSo], 1)
-    return LayerState(by_features, hidden, by_hidden)
+    if reads_features:
+        by_features = gradient_BSo if by_features is None else by_features + gradient_BSo
+    if hidden_BSi is not None:
+        hidden = hidden_BSi if hidden is None else torch.cat([hidden, hidden_BSi], 1)
+        by_hidden = gradient_BSo if by_hidden is None else torch.cat([by_hidden, gradient_BSo], 1)
+    return LayerState(by_features, hidden, by_hidden, old.weights_Bio, old.constant_B1o)

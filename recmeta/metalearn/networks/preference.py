@@ -92,7 +92,7 @@ class PreferenceNetwork(EmbeddingNetwork):
             states: per layer; None: not adapted.
         """
         hidden: torch.Tensor | None = None
-        run = Pass(rows.products[0], [], [], [])
+        run = Pass(rows.products[0], [], [], [], [])
         z = run.output_BR
         for index in range(self.num_layers):
             reads_features = index in self._feature_layers
@@ -106,7 +106,7 @@ class PreferenceNetwork(EmbeddingNetwork):
             if hidden is not None:
                 width = hidden.shape[-1]
                 own_bias = None if reads_features else bias
-                z_BRo = by_hidden(hidden, weight[:, :width], own_bias, z_BRo, state)
+                z_BRo, state = by_hidden(hidden, weight[:, :width], own_bias, z_BRo, state)
             assert z_BRo is not None, "the first layer reads features, the others hidden inputs"
             z = z_BRo
             if torch.is_grad_enabled() and not z.requires_grad:
@@ -114,6 +114,7 @@ class PreferenceNetwork(EmbeddingNetwork):
             run.hidden.append(hidden)
             run.reads_features.append(reads_features)
             run.outputs.append(z)
+            run.states.append(state)
             if index < self.num_layers - 1:
                 hidden = relu(z) if torch.is_grad_enabled() else z.relu_()
         return dataclasses.replace(run, output_BR=self.started(z[..., 0], rows.statistics_BRD))
