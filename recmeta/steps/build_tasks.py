@@ -23,6 +23,7 @@ from recmeta.features.item_statistics import (
 from recmeta.logs.tables import sources_id
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
+from recmeta.tasks.placed_rows import PlacedRows
 from recmeta.tasks.shards import shards, task_table
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows
@@ -30,12 +31,14 @@ from recmeta.tasks.splits import split_interactions
 from recmeta.tasks.task_set import (
     SPLITS,
     ItemStatistics,
+    Split,
     TaskSetSpec,
     write_items,
     write_shard,
     write_spec,
     write_statistics,
 )
+from recmeta.tasks.threads import in_threads
 from recmeta.workspace import Folder, Workspace
 
 STEP = "build-tasks"
@@ -141,19 +144,25 @@ def _write_tasks(
             "no user is left to meta-train on: ingest more users, or lower dev_share, test_share "
             "and min_interactions."
         )
-    num_shards: dict[str, int] = dict.fromkeys(SPLITS, 0)
-    lowest, highest = np.inf, -np.inf
+    num_shards: dict[str, int] = {}
     num_items, num_written = statistics.num_users.shape[1], 0
+    lowest, highest = np.inf, -np.inf
     progress("writing", 0, sum(num_tasks.values()))
-    for name in SPLITS:
-        for shard in shards(split.pieces(name)):
+    for split_name in SPLITS:
+
+        def write(numbered: tuple[int, PlacedRows], name: Split = split_name) -> PlacedRows:
+            index, shard = numbered
             table = task_table(shard, statistics.time, temporal=split.temporal)
             user_id = split.user_id.take(pa.array(shard.user))
-            write_shard(folder, name, num_shards[name], _with_profiles(table, user_id, users))
-            num_shards[name] += 1
+            write_shard(folder, name, index, _with_profiles(table, user_id, users))
+            return shard
+
+        num_shards[split_name] = 0
+        for shard in in_threads(write, enumerate(shards(split.pieces(split_name)))):
+            num_shards[split_name] += 1
             num_written += len(shard)
             progress("writing", num_written, sum(num_tasks.values()))
-            if name == "train":
+            if split_name == "train":
                 lowest = min(lowest, float(shard.value.min()))
                 highest = max(highest, float(shard.value.max()))
     write_spec(

@@ -13,7 +13,6 @@ Users fall into meta-train, development and cold test by a stable hash of their 
 Only the first event of a user with an item counts.
 """
 
-import concurrent.futures
 from collections.abc import Iterator
 
 import numpy as np
@@ -40,15 +39,14 @@ from recmeta.tasks.row_files import RowFiles
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows, put_away
 from recmeta.tasks.task_set import Objective
+from recmeta.tasks.threads import in_threads
 
 RATING_EVENT = "rating"
 ROWS_PER_PART = 2**20
-"""About how many rows a worker places at once, at some 200 bytes each. A user is in one part,
+"""About how many rows a thread places at once, at some 200 bytes each. A user is in one part,
 whatever its length."""
 ROWS_PER_BATCH = 2**19
 """Rows whose ids become numbers at once."""
-MOST_WORKERS = 4
-"""Threads that place parts: numpy sorts without Python's lock, and each one takes memory."""
 
 
 def split_interactions(
@@ -102,12 +100,10 @@ def split_interactions(
         files.remove(_file(number))
         return put_away(files, number, place_rows(rows, placement))
 
-    workers = min(MOST_WORKERS, pl.thread_pool_size())
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        parts = []
-        for placed in pool.map(work, range(num_parts)):
-            parts.append(placed)
-            progress("placing", len(parts), num_parts)
+    parts: list[PlacedRows] = []
+    for placed in in_threads(work, range(num_parts)):
+        parts.append(placed)
+        progress("placing", len(parts), num_parts)
     if not any(len(found.place) for found in parts):
         raise UserError(
             f"no user has between {config.min_interactions} and "

@@ -31,7 +31,8 @@ WITH item AS (
         count(*) OVER (PARTITION BY user) AS num_rows
     FROM met
 ), sized AS (
-    SELECT *, least($support_size, num_rows - least($query_size, (num_rows + 1) // 2)) AS num_support
+    SELECT *,
+        least($support_size, num_rows - least($query_size, (num_rows + 1) // 2)) AS num_support
     FROM ranked
     WHERE num_rows >= $min_interactions
 )

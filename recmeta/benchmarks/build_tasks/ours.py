@@ -1,7 +1,7 @@
 """The step itself, and where its time goes."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from recmeta.steps import build_tasks
@@ -12,7 +12,7 @@ class StageTimes:
     """Takes a step's progress for a clock: the seconds between two calls belong to a stage."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self._stage = "opening"
         self._since = time.perf_counter()
 
