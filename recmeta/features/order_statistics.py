@@ -32,12 +32,10 @@ def values_at(ranks: IntArray, column: Callable[[], Iterable[IntArray]]) -> IntA
         known, group = np.unique(prefix, return_inverse=True)
         counts = _count_digits(column(), lowest, digit, known)
         totals = counts.cumsum(1)
-        found = np.array(
-            [
-                np.searchsorted(totals[g], r, side="right")
-                for g, r in zip(group, within, strict=True)
-            ]
-        )
+        digits = [
+            np.searchsorted(totals[g], r, side="right") for g, r in zip(group, within, strict=True)
+        ]
+        found = np.array(digits, np.int64)
         within -= totals[group, found] - counts[group, found]
         prefix = (prefix << np.uint64(DIGIT_BITS)) | found.astype(np.uint64)
     # Two's complement: right also where the range is wider than int64 is positive.

@@ -83,6 +83,6 @@ def build(workspace: Workspace, folder: Path) -> dict[str, float]:
             },
         )
         for name in SPLITS:
-            tasks = connection.execute(TASKS, {"split": name})
+            tasks = connection.sql(TASKS, params={"split": name})
             write_split(folder, name, tasks.to_arrow_reader(50_000))
     return {}
