@@ -27,7 +27,8 @@ from recmeta.tasks.placed_rows import PlacedRows
 from recmeta.tasks.shards import shards, task_table
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows
-from recmeta.tasks.splits import split_interactions
+from recmeta.tasks.splits.id_counts import count_ids
+from recmeta.tasks.splits.interactions import split_interactions
 from recmeta.tasks.task_set import (
     SPLITS,
     ItemStatistics,
@@ -74,13 +75,9 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
         folder = workspace / "tasks" / key
         progress("numbering", 0, 1)
         frames = {name: pl.scan_delta(table) for name, table in tables.items()}
-        item_id = (
+        item_id = count_ids(
             pl.concat([frames[n].select(schema.ITEM_ID) for n in ("interactions", "items")])
-            .unique()
-            .collect(engine="streaming")
-            .to_series()
-            .sort()
-        )
+        ).ids
         split = split_interactions(
             frames["interactions"],
             item_id,

@@ -11,8 +11,9 @@ from recmeta.errors import UserError
 from recmeta.logs.mapping import LogMapping
 from recmeta.steps import build_tasks, ingest
 from recmeta.steps.build_tasks import BuildTasksConfig
-from recmeta.tasks import shards, splits
+from recmeta.tasks import shards
 from recmeta.tasks.split_config import SplitConfig
+from recmeta.tasks.splits import interactions
 from recmeta.tasks.task_set import SPLITS, TaskSet
 from recmeta.workspace import Workspace
 
@@ -49,8 +50,8 @@ def test_the_task_set_is_the_same_however_the_log_is_parted(
     workspace = ingested(tmp_path)
     whole = build_tasks.run(config, workspace)
     before = contents(workspace, whole.outputs["tasks"])
-    monkeypatch.setattr(splits, "ROWS_PER_PART", 400)
-    monkeypatch.setattr(splits, "ROWS_PER_BATCH", 300)
+    monkeypatch.setattr(interactions, "ROWS_PER_PART", 400)
+    monkeypatch.setattr(interactions, "ROWS_PER_BATCH", 300)
     again = Workspace(tmp_path / "again")
     shutil.copytree(workspace.local_path("tables"), again.local_path("tables"))
     parted = build_tasks.run(config, again)

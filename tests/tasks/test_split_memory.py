@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from recmeta import schema
-from recmeta.tasks import splits as module
 from recmeta.tasks.placement import ROW
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows
-from recmeta.tasks.splits import split_interactions
+from recmeta.tasks.splits import interactions as module
+from recmeta.tasks.splits.interactions import split_interactions
 
 NUM_ROWS = 400_000
 NUM_USERS = 4_000

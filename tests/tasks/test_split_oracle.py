@@ -14,12 +14,12 @@ from split_frames import rows_of
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.tasks import splits as module
 from recmeta.tasks.episodes import splitmix64
 from recmeta.tasks.hashing import unit_hash
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows
-from recmeta.tasks.splits import split_interactions
+from recmeta.tasks.splits import interactions as module
+from recmeta.tasks.splits.interactions import split_interactions
 
 Event = tuple[str, str, int | None, str, float]
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows
-from recmeta.tasks.splits import split_interactions
+from recmeta.tasks.splits.interactions import split_interactions
 
 NUM_USERS = 12
 NUM_ITEMS = 10

@@ -38,6 +38,7 @@ from recmeta.tasks.placement import (
 from recmeta.tasks.row_files import RowFiles
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows, put_away
+from recmeta.tasks.splits.id_counts import count_ids
 from recmeta.tasks.task_set import Objective
 from recmeta.tasks.threads import in_threads
 
@@ -75,16 +76,13 @@ def split_interactions(
     objective, events = _objective(interactions, config)
     temporal = _is_temporal(interactions, config)
     chosen = interactions.filter(pl.col(schema.EVENT).is_in(events))
-    users = chosen.group_by(schema.USER_ID).len().collect(engine="streaming").sort(schema.USER_ID)
-    if len(users) == 0:
+    user_id, lengths = count_ids(chosen.select(schema.USER_ID))
+    if len(user_id) == 0:
         raise UserError(
             f"the workspace has no interaction of the kinds {events}: ingest a log first, or "
             "change `events`."
         )
-    user_id = users[schema.USER_ID]
-    lengths = users["len"].cast(pl.Int64)
-    before = lengths.cum_sum() - lengths
-    part = (before // ROWS_PER_PART).rank("dense").to_numpy().astype(np.int64) - 1
+    part = _parts(lengths)
     num_rows, num_parts = int(lengths.sum()), int(part[-1]) + 1
     files, num_read = RowFiles(), 0
     progress("reading", 0, num_rows)
@@ -117,6 +115,13 @@ def split_interactions(
         parts=parts,
         files=files,
     )
+
+
+def _parts(lengths: IntArray) -> IntArray:
+    """Return the part of each user (U,), from 0: neighbours, of about ROWS_PER_PART rows in all."""
+    before = lengths.cumsum() - lengths
+    _, part = np.unique(before // ROWS_PER_PART, return_inverse=True)
+    return part.astype(np.int64)
 
 
 def _numbered(
