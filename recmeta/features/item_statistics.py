@@ -87,8 +87,9 @@ def item_statistics(
             else np.searchsorted(times, time, side="right")
         )
         cell = first_holding * num_items + item
-        count += np.bincount(cell, minlength=num_cells)
-        total += np.bincount(cell, weights=value, minlength=num_cells)
+        # In place: a new array of all cells for each piece would cost more than the piece.
+        np.add.at(count, cell, 1.0)
+        np.add.at(total, cell, value.astype(np.float64))
     shape = (len(times), num_items)
     return ItemStatistics(
         times,
