@@ -78,7 +78,8 @@ def test_the_log_is_the_seeds_and_has_a_long_tail(workspace: Workspace, tmp_path
 
 
 def row(name: str, rows: int, seconds: float, **other: object) -> dict[str, object]:
-    return {"name": name, "rows": rows, "seconds": seconds, "digest": "a", "peak_mib": 1, **other}
+    found = {"name": name, "rows": rows, "seconds": seconds, "cpu_seconds": 2 * seconds}
+    return {**found, "digest": "a", "peak_mib": 1, **other}
 
 
 def test_differences_and_a_left_budget_are_refused() -> None:
@@ -95,5 +96,6 @@ def test_slopes_are_of_logarithms() -> None:
     rows.append(row("b", 1000, 10.0))
     add_slopes(rows)
     assert math.isclose(rows[2]["slope"], 1)
+    assert math.isclose(rows[2]["cpu_slope"], 1)
     assert math.isclose(rows[5]["slope"], 0.5)
     assert [r.get("slope") for r in rows].count(None) == 4
