@@ -2,6 +2,7 @@
 of items that they read."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -145,21 +146,13 @@ def _write_tasks(
     num_items, num_written = statistics.num_users.shape[1], 0
     lowest, highest = np.inf, -np.inf
     progress("writing", 0, sum(num_tasks.values()))
-    for split_name in SPLITS:
-
-        def write(numbered: tuple[int, PlacedRows], name: Split = split_name) -> PlacedRows:
-            index, shard = numbered
-            table = task_table(shard, statistics.time, temporal=split.temporal)
-            user_id = split.user_id.take(pa.array(shard.user))
-            write_shard(folder, name, index, _with_profiles(table, user_id, users))
-            return shard
-
-        num_shards[split_name] = 0
-        for shard in in_threads(write, enumerate(shards(split.pieces(split_name)))):
-            num_shards[split_name] += 1
+    for name in SPLITS:
+        num_shards[name] = 0
+        for shard in _write_split(folder, name, split, statistics, users):
+            num_shards[name] += 1
             num_written += len(shard)
             progress("writing", num_written, sum(num_tasks.values()))
-            if split_name == "train":
+            if name == "train":
                 lowest = min(lowest, float(shard.value.min()))
                 highest = max(highest, float(shard.value.max()))
     write_spec(
@@ -180,6 +173,21 @@ def _write_tasks(
         "items": num_items,
         "interactions": split.num_rows,
     }
+
+
+def _write_split(
+    folder: Folder, name: Split, split: SplitRows, statistics: ItemStatistics, users: pl.LazyFrame
+) -> Iterator[PlacedRows]:
+    """Write the shards of one split, and yield each one that is written."""
+
+    def write(numbered: tuple[int, PlacedRows]) -> PlacedRows:
+        index, shard = numbered
+        table = task_table(shard, statistics.time, temporal=split.temporal)
+        user_id = split.user_id.take(pa.array(shard.user))
+        write_shard(folder, name, index, _with_profiles(table, user_id, users))
+        return shard
+
+    return in_threads(write, enumerate(shards(split.pieces(name))))
 
 
 def _with_profiles(table: pa.Table, user_id: pa.Array, users: pl.LazyFrame) -> pa.Table:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 class RowFiles:
     """A folder of arrays under names, which goes when this object goes.
 
-    It lies where temporary files lie; TMPDIR names another disk.
+    It lies where temporary files lie; TMPDIR names another disk. A process that is killed leaves
+    it behind, and no other one reads it.
     """
 
     def __init__(self) -> None:
