@@ -45,10 +45,10 @@ def measure_alone(module: str, arguments: dict[str, Any], *, threads: int) -> An
 def _main() -> None:
     import importlib
 
-    import torch
-
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    found = importlib.import_module(sys.argv[1]).measure(**json.load(sys.stdin))
+    module = importlib.import_module(sys.argv[1])
+    if torch := sys.modules.get("torch"):  # where it is not needed it would only take memory
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    found = module.measure(**json.load(sys.stdin))
     sys.stdout.write("\n" + json.dumps(found) + "\n")
 
 

@@ -22,6 +22,18 @@ Threads = Annotated[
 ]
 Seconds = Annotated[float, typer.Option(min=0, help="About how long each is measured.")]
 Entities = Annotated[int, typer.Option(min=1, help="Entity rows, and rows of the source.")]
+Rows = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--rows",
+        min=1_000,
+        help="Rows of the log; give it again for more logs. [default: 1 and 10 million]",
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where logs and tasks lie meanwhile. [default: TMPDIR]"),
+]
 Save = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the JSON to this file as well.")
 ]
@@ -55,6 +67,22 @@ def point_in_time(
     from recmeta.benchmarks.point_in_time import run
 
     return _outcome(run(entities), save)
+
+
+def build_tasks(
+    common: CommonOptions,
+    rows: Rows = None,
+    seconds: Seconds = 4.0,
+    folder: Folder = None,
+    save: Save = None,
+) -> Outcome:
+    """Task building: rows per second and peak memory, against pandas and DuckDB.
+
+    All read the same interactions and must write the same tasks.
+    """
+    from recmeta.benchmarks.build_tasks.run import run
+
+    return _outcome(run(rows or (1_000_000, 10_000_000), seconds=seconds, folder=folder), save)
 
 
 def _outcome(result: "BenchmarkResult", save: Path | None) -> Outcome:

@@ -8,12 +8,15 @@ Legend: T snapshots, I items, N rows.
 """
 
 import dataclasses
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from recmeta import schema
+from recmeta.features.order_statistics import values_at
 from recmeta.tasks.task_set import ItemStatistics
 
 BEFORE_EVERYTHING = int(np.iinfo(np.int64).min)
@@ -34,49 +37,64 @@ class StatisticsConfig:
             raise ValueError(f"num_snapshots is {self.num_snapshots}; it must be at least 2.")
 
 
+class Events(NamedTuple):
+    """Some of the events that count, the first of each user with each item."""
+
+    item: npt.NDArray[np.int32]
+    """(N,) numbers."""
+    value: npt.NDArray[np.float32]
+    """(N,)"""
+    time: npt.NDArray[np.int64] | None
+    """(N,) microseconds since 1970; None where the log has no times."""
+
+
 def snapshot_times(
-    time: npt.NDArray[np.int64] | None, num_items: int, config: StatisticsConfig
+    num_events: int,
+    times: Callable[[], Iterable[npt.NDArray[np.int64]]] | None,
+    num_items: int,
+    config: StatisticsConfig,
 ) -> npt.NDArray[np.int64]:
     """Return snapshot times (T,), from before everything to after everything.
 
     Args:
-        time: (N,) microseconds since 1970 of all events; None where the log has no times.
+        num_events: N.
+        times: gives the microseconds since 1970 of all events, in pieces; None where the log has no
+            times.
     """
     ends = np.array([BEFORE_EVERYTHING, AFTER_EVERYTHING])
-    if time is None or len(time) == 0:
-        return ends
     wanted = min(config.num_snapshots, max(2, MOST_CELLS // max(num_items, 1)))
-    inner = np.quantile(time, np.linspace(0, 1, wanted)[1:-1], method="lower")
-    return np.unique(np.concatenate([ends, inner.astype(np.int64)]))
+    if times is None or num_events == 0 or wanted == 2:
+        return ends
+    ranks = np.floor((num_events - 1) * np.linspace(0, 1, wanted)[1:-1]).astype(np.int64)
+    return np.unique(np.concatenate([ends, values_at(ranks, times)]))
 
 
 def item_statistics(
-    item: npt.NDArray[np.int32],
-    value: npt.NDArray[np.float32],
-    time: npt.NDArray[np.int64] | None,
-    times: npt.NDArray[np.int64],
-    num_items: int,
+    events: Iterable[Events], times: npt.NDArray[np.int64], num_items: int
 ) -> ItemStatistics:
     """Return the statistics at every snapshot.
 
     Args:
-        item, value, time: (N,) the events that count, the first of each user with each item.
+        events: all events that count, in pieces; memory holds one at a time.
         times: (T,) from `snapshot_times`.
     """
-    shape = (len(times), num_items)
-    first_holding = (
-        np.full(len(item), len(times) - 1)
-        if time is None
-        else np.searchsorted(times, time, side="right")
-    )
-    cell = first_holding * num_items + item
     num_cells = len(times) * num_items
-    count = np.bincount(cell, minlength=num_cells).reshape(shape)
-    total = np.bincount(cell, weights=value, minlength=num_cells).reshape(shape)
+    count, total = np.zeros(num_cells), np.zeros(num_cells)
+    for item, value, time in events:
+        first_holding = (
+            np.full(len(item), len(times) - 1)
+            if time is None
+            else np.searchsorted(times, time, side="right")
+        )
+        cell = first_holding * num_items + item
+        # In place: a new array of all cells for each piece would cost more than the piece.
+        np.add.at(count, cell, 1.0)
+        np.add.at(total, cell, value.astype(np.float64))
+    shape = (len(times), num_items)
     return ItemStatistics(
         times,
-        count.cumsum(0).astype(np.float32),
-        total.cumsum(0).astype(np.float32),
+        count.reshape(shape).cumsum(0).astype(np.float32),
+        total.reshape(shape).cumsum(0).astype(np.float32),
     )
 
 
@@ -84,11 +102,14 @@ def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:
     """Return rows of the `item_statistics` table: an item has one where its numbers changed.
 
     The snapshots at the ends of time, which no clock can show, are left out.
+
+    Args:
+        item_id: sorted ids; the table is sorted by them, then by time.
     """
     finite = (statistics.time > BEFORE_EVERYTHING) & (statistics.time < AFTER_EVERYTHING)
     count = statistics.num_users[finite]
     changed = np.diff(count, axis=0, prepend=np.zeros((1, count.shape[1]), np.float32)) != 0
-    snapshot, item = np.nonzero(changed)
+    item, snapshot = np.nonzero(changed.T)  # in the order of the ids, which are sorted
     return pl.DataFrame(
         {
             schema.ITEM_ID: item_id.gather(item),
@@ -98,4 +119,4 @@ def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:
             schema.NUM_USERS: count[snapshot, item].astype(np.int64),
             schema.SUM_VALUES: statistics.sum_values[finite][snapshot, item].astype(np.float64),
         }
-    ).sort(schema.ITEM_ID, schema.TIMESTAMP)
+    )

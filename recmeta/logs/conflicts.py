@@ -25,7 +25,8 @@ class Settled:
     """A source's rows with one left per key."""
 
     rows: pl.DataFrame
-    """The winners, sorted by key."""
+    """The winners' key and value, sorted by key: what the table needs, without the text that they
+    stood in, which is most of a row's size."""
     superseded: pl.DataFrame
     """The rows that a later one contradicts, in the order of the source."""
     num_duplicates: int
@@ -46,7 +47,7 @@ class Changes:
 
 def settle(rows: pl.DataFrame) -> Settled:
     """Leave one row per key: the last in the order of the source."""
-    winners = rows.unique(subset=KEY, keep="last", maintain_order=True)
+    winners = rows.select(*KEY, VALUE).unique(subset=KEY, keep="last", maintain_order=True)
     if winners.height == rows.height:
         return Settled(rows=winners.sort(KEY), superseded=rows.clear(), num_duplicates=0)
     winning = winners.select(*KEY, pl.col(VALUE).alias(_WINNING))
@@ -67,7 +68,8 @@ def compare(rows: pl.DataFrame, table: pl.LazyFrame) -> Changes:
         table: the interactions; only their rows of these keys come into memory.
     """
     # What is read of the table is no more than the source's own size.
-    old = table.join(rows.lazy().select(KEY), on=KEY, how="semi", nulls_equal=True).collect()
+    met_before = table.join(rows.lazy().select(KEY), on=KEY, how="semi", nulls_equal=True)
+    old = met_before.collect(engine="streaming")
     new = rows.join(old, on=KEY, how="anti", nulls_equal=True, maintain_order="left")
     values = old.select(*KEY, pl.col(VALUE).alias(_WINNING))
     met = rows.join(values, on=KEY, how="inner", nulls_equal=True, maintain_order="left")

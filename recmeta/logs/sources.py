@@ -27,7 +27,7 @@ from recmeta.schema import FILE, LINE, RAW
 
 UNPARSABLE_JSON = "unparsable_json"
 FAULTS = (WRONG_ENCODING, RAGGED, UNPARSABLE_JSON)
-PARQUET_BATCH_ROWS = 500_000
+TYPED_BATCH_ROWS = 500_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,12 +167,16 @@ def _typed_batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     if file.format == "delta":
         table = pl.scan_delta(file.path, version=file.version)
         _positions(table.collect_schema().names(), wanted, file)
-        yield table.select(columns).collect()
+        rows = table.select(columns)
+        yield rows.clear().collect()  # a table without rows has columns, too
+        yield from rows.collect_batches(
+            chunk_size=TYPED_BATCH_ROWS, maintain_order=True, engine="streaming"
+        )
         return
     with file.filesystem.open_input_file(file.path) as handle:
         parquet = pq.ParquetFile(handle)
         _positions(parquet.schema_arrow.names, wanted, file)
-        for batch in parquet.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
+        for batch in parquet.iter_batches(TYPED_BATCH_ROWS, columns=columns):
             yield pl.DataFrame(pl.from_arrow(batch)).select(columns)
 
 

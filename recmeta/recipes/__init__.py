@@ -13,7 +13,7 @@ from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.steps.evaluate import EvaluateConfig
 from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.episodes import EpisodeConfig
-from recmeta.tasks.splits import SplitConfig
+from recmeta.tasks.split_config import SplitConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

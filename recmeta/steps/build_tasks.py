@@ -2,10 +2,10 @@
 of items that they read."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
@@ -15,6 +15,7 @@ from recmeta.config import to_dict
 from recmeta.errors import UserError
 from recmeta.features.attributes import catalogue, profiles_as_of
 from recmeta.features.item_statistics import (
+    Events,
     StatisticsConfig,
     as_table,
     item_statistics,
@@ -23,30 +24,27 @@ from recmeta.features.item_statistics import (
 from recmeta.logs.tables import sources_id
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
-from recmeta.tasks.splits import (
-    IS_QUERY,
-    ITEM,
-    USER,
-    SplitConfig,
-    SplitRows,
-    split_interactions,
-)
+from recmeta.tasks.placed_rows import PlacedRows
+from recmeta.tasks.shards import shards, task_table
+from recmeta.tasks.split_config import SplitConfig
+from recmeta.tasks.split_rows import SplitRows
+from recmeta.tasks.splits.id_counts import count_ids
+from recmeta.tasks.splits.interactions import split_interactions
 from recmeta.tasks.task_set import (
     SPLITS,
     ItemStatistics,
+    Split,
     TaskSetSpec,
     write_items,
     write_shard,
     write_spec,
     write_statistics,
 )
+from recmeta.tasks.threads import in_threads
 from recmeta.workspace import Folder, Workspace
 
 STEP = "build-tasks"
-TASKS_PER_SHARD = 50_000
-COUNTED = "counted"
 SOURCES = "sources"
-END_OF_TIME = int(np.iinfo(np.int64).max)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,30 +74,30 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "tasks" / key
-        progress(STEP, 0, 3)
+        progress("numbering", 0, 1)
         frames = {name: pl.scan_delta(table) for name, table in tables.items()}
-        item_id = (
+        item_id = count_ids(
             pl.concat([frames[n].select(schema.ITEM_ID) for n in ("interactions", "items")])
-            .unique()
-            .sort(schema.ITEM_ID)
-            .collect()
-            .to_series()
-        )
+        ).ids
         split = split_interactions(
-            frames["interactions"], item_id, frames["items"], config.split, config.seed
+            frames["interactions"],
+            item_id,
+            frames["items"],
+            config.split,
+            config.seed,
+            progress=progress,
         )
-        progress(STEP, 1, 3)
-        statistics, tasks = _with_statistics(split, len(item_id), config.statistics)
-        progress(STEP, 2, 3)
+        progress("statistics", 0, 1)
+        statistics = _statistics(split, len(item_id), config.statistics)
         write_deltalake(
             workspace.table_uri(schema.ITEM_STATISTICS),
             as_table(statistics, item_id).to_arrow().cast(schema.ITEM_STATISTICS.columns),
             mode="overwrite",
         )
         write_statistics(folder, statistics)
+        progress("statistics", 1, 1)
         write_items(folder, catalogue(item_id, frames["items"]))
-        counts = _write_tasks(folder, split, tasks, frames["users"], len(item_id))
-        progress(STEP, 3, 3)
+        counts = _write_tasks(folder, split, statistics, frames["users"], progress)
         outputs = {
             "tasks": f"tasks/{key}",
             "objective": split.objective,
@@ -122,110 +120,85 @@ def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
     return DeltaTable(uri)
 
 
-def _with_statistics(
-    split: SplitRows, num_items: int, config: StatisticsConfig
-) -> tuple[ItemStatistics, pl.DataFrame]:
-    """Return the items' statistics and the rows with each one's snapshot, cut time and `counted`.
-
-    In a temporal task set every row counts from its own time on. Elsewhere the rows of the
-    meta-training users count, always; a reader takes a task's own rows out again.
-    """
-    rows = split.rows
-    task = [USER, schema.STATE, schema.SPLIT]
-    time: npt.NDArray[np.int64] | None = None
-    if split.temporal:
-        counting = rows
-        time = rows[schema.TIMESTAMP].to_numpy()
-        times = snapshot_times(time, num_items, config)
-        cut = pl.col(schema.TIMESTAMP).filter(IS_QUERY).min().over(task)
-        rows = rows.with_columns(cut.alias(schema.CUT_TIME))
-        snapshot = np.searchsorted(times, rows[schema.CUT_TIME].to_numpy(), side="right") - 1
-        counted = time < times[snapshot]
-    else:
-        counting = rows.filter(pl.col(schema.SPLIT) == "train")
-        times = snapshot_times(None, num_items, config)
-        rows = rows.with_columns(pl.lit(END_OF_TIME).alias(schema.CUT_TIME))
-        snapshot = np.full(len(rows), len(times) - 1)
-        counted = (rows[schema.SPLIT] == "train").to_numpy()
-    statistics = item_statistics(
-        counting[ITEM].to_numpy(), counting[schema.VALUE].to_numpy(), time, times, num_items
-    )
-    return statistics, rows.with_columns(
-        pl.Series(schema.SNAPSHOT, snapshot.astype(np.int32)), pl.Series(COUNTED, counted)
-    )
+def _statistics(split: SplitRows, num_items: int, config: StatisticsConfig) -> ItemStatistics:
+    """Return the items' statistics: of all rows, or without times of the training users' rows."""
+    column = split.times if split.temporal else None
+    times = snapshot_times(split.num_rows, column, num_items, config)
+    counting = split.pieces(None if split.temporal else "train")
+    events = (Events(p.item, p.value, p.time if split.temporal else None) for p in counting)
+    return item_statistics(events, times, num_items)
 
 
 def _write_tasks(
-    folder: Folder, split: SplitRows, rows: pl.DataFrame, users: pl.LazyFrame, num_items: int
+    folder: Folder,
+    split: SplitRows,
+    statistics: ItemStatistics,
+    users: pl.LazyFrame,
+    progress: Progress,
 ) -> dict[str, int]:
-    def side(column: str, query: bool, name: str) -> pl.Expr:
-        chosen = pl.col(IS_QUERY) if query else ~pl.col(IS_QUERY)
-        return pl.col(column).filter(chosen).alias(name)
-
-    tasks = rows.group_by([schema.SPLIT, schema.STATE, USER], maintain_order=True).agg(
-        pl.col(schema.CUT_TIME).first(),
-        pl.col(schema.SNAPSHOT).first(),
-        side(ITEM, False, schema.SUPPORT_ITEM),
-        side(schema.VALUE, False, schema.SUPPORT_VALUE),
-        side(COUNTED, False, schema.SUPPORT_COUNTED),
-        side(ITEM, True, schema.QUERY_ITEM),
-        side(schema.VALUE, True, schema.QUERY_VALUE),
-        side(COUNTED, True, schema.QUERY_COUNTED),
-    )
-    tasks = tasks.with_columns(split.user_id.gather(tasks[USER]).alias(schema.USER_ID)).drop(USER)
-    num_shards: dict[str, int] = {}
-    num_tasks: dict[str, int] = {}
-    for name in SPLITS:
-        part = tasks.filter(pl.col(schema.SPLIT) == name).drop(schema.SPLIT)
-        num_tasks[name] = len(part)
-        num_shards[name] = max(1, -(-len(part) // TASKS_PER_SHARD))
-        for index in range(num_shards[name]):
-            shard = part.slice(index * TASKS_PER_SHARD, TASKS_PER_SHARD)
-            profile = profiles_as_of(shard.select(schema.USER_ID, schema.CUT_TIME), users)
-            write_shard(folder, name, index, _arrow(shard, profile))
+    num_tasks: dict[str, int] = {name: split.num_tasks(name) for name in SPLITS}
     if num_tasks["train"] == 0:
         raise UserError(
             "no user is left to meta-train on: ingest more users, or lower dev_share, test_share "
             "and min_interactions."
         )
-    training = rows.filter(pl.col(schema.SPLIT) == "train")[schema.VALUE]
+    num_shards: dict[str, int] = {}
+    num_items, num_written = statistics.num_users.shape[1], 0
+    lowest, highest = np.inf, -np.inf
+    progress("writing", 0, sum(num_tasks.values()))
+    for name in SPLITS:
+        num_shards[name] = 0
+        for shard in _write_split(folder, name, split, statistics, users):
+            num_shards[name] += 1
+            num_written += len(shard)
+            progress("writing", num_written, sum(num_tasks.values()))
+            if name == "train":
+                lowest = min(lowest, float(shard.value.min()))
+                highest = max(highest, float(shard.value.max()))
     write_spec(
         folder,
         TaskSetSpec(
             objective=split.objective,
-            value_range=(float(training.to_numpy().min()), float(training.to_numpy().max())),
+            value_range=(lowest, highest),
             num_items=num_items,
             num_tasks=num_tasks,
             num_shards=num_shards,
-            num_interactions=len(rows),
+            num_interactions=split.num_rows,
             temporal=split.temporal,
         ),
     )
     return {
         **{f"tasks_{name}": count for name, count in num_tasks.items()},
-        "users": rows[USER].n_unique(),
+        "users": split.num_users,
         "items": num_items,
-        "interactions": len(rows),
+        "interactions": split.num_rows,
     }
 
 
-def _arrow(shard: pl.DataFrame, profile: pl.DataFrame) -> pa.Table:
-    """Return a shard in the narrow types of the format: 4-byte items and values, 1-bit flags."""
-    attributes = schema.with_plain_types(profile.to_arrow())
-    narrow = pa.schema(
-        [
-            (schema.STATE, pa.string()),
-            (schema.CUT_TIME, pa.int64()),
-            (schema.SNAPSHOT, pa.int32()),
-            (schema.SUPPORT_ITEM, pa.list_(pa.int32())),
-            (schema.SUPPORT_VALUE, pa.list_(pa.float32())),
-            (schema.SUPPORT_COUNTED, pa.list_(pa.bool_())),
-            (schema.QUERY_ITEM, pa.list_(pa.int32())),
-            (schema.QUERY_VALUE, pa.list_(pa.float32())),
-            (schema.QUERY_COUNTED, pa.list_(pa.bool_())),
-        ]
+def _write_split(
+    folder: Folder, name: Split, split: SplitRows, statistics: ItemStatistics, users: pl.LazyFrame
+) -> Iterator[PlacedRows]:
+    """Write the shards of one split, and yield each one that is written."""
+
+    def write(numbered: tuple[int, PlacedRows]) -> PlacedRows:
+        index, shard = numbered
+        table = task_table(shard, statistics.time, temporal=split.temporal)
+        user_id = split.user_id.take(pa.array(shard.user))
+        write_shard(folder, name, index, _with_profiles(table, user_id, users))
+        return shard
+
+    return in_threads(write, enumerate(shards(split.pieces(name))))
+
+
+def _with_profiles(table: pa.Table, user_id: pa.Array, users: pl.LazyFrame) -> pa.Table:
+    """Return the tasks with their users' ids and attributes as known at each one's cut time."""
+    tasks = pl.DataFrame(
+        {
+            schema.USER_ID: pl.from_arrow(user_id),
+            schema.CUT_TIME: pl.from_arrow(table[schema.CUT_TIME]),
+        }
     )
-    table = shard.select(narrow.names).to_arrow().cast(narrow)
-    for name in attributes.column_names:
-        table = table.append_column(name, attributes[name])
+    profile = schema.with_plain_types(profiles_as_of(tasks, users).to_arrow())
+    for name in profile.column_names:
+        table = table.append_column(name, profile[name])
     return table

@@ -69,14 +69,15 @@ def _ingest(
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
         raise checked.too_bad(mapping, good, bad, place)
 
-    settled = conflicts.settle(good)
+    settled, num_good = conflicts.settle(good), good.height
+    del good  # its text would be in memory while the table is written
     changes = conflicts.compare(settled.rows, tables.scan(workspace, INTERACTIONS))
     users, bad_users = _entities(mapping.users, inputs.users, USERS)
     items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
     superseded = conflicts.superseded(settled.superseded)
     replaced = conflicts.replaced(changes.replaced)
     counts = {
-        "rows_read": good.height + bad.height,
+        "rows_read": num_good + bad.height,
         "accepted": changes.new.height + changes.replacing.height,
         "duplicates": settled.num_duplicates + changes.num_duplicates,
         "quarantined": bad.height + superseded.height,

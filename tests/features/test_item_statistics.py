@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from recmeta.features.item_statistics import (
     AFTER_EVERYTHING,
     BEFORE_EVERYTHING,
+    Events,
     StatisticsConfig,
     as_table,
     item_statistics,
@@ -32,18 +33,26 @@ def columns(log: list[tuple[int, float, int]]) -> tuple[np.ndarray, np.ndarray, 
     )
 
 
+def halves(column: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(column, 2)
+
+
+def pieces(item: np.ndarray, value: np.ndarray, time: np.ndarray) -> list[Events]:
+    return [Events(*piece) for piece in zip(halves(item), halves(value), halves(time), strict=True)]
+
+
 @given(events, st.integers(2, 12))
 def test_a_snapshot_holds_the_events_strictly_before_it(
     log: list[tuple[int, float, int]], num_snapshots: int
 ) -> None:
     item, value, time = columns(log)
     config = StatisticsConfig(num_snapshots=num_snapshots)
-    times = snapshot_times(time, NUM_ITEMS, config)
+    times = snapshot_times(len(time), lambda: halves(time), NUM_ITEMS, config)
     assert times[0] == BEFORE_EVERYTHING
     assert times[-1] == AFTER_EVERYTHING
     assert (times[1:] > times[:-1]).all()
     assert 2 <= len(times) <= num_snapshots
-    found = item_statistics(item, value, time, times, NUM_ITEMS)
+    found = item_statistics(pieces(item, value, time), times, NUM_ITEMS)
     for snapshot, moment in enumerate(times):
         for number in range(NUM_ITEMS):
             seen = [v for i, v, t in log if i == number and t < moment]
@@ -54,8 +63,8 @@ def test_a_snapshot_holds_the_events_strictly_before_it(
 @given(events)
 def test_without_times_everything_is_before_the_end(log: list[tuple[int, float, int]]) -> None:
     item, value, _ = columns(log)
-    times = snapshot_times(None, NUM_ITEMS, StatisticsConfig())
-    found = item_statistics(item, value, None, times, NUM_ITEMS)
+    times = snapshot_times(len(item), None, NUM_ITEMS, StatisticsConfig())
+    found = item_statistics([Events(item, value, None)], times, NUM_ITEMS)
     assert not found.num_users[0].any()
     assert found.num_users[-1].tolist() == np.bincount(item, minlength=NUM_ITEMS).tolist()
 
@@ -66,8 +75,9 @@ def test_the_table_says_the_same_as_the_matrix(
 ) -> None:
     """Reading the newest row as of any time gives what the snapshots give."""
     item, value, time = columns(log)
-    times = snapshot_times(time, NUM_ITEMS, StatisticsConfig(num_snapshots=num_snapshots))
-    found = item_statistics(item, value, time, times, NUM_ITEMS)
+    config = StatisticsConfig(num_snapshots=num_snapshots)
+    times = snapshot_times(len(time), lambda: halves(time), NUM_ITEMS, config)
+    found = item_statistics(pieces(item, value, time), times, NUM_ITEMS)
     table = as_table(found, pl.Series([f"i{n}" for n in range(NUM_ITEMS)]))
     micros = table["timestamp"].dt.timestamp("us")
     for now in range(-21, 22):
@@ -82,8 +92,8 @@ def test_the_table_says_the_same_as_the_matrix(
 
 def test_a_huge_catalogue_gets_fewer_snapshots() -> None:
     time = np.arange(1000)
-    assert len(snapshot_times(time, 10**9, StatisticsConfig())) == 2
-    assert len(snapshot_times(time, 10, StatisticsConfig(num_snapshots=8))) == 8
+    assert len(snapshot_times(1000, lambda: [time], 10**9, StatisticsConfig())) == 2
+    assert len(snapshot_times(1000, lambda: [time], 10, StatisticsConfig(num_snapshots=8))) == 8
 
 
 def test_one_snapshot_is_too_few() -> None:

@@ -19,7 +19,7 @@ from recmeta.features.item_statistics import StatisticsConfig
 from recmeta.metalearn.batch import Catalogue
 from recmeta.metalearn.encoding import Encoder, FeatureConfig
 from recmeta.steps import build_tasks
-from recmeta.tasks.splits import SplitConfig
+from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import SPLITS, Split, TaskSet
 from recmeta.workspace import Workspace
 

@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from split_frames import rows_of
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.tasks.splits import SplitConfig, SplitRows, split_interactions
+from recmeta.tasks.split_config import SplitConfig
+from recmeta.tasks.split_rows import SplitRows
+from recmeta.tasks.splits.interactions import split_interactions
 
 NUM_USERS = 12
 NUM_ITEMS = 10
@@ -53,11 +56,16 @@ def split(
     return split_interactions(table(log), pl.Series(ids), catalogue, chosen, seed)
 
 
+def user_ids(found: SplitRows) -> pl.Series:
+    return pl.Series(found.user_id.to_pylist(), dtype=pl.String)
+
+
 def named(found: SplitRows, item_id: Sequence[str]) -> pl.DataFrame:
     """Return the rows with ids in place of numbers, which depend on who else is in the log."""
-    return found.rows.with_columns(
-        found.user_id.gather(found.rows["user"]).alias("user"),
-        pl.Series(item_id, dtype=pl.String).gather(found.rows["item"]).alias("item"),
+    rows = rows_of(found)
+    return rows.with_columns(
+        user_ids(found).gather(rows["user"]).alias("user"),
+        pl.Series(item_id, dtype=pl.String).gather(rows["item"]).alias("item"),
     ).sort("user", "item")
 
 
@@ -80,11 +88,11 @@ def test_every_interaction_has_one_place(
     if found is None:
         assert kind == "melu_states"
         return
-    rows = found.rows
+    rows = rows_of(found)
     pairs = {(u, i) for u, i, *_ in log}
     placed = list(
         zip(
-            found.user_id.gather(rows["user"]).to_list(),
+            user_ids(found).gather(rows["user"]).to_list(),
             pl.Series(sorted({i for _, i, *_ in log})).gather(rows["item"]).to_list(),
             strict=True,
         )
@@ -107,7 +115,7 @@ def test_every_interaction_has_one_place(
 @settings(deadline=None)
 @given(logs, st.integers(0, 4), st.integers(1, 4))
 def test_support_comes_before_query(log: list[Event], support_size: int, query_size: int) -> None:
-    rows = split(log, split="temporal", support_size=support_size, query_size=query_size).rows
+    rows = rows_of(split(log, split="temporal", support_size=support_size, query_size=query_size))
     for (_, name), task in rows.group_by("user", "split", maintain_order=True):
         support, query = task.filter(~pl.col("is_query")), task.filter("is_query")
         assert len(query) >= 1
@@ -139,7 +147,7 @@ def test_a_user_is_in_one_split(log: list[Event], kind: str, seed: int) -> None:
     found = try_split(log, seed, split=kind)
     if found is None:
         return
-    rows = found.rows
+    rows = rows_of(found)
     warm = rows.filter(pl.col("state") != "item_cold")
     assert warm.group_by("user").agg(pl.col("split").n_unique())["split"].max() in (1, None)
     cold = rows.filter(pl.col("state").is_in(["user_cold", "user_and_item_cold"]))
@@ -153,7 +161,7 @@ def test_training_meets_no_cold_user_and_no_new_item(log: list[Event], seed: int
     found = try_split(log, seed, split="melu_states", new_item_share=0.4, test_share=0.4)
     if found is None:
         return
-    rows = found.rows
+    rows = rows_of(found)
     known = rows.filter(pl.col("split") != "test")
     assert set(known["state"]) <= {"warm"}
     new = rows.filter(pl.col("state").is_in(["item_cold", "user_and_item_cold"]))
@@ -175,7 +183,7 @@ def test_the_order_of_the_table_is_nothing(
     if found is None or again is None:
         assert found is again
     else:
-        assert found.rows.equals(again.rows)
+        assert rows_of(found).equals(rows_of(again))
 
 
 @settings(deadline=None)
@@ -200,11 +208,11 @@ def test_events_of_several_kinds_at_one_time_keep_one_order() -> None:
     ]
     log = list({(e[1], e[3]): e for e in log}.values())
     config = {"events": ("buy", "rating", "view"), "objective": "rating", "test_share": 0.0}
-    expected = split(log, split="random", dev_share=0.0, **config).rows
+    expected = rows_of(split(log, split="random", dev_share=0.0, **config))
     rng = np.random.default_rng(0)
     for _ in range(20):
         shuffled = [log[n] for n in rng.permutation(len(log))]
-        assert split(shuffled, split="random", dev_share=0.0, **config).rows.equals(expected)
+        assert rows_of(split(shuffled, split="random", dev_share=0.0, **config)).equals(expected)
 
 
 @settings(deadline=None)
@@ -214,14 +222,14 @@ def test_filters_keep_whom_they_say(log: list[Event], kind: str, fewest: int, mo
     found = try_split(log, split=kind, **config)
     if found is None:
         return
-    for (_, _), task in found.rows.group_by("user", "state"):
+    for (_, _), task in rows_of(found).group_by("user", "state"):
         assert fewest <= task["num_rows"][0] <= fewest + more
         assert len(task) <= task["num_rows"][0]
     if kind != "melu_states":
         met = {(u, i) for u, i, *_ in log}
         lengths = {user: sum(u == user for u, _ in met) for user, _ in met}
         kept = {user for user, n in lengths.items() if fewest <= n <= fewest + more}
-        assert set(found.user_id.gather(found.rows["user"])) == kept
+        assert set(user_ids(found).gather(rows_of(found)["user"])) == kept
 
 
 def test_random_queries_are_drawn_evenly_and_independently() -> None:
@@ -230,7 +238,7 @@ def test_random_queries_are_drawn_evenly_and_independently() -> None:
     log = [(f"u{u}", f"i{i:02d}", None, "rating", 1.0) for u in range(num_users) for i in range(12)]
     found = split(log, split="random", query_size=4, dev_share=0.0, test_share=0.0)
     is_query = np.zeros((num_users, num_items))
-    rows = found.rows
+    rows = rows_of(found)
     is_query[rows["user"].to_numpy(), rows["item"].to_numpy()] = rows["is_query"].to_numpy()
     expected = num_users * 4 / 12
     assert (np.abs(is_query.sum(0) - expected) < 5 * np.sqrt(expected)).all()
@@ -242,13 +250,13 @@ def test_random_queries_are_drawn_evenly_and_independently() -> None:
 
 def test_seeds_give_different_splits() -> None:
     log = [(f"u{u}", f"i{i}", i, "rating", 1.0) for u in range(40) for i in range(6)]
-    one, other = split(log, 0, split="random").rows, split(log, 1, split="random").rows
+    one, other = rows_of(split(log, 0, split="random")), rows_of(split(log, 1, split="random"))
     assert not one.equals(other)
 
 
 def test_shares_are_kept_on_average() -> None:
     log = [(f"user-{u}", "i0", u, "rating", 1.0) for u in range(5000)]
-    counts = split(log, test_share=0.2, dev_share=0.1).rows["split"].value_counts()
+    counts = rows_of(split(log, test_share=0.2, dev_share=0.1))["split"].value_counts()
     by_split = dict(zip(counts["split"], counts["count"], strict=True))
     assert abs(by_split["test"] - 1000) < 150
     assert abs(by_split["dev"] - 500) < 110
@@ -260,7 +268,7 @@ def test_new_items_can_be_the_latest() -> None:
     years = [None, *range(1991, 2000)]
     items = pl.LazyFrame({schema.ITEM_ID: ids, "year": years, "genre": ["x"] * 10})
     config = {"split": "melu_states", "new_item_share": 0.3}
-    rows = split(log, items=items, new_item_attribute="year", **config).rows
+    rows = rows_of(split(log, items=items, new_item_attribute="year", **config))
     new = rows.filter(pl.col("state").is_in(["item_cold", "user_and_item_cold"]))
     assert set(new["item"]) == {7, 8, 9}
     with pytest.raises(UserError, match=r"new_item_attribute is 'genre'.*There are: year"):
@@ -278,7 +286,7 @@ def test_new_items_do_not_depend_on_the_order_of_versions() -> None:
             [versions[n] for n in order], schema=[schema.ITEM_ID, "year"], orient="row"
         )
         config = {"split": "melu_states", "new_item_attribute": "year"}
-        found.append(split(log, items=items, **config).rows)
+        found.append(rows_of(split(log, items=items, **config)))
     assert all(rows.equals(found[0]) for rows in found)
 
 
@@ -286,9 +294,9 @@ def test_auto_follows_the_log() -> None:
     rated = [("u0", "i0", 3, "rating", 4.0), ("u0", "i1", 5, "click", 1.0)]
     clicked = [("u0", "i0", None, "click", 3.0), ("u0", "i1", 5, "view", 1.0)]
     first, second = split(rated), split(clicked)
-    assert (first.objective, first.temporal, len(first.rows)) == ("rating", True, 1)
-    assert (second.objective, second.temporal, len(second.rows)) == ("implicit", False, 2)
-    assert set(second.rows["value"]) == {1.0}
+    assert (first.objective, first.temporal, len(rows_of(first))) == ("rating", True, 1)
+    assert (second.objective, second.temporal, len(rows_of(second))) == ("implicit", False, 2)
+    assert set(rows_of(second)["value"]) == {1.0}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Task building against the same in pandas and in DuckDB."""

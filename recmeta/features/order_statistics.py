@@ -1,0 +1,61 @@
+"""Values at given ranks of a column that is too long to sort: read a few times, never held.
+
+Legend: R ranks, N values.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+DIGIT_BITS = 16
+"""The column is read once for each so many bits of its range, and once for the range."""
+
+
+def values_at(ranks: IntArray, column: Callable[[], Iterable[IntArray]]) -> IntArray:
+    """Return the values (R,) that would stand at these positions (R,) of the sorted column.
+
+    A radix selection: the values' leading digits are counted, which tells the leading digit of each
+    value sought; then the next digits of those values alone that begin like a value sought.
+
+    Args:
+        ranks: rising, from 0.
+        column: gives the column, the same each time, in pieces of any length; N > ranks.max().
+    """
+    extremes = [(int(piece.min()), int(piece.max())) for piece in column() if len(piece)]
+    lowest, highest = min(low for low, _ in extremes), max(high for _, high in extremes)
+    num_digits = -(-(highest - lowest).bit_length() // DIGIT_BITS)
+    prefix = np.zeros(len(ranks), np.uint64)  # of each value sought, as far as it is known
+    within = ranks.copy()  # its rank among the values with that prefix
+    for digit in reversed(range(num_digits)):
+        known, group = np.unique(prefix, return_inverse=True)
+        counts = _count_digits(column(), lowest, digit, known)
+        totals = counts.cumsum(1)
+        digits = [
+            np.searchsorted(totals[g], r, side="right") for g, r in zip(group, within, strict=True)
+        ]
+        found = np.array(digits, np.int64)
+        within -= totals[group, found] - counts[group, found]
+        prefix = (prefix << np.uint64(DIGIT_BITS)) | found.astype(np.uint64)
+    # Two's complement: right also where the range is wider than int64 is positive.
+    return (prefix + np.uint64(lowest % 2**64)).astype(np.int64)
+
+
+def _count_digits(
+    pieces: Iterable[IntArray], lowest: int, digit: int, known: npt.NDArray[np.uint64]
+) -> IntArray:
+    """Return how often each digit follows each of the known prefixes, (prefixes, digits)."""
+    size = 2**DIGIT_BITS
+    last_digit = np.uint64(size - 1)
+    counts = np.zeros(len(known) * size, np.int64)
+    ends_so = np.zeros(size, np.bool_)
+    ends_so[known & last_digit] = True
+    for piece in pieces:
+        rest = (piece.view(np.uint64) - np.uint64(lowest % 2**64)) >> np.uint64(digit * DIGIT_BITS)
+        rest = rest[ends_so[(rest >> np.uint64(DIGIT_BITS)) & last_digit]]  # leaves few to look up
+        prefix = rest >> np.uint64(DIGIT_BITS)
+        place = np.minimum(np.searchsorted(known, prefix), len(known) - 1)
+        slot = place * size + (rest & last_digit).astype(np.int64)
+        counts += np.bincount(slot[known[place] == prefix], minlength=len(counts))
+    return counts.reshape(len(known), size)

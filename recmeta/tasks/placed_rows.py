@@ -1,0 +1,105 @@
+"""Tasks laid end to end, numbers in place of ids, as task building passes them on.
+
+Legend: N rows, T tasks.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+NO_TIME: Final = int(np.iinfo(np.int64).max)
+
+
+class Place(NamedTuple):
+    """Where tasks are: a split, and a state of Lee et al. (KDD 2019)."""
+
+    split: str
+    state: str
+
+
+PLACES: Final = (
+    Place("dev", "warm"),
+    Place("test", "item_cold"),
+    Place("test", "user_and_item_cold"),
+    Place("test", "user_cold"),
+    Place("train", "warm"),
+)
+"""In the order of their names, which is the order of a task set's rows."""
+
+
+TASK_COLUMNS: Final[dict[str, Any]] = {
+    "place": np.uint8,
+    "user": np.int32,
+    "num_rows": np.int32,
+    "num_support": np.int32,
+    "num_query": np.int32,
+}
+ROW_COLUMNS: Final[dict[str, Any]] = {"time": np.int64, "item": np.int32, "value": np.float32}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlacedRows:
+    """Some tasks, sorted by place and user, and their rows, task by task.
+
+    A temporal task's rows stand in the order of time, support before query; a random one's query
+    stands before its support.
+    """
+
+    place: npt.NDArray[np.uint8]
+    """(T,) index in PLACES."""
+    user: npt.NDArray[np.int32]
+    """(T,) numbers."""
+    num_rows: npt.NDArray[np.int32]
+    """(T,) rows of the user in that state; a temporal task may leave the last ones out."""
+    num_support: npt.NDArray[np.int32]
+    num_query: npt.NDArray[np.int32]
+    """(T,) rows that are here."""
+    time: npt.NDArray[np.int64]
+    """(N,) µs since 1970, NO_TIME where unknown."""
+    item: npt.NDArray[np.int32]
+    """(N,) numbers."""
+    value: npt.NDArray[np.float32]
+    """(N,)"""
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    @property
+    def num_kept(self) -> npt.NDArray[np.int64]:
+        """(T,) rows of each task that are here."""
+        return self.num_support.astype(np.int64) + self.num_query
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(T + 1,) task t owns rows offsets[t]:offsets[t + 1]."""
+        return np.concatenate([[0], self.num_kept.cumsum()])
+
+    def is_query(self, *, temporal: bool) -> npt.NDArray[np.bool_]:
+        """Return (N,) which rows are query, the others being support."""
+        sides = (self.num_support, self.num_query)
+        lengths = np.stack(sides if temporal else sides[::-1], axis=1).reshape(-1)
+        return np.repeat(np.tile([not temporal, temporal], len(self)), lengths)
+
+    def tasks(self, first: int, last: int) -> "PlacedRows":
+        """Return the tasks from `first` to before `last`, without copying."""
+        begin, end = self.offsets[[first, last]]
+        return PlacedRows(
+            **{name: getattr(self, name)[first:last] for name in TASK_COLUMNS},
+            **{name: getattr(self, name)[begin:end] for name in ROW_COLUMNS},
+        )
+
+
+def concatenate(pieces: Sequence[PlacedRows]) -> PlacedRows:
+    """Return the tasks of all pieces in their order; of none, no task."""
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = {**TASK_COLUMNS, **ROW_COLUMNS}
+    return PlacedRows(
+        **{
+            name: np.concatenate([np.zeros(0, dtype), *(getattr(p, name) for p in pieces)])
+            for name, dtype in columns.items()
+        }
+    )

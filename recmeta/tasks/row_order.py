@@ -1,0 +1,46 @@
+"""The order of rows by several keys, from one sort of one number per row."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_BITS = 64
+
+
+def order_by(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the positions (N,) of rows sorted by the keys, the first one counting most.
+
+    As many leading bits of the keys as 64 bits hold become one number, since sorting one column of
+    integers is several times faster than sorting by columns. Rows that it cannot tell apart are few
+    and are then sorted among themselves by all keys.
+
+    Args:
+        keys: (N,) integers that are not negative.
+    """
+    packed = np.zeros(len(keys[0]), np.uint64)
+    room, exact = _BITS, True
+    for key in keys:
+        bits = int(key.max(initial=0)).bit_length()
+        taken = min(bits, room)
+        if taken:  # a shift by all 64 bits is undefined
+            shifted = packed << np.uint64(taken) if taken < _BITS else packed
+            packed = shifted | (key.astype(np.uint64) >> np.uint64(bits - taken))
+        exact = exact and taken == bits
+        room -= taken
+    # A log lies in sorted runs, one per ingest, which a merge sort makes use of.
+    order = np.argsort(packed, kind="stable").astype(np.int64, copy=False)
+    return order if exact else _settle_ties(order, packed, keys)
+
+
+def _settle_ties(
+    order: npt.NDArray[np.int64],
+    packed: npt.NDArray[np.uint64],
+    keys: tuple[npt.NDArray[Any], ...],
+) -> npt.NDArray[np.int64]:
+    in_order = packed[order]
+    equal = in_order[1:] == in_order[:-1]
+    tied = np.flatnonzero(np.concatenate([[False], equal]) | np.concatenate([equal, [False]]))
+    rows = order[tied]
+    order[tied] = rows[np.lexsort([*(key[rows] for key in reversed(keys)), packed[rows]])]
+    return order

@@ -1,0 +1,53 @@
+"""How interactions become tasks: the choices, and nothing that carries them out."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How interactions become tasks."""
+
+    split: Literal["auto", "temporal", "random", "melu_states"] = "auto"
+    """`auto` is temporal where the log has times, else random."""
+    objective: Literal["auto", "rating", "implicit"] = "auto"
+    """`auto` is rating where the log has rating events, else implicit."""
+    events: tuple[str, ...] | None = None
+    """Kinds of event that count; None: ratings for the rating objective, else all kinds."""
+    support_size: int = 20
+    """Temporal: most support rows of a task."""
+    query_size: int = 20
+    """Most query rows of a development or test task; for random splits, of every task."""
+    min_interactions: int = 2
+    """Users (in a state) with fewer rows are left out. MeLU: 13."""
+    max_interactions: int | None = None
+    """Users (in a state) with more rows are left out. MeLU: 100."""
+    dev_share: float = 0.1
+    """Share of users on whom hyperparameters and the number of epochs are chosen."""
+    test_share: float = 0.2
+    """Share of users who are cold: no model sees them before evaluation."""
+    new_item_share: float = 0.2
+    """melu_states: share of items that are new."""
+    new_item_attribute: str | None = None
+    """melu_states: the numeric item attribute whose highest values are new, such as `release_year`;
+    None draws new items by a stable hash."""
+
+    def __post_init__(self) -> None:
+        for name in ("dev_share", "test_share", "new_item_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
+        if self.dev_share + self.test_share >= 1:
+            raise ValueError(
+                f"dev_share {self.dev_share} and test_share {self.test_share} leave no user to "
+                "meta-train on; their sum must be below 1."
+            )
+        if self.support_size < 0 or self.query_size < 1 or self.min_interactions < 1:
+            raise ValueError(
+                f"support_size {self.support_size} must be at least 0, query_size "
+                f"{self.query_size} and min_interactions {self.min_interactions} at least 1."
+            )
+        if self.max_interactions is not None and self.max_interactions < self.min_interactions:
+            raise ValueError(
+                f"max_interactions {self.max_interactions} is below min_interactions "
+                f"{self.min_interactions}."
+            )

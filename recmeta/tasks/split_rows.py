@@ -1,0 +1,85 @@
+"""The tasks of a whole log, most of it on disk."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmeta.tasks.placed_rows import PLACES, ROW_COLUMNS, TASK_COLUMNS, PlacedRows
+from recmeta.tasks.row_files import RowFiles
+from recmeta.tasks.task_set import Objective
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitRows:
+    """Every interaction that belongs to a task, and what it is there for.
+
+    The rows lie in files, some users' at a time; `pieces` reads them in order.
+    """
+
+    user_id: pa.Array
+    """Sorted ids; a user's number is the position."""
+    objective: Objective
+    temporal: bool
+    parts: list[PlacedRows]
+    """The tasks of some users each, by user, without their rows."""
+    files: RowFiles
+
+    @property
+    def num_users(self) -> int:
+        """How many users have a task; one user may have several, in different states."""
+        return sum(len(np.unique(part.user)) for part in self.parts)
+
+    @property
+    def num_rows(self) -> int:
+        """How many interactions belong to a task."""
+        return sum(int(part.num_kept.sum()) for part in self.parts)
+
+    def num_tasks(self, split: str) -> int:
+        """Return how many tasks a split has."""
+        found = [index for index, place in enumerate(PLACES) if place.split == split]
+        return sum(int(np.isin(part.place, found).sum()) for part in self.parts)
+
+    def times(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the times of all rows, µs since 1970, in no order that means anything."""
+        for number in range(len(self.parts)):
+            yield self.files.read(_file("time", number), np.int64)
+
+    def pieces(self, split: str | None = None) -> Iterator[PlacedRows]:
+        """Yield tasks with their rows, sorted by split, state and user, some users' at a time.
+
+        Args:
+            split: None: all.
+        """
+        for index, place in enumerate(PLACES):
+            if split not in (None, place.split):
+                continue
+            for number, part in enumerate(self.parts):
+                first, last = np.searchsorted(part.place, [index, index + 1])
+                if first < last:
+                    yield self._piece(number, int(first), int(last))
+
+    def _piece(self, number: int, first: int, last: int) -> PlacedRows:
+        part = self.parts[number]
+        begin, end = (int(offset) for offset in part.offsets[[first, last]])
+        rows = {
+            name: self.files.read(_file(name, number), dtype, begin, end)
+            for name, dtype in ROW_COLUMNS.items()
+        }
+        return PlacedRows(
+            **{name: getattr(part, name)[first:last] for name in TASK_COLUMNS}, **rows
+        )
+
+
+def put_away(files: RowFiles, number: int, placed: PlacedRows) -> PlacedRows:
+    """Write the rows of one part to files, and return its tasks without them."""
+    for name in ROW_COLUMNS:
+        files.append(_file(name, number), getattr(placed, name))
+    empty = {name: np.zeros(0, dtype) for name, dtype in ROW_COLUMNS.items()}
+    return dataclasses.replace(placed, **empty)
+
+
+def _file(name: str, number: int) -> str:
+    return f"{name}-{number}"
