@@ -219,4 +219,5 @@ class MAML:
 def _add(total_UF: torch.Tensor, place: torch.Tensor, gradient: torch.Tensor | None) -> None:
     """Add the gradients of gathered rows to the table's; None where nothing read them."""
     if gradient is not None:
-        total_UF.index_add_(0, place.reshape(-1), gradient.reshape(-1, total_UF.shape[1]))
+        rows = gradient.reshape(place.numel(), total_UF.shape[1])  # which may have no columns
+        total_UF.index_add_(0, place.reshape(-1), rows)
