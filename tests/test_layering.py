@@ -32,6 +32,7 @@ LAYERS: dict[str, int] = {
     "recmeta.reporting": 2,
     "recmeta.steps": 3,
     "recmeta.recipes": 3,
+    "recmeta.protocols": 3,
     "recmeta.pipeline": 3,
     "recmeta.doctor": 3,
     "recmeta.cli": 4,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from recmeta.cli import bench_commands as bench
+from recmeta.cli import benchmark_commands as accuracy
 from recmeta.cli import data_commands as data
 from recmeta.cli import feature_commands as features
 from recmeta.cli import learning_commands as learning
@@ -54,6 +55,11 @@ recmeta features check
 
 recmeta features check --sample 1000 --max-share 0.01 --json
 """
+BENCHMARK_EXAMPLES = """
+recmeta benchmark melu-ml1m
+
+recmeta benchmark temporal-ml100k --seeds 1 --learners maml,mf-fold-in --out results
+"""
 FETCH_EXAMPLES = """
 recmeta data fetch ml-1m
 
@@ -90,6 +96,7 @@ def build() -> typer.Typer:
     add("rollback", learning.rollback, "recmeta rollback")
     add("rebuild", learning.rebuild, REBUILD_EXAMPLES)
     add("report", pipeline.report, "recmeta report -w workspace")
+    add("benchmark", accuracy.benchmark, BENCHMARK_EXAMPLES)
     add("doctor", pipeline.doctor, "recmeta doctor\n\nrecmeta doctor --json")
     sets = typer.Typer(help="The built-in public data sets.", no_args_is_help=True)
     add(

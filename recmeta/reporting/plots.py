@@ -36,7 +36,7 @@ def adaptation_curve(curve: Mapping[str, Any]) -> bytes:
     axes.set_ylabel(f"{curve['metric'].upper()} ({better} is better)")
     axes.set_title(f"Adaptation curve, {curve['num_users']} cold users, with their intervals")
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return to_png(figure)
 
 
 def training_curve(history: Sequence[Mapping[str, Any]], dev_loss_name: str) -> bytes:
@@ -56,7 +56,7 @@ def training_curve(history: Sequence[Mapping[str, Any]], dev_loss_name: str) -> 
     lines = [*axes.get_lines(), *right.get_lines()]
     axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
     axes.set_title("Meta-training")
-    return _png(figure)
+    return to_png(figure)
 
 
 def _figure() -> tuple[Any, Any]:
@@ -69,7 +69,8 @@ def _figure() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:
+def to_png(figure: Any) -> bytes:
+    """Return a figure as PNG; equal figures are equal bytes."""
     stream = io.BytesIO()
     # Without the library's version in the file, equal plots are equal bytes.
     figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})

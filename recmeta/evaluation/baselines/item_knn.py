@@ -1,0 +1,155 @@
+"""Item-to-item nearest neighbours (Sarwar et al., WWW 2001), with shrunk similarities.
+
+Legend: B users, N query rows, S support rows (padded), K neighbours, J items with weights, R items
+asked about.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from recmeta.errors import UserError
+from recmeta.evaluation.baselines.biases import ItemMeanUserBias
+from recmeta.evaluation.baselines.ease import residuals
+from recmeta.evaluation.baselines.neighbourhood import KnownItems, gram
+from recmeta.evaluation.baselines.rows import training_rows
+from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.task_set import Tasks
+
+MAX_CELLS = 2**24  # similarities gathered at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemKNNConfig:
+    """How many neighbours, and how far similarities and predictions are shrunk."""
+
+    num_neighbours: int = 30
+    """Most similar items of the support that count."""
+    shrinkage: float = 50.0
+    """A similarity that n users support is multiplied with n / (n + this); at least 0."""
+    prediction_shrinkage: float = 1.0
+    """Ratings only: this joins the sum of the similarities below the fraction; at least 0."""
+
+    def __post_init__(self) -> None:
+        if self.num_neighbours < 1:
+            raise UserError(f"num_neighbours is {self.num_neighbours}; it must be at least 1.")
+        if self.shrinkage < 0 or self.prediction_shrinkage < 0:
+            raise UserError(
+                f"shrinkage {self.shrinkage} and prediction_shrinkage {self.prediction_shrinkage} "
+                "must not be negative."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemKNN:
+    """Scores an item by the K items of the support that are most similar to it.
+
+    Similarity is the cosine over training users, of 0 and 1 for implicit feedback, of what the
+    biases leave over for ratings, where negative ones are dropped. Implicit feedback sums the K
+    similarities s; for ratings the prediction is that of the biases plus
+    sum s e / (sum s + prediction_shrinkage), e being the residuals of the support.
+    """
+
+    known: KnownItems
+    similarity_JJ: torch.Tensor
+    """The diagonal is 0: an item is no neighbour of its own."""
+    config: ItemKNNConfig
+    biases: ItemMeanUserBias | None
+    """None for implicit feedback."""
+    name: ClassVar[str] = "item-knn"
+
+    @property
+    def predicts_values(self) -> bool:
+        """Whether it was fitted to ratings."""
+        return self.biases is not None
+
+    @classmethod
+    def fit_all(
+        cls,
+        train: Tasks,
+        num_items: int,
+        configs: Sequence[ItemKNNConfig],
+        biases: ItemMeanUserBias | None = None,
+    ) -> Iterator["ItemKNN"]:
+        """Yield a fit per configuration; co-occurrences are counted once.
+
+        Args:
+            train: meta-training tasks; support and query rows are the data.
+            biases: fitted to the same rows, for ratings; None for implicit feedback.
+        """
+        rows = training_rows(train)
+        known = KnownItems.of(rows, num_items)
+        product_JJ = gram(known, rows, residuals(rows, biases))
+        both_JJ = gram(known, rows, np.ones(len(rows.item)))
+        norm_J = product_JJ.diagonal().clamp(min=1e-12).sqrt()
+        cosine_JJ = (product_JJ / norm_J / norm_J[:, None]).clamp(min=0.0)
+        cosine_JJ.fill_diagonal_(0.0)
+        for config in configs:
+            shrunk_JJ = cosine_JJ * (both_JJ / (both_JJ + config.shrinkage + 1e-12))
+            yield cls(known, shrunk_JJ, config, biases)
+
+    def score_query(self, tasks: Tasks) -> FloatArray:
+        """Return (N,) a score for every query row, clipped to the value range for ratings."""
+        support, query = tasks.support, tasks.query
+        place_BS, value_BS = self._padded(tasks)
+        query_N = torch.from_numpy(self.known.place_I[query.item])
+        step = max(1, MAX_CELLS // max(1, place_BS.shape[1]))
+        parts = [np.zeros(0)]
+        for first in range(0, len(query.item), step):
+            rows = slice(first, first + step)
+            task = torch.from_numpy(query.task[rows])
+            parts.append(
+                self._voted(place_BS[task], value_BS[task], query_N[rows, None])[:, 0].numpy()
+            )
+        score_N = np.concatenate(parts).astype(np.float64)
+        if self.biases is None:
+            return score_N
+        user_N = self.biases.user_bias(support)[query.task]
+        base_N = self.biases.mean + self.biases.item_bias[query.item] + user_N
+        return np.clip(base_N + score_N, *self.biases.value_range)
+
+    def score_items(self, tasks: Tasks) -> FloatArray:
+        """Return (B, I) scores of the whole catalogue, not clipped."""
+        place_BS, value_BS = self._padded(tasks)
+        item_1J = torch.arange(len(self.known))[None]
+        step = max(1, MAX_CELLS // max(1, place_BS.shape[1] * len(self.known)))
+        scores_BI = np.zeros((len(tasks), len(self.known.place_I)))
+        for first in range(0, len(tasks), step):
+            users = slice(first, first + step)
+            voted_BJ = self._voted(place_BS[users], value_BS[users], item_1J)
+            scores_BI[users, self.known.item_J] = voted_BJ.numpy()
+        if self.biases is not None:
+            scores_BI += self.biases.score_items(tasks)
+        return scores_BI
+
+    def _padded(self, tasks: Tasks) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (B, S) places and values of the support; -1 and 0 fill up."""
+        support = tasks.support
+        longest = int(support.lengths.max(initial=0))
+        place_BS = np.full((len(tasks), longest), -1, np.int64)
+        value_BS = np.zeros((len(tasks), longest), np.float32)
+        place_BS[support.task, support.position] = self.known.place_I[support.item]
+        value_BS[support.task, support.position] = residuals(support, self.biases)
+        return torch.from_numpy(place_BS), torch.from_numpy(value_BS)
+
+    def _voted(
+        self, place_BS: torch.Tensor, value_BS: torch.Tensor, item_BR: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (B, R) what the nearest support rows say of each item."""
+        num_rows = place_BS.shape[1]
+        if num_rows == 0 or len(self.known) == 0:
+            return torch.zeros((len(place_BS), item_BR.shape[1]))
+        near_BRS = self.similarity_JJ[
+            item_BR.clamp(min=0)[:, :, None], place_BS[:, None].clamp(min=0)
+        ]
+        near_BRS = near_BRS * ((item_BR >= 0)[:, :, None] & (place_BS >= 0)[:, None])
+        near_BRK, which_BRK = near_BRS.topk(min(self.config.num_neighbours, num_rows), dim=2)
+        if self.biases is None:
+            return near_BRK.sum(2)
+        values_BRK = torch.take_along_dim(value_BS[:, None], which_BRK, dim=2)
+        weight_BR = near_BRK.sum(2) + self.config.prediction_shrinkage
+        voted: torch.Tensor = (near_BRK * values_BRK).sum(2) / weight_BR.clamp(min=1e-12)
+        return voted

@@ -1,0 +1,1 @@
+"""Published protocols, run by one command: who is cold, what is asked, which learners compete."""

@@ -1,0 +1,147 @@
+"""One learner, one training, one seed: learn, then meet the cold users, once, and keep the result.
+
+A cell's key is the fingerprint of the data, of the code and of what was asked. Its record is
+written last, so that a run that was killed goes on with the first cell that is not whole.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import io
+import os
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recmeta import config as configs
+from recmeta import schema
+from recmeta.evaluation import metrics
+from recmeta.evaluation.predictor import FloatArray, Predictor
+from recmeta.manifest import git_commit, library_versions
+from recmeta.protocols import code
+from recmeta.protocols.learners import Fitted, Learner
+from recmeta.protocols.log import Log
+from recmeta.protocols.protocol import Protocol
+from recmeta.protocols.search import ranking_of
+from recmeta.tasks.task_set import Tasks
+from recmeta.workspace import Folder
+
+RECORD, RESULT, TRAINING = "cell.json", "per_user.parquet", "training"
+USERS_AT_ONCE = 512
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is to be done once."""
+
+    protocol: str
+    learner: str
+    training: str
+    seed: int
+
+    def key(self, protocol: Protocol, learner: Learner, log: Log) -> str:
+        """Return the name of its folder, which data, code or question would change."""
+        version = code.fingerprint(
+            protocol.module,
+            "recmeta.protocols.datasets",
+            "recmeta.protocols.search",
+            learner.module,
+        )
+        parts = configs.fingerprint(
+            dataclasses.asdict(self), log.about["sha256"], version, learner.settings()
+        )
+        return f"{self.training}-{self.learner}-{self.seed}-{parts}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """What a cell found."""
+
+    record: dict[str, Any]
+    """How: hyperparameters, minutes, versions."""
+    per_user: pa.Table
+    """A row per state and user: `state`, `user_id` and a column per metric."""
+
+
+def run(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Folder) -> CellResult:
+    """Return a cell's result, from its folder where it is there already."""
+    if not folder.exists(RECORD):
+        _fill(cell, protocol, learner, log, folder)
+    return CellResult(
+        record=folder.read_json(RECORD),
+        per_user=pq.read_table(io.BytesIO(folder.read_bytes(RESULT))),
+    )
+
+
+def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Folder) -> None:
+    started = time.perf_counter()
+    problem = protocol.problem(log, cell.training, cell.seed)
+    fitted = learner.fit(problem, folder / TRAINING, cell.seed)
+    trained = time.perf_counter()
+    # Nothing above has asked for the cold users; from here on nothing learns.
+    cold = protocol.cold_users(log, cell.seed)
+    evaluating = time.perf_counter()
+    table = measure(fitted, cold, protocol)
+    finished = time.perf_counter()
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    folder.write_bytes(RESULT, stream.getvalue())
+    folder.write_json(
+        RECORD,
+        {
+            **dataclasses.asdict(cell),
+            "chosen": fitted.chosen,
+            "training_minutes": round((trained - started) / 60, 3),
+            "adaptation_minutes": round((finished - evaluating) / 60, 3),
+            "cold_tasks": sum(len(cold[state]) for state in fitted.predictors if state in cold),
+            "git_commit": git_commit(),
+            "libraries": library_versions(),
+            "cpus": os.cpu_count(),
+            "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    )
+    with contextlib.suppress(FileNotFoundError):  # only a meta-learner keeps checkpoints
+        shutil.rmtree(folder.local_path(TRAINING))
+
+
+def measure(fitted: Fitted, cold: dict[str, Tasks], protocol: Protocol) -> pa.Table:
+    """Return every metric of every cold user, a row per state and user."""
+    tables = []
+    for state, tasks in cold.items():
+        predictor = fitted.predictors.get(state)
+        if predictor is None:
+            continue
+        found = (
+            rating_metrics(predictor, tasks)
+            if protocol.objective == "rating"
+            else ranking_of(predictor, tasks)
+        )
+        columns = {name: found[name] for name in protocol.metrics if name in found}
+        tables.append(
+            pa.table(
+                {
+                    schema.STATE: pa.array([state] * len(tasks), pa.string()),
+                    schema.USER_ID: tasks.profile[schema.USER_ID].combine_chunks(),
+                    **columns,
+                }
+            )
+        )
+    return pa.concat_tables(tables)
+
+
+def rating_metrics(predictor: Predictor, tasks: Tasks) -> dict[str, FloatArray]:
+    """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
+    parts = [predictor.score_query(batch) for batch in tasks.batches(USERS_AT_ONCE)]
+    predicted_N = np.concatenate(parts).astype(np.float64)
+    found: dict[str, FloatArray] = {}
+    if predictor.predicts_values:
+        found["mae"] = metrics.mae(predicted_N, tasks.query)
+        found["rmse"] = metrics.rmse(predicted_N, tasks.query)
+    for k in (1, 3, 5, 10):
+        found[f"ndcg@{k}_linear"] = metrics.ndcg(predicted_N, tasks.query, k, "linear")
+        found[f"ndcg@{k}_exponential"] = metrics.ndcg(predicted_N, tasks.query, k, "exponential")
+    return found

@@ -1,0 +1,1 @@
+"""The baselines: a file per family, with the grid that its hyperparameters are chosen from."""

@@ -1,0 +1,152 @@
+"""The competitors, by name. A new one is a line here.
+
+A baseline is a family whose hyperparameters are chosen for each kind of cold user on the
+development judges. A meta-learner is a recipe; it is trained once and meets all cold users.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recmeta.config import to_dict
+from recmeta.evaluation.predictor import Predictor
+from recmeta.protocols import meta_learned
+from recmeta.protocols.problem import Problem
+from recmeta.protocols.search import Chosen, Family, choose
+from recmeta.recipes import RECIPES
+from recmeta.steps.meta_train import MetaTrainConfig
+from recmeta.tasks.task_set import Objective
+from recmeta.workspace import Folder
+
+FAMILIES_PACKAGE = "recmeta.protocols.families"
+KNOWN_ITEMS = ("user_cold",)
+"""The only state of MeLU's where a learner that reads item ids alone has something to say."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A learner that has seen all it may see."""
+
+    predictors: Mapping[str, Predictor]
+    """By state."""
+    chosen: dict[str, Any]
+    """Hyperparameters by state and where they were chosen, JSON-ready."""
+
+
+Fit = Callable[[Problem, Folder, int], Fitted]
+"""Learns from a problem: (problem, folder for checkpoints, seed)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learner:
+    """A competitor."""
+
+    fit: Fit
+    module: str
+    """Where its code begins: what this imports decides its results."""
+    is_baseline: bool
+    settings: Callable[[], dict[str, Any]] = dict
+    """What decides its results beside the code: a recipe's whole configuration."""
+    objectives: tuple[Objective, ...] = ("rating", "implicit")
+    trainings: tuple[str, ...] | None = None
+    """Trainings that it enters; None: all."""
+
+
+def _family(
+    name: str, *, objectives: tuple[Objective, ...] = ("rating",), known_items: bool = False
+) -> Learner:
+    """Return a baseline.
+
+    Args:
+        name: `module.FAMILY` in the package of families.
+        known_items: whether it has nothing to say of new items, and stays out of those states.
+    """
+    module, _, attribute = name.partition(".")
+    path = f"{FAMILIES_PACKAGE}.{module}"
+
+    def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
+        # Imported here: only some of the libraries below may be installed.
+        family: Family = getattr(importlib.import_module(path), attribute)
+        found: dict[int, Chosen] = {}
+        by_state: dict[str, Chosen] = {}
+        for state, development in problem.development.items():
+            if known_items and state.endswith("item_cold"):
+                continue
+            if id(development) not in found:  # states that share their judges share the choice
+                found[id(development)] = choose(family, problem, state, seed)
+            by_state[state] = found[id(development)]
+        return Fitted(
+            predictors={state: c.predictor for state, c in by_state.items()},
+            chosen={
+                state: {
+                    "config": c.config,
+                    "trials": c.num_trials,
+                    "chosen_by": c.judged_by,
+                    "development_loss": c.loss,
+                }
+                for state, c in by_state.items()
+            },
+        )
+
+    return Learner(fit=fit, module=path, is_baseline=True, objectives=objectives)
+
+
+def _recipe(
+    name: str, config: Callable[[], MetaTrainConfig], trainings: tuple[str, ...] | None = None
+) -> Learner:
+    """Return a meta-learner that is trained as a configuration says."""
+
+    def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
+        found = meta_learned.fit(name, config(), problem, folder, seed)
+        how = {
+            "config": found.config,
+            "chosen_by": "the recipe; the number of epochs by the development judges",
+            "epochs": found.epochs,
+            "best_epoch": found.best_epoch,
+            "development_loss": found.dev_loss,
+        }
+        return Fitted(
+            predictors=dict.fromkeys(problem.development, found.predictor),
+            chosen=dict.fromkeys(problem.development, how),
+        )
+
+    return Learner(
+        fit=fit,
+        module="recmeta.protocols.meta_learned",
+        is_baseline=False,
+        settings=lambda: to_dict(config()),
+        trainings=trainings,
+    )
+
+
+def melu_published() -> MetaTrainConfig:
+    """Return MeLU-5 as published: the recipe `melu-paper` with five inner steps, and the
+    attributes that its authors read."""
+    config = RECIPES["melu-paper"]().train
+    model = dataclasses.replace(
+        config.model,
+        features=dataclasses.replace(
+            config.model.features,
+            user_features=("gender", "age", "occupation", "zip_code"),
+            item_features=("rate", "genres", "directors", "actors"),
+        ),
+        learner=dataclasses.replace(config.model.learner, num_steps=5),
+    )
+    return dataclasses.replace(config, model=model)
+
+
+BOTH: tuple[Objective, ...] = ("rating", "implicit")
+
+LEARNERS: dict[str, Learner] = {
+    "global-mean": _family("averages.GLOBAL_MEAN"),
+    "popularity": _family("averages.POPULARITY", objectives=BOTH, known_items=True),
+    "item-mean": _family("averages.ITEM_MEAN"),
+    "item-mean-user-bias": _family("biases.ITEM_MEAN_USER_BIAS"),
+    "mf-fold-in": _family("factorisation.MF_FOLD_IN", known_items=True),
+    "item-knn": _family("item_knn.ITEM_KNN", objectives=BOTH, known_items=True),
+    "ease": _family("ease.EASE", objectives=BOTH, known_items=True),
+    "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
+    "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
+    "maml": _recipe("maml", lambda: RECIPES["default"]().train),
+}

@@ -1,0 +1,112 @@
+"""A meta-learner of the library as a competitor: a recipe, trained on the problem's warm users."""
+
+import dataclasses
+from typing import Any
+
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.config import to_dict
+from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.protocols.problem import Problem, statistics_of
+from recmeta.steps import meta_train
+from recmeta.steps.meta_train import MetaTrainConfig
+from recmeta.tasks.task_set import (
+    Ragged,
+    Split,
+    Tasks,
+    TaskSet,
+    TaskSetSpec,
+    write_items,
+    write_shard,
+    write_spec,
+    write_statistics,
+)
+from recmeta.workspace import Folder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MetaTrained:
+    """A trained meta-learner and how it came about."""
+
+    predictor: LearnedPredictor
+    config: dict[str, Any]
+    epochs: int
+    """Epochs trained."""
+    best_epoch: int
+    """The epoch whose parameters were kept."""
+    dev_loss: float
+    """Of that epoch on the development judges."""
+
+
+def fit(
+    name: str, config: MetaTrainConfig, problem: Problem, folder: Folder, seed: int
+) -> MetaTrained:
+    """Meta-train by a recipe; a run that was killed goes on after its last epoch.
+
+    The judges of the state with warm items stop the training early and are not trained on.
+
+    Args:
+        folder: keeps the task set and the checkpoint.
+    """
+    config = dataclasses.replace(config, seed=seed)
+    task_set = write_task_set(problem, folder / "tasks")
+    model = meta_train.at_start(config, task_set, meta_train.choose_device("cpu"))
+    history = meta_train.fit(config, model, task_set, folder, lambda _: None)
+    best = min(history, key=lambda e: e.dev_loss)
+    return MetaTrained(
+        predictor=LearnedPredictor(name, model),
+        config=to_dict(config),
+        epochs=len(history),
+        best_epoch=best.number,
+        dev_loss=best.dev_loss,
+    )
+
+
+def write_task_set(problem: Problem, folder: Folder) -> TaskSet:
+    """Write training users and judges as a task set and return it, opened; it has no test users."""
+    development = problem.development["user_cold"]
+    splits: dict[Split, Tasks] = {
+        "train": development.train,
+        "dev": development.judges,
+        "test": development.judges.take(pa.array([], pa.int64()).to_numpy()),
+    }
+    for split, tasks in splits.items():
+        write_shard(folder, split, 0, _table(tasks))
+    write_items(folder, problem.items)
+    write_statistics(folder, statistics_of(development.train, problem.num_items))
+    write_spec(
+        folder,
+        TaskSetSpec(
+            objective=problem.objective,
+            value_range=problem.value_range,
+            num_items=problem.num_items,
+            num_tasks={split: len(tasks) for split, tasks in splits.items()},
+            num_shards=dict.fromkeys(splits, 1),
+            num_interactions=sum(
+                len(side.item) for tasks in splits.values() for side in (tasks.support, tasks.query)
+            ),
+            temporal=False,
+        ),
+    )
+    return TaskSet(folder)
+
+
+def _table(tasks: Tasks) -> pa.Table:
+    def lists(side: Ragged, values: Any) -> pa.Array:
+        return pa.ListArray.from_arrays(pa.array(side.offsets.astype("int32")), pa.array(values))
+
+    columns: dict[str, pa.Array] = {
+        schema.CUT_TIME: pa.array(tasks.cut_time),
+        schema.SNAPSHOT: pa.array(tasks.snapshot),
+        schema.STATE: pa.array(tasks.state.tolist(), pa.string()),
+        schema.SUPPORT_ITEM: lists(tasks.support, tasks.support.item),
+        schema.SUPPORT_VALUE: lists(tasks.support, tasks.support.value),
+        schema.SUPPORT_COUNTED: lists(tasks.support, tasks.support.counted),
+        schema.QUERY_ITEM: lists(tasks.query, tasks.query.item),
+        schema.QUERY_VALUE: lists(tasks.query, tasks.query.value),
+        schema.QUERY_COUNTED: lists(tasks.query, tasks.query.counted),
+    }
+    for name in tasks.profile.column_names:
+        columns[name] = tasks.profile[name].combine_chunks()
+    return pa.table(columns)

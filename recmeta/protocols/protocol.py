@@ -1,0 +1,109 @@
+"""The protocols by name: data, who is cold, what is measured, what has been published."""
+
+import dataclasses
+from collections.abc import Callable
+
+from recmeta.protocols import states
+from recmeta.protocols.log import Log
+from recmeta.protocols.problem import Problem
+from recmeta.tasks.task_set import Objective, Tasks
+
+RATING_METRICS = (
+    "mae",
+    "rmse",
+    *(f"ndcg@{k}_{gain}" for gain in ("linear", "exponential") for k in (1, 3, 5, 10)),
+)
+RANKING_METRICS = ("ndcg@10", "recall@10")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Published:
+    """A number from a paper, quoted."""
+
+    learner: str
+    state: str
+    metric: str
+    value: float
+    source: str
+    difference: str
+    """In what its protocol differs from the one here."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """One published way to measure cold start."""
+
+    title: str
+    dataset: str
+    """A name in `datasets.SOURCES`."""
+    objective: Objective
+    prepare: Callable[[Log], Log]
+    """What is done to the data set first."""
+    problem: Callable[[Log, str, int], Problem]
+    """What learners see: (log, training, seed)."""
+    cold_users: Callable[[Log, int], dict[str, Tasks]]
+    """The final evaluation by state: (log, seed)."""
+    module: str
+    """Of the two functions: their code decides the results."""
+    trainings: tuple[str, ...]
+    metrics: tuple[str, ...]
+    """The first is the one that claims are about."""
+    rules: str
+    """The protocol in words, for the report."""
+    published: tuple[Published, ...] = ()
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that claims are about."""
+        return self.metrics[0]
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Of the primary metric."""
+        return is_error(self.primary_metric)
+
+
+def is_error(metric: str) -> bool:
+    """Return whether lower is better."""
+    return metric in ("mae", "rmse")
+
+
+_MELU = "Lee et al., MeLU, KDD 2019, MeLU-5"
+_MELU_DIFFERENCE = (
+    "same four states, 13 to 100 ratings and 10 random queries; their query draw is unseeded, "
+    "they train on content alone, and their published code has no evaluation"
+)
+_STATE_RULES = (
+    "Learners see the warm users' ratings of warm items: with `filtered`, of users with 13 to 100 "
+    "of them; with `all`, all. A cold user has 13 to 100 ratings in the state; 10 of these, drawn "
+    "by the seed, are query, all others are support. Hyperparameters are chosen on a tenth of the "
+    "filtered warm users, held out (for warm items), and on the warm users' ratings of a quarter "
+    "of the warm items, held out (for new items); baselines are then fitted to all warm rows, "
+    "meta-learners keep the held-out users for early stopping."
+)
+
+PROTOCOLS: dict[str, Protocol] = {
+    "melu-ml1m": Protocol(
+        title="MeLU's four states, MovieLens 1M",
+        dataset="ml-1m",
+        objective="rating",
+        prepare=lambda log: log,
+        problem=states.problem,
+        cold_users=states.cold_users,
+        module="recmeta.protocols.states",
+        trainings=("filtered", "all"),
+        metrics=RATING_METRICS,
+        rules=_STATE_RULES + " The states are those of MeLU's own files.",
+        published=tuple(
+            Published(
+                learner="MeLU-5",
+                state=state,
+                metric="mae",
+                value=value,
+                source=_MELU,
+                difference=_MELU_DIFFERENCE,
+            )
+            for state, value in zip(states.COLD_STATES, (0.785, 0.928, 0.924), strict=True)
+        ),
+    ),
+}

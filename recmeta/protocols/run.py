@@ -1,0 +1,118 @@
+"""A protocol from data to JSON: every learner, training and seed, one cell after the other."""
+
+import dataclasses
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recmeta.errors import UserError, did_you_mean
+from recmeta.manifest import git_commit, library_versions
+from recmeta.progress import Progress, silent
+from recmeta.protocols import cells, datasets
+from recmeta.protocols.cells import Cell, CellResult
+from recmeta.protocols.learners import LEARNERS, Learner
+from recmeta.protocols.protocol import PROTOCOLS, Protocol
+from recmeta.protocols.summary import summarise
+from recmeta.workspace import Folder
+
+WORK = "work"
+FORMAT_VERSION = 1
+
+
+def run(
+    name: str,
+    *,
+    data: Path | None = None,
+    num_seeds: int = 5,
+    learners: Sequence[str] | None = None,
+    out: Path,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Run a protocol and return what NAME.json holds; cells that are done are not done again.
+
+    Args:
+        data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
+        num_seeds: seeds are 0 to this, exclusive.
+        learners: names; None: every learner that suits the protocol.
+        out: its folder `work` keeps the cells.
+
+    Raises:
+        UserError: for an unknown protocol or learner, a learner that does not suit, or data that
+            are absent or not those documented.
+    """
+    protocol = _known(name, PROTOCOLS, "protocol")
+    suited = {n: one for n, one in LEARNERS.items() if protocol.objective in one.objectives}
+    if learners is not None:
+        for asked in learners:
+            _known(asked, suited, f"learner of {name}")
+        suited = {n: one for n, one in suited.items() if n in learners}
+    if num_seeds < 1:
+        raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
+    log = protocol.prepare(datasets.read(protocol.dataset, data))
+    work = Folder.at(out) / WORK / name
+    asked_for = _cells(name, protocol, suited, num_seeds)
+    # All keys first: they read the sources, which may be edited while this runs.
+    keys = {cell: cell.key(protocol, suited[cell.learner], log) for cell in asked_for}
+    found: dict[Cell, CellResult] = {}
+    for number, (cell, key) in enumerate(keys.items()):
+        progress(name, number, len(keys))
+        found[cell] = cells.run(cell, protocol, suited[cell.learner], log, work / key)
+    progress(name, len(asked_for), len(asked_for))
+    return _result(name, protocol, suited, log.about, found, num_seeds)
+
+
+def _known(name: str, known: dict[str, Any], what: str) -> Any:
+    if name not in known:
+        raise UserError(
+            f"there is no {what} {name!r}.{did_you_mean(name, list(known))} "
+            f"There are: {', '.join(known)}."
+        )
+    return known[name]
+
+
+def _cells(
+    name: str, protocol: Protocol, learners: dict[str, Learner], num_seeds: int
+) -> list[Cell]:
+    """Return what is to be done, seed by seed, so that an early stop leaves whole seeds."""
+    return [
+        Cell(protocol=name, learner=learner, training=training, seed=seed)
+        for seed in range(num_seeds)
+        for training in protocol.trainings
+        for learner, one in learners.items()
+        if one.trainings is None or training in one.trainings
+    ]
+
+
+def _result(
+    name: str,
+    protocol: Protocol,
+    learners: dict[str, Learner],
+    about: dict[str, Any],
+    found: dict[Cell, CellResult],
+    num_seeds: int,
+) -> dict[str, Any]:
+    per_user = {(c.learner, c.training, c.seed): r.per_user for c, r in found.items()}
+    baselines = [n for n, one in learners.items() if one.is_baseline]
+    command = f"recmeta benchmark {name} --seeds {num_seeds}"
+    if set(learners) != {n for n, one in LEARNERS.items() if protocol.objective in one.objectives}:
+        command += f" --learners {','.join(learners)}"
+    return {
+        "format_version": FORMAT_VERSION,
+        "protocol": name,
+        "title": protocol.title,
+        "objective": protocol.objective,
+        "primary_metric": protocol.primary_metric,
+        "lower_is_better": protocol.lower_is_better,
+        "rules": protocol.rules,
+        "command": command,
+        "data": about,
+        "code": {"recmeta": importlib.metadata.version("recmeta"), "git_commit": git_commit()},
+        "libraries": library_versions(),
+        "cpus": os.cpu_count(),
+        "baselines": baselines,
+        **summarise(per_user, protocol, baselines),
+        "published": [dataclasses.asdict(p) for p in protocol.published],
+        "cells": [found[cell].record for cell in found],
+    }

@@ -1,0 +1,203 @@
+"""The report of a protocol as Markdown and as one self-contained HTML page."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recmeta.reporting.markdown import table
+
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .6rem;"
+    "border-bottom:1px solid #ddd;white-space:nowrap}img{max-width:100%}"
+    "code{background:#f3f3f3;padding:.1rem .25rem}"
+)
+
+
+def benchmark_report(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    """Return the report of a protocol.
+
+    Args:
+        result: the protocol's JSON.
+        pictures: file name of each picture, by what it shows.
+    """
+    parts = [
+        f"# {result['title']}",
+        result["rules"],
+        "Means over cold users; a user's number is first averaged over the seeds. In brackets the "
+        "95 % bootstrap interval over users. Bold: the best mean of a column.",
+        *[f"![{shown}]({file})" for shown, file in pictures.items()],
+        *_tables(result),
+        _published(result),
+        _differences(result),
+        _choices(result),
+        _cost(result),
+        _provenance(result),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_html(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
+    """Return the report as one page that needs no other file.
+
+    Args:
+        pictures: PNG by file name, as the Markdown refers to them.
+    """
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark").enable("table").render(markdown)
+    for file, content in pictures.items():
+        encoded = base64.b64encode(content).decode()
+        body = body.replace(f'src="{file}"', f'src="data:image/png;base64,{encoded}"')
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{STYLE}</style></head><body>\n{body}</body></html>\n"
+    )
+
+
+def rows_of(result: Mapping[str, Any], **wanted: str) -> list[Mapping[str, Any]]:
+    """Return the rows whose fields have these values."""
+    return [r for r in result["rows"] if all(r[name] == value for name, value in wanted.items())]
+
+
+def distinct(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """Return the distinct values of a field, in order of appearance."""
+    return list(dict.fromkeys(r[name] for r in rows))
+
+
+def is_error(metric: str) -> bool:
+    """Return whether lower is better."""
+    return metric in ("mae", "rmse")
+
+
+def _tables(result: Mapping[str, Any]) -> list[str]:
+    parts = []
+    for metric in distinct(result["rows"], "metric"):
+        for training in distinct(result["rows"], "training"):
+            rows = rows_of(result, metric=metric, training=training)
+            if rows:
+                parts.append(f"## {_metric(metric)}, training: {training}")
+                parts.append(_metric_table(rows, metric))
+    return parts
+
+
+def _metric_table(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+    states = distinct(rows, "state")
+    cells = {(r["learner"], r["state"]): r for r in rows}
+    best = {
+        s: (min if is_error(metric) else max)(
+            r["mean"] for r in rows if r["state"] == s and r["mean"] is not None
+        )
+        for s in states
+    }
+
+    def cell(learner: str, state: str) -> str:
+        found = cells.get((learner, state))
+        if found is None or found["mean"] is None:
+            return "–"
+        mean = f"{found['mean']:.4f}"
+        mean = f"**{mean}**" if found["mean"] == best[state] else mean
+        if len(states) > 3:  # a curve: its intervals are in the picture and in the JSON
+            return mean
+        return f"{mean} [{found['ci_low']:.4f}, {found['ci_high']:.4f}]"
+
+    num_users = {s: max(r["num_users"] for r in rows if r["state"] == s) for s in states}
+    header = ["", *[f"{s} ({num_users[s]} users)" for s in states]]
+    body = [[name, *[cell(name, s) for s in states]] for name in distinct(rows, "learner")]
+    return table(header, body)
+
+
+def _metric(name: str) -> str:
+    for gain in ("linear", "exponential"):
+        if name.endswith(f"_{gain}"):
+            return f"nDCG{name.removesuffix(f'_{gain}').removeprefix('ndcg')}, {gain} gain"
+    return {"mae": "MAE", "rmse": "RMSE (of each user, then averaged)"}.get(name, name)
+
+
+def _published(result: Mapping[str, Any]) -> str:
+    if not result["published"]:
+        return ""
+    rows = [
+        [p["learner"], p["state"], p["metric"], f"{p['value']:.3f}", p["source"], p["difference"]]
+        for p in result["published"]
+    ]
+    header = ["published", "state", "metric", "value", "source", "difference in protocol"]
+    return "## Published numbers, quoted\n\n" + table(header, rows)
+
+
+def _differences(result: Mapping[str, Any]) -> str:
+    metric = result["primary_metric"]
+    found = [d for d in result["paired_differences"] if d["metric"] == metric]
+    if not found:
+        return ""
+    better = "lower" if result["lower_is_better"] else "higher"
+    rows = [
+        [
+            f"{d['learner']} − {d['baseline']}",
+            d["training"],
+            d["state"],
+            f"{d['mean']:+.4f} [{d['ci_low']:+.4f}, {d['ci_high']:+.4f}]",
+            d["verdict"],
+        ]
+        for d in found
+    ]
+    return (
+        f"## Paired differences in {metric} ({better} is better)\n\nOver the same users; `better` "
+        "and `worse` mean that the 95 % interval leaves out zero. All other metrics are in the "
+        "JSON.\n\n" + table(["", "training", "state", "difference", "learner is"], rows)
+    )
+
+
+def _choices(result: Mapping[str, Any]) -> str:
+    rows = []
+    for cell in result["cells"]:
+        if cell["seed"] != result["cells"][0]["seed"] or cell["learner"] not in result["baselines"]:
+            continue
+        seen: set[str] = set()
+        for state, chosen in cell["chosen"].items():
+            config = ", ".join(f"{k}={v:g}" for k, v in chosen["config"].items() if v is not None)
+            if config and config not in seen:
+                seen.add(config)
+                by = f"{chosen['trials']} trials, {chosen['chosen_by']}"
+                rows.append([cell["learner"], cell["training"], state, config, by])
+    if not rows:
+        return ""
+    header = ["", "training", "first state it holds for", "chosen", "by"]
+    return (
+        f"## Hyperparameters of the baselines, seed {result['cells'][0]['seed']}\n\n"
+        "Each seed chooses anew; the JSON has them all, and the configurations of the "
+        "meta-learners.\n\n" + table(header, rows)
+    )
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    keys = dict.fromkeys((c["learner"], c["training"]) for c in result["cells"])
+    rows = []
+    for learner, training in keys:
+        of = [c for c in result["cells"] if (c["learner"], c["training"]) == (learner, training)]
+        train = sum(c["training_minutes"] for c in of) / len(of)
+        adapt = 60_000 * sum(c["adaptation_minutes"] for c in of) / sum(c["cold_tasks"] for c in of)
+        rows.append([learner, training, f"{train:.2f}", f"{adapt:.2f}"])
+    header = ["", "training", "minutes, search included", "milliseconds per cold task"]
+    return "## Cost, mean over seeds\n\n" + table(header, rows)
+
+
+def _provenance(result: Mapping[str, Any]) -> str:
+    data = result["data"]
+    counts = ", ".join(f"{k.replace('_', ' ')} {v:,}" for k, v in data["verified"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in result["libraries"].items())
+    commits = dict.fromkeys(str(c["git_commit"])[:12] for c in result["cells"])
+    seeds = sorted({c["seed"] for c in result["cells"]})
+    return "\n".join(
+        [
+            "## Where the numbers come from",
+            "",
+            f"- command: `{result['command']}`",
+            f"- seeds: {', '.join(map(str, seeds))}",
+            f"- data: {data['name']}, SHA-256 of the tables `{data['sha256'][:16]}`, verified: "
+            f"{counts}. {data['cite']}.",
+            f"- code: recmeta {result['code']['recmeta']}, commits of the runs "
+            f"{', '.join(f'`{c}`' for c in commits)}",
+            f"- libraries: {versions}; {result['cpus']} CPU cores",
+        ]
+    )
