@@ -52,7 +52,10 @@ class Cell:
             learner.module,
         )
         parts = configs.fingerprint(
-            dataclasses.asdict(self), log.about["sha256"], version, learner.settings()
+            dataclasses.asdict(self),
+            log.about["sha256"],
+            version,
+            learner.settings(protocol.dataset),
         )
         return f"{self.training}-{self.learner}-{self.seed}-{parts}"
 

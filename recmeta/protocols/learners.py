@@ -20,8 +20,6 @@ from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Folder
 
 FAMILIES_PACKAGE = "recmeta.protocols.families"
-KNOWN_ITEMS = ("user_cold",)
-"""The only state of MeLU's where a learner that reads item ids alone has something to say."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +44,8 @@ class Learner:
     module: str
     """Where its code begins: what this imports decides its results."""
     is_baseline: bool
-    settings: Callable[[], dict[str, Any]] = dict
-    """What decides its results beside the code: a recipe's whole configuration."""
+    settings: Callable[[str], dict[str, Any]] = lambda dataset: {}
+    """What decides its results on a data set beside the code: a recipe's whole configuration."""
     objectives: tuple[Objective, ...] = ("rating", "implicit")
     trainings: tuple[str, ...] | None = None
     """Trainings that it enters; None: all."""
@@ -93,12 +91,12 @@ def _family(
 
 
 def _recipe(
-    name: str, config: Callable[[], MetaTrainConfig], trainings: tuple[str, ...] | None = None
+    name: str, config: Callable[[str], MetaTrainConfig], trainings: tuple[str, ...] | None = None
 ) -> Learner:
-    """Return a meta-learner that is trained as a configuration says."""
+    """Return a meta-learner that is trained as its configuration for a data set says."""
 
     def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
-        found = meta_learned.fit(name, config(), problem, folder, seed)
+        found = meta_learned.fit(name, config(problem.name), problem, folder, seed)
         how = {
             "config": found.config,
             "chosen_by": "the recipe; the number of epochs by the development judges",
@@ -115,24 +113,28 @@ def _recipe(
         fit=fit,
         module="recmeta.protocols.meta_learned",
         is_baseline=False,
-        settings=lambda: to_dict(config()),
+        settings=lambda dataset: to_dict(config(dataset)),
         trainings=trainings,
     )
 
 
-def melu_published() -> MetaTrainConfig:
-    """Return MeLU-5 as published: the recipe `melu-paper` with five inner steps, and the
-    attributes that its authors read."""
+MELU_FEATURES = {
+    "ml-1m": (
+        ("gender", "age", "occupation", "zip_code"),
+        ("rate", "genres", "directors", "actors"),
+    ),
+    "book-crossing": (("age", "country", "region"), ("year", "author", "publisher")),
+}
+"""The attributes of users and items that MeLU's authors read."""
+
+
+def melu_published(dataset: str) -> MetaTrainConfig:
+    """Return MeLU-5 as published: the recipe `melu-paper` with five inner steps."""
     config = RECIPES["melu-paper"]().train
-    model = dataclasses.replace(
-        config.model,
-        features=dataclasses.replace(
-            config.model.features,
-            user_features=("gender", "age", "occupation", "zip_code"),
-            item_features=("rate", "genres", "directors", "actors"),
-        ),
-        learner=dataclasses.replace(config.model.learner, num_steps=5),
-    )
+    users, items = MELU_FEATURES[dataset]
+    features = dataclasses.replace(config.model.features, user_features=users, item_features=items)
+    learner = dataclasses.replace(config.model.learner, num_steps=5)
+    model = dataclasses.replace(config.model, features=features, learner=learner)
     return dataclasses.replace(config, model=model)
 
 
@@ -146,7 +148,9 @@ LEARNERS: dict[str, Learner] = {
     "mf-fold-in": _family("factorisation.MF_FOLD_IN", known_items=True),
     "item-knn": _family("item_knn.ITEM_KNN", objectives=BOTH, known_items=True),
     "ease": _family("ease.EASE", objectives=BOTH, known_items=True),
+    "ials": _family("ials.IALS_FOLD_IN", objectives=("implicit",), known_items=True),
+    "boosted-trees": _family("boosted_trees.BOOSTED_TREES"),
     "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
-    "maml": _recipe("maml", lambda: RECIPES["default"]().train),
+    "maml": _recipe("maml", lambda dataset: RECIPES["default"]().train),
 }

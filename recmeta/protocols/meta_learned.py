@@ -8,7 +8,7 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.evaluation.learned import LearnedPredictor
-from recmeta.protocols.problem import Problem, statistics_of
+from recmeta.protocols.problem import Development, Problem, statistics_of
 from recmeta.steps import meta_train
 from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.task_set import (
@@ -44,7 +44,7 @@ def fit(
 ) -> MetaTrained:
     """Meta-train by a recipe; a run that was killed goes on after its last epoch.
 
-    The judges of the state with warm items stop the training early and are not trained on.
+    The judges stop the training early and are not trained on.
 
     Args:
         folder: keeps the task set and the checkpoint.
@@ -63,9 +63,15 @@ def fit(
     )
 
 
+def judged_on(problem: Problem) -> Development:
+    """Return the development that stops training early: of the states, the first, whose items are
+    warm."""
+    return next(iter(problem.development.values()))
+
+
 def write_task_set(problem: Problem, folder: Folder) -> TaskSet:
     """Write training users and judges as a task set and return it, opened; it has no test users."""
-    development = problem.development["user_cold"]
+    development = judged_on(problem)
     splits: dict[Split, Tasks] = {
         "train": development.train,
         "dev": development.judges,

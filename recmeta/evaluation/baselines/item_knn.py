@@ -27,7 +27,8 @@ class ItemKNNConfig:
     """How many neighbours, and how far similarities and predictions are shrunk."""
 
     num_neighbours: int = 30
-    """Most similar items of the support that count."""
+    """K: for ratings, most similar items of the support that count; for implicit feedback, most
+    similar items of the catalogue that an item is scored by."""
     shrinkage: float = 50.0
     """A similarity that n users support is multiplied with n / (n + this); at least 0."""
     prediction_shrinkage: float = 1.0
@@ -45,12 +46,14 @@ class ItemKNNConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ItemKNN:
-    """Scores an item by the K items of the support that are most similar to it.
+    """Scores an item by the similar items of the support.
 
-    Similarity is the cosine over training users, of 0 and 1 for implicit feedback, of what the
-    biases leave over for ratings, where negative ones are dropped. Implicit feedback sums the K
-    similarities s; for ratings the prediction is that of the biases plus
-    sum s e / (sum s + prediction_shrinkage), e being the residuals of the support.
+    Similarity is the cosine over training users; negative ones are dropped. For ratings it is that
+    of what the biases leave over, the K most similar items of the support count, and the prediction
+    is that of the biases plus sum s e / (sum s + prediction_shrinkage), e being the residuals of
+    the support (Sarwar et al., WWW 2001, with shrinkage). For implicit feedback an item keeps the K
+    similarities that are largest in the catalogue, and the score is their sum over the support
+    (Deshpande and Karypis, TOIS 2004).
     """
 
     known: KnownItems
@@ -89,11 +92,15 @@ class ItemKNN:
         cosine_JJ.fill_diagonal_(0.0)
         for config in configs:
             shrunk_JJ = cosine_JJ * (both_JJ / (both_JJ + config.shrinkage + 1e-12))
+            if biases is None:
+                shrunk_JJ = _largest(shrunk_JJ, config.num_neighbours)
             yield cls(known, shrunk_JJ, config, biases)
 
     def score_query(self, tasks: Tasks) -> FloatArray:
         """Return (N,) a score for every query row, clipped to the value range for ratings."""
         support, query = tasks.support, tasks.query
+        if self.biases is None:
+            return self.score_items(tasks)[query.task, query.item]
         place_BS, value_BS = self._padded(tasks)
         query_N = torch.from_numpy(self.known.place_I[query.item])
         step = max(1, MAX_CELLS // max(1, place_BS.shape[1]))
@@ -105,25 +112,25 @@ class ItemKNN:
                 self._voted(place_BS[task], value_BS[task], query_N[rows, None])[:, 0].numpy()
             )
         score_N = np.concatenate(parts).astype(np.float64)
-        if self.biases is None:
-            return score_N
         user_N = self.biases.user_bias(support)[query.task]
         base_N = self.biases.mean + self.biases.item_bias[query.item] + user_N
         return np.clip(base_N + score_N, *self.biases.value_range)
 
     def score_items(self, tasks: Tasks) -> FloatArray:
         """Return (B, I) scores of the whole catalogue, not clipped."""
+        scores_BI = np.zeros((len(tasks), len(self.known.place_I)))
+        if self.biases is None:
+            met_BJ = self.known.dense(tasks.support, np.ones(len(tasks.support.item)))
+            scores_BI[:, self.known.item_J] = (met_BJ @ self.similarity_JJ).numpy()
+            return scores_BI
         place_BS, value_BS = self._padded(tasks)
         item_1J = torch.arange(len(self.known))[None]
         step = max(1, MAX_CELLS // max(1, place_BS.shape[1] * len(self.known)))
-        scores_BI = np.zeros((len(tasks), len(self.known.place_I)))
         for first in range(0, len(tasks), step):
             users = slice(first, first + step)
             voted_BJ = self._voted(place_BS[users], value_BS[users], item_1J)
             scores_BI[users, self.known.item_J] = voted_BJ.numpy()
-        if self.biases is not None:
-            scores_BI += self.biases.score_items(tasks)
-        return scores_BI
+        return scores_BI + self.biases.score_items(tasks)
 
     def _padded(self, tasks: Tasks) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (B, S) places and values of the support; -1 and 0 fill up."""
@@ -147,9 +154,13 @@ class ItemKNN:
         ]
         near_BRS = near_BRS * ((item_BR >= 0)[:, :, None] & (place_BS >= 0)[:, None])
         near_BRK, which_BRK = near_BRS.topk(min(self.config.num_neighbours, num_rows), dim=2)
-        if self.biases is None:
-            return near_BRK.sum(2)
         values_BRK = torch.take_along_dim(value_BS[:, None], which_BRK, dim=2)
         weight_BR = near_BRK.sum(2) + self.config.prediction_shrinkage
         voted: torch.Tensor = (near_BRK * values_BRK).sum(2) / weight_BR.clamp(min=1e-12)
         return voted
+
+
+def _largest(similarity_JJ: torch.Tensor, num_neighbours: int) -> torch.Tensor:
+    """Return the similarities with all but the largest of each column at 0."""
+    value_KJ, place_KJ = similarity_JJ.topk(min(num_neighbours, len(similarity_JJ)), dim=0)
+    return torch.zeros_like(similarity_JJ).scatter_(0, place_KJ, value_KJ)

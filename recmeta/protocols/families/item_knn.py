@@ -15,7 +15,7 @@ RATING_GRID = tuple(
 )
 IMPLICIT_GRID = tuple(
     ItemKNNConfig(shrinkage=s, num_neighbours=k)
-    for s, k in itertools.product((0.0, 3.0, 10.0, 50.0), (5, 20, 100))
+    for s, k in itertools.product((0.0, 3.0, 10.0, 30.0), (10, 20, 50, 100, 200))
 )
 
 
