@@ -43,20 +43,16 @@ class Cell:
     training: str
     seed: int
 
+    def code(self, protocol: Protocol, learner: Learner) -> str:
+        """Return the fingerprint of the code that decides the result."""
+        shared = ("recmeta.protocols.datasets", "recmeta.protocols.search")
+        return code.fingerprint(protocol.module, *shared, learner.module)
+
     def key(self, protocol: Protocol, learner: Learner, log: Log) -> str:
         """Return the name of its folder, which data, code or question would change."""
-        version = code.fingerprint(
-            protocol.module,
-            "recmeta.protocols.datasets",
-            "recmeta.protocols.search",
-            learner.module,
-        )
-        parts = configs.fingerprint(
-            dataclasses.asdict(self),
-            log.about["sha256"],
-            version,
-            learner.settings(protocol.dataset),
-        )
+        asked, version = dataclasses.asdict(self), self.code(protocol, learner)
+        settings = learner.settings(protocol.dataset)
+        parts = configs.fingerprint(asked, log.about["sha256"], version, settings)
         return f"{self.training}-{self.learner}-{self.seed}-{parts}"
 
 
@@ -102,6 +98,7 @@ def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Fo
             "adaptation_minutes": round((finished - evaluating) / 60, 3),
             "cold_tasks": sum(len(cold[state]) for state in fitted.predictors if state in cold),
             "git_commit": git_commit(),
+            "code": cell.code(protocol, learner),
             "libraries": library_versions(),
             "cpus": os.cpu_count(),
             "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
