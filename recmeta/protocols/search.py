@@ -78,6 +78,7 @@ def choose(family: Family, problem: Problem, state: str, seed: int) -> Chosen:
     development = problem.development[state]
     grid = list(family.grid(development, problem))
     assert 1 <= len(grid) <= BUDGET
+    assert len(development.judges) > 0, "nobody to choose by"
     losses: list[float] = []
     if len(grid) > 1:
         for predictor in family.fit_all(development.train, problem, grid, seed):
