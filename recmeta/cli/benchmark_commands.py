@@ -86,6 +86,7 @@ def write(result: "Mapping[str, Any]", out: Path) -> str:
     from recmeta.workspace import Folder
 
     folder, name = Folder.at(out), result["protocol"]
+    folder.write_json(f"{name}.json", result)
     drawn = pictures(result)
     files = {shown: f"{name}-{number}.png" for number, shown in enumerate(drawn, 1)}
     for shown, file in files.items():
@@ -94,5 +95,4 @@ def write(result: "Mapping[str, Any]", out: Path) -> str:
     page = as_html(report, result["title"], {files[shown]: drawn[shown] for shown in drawn})
     folder.write_bytes(f"{name}.md", report.encode())
     folder.write_bytes(f"{name}.html", page.encode())
-    folder.write_json(f"{name}.json", result)
     return report

@@ -1,6 +1,7 @@
 """The report of a protocol as Markdown and as one self-contained HTML page."""
 
 import base64
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +51,8 @@ def as_html(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
         encoded = base64.b64encode(content).decode()
         body = body.replace(f'src="{file}"', f'src="data:image/png;base64,{encoded}"')
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title>"
         f"<style>{STYLE}</style></head><body>\n{body}</body></html>\n"
     )
 
@@ -155,7 +157,11 @@ def _choices(result: Mapping[str, Any]) -> str:
             continue
         seen: set[str] = set()
         for state, chosen in cell["chosen"].items():
-            config = ", ".join(f"{k}={v:g}" for k, v in chosen["config"].items() if v is not None)
+            config = ", ".join(
+                f"{name.removeprefix('model.')}={_value(value)}"
+                for name, value in chosen["config"].items()
+                if value is not None and not name.endswith("sweeps")
+            )
             if config and config not in seen:
                 seen.add(config)
                 by = f"{chosen['trials']} trials, {chosen['chosen_by']}"
@@ -168,6 +174,10 @@ def _choices(result: Mapping[str, Any]) -> str:
         "Each seed chooses anew; the JSON has them all, and the configurations of the "
         "meta-learners.\n\n" + table(header, rows)
     )
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _cost(result: Mapping[str, Any]) -> str:

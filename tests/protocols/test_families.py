@@ -1,0 +1,124 @@
+"""The families that need a library, and what the boosted trees are told, by plain formulas."""
+
+import numpy as np
+import pytest
+from small_logs import small_log
+
+from recmeta.protocols import implicit, states
+from recmeta.protocols.families.support_features import (
+    ITEM_SHRINKAGE,
+    USER_SHRINKAGE,
+    SupportFeatures,
+)
+from recmeta.protocols.learners import LEARNERS
+from recmeta.protocols.problem import Problem
+from recmeta.protocols.search import BUDGET, choose, judged
+
+
+def test_ials_folds_a_user_in_by_the_papers_equation() -> None:
+    pytest.importorskip("implicit")
+    from recmeta.protocols.families.ials import IALS, IALSConfig
+
+    log = small_log(graded=False)
+    problem = implicit.random_problem(log, "all", 0)
+    cold = implicit.random_cold_users(log, 0)["user_cold"]
+    config = IALSConfig(num_factors=8, regularisation=2.0, alpha=5.0)
+    model = IALS.fit(problem.train, problem.num_items, config, seed=0)
+    item_IF = np.asarray(model.model.item_factors, np.float64)
+    found = model.score_items(cold)
+    for user in range(len(cold)):
+        met = cold.support.take(np.array([user])).item
+        # (Y'Y + Y'(C - I)Y + l I) p = Y'C 1, with confidence alpha where the user met the item
+        # (Hu, Koren and Volinsky, 2008, equation 4) and 1 elsewhere.
+        system = item_IF.T @ item_IF + 2.0 * np.eye(8)
+        system += (5.0 - 1.0) * item_IF[met].T @ item_IF[met]
+        factors = np.linalg.solve(system, 5.0 * item_IF[met].sum(axis=0))
+        np.testing.assert_allclose(found[user], item_IF @ factors, atol=2e-3)
+
+
+@pytest.fixture
+def problem() -> Problem:
+    return states.problem(small_log(), "filtered", 0)
+
+
+def test_a_rows_own_value_is_not_among_its_features(problem: Problem) -> None:
+    """Whatever a training query's value is, the features that predict it are the same."""
+    features = SupportFeatures.fit(problem.train, problem)
+    task = problem.train.take(np.array([3]))
+    base, matrix = features.of(task, strangers=False)
+    item, value = task.query.item[0], task.query.value[0]
+    left, count = features.left_I[item], features.count_I[item]
+    content = features.by_content_I[item]
+    others = left - (value - features.mean)
+    effect = content + (others - (count - 1) * content) / (count - 1 + ITEM_SHRINKAGE)
+    assert matrix[0, 0] == pytest.approx(effect)
+    assert matrix[0, 1] == pytest.approx(np.log1p(count - 1))
+    bias = base[0] - features.mean - effect
+    assert bias == pytest.approx(matrix[0, 4])
+
+
+def test_a_supports_summary_by_hand(problem: Problem) -> None:
+    features = SupportFeatures.fit(problem.train, problem)
+    judges = problem.development["item_cold"].judges.take(np.array([0, 1]))
+    base, matrix = features.of(judges, strangers=True)
+    for user in range(2):
+        rows = judges.support.take(np.array([user]))
+        left = rows.value - features.mean - features.by_content_I[rows.item]
+        bias = left.sum() / (len(left) + USER_SHRINKAGE)
+        asked = judges.query.task == user
+        np.testing.assert_allclose(matrix[asked, 4], bias)
+        np.testing.assert_allclose(matrix[asked, 5], len(left))
+        content = features.content_IF.numpy().astype(np.float64)
+        like = np.maximum(content[judges.query.item[asked]] @ content[rows.item].T, 0)
+        expected = like @ (left - bias) / (like.sum(axis=1) + 1)
+        np.testing.assert_allclose(matrix[asked, 3], expected, atol=1e-6)
+        item = judges.query.item[asked]
+        np.testing.assert_allclose(
+            base[asked], features.mean + features.by_content_I[item] + bias, atol=1e-6
+        )
+
+
+def test_boosted_trees_learn_and_score_the_catalogue_alike(problem: Problem) -> None:
+    pytest.importorskip("lightgbm")
+    from recmeta.evaluation.baselines.means import GlobalMean
+    from recmeta.protocols.families.boosted_trees import BoostedTrees, BoostedTreesConfig
+
+    features = SupportFeatures.fit(problem.development["user_cold"].train, problem)
+    train, judges = (
+        problem.development["user_cold"].train,
+        problem.development["user_cold"].judges,
+    )
+    config = BoostedTreesConfig(num_leaves=4, num_trees=20)
+    model = BoostedTrees.fit(features, train, config, seed=0)
+    query = judges.query
+    np.testing.assert_allclose(
+        model.score_items(judges)[query.task, query.item], model.score_query(judges)
+    )
+    mean = GlobalMean.fit(train, problem.num_items)
+    assert judged(model, judges, "rating") < judged(mean, judges, "rating") - 0.1
+
+
+def test_the_best_by_the_judges_is_chosen_within_the_budget(problem: Problem) -> None:
+    from recmeta.protocols.families.biases import GRID, ITEM_MEAN_USER_BIAS, fit
+
+    assert len(GRID) <= BUDGET
+    development = problem.development["user_cold"]
+    losses = [
+        judged(fit(development.train, problem, config), development.judges, "rating")
+        for config in GRID
+    ]
+    chosen = choose(ITEM_MEAN_USER_BIAS, problem, "user_cold", 0)
+    assert chosen.loss == min(losses)
+    assert chosen.num_trials == len(GRID)
+    best = GRID[int(np.argmin(losses))]
+    assert chosen.config["user_regularisation"] == best.user_regularisation
+    refitted = fit(problem.train, problem, best)
+    np.testing.assert_array_equal(chosen.predictor.item_bias, refitted.item_bias)
+
+
+def test_every_learner_names_a_module_that_is_there() -> None:
+    from recmeta.protocols import code
+
+    prints = {name: code.fingerprint(learner.module) for name, learner in LEARNERS.items()}
+    assert all(len(text) == 16 for text in prints.values())
+    assert prints["item-mean-user-bias"] != prints["mf-fold-in"]

@@ -1,0 +1,147 @@
+"""A run from cells to JSON: what it holds, and that it goes on where it was killed."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from small_logs import small_log
+
+from recmeta.errors import UserError
+from recmeta.protocols import run as runs
+from recmeta.protocols.learners import LEARNERS, Fitted
+from recmeta.protocols.problem import Problem
+from recmeta.protocols.protocol import PROTOCOLS, is_error
+from recmeta.protocols.summary import summarise
+from recmeta.reporting.benchmark import as_html, benchmark_report
+from recmeta.reporting.benchmark_plots import pictures
+from recmeta.workspace import Folder
+
+CHEAP = ("global-mean", "popularity", "item-mean-user-bias")
+ROW = {"learner", "training", "state", "metric", "mean", "ci_low", "ci_high", "num_users", "seeds"}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every protocol read a small log instead of its data set."""
+    for objective in ("rating", "implicit"):
+        log = small_log(num_users=120, graded=objective == "rating")
+        for name, protocol in PROTOCOLS.items():
+            if protocol.objective == objective:
+                prepared = dataclasses.replace(protocol, prepare=lambda _, log=log: log)
+                monkeypatch.setitem(PROTOCOLS, name, prepared)
+    monkeypatch.setattr(runs.datasets, "read", lambda name, data: None)
+    biases = LEARNERS["item-mean-user-bias"]  # stands for a learner that is compared
+    monkeypatch.setitem(
+        LEARNERS, "item-mean-user-bias", dataclasses.replace(biases, is_baseline=False)
+    )
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_ends_in_rows_that_say_where_they_come_from(
+    name: str, small: None, tmp_path: Path
+) -> None:
+    suited = [n for n in CHEAP if PROTOCOLS[name].objective in LEARNERS[n].objectives]
+    result = runs.run(name, num_seeds=2, learners=suited, out=tmp_path)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert {frozenset(row) for row in result["rows"]} == {frozenset(ROW)}
+    assert all(row["seeds"] == [0, 1] for row in result["rows"])
+    metrics = {row["metric"] for row in result["rows"]}
+    assert metrics == set(PROTOCOLS[name].metrics) or suited == ["popularity"]
+    for row in result["rows"]:
+        assert row["ci_low"] <= row["mean"] <= row["ci_high"]
+    assert "--learners" in result["command"]
+    assert result["command"].startswith(f"recmeta benchmark {name} --seeds 2")
+    assert result["data"]["sha256"] == "small-0"
+    assert len(result["cells"]) == 2 * len(suited) * len(PROTOCOLS[name].trainings)
+    for cell in result["cells"]:
+        assert cell["training_minutes"] >= 0
+        assert cell["adaptation_minutes"] >= 0
+        assert len(cell["code"]) == 16
+        assert cell["libraries"]["python"]
+    drawn = pictures(result)
+    files = {shown: f"{number}.png" for number, shown in enumerate(drawn)}
+    report = benchmark_report(result, files)
+    assert result["command"] in report
+    page = as_html(report, "A & B", {files[shown]: png for shown, png in drawn.items()})
+    assert page.count("data:image/png;base64,") == len(drawn)
+    assert "<table>" in page
+    assert 'src="0.png"' not in page
+    assert "<title>A &amp; B</title>" in page
+
+
+def test_a_run_that_was_killed_goes_on(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[str] = []
+
+    def watched(name: str) -> None:
+        inner = LEARNERS[name].fit
+
+        def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
+            fits.append(name)
+            if name == dying and seed == 1:
+                raise KeyboardInterrupt
+            return inner(problem, folder, seed)
+
+        monkeypatch.setitem(LEARNERS, name, dataclasses.replace(LEARNERS[name], fit=fit))
+
+    dying = "popularity"
+    for name in CHEAP:
+        watched(name)
+
+    def run() -> dict[str, object]:
+        return runs.run("temporal-ml100k", num_seeds=2, learners=CHEAP, out=tmp_path)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert fits == [*CHEAP, "global-mean", "popularity"]
+    fits.clear()
+    dying = ""
+    resumed = run()
+    assert fits == ["popularity", "item-mean-user-bias"]
+    fits.clear()
+    assert run() == resumed
+    assert fits == []
+    fresh = runs.run("temporal-ml100k", num_seeds=2, learners=CHEAP, out=tmp_path / "other")
+    assert fresh["rows"] == resumed["rows"]
+    assert fresh["paired_differences"] == resumed["paired_differences"]
+
+
+def test_differences_are_paired_and_averaged_over_seeds() -> None:
+    rng = np.random.default_rng(0)
+    users = [f"u{i}" for i in range(50)]
+    hard = rng.normal(1.0, 0.5, 50)  # what makes a user hard for everybody
+
+    def table(values: np.ndarray) -> pa.Table:
+        return pa.table({"state": ["user_cold"] * 50, "user_id": users, "mae": values})
+
+    noise = rng.normal(0, 0.02, (2, 50))
+    per_user = {
+        (name, "filtered", seed): table(hard + shift + noise[seed] * sign)
+        for name, shift, sign in (("base", 0.0, 1.0), ("learner", -0.05, -1.0))
+        for seed in (0, 1)
+    }
+    found = summarise(per_user, PROTOCOLS["melu-ml1m"], ["base"])
+    (difference,) = found["paired_differences"]
+    expected = -0.05 - 2 * noise.mean(axis=0)
+    assert difference["mean"] == pytest.approx(expected.mean(), abs=1e-6)
+    assert difference["verdict"] == "better"
+    by_name = {row["learner"]: row for row in found["rows"]}
+    assert by_name["base"]["mean"] == pytest.approx((hard + noise.mean(axis=0)).mean(), abs=1e-6)
+    # Alone, the learners' intervals overlap: pairing is what tells them apart.
+    assert by_name["learner"]["ci_high"] > by_name["base"]["ci_low"]
+    assert is_error("mae")
+
+
+def test_wrong_names_are_answered_with_the_nearest(small: None, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'melu-ml1m'"):
+        runs.run("melu-ml-1m", out=tmp_path)
+    with pytest.raises(UserError, match="'ease'"):
+        runs.run("melu-ml1m", learners=["eas"], out=tmp_path)
+    with pytest.raises(UserError, match="no learner of implicit-lastfm 'item-mean'"):
+        runs.run("implicit-lastfm", learners=["item-mean"], out=tmp_path)
+    with pytest.raises(UserError, match="seeds is 0"):
+        runs.run("melu-ml1m", num_seeds=0, out=tmp_path)
