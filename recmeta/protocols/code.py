@@ -11,8 +11,8 @@ PACKAGE = "recmeta"
 
 
 def fingerprint(*modules: str) -> str:
-    """Return 16 hex digits of the sources of these modules and of all recmeta modules that they
-    import, directly or not."""
+    """Return 16 hex digits of the code of these modules and of all recmeta modules that they
+    import, directly or not. Comments, docstrings and layout are no part of it."""
     seen: dict[str, bytes] = {}
     waiting = list(modules)
     while waiting:
@@ -20,12 +20,30 @@ def fingerprint(*modules: str) -> str:
         if module in seen:
             continue
         path = _path(module)
-        seen[module] = path.read_bytes()
+        seen[module] = _bare(path)
         waiting += _imported(path)
     digest = hashlib.sha256()
     for module in sorted(seen):
         digest.update(module.encode() + b"\0" + hashlib.sha256(seen[module]).digest())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _bare(path: Path) -> bytes:
+    """Return a module's syntax tree as text, without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
+    return ast.dump(tree).encode()
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 @functools.cache

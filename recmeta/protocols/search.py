@@ -1,8 +1,7 @@
 """Hyperparameters, chosen on the development judges, by the same rule for every baseline.
 
-Each family has a fixed grid of at most `BUDGET` candidates, written before any result was seen;
-each is fitted to the development rows and measured on the judges' queries. What wins is fitted
-again, to all warm rows.
+Each family has a fixed grid of at most `BUDGET` candidates; each is fitted to the development rows
+and measured on the judges' queries. What wins is fitted again, to all warm rows.
 """
 
 import dataclasses
