@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+from recmeta.evaluation.metrics import is_error
 from recmeta.protocols import implicit, states, temporal
 from recmeta.protocols.log import Log
 from recmeta.protocols.problem import Problem
@@ -61,11 +62,6 @@ class Protocol:
     def lower_is_better(self) -> bool:
         """Of the primary metric."""
         return is_error(self.primary_metric)
-
-
-def is_error(metric: str) -> bool:
-    """Return whether lower is better."""
-    return metric in ("mae", "rmse")
 
 
 _MELU = "Lee et al., MeLU, KDD 2019, MeLU-5"

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.evaluation.bootstrap import Interval, mean_intervals
+from recmeta.evaluation.metrics import is_error
 from recmeta.evaluation.predictor import FloatArray
-from recmeta.protocols.protocol import Protocol, is_error
+from recmeta.protocols.protocol import Protocol
 
 NUM_RESAMPLES = 2000
 Columns = dict[tuple[str, str], FloatArray]

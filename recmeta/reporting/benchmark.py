@@ -5,6 +5,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recmeta.evaluation.metrics import is_error
 from recmeta.reporting.markdown import table
 
 STYLE = (
@@ -65,11 +66,6 @@ def rows_of(result: Mapping[str, Any], **wanted: str) -> list[Mapping[str, Any]]
 def distinct(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     """Return the distinct values of a field, in order of appearance."""
     return list(dict.fromkeys(r[name] for r in rows))
-
-
-def is_error(metric: str) -> bool:
-    """Return whether lower is better."""
-    return metric in ("mae", "rmse")
 
 
 def _tables(result: Mapping[str, Any]) -> list[str]:
