@@ -16,12 +16,6 @@ from recmeta.evaluation.predictor import BoolArray, FloatArray, IntArray, Scores
 from recmeta.tasks.task_set import Ragged
 
 Gain = Literal["linear", "exponential"]
-ERRORS = ("mae", "rmse")
-
-
-def is_error(metric: str) -> bool:
-    """Return whether lower is better, by the metric's name."""
-    return metric in ERRORS
 
 
 def mae(predicted_N: Scores, query: Ragged) -> FloatArray:

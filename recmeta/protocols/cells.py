@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from recmeta import config as configs
 from recmeta import schema
 from recmeta.evaluation import metrics
-from recmeta.evaluation.predictor import FloatArray, Predictor
+from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor
 from recmeta.manifest import git_commit, library_versions
-from recmeta.protocols import code
+from recmeta.protocols import analysis, code
 from recmeta.protocols.learners import Fitted, Learner
 from recmeta.protocols.log import Log
 from recmeta.protocols.protocol import Protocol
@@ -84,7 +84,7 @@ def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Fo
     # Nothing above has asked for the cold users; from here on nothing learns.
     cold = protocol.cold_users(log, cell.seed)
     evaluating = time.perf_counter()
-    table = measure(fitted, cold, protocol)
+    table = measure(fitted, cold, protocol, analysis.training_counts(problem))
     finished = time.perf_counter()
     stream = io.BytesIO()
     pq.write_table(table, stream)
@@ -108,32 +108,38 @@ def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Fo
         shutil.rmtree(folder.local_path(TRAINING))
 
 
-def measure(fitted: Fitted, cold: dict[str, Tasks], protocol: Protocol) -> pa.Table:
-    """Return every metric of every cold user, a row per state and user."""
+def measure(
+    fitted: Fitted, cold: dict[str, Tasks], protocol: Protocol, count_I: IntArray
+) -> pa.Table:
+    """Return every metric of every cold user, a row per state and user.
+
+    Args:
+        count_I: training rows of each item, for the analysis of the error.
+    """
     tables = []
     for state, tasks in cold.items():
         predictor = fitted.predictors.get(state)
         if predictor is None:
             continue
         found = (
-            rating_metrics(predictor, tasks)
+            rating_metrics(predictor, tasks, count_I)
             if protocol.objective == "rating"
             else ranking_of(predictor, tasks)
         )
-        columns = {name: found[name] for name in protocol.metrics if name in found}
         tables.append(
             pa.table(
                 {
                     schema.STATE: pa.array([state] * len(tasks), pa.string()),
                     schema.USER_ID: tasks.profile[schema.USER_ID].combine_chunks(),
-                    **columns,
+                    analysis.SUPPORT_ROWS: pa.array(tasks.support.lengths),
+                    **found,
                 }
             )
         )
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables, promote_options="default")
 
 
-def rating_metrics(predictor: Predictor, tasks: Tasks) -> dict[str, FloatArray]:
+def rating_metrics(predictor: Predictor, tasks: Tasks, count_I: IntArray) -> dict[str, FloatArray]:
     """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
     parts = [predictor.score_query(batch) for batch in tasks.batches(USERS_AT_ONCE)]
     predicted_N = np.concatenate(parts).astype(np.float64)
@@ -141,6 +147,7 @@ def rating_metrics(predictor: Predictor, tasks: Tasks) -> dict[str, FloatArray]:
     if predictor.predicts_values:
         found["mae"] = metrics.mae(predicted_N, tasks.query)
         found["rmse"] = metrics.rmse(predicted_N, tasks.query)
+        found |= analysis.columns(predicted_N, tasks, count_I)
     for k in (1, 3, 5, 10):
         found[f"ndcg@{k}_linear"] = metrics.ndcg(predicted_N, tasks.query, k, "linear")
         found[f"ndcg@{k}_exponential"] = metrics.ndcg(predicted_N, tasks.query, k, "exponential")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from recmeta.evaluation.metrics import is_error
+from recmeta.evaluation.direction import is_error
 from recmeta.protocols import implicit, states, temporal
 from recmeta.protocols.log import Log
 from recmeta.protocols.problem import Problem

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.evaluation.bootstrap import Interval, mean_intervals
-from recmeta.evaluation.metrics import is_error
+from recmeta.evaluation.direction import is_error
 from recmeta.evaluation.predictor import FloatArray
+from recmeta.protocols import analysis
 from recmeta.protocols.protocol import Protocol
 
 NUM_RESAMPLES = 2000
@@ -29,7 +30,7 @@ def summarise(
     protocol: Protocol,
     baselines: Sequence[str],
 ) -> dict[str, Any]:
-    """Return `rows` and `paired_differences`, JSON-ready.
+    """Return `rows`, `paired_differences` and, for ratings, `error_analysis`, JSON-ready.
 
     Args:
         per_user: by (learner, training, seed), as `cells.run` gives them.
@@ -37,6 +38,7 @@ def summarise(
     """
     rows: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
+    segments: list[dict[str, Any]] = []
     for training in protocol.trainings:
         tables = {(n, s): t for (n, given, s), t in per_user.items() if given == training}
         states = dict.fromkeys(
@@ -59,7 +61,9 @@ def summarise(
             differences += [
                 {**common, **found} for found in _differences(columns, baselines, protocol)
             ]
-    return {"rows": rows, "paired_differences": differences}
+            if protocol.objective == "rating":
+                segments += [{**common, **found} for found in _segments(tables, state)]
+    return {"rows": rows, "paired_differences": differences, "error_analysis": segments}
 
 
 def _averaged(
@@ -92,6 +96,35 @@ def _intervals(columns: Columns) -> dict[tuple[str, str], Interval]:
     values_UM = np.stack(list(columns.values()), axis=1)
     found = mean_intervals(values_UM, np.random.default_rng(0), NUM_RESAMPLES)
     return dict(zip(columns, found, strict=True))
+
+
+def _segments(tables: Mapping[tuple[str, int], pa.Table], state: str) -> list[dict[str, Any]]:
+    """Return the MAE by support rows of the user, and by training ratings of the item."""
+    names = [
+        f"{analysis.POPULARITY}{name}" for name in analysis.names_of(analysis.POPULARITY_EDGES)
+    ]
+    columns = _averaged(tables, state, ("mae", analysis.SUPPORT_ROWS, *names))
+    errors = {learner: value for (learner, name), value in columns.items() if name == "mae"}
+    support = [v for (_, name), v in columns.items() if name == analysis.SUPPORT_ROWS]
+    if not errors:
+        return []
+    found = [
+        (learner, "support rows", segment, value)
+        for learner, segment, value in analysis.by_support(errors, support[0])
+    ]
+    found += [
+        (learner, "training ratings of the item", name.removeprefix(analysis.POPULARITY), value)
+        for (learner, name), value in columns.items()
+        if name in names
+    ]
+    intervals = mean_intervals(
+        np.stack([value for *_, value in found], axis=1), np.random.default_rng(0), NUM_RESAMPLES
+    )
+    return [
+        {"learner": learner, "by": by, "segment": segment, "metric": "mae", **_plain(interval)}
+        for (learner, by, segment, _), interval in zip(found, intervals, strict=True)
+        if interval.num_users > 0
+    ]
 
 
 def _differences(

@@ -5,7 +5,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recmeta.evaluation.metrics import is_error
+from recmeta.evaluation.direction import is_error
 from recmeta.reporting.markdown import table
 
 STYLE = (
@@ -32,6 +32,7 @@ def benchmark_report(result: Mapping[str, Any], pictures: Mapping[str, str]) -> 
         *_tables(result),
         _published(result),
         _differences(result),
+        *_analysis(result),
         _choices(result),
         _cost(result),
         _provenance(result),
@@ -144,6 +145,35 @@ def _differences(result: Mapping[str, Any]) -> str:
         "and `worse` mean that the 95 % interval leaves out zero. All other metrics are in the "
         "JSON.\n\n" + table(["", "training", "state", "difference", "learner is"], rows)
     )
+
+
+def _analysis(result: Mapping[str, Any]) -> list[str]:
+    """Return where the error lies; not for a curve, which shows that by itself."""
+    found = [r for r in result.get("error_analysis", ()) if not r["state"].startswith("shots=")]
+    if not found:
+        return []
+    parts = [
+        "## Where the error lies\n\nMAE by segment; in brackets the users with a query row in it. "
+        "Intervals are in the JSON."
+    ]
+    for by in distinct(found, "by"):
+        for training, state in dict.fromkeys((r["training"], r["state"]) for r in found):
+            rows = [
+                r for r in found if (r["by"], r["training"], r["state"]) == (by, training, state)
+            ]
+            segments = distinct(rows, "segment")
+            num_users = {
+                s: max(r["num_users"] for r in rows if r["segment"] == s) for s in segments
+            }
+            cells = {(r["learner"], r["segment"]): f"{r['mean']:.4f}" for r in rows}
+            body = [
+                [name, *[cells.get((name, s), "–") for s in segments]]
+                for name in distinct(rows, "learner")
+            ]
+            header = [by, *[f"{s} ({num_users[s]})" for s in segments]]
+            parts.append(f"### By {by}: {state}, training: {training}")
+            parts.append(table(header, body))
+    return parts
 
 
 def _choices(result: Mapping[str, Any]) -> str:

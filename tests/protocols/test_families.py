@@ -122,3 +122,19 @@ def test_every_learner_names_a_module_that_is_there() -> None:
     prints = {name: code.fingerprint(learner.module) for name, learner in LEARNERS.items()}
     assert all(len(text) == 16 for text in prints.values())
     assert prints["item-mean-user-bias"] != prints["mf-fold-in"]
+
+
+def test_errors_fall_into_the_segments_of_their_items(problem: Problem) -> None:
+    from recmeta.protocols import analysis
+
+    assert analysis.names_of((0, 1, 20)) == ["0", "1–19", "20+"]
+    judges = problem.development["user_cold"].judges
+    predicted = np.full(len(judges.query.item), 3.0)
+    count = analysis.training_counts(problem)
+    assert count.sum() == len(problem.train.support.item) + len(problem.train.query.item)
+    count[judges.query.item[0]] = 0
+    found = analysis.columns(predicted, judges, count)
+    asked = judges.query.select(judges.query.item == judges.query.item[0])
+    of_first = found["mae, items with 0"]
+    assert of_first[0] == pytest.approx(abs(asked.value[0] - 3.0))
+    assert np.isfinite(of_first).sum() == len(np.unique(asked.task))

@@ -116,7 +116,8 @@ def test_differences_are_paired_and_averaged_over_seeds() -> None:
     hard = rng.normal(1.0, 0.5, 50)  # what makes a user hard for everybody
 
     def table(values: np.ndarray) -> pa.Table:
-        return pa.table({"state": ["user_cold"] * 50, "user_id": users, "mae": values})
+        columns = {"user_id": users, "support_rows": np.arange(50) % 3, "mae": values}
+        return pa.table({"state": ["user_cold"] * 50, **columns})
 
     noise = rng.normal(0, 0.02, (2, 50))
     per_user = {
@@ -131,6 +132,10 @@ def test_differences_are_paired_and_averaged_over_seeds() -> None:
     assert difference["verdict"] == "better"
     by_name = {row["learner"]: row for row in found["rows"]}
     assert by_name["base"]["mean"] == pytest.approx((hard + noise.mean(axis=0)).mean(), abs=1e-6)
+    by_segment = {(r["learner"], r["segment"]): r for r in found["error_analysis"]}
+    none = by_segment["base", "0"]
+    assert none["num_users"] == 17
+    assert none["mean"] == pytest.approx((hard + noise.mean(axis=0))[::3].mean(), abs=1e-6)
     # Alone, the learners' intervals overlap: pairing is what tells them apart.
     assert by_name["learner"]["ci_high"] > by_name["base"]["ci_low"]
 

@@ -1,0 +1,8 @@
+"""Which way is better, by the name of a metric."""
+
+ERRORS = ("mae", "rmse")
+
+
+def is_error(metric: str) -> bool:
+    """Return whether lower is better."""
+    return metric in ERRORS
