@@ -96,7 +96,7 @@ def _metric_table(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
             return "–"
         mean = f"{found['mean']:.4f}"
         mean = f"**{mean}**" if found["mean"] == best[state] else mean
-        if len(states) > 3:  # a curve: its intervals are in the picture and in the JSON
+        if len(states) > 3:  # a curve: its intervals are in the JSON
             return mean
         return f"{mean} [{found['ci_low']:.4f}, {found['ci_high']:.4f}]"
 

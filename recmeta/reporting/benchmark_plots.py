@@ -9,6 +9,7 @@ from recmeta.reporting.plots import to_png
 SHOTS = "shots="
 WIDTH, ROW, HEAD = 4.2, 0.26, 1.3  # inches: a panel's width, a learner's row, title and axis
 LEFT_OUT = "global-mean"  # so far off that nobody else could be told apart; the tables have it
+LEARNED = ("black", "tab:red", "tab:blue")
 COLOURS = {"filtered": "tab:blue", "all": "tab:orange"}
 
 
@@ -97,29 +98,25 @@ def _curves(result: Mapping[str, Any], metric: str) -> bytes:
     shots = [int(state.removeprefix(SHOTS)) for state in states]
     figure = Figure(figsize=(8.5, 5.2), layout="constrained")
     axes = figure.subplots()
-    for number, learner in enumerate(distinct(rows, "learner")):
+    learners = distinct(rows, "learner")
+    learned_ones = [name for name in learners if name not in result["baselines"]]
+    places = {name: place for place, name in enumerate(learned_ones)}
+    # Without intervals: users differ more from one another than learners do. The picture of the
+    # paired differences has those that matter.
+    for number, learner in enumerate(learners):
         by_state = {r["state"]: r for r in rows if r["learner"] == learner}
         found = [by_state[s] for s in states]
-        learned = learner not in result["baselines"]
-        (line,) = axes.plot(
+        learned = learner in places
+        axes.plot(
             range(len(shots)),
             [r["mean"] for r in found],
             marker="o" if learned else "s",
             markersize=4,
             linewidth=2.6 if learned else 1.3,
             linestyle="-" if learned else "--",
-            color=f"C{number % 10}",
+            color=LEARNED[places[learner] % len(LEARNED)] if learned else f"C{number % 10}",
             label=learner,
         )
-        if learned:  # the others' would cover one another
-            axes.fill_between(
-                range(len(shots)),
-                [r["ci_low"] for r in found],
-                [r["ci_high"] for r in found],
-                color=line.get_color(),
-                alpha=0.13,
-                linewidth=0,
-            )
     axes.set_xticks(range(len(shots)), [str(k) for k in shots])
     axes.set_xlabel("interactions known of the cold user (shots)")
     axes.set_ylabel(f"{metric} ({'lower' if result['lower_is_better'] else 'higher'} is better)")
