@@ -49,22 +49,29 @@ class Learner:
     objectives: tuple[Objective, ...] = ("rating", "implicit")
     trainings: tuple[str, ...] | None = None
     """Trainings that it enters; None: all."""
+    library: str | None = None
+    """What it needs beside the library's own dependencies: a module of the extra `accuracy`."""
 
 
 def _family(
-    name: str, *, objectives: tuple[Objective, ...] = ("rating",), known_items: bool = False
+    name: str,
+    *,
+    objectives: tuple[Objective, ...] = ("rating",),
+    known_items: bool = False,
+    library: str | None = None,
 ) -> Learner:
     """Return a baseline.
 
     Args:
         name: `module.FAMILY` in the package of families.
         known_items: whether it has nothing to say of new items, and stays out of those states.
+        library: what it needs of the extra `accuracy`.
     """
     module, _, attribute = name.partition(".")
     path = f"{FAMILIES_PACKAGE}.{module}"
 
     def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
-        # Imported here: only some of the libraries below may be installed.
+        # Imported here, as are the libraries below it: only some of them may be installed.
         family: Family = getattr(importlib.import_module(path), attribute)
         found: dict[int, Chosen] = {}
         by_state: dict[str, Chosen] = {}
@@ -87,7 +94,7 @@ def _family(
             },
         )
 
-    return Learner(fit=fit, module=path, is_baseline=True, objectives=objectives)
+    return Learner(fit=fit, module=path, is_baseline=True, objectives=objectives, library=library)
 
 
 def _recipe(
@@ -148,8 +155,10 @@ LEARNERS: dict[str, Learner] = {
     "mf-fold-in": _family("factorisation.MF_FOLD_IN", known_items=True),
     "item-knn": _family("item_knn.ITEM_KNN", objectives=BOTH, known_items=True),
     "ease": _family("ease.EASE", objectives=BOTH, known_items=True),
-    "ials": _family("ials.IALS_FOLD_IN", objectives=("implicit",), known_items=True),
-    "boosted-trees": _family("boosted_trees.BOOSTED_TREES"),
+    "ials": _family(
+        "ials.IALS_FOLD_IN", objectives=("implicit",), known_items=True, library="implicit"
+    ),
+    "boosted-trees": _family("boosted_trees.BOOSTED_TREES", library="lightgbm"),
     "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
     "maml": _recipe("maml", lambda dataset: RECIPES["default"]().train),

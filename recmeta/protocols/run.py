@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ def run(
         suited = {n: one for n, one in suited.items() if n in learners}
     if num_seeds < 1:
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
+    _check_installed(suited)
     log = protocol.prepare(datasets.read(protocol.dataset, data))
     work = Folder.at(out) / WORK / name
     asked_for = _cells(name, protocol, suited, num_seeds)
@@ -70,6 +72,15 @@ def _known(name: str, known: dict[str, Any], what: str) -> Any:
             f"There are: {', '.join(known)}."
         )
     return known[name]
+
+
+def _check_installed(learners: dict[str, Learner]) -> None:
+    for name, learner in learners.items():
+        if learner.library is not None and importlib.util.find_spec(learner.library) is None:
+            raise UserError(
+                f"{name} needs the library {learner.library}, which is not installed: "
+                f"pip install 'recmeta[accuracy]', or leave {name} out with --learners."
+            )
 
 
 def _cells(

@@ -149,3 +149,13 @@ def test_wrong_names_are_answered_with_the_nearest(small: None, tmp_path: Path) 
         runs.run("implicit-lastfm", learners=["item-mean"], out=tmp_path)
     with pytest.raises(UserError, match="seeds is 0"):
         runs.run("melu-ml1m", num_seeds=0, out=tmp_path)
+
+
+def test_a_library_that_is_absent_is_named_before_anything_is_learned(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = dataclasses.replace(LEARNERS["popularity"], library="no_such_library")
+    monkeypatch.setitem(LEARNERS, "popularity", needs)
+    with pytest.raises(UserError, match=r"popularity needs .*no_such_library.*recmeta\[accuracy\]"):
+        runs.run("melu-ml1m", learners=["global-mean", "popularity"], out=tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recmeta.errors import UserError
 from recmeta.evaluation.predictor import FloatArray
 from recmeta.protocols.families.support_features import SupportFeatures
 from recmeta.protocols.problem import Problem
@@ -60,13 +59,8 @@ class BoostedTrees:
         cls, features: SupportFeatures, episodes: Tasks, config: BoostedTreesConfig, seed: int
     ) -> "BoostedTrees":
         """Learn the trees from the queries of training episodes."""
-        try:
-            import lightgbm
-        except ImportError as error:
-            raise UserError(
-                "the baseline boosted-trees needs LightGBM: pip install 'recmeta[accuracy]', or "
-                "leave boosted-trees out with --learners."
-            ) from error
+        import lightgbm
+
         base_N, matrix_NF = features.of(episodes, strangers=config.strangers)
         data = lightgbm.Dataset(matrix_NF, episodes.query.value - base_N)
         parameters = {

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recmeta.errors import UserError
 from recmeta.evaluation.baselines.rows import training_rows
 from recmeta.evaluation.predictor import FloatArray, Scores
 from recmeta.protocols.problem import Problem
@@ -51,13 +50,8 @@ class IALS:
     @classmethod
     def fit(cls, train: Tasks, num_items: int, config: IALSConfig, seed: int) -> "IALS":
         """Learn the items' factors from the support and query rows of the meta-training tasks."""
-        try:
-            from implicit.cpu.als import AlternatingLeastSquares
-        except ImportError as error:
-            raise UserError(
-                "the baseline ials needs the library implicit: pip install 'recmeta[accuracy]', or "
-                "leave ials out with --learners."
-            ) from error
+        from implicit.cpu.als import AlternatingLeastSquares
+
         model = AlternatingLeastSquares(
             factors=config.num_factors,
             regularization=config.regularisation,
