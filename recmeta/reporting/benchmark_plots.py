@@ -28,7 +28,7 @@ def pictures(result: Mapping[str, Any]) -> dict[str, bytes]:
         found = {f"{metric} by number of shots": _curves(result, metric)}
     else:
         found = {f"{metric} with 95 % intervals": _intervals(result, metric)}
-    if result["paired_differences"]:
+    if any(d["metric"] == metric for d in result["paired_differences"]):
         found[f"paired differences in {metric}"] = _differences(result, metric)
     return found
 
