@@ -233,8 +233,8 @@ def _provenance(result: Mapping[str, Any]) -> str:
             f"- data: {data['name']}, SHA-256 of the tables `{data['sha256'][:16]}`, verified: "
             f"{counts}. {data['cite']}.",
             f"- code: recmeta {result['code']['recmeta']}, commits of the runs "
-            f"{', '.join(f'`{c}`' for c in commits)}; each cell of the JSON has the fingerprint of the "
-            "code that it depends on, which outlives a rebase",
+            f"{', '.join(f'`{c}`' for c in commits)}; each cell of the JSON has the fingerprint of "
+            "the code that it depends on, which outlives a rebase",
             f"- libraries: {versions}; {result['cpus']} CPU cores",
         ]
     )
