@@ -5,6 +5,7 @@ from small_logs import shared_data, small_log
 
 from recmeta.errors import UserError
 from recmeta.protocols import datasets, states
+from recmeta.protocols.learners import MELU_FEATURES, melu_published
 from recmeta.protocols.problem import Development
 from recmeta.tasks.task_set import Tasks
 
@@ -102,3 +103,14 @@ def test_own_states_split_users_by_hash_and_items_by_year() -> None:
     by_user = [set(new_user[log.user == u]) for u in range(500)]
     assert all(len(kinds) == 1 for kinds in by_user)
     assert 0.1 < np.mean([True in kinds for kinds in by_user]) < 0.3
+
+
+def test_what_melu_reads_is_there() -> None:
+    folder = shared_data()
+    for name, (users, items) in MELU_FEATURES.items():
+        log = datasets.read(name, folder)
+        assert set(users) <= set(log.profiles.column_names)
+        assert set(items) <= set(log.items.attributes.column_names)
+        features = melu_published(name).model.features
+        assert (features.user_features, features.item_features) == (users, items)
+        assert not features.use_item_id
