@@ -10,7 +10,7 @@ from recmeta.tasks.task_set import Tasks
 
 GRID = tuple(
     BiasConfig(item_regularisation=item, user_regularisation=user)
-    for item, user in itertools.product((0.1, 0.5, 1.0, 3.0), (1.0, 2.0, 5.0, 8.0, 12.0, 20.0))
+    for item, user in itertools.product((0.3, 1.0, 3.0, 8.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0))
 )
 
 
