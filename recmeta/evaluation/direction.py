@@ -1,6 +1,6 @@
 """Which way is better, by the name of a metric."""
 
-ERRORS = ("mae", "rmse")
+ERRORS = ("mae", "mae_rounded", "rmse")
 
 
 def is_error(metric: str) -> bool:

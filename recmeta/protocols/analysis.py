@@ -19,6 +19,9 @@ POPULARITY_EDGES = (0, 1, 20, 100, 500)
 SUPPORT_EDGES = (0, 1, 6, 11, 21, 41)
 """Support rows at which a segment of users begins."""
 
+MOST_LEVELS = 20
+"""Values of a rating scale with steps; where there are more, nothing is rounded."""
+
 
 def training_counts(problem: Problem) -> IntArray:
     """Return (I,) the training rows of each item."""
@@ -28,6 +31,20 @@ def training_counts(problem: Problem) -> IntArray:
     ]
     total: IntArray = counts[0] + counts[1]
     return total
+
+
+def levels(problem: Problem) -> FloatArray:
+    """Return the sorted values that training rows have, or none where the scale is continuous."""
+    sides = (problem.train.support.value, problem.train.query.value)
+    found: FloatArray = np.unique(np.concatenate(sides)).astype(np.float64)
+    return found if len(found) <= MOST_LEVELS else found[:0]
+
+
+def rounded(predicted_N: Scores, level_L: FloatArray) -> FloatArray:
+    """Return each prediction's nearest level; the upper one of two that are as near."""
+    middles = (level_L[1:] + level_L[:-1]) / 2
+    nearest_N: FloatArray = level_L[np.searchsorted(middles, predicted_N, side="right")]
+    return np.where(np.isnan(predicted_N), np.nan, nearest_N)
 
 
 def columns(predicted_N: Scores, tasks: Tasks, count_I: IntArray) -> dict[str, FloatArray]:

@@ -84,7 +84,8 @@ def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Fo
     # Nothing above has asked for the cold users; from here on nothing learns.
     cold = protocol.cold_users(log, cell.seed)
     evaluating = time.perf_counter()
-    table = measure(fitted, cold, protocol, analysis.training_counts(problem))
+    warm = analysis.training_counts(problem), analysis.levels(problem)
+    table = measure(fitted, cold, protocol, *warm)
     finished = time.perf_counter()
     stream = io.BytesIO()
     pq.write_table(table, stream)
@@ -109,12 +110,17 @@ def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Fo
 
 
 def measure(
-    fitted: Fitted, cold: dict[str, Tasks], protocol: Protocol, count_I: IntArray
+    fitted: Fitted,
+    cold: dict[str, Tasks],
+    protocol: Protocol,
+    count_I: IntArray,
+    level_L: FloatArray,
 ) -> pa.Table:
     """Return every metric of every cold user, a row per state and user.
 
     Args:
         count_I: training rows of each item, for the analysis of the error.
+        level_L: values of the rating scale, or none.
     """
     tables = []
     for state, tasks in cold.items():
@@ -122,7 +128,7 @@ def measure(
         if predictor is None:
             continue
         found = (
-            rating_metrics(predictor, tasks, count_I)
+            rating_metrics(predictor, tasks, count_I, level_L)
             if protocol.objective == "rating"
             else ranking_of(predictor, tasks)
         )
@@ -139,13 +145,18 @@ def measure(
     return pa.concat_tables(tables, promote_options="default")
 
 
-def rating_metrics(predictor: Predictor, tasks: Tasks, count_I: IntArray) -> dict[str, FloatArray]:
+def rating_metrics(
+    predictor: Predictor, tasks: Tasks, count_I: IntArray, level_L: FloatArray
+) -> dict[str, FloatArray]:
     """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
     parts = [predictor.score_query(batch) for batch in tasks.batches(USERS_AT_ONCE)]
     predicted_N = np.concatenate(parts).astype(np.float64)
     found: dict[str, FloatArray] = {}
     if predictor.predicts_values:
         found["mae"] = metrics.mae(predicted_N, tasks.query)
+        if len(level_L):
+            whole_N = analysis.rounded(predicted_N, level_L)
+            found["mae_rounded"] = metrics.mae(whole_N, tasks.query)
         found["rmse"] = metrics.rmse(predicted_N, tasks.query)
         found |= analysis.columns(predicted_N, tasks, count_I)
     for k in (1, 3, 5, 10):

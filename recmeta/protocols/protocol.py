@@ -11,6 +11,7 @@ from recmeta.tasks.task_set import Objective, Tasks
 
 RATING_METRICS = (
     "mae",
+    "mae_rounded",
     "rmse",
     *(f"ndcg@{k}_{gain}" for gain in ("linear", "exponential") for k in (1, 3, 5, 10)),
 )

@@ -31,7 +31,7 @@ def benchmark_report(result: Mapping[str, Any], pictures: Mapping[str, str]) -> 
         *[f"![{shown}]({file})" for shown, file in pictures.items()],
         *_tables(result),
         _published(result),
-        _differences(result),
+        *[_differences(result, metric) for metric in (result["primary_metric"], "mae_rounded")],
         *_analysis(result),
         _choices(result),
         _cost(result),
@@ -110,7 +110,12 @@ def _metric(name: str) -> str:
     for gain in ("linear", "exponential"):
         if name.endswith(f"_{gain}"):
             return f"nDCG{name.removesuffix(f'_{gain}').removeprefix('ndcg')}, {gain} gain"
-    return {"mae": "MAE", "rmse": "RMSE (of each user, then averaged)"}.get(name, name)
+    names = {
+        "mae": "MAE",
+        "mae_rounded": "MAE of predictions rounded to the scale's levels",
+        "rmse": "RMSE (of each user, then averaged)",
+    }
+    return names.get(name, name)
 
 
 def _published(result: Mapping[str, Any]) -> str:
@@ -124,8 +129,7 @@ def _published(result: Mapping[str, Any]) -> str:
     return "## Published numbers, quoted\n\n" + table(header, rows)
 
 
-def _differences(result: Mapping[str, Any]) -> str:
-    metric = result["primary_metric"]
+def _differences(result: Mapping[str, Any], metric: str) -> str:
     found = [d for d in result["paired_differences"] if d["metric"] == metric]
     if not found:
         return ""

@@ -138,3 +138,15 @@ def test_errors_fall_into_the_segments_of_their_items(problem: Problem) -> None:
     of_first = found["mae, items with 0"]
     assert of_first[0] == pytest.approx(abs(asked.value[0] - 3.0))
     assert np.isfinite(of_first).sum() == len(np.unique(asked.task))
+
+
+def test_predictions_are_rounded_to_the_scale(problem: Problem) -> None:
+    from recmeta.protocols import analysis
+
+    level = analysis.levels(problem)
+    values = [problem.train.support.value, problem.train.query.value]
+    assert set(level) == set(np.concatenate(values).tolist())
+    halves = np.array([0.5, 1.0, 3.0])
+    predicted = np.array([-2.0, 0.74, 0.75, 1.9, 2.1, 9.0, np.nan])
+    expected = [0.5, 0.5, 1.0, 1.0, 3.0, 3.0, np.nan]
+    np.testing.assert_array_equal(analysis.rounded(predicted, halves), expected)
