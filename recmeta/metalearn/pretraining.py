@@ -7,15 +7,22 @@ model ends leaves what is new.
 Legend: I items, F factors, E embedding width.
 """
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn.algorithms import bayesian_linear
+from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field
+from recmeta.metalearn.factorisation import FactorisationConfig, factorise
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.networks import item_vectors
+from recmeta.tasks.task_set import Ragged
 
 
 def start_from_factors(
@@ -34,11 +41,9 @@ def start_from_factors(
         factors_IF: in any scale.
     """
     name = f"embedding.item.{ITEM_ID_FIELD}"
-    field = next((f for f in model.encoder.item_fields if f.name == ITEM_ID_FIELD), None)
-    if field is None:
+    item = _known_items(model)
+    if item is None:
         return params
-    number = pc.index_in(pa.array(field.values, pa.string()), model.catalogue.items.item_id)
-    item = torch.from_numpy(np.asarray(number.to_numpy(), np.int64))
     table = params[name].clone()
     room = min(factors_IF.shape[1], table.shape[1] - 1)
     components = _leading(factors_IF, room)
@@ -53,6 +58,73 @@ def start_from_factors(
         weight[0, column] = 1.0
         started[last] = weight
     return started
+
+
+def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: int) -> Params:
+    """Return the parameters of a Bayesian linear learner that predicts as a Bayesian matrix
+    factorisation of the meta-training rows does.
+
+    The items' vectors are rotated and scaled so that users are about N(0, I).
+
+    Args:
+        rows: per user, in units of the value.
+        seed: of the factorisation.
+    """
+    catalogue, encoder = model.catalogue, model.encoder
+    scaled = (rows.value - encoder.value_mean) / encoder.value_scale
+    _, version_I = np.unique(catalogue.items.item, return_index=True)
+    first = torch.from_numpy(version_I)
+    features = {name: t.cpu()[first] for name, t in catalogue.features.items()}
+    content = ContentRegression(
+        encoder.item_fields, features, catalogue.num_items, ContentConfig(), seed
+    )
+    found = factorise(
+        dataclasses.replace(rows, value=scaled),
+        content,
+        catalogue.num_items,
+        FactorisationConfig(num_factors=model.config.bayesian_linear.num_factors),
+        seed,
+    )
+    turn_CC = torch.zeros_like(found.user_covariance_CC)
+    turn_CC[0, 0] = 1.0
+    turn_CC[1:, 0] = found.user_mean_C[1:]
+    turn_CC[1:, 1:] = torch.linalg.cholesky(found.user_covariance_CC[1:, 1:])
+    started = dict(params)
+
+    def put(name: str, value: torch.Tensor) -> None:
+        started[name] = value.to(params[name])
+
+    prior = found.content
+    for field in encoder.item_fields:
+        if field.name != ITEM_ID_FIELD:
+            put(item_vectors.content_name(field), prior.tables[field.name] @ turn_CC)
+    put(item_vectors.INTERCEPT, prior.intercept_C @ turn_CC)
+    bias_X = torch.zeros_like(params[item_vectors.BIAS])
+    bias_X[0] = found.user_mean_C[0]
+    put(item_vectors.BIAS, bias_X)
+    put(bayesian_linear.LOG_NOISE, torch.tensor(found.noise).log())
+    precision_W = torch.zeros_like(params[bayesian_linear.PRIOR_LOG_PRECISION])
+    precision_W[0] = -found.user_covariance_CC[0, 0].log()
+    put(bayesian_linear.PRIOR_LOG_PRECISION, precision_W)
+    known = _known_items(model)
+    if known is not None:
+        identity = torch.zeros_like(params[item_vectors.IDENTITY])
+        identity[1:, :-1] = ((found.item_IC - prior.fitted_IC) @ turn_CC)[known].to(identity)
+        put(item_vectors.IDENTITY, identity)
+        held_out = torch.zeros_like(params[item_vectors.HELD_OUT])
+        held_out[1:] = ((prior.held_out_IC - prior.fitted_IC) @ turn_CC)[known].to(held_out)
+        put(item_vectors.HELD_OUT, held_out)
+    return started
+
+
+def _known_items(model: Model) -> torch.Tensor | None:
+    """Return the number of the item of each code but 0; None where items have no embedding of their
+    own."""
+    field = next((f for f in model.encoder.item_fields if f.name == ITEM_ID_FIELD), None)
+    if field is None:
+        return None
+    number = pc.index_in(pa.array(field.values, pa.string()), model.catalogue.items.item_id)
+    return torch.from_numpy(np.asarray(number.to_numpy(), np.int64))
 
 
 def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
@@ -91,6 +163,8 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
                 "or 'random'."
             )
         started[name] = found.detach().cpu().clone()
+    if model.config.algorithm != "maml":
+        return started
     last = f"layer.{model.network.num_layers - 1}"
     ratio = earlier.encoder.value_scale / model.encoder.value_scale
     shift = (earlier.encoder.value_mean - model.encoder.value_mean) / model.encoder.value_scale

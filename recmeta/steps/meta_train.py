@@ -19,7 +19,11 @@ from recmeta.evaluation.baselines.fit import (
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.pretraining import start_from_factors, start_from_model
+from recmeta.metalearn.pretraining import (
+    start_from_factorisation,
+    start_from_factors,
+    start_from_model,
+)
 from recmeta.metalearn.trainer import Epoch, TrainingConfig, train
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
@@ -27,7 +31,7 @@ from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun
 from recmeta.registry.tuning import log_tuning
 from recmeta.registry.versions import Version
-from recmeta.tasks.episodes import EpisodeConfig
+from recmeta.tasks.episodes import EpisodeConfig, concatenate
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder, Workspace
 
@@ -45,8 +49,9 @@ class MetaTrainConfig:
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
     start: Literal["factors", "champion", "random"] = "factors"
-    """`factors`: the items' embeddings start from a matrix factorisation, whose size and
-    regularisation the development users choose. Ratings only. `champion`: everything starts from
+    """`factors`: items start from a matrix factorisation: for MAML their embeddings do, and the
+    development users choose its size and regularisation; for the Bayesian linear learner everything
+    does, and it is Bayesian too and falls back on content. Ratings only. `champion`: everything starts from
     the champion of now; before the first one, from factors."""
     seed: int = 0
     """Of initial parameters and the order of users."""
@@ -192,6 +197,9 @@ def _with_factors(
     spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
     if config.start == "random" or spec.objective != "rating" or len(train_tasks) == 0:
         return params
+    if config.model.algorithm == "bayesian-linear":
+        rows = concatenate(train_tasks.support, train_tasks.query)
+        return start_from_factorisation(model, params, rows, config.seed)
     biases = tune_biases(spec, train_tasks, dev_tasks, on_trial)
     found = tune_matrix_factorisation(
         spec, train_tasks, dev_tasks, biases.config, config.seed, on_trial
