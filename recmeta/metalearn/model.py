@@ -102,12 +102,12 @@ class Model:
 
     def _make_learner(self) -> MetaLearner:
         features, objective = self.catalogue.features, self.objective
-        if self.config.algorithm == "maml":
-            return MAML(self.config.learner, self.network, features, objective)
         lowest, highest = (
             (value - self.encoder.value_mean) / self.encoder.value_scale
             for value in self.value_range
         )
+        if self.config.algorithm == "maml":
+            return MAML(self.config.learner, self.network, features, objective, (lowest, highest))
         return BayesianLinear(
             self.config.bayesian_linear,
             self.encoder.user_fields,

@@ -108,12 +108,14 @@ def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: i
     put(bayesian_linear.PRIOR_LOG_PRECISION, precision_W)
     known = _known_items(model)
     if known is not None:
-        identity = torch.zeros_like(params[item_vectors.IDENTITY])
-        identity[1:, :-1] = ((found.item_IC - prior.fitted_IC) @ turn_CC)[known].to(identity)
-        put(item_vectors.IDENTITY, identity)
-        held_out = torch.zeros_like(params[item_vectors.HELD_OUT])
-        held_out[1:] = ((prior.held_out_IC - prior.fitted_IC) @ turn_CC)[known].to(held_out)
-        put(item_vectors.HELD_OUT, held_out)
+        put(item_vectors.IDENTITY, torch.zeros_like(params[item_vectors.IDENTITY]))
+        for name, vector_IC in (
+            (item_vectors.FACTORS, found.item_IC),
+            (item_vectors.HELD_OUT, prior.held_out_IC),
+        ):
+            table = torch.zeros_like(params[name])
+            table[1:] = ((vector_IC - prior.fitted_IC) @ turn_CC)[known].to(table)
+            put(name, table)
     return started
 
 

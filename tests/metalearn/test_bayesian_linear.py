@@ -20,7 +20,7 @@ from recmeta.metalearn.algorithms.bayesian_linear import (
 from recmeta.metalearn.batch import TaskBatch
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.networks.item_vectors import HELD_OUT, IDENTITY, UNKNOWN
+from recmeta.metalearn.networks.item_vectors import FACTORS, HELD_OUT, IDENTITY, UNKNOWN
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
@@ -181,7 +181,7 @@ def test_the_gradient_is_that_of_the_loss(
     direction = {
         name: torch.randn(p.shape, generator=generator, dtype=torch.float64)
         for name, p in drawn.params.items()
-        if name != HELD_OUT
+        if name not in (FACTORS, HELD_OUT)
     }
     expected = sum(float((gradients[name] * d).sum()) for name, d in direction.items())
     step = 1e-5

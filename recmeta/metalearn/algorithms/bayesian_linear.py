@@ -56,7 +56,7 @@ class BayesianLinearConfig:
     hidden_share: float = 0.5
     """Share of training users who see every item as new, by its content alone."""
     identity_penalty: float = 1e-3
-    """Weight of the squared norm of what items are beyond their content, in the meta-training
+    """Weight of the squared norm of what items are beyond their factors, in the meta-training
     loss."""
     use_statistics: bool = False
     """Whether the item's past (mean value, popularity) adds to its offset and noise."""

@@ -20,6 +20,7 @@ from recmeta.metalearn.inner_loop.choice import inner_loop
 from recmeta.metalearn.inner_loop.steps import RATES, InnerSteps
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.networks.embedding import distinct, gather
+from recmeta.metalearn.networks.median import MedianOfLevels
 from recmeta.metalearn.networks.network import EmbeddedItems, Network
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
 from recmeta.metalearn.parallel import num_threads, on_threads
@@ -50,8 +51,16 @@ class MAMLConfig:
     outer_objective: ObjectiveName | None = None
     """Loss of the query, in units of the model; None: absolute for ratings, which is what MAE
     measures, else bce."""
+    estimate: Literal["median", "mean"] = "mean"
+    """What is predicted of a rating: the network's output, which the inner steps fit (`mean`), or
+    the median on a scale of `num_levels` levels that it stands for, which has the least absolute
+    error and is what the outer loss then sees."""
+    num_levels: int = 5
+    """Levels of that scale, evenly spaced over the range of values."""
 
     def __post_init__(self) -> None:
+        if self.num_levels < 2:
+            raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
         if self.num_steps < 0:
             raise ValueError(f"num_steps is {self.num_steps}; it must not be negative.")
         if self.inner_learning_rate <= 0:
@@ -76,11 +85,21 @@ class MAML:
         network: Network,
         item_features: Encoded,
         objective: Objective,
+        value_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
+        """
+        Args:
+            value_range: lowest and highest value, in units of the model, for the median.
+        """
         self.config = config
         self.network = network
         self.item_features = item_features
         graded = objective == "rating"
+        self.median = (
+            MedianOfLevels(*value_range, config.num_levels)
+            if graded and config.estimate == "median"
+            else None
+        )
         last = network.num_layers - 1
         steps = InnerSteps(
             num_steps=config.num_steps,
@@ -102,6 +121,8 @@ class MAML:
         if self.config.learn_rates:
             shape = (self.config.num_steps, self.network.num_layers)
             params[RATES] = torch.full(shape, self.config.inner_learning_rate)
+        if self.median is not None:
+            params |= self.median.init_params()
         return params
 
     def meta_gradient(
@@ -178,7 +199,9 @@ class MAML:
             ]
             state = self.loop.adapt(layers, user, items[0], group.support)
             rows = group.query
-            output_BR = self.loop.predict(layers, state, items[1], rows)
+            output_BR = self._estimate(
+                layers, self.loop.predict(layers, state, items[1], rows)
+            )
             loss_B = self._outer_loss(output_BR, rows.value_BR, rows.mask_BR)
             loss = loss_B.sum() / len(user_BF)
         # Not one gradient by `shared` for each group: a table has more rows than a group.
@@ -205,7 +228,14 @@ class MAML:
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return the adapted network's output for each row."""
         embedded = self._embed(params, items)
-        return Prediction(self.loop.predict(params, state, embedded, items))
+        output_BR = self.loop.predict(params, state, embedded, items)
+        return Prediction(self._estimate(params, output_BR))
+
+    def _estimate(self, params: Params, output_BR: torch.Tensor) -> torch.Tensor:
+        """Return what is predicted where the network puts out this."""
+        if self.median is None:
+            return output_BR
+        return self.median.of(params, output_BR, torch.ones_like(output_BR))
 
     def _embed(self, params: Params, rows: Rows) -> EmbeddedItems:
         """Return the items of rows; each distinct one is embedded once."""

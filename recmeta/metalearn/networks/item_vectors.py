@@ -1,11 +1,11 @@
 """Item vectors out of content and identity: what a linear model of each user reads.
 
-    x_i = M · content(i) + b + identity_i        (of a new item: + the same for all of them)
+    x_i = M · v_i + b + identity_i        v_i: what the factorisation knows of a known item
+    x_i = M · v_i + b + unknown           v_i: what its content says of a new item
 
-content(i) is the frozen regression of `content_prior`, M and b are learned, and so is the identity,
-which an unknown item does not have: it falls back on its content. A known item whose identity is
-hidden, to learn what to do without (DropoutNet: Volkovs, Yu, Poutanen, NeurIPS 2017), is read by
-what content says of it *without its own ratings*.
+The v_i stay as pretraining found them; M, b and the identities are learned. A known item whose
+identity is hidden, to learn what to do without (DropoutNet: Volkovs, Yu, Poutanen, NeurIPS 2017),
+is read by what content says of it *without its own ratings*.
 
 Legend: N items, C coefficients of content, X = C + 1 numbers of a vector (offset, C - 1 factors,
 logarithm of the noise), D item statistics.
@@ -22,6 +22,8 @@ from recmeta.metalearn.encoding import ITEM_ID_FIELD, Features, Field
 from recmeta.metalearn.learner import Params
 
 INTERCEPT = "content.intercept"
+FACTORS = f"factors.item.{ITEM_ID_FIELD}"
+"""What the factorisation knows of an item, less what its content says."""
 HELD_OUT = f"held_out.item.{ITEM_ID_FIELD}"
 """What content says of a known item without its ratings, less what it says with them."""
 IDENTITY = f"embedding.item.{ITEM_ID_FIELD}"
@@ -60,7 +62,8 @@ class ItemVectors:
         """Names of the parameters that meta-training leaves as they are."""
         content = [] if self.learn_content else [content_name(f) for f in self.content_fields]
         intercept = [] if self.learn_content else [INTERCEPT]
-        return frozenset([HELD_OUT, *intercept, *content])
+        own = [FACTORS, HELD_OUT] if self.num_ids else []
+        return frozenset([*own, *intercept, *content])
 
     def init_params(self, generator: torch.Generator) -> Params:
         """Return fresh parameters: content and identity N(0, 0.1²), M the identity."""
@@ -81,6 +84,7 @@ class ItemVectors:
             params[IDENTITY] = noise(self.num_ids, width + 1)
             params[IDENTITY][:, -1] = 0.0
             params[IDENTITY][0] = 0.0
+            params[FACTORS] = torch.zeros((self.num_ids, width))
             params[HELD_OUT] = torch.zeros((self.num_ids, width))
         if self.use_statistics:
             params[FROM_STATISTICS] = torch.zeros((NUM_STATISTICS, width + 1))
@@ -98,8 +102,11 @@ class ItemVectors:
             return torch.stack([new_NX, new_NX], 1)
         code_N = encoded[ITEM_ID_FIELD]
         is_known_N1 = (code_N > 0)[:, None]
-        hidden_NC = content_NC + F.embedding(code_N, params[HELD_OUT]) * is_known_N1
-        both_N2C = torch.stack([content_NC, hidden_NC], 1)
+        known_NC, hidden_NC = (
+            content_NC + F.embedding(code_N, params[name]) * is_known_N1
+            for name in (FACTORS, HELD_OUT)
+        )
+        both_N2C = torch.stack([known_NC, hidden_NC], 1)
         both_N2X = both_N2C @ params[FROM_CONTENT] + params[BIAS]
         own_NX = torch.where(is_known_N1, F.embedding(code_N, params[IDENTITY]), params[UNKNOWN])
         return both_N2X + torch.stack([own_NX, params[UNKNOWN].expand_as(own_NX)], 1)
@@ -113,7 +120,7 @@ class ItemVectors:
         return vector_BRX + statistics_BRD.to(vector_BRX.dtype) @ params[FROM_STATISTICS]
 
     def identity_penalty(self, params: Params) -> torch.Tensor:
-        """Return the identities' squared norm: what an item is beyond its content costs."""
+        """Return the identities' squared norm: what items are beyond their factors costs."""
         if self.num_ids:
             return params[IDENTITY].square().sum()
         return params[BIAS].new_zeros(())
