@@ -11,7 +11,7 @@ import dataclasses
 
 import torch
 
-from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field, Features
+from recmeta.metalearn.encoding import ITEM_ID_FIELD, Features, Field
 
 Tables = dict[str, torch.Tensor]
 """By content field: (num_codes, C), row 0 of an unknown value; (1, C) of a numeric field."""

@@ -50,6 +50,8 @@ class BayesianFactorisation:
     item_IC: torch.Tensor
     """Posterior means of the items' biases and vectors; of an item without rows, what its content
     says."""
+    item_covariance_ICC: torch.Tensor
+    """Posterior covariances of the items' biases and vectors."""
     content: ContentPrior
     user_mean_C: torch.Tensor
     user_covariance_CC: torch.Tensor
@@ -143,7 +145,14 @@ def factorise(
         rated = _Gaussians(item.mean_MC[is_rated], item.covariance_MCC[is_rated], USER_BIAS)
         item_covariance = _spread(rated, prior.fitted_IC[is_rated])
     found_IC = torch.where(is_rated[:, None], item.mean_MC, prior.fitted_IC)
-    return BayesianFactorisation(found_IC, prior, user_mean_C, user_covariance, noise)
+    return BayesianFactorisation(
+        item_IC=found_IC,
+        item_covariance_ICC=item.covariance_MCC,
+        content=prior,
+        user_mean_C=user_mean_C,
+        user_covariance_CC=user_covariance,
+        noise=noise,
+    )
 
 
 def _by_user(rows: Ragged) -> _Side:

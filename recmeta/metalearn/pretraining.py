@@ -109,6 +109,10 @@ def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: i
     known = _known_items(model)
     if known is not None:
         put(item_vectors.IDENTITY, torch.zeros_like(params[item_vectors.IDENTITY]))
+        covariance_ICC = turn_CC.T @ found.item_covariance_ICC @ turn_CC
+        deviation = torch.zeros_like(params[item_vectors.DEVIATION])
+        deviation[1:] = covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()[known].to(deviation)
+        put(item_vectors.DEVIATION, deviation)
         for name, vector_IC in (
             (item_vectors.FACTORS, found.item_IC),
             (item_vectors.HELD_OUT, prior.held_out_IC),

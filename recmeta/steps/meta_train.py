@@ -49,10 +49,10 @@ class MetaTrainConfig:
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
     start: Literal["factors", "champion", "random"] = "factors"
-    """`factors`: items start from a matrix factorisation: for MAML their embeddings do, and the
-    development users choose its size and regularisation; for the Bayesian linear learner everything
-    does, and it is Bayesian too and falls back on content. Ratings only. `champion`: everything starts from
-    the champion of now; before the first one, from factors."""
+    """`factors`: items start from a matrix factorisation. For MAML their embeddings do, and the
+    development users choose its size and regularisation; for the Bayesian linear learner all
+    parameters do, and the factorisation is Bayesian too and falls back on content. Ratings only.
+    `champion`: everything starts from the champion of now; before the first one, from factors."""
     seed: int = 0
     """Of initial parameters and the order of users."""
 

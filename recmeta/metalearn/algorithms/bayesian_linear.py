@@ -146,7 +146,7 @@ class BayesianLinear:
         hidden_B = hidden_B.to(batch.query.mask_BR.device)
         support, query = batch.support.rows, batch.query
         with torch.enable_grad():
-            known_BSX, asked_BRX = self._look_up(leaves, (support, query), hidden_B)
+            known_BSX, asked_BRX = self._look_up(leaves, (support, query), hidden_B, generator)
             state = self._posterior(leaves, batch.support, known_BSX)
             output_BR = self._predict(leaves, state, asked_BRX).mean_BR
             loss = self._outer_loss(output_BR, query.value_BR, query.mask_BR).mean()
@@ -178,11 +178,15 @@ class BayesianLinear:
         return self._predict(params, state, self._look_up(params, (items,), None)[0])
 
     def _look_up(
-        self, params: Params, sides: tuple[Rows, ...], hidden_B: torch.Tensor | None
+        self,
+        params: Params,
+        sides: tuple[Rows, ...],
+        hidden_B: torch.Tensor | None,
+        generator: torch.Generator | None = None,
     ) -> list[torch.Tensor]:
         """Return the vectors (B, R, X) of each side's items; each distinct one is made once."""
         item_U, places = distinct([side.item_BR for side in sides], self.item_features)
-        vector_U2X = self.vectors.of_items(params, self.item_features, item_U)
+        vector_U2X = self.vectors.of_items(params, self.item_features, item_U, generator)
         found = []
         for side, place_BR in zip(sides, places, strict=True):
             if hidden_B is None:

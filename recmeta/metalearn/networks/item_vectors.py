@@ -24,6 +24,8 @@ from recmeta.metalearn.learner import Params
 INTERCEPT = "content.intercept"
 FACTORS = f"factors.item.{ITEM_ID_FIELD}"
 """What the factorisation knows of an item, less what its content says."""
+DEVIATION = f"deviation.item.{ITEM_ID_FIELD}"
+"""Standard deviation of what the factorisation knows of an item."""
 HELD_OUT = f"held_out.item.{ITEM_ID_FIELD}"
 """What content says of a known item without its ratings, less what it says with them."""
 IDENTITY = f"embedding.item.{ITEM_ID_FIELD}"
@@ -62,7 +64,7 @@ class ItemVectors:
         """Names of the parameters that meta-training leaves as they are."""
         content = [] if self.learn_content else [content_name(f) for f in self.content_fields]
         intercept = [] if self.learn_content else [INTERCEPT]
-        own = [FACTORS, HELD_OUT] if self.num_ids else []
+        own = [FACTORS, DEVIATION, HELD_OUT] if self.num_ids else []
         return frozenset([*own, *intercept, *content])
 
     def init_params(self, generator: torch.Generator) -> Params:
@@ -85,14 +87,25 @@ class ItemVectors:
             params[IDENTITY][:, -1] = 0.0
             params[IDENTITY][0] = 0.0
             params[FACTORS] = torch.zeros((self.num_ids, width))
+            params[DEVIATION] = torch.zeros((self.num_ids, width))
             params[HELD_OUT] = torch.zeros((self.num_ids, width))
         if self.use_statistics:
             params[FROM_STATISTICS] = torch.zeros((NUM_STATISTICS, width + 1))
         return params
 
-    def of_items(self, params: Params, features: Features, item_N: torch.Tensor) -> torch.Tensor:
-        """Return vectors (N, 2, X) of items; the second of each as if its identity were not
-        known."""
+    def of_items(
+        self,
+        params: Params,
+        features: Features,
+        item_N: torch.Tensor,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Return vectors (N, 2, X) of items; the second of each as if its identity were not known.
+
+        Args:
+            generator: draws what is known of items from its posterior, instead of its mean, which
+                has seen the ratings of the very users that meta-training is about to predict.
+        """
         encoded = {name: t[item_N] for name, t in features.items()}
         content_NC = params[INTERCEPT].expand(len(item_N), -1)
         for field in self.content_fields:
@@ -106,6 +119,10 @@ class ItemVectors:
             content_NC + F.embedding(code_N, params[name]) * is_known_N1
             for name in (FACTORS, HELD_OUT)
         )
+        if generator is not None:
+            draw_NC = torch.randn(known_NC.shape, generator=generator, dtype=known_NC.dtype)
+            deviation_NC = F.embedding(code_N, params[DEVIATION]) * is_known_N1
+            known_NC = known_NC + deviation_NC * draw_NC.to(known_NC.device)
         both_N2C = torch.stack([known_NC, hidden_NC], 1)
         both_N2X = both_N2C @ params[FROM_CONTENT] + params[BIAS]
         own_NX = torch.where(is_known_N1, F.embedding(code_N, params[IDENTITY]), params[UNKNOWN])
