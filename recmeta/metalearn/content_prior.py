@@ -23,7 +23,7 @@ ITERATIONS = 60
 class ContentConfig:
     """How much content may say."""
 
-    value_strength: float = 0.3
+    value_strength: float = 0.1
     """Variance of what one value of a categorical or multi-valued attribute adds, as a share of
     the variance between items."""
     number_strength: float = 0.05

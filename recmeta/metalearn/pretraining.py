@@ -144,6 +144,7 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
         UserError: when the earlier model has other features or another shape.
     """
     started = dict(params)
+    transferred = set[str]()
     for side, fields, known in (
         ("user", model.encoder.user_fields, earlier.encoder.user_fields),
         ("item", model.encoder.item_fields, earlier.encoder.item_fields),
@@ -154,29 +155,40 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
                 f"{_names(fields)}: start from 'factors' or 'random' instead."
             )
         for field, before in zip(fields, known, strict=True):
-            if field.kind != "numeric":
-                name = f"embedding.{side}.{field.name}"
-                started[name] = _transferred(params[name], field, earlier.params[name], before)
+            tables = [n for n in params if n.endswith(f".{side}.{field.name}")]
+            for name in tables if field.kind != "numeric" else ():
+                found = _learned(earlier, name, params[name])
+                started[name] = _transferred(params[name], field, found, before)
+                transferred.add(name)
     for name, value in params.items():
-        if name.startswith("embedding."):
+        if name in transferred:
             continue
-        found = earlier.params.get(name)
-        if found is None or found.shape != value.shape:
-            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
-            raise UserError(
-                f"the model to start from has {has} where the new one has {name!r} of shape "
-                f"{tuple(value.shape)}: give both the same configuration, or start from 'factors' "
-                "or 'random'."
-            )
+        found = _learned(earlier, name, value)
+        if found.shape != value.shape:
+            raise _other_shape(f"shape {tuple(found.shape)}", name, value)
         started[name] = found.detach().cpu().clone()
-    if model.config.algorithm != "maml":
-        return started
-    last = f"layer.{model.network.num_layers - 1}"
     ratio = earlier.encoder.value_scale / model.encoder.value_scale
     shift = (earlier.encoder.value_mean - model.encoder.value_mean) / model.encoder.value_scale
+    if model.config.algorithm == "bayesian-linear":
+        return bayesian_linear.rescaled(started, ratio, shift)
+    last = f"layer.{model.network.num_layers - 1}"
     started[f"{last}.weight"] = started[f"{last}.weight"] * ratio
     started[f"{last}.bias"] = started[f"{last}.bias"] * ratio + shift
     return started
+
+
+def _learned(earlier: Model, name: str, fresh: torch.Tensor) -> torch.Tensor:
+    if name not in earlier.params:
+        raise _other_shape("nothing", name, fresh)
+    return earlier.params[name]
+
+
+def _other_shape(has: str, name: str, fresh: torch.Tensor) -> UserError:
+    return UserError(
+        f"the model to start from has {has} where the new one has {name!r} of shape "
+        f"{tuple(fresh.shape)}: give both the same configuration, or start from 'factors' or "
+        "'random'."
+    )
 
 
 def _transferred(

@@ -160,7 +160,11 @@ def at_start(
     """
     model = Model.untrained(config.model, task_set, device)
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
-    model.params = _with_factors(config, model, task_set, params, on_trial)
+    # Another factorisation has other axes than the one that an earlier closed-form model began with.
+    keeps_axes = earlier is not None and config.model.algorithm == "bayesian-linear"
+    model.params = (
+        params if keeps_axes else _with_factors(config, model, task_set, params, on_trial)
+    )
     if earlier is not None:
         model.params = start_from_model(model, model.params, earlier)
     return model

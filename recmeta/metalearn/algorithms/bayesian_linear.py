@@ -24,7 +24,14 @@ from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.content_prior import embed
 from recmeta.metalearn.encoding import Features, Field
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
-from recmeta.metalearn.networks.item_vectors import ItemVectors
+from recmeta.metalearn.networks.item_vectors import (
+    BIAS,
+    FROM_CONTENT,
+    FROM_STATISTICS,
+    IDENTITY,
+    UNKNOWN,
+    ItemVectors,
+)
 from recmeta.metalearn.networks.median import MedianOfLevels
 from recmeta.metalearn.networks.preference import distinct
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
@@ -34,6 +41,8 @@ PRIOR_MEAN = "prior.mean"
 PRIOR_LOG_PRECISION = "prior.log_precision"
 PRIOR_BY_SUPPORT = "prior.by_support"
 LOG_NOISE = "noise.log"
+OFFSET_COLUMNS = frozenset([BIAS, FROM_CONTENT, FROM_STATISTICS, IDENTITY, UNKNOWN])
+"""Parameters whose first column is an offset, in units of the model."""
 SUPPORT_SHRINKAGE = 3.0
 """The mean of the support's vectors is shrunk to 0 as if by this many more rows."""
 LOG_NOISE_RANGE = (-6.0, 6.0)
@@ -55,7 +64,7 @@ class BayesianLinearConfig:
     """Levels of the scale of values, evenly spaced over its range: 5 for one to five stars."""
     hidden_share: float = 0.5
     """Share of training users who see every item as new, by its content alone."""
-    identity_penalty: float = 1e-3
+    identity_penalty: float = 1e-2
     """Weight of the squared norm of what items are beyond their factors, in the meta-training
     loss."""
     use_statistics: bool = False
@@ -250,6 +259,29 @@ class BayesianLinear:
         if self.config.estimate == "median":
             mean_BR = self.median.of(params, mean_BR, spread_BR)
         return Prediction(mean_BR, spread_BR)
+
+
+def rescaled(params: Params, ratio: float, shift: float) -> Params:
+    """Return parameters of a learner of values v' = ratio · v + shift that predicts as this one
+    does of v.
+
+    Up to what offsets of the support's items say of the user: the shift of those is not undone.
+    """
+    changed = dict(params)
+    for name, p in params.items():
+        if name in OFFSET_COLUMNS:
+            changed[name] = torch.cat([p[..., :1] * ratio, p[..., 1:]], -1)
+        elif name == PRIOR_MEAN or name.startswith(("embedding.user.", "prior.user.")):
+            changed[name] = p * ratio
+    changed[BIAS] = changed[BIAS].clone()
+    changed[BIAS][0] += shift
+    by_offset_1W, by_rest_XW = params[PRIOR_BY_SUPPORT].split(
+        [1, len(params[PRIOR_BY_SUPPORT]) - 1]
+    )
+    changed[PRIOR_BY_SUPPORT] = torch.cat([by_offset_1W, by_rest_XW * ratio])
+    changed[PRIOR_LOG_PRECISION] = params[PRIOR_LOG_PRECISION] - 2 * math.log(ratio)
+    changed[LOG_NOISE] = params[LOG_NOISE] + 2 * math.log(ratio)
+    return changed
 
 
 def _user_name(field: Field) -> str:
