@@ -160,7 +160,7 @@ def at_start(
     """
     model = Model.untrained(config.model, task_set, device)
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
-    # Another factorisation has other axes than the one that an earlier closed-form model began with.
+    # A new factorisation has other axes than the one that an earlier closed-form model had.
     keeps_axes = earlier is not None and config.model.algorithm == "bayesian-linear"
     model.params = (
         params if keeps_axes else _with_factors(config, model, task_set, params, on_trial)

@@ -34,7 +34,7 @@ class TestLinearMAML(TestMAML):
 
 
 class TestMedianOfMAML(TestMAML):
-    learner = MAMLConfig(num_steps=2, estimate="median")
+    learner = MAMLConfig(num_steps=2, estimate="median", hidden_share=0.5)
 
 
 class TestImplicitMAML(TestMAML):

@@ -24,6 +24,7 @@ from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.content_prior import embed
 from recmeta.metalearn.encoding import Features, Field
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
+from recmeta.metalearn.networks.embedding import distinct
 from recmeta.metalearn.networks.item_vectors import (
     BIAS,
     FROM_CONTENT,
@@ -33,7 +34,6 @@ from recmeta.metalearn.networks.item_vectors import (
     ItemVectors,
 )
 from recmeta.metalearn.networks.median import MedianOfLevels
-from recmeta.metalearn.networks.preference import distinct
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
 from recmeta.tasks.task_set import Objective
 
@@ -275,9 +275,7 @@ def rescaled(params: Params, ratio: float, shift: float) -> Params:
             changed[name] = p * ratio
     changed[BIAS] = changed[BIAS].clone()
     changed[BIAS][0] += shift
-    by_offset_1W, by_rest_XW = params[PRIOR_BY_SUPPORT].split(
-        [1, len(params[PRIOR_BY_SUPPORT]) - 1]
-    )
+    by_offset_1W, by_rest_XW = params[PRIOR_BY_SUPPORT][:1], params[PRIOR_BY_SUPPORT][1:]
     changed[PRIOR_BY_SUPPORT] = torch.cat([by_offset_1W, by_rest_XW * ratio])
     changed[PRIOR_LOG_PRECISION] = params[PRIOR_LOG_PRECISION] - 2 * math.log(ratio)
     changed[LOG_NOISE] = params[LOG_NOISE] + 2 * math.log(ratio)
