@@ -58,6 +58,32 @@ class BayesianFactorisation:
     noise: float
     """Variance of a value about its prediction, had all vectors been known."""
 
+    def standardised(self) -> "BayesianFactorisation":
+        """Return the same predictions with items turned and scaled so that the users' factors have
+        mean 0 and unit covariance; their covariance with the user's bias is left out."""
+        turn_CC = torch.zeros_like(self.user_covariance_CC)
+        turn_CC[0, 0] = 1.0
+        turn_CC[1:, 0] = self.user_mean_C[1:]
+        turn_CC[1:, 1:] = torch.linalg.cholesky(self.user_covariance_CC[1:, 1:])
+        mean_C = torch.zeros_like(self.user_mean_C)
+        mean_C[0] = self.user_mean_C[0]
+        covariance_CC = torch.eye(len(mean_C), dtype=mean_C.dtype)
+        covariance_CC[0, 0] = self.user_covariance_CC[0, 0]
+        content = ContentPrior(
+            {name: table @ turn_CC for name, table in self.content.tables.items()},
+            self.content.intercept_C @ turn_CC,
+            self.content.fitted_IC @ turn_CC,
+            self.content.held_out_IC @ turn_CC,
+        )
+        return BayesianFactorisation(
+            item_IC=self.item_IC @ turn_CC,
+            item_covariance_ICC=turn_CC.T @ self.item_covariance_ICC @ turn_CC,
+            content=content,
+            user_mean_C=mean_C,
+            user_covariance_CC=covariance_CC,
+            noise=self.noise,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class _Side:

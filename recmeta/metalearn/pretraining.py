@@ -18,11 +18,18 @@ from recmeta.errors import UserError
 from recmeta.metalearn.algorithms import bayesian_linear
 from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field
-from recmeta.metalearn.factorisation import FactorisationConfig, factorise
+from recmeta.metalearn.factorisation import (
+    BayesianFactorisation,
+    FactorisationConfig,
+    factorise,
+)
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.networks import item_vectors
 from recmeta.tasks.task_set import Ragged
+
+MOST_NETWORK_FACTORS = 16
+"""Factors that a network's embeddings begin with, beside the bias; the rest is free."""
 
 
 def start_from_factors(
@@ -61,15 +68,25 @@ def start_from_factors(
 
 
 def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: int) -> Params:
-    """Return the parameters of a Bayesian linear learner that predicts as a Bayesian matrix
-    factorisation of the meta-training rows does.
+    """Return parameters that begin with a Bayesian matrix factorisation of the meta-training rows.
 
-    The items' vectors are rotated and scaled so that users are about N(0, I).
+    The closed-form learner then predicts as the factorisation does. A network gets it into its
+    embeddings: those of content attributes hold what these say of an item's bias and factors, those
+    of items the rest; where the last layer is `wide`, it starts by adding the biases.
 
     Args:
         rows: per user, in units of the value.
         seed: of the factorisation.
     """
+    if model.config.algorithm == "maml":
+        width = model.config.network.embedding_dim
+        num_factors = min(MOST_NETWORK_FACTORS, width - 1)
+        return _network_start(model, params, _factorised(model, rows, num_factors, seed))
+    num_factors = model.config.bayesian_linear.num_factors
+    return _closed_form_start(model, params, _factorised(model, rows, num_factors, seed))
+
+
+def _factorised(model: Model, rows: Ragged, num_factors: int, seed: int) -> BayesianFactorisation:
     catalogue, encoder = model.catalogue, model.encoder
     scaled = (rows.value - encoder.value_mean) / encoder.value_scale
     _, version_I = np.unique(catalogue.items.item, return_index=True)
@@ -78,49 +95,68 @@ def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: i
     content = ContentRegression(
         encoder.item_fields, features, catalogue.num_items, ContentConfig(), seed
     )
-    found = factorise(
+    return factorise(
         dataclasses.replace(rows, value=scaled),
         content,
         catalogue.num_items,
-        FactorisationConfig(num_factors=model.config.bayesian_linear.num_factors),
+        FactorisationConfig(num_factors=num_factors),
         seed,
-    )
-    turn_CC = torch.zeros_like(found.user_covariance_CC)
-    turn_CC[0, 0] = 1.0
-    turn_CC[1:, 0] = found.user_mean_C[1:]
-    turn_CC[1:, 1:] = torch.linalg.cholesky(found.user_covariance_CC[1:, 1:])
+    ).standardised()
+
+
+def _closed_form_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:
     started = dict(params)
 
     def put(name: str, value: torch.Tensor) -> None:
         started[name] = value.to(params[name])
 
     prior = found.content
-    for field in encoder.item_fields:
+    for field in model.encoder.item_fields:
         if field.name != ITEM_ID_FIELD:
-            put(item_vectors.content_name(field), prior.tables[field.name] @ turn_CC)
-    put(item_vectors.INTERCEPT, prior.intercept_C @ turn_CC)
+            put(item_vectors.content_name(field), prior.tables[field.name])
+    put(item_vectors.INTERCEPT, prior.intercept_C)
     bias_X = torch.zeros_like(params[item_vectors.BIAS])
     bias_X[0] = found.user_mean_C[0]
     put(item_vectors.BIAS, bias_X)
     put(bayesian_linear.LOG_NOISE, torch.tensor(found.noise).log())
-    precision_W = torch.zeros_like(params[bayesian_linear.PRIOR_LOG_PRECISION])
-    precision_W[0] = -found.user_covariance_CC[0, 0].log()
-    put(bayesian_linear.PRIOR_LOG_PRECISION, precision_W)
+    put(bayesian_linear.PRIOR_LOG_PRECISION, -found.user_covariance_CC.diagonal().log())
     known = _known_items(model)
     if known is not None:
         put(item_vectors.IDENTITY, torch.zeros_like(params[item_vectors.IDENTITY]))
-        covariance_ICC = turn_CC.T @ found.item_covariance_ICC @ turn_CC
-        deviation = torch.zeros_like(params[item_vectors.DEVIATION])
-        deviation[1:] = covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()[known].to(deviation)
-        put(item_vectors.DEVIATION, deviation)
-        for name, vector_IC in (
-            (item_vectors.FACTORS, found.item_IC),
-            (item_vectors.HELD_OUT, prior.held_out_IC),
+        deviation_IC = found.item_covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()
+        for name, told_IC in (
+            (item_vectors.DEVIATION, deviation_IC),
+            (item_vectors.FACTORS, found.item_IC - prior.fitted_IC),
+            (item_vectors.HELD_OUT, prior.held_out_IC - prior.fitted_IC),
         ):
-            table = torch.zeros_like(params[name])
-            table[1:] = ((vector_IC - prior.fitted_IC) @ turn_CC)[known].to(table)
-            put(name, table)
+            put(name, torch.cat([torch.zeros_like(told_IC[:1]), told_IC[known]]))
     return started
+
+
+def _network_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:
+    started = dict(params)
+    last = f"layer.{model.network.num_layers - 1}"
+    weight, bias = params[f"{last}.weight"].clone(), params[f"{last}.bias"].clone()
+    known = _known_items(model)
+    for field in model.encoder.item_fields:
+        if field.kind == "numeric":
+            continue  # it has no embedding to hold anything
+        if field.name != ITEM_ID_FIELD:
+            told = found.content.tables[field.name]
+        else:
+            assert known is not None, "a field of item ids knows its items"
+            own_IC = found.item_IC - found.content.fitted_IC
+            told = torch.cat([torch.zeros_like(own_IC[:1]), own_IC[known]])
+        name = f"embedding.item.{field.name}"
+        table = params[name].clone()
+        table[:, : told.shape[1]] = told.to(table)
+        table[0] = 0.0
+        started[name] = table
+        column = model.network.wide_column(field.name)
+        if column is not None:
+            weight[0, column] = 1.0
+    bias += (found.user_mean_C[0] + found.content.intercept_C[0]).to(bias)
+    return started | {f"{last}.weight": weight, f"{last}.bias": bias}
 
 
 def _known_items(model: Model) -> torch.Tensor | None:

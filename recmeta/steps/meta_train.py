@@ -48,11 +48,12 @@ class MetaTrainConfig:
     """How users are presented."""
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
-    start: Literal["factors", "champion", "random"] = "factors"
-    """`factors`: items start from a matrix factorisation. For MAML their embeddings do, and the
-    development users choose its size and regularisation; for the Bayesian linear learner all
-    parameters do, and the factorisation is Bayesian too and falls back on content. Ratings only.
-    `champion`: everything starts from the champion of now; before the first one, from factors."""
+    start: Literal["factors", "bayesian-factors", "champion", "random"] = "factors"
+    """`factors`: for MAML the items' embeddings start from a matrix factorisation, whose size and
+    regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
+    and whose items fall back on content; content's embeddings start from it too. The Bayesian
+    linear learner takes the latter for either. Ratings only. `champion`: everything starts from
+    the champion of now; before the first one, from factors."""
     seed: int = 0
     """Of initial parameters and the order of users."""
 
@@ -201,7 +202,7 @@ def _with_factors(
     spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
     if config.start == "random" or spec.objective != "rating" or len(train_tasks) == 0:
         return params
-    if config.model.algorithm == "bayesian-linear":
+    if config.start == "bayesian-factors" or config.model.algorithm == "bayesian-linear":
         rows = concatenate(train_tasks.support, train_tasks.query)
         return start_from_factorisation(model, params, rows, config.seed)
     biases = tune_biases(spec, train_tasks, dev_tasks, on_trial)
