@@ -10,6 +10,7 @@ Legend: B users, I items, N query rows of all users.
 """
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import safetensors.torch
 import torch
 
 from recmeta.config import parse, to_dict
+from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear, BayesianLinearConfig
 from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
 from recmeta.metalearn.batch import Catalogue, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
@@ -51,8 +53,13 @@ class ModelConfig:
     """Which attributes it reads."""
     network: PreferenceConfig = PreferenceConfig()
     """The preference estimator."""
+    algorithm: Literal["maml", "bayesian-linear"] = "maml"
+    """How it adapts to a user: by gradient steps, or in closed form. Of the settings below, those
+    of the other algorithm are without effect."""
     learner: MAMLConfig = MAMLConfig()
-    """How it adapts to a user."""
+    """Gradient steps."""
+    bayesian_linear: BayesianLinearConfig = BayesianLinearConfig()
+    """Closed form; it has no network."""
     prior_strength: float = 10.0
     """An item's mean value is shrunk to the global mean as if by this many more users."""
     num_negatives: int = 4
@@ -61,7 +68,7 @@ class ModelConfig:
     @property
     def learner_name(self) -> str:
         """What reports call the model."""
-        return "maml"
+        return self.algorithm
 
 
 class Model:
@@ -88,11 +95,26 @@ class Model:
         self.network = kind(
             config.network, encoder.user_fields, encoder.item_fields, graded=objective == "rating"
         )
-        self.learner: MetaLearner = MAML(
-            config.learner, self.network, self.catalogue.features, objective
-        )
+        self.learner = self._make_learner()
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}
+        )
+
+    def _make_learner(self) -> MetaLearner:
+        features, objective = self.catalogue.features, self.objective
+        lowest, highest = (
+            (value - self.encoder.value_mean) / self.encoder.value_scale
+            for value in self.value_range
+        )
+        if self.config.algorithm == "maml":
+            return MAML(self.config.learner, self.network, features, objective, (lowest, highest))
+        return BayesianLinear(
+            self.config.bayesian_linear,
+            self.encoder.user_fields,
+            self.encoder.item_fields,
+            features,
+            objective,
+            (lowest, highest),
         )
 
     @classmethod

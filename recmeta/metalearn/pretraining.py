@@ -7,15 +7,29 @@ model ends leaves what is new.
 Legend: I items, F factors, E embedding width.
 """
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn.algorithms import bayesian_linear
+from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field
+from recmeta.metalearn.factorisation import (
+    BayesianFactorisation,
+    FactorisationConfig,
+    factorise,
+)
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.networks import item_vectors
+from recmeta.tasks.task_set import Ragged
+
+MOST_NETWORK_FACTORS = 16
+"""Factors that a network's embeddings begin with, beside the bias; the rest is free."""
 
 
 def start_from_factors(
@@ -34,11 +48,9 @@ def start_from_factors(
         factors_IF: in any scale.
     """
     name = f"embedding.item.{ITEM_ID_FIELD}"
-    field = next((f for f in model.encoder.item_fields if f.name == ITEM_ID_FIELD), None)
-    if field is None:
+    item = _known_items(model)
+    if item is None:
         return params
-    number = pc.index_in(pa.array(field.values, pa.string()), model.catalogue.items.item_id)
-    item = torch.from_numpy(np.asarray(number.to_numpy(), np.int64))
     table = params[name].clone()
     room = min(factors_IF.shape[1], table.shape[1] - 1)
     components = _leading(factors_IF, room)
@@ -55,6 +67,108 @@ def start_from_factors(
     return started
 
 
+def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: int) -> Params:
+    """Return parameters that begin with a Bayesian matrix factorisation of the meta-training rows.
+
+    The closed-form learner then predicts as the factorisation does. A network gets it into its
+    embeddings: those of content attributes hold what these say of an item's bias and factors, those
+    of items the rest; where the last layer is `wide`, it starts by adding the biases.
+
+    Args:
+        rows: per user, in units of the value.
+        seed: of the factorisation.
+    """
+    if model.config.algorithm == "maml":
+        width = model.config.network.embedding_dim
+        num_factors = min(MOST_NETWORK_FACTORS, width - 1)
+        return _network_start(model, params, _factorised(model, rows, num_factors, seed))
+    num_factors = model.config.bayesian_linear.num_factors
+    return _closed_form_start(model, params, _factorised(model, rows, num_factors, seed))
+
+
+def _factorised(model: Model, rows: Ragged, num_factors: int, seed: int) -> BayesianFactorisation:
+    catalogue, encoder = model.catalogue, model.encoder
+    scaled = (rows.value - encoder.value_mean) / encoder.value_scale
+    _, version_I = np.unique(catalogue.items.item, return_index=True)
+    first = torch.from_numpy(version_I)
+    features = {name: t.cpu()[first] for name, t in catalogue.features.items()}
+    content = ContentRegression(
+        encoder.item_fields, features, catalogue.num_items, ContentConfig(), seed
+    )
+    return factorise(
+        dataclasses.replace(rows, value=scaled),
+        content,
+        catalogue.num_items,
+        FactorisationConfig(num_factors=num_factors),
+        seed,
+    ).standardised()
+
+
+def _closed_form_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:
+    started = dict(params)
+
+    def put(name: str, value: torch.Tensor) -> None:
+        started[name] = value.to(params[name])
+
+    prior = found.content
+    for field in model.encoder.item_fields:
+        if field.name != ITEM_ID_FIELD:
+            put(item_vectors.content_name(field), prior.tables[field.name])
+    put(item_vectors.INTERCEPT, prior.intercept_C)
+    bias_X = torch.zeros_like(params[item_vectors.BIAS])
+    bias_X[0] = found.user_mean_C[0]
+    put(item_vectors.BIAS, bias_X)
+    put(bayesian_linear.LOG_NOISE, torch.tensor(found.noise).log())
+    put(bayesian_linear.PRIOR_LOG_PRECISION, -found.user_covariance_CC.diagonal().log())
+    known = _known_items(model)
+    if known is not None:
+        put(item_vectors.IDENTITY, torch.zeros_like(params[item_vectors.IDENTITY]))
+        deviation_IC = found.item_covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()
+        for name, told_IC in (
+            (item_vectors.DEVIATION, deviation_IC),
+            (item_vectors.FACTORS, found.item_IC - prior.fitted_IC),
+            (item_vectors.HELD_OUT, prior.held_out_IC - prior.fitted_IC),
+        ):
+            put(name, torch.cat([torch.zeros_like(told_IC[:1]), told_IC[known]]))
+    return started
+
+
+def _network_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:
+    started = dict(params)
+    last = f"layer.{model.network.num_layers - 1}"
+    weight, bias = params[f"{last}.weight"].clone(), params[f"{last}.bias"].clone()
+    known = _known_items(model)
+    for field in model.encoder.item_fields:
+        if field.kind == "numeric":
+            continue  # it has no embedding to hold anything
+        if field.name != ITEM_ID_FIELD:
+            told = found.content.tables[field.name]
+        else:
+            assert known is not None, "a field of item ids knows its items"
+            own_IC = found.item_IC - found.content.fitted_IC
+            told = torch.cat([torch.zeros_like(own_IC[:1]), own_IC[known]])
+        name = f"embedding.item.{field.name}"
+        table = params[name].clone()
+        table[:, : told.shape[1]] = told.to(table)
+        table[0] = 0.0
+        started[name] = table
+        column = model.network.wide_column(field.name)
+        if column is not None:
+            weight[0, column] = 1.0
+    bias += (found.user_mean_C[0] + found.content.intercept_C[0]).to(bias)
+    return started | {f"{last}.weight": weight, f"{last}.bias": bias}
+
+
+def _known_items(model: Model) -> torch.Tensor | None:
+    """Return the number of the item of each code but 0; None where items have no embedding of their
+    own."""
+    field = next((f for f in model.encoder.item_fields if f.name == ITEM_ID_FIELD), None)
+    if field is None:
+        return None
+    number = pc.index_in(pa.array(field.values, pa.string()), model.catalogue.items.item_id)
+    return torch.from_numpy(np.asarray(number.to_numpy(), np.int64))
+
+
 def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
     """Return the parameters of an earlier model, as far as they have a place in the new one.
 
@@ -66,6 +180,7 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
         UserError: when the earlier model has other features or another shape.
     """
     started = dict(params)
+    transferred = set[str]()
     for side, fields, known in (
         ("user", model.encoder.user_fields, earlier.encoder.user_fields),
         ("item", model.encoder.item_fields, earlier.encoder.item_fields),
@@ -76,27 +191,40 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
                 f"{_names(fields)}: start from 'factors' or 'random' instead."
             )
         for field, before in zip(fields, known, strict=True):
-            if field.kind != "numeric":
-                name = f"embedding.{side}.{field.name}"
-                started[name] = _transferred(params[name], field, earlier.params[name], before)
+            tables = [n for n in params if n.endswith(f".{side}.{field.name}")]
+            for name in tables if field.kind != "numeric" else ():
+                found = _learned(earlier, name, params[name])
+                started[name] = _transferred(params[name], field, found, before)
+                transferred.add(name)
     for name, value in params.items():
-        if name.startswith("embedding."):
+        if name in transferred:
             continue
-        found = earlier.params.get(name)
-        if found is None or found.shape != value.shape:
-            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
-            raise UserError(
-                f"the model to start from has {has} where the new one has {name!r} of shape "
-                f"{tuple(value.shape)}: give both the same configuration, or start from 'factors' "
-                "or 'random'."
-            )
+        found = _learned(earlier, name, value)
+        if found.shape != value.shape:
+            raise _other_shape(f"shape {tuple(found.shape)}", name, value)
         started[name] = found.detach().cpu().clone()
-    last = f"layer.{model.network.num_layers - 1}"
     ratio = earlier.encoder.value_scale / model.encoder.value_scale
     shift = (earlier.encoder.value_mean - model.encoder.value_mean) / model.encoder.value_scale
+    if model.config.algorithm == "bayesian-linear":
+        return bayesian_linear.rescaled(started, ratio, shift)
+    last = f"layer.{model.network.num_layers - 1}"
     started[f"{last}.weight"] = started[f"{last}.weight"] * ratio
     started[f"{last}.bias"] = started[f"{last}.bias"] * ratio + shift
     return started
+
+
+def _learned(earlier: Model, name: str, fresh: torch.Tensor) -> torch.Tensor:
+    if name not in earlier.params:
+        raise _other_shape("nothing", name, fresh)
+    return earlier.params[name]
+
+
+def _other_shape(has: str, name: str, fresh: torch.Tensor) -> UserError:
+    return UserError(
+        f"the model to start from has {has} where the new one has {name!r} of shape "
+        f"{tuple(fresh.shape)}: give both the same configuration, or start from 'factors' or "
+        "'random'."
+    )
 
 
 def _transferred(

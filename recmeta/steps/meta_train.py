@@ -19,7 +19,11 @@ from recmeta.evaluation.baselines.fit import (
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.metalearn.pretraining import start_from_factors, start_from_model
+from recmeta.metalearn.pretraining import (
+    start_from_factorisation,
+    start_from_factors,
+    start_from_model,
+)
 from recmeta.metalearn.trainer import Epoch, TrainingConfig, train
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
@@ -27,7 +31,7 @@ from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun
 from recmeta.registry.tuning import log_tuning
 from recmeta.registry.versions import Version
-from recmeta.tasks.episodes import EpisodeConfig
+from recmeta.tasks.episodes import EpisodeConfig, concatenate
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder, Workspace
 
@@ -44,9 +48,11 @@ class MetaTrainConfig:
     """How users are presented."""
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
-    start: Literal["factors", "champion", "random"] = "factors"
-    """`factors`: the items' embeddings start from a matrix factorisation, whose size and
-    regularisation the development users choose. Ratings only. `champion`: everything starts from
+    start: Literal["factors", "bayesian-factors", "champion", "random"] = "factors"
+    """`factors`: for MAML the items' embeddings start from a matrix factorisation, whose size and
+    regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
+    and whose items fall back on content; content's embeddings start from it too. The Bayesian
+    linear learner takes the latter for either. Ratings only. `champion`: everything starts from
     the champion of now; before the first one, from factors."""
     seed: int = 0
     """Of initial parameters and the order of users."""
@@ -155,7 +161,11 @@ def at_start(
     """
     model = Model.untrained(config.model, task_set, device)
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
-    model.params = _with_factors(config, model, task_set, params, on_trial)
+    # A new factorisation has other axes than the one that an earlier closed-form model had.
+    keeps_axes = earlier is not None and config.model.algorithm == "bayesian-linear"
+    model.params = (
+        params if keeps_axes else _with_factors(config, model, task_set, params, on_trial)
+    )
     if earlier is not None:
         model.params = start_from_model(model, model.params, earlier)
     return model
@@ -192,6 +202,9 @@ def _with_factors(
     spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
     if config.start == "random" or spec.objective != "rating" or len(train_tasks) == 0:
         return params
+    if config.start == "bayesian-factors" or config.model.algorithm == "bayesian-linear":
+        rows = concatenate(train_tasks.support, train_tasks.query)
+        return start_from_factorisation(model, params, rows, config.seed)
     biases = tune_biases(spec, train_tasks, dev_tasks, on_trial)
     found = tune_matrix_factorisation(
         spec, train_tasks, dev_tasks, biases.config, config.seed, on_trial

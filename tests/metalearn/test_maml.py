@@ -33,6 +33,10 @@ class TestLinearMAML(TestMAML):
     network = PreferenceConfig(embedding_dim=4, hidden_dims=())
 
 
+class TestMedianOfMAML(TestMAML):
+    learner = MAMLConfig(num_steps=2, estimate="median", hidden_share=0.5)
+
+
 class TestImplicitMAML(TestMAML):
     objective = "implicit"
     training = TrainingConfig(epochs=6, learning_rate=1e-2)

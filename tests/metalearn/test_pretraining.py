@@ -7,11 +7,19 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.encoding import Encoder, FeatureConfig
+from recmeta.metalearn.factorisation import FactorisationConfig, factorise
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.pretraining import start_from_factors, start_from_model
+from recmeta.metalearn.pretraining import (
+    start_from_factorisation,
+    start_from_factors,
+    start_from_model,
+)
+from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import TaskSet
 
 NUM_ITEMS = 30
@@ -119,10 +127,20 @@ def with_encoder(model: Model, encoder: Encoder) -> Model:
     return other
 
 
-def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(task_set: TaskSet) -> None:
+WITHOUT_PAST = ModelConfig(
+    network=PreferenceConfig(embedding_dim=4, hidden_dims=(5,), use_statistics=False)
+)
+CLOSED_FORM = ModelConfig(
+    algorithm="bayesian-linear", bayesian_linear=BayesianLinearConfig(num_factors=3)
+)
+
+
+@pytest.mark.parametrize(("config", "num_shots"), [(WITHOUT_PAST, 0), (CLOSED_FORM, 5)])
+def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(
+    task_set: TaskSet, config: ModelConfig, num_shots: int
+) -> None:
     """Other codes for the same values, one more value, another scale: the same predictions."""
-    without_past = PreferenceConfig(embedding_dim=4, hidden_dims=(5,), use_statistics=False)
-    earlier = drawn(task_set, ModelConfig(network=without_past))
+    earlier = drawn(task_set, config)
     fields = tuple(
         dataclasses.replace(f, values=("a new one", *reversed(f.values)))
         if f.kind != "numeric"
@@ -135,8 +153,35 @@ def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(task_set: T
     )
     later = with_encoder(earlier, changed)
     later.params = start_from_model(later, later.params, earlier)
-    tasks = task_set.tasks("test").with_shots(0)
+    tasks = task_set.tasks("test").with_shots(num_shots)
     np.testing.assert_allclose(later.score_query(tasks), earlier.score_query(tasks), atol=1e-5)
+
+
+def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: TaskSet) -> None:
+    """Of a user of whom nothing is known it predicts what the mean user would say."""
+    config = dataclasses.replace(
+        CLOSED_FORM, bayesian_linear=BayesianLinearConfig(num_factors=3, estimate="mean")
+    )
+    model = drawn(task_set, config)
+    train = task_set.tasks("train")
+    rows = concatenate(train.support, train.query)
+    model.params = start_from_factorisation(model, model.params, rows, seed=0)
+    content = ContentRegression(
+        model.encoder.item_fields, model.catalogue.features, NUM_ITEMS, ContentConfig(), 0
+    )
+    scale, mean = model.encoder.value_scale, model.encoder.value_mean
+    found = factorise(
+        dataclasses.replace(rows, value=(rows.value - mean) / scale),
+        content,
+        NUM_ITEMS,
+        FactorisationConfig(num_factors=3),
+        0,
+    )
+    tasks = task_set.tasks("test").with_shots(0)
+    vector_NC = found.item_IC[torch.from_numpy(tasks.query.item.astype(np.int64))]
+    expected_N = found.user_mean_C[0] + vector_NC[:, 0] + vector_NC[:, 1:] @ found.user_mean_C[1:]
+    expected_N = np.clip((expected_N * scale + mean).numpy(), *model.value_range)
+    np.testing.assert_allclose(model.score_query(tasks), expected_N, rtol=1e-4)
 
 
 def test_what_the_earlier_model_did_not_know_stays_fresh(task_set: TaskSet) -> None:

@@ -14,12 +14,14 @@ from typing import Literal
 import torch
 
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.encoding import ITEM_ID_FIELD
 from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.grouping import Group, groups_by_length
 from recmeta.metalearn.inner_loop.choice import inner_loop
 from recmeta.metalearn.inner_loop.steps import RATES, InnerSteps
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.networks.embedding import distinct, gather
+from recmeta.metalearn.networks.median import MedianOfLevels
 from recmeta.metalearn.networks.network import EmbeddedItems, Network
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
 from recmeta.metalearn.parallel import num_threads, on_threads
@@ -50,8 +52,21 @@ class MAMLConfig:
     outer_objective: ObjectiveName | None = None
     """Loss of the query, in units of the model; None: absolute for ratings, which is what MAE
     measures, else bce."""
+    hidden_share: float = 0.0
+    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    Volkovs, Yu, Poutanen, NeurIPS 2017)."""
+    estimate: Literal["median", "mean"] = "mean"
+    """What is predicted of a rating: the network's output, which the inner steps fit (`mean`), or
+    the median on a scale of `num_levels` levels that it stands for, which has the least absolute
+    error and is what the outer loss then sees."""
+    num_levels: int = 5
+    """Levels of that scale, evenly spaced over the range of values."""
 
     def __post_init__(self) -> None:
+        if self.num_levels < 2:
+            raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
+        if not 0 <= self.hidden_share <= 1:
+            raise ValueError(f"hidden_share is {self.hidden_share}; it must be between 0 and 1.")
         if self.num_steps < 0:
             raise ValueError(f"num_steps is {self.num_steps}; it must not be negative.")
         if self.inner_learning_rate <= 0:
@@ -76,11 +91,21 @@ class MAML:
         network: Network,
         item_features: Encoded,
         objective: Objective,
+        value_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
+        """
+        Args:
+            value_range: lowest and highest value, in units of the model, for the median.
+        """
         self.config = config
         self.network = network
         self.item_features = item_features
         graded = objective == "rating"
+        self.median = (
+            MedianOfLevels(*value_range, config.num_levels)
+            if graded and config.estimate == "median"
+            else None
+        )
         last = network.num_layers - 1
         steps = InnerSteps(
             num_steps=config.num_steps,
@@ -102,6 +127,8 @@ class MAML:
         if self.config.learn_rates:
             shape = (self.config.num_steps, self.network.num_layers)
             params[RATES] = torch.full(shape, self.config.inner_learning_rate)
+        if self.median is not None:
+            params |= self.median.init_params()
         return params
 
     def meta_gradient(
@@ -116,9 +143,10 @@ class MAML:
         groups = groups_by_length(batch, self.loop.least_rows)
         sides = [rows.item_BR for group in groups for rows in (group.support, group.query)]
         item_U, places = distinct(sides, self.item_features)
+        features = self._some_hidden(generator)
         with torch.enable_grad():
             user_BF = self.network.embed_users(leaves, batch.support.user, len(batch))
-            items = self.network.embed_items(leaves, self.item_features, item_U)
+            items = self.network.embed_items(leaves, features, item_U)
         shared = [user_BF, *items.tables]
         fixed = [t.detach() for t in shared]
         layers = {name: p for name, p in leaves.items() if not name.startswith("embedding.")}
@@ -153,6 +181,16 @@ class MAML:
                 gradients[name] += found
         return gradients, {"loss": float(loss)}
 
+    def _some_hidden(self, generator: torch.Generator) -> Encoded:
+        """Return the items' features as a batch sees them."""
+        is_hidden = self.config.hidden_share > 0 and bool(
+            torch.rand((), generator=generator) < self.config.hidden_share
+        )
+        if not is_hidden or ITEM_ID_FIELD not in self.item_features:
+            return self.item_features
+        no_ids = torch.zeros_like(self.item_features[ITEM_ID_FIELD])
+        return {**self.item_features, ITEM_ID_FIELD: no_ids}
+
     def _add_group(
         self,
         sums: list[torch.Tensor],
@@ -178,7 +216,7 @@ class MAML:
             ]
             state = self.loop.adapt(layers, user, items[0], group.support)
             rows = group.query
-            output_BR = self.loop.predict(layers, state, items[1], rows)
+            output_BR = self._estimate(layers, self.loop.predict(layers, state, items[1], rows))
             loss_B = self._outer_loss(output_BR, rows.value_BR, rows.mask_BR)
             loss = loss_B.sum() / len(user_BF)
         # Not one gradient by `shared` for each group: a table has more rows than a group.
@@ -205,7 +243,14 @@ class MAML:
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return the adapted network's output for each row."""
         embedded = self._embed(params, items)
-        return Prediction(self.loop.predict(params, state, embedded, items))
+        output_BR = self.loop.predict(params, state, embedded, items)
+        return Prediction(self._estimate(params, output_BR))
+
+    def _estimate(self, params: Params, output_BR: torch.Tensor) -> torch.Tensor:
+        """Return what is predicted where the network puts out this."""
+        if self.median is None:
+            return output_BR
+        return self.median.of(params, output_BR, torch.ones_like(output_BR))
 
     def _embed(self, params: Params, rows: Rows) -> EmbeddedItems:
         """Return the items of rows; each distinct one is embedded once."""
