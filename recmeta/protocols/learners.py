@@ -145,6 +145,16 @@ def melu_published(dataset: str) -> MetaTrainConfig:
     return dataclasses.replace(config, model=model)
 
 
+def bayesian_linear(dataset: str) -> MetaTrainConfig:
+    """Return the recipe `bayesian-linear` with the levels of the data set's scale."""
+    config = RECIPES["bayesian-linear"]().train
+    levels = {"book-crossing": 10}
+    learner = config.model.bayesian_linear
+    learner = dataclasses.replace(learner, num_levels=levels.get(dataset, learner.num_levels))
+    model = dataclasses.replace(config.model, bayesian_linear=learner)
+    return dataclasses.replace(config, model=model)
+
+
 BOTH: tuple[Objective, ...] = ("rating", "implicit")
 
 LEARNERS: dict[str, Learner] = {
@@ -161,5 +171,6 @@ LEARNERS: dict[str, Learner] = {
     "boosted-trees": _family("boosted_trees.BOOSTED_TREES", library="lightgbm"),
     "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
+    "bayesian-linear": _recipe("bayesian-linear", bayesian_linear),
     "maml": _recipe("maml", lambda dataset: RECIPES["default"]().train),
 }

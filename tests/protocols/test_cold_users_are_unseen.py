@@ -27,6 +27,7 @@ RATING_BASELINES = [
 IMPLICIT_BASELINES = [
     n for n, one in LEARNERS.items() if one.is_baseline and "implicit" in one.objectives
 ]
+RECIPE_OF = {"maml": "default", "bayesian-linear": "bayesian-linear"}
 LIBRARY = {"boosted-trees": "lightgbm", "ials": "implicit"}
 
 
@@ -49,7 +50,7 @@ def fitted(name: str, problem: Problem, folder: Path) -> Fitted:
         pytest.importorskip(LIBRARY[name])
     if LEARNERS[name].is_baseline:
         return LEARNERS[name].fit(problem, Folder.at(folder), 0)
-    found = meta_learned.fit(name, short("default"), problem, Folder.at(folder), 0)
+    found = meta_learned.fit(name, short(RECIPE_OF[name]), problem, Folder.at(folder), 0)
     return Fitted(predictors=dict.fromkeys(problem.development, found.predictor), chosen={})
 
 
@@ -66,7 +67,7 @@ def assert_same(first: Fitted, second: Fitted, cold: dict[str, Tasks], *, graded
         np.testing.assert_array_equal(*scores)
 
 
-@pytest.mark.parametrize("name", [*RATING_BASELINES, "maml"])
+@pytest.mark.parametrize("name", [*RATING_BASELINES, *RECIPE_OF])
 def test_in_the_four_states(name: str, tmp_path: Path) -> None:
     log = small_log()
     assert log.state is not None
@@ -78,7 +79,7 @@ def test_in_the_four_states(name: str, tmp_path: Path) -> None:
     assert_same(*fits, states.cold_users(log, 0), graded=True)
 
 
-@pytest.mark.parametrize("name", ["item-mean-user-bias", "mf-fold-in", "maml"])
+@pytest.mark.parametrize("name", ["item-mean-user-bias", "mf-fold-in", *RECIPE_OF])
 def test_in_time_order(name: str, tmp_path: Path) -> None:
     log = small_log(num_users=120)
     assert log.time is not None
@@ -91,7 +92,7 @@ def test_in_time_order(name: str, tmp_path: Path) -> None:
     assert_same(*fits, temporal.cold_users(log, 0), graded=True)
 
 
-@pytest.mark.parametrize("name", [*IMPLICIT_BASELINES, "maml"])
+@pytest.mark.parametrize("name", [*IMPLICIT_BASELINES, *RECIPE_OF])
 def test_of_implicit_feedback(name: str, tmp_path: Path) -> None:
     log = small_log(graded=False)
     cold = implicit.random_cold_users(log, 0)
