@@ -184,6 +184,30 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     np.testing.assert_allclose(model.score_query(tasks), expected_N, rtol=1e-4)
 
 
+def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: TaskSet) -> None:
+    """A known item's biases add up over its fields to what the factorisation found; a new item has
+    those of its content."""
+    config = ModelConfig(network=PreferenceConfig(embedding_dim=4, hidden_dims=(5,)))
+    model = drawn(task_set, config)
+    train = task_set.tasks("train")
+    rows = concatenate(train.support, train.query)
+    started = start_from_factorisation(model, model.params, rows, seed=0)
+    tables = [f for f in model.encoder.item_fields if f.kind != "numeric"]
+    for field in tables:
+        assert not started[f"embedding.item.{field.name}"][0].any()
+        column = model.network.wide_column(field.name)
+        assert column is not None
+        assert started["layer.1.weight"][0, column] == 1.0
+    same = drawn(task_set, dataclasses.replace(CLOSED_FORM, learner=config.learner))
+    other = start_from_factorisation(same, same.params, rows, seed=0)
+    identity = started["embedding.item.item_id"]
+    torch.testing.assert_close(identity, other["factors.item.item_id"])
+    for field in tables:
+        if field.name != "item_id":
+            name = f"embedding.item.{field.name}"
+            torch.testing.assert_close(started[name][1:], other[name][1:])
+
+
 def test_what_the_earlier_model_did_not_know_stays_fresh(task_set: TaskSet) -> None:
     earlier = drawn(task_set)
     fields = tuple(
