@@ -36,7 +36,7 @@ class ScoringConfig:
     """Whether a user's own items stay out of the list."""
     user_batch: int = 128
     """Users that are adapted and scored at once."""
-    item_block: int = 2048
+    item_block: int = 4096
     """Items that are scored at once."""
 
     def __post_init__(self) -> None:
