@@ -5,6 +5,7 @@ In batch, and one user at a time: from a table of ratings to a list, with everyt
 Legend: B users.
 """
 
+import functools
 import time
 from typing import Any
 
@@ -15,8 +16,10 @@ from recmeta import schema
 from recmeta.benchmarks.melu_shape import melu_shape
 from recmeta.benchmarks.processes import measure_alone
 from recmeta.benchmarks.result import BenchmarkResult, machine
+from recmeta.benchmarks.roofline import roofline
 from recmeta.serving.new_users import tasks_for_new_users
-from recmeta.serving.ranking import Ranker, ScoringConfig, adapt_users
+from recmeta.serving.ranking import RankedLists, Ranker, ScoringConfig, adapt_users
+from recmeta.tasks.task_set import Tasks
 
 FEW = 10
 """Ratings of a user who is new."""
@@ -38,7 +41,14 @@ def run(threads: tuple[int, ...] = (1, 2), seconds: float = 4.0) -> BenchmarkRes
     return BenchmarkResult(
         name="adapt-score",
         title=f"Adapt to new users and rank {rows[0]['items']:,} items ({rows[0]['source']})",
-        columns=("name", "threads", "users_per_second", "p50_ms", "p99_ms"),
+        columns=(
+            "name",
+            "threads",
+            "users_per_second",
+            "share_of_ceiling",
+            "p50_ms",
+            "p99_ms",
+        ),
         rows=rows,
         machine=about,
     )
@@ -62,11 +72,14 @@ def measure(threads: int, seconds: float) -> list[dict[str, Any]]:
         while len(times) < 2 or sum(times) < seconds:
             start = time.perf_counter()
             for batch in some.batches(config.user_batch):
-                ranker.rank(adapt_users(shape.model, batch))
+                _lists(ranker, batch)
             times.append(time.perf_counter() - start)
         ratings = float(some.support.lengths.mean())
         speed = NUM_USERS / min(times)
-        rows.append({"name": name, "users_per_second": speed, "ratings": ratings, **common})
+        first = next(iter(some.batches(config.user_batch)))
+        ceiling = roofline(functools.partial(_lists, ranker, first), shape.model.device)
+        row = {"name": name, "users_per_second": speed, "ratings": ratings, **common}
+        rows.append(row | ceiling.to_dict(len(first), speed))
 
     few = tasks.with_shots(FEW)
     support = few.support
@@ -87,9 +100,13 @@ def measure(threads: int, seconds: float) -> list[dict[str, Any]]:
         profile = few.profile.slice(user, 1)
         start = time.perf_counter()
         found, _ = tasks_for_new_users(shape.model, table, profile)
-        ranker.rank(adapt_users(shape.model, found))
+        _lists(ranker, found)
         latencies.append((time.perf_counter() - start) * 1e3)
     p50, p99 = np.percentile(latencies[20:], [50, 99])
     single = {"name": f"one at a time, {FEW} ratings", "p50_ms": float(p50), "p99_ms": float(p99)}
     rows.append({**single, "users_per_second": 1e3 / float(np.mean(latencies[20:])), **common})
     return rows
+
+
+def _lists(ranker: Ranker, tasks: Tasks) -> RankedLists:
+    return ranker.rank(adapt_users(ranker.model, tasks))

@@ -98,7 +98,11 @@ def _family(
 
 
 def _recipe(
-    name: str, config: Callable[[str], MetaTrainConfig], trainings: tuple[str, ...] | None = None
+    name: str,
+    config: Callable[[str], MetaTrainConfig],
+    *,
+    objectives: tuple[Objective, ...] = ("rating", "implicit"),
+    trainings: tuple[str, ...] | None = None,
 ) -> Learner:
     """Return a meta-learner that is trained as its configuration for a data set says."""
 
@@ -121,6 +125,7 @@ def _recipe(
         module="recmeta.protocols.meta_learned",
         is_baseline=False,
         settings=lambda dataset: to_dict(config(dataset)),
+        objectives=objectives,
         trainings=trainings,
     )
 
@@ -145,14 +150,25 @@ def melu_published(dataset: str) -> MetaTrainConfig:
     return dataclasses.replace(config, model=model)
 
 
+LEVELS = {"book-crossing": 10}
+"""Levels of the rating scale of a data set, where they are not 5."""
+
+
 def bayesian_linear(dataset: str) -> MetaTrainConfig:
     """Return the recipe `bayesian-linear` with the levels of the data set's scale."""
     config = RECIPES["bayesian-linear"]().train
-    levels = {"book-crossing": 10}
     learner = config.model.bayesian_linear
-    learner = dataclasses.replace(learner, num_levels=levels.get(dataset, learner.num_levels))
+    learner = dataclasses.replace(learner, num_levels=LEVELS.get(dataset, learner.num_levels))
     model = dataclasses.replace(config.model, bayesian_linear=learner)
     return dataclasses.replace(config, model=model)
+
+
+def maml_of_medians(dataset: str) -> MetaTrainConfig:
+    """Return the recipe `maml-ml1m` with the levels of the data set's scale."""
+    config = RECIPES["maml-ml1m"]().train
+    learner = config.model.learner
+    learner = dataclasses.replace(learner, num_levels=LEVELS.get(dataset, learner.num_levels))
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, learner=learner))
 
 
 BOTH: tuple[Objective, ...] = ("rating", "implicit")
@@ -173,4 +189,5 @@ LEARNERS: dict[str, Learner] = {
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
     "bayesian-linear": _recipe("bayesian-linear", bayesian_linear),
     "maml": _recipe("maml", lambda dataset: RECIPES["default"]().train),
+    "maml-median": _recipe("maml-median", maml_of_medians, objectives=("rating",)),
 }

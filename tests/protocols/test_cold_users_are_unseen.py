@@ -27,7 +27,11 @@ RATING_BASELINES = [
 IMPLICIT_BASELINES = [
     n for n, one in LEARNERS.items() if one.is_baseline and "implicit" in one.objectives
 ]
-RECIPE_OF = {"maml": "default", "bayesian-linear": "bayesian-linear"}
+RECIPE_OF = {
+    "maml": "default",
+    "maml-median": "maml-ml1m",
+    "bayesian-linear": "bayesian-linear",
+}
 LIBRARY = {"boosted-trees": "lightgbm", "ials": "implicit"}
 
 
@@ -92,7 +96,7 @@ def test_in_time_order(name: str, tmp_path: Path) -> None:
     assert_same(*fits, temporal.cold_users(log, 0), graded=True)
 
 
-@pytest.mark.parametrize("name", [*IMPLICIT_BASELINES, *RECIPE_OF])
+@pytest.mark.parametrize("name", [*IMPLICIT_BASELINES, "maml", "bayesian-linear"])
 def test_of_implicit_feedback(name: str, tmp_path: Path) -> None:
     log = small_log(graded=False)
     cold = implicit.random_cold_users(log, 0)

@@ -10,7 +10,7 @@ import torch
 
 from recmeta.benchmarks.melu_shape import MeluShape, melu_shape
 from recmeta.benchmarks.meta_train.contestant import Contestant
-from recmeta.benchmarks.meta_train.roofline import roofline
+from recmeta.benchmarks.roofline import Roofline, roofline
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.trainer import Epoch, TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
@@ -62,12 +62,19 @@ def measure(
         }
         if contestant is None:
             speed = trained_speed(shape, batch_size, seconds)
-            batch = shape.model.batch(shape.tasks.take(np.arange(batch_size)))
-            row |= roofline(shape.model, batch).to_dict(batch_size, speed)
+            row |= _roofline(shape, batch_size).to_dict(batch_size, speed)
         else:
             speed = stepping_speed(shape, contestant, batch_size, seconds)
         rows.append(row | {"users_per_second": speed})
     return rows
+
+
+def _roofline(shape: MeluShape, batch_size: int) -> Roofline:
+    model = shape.model
+    batch = model.batch(shape.tasks.take(np.arange(batch_size)))
+    return roofline(
+        lambda: model.learner.meta_gradient(model.params, batch, torch.Generator()), model.device
+    )
 
 
 def make(name: str, shape: MeluShape) -> Contestant:

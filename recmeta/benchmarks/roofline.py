@@ -1,7 +1,7 @@
 """How fast this machine could go: operations and bytes counted, ceilings measured beside them
 (Williams, Waterman, Patterson, "Roofline", CACM 2009).
 
-The floor of a step's time is the larger of two: its multiplications and additions at the rate of
+The floor of a work's time is the larger of two: its multiplications and additions at the rate of
 the machine's best matrix product, and what its operations read and write at the rate of a copy.
 Both ceilings are those of tensors that fit a core's cache, where a CPU's groups of users are meant
 to stay. No arrangement of the same operations gets under it.
@@ -17,9 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from recmeta.metalearn.batch import TaskBatch
-from recmeta.metalearn.model import Model
-
 PRODUCT_SIDE = 256
 """Rows and columns of the measured product: a quarter MiB, and as fast as it gets on a core."""
 COPY_BYTES = 2**20
@@ -30,12 +27,12 @@ TABLE_OPERATIONS = ("index_select", "embedding", "_embedding_bag", "index_add_",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """What a step takes, and what the machine gives."""
+    """What some work takes, and what the machine gives."""
 
     flops: float
-    """Multiplications and additions of the step's matrix products."""
+    """Multiplications and additions of its matrix products."""
     bytes: float
-    """Read and written by the step's operations, one after the other."""
+    """Read and written by its operations, one after the other."""
     peak_flops: float
     """Per second."""
     bandwidth: float
@@ -43,7 +40,7 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
-        """The step's least time."""
+        """The least time."""
         return max(self.flops / self.peak_flops, self.bytes / self.bandwidth)
 
     def to_dict(self, num_users: int, users_per_second: float) -> dict[str, float]:
@@ -59,14 +56,14 @@ class Roofline:
         }
 
 
-def roofline(model: Model, batch: TaskBatch) -> Roofline:
-    """Return the roofline of one meta-gradient, with as many threads as PyTorch has."""
+def roofline(work: Callable[[], Any], device: torch.device) -> Roofline:
+    """Return the roofline of some work, with as many threads as PyTorch has."""
     threads = torch.get_num_threads()
-    peak_flops, bandwidth = ceilings(model.device)
+    peak_flops, bandwidth = ceilings(device)
     torch.set_num_threads(1)  # what other threads do is not counted
     try:
         with FlopCounterMode(display=False) as flops, _Traffic() as traffic:
-            model.learner.meta_gradient(model.params, batch, torch.Generator())
+            work()
     finally:
         torch.set_num_threads(threads)
     return Roofline(
