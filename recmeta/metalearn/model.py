@@ -26,6 +26,7 @@ from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
 from recmeta.metalearn.learner import MetaLearner, Params, UserState
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.interacting import InteractingNetwork
+from recmeta.metalearn.networks.median import count_levels
 from recmeta.metalearn.networks.preference import PreferenceNetwork
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
@@ -64,6 +65,17 @@ class ModelConfig:
     """An item's mean value is shrunk to the global mean as if by this many more users."""
     num_negatives: int = 4
     """Implicit feedback only: sampled negatives per positive row of a support or query."""
+
+    def with_levels(self, num_levels: int | None) -> "ModelConfig":
+        """Return the same with the levels of the scale where they are not set."""
+        maml, closed_form = self.learner, self.bayesian_linear
+        return dataclasses.replace(
+            self,
+            learner=dataclasses.replace(maml, num_levels=maml.num_levels or num_levels),
+            bayesian_linear=dataclasses.replace(
+                closed_form, num_levels=closed_form.num_levels or num_levels
+            ),
+        )
 
     @property
     def learner_name(self) -> str:
@@ -132,7 +144,7 @@ class Model:
             config.features,
         )
         return cls(
-            config,
+            config.with_levels(count_levels(rows.value, task_set.spec.value_range)),
             None,
             encoder,
             items,

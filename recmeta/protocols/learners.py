@@ -150,25 +150,9 @@ def melu_published(dataset: str) -> MetaTrainConfig:
     return dataclasses.replace(config, model=model)
 
 
-LEVELS = {"book-crossing": 10}
-"""Levels of the rating scale of a data set, where they are not 5."""
-
-
-def bayesian_linear(dataset: str) -> MetaTrainConfig:
-    """Return the recipe `bayesian-linear` with the levels of the data set's scale."""
-    config = RECIPES["bayesian-linear"]().train
-    learner = config.model.bayesian_linear
-    learner = dataclasses.replace(learner, num_levels=LEVELS.get(dataset, learner.num_levels))
-    model = dataclasses.replace(config.model, bayesian_linear=learner)
-    return dataclasses.replace(config, model=model)
-
-
-def maml_of_medians(dataset: str) -> MetaTrainConfig:
-    """Return the recipe `maml-ml1m` with the levels of the data set's scale."""
-    config = RECIPES["maml-ml1m"]().train
-    learner = config.model.learner
-    learner = dataclasses.replace(learner, num_levels=LEVELS.get(dataset, learner.num_levels))
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, learner=learner))
+def _training_of(recipe: str) -> Callable[[str], MetaTrainConfig]:
+    """Return what gives a recipe's training, the same for every data set."""
+    return lambda dataset: RECIPES[recipe]().train
 
 
 BOTH: tuple[Objective, ...] = ("rating", "implicit")
@@ -187,7 +171,9 @@ LEARNERS: dict[str, Learner] = {
     "boosted-trees": _family("boosted_trees.BOOSTED_TREES", library="lightgbm"),
     "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
-    "bayesian-linear": _recipe("bayesian-linear", bayesian_linear),
-    "maml": _recipe("maml", lambda dataset: RECIPES["default"]().train),
-    "maml-median": _recipe("maml-median", maml_of_medians, objectives=("rating",)),
+    "bayesian-linear": _recipe(
+        "bayesian-linear", lambda dataset: RECIPES["bayesian-linear"]().train
+    ),
+    "maml": _recipe("maml", _training_of("default")),
+    "maml-median": _recipe("maml-median", _training_of("maml-ml1m"), objectives=("rating",)),
 }

@@ -88,8 +88,7 @@ def bayesian_linear() -> PipelineConfig:
     """Any log of ratings: temporal tasks, and adaptation in closed form (Harrison, Sharma, Pavone,
     WAFR 2018) on item vectors that start from a Bayesian matrix factorisation.
 
-    For implicit feedback set train.start to "random". Values are taken for one of five levels; set
-    train.model.bayesian_linear.num_levels where a scale has more, or estimate to "mean".
+    Ratings are predicted as medians of the scale's levels, where it has such.
     """
     return PipelineConfig(train=CLOSED_FORM)
 

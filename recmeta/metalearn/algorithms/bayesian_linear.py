@@ -60,8 +60,9 @@ class BayesianLinearConfig:
     """What is predicted: `median`, on a scale of `num_levels` levels, has the least absolute
     error; `mean` has the least squared error and is what Bayesian linear regression gives. Implicit
     feedback has neither: the mean becomes a logit."""
-    num_levels: int = 5
-    """Levels of the scale of values, evenly spaced over its range: 5 for one to five stars."""
+    num_levels: int | None = None
+    """Levels of the scale of values, evenly spaced over its range: 5 for one to five stars. None:
+    as many as the meta-training values have; without steps, the mean is predicted."""
     hidden_share: float = 0.5
     """Share of training users who see every item as new, by its content alone."""
     identity_penalty: float = 1e-2
@@ -76,11 +77,10 @@ class BayesianLinearConfig:
     """Loss of the query, in units of the model; None: absolute for ratings, else bce."""
 
     def __post_init__(self) -> None:
-        if self.num_factors < 1 or self.num_levels < 2:
-            raise ValueError(
-                f"num_factors is {self.num_factors} and must be at least 1, num_levels "
-                f"{self.num_levels} at least 2."
-            )
+        if self.num_factors < 1:
+            raise ValueError(f"num_factors is {self.num_factors}; it must be at least 1.")
+        if self.num_levels is not None and self.num_levels < 2:
+            raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
         if not 0 <= self.hidden_share <= 1 or self.identity_penalty < 0:
             raise ValueError(
                 f"hidden_share {self.hidden_share} must be between 0 and 1, identity_penalty "
@@ -122,7 +122,9 @@ class BayesianLinear:
             learn_content=config.learn_content or not self.is_graded,
         )
         lowest, highest = value_range if self.is_graded else (0.0, 1.0)
-        self.median = MedianOfLevels(lowest, highest, config.num_levels if self.is_graded else 2)
+        levels = config.num_levels if self.is_graded else None
+        self.median = MedianOfLevels(lowest, highest, levels or 2)
+        self.predicts_median = config.estimate == "median" and levels is not None
         default: ObjectiveName = "absolute" if self.is_graded else "bce"
         self._outer_loss = loss_of(config.outer_objective or default)
 
@@ -256,7 +258,7 @@ class BayesianLinear:
         spread_BR = (whitened_BWR.square().sum(1) + noise_BR).sqrt()
         if not self.is_graded:
             return Prediction(self.median.margins(params, mean_BR, spread_BR)[..., 0])
-        if self.config.estimate == "median":
+        if self.predicts_median:
             mean_BR = self.median.of(params, mean_BR, spread_BR)
         return Prediction(mean_BR, spread_BR)
 

@@ -59,11 +59,12 @@ class MAMLConfig:
     """What is predicted of a rating: the network's output, which the inner steps fit (`mean`), or
     the median on a scale of `num_levels` levels that it stands for, which has the least absolute
     error and is what the outer loss then sees."""
-    num_levels: int = 5
-    """Levels of that scale, evenly spaced over the range of values."""
+    num_levels: int | None = None
+    """Levels of that scale, evenly spaced over the range of values. None: as many as the
+    meta-training values have; without steps, the mean is predicted."""
 
     def __post_init__(self) -> None:
-        if self.num_levels < 2:
+        if self.num_levels is not None and self.num_levels < 2:
             raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
         if not 0 <= self.hidden_share <= 1:
             raise ValueError(f"hidden_share is {self.hidden_share}; it must be between 0 and 1.")
@@ -103,7 +104,7 @@ class MAML:
         graded = objective == "rating"
         self.median = (
             MedianOfLevels(*value_range, config.num_levels)
-            if graded and config.estimate == "median"
+            if graded and config.estimate == "median" and config.num_levels is not None
             else None
         )
         last = network.num_layers - 1

@@ -11,6 +11,8 @@ Legend: B users, R rows, T = L - 1 thresholds.
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.learner import Params
@@ -23,6 +25,25 @@ FIRST_SOFTNESS = 0.28
 LEAST_LOG_SOFTNESS = math.log(0.02)
 """Keeps the order of items that are far from a threshold within float32's resolution."""
 MOST_LOG_SOFTNESS = 3.0
+MOST_LEVELS = 20
+"""A scale with more is taken for one without steps."""
+
+
+def count_levels(values: npt.NDArray[np.float32], value_range: tuple[float, float]) -> int | None:
+    """Return how many evenly spaced levels a scale has, or None where it has no steps.
+
+    Args:
+        values: some that occur; the least distance of two of them is the step.
+        value_range: lowest and highest value.
+    """
+    known = np.unique(np.append(values, value_range)).astype(np.float64)
+    if len(known) < 2:
+        return None
+    step = np.diff(known).min()
+    places = (known - known[0]) / step
+    if places[-1] > MOST_LEVELS - 0.5 or not np.allclose(places, places.round(), atol=1e-3):
+        return None
+    return int(places[-1].round()) + 1
 
 
 class MedianOfLevels:
