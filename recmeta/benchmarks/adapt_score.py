@@ -27,17 +27,21 @@ NUM_USERS = 1_024
 NUM_REQUESTS = 600
 
 
-def run(threads: tuple[int, ...] = (1, 2), seconds: float = 4.0) -> BenchmarkResult:
+def run(
+    threads: tuple[int, ...] = (1, 2), seconds: float = 4.0, device: str = "cpu"
+) -> BenchmarkResult:
     """Measure users per second in batch, and the latency of single users.
 
     Args:
         threads: each measurement runs with each of these.
         seconds: about how long each batch measurement takes.
+        device: where.
     """
     about = machine("torch", "numpy", "pyarrow")
     rows: list[dict[str, Any]] = []
     for number in threads:
-        rows += measure_alone(__name__, {"threads": number, "seconds": seconds}, threads=number)
+        asked = {"threads": number, "seconds": seconds, "device": device}
+        rows += measure_alone(__name__, asked, threads=number)
     return BenchmarkResult(
         name="adapt-score",
         title=f"Adapt to new users and rank {rows[0]['items']:,} items ({rows[0]['source']})",
@@ -54,9 +58,9 @@ def run(threads: tuple[int, ...] = (1, 2), seconds: float = 4.0) -> BenchmarkRes
     )
 
 
-def measure(threads: int, seconds: float) -> list[dict[str, Any]]:
+def measure(threads: int, seconds: float, device: str = "cpu") -> list[dict[str, Any]]:
     """Return the rows for one number of threads; runs in a process of its own."""
-    shape = melu_shape()
+    shape = melu_shape(device=device)
     config = ScoringConfig()
     ranker = Ranker(shape.model, config)
     common = {

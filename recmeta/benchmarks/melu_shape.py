@@ -28,6 +28,7 @@ from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_QUERY = 10
 FEWEST, MOST = 13, 100
+NUM_USERS_ON_GPU = 65_536
 USER_FEATURES = ("gender", "age", "occupation", "zip_code")
 ITEM_FEATURES = ("rate", "genres", "directors", "actors")
 ALWAYS = int(np.iinfo(np.int64).min)
@@ -60,13 +61,16 @@ class _Log:
     value: npt.NDArray[np.float32]
 
 
-def melu_shape(*, num_steps: int = 1, inner_learning_rate: float = 0.02) -> MeluShape:
+def melu_shape(
+    *, num_steps: int = 1, inner_learning_rate: float = 0.02, device: str = "cpu"
+) -> MeluShape:
     """Return tasks and a freshly drawn model, the same in every process.
 
     Args:
         num_steps: inner gradient steps.
         inner_learning_rate: far above the paper's 5e-6, with which adaptation changes too little
             for the contestants' losses to tell whether they adapt at all.
+        device: of the model. For a GPU the users are repeated, or its batches would be too small.
     """
     found = _data_folder()
     log = _movielens(found) if found else _synthetic()
@@ -95,13 +99,17 @@ def melu_shape(*, num_steps: int = 1, inner_learning_rate: float = 0.02) -> Melu
     encoder = Encoder.fit(profile, item_id, log.items, log.value, config.features)
     value_range = (float(log.value.min()), float(log.value.max()))
     statistics = ItemStatistics.empty(num_items)
-    cpu = torch.device("cpu")
-    model = Model(config, None, encoder, items, statistics, "rating", value_range, cpu)
-    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    where = torch.device(device)
+    model = Model(config, None, encoder, items, statistics, "rating", value_range, where)
+    params = model.learner.init_params(torch.Generator().manual_seed(0))
+    model.params = {name: p.to(where) for name, p in params.items()}
     # A fresh last layer is nearly zero, and hides what lies below it.
     last = f"layer.{model.network.num_layers - 1}.weight"
     model.params[last] = model.params[last] * 10
-    return MeluShape(source=log.source, tasks=_tasks(log, profile), model=model)
+    tasks = _tasks(log, profile)
+    if where.type != "cpu":
+        tasks = tasks.take(np.arange(NUM_USERS_ON_GPU) % len(tasks))
+    return MeluShape(source=log.source, tasks=tasks, model=model)
 
 
 def _data_folder() -> Path | None:

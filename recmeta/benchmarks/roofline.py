@@ -96,10 +96,15 @@ def _best(work: Callable[[], Any], device: torch.device) -> float:
     for _ in range(REPEATS):
         start = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         best = min(best, time.perf_counter() - start)
     return best
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ Threads = Annotated[
     ),
 ]
 Seconds = Annotated[float, typer.Option(min=0, help="About how long each is measured.")]
+Device = Annotated[str, typer.Option(help="cpu, or cuda for a GPU, which one thread feeds.")]
 Entities = Annotated[int, typer.Option(min=1, help="Entity rows, and rows of the source.")]
 Rows = Annotated[
     list[int] | None,
@@ -40,7 +41,11 @@ Save = Annotated[
 
 
 def meta_train(
-    common: CommonOptions, threads: Threads = None, seconds: Seconds = 2.0, save: Save = None
+    common: CommonOptions,
+    threads: Threads = None,
+    seconds: Seconds = 2.0,
+    device: Device = "cpu",
+    save: Save = None,
 ) -> Outcome:
     """Meta-training: the trainer against a loop over users, higher, TorchOpt and vmap(grad).
 
@@ -48,16 +53,20 @@ def meta_train(
     """
     from recmeta.benchmarks.meta_train.run import run
 
-    return _outcome(run(tuple(threads or (1, 2)), seconds), save)
+    return _outcome(run(_threads(threads, device), seconds, device), save)
 
 
 def adapt_score(
-    common: CommonOptions, threads: Threads = None, seconds: Seconds = 4.0, save: Save = None
+    common: CommonOptions,
+    threads: Threads = None,
+    seconds: Seconds = 4.0,
+    device: Device = "cpu",
+    save: Save = None,
 ) -> Outcome:
     """Cold-start scoring: adapt, rank the whole catalogue; users per second and latency."""
     from recmeta.benchmarks.adapt_score import run
 
-    return _outcome(run(tuple(threads or (1, 2)), seconds), save)
+    return _outcome(run(_threads(threads, device), seconds, device), save)
 
 
 def point_in_time(
@@ -83,6 +92,17 @@ def build_tasks(
     from recmeta.benchmarks.build_tasks.run import run
 
     return _outcome(run(rows or (1_000_000, 10_000_000), seconds=seconds, folder=folder), save)
+
+
+def _threads(asked: list[int] | None, device: str) -> tuple[int, ...]:
+    """Return the numbers of threads to measure with.
+
+    Raises:
+        UserError: for a device that PyTorch does not have here.
+    """
+    from recmeta.steps.meta_train import choose_device
+
+    return tuple(asked or ((1, 2) if choose_device(device).type == "cpu" else (1,)))
 
 
 def _outcome(result: "BenchmarkResult", save: Path | None) -> Outcome:

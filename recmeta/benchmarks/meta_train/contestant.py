@@ -50,13 +50,15 @@ class UserData:
 def user_data(shape: MeluShape, users: IntArray) -> dict[int, UserData]:
     """Return the data of users by their number."""
     tasks, encoder = shape.tasks, shape.model.encoder
-    features = encoder.encode_users(tasks.profile)
+    device = shape.model.device
+    features = shape.model.catalogue.users(tasks)
 
     def side(rows: Ragged, user: int) -> tuple[torch.Tensor, torch.Tensor]:
         place = slice(int(rows.offsets[user]), int(rows.offsets[user + 1]))
         scaled = (rows.value[place] - encoder.value_mean) / encoder.value_scale
         item = rows.item[place].astype(np.int64)
-        return torch.from_numpy(item), torch.from_numpy(scaled.astype(np.float32))
+        value = torch.from_numpy(scaled.astype(np.float32))
+        return torch.from_numpy(item).to(device), value.to(device)
 
     return {
         int(user): UserData(

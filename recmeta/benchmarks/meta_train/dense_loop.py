@@ -98,7 +98,7 @@ def _multi_hot(field: Field, codes: torch.Tensor) -> torch.Tensor:
     """Return (n, 1) codes, or (n, codes) counts of a multi-valued field, without code 0."""
     if field.kind != "multi":
         return codes[:, None]
-    hot = torch.zeros((len(codes), field.num_codes), dtype=torch.int64)
+    hot = codes.new_zeros((len(codes), field.num_codes))
     hot.scatter_add_(1, codes, torch.ones_like(codes))
     hot[:, 0] = 0
     return hot

@@ -10,7 +10,7 @@ import torch
 
 from recmeta.benchmarks.melu_shape import MeluShape, melu_shape
 from recmeta.benchmarks.meta_train.contestant import Contestant
-from recmeta.benchmarks.roofline import Roofline, roofline
+from recmeta.benchmarks.roofline import Roofline, roofline, wait_for
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.trainer import Epoch, TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
@@ -30,7 +30,7 @@ LEARNING_RATE = 5e-5
 
 
 def measure(
-    name: str, num_steps: int, batch_sizes: list[int], seconds: float
+    name: str, num_steps: int, batch_sizes: list[int], seconds: float, device: str = "cpu"
 ) -> list[dict[str, Any]]:
     """Return a row per batch size: users per second, loss and length of the gradient.
 
@@ -39,8 +39,9 @@ def measure(
         num_steps: inner gradient steps.
         batch_sizes: users per outer step.
         seconds: about how long to measure each.
+        device: where.
     """
-    shape = melu_shape(num_steps=num_steps)
+    shape = melu_shape(num_steps=num_steps, device=device)
     checked = np.arange(NUM_CHECKED)
     contestant = None if name == "recmeta" else make(name, shape)
     if contestant is None:
@@ -90,6 +91,7 @@ def trained_speed(shape: MeluShape, batch_size: int, seconds: float) -> float:
     ends = [time.perf_counter()]
 
     def on_epoch(epoch: Epoch) -> None:
+        wait_for(shape.model.device)
         ends.append(time.perf_counter())
         if epoch.number > 3 and ends[-1] - ends[0] > seconds:
             raise _EnoughError
@@ -132,6 +134,7 @@ def stepping_speed(
         start = time.perf_counter()
         for users in batches:
             _step(contestant, params, optimiser, users)
+        wait_for(shape.model.device)
         times.append(time.perf_counter() - start)
     return num_batches * batch_size / min(times[1:])
 

@@ -22,16 +22,26 @@ BATCH_SIZES = {
     "torchopt": [32],
     "vmap(grad)": [32, 128, 512],
 }
+BATCH_SIZES_ON_GPU = {
+    OURS: [1_024, 8_192, 65_536],
+    "dense loop": [32],
+    "higher": [32],
+    "torchopt": [32],
+    "vmap(grad)": [512, 4_096],
+}
 TOLERANCE = 1e-4
 """Largest relative difference of losses and gradients from ours, in float32."""
 
 
-def run(threads: tuple[int, ...] = (1, 2), seconds: float = 2.5) -> BenchmarkResult:
+def run(
+    threads: tuple[int, ...] = (1, 2), seconds: float = 2.5, device: str = "cpu"
+) -> BenchmarkResult:
     """Measure all contestants whose libraries are installed.
 
     Args:
         threads: each contestant runs with each of these.
         seconds: about how long each is measured at each batch size.
+        device: where.
 
     Returns:
         Rows with name, threads, users_per_second, loss and more: each contestant at its best batch
@@ -42,7 +52,7 @@ def run(threads: tuple[int, ...] = (1, 2), seconds: float = 2.5) -> BenchmarkRes
     rows: list[dict[str, Any]] = []
     for num_steps in (1, 5):
         for number in threads:
-            found = [_best(name, num_steps, number, seconds) for name in _installed()]
+            found = [_best(name, num_steps, number, seconds, device) for name in _installed()]
             ours = found[0]
             for row in found:
                 check(ours, row)
@@ -81,13 +91,14 @@ def _installed() -> list[str]:
     return [n for n in names if n not in ("higher", "torchopt") or importlib.util.find_spec(n)]
 
 
-def _best(name: str, num_steps: int, threads: int, seconds: float) -> dict[str, Any]:
+def _best(name: str, num_steps: int, threads: int, seconds: float, device: str) -> dict[str, Any]:
     """Return a contestant's row at its best batch size, with the speeds at all."""
     arguments = {
         "name": name,
         "num_steps": num_steps,
-        "batch_sizes": BATCH_SIZES[name],
+        "batch_sizes": (BATCH_SIZES if device == "cpu" else BATCH_SIZES_ON_GPU)[name],
         "seconds": seconds,
+        "device": device,
     }
     found = measure_alone(MODULE, arguments, threads=threads)
     best = max(found, key=lambda row: row["users_per_second"])
