@@ -77,10 +77,12 @@ def _averaged(
     for learner in dict.fromkeys(name for name, _ in chosen):
         of_learner = [t for (name, _), t in chosen.items() if name == learner and len(t)]
         for metric in metrics:
-            if not of_learner or metric not in of_learner[0].column_names:
+            # A segment of items may be without a row in some seeds' queries.
+            with_metric = [table for table in of_learner if metric in table.column_names]
+            if not with_metric:
                 continue
             total, count = np.zeros((2, len(users)))
-            for table in of_learner:
+            for table in with_metric:
                 place = pc.index_in(table["user_id"].combine_chunks(), users).to_numpy()
                 value = table[metric].to_numpy()
                 known = ~np.isnan(value)

@@ -140,6 +140,19 @@ def test_differences_are_paired_and_averaged_over_seeds() -> None:
     assert by_name["learner"]["ci_high"] > by_name["base"]["ci_low"]
 
 
+def test_a_segment_that_only_some_seeds_have_is_averaged_over_those() -> None:
+    users = {"state": ["item_cold"] * 2, "user_id": ["a", "b"], "support_rows": [3, 4]}
+    segment = {"mae, items with 0": [0.5, 0.7]}
+    per_user = {
+        ("base", "filtered", 0): pa.table({**users, "mae": [1.0, 1.0]}),
+        ("base", "filtered", 1): pa.table({**users, "mae": [1.0, 1.0], **segment}),
+    }
+    found = summarise(per_user, PROTOCOLS["melu-ml1m"], ["base"])["error_analysis"]
+    (row,) = [r for r in found if r["by"] == "training ratings of the item"]
+    assert (row["segment"], row["num_users"]) == ("0", 2)
+    assert row["mean"] == pytest.approx(0.6)
+
+
 def test_wrong_names_are_answered_with_the_nearest(small: None, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'melu-ml1m'"):
         runs.run("melu-ml-1m", out=tmp_path)
