@@ -81,7 +81,9 @@ def task_state(api: AirflowApi, dag: str, run_id: str, task: str) -> Run | None:
     return next((t for t in api.tasks(dag, run_id) if t["task_id"] == task), None)
 
 
-def one_trigger_is_enough(tiny: Tiny, config: LocalConfig, api: AirflowApi) -> None:
+def one_trigger_is_enough(
+    tiny: Tiny, config: LocalConfig, api: AirflowApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Trigger build_tasks; a model must be promoted and the day's new users get lists."""
     api.trigger("build_tasks", {})
     day = tiny.days[0].isoformat()
@@ -94,7 +96,7 @@ def one_trigger_is_enough(tiny: Tiny, config: LocalConfig, api: AirflowApi) -> N
             finished(api, "cold_start_scoring", day) and lists_of(workspace, tiny.days[0]).height
         ),
     )
-    os.environ["MLFLOW_TRACKING_URI"] = config.mlflow_url
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", config.mlflow_url)
     champion = versions.champion(workspace)
     assert champion is not None
     assert set(lists_of(workspace, tiny.days[0])[schema.MODEL_VERSION]) == {champion.version}
@@ -131,7 +133,7 @@ def test_one_trigger_gives_a_champion_and_lists_and_a_kill_is_mended(
     definitions = shutil.ignore_patterns("data", "__*")
     features = shutil.copytree(DAGS.parent / "feature_store", tmp_path / "fs", ignore=definitions)
     with running(tiny, monkeypatch, features) as (config, api, _):
-        one_trigger_is_enough(tiny, config, api)
+        one_trigger_is_enough(tiny, config, api, monkeypatch)
         reports = compare_views(open_store(str(features)))
         assert reports["user_profile"].num_rows > 100
         assert sum(report.differences.height for report in reports.values()) == 0
@@ -171,7 +173,7 @@ def test_on_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "mlflow_store": f"{address}/mlflow",
         }
         with running(tiny, monkeypatch, **settings) as (config, api, _):
-            one_trigger_is_enough(tiny, config, api)
+            one_trigger_is_enough(tiny, config, api, monkeypatch)
     assert not (config.home / "airflow.db").exists()
     assert not (tiny.workspace / "mlflow.db").exists()
 
