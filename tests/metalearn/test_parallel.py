@@ -31,9 +31,10 @@ def test_pieces_run_side_by_side() -> None:
     torch.set_num_threads(2)
     both = threading.Barrier(2)
     try:
-        on_threads(lambda n: both.wait(timeout=60), range(2), CPU)  # alone, neither would pass
+        places = on_threads(lambda n: both.wait(timeout=60), range(2), CPU)  # alone, none passes
     finally:
         torch.set_num_threads(before)
+    assert sorted(places) == [0, 1]
 
 
 @pytest.mark.parametrize("recording", [True, False])

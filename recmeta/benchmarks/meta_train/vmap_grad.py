@@ -72,7 +72,9 @@ class VmapGrad:
     ) -> torch.Tensor:
         """Return one user's query loss after the inner steps."""
 
-        def loss(weights: Params, rows: torch.Tensor, value: torch.Tensor, mask: torch.Tensor):  # type: ignore[no-untyped-def]
+        def loss(
+            weights: Params, rows: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
+        ) -> torch.Tensor:
             return ((decide(weights, rows) - value).square() * mask).sum() / mask.sum()
 
         config = self.shape.model.config.learner
@@ -81,8 +83,7 @@ class VmapGrad:
             layers = {
                 name: p - config.inner_learning_rate * gradients[name] for name, p in layers.items()
             }
-        found: torch.Tensor = loss(layers, query_RF, query_value_R, query_mask_R)
-        return found
+        return loss(layers, query_RF, query_value_R, query_mask_R)
 
 
 def _padded(rows: list[tuple[torch.Tensor, torch.Tensor]]) -> Side:
