@@ -21,7 +21,7 @@ Threads = Annotated[
     ),
 ]
 Seconds = Annotated[float, typer.Option(min=0, help="About how long each is measured.")]
-Device = Annotated[str, typer.Option(help="cpu, or cuda for a GPU, which one thread feeds.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda (a GPU, which one thread feeds) or auto.")]
 Entities = Annotated[int, typer.Option(min=1, help="Entity rows, and rows of the source.")]
 Rows = Annotated[
     list[int] | None,
@@ -53,7 +53,8 @@ def meta_train(
     """
     from recmeta.benchmarks.meta_train.run import run
 
-    return _outcome(run(_threads(threads, device), seconds, device), save)
+    numbers, where = _where(threads, device)
+    return _outcome(run(numbers, seconds, where), save)
 
 
 def adapt_score(
@@ -66,7 +67,8 @@ def adapt_score(
     """Cold-start scoring: adapt, rank the whole catalogue; users per second and latency."""
     from recmeta.benchmarks.adapt_score import run
 
-    return _outcome(run(_threads(threads, device), seconds, device), save)
+    numbers, where = _where(threads, device)
+    return _outcome(run(numbers, seconds, where), save)
 
 
 def point_in_time(
@@ -94,15 +96,16 @@ def build_tasks(
     return _outcome(run(rows or (1_000_000, 10_000_000), seconds=seconds, folder=folder), save)
 
 
-def _threads(asked: list[int] | None, device: str) -> tuple[int, ...]:
-    """Return the numbers of threads to measure with.
+def _where(asked: list[int] | None, device: str) -> tuple[tuple[int, ...], str]:
+    """Return the numbers of threads to measure with, and the device.
 
     Raises:
         UserError: for a device that PyTorch does not have here.
     """
     from recmeta.steps.meta_train import choose_device
 
-    return tuple(asked or ((1, 2) if choose_device(device).type == "cpu" else (1,)))
+    found = choose_device(device).type
+    return tuple(asked or ((1, 2) if found == "cpu" else (1,))), found
 
 
 def _outcome(result: "BenchmarkResult", save: Path | None) -> Outcome:

@@ -166,7 +166,8 @@ def test_times(text: str, unit: str, expected: str | None) -> None:
 @given(st.text(max_size=30) | st.integers().map(str) | st.floats().map(str))
 def test_no_text_crashes_the_time_parser(text: str) -> None:
     for unit in ("s", "ns", "iso", "%Y-%m-%d %H:%M:%S"):
-        parse_time(text, unit)
+        found = parse_time(text, unit)
+        assert found is None or found.tzinfo is not None
 
 
 @given(st.datetimes(datetime.datetime(1, 1, 2), datetime.datetime(9999, 12, 30)))
