@@ -6,7 +6,7 @@ WORKSPACE ?= workspace
 DATASET   ?= ml-100k
 WORKERS   ?= 2
 PORT      ?= 5000
-EXTRAS    := pipeline,notebooks,accuracy,dev
+EXTRAS    := pipeline,notebooks,accuracy,serve,retrieval,text,explain,tune,dev
 
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
