@@ -26,7 +26,7 @@ from recmeta.steps import (
     register,
     score,
 )
-from recmeta.tasks.task_set import Items, TaskSet
+from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
 
 NUM_SUPPORT_SHOWN = 8
@@ -192,7 +192,7 @@ def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:
         zip(test.support.value[rows].tolist(), test.support.item[rows].tolist(), strict=True),
         reverse=True,
     )
-    names = _names(items)
+    names = items.names().to_pylist()
     support = [[names[item], f"{value:g}"] for value, item in liked[:NUM_SUPPORT_SHOWN]]
     lists = (
         pl.scan_delta(scored.outputs["recommendations"])
@@ -207,17 +207,6 @@ def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:
     )
     rows_shown = [[str(place), names[item], f"{value:.2f}"] for place, item, value in listed]
     return markdown.top_list(user_id, support, rows_shown, scored.outputs["model_version"])
-
-
-def _names(items: Items) -> list[str]:
-    """Return a name per item: its title where it has one, else its id."""
-    ids = items.item_id
-    if schema.TITLE in items.attributes.column_names:
-        first = pc.index_in(pa.array(range(len(ids)), pa.int32()), pa.array(items.item))
-        titles = items.attributes[schema.TITLE].combine_chunks().take(first)
-        ids = pc.coalesce(titles, ids)
-    names: list[str] = ids.to_pylist()
-    return names
 
 
 def _with_plain_ndcg(evaluation: dict[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -9,6 +9,7 @@ import typer
 from recmeta.cli import bench_commands as bench
 from recmeta.cli import benchmark_commands as accuracy
 from recmeta.cli import data_commands as data
+from recmeta.cli import explain_command as explain
 from recmeta.cli import feature_commands as features
 from recmeta.cli import learning_commands as learning
 from recmeta.cli import pipeline_commands as pipeline
@@ -39,6 +40,13 @@ recmeta score new_users.csv
 recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
 
 recmeta score new.csv --profiles profiles.csv --model-version 3
+"""
+EXPLAIN_EXAMPLES = """
+recmeta explain 42 1193
+
+recmeta explain alice 318 --new-users new.csv --plot why.png
+
+recmeta explain 42 1193 --features shapley --json
 """
 REBUILD_EXAMPLES = """
 recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f
@@ -92,6 +100,7 @@ def build() -> typer.Typer:
     add("register", learning.register, "recmeta register\n\nrecmeta register --force")
     add("adapt", serving.adapt, "recmeta adapt new_users.csv")
     add("score", serving.score, SCORE_EXAMPLES)
+    add("explain", explain.explain, EXPLAIN_EXAMPLES)
     add("run", pipeline.run, RUN_EXAMPLES)
     add("rollback", learning.rollback, "recmeta rollback")
     add("rebuild", learning.rebuild, REBUILD_EXAMPLES)

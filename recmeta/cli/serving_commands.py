@@ -17,7 +17,9 @@ from recmeta.cli.output import Outcome, as_list
 from recmeta.cli.progress_bars import shown_progress
 
 if TYPE_CHECKING:
+    from recmeta.logs.mapping import LogMapping
     from recmeta.manifest import Manifest
+    from recmeta.metalearn.model import Model
     from recmeta.progress import Progress
     from recmeta.workspace import Workspace
 
@@ -129,28 +131,43 @@ def _adapt(
     device: str,
     progress: "Progress",
 ) -> "Manifest":
-    from recmeta.cli.mappings import new_users_mapping, present_profiles
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
     from recmeta.steps import adapt as step
     from recmeta.steps.meta_train import choose_device
 
-    mapping = new_users_mapping(new_users, log)
-    version = None
-    if model_version is not None:
-        version = versions.get(workspace, model_version)
+    version = versions.in_use(workspace, model_version)
+    model = None
     if profiles is not None:
-        version = version or versions.champion(workspace)
-        if version is not None:
-            folder = versions.model_folder(workspace, version)
-            model = Model.load(folder, choose_device("cpu"))
-            source = step.profiles_for(model, profiles, profile_id_col)
-            mapping = dataclasses.replace(mapping, users=present_profiles(source))
+        model = Model.load(versions.model_folder(workspace, version), choose_device("cpu"))
     return step.run(
-        mapping,
+        new_users_source(model, new_users, log, profiles, profile_id_col),
         workspace,
         version=version,
         device=device,
         feature_store=feature_store,
         progress=progress,
     )
+
+
+def new_users_source(
+    model: "Model | None",
+    new_users: str,
+    log: LogOptions,
+    profiles: str | None,
+    profile_id_col: str,
+) -> "LogMapping":
+    """Return how to read new users.
+
+    Args:
+        model: says which attributes a profile has; needed where there are `profiles`.
+    """
+    from recmeta.cli.mappings import new_users_mapping, present_profiles
+    from recmeta.steps.adapt import profiles_for
+
+    mapping = new_users_mapping(new_users, log)
+    if profiles is None:
+        return mapping
+    assert model is not None
+    source = profiles_for(model, profiles, profile_id_col)
+    return dataclasses.replace(mapping, users=present_profiles(source))

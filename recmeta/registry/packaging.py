@@ -84,7 +84,7 @@ def signature(model: Model) -> ModelSignature:
         ColSpec(DataType.string, schema.ITEM_ID),
         ColSpec(DataType.float, schema.SCORE),
     ]
-    if served_model.titles(model) is not None:
+    if model.catalogue.items.titles() is not None:
         outputs.insert(3, ColSpec(DataType.string, schema.TITLE, required=False))
     defaults = ScoringConfig()
     params = [

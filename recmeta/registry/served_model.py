@@ -32,7 +32,7 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
     def load_context(self, context: PythonModelContext) -> None:
         """Read the model from the artifacts."""
         self.model = Model.load(Folder.at(context.artifacts[ARTIFACT]))
-        self.titles = titles(self.model)
+        self.titles = self.model.catalogue.items.titles()
 
     def predict(
         self,
@@ -86,15 +86,6 @@ def recommend(
         }
         lists.append(pa.table({name: c for name, c in columns.items() if c is not None}))
     return pa.concat_tables(lists).to_pandas()
-
-
-def titles(model: Model) -> pa.Array | None:
-    """Return each item's newest title by its number, or None if the catalogue has no titles."""
-    items = model.catalogue.items
-    if schema.TITLE not in items.attributes.column_names:
-        return None
-    newest = np.searchsorted(items.item, np.arange(len(items.item_id)), side="right") - 1
-    return items.attributes[schema.TITLE].combine_chunks().take(pa.array(newest))
 
 
 def profile_fields(model: Model) -> dict[str, str]:

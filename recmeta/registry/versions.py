@@ -122,6 +122,21 @@ def champion(workspace: Workspace) -> Version | None:
     return _get(client, aliases.get(CHAMPION), aliases)
 
 
+def in_use(workspace: Workspace, number: str | None = None) -> Version:
+    """Return the version of that number, or, of None, the champion.
+
+    Raises:
+        UserError: when there is no such version, or no champion yet.
+    """
+    found = champion(workspace) if number is None else get(workspace, number)
+    if found is None:
+        raise UserError(
+            f"{tracking_uri(workspace)} has no champion to adapt with: run the pipeline until the "
+            "gate promotes a model (`recmeta run`), or name one with --model-version."
+        )
+    return found
+
+
 def reference_champion(workspace: Workspace, candidate_key: str) -> Version | None:
     """Return the version that a candidate must beat, or None if there is none.
 

@@ -19,7 +19,6 @@ from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
-from recmeta.registry.tracking import tracking_uri
 from recmeta.registry.versions import Version
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import adapt_users
@@ -57,16 +56,11 @@ def run(
         UserError: when there is no champion yet, a file does not fit its mapping, or a model that
             learned from ratings gets none.
     """
-    version = version or versions.champion(workspace)
-    if version is None:
-        raise UserError(
-            f"{tracking_uri(workspace)} has no champion to adapt with: run the pipeline until the "
-            "gate promotes a model (`recmeta run`), or name one with --model-version."
-        )
+    version = version or versions.in_use(workspace)
     files = Inputs.of(new_users)
     clock = now or datetime.datetime.now(datetime.UTC)
     torch_device = choose_device(device)
-    users = functools.cache(lambda: _read(new_users, files, feature_store, clock, progress))
+    users = functools.cache(lambda: read(new_users, files, feature_store, clock, progress))
     inputs: dict[str, Any] = {
         "model": version.model_key or version.version,
         "new_users": source_id(new_users, files),
@@ -120,7 +114,7 @@ def profiles_for(model: Model, path: str, id_col: str) -> AttributeSource:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _NewUsers:
+class NewUsers:
     """What the files, and the online store if there is one, say of the new users."""
 
     rows: pa.Table
@@ -134,13 +128,20 @@ class _NewUsers:
     """Content id of what the online store said."""
 
 
-def _read(
+def read(
     new_users: LogMapping,
     files: Inputs,
     feature_store: str | None,
     clock: datetime.datetime,
-    progress: Progress,
-) -> _NewUsers:
+    progress: Progress = silent,
+) -> NewUsers:
+    """Read the new users' files, and what is online of them, without adapting to them yet.
+
+    Args:
+        files: what is there of `new_users`.
+        feature_store: as of `run`.
+        clock: what times are in the future of.
+    """
     good, bad = checked.read_log(new_users, files.log, clock, progress)
     named = checked.named_users(bad)
     rows = pl.concat([good, named], how="diagonal")
@@ -150,7 +151,7 @@ def _read(
     online = None
     if feature_store is not None:
         profiles, online = _with_online(feature_store, rows, profiles)
-    return _NewUsers(
+    return NewUsers(
         rows=schema.with_plain_types(rows.drop(schema.FILE, schema.LINE, schema.RAW).to_arrow()),
         profiles=None if profiles is None else schema.with_plain_types(profiles.to_arrow()),
         num_rows=good.height + bad.height,

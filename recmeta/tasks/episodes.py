@@ -80,9 +80,11 @@ def with_negatives(
 ) -> Ragged:
     """Return the rows (value 1) followed by sampled items that are not in `known` (value 0).
 
-    The draw is a hash of the row's item, its place and `salt`, not a generator's state, so that a
-    user's negatives do not depend on who else is in the batch. Candidates that fall on a known item
-    of the user are dropped, so a row can have fewer than `num_negatives`.
+    The draw is a hash of the row's item (how often the user met it before, if at all) and `salt`,
+    not a generator's state, so that a user's negatives do not depend on who else is in the batch,
+    nor a row's on the user's other rows: without one of them the others' draws stay. Candidates
+    that fall on a known item of the user are dropped, so a row can have fewer than
+    `num_negatives`.
 
     Args:
         positives: the rows to keep, all positive.
@@ -93,7 +95,7 @@ def with_negatives(
     """
     shape = (len(positives.item), num_negatives)
     seed = np.multiply(positives.item.astype(np.uint64)[:, None], 1_000_003, dtype=np.uint64)
-    seed = seed + np.multiply(positives.position[:, None], 8_191, dtype=np.int64).astype(np.uint64)
+    seed = seed + _times_met_before(positives).astype(np.uint64)[:, None] * np.uint64(8_191)
     seed = seed + np.arange(num_negatives, dtype=np.uint64) + (np.uint64(salt) << np.uint64(32))
     drawn = (splitmix64(seed) % np.uint64(num_items)).astype(np.int32).reshape(-1)
     task = np.broadcast_to(positives.task[:, None], shape).reshape(-1)
@@ -107,6 +109,17 @@ def with_negatives(
         np.zeros(len(drawn), np.bool_),
     )
     return concatenate(positives, negatives)
+
+
+def _times_met_before(rows: Ragged) -> npt.NDArray[np.int64]:
+    """Return for each row in how many earlier rows of its task its item stands."""
+    order = np.lexsort((rows.item, rows.task))  # stable: equal pairs stay in their order
+    same = (np.diff(rows.item[order]) == 0) & (np.diff(rows.task[order]) == 0)
+    is_first = np.concatenate([np.ones(min(1, len(order)), np.bool_), ~same])
+    first = np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
+    before = np.empty(len(order), np.int64)
+    before[order] = np.arange(len(order)) - first
+    return before
 
 
 def splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
 from recmeta import schema
@@ -182,6 +183,22 @@ class Items:
     """(V,) microseconds since 1970 UTC; int64's smallest value where always known."""
     attributes: pa.Table
     """(V rows) raw attributes."""
+
+    def newest(self) -> npt.NDArray[np.int64]:
+        """Return (I,) the row of each item's newest version."""
+        numbers = np.arange(len(self.item_id))
+        return np.searchsorted(self.item, numbers, side="right") - 1
+
+    def titles(self) -> pa.Array | None:
+        """Return (I,) each item's newest title, or None where the catalogue has no titles."""
+        if schema.TITLE not in self.attributes.column_names:
+            return None
+        return self.attributes[schema.TITLE].combine_chunks().take(pa.array(self.newest()))
+
+    def names(self) -> pa.Array:
+        """Return (I,) what people call each item: its title where it has one, else its id."""
+        titles = self.titles()
+        return self.item_id if titles is None else pc.coalesce(titles, self.item_id)
 
 
 @dataclasses.dataclass(frozen=True)

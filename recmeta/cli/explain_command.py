@@ -1,0 +1,97 @@
+"""explain: which of a user's interactions, and which features of an item, made its score."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recmeta.cli.options import CommonOptions, LogOptions, ProfileIdCol, Profiles
+from recmeta.cli.output import Outcome
+from recmeta.cli.serving_commands import ModelVersion, new_users_source
+
+if TYPE_CHECKING:
+    from recmeta.steps.explain import Explanation
+
+MOST_ROWS = 20
+"""Of a table that is printed; --json has all."""
+
+
+def explain(
+    common: CommonOptions,
+    log: LogOptions,
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.", show_default=False)],
+    new_users: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the user's interactions are, as for `recmeta score`. [default: the "
+            "workspace's log]",
+        ),
+    ] = None,
+    profiles: Profiles = None,
+    profile_id_col: ProfileIdCol = "user_id",
+    model_version: ModelVersion = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            help="ablation: the score less that without the feature; shapley: shares that add up "
+            "(needs recmeta[explain]).",
+        ),
+    ] = "ablation",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw it, too, into this file.")
+    ] = None,
+) -> Outcome:
+    """Say why an item has its score for a user.
+
+    The effect of an interaction is the score less the score without it, exactly.
+    """
+    from recmeta.errors import UserError
+    from recmeta.metalearn.model import Model
+    from recmeta.registry import versions
+    from recmeta.steps import explain as step
+    from recmeta.workspace import Workspace
+
+    if features not in ("ablation", "shapley"):
+        raise UserError(f"--features is {features!r}; it must be ablation or shapley.")
+    workspace = Workspace(common.workspace)
+    version = versions.in_use(workspace, model_version)
+    model = Model.load(versions.model_folder(workspace, version))
+    if new_users is None:
+        if profiles is not None:
+            raise UserError("--profiles describes the users of --new-users, which is not given.")
+        tasks = step.user_of_log(workspace, model, user)
+    else:
+        source = new_users_source(model, new_users, log, profiles, profile_id_col)
+        tasks = step.user_of_file(model, source, user)
+    method: step.FeatureMethod = "shapley" if features == "shapley" else "ablation"
+    found = step.explain(model, tasks, item, method)
+    unit = "in units of the value" if model.objective == "rating" else "a logit"
+    data = {**found.to_dict(), "model_version": version.version, "plot": None}
+    if plot is not None:
+        from recmeta.reporting.explanation_plot import explanation
+
+        plot.write_bytes(explanation(found.to_dict(), unit=unit))
+        data["plot"] = str(plot)
+    return Outcome(data=data, text=_text(found, unit, version.version))
+
+
+def _text(found: "Explanation", unit: str, version: str) -> str:
+    from recmeta.reporting.markdown import table
+
+    left_out = len(found.support) - MOST_ROWS
+    rest = f"\n\n{left_out} interactions with smaller effects are not shown." * (left_out > 0)
+    support = [[r.title, f"{r.value:g}", f"{r.effect:+.3f}"] for r in found.support[:MOST_ROWS]]
+    features = [[r.name, r.value, f"{r.effect:+.3f}"] for r in found.features]
+    return "\n\n".join(
+        [
+            f"# {found.title} for user {found.user_id}: {found.score:.3f}",
+            f"A user with this profile of whom no interaction is known: "
+            f"{found.score_of_unknown_user:.3f}. Scores and effects are {unit}, by version "
+            f"{version} of the model.",
+            f"## What the user did\n\n{table(['interaction', 'value', 'effect'], support)}{rest}",
+            f"## What is known of the item\n\n{table(['feature', 'value', 'effect'], features)}",
+        ]
+    )

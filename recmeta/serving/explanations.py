@@ -1,0 +1,119 @@
+"""Why an item stands in a user's list: exact effects of what is known of the user.
+
+The effect of a support row on a score is the score with all rows less the score with all but that
+row. Adaptation is a pure function, so leaving a row out is adapting one more user: a user with n
+rows is n + 1 users of a batch, for any learner. Nothing is approximated: scoring the user without
+the row gives just what the effect says.
+
+Legend: B users, k items of each, N support rows of all users, V variants (N + B).
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recmeta.metalearn.model import FloatArray, Model
+from recmeta.tasks.task_set import Ragged, Tasks
+
+IntArray = npt.NDArray[np.int64]
+ROWS_AT_ONCE = 65_536
+"""Support rows and scored items, of all variants, that are in memory at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SupportEffects:
+    """What each support row does to the scores of its user's items."""
+
+    score_Bk: FloatArray
+    """Scores with all rows, in units of the value (a logit for implicit feedback), before they
+    are clipped to its range; NaN where there is no item."""
+    effect_Nk: FloatArray
+    """The score with all rows less the one without this row, same units. The rows are laid end to
+    end, as in `Tasks.support`."""
+    user_N: IntArray
+    """The user of each row."""
+
+    def best_reason(self) -> IntArray:
+        """Return (B, k) the row that raises the score most, by its place among the N; -1 where
+        none raises it. Of equal ones the first."""
+        num_users, num_items = self.score_Bk.shape
+        best_Bk = np.full((num_users, num_items), -1, np.int64)
+        if not len(self.user_N):
+            return best_Bk
+        effect_Nk = np.where(self.effect_Nk > 0, self.effect_Nk, 0)
+        first_B = np.searchsorted(self.user_N, np.arange(num_users))
+        has_rows_B = np.bincount(self.user_N, minlength=num_users) > 0
+        most_Bk = np.zeros((num_users, num_items), np.float32)
+        most_Bk[has_rows_B] = np.maximum.reduceat(effect_Nk, first_B[has_rows_B])
+        row_N1 = np.arange(len(self.user_N))[:, None]
+        is_most_Nk = (effect_Nk == most_Bk[self.user_N]) & (effect_Nk > 0)
+        place_Nk = np.where(is_most_Nk, row_N1, len(self.user_N))
+        found_Bk = np.minimum.reduceat(place_Nk, first_B[has_rows_B])
+        best_Bk[has_rows_B] = np.where(found_Bk < len(self.user_N), found_Bk, -1)
+        return best_Bk
+
+
+def support_effects(model: Model, tasks: Tasks, item_Bk: IntArray) -> SupportEffects:
+    """Return the exact effect of every support row on the scores of given items.
+
+    Args:
+        tasks: B users, with what is known of them as support.
+        item_Bk: numbers of the items to explain; -1 for none.
+    """
+    score_Vk, owner_V, omitted_V = _leave_one_out(model, tasks, item_Bk)
+    everything = omitted_V < 0
+    score_Bk = score_Vk[everything]
+    user_N = owner_V[~everything]
+    return SupportEffects(score_Bk, score_Bk[user_N] - score_Vk[~everything], user_N)
+
+
+def _leave_one_out(
+    model: Model, tasks: Tasks, item_Bk: IntArray
+) -> tuple[FloatArray, IntArray, IntArray]:
+    """Return scores (V, k), each variant's user, and the place of the row that it lacks (-1: it
+    lacks none, which comes first)."""
+    lengths = tasks.support.lengths
+    owner_V = np.repeat(np.arange(len(tasks)), lengths + 1)
+    first_V = np.repeat(np.cumsum(lengths + 1) - lengths - 1, lengths + 1)
+    omitted_V = np.arange(len(owner_V)) - first_V - 1
+    score_Vk = np.full((len(owner_V), item_Bk.shape[1]), np.nan, np.float32)
+    # The shortest first, so that little is padded.
+    order = np.argsort(lengths[owner_V], kind="stable")
+    width_V = lengths[owner_V[order]] + item_Bk.shape[1]
+    start = 0
+    while start < len(order):
+        size_V = width_V[start:] * np.arange(1, len(order) - start + 1)
+        end = start + max(1, int(np.searchsorted(size_V, ROWS_AT_ONCE, "right")))
+        chosen = order[start:end]
+        variants = tasks.take(owner_V[chosen])
+        left = variants.support.position != omitted_V[chosen][variants.support.task]
+        variants = dataclasses.replace(variants, support=variants.support.select(left))
+        score_Vk[chosen] = _scores(model, variants, item_Bk[owner_V[chosen]])
+        start = end
+    return score_Vk, owner_V, omitted_V
+
+
+@torch.no_grad()
+def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+    """Return the users' scores of their items, before clipping."""
+    named = item_Bk >= 0
+    offsets = np.concatenate([[0], np.cumsum(np.full(len(item_Bk), item_Bk.shape[1]))])
+    asked = Ragged(
+        offsets.astype(np.int64),
+        np.where(named, item_Bk, 0).reshape(-1).astype(np.int32),
+        np.zeros(item_Bk.size, np.float32),
+        np.zeros(item_Bk.size, np.bool_),
+    )
+    rows = model.catalogue.rows(asked, tasks)
+    output = model.learner.predict(model.params, model.adapt(tasks), rows).mean_BR
+    return np.where(named, unclipped(model, output), np.nan).astype(np.float32)
+
+
+def unclipped(model: Model, output: torch.Tensor) -> FloatArray:
+    """Return outputs in units of the value, as `Model.to_values` does but for the clipping."""
+    result: FloatArray = output.detach().cpu().float().numpy()
+    if model.objective == "rating":
+        result = result * model.encoder.value_scale + model.encoder.value_mean
+    return result

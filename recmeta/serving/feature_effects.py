@@ -1,0 +1,106 @@
+"""Which of an item's features moved its score for a user: the item is scored again without them.
+
+The effect of a feature is the score of the item as it is, less the score of an item that is the
+same but for this feature, which is unknown. It is exact for any learner, which is asked through its
+public face: an item without a feature is a row of another catalogue. Effects of features that say
+the same need not add up.
+
+Legend: F features, M masks.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.metalearn.learner import UserState
+from recmeta.metalearn.model import FloatArray, Model
+from recmeta.serving.explanations import unclipped
+from recmeta.tasks.task_set import Items, ItemStatistics
+
+PAST = "past interactions"
+"""What others did with the item, seen as one more feature."""
+END_OF_TIME = int(np.iinfo(np.int64).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureEffects:
+    """What each feature of an item does to its score for one user."""
+
+    name: tuple[str, ...]
+    """F features: attributes, the item's id (what is known of this very item beside its
+    attributes), and `PAST`."""
+    effect_F: FloatArray
+    """In units of the value; a logit for implicit feedback."""
+
+
+def features(model: Model) -> tuple[str, ...]:
+    """Return the names of the F features of an item that effects are told of."""
+    return (*(field.name for field in model.encoder.item_fields), PAST)
+
+
+def feature_effects(model: Model, state: UserState, item: int) -> FeatureEffects:
+    """Return the effects of an item's features on its score for one adapted user.
+
+    Args:
+        state: of one user (B = 1), from `Model.adapt`.
+        item: its number.
+    """
+    names = features(model)
+    known_MF = np.concatenate([np.ones((1, len(names)), np.bool_), ~np.eye(len(names), dtype=bool)])
+    score_M = scores_knowing(model, state, item, known_MF)
+    return FeatureEffects(names, score_M[0] - score_M[1:])
+
+
+def scores_knowing(
+    model: Model, state: UserState, item: int, known_MF: npt.NDArray[np.bool_]
+) -> FloatArray:
+    """Return (M,) scores of an item, before clipping, of which only some features are known.
+
+    Args:
+        state: of one user (B = 1).
+        known_MF: which of `features(model)`.
+    """
+    known = {f.name: known_MF[:, n] for n, f in enumerate(model.encoder.item_fields)}
+    num_copies = len(known_MF)
+    catalogue = model.catalogue
+    version = int(catalogue.versions(np.array([item]), np.array([END_OF_TIME]))[0])
+    attributes = {
+        name: _copies(column.combine_chunks().slice(version, 1), known.get(name), num_copies)
+        for name, column in zip(
+            catalogue.items.attributes.column_names,
+            catalogue.items.attributes.columns,
+            strict=True,
+        )
+    }
+    identity = catalogue.items.item_id.slice(item, 1)
+    copies = Items(
+        _copies(identity, known.get(schema.ITEM_ID), num_copies),
+        np.arange(num_copies, dtype=np.int32),
+        np.full(num_copies, np.iinfo(np.int64).min),
+        pa.table(attributes) if attributes else _no_columns(num_copies),
+    )
+    past = catalogue.statistics.last()
+    has_past_M = known_MF[:, -1]
+    statistics = ItemStatistics(
+        past.time,
+        past.num_users[:, [item]] * has_past_M,
+        past.sum_values[:, [item]] * has_past_M,
+    )
+    of_copies = model.on(copies, statistics)
+    score_M: FloatArray = unclipped(
+        model, of_copies.score_items(state, 0, END_OF_TIME, 0, num_copies)
+    )[0]
+    return score_M
+
+
+def _copies(value: pa.Array, known_M: npt.NDArray[np.bool_] | None, num_copies: int) -> pa.Array:
+    """Return M times the one value, null where it is not known; None: it is known everywhere."""
+    known = np.ones(num_copies, np.bool_) if known_M is None else known_M
+    return value.take(pa.array(np.zeros(num_copies, np.int64), mask=~known))
+
+
+def _no_columns(num_rows: int) -> pa.Table:
+    return pa.table({"": pa.nulls(num_rows)}).select([])
