@@ -20,6 +20,9 @@ T = TypeVar("T")
 def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """Build the dataclass `cls` from a mapping, checking names and types.
 
+    A dataclass of which one field's type depends on another field's value has a class method
+    `before_parsing(data, where)`, which returns `data` with such a field parsed already.
+
     Args:
         cls: a dataclass, possibly with dataclasses, tuples, optionals and literals as fields.
         data: the values by field name; absent ones take the field's default.
@@ -29,6 +32,9 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         UserError: for an unknown key (naming the nearest known one), a missing one, a wrong type or
             a value that the dataclass refuses.
     """
+    before_parsing = getattr(cls, "before_parsing", None)
+    if before_parsing is not None:
+        data = before_parsing(data, where)
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in data:

@@ -46,6 +46,13 @@ class MeluShape:
     model: Model
     """MeLU over the whole catalogue, with parameters."""
 
+    @property
+    def learner(self) -> MAMLConfig:
+        """The inner loop that every contestant takes."""
+        config = self.model.config.learner
+        assert isinstance(config, MAMLConfig), "MeLU adapts as MAML does"
+        return config
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Log:

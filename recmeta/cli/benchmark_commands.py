@@ -32,7 +32,11 @@ Data = Annotated[
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, …")]
 Learners = Annotated[
     str | None,
-    typer.Option(metavar="NAMES", help="Some learners, separated by commas. [default: all]"),
+    typer.Option(
+        metavar="NAMES",
+        help="Learners, separated by commas. [default: the baselines, MeLU as "
+        "published, bayesian-linear and MAML]",
+    ),
 ]
 Out = Annotated[
     Path | None,

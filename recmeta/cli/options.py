@@ -211,6 +211,15 @@ class ConfigOptions:
         str,
         typer.Option(help="A named configuration.", rich_help_panel=CONFIGURATION),
     ] = "default"
+    learner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How a user is learned, trained as is best for it: maml, bayesian-linear, … "
+            "(docs/learners.md). [default: the recipe's]",
+            rich_help_panel=CONFIGURATION,
+        ),
+    ] = None
     config: Annotated[
         Path | None,
         typer.Option(
@@ -233,4 +242,10 @@ class ConfigOptions:
         """Return the configuration. Raises UserError for what is unknown or refused."""
         from recmeta.recipes.configuration import pipeline_config
 
-        return pipeline_config(self.recipe, path=self.config, seed=self.seed, epochs=self.epochs)
+        return pipeline_config(
+            self.recipe,
+            learner=self.learner,
+            path=self.config,
+            seed=self.seed,
+            epochs=self.epochs,
+        )

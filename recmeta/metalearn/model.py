@@ -10,7 +10,8 @@ Legend: B users, I items, N query rows of all users.
 """
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,14 @@ import safetensors.torch
 import torch
 
 from recmeta.config import parse, to_dict
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear, BayesianLinearConfig
-from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
+from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
+from recmeta.metalearn.algorithms.registry import config_class
 from recmeta.metalearn.batch import Catalogue, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
-from recmeta.metalearn.learner import MetaLearner, Params, UserState
+from recmeta.metalearn.learner import Params, UserState
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.networks.interacting import InteractingNetwork
 from recmeta.metalearn.networks.median import count_levels
-from recmeta.metalearn.networks.preference import PreferenceNetwork
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
     Items,
@@ -53,29 +53,43 @@ class ModelConfig:
     features: FeatureConfig = FeatureConfig()
     """Which attributes it reads."""
     network: PreferenceConfig = PreferenceConfig()
-    """The preference estimator."""
-    algorithm: Literal["maml", "bayesian-linear"] = "maml"
-    """How it adapts to a user: by gradient steps, or in closed form. Of the settings below, those
-    of the other algorithm are without effect."""
-    learner: MAMLConfig = MAMLConfig()
-    """Gradient steps."""
-    bayesian_linear: BayesianLinearConfig = BayesianLinearConfig()
-    """Closed form; it has no network."""
+    """The preference estimator, for the algorithms that have one."""
+    algorithm: str = "maml"
+    """How it adapts to a user: a name in `recmeta.metalearn.algorithms.registry.ALGORITHMS`."""
+    learner: LearnerConfig = LearnerConfig()
+    """That algorithm's hyperparameters. A plain `LearnerConfig` stands for its defaults, which
+    take its place."""
     prior_strength: float = 10.0
     """An item's mean value is shrunk to the global mean as if by this many more users."""
     num_negatives: int = 4
     """Implicit feedback only: sampled negatives per positive row of a support or query."""
 
-    def with_levels(self, num_levels: int | None) -> "ModelConfig":
-        """Return the same with the levels of the scale where they are not set."""
-        maml, closed_form = self.learner, self.bayesian_linear
-        return dataclasses.replace(
-            self,
-            learner=dataclasses.replace(maml, num_levels=maml.num_levels or num_levels),
-            bayesian_linear=dataclasses.replace(
-                closed_form, num_levels=closed_form.num_levels or num_levels
-            ),
-        )
+    def __post_init__(self) -> None:
+        wanted = config_class(self.algorithm)
+        if type(self.learner) is LearnerConfig:
+            object.__setattr__(self, "learner", wanted())
+        elif type(self.learner) is not wanted:
+            raise UserError(
+                f"learner is a {type(self.learner).__name__}, and the algorithm "
+                f"{self.algorithm!r} has a {wanted.__name__}: name its algorithm, too."
+            )
+
+    @classmethod
+    def before_parsing(cls, data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """Return the mapping with the learner read as its algorithm's hyperparameters.
+
+        Saved models of the time when there were two algorithms have the hyperparameters of both.
+        """
+        values = dict(data)
+        algorithm = values.get("algorithm", cls.algorithm)
+        closed_form = values.pop("bayesian_linear", {})
+        if algorithm == "bayesian-linear" and closed_form:
+            values["learner"] = closed_form
+        learner = values.get("learner")
+        if isinstance(algorithm, str) and isinstance(learner, Mapping):
+            place = f"{where}.learner" if where else "learner"
+            values["learner"] = parse(config_class(algorithm), learner, place)
+        return values
 
     @property
     def learner_name(self) -> str:
@@ -103,30 +117,21 @@ class Model:
         self.value_range = value_range
         self.device = device
         self.catalogue = Catalogue(items, statistics, encoder, config.prior_strength, device)
-        kind = PreferenceNetwork if config.network.is_linear else InteractingNetwork
-        self.network = kind(
-            config.network, encoder.user_fields, encoder.item_fields, graded=objective == "rating"
+        lowest, highest = (
+            (value - encoder.value_mean) / encoder.value_scale for value in value_range
         )
-        self.learner = self._make_learner()
+        setting = Setting(
+            user_fields=encoder.user_fields,
+            item_fields=encoder.item_fields,
+            item_features=self.catalogue.features,
+            network_config=config.network,
+            objective=objective,
+            value_range=(lowest, highest),
+        )
+        self.network = setting.network
+        self.learner = config.learner.build(setting)
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}
-        )
-
-    def _make_learner(self) -> MetaLearner:
-        features, objective = self.catalogue.features, self.objective
-        lowest, highest = (
-            (value - self.encoder.value_mean) / self.encoder.value_scale
-            for value in self.value_range
-        )
-        if self.config.algorithm == "maml":
-            return MAML(self.config.learner, self.network, features, objective, (lowest, highest))
-        return BayesianLinear(
-            self.config.bayesian_linear,
-            self.encoder.user_fields,
-            self.encoder.item_fields,
-            features,
-            objective,
-            (lowest, highest),
         )
 
     @classmethod
@@ -143,8 +148,9 @@ class Model:
             rows.value if task_set.spec.objective == "rating" else None,
             config.features,
         )
+        num_levels = count_levels(rows.value, task_set.spec.value_range)
         return cls(
-            config.with_levels(count_levels(rows.value, task_set.spec.value_range)),
+            dataclasses.replace(config, learner=config.learner.with_levels(num_levels)),
             None,
             encoder,
             items,

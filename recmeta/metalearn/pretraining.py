@@ -49,7 +49,7 @@ def start_from_factors(
     """
     name = f"embedding.item.{ITEM_ID_FIELD}"
     item = _known_items(model)
-    if item is None:
+    if item is None or name not in params:
         return params
     table = params[name].clone()
     room = min(factors_IF.shape[1], table.shape[1] - 1)
@@ -59,8 +59,8 @@ def start_from_factors(
     table[1:, 1 : 1 + room] = components[item].to(table)
     started = {**params, name: table}
     column = model.network.wide_column(ITEM_ID_FIELD)
-    if column is not None:
-        last = f"layer.{model.network.num_layers - 1}.weight"
+    last, _ = _last_layer(model)
+    if column is not None and last in params:
         weight = params[last].clone()
         weight[0, column] = 1.0
         started[last] = weight
@@ -70,20 +70,26 @@ def start_from_factors(
 def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: int) -> Params:
     """Return parameters that begin with a Bayesian matrix factorisation of the meta-training rows.
 
-    The closed-form learner then predicts as the factorisation does. A network gets it into its
+    A learner on item vectors then predicts as the factorisation does. Any other gets it into its
     embeddings: those of content attributes hold what these say of an item's bias and factors, those
-    of items the rest; where the last layer is `wide`, it starts by adding the biases.
+    of items the rest; where it has a network whose last layer is `wide`, that starts by adding the
+    biases.
 
     Args:
         rows: per user, in units of the value.
         seed: of the factorisation.
     """
-    if model.config.algorithm == "maml":
-        width = model.config.network.embedding_dim
-        num_factors = min(MOST_NETWORK_FACTORS, width - 1)
-        return _network_start(model, params, _factorised(model, rows, num_factors, seed))
-    num_factors = model.config.bayesian_linear.num_factors
-    return _closed_form_start(model, params, _factorised(model, rows, num_factors, seed))
+    if reads_item_vectors(params):
+        num_factors = len(params[item_vectors.INTERCEPT]) - 1
+        return _closed_form_start(model, params, _factorised(model, rows, num_factors, seed))
+    num_factors = min(MOST_NETWORK_FACTORS, model.config.network.embedding_dim - 1)
+    return _network_start(model, params, _factorised(model, rows, num_factors, seed))
+
+
+def reads_item_vectors(params: Params) -> bool:
+    """Return whether the parameters are of a learner on `ItemVectors`, which are a factorisation's
+    by nature."""
+    return item_vectors.INTERCEPT in params
 
 
 def _factorised(model: Model, rows: Ragged, num_factors: int, seed: int) -> BayesianFactorisation:
@@ -108,7 +114,8 @@ def _closed_form_start(model: Model, params: Params, found: BayesianFactorisatio
     started = dict(params)
 
     def put(name: str, value: torch.Tensor) -> None:
-        started[name] = value.to(params[name])
+        if name in params:
+            started[name] = value.to(params[name])
 
     prior = found.content
     for field in model.encoder.item_fields:
@@ -135,8 +142,8 @@ def _closed_form_start(model: Model, params: Params, found: BayesianFactorisatio
 
 def _network_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:
     started = dict(params)
-    last = f"layer.{model.network.num_layers - 1}"
-    weight, bias = params[f"{last}.weight"].clone(), params[f"{last}.bias"].clone()
+    weight_name, bias_name = _last_layer(model)
+    last = {n: params[n].clone() for n in (weight_name, bias_name) if n in params}
     known = _known_items(model)
     for field in model.encoder.item_fields:
         if field.kind == "numeric":
@@ -148,15 +155,24 @@ def _network_start(model: Model, params: Params, found: BayesianFactorisation) -
             own_IC = found.item_IC - found.content.fitted_IC
             told = torch.cat([torch.zeros_like(own_IC[:1]), own_IC[known]])
         name = f"embedding.item.{field.name}"
+        if name not in params:
+            continue
         table = params[name].clone()
         table[:, : told.shape[1]] = told.to(table)
         table[0] = 0.0
         started[name] = table
         column = model.network.wide_column(field.name)
-        if column is not None:
-            weight[0, column] = 1.0
-    bias += (found.user_mean_C[0] + found.content.intercept_C[0]).to(bias)
-    return started | {f"{last}.weight": weight, f"{last}.bias": bias}
+        if column is not None and weight_name in last:
+            last[weight_name][0, column] = 1.0
+    if bias_name in last:
+        last[bias_name] += (found.user_mean_C[0] + found.content.intercept_C[0]).to(last[bias_name])
+    return started | last
+
+
+def _last_layer(model: Model) -> tuple[str, str]:
+    """Return the names of the last layer's weight and bias, where a learner has the network."""
+    last = f"layer.{model.network.num_layers - 1}"
+    return f"{last}.weight", f"{last}.bias"
 
 
 def _known_items(model: Model) -> torch.Tensor | None:
@@ -173,8 +189,8 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
     """Return the parameters of an earlier model, as far as they have a place in the new one.
 
     A value that both vocabularies know keeps its embedding; one that is new has the fresh one of
-    `params`. Where the scale of the values has changed, the last layer is changed so that outputs
-    mean the same in units of the value.
+    `params`. Where the scale of the values has changed, the last layer of a network is changed so
+    that outputs mean the same in units of the value.
 
     Raises:
         UserError: when the earlier model has other features or another shape.
@@ -205,11 +221,12 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
         started[name] = found.detach().cpu().clone()
     ratio = earlier.encoder.value_scale / model.encoder.value_scale
     shift = (earlier.encoder.value_mean - model.encoder.value_mean) / model.encoder.value_scale
-    if model.config.algorithm == "bayesian-linear":
+    if bayesian_linear.PRIOR_BY_SUPPORT in params:
         return bayesian_linear.rescaled(started, ratio, shift)
-    last = f"layer.{model.network.num_layers - 1}"
-    started[f"{last}.weight"] = started[f"{last}.weight"] * ratio
-    started[f"{last}.bias"] = started[f"{last}.bias"] * ratio + shift
+    weight_name, bias_name = _last_layer(model)
+    if bias_name in started:
+        started[weight_name] = started[weight_name] * ratio
+        started[bias_name] = started[bias_name] * ratio + shift
     return started
 
 

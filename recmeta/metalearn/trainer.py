@@ -197,7 +197,8 @@ def _auc(output_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor)
 def _diverged(what: str) -> UserError:
     return UserError(
         f"{what}: training diverged and was stopped. Lower training.learning_rate or "
-        "learner.inner_learning_rate, or take fewer inner steps (learner.num_steps)."
+        "learner.inner_learning_rate, or take fewer inner steps (learner.num_steps), where the "
+        "learner has them."
     )
 
 

@@ -46,7 +46,7 @@ class Cell:
     def code(self, protocol: Protocol, learner: Learner) -> str:
         """Return the fingerprint of the code that decides the result."""
         shared = ("recmeta.protocols.datasets", "recmeta.protocols.search")
-        return code.fingerprint(protocol.module, *shared, learner.module)
+        return code.fingerprint(protocol.module, *shared, *learner.modules)
 
     def key(self, protocol: Protocol, learner: Learner, log: Log) -> str:
         """Return the name of its folder, which data, code or question would change."""

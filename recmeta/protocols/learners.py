@@ -11,10 +11,13 @@ from typing import Any
 
 from recmeta.config import to_dict
 from recmeta.evaluation.predictor import Predictor
+from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.registry import ALGORITHMS, module_of
 from recmeta.protocols import meta_learned
 from recmeta.protocols.problem import Problem
 from recmeta.protocols.search import Chosen, Family, choose
 from recmeta.recipes import RECIPES
+from recmeta.recipes.learners import training_of
 from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Folder
@@ -41,14 +44,16 @@ class Learner:
     """A competitor."""
 
     fit: Fit
-    module: str
-    """Where its code begins: what this imports decides its results."""
+    modules: tuple[str, ...]
+    """Where its code begins: what these import decides its results."""
     is_baseline: bool
     settings: Callable[[str], dict[str, Any]] = lambda dataset: {}
     """What decides its results on a data set beside the code: a recipe's whole configuration."""
     objectives: tuple[Objective, ...] = ("rating", "implicit")
     trainings: tuple[str, ...] | None = None
     """Trainings that it enters; None: all."""
+    unasked: bool = True
+    """Whether it takes part where the user names no learners."""
     library: str | None = None
     """What it needs beside the library's own dependencies: a module of the extra `accuracy`."""
 
@@ -94,7 +99,9 @@ def _family(
             },
         )
 
-    return Learner(fit=fit, module=path, is_baseline=True, objectives=objectives, library=library)
+    return Learner(
+        fit=fit, modules=(path,), is_baseline=True, objectives=objectives, library=library
+    )
 
 
 def _recipe(
@@ -102,9 +109,15 @@ def _recipe(
     config: Callable[[str], MetaTrainConfig],
     *,
     objectives: tuple[Objective, ...] = ("rating", "implicit"),
+    algorithm: str = "maml",
     trainings: tuple[str, ...] | None = None,
+    unasked: bool = True,
 ) -> Learner:
-    """Return a meta-learner that is trained as its configuration for a data set says."""
+    """Return a meta-learner that is trained as its configuration for a data set says.
+
+    Args:
+        algorithm: of that configuration.
+    """
 
     def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
         found = meta_learned.fit(name, config(problem.name), problem, folder, seed)
@@ -122,11 +135,12 @@ def _recipe(
 
     return Learner(
         fit=fit,
-        module="recmeta.protocols.meta_learned",
+        modules=("recmeta.protocols.meta_learned", module_of(algorithm)),
         is_baseline=False,
         settings=lambda dataset: to_dict(config(dataset)),
         objectives=objectives,
         trainings=trainings,
+        unasked=unasked,
     )
 
 
@@ -145,7 +159,9 @@ def melu_published(dataset: str) -> MetaTrainConfig:
     config = RECIPES["melu-paper"]().train
     users, items = MELU_FEATURES[dataset]
     features = dataclasses.replace(config.model.features, user_features=users, item_features=items)
-    learner = dataclasses.replace(config.model.learner, num_steps=5)
+    published = config.model.learner
+    assert isinstance(published, MAMLConfig), "MeLU adapts as MAML does"
+    learner = dataclasses.replace(published, num_steps=5)
     model = dataclasses.replace(config.model, features=features, learner=learner)
     return dataclasses.replace(config, model=model)
 
@@ -155,6 +171,14 @@ def _training_of(recipe: str) -> Callable[[str], MetaTrainConfig]:
     return lambda dataset: RECIPES[recipe]().train
 
 
+def _algorithm(name: str) -> Learner:
+    """Return an algorithm of the library, trained on every data set as is best for it."""
+    unasked = name in COMPARED
+    return _recipe(name, lambda dataset: training_of(name), algorithm=name, unasked=unasked)
+
+
+COMPARED = ("maml", "bayesian-linear")
+"""The algorithms that take part in every benchmark; the others, where they are named."""
 BOTH: tuple[Objective, ...] = ("rating", "implicit")
 
 LEARNERS: dict[str, Learner] = {
@@ -171,9 +195,6 @@ LEARNERS: dict[str, Learner] = {
     "boosted-trees": _family("boosted_trees.BOOSTED_TREES", library="lightgbm"),
     "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
-    "bayesian-linear": _recipe(
-        "bayesian-linear", lambda dataset: RECIPES["bayesian-linear"]().train
-    ),
-    "maml": _recipe("maml", _training_of("default")),
     "maml-median": _recipe("maml-median", _training_of("maml-ml1m"), objectives=("rating",)),
+    **{name: _algorithm(name) for name in ALGORITHMS},
 }

@@ -36,7 +36,7 @@ def run(
     Args:
         data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
         num_seeds: seeds are 0 to this, exclusive.
-        learners: names; None: every learner that suits the protocol.
+        learners: names; None: those that suit the protocol and take part unasked.
         out: its folder `work` keeps the cells.
 
     Raises:
@@ -45,10 +45,11 @@ def run(
     """
     protocol = _known(name, PROTOCOLS, "protocol")
     suited = {n: one for n, one in LEARNERS.items() if protocol.objective in one.objectives}
-    if learners is not None:
-        for asked in learners:
-            _known(asked, suited, f"learner of {name}")
-        suited = {n: one for n, one in suited.items() if n in learners}
+    for asked in learners or ():
+        _known(asked, suited, f"learner of {name}")
+    if learners is None:
+        learners = [n for n, one in suited.items() if one.unasked]
+    suited = {n: one for n, one in suited.items() if n in learners}
     if num_seeds < 1:
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
     _check_installed(suited)
@@ -107,7 +108,8 @@ def _result(
     per_user = {(c.learner, c.training, c.seed): r.per_user for c, r in found.items()}
     baselines = [n for n, one in learners.items() if one.is_baseline]
     command = f"recmeta benchmark {name} --seeds {num_seeds}"
-    if set(learners) != {n for n, one in LEARNERS.items() if protocol.objective in one.objectives}:
+    unasked = {n for n, one in LEARNERS.items() if one.unasked}
+    if set(learners) != {n for n in unasked if protocol.objective in LEARNERS[n].objectives}:
         command += f" --learners {','.join(learners)}"
     return {
         "format_version": FORMAT_VERSION,

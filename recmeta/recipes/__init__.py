@@ -8,6 +8,7 @@ from recmeta.metalearn.encoding import FeatureConfig
 from recmeta.metalearn.model import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.recipes.learners import CLOSED_FORM
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.steps.evaluate import EvaluateConfig
@@ -34,14 +35,6 @@ MELU_TASKS = BuildTasksConfig(
     split=SplitConfig(split="melu_states", query_size=10, min_interactions=13, max_interactions=100)
 )
 """13 to 100 ratings per user, 10 random ones as query, four states (Lee et al., KDD 2019)."""
-CLOSED_FORM = MetaTrainConfig(
-    model=ModelConfig(algorithm="bayesian-linear"),
-    # As many support rows as the fullest users of MeLU's protocol have.
-    episodes=EpisodeConfig(batch_size=64, max_support=90, max_query=40),
-    # What keeps the item vectors small is the learner's own penalty.
-    training=TrainingConfig(epochs=30, patience=30, learning_rate=5e-3, weight_decay=0.0),
-)
-"""The closed-form learner, trained."""
 
 
 def default() -> PipelineConfig:

@@ -8,11 +8,13 @@ from typing import Any
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
 from recmeta.recipes import RECIPES, PipelineConfig
+from recmeta.recipes.learners import training_of
 
 
 def pipeline_config(
     recipe: str = "default",
     *,
+    learner: str | None = None,
     path: Path | None = None,
     seed: int | None = None,
     epochs: int | None = None,
@@ -21,12 +23,15 @@ def pipeline_config(
 
     Args:
         recipe: a name in `RECIPES`.
-        path: a TOML file whose values win over the recipe's.
+        learner: an algorithm, trained as is best for it, on the features that the recipe reads; the
+            rest of the recipe's training gives way. None: the one that the file names as
+            `train.model.algorithm`, else the recipe's.
+        path: a TOML file whose values win over the recipe's and the learner's.
         seed: of splits, training and evaluation; wins over both.
         epochs: most epochs of meta-training; wins over both.
 
     Raises:
-        UserError: for an unknown recipe, key or value.
+        UserError: for an unknown recipe, learner, key or value.
     """
     if recipe not in RECIPES:
         raise UserError(
@@ -34,8 +39,15 @@ def pipeline_config(
             f"There are: {', '.join(RECIPES)}."
         )
     values = to_dict(RECIPES[recipe]())
-    if path is not None:
-        values = merged(values, _read(path))
+    over = {} if path is None else _read(path)
+    learner = learner or _algorithm_in(over)
+    if learner is not None and learner != _algorithm_in(values):
+        train = to_dict(training_of(learner))
+        train["model"]["features"] = values["train"]["model"]["features"]
+        values["train"] = train
+    values = merged(values, over)
+    if learner is not None:
+        values = merged(values, {"train": {"model": {"algorithm": learner}}})
     if seed is not None:
         seeds = {
             "tasks": {"seed": seed},
@@ -56,6 +68,15 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(known, Mapping) and isinstance(value, Mapping)
         result[name] = merged(known, value) if both else value  # type: ignore[arg-type]
     return result
+
+
+def _algorithm_in(values: Mapping[str, Any]) -> str | None:
+    """Return the algorithm that a configuration names, if it names one."""
+    for name in ("train", "model", "algorithm"):
+        if not isinstance(values, Mapping) or name not in values:
+            return None
+        values = values[name]
+    return str(values)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from recmeta.manifest import Manifest, find, git_commit, library_versions, run_o
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.metalearn.pretraining import (
+    reads_item_vectors,
     start_from_factorisation,
     start_from_factors,
     start_from_model,
@@ -49,7 +50,7 @@ class MetaTrainConfig:
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
     start: Literal["factors", "bayesian-factors", "champion", "random"] = "factors"
-    """`factors`: for MAML the items' embeddings start from a matrix factorisation, whose size and
+    """`factors`: the items' embeddings start from a matrix factorisation, whose size and
     regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
     and whose items fall back on content; content's embeddings start from it too. The Bayesian
     linear learner takes the latter for either. Ratings only. `champion`: everything starts from
@@ -162,7 +163,7 @@ def at_start(
     model = Model.untrained(config.model, task_set, device)
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
     # A new factorisation has other axes than the one that an earlier closed-form model had.
-    keeps_axes = earlier is not None and config.model.algorithm == "bayesian-linear"
+    keeps_axes = earlier is not None and reads_item_vectors(params)
     model.params = (
         params if keeps_axes else _with_factors(config, model, task_set, params, on_trial)
     )
@@ -202,7 +203,7 @@ def _with_factors(
     spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
     if config.start == "random" or spec.objective != "rating" or len(train_tasks) == 0:
         return params
-    if config.start == "bayesian-factors" or config.model.algorithm == "bayesian-linear":
+    if config.start == "bayesian-factors" or reads_item_vectors(params):
         rows = concatenate(train_tasks.support, train_tasks.query)
         return start_from_factorisation(model, params, rows, config.seed)
     biases = tune_biases(spec, train_tasks, dev_tasks, on_trial)

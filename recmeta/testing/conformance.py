@@ -50,7 +50,7 @@ class LearnerConformance:
 
     objective: ClassVar[Objective] = "rating"
     """What the synthetic log holds."""
-    order_matters: ClassVar[bool] = False
+    order_matters: bool = False
     """True for a learner whose adaptation depends on the order of the support."""
     training: ClassVar[TrainingConfig] = TrainingConfig(epochs=8, learning_rate=1e-2)
     """Enough for adapting to pay on the synthetic log."""

@@ -1,5 +1,6 @@
 """`recmeta run` and the single steps on a real workspace."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, VALUES, Call, Called, run_arguments
 
 from recmeta import schema
+from recmeta.metalearn.algorithms.maml import ANILConfig
+from recmeta.metalearn.algorithms.registry import ALGORITHMS
 from recmeta.recipes import RECIPES
 from recmeta.recipes.configuration import pipeline_config
+from recmeta.recipes.learners import training_of
 
 
 @pytest.fixture
@@ -117,6 +121,7 @@ def test_a_wrong_configuration_is_explained(
     ("arguments", "said"),
     [
         (["--recipe", "defalt"], "Did you mean 'default'?"),
+        (["--learner", "fomalm"], "Did you mean 'fomaml'?"),
         (["--epochs", "0"], "epochs is 0"),
         (["--epochs", "two"], "parse string as an integer"),
         (["--device", "tpu"], "device is 'tpu'"),
@@ -134,6 +139,27 @@ def test_wrong_options_are_explained(
 def test_every_recipe_survives_the_way_through_a_file() -> None:
     for name, recipe in RECIPES.items():
         assert pipeline_config(name) == recipe()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_learner_survives_the_way_through_a_file(name: str, tmp_path: Path) -> None:
+    found = pipeline_config(learner=name)
+    assert found == dataclasses.replace(RECIPES["default"](), train=training_of(name))
+    (tmp_path / "named.toml").write_text(f'[train.model]\nalgorithm = "{name}"\n')
+    assert pipeline_config(path=tmp_path / "named.toml") == found
+
+
+def test_a_learner_takes_the_features_of_the_recipe_and_the_values_of_the_file(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "steps.toml").write_text("[train.model.learner]\nnum_steps = 7\n")
+    config = pipeline_config("melu-paper", learner="anil", path=tmp_path / "steps.toml")
+    melu = RECIPES["melu-paper"]()
+    assert config.tasks == melu.tasks
+    assert config.train.model.features == melu.train.model.features
+    assert config.train.model.learner == ANILConfig(num_steps=7)
+    assert config.train.training == training_of("anil").training
+    assert pipeline_config("melu-paper", learner="maml").train == melu.train
 
 
 def test_rollback_needs_a_previous_champion(workspace: Path, recmeta: Call) -> None:

@@ -30,7 +30,7 @@ SMALL = BayesianLinearConfig(num_factors=3, estimate="mean", learn_content=True)
 
 def make_model(task_set: TaskSet, config: BayesianLinearConfig) -> Model:
     return Model.untrained(
-        ModelConfig(algorithm="bayesian-linear", bayesian_linear=config),
+        ModelConfig(algorithm="bayesian-linear", learner=config),
         task_set,
         torch.device("cpu"),
     )

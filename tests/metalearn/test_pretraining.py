@@ -130,9 +130,7 @@ def with_encoder(model: Model, encoder: Encoder) -> Model:
 WITHOUT_PAST = ModelConfig(
     network=PreferenceConfig(embedding_dim=4, hidden_dims=(5,), use_statistics=False)
 )
-CLOSED_FORM = ModelConfig(
-    algorithm="bayesian-linear", bayesian_linear=BayesianLinearConfig(num_factors=3)
-)
+CLOSED_FORM = ModelConfig(algorithm="bayesian-linear", learner=BayesianLinearConfig(num_factors=3))
 
 
 @pytest.mark.parametrize(("config", "num_shots"), [(WITHOUT_PAST, 0), (CLOSED_FORM, 5)])
@@ -160,7 +158,7 @@ def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(
 def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: TaskSet) -> None:
     """Of a user of whom nothing is known it predicts what the mean user would say."""
     config = dataclasses.replace(
-        CLOSED_FORM, bayesian_linear=BayesianLinearConfig(num_factors=3, estimate="mean")
+        CLOSED_FORM, learner=BayesianLinearConfig(num_factors=3, estimate="mean")
     )
     model = drawn(task_set, config)
     train = task_set.tasks("train")
@@ -198,7 +196,7 @@ def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: Tas
         column = model.network.wide_column(field.name)
         assert column is not None
         assert started["layer.1.weight"][0, column] == 1.0
-    same = drawn(task_set, dataclasses.replace(CLOSED_FORM, learner=config.learner))
+    same = drawn(task_set, CLOSED_FORM)
     other = start_from_factorisation(same, same.params, rows, seed=0)
     identity = started["embedding.item.item_id"]
     torch.testing.assert_close(identity, other["factors.item.item_id"])

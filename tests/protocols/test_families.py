@@ -119,9 +119,10 @@ def test_the_best_by_the_judges_is_chosen_within_the_budget(problem: Problem) ->
 def test_every_learner_names_a_module_that_is_there() -> None:
     from recmeta.protocols import code
 
-    prints = {name: code.fingerprint(learner.module) for name, learner in LEARNERS.items()}
+    prints = {name: code.fingerprint(*learner.modules) for name, learner in LEARNERS.items()}
     assert all(len(text) == 16 for text in prints.values())
     assert prints["item-mean-user-bias"] != prints["mf-fold-in"]
+    assert prints["maml"] != prints["bayesian-linear"]
 
 
 def test_errors_fall_into_the_segments_of_their_items(problem: Problem) -> None:

@@ -58,7 +58,7 @@ class DenseLoop:
     def meta_gradient(self, users: IntArray) -> tuple[float, Params]:
         """Return the mean query loss and its gradient."""
         leaves = leaves_of(self.shape.model.params)
-        config = self.shape.model.config.learner
+        config = self.shape.learner
         losses = []
         for user in users:
             (support_nC, support_value), (query_nC, query_value) = self.data[int(user)]

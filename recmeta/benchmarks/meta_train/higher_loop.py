@@ -31,7 +31,7 @@ class HigherLoop:
     def meta_gradient(self, users: IntArray) -> tuple[float, Params]:
         """Return the mean query loss and its gradient."""
         leaves = leaves_of(self.shape.model.params)
-        config = self.shape.model.config.learner
+        config = self.shape.learner
         network = DecisionLayers(leaves)
         optimiser = torch.optim.SGD(network.parameters(), lr=config.inner_learning_rate)
         total = 0.0

@@ -31,7 +31,7 @@ class TorchOptLoop:
     def meta_gradient(self, users: IntArray) -> tuple[float, Params]:
         """Return the mean query loss and its gradient."""
         leaves = leaves_of(self.shape.model.params)
-        config = self.shape.model.config.learner
+        config = self.shape.learner
         network = DecisionLayers(leaves)
         optimiser = torchopt.MetaSGD(network, lr=config.inner_learning_rate)
         start = torchopt.extract_state_dict(network, by="reference")

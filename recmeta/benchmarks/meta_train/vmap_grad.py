@@ -77,7 +77,7 @@ class VmapGrad:
         ) -> torch.Tensor:
             return ((decide(weights, rows) - value).square() * mask).sum() / mask.sum()
 
-        config = self.shape.model.config.learner
+        config = self.shape.learner
         for _ in range(config.num_steps):
             gradients = grad(loss)(layers, support_RF, support_value_R, support_mask_R)
             layers = {

@@ -15,11 +15,12 @@ Legend: B users, S support rows (padded), R rows, U distinct items, X numbers of
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 
+from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.content_prior import embed
 from recmeta.metalearn.encoding import Features, Field
@@ -51,7 +52,7 @@ LOG_PRECISION_RANGE = (-4.0, 8.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BayesianLinearConfig:
+class BayesianLinearConfig(LearnerConfig):
     """The regression, and how it is learned."""
 
     num_factors: int = 16
@@ -86,6 +87,21 @@ class BayesianLinearConfig:
                 f"hidden_share {self.hidden_share} must be between 0 and 1, identity_penalty "
                 f"{self.identity_penalty} not negative."
             )
+
+    def build(self, setting: Setting) -> "BayesianLinear":
+        """Return the learner with these hyperparameters."""
+        return BayesianLinear(
+            self,
+            setting.user_fields,
+            setting.item_fields,
+            setting.item_features,
+            setting.objective,
+            setting.value_range,
+        )
+
+    def with_levels(self, num_levels: int | None) -> Self:
+        """Return the same with so many levels, where they are not set."""
+        return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,11 @@ al., 2017) coarsened to layers.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 
+from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import ITEM_ID_FIELD
 from recmeta.metalearn.encoding import Features as Encoded
@@ -30,7 +31,7 @@ from recmeta.tasks.task_set import Objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MAMLConfig:
+class MAMLConfig(LearnerConfig):
     """The inner loop and the losses."""
 
     num_steps: int = 3
@@ -74,6 +75,35 @@ class MAMLConfig:
             raise ValueError(
                 f"inner_learning_rate is {self.inner_learning_rate}; it must be positive."
             )
+
+    def build(self, setting: Setting) -> "MAML":
+        """Return the learner with these hyperparameters."""
+        return MAML(
+            self, setting.network, setting.item_features, setting.objective, setting.value_range
+        )
+
+    def with_levels(self, num_levels: int | None) -> Self:
+        """Return the same with so many levels, where they are not set."""
+        return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FOMAMLConfig(MAMLConfig):
+    """First-order MAML (Finn et al., 2017, section 5.2): the outer gradient is taken at the adapted
+    weights, as if the inner gradients did not depend on the initial ones. The inner rates do not
+    enter those, and are learned by what they do to the weights alone."""
+
+    second_order: bool = False
+    """First-order, by definition; True would be MAML."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ANILConfig(MAMLConfig):
+    """Almost no inner loop (Raghu et al., ICLR 2020): only the last layer adapts, on features that
+    all users share."""
+
+    adapt_layers: Literal["all", "last"] = "last"
+    """The last, by definition; `all` would be MAML."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""The algorithms by name. A new one is a file in this folder and a line here."""
+
+import importlib
+
+from recmeta.errors import UserError, did_you_mean
+from recmeta.metalearn.algorithms.learner_config import LearnerConfig
+
+ALGORITHMS: dict[str, str] = {
+    "maml": "maml.MAMLConfig",
+    "fomaml": "maml.FOMAMLConfig",
+    "anil": "maml.ANILConfig",
+    "bayesian-linear": "bayesian_linear.BayesianLinearConfig",
+}
+"""`module.Class` of the hyperparameters, in this package. They are imported when they are asked
+for."""
+
+
+def config_class(algorithm: str) -> type[LearnerConfig]:
+    """Return the class of an algorithm's hyperparameters.
+
+    Raises:
+        UserError: for a name that is not in `ALGORITHMS`.
+    """
+    if algorithm not in ALGORITHMS:
+        raise UserError(
+            f"there is no learner {algorithm!r}.{did_you_mean(algorithm, list(ALGORITHMS))} "
+            f"There are: {', '.join(ALGORITHMS)}."
+        )
+    _, _, name = ALGORITHMS[algorithm].partition(".")
+    found: type[LearnerConfig] = getattr(importlib.import_module(module_of(algorithm)), name)
+    return found
+
+
+def module_of(algorithm: str) -> str:
+    """Return the full name of the module that a known algorithm is in."""
+    return f"{__package__}.{ALGORITHMS[algorithm].partition('.')[0]}"

@@ -1,0 +1,30 @@
+"""Every algorithm that is registered keeps what every learner must keep, with its defaults."""
+
+import pytest
+import torch
+
+from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
+from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.tasks.task_set import TaskSet
+from recmeta.testing.conformance import LearnerConformance
+
+SMALL = PreferenceConfig(embedding_dim=4, hidden_dims=(8,))
+
+
+class TestEveryAlgorithm(LearnerConformance):
+    algorithm: str
+    order_matters: bool
+
+    @pytest.fixture(autouse=True, params=list(ALGORITHMS))
+    def _choose(self, request: pytest.FixtureRequest) -> None:
+        self.algorithm = request.param
+        self.order_matters = config_class(self.algorithm).reads_in_order
+
+    def make_model(self, task_set: TaskSet) -> Model:
+        config = ModelConfig(network=SMALL, algorithm=self.algorithm)
+        return Model.untrained(config, task_set, torch.device("cpu"))
+
+
+class TestEveryAlgorithmOnImplicitFeedback(TestEveryAlgorithm):
+    objective = "implicit"
