@@ -44,6 +44,7 @@ from recmeta.tasks.task_set import (
 from recmeta.workspace import Folder
 
 FloatArray = npt.NDArray[np.float32]
+END_OF_TIME = int(np.iinfo(np.int64).max)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -268,16 +269,26 @@ class Model:
     def item_block(self, snapshot: int, cut_time: int, first: int, last: int) -> Rows:
         """Return items for `score_block`, with the work done that no user changes: to be kept where
         many users are asked about them, as long as `params` stay."""
-        numbers = np.arange(first, last)
+        rows = self.item_rows(np.arange(first, last), snapshot, cut_time)
+        return self.learner.prepare(self.params, rows)
+
+    def item_rows(
+        self, numbers: npt.NDArray[np.int64], snapshot: int = -1, cut_time: int = END_OF_TIME
+    ) -> Rows:
+        """Return items of these numbers as rows that all users share (B is 1).
+
+        Args:
+            snapshot: the item statistics to use; the newest unless told otherwise.
+            cut_time: as for `score_items`.
+        """
         versions = self.catalogue.versions(numbers, np.full(len(numbers), cut_time))
         past = self.catalogue.past(numbers, np.full(len(numbers), snapshot))
-        rows = Rows(  # one row for all users: B = 1
+        return Rows(
             torch.from_numpy(versions[None]).to(self.device),
             torch.from_numpy(past[None]).to(self.device),
             torch.zeros((1, len(numbers)), device=self.device),
             torch.ones((1, len(numbers)), dtype=torch.bool, device=self.device),
         )
-        return self.learner.prepare(self.params, rows)
 
     @torch.no_grad()
     def score_block(self, state: UserState, items: Rows) -> torch.Tensor:

@@ -204,6 +204,26 @@ class BayesianLinear:
             return self._predict(params, state, items.vector_BRX)
         return self._predict(params, state, self._look_up(params, (items,), None)[0])
 
+    def linear_parts(
+        self, params: Params, items: Rows
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what a user's weights act on: offsets (B, R), design (B, R, W) with
+        value = offset + design · weights + noise, and the variance of that noise (B, R)."""
+        (vector_BRX,) = self._look_up(params, (items,), None)
+        return self._parts(params, vector_BRX)
+
+    def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
+        """Return (B,) the norm of the gradient, by a user's weights and where no answer has moved
+        them, of minus the log likelihood of the support."""
+        (known_BSX,) = self._look_up(params, (support.rows,), None)
+        mask_BS = support.rows.mask_BR.to(known_BSX.dtype)
+        offset_BS, design_BSW, noise_BS = self._parts(params, known_BSX)
+        prior_BW = self._prior_mean(params, support.user, known_BSX, torch.zeros_like(mask_BS))
+        expected_BS = offset_BS + (design_BSW @ prior_BW[..., None])[..., 0]
+        surprise_BS = (support.rows.value_BR - expected_BS) * mask_BS / noise_BS
+        gradient_BW = (design_BSW * surprise_BS[..., None]).sum(1)
+        return gradient_BW.square().sum(1).sqrt()
+
     def _look_up(
         self,
         params: Params,

@@ -19,6 +19,7 @@ from recmeta.metalearn.encoding import ITEM_ID_FIELD
 from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.grouping import Group, groups_by_length
 from recmeta.metalearn.inner_loop.choice import inner_loop
+from recmeta.metalearn.inner_loop.gradient_norm import gradient_norm
 from recmeta.metalearn.inner_loop.steps import RATES, InnerSteps
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.networks.embedding import distinct, gather
@@ -148,6 +149,7 @@ class MAML:
             support_prior=config.support_prior,
             loss=loss_of(config.inner_objective or ("squared" if graded else "bce")),
         )
+        self.steps = steps
         self.loop = inner_loop(network, steps)
         self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))
 
@@ -276,6 +278,13 @@ class MAML:
         embedded = self._embed(params, items)
         output_BR = self.loop.predict(params, state, embedded, items)
         return Prediction(self._estimate(params, output_BR))
+
+    def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
+        """Return (B,) the Frobenius norm of the first inner step's gradient, by the weights that
+        adapt."""
+        user_BF = self.network.embed_users(params, support.user, len(support.rows.mask_BR))
+        items = self._embed(params, support.rows)
+        return gradient_norm(self.network, self.steps, params, user_BF, items, support.rows)
 
     def _estimate(self, params: Params, output_BR: torch.Tensor) -> torch.Tensor:
         """Return what is predicted where the network puts out this."""

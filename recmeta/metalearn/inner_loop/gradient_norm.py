@@ -1,0 +1,57 @@
+"""How far a user's support pulls at the weights, before any step is taken.
+
+Legend: B users, S support rows, F embedded features, D item statistics.
+"""
+
+import torch
+from torch.func import grad, vmap
+
+from recmeta.metalearn.batch import Rows
+from recmeta.metalearn.inner_loop.steps import InnerSteps
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.networks.network import EmbeddedItems, Network, layer_of
+
+
+def gradient_norm(
+    network: Network,
+    steps: InnerSteps,
+    params: Params,
+    user_BF: torch.Tensor,
+    items: EmbeddedItems,
+    rows: Rows,
+) -> torch.Tensor:
+    """Return (B,) the Frobenius norm of the gradient of the plain support loss, by the layers that
+    adapt.
+
+    Args:
+        user_BF: the users' embedded features.
+        items: of the rows, (B, S, ·).
+        rows: the support.
+    """
+    layers = {name: p for name, p in params.items() if layer_of(name) is not None}
+    adapted = {
+        name: p
+        for name, p in layers.items()
+        if (layer := layer_of(name)) is not None and steps.adapted_layers[layer]
+    }
+
+    def loss(
+        weights: Params,
+        user_F: torch.Tensor,
+        item_SF: torch.Tensor,
+        past_SD: torch.Tensor,
+        value_S: torch.Tensor,
+        mask_S: torch.Tensor,
+    ) -> torch.Tensor:
+        output_S = network.forward({**layers, **weights}, user_F, item_SF, past_SD)
+        return steps.loss(output_S[None], value_S[None], mask_S[None])[0]
+
+    def norm(*one_user: torch.Tensor) -> torch.Tensor:
+        squares = [g.square().sum() for g in grad(loss)(adapted, *one_user).values()]
+        return torch.stack(squares).sum().sqrt()
+
+    past_BSD = rows.statistics_BRD.to(user_BF.dtype)
+    found_B: torch.Tensor = vmap(norm)(
+        user_BF, items.tables[0], past_BSD, rows.value_BR, rows.mask_BR
+    )
+    return found_B

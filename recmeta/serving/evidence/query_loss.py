@@ -1,0 +1,55 @@
+"""How well users' queries are predicted after some answers: the loss that asking is to lower.
+
+Legend: B users, N answers or tasks.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from recmeta.metalearn.model import Model
+from recmeta.serving.evidence.respondents import Respondents
+from recmeta.serving.evidence.strategy import FloatArray, IntArray
+from recmeta.tasks.episodes import concatenate
+from recmeta.tasks.task_set import Ragged, Tasks
+
+TASKS_AT_ONCE = 1024
+
+
+def query_loss(model: Model, tasks: Tasks) -> FloatArray:
+    """Return (B,) each user's mean absolute error on their query, after adapting to the support.
+
+    In units of the value.
+    """
+    parts = [np.zeros(0)]
+    for some in tasks.batches(TASKS_AT_ONCE):
+        error = np.abs(model.score_query(some) - some.query.value)
+        total = np.bincount(some.query.task, error, minlength=len(some))
+        parts.append(total / np.maximum(some.query.lengths, 1))
+    return np.concatenate(parts)
+
+
+def loss_with_answer(
+    model: Model, people: Respondents, support: Ragged, row_N: IntArray
+) -> FloatArray:
+    """Return (N,) what the loss of an answer's user would be, had they given that answer, too.
+
+    Args:
+        support: what the B users have answered already.
+        row_N: rows of `people.answers`, of any users.
+    """
+    parts = [np.zeros(0)]
+    user_of_row = people.answers.task
+    for start in range(0, len(row_N), TASKS_AT_ONCE):
+        row = row_N[start : start + TASKS_AT_ONCE]
+        user = user_of_row[row]
+        more = Ragged(
+            np.arange(len(row) + 1, dtype=np.int64),
+            people.answers.item[row],
+            people.answers.value[row],
+            people.answers.counted[row],
+        )
+        tasks = people.users.take(user)
+        known = concatenate(support.take(user), more)
+        parts.append(query_loss(model, dataclasses.replace(tasks, support=known)))
+    return np.concatenate(parts)

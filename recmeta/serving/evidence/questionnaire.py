@@ -1,0 +1,223 @@
+"""All that asking needs, learned once from the training users and kept beside the model.
+
+    questionnaire.json         candidates' ids, settings
+    questionnaire.safetensors  what was learned; nothing in it belongs to a single user
+
+Legend: U training users, C candidates, K classes.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import safetensors.numpy
+
+from recmeta.config import parse, to_dict
+from recmeta.errors import UserError, did_you_mean
+from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear
+from recmeta.metalearn.model import END_OF_TIME, Model
+from recmeta.serving.evidence.adaptive_loss import AdaptiveLoss, falls_by_class, measure_falls
+from recmeta.serving.evidence.controls import RandomOrder, popularity
+from recmeta.serving.evidence.familiarity import KnownItems, LatentClasses, knows
+from recmeta.serving.evidence.gradient_norm import gradient_norm_times_popularity
+from recmeta.serving.evidence.greedy import GreedyConfig, greedy_loss
+from recmeta.serving.evidence.information import About, InformationGain
+from recmeta.serving.evidence.respondents import Respondents, respondents
+from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, Strategy
+from recmeta.tasks.episodes import concatenate
+from recmeta.tasks.task_set import ItemStatistics, Ragged, Tasks
+from recmeta.workspace import Folder
+
+StrategyName = Literal[
+    "random",
+    "popularity",
+    "known-items",
+    "gradient-norm",
+    "greedy-loss",
+    "information-gain",
+    "adaptive-loss",
+]
+STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuestionnaireConfig:
+    """How a questionnaire is made."""
+
+    num_candidates: int = 2000
+    """Items that may be asked about: those that most training users rated."""
+    most_users: int = 1000
+    """Training users on whom answers are tried; more are left out at random."""
+    num_classes: int = 8
+    """Latent classes of what people know; 1 is popularity."""
+    about: About = "predictions"
+    """What `information-gain` is the information about: a user's weights, or the predictions of
+    what people rate."""
+    greedy: GreedyConfig = GreedyConfig()
+    """The selection of `greedy-loss`."""
+    seed: int = 0
+    """Of all that is drawn."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_candidates", "most_users", "num_classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Questionnaire:
+    """What the strategies of one model need."""
+
+    config: QuestionnaireConfig
+    candidates: Candidates
+    classes: LatentClasses
+    fall_KC: FloatArray
+    """By how much an answer lowers the query loss, by class: see `adaptive_loss.py`."""
+    lists: Mapping[str, FloatArray]
+    """(C,) worth by name of a strategy that asks everybody the same."""
+
+    @classmethod
+    def fit(cls, model: Model, train: Tasks, config: QuestionnaireConfig) -> "Questionnaire":
+        """Learn what asking needs.
+
+        Args:
+            model: over the catalogue that is asked about; see `as_training_users_left_it`.
+            train: training users; all rows of support and query count.
+
+        Raises:
+            UserError: for a model of implicit feedback, in which nobody says "I do not know it".
+        """
+        if model.objective != "rating":
+            raise UserError(
+                "a questionnaire needs ratings to ask for; the model learned from implicit "
+                "feedback, whose events say nothing of items that a user would not rate."
+            )
+        generator = np.random.default_rng(config.seed)
+        candidates = Candidates.most_rated(train, model.catalogue.num_items, config.num_candidates)
+        known_UC = knows(candidates, train)
+        classes = LatentClasses.fit(known_UC, config.num_classes, generator)
+        chosen = np.sort(generator.permutation(len(train))[: config.most_users])
+        people = training_people(model, train.take(chosen), generator)
+        falls = measure_falls(model, people, candidates, generator)
+        asked_UC = candidates.marked(people.answers) | candidates.marked(people.users.query)
+        member_UK = classes.membership(asked_UC, ~asked_UC)
+        lists = [
+            popularity(candidates),
+            gradient_norm_times_popularity(model, people, candidates, generator),
+            greedy_loss(model, people, candidates, config.greedy),
+        ]
+        return cls(
+            config,
+            candidates,
+            classes,
+            falls_by_class(falls, classes, member_UK),
+            {order.name: order.worth_C for order in lists},
+        )
+
+    def names(self, model: Model) -> tuple[StrategyName, ...]:
+        """Return the strategies that apply to a model."""
+        has_posterior = isinstance(model.learner, BayesianLinear)
+        return tuple(n for n in STRATEGIES if has_posterior or n != "information-gain")
+
+    def strategy(self, name: str, model: Model) -> Strategy:
+        """Return a strategy.
+
+        Raises:
+            UserError: for an unknown name, and one that does not apply to the model.
+        """
+        if name in self.lists:
+            return FixedOrder(name, self.lists[name])
+        if name == "random":
+            return RandomOrder(self.candidates, self.config.seed)
+        if name == "known-items":
+            return KnownItems(self.classes)
+        if name == "adaptive-loss":
+            return AdaptiveLoss(self.classes, self.fall_KC)
+        if name == "information-gain":
+            return InformationGain(model, self.candidates, self.classes, self.config.about)
+        raise UserError(
+            f"there is no strategy {name!r}.{did_you_mean(name, STRATEGIES)} "
+            f"There are: {', '.join(STRATEGIES)}."
+        )
+
+    def save(self, folder: Folder, model: Model) -> None:
+        """Write the questionnaire; items by their ids, which other catalogues know, too."""
+        arrays = {f"list.{name}": worth_C for name, worth_C in self.lists.items()}
+        arrays["share"] = self.candidates.share_C
+        arrays["class.weight"] = self.classes.weight_K
+        arrays["class.share"] = self.classes.share_KC
+        arrays["class.fall"] = self.fall_KC
+        plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        folder.write_bytes("questionnaire.safetensors", safetensors.numpy.save(plain))
+        ids = model.catalogue.items.item_id.take(pa.array(self.candidates.item_C))
+        about = {"config": to_dict(self.config), "item_id": ids.to_pylist()}
+        folder.write_json("questionnaire.json", about)
+
+    @classmethod
+    def load(cls, folder: Folder, model: Model) -> "Questionnaire":
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: where the model's catalogue lacks one of the items.
+        """
+        about = folder.read_json("questionnaire.json")
+        found = pc.index_in(pa.array(about["item_id"], pa.string()), model.catalogue.items.item_id)
+        if found.null_count:
+            raise UserError(
+                f"{folder.path} asks about {found.null_count} items that are not in the model's "
+                "catalogue: make it anew with `recmeta evidence`."
+            )
+        arrays = safetensors.numpy.load(folder.read_bytes("questionnaire.safetensors"))
+        lists = {n.removeprefix("list."): a for n, a in arrays.items() if n.startswith("list.")}
+        return cls(
+            parse(QuestionnaireConfig, about["config"]),
+            Candidates(found.to_numpy().astype(np.int64), arrays["share"]),
+            LatentClasses(arrays["class.weight"], arrays["class.share"]),
+            arrays["class.fall"],
+            lists,
+        )
+
+
+def as_training_users_left_it(model: Model, train: Tasks) -> Model:
+    """Return the model over its catalogue with the item statistics of the training users alone.
+
+    What is asked of held-out users, and predicted of them, then owes nothing to their own rows.
+    """
+    num_items = model.catalogue.num_items
+    rows = concatenate(train.support, train.query)
+    num_users = np.bincount(rows.item, minlength=num_items)
+    sum_values = np.bincount(rows.item, rows.value, num_items)
+    statistics = ItemStatistics(
+        np.array([END_OF_TIME]),
+        num_users[None].astype(np.float32),
+        sum_values[None].astype(np.float32),
+    )
+    return model.on(model.catalogue.items, statistics)
+
+
+def training_people(model: Model, train: Tasks, generator: np.random.Generator) -> Respondents:
+    """Return training users as people to try answers on, at the end of the log.
+
+    Args:
+        model: whose newest item statistics count the rows of these users.
+    """
+    rows = concatenate(train.support, train.query)
+    return respondents(at_the_end(train, model), counted(rows, True), generator)
+
+
+def at_the_end(users: Tasks, model: Model) -> Tasks:
+    """Return users as a model meets them at the end of its log."""
+    newest = len(model.catalogue.statistics.time) - 1
+    return dataclasses.replace(
+        users,
+        snapshot=np.full(len(users), newest, np.int32),
+        cut_time=np.full(len(users), END_OF_TIME),
+    )
+
+
+def counted(rows: Ragged, is_counted: bool) -> Ragged:
+    """Return rows that all are, or are not, part of their items' statistics."""
+    return dataclasses.replace(rows, counted=np.full(len(rows.item), is_counted))
