@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.encoding import Encoder, Features
+from recmeta.metalearn.lookup import Lookup
 from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_STATISTICS = 2
@@ -81,6 +82,8 @@ class Catalogue:
         ids = items.item_id.take(items.item)
         encoded = encoder.encode_items(ids, items.attributes)
         self.features: Features = {name: t.to(device) for name, t in encoded.items()}
+        self.lookup = Lookup(items.item_id)
+        """Finds items by their ids."""
         self._has_versions = len(items.item) > len(items.item_id)
         self._times = np.unique(items.valid_from)
         self._version_keys = self._key(items.item, np.searchsorted(self._times, items.valid_from))

@@ -5,6 +5,7 @@ of the model that will read it; a value that it never saw becomes the code 0, "u
 """
 
 import dataclasses
+import functools
 import io
 from typing import Literal
 
@@ -17,6 +18,7 @@ import torch
 
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
+from recmeta.metalearn.lookup import Lookup
 
 Kind = Literal["categorical", "multi", "numeric"]
 Features = dict[str, torch.Tensor]
@@ -58,6 +60,11 @@ class Field:
     def num_codes(self) -> int:
         """Codes including 0, unknown."""
         return len(self.values) + 1
+
+    @functools.cached_property
+    def lookup(self) -> Lookup:
+        """Finds the known values."""
+        return Lookup(pa.array(self.values, pa.string()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,18 +231,17 @@ def _encode(field: Field, column: pa.Array) -> torch.Tensor:
         numbers = pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy()
         scaled = np.clip((numbers - field.mean) / field.scale, -5.0, 5.0)
         return torch.from_numpy(np.nan_to_num(scaled).astype(np.float32))
-    vocabulary = pa.array(field.values, pa.string())
     if field.kind == "categorical":
-        return torch.from_numpy(_codes(column, vocabulary))
+        return torch.from_numpy(_codes(column, field))
     if pa.types.is_null(column.type):
         return torch.zeros((len(column), field.width), dtype=torch.int64)
     if not _is_list(column.type):  # one value where lists were: a list of one
-        codes = _codes(column, vocabulary)
+        codes = _codes(column, field)
         padded = np.zeros((len(column), field.width), np.int64)
         padded[:, 0] = codes
         return torch.from_numpy(padded)
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
-    flat = _codes(column.flatten(), vocabulary)
+    flat = _codes(column.flatten(), field)
     row = np.repeat(np.arange(len(column)), lengths)
     place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     keep = (place < field.width) & (flat > 0)
@@ -244,7 +250,5 @@ def _encode(field: Field, column: pa.Array) -> torch.Tensor:
     return torch.from_numpy(padded)
 
 
-def _codes(values: pa.Array, vocabulary: pa.Array) -> npt.NDArray[np.int64]:
-    found = pc.index_in(values.cast(pa.string()), vocabulary)
-    codes: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64) + 1
-    return codes
+def _codes(values: pa.Array, field: Field) -> npt.NDArray[np.int64]:
+    return field.lookup.numbers_of(values) + 1

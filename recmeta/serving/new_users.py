@@ -60,16 +60,15 @@ def tasks_for_new_users(
         row = int(np.argmax(user_id.is_null().to_numpy(zero_copy_only=False))) + 1
         raise UserError(f"row {row} of the new users has no {schema.USER_ID}: give it one.")
     everyone = user_id
+    profile_id = pa.array([], pa.string())
     if profiles is not None:
         _require(profiles, schema.USER_ID)
-        everyone = pa.concat_arrays([user_id, _ids(profiles, schema.USER_ID).drop_null()])
+        profile_id = _ids(profiles, schema.USER_ID)
+        everyone = pa.concat_arrays([user_id, profile_id.drop_null()])
     users = pc.unique(everyone).sort()
+    profile_place = pc.index_in(users, profile_id)
     user = pc.index_in(user_id, users).to_numpy().astype(np.int64)
-    item = (
-        pc.fill_null(pc.index_in(item_id, model.catalogue.items.item_id), -1)
-        .to_numpy()
-        .astype(np.int64)
-    )
+    item = model.catalogue.lookup.numbers_of(item_id)
     value = np.ones(len(user), np.float32)
     if graded:
         value = _numbers(interactions, schema.VALUE)
@@ -100,10 +99,10 @@ def tasks_for_new_users(
         unknown_items=int((named & ~known).sum()),
         bad_values=int((named & known & ~good).sum()),
         without_interactions=int((lengths == 0).sum()),
-        without_profile=_num_without(users, profiles),
+        without_profile=profile_place.null_count,
     )
     tasks = Tasks(
-        _profiles(users, profiles),
+        _profiles(users, profiles, profile_place),
         np.full(len(users), np.iinfo(np.int64).max),
         np.full(len(users), len(model.catalogue.statistics.time) - 1, np.int32),
         np.full(len(users), "user_cold"),
@@ -171,18 +170,11 @@ def _is_last(user: npt.NDArray[np.int64], item: npt.NDArray[np.int64]) -> npt.ND
     return last
 
 
-def _profiles(users: pa.Array, profiles: pa.Table | None) -> pa.Table:
-    table = pa.table({schema.USER_ID: users})
-    if profiles is None:
-        return table
-    place = pc.index_in(users, _ids(profiles, schema.USER_ID))
-    for name in profiles.column_names:
-        if name != schema.USER_ID:
-            table = table.append_column(name, profiles[name].combine_chunks().take(place))
-    return table
-
-
-def _num_without(users: pa.Array, profiles: pa.Table | None) -> int:
-    if profiles is None:
-        return len(users)
-    return len(users) - int(pc.sum(pc.is_in(users, _ids(profiles, schema.USER_ID))).as_py() or 0)
+def _profiles(users: pa.Array, profiles: pa.Table | None, place: pa.Array) -> pa.Table:
+    """Return a row for each user, from these places of the profiles; null is none."""
+    columns = {schema.USER_ID: users}
+    if profiles is not None:
+        for name in profiles.column_names:
+            if name != schema.USER_ID:
+                columns[name] = profiles[name].combine_chunks().take(place)
+    return pa.table(columns)

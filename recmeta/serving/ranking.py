@@ -6,7 +6,7 @@ Legend: B users, I items, k list length.
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,12 @@ import torch
 from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.parallel import on_threads
+from recmeta.metalearn.parallel import num_threads, on_threads
 from recmeta.tasks.task_set import Tasks
 
-ROWS_AT_ONCE = 8_192
-"""Pairs of user and item that one thread scores at once; more fall out of its core's caches."""
+ROWS_AT_ONCE = 16_384
+"""Pairs of user and item that one thread scores at once: enough for products of some size, few
+enough for its core's caches."""
 MOST_KEPT_ITEMS = 1_000_000
 """Largest catalogue of which a ranker keeps every block, some hundred numbers an item."""
 _ALL_BUT_SIGN = 0x7FFFFFFF
@@ -36,7 +37,7 @@ class ScoringConfig:
     """Whether a user's own items stay out of the list."""
     user_batch: int = 128
     """Users that are adapted and scored at once."""
-    item_block: int = 4096
+    item_block: int = 2048
     """Items that are scored at once."""
 
     def __post_init__(self) -> None:
@@ -136,28 +137,37 @@ class Ranker:
         self.config = config
         num_items = model.catalogue.num_items
         self.starts = range(0, num_items, config.item_block)
+        self._length = min(config.top_k, num_items)
         keeps = num_items <= MOST_KEPT_ITEMS
         self._block = functools.lru_cache(maxsize=len(self.starts) if keeps else 1)(self._fresh)
 
     def rank(self, users: AdaptedUsers) -> RankedLists:
         """Return each user's best items. Among equal scores the lower item number comes first."""
+        device = self.model.device
         at_once = max(1, ROWS_AT_ONCE // self.config.item_block)
-        if self.model.device.type != "cpu":
+        if device.type != "cpu":
             at_once = self.config.user_batch
-        found = on_threads(self._best_keys, list(users.batches(at_once)), self.model.device)
-        length = min(self.config.top_k, self.model.catalogue.num_items)
-        nobody = torch.zeros((0, length), dtype=torch.int64, device=self.model.device)
-        key_Bk = torch.cat([nobody, *found])
+        batches = list(users.batches(at_once))
+        # Few users would leave threads idle, did these not share the catalogue.
+        num_shares = max(1, min(num_threads(device) // max(len(batches), 1), len(self.starts)))
+        pieces = [(some, share) for some in batches for share in range(num_shares)]
+        found = on_threads(
+            lambda piece: self._best_keys(piece[0], self.starts[piece[1] :: num_shares]),
+            pieces,
+            device,
+        )
+        nobody = torch.zeros((0, self._length), dtype=torch.int64, device=device)
+        starts = range(0, len(found), num_shares)
+        key_Bk = torch.cat([nobody, *(self._best(found[n : n + num_shares]) for n in starts)])
         score_Bk, item_Bk = parted(key_Bk)
         item_Bk = torch.where(torch.isfinite(score_Bk), item_Bk, -1)
         return RankedLists(item_Bk.cpu().numpy(), self.model.to_values(score_Bk))
 
-    def _best_keys(self, users: AdaptedUsers) -> torch.Tensor:
-        """Return keys (B, k) of some users' best items, in order."""
-        num_users, top_k = len(users.user_id), self.config.top_k
+    def _best_keys(self, users: AdaptedUsers, starts: Sequence[int]) -> torch.Tensor:
+        """Return keys (B, k) of some users' best items, in order, of the blocks that start here."""
         device = self.model.device
-        best_Bk = torch.zeros((num_users, 0), dtype=torch.int64, device=device)
-        for first in self.starts:
+        best_Bk = torch.zeros((len(users.user_id), 0), dtype=torch.int64, device=device)
+        for first in starts:
             scores = self.model.score_block(users.state, self._block(first))
             last = first + scores.shape[1]
             if self.config.exclude_seen:
@@ -165,9 +175,13 @@ class Ranker:
                 row = torch.from_numpy(users.seen_user[here]).to(device)
                 column = torch.from_numpy(users.seen_item[here] - first).to(device)
                 scores[row, column] = -torch.inf
-            keys = torch.cat([best_Bk, item_keys(scores, first)], 1)
-            best_Bk = keys.topk(min(top_k, keys.shape[1]), dim=1).values
+            best_Bk = self._best([best_Bk, item_keys(scores, first)])
         return best_Bk
+
+    def _best(self, keys: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the greatest keys (B, k) of several tensors of them, in order."""
+        key_BN = torch.cat(list(keys), 1)
+        return key_BN.topk(min(self._length, key_BN.shape[1]), dim=1).values
 
     def _fresh(self, first: int) -> Rows:
         last = min(first + self.config.item_block, self.model.catalogue.num_items)

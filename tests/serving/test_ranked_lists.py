@@ -60,6 +60,20 @@ def test_lists_are_the_best_unseen_items(
     assert (found.score_Bk <= high).all()
 
 
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_threads_that_share_the_catalogue_find_the_same_lists(
+    model: Model, tasks: Tasks, num_threads: int
+) -> None:
+    before = torch.get_num_threads()
+    one = tasks.take(np.arange(1))
+    torch.set_num_threads(num_threads)
+    try:
+        found = rank(model, adapt_users(model, one), ScoringConfig(top_k=6, item_block=4))
+    finally:
+        torch.set_num_threads(before)
+    assert found.item_Bk.tolist() == brute_force(model, one, 6, exclude_seen=True)
+
+
 @pytest.mark.parametrize("item_block", [7, 1000])
 def test_a_network_that_is_not_linear_is_ranked_too(task_set: TaskSet, item_block: int) -> None:
     network = PreferenceConfig(embedding_dim=3, hidden_dims=(6,), layer_norm=True, num_factors=2)
