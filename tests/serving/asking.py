@@ -5,7 +5,7 @@ import torch
 
 from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.model import Model, ModelConfig
-from recmeta.serving.evidence.questionnaire import at_the_end, counted
+from recmeta.serving.evidence.fitting import at_the_end, counted
 from recmeta.serving.evidence.respondents import Respondents, respondents
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Tasks, TaskSet
@@ -15,7 +15,7 @@ def closed_form(task_set: TaskSet) -> Model:
     """Return a Bayesian linear model with random parameters."""
     config = ModelConfig(
         algorithm="bayesian-linear",
-        bayesian_linear=BayesianLinearConfig(num_factors=3, learn_content=True, estimate="mean"),
+        learner=BayesianLinearConfig(num_factors=3, learn_content=True, estimate="mean"),
     )
     model = Model.untrained(config, task_set, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
@@ -29,4 +29,4 @@ def closed_form(task_set: TaskSet) -> Model:
 def people_of(model: Model, tasks: Tasks) -> Respondents:
     """Return users of whom all rows but a query may be answers."""
     rows = counted(concatenate(tasks.support, tasks.query), False)
-    return respondents(at_the_end(tasks, model), rows, np.random.default_rng(0))
+    return respondents(at_the_end(tasks, model), rows, np.random.default_rng(0))[0]

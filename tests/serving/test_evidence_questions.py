@@ -9,14 +9,17 @@ from asking import closed_form, people_of
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.familiarity import LatentClasses
+from recmeta.serving.evidence.fitting import (
+    as_training_users_left_it,
+    at_the_end,
+    try_answers,
+)
 from recmeta.serving.evidence.greedy import GreedyConfig
 from recmeta.serving.evidence.interview import interview
 from recmeta.serving.evidence.questionnaire import (
     STRATEGIES,
     Questionnaire,
     QuestionnaireConfig,
-    as_training_users_left_it,
-    at_the_end,
 )
 from recmeta.serving.evidence.respondents import Respondents
 from recmeta.serving.evidence.strategy import SoFar, next_questions
@@ -35,7 +38,7 @@ def asked_model(task_set: TaskSet) -> Model:
 
 @pytest.fixture(scope="module")
 def questionnaire(asked_model: Model, task_set: TaskSet) -> Questionnaire:
-    return Questionnaire.fit(asked_model, task_set.tasks("train"), CONFIG)
+    return try_answers(asked_model, task_set.tasks("train"), CONFIG).questionnaire(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -166,4 +169,4 @@ def test_what_does_not_apply_says_so(
     with pytest.raises(UserError, match="Did you mean 'popularity'"):
         questionnaire.strategy("popularty", model)
     with pytest.raises(UserError, match="implicit feedback"):
-        Questionnaire.fit(implicit_model, at_the_end(users, implicit_model), CONFIG)
+        try_answers(implicit_model, at_the_end(users, implicit_model), CONFIG)

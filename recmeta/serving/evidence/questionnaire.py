@@ -1,9 +1,9 @@
-"""All that asking needs, learned once from the training users and kept beside the model.
+"""All that asking needs, learned once (`fitting.py`) from the training users and kept.
 
     questionnaire.json         candidates' ids, settings
     questionnaire.safetensors  what was learned; nothing in it belongs to a single user
 
-Legend: U training users, C candidates, K classes.
+Legend: C candidates, K classes.
 """
 
 import dataclasses
@@ -18,17 +18,13 @@ import safetensors.numpy
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
 from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear
-from recmeta.metalearn.model import END_OF_TIME, Model
-from recmeta.serving.evidence.adaptive_loss import AdaptiveLoss, falls_by_class, measure_falls
-from recmeta.serving.evidence.controls import RandomOrder, popularity
-from recmeta.serving.evidence.familiarity import KnownItems, LatentClasses, knows
-from recmeta.serving.evidence.gradient_norm import gradient_norm_times_popularity
-from recmeta.serving.evidence.greedy import GreedyConfig, greedy_loss
+from recmeta.metalearn.model import Model
+from recmeta.serving.evidence.adaptive_loss import AdaptiveLoss
+from recmeta.serving.evidence.controls import RandomOrder
+from recmeta.serving.evidence.familiarity import KnownItems, LatentClasses
+from recmeta.serving.evidence.greedy import GreedyConfig
 from recmeta.serving.evidence.information import About, InformationGain
-from recmeta.serving.evidence.respondents import Respondents, respondents
 from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, Strategy
-from recmeta.tasks.episodes import concatenate
-from recmeta.tasks.task_set import ItemStatistics, Ragged, Tasks
 from recmeta.workspace import Folder
 
 StrategyName = Literal[
@@ -78,44 +74,6 @@ class Questionnaire:
     """By how much an answer lowers the query loss, by class: see `adaptive_loss.py`."""
     lists: Mapping[str, FloatArray]
     """(C,) worth by name of a strategy that asks everybody the same."""
-
-    @classmethod
-    def fit(cls, model: Model, train: Tasks, config: QuestionnaireConfig) -> "Questionnaire":
-        """Learn what asking needs.
-
-        Args:
-            model: over the catalogue that is asked about; see `as_training_users_left_it`.
-            train: training users; all rows of support and query count.
-
-        Raises:
-            UserError: for a model of implicit feedback, in which nobody says "I do not know it".
-        """
-        if model.objective != "rating":
-            raise UserError(
-                "a questionnaire needs ratings to ask for; the model learned from implicit "
-                "feedback, whose events say nothing of items that a user would not rate."
-            )
-        generator = np.random.default_rng(config.seed)
-        candidates = Candidates.most_rated(train, model.catalogue.num_items, config.num_candidates)
-        known_UC = knows(candidates, train)
-        classes = LatentClasses.fit(known_UC, config.num_classes, generator)
-        chosen = np.sort(generator.permutation(len(train))[: config.most_users])
-        people = training_people(model, train.take(chosen), generator)
-        falls = measure_falls(model, people, candidates, generator)
-        asked_UC = candidates.marked(people.answers) | candidates.marked(people.users.query)
-        member_UK = classes.membership(asked_UC, ~asked_UC)
-        lists = [
-            popularity(candidates),
-            gradient_norm_times_popularity(model, people, candidates, generator),
-            greedy_loss(model, people, candidates, config.greedy),
-        ]
-        return cls(
-            config,
-            candidates,
-            classes,
-            falls_by_class(falls, classes, member_UK),
-            {order.name: order.worth_C for order in lists},
-        )
 
     def names(self, model: Model) -> tuple[StrategyName, ...]:
         """Return the strategies that apply to a model."""
@@ -179,45 +137,3 @@ class Questionnaire:
             arrays["class.fall"],
             lists,
         )
-
-
-def as_training_users_left_it(model: Model, train: Tasks) -> Model:
-    """Return the model over its catalogue with the item statistics of the training users alone.
-
-    What is asked of held-out users, and predicted of them, then owes nothing to their own rows.
-    """
-    num_items = model.catalogue.num_items
-    rows = concatenate(train.support, train.query)
-    num_users = np.bincount(rows.item, minlength=num_items)
-    sum_values = np.bincount(rows.item, rows.value, num_items)
-    statistics = ItemStatistics(
-        np.array([END_OF_TIME]),
-        num_users[None].astype(np.float32),
-        sum_values[None].astype(np.float32),
-    )
-    return model.on(model.catalogue.items, statistics)
-
-
-def training_people(model: Model, train: Tasks, generator: np.random.Generator) -> Respondents:
-    """Return training users as people to try answers on, at the end of the log.
-
-    Args:
-        model: whose newest item statistics count the rows of these users.
-    """
-    rows = concatenate(train.support, train.query)
-    return respondents(at_the_end(train, model), counted(rows, True), generator)
-
-
-def at_the_end(users: Tasks, model: Model) -> Tasks:
-    """Return users as a model meets them at the end of its log."""
-    newest = len(model.catalogue.statistics.time) - 1
-    return dataclasses.replace(
-        users,
-        snapshot=np.full(len(users), newest, np.int32),
-        cut_time=np.full(len(users), END_OF_TIME),
-    )
-
-
-def counted(rows: Ragged, is_counted: bool) -> Ragged:
-    """Return rows that all are, or are not, part of their items' statistics."""
-    return dataclasses.replace(rows, counted=np.full(len(rows.item), is_counted))

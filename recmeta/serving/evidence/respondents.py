@@ -39,8 +39,9 @@ def respondents(
     *,
     query_share: float = 0.3,
     most_query: int = 20,
-) -> Respondents:
-    """Return users with a random part of their rows as query and the rest as possible answers.
+) -> tuple[Respondents, IntArray]:
+    """Return users with a random part of their rows as query and the rest as possible answers, and
+    their positions in `users`.
 
     Users with fewer than two rows are left out: there would be nothing to ask, or to predict.
 
@@ -59,4 +60,4 @@ def respondents(
     is_query_N = rank_N < num_query_B[rows.task]
     nothing = rows.select(np.zeros(len(rows.item), np.bool_))
     users = dataclasses.replace(users, support=nothing, query=rows.select(is_query_N))
-    return Respondents(users, rows.select(~is_query_N))
+    return Respondents(users, rows.select(~is_query_N)), kept

@@ -1,0 +1,114 @@
+"""Learn a questionnaire from the training users: everything that costs minutes.
+
+Legend: U training users, C candidates, K classes.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from recmeta.errors import UserError
+from recmeta.metalearn.model import END_OF_TIME, Model
+from recmeta.serving.evidence.adaptive_loss import MeasuredFalls, falls_by_class, measure_falls
+from recmeta.serving.evidence.controls import popularity
+from recmeta.serving.evidence.familiarity import LatentClasses, knows
+from recmeta.serving.evidence.gradient_norm import gradient_norm_times_popularity
+from recmeta.serving.evidence.greedy import greedy_loss
+from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireConfig
+from recmeta.serving.evidence.respondents import respondents
+from recmeta.serving.evidence.strategy import BoolArray, Candidates, FloatArray, IntArray
+from recmeta.tasks.episodes import concatenate
+from recmeta.tasks.task_set import ItemStatistics, Ragged, Tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class TriedAnswers:
+    """What trying answers on training users found: all that no latent class changes."""
+
+    candidates: Candidates
+    knows_UC: BoolArray
+    """Of all training users."""
+    tried: IntArray
+    """Positions of those on whom answers were tried."""
+    falls: MeasuredFalls
+    """Users are positions in `tried`."""
+    lists: Mapping[str, FloatArray]
+    """(C,) worth by name of a strategy that asks everybody the same."""
+
+    def questionnaire(self, config: QuestionnaireConfig) -> Questionnaire:
+        """Return the questionnaire with the classes of a configuration."""
+        generator = np.random.default_rng(config.seed)
+        classes = LatentClasses.fit(self.knows_UC, config.num_classes, generator)
+        knows_TC = self.knows_UC[self.tried]
+        member_TK = classes.membership(knows_TC, ~knows_TC)
+        falls_KC = falls_by_class(self.falls, classes, member_TK)
+        return Questionnaire(config, self.candidates, classes, falls_KC, self.lists)
+
+
+def try_answers(model: Model, train: Tasks, config: QuestionnaireConfig) -> TriedAnswers:
+    """Try answers on training users.
+
+    Args:
+        model: over the catalogue that is asked about; see `as_training_users_left_it`.
+        train: training users; all rows of support and query count.
+
+    Raises:
+        UserError: for a model of implicit feedback, in which nobody says "I do not know it".
+    """
+    if model.objective != "rating":
+        raise UserError(
+            "a questionnaire asks for ratings, and the model learned from implicit feedback, whose "
+            "events say nothing of the items that a user does not know: train on ratings "
+            "(tasks.split.objective = 'rating')."
+        )
+    generator = np.random.default_rng(config.seed)
+    candidates = Candidates.most_rated(train, model.catalogue.num_items, config.num_candidates)
+    drawn = np.sort(generator.permutation(len(train))[: config.most_users])
+    some = train.take(drawn)
+    rows = counted(concatenate(some.support, some.query), True)
+    people, kept = respondents(at_the_end(some, model), rows, generator)
+    lists = [
+        popularity(candidates),
+        gradient_norm_times_popularity(model, people, candidates, generator),
+        greedy_loss(model, people, candidates, config.greedy),
+    ]
+    return TriedAnswers(
+        candidates,
+        knows(candidates, train),
+        drawn[kept],
+        measure_falls(model, people, candidates, generator),
+        {order.name: order.worth_C for order in lists},
+    )
+
+
+def as_training_users_left_it(model: Model, train: Tasks) -> Model:
+    """Return the model over its catalogue with the item statistics of the training users alone.
+
+    What is asked of held-out users, and predicted of them, then owes nothing to their own rows.
+    """
+    num_items = model.catalogue.num_items
+    rows = concatenate(train.support, train.query)
+    num_users = np.bincount(rows.item, minlength=num_items)
+    sum_values = np.bincount(rows.item, rows.value, num_items)
+    statistics = ItemStatistics(
+        np.array([END_OF_TIME]),
+        num_users[None].astype(np.float32),
+        sum_values[None].astype(np.float32),
+    )
+    return model.on(model.catalogue.items, statistics)
+
+
+def at_the_end(users: Tasks, model: Model) -> Tasks:
+    """Return users as a model meets them at the end of its log."""
+    newest = len(model.catalogue.statistics.time) - 1
+    return dataclasses.replace(
+        users,
+        snapshot=np.full(len(users), newest, np.int32),
+        cut_time=np.full(len(users), END_OF_TIME),
+    )
+
+
+def counted(rows: Ragged, is_counted: bool) -> Ragged:
+    """Return rows that all are, or are not, part of their items' statistics."""
+    return dataclasses.replace(rows, counted=np.full(len(rows.item), is_counted))
