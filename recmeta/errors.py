@@ -11,6 +11,18 @@ class UserError(ValueError):
     """
 
 
+class FieldError(UserError):
+    """One field of a request does not fit; `field` is its place, such as `interactions[2].value`.
+
+    The endpoint answers 422.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
 class GateRefusedError(Exception):
     """The gate did not promote the candidate model. Exit code 3."""
 

@@ -35,6 +35,7 @@ LAYERS: dict[str, int] = {
     "recmeta.protocols": 3,
     "recmeta.pipeline": 3,
     "recmeta.doctor": 3,
+    "recmeta.endpoint": 4,
     "recmeta.cli": 4,
     "recmeta.orchestration": 4,
     "recmeta.benchmarks": 4,

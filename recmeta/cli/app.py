@@ -13,6 +13,7 @@ from recmeta.cli import explain_command as explain
 from recmeta.cli import feature_commands as features
 from recmeta.cli import learning_commands as learning
 from recmeta.cli import pipeline_commands as pipeline
+from recmeta.cli import serve_command
 from recmeta.cli import serving_commands as serving
 from recmeta.cli.command import command
 from recmeta.cli.output import Outcome
@@ -47,6 +48,11 @@ recmeta explain 42 1193
 recmeta explain alice 318 --new-users new.csv --plot why.png
 
 recmeta explain 42 1193 --features shapley --json
+"""
+SERVE_EXAMPLES = """
+recmeta serve --no-auth
+
+recmeta serve --host 0.0.0.0 --api-keys keys.txt
 """
 REBUILD_EXAMPLES = """
 recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f
@@ -101,6 +107,7 @@ def build() -> typer.Typer:
     add("adapt", serving.adapt, "recmeta adapt new_users.csv")
     add("score", serving.score, SCORE_EXAMPLES)
     add("explain", explain.explain, EXPLAIN_EXAMPLES)
+    add("serve", serve_command.serve, SERVE_EXAMPLES)
     add("run", pipeline.run, RUN_EXAMPLES)
     add("rollback", learning.rollback, "recmeta rollback")
     add("rebuild", learning.rebuild, REBUILD_EXAMPLES)

@@ -1,0 +1,1 @@
+"""The champion behind HTTP: recommendations adapted to a user within the request."""

@@ -1,0 +1,164 @@
+"""The API, version 1."""
+
+import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response, Security
+from fastapi.security import HTTPBearer
+
+from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.config import MAX_ID_LENGTH
+from recmeta.endpoint.items import search
+from recmeta.endpoint.models import (
+    Curve,
+    CurvePoint,
+    ItemsAnswer,
+    ModelAnswer,
+    Problem,
+    ProfileField,
+    RecommendationAnswer,
+    RecommendationRequest,
+    UserBody,
+    Warning_,
+)
+from recmeta.endpoint.problems import retry_after
+from recmeta.endpoint.recommend import Ask
+from recmeta.endpoint.strict_json import StrictJsonRoute
+from recmeta.serving.intake import GivenUser, Remark
+
+EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+MICROSECOND = datetime.timedelta(microseconds=1)
+MOST_VALUES = 100
+MOST_FOUND = 50
+_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, **_PROBLEM}
+    for status, text in {
+        401: "No valid API key.",
+        422: "A parameter or field does not fit; `errors` names it.",
+        429: "The key sends too many requests; see `Retry-After`.",
+        503: "Too many requests wait, or there is no champion yet; see `Retry-After`.",
+    }.items()
+}
+BODY_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, **_PROBLEM}
+    for status, text in {
+        400: "The body is not JSON.",
+        408: "The body did not arrive in time.",
+        413: "The body is too long.",
+        415: "The body's type is not JSON.",
+    }.items()
+}
+_key = HTTPBearer(auto_error=False, description="An API key. The gate checks it, before all else.")
+router = APIRouter(
+    prefix="/v1", dependencies=[Security(_key)], route_class=StrictJsonRoute, responses=REFUSALS
+)
+
+
+@router.post(
+    "/recommendations",
+    response_model=RecommendationAnswer,
+    responses=BODY_REFUSALS,
+    summary="Recommend items to a user of whom little is known",
+)
+async def recommendations(request: Request, body: RecommendationRequest) -> Response:
+    """Adapt the model to the interactions and the profile, and rank the catalogue for the user.
+
+    Nothing of the user is kept. The user's own items stay out of the list.
+    """
+    champion = champion_of(request)
+    user = given_user(body)
+    remarks = champion.intake.check(user)
+    ask = Ask(
+        champion=champion,
+        user=user,
+        user_id=body.user_id,
+        top_k=body.top_k,
+        max_reasons=body.max_reasons,
+    )
+    answer: RecommendationAnswer = await request.app.state.batcher.submit(ask)
+    answer.warnings[:0] = [_warning(remark) for remark in remarks]
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.get("/items", summary="Find items by title")
+def items(
+    request: Request,
+    query: Annotated[str, Query(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"\S")],
+    limit: Annotated[int, Query(ge=1, le=MOST_FOUND)] = 10,
+) -> ItemsAnswer:
+    """Return items whose title has every word of the query."""
+    return ItemsAnswer(items=search(champion_of(request), query, limit))
+
+
+@router.get("/model", summary="Tell about the model that answers")
+def model(request: Request) -> ModelAnswer:
+    """Return the champion's version, which values and attributes it takes, and how good it is."""
+    champion = champion_of(request)
+    found = champion.model
+    graded = found.objective == "rating"
+    return ModelAnswer(
+        model_version=champion.version,
+        objective=found.objective,
+        value_range=found.value_range if graded else None,
+        num_levels=found.config.learner.num_levels if graded else None,
+        num_items=found.catalogue.num_items,
+        profile=[
+            ProfileField(name=f.name, kind=f.kind, values=list(f.values[:MOST_VALUES]))
+            for f in found.encoder.user_fields
+        ],
+        curve=_curve(champion.evaluation),
+    )
+
+
+def champion_of(request: Request) -> Champion:
+    """Return the champion that answers now; 503 before the first one."""
+    champion: Champion | None = request.app.state.holder.current
+    if champion is None:
+        request.app.state.metrics.shed.labels("no_champion").inc()
+        raise HTTPException(503, "there is no champion yet.", retry_after(5))
+    request.state.log["model_version"] = champion.version
+    return champion
+
+
+def given_user(body: UserBody) -> GivenUser:
+    """Return the user of a request."""
+    rows = body.interactions
+    return GivenUser(
+        item_id=tuple(row.item_id for row in rows),
+        value=tuple(row.value for row in rows),
+        time=tuple(
+            None if row.timestamp is None else (row.timestamp - EPOCH) // MICROSECOND
+            for row in rows
+        ),
+        profile=body.profile,
+    )
+
+
+def _warning(remark: Remark) -> Warning_:
+    said = {
+        "unknown_item": f"the catalogue has no item {remark.item_id!r}; it did not count.",
+        "duplicate_item": f"a later interaction with the item {remark.item_id!r} counts instead.",
+    }
+    return Warning_(
+        code=remark.kind,
+        field=f"interactions[{remark.place}].item_id",
+        message=said[remark.kind],
+    )
+
+
+def _curve(evaluation: dict[str, Any] | None) -> Curve | None:
+    """Return the candidate's adaptation curve out of evaluation.json."""
+    if evaluation is None:
+        return None
+    found = evaluation["adaptation_curve"]
+    points = found["points"].get(evaluation["candidate"], [])
+    return Curve(
+        metric=found["metric"],
+        lower_is_better=found["lower_is_better"],
+        points=[
+            CurvePoint(shots=shots, value=p["mean"], low=p["ci_low"], high=p["ci_high"])
+            for shots, p in zip(found["shots"], points, strict=True)
+            if p["mean"] is not None
+        ],
+    )

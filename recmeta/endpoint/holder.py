@@ -1,0 +1,58 @@
+"""Which champion answers, and how a new one takes over.
+
+A thread asks the source every few seconds. A new version is loaded and warmed beside the old one,
+then one assignment swaps them. A request keeps the champion that it began with, so that none is
+dropped or answered by two.
+"""
+
+import logging
+import threading
+import time
+
+from recmeta.endpoint.champion import Champion, ChampionSource
+from recmeta.endpoint.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class ChampionHolder:
+    """Holds the champion that answers now."""
+
+    def __init__(self, source: ChampionSource, *, poll_seconds: float, metrics: Metrics) -> None:
+        self._source = source
+        self._poll_seconds = poll_seconds
+        self._metrics = metrics
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="recmeta-champion", daemon=True)
+        self.current: Champion | None = None
+        """Read it once per request; None before the first promotion."""
+
+    def start(self) -> None:
+        """Begin to watch; the first champion comes as soon as it is loaded."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; a load under way is waited for."""
+        self._stop.set()
+        self._thread.join()
+
+    def refresh(self) -> None:
+        """Take the source's champion over if it is another one. The old one stays if that fails."""
+        try:
+            newest = self._source.newest()
+            known = None if self.current is None else self.current.version
+            if newest is None or newest == known:
+                return
+            champion = self._source.load(newest)
+        except Exception:
+            self._metrics.poll_failures.inc()
+            log.exception("the champion could not be read; the one at hand goes on answering")
+            return
+        self.current = champion
+        self._metrics.answers(champion.version, time.time())
+        log.info("champion", extra={"fields": {"model_version": newest, "before": known}})
+
+    def _watch(self) -> None:
+        self.refresh()
+        while not self._stop.wait(self._poll_seconds):
+            self.refresh()

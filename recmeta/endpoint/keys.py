@@ -1,0 +1,104 @@
+"""API keys: who may ask.
+
+A line per key, `NAME:KEY` or `KEY`, from the environment variable `RECMETA_API_KEYS` (commas
+separate them there, too) or from a file. Names appear in logs and limits; keys nowhere.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from recmeta.errors import UserError
+
+VARIABLE = "RECMETA_API_KEYS"
+SHORTEST = 16
+"""Characters of a key: those of fewer can be guessed."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ApiKeys:
+    """The keys that open the endpoint. Only their digests are kept."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        """
+        Args:
+            keys: key by name.
+
+        Raises:
+            UserError: for none, or one that is too short.
+        """
+        if not keys:
+            raise UserError("there is no API key: give at least one.")
+        for name, key in keys.items():
+            if len(key) < SHORTEST:
+                raise UserError(
+                    f"the API key {name!r} has {len(key)} characters; use at least {SHORTEST}, "
+                    'such as those of `python -c "import secrets; print(secrets.token_urlsafe())"`.'
+                )
+        self._digests = {name: _digest(key) for name, key in keys.items()}
+
+    def name_of(self, key: str | None) -> str | None:
+        """Return whose key it is; None for a wrong one. Takes as long for any."""
+        presented = _digest(key or "")
+        found = None
+        for name, digest in self._digests.items():
+            if hmac.compare_digest(presented, digest):
+                found = name
+        return found
+
+
+def read_keys(file: Path | None) -> ApiKeys | None:
+    """Return the keys of a file, else those of the environment, else None.
+
+    Raises:
+        UserError: for a file that cannot be read, two keys of one name, or a bad key.
+    """
+    text = os.environ.get(VARIABLE, "")
+    where = f"the environment variable {VARIABLE}"
+    if file is not None:
+        where = str(file)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the API keys of {where}: {error}") from error
+    elif not text.strip():
+        return None
+    keys: dict[str, str] = {}
+    for number, entry in enumerate(re.split(r"[,\n]", text), start=1):
+        name, colon, key = entry.strip().partition(":")
+        if not name or name.startswith("#"):
+            continue
+        if not colon:
+            name, key = f"key-{number}", name
+        if name in keys:
+            raise UserError(f"{where} has two API keys named {name!r}: give each its own name.")
+        keys[name.strip()] = key.strip()
+    return ApiKeys(keys)
+
+
+def guard(keys: ApiKeys | None, *, no_auth: bool, host: str) -> ApiKeys | None:
+    """Return the keys to ask for; None where everybody on this machine may come in.
+
+    Raises:
+        UserError: without keys, unless that was asked for and only this machine can connect.
+    """
+    if not no_auth:
+        if keys is None:
+            raise UserError(
+                f"there are no API keys: put some into {VARIABLE}, or into a file for --api-keys. "
+                "To try it on this machine alone, add --no-auth."
+            )
+        return keys
+    if host not in LOOPBACK:
+        raise UserError(
+            f"--no-auth lets in whoever can connect, and --host {host} is reached from elsewhere: "
+            "leave one of the two out."
+        )
+    return None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

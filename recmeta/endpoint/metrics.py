@@ -1,0 +1,74 @@
+"""What Prometheus is told."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+USERS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """The endpoint's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.seconds = Histogram(
+            "recmeta_request_seconds",
+            "From a request's first byte to its answer's last.",
+            ["route", "status"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.batch_users = Histogram(
+            "recmeta_batch_users",
+            "Users that were adapted together.",
+            buckets=USERS,
+            registry=self._registry,
+        )
+        self.batch_seconds = Histogram(
+            "recmeta_batch_seconds",
+            "Time of adapting and ranking one batch.",
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.queue = Gauge(
+            "recmeta_queue_users", "Users that wait for a batch.", registry=self._registry
+        )
+        self.shed = Counter(
+            "recmeta_shed_total",
+            "Requests sent away: queue (503), rate (429), no_champion (503).",
+            ["reason"],
+            registry=self._registry,
+        )
+        self.model = Gauge(
+            "recmeta_model_info",
+            "1 for the version of the model that answers.",
+            ["version"],
+            registry=self._registry,
+        )
+        self.loaded = Gauge(
+            "recmeta_model_loaded_timestamp_seconds",
+            "When that version began to answer.",
+            registry=self._registry,
+        )
+        self.poll_failures = Counter(
+            "recmeta_champion_poll_failures_total",
+            "Times that the registry or a new champion could not be read.",
+            registry=self._registry,
+        )
+        self.online_failures = Counter(
+            "recmeta_online_store_failures_total",
+            "Batches answered without the online store, because it failed.",
+            registry=self._registry,
+        )
+
+    def answers(self, version: str, at: float) -> None:
+        """Say that a version answers since then (seconds since 1970)."""
+        self.model.clear()
+        self.model.labels(version).set(1)
+        self.loaded.set(at)
+
+    def to_text(self) -> bytes:
+        """Return the exposition format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,205 @@
+"""What comes in and what goes out."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from recmeta.endpoint.config import MAX_ID_LENGTH, MAX_INTERACTIONS, MAX_REASONS, MAX_TOP_K
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("must be ISO 8601 text with a zone, such as 2026-05-01T12:30:00Z")
+    return value
+
+
+Id = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_ID_LENGTH, pattern=r"\S")]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Name = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
+Text = Annotated[str, Field(strict=True, max_length=1_000)]
+Words = Annotated[list[Text], Field(max_length=100)]
+
+
+class Body(BaseModel):
+    """A part of a request: immutable, without unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interaction(Body):
+    """Something that the user did with an item."""
+
+    item_id: Id = Field(description="As in the catalogue.")
+    value: Finite | None = Field(
+        default=None,
+        description="The rating, within the range that `GET /v1/model` tells; not needed where the "
+        "model learned from clicks.",
+    )
+    timestamp: Annotated[AwareDatetime, BeforeValidator(_text)] | None = Field(
+        default=None, description="When. Without times, the order of the list is the order."
+    )
+
+
+class UserBody(Body):
+    """What is known of a user: nothing of it is kept."""
+
+    interactions: list[Interaction] = Field(
+        default=[], max_length=MAX_INTERACTIONS, description="May be empty."
+    )
+    profile: dict[Name, Finite | Text | Words | None] = Field(
+        default={},
+        max_length=100,
+        description="Attributes by name: `GET /v1/model` lists them. An absent one is unknown.",
+    )
+    user_id: Id | None = Field(
+        default=None,
+        description="With which the online feature store is asked for the profile, where one is "
+        "configured. What it knows wins over `profile`.",
+    )
+
+
+class RecommendationRequest(UserBody):
+    """A user, and what is asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "interactions": [
+                        {"item_id": "50", "value": 5},
+                        {"item_id": "181", "value": 4, "timestamp": "2026-05-01T12:30:00Z"},
+                    ],
+                    "profile": {"age": 34, "gender": "F"},
+                    "top_k": 3,
+                }
+            ]
+        }
+    )
+    top_k: Annotated[int, Field(strict=True)] = Field(
+        default=10, ge=1, le=MAX_TOP_K, description="Length of the list."
+    )
+    max_reasons: Annotated[int, Field(strict=True)] = Field(
+        default=3, ge=0, le=MAX_REASONS, description="Most reasons for an item; 0 is fastest."
+    )
+
+
+class Reason(BaseModel):
+    """An interaction of the user that moved an item's score."""
+
+    because_item: str
+    title: str | None = None
+    effect: float = Field(
+        description="The score less what it would be without that interaction, in its units."
+    )
+
+
+class Recommendation(BaseModel):
+    """One place of the list."""
+
+    rank: int = Field(description="From 1.")
+    item_id: str
+    title: str | None = None
+    score: float = Field(
+        description="In units of the value for ratings; a logit for implicit feedback."
+    )
+    uncertainty: float | None = Field(
+        default=None, description="Standard deviation of the score, where the model has one."
+    )
+    reasons: list[Reason] = Field(default=[], description="The largest effect first.")
+
+
+class Warning_(BaseModel):
+    """Something of the request that did not count."""
+
+    code: Literal["unknown_item", "duplicate_item", "profile_unavailable"]
+    field: str = Field(description="Where, such as `interactions[2].item_id`.")
+    message: str
+
+
+class RecommendationAnswer(BaseModel):
+    """A user's list."""
+
+    model_version: str
+    num_used: int = Field(description="Interactions that the user was adapted to.")
+    recommendations: list[Recommendation]
+    warnings: list[Warning_] = []
+
+
+class Item(BaseModel):
+    """An item of the catalogue."""
+
+    item_id: str
+    title: str | None = None
+
+
+class ItemsAnswer(BaseModel):
+    """What a search found."""
+
+    items: list[Item] = Field(description="Those that most users have met first.")
+
+
+class ProfileField(BaseModel):
+    """An attribute of users that the model reads."""
+
+    name: str
+    kind: Literal["categorical", "multi", "numeric"]
+    values: list[str] = Field(
+        default=[], description="Up to 100 of the values that the model knows."
+    )
+
+
+class CurvePoint(BaseModel):
+    """How good the model is after some interactions."""
+
+    shots: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Curve(BaseModel):
+    """The adaptation curve of the model's evaluation."""
+
+    metric: str
+    lower_is_better: bool
+    points: list[CurvePoint]
+
+
+class ModelAnswer(BaseModel):
+    """The model that answers."""
+
+    model_version: str
+    objective: Literal["rating", "implicit"]
+    value_range: tuple[float, float] | None = Field(
+        default=None,
+        description="Lowest and highest value of an interaction; null for implicit feedback.",
+    )
+    num_levels: int | None = Field(
+        default=None, description="Of the scale, where it has such: 5 stars."
+    )
+    num_items: int
+    profile: list[ProfileField]
+    curve: Curve | None = None
+
+
+class FieldProblem(BaseModel):
+    """One field that does not fit."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details, RFC 9457."""
+
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
+
+
+class Health(BaseModel):
+    """Whether the endpoint can answer."""
+
+    status: Literal["ok", "no champion yet", "stopping"]
+    model_version: str | None = None

@@ -1,0 +1,139 @@
+"""Single users as they come, before they are batched: each is checked alone, and told what is
+wrong with it.
+
+`tasks_for_new_users` drops and counts what it cannot use of a file of many; someone who sends one
+user can be told. A test holds the two to the same rules.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.errors import FieldError
+from recmeta.metalearn.encoding import Field
+from recmeta.metalearn.model import Model
+from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.tasks.task_set import Tasks
+
+Value = str | float | Sequence[str] | None
+"""Of an attribute: text for categories, a number, a list of texts for multi-valued ones."""
+_ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multi": pa.list_(pa.string())}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GivenUser:
+    """What is known of one user; the tuples are aligned."""
+
+    item_id: tuple[str, ...] = ()
+    value: tuple[float | None, ...] = ()
+    """None where the model learned from implicit feedback."""
+    time: tuple[int | None, ...] = ()
+    """Microseconds since 1970; None for the earliest."""
+    profile: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Remark:
+    """An interaction that does not count, though it is no mistake to send it."""
+
+    kind: Literal["unknown_item", "duplicate_item"]
+    place: int
+    """Of the interaction, from 0."""
+    item_id: str
+
+
+class Intake:
+    """Checks users for one model, and makes tasks of them; to be made once for many calls."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        ids = model.catalogue.items.item_id.to_pylist()
+        self.number_of: dict[str, int] = dict(zip(ids, range(len(ids)), strict=True))
+        """Each item's number, by id."""
+        self.fields: dict[str, Field] = {f.name: f for f in model.encoder.user_fields}
+        """Attributes that the model reads, by name."""
+
+    def check(self, user: GivenUser) -> list[Remark]:
+        """Return what will not count of a user.
+
+        Raises:
+            FieldError: for a value that is missing or out of the model's range, an attribute that
+                the model does not know, or one of another kind.
+        """
+        if self.model.objective == "rating":
+            for place, value in enumerate(user.value):
+                self._check_value(place, value)
+        for name, given in user.profile.items():
+            self._check_attribute(name, given)
+        remarks = []
+        last: dict[str, int] = {}
+        for place in _in_order(user.time):
+            item = user.item_id[place].strip()
+            if item not in self.number_of:
+                remarks.append(Remark(kind="unknown_item", place=place, item_id=item))
+            elif item in last:
+                remarks.append(Remark(kind="duplicate_item", place=last[item], item_id=item))
+            last[item] = place
+        return sorted(remarks, key=lambda remark: remark.place)
+
+    def tasks(self, users: Sequence[GivenUser]) -> Tasks:
+        """Return a task per user, in order."""
+        ids = [f"{number:09d}" for number in range(len(users))]
+        lengths = [len(user.item_id) for user in users]
+        columns = {
+            schema.USER_ID: [i for i, n in zip(ids, lengths, strict=True) for _ in range(n)],
+            schema.ITEM_ID: [item for user in users for item in user.item_id],
+            schema.TIMESTAMP: [time for user in users for time in user.time],
+        }
+        types = {schema.TIMESTAMP: pa.int64()}
+        if self.model.objective == "rating":
+            columns[schema.VALUE] = [value for user in users for value in user.value]
+            types[schema.VALUE] = pa.float32()
+        interactions = pa.table(
+            {n: pa.array(c, types.get(n, pa.string())) for n, c in columns.items()}
+        )
+        profiles = pa.table(
+            {schema.USER_ID: pa.array(ids, pa.string())}
+            | {
+                name: pa.array([user.profile.get(name) for user in users], _ARROW[field.kind])
+                for name, field in self.fields.items()
+            }
+        )
+        return tasks_for_new_users(self.model, interactions, profiles)[0]
+
+    def _check_value(self, place: int, value: float | None) -> None:
+        low, high = self.model.value_range
+        said = f"it must be between {low:g} and {high:g}"
+        if value is None:
+            raise FieldError(f"interactions[{place}].value", f"is missing; {said}.")
+        if not low <= value <= high:
+            raise FieldError(f"interactions[{place}].value", f"is {value:g}; {said}.")
+
+    def _check_attribute(self, name: str, given: Value) -> None:
+        field = self.fields.get(name)
+        if field is None:
+            close = difflib.get_close_matches(name, self.fields, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(self.fields) or "none"
+            raise FieldError(
+                f"profile.{name}", f"the model knows no such attribute.{hint} Known: {known}."
+            )
+        wanted, fits = {
+            "categorical": ("text", isinstance(given, str)),
+            "numeric": ("a number", isinstance(given, int | float) and given is not True),
+            "multi": (
+                "a list of texts",
+                isinstance(given, Sequence) and not isinstance(given, str),
+            ),
+        }[field.kind]
+        if given is not None and not fits:
+            raise FieldError(f"profile.{name}", f"is {given!r:.60}; it must be {wanted}.")
+
+
+def _in_order(times: Sequence[int | None]) -> list[int]:
+    """Return the places by time; those without one come first, equal ones stay as they are."""
+    return sorted(range(len(times)), key=lambda p: (times[p] is not None, times[p] or 0))
