@@ -123,7 +123,7 @@ def _reasons(
     rows = np.flatnonzero(wanted)
     if not len(rows):
         return {}
-    longest = max(asks[row].top_k for row in rows)
+    longest = max(asks[row].top_k for row in rows.tolist())
     some = tasks.take(rows)
     effects = support_effects(champion.model, some, item_BK[rows, :longest])
     found = {}

@@ -1,0 +1,79 @@
+"""A real server on a free port, in a thread, and how to call it."""
+
+import contextlib
+import dataclasses
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from recmeta.endpoint.app import create_app
+from recmeta.endpoint.champion import ChampionSource
+from recmeta.endpoint.config import EndpointConfig
+from recmeta.endpoint.keys import ApiKeys
+
+KEY = "a-key-for-the-tests"
+RECOMMENDATIONS = "/v1/recommendations"
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A server, and a client with a valid key."""
+
+    app: FastAPI
+    url: str
+    client: httpx.Client
+
+    def ask(self, *rows: tuple[str, float], **more: Any) -> dict[str, Any]:
+        """Return the answer for a user with these items and values."""
+        answer = self.client.post(RECOMMENDATIONS, json=body(*rows, **more))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def body(*rows: tuple[str, float], **more: Any) -> dict[str, Any]:
+    """Return a request's body."""
+    return {"interactions": [{"item_id": i, "value": v} for i, v in rows], **more}
+
+
+@contextlib.contextmanager
+def serving(
+    source: ChampionSource, *, keys: ApiKeys | None = None, **limits: float
+) -> Iterator[Served]:
+    """Serve champions until the block ends."""
+    config = EndpointConfig(**{"poll_seconds": 0.05, **limits})  # type: ignore[arg-type]
+    app = create_app(source, keys=keys or ApiKeys({"tests": KEY}), config=config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+            until(lambda: _is_ready(client))
+            yield Served(app, url, client)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+    assert not thread.is_alive(), "the server does not stop"
+
+
+def until(done: Any, seconds: float = 30.0) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.ConnectError:
+        return False
