@@ -19,6 +19,8 @@ CASES: dict[str, tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]] =
     "gram of shared rows": (gram, (draw(1, 3, 4), draw(2, 5, 4))),
     "gram without rows": (gram, (draw(2, 3, 4), draw(2, 0, 4))),
     "moment": (moment, (draw(2, 5, 3), draw(2, 5, 4))),
+    "moment of one column": (moment, (draw(2, 5, 3), draw(2, 5, 1))),
+    "moment of one column without rows": (moment, (draw(2, 0, 3), draw(2, 0, 1))),
     "moment of one row": (moment, (draw(2, 1, 3), draw(2, 1, 4))),
     "relu": (relu, (draw(3, 4),)),
 }
