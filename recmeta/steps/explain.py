@@ -1,4 +1,4 @@
-"""one user and item ──▶ why: which interactions, and which of the item's features, moved the score."""
+"""one user and item ──▶ why: which interactions, which features of the item, moved the score."""
 
 import dataclasses
 import datetime
