@@ -101,7 +101,6 @@ def model(request: Request) -> ModelAnswer:
         model_version=champion.version,
         objective=found.objective,
         value_range=found.value_range if graded else None,
-        num_levels=found.config.learner.num_levels if graded else None,
         num_items=found.catalogue.num_items,
         profile=[
             ProfileField(name=f.name, kind=f.kind, values=list(f.values[:MOST_VALUES]))

@@ -174,9 +174,6 @@ class ModelAnswer(BaseModel):
         default=None,
         description="Lowest and highest value of an interaction; null for implicit feedback.",
     )
-    num_levels: int | None = Field(
-        default=None, description="Of the scale, where it has such: 5 stars."
-    )
     num_items: int
     profile: list[ProfileField]
     curve: Curve | None = None
