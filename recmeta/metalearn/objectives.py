@@ -23,6 +23,15 @@ def loss_of(name: ObjectiveName) -> Loss:
     return {"squared": _squared, "absolute": _absolute, "bce": _bce, "softmax": _softmax}[name]
 
 
+def gaussian(
+    mean_BR: torch.Tensor, spread_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor
+) -> torch.Tensor:
+    """Return each task's mean negative log-likelihood (B,) of values under N(mean, spread²), up to
+    the constant log √2π; 0 of a task without rows."""
+    surprise_BR = (value_BR - mean_BR) / spread_BR
+    return _mean(0.5 * surprise_BR.square() + spread_BR.log(), mask_BR)
+
+
 def _mean(loss_BR: torch.Tensor, mask_BR: torch.Tensor) -> torch.Tensor:
     return (loss_BR * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
 

@@ -15,14 +15,13 @@ import torch
 
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
-from recmeta.metalearn.encoding import ITEM_ID_FIELD
 from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.grouping import Group, groups_by_length
 from recmeta.metalearn.inner_loop.choice import inner_loop
 from recmeta.metalearn.inner_loop.gradient_norm import gradient_norm
 from recmeta.metalearn.inner_loop.steps import RATES, InnerSteps
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
-from recmeta.metalearn.networks.embedding import distinct, gather
+from recmeta.metalearn.networks.embedding import distinct, gather, some_hidden
 from recmeta.metalearn.networks.median import MedianOfLevels
 from recmeta.metalearn.networks.network import EmbeddedItems, Network
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
@@ -176,7 +175,7 @@ class MAML:
         groups = groups_by_length(batch, self.loop.least_rows)
         sides = [rows.item_BR for group in groups for rows in (group.support, group.query)]
         item_U, places = distinct(sides, self.item_features)
-        features = self._some_hidden(generator)
+        features = some_hidden(self.item_features, self.config.hidden_share, generator)
         with torch.enable_grad():
             user_BF = self.network.embed_users(leaves, batch.support.user, len(batch))
             items = self.network.embed_items(leaves, features, item_U)
@@ -213,16 +212,6 @@ class MAML:
             elif found is not None:
                 gradients[name] += found
         return gradients, {"loss": float(loss)}
-
-    def _some_hidden(self, generator: torch.Generator) -> Encoded:
-        """Return the items' features as a batch sees them."""
-        is_hidden = self.config.hidden_share > 0 and bool(
-            torch.rand((), generator=generator) < self.config.hidden_share
-        )
-        if not is_hidden or ITEM_ID_FIELD not in self.item_features:
-            return self.item_features
-        no_ids = torch.zeros_like(self.item_features[ITEM_ID_FIELD])
-        return {**self.item_features, ITEM_ID_FIELD: no_ids}
 
     def _add_group(
         self,

@@ -10,6 +10,10 @@ ALGORITHMS: dict[str, str] = {
     "fomaml": "maml.FOMAMLConfig",
     "anil": "maml.ANILConfig",
     "bayesian-linear": "bayesian_linear.BayesianLinearConfig",
+    "transformer-np": "transformer_np.TransformerNPConfig",
+    "snail": "snail.SNAILConfig",
+    "latent-np": "latent_np.LatentNPConfig",
+    "conditional-vae": "conditional_vae.ConditionalVAEConfig",
 }
 """`module.Class` of the hyperparameters, in this package. They are imported when they are asked
 for."""

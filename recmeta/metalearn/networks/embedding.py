@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from recmeta.errors import UserError
 from recmeta.metalearn.batch import NUM_STATISTICS
+from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field
 from recmeta.metalearn.encoding import Features as Encoded
-from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.row_adamw import is_large
@@ -170,3 +170,12 @@ def gather(table_UF: torch.Tensor, place_BR: torch.Tensor) -> torch.Tensor:
     """Return the rows of a table at these places, (B, R, F)."""
     rows_NF = table_UF.index_select(0, place_BR.reshape(-1))
     return rows_NF.view(*place_BR.shape, table_UF.shape[1])
+
+
+def some_hidden(features: Encoded, share: float, generator: torch.Generator) -> Encoded:
+    """Return the items' features as a batch of training sees them: in this share of the batches
+    without ids, as those of new items are (DropoutNet: Volkovs, Yu, Poutanen, NeurIPS 2017)."""
+    is_hidden = share > 0 and bool(torch.rand((), generator=generator) < share)
+    if not is_hidden or ITEM_ID_FIELD not in features:
+        return features
+    return {**features, ITEM_ID_FIELD: torch.zeros_like(features[ITEM_ID_FIELD])}
