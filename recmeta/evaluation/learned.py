@@ -22,10 +22,17 @@ class LearnedPredictor:
         parts = [self.model.score_query(some) for some in tasks.batches(USERS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
+    def rank_query(self, tasks: Tasks) -> FloatArray:
+        """Return (N,) the expected values of the query rows, in units of the model, also where
+        medians are predicted: these put many rows level."""
+        parts = [self.model.expected_query(some) for some in tasks.batches(USERS_AT_ONCE)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
     def score_items(self, tasks: Tasks) -> FloatArray:
         """Return scores (B, I) of the whole catalogue, with what was known at each cut time.
 
-        They are in units of the model and not clipped, so that the best items do not tie.
+        They are what lists are ordered by, in units of the model and not clipped, so that the best
+        items do not tie.
         """
         num_items = self.model.catalogue.num_items
         scores = np.empty((len(tasks), num_items), np.float32)
@@ -35,6 +42,6 @@ class LearnedPredictor:
             state = self.model.adapt(tasks.take(chosen))
             for first in range(0, num_items, ITEMS_AT_ONCE):
                 last = min(first + ITEMS_AT_ONCE, num_items)
-                block = self.model.score_items(state, int(snapshot), int(cut_time), first, last)
-                scores[chosen, first:last] = block.cpu().numpy()
+                items = self.model.item_block(int(snapshot), int(cut_time), first, last)
+                scores[chosen, first:last] = self.model.rank_block(state, items).cpu().numpy()
         return scores

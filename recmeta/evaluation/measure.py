@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recmeta.evaluation import metrics, ranking
-from recmeta.evaluation.predictor import BoolArray, FloatArray, IntArray, Predictor, Scores
+from recmeta.evaluation.predictor import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Predictor,
+    Scores,
+    query_order,
+)
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
 MAX_SCORES = 2**24  # scores held at once by one predictor: 128 MiB in float64
@@ -92,14 +99,15 @@ def _query_metrics(
     if not (selection.errors or selection.query_ks):
         return {}
     predicted_N = np.asarray(predictor.score_query(batch), np.float64)
+    order_N = np.asarray(query_order(predictor, batch, predicted_N), np.float64)
     found = {}
     if selection.errors and predictor.predicts_values:
         found["mae"] = metrics.mae(predicted_N, batch.query)
         found["rmse"] = metrics.rmse(predicted_N, batch.query)
     lowest = spec.value_range[0]
     for k in selection.query_ks:
-        found[f"ndcg@{k}"] = metrics.ndcg(predicted_N, batch.query, k, "linear", lowest)
-        found[f"ndcg@{k}_exp"] = metrics.ndcg(predicted_N, batch.query, k, "exponential", lowest)
+        found[f"ndcg@{k}"] = metrics.ndcg(order_N, batch.query, k, "linear", lowest)
+        found[f"ndcg@{k}_exp"] = metrics.ndcg(order_N, batch.query, k, "exponential", lowest)
     return found
 
 

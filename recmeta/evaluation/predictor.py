@@ -1,6 +1,6 @@
 """What the evaluation asks of what it compares: meta-learners, champions and baselines."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -37,3 +37,18 @@ class Predictor(Protocol):
     def score_items(self, tasks: Tasks) -> Scores:
         """Return (B, I) scores of the whole catalogue, higher is better. May be read-only."""
         ...
+
+
+@runtime_checkable
+class RanksOtherwise(Predictor, Protocol):
+    """A predictor that orders items by something else than what it predicts of them."""
+
+    def rank_query(self, tasks: Tasks) -> Scores:
+        """Return (N,) what the query rows are ordered by, higher is better."""
+        ...
+
+
+def query_order(predictor: Predictor, tasks: Tasks, predicted_N: Scores) -> Scores:
+    """Return (N,) what a predictor orders the query rows by: its predictions, unless it says
+    otherwise."""
+    return predictor.rank_query(tasks) if isinstance(predictor, RanksOtherwise) else predicted_N

@@ -15,6 +15,8 @@ from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_STATISTICS = 2
 """What a learner sees of an item's past: its shrunk mean value, its popularity."""
+POPULARITY_SCALE = 10
+"""A learner sees log(1 + users) as a share of this, so that it is about as large as the rest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +121,8 @@ class Catalogue:
 
         Column 0 is the item's mean value, shrunk to the global mean as if by `prior_strength` more
         users, less the global mean, in units of the encoder's scale; column 1 is log(1 + users) /
-        10. Rows with `own` are first taken out of their item's count and sum, so that no row's
-        features contain its own value.
+        `POPULARITY_SCALE`. Rows with `own` are first taken out of their item's count and sum, so
+        that no row's features contain its own value.
         """
         count = self.statistics.num_users[snapshot, item]
         total = self.statistics.sum_values[snapshot, item]
@@ -129,7 +131,7 @@ class Catalogue:
             total = total - own * own_value
         mean = self.encoder.value_mean
         excess = (total - count * mean) / (count + self.prior_strength)
-        popularity = np.log1p(np.maximum(count, 0)) / 10
+        popularity = np.log1p(np.maximum(count, 0)) / POPULARITY_SCALE
         return np.stack([excess / self.encoder.value_scale, popularity], -1).astype(np.float32)
 
     def users(self, tasks: Tasks) -> Features:

@@ -20,8 +20,18 @@ class Prediction:
     """Predictions for R rows of B users, in units of the model."""
 
     mean_BR: torch.Tensor
+    """What is predicted: the expected value, or of a rating the median where the learner asks for
+    the least absolute error."""
     spread_BR: torch.Tensor | None = None
     """Standard deviation, where the learner has one."""
+    utility_BR: torch.Tensor | None = None
+    """What a user's items are ranked by, where that is not `mean_BR`: the expected value of a
+    rating that is predicted by its median, whose steps the best items all share."""
+
+    @property
+    def ranked_by_BR(self) -> torch.Tensor:
+        """What a user's items are ranked by."""
+        return self.mean_BR if self.utility_BR is None else self.utility_BR
 
 
 class MetaLearner(Protocol):

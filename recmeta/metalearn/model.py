@@ -23,7 +23,7 @@ from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.algorithms.registry import config_class
-from recmeta.metalearn.batch import Catalogue, Rows, Support, TaskBatch
+from recmeta.metalearn.batch import POPULARITY_SCALE, Catalogue, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.metalearn.networks.config import PreferenceConfig
@@ -64,6 +64,10 @@ class ModelConfig:
     """An item's mean value is shrunk to the global mean as if by this many more users."""
     num_negatives: int = 4
     """Implicit feedback only: sampled negatives per positive row of a support or query."""
+    popularity_weight: float = 2.0
+    """Ranking of ratings only: a user's lists are in the order of the expected value, in standard
+    deviations of the value, plus this times log(1 + users who met the item): of what they would
+    like, that comes first which people meet at all. 0 ranks by the expected value alone."""
 
     def __post_init__(self) -> None:
         wanted = config_class(self.algorithm)
@@ -252,6 +256,15 @@ class Model:
         output_BR = self.learner.predict(self.params, self.adapt(tasks), rows).mean_BR
         return self.to_values(output_BR[rows.mask_BR])
 
+    @torch.no_grad()
+    def expected_query(self, tasks: Tasks) -> FloatArray:
+        """Return (N,) what to order the query rows by, in units of the model: the expected value
+        where `score_query` predicts a median."""
+        rows = self.catalogue.rows(tasks.query, tasks)
+        predicted = self.learner.predict(self.params, self.adapt(tasks), rows)
+        expected: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
+        return expected
+
     def score_items(
         self, state: UserState, snapshot: int, cut_time: int, first: int, last: int
     ) -> torch.Tensor:
@@ -292,8 +305,23 @@ class Model:
 
     @torch.no_grad()
     def score_block(self, state: UserState, items: Rows) -> torch.Tensor:
-        """Return scores (B, items) of what `item_block` gave, for adapted users."""
-        return self.learner.predict(self.params, state, items).mean_BR
+        """Return scores (B, items) of what `item_block` gave, for adapted users: expected values in
+        units of the model, or logits."""
+        return self.learner.predict(self.params, state, items).ranked_by_BR
+
+    def rank_block(self, state: UserState, items: Rows) -> torch.Tensor:
+        """Return what lists are ordered by (B, items): scores and what popularity adds to them."""
+        bonus_BR = self.popularity_bonus(items.statistics_BRD)
+        return self.score_block(state, items).add_(bonus_BR)
+
+    def popularity_bonus(self, past: torch.Tensor) -> torch.Tensor:
+        """Return what popularity adds to the scores of items in lists, (...), in their units.
+
+        Args:
+            past: (..., D) from `Catalogue.past`.
+        """
+        weight = self.config.popularity_weight if self.objective == "rating" else 0.0
+        return weight * POPULARITY_SCALE * past[..., 1]
 
     def to_values(self, output: torch.Tensor) -> FloatArray:
         """Return outputs in units of the value, within its range; logits as they are."""

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from recmeta import config as configs
 from recmeta import schema
 from recmeta.evaluation import metrics
-from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor
+from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor, query_order
 from recmeta.manifest import git_commit, library_versions
 from recmeta.protocols import analysis, code
 from recmeta.protocols.learners import Fitted, Learner
@@ -151,6 +151,7 @@ def rating_metrics(
     """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
     parts = [predictor.score_query(batch) for batch in tasks.batches(USERS_AT_ONCE)]
     predicted_N = np.concatenate(parts).astype(np.float64)
+    order_N = np.asarray(query_order(predictor, tasks, predicted_N), np.float64)
     found: dict[str, FloatArray] = {}
     if predictor.predicts_values:
         found["mae"] = metrics.mae(predicted_N, tasks.query)
@@ -160,6 +161,6 @@ def rating_metrics(
         found["rmse"] = metrics.rmse(predicted_N, tasks.query)
         found |= analysis.columns(predicted_N, tasks, count_I)
     for k in (1, 3, 5, 10):
-        found[f"ndcg@{k}_linear"] = metrics.ndcg(predicted_N, tasks.query, k, "linear")
-        found[f"ndcg@{k}_exponential"] = metrics.ndcg(predicted_N, tasks.query, k, "exponential")
+        found[f"ndcg@{k}_linear"] = metrics.ndcg(order_N, tasks.query, k, "linear")
+        found[f"ndcg@{k}_exponential"] = metrics.ndcg(order_N, tasks.query, k, "exponential")
     return found

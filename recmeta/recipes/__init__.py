@@ -67,6 +67,7 @@ def melu_paper() -> PipelineConfig:
                     inner_objective="squared",
                     outer_objective="squared",
                 ),
+                popularity_weight=0.0,
             ),
             episodes=EpisodeConfig(batch_size=32, resample=False),
             training=TrainingConfig(

@@ -107,7 +107,7 @@ def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
         np.zeros(item_Bk.size, np.bool_),
     )
     rows = model.catalogue.rows(asked, tasks)
-    output = model.learner.predict(model.params, model.adapt(tasks), rows).mean_BR
+    output = model.learner.predict(model.params, model.adapt(tasks), rows).ranked_by_BR
     return np.where(named, unclipped(model, output), np.nan).astype(np.float32)
 
 

@@ -107,7 +107,8 @@ class RankedLists:
 
     item_Bk: npt.NDArray[np.int64]
     score_Bk: npt.NDArray[np.float32]
-    """In units of the value for ratings; a logit for implicit feedback."""
+    """The expected value for ratings, which popularity's part in the ranking need not leave in
+    order; a logit for implicit feedback."""
 
 
 def adapt_users(model: Model, tasks: Tasks) -> AdaptedUsers:
@@ -161,14 +162,22 @@ class Ranker:
         key_Bk = torch.cat([nobody, *(self._best(found[n : n + num_shares]) for n in starts)])
         score_Bk, item_Bk = parted(key_Bk)
         item_Bk = torch.where(torch.isfinite(score_Bk), item_Bk, -1)
-        return RankedLists(item_Bk.cpu().numpy(), self.model.to_values(score_Bk))
+        numbers_Bk = item_Bk.cpu().numpy()
+        expected_Bk = score_Bk - self._bonus(numbers_Bk).to(score_Bk)
+        return RankedLists(numbers_Bk, self.model.to_values(expected_Bk))
+
+    def _bonus(self, item_Bk: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Return (B, k) what popularity added to the scores of these items."""
+        last = np.full(item_Bk.shape, len(self.model.catalogue.statistics.time) - 1)
+        past = self.model.catalogue.past(np.maximum(item_Bk, 0), last)
+        return self.model.popularity_bonus(torch.from_numpy(past))
 
     def _best_keys(self, users: AdaptedUsers, starts: Sequence[int]) -> torch.Tensor:
         """Return keys (B, k) of some users' best items, in order, of the blocks that start here."""
         device = self.model.device
         best_Bk = torch.zeros((len(users.user_id), 0), dtype=torch.int64, device=device)
         for first in starts:
-            scores = self.model.score_block(users.state, self._block(first))
+            scores = self.model.rank_block(users.state, self._block(first))
             last = first + scores.shape[1]
             if self.config.exclude_seen:
                 here = (users.seen_item >= first) & (users.seen_item < last)

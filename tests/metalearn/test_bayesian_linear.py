@@ -162,6 +162,20 @@ def test_more_support_never_widens_the_spread(drawn: Drawn) -> None:
     assert (after < before).all()
 
 
+def test_where_medians_are_predicted_the_mean_is_ranked_by(task_set: TaskSet, drawn: Drawn) -> None:
+    learner = make_model(
+        task_set, dataclasses.replace(SMALL, estimate="median", num_levels=5)
+    ).learner
+    assert isinstance(learner, BayesianLinear)
+    params = drawn.params | {name: p.double() for name, p in learner.median.init_params().items()}
+    state = learner.adapt(params, drawn.batch.support)
+    predicted = learner.predict(params, state, drawn.batch.query)
+    for user in range(5):
+        mean_R, _ = oracle(drawn, user)
+        np.testing.assert_allclose(predicted.ranked_by_BR[user].numpy(), mean_R, rtol=1e-9)
+    assert not torch.allclose(predicted.mean_BR, predicted.ranked_by_BR)
+
+
 @pytest.mark.parametrize("estimate", ["mean", "median"])
 @pytest.mark.parametrize("hidden_share", [0.0, 1.0])
 def test_the_gradient_is_that_of_the_loss(

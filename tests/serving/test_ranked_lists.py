@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.serving.new_users import tasks_for_new_users
@@ -39,7 +40,8 @@ def brute_force(model: Model, tasks: Tasks, top_k: int, exclude_seen: bool) -> l
         one = tasks.take(np.array([b]))
         last = len(model.catalogue.statistics.time) - 1
         end = int(np.iinfo(np.int64).max)
-        scores = model.score_items(model.adapt(one), last, end, 0, NUM_ITEMS)[0].numpy()
+        items = model.item_block(last, end, 0, NUM_ITEMS)
+        scores = model.rank_block(model.adapt(one), items)[0].numpy()
         seen = set(one.support.item.tolist()) if exclude_seen else set()
         order = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in seen]
         lists.append(order[:top_k])
@@ -54,7 +56,6 @@ def test_lists_are_the_best_unseen_items(
     config = ScoringConfig(top_k=6, item_block=item_block, exclude_seen=exclude_seen)
     found = rank(model, adapt_users(model, tasks), config)
     assert found.item_Bk.tolist() == brute_force(model, tasks, 6, exclude_seen)
-    assert (np.diff(found.score_Bk, axis=1) <= 0).all()
     low, high = model.value_range
     assert (found.score_Bk >= low).all()
     assert (found.score_Bk <= high).all()
@@ -72,6 +73,63 @@ def test_threads_that_share_the_catalogue_find_the_same_lists(
     finally:
         torch.set_num_threads(before)
     assert found.item_Bk.tolist() == brute_force(model, one, 6, exclude_seen=True)
+
+
+def with_popularity(model: Model, weight: float) -> Model:
+    """Return the model with another say of popularity in its lists."""
+    changed = model.on(model.catalogue.items, model.catalogue.statistics)
+    changed.config = dataclasses.replace(model.config, popularity_weight=weight)
+    return changed
+
+
+def test_popularity_has_a_say_in_the_order_and_none_in_the_score(
+    model: Model, tasks: Tasks
+) -> None:
+    users, config = adapt_users(model, tasks), ScoringConfig(top_k=100)
+    by_value = rank(with_popularity(model, 0.0), users, config)
+    assert (np.diff(by_value.score_Bk, axis=1) <= 0).all()
+    by_count = rank(with_popularity(model, 1e4), users, config)
+    count_I = model.catalogue.statistics.num_users[-1]
+    for b in range(len(tasks)):
+        listed = by_count.item_Bk[b][by_count.item_Bk[b] >= 0]
+        assert (np.diff(count_I[listed]) <= 0).all()
+    blended = rank(model, users, config)
+    for b in range(len(tasks)):
+        length = int((blended.item_Bk[b] >= 0).sum())
+        expected = dict(zip(by_value.item_Bk[b], by_value.score_Bk[b], strict=True))
+        found = dict(zip(blended.item_Bk[b, :length], blended.score_Bk[b, :length], strict=True))
+        for item, score in found.items():
+            assert score == pytest.approx(expected[item], abs=1e-4)
+
+
+def test_implicit_lists_are_in_the_order_of_their_scores(implicit_model: Model) -> None:
+    events = pa.table({"user_id": ["a", "b"], "item_id": ["i03", "i05"]})
+    tasks, _ = tasks_for_new_users(implicit_model, events)
+    found = rank(implicit_model, adapt_users(implicit_model, tasks), ScoringConfig(top_k=10))
+    assert (np.diff(found.score_Bk, axis=1) <= 0).all()
+
+
+def test_a_median_does_not_tie_the_best_items(task_set: TaskSet) -> None:
+    """Where medians saturate, the lists go on by what the medians come from."""
+    learner = MAMLConfig(num_steps=0, estimate="median", num_levels=5)
+    config = ModelConfig(learner=learner, popularity_weight=0.0)
+    model = Model.untrained(config, task_set, torch.device("cpu"))
+    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    model.params = {n: 30 * p if n.startswith("layer") else p for n, p in model.params.items()}
+    tasks = task_set.tasks("test")
+    plain = dataclasses.replace(config, learner=MAMLConfig(num_steps=0))
+    mean = Model(
+        plain,
+        model.params,
+        model.encoder,
+        model.catalogue.items,
+        model.catalogue.statistics,
+        model.objective,
+        model.value_range,
+        model.device,
+    )
+    found = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=10))
+    assert found.item_Bk.tolist() == brute_force(mean, tasks, 10, exclude_seen=True)
 
 
 @pytest.mark.parametrize("item_block", [7, 1000])
@@ -114,7 +172,7 @@ def test_batches_of_users_get_the_same_lists(model: Model, tasks: Tasks) -> None
 
 def test_among_equals_the_lower_number_comes_first(model: Model, tasks: Tasks) -> None:
     level = {name: torch.zeros_like(p) for name, p in model.params.items()}
-    flat = model.on(model.catalogue.items, model.catalogue.statistics)
+    flat = with_popularity(model, 0.0)
     flat.params = level
     nobody = dataclasses.replace(tasks, support=tasks.support.first(0))
     found = rank(flat, adapt_users(flat, nobody), ScoringConfig(top_k=4, item_block=5))

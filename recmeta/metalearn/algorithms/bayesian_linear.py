@@ -294,9 +294,9 @@ class BayesianLinear:
         spread_BR = (whitened_BWR.square().sum(1) + noise_BR).sqrt()
         if not self.is_graded:
             return Prediction(self.median.margins(params, mean_BR, spread_BR)[..., 0])
-        if self.predicts_median:
-            mean_BR = self.median.of(params, mean_BR, spread_BR)
-        return Prediction(mean_BR, spread_BR)
+        if not self.predicts_median:
+            return Prediction(mean_BR, spread_BR)
+        return Prediction(self.median.of(params, mean_BR, spread_BR), spread_BR, mean_BR)
 
 
 def rescaled(params: Params, ratio: float, shift: float) -> Params:

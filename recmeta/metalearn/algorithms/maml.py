@@ -266,7 +266,8 @@ class MAML:
         """Return the adapted network's output for each row."""
         embedded = self._embed(params, items)
         output_BR = self.loop.predict(params, state, embedded, items)
-        return Prediction(self._estimate(params, output_BR))
+        estimate_BR = self._estimate(params, output_BR)
+        return Prediction(estimate_BR, utility_BR=None if self.median is None else output_BR)
 
     def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
         """Return (B,) the Frobenius norm of the first inner step's gradient, by the weights that
