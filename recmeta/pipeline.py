@@ -123,6 +123,7 @@ def run(
         ),
         markdown.accuracy(evaluation),
         markdown.curve(evaluation),
+        markdown.calibration(evaluation),
         markdown.gate({**decision, "promoted": registered.outputs["promoted"]}),
     ]
     if new_users is None:

@@ -25,9 +25,10 @@ from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.algorithms.registry import config_class
 from recmeta.metalearn.batch import POPULARITY_SCALE, Catalogue, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
-from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.learner import Params, Prediction, UserState
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.median import count_levels
+from recmeta.metalearn.uncertainty import Array, Uncertainty, design, support_variance
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
     Items,
@@ -102,6 +103,20 @@ class ModelConfig:
         return self.algorithm
 
 
+@dataclasses.dataclass(frozen=True)
+class PredictedRows:
+    """Predictions of N query rows, laid end to end."""
+
+    value_N: FloatArray
+    """As `Model.to_values` gives them."""
+    spread_N: Array | None
+    """The learner's own standard deviation, in units of the value, where it has one."""
+    design_NF: Array
+    """What the uncertainty is a function of."""
+    deviation_N: Array | None
+    """The standard deviation by the model's uncertainty; None where it has none."""
+
+
 class Model:
     """A learner that is ready to adapt to users and to score items."""
 
@@ -115,8 +130,11 @@ class Model:
         objective: Objective,
         value_range: tuple[float, float],
         device: torch.device,
+        uncertainty: Uncertainty | None = None,
     ) -> None:
         self.config = config
+        self.uncertainty = uncertainty
+        """How far its predictions may be off; None where nothing is known of it."""
         self.encoder = encoder
         self.objective = objective
         self.value_range = value_range
@@ -177,6 +195,7 @@ class Model:
             self.objective,
             self.value_range,
             self.device,
+            self.uncertainty,
         )
 
     def save(self, folder: Folder) -> None:
@@ -192,6 +211,7 @@ class Model:
                 "config": to_dict(self.config),
                 "objective": self.objective,
                 "value_range": list(self.value_range),
+                "uncertainty": None if self.uncertainty is None else to_dict(self.uncertainty),
             },
         )
 
@@ -199,6 +219,7 @@ class Model:
     def load(cls, folder: Folder, device: torch.device | None = None) -> "Model":
         """Read what `save` wrote, onto a device (the CPU unless told otherwise)."""
         about = folder.read_json("model.json")
+        uncertainty = about.get("uncertainty")  # models of earlier versions have none
         return cls(
             parse(ModelConfig, about["config"]),
             safetensors.torch.load(folder.read_bytes("model.safetensors")),
@@ -208,6 +229,7 @@ class Model:
             about["objective"],
             (about["value_range"][0], about["value_range"][1]),
             device or torch.device("cpu"),
+            None if uncertainty is None else parse(Uncertainty, uncertainty),
         )
 
     # Tasks to tensors ----------------------------------------------------------------------------
@@ -264,6 +286,42 @@ class Model:
         predicted = self.learner.predict(self.params, self.adapt(tasks), rows)
         expected: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
         return expected
+
+    @torch.no_grad()
+    def predict_query(self, tasks: Tasks) -> PredictedRows:
+        """Return predictions of the query rows after adapting to the support, and how far they may
+        be off."""
+        return self.predict_rows(self.adapt(tasks), tasks)
+
+    @torch.no_grad()
+    def predict_rows(self, state: UserState, tasks: Tasks) -> PredictedRows:
+        """Return predictions of the query rows for users who are adapted to the tasks' support
+        already."""
+        rows = self.catalogue.rows(tasks.query, tasks)
+        predicted = self.learner.predict(self.params, state, rows)
+        value_N = self.to_values(predicted.mean_BR[rows.mask_BR])
+        spread_N = self._spread(predicted, rows)
+        past_N = rows.statistics_BRD[rows.mask_BR][:, 1].cpu().double().numpy()
+        user_N = tasks.query.task
+        encoder = self.encoder
+        variance_B = support_variance(tasks.support, encoder.value_mean, encoder.value_scale)
+        design_NF = design(
+            value_N.astype(np.float64),
+            self.value_range,
+            num_support=tasks.support.lengths[user_N].astype(np.float64),
+            num_users=np.expm1(past_N / POPULARITY_SCALE),
+            variance=variance_B[user_N],
+            spread=spread_N,
+        )
+        known = self.uncertainty
+        deviation_N = None if known is None else known.deviation(design_NF)
+        return PredictedRows(value_N, spread_N, design_NF, deviation_N)
+
+    def _spread(self, predicted: Prediction, rows: Rows) -> Array | None:
+        if predicted.spread_BR is None:
+            return None
+        spread_N = predicted.spread_BR[rows.mask_BR].detach().cpu().double().numpy()
+        return np.asarray(spread_N * self.encoder.value_scale)
 
     def score_items(
         self, state: UserState, snapshot: int, cut_time: int, first: int, last: int

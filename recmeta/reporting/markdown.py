@@ -25,6 +25,7 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
             for state, found in evaluation["by_state"].items()
         ],
         curve(evaluation),
+        calibration(evaluation),
         gate(decision),
     ]
     return "\n\n".join(parts) + "\n"
@@ -59,6 +60,34 @@ def curve(evaluation: Mapping[str, Any]) -> str:
     return (
         f"## Adaptation curve: {found['metric'].upper()} by number of known interactions\n\n"
         f"The same {found['num_users']} users throughout.{note}\n\n{table(header, rows)}"
+    )
+
+
+def calibration(evaluation: Mapping[str, Any]) -> str:
+    """Return what the uncertainty of predictions was worth: how often intervals held, and errors by
+    standard deviation."""
+    found = evaluation.get("calibration")
+    if found is None:
+        return (
+            "## Uncertainty\n\nNone is given: the model learned from implicit feedback, whose "
+            "scores are logits with no truth to be off from, or had too few development users."
+        )
+    own = any("learners_own" in row for row in found["coverage"])
+    header = ["interval", "held", *(["learner's own, as it is"] if own else [])]
+    rows = [
+        [f"{row['level']:.0%}", f"{row['observed']:.1%}"]
+        + ([f"{row['learners_own']:.1%}"] if own else [])
+        for row in found["coverage"]
+    ]
+    bins = [
+        [f"{b['from']:.2f} to {b['to']:.2f}", _number(b["expected_rmse"]), _number(b["rmse"])]
+        for b in found["bins"]
+    ]
+    return (
+        f"## Uncertainty\n\nLearned from {found['fitted_to_users']} development users, checked on "
+        f"the {found['num_rows']:,} query rows of {found['num_users']} cold users, who count alike.\n\n"
+        f"{table(header, rows)}\n\nThe rows in equal parts by their standard deviation:\n\n"
+        f"{table(['standard deviation', 'expected RMSE', 'RMSE'], bins)}"
     )
 
 

@@ -59,6 +59,38 @@ def training_curve(history: Sequence[Mapping[str, Any]], dev_loss_name: str) -> 
     return to_png(figure)
 
 
+def calibration(found: Mapping[str, Any]) -> bytes:
+    """Return a PNG of how often intervals held, and of the error by standard deviation.
+
+    Args:
+        found: `calibration` of an evaluation's JSON.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT * 0.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    levels = [row["level"] for row in found["coverage"]]
+    left.plot([0.4, 1], [0.4, 1], color="grey", linestyle=":", label="as it should be")
+    left.plot(levels, [row["observed"] for row in found["coverage"]], marker="o", label="held")
+    if any("learners_own" in row for row in found["coverage"]):
+        own = [row["learners_own"] for row in found["coverage"]]
+        left.plot(levels, own, marker="x", label="learner's own, as it is")
+    left.set_xlabel("interval")
+    left.set_ylabel("share of values within it")
+    expected = [b["expected_rmse"] for b in found["bins"]]
+    ends = [min(expected), max(expected)]
+    right.plot(ends, ends, color="grey", linestyle=":", label="as it should be")
+    right.plot(expected, [b["rmse"] for b in found["bins"]], marker="o", label="measured")
+    right.set_xlabel("standard deviation that was given")
+    right.set_ylabel("RMSE")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"Uncertainty on {found['num_users']} cold users")
+    return to_png(figure)
+
+
 def _figure() -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 

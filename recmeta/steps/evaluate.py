@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from recmeta.config import to_dict
 from recmeta.evaluation.baselines.fit import OnTrial, Trial, fit_baselines, unrecorded
+from recmeta.evaluation.calibration import calibration
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.gate import GateConfig, decide
 from recmeta.evaluation.learned import LearnedPredictor
@@ -40,6 +41,29 @@ class EvaluateConfig:
     """The paired tests that decide on promotion."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the cold users said."""
+
+    evaluation: Evaluation
+    """Of all predictors."""
+    candidate: str
+    """The name of the model that was put to them."""
+    baselines: tuple[str, ...]
+    calibration: dict[str, Any] | None
+    """How the candidate's uncertainty fared; None where it has none."""
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Means by predictor and metric; of the candidate also how often its intervals held."""
+        held = {
+            f"interval_coverage@{round(100 * row['level'])}": row["observed"]
+            for row in (self.calibration or {"coverage": []})["coverage"]
+        }
+        found = self.evaluation.metrics
+        return {**found, self.candidate: {**found[self.candidate], **held}}
+
+
 def run(
     config: EvaluateConfig,
     workspace: Workspace,
@@ -66,16 +90,16 @@ def run(
         if champion is not None:
             reigning = Model.load(versions.model_folder(workspace, champion), torch_device)
         trials: list[Trial] = []
-        found, baselines = measure(
+        judgement = measure(
             config, task_set, candidate, reigning, on_trial=trials.append, progress=progress
         )
-        name = candidate.config.learner_name
+        found, name = judgement.evaluation, candidate.config.learner_name
         per_user = found.primary_per_user()
         decision = decide(
             candidate=name,
             champion=CHAMPION if champion is not None else None,
             per_user=per_user,
-            baselines=[b for b in baselines if b in per_user],
+            baselines=[b for b in judgement.baselines if b in per_user],
             metric=found.primary_metric,
             lower_is_better=found.lower_is_better,
             config=config.gate,
@@ -84,6 +108,7 @@ def run(
         progress(STEP, 3, 4)
         result = found.to_dict()
         result["candidate"] = name
+        result["calibration"] = judgement.calibration
         result["adaptation_curve"]["learned"] = [name] if champion is None else [name, CHAMPION]
         stream = io.BytesIO()
         pq.write_table(found.per_user_table(), stream)
@@ -98,6 +123,8 @@ def run(
             "development MAE" if task_set.spec.objective == "rating" else "development 1 - AUC"
         )
         folder.write_bytes("training.png", plots.training_curve(history, dev_loss))
+        if result["calibration"] is not None:
+            folder.write_bytes("calibration.png", plots.calibration(result["calibration"]))
         report = evaluation_report(result, dataclasses.asdict(decision))
         folder.write_bytes("report.md", report.encode())
         run_id = trained.outputs["run_id"]
@@ -105,7 +132,7 @@ def run(
         log_evaluation(
             workspace,
             run_id,
-            found.metrics,
+            judgement.metrics,
             folder,
             config=to_dict(config),
             candidate=name,
@@ -138,12 +165,8 @@ def measure(
     *,
     on_trial: OnTrial = unrecorded,
     progress: Progress = silent,
-) -> tuple[Evaluation, list[str]]:
-    """Put a model, the champion and tuned baselines to the cold users of a task set.
-
-    Returns:
-        What was found of all of them, and the names of the baselines.
-    """
+) -> Judgement:
+    """Put a model, the champion and tuned baselines to the cold users of a task set."""
     items, statistics = task_set.items(), task_set.statistics()
     progress(STEP, 0, 4)
     predictors: dict[str, Predictor] = {}
@@ -159,7 +182,12 @@ def measure(
         on_trial,
     )
     progress(STEP, 2, 4)
-    found = evaluate(
-        {**predictors, **baselines}, task_set.tasks("test"), task_set.spec, config.evaluation
+    test, name = task_set.tasks("test"), candidate.config.learner_name
+    found = evaluate({**predictors, **baselines}, test, task_set.spec, config.evaluation)
+    judged = candidate.on(items, statistics)
+    return Judgement(
+        evaluation=found,
+        candidate=name,
+        baselines=tuple(baselines),
+        calibration=calibration(judged, test),
     )
-    return found, list(baselines)

@@ -1,4 +1,4 @@
-"""one user and item ──▶ why: which interactions, which features of the item, moved the score."""
+"""one user and item ──▶ why: which interactions and which features of the item moved its score."""
 
 import dataclasses
 import datetime

@@ -16,6 +16,7 @@ from recmeta.evaluation.baselines.fit import (
     tune_matrix_factorisation,
     unrecorded,
 )
+from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
@@ -179,21 +180,24 @@ def fit(
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
 ) -> list[Epoch]:
-    """Meta-train a model in place; return its epochs.
+    """Meta-train a model in place, and learn how far it is off; return its epochs.
 
     Args:
         folder: of the checkpoint. Where there is one already, training goes on from it.
     """
-    return train(
+    development = task_set.tasks("dev")
+    history = train(
         model,
         task_set.tasks("train"),
-        task_set.tasks("dev"),
+        development,
         episodes=config.episodes,
         config=config.training,
         seed=config.seed,
         checkpoint=folder,
         on_epoch=on_epoch,
     )
+    model.uncertainty = learn_uncertainty(model, development)
+    return history
 
 
 def _with_factors(

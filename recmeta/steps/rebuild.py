@@ -151,7 +151,7 @@ def _repeat(
     )
     progress(meta_train.STEP, config.training.epochs, config.training.epochs)
     model.save(folder)
-    measured, _ = evaluate.measure(
+    measured = evaluate.measure(
         parse(EvaluateConfig, found.evaluate_config),
         task_set,
         Model.load(folder, device),

@@ -1,0 +1,79 @@
+"""The uncertainty finds what residuals were drawn from, and never the wrong way round."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recmeta.config import parse, to_dict
+from recmeta.metalearn.uncertainty import (
+    LEVELS,
+    SIGNS,
+    Array,
+    Uncertainty,
+    design,
+    fit,
+    support_variance,
+)
+from recmeta.tasks.task_set import Ragged
+
+
+def rows(seed: int, num_rows: int = 20_000) -> Array:
+    """Return the design of rows drawn at random, with a spread."""
+    random = np.random.default_rng(seed)
+    return design(
+        random.uniform(1, 5, num_rows),
+        (1.0, 5.0),
+        random.integers(0, 30, num_rows).astype(float),
+        random.integers(0, 500, num_rows).astype(float),
+        random.uniform(0.5, 2, num_rows),
+        random.uniform(0.3, 2, num_rows),
+    )
+
+
+def test_coefficients_and_intervals_are_found_again() -> None:
+    truth = np.array([0.3, -0.2, -0.1, 0.25, 0.3, 0.4])
+    known = rows(0)
+    random = np.random.default_rng(1)
+    residual = random.normal(size=len(known)) * np.exp(known @ truth / 2)
+    found = fit(known, residual, np.ones(len(known)), 100)
+    assert found is not None
+    assert [getattr(found, name) for name in SIGNS] == pytest.approx(truth, abs=0.06)
+    assert found.factors == pytest.approx((0.674, 1.282, 1.645, 1.960), abs=0.04)
+    fresh = rows(2)
+    size = np.abs(random.normal(size=len(fresh))) * np.exp(fresh @ truth / 2)
+    for level, factor in zip(LEVELS, found.factors, strict=True):
+        held = (size <= factor * found.deviation(fresh)).mean()
+        assert held == pytest.approx(level, abs=0.015)
+    assert parse(Uncertainty, to_dict(found)) == found
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.floats(-0.4, 0.4), min_size=6, max_size=6), st.integers(0, 99))
+def test_who_is_known_better_is_never_less_certain(truth: list[float], seed: int) -> None:
+    known = rows(seed, 2_000)
+    random = np.random.default_rng(seed)
+    residual = random.normal(size=len(known)) * np.exp(known @ np.array(truth) / 2)
+    found = fit(known, residual, np.ones(len(known)), 10)
+    assert found is not None
+    assert found.support <= 0
+    assert found.popularity <= 0
+    assert found.middle >= 0
+    assert found.variance >= 0
+    assert (found.spread or 0) >= 0
+    assert np.isfinite(found.deviation(known)).all()
+
+
+def test_without_a_spread_and_with_few_rows() -> None:
+    known = rows(0, 500)
+    found = fit(known[:, :-1], np.ones(500), np.ones(500), 5)
+    assert found is not None
+    assert found.spread is None
+    assert found.deviation(known[:, :-1]) == pytest.approx(np.ones(500), rel=0.02)
+    assert fit(known[:50], np.ones(50), np.ones(50), 5) is None
+    assert fit(known, np.zeros(500), np.ones(500), 5) is None
+
+
+def test_the_variance_of_a_support_is_shrunk_to_that_of_all_values() -> None:
+    support = Ragged.from_lists([[], [0] * 2000], [[], [1.0, 5.0] * 1000])
+    assert support_variance(support, 3.0, 1.5) == pytest.approx([2.25, 4.0], abs=0.01)
