@@ -4,9 +4,10 @@
 
 n is the size of the support and v the variance of its values, shrunk: whose values vary more, those
 are harder to predict. `middle` is how far the prediction is from the ends of the scale, past which
-no value can lie, and s the learner's own spread, where it has one. The coefficients maximise the Gaussian likelihood of
-residuals of users on whom the model was not trained: a gamma regression of squared residuals with
-log link (Dunn and Smyth, Generalized Linear Models With Examples in R, Springer 2018, chapter 11).
+no value can lie, and s the learner's own spread, where it has one. The coefficients maximise the
+Gaussian likelihood of residuals of users on whom the model was not trained: a gamma regression of
+squared residuals with log link (Dunn and Smyth, Generalized Linear Models With Examples in R,
+Springer 2018, chapter 11).
 No coefficient may have the wrong sign: who is known better, and an item that is known better, is
 never predicted with less certainty. Intervals are the prediction ± a factor times σ; the factors
 are quantiles of |residual| / σ of the same users (normalised split conformal prediction: Lei et
@@ -138,11 +139,11 @@ def fit(design_NF: Array, residual_N: Array, weight_N: Array, num_users: int) ->
         kept.remove(max(wrong, key=lambda n: abs(wrong[n]) * design_NF[:, n].std()))
     coefficients = dict.fromkeys(SIGNS, 0.0)
     coefficients |= {names[n]: float(c) for n, c in zip(kept, found, strict=True)}
-    spread = coefficients.pop("spread") if "spread" in names else None
+    spread = coefficients.pop("spread")
     sigma_N = np.exp(_clipped(design_NF[:, kept] @ found) / 2)
     return Uncertainty(
         **coefficients,
-        spread=spread,
+        spread=spread if "spread" in names else None,
         factors=tuple(_quantiles(np.abs(residual_N) / sigma_N, weight_N).tolist()),
         num_users=num_users,
     )

@@ -85,7 +85,8 @@ def calibration(evaluation: Mapping[str, Any]) -> str:
     ]
     return (
         f"## Uncertainty\n\nLearned from {found['fitted_to_users']} development users, checked on "
-        f"the {found['num_rows']:,} query rows of {found['num_users']} cold users, who count alike.\n\n"
+        f"the {found['num_rows']:,} query rows of {found['num_users']} cold users, who count "
+        "alike.\n\n"
         f"{table(header, rows)}\n\nThe rows in equal parts by their standard deviation:\n\n"
         f"{table(['standard deviation', 'expected RMSE', 'RMSE'], bins)}"
     )

@@ -54,14 +54,16 @@ class Judgement:
     """How the candidate's uncertainty fared; None where it has none."""
 
     @property
+    def held(self) -> dict[str, float]:
+        """How often the candidate's intervals held, as metrics; empty where it has none."""
+        rows = [] if self.calibration is None else self.calibration["coverage"]
+        return {f"interval_coverage@{round(100 * r['level'])}": r["observed"] for r in rows}
+
+    @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Means by predictor and metric; of the candidate also how often its intervals held."""
-        held = {
-            f"interval_coverage@{round(100 * row['level'])}": row["observed"]
-            for row in (self.calibration or {"coverage": []})["coverage"]
-        }
+        """Means by predictor and metric; of the candidate also `held`."""
         found = self.evaluation.metrics
-        return {**found, self.candidate: {**found[self.candidate], **held}}
+        return {**found, self.candidate: {**found[self.candidate], **self.held}}
 
 
 def run(
@@ -109,6 +111,7 @@ def run(
         result = found.to_dict()
         result["candidate"] = name
         result["calibration"] = judgement.calibration
+        result["metrics"][name] |= judgement.held
         result["adaptation_curve"]["learned"] = [name] if champion is None else [name, CHAMPION]
         stream = io.BytesIO()
         pq.write_table(found.per_user_table(), stream)
