@@ -9,6 +9,7 @@ import typer
 from recmeta.cli import bench_commands as bench
 from recmeta.cli import benchmark_commands as accuracy
 from recmeta.cli import data_commands as data
+from recmeta.cli import evidence_command as asking
 from recmeta.cli import explain_command as explain
 from recmeta.cli import feature_commands as features
 from recmeta.cli import learning_commands as learning
@@ -53,6 +54,13 @@ SERVE_EXAMPLES = """
 recmeta serve --no-auth
 
 recmeta serve --host 0.0.0.0 --api-keys keys.txt
+"""
+EVIDENCE_EXAMPLES = """
+recmeta evidence
+
+recmeta evidence --strategy popularity --count 20 --json
+
+recmeta evidence --simulate
 """
 REBUILD_EXAMPLES = """
 recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f
@@ -108,6 +116,7 @@ def build() -> typer.Typer:
     add("score", serving.score, SCORE_EXAMPLES)
     add("explain", explain.explain, EXPLAIN_EXAMPLES)
     add("serve", serve_command.serve, SERVE_EXAMPLES)
+    add("evidence", asking.evidence, EVIDENCE_EXAMPLES)
     add("run", pipeline.run, RUN_EXAMPLES)
     add("rollback", learning.rollback, "recmeta rollback")
     add("rebuild", learning.rebuild, REBUILD_EXAMPLES)

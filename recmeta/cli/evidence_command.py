@@ -1,0 +1,85 @@
+"""evidence: what to ask a new user, and what asking is worth."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recmeta.cli.options import CommonOptions, Device
+from recmeta.cli.output import Outcome
+from recmeta.cli.progress_bars import shown_progress
+from recmeta.cli.serving_commands import ModelVersion
+
+if TYPE_CHECKING:
+    from recmeta.manifest import Manifest
+    from recmeta.workspace import Workspace
+
+
+def evidence(
+    common: CommonOptions,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="random, popularity, known-items, gradient-norm, greedy-loss, information-gain or "
+            "adaptive-loss. [default: all]",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(metavar="N", help="Questions to print.", min=1)] = 10,
+    simulate: Annotated[
+        bool,
+        typer.Option("--simulate", help="Ask the cold test users by every strategy, and compare."),
+    ] = False,
+    model_version: ModelVersion = None,
+    device: Device = "auto",
+) -> Outcome:
+    """Choose the items to ask a new user about, so that the answers teach most.
+
+    Printed are the first questions to somebody of whom nothing is known. What the adaptive
+    strategies ask next depends on the answers; the list is what they ask of a user who knows none.
+    """
+    from recmeta.registry import versions
+    from recmeta.steps import evidence as step
+    from recmeta.steps.evidence_trial import TrialConfig
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    version = versions.get(workspace, model_version) if model_version is not None else None
+    with shown_progress() as progress:
+        made = step.run(
+            step.EvidenceConfig(), workspace, version=version, device=device, progress=progress
+        )
+        questions = step.first_questions(workspace, made, strategy, count)
+        simulated = None
+        if simulate:
+            simulated = step.simulate(
+                TrialConfig(), workspace, made, device=device, progress=progress
+            )
+    data: dict[str, Any] = {**made.summary(), "questions": questions}
+    parts = [_lists(questions, made)]
+    if simulated is not None:
+        folder = workspace / simulated.outputs["report"]
+        data["simulation"] = folder.read_json("simulation.json")
+        data["report"] = simulated.outputs["report"]
+        parts.append(folder.read_bytes("simulation.md").decode())
+        parts.append(_where(workspace, simulated))
+    return Outcome(data=data, text="\n\n".join(parts))
+
+
+def _lists(questions: dict[str, list[dict[str, str]]], made: "Manifest") -> str:
+    from recmeta.reporting.markdown import table
+
+    names = list(questions)
+    rows = [
+        [str(place + 1), *[questions[n][place]["title"] for n in names]]
+        for place in range(max(len(found) for found in questions.values()))
+    ]
+    recommended = made.outputs["recommended"]
+    header = ["", *[f"**{n}**" if n == recommended else n for n in names]]
+    return (
+        f"# What to ask a new user\n\n{table(header, rows)}\n\n`{recommended}` did best on "
+        "development users."
+    )
+
+
+def _where(workspace: "Workspace", simulated: "Manifest") -> str:
+    return f"The picture: {workspace.location}/{simulated.outputs['report']}/simulation.png"

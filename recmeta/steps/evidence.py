@@ -1,0 +1,231 @@
+"""champion ──▶ questionnaire: which items to ask a new user about; and what each way is worth."""
+
+import dataclasses
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from recmeta import schema
+from recmeta.config import to_dict
+from recmeta.errors import UserError
+from recmeta.manifest import Manifest, find, run_once
+from recmeta.metalearn.model import Model
+from recmeta.progress import Progress, silent
+from recmeta.registry import versions
+from recmeta.registry.tracking import tracking_uri
+from recmeta.registry.versions import Version
+from recmeta.reporting import evidence as reporting
+from recmeta.serving.evidence.fitting import (
+    TriedAnswers,
+    as_training_users_left_it,
+    try_answers,
+)
+from recmeta.serving.evidence.information import About
+from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireConfig
+from recmeta.serving.evidence.strategy import next_questions
+from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.steps import build_tasks, meta_train
+from recmeta.steps.evidence_trial import HeldOut, TrialConfig, try_strategies
+from recmeta.steps.meta_train import choose_device
+from recmeta.tasks.task_set import Ragged, TaskSet
+from recmeta.workspace import Workspace
+
+STEP = "evidence"
+SIMULATION = "evidence-simulation"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvidenceConfig:
+    """How a questionnaire is made, and what is tried on the development users."""
+
+    questionnaire: QuestionnaireConfig = QuestionnaireConfig()
+    """Number of classes and subject of information are chosen among those below."""
+    classes: tuple[int, ...] = (1, 4, 8, 16, 32)
+    """Numbers of latent classes that are tried."""
+    about: tuple[About, ...] = ("weights", "predictions")
+    """Subjects of information that are tried, where the learner has a posterior."""
+    trial: TrialConfig = TrialConfig()
+    """Questions and metrics."""
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "about"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; give at least one.")
+
+
+def run(
+    config: EvidenceConfig,
+    workspace: Workspace,
+    *,
+    version: Version | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Manifest:
+    """Make a model's questionnaire. Classes, subject and strategy are those that lead to the least
+    error on the development users, averaged over the numbers of questions.
+
+    Args:
+        version: of the registered model; None is the champion.
+
+    Raises:
+        UserError: when there is no champion yet, or it was trained in another workspace.
+    """
+    version = version or _champion(workspace)
+    tasks = _tasks_of(workspace, version)
+    torch_device = choose_device(device)
+
+    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+        folder = workspace / "evidence" / key
+        task_set = TaskSet(workspace / tasks.outputs["tasks"])
+        model = _model(workspace, version, task_set, torch_device)
+        progress(STEP, 0, 2)
+        tried = try_answers(model, task_set.tasks("train"), config.questionnaire)
+        held_out = HeldOut.of(workspace, tasks, task_set.tasks("dev"), model, config.trial)
+        progress(STEP, 1, 2)
+        questionnaire, areas = _choose(model, tried, held_out, config)
+        questionnaire.save(folder, model)
+        recommended = min(areas, key=lambda name: areas[name])
+        folder.write_json("development.json", {"mae": areas, "recommended": recommended})
+        progress(STEP, 2, 2)
+        outputs = {
+            "questionnaire": f"evidence/{key}",
+            "recommended": recommended,
+            "model_version": version.version,
+            "tasks": tasks.key,
+        }
+        return outputs, {
+            "candidates": len(questionnaire.candidates),
+            "development_users": len(held_out.users),
+        }
+
+    inputs = {"model": version.model_key, "tasks": tasks.key}
+    return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def simulate(
+    config: TrialConfig,
+    workspace: Workspace,
+    made: Manifest,
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Manifest:
+    """Ask the cold test users by every strategy, and report what it is worth.
+
+    Args:
+        made: the manifest of `run`.
+    """
+    torch_device = choose_device(device)
+
+    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+        version = versions.get(workspace, made.outputs["model_version"])
+        tasks = _tasks_of(workspace, version)
+        task_set = TaskSet(workspace / tasks.outputs["tasks"])
+        model = _model(workspace, version, task_set, torch_device)
+        questionnaire = Questionnaire.load(workspace / made.outputs["questionnaire"], model)
+        held_out = HeldOut.of(workspace, tasks, task_set.tasks("test"), model, config)
+        names = questionnaire.names(model)
+        trial = try_strategies(model, questionnaire, names, held_out, config, progress)
+        result = {
+            **trial.to_dict(),
+            "model": model.config.learner_name,
+            "recommended": made.outputs["recommended"],
+            "questionnaire": to_dict(questionnaire.config),
+        }
+        folder = workspace / made.outputs["questionnaire"] / key
+        folder.write_json("simulation.json", result)
+        folder.write_bytes("simulation.png", reporting.plot(result))
+        folder.write_bytes("simulation.md", reporting.report(result).encode())
+        outputs = {"report": f"{made.outputs['questionnaire']}/{key}"}
+        return outputs, {"users": trial.num_users, "strategies": len(names)}
+
+    inputs = {"questionnaire": made.key}
+    return run_once(workspace, SIMULATION, config=to_dict(config), inputs=inputs, work=work)
+
+
+def first_questions(
+    workspace: Workspace, made: Manifest, strategy: str | None, count: int
+) -> dict[str, list[dict[str, str]]]:
+    """Return, by strategy, `item_id` and `title` of what is asked of a user who knows nothing of
+    it, one item after the other.
+
+    Args:
+        strategy: None: all that apply.
+    """
+    version = versions.get(workspace, made.outputs["model_version"])
+    model = Model.load(versions.model_folder(workspace, version))
+    questionnaire = Questionnaire.load(workspace / made.outputs["questionnaire"], model)
+    nobody = pa.table({schema.USER_ID: ["new"], schema.ITEM_ID: pa.array([None], pa.string())})
+    user, _ = tasks_for_new_users(model, nobody.append_column(schema.VALUE, pa.array([0.0])))
+    titles = model.catalogue.items.names()
+    found = {}
+    for name in [strategy] if strategy is not None else questionnaire.names(model):
+        chosen = questionnaire.strategy(name, model)
+        asked: list[int] = []
+        for _ in range(min(count, len(questionnaire.candidates))):
+            unknown = Ragged.from_lists([asked], [[0.0] * len(asked)])
+            next_one = next_questions(chosen, questionnaire.candidates, user, unknown)
+            asked.append(int(next_one[0, 0]))
+        ids = model.catalogue.items.item_id.take(pa.array(asked)).to_pylist()
+        found[name] = [
+            {schema.ITEM_ID: item_id, schema.TITLE: titles[item].as_py()}
+            for item, item_id in zip(asked, ids, strict=True)
+        ]
+    return found
+
+
+def _choose(
+    model: Model, tried: TriedAnswers, held_out: HeldOut, config: EvidenceConfig
+) -> tuple[Questionnaire, dict[str, float]]:
+    """Return the questionnaire whose best strategy has the least error, and all strategies'."""
+    best: Questionnaire | None = None
+    areas: dict[str, float] = {}
+    fixed: dict[str, float] = {}
+    for num_classes in config.classes:
+        for about in config.about:
+            settings = dataclasses.replace(
+                config.questionnaire, num_classes=num_classes, about=about
+            )
+            questionnaire = tried.questionnaire(settings)
+            names = tuple(n for n in questionnaire.names(model) if n not in fixed)
+            trial = try_strategies(model, questionnaire, names, held_out, config.trial)
+            found = fixed | {name: trial.area(name) for name in names}
+            if best is None or min(found.values()) < min(areas.values()):
+                best, areas = questionnaire, found
+            fixed = {n: found[n] for n in (*questionnaire.lists, "random")}  # the same for all
+            if "information-gain" not in found:
+                break
+    assert best is not None, "classes and about are not empty"
+    return best, areas
+
+
+def _champion(workspace: Workspace) -> Version:
+    found = versions.champion(workspace)
+    if found is None:
+        raise UserError(
+            f"{tracking_uri(workspace)} has no champion to ask for: run the pipeline until the "
+            "gate promotes a model (`recmeta run`), or name one with --model-version."
+        )
+    return found
+
+
+def _tasks_of(workspace: Workspace, version: Version) -> Manifest:
+    """Return the manifest of the tasks that a model was trained on."""
+    trained = find(workspace, meta_train.STEP, version.model_key or "")
+    tasks = find(workspace, build_tasks.STEP, trained.inputs["tasks"]) if trained else None
+    if tasks is None:
+        raise UserError(
+            f"version {version.version} was not trained in the workspace {workspace.location}: "
+            "asking needs the users that it was trained on."
+        )
+    return tasks
+
+
+def _model(
+    workspace: Workspace, version: Version, task_set: TaskSet, device: torch.device
+) -> Model:
+    """Return a model over its training catalogue, as its training users left it."""
+    model = Model.load(versions.model_folder(workspace, version), device)
+    model = model.on(task_set.items(), task_set.statistics())
+    return as_training_users_left_it(model, task_set.tasks("train"))
