@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-BENCHMARKS := meta-train adapt-score point-in-time build-tasks
+BENCHMARKS := meta-train adapt-score point-in-time build-tasks serve
 
 .PHONY: help setup demo test test-gpu bench lint format mlflow airflow doctor constraints clean
 

@@ -69,11 +69,16 @@ class _Log:
 
 
 def melu_shape(
-    *, num_steps: int = 1, inner_learning_rate: float = 0.02, device: str = "cpu"
+    *,
+    config: ModelConfig | None = None,
+    num_steps: int = 1,
+    inner_learning_rate: float = 0.02,
+    device: str = "cpu",
 ) -> MeluShape:
     """Return tasks and a freshly drawn model, the same in every process.
 
     Args:
+        config: another model over the same catalogue; None: MeLU with the settings below.
         num_steps: inner gradient steps.
         inner_learning_rate: far above the paper's 5e-6, with which adaptation changes too little
             for the contestants' losses to tell whether they adapt at all.
@@ -81,7 +86,7 @@ def melu_shape(
     """
     found = _data_folder()
     log = _movielens(found) if found else _synthetic()
-    config = ModelConfig(
+    config = config or ModelConfig(
         features=FeatureConfig(
             user_features=USER_FEATURES, item_features=ITEM_FEATURES, use_item_id=False
         ),
@@ -112,7 +117,8 @@ def melu_shape(
     model.params = {name: p.to(where) for name, p in params.items()}
     # A fresh last layer is nearly zero, and hides what lies below it.
     last = f"layer.{model.network.num_layers - 1}.weight"
-    model.params[last] = model.params[last] * 10
+    if last in model.params:
+        model.params[last] = model.params[last] * 10
     tasks = _tasks(log, profile)
     if where.type != "cpu":
         tasks = tasks.take(np.arange(NUM_USERS_ON_GPU) % len(tasks))

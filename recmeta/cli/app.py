@@ -137,6 +137,7 @@ def build() -> typer.Typer:
     add("adapt-score", bench.adapt_score, "recmeta bench adapt-score --threads 2", benches)
     add("point-in-time", bench.point_in_time, "recmeta bench point-in-time", benches)
     add("build-tasks", bench.build_tasks, "recmeta bench build-tasks --rows 1000000", benches)
+    add("serve", bench.serve, "recmeta bench serve --rate 200", benches)
     app.add_typer(benches, name="bench")
     store = typer.Typer(help="The feature store: a Feast repository.", no_args_is_help=True)
     add("apply", features.apply, "recmeta features apply", store)

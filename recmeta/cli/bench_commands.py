@@ -35,6 +35,21 @@ Folder = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Where logs and tasks lie meanwhile. [default: TMPDIR]"),
 ]
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe",
+        help="Whose model answers; give it again for more. [default: bayesian-linear and default]",
+    ),
+]
+Rates = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--rate",
+        min=1,
+        help="Requests a second; give it again for more. [default: 50, 100, 200 and 400]",
+    ),
+]
 Save = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the JSON to this file as well.")
 ]
@@ -94,6 +109,22 @@ def build_tasks(
     from recmeta.benchmarks.build_tasks.run import run
 
     return _outcome(run(rows or (1_000_000, 10_000_000), seconds=seconds, folder=folder), save)
+
+
+def serve(
+    common: CommonOptions,
+    recipe: Recipes = None,
+    rate: Rates = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long each rate is kept up.")] = 10.0,
+    save: Save = None,
+) -> Outcome:
+    """The endpoint under load: latencies and sheds at several rates of requests.
+
+    Requests leave when they are due, whether or not others came back, from a process of its own.
+    """
+    from recmeta.benchmarks.serve.run import LEARNERS, RATES, run
+
+    return _outcome(run(recipe or LEARNERS, rate or RATES, seconds), save)
 
 
 def _where(asked: list[int] | None, device: str) -> tuple[tuple[int, ...], str]:

@@ -1,0 +1,1 @@
+"""The endpoint under load: latencies at several rates of requests."""
