@@ -33,6 +33,16 @@ class Rows:
     """bool, false where padded."""
 
 
+def joined(first: Rows, second: Rows) -> Rows:
+    """Return both sides' rows of the same tasks as one; padding may lie between them."""
+    sides = zip(
+        (first.item_BR, first.statistics_BRD, first.value_BR, first.mask_BR),
+        (second.item_BR, second.statistics_BRD, second.value_BR, second.mask_BR),
+        strict=True,
+    )
+    return Rows(*(torch.cat(both, 1) for both in sides))
+
+
 @dataclasses.dataclass(frozen=True)
 class Support:
     """What is known of B users: their features and a few interactions."""

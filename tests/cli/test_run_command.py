@@ -9,7 +9,7 @@ import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, VALUES, Call, Called, run_arguments
 
 from recmeta import schema
-from recmeta.metalearn.algorithms.maml import ANILConfig
+from recmeta.metalearn.algorithms.maml_variants import ANILConfig
 from recmeta.metalearn.algorithms.registry import ALGORITHMS
 from recmeta.recipes import RECIPES
 from recmeta.recipes.configuration import pipeline_config

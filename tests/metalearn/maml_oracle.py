@@ -70,11 +70,11 @@ class Oracle:
                 if not self.config.second_order:
                     gradient = gradient.detach()
                 layer = int(name.split(".")[1])
-                rate = (
-                    leaves["inner_rates"][step, layer]
-                    if self.config.learn_rates
-                    else self.config.inner_learning_rate
-                )
+                rate: Tensor | float = self.config.inner_learning_rate
+                if self.config.learn_rates and self.config.rates_per == "parameter":
+                    rate = leaves[f"inner_rate.{name}"]
+                elif self.config.learn_rates:
+                    rate = leaves["inner_rates"][step, layer]
                 weights = {**weights, name: weights[name] - rate * gradient}
         return weights
 

@@ -10,7 +10,8 @@ from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig
-from recmeta.metalearn.algorithms.maml import ANILConfig, FOMAMLConfig, MAMLConfig
+from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.maml_variants import ANILConfig, FOMAMLConfig
 from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
 from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.tasks.task_set import TaskSet

@@ -17,6 +17,7 @@ from maml_tasks import (
 )
 
 from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
+from recmeta.metalearn.algorithms.maml_variants import MetaSGDConfig
 from recmeta.metalearn.batch import Rows, Support
 from recmeta.metalearn.inner_loop.steps import RATES
 from recmeta.metalearn.networks.config import PreferenceConfig
@@ -68,7 +69,9 @@ def assert_equals_loop(config: MAMLConfig, graded: bool, network: PreferenceConf
             gradient, expected[name], rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
         )
     if config.learn_rates and config.num_steps:
-        assert gradients[RATES].abs().sum() > 0
+        rates = [name for name in gradients if name.startswith("inner_rate")]
+        assert all(gradients[name].any() for name in rates)
+        assert (RATES in rates) == (config.rates_per == "layer")
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
@@ -107,6 +110,15 @@ def test_the_gradient_equals_a_loop_for_every_objective(
         num_steps=2, inner_objective=inner, outer_objective=outer, second_order=second_order
     )
     assert_equals_loop(config, graded=inner in GRADED)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2])
+@pytest.mark.parametrize("adapt_layers", ["all", "last"])
+def test_the_gradient_equals_a_loop_with_a_rate_per_parameter(
+    num_steps: int, adapt_layers: str
+) -> None:
+    config = MetaSGDConfig(num_steps=num_steps, adapt_layers=adapt_layers, inner_learning_rate=0.05)
+    assert_equals_loop(config, graded=True, network=WIDE)
 
 
 def test_without_steps_the_gradient_is_plain_training() -> None:

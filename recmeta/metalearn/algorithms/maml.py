@@ -4,8 +4,8 @@
     (φ, θ) ← (φ, θ) − β ∇ Σ_u L(query_u; φ, θ_u)   embeddings φ and decision layers θ
 
 (Lee et al., KDD 2019, algorithm 1). The gradient of the second line goes through the first (second
-order) unless told otherwise. Rates may be learned, one per step and layer, as in Meta-SGD (Li et
-al., 2017) coarsened to layers.
+order) unless told otherwise. Rates are learned, too: one per step and layer (Antoniou, Edwards,
+Storkey: How to train your MAML, ICLR 2019), or one per parameter (Meta-SGD, Li et al., 2017).
 """
 
 import dataclasses
@@ -17,9 +17,10 @@ from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.grouping import Group, groups_by_length
+from recmeta.metalearn.inner_loop.by_weights import WeightLoop
 from recmeta.metalearn.inner_loop.choice import inner_loop
 from recmeta.metalearn.inner_loop.gradient_norm import gradient_norm
-from recmeta.metalearn.inner_loop.steps import RATES, InnerSteps
+from recmeta.metalearn.inner_loop.steps import RATES, InnerLoop, InnerSteps, own_rate
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.networks.embedding import distinct, gather, some_hidden
 from recmeta.metalearn.networks.median import MedianOfLevels
@@ -39,7 +40,11 @@ class MAMLConfig(LearnerConfig):
     inner_learning_rate: float = 0.1
     """Rate of an inner step; the starting value where rates are learned."""
     learn_rates: bool = True
-    """Whether the rates are meta-learned, one per step and layer."""
+    """Whether the rates are meta-learned."""
+    rates_per: Literal["layer", "parameter"] = "layer"
+    """What learned rates there are: one per step and layer, or one for every number that adapts,
+    the same in all steps (Meta-SGD), which may become negative. The latter give every user weights
+    of their own, and take longer."""
     second_order: bool = True
     """Whether the outer gradient goes through the inner steps. False is first-order MAML."""
     adapt_layers: Literal["all", "last"] = "all"
@@ -87,25 +92,6 @@ class MAMLConfig(LearnerConfig):
         return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FOMAMLConfig(MAMLConfig):
-    """First-order MAML (Finn et al., 2017, section 5.2): the outer gradient is taken at the adapted
-    weights, as if the inner gradients did not depend on the initial ones. The inner rates do not
-    enter those, and are learned by what they do to the weights alone."""
-
-    second_order: bool = False
-    """First-order, by definition; True would be MAML."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ANILConfig(MAMLConfig):
-    """Almost no inner loop (Raghu et al., ICLR 2020): only the last layer adapts, on features that
-    all users share."""
-
-    adapt_layers: Literal["all", "last"] = "last"
-    """The last, by definition; `all` would be MAML."""
-
-
 @dataclasses.dataclass(frozen=True)
 class PreparedRows(Rows):
     """Rows of which `prepare` has done what no user changes."""
@@ -138,7 +124,7 @@ class MAML:
             else None
         )
         last = network.num_layers - 1
-        steps = InnerSteps(
+        self.steps = InnerSteps(
             num_steps=config.num_steps,
             adapted_layers=tuple(
                 config.adapt_layers == "all" or layer == last for layer in range(last + 1)
@@ -148,15 +134,21 @@ class MAML:
             support_prior=config.support_prior,
             loss=loss_of(config.inner_objective or ("squared" if graded else "bce")),
         )
-        self.steps = steps
-        self.loop = inner_loop(network, steps)
+        self.has_own_rates = config.learn_rates and config.rates_per == "parameter"
+        if self.has_own_rates:
+            self.loop: InnerLoop = WeightLoop(network, self.steps)
+        else:
+            self.loop = inner_loop(network, self.steps)
         self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))
 
     def init_params(self, generator: torch.Generator) -> Params:
-        """Return fresh meta-parameters: the network's, and inner rates (K, L) where they are
-        learned."""
+        """Return fresh meta-parameters: the network's, and inner rates where they are learned."""
         params = self.network.init_params(generator)
-        if self.config.learn_rates:
+        if self.has_own_rates:
+            for name in self.steps.adapted(self.network.decision_shapes):
+                rate = torch.full_like(params[name], self.config.inner_learning_rate)
+                params[own_rate(name)] = rate
+        elif self.config.learn_rates:
             shape = (self.config.num_steps, self.network.num_layers)
             params[RATES] = torch.full(shape, self.config.inner_learning_rate)
         if self.median is not None:

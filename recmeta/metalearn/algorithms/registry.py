@@ -7,8 +7,10 @@ from recmeta.metalearn.algorithms.learner_config import LearnerConfig
 
 ALGORITHMS: dict[str, str] = {
     "maml": "maml.MAMLConfig",
-    "fomaml": "maml.FOMAMLConfig",
-    "anil": "maml.ANILConfig",
+    "fomaml": "maml_variants.FOMAMLConfig",
+    "anil": "maml_variants.ANILConfig",
+    "meta-sgd": "maml_variants.MetaSGDConfig",
+    "reptile": "reptile.ReptileConfig",
     "bayesian-linear": "bayesian_linear.BayesianLinearConfig",
     "transformer-np": "transformer_np.TransformerNPConfig",
     "snail": "snail.SNAILConfig",

@@ -8,7 +8,6 @@ Legend: B users, S support rows, R rows, D item statistics, F embedded features.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch.func import grad, vmap
@@ -16,7 +15,7 @@ from torch.func import grad, vmap
 from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.inner_loop.steps import InnerSteps
 from recmeta.metalearn.learner import Params, UserState
-from recmeta.metalearn.networks.network import EmbeddedItems, Network, layer_of
+from recmeta.metalearn.networks.network import EmbeddedItems, Network
 
 WEIGHT = "weight."
 """Prefix of a user's own weights in their state."""
@@ -31,11 +30,7 @@ class WeightLoop:
         self.network = network
         self.steps = steps
         shapes = network.decision_shapes
-        self.adapted = tuple(
-            name
-            for name in shapes
-            if (layer := layer_of(name)) is not None and steps.adapted_layers[layer]
-        )
+        self.adapted = steps.adapted(shapes)
         num_weights = sum(math.prod(shapes[name]) for name in self.adapted)
         self.least_rows = num_weights // COLUMNS
 
@@ -46,11 +41,9 @@ class WeightLoop:
         state: UserState = {"user": user_BF}
         if self.steps.num_steps == 0 or rows.mask_BR.shape[1] == 0:
             return state
-        layers = {name: p for name, p in params.items() if layer_of(name) is not None}
-        rates = self.steps.rates(params)
-        weights = vmap(self._adapt_one, in_dims=(None, None, 0, 0, 0, 0, 0))(
-            layers,
-            rates,
+        own = {name: p for name, p in params.items() if not name.startswith("embedding.")}
+        weights = vmap(self._adapt_one, in_dims=(None, 0, 0, 0, 0, 0))(
+            own,
             user_BF,
             items.tables[0],
             rows.statistics_BRD.to(user_BF.dtype),
@@ -82,8 +75,7 @@ class WeightLoop:
 
     def _adapt_one(
         self,
-        layers: Params,
-        rates: torch.Tensor | Sequence[float],
+        params: Params,
         user_F: torch.Tensor,
         item_SF: torch.Tensor,
         statistics_SD: torch.Tensor,
@@ -93,17 +85,15 @@ class WeightLoop:
         """Return one user's adapted weights."""
 
         def loss(weights: Params) -> torch.Tensor:
-            output_S = self.network.forward({**layers, **weights}, user_F, item_SF, statistics_SD)
+            output_S = self.network.forward({**params, **weights}, user_F, item_SF, statistics_SD)
             return self.steps.support_loss(output_S[None], value_S[None], mask_S[None])[0]
 
-        weights = {name: layers[name] for name in self.adapted}
+        weights = {name: params[name] for name in self.adapted}
         for step in range(self.steps.num_steps):
             gradients = grad(loss)(weights)
             for name, gradient in gradients.items():
                 if not self.steps.second_order:
                     gradient = gradient.detach()
-                rate = rates[step]
-                if isinstance(rate, torch.Tensor):
-                    rate = rate[layer_of(name)]
+                rate = self.steps.rate_of(params, name, step)
                 weights[name] = weights[name] - rate * gradient
         return weights

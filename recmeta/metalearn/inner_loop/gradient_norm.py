@@ -29,11 +29,7 @@ def gradient_norm(
         rows: the support.
     """
     layers = {name: p for name, p in params.items() if layer_of(name) is not None}
-    adapted = {
-        name: p
-        for name, p in layers.items()
-        if (layer := layer_of(name)) is not None and steps.adapted_layers[layer]
-    }
+    adapted = {name: layers[name] for name in steps.adapted(layers)}
 
     def loss(
         weights: Params,

@@ -4,18 +4,23 @@ Legend: B users, S support rows, R rows, K steps, L layers.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import torch
 
 from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.learner import Params, UserState
-from recmeta.metalearn.networks.network import EmbeddedItems
+from recmeta.metalearn.networks.network import EmbeddedItems, layer_of
 from recmeta.metalearn.objectives import Loss
 
 RATES = "inner_rates"
-"""Name of the learned rates among the meta-parameters, (K, L)."""
+"""Name of the learned rates of layers among the meta-parameters, (K, L)."""
+
+
+def own_rate(name: str) -> str:
+    """Return the name of the rates, shaped as the parameter, that are a parameter's own."""
+    return f"inner_rate.{name}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,23 @@ class InnerSteps:
         """Return the learned rates (K, L), or K numbers that all layers share."""
         learned = params.get(RATES)
         return [self.learning_rate] * self.num_steps if learned is None else learned
+
+    def rate_of(self, params: Params, name: str, step: int) -> torch.Tensor | float:
+        """Return the rate of a parameter of the network in a step: a number, or one for each of
+        its numbers."""
+        own = params.get(own_rate(name))
+        if own is not None:
+            return own
+        rate = self.rates(params)[step]
+        return rate[layer_of(name)] if isinstance(rate, torch.Tensor) else rate
+
+    def adapted(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return those of a network's parameters that adapt."""
+        return tuple(
+            name
+            for name in names
+            if (layer := layer_of(name)) is not None and self.adapted_layers[layer]
+        )
 
     def support_loss(
         self, output_BS: torch.Tensor, value_BS: torch.Tensor, mask_BS: torch.Tensor

@@ -7,6 +7,7 @@ D item statistics.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -119,14 +120,40 @@ class EmbeddingNetwork:
         parts = [_embed(params, "item", f, features[f.name][item_U]) for f in self.item_fields]
         return torch.cat(parts, -1) if parts else params["layer.0.bias"].new_zeros((len(item_U), 0))
 
+    def forward(
+        self,
+        params: Params,
+        user_F: torch.Tensor,
+        item_RF: torch.Tensor,
+        statistics_RD: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return one user's outputs (R,), in plain operations; or, with a dimension of users before
+        each, those of all, (B, R)."""
+        last = self.num_layers - 1
+        x_RH = self.last_inputs(params, user_F, item_RF, statistics_RD)
+        z_R1 = F.linear(x_RH, params[f"layer.{last}.weight"], params[f"layer.{last}.bias"])
+        return self.started(z_R1[..., 0], statistics_RD)
+
+    def last_inputs(
+        self,
+        params: Params,
+        user_F: torch.Tensor,
+        item_RF: torch.Tensor,
+        statistics_RD: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return what the last layer sees of one user's rows, (R, H); with a dimension of users
+        before each, of all, (B, R, H). Items and statistics may have 1 for B."""
+        raise NotImplementedError(f"{type(self).__name__} must say what its hidden layers do.")
+
     def joined(
         self, user_F: torch.Tensor, item_RF: torch.Tensor, statistics_RD: torch.Tensor
     ) -> torch.Tensor:
-        """Return all features of one user's rows side by side, (R, F)."""
-        parts = [user_F.expand(len(item_RF), -1), item_RF]
+        """Return all features of rows side by side, (R, F) or (B, R, F)."""
+        rows = np.broadcast_shapes((*user_F.shape[:-1], 1), item_RF.shape[:-1])
+        parts = [user_F[..., None, :], item_RF]
         if self.config.use_statistics:
-            parts.append(statistics_RD)
-        return torch.cat(parts, 1)
+            parts.append(statistics_RD.to(user_F.dtype))
+        return torch.cat([part.expand(*rows, -1) for part in parts], -1)
 
     def started(self, output: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
         """Return outputs (...) with what they start from, out of statistics (..., D)."""

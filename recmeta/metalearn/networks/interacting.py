@@ -62,14 +62,14 @@ class InteractingNetwork(EmbeddingNetwork):
         """Return items embedded; to be done once for each distinct item."""
         return EmbeddedItems([self.embedded_items(params, features, item_U)])
 
-    def forward(
+    def last_inputs(
         self,
         params: Params,
         user_F: torch.Tensor,
         item_RF: torch.Tensor,
         statistics_RD: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the outputs (R,) of one user's rows."""
+        """Return what the last layer sees of rows, (R, H) or (B, R, H)."""
         feature_RF = self.joined(user_F, item_RF, statistics_RD)
         x = feature_RF
         last = self.num_layers - 1
@@ -84,10 +84,9 @@ class InteractingNetwork(EmbeddingNetwork):
             inputs.append(feature_RF)
         if self.config.num_factors:
             user_K = F.linear(user_F, params[USER_FACTORS], params[USER_FACTOR_BIAS])
-            inputs.append(user_K * F.linear(feature_RF[:, len(user_F) :], params[ITEM_FACTORS]))
-        joined = torch.cat(inputs, 1)
-        z_R1 = F.linear(joined, params[f"layer.{last}.weight"], params[f"layer.{last}.bias"])
-        return self.started(z_R1[:, 0], statistics_RD)
+            of_item_RF = feature_RF[..., user_F.shape[-1] :]
+            inputs.append(user_K[..., None, :] * F.linear(of_item_RF, params[ITEM_FACTORS]))
+        return torch.cat(inputs, -1)
 
 
 def _normalised(x_RF: torch.Tensor) -> torch.Tensor:
@@ -96,5 +95,5 @@ def _normalised(x_RF: torch.Tensor) -> torch.Tensor:
     In plain operations: under `vmap`, the second derivative of `F.layer_norm` takes the rows' means
     and variances for constants, and is wrong (PyTorch 2.13).
     """
-    centred_RF = x_RF - x_RF.mean(1, keepdim=True)
-    return centred_RF * (centred_RF.square().mean(1, keepdim=True) + EPSILON).rsqrt()
+    centred_RF = x_RF - x_RF.mean(-1, keepdim=True)
+    return centred_RF * (centred_RF.square().mean(-1, keepdim=True) + EPSILON).rsqrt()

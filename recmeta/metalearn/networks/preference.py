@@ -119,23 +119,20 @@ class PreferenceNetwork(EmbeddingNetwork):
                 hidden = relu(z) if torch.is_grad_enabled() else z.relu_()
         return dataclasses.replace(run, output_BR=self.started(z[..., 0], rows.statistics_BRD))
 
-    def forward(
+    def last_inputs(
         self,
         params: Params,
         user_F: torch.Tensor,
         item_RF: torch.Tensor,
         statistics_RD: torch.Tensor,
     ) -> torch.Tensor:
-        """Return one user's outputs (R,): what `decide` gives, in plain operations."""
+        """Return what the last layer sees of rows, (R, H) or (B, R, H), in plain operations."""
         feature_RF = self.joined(user_F, item_RF, statistics_RD)
         x = feature_RF
-        for index in range(self.num_layers):
-            if index > 0 and index in self._feature_layers:
-                x = torch.cat([x, feature_RF], 1)
+        for index in range(self.num_layers - 1):
             x = F.linear(x, params[f"layer.{index}.weight"], params[f"layer.{index}.bias"])
-            if index < self.num_layers - 1:
-                x = torch.relu(x)
-        return self.started(x[:, 0], statistics_RD)
+            x = torch.relu(x)
+        return torch.cat([x, feature_RF], -1) if len(self._feature_layers) > 1 else x
 
     @property
     def _feature_layers(self) -> tuple[int, ...]:
