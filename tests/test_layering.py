@@ -67,6 +67,7 @@ HIDDEN = (
     "feast",
     "matplotlib",
     "mlflow",
+    "optuna",
     "pandas",
     "polars",
     "pydantic",

@@ -18,6 +18,7 @@ from recmeta.cli import serve_command
 from recmeta.cli import serving_commands as serving
 from recmeta.cli.command import command
 from recmeta.cli.output import Outcome
+from recmeta.cli.tune_command import tune
 
 HELP = "Recommendations for users who are new, by meta-learning: from logs to ranked lists."
 INGEST_EXAMPLES = """
@@ -35,6 +36,13 @@ recmeta run --dataset ml-100k
 recmeta run --dataset events.csv --user-col uid --item-col sku --time-col ts --value-col stars
 
 recmeta run --dataset shop.toml --new-users new.csv --config mine.toml --json
+"""
+TUNE_EXAMPLES = """
+recmeta tune --trials 30
+
+recmeta tune --learner maml,bayesian-linear --minutes 60 --out mine.toml
+
+recmeta run --dataset ml-100k --config mine.toml
 """
 SCORE_EXAMPLES = """
 recmeta score new_users.csv
@@ -110,6 +118,7 @@ def build() -> typer.Typer:
     add("materialise-features", features.materialise, MATERIALISE_EXAMPLES)
     add("build-tasks", learning.build_tasks, "recmeta build-tasks --seed 7")
     add("meta-train", learning.meta_train, "recmeta meta-train --epochs 20 --device cpu")
+    add("tune", tune, TUNE_EXAMPLES)
     add("evaluate", learning.evaluate, "recmeta evaluate --json")
     add("register", learning.register, "recmeta register\n\nrecmeta register --force")
     add("adapt", serving.adapt, "recmeta adapt new_users.csv")

@@ -65,6 +65,10 @@ class TrainingConfig:
             )
 
 
+class Diverged(UserError):
+    """A loss or a gradient is not finite any more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Epoch:
     """What one epoch brought."""
@@ -101,8 +105,8 @@ def train(
         The epochs, in order.
 
     Raises:
-        UserError: when a loss is not finite, there is no task to train on, or the device cannot
-            compute as configured.
+        Diverged: when a loss or a gradient is not finite.
+        UserError: when there is no task to train on, or the device cannot compute as configured.
     """
     if len(train_tasks) == 0:
         raise UserError(
@@ -117,10 +121,13 @@ def train(
     users = model.catalogue.users(train_tasks)
     while not run.finished:
         number = len(run.history) + 1
-        with deterministic(config.deterministic, model.device):
-            train_loss = _pass(run, model, train_tasks, users, episodes, (seed, number))
-            run.optimiser.settle()
-            dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
+        try:
+            with deterministic(config.deterministic, model.device):
+                train_loss = _pass(run, model, train_tasks, users, episodes, (seed, number))
+                run.optimiser.settle()
+                dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise _diverged(f"in epoch {number} a learner's matrix was not a number") from error
         record = Epoch(number, train_loss, dev_loss)
         run.record(record)
         if checkpoint is not None:
@@ -194,8 +201,8 @@ def _auc(output_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor)
     return (right * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
 
 
-def _diverged(what: str) -> UserError:
-    return UserError(
+def _diverged(what: str) -> Diverged:
+    return Diverged(
         f"{what}: training diverged and was stopped. Lower training.learning_rate or "
         "learner.inner_learning_rate, or take fewer inner steps (learner.num_steps), where the "
         "learner has them."

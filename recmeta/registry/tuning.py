@@ -1,27 +1,39 @@
-"""What was tried while a method was tuned, as runs nested in the run of the training.
+"""What was tried while something was tuned, as nested runs.
 
-One nested run per method: its parameters are those that were chosen, its metric how well they did,
-its table all that was tried. (A run per candidate would hide a training behind a hundred others.)
+Baselines are tuned while a model is trained: one run per method is nested in the training's. Its
+parameters are those that were chosen, its metric how well they did, its table all that was tried.
+(A run per candidate would hide a training behind a hundred others.) Where tuning is all there is,
+in `recmeta tune`, the study has a run of the same form, and nested in it one per trial, with the
+losses of its epochs.
 """
 
 import itertools
-import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 from recmeta.evaluation.baselines.fit import Trial
+from recmeta.metalearn.trainer import Epoch
 from recmeta.registry.tracking import (
+    INPUT,
     PARENT,
     connect,
     create_run,
     experiment_id,
+    log_metrics,
     log_params,
+    mlflow_name,
+    shortened,
 )
 from recmeta.workspace import Workspace
 
 TUNING = "recmeta.tuning"
 METRIC = "dev_mae"
-BY_CANDIDATE = "dev_mae_by_candidate"
+LOSS = "dev_loss"
+BEST = "best_dev_loss"
+BY_CANDIDATE = "_by_candidate"
+STATE = "recmeta.tuning.state"
+CHOSEN = "recmeta.tuning.best."
 CANDIDATES_FILE = "candidates.json"
 
 
@@ -51,12 +63,110 @@ def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Tr
 
 
 def _log(client: Any, run_id: str, trials: Sequence[Trial]) -> None:
-    from mlflow.entities import Metric
-
     best = min(trials, key=lambda trial: trial.dev_mae)
-    now = int(time.time() * 1000)
-    metrics = [Metric(BY_CANDIDATE, t.dev_mae, now, number) for number, t in enumerate(trials)]
     log_params(client, run_id, {**best.config, "num_candidates": len(trials)})
-    client.log_batch(run_id, metrics=[*metrics, Metric(METRIC, best.dev_mae, now, 0)])
+    for number, trial in enumerate(trials):
+        log_metrics(client, run_id, {f"{METRIC}{BY_CANDIDATE}": trial.dev_mae}, number)
+    log_metrics(client, run_id, {METRIC: best.dev_mae})
     columns: dict[str, list[float]] = {n: [t.config[n] for t in trials] for n in best.config}
-    client.log_table(run_id, columns | {METRIC: [t.dev_mae for t in trials]}, CANDIDATES_FILE)
+    _log_table(client, run_id, columns | {METRIC: [t.dev_mae for t in trials]})
+
+
+def _log_table(client: Any, run_id: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Log all that was tried, in the form of MLflow's tables, over what is there."""
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    client.log_dict(run_id, {"columns": list(columns), "data": rows}, CANDIDATES_FILE)
+
+
+class SearchRun:
+    """The run of a study, and of its trials. As a context manager it ends as FINISHED or FAILED."""
+
+    def __init__(self, client: Any, experiment: str, run_id: str) -> None:
+        self._client = client
+        self._experiment = experiment
+        self.run_id = run_id
+        """MLflow's id of the study's run."""
+        self._trials: dict[int, str] = {}
+        self._logged: dict[int, set[int]] = {}
+
+    @classmethod
+    def start_or_resume(
+        cls, workspace: Workspace, key: str, *, learners: Sequence[str], inputs: Mapping[str, str]
+    ) -> Self:
+        """Return the run of the study with this key, begun now or before.
+
+        Args:
+            learners: what is tuned.
+            inputs: name to version of what is read.
+        """
+        client = connect(workspace)
+        experiment = experiment_id(client, workspace)
+        found = client.search_runs([experiment], f"tags.`{TUNING}` = '{key}'", max_results=1)
+        if found:
+            client.update_run(found[0].info.run_id, status="RUNNING")
+            return cls(client, experiment, found[0].info.run_id)
+        tags = {TUNING: key, **{INPUT + name: version for name, version in inputs.items()}}
+        name = f"tune {', '.join(learners)}"
+        return cls(client, experiment, create_run(client, experiment, name, "tune", tags))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
+
+    def start_trial(self, number: int, name: str, values: Mapping[str, Any]) -> None:
+        """Begin the run of a trial, or go on with it.
+
+        Args:
+            name: the same for a trial that goes on after it was killed.
+            values: what it drew.
+        """
+        tag = f"{self.run_id}/{name}"
+        found = self._client.search_runs([self._experiment], f"tags.`{TUNING}` = '{tag}'")
+        if found:
+            run_id = found[0].info.run_id
+            self._client.update_run(run_id, status="RUNNING", name=f"trial {number}")
+        else:
+            tags = {PARENT: self.run_id, TUNING: tag}
+            run_id = create_run(self._client, self._experiment, f"trial {number}", "tune", tags)
+            log_params(self._client, run_id, values)
+        history = self._client.get_metric_history(run_id, LOSS)
+        self._trials[number], self._logged[number] = run_id, {m.step for m in history}
+
+    def log_epoch(self, number: int, epoch: Epoch) -> None:
+        """Log the losses of a trial's epoch, unless they are there."""
+        if epoch.number in self._logged[number]:
+            return
+        losses = {"train_loss": epoch.train_loss, LOSS: epoch.dev_loss}
+        log_metrics(self._client, self._trials[number], losses, epoch.number)
+        self._logged[number].add(epoch.number)
+
+    def end_trial(self, number: int, state: str, loss: float | None) -> None:
+        """Say how a trial ended.
+
+        Args:
+            state: complete or pruned.
+            loss: of its best epoch, where it is complete.
+        """
+        self._client.set_tag(self._trials[number], STATE, state)
+        if loss is not None:
+            log_metrics(self._client, self._trials[number], {BEST: loss})
+            log_metrics(self._client, self.run_id, {f"{LOSS}{BY_CANDIDATE}": loss}, number)
+        self._client.set_terminated(self._trials[number])
+
+    def log_best(self, values: Mapping[str, Any], losses: Mapping[int, float]) -> None:
+        """Log to the study's run what the best trial drew, and the losses of all by number.
+
+        As tags: a study that goes on may find something better, and parameters are for ever.
+        """
+        for name, value in values.items():
+            self._client.set_tag(self.run_id, f"{CHOSEN}{mlflow_name(name)}", shortened(value))
+        log_metrics(self._client, self.run_id, {BEST: min(losses.values())}, len(losses))
+        columns: dict[str, list[float]] = {"trial": list(losses), LOSS: list(losses.values())}
+        _log_table(self._client, self.run_id, columns)

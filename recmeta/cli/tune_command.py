@@ -1,0 +1,87 @@
+"""tune: search hyperparameters and architecture, to a configuration for the other commands."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recmeta.cli.options import CommonOptions, ConfigOptions, Device
+from recmeta.cli.output import Outcome
+from recmeta.cli.progress_bars import shown_progress
+
+if TYPE_CHECKING:
+    from recmeta.steps.tune import Tuned
+
+
+def tune(
+    common: CommonOptions,
+    configuration: ConfigOptions,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials in all, those of earlier calls included.")
+    ] = 30,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop after so long; the same call later goes on. [default: no limit]"),
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="What to try: { choices = [..] } or { low = .., high = .., log = true } in place "
+            "of values of [train]. [default: what is usual for the learner]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Write the best configuration there, too."),
+    ] = None,
+    device: Device = "auto",
+) -> Outcome:
+    """Find the hyperparameters, the architecture and the learner that do best on the development
+    users.
+
+    --learner may name several, separated by commas. A search that was killed goes on. Cold test
+    users are not looked at.
+    """
+    from recmeta import manifest as manifests
+    from recmeta.recipes.search_space import read_space, space_of
+    from recmeta.steps import build_tasks
+    from recmeta.steps import tune as step
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    names = configuration.learner.split(",") if configuration.learner else [None]
+    candidates = {}
+    for name in names:
+        config = dataclasses.replace(configuration, learner=name and name.strip()).values().train
+        algorithm = config.model.algorithm
+        chosen = space_of(algorithm) if space is None else read_space(space)
+        candidates[algorithm] = step.Candidate(config=config, space=chosen)
+    with shown_progress() as progress:
+        found = step.run(
+            step.TuneConfig(trials=trials, minutes=minutes, seed=configuration.seed or 0),
+            candidates,
+            workspace,
+            manifests.latest(workspace, build_tasks.STEP),
+            device=device,
+            progress=progress,
+        )
+    if out is not None:
+        folder, _, name = found.recipe.rpartition("/")
+        out.write_bytes((workspace / folder).read_bytes(name))
+    recipe = str(out) if out is not None else f"{workspace.location}/{found.recipe}"
+    data = {**dataclasses.asdict(found), "recipe": recipe}
+    return Outcome(data=data, text=_as_text(found, recipe))
+
+
+def _as_text(found: "Tuned", recipe: str) -> str:
+    """Return what was found as Markdown."""
+    rows = ["| | loss of the development users |", "| --- | ---: |"]
+    rows += [f"| {name}, as it is | {loss:.4f} |" for name, loss in found.as_it_is.items()]
+    rows.append(f"| best | **{found.dev_loss:.4f}** |")
+    values = [f"- {name}: {value}" for name, value in found.values.items()]
+    counts = ", ".join(f"{count} {what}" for what, count in found.counts.items())
+    return "\n".join(
+        [f"Trials: {counts}.", "", *rows, "", *values, "", f"`recmeta run --config {recipe}`"]
+    )

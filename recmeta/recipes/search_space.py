@@ -1,0 +1,141 @@
+"""What `recmeta tune` may try: ranges and choices by the names of the configuration.
+
+[train.training]
+learning_rate = { low = 1e-4, high = 1e-2, log = true }
+[train.model.network]
+hidden_dims = { choices = [[64], [64, 64]] }
+"""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recmeta.config import parse
+from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.registry import config_class
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """The values that one hyperparameter may take: `choices`, or everything between two bounds."""
+
+    choices: tuple[Any, ...] = ()
+    """Values to choose from, without an order."""
+    low: int | float | None = None
+    """The lowest; whole numbers alone are tried where both bounds are whole."""
+    high: int | float | None = None
+    """The highest."""
+    log: bool = False
+    """Whether to draw evenly on the logarithm."""
+
+    def __post_init__(self) -> None:
+        is_range = self.low is not None and self.high is not None
+        if is_range == bool(self.choices):
+            raise ValueError("give either choices, or low and high.")
+        if self.low is not None and self.high is not None:
+            if self.low > self.high:
+                raise ValueError(f"low {self.low} is above high {self.high}.")
+            if self.log and self.low <= 0:
+                raise ValueError(f"low is {self.low}; with log it must be positive.")
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        """Return the value that an `optuna.Trial` takes for this dimension."""
+        if self.choices:  # as text: Optuna keeps no lists
+            return json.loads(
+                trial.suggest_categorical(name, [json.dumps(choice) for choice in self.choices])
+            )
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(name, self.low, self.high, log=self.log)
+        return trial.suggest_float(name, self.low, self.high, log=self.log)
+
+
+Space = dict[str, Dimension]
+"""By the dotted name of a hyperparameter below `train`, such as `training.learning_rate`."""
+
+COMMON: Space = {
+    "training.learning_rate": Dimension(low=3e-4, high=1e-2, log=True),
+    "training.weight_decay": Dimension(low=1e-3, high=2.0, log=True),
+    "episodes.batch_size": Dimension(choices=(16, 32, 64)),
+    "episodes.max_support": Dimension(choices=(20, 60, 90)),
+}
+"""How any learner is trained."""
+NETWORK: Space = {
+    "model.network.embedding_dim": Dimension(choices=(16, 32, 64)),
+    "model.network.hidden_dims": Dimension(choices=((), (64,), (64, 64), (128, 64))),
+    "model.network.use_statistics": Dimension(choices=(False, True)),
+}
+"""The preference estimator; a learner without one trains the same whatever is said here."""
+LEARNER: Space = {
+    "num_steps": Dimension(low=1, high=5),
+    "inner_learning_rate": Dimension(low=0.01, high=0.5, log=True),
+    "adapt_layers": Dimension(choices=("all", "last")),
+    "support_prior": Dimension(choices=(0.0, 1.0, 3.0, 10.0)),
+    "hidden_share": Dimension(choices=(0.0, 0.25, 0.5)),
+    "num_factors": Dimension(choices=(8, 16, 32)),
+    "width": Dimension(choices=(16, 32, 64)),
+    "num_layers": Dimension(low=1, high=3),
+    "latent_dim": Dimension(choices=(8, 16, 32)),
+    "divergence_weight": Dimension(low=0.01, high=1.0, log=True),
+}
+"""By the name of a learner's hyperparameter, wherever a learner has one of that name."""
+BY_DEFINITION: dict[str, frozenset[str]] = {"anil": frozenset(["adapt_layers"])}
+"""What makes an algorithm what it is, and is not for tuning."""
+
+
+def space_of(algorithm: str) -> Space:
+    """Return what is tried of a learner unless told otherwise.
+
+    Raises:
+        UserError: for a learner that there is not.
+    """
+    known = {field.name for field in dataclasses.fields(config_class(algorithm))}
+    own = known - BY_DEFINITION.get(algorithm, frozenset())
+    learner = {f"model.learner.{name}": d for name, d in LEARNER.items() if name in own}
+    return COMMON | NETWORK | learner
+
+
+def read_space(path: Path) -> Space:
+    """Return the space of a TOML file, which has a table `[train]` like a configuration's.
+
+    Raises:
+        UserError: where it cannot be read, or something in it is neither a table of names nor a
+            dimension.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the search space {str(path)!r}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"the search space {str(path)!r} is not valid TOML: {error}") from error
+    others = sorted(set(values) - {"train"})
+    if others or "train" not in values:
+        raise UserError(
+            f"the search space {str(path)!r} has {', '.join(others) or 'no table'}; it must have "
+            "one table, [train], with what is to be tried of meta-train."
+        )
+    return dict(_dimensions(values["train"], "", str(path)))
+
+
+def _dimensions(values: Any, where: str, path: str) -> list[tuple[str, Dimension]]:
+    names = {field.name for field in dataclasses.fields(Dimension)}
+    if not isinstance(values, Mapping) or not values:
+        raise UserError(
+            f"in the search space {path!r}, train.{where} is {values!r}; write "
+            "{ choices = [..] } or { low = .., high = .. }."
+        )
+    if set(values) <= names and not any(isinstance(v, Mapping) for v in values.values()):
+        return [(where, parse(Dimension, values, f"train.{where}"))]
+    found = []
+    for name, value in values.items():
+        found += _dimensions(value, f"{where}.{name}" if where else name, path)
+    return found
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """Return a dotted name and its value as nested tables."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return dict(value)

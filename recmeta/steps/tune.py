@@ -1,0 +1,308 @@
+"""tasks ──▶ recipe: search hyperparameters and architecture, judged on the development users.
+
+    tuning/KEY/journal.log     Optuna's storage of the study
+    tuning/KEY/trials/…        checkpoints of the trial that is under way
+    tuning/KEY/best.toml       the best configuration so far, for --config
+
+The first trial of every learner is its configuration as it is: what comes out is never worse, on
+these users, than what was there. A trial that falls behind the others' median at the same epoch is
+stopped. A study is known by what it searches, not by how long: asked for again, it goes on, with
+the trial that was under way where that was killed.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from recmeta.config import fingerprint, parse, to_dict
+from recmeta.errors import UserError
+from recmeta.manifest import Manifest
+from recmeta.metalearn.trainer import Diverged, Epoch
+from recmeta.progress import Progress, silent
+from recmeta.recipes.configuration import merged
+from recmeta.recipes.search_space import Space, nested
+from recmeta.recipes.toml import to_toml
+from recmeta.registry.tuning import SearchRun
+from recmeta.steps.meta_train import MetaTrainConfig, at_start, choose_device, fit
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import Folder, Workspace
+
+if TYPE_CHECKING:
+    import optuna
+
+STEP = "tune"
+RECIPE = "best.toml"
+LEARNER = "learner"
+DIVERGED = "diverged"
+AS_IT_IS = "as_it_is"
+"""A trial's attribute: the learner whose untouched configuration it is."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """How long and how patiently."""
+
+    trials: int = 30
+    """Trials in all, those of earlier calls included."""
+    minutes: float | None = None
+    """Time of this call; what is under way then goes on in the next. None: until the trials are
+    done."""
+    startup_trials: int = 5
+    """Trials that run to their end before any is compared with their median."""
+    warmup_epochs: int = 3
+    """Epochs before which no trial is stopped."""
+    seed: int = 0
+    """Of the search."""
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(f"trials is {self.trials}; it must be at least 1.")
+        if self.minutes is not None and self.minutes <= 0:
+            raise ValueError(f"minutes is {self.minutes}; it must be positive.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A learner that is tuned."""
+
+    config: MetaTrainConfig
+    """As it is before it is tuned, and where the space says nothing."""
+    space: Space
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What a study has found so far."""
+
+    key: str
+    """Of the study."""
+    run_id: str
+    """MLflow's id of the study's run."""
+    best: MetaTrainConfig
+    dev_loss: float
+    """Of the best trial, in its best epoch: see `recmeta.metalearn.trainer.Epoch`."""
+    values: dict[str, Any]
+    """What the best trial drew; the learner alone where that is best as it is."""
+    as_it_is: dict[str, float]
+    """The same loss of each learner's untouched configuration."""
+    counts: dict[str, int]
+    """Trials that are complete, stopped early or diverged."""
+    recipe: str
+    """Where best.toml is, from the workspace."""
+
+
+class _OutOfTime(Exception):
+    """The minutes are over."""
+
+
+def run(
+    config: TuneConfig,
+    candidates: Mapping[str, Candidate],
+    workspace: Workspace,
+    tasks: Manifest,
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Tuned:
+    """Search the candidates' spaces and write the best configuration; go on where a study was left.
+
+    One process at a time: a trial that another one has under way would be taken for a killed one.
+
+    Args:
+        candidates: by algorithm.
+        tasks: the manifest of build-tasks. Its test users are not looked at.
+
+    Raises:
+        UserError: without Optuna, without development users, for a workspace in an object store,
+            for a space that names what is not there, and where no trial could end in time.
+    """
+    optuna = _optuna()
+    task_set = TaskSet(workspace / tasks.outputs["tasks"])
+    if not task_set.spec.num_tasks["dev"]:
+        raise UserError(
+            "there are no development users to judge by: let build-tasks keep some "
+            "(tasks.split.dev_share)."
+        )
+    torch_device = choose_device(device)
+    _check(candidates)
+    plain = {name: to_dict(candidate) for name, candidate in candidates.items()}
+    key = fingerprint(STEP, tasks.key, plain, config.seed)
+    folder = workspace / "tuning" / key
+    study = _study(optuna, config, folder)
+    search = SearchRun.start_or_resume(
+        workspace, key, learners=list(candidates), inputs={"tasks": tasks.key}
+    )
+    _prepare(optuna, study, list(candidates))
+    deadline = None if config.minutes is None else time.monotonic() + 60 * config.minutes
+    with search:
+        while (num_done := _num_ended(optuna, study)) < config.trials:
+            progress(STEP, num_done, config.trials)
+            trial = study.ask()
+            asked, values = _draw(trial, candidates)
+            on_epoch = _watch(optuna, trial, search, asked, values, deadline)
+            checkpoints = folder / "trials" / fingerprint(asked)
+            try:
+                model = at_start(asked, task_set, torch_device)
+                history = fit(asked, model, task_set, checkpoints, on_epoch)
+            except _OutOfTime:
+                break
+            except optuna.TrialPruned:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            except Diverged as error:
+                trial.set_user_attr(DIVERGED, str(error))
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                study.tell(trial, min(epoch.dev_loss for epoch in history))
+            ended = study.trials[trial.number]
+            loss = ended.values[0] if ended.values else None
+            search.end_trial(trial.number, ended.state.name.lower(), loss)
+            _remove(checkpoints)
+        progress(STEP, num_done, config.trials)
+        found = _found(optuna, study, candidates, key, search.run_id)
+        search.log_best(found.values, {t.number: t.values[0] for t in _complete(optuna, study)})
+    folder.write_bytes(RECIPE, _recipe(found).encode())
+    return found
+
+
+def _check(candidates: Mapping[str, Candidate]) -> None:
+    """Refuse, before anything runs, what no configuration can be."""
+    for candidate in candidates.values():
+        plain = to_dict(candidate.config)
+        for name, dimension in candidate.space.items():
+            for value in dimension.choices or (dimension.low, dimension.high):
+                parse(MetaTrainConfig, merged(plain, nested(name, value)), "train")
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError(
+            "recmeta tune needs Optuna, which is not installed: pip install 'recmeta[tune]'."
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _study(optuna: Any, config: TuneConfig, folder: Folder) -> Any:
+    path = folder.local_path("journal.log")
+    if not folder.exists("journal.log"):
+        folder.write_bytes("journal.log", b"")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
+    pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=config.startup_trials, n_warmup_steps=config.warmup_epochs
+    )
+    study = optuna.create_study(
+        storage=storage,
+        study_name="study",
+        direction="minimize",
+        load_if_exists=True,
+        pruner=pruner,
+    )
+    # A sampler has no memory but the study's: a study that goes on draws on, not the same again.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    return study
+
+
+def _prepare(optuna: Any, study: "optuna.Study", learners: list[str]) -> None:
+    """Ask for every learner as it is first, and again for what was under way when it was killed."""
+    known = {t.user_attrs[AS_IT_IS] for t in study.trials if AS_IT_IS in t.user_attrs}
+    for learner in learners:
+        if learner not in known:
+            study.enqueue_trial({}, user_attrs={AS_IT_IS: learner})
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+        study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _draw(
+    trial: "optuna.Trial | optuna.trial.FrozenTrial", candidates: Mapping[str, Candidate]
+) -> tuple[MetaTrainConfig, dict[str, Any]]:
+    """Return the configuration that a trial stands for, and the values that it drew."""
+    untouched = trial.user_attrs.get(AS_IT_IS)
+    if untouched is not None:
+        return candidates[untouched].config, {LEARNER: untouched}
+    learner = trial.suggest_categorical(LEARNER, list(candidates))
+    candidate = candidates[learner]
+    values = {name: d.suggest(trial, f"{learner}/{name}") for name, d in candidate.space.items()}
+    plain = to_dict(candidate.config)
+    for name, value in values.items():
+        plain = merged(plain, nested(name, value))
+    return parse(MetaTrainConfig, plain, "train"), {LEARNER: learner, **values}
+
+
+def _watch(
+    optuna: Any,
+    trial: "optuna.Trial",
+    search: SearchRun,
+    config: MetaTrainConfig,
+    values: Mapping[str, Any],
+    deadline: float | None,
+) -> Callable[[Epoch], None]:
+    """Return what is to be done after each epoch of a trial."""
+    search.start_trial(trial.number, fingerprint(config), values)
+
+    def on_epoch(epoch: Epoch) -> None:
+        search.log_epoch(trial.number, epoch)
+        trial.report(epoch.dev_loss, epoch.number)
+        if AS_IT_IS not in trial.user_attrs and trial.should_prune():
+            raise optuna.TrialPruned
+        if deadline is not None and time.monotonic() > deadline:
+            raise _OutOfTime
+
+    return on_epoch
+
+
+def _num_ended(optuna: Any, study: "optuna.Study") -> int:
+    """Return how many trials count: those that were killed are asked for again."""
+    states = optuna.trial.TrialState
+    return len(study.get_trials(deepcopy=False, states=[states.COMPLETE, states.PRUNED]))
+
+
+def _complete(optuna: Any, study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
+    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+
+
+def _found(
+    optuna: Any, study: "optuna.Study", candidates: Mapping[str, Candidate], key: str, run_id: str
+) -> Tuned:
+    complete, num_ended = _complete(optuna, study), _num_ended(optuna, study)
+    if not complete:
+        raise UserError(
+            f"none of the {num_ended} trials that the study {key} has ended came to a loss: call "
+            "it again, which goes on where it is, with more --minutes or a lower learning rate."
+        )
+    best = min(complete, key=lambda t: (t.values[0], t.number))
+    config, values = _draw(best, candidates)
+    num_diverged = sum(DIVERGED in t.user_attrs for t in study.trials)
+    return Tuned(
+        key=key,
+        run_id=run_id,
+        best=config,
+        dev_loss=best.values[0],
+        values=values,
+        as_it_is={
+            t.user_attrs[AS_IT_IS]: t.values[0] for t in complete if AS_IT_IS in t.user_attrs
+        },
+        counts={
+            "complete": len(complete),
+            "stopped": num_ended - len(complete) - num_diverged,
+            "diverged": num_diverged,
+        },
+        recipe=f"tuning/{key}/{RECIPE}",
+    )
+
+
+def _recipe(found: Tuned) -> str:
+    counts = ", ".join(f"{count} {what}" for what, count in found.counts.items())
+    return (
+        f"# Found by recmeta tune, study {found.key}: loss {found.dev_loss:.6g} of the development "
+        f"users.\n# Trials: {counts}. MLflow run {found.run_id}.\n\n"
+        + to_toml({"train": to_dict(found.best)})
+    )
+
+
+def _remove(folder: Folder) -> None:
+    if folder.names():
+        folder.filesystem.delete_dir(folder.path)

@@ -1,0 +1,179 @@
+"""`recmeta tune` on a small synthetic task set: the search, its record, its end and its return."""
+
+import dataclasses
+import datetime
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recmeta.errors import UserError
+from recmeta.manifest import Manifest
+from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.model import ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.recipes.configuration import pipeline_config
+from recmeta.recipes.search_space import Dimension
+from recmeta.registry.tracking import PARENT, connect, experiment_id
+from recmeta.steps import tune
+from recmeta.steps.meta_train import MetaTrainConfig
+from recmeta.steps.tune import Candidate, TuneConfig
+from recmeta.testing.synthetic import SyntheticConfig, generate
+from recmeta.testing.tasks import ShareConfig, write_task_set
+from recmeta.workspace import Workspace
+
+TRAINING = TrainingConfig(epochs=3, learning_rate=1e-3)
+CLOSED_FORM = Candidate(
+    config=MetaTrainConfig(
+        model=ModelConfig(algorithm="bayesian-linear"), training=TRAINING, start="random"
+    ),
+    space={
+        "training.learning_rate": Dimension(low=1e-3, high=3e-2, log=True),
+        "model.learner.num_factors": Dimension(choices=(2, 4)),
+    },
+)
+MAML = Candidate(
+    config=MetaTrainConfig(
+        model=ModelConfig(
+            network=PreferenceConfig(embedding_dim=4, hidden_dims=(8,)),
+            learner=MAMLConfig(num_steps=1),
+        ),
+        training=TRAINING,
+        start="random",
+    ),
+    space={"model.network.hidden_dims": Dimension(choices=((), (4,)))},
+)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """One for all tests, whose studies differ, since creating MLflow's store takes long. Its cold
+    test users are gone: nobody may look at them."""
+    workspace = Workspace(tmp_path_factory.mktemp("tune") / "ws")
+    log = generate(SyntheticConfig(num_users=60, num_items=20, rows_per_user=(4, 10)), seed=0)
+    write_task_set(log, workspace / "tasks" / "k")
+    for name in (workspace / "tasks" / "k").names():
+        if name.startswith("test-"):
+            Path(workspace.local_path(f"tasks/k/{name}")).unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield workspace
+
+
+@pytest.fixture
+def tasks() -> Manifest:
+    return manifest("k")
+
+
+def manifest(key: str) -> Manifest:
+    return Manifest(
+        step="build-tasks",
+        key=key,
+        config={},
+        inputs={},
+        outputs={"tasks": f"tasks/{key}"},
+        counts={},
+        libraries={},
+        git_commit=None,
+        finished_at=datetime.datetime.now(datetime.UTC).isoformat(),
+        seconds=0.0,
+    )
+
+
+def test_the_best_of_two_learners_is_a_recipe(workspace: Workspace, tasks: Manifest) -> None:
+    candidates = {"bayesian-linear": CLOSED_FORM, "maml": MAML}
+    found = tune.run(TuneConfig(trials=6), candidates, workspace, tasks, device="cpu")
+    assert set(found.as_it_is) == {"bayesian-linear", "maml"}
+    assert found.dev_loss <= min(found.as_it_is.values())
+    assert sum(found.counts.values()) == 6
+    path = Path(workspace.local_path(found.recipe))
+    assert pipeline_config(path=path).train == found.best
+
+    client = connect(workspace)
+    children = client.search_runs(
+        [experiment_id(client, workspace)], f"tags.`{PARENT}` = '{found.run_id}'"
+    )
+    assert sorted(run.info.run_name for run in children) == [f"trial {n}" for n in range(6)]
+    assert {run.info.status for run in children} == {"FINISHED"}
+    best = min(run.data.metrics["best_dev_loss"] for run in children if run.data.metrics)
+    assert best == found.dev_loss
+    parent = client.get_run(found.run_id)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["best_dev_loss"] == found.dev_loss
+    assert parent.data.tags["recmeta.tuning.best.learner"] == found.best.model.algorithm
+    assert not (workspace / "tuning" / found.key / "trials").names()
+
+
+def test_asked_for_more_it_goes_on(workspace: Workspace, tasks: Manifest) -> None:
+    candidates = {"bayesian-linear": CLOSED_FORM}
+    first = tune.run(TuneConfig(trials=2), candidates, workspace, tasks, device="cpu")
+    again = tune.run(TuneConfig(trials=2), candidates, workspace, tasks, device="cpu")
+    assert again == first
+    more = tune.run(TuneConfig(trials=4), candidates, workspace, tasks, device="cpu")
+    assert (more.key, more.run_id) == (first.key, first.run_id)
+    assert sum(more.counts.values()) == 4
+    assert more.dev_loss <= first.dev_loss
+
+
+def test_a_trial_that_was_under_way_goes_on(workspace: Workspace, tasks: Manifest) -> None:
+    candidates = {"bayesian-linear": CLOSED_FORM}
+    before = set((workspace / "tuning").names())
+    short = TuneConfig(trials=2, minutes=1e-9, seed=5)
+    with pytest.raises(UserError, match="goes on where it is"):
+        tune.run(short, candidates, workspace, tasks, device="cpu")
+    (study,) = set((workspace / "tuning").names()) - before
+    (trial,) = (workspace / "tuning" / study / "trials").names()
+    checkpoint = workspace / "tuning" / study / "trials" / trial
+    assert checkpoint.names() == ["checkpoint.safetensors"]
+
+    long = dataclasses.replace(short, minutes=None)
+    found = tune.run(long, candidates, workspace, tasks, device="cpu")
+    assert (found.key, sum(found.counts.values())) == (study, 2)
+    client = connect(workspace)
+    children = client.search_runs(
+        [experiment_id(client, workspace)], f"tags.`{PARENT}` = '{found.run_id}'"
+    )
+    assert len(children) == 2, "the trial that goes on is one run"
+    for run in children:
+        steps = [m.step for m in client.get_metric_history(run.info.run_id, "dev_loss")]
+        assert steps == [1, 2, 3][: len(steps)]
+
+    same = tune.run(TuneConfig(trials=1, seed=6), candidates, workspace, tasks, device="cpu")
+    assert same.as_it_is == found.as_it_is, "as if it had never been killed"
+
+
+def test_what_falls_behind_is_stopped_and_what_diverges_is_told(
+    workspace: Workspace, tasks: Manifest
+) -> None:
+    slow = {"training.learning_rate": Dimension(choices=(1e-9, 2e-9, 3e-9))}
+    candidate = dataclasses.replace(CLOSED_FORM, space=slow)
+    config = TuneConfig(trials=3, startup_trials=1, warmup_epochs=0)
+    found = tune.run(config, {"bayesian-linear": candidate}, workspace, tasks, device="cpu")
+    assert found.counts == {"complete": 1, "stopped": 2, "diverged": 0}
+    assert found.values == {"learner": "bayesian-linear"}
+
+    wild = {"training.learning_rate": Dimension(choices=(1e30,))}
+    candidate = dataclasses.replace(CLOSED_FORM, space=wild)
+    found = tune.run(config, {"bayesian-linear": candidate}, workspace, tasks, device="cpu")
+    assert found.counts == {"complete": 1, "stopped": 0, "diverged": 2}
+
+
+def test_what_cannot_be_searched_is_refused(
+    workspace: Workspace, tasks: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = dataclasses.replace(
+        CLOSED_FORM, space={"training.learning_rat": Dimension(choices=(1,))}
+    )
+    with pytest.raises(UserError, match="learning_rate"):
+        tune.run(TuneConfig(), {"bayesian-linear": unknown}, workspace, tasks, device="cpu")
+
+    log = generate(SyntheticConfig(num_users=20, num_items=20, rows_per_user=(4, 10)), seed=0)
+    write_task_set(log, workspace / "tasks" / "d", ShareConfig(dev_share=0.0))
+    with pytest.raises(UserError, match="development users"):
+        tune.run(TuneConfig(), {"maml": MAML}, workspace, manifest("d"), device="cpu")
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"recmeta\[tune\]"):
+        tune.run(TuneConfig(), {"maml": MAML}, workspace, tasks, device="cpu")
