@@ -242,10 +242,19 @@ class AmortisedLearner(abc.ABC):
             return self.query_loss(mean_BR, value_BR, mask_BR)
         spread_BR = log_spread_BR.clamp(*LOG_SPREAD_RANGE).exp()
         loss_B = gaussian(mean_BR, spread_BR, value_BR, mask_BR)
+        return loss_B + self.absolute_error(params, decoded, rows)
+
+    def absolute_error(
+        self, params: Params, decoded: tuple[torch.Tensor, torch.Tensor], rows: Known
+    ) -> torch.Tensor:
+        """Return each task's mean absolute error of the median, (B,); 0 where the mean is what is
+        predicted."""
         if self.median is None:
-            return loss_B
-        estimate_BR = self._estimate(params, mean_BR, spread_BR)
-        return loss_B + self._absolute(estimate_BR, value_BR, mask_BR)
+            return rows.value_BR.new_zeros(len(rows.value_BR))
+        shift_BR, log_spread_BR = decoded
+        spread_BR = log_spread_BR.clamp(*LOG_SPREAD_RANGE).exp()
+        estimate_BR = self._estimate(params, rows.expected_BR + shift_BR, spread_BR)
+        return self._absolute(estimate_BR, rows.value_BR, rows.mask_BR)
 
     def _estimate(
         self, params: Params, mean_BR: torch.Tensor, spread_BR: torch.Tensor

@@ -23,6 +23,7 @@ from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
 from recmeta.metalearn.batch import Rows, Support, TaskBatch, joined
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
+from recmeta.metalearn.networks.embedding import some_hidden
 from recmeta.metalearn.networks.row_features import EmbeddedRows, RowFeatures
 from recmeta.metalearn.objectives import ObjectiveName
 from recmeta.metalearn.row_adamw import no_gradient
@@ -47,6 +48,10 @@ class ReptileConfig(LearnerConfig):
     inner_objective: ObjectiveName | None = None
     """Loss of all steps, in units of the model; None: squared for ratings, else bce."""
 
+    hidden_share: float = 0.0
+    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    Volkovs, Yu, Poutanen, NeurIPS 2017)."""
+
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise ValueError(f"num_steps is {self.num_steps}; it must be at least 1.")
@@ -66,6 +71,7 @@ class ReptileConfig(LearnerConfig):
             adapt_layers=self.adapt_layers,
             support_prior=self.support_prior,
             inner_objective=self.inner_objective,
+            hidden_share=self.hidden_share,
         )
 
     def build(self, setting: Setting) -> "Reptile":
@@ -94,10 +100,11 @@ class Reptile:
         """Return Reptile's pseudo-gradient, and the mean loss at its steps.
 
         Args:
-            generator: draws the minibatches.
+            generator: draws the minibatches, and whether items are hidden.
         """
         num_users, num_steps = len(batch), self.config.num_steps
         rows = joined(batch.support.rows, batch.query)
+        seen = some_hidden(self.features.item_features, self.config.hidden_share, generator)
         own = {n: params[n].detach().expand(num_users, *params[n].shape) for n in self.adapted}
         shared = {n: p.detach().requires_grad_() for n, p in params.items() if n not in own}
         sums: dict[str, torch.Tensor] = {}
@@ -105,7 +112,7 @@ class Reptile:
         with torch.enable_grad():
             # Nothing of a user's is read here, but the network wants all parameters.
             user_BF = self.features.users(params | shared, batch.support.user, num_users)
-            embedded = self.features.embedded(params | shared, rows)
+            embedded = self.features.embedded(params | shared, rows, seen)
         for _ in range(num_steps):
             draw_BR = torch.rand(rows.mask_BR.shape, generator=generator)
             drawn_BR = (draw_BR < self.config.minibatch_share).to(rows.mask_BR.device)

@@ -38,12 +38,19 @@ class RowFeatures:
         """Return the embedded features of users, (B, F)."""
         return self.network.embed_users(params, user, num_users)
 
-    def embedded(self, params: Params, rows: Rows) -> EmbeddedRows:
-        """Return rows with their items embedded, each distinct one once; or as they are."""
+    def embedded(
+        self, params: Params, rows: Rows, features: Features | None = None
+    ) -> EmbeddedRows:
+        """Return rows with their items embedded, each distinct one once; or as they are.
+
+        Args:
+            features: what is to be read of the catalogue; None: all.
+        """
         if isinstance(rows, EmbeddedRows):
             return rows
-        item_U, [place_BR] = distinct([rows.item_BR], self.item_features)
-        table_UF = self.network.embedded_items(params, self.item_features, item_U)
+        features = self.item_features if features is None else features
+        item_U, [place_BR] = distinct([rows.item_BR], features)
+        table_UF = self.network.embedded_items(params, features, item_U)
         return EmbeddedRows(**vars(rows), embedded_BRF=gather(table_UF, place_BR))
 
     def of(self, params: Params, user_BF: torch.Tensor, rows: Rows) -> torch.Tensor:
