@@ -47,6 +47,9 @@ ACTIVITY_WINDOWS: Final = (7, 28)  # days; the columns of a window end in `_7d`,
 RANK: Final = "rank"
 SCORE: Final = "score"
 MODEL_VERSION: Final = "model_version"
+UNCERTAINTY: Final = "uncertainty"
+BECAUSE_ITEM: Final = "because_item"
+LISTED_BY: Final = "listed_by"
 SCORED_AT: Final = "scored_at"
 RUN: Final = "run"
 
@@ -160,6 +163,9 @@ RECOMMENDATIONS = Table(
             pa.field(SCORE, pa.float32(), nullable=False),
             pa.field(MODEL_VERSION, pa.string(), nullable=False),
             pa.field(SCORED_AT, TIME, nullable=False),
+            pa.field(UNCERTAINTY, pa.float32()),  # null where the model has none
+            pa.field(BECAUSE_ITEM, pa.string()),  # null where no interaction raises the score
+            pa.field(LISTED_BY, pa.string()),  # null in rows of versions that did not say
         ]
     ),
     key=(RUN, USER_ID, RANK),

@@ -51,6 +51,7 @@ def explain(
     from recmeta.errors import UserError
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
+    from recmeta.steps import catalogue
     from recmeta.steps import explain as step
     from recmeta.workspace import Workspace
 
@@ -58,7 +59,8 @@ def explain(
         raise UserError(f"--features is {features!r}; it must be ablation or shapley.")
     workspace = Workspace(common.workspace)
     version = versions.in_use(workspace, model_version)
-    model = Model.load(versions.model_folder(workspace, version))
+    trained = Model.load(versions.model_folder(workspace, version))
+    model, _ = catalogue.with_new_items(trained, workspace)
     if new_users is None:
         if profiles is not None:
             raise UserError("--profiles describes the users of --new-users, which is not given.")

@@ -82,6 +82,9 @@ def score(
     exclude_seen: Annotated[
         bool, typer.Option(help="Keep the user's own items out of the list.")
     ] = True,
+    reasons: Annotated[
+        bool, typer.Option(help="Say which interaction put each item on the list.")
+    ] = True,
     device: Device = "auto",
 ) -> Outcome:
     """Adapt the champion to new users and publish a ranked list for each.
@@ -94,7 +97,7 @@ def score(
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)
-    options: dict[str, Any] = {"exclude_seen": exclude_seen}
+    options: dict[str, Any] = {"exclude_seen": exclude_seen, "reasons": reasons}
     if top_k is not None:
         options["top_k"] = top_k
     config = parse(ScoringConfig, options)

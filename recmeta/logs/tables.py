@@ -13,6 +13,7 @@ import json
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import Schema as DeltaSchema
 
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
@@ -47,6 +48,19 @@ def create_tables(workspace: Workspace) -> None:
             mode="ignore",
             configuration={"delta.logRetentionDuration": LOG_RETENTION},
         )
+
+
+def create(workspace: Workspace, table: Table) -> None:
+    """Make a table, empty, where it is not there yet; where it is, give it the columns that it
+    lacks, which are null in the rows that it has. Writers may race."""
+    DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
+    delta = DeltaTable(workspace.table_uri(table))
+    known = {field.name for field in delta.schema().fields}
+    added = [
+        field for field in DeltaSchema.from_arrow(table.columns).fields if field.name not in known
+    ]
+    if added:
+        delta.alter.add_columns(added)
 
 
 def versions(workspace: Workspace) -> dict[str, int]:

@@ -39,6 +39,9 @@ class ScoringConfig:
     """Users that are adapted and scored at once."""
     item_block: int = 2048
     """Items that are scored at once."""
+    reasons: bool = True
+    """Whether each listed item names the interaction that raised its score most. It takes one more
+    adaptation for each of the user's interactions."""
 
     def __post_init__(self) -> None:
         for name in ("top_k", "user_batch", "item_block"):

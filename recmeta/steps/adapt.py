@@ -22,7 +22,9 @@ from recmeta.registry import versions
 from recmeta.registry.versions import Version
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import adapt_users
+from recmeta.steps import catalogue
 from recmeta.steps.meta_train import choose_device
+from recmeta.tasks.task_set import write_tasks
 from recmeta.workspace import Workspace
 
 STEP = "adapt"
@@ -64,6 +66,7 @@ def run(
     inputs: dict[str, Any] = {
         "model": version.model_key or version.version,
         "new_users": source_id(new_users, files),
+        schema.ITEMS.name: catalogue.version(workspace),
     }
     if feature_store is not None:  # what is online changes, so it is read before the key is known
         inputs[schema.FEATURE_SERVICE] = users().online
@@ -71,6 +74,9 @@ def run(
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "states" / key
         model = Model.load(versions.model_folder(workspace, version), torch_device)
+        model, num_new_items = catalogue.with_new_items(model, workspace)
+        if num_new_items:  # score must number the items as they are numbered here
+            catalogue.write(folder, model)
         found = users()
         if model.objective == "rating" and new_users.value_col is None and found.num_good:
             raise UserError(
@@ -85,7 +91,9 @@ def run(
             start = index * USERS_PER_SHARD
             chosen = np.arange(start, min(start + USERS_PER_SHARD, len(tasks)))
             if not folder.exists(name):  # a run that was killed goes on here
-                folder.write_bytes(name, adapt_users(model, tasks.take(chosen)).to_bytes())
+                some = tasks.take(chosen)
+                write_tasks(folder, f"tasks-{index:05d}.arrow", some)
+                folder.write_bytes(name, adapt_users(model, some).to_bytes())
             progress(STEP, index + 1, num_shards)
         outputs = {
             "states": f"states/{key}",
@@ -96,6 +104,7 @@ def run(
             **dataclasses.asdict(counts),
             "rows": found.num_rows,
             "bad_rows": found.num_bad,
+            "new_items": num_new_items,
         }
 
     return run_once(

@@ -25,7 +25,7 @@ from recmeta.workspace import Workspace
 def create_tables(workspace: Workspace) -> None:
     """Make the tables of lists, empty, where they are not there yet; writers may then race."""
     for table in (schema.RECOMMENDATIONS, schema.PUBLISHED):
-        DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
+        tables.create(workspace, table)
 
 
 def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:

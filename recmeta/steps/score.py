@@ -1,23 +1,39 @@
-"""user states ──▶ recommendations: the whole catalogue ranked for each user, published at once."""
+"""user states ──▶ recommendations: the whole catalogue ranked for each user, published at once.
+
+Each shard's lists wait as a file in `lists/KEY/`; when all are there, one commit makes them the
+run's rows, and the files go. One shard at a time is in memory, however many users there are.
+"""
 
 import datetime
+import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
 from recmeta.config import to_dict
+from recmeta.logs import tables
 from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
-from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, rank
+from recmeta.serving.lists import ListMaker
+from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
+from recmeta.steps import catalogue
 from recmeta.steps.meta_train import choose_device
-from recmeta.workspace import Workspace
+from recmeta.tasks.task_set import Tasks, read_tasks
+from recmeta.workspace import Folder, Workspace
 
 STEP = "score"
+BY_MODEL = "model"
+OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
+"""Columns that are the same in all rows of a run."""
+OF_LIST = pa.schema([f for f in schema.RECOMMENDATIONS.columns if f.name not in OF_RUN])
 
 
 def run(
@@ -31,7 +47,8 @@ def run(
 ) -> Manifest:
     """Rank the catalogue for adapted users and publish the lists in the `recommendations` table.
 
-    A run's lists appear in one commit; doing the run again replaces them and nothing else.
+    A run's lists appear in one commit; doing the run again replaces them and nothing else. A run
+    that was killed goes on with the shard after the last one that it finished.
 
     Args:
         adapted: the manifest of adapt.
@@ -41,59 +58,92 @@ def run(
 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         number = adapted.outputs["model_version"]
-        version = versions.get(workspace, number)
-        model = Model.load(versions.model_folder(workspace, version), torch_device)
-        folder = workspace / adapted.outputs["states"]
-        num_shards = adapted.outputs["num_shards"]
-        parts = []
-        for index in range(num_shards):
-            users = AdaptedUsers.from_bytes(folder.read_bytes(f"shard-{index:05d}.safetensors"))
-            parts.append(_lists(model, users, config))
-            progress(STEP, index + 1, num_shards)
-        clock = now or datetime.datetime.now(datetime.UTC)
-        lists = pl.concat(parts).with_columns(
-            pl.lit(key).alias(schema.RUN),
-            pl.lit(number).alias(schema.MODEL_VERSION),
-            pl.lit(clock).dt.cast_time_unit("us").alias(schema.SCORED_AT),
+        states = workspace / adapted.outputs["states"]
+        staged = workspace / "lists" / key
+        names = [f"shard-{n:05d}.parquet" for n in range(adapted.outputs["num_shards"])]
+        model = Model.load(
+            versions.model_folder(workspace, versions.get(workspace, number)), torch_device
         )
-        columns = schema.RECOMMENDATIONS.columns
+        maker = ListMaker(catalogue.as_written(model, states), config)
+        for index, name in enumerate(names):
+            if not staged.exists(name):
+                users = AdaptedUsers.from_bytes(states.read_bytes(f"shard-{index:05d}.safetensors"))
+                tasks = read_tasks(states, f"tasks-{index:05d}.arrow")
+                _write(staged, name, _shard(maker, users, tasks))
+            progress(STEP, index + 1, len(names))
+        counts = {"users": 0, "rows_written": 0}
         uri = workspace.table_uri(schema.RECOMMENDATIONS)
-        DeltaTable.create(uri, schema=columns, mode="ignore")
+        tables.create(workspace, schema.RECOMMENDATIONS)
+        of_run = {
+            schema.RUN: key,
+            schema.MODEL_VERSION: number,
+            schema.SCORED_AT: now or datetime.datetime.now(datetime.UTC),
+        }
+        columns = schema.RECOMMENDATIONS.columns
         write_deltalake(
             uri,
-            lists.select(columns.names).to_arrow().cast(columns),
+            pa.RecordBatchReader.from_batches(columns, _rows(staged, names, of_run, counts)),
             mode="overwrite",
             predicate=f"{schema.RUN} = '{key}'",
         )
+        staged.filesystem.delete_dir(staged.path)
         outputs = {
             "recommendations": uri,
             "run": key,
             "model_version": number,
             "table_version": DeltaTable(uri).version(),
         }
-        return outputs, {"users": lists[schema.USER_ID].n_unique(), "rows_written": len(lists)}
+        return outputs, counts
 
     return run_once(
         workspace, STEP, config=to_dict(config), inputs={"adapted": adapted.key}, work=work
     )
 
 
-def _lists(model: Model, users: AdaptedUsers, config: ScoringConfig) -> pl.DataFrame:
-    """Return the ranked lists of one shard, a row per user and rank."""
-    frames = []
-    for some in users.batches(config.user_batch):
-        ranked = rank(model, some.to(model.device), config)
-        user, place = np.nonzero(ranked.item_Bk >= 0)
-        frames.append(
-            pl.DataFrame(
-                {
-                    schema.USER_ID: pl.Series(some.user_id, dtype=pl.String).gather(user),
-                    schema.RANK: place.astype(np.int32) + 1,
-                    schema.ITEM_ID: pl.Series(
-                        model.catalogue.items.item_id.take(ranked.item_Bk[user, place])
-                    ),
-                    schema.SCORE: ranked.score_Bk[user, place],
-                }
-            )
-        )
-    return pl.concat(frames)
+def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
+    """Return the lists of a shard, a row per user and rank."""
+    size = maker.config.user_batch
+    item_id = maker.model.catalogue.items.item_id
+    parts = []
+    for number, some in enumerate(users.batches(size)):
+        first = number * size
+        chosen = np.arange(first, first + len(some.user_id))
+        lists = maker.make(some.to(maker.model.device), tasks.take(chosen))
+        user, place = np.nonzero(lists.item_Bk >= 0)
+        because = lists.because_Bk[user, place]
+        columns = {
+            schema.USER_ID: pa.array(some.user_id, pa.string()).take(pa.array(user)),
+            schema.RANK: pa.array(place.astype(np.int32) + 1),
+            schema.ITEM_ID: item_id.take(pa.array(lists.item_Bk[user, place])),
+            schema.SCORE: pa.array(lists.score_Bk[user, place], pa.float32()),
+            schema.UNCERTAINTY: pa.array(
+                lists.uncertainty_Bk[user, place], pa.float32(), from_pandas=True
+            ),
+            schema.BECAUSE_ITEM: item_id.take(pa.array(because, mask=because < 0)),
+            schema.LISTED_BY: pa.array([BY_MODEL]).take(pa.array(np.zeros(len(user), np.int64))),
+        }
+        parts.append(pa.table([columns[f.name] for f in OF_LIST], schema=OF_LIST))
+    return pa.concat_tables([OF_LIST.empty_table(), *parts])
+
+
+def _rows(
+    staged: Folder, names: list[str], of_run: dict[str, Any], counts: dict[str, int]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the table, shard by shard, and count them."""
+    columns = schema.RECOMMENDATIONS.columns
+    for name in names:
+        lists = pq.read_table(pa.BufferReader(staged.read_bytes(name)))
+        counts["users"] += pc.sum(pc.equal(lists[schema.RANK], 1)).as_py() or 0
+        counts["rows_written"] += len(lists)
+        same = {
+            name: pa.repeat(pa.scalar(value, columns.field(name).type), len(lists))
+            for name, value in of_run.items()
+        }
+        filled = [same[f.name] if f.name in same else lists[f.name] for f in columns]
+        yield from pa.table(filled, schema=columns).to_batches()
+
+
+def _write(folder: Folder, name: str, rows: pa.Table) -> None:
+    stream = io.BytesIO()
+    pq.write_table(rows, stream, compression="zstd")
+    folder.write_bytes(name, stream.getvalue())

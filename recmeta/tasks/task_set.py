@@ -275,6 +275,30 @@ def write_shard(folder: Folder, split: Split, index: int, table: pa.Table) -> No
     _write_table(folder, f"{split}-{index:05d}.arrow", table)
 
 
+def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
+    """Write tasks as they are in memory, into one file."""
+    columns: dict[str, pa.Array] = {
+        schema.CUT_TIME: pa.array(tasks.cut_time, pa.int64()),
+        schema.SNAPSHOT: pa.array(tasks.snapshot, pa.int32()),
+        schema.STATE: pa.array(tasks.state.tolist(), pa.string()),
+    }
+    sides = {
+        (schema.SUPPORT_ITEM, schema.SUPPORT_VALUE, schema.SUPPORT_COUNTED): tasks.support,
+        (schema.QUERY_ITEM, schema.QUERY_VALUE, schema.QUERY_COUNTED): tasks.query,
+    }
+    for names, side in sides.items():
+        offsets = pa.array(side.offsets - side.offsets[0], pa.int32())
+        for column, values in zip(names, (side.item, side.value, side.counted), strict=True):
+            columns[column] = pa.ListArray.from_arrays(offsets, pa.array(values))
+    profile = {column: tasks.profile[column] for column in tasks.profile.column_names}
+    _write_table(folder, name, pa.table(profile | columns))
+
+
+def read_tasks(folder: Folder, name: str) -> Tasks:
+    """Read what `write_tasks` wrote."""
+    return _tasks_from_table(_read_table(folder, name))
+
+
 def write_items(folder: Folder, items: Items) -> None:
     """Write the catalogue."""
     columns = {

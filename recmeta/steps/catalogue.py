@@ -1,0 +1,90 @@
+"""Items that came in after a model was trained: it knows them by their content."""
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from recmeta import schema
+from recmeta.logs import tables
+from recmeta.metalearn.model import Model
+from recmeta.tasks.task_set import (
+    Items,
+    ItemStatistics,
+    read_items,
+    read_statistics,
+    write_items,
+    write_statistics,
+)
+from recmeta.workspace import Folder, Workspace
+
+ITEMS_FILE = "items.arrow"
+
+
+def version(workspace: Workspace) -> int | None:
+    """Return the version of the table of items; None where there is none."""
+    uri = workspace.table_uri(schema.ITEMS)
+    return DeltaTable(uri).version() if DeltaTable.is_deltatable(uri) else None
+
+
+def with_new_items(model: Model, workspace: Workspace) -> tuple[Model, int]:
+    """Return a model over its catalogue and the items that the workspace has beside it.
+
+    They come after the model's own, whose numbers stay, with their newest attributes and without a
+    past. An attribute that the catalogue does not have is left out.
+
+    Returns:
+        The model and how many items are new to it.
+    """
+    if version(workspace) is None:
+        return model, 0
+    known = model.catalogue.items
+    ids = pl.DataFrame({schema.ITEM_ID: pl.Series(known.item_id, dtype=pl.String)}).lazy()
+    new = (
+        tables.scan(workspace, schema.ITEMS)
+        .join(ids, on=schema.ITEM_ID, how="anti")
+        .sort(schema.ITEM_ID, schema.VALID_FROM)
+        .unique(schema.ITEM_ID, keep="last", maintain_order=True)
+        .collect()
+    )
+    if not new.height:
+        return model, 0
+    rows = schema.with_plain_types(new.to_arrow())
+    items = Items(
+        pa.concat_arrays([known.item_id, rows[schema.ITEM_ID].combine_chunks()]),
+        np.concatenate([known.item, len(known.item_id) + np.arange(new.height, dtype=np.int32)]),
+        np.concatenate([known.valid_from, np.full(new.height, np.iinfo(np.int64).min)]),
+        pa.concat_tables([known.attributes, _aligned(rows, known.attributes.schema)]),
+    )
+    past = model.catalogue.statistics
+    nothing = np.zeros((len(past.time), new.height), np.float32)
+    statistics = ItemStatistics(
+        past.time,
+        np.concatenate([past.num_users, nothing], 1),
+        np.concatenate([past.sum_values, nothing], 1),
+    )
+    return model.on(items, statistics), new.height
+
+
+def write(folder: Folder, model: Model) -> None:
+    """Write the catalogue of a model."""
+    write_statistics(folder, model.catalogue.statistics)
+    write_items(folder, model.catalogue.items)
+
+
+def as_written(model: Model, folder: Folder) -> Model:
+    """Return a model over the catalogue in a folder; over its own where there is none."""
+    if not folder.exists(ITEMS_FILE):
+        return model
+    return model.on(read_items(folder), read_statistics(folder))
+
+
+def _aligned(rows: pa.Table, columns: pa.Schema) -> pa.Table:
+    """Return the rows with these columns; one that they do not have is null."""
+    filled = [
+        rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type)
+        for f in columns
+    ]
+    if not filled:
+        return rows.select([])
+    return pa.table(filled, schema=columns)
