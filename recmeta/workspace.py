@@ -4,6 +4,7 @@ tables/NAME        Delta tables
 tasks/KEY          a task set (Arrow shards)
 models/KEY         checkpoints and the finished model of a training run
 reports/KEY        an evaluation
+text_vectors/MODEL vectors of texts, by content
 manifests/STEP     what each step did
 """
 

@@ -105,6 +105,7 @@ def model(request: Request) -> ModelAnswer:
         profile=[
             ProfileField(name=f.name, kind=f.kind, values=list(f.values[:MOST_VALUES]))
             for f in found.encoder.user_fields
+            if f.kind != "vector"
         ],
         curve=_curve(champion.evaluation),
     )

@@ -14,7 +14,7 @@ import torch
 from recmeta.metalearn.encoding import ITEM_ID_FIELD, Features, Field
 
 Tables = dict[str, torch.Tensor]
-"""By content field: (num_codes, C), row 0 of an unknown value; (1, C) of a numeric field."""
+"""By content field, (num_rows, C): for one of codes, row 0 is of an unknown value."""
 ITERATIONS = 60
 """Of conjugate gradients; the systems are well conditioned, since every column is penalised."""
 
@@ -28,17 +28,17 @@ class ContentConfig:
     the variance between items."""
     number_strength: float = 0.05
     """The same for one standard deviation of a numeric attribute."""
+    vector_strength: float = 0.1
+    """The same for all numbers of a vector together."""
     num_folds: int = 10
     """Parts that the items are cut into for cross-fitting; at least 2."""
 
     def __post_init__(self) -> None:
         if self.num_folds < 2:
             raise ValueError(f"num_folds is {self.num_folds}; it must be at least 2.")
-        if not (self.value_strength > 0 and self.number_strength > 0):
-            raise ValueError(
-                f"value_strength {self.value_strength} and number_strength "
-                f"{self.number_strength} must be positive."
-            )
+        for name in ("value_strength", "number_strength", "vector_strength"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ContentRegression:
             rows.append(row_N)
             columns.append(code_N + self._first[-1])
             values.append(value_N)
-            self._first.append(self._first[-1] + _num_rows(field))
+            self._first.append(self._first[-1] + field.num_rows)
         everyone = torch.arange(num_items)  # the intercept
         rows.append(everyone)
         columns.append(torch.full_like(everyone, self._first[-1]))
@@ -142,9 +142,11 @@ class ContentRegression:
 
 
 def embed(table: torch.Tensor, field: Field, values: torch.Tensor) -> torch.Tensor:
-    """Return (N, C) for one field: a number times its row, a code's row, the mean of a list's."""
+    """Return (N, C) for one field: numbers times their rows, a code's row, the mean of a list's."""
     if field.kind == "numeric":
         return values[:, None].to(table.dtype) * table
+    if field.kind == "vector":
+        return values.to(table.dtype) @ table
     if field.kind == "categorical":
         return torch.nn.functional.embedding(values, table) * (values > 0)[:, None]
     num_present_N1 = (values > 0).sum(1, keepdim=True).clamp(min=1)
@@ -152,12 +154,10 @@ def embed(table: torch.Tensor, field: Field, values: torch.Tensor) -> torch.Tens
     return summed_NC / num_present_N1
 
 
-def _num_rows(field: Field) -> int:
-    return 1 if field.kind == "numeric" else field.num_codes
-
-
 def _scale(field: Field, config: ContentConfig) -> float:
     """Return the prior's standard deviation of a row of the field's table."""
+    if field.kind == "vector":
+        return float((config.vector_strength / field.width) ** 0.5)
     numeric = field.kind == "numeric"
     return float((config.number_strength if numeric else config.value_strength) ** 0.5)
 
@@ -167,9 +167,11 @@ def _entries(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return item, row of the field's table and size of each entry of the design."""
     scale = _scale(field, config)
-    if field.kind == "numeric":
-        item_N = torch.arange(len(values))
-        return item_N, torch.zeros_like(item_N), values.double() * scale
+    if not field.is_coded:
+        numbers_NW = values.reshape(len(values), field.width).double()
+        item_N = torch.arange(len(values)).repeat_interleave(field.width)
+        row_N = torch.arange(field.width).repeat(len(values))
+        return item_N, row_N, numbers_NW.reshape(-1) * scale
     if field.kind == "categorical":
         values = values[:, None]
     present = values > 0

@@ -19,10 +19,17 @@ import torch
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
 from recmeta.metalearn.lookup import Lookup
+from recmeta.metalearn.vectors import (
+    is_vector,
+    principal_components,
+    raw_vectors,
+    read_vectors,
+)
 
-Kind = Literal["categorical", "multi", "numeric"]
+Kind = Literal["categorical", "multi", "numeric", "vector"]
 Features = dict[str, torch.Tensor]
-"""By field name: categorical (N,) int64; multi (N, W) int64, 0 is padding; numeric (N,) float32."""
+"""By field name: categorical (N,) int64; multi (N, W) int64, 0 is padding; numeric (N,) float32;
+vector (N, W) float32."""
 
 ITEM_ID_FIELD = "item_id"
 
@@ -41,6 +48,8 @@ class FeatureConfig:
     """A field's most frequent values that are kept; the others are unknown."""
     max_list_length: int = 16
     """Values of a multi-valued attribute that are read; the others are dropped."""
+    vector_dim: int = 32
+    """Principal components of a vector (of a text, say) that are read; the others are dropped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +63,24 @@ class Field:
     mean: float = 0.0
     scale: float = 1.0
     width: int = 1
-    """Longest list of a multi-valued field."""
+    """Longest list of a multi-valued field; numbers that are read of a vector."""
+    components: bytes = b""
+    """Of a vector: the map to its principal components, (W + 1, width) float32, row by row."""
 
     @property
     def num_codes(self) -> int:
         """Codes including 0, unknown."""
         return len(self.values) + 1
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether its values are codes, and not numbers."""
+        return self.kind in ("categorical", "multi")
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a table that says what the field adds: one per code, or one per number."""
+        return self.num_codes if self.is_coded else self.width
 
     @functools.cached_property
     def lookup(self) -> Lookup:
@@ -86,6 +107,7 @@ class Encoder:
         attributes: pa.Table,
         values: npt.NDArray[np.float32] | None,
         config: FeatureConfig,
+        earlier: "Encoder | None" = None,
     ) -> "Encoder":
         """Learn vocabularies and scales.
 
@@ -94,6 +116,7 @@ class Encoder:
             item_id: ids of the items that they met, aligned with `attributes`.
             attributes: raw attributes of those items.
             values: every value that they gave; None for implicit feedback, whose 0 and 1 stay.
+            earlier: whose components of vectors are kept, so that parameters keep their meaning.
 
         Raises:
             UserError: for a configured attribute that is not in the tables.
@@ -102,6 +125,8 @@ class Encoder:
         if config.use_item_id:
             ids = tuple(pc.unique(item_id).sort().to_pylist())
             item_fields = (*item_fields, Field(ITEM_ID_FIELD, "categorical", ids))
+        if earlier is not None:
+            item_fields = _with_components(item_fields, earlier.item_fields)
         graded = values if values is not None else np.zeros(0, np.float32)
         spread = float(np.std(graded)) if len(graded) else 0.0
         return cls(
@@ -137,6 +162,7 @@ class Encoder:
                 "mean": pa.array([f.mean for _, f in rows], pa.float64()),
                 "scale": pa.array([f.scale for _, f in rows], pa.float64()),
                 "width": pa.array([f.width for _, f in rows], pa.int32()),
+                "components": pa.array([f.components for _, f in rows], pa.binary()),
             }
         ).replace_schema_metadata(
             {"value_mean": repr(self.value_mean), "value_scale": repr(self.value_scale)}
@@ -192,7 +218,16 @@ def _fit_field(name: str, column: pa.Array, config: FeatureConfig) -> Field:
         longest = int(pc.max(lengths).as_py() or 0) if len(lengths) else 0
         width = max(1, min(longest, config.max_list_length))
         return Field(name, "multi", _vocabulary(column.flatten(), config), width=width)
+    if is_vector(column.type):
+        found = principal_components(raw_vectors(column), config.vector_dim)
+        return Field(name, "vector", width=found.shape[1], components=found.tobytes())
     return Field(name, "categorical", _vocabulary(column, config))
+
+
+def _with_components(fields: tuple[Field, ...], earlier: tuple[Field, ...]) -> tuple[Field, ...]:
+    """Return fields whose vectors are read as those of the same name and shape were."""
+    known = {(f.name, f.width, len(f.components)): f for f in earlier if f.kind == "vector"}
+    return tuple(known.get((f.name, f.width, len(f.components)), f) for f in fields)
 
 
 def _vocabulary(values: pa.Array, config: FeatureConfig) -> tuple[str, ...]:
@@ -231,6 +266,9 @@ def _encode(field: Field, column: pa.Array) -> torch.Tensor:
         numbers = pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy()
         scaled = np.clip((numbers - field.mean) / field.scale, -5.0, 5.0)
         return torch.from_numpy(np.nan_to_num(scaled).astype(np.float32))
+    if field.kind == "vector":
+        components = np.frombuffer(field.components, np.float32).reshape(-1, field.width)
+        return torch.from_numpy(read_vectors(field.name, column, components))
     if field.kind == "categorical":
         return torch.from_numpy(_codes(column, field))
     if pa.types.is_null(column.type):

@@ -158,8 +158,18 @@ class Model:
         )
 
     @classmethod
-    def untrained(cls, config: ModelConfig, task_set: TaskSet, device: torch.device) -> "Model":
-        """Return a model whose encoder has read the meta-training users, without parameters."""
+    def untrained(
+        cls,
+        config: ModelConfig,
+        task_set: TaskSet,
+        device: torch.device,
+        earlier: Encoder | None = None,
+    ) -> "Model":
+        """Return a model whose encoder has read the meta-training users, without parameters.
+
+        Args:
+            earlier: the encoder of the model that parameters will be taken over from.
+        """
         train = task_set.tasks("train")
         rows = concatenate(train.support, train.query)
         items = task_set.items()
@@ -170,6 +180,7 @@ class Model:
             items.attributes.take(pa.array(met)),
             rows.value if task_set.spec.objective == "rating" else None,
             config.features,
+            earlier,
         )
         num_levels = count_levels(rows.value, task_set.spec.value_range)
         return cls(

@@ -146,7 +146,7 @@ def _network_start(model: Model, params: Params, found: BayesianFactorisation) -
     last = {n: params[n].clone() for n in (weight_name, bias_name) if n in params}
     known = _known_items(model)
     for field in model.encoder.item_fields:
-        if field.kind == "numeric":
+        if not field.is_coded:
             continue  # it has no embedding to hold anything
         if field.name != ITEM_ID_FIELD:
             told = found.content.tables[field.name]
@@ -208,7 +208,7 @@ def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
             )
         for field, before in zip(fields, known, strict=True):
             tables = [n for n in params if n.endswith(f".{side}.{field.name}")]
-            for name in tables if field.kind != "numeric" else ():
+            for name in tables if field.is_coded else ():
                 found = _learned(earlier, name, params[name])
                 started[name] = _transferred(params[name], field, found, before)
                 transferred.add(name)

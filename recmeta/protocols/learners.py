@@ -56,6 +56,8 @@ class Learner:
     """Whether it takes part where the user names no learners."""
     library: str | None = None
     """What it needs beside the library's own dependencies: a module of the extra `accuracy`."""
+    reads_texts: bool = False
+    """Whether it reads vectors of the items' texts, too (`recmeta.protocols.text`)."""
 
 
 def _family(
@@ -177,6 +179,12 @@ def _algorithm(name: str) -> Learner:
     return _recipe(name, lambda dataset: training_of(name), algorithm=name, unasked=unasked)
 
 
+def _reading_texts(learner: Learner) -> Learner:
+    """Return the same learner with the items' texts before it; it takes part where it is named."""
+    modules = (*learner.modules, "recmeta.protocols.text")
+    return dataclasses.replace(learner, modules=modules, reads_texts=True, unasked=False)
+
+
 COMPARED = ("maml", "bayesian-linear")
 """The algorithms that take part in every benchmark; the others, where they are named."""
 BOTH: tuple[Objective, ...] = ("rating", "implicit")
@@ -197,4 +205,13 @@ LEARNERS: dict[str, Learner] = {
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
     "maml-median": _recipe("maml-median", _training_of("maml-ml1m"), objectives=("rating",)),
     **{name: _algorithm(name) for name in ALGORITHMS},
+    "content-ridge-text": _reading_texts(_family("content_ridge_text.CONTENT_RIDGE_TEXT")),
+    "bayesian-linear-text": _reading_texts(
+        _recipe(
+            "bayesian-linear-text",
+            lambda dataset: training_of("bayesian-linear"),
+            algorithm="bayesian-linear",
+            objectives=("rating",),
+        )
+    ),
 }

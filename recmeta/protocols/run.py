@@ -11,9 +11,11 @@ from typing import Any
 from recmeta.errors import UserError, did_you_mean
 from recmeta.manifest import git_commit, library_versions
 from recmeta.progress import Progress, silent
-from recmeta.protocols import cells, datasets
+from recmeta.protocols import cells, datasets, melu_files, text
 from recmeta.protocols.cells import Cell, CellResult
 from recmeta.protocols.learners import LEARNERS, Learner
+from recmeta.protocols.log import Log
+from recmeta.protocols.places import folder_of
 from recmeta.protocols.protocol import PROTOCOLS, Protocol
 from recmeta.protocols.summary import summarise
 from recmeta.workspace import Folder
@@ -53,17 +55,29 @@ def run(
     if num_seeds < 1:
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
     _check_installed(suited)
-    log = protocol.prepare(datasets.read(protocol.dataset, data))
+    log = protocol.prepare(_read(protocol, data))
     work = Folder.at(out) / WORK / name
     asked_for = _cells(name, protocol, suited, num_seeds)
+    with_texts = [n for n, one in suited.items() if one.reads_texts]
+    told = text.with_texts(log, data, Folder.at(out) / WORK) if with_texts else log
+    logs = {n: told if n in with_texts else log for n in suited}
     # All keys first: they read the sources, which may be edited while this runs.
-    keys = {cell: cell.key(protocol, suited[cell.learner], log) for cell in asked_for}
+    keys = {c: c.key(protocol, suited[c.learner], logs[c.learner]) for c in asked_for}
     found: dict[Cell, CellResult] = {}
     for number, (cell, key) in enumerate(keys.items()):
         progress(name, number, len(keys))
-        found[cell] = cells.run(cell, protocol, suited[cell.learner], log, work / key)
+        learner = suited[cell.learner]
+        found[cell] = cells.run(cell, protocol, learner, logs[cell.learner], work / key)
     progress(name, len(asked_for), len(asked_for))
     return _result(name, protocol, suited, log.about, found, num_seeds)
+
+
+def _read(protocol: Protocol, data: Path | None) -> Log:
+    """Return the protocol's data set, where it is MeLU's out of the authors' own files, too."""
+    place = folder_of(protocol.dataset, data)
+    if protocol.module == "recmeta.protocols.states" and melu_files.are_in(place):
+        return melu_files.read(place)
+    return datasets.read(protocol.dataset, data)
 
 
 def _known(name: str, known: dict[str, Any], what: str) -> Any:

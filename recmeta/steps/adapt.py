@@ -118,7 +118,8 @@ def run(
 
 def profiles_for(model: Model, path: str, id_col: str) -> AttributeSource:
     """Return how to read a file of profiles whose columns are named as the model's features."""
-    columns = {f.name: Attribute(kind=f.kind) for f in model.encoder.user_fields}
+    fields = model.encoder.user_fields
+    columns = {f.name: Attribute(kind=f.kind) for f in fields if f.kind != "vector"}
     return AttributeSource(path=path, id_col=id_col, columns=columns)
 
 

@@ -21,6 +21,7 @@ from recmeta.features.item_statistics import (
     item_statistics,
     snapshot_times,
 )
+from recmeta.features.text_vectors import MODEL, with_text_vectors
 from recmeta.logs.tables import sources_id
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
@@ -45,6 +46,7 @@ from recmeta.workspace import Folder, Workspace
 
 STEP = "build-tasks"
 SOURCES = "sources"
+TEXT_VECTORS = f"text_vectors/{MODEL}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,9 @@ class BuildTasksConfig:
     """Users and their rows."""
     statistics: StatisticsConfig = StatisticsConfig()
     """How finely the items' past is kept."""
+    item_texts: tuple[str, ...] = ()
+    """Free-text attributes of items, such as title and plot, that models read as the vector of a
+    sentence (`text_vector`). Empty: none. Needs the extra `text`, where tasks are built only."""
     seed: int = 0
     """Of the hashes that draw users, items and rows."""
 
@@ -96,7 +101,10 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
         )
         write_statistics(folder, statistics)
         progress("statistics", 1, 1)
-        write_items(folder, catalogue(item_id, frames["items"]))
+        items = catalogue(item_id, frames["items"])
+        if config.item_texts:
+            items = with_text_vectors(items, config.item_texts, workspace / TEXT_VECTORS)
+        write_items(folder, items)
         counts = _write_tasks(folder, split, statistics, frames["users"], progress)
         outputs = {
             "tasks": f"tasks/{key}",

@@ -161,7 +161,8 @@ def at_start(
         earlier: the model to go on from, where there is one.
         on_trial: told of each factorisation that was tried.
     """
-    model = Model.untrained(config.model, task_set, device)
+    known = None if earlier is None else earlier.encoder
+    model = Model.untrained(config.model, task_set, device, known)
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
     # A new factorisation has other axes than the one that an earlier closed-form model had.
     keeps_axes = earlier is not None and reads_item_vectors(params)

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from recmeta.errors import UserError
-from recmeta.logs.mapping import LogMapping
+from recmeta.features.text_vectors import TEXT_VECTOR, keep, key_of
+from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.steps import build_tasks, ingest
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.tasks import shards
@@ -18,7 +21,7 @@ from recmeta.tasks.task_set import SPLITS, TaskSet
 from recmeta.workspace import Workspace
 
 
-def ingested(folder: Path, num_logs: int = 3) -> Workspace:
+def ingested(folder: Path, num_logs: int = 3, items: AttributeSource | None = None) -> Workspace:
     """Return a workspace into which several logs of the same users came."""
     workspace = Workspace(folder / "workspace")
     rng = np.random.default_rng(0)
@@ -32,7 +35,9 @@ def ingested(folder: Path, num_logs: int = 3) -> Workspace:
         }
         path = folder / f"log-{number}.csv"
         pl.DataFrame(rows).unique(["user_id", "item_id", "timestamp"]).write_csv(path)
-        mapping = LogMapping(path=str(path), time_col="timestamp", value_col="rating", scale="1:5")
+        mapping = LogMapping(
+            path=str(path), time_col="timestamp", value_col="rating", scale="1:5", items=items
+        )
         ingest.run(mapping, workspace)
     return workspace
 
@@ -90,3 +95,23 @@ def test_nobody_to_train_on_is_said(tmp_path: Path) -> None:
     config = BuildTasksConfig(split=SplitConfig(test_share=0.99, dev_share=0.0099))
     with pytest.raises(UserError, match="no user is left to meta-train on"):
         build_tasks.run(config, workspace)
+
+
+def test_texts_of_items_become_vectors_that_models_read(tmp_path: Path) -> None:
+    films = tmp_path / "films.csv"
+    titles = [f"Film {n}" for n in range(60)]
+    pl.DataFrame({"id": [f"i{n}" for n in range(60)], "title": titles}).write_csv(films)
+    items = AttributeSource(path=str(films), id_col="id", columns={"title": Attribute(kind="text")})
+    workspace = ingested(tmp_path, num_logs=1, items=items)
+    vectors = np.random.default_rng(0).normal(size=(60, 48)).astype(np.float32)
+    known = zip([key_of(title) for title in titles], vectors, strict=True)
+    keep(workspace / build_tasks.TEXT_VECTORS, dict(known))
+    config = BuildTasksConfig(item_texts=("title",))
+    task_set = TaskSet(workspace / build_tasks.run(config, workspace).outputs["tasks"])
+    found = task_set.items()
+    number = int(found.item_id.to_pylist()[7][1:])
+    assert found.attributes[TEXT_VECTOR][7].as_py() == vectors[number].tolist()
+    model = Model.untrained(ModelConfig(), task_set, torch.device("cpu"))
+    fields = {f.name: (f.kind, f.width) for f in model.encoder.item_fields}
+    assert fields[TEXT_VECTOR] == ("vector", 32)
+    assert "title" not in fields

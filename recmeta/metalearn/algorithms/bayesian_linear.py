@@ -154,9 +154,7 @@ class BayesianLinear:
         params[PRIOR_BY_SUPPORT] = torch.zeros((width + 2, width))
         params[LOG_NOISE] = torch.tensor(math.log(0.6))
         for field in self.user_fields:
-            params[_user_name(field)] = torch.zeros(
-                (1 if field.kind == "numeric" else field.num_codes, width)
-            )
+            params[_user_name(field)] = torch.zeros((field.num_rows, width))
         return params
 
     def meta_gradient(
@@ -321,4 +319,4 @@ def rescaled(params: Params, ratio: float, shift: float) -> Params:
 
 
 def _user_name(field: Field) -> str:
-    return f"{'prior' if field.kind == 'numeric' else 'embedding'}.user.{field.name}"
+    return f"{'embedding' if field.is_coded else 'prior'}.user.{field.name}"

@@ -92,7 +92,7 @@ class EmbeddingNetwork:
         params: Params = {}
         for side, fields in (("user", self.user_fields), ("item", self.item_fields)):
             for field in fields:
-                if field.kind != "numeric":
+                if field.is_coded:
                     shape = (field.num_codes, self.config.embedding_dim)
                     params[f"embedding.{side}.{field.name}"] = 0.1 * torch.randn(
                         shape, generator=generator
@@ -160,13 +160,15 @@ class EmbeddingNetwork:
         return output + statistics[..., 0] if self.starts_from_item_mean else output
 
     def _width(self, field: Field) -> int:
-        return 1 if field.kind == "numeric" else self.config.embedding_dim
+        return self.config.embedding_dim if field.is_coded else field.width
 
 
 def _embed(params: Params, side: str, field: Field, values: torch.Tensor) -> torch.Tensor:
-    """Return (N, F) for one field: a number as it is, a code's embedding, the mean of a list's."""
-    if field.kind == "numeric":
-        return values[:, None].to(params["layer.0.bias"].dtype)
+    """Return (N, F) for one field: numbers as they are, a code's embedding, a list's mean of
+    them."""
+    if not field.is_coded:
+        numbers_NF = values.reshape(len(values), field.width)
+        return numbers_NF.to(params["layer.0.bias"].dtype)
     table = params[f"embedding.{side}.{field.name}"]
     if field.kind == "categorical":
         return F.embedding(values, table, sparse=is_large(table))

@@ -38,7 +38,7 @@ FROM_STATISTICS = "vector.from_statistics"
 
 def content_name(field: Field) -> str:
     """Return the parameter's name of a content field's table."""
-    return f"{'content' if field.kind == 'numeric' else 'embedding'}.item.{field.name}"
+    return f"{'embedding' if field.is_coded else 'content'}.item.{field.name}"
 
 
 class ItemVectors:
@@ -74,10 +74,7 @@ class ItemVectors:
         def noise(rows: int, columns: int) -> torch.Tensor:
             return 0.1 * torch.randn((rows, columns), generator=generator)
 
-        params = {
-            content_name(f): noise(1 if f.kind == "numeric" else f.num_codes, width)
-            for f in self.content_fields
-        }
+        params = {content_name(f): noise(f.num_rows, width) for f in self.content_fields}
         params[INTERCEPT] = torch.zeros(width)
         params[FROM_CONTENT] = torch.eye(width, width + 1)
         params[BIAS] = torch.zeros(width + 1)

