@@ -22,7 +22,7 @@ import torch
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
-from recmeta.metalearn.algorithms.registry import config_class
+from recmeta.metalearn.algorithms.registry import config_class, with_learner
 from recmeta.metalearn.batch import POPULARITY_SCALE, Catalogue, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
 from recmeta.metalearn.learner import Params, Prediction, UserState
@@ -91,11 +91,7 @@ class ModelConfig:
         closed_form = values.pop("bayesian_linear", {})
         if algorithm == "bayesian-linear" and closed_form:
             values["learner"] = closed_form
-        learner = values.get("learner")
-        if isinstance(algorithm, str) and isinstance(learner, Mapping):
-            place = f"{where}.learner" if where else "learner"
-            values["learner"] = parse(config_class(algorithm), learner, place)
-        return values
+        return with_learner(values, cls.algorithm, where)
 
     @property
     def learner_name(self) -> str:

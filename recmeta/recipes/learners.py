@@ -5,6 +5,7 @@ chosen on development users of MovieLens 100K, unless said otherwise.
 """
 
 from recmeta.metalearn.model import ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.episodes import EpisodeConfig
@@ -18,7 +19,28 @@ CLOSED_FORM = MetaTrainConfig(
 )
 """The closed-form learner; chosen on held-out warm users and films of MovieLens 1M."""
 
+
+def _amortised(algorithm: str) -> MetaTrainConfig:
+    """Return how learners that adapt by a forward pass are trained."""
+    return MetaTrainConfig(
+        model=ModelConfig(algorithm=algorithm),
+        training=TrainingConfig(epochs=40, patience=8, learning_rate=1e-3, weight_decay=0.1),
+        start="bayesian-factors",
+    )
+
+
+FEDERATED = MetaTrainConfig(
+    # A factorisation, and what others thought of an item, would need the clients' interactions.
+    model=ModelConfig(algorithm="federated", network=PreferenceConfig(use_statistics=False)),
+    training=TrainingConfig(weight_decay=0.1),
+    start="random",
+)
+"""Clients send updates alone."""
+
 TUNED: dict[str, MetaTrainConfig] = {
+    **{name: _amortised(name) for name in ("transformer-np", "snail", "latent-np")},
+    "conditional-vae": _amortised("conditional-vae"),
+    "federated": FEDERATED,
     "bayesian-linear": CLOSED_FORM,
 }
 

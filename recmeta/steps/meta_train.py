@@ -125,6 +125,7 @@ def run(
             "device": torch_device.type,
             "best_epoch": best.number,
             "dev_loss": best.dev_loss,
+            **config.model.learner.guarantees(len(history)),
         }
         num_parameters = sum(p.numel() for p in model.params.values())
         return outputs, {"epochs": len(history), "parameters": num_parameters}

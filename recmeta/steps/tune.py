@@ -155,7 +155,8 @@ def run(
             else:
                 study.tell(trial, min(epoch.dev_loss for epoch in history))
             ended = study.trials[trial.number]
-            loss = ended.values[0] if ended.values else None
+            is_whole = ended.state is optuna.trial.TrialState.COMPLETE
+            loss = ended.values[0] if is_whole else None
             search.end_trial(trial.number, ended.state.name.lower(), loss)
             _remove(checkpoints)
         progress(STEP, num_done, config.trials)

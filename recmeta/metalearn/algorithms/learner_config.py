@@ -56,3 +56,8 @@ class LearnerConfig:
         """Return the same for a scale of values with so many levels; None: one without steps. An
         algorithm that reads them keeps what it was told by its user."""
         return self
+
+    def guarantees(self, epochs: int) -> dict[str, float]:
+        """Return what can be promised of a model after so many epochs, such as the `epsilon` and
+        `delta` of a private one; most promise nothing."""
+        return {}

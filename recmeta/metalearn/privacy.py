@@ -1,0 +1,58 @@
+"""What a training with clipped and noised updates gives away of one user: (ε, δ), exactly.
+
+Where every round adds noise N(0, (z·C)²) to a sum to which a user brings at most C, the outcome of
+T rounds differs between a user taking part and not as two unit Gaussians do whose means are
+μ = √T / z apart (Dong, Roth, Su, Gaussian differential privacy, JRSS B 2022, corollary 3.3), and
+
+    δ(ε) = Φ(μ/2 − ε/μ) − e^ε Φ(−μ/2 − ε/μ)        (Balle, Wang, ICML 2018, theorem 8)
+
+No bound is lost, as it is by moments (Abadi et al., CCS 2016). Those help where a round is a random
+sample of users; here every user takes part once in an epoch, so that rounds are epochs.
+"""
+
+import math
+
+import torch
+
+MOST_EPSILON = 1e6
+"""Beyond this nothing is promised."""
+
+
+def delta_of(epsilon: float, noise_multiplier: float, rounds: int) -> float:
+    """Return the δ for which T rounds are (ε, δ)-differentially private.
+
+    Args:
+        noise_multiplier: z, the noise's standard deviation as a multiple of the clipping norm.
+    """
+    apart = math.sqrt(rounds) / noise_multiplier
+    places = torch.tensor(
+        [apart / 2 - epsilon / apart, -apart / 2 - epsilon / apart], dtype=torch.float64
+    )
+    first, second = torch.special.log_ndtr(places).tolist()
+    return max(0.0, math.exp(first) - math.exp(epsilon + second))
+
+
+def epsilon_of(delta: float, noise_multiplier: float, rounds: int) -> float:
+    """Return the least ε for which T rounds are (ε, δ)-differentially private; infinite without
+    noise.
+
+    Args:
+        delta: below one over the number of users, for the promise to be one.
+        noise_multiplier: z, the noise's standard deviation as a multiple of the clipping norm.
+    """
+    if noise_multiplier <= 0:
+        return math.inf
+    if rounds == 0 or delta_of(0.0, noise_multiplier, rounds) <= delta:
+        return 0.0
+    low, high = 0.0, 1.0
+    while delta_of(high, noise_multiplier, rounds) > delta:
+        low, high = high, 2 * high
+        if high > MOST_EPSILON:
+            return math.inf
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        if delta_of(middle, noise_multiplier, rounds) > delta:
+            low = middle
+        else:
+            high = middle
+    return high
