@@ -36,6 +36,7 @@ LAYERS: dict[str, int] = {
     "recmeta.pipeline": 3,
     "recmeta.doctor": 3,
     "recmeta.endpoint": 4,
+    "recmeta.analysis": 4,
     "recmeta.cli": 4,
     "recmeta.orchestration": 4,
     "recmeta.benchmarks": 4,

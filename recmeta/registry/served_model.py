@@ -13,6 +13,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
+from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
 
 ARTIFACT = "model"
@@ -69,23 +70,34 @@ def recommend(
         ValueError: for a parameter out of its range.
     """
     config = ScoringConfig(**params)
-    interactions = _interactions(frame)
-    tasks, _ = tasks_for_new_users(model, interactions, _profiles(model, frame))
-    lists = []
-    for some in tasks.batches(config.user_batch):
-        users = adapt_users(model, some)
-        ranked = rank(model, users, config)
-        user, place = np.nonzero(ranked.item_Bk >= 0)
-        item = pa.array(ranked.item_Bk[user, place])
-        columns = {
-            schema.USER_ID: pa.array(users.user_id).take(pa.array(user)),
-            schema.RANK: pa.array((place + 1).astype(np.int32)),
-            schema.ITEM_ID: model.catalogue.items.item_id.take(item),
-            schema.TITLE: None if titles is None else titles.take(item),
-            schema.SCORE: pa.array(ranked.score_Bk[user, place]),
-        }
-        lists.append(pa.table({name: c for name, c in columns.items() if c is not None}))
-    return pa.concat_tables(lists).to_pandas()
+    tasks = tasks_of_frame(model, frame)
+    found = [lists(model, some, titles, config) for some in tasks.batches(config.user_batch)]
+    return pa.concat_tables(found).to_pandas()
+
+
+def tasks_of_frame(model: Model, frame: pd.DataFrame) -> Tasks:
+    """Return the users of a frame of interactions, sorted by id.
+
+    Raises:
+        UserError: for a missing column, a user without an id or a column of mixed types.
+    """
+    return tasks_for_new_users(model, _interactions(frame), _profiles(model, frame))[0]
+
+
+def lists(model: Model, tasks: Tasks, titles: pa.Array | None, config: ScoringConfig) -> pa.Table:
+    """Return the ranked lists of some users, a row per user and rank."""
+    users = adapt_users(model, tasks)
+    ranked = rank(model, users, config)
+    user, place = np.nonzero(ranked.item_Bk >= 0)
+    item = pa.array(ranked.item_Bk[user, place])
+    columns = {
+        schema.USER_ID: pa.array(users.user_id).take(pa.array(user)),
+        schema.RANK: pa.array((place + 1).astype(np.int32)),
+        schema.ITEM_ID: model.catalogue.items.item_id.take(item),
+        schema.TITLE: None if titles is None else titles.take(item),
+        schema.SCORE: pa.array(ranked.score_Bk[user, place]),
+    }
+    return pa.table({name: c for name, c in columns.items() if c is not None})
 
 
 def profile_fields(model: Model) -> dict[str, str]:

@@ -13,7 +13,6 @@ from recmeta.manifest import Manifest, find, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
-from recmeta.registry.tracking import tracking_uri
 from recmeta.registry.versions import Version
 from recmeta.reporting import evidence as reporting
 from recmeta.serving.evidence.fitting import (
@@ -26,13 +25,14 @@ from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireC
 from recmeta.serving.evidence.strategy import next_questions
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.steps import build_tasks, meta_train
-from recmeta.steps.evidence_trial import HeldOut, TrialConfig, try_strategies
+from recmeta.steps.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies
 from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.workspace import Workspace
 
 STEP = "evidence"
 SIMULATION = "evidence-simulation"
+INFORMATION = "information-gain"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def run(
     Raises:
         UserError: when there is no champion yet, or it was trained in another workspace.
     """
-    version = version or _champion(workspace)
+    version = version or versions.in_use(workspace)
     tasks = _tasks_of(workspace, version)
     torch_device = choose_device(device)
 
@@ -178,36 +178,31 @@ def first_questions(
 def _choose(
     model: Model, tried: TriedAnswers, held_out: HeldOut, config: EvidenceConfig
 ) -> tuple[Questionnaire, dict[str, float]]:
-    """Return the questionnaire whose best strategy has the least error, and all strategies'."""
+    """Return the questionnaire with the classes and the subject under which the best of the
+    strategies that depend on them has the least error; and the errors of all strategies."""
+
+    def error(questionnaire: Questionnaire, name: str) -> float:
+        return mean_error(model, questionnaire, name, held_out, config.trial)
+
     best: Questionnaire | None = None
-    areas: dict[str, float] = {}
-    fixed: dict[str, float] = {}
+    least: dict[str, float] = {}
     for num_classes in config.classes:
+        found: dict[str, float] = {}
         for about in config.about:
             settings = dataclasses.replace(
                 config.questionnaire, num_classes=num_classes, about=about
             )
             questionnaire = tried.questionnaire(settings)
-            names = tuple(n for n in questionnaire.names(model) if n not in fixed)
-            trial = try_strategies(model, questionnaire, names, held_out, config.trial)
-            found = fixed | {name: trial.area(name) for name in names}
-            if best is None or min(found.values()) < min(areas.values()):
-                best, areas = questionnaire, found
-            fixed = {n: found[n] for n in (*questionnaire.lists, "random")}  # the same for all
-            if "information-gain" not in found:
+            names = [n for n in questionnaire.names(model) if n not in ("random", *tried.lists)]
+            for name in names:
+                if name not in found or name == INFORMATION:
+                    found[name] = error(questionnaire, name)
+            if best is None or min(found.values()) < min(least.values()):
+                best, least = questionnaire, dict(found)
+            if INFORMATION not in names:
                 break
     assert best is not None, "classes and about are not empty"
-    return best, areas
-
-
-def _champion(workspace: Workspace) -> Version:
-    found = versions.champion(workspace)
-    if found is None:
-        raise UserError(
-            f"{tracking_uri(workspace)} has no champion to ask for: run the pipeline until the "
-            "gate promotes a model (`recmeta run`), or name one with --model-version."
-        )
-    return found
+    return best, least | {name: error(best, name) for name in ("random", *tried.lists)}
 
 
 def _tasks_of(workspace: Workspace, version: Version) -> Manifest:

@@ -22,6 +22,7 @@ from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.serving.evidence.fitting import at_the_end, counted
 from recmeta.serving.evidence.interview import Interview, interview
+from recmeta.serving.evidence.query_loss import query_loss
 from recmeta.serving.evidence.questionnaire import Questionnaire
 from recmeta.serving.evidence.respondents import Respondents, respondents
 from recmeta.serving.evidence.strategy import FloatArray
@@ -65,6 +66,8 @@ class TrialConfig:
             points = getattr(self, name)
             if not points or list(points) != sorted(set(points)) or points[0] < 0:
                 raise ValueError(f"{name} is {points}; it must rise, from 0 or more.")
+        if max(self.questions) < 1:
+            raise ValueError(f"questions is {self.questions}; it must have one above 0.")
         if not 0 < self.query_share < 1:
             raise ValueError(f"query_share is {self.query_share}; it must be between 0 and 1.")
         for name in ("most_users", "num_draws", "num_resamples"):
@@ -82,11 +85,6 @@ class Trial:
     """By strategy and metric, (U, P) after that many questions."""
     by_answers: dict[str, FloatArray]
     """By strategy, (U, P) the MAE after that many answers; NaN for users who gave fewer."""
-
-    def area(self, strategy: str) -> float:
-        """Return the mean MAE over the points after the first: what a strategy is chosen by."""
-        mae_UP = self.by_questions[strategy]["mae"]
-        return float(np.nanmean(mae_UP[:, 1:] if mae_UP.shape[1] > 1 else mae_UP))
 
     def to_dict(self) -> dict[str, Any]:
         """Return means over users with intervals, and the difference to popularity, JSON-ready."""
@@ -197,6 +195,20 @@ def try_strategies(
         by_answers[name] = _mean_of_present(np.stack(answered))
     progress("asking", len(names), len(names))
     return Trial(config, len(by_answers[names[0]]), by_questions, by_answers)
+
+
+def mean_error(
+    model: Model, questionnaire: Questionnaire, name: str, held_out: HeldOut, config: TrialConfig
+) -> float:
+    """Return the MAE of a strategy, averaged over users, numbers of questions and draws: what is
+    chosen by."""
+    strategy = questionnaire.strategy(name, model)
+    errors = []
+    for people in held_out.draws(config):
+        held = interview(strategy, questionnaire.candidates, people, max(config.questions))
+        points = [n for n in config.questions if n > 0]
+        errors += [query_loss(model, held.after_questions(n)).mean() for n in points]
+    return float(np.mean(errors))
 
 
 def _mean_of_present(values_DUP: FloatArray) -> FloatArray:

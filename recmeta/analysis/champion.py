@@ -1,0 +1,141 @@
+"""A registered model in an analyst's hands: adapt to users, recommend, predict, explain, ask.
+
+>>> import pandas as pd
+>>> import recmeta
+>>> champion = recmeta.open_workspace("workspace").champion
+>>> known = champion.popular_items(2)["item_id"]
+>>> users = champion.adapt(pd.DataFrame({"user_id": "me", "item_id": known, "value": [5.0, 1.0]}))
+>>> users
+Adapted(1 user, 2 interactions)
+>>> users.recommend(top_k=3)["rank"].tolist()
+[1, 2, 3]
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.analysis.adapted import Adapted
+from recmeta.analysis.picture import Picture
+from recmeta.manifest import Manifest
+from recmeta.metalearn.model import Model
+from recmeta.registry import served_model
+from recmeta.registry.versions import Version
+from recmeta.reporting import evidence as evidence_report
+from recmeta.steps import evidence
+from recmeta.steps.explain import user_of_log
+from recmeta.workspace import Workspace
+
+
+class Champion:
+    """One version of the registered model."""
+
+    def __init__(self, workspace: Workspace, version: Version, model: Model) -> None:
+        self.workspace = workspace
+        self.version = version
+        self.model = model
+
+    def __repr__(self) -> str:
+        return f"Champion(version={self.version.version!r}, {self.model.config.learner_name})"
+
+    def adapt(self, interactions: pd.DataFrame) -> Adapted:
+        """Return users, adapted to their interactions.
+
+        Args:
+            interactions: `user_id`, `item_id`, for ratings `value`, optionally `timestamp`; a row
+                whose item is missing only names a user. Further columns that are named as the
+                model's user attributes describe the users.
+
+        Raises:
+            UserError: for a missing column or a user without an id.
+        """
+        return Adapted(self.model, served_model.tasks_of_frame(self.model, interactions))
+
+    def user(self, user_id: str) -> Adapted:
+        """Return a user of the workspace's log, adapted to all that they did.
+
+        >>> import recmeta
+        >>> workspace = recmeta.open_workspace("workspace")
+        >>> workspace.champion.user(workspace.tasks("test")["user_id"][0])
+        Adapted(1 user, ... interactions)
+        """
+        return Adapted(self.model, user_of_log(self.workspace, self.model, user_id))
+
+    def recommend(self, interactions: pd.DataFrame, top_k: int = 10) -> pd.DataFrame:
+        """Return ranked lists for users with these interactions: `adapt`, then `recommend`."""
+        return self.adapt(interactions).recommend(top_k)
+
+    def items(self) -> pd.DataFrame:
+        """Return the catalogue: `item_id`, `title`, its attributes, and `num_users` who met each
+        item by the end of the log."""
+        items = self.model.catalogue.items
+        frame = items.attributes.take(pa.array(items.newest())).to_pandas()
+        frame.insert(0, schema.ITEM_ID, items.item_id.to_pandas())
+        frame[schema.NUM_USERS] = self.model.catalogue.statistics.num_users[-1].astype(np.int64)
+        return frame
+
+    def popular_items(self, count: int) -> pd.DataFrame:
+        """Return the items that most users met, the most popular first."""
+        frame = self.items()
+        return frame.nlargest(count, schema.NUM_USERS, keep="first").reset_index(drop=True)
+
+    # Asking --------------------------------------------------------------------------------------
+
+    def questions(self, strategy: str | None = None, count: int = 10) -> pd.DataFrame:
+        """Return what to ask a new user: `strategy`, `place`, `item_id`, `title`.
+
+        Args:
+            strategy: None: every one that applies; see docs/how-to/evidence.md.
+
+        The first call takes minutes on a large log: it tries answers on the training users.
+        """
+        found = evidence.first_questions(self.workspace, self._questionnaire, strategy, count)
+        rows = [
+            {"strategy": name, "place": place, **question}
+            for name, questions in found.items()
+            for place, question in enumerate(questions, start=1)
+        ]
+        return pd.DataFrame(rows)
+
+    def simulate_questions(self) -> pd.DataFrame:
+        """Return what asking the cold users by each strategy was worth: a row per strategy and
+        number of questions, with `mae`, `ndcg`, `answers` and the intervals of the MAE."""
+        found = self._simulation
+        rows = []
+        for name, strategy in found["strategies"].items():
+            measured = strategy["by_questions"]
+            for place, asked in enumerate(found["questions"]):
+                row = {"strategy": name, "questions": asked}
+                row |= {metric: points[place]["mean"] for metric, points in measured.items()}
+                row |= {n: measured["mae"][place][n] for n in ("ci_low", "ci_high")}
+                less = strategy["mae_less_popularity"][place]
+                row |= {"less_popularity": less["mean"]}
+                row |= {f"less_{n}": less[n] for n in ("ci_low", "ci_high")}
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def plot_questions(self) -> Picture:
+        """Return the picture of that simulation."""
+        return Picture(evidence_report.plot(self._simulation))
+
+    @property
+    def recommended_strategy(self) -> str:
+        """The strategy that was best on development users."""
+        name: str = self._questionnaire.outputs["recommended"]
+        return name
+
+    @functools.cached_property
+    def _questionnaire(self) -> Manifest:
+        return evidence.run(evidence.EvidenceConfig(), self.workspace, version=self.version)
+
+    @functools.cached_property
+    def _simulation(self) -> dict[str, Any]:
+        made = self._questionnaire
+        simulated = evidence.simulate(evidence.EvidenceConfig().trial, self.workspace, made)
+        folder = self.workspace / simulated.outputs["report"]
+        found: dict[str, Any] = folder.read_json("simulation.json")
+        return found

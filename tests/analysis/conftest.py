@@ -1,0 +1,23 @@
+"""One small workspace for all of these tests."""
+
+from pathlib import Path
+
+import pytest
+import small_workspace
+
+
+@pytest.fixture(scope="session")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a workspace in it, named `workspace`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        folder = tmp_path_factory.mktemp("analysed")
+        small_workspace.build(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_its_folder(analysed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `workspace` be that workspace."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(analysed)

@@ -1,0 +1,42 @@
+"""A small workspace with two models, as analysts meet one."""
+
+import dataclasses
+from pathlib import Path
+
+from recmeta import pipeline, recipes
+from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.recipes import PipelineConfig
+from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
+from recmeta.workspace import Workspace
+
+
+def build(folder: Path) -> Workspace:
+    """Take a small synthetic log all the way through the pipeline, with one learner and with
+    another; the second is the champion."""
+    log = generate(SyntheticConfig(num_users=200, num_items=50, rows_per_user=(8, 20)), seed=0)
+    write_csv(log, folder)
+    mapping = LogMapping(
+        path=str(folder / "interactions.csv"),
+        time_col="timestamp",
+        value_col="value",
+        items=AttributeSource(
+            path=str(folder / "items.csv"),
+            id_col="item_id",
+            columns={"tags": Attribute(kind="multi")},
+        ),
+        users=AttributeSource(
+            path=str(folder / "users.csv"),
+            id_col="user_id",
+            columns={"group": Attribute(kind="categorical")},
+        ),
+    )
+    place = Workspace(folder / "workspace")
+    for config in (recipes.default(), recipes.bayesian_linear()):
+        pipeline.run(_brief(config), mapping, place, force=True)
+    return place
+
+
+def _brief(config: PipelineConfig) -> PipelineConfig:
+    training = TrainingConfig(epochs=2, learning_rate=config.train.training.learning_rate)
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, training=training))
