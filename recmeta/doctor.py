@@ -242,6 +242,7 @@ def _tables(workspace: "Workspace") -> Check:
 
 def _mlflow(workspace: "Workspace") -> Check:
     from recmeta.registry import tracking, versions
+    from recmeta.registry.forgotten import why_retrain
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SECONDS)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -258,6 +259,13 @@ def _mlflow(workspace: "Workspace") -> Check:
             status="fail",
             found=f"{store}: {first_line}",
             remedy="start that server or mend that database, or change MLFLOW_TRACKING_URI",
+        )
+    if champion is not None and (why := why_retrain(champion)) is not None:
+        return Check(
+            name="mlflow",
+            status="warn",
+            found=f"{store}: version {champion.version} is champion, and {why}",
+            remedy="train again: `recmeta run`, or the DAG meta_train; --force promotes on a tie",
         )
     reigning = f"version {champion.version} is champion" if champion else "no champion yet"
     return Check(name="mlflow", status="ok", found=f"{store}: {reigning}")

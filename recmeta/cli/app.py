@@ -12,6 +12,7 @@ from recmeta.cli import data_commands as data
 from recmeta.cli import evidence_command as asking
 from recmeta.cli import explain_command as explain
 from recmeta.cli import feature_commands as features
+from recmeta.cli import forget_command as privacy
 from recmeta.cli import learning_commands as learning
 from recmeta.cli import pipeline_commands as pipeline
 from recmeta.cli import serve_command
@@ -69,6 +70,11 @@ recmeta evidence
 recmeta evidence --strategy popularity --count 20 --json
 
 recmeta evidence --simulate
+"""
+FORGET_EXAMPLES = """
+recmeta forget 42
+
+recmeta forget 42 77 --reference "request 2026-118" --feature-store feature_store --yes
 """
 REBUILD_EXAMPLES = """
 recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f
@@ -129,6 +135,7 @@ def build() -> typer.Typer:
     add("run", pipeline.run, RUN_EXAMPLES)
     add("rollback", learning.rollback, "recmeta rollback")
     add("rebuild", learning.rebuild, REBUILD_EXAMPLES)
+    add("forget", privacy.forget, FORGET_EXAMPLES)
     add("report", pipeline.report, "recmeta report -w workspace")
     add("benchmark", accuracy.benchmark, BENCHMARK_EXAMPLES)
     add("doctor", pipeline.doctor, "recmeta doctor\n\nrecmeta doctor --json")

@@ -19,6 +19,7 @@ from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
+from recmeta.registry.forgotten import why_retrain
 from recmeta.registry.training_run import log_evaluation
 from recmeta.registry.tuning import log_tuning
 from recmeta.reporting import plots
@@ -107,6 +108,9 @@ def run(
             config=config.gate,
             generator=np.random.default_rng(config.evaluation.seed),
         )
+        if champion is not None and (why := why_retrain(champion)) is not None:
+            due = f"The champion, version {champion.version}, is due to be replaced: {why}."
+            decision = dataclasses.replace(decision, reasons=(*decision.reasons, due))
         progress(STEP, 3, 4)
         result = found.to_dict()
         result["candidate"] = name

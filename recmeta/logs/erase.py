@@ -1,0 +1,52 @@
+"""Rows taken out of a Delta table for good: out of its history and its log, too.
+
+Deleting rows from a Delta table leaves them in files of earlier versions, and their smallest and
+largest values in the statistics that the log keeps of each file.
+"""
+
+import pyarrow.compute as pc
+from deltalake import DeltaTable, write_deltalake
+
+from recmeta.schema import Table
+from recmeta.workspace import Workspace
+
+LOG = "_delta_log"
+NUM_DIGITS = 20
+"""Of the version that a file of the log is named by."""
+
+
+def erase_rows(workspace: Workspace, table: Table, erased: pc.Expression) -> int:
+    """Delete the rows for which an expression is true, and every trace of earlier versions.
+
+    No predicate is written down, as a Delta delete would do in its log. The table keeps its id and
+    goes on counting its versions; the earlier ones can no longer be read.
+
+    Args:
+        erased: must not be null for any row.
+
+    Returns:
+        How many rows the newest version had of them; 0 where there is no such table.
+    """
+    uri = workspace.table_uri(table)
+    if not DeltaTable.is_deltatable(uri):
+        return 0
+    rows = DeltaTable(uri).to_pyarrow_dataset()
+    num_erased = int(rows.count_rows(filter=erased))
+    if num_erased:
+        write_deltalake(uri, rows.scanner(filter=~erased).to_reader(), mode="overwrite")
+    forget_history(workspace, table)
+    return num_erased
+
+
+def forget_history(workspace: Workspace, table: Table) -> None:
+    """Delete all versions of a table but the newest: their files and what the log says of them."""
+    delta = DeltaTable(workspace.table_uri(table))
+    delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+    delta = DeltaTable(workspace.table_uri(table))
+    newest = delta.version()
+    delta.create_checkpoint()  # what the newest version is, without the log before it
+    log = workspace / f"tables/{table.name}/{LOG}"
+    for name in log.names():
+        version = name[:NUM_DIGITS]
+        if version.isdigit() and int(version) < newest:
+            log.filesystem.delete_file(f"{log.path}/{name}")

@@ -1,0 +1,204 @@
+"""a user ──▶ nothing: out of every table and its history, every cache, the feature store, MLflow.
+
+Models are not changed. Those that were trained on the user are marked for retraining.
+"""
+
+import datetime
+import io
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from recmeta import schema
+from recmeta.config import fingerprint
+from recmeta.errors import UserError
+from recmeta.logs.erase import erase_rows
+from recmeta.manifest import LATEST, find
+from recmeta.pipeline import REPORT
+from recmeta.registry import forgotten
+from recmeta.serving.ranking import AdaptedUsers
+from recmeta.steps import adapt, build_tasks, cleanup, meta_train, new_users
+from recmeta.workspace import Folder, Workspace
+
+STEP = "forget"
+OF_USERS = (
+    schema.INTERACTIONS,
+    schema.USERS,
+    schema.USER_ACTIVITY,
+    schema.RECOMMENDATIONS,
+)
+"""Tables with a column of user ids."""
+CACHES = {
+    "tasks": build_tasks.STEP,
+    "states": adapt.STEP,
+    "new_users": new_users.STEP,
+    "lists": None,
+}
+"""Folders whose subfolders are made again when they are needed, and the step that makes them."""
+TRAINED_ON = ("train-", "dev-")
+"""How shards of users begin whom a training saw."""
+
+
+def run(
+    workspace: Workspace,
+    user_ids: Collection[str],
+    *,
+    feature_store: str | None = None,
+    reference: str | None = None,
+    now: datetime.datetime | None = None,
+) -> dict[str, Any]:
+    """Remove users for good. Doing it again, or after having been killed, finds what is left.
+
+    Args:
+        feature_store: a Feast repository, or a configuration in it, whose online store knows users.
+        reference: what to write down of the request, such as the number of a ticket; no id.
+        now: None: the clock.
+
+    Returns:
+        What was removed, by place; `models` that are marked for retraining.
+
+    Raises:
+        UserError: where an id is empty, or the reference contains one.
+    """
+    _check(user_ids, reference)
+    clock = now or datetime.datetime.now(datetime.UTC)
+    why = f"users whom it was trained on were forgotten on {clock.date().isoformat()}"
+    # First the models: which of them knew the users, the task sets tell that go next.
+    keys = _trainings_on(workspace, user_ids)
+    found: dict[str, Any] = {
+        "models": forgotten.mark_for_retraining(workspace, keys, why) if keys else []
+    }
+    for table in OF_USERS:
+        found[table.name] = erase_rows(workspace, table, _is_any_of(user_ids))
+    found[schema.QUARANTINE.name] = erase_rows(
+        workspace,
+        schema.QUARANTINE,
+        pc.match_substring_regex(pc.field(schema.RAW), _words(user_ids)),
+    )
+    for name, step in CACHES.items():
+        found[name] = _drop_caches(workspace, name, step, user_ids)
+    found["reports"] = _rewrite_reports(workspace, user_ids)
+    found["mlflow_artifacts"] = forgotten.erase_from_artifacts(workspace, user_ids)
+    if feature_store is not None:
+        from recmeta.features.feast_forget import put_users_online_anew
+
+        found["online_views"] = put_users_online_anew(feature_store)
+    record = {
+        "at": clock.isoformat(),
+        "num_users": len(set(user_ids)),
+        "reference": reference,
+        "removed": found,
+    }
+    # Of the ids nothing is kept: a hash of a short one is found out by trying.
+    folder = workspace / "manifests" / STEP
+    folder.write_json(f"{fingerprint(record)}.json", record)
+    return found
+
+
+def _check(user_ids: Collection[str], reference: str | None) -> None:
+    if not user_ids or not all(user_id.strip() for user_id in user_ids):
+        raise UserError(
+            "there is no user to forget: give the user_id of one, as the tables have it."
+        )
+    if reference is not None and re.search(_words(user_ids), reference):
+        raise UserError("--reference contains the user's id: name the request in another way.")
+
+
+def _is_any_of(user_ids: Collection[str]) -> pc.Expression:
+    wanted = pa.array(sorted(user_ids), pa.string())
+    return pc.field(schema.USER_ID).cast(pa.string()).isin(wanted)
+
+
+def _words(user_ids: Collection[str]) -> str:
+    """Return a pattern of the ids where they stand as words of their own."""
+    either = "|".join(re.escape(user_id) for user_id in sorted(user_ids))
+    return rf"(^|[^A-Za-z0-9_])({either})($|[^A-Za-z0-9_])"
+
+
+def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
+    """Return the keys of the trainings that saw the users; where the users are in the log, also of
+    those of which that can no longer be told."""
+    uri = workspace.table_uri(schema.INTERACTIONS)
+    in_log = DeltaTable.is_deltatable(uri) and bool(
+        DeltaTable(uri).to_pyarrow_dataset().count_rows(filter=_is_any_of(user_ids))
+    )
+    tasks: dict[str, bool] = {}
+    for key in (workspace / "tasks").names():
+        shards = [
+            (name, content)
+            for name, content in _files(workspace / "tasks" / key)
+            if name.rsplit("/", 1)[-1].startswith(TRAINED_ON)
+        ]
+        tasks[key] = any(_has_users(name, content, user_ids) for name, content in shards)
+    names = (workspace / "manifests" / meta_train.STEP).names()
+    manifests = [
+        find(workspace, meta_train.STEP, name.removesuffix(".json"))
+        for name in names
+        if name != LATEST
+    ]
+    return {m.key for m in manifests if m is not None and tasks.get(m.inputs["tasks"], in_log)}
+
+
+def _drop_caches(
+    workspace: Workspace, name: str, step: str | None, user_ids: Collection[str]
+) -> int:
+    """Delete the subfolders in which the users are, and take back that they were made."""
+    dropped = 0
+    for key in (workspace / name).names():
+        folder = workspace / name / key
+        if any(_has_users(file, content, user_ids) for file, content in _files(folder)):
+            if step is not None:
+                cleanup.forget(workspace, step, key)
+            folder.filesystem.delete_dir(folder.path)
+            dropped += 1
+    return dropped
+
+
+def _rewrite_reports(workspace: Workspace, user_ids: Collection[str]) -> int:
+    """Take the users out of the evaluations' files; a run's report that names one is deleted."""
+    changed = 0
+    reports = workspace / "reports"
+    for name, content in _files(reports):
+        if not name.endswith(".parquet"):
+            continue
+        kept = forgotten.without_users(pq.read_table(pa.BufferReader(content)), user_ids)
+        if kept is not None:
+            stream = io.BytesIO()
+            pq.write_table(kept, stream)
+            reports.write_bytes(name, stream.getvalue())
+            changed += 1
+    if workspace.exists(REPORT):
+        text = workspace.read_bytes(REPORT).decode()
+        if re.search(_words(user_ids), text, re.MULTILINE):
+            workspace.filesystem.delete_file(f"{workspace.path}/{REPORT}")
+            changed += 1
+    return changed
+
+
+def _files(folder: Folder) -> Iterator[tuple[str, bytes]]:
+    """Yield the path within a folder, and the content, of each of its files."""
+    selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
+    for info in folder.filesystem.get_file_info(selector):
+        if info.type == pafs.FileType.File:
+            name = info.path[len(folder.path) + 1 :]
+            yield name, folder.read_bytes(name)
+
+
+def _has_users(name: str, content: bytes, user_ids: Collection[str]) -> bool:
+    """Return whether a file of a cache is of any of the users."""
+    if name.endswith(".parquet"):
+        rows = pq.read_table(pa.BufferReader(content))
+    elif name.endswith(".arrow"):
+        rows = ipc.open_file(pa.py_buffer(content)).read_all()
+    elif name.endswith(".safetensors"):
+        return not set(user_ids).isdisjoint(AdaptedUsers.from_bytes(content).user_id)
+    else:
+        return False
+    return forgotten.without_users(rows, user_ids) is not None
