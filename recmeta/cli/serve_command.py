@@ -73,8 +73,10 @@ def serve(
 
     config = parse(EndpointConfig, {name: v for name, v in given.items() if v is not None})
     online = None if feature_store is None else online_profiles_of(feature_store)
-    source = RegistrySource(Workspace(common.workspace))
-    app = create_app(source, keys=keys, config=config, online=online)
+    workspace = Workspace(common.workspace)
+    app = create_app(
+        RegistrySource(workspace), keys=keys, config=config, online=online, workspace=workspace
+    )
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     tell(f"serving at {address}; stop with Ctrl-C.")
     run(app, host=host, port=port, config=config)

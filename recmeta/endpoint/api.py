@@ -16,12 +16,15 @@ from recmeta.endpoint.models import (
     ModelAnswer,
     Problem,
     ProfileField,
+    QuestionsAnswer,
+    QuestionsRequest,
     RecommendationAnswer,
     RecommendationRequest,
     UserBody,
     Warning_,
 )
 from recmeta.endpoint.problems import retry_after
+from recmeta.endpoint.questions import Inquiry
 from recmeta.endpoint.recommend import Ask
 from recmeta.endpoint.strict_json import StrictJsonRoute
 from recmeta.serving.intake import GivenUser, Remark
@@ -79,6 +82,21 @@ async def recommendations(request: Request, body: RecommendationRequest) -> Resp
     answer: RecommendationAnswer = await request.app.state.batcher.submit(ask)
     answer.warnings[:0] = [_warning(remark) for remark in remarks]
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.post(
+    "/questions",
+    responses=BODY_REFUSALS,
+    summary="Choose what to ask a user next",
+)
+async def questions(request: Request, body: QuestionsRequest) -> QuestionsAnswer:
+    """Return the items whose answers teach most about the user, given the answers so far."""
+    champion = champion_of(request)
+    user = given_user(body)
+    champion.intake.check(user)
+    inquiry = Inquiry(champion=champion, user=user, unknown=body.unknown, count=body.count)
+    answer: QuestionsAnswer = await request.app.state.batcher.submit(inquiry)
+    return answer
 
 
 @router.get("/items", summary="Find items by title")

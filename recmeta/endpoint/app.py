@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastapi import FastAPI
 
-from recmeta.endpoint import api, health
+from recmeta.endpoint import api, health, owner, pages
 from recmeta.endpoint.batcher import Batcher
 from recmeta.endpoint.champion import ChampionSource
 from recmeta.endpoint.config import EndpointConfig
@@ -15,9 +15,13 @@ from recmeta.endpoint.holder import ChampionHolder
 from recmeta.endpoint.journal import Journal
 from recmeta.endpoint.keys import ApiKeys
 from recmeta.endpoint.metrics import Metrics
+from recmeta.endpoint.models import QuestionsAnswer, RecommendationAnswer
 from recmeta.endpoint.problems import add_handlers
-from recmeta.endpoint.recommend import OnlineProfiles, Recommender
+from recmeta.endpoint.questions import Inquiry
+from recmeta.endpoint.questions import answer as answer_inquiry
+from recmeta.endpoint.recommend import Ask, OnlineProfiles, Recommender
 from recmeta.manifest import library_versions
+from recmeta.workspace import Workspace
 
 OPENAPI = "/openapi.json"
 
@@ -28,6 +32,7 @@ def create_app(
     keys: ApiKeys | None,
     config: EndpointConfig | None = None,
     online: OnlineProfiles | None = None,
+    workspace: Workspace | None = None,
 ) -> FastAPI:
     """Return the application. Nothing runs until the server starts it.
 
@@ -36,6 +41,7 @@ def create_app(
         keys: who may ask; None: whoever is on this machine.
         config: limits.
         online: reads profiles from a feature store.
+        workspace: what the owner's page is about; None: it has nothing to show.
     """
     config = config or EndpointConfig()
     metrics = Metrics()
@@ -45,7 +51,7 @@ def create_app(
         holder = ChampionHolder(source, poll_seconds=config.poll_seconds, metrics=metrics)
         app.state.holder = holder
         app.state.batcher = Batcher(
-            Recommender(online, metrics),
+            _answering(Recommender(online, metrics)),
             most=config.batch_users,
             wait_seconds=config.batch_wait_ms / 1e3,
             queue_size=config.queue_users,
@@ -70,14 +76,31 @@ def create_app(
     app.state.metrics = metrics
     app.include_router(api.router)
     app.include_router(health.router)
+    app.include_router(pages.router())
+    if workspace is not None:
+        app.state.owner = owner.OwnerView(workspace)
+        app.include_router(owner.router)
     add_handlers(app)
     app.add_middleware(
         Gate,
         keys=keys,
-        open_paths=(OPENAPI, *health.OPEN_PATHS),
+        open_paths=(OPENAPI, *health.OPEN_PATHS, *pages.FILES),
         is_full=lambda: app.state.batcher.is_full,
         config=config,
         metrics=metrics,
     )
     app.add_middleware(Journal, metrics=metrics)  # around the gate
     return app
+
+
+def _answering(
+    recommender: Recommender,
+) -> Callable[[Sequence[Ask | Inquiry]], list[RecommendationAnswer | QuestionsAnswer]]:
+    """Return what works on a batch: all that computes does so in the batcher's one thread."""
+
+    def work(things: Sequence[Ask | Inquiry]) -> list[RecommendationAnswer | QuestionsAnswer]:
+        asks = [thing for thing in things if isinstance(thing, Ask)]
+        lists = iter(recommender(asks) if asks else ())
+        return [next(lists) if isinstance(t, Ask) else answer_inquiry(t) for t in things]
+
+    return work

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from recmeta.endpoint.config import MAX_TOP_K
-from recmeta.endpoint.history import evaluation_of
+from recmeta.endpoint.history import Interview, evaluation_of, interview_of
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.serving.intake import GivenUser, Intake
@@ -38,9 +38,17 @@ class Champion:
     """(I,) users who had met each item when the model was trained."""
     evaluation: dict[str, Any] | None = None
     """evaluation.json, where the workspace has it."""
+    interview: Interview | None = None
+    """What to ask, where `recmeta evidence` has found it out."""
 
     @classmethod
-    def of(cls, version: str, model: Model, evaluation: dict[str, Any] | None = None) -> "Champion":
+    def of(
+        cls,
+        version: str,
+        model: Model,
+        evaluation: dict[str, Any] | None = None,
+        interview: Interview | None = None,
+    ) -> "Champion":
         """Return a model made ready: what every request shares is computed before the first."""
         items = model.catalogue.items
         titles = items.titles()
@@ -54,6 +62,7 @@ class Champion:
             names=pc.utf8_lower(items.names()),
             popularity=model.catalogue.statistics.num_users[-1],
             evaluation=evaluation,
+            interview=interview,
         )
         made.ranker.rank(adapt_users(model, made.intake.tasks([GivenUser()])))
         return made
@@ -87,4 +96,9 @@ class RegistrySource:
         found = versions.get(self.workspace, version)
         folder = versions.model_folder(self.workspace, found)
         model = Model.load(folder, torch.device("cpu"))
-        return Champion.of(version, model, evaluation_of(self.workspace, found))
+        return Champion.of(
+            version,
+            model,
+            evaluation_of(self.workspace, found),
+            interview_of(self.workspace, found, model),
+        )

@@ -13,8 +13,16 @@ def _text(value: Any) -> Any:
     return value
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, str | bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_ID_LENGTH, pattern=r"\S")]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_number)]
+"""3 and 3.0, which JSON holds equal, but neither text nor a truth value."""
 Name = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
 Text = Annotated[str, Field(strict=True, max_length=1_000)]
 Words = Annotated[list[Text], Field(max_length=100)]
@@ -75,10 +83,8 @@ class RecommendationRequest(UserBody):
             ]
         }
     )
-    top_k: Annotated[int, Field(strict=True)] = Field(
-        default=10, ge=1, le=MAX_TOP_K, description="Length of the list."
-    )
-    max_reasons: Annotated[int, Field(strict=True)] = Field(
+    top_k: Whole = Field(default=10, ge=1, le=MAX_TOP_K, description="Length of the list.")
+    max_reasons: Whole = Field(
         default=3, ge=0, le=MAX_REASONS, description="Most reasons for an item; 0 is fastest."
     )
 
@@ -136,6 +142,23 @@ class ItemsAnswer(BaseModel):
     """What a search found."""
 
     items: list[Item] = Field(description="Those that most users have met first.")
+
+
+class QuestionsRequest(UserBody):
+    """A user, and how many items to ask about next."""
+
+    unknown: list[Id] = Field(
+        default=[], max_length=500, description="Items that the user said they do not know."
+    )
+    count: Whole = Field(default=1, ge=1, le=20)
+
+
+class QuestionsAnswer(BaseModel):
+    """What to ask next."""
+
+    model_version: str
+    strategy: str = Field(description="By which the items were chosen, such as greedy-loss.")
+    items: list[Item] = Field(description="The one that teaches most first.")
 
 
 class ProfileField(BaseModel):

@@ -16,8 +16,8 @@ from recmeta.endpoint.metrics import Metrics
 from recmeta.endpoint.models import Reason, Recommendation, RecommendationAnswer, Warning_
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.intake import GivenUser, Value
-from recmeta.serving.ranking import adapt_users
-from recmeta.tasks.task_set import Tasks
+from recmeta.serving.ranking import AdaptedUsers, adapt_users
+from recmeta.tasks.task_set import Ragged, Tasks
 
 log = logging.getLogger(__name__)
 OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
@@ -88,7 +88,9 @@ def _lists(
 ) -> list[RecommendationAnswer]:
     users = [_with_profile(champion, ask, profiles) for ask in asks]
     tasks = champion.intake.tasks(users)
-    ranked = champion.ranker.rank(adapt_users(champion.model, tasks))
+    adapted = adapt_users(champion.model, tasks)
+    ranked = champion.ranker.rank(adapted)
+    uncertainty = _uncertainty(champion, asks, tasks, adapted, ranked.item_Bk)
     reasons = _reasons(champion, asks, tasks, ranked.item_Bk)
     answers = []
     for row, ask in enumerate(asks):
@@ -101,6 +103,7 @@ def _lists(
                 item_id=champion.item_ids[item],
                 title=champion.titles[item],
                 score=score,
+                uncertainty=None if uncertainty is None else uncertainty[row][place],
                 reasons=reasons.get((row, place), []),
             )
             for place, (item, score) in enumerate(zip(items, scores, strict=True))
@@ -113,6 +116,28 @@ def _lists(
             )
         )
     return answers
+
+
+def _uncertainty(
+    champion: Champion,
+    asks: Sequence[Ask],
+    tasks: Tasks,
+    adapted: AdaptedUsers,
+    item_BK: npt.NDArray[np.int64],
+) -> list[list[float]] | None:
+    """Return the standard deviation of each user's listed scores; None where the model does not
+    say."""
+    if champion.model.uncertainty is None:
+        return None
+    length_B = np.array([ask.top_k for ask in asks])
+    shown_BK = (item_BK >= 0) & (np.arange(item_BK.shape[1]) < length_B[:, None])
+    listed = [row[shown].tolist() for row, shown in zip(item_BK, shown_BK, strict=True)]
+    query = Ragged.from_lists(listed, [[0.0] * len(row) for row in listed])
+    asked = dataclasses.replace(tasks, query=query)
+    deviation_N = champion.model.predict_rows(adapted.state, asked).deviation_N
+    assert deviation_N is not None, "the model has an uncertainty"
+    bounds = zip(query.offsets[:-1], query.offsets[1:], strict=True)
+    return [deviation_N[first:last].tolist() for first, last in bounds]
 
 
 def _reasons(

@@ -1,0 +1,91 @@
+// Calls of the API, with the key that the visitor gave; it is kept until the tab is closed.
+
+const KEY = "recmeta-key";
+
+export class ApiError extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+export async function call(path, body) {
+  const headers = {};
+  const key = sessionStorage.getItem(KEY);
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method: body === undefined ? "GET" : "POST",
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new ApiError(0, "The server cannot be reached. Is it still running?");
+  }
+  if (answer.ok) return answer.json();
+  let detail = answer.statusText;
+  try {
+    detail = (await answer.json()).detail;
+  } catch {
+    // not a problem of ours: a proxy's page, perhaps
+  }
+  throw new ApiError(answer.status, detail);
+}
+
+export const find = (id) => document.getElementById(id);
+
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+// Run a page: ask for a key where one is needed, say what went wrong elsewhere.
+export async function open(start) {
+  const form = find("key");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    sessionStorage.setItem(KEY, find("key-text").value.trim());
+    await attempt(start, "That key was not accepted.");
+  });
+  await attempt(start, "");
+}
+
+async function attempt(start, refusal) {
+  try {
+    await start();
+    find("key").hidden = true;
+    find("problem").hidden = true;
+    find("work").hidden = false;
+  } catch (error) {
+    if (error.status === 401) {
+      find("key").hidden = false;
+      find("key-said").textContent = refusal;
+      find("key-text").focus();
+    } else {
+      say(error);
+    }
+  }
+}
+
+export function say(error) {
+  const box = find("problem");
+  box.textContent = error instanceof ApiError ? error.message : `Something went wrong: ${error}`;
+  box.hidden = false;
+}
+
+// "Matrix, The" is how catalogues sort, not how people speak.
+export function spoken(title) {
+  const found = /^(.*), (The|A|An|La|Le|Les|L'|Das|Der|Die|Il|El)$/.exec(title);
+  if (!found) return title;
+  return found[2].endsWith("'") ? found[2] + found[1] : `${found[2]} ${found[1]}`;
+}
+
+export const nameOf = (item) => (item.title ? spoken(item.title) : item.item_id);

@@ -1,0 +1,147 @@
+"""Under load: a new champion takes over unnoticed, and too many requests are sent away at once."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+from served import KEY, RECOMMENDATIONS, Served, body, serving, until
+
+from recmeta.endpoint.champion import RegistrySource
+from recmeta.registry import versions
+from recmeta.workspace import Workspace
+
+ROWS = (("i03", 5.0), ("i07", 1.0))
+
+
+def test_a_new_champion_takes_over_under_load(source: RegistrySource, workspace: Workspace) -> None:
+    """No request fails, and each is answered by one version or the other, whole."""
+    with serving(source) as served:
+        expected = {"1": served.ask(*ROWS)["recommendations"]}
+        answers: list[dict[str, object]] = []
+        failures: list[object] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client(base_url=served.url, headers=dict(served.client.headers)) as client:
+                while not stop.is_set():
+                    answer = client.post(RECOMMENDATIONS, json=body(*ROWS))
+                    if answer.status_code == 200:
+                        answers.append(answer.json())
+                    else:
+                        failures.append(answer)
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        try:
+            until(lambda: len(answers) > 20)
+            versions.rollback(workspace)  # version 2 takes over
+            until(lambda: answers[-1]["model_version"] == "2")
+            seen = len(answers)
+            until(lambda: len(answers) > seen + 20)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            versions.rollback(workspace)
+        expected["2"] = answers[-1]["recommendations"]
+        assert not failures
+        assert expected["1"] != expected["2"]
+        for answer in answers:
+            for found, one in zip(
+                answer["recommendations"], expected[str(answer["model_version"])], strict=True
+            ):
+                assert found["item_id"] == one["item_id"]
+                assert found["score"] == pytest.approx(one["score"], abs=1e-5)
+        until(lambda: served.client.get("/readyz").json()["model_version"] == "1")
+        assert 'recmeta_model_info{version="1"} 1.0' in served.client.get("/metrics").text
+
+
+def test_a_champion_that_cannot_be_loaded_leaves_the_old_one(
+    source: RegistrySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(source) as served:
+        monkeypatch.setattr(RegistrySource, "newest", lambda self: "77")
+        metrics = served.app.state.metrics
+        until(lambda: "poll_failures_total 0.0" not in metrics.to_text().decode())
+        assert served.ask(*ROWS)["model_version"] == "1"
+
+
+def test_overload_is_sent_away_at_once(
+    source: RegistrySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many more requests than can be answered: some get 200, the rest 503, none waits long."""
+    with serving(source, queue_users=8, batch_users=4) as served:
+        batcher = served.app.state.batcher
+        work = batcher._work
+
+        def slowly(asks: object) -> object:
+            time.sleep(0.05)  # 80 users a second
+            return work(asks)
+
+        monkeypatch.setattr(batcher, "_work", slowly)
+        statuses: Counter[int] = Counter()
+
+        async def flood() -> None:
+            headers = {"Authorization": f"Bearer {KEY}"}
+            limits = httpx.Limits(max_connections=200)
+            async with httpx.AsyncClient(
+                base_url=served.url, headers=headers, limits=limits, timeout=30
+            ) as client:
+
+                async def one(number: int) -> None:
+                    await asyncio.sleep(number * 0.004)  # 250 a second
+                    answer = await client.post(RECOMMENDATIONS, json=body(*ROWS))
+                    statuses[answer.status_code] += 1
+                    if answer.status_code == 503:
+                        assert int(answer.headers["retry-after"]) >= 1
+
+                await asyncio.gather(*(one(number) for number in range(300)))
+
+        asyncio.run(flood())
+        assert set(statuses) == {200, 503}
+        assert statuses[200] >= 20
+        assert statuses[503] >= 50
+        # Eight wait, four a batch: three batches of a twentieth of a second, and a busy machine.
+        # The server's own clock: the client's shares this process with three hundred others.
+        seconds = served.app.state.metrics.seconds.labels(RECOMMENDATIONS, 200)
+        assert seconds._sum.get() / statuses[200] < 0.6
+        shed = served.client.get("/metrics").text
+        assert 'recmeta_shed_total{reason="queue"}' in shed
+        assert served.ask(*ROWS)["num_used"] == 2
+
+
+def test_one_request_that_fails_does_not_fail_its_batch(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher = served.app.state.batcher
+    work = batcher._work
+
+    def poisoned(asks: list[object]) -> object:
+        time.sleep(0.02)
+        if any(getattr(ask, "user_id", None) == "poison" for ask in asks):
+            raise RuntimeError("a bug")
+        return work(asks)
+
+    monkeypatch.setattr(batcher, "_work", poisoned)
+    statuses: Counter[int] = Counter()
+
+    async def together() -> None:
+        async with httpx.AsyncClient(
+            base_url=served.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30
+        ) as client:
+
+            async def one(user_id: str) -> None:
+                answer = await client.post(RECOMMENDATIONS, json=body(*ROWS, user_id=user_id))
+                statuses[answer.status_code] += 1
+                if answer.status_code == 500:
+                    assert "a bug" not in answer.text
+                    assert answer.headers["x-request-id"] in answer.json()["detail"]
+
+            await asyncio.gather(*(one("poison" if n == 5 else f"u{n}") for n in range(12)))
+
+    asyncio.run(together())
+    assert statuses == {200: 11, 500: 1}
