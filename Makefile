@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL := help
 BENCHMARKS := meta-train adapt-score point-in-time build-tasks serve
 
-.PHONY: help setup demo test test-gpu bench lint format mlflow airflow doctor constraints clean
+.PHONY: help setup demo test test-gpu bench lint format mlflow airflow serve app doctor constraints clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -62,6 +62,13 @@ mlflow: setup ## Serve the MLflow page of the workspace.
 
 airflow: setup ## Start Airflow with the DAGs, and MLflow, on this machine (MovieLens 100K day by day).
 	$(BIN)/python -m recmeta.orchestration.local --workspace $(WORKSPACE) --mlflow-port $(PORT)
+
+serve: setup ## Serve the champion; API keys come from RECMETA_API_KEYS.
+	$(BIN)/recmeta serve --workspace $(WORKSPACE)
+
+app: setup ## Open the page to try the champion, for this machine alone: http://127.0.0.1:8000.
+	$(BIN)/recmeta evidence --workspace $(WORKSPACE)
+	$(BIN)/recmeta serve --workspace $(WORKSPACE) --no-auth
 
 doctor: setup ## Check the installation, the GPU and the stores.
 	$(BIN)/recmeta doctor --workspace $(WORKSPACE)

@@ -15,6 +15,7 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.serving.intake import GivenUser, Intake
 from recmeta.serving.ranking import Ranker, ScoringConfig, adapt_users
+from recmeta.steps import catalogue
 from recmeta.workspace import Workspace
 
 
@@ -92,10 +93,11 @@ class RegistrySource:
         return None if found is None else found.version
 
     def load(self, version: str) -> Champion:
-        """Return that version with the evaluation that the gate decided on."""
+        """Return that version, over the items of now, with its evaluation and its questions."""
         found = versions.get(self.workspace, version)
         folder = versions.model_folder(self.workspace, found)
-        model = Model.load(folder, torch.device("cpu"))
+        trained = Model.load(folder, torch.device("cpu"))
+        model, _ = catalogue.with_new_items(trained, self.workspace)
         return Champion.of(
             version,
             model,

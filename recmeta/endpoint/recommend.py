@@ -5,6 +5,7 @@ Legend: B users, K places of a list, N support rows of all users.
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,8 +17,9 @@ from recmeta.endpoint.metrics import Metrics
 from recmeta.endpoint.models import Reason, Recommendation, RecommendationAnswer, Warning_
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.intake import GivenUser, Value
-from recmeta.serving.ranking import AdaptedUsers, adapt_users
-from recmeta.tasks.task_set import Ragged, Tasks
+from recmeta.serving.lists import deviations
+from recmeta.serving.ranking import adapt_users
+from recmeta.tasks.task_set import Tasks
 
 log = logging.getLogger(__name__)
 OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
@@ -90,23 +92,27 @@ def _lists(
     tasks = champion.intake.tasks(users)
     adapted = adapt_users(champion.model, tasks)
     ranked = champion.ranker.rank(adapted)
-    uncertainty = _uncertainty(champion, asks, tasks, adapted, ranked.item_Bk)
-    reasons = _reasons(champion, asks, tasks, ranked.item_Bk)
+    item_BK = ranked.item_Bk[:, : max(ask.top_k for ask in asks)]
+    reasons = _reasons(champion, asks, tasks, item_BK)
+    deviation_BK = deviations(champion.model, adapted, tasks, item_BK)
     answers = []
     for row, ask in enumerate(asks):
-        length = min(ask.top_k, int(np.sum(ranked.item_Bk[row] >= 0)))
-        items = ranked.item_Bk[row, :length].tolist()
+        length = min(ask.top_k, int(np.sum(item_BK[row] >= 0)))
+        items = item_BK[row, :length].tolist()
         scores = ranked.score_Bk[row, :length].tolist()
+        uncertain = deviation_BK[row, :length].tolist()
         listed = [
             Recommendation(
                 rank=place + 1,
                 item_id=champion.item_ids[item],
                 title=champion.titles[item],
                 score=score,
-                uncertainty=None if uncertainty is None else uncertainty[row][place],
+                uncertainty=None if math.isnan(uncertainty) else uncertainty,
                 reasons=reasons.get((row, place), []),
             )
-            for place, (item, score) in enumerate(zip(items, scores, strict=True))
+            for place, (item, score, uncertainty) in enumerate(
+                zip(items, scores, uncertain, strict=True)
+            )
         ]
         answers.append(
             RecommendationAnswer(
@@ -118,28 +124,6 @@ def _lists(
     return answers
 
 
-def _uncertainty(
-    champion: Champion,
-    asks: Sequence[Ask],
-    tasks: Tasks,
-    adapted: AdaptedUsers,
-    item_BK: npt.NDArray[np.int64],
-) -> list[list[float]] | None:
-    """Return the standard deviation of each user's listed scores; None where the model does not
-    say."""
-    if champion.model.uncertainty is None:
-        return None
-    length_B = np.array([ask.top_k for ask in asks])
-    shown_BK = (item_BK >= 0) & (np.arange(item_BK.shape[1]) < length_B[:, None])
-    listed = [row[shown].tolist() for row, shown in zip(item_BK, shown_BK, strict=True)]
-    query = Ragged.from_lists(listed, [[0.0] * len(row) for row in listed])
-    asked = dataclasses.replace(tasks, query=query)
-    deviation_N = champion.model.predict_rows(adapted.state, asked).deviation_N
-    assert deviation_N is not None, "the model has an uncertainty"
-    bounds = zip(query.offsets[:-1], query.offsets[1:], strict=True)
-    return [deviation_N[first:last].tolist() for first, last in bounds]
-
-
 def _reasons(
     champion: Champion, asks: Sequence[Ask], tasks: Tasks, item_BK: npt.NDArray[np.int64]
 ) -> dict[tuple[int, int], list[Reason]]:
@@ -148,9 +132,8 @@ def _reasons(
     rows = np.flatnonzero(wanted)
     if not len(rows):
         return {}
-    longest = max(asks[row].top_k for row in rows.tolist())
     some = tasks.take(rows)
-    effects = support_effects(champion.model, some, item_BK[rows, :longest])
+    effects = support_effects(champion.model, some, item_BK[rows])
     found = {}
     for number, row in enumerate(rows.tolist()):
         ask = asks[row]

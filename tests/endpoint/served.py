@@ -16,6 +16,7 @@ from recmeta.endpoint.app import create_app
 from recmeta.endpoint.champion import ChampionSource
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.keys import ApiKeys
+from recmeta.workspace import Workspace
 
 KEY = "a-key-for-the-tests"
 RECOMMENDATIONS = "/v1/recommendations"
@@ -44,11 +45,12 @@ def body(*rows: tuple[str, float], **more: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(
-    source: ChampionSource, *, keys: ApiKeys | None = None, **limits: float
+    source: ChampionSource, *, workspace: Workspace | None = None, **limits: float
 ) -> Iterator[Served]:
     """Serve champions until the block ends."""
     config = EndpointConfig(**{"poll_seconds": 0.05, **limits})  # type: ignore[arg-type]
-    app = create_app(source, keys=keys or ApiKeys({"tests": KEY}), config=config)
+    keys = ApiKeys({"tests": KEY})
+    app = create_app(source, keys=keys, config=config, workspace=workspace)
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))

@@ -1,0 +1,161 @@
+"""The pages in a real browser: the whole path that a visitor and the owner take."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from served import KEY, Served, serving
+
+from recmeta.endpoint.champion import RegistrySource
+from recmeta.workspace import Workspace
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine's PATH")
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def site(source: RegistrySource, workspace: Workspace) -> Iterator[Served]:
+    with serving(source, workspace=workspace, poll_seconds=3600.0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any, site: Served) -> Iterator[Any]:
+    """A new visitor's page on a phone; anything that the browser complains of fails the test."""
+    context = browser.new_context(viewport=PHONE, reduced_motion="reduce")
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    yield page
+    context.close()
+    # Chromium itself reports every answer of 4xx and 5xx, which the page handles.
+    assert [c for c in complaints if "Failed to load resource" not in c] == []
+
+
+def enter(page: Any, site: Served, path: str = "/") -> None:
+    """Open a page with the key."""
+    page.goto(site.url + path)
+    page.get_by_label("API key").fill(KEY)
+    page.get_by_role("button", name="Open").click()
+    page.wait_for_selector("#work:not([hidden])")
+
+
+def titles(page: Any) -> list[str]:
+    found: list[str] = page.locator("#list .title").all_inner_texts()
+    return [title.split("\n")[0].strip() for title in found]
+
+
+def answered(page: Any, number: int) -> None:
+    """Wait for the list that follows so many answers."""
+    page.wait_for_function(
+        "n => document.getElementById('live').textContent.includes(`follows ${n} answer`)",
+        arg=number,
+    )
+
+
+def test_a_visitor_answers_and_the_list_follows(page: Any, site: Served) -> None:
+    page.goto(site.url)
+    page.get_by_label("API key").fill("not-the-right-key")
+    page.get_by_role("button", name="Open").click()
+    page.get_by_text("That key was not accepted.").wait_for()
+    assert page.locator("#work").is_hidden()
+    enter(page, site)
+
+    assert page.locator("#list li").count() == 10
+    start = page.locator("#list").inner_text()
+    first = page.locator("#asked").inner_text()
+    assert first.startswith("How do you like The Film No. ")
+    page.locator("#values").get_by_role("button", name="5 of 5").click()
+    answered(page, 1)
+    assert page.locator("#number").inner_text() == "Question 2"
+    assert page.locator("#asked").inner_text() != first
+    assert page.locator("#list").inner_text() != start
+    assert page.locator("#list .reason").count() > 0
+    film = first.removeprefix("How do you like ").removesuffix("?")
+    assert film in page.locator("#list .reason").first.inner_text()
+    assert page.evaluate("document.activeElement.id") == "asked"
+
+    second = page.locator("#asked").inner_text()
+    page.get_by_role("button", name="I do not know it").click()
+    page.wait_for_function("s => document.getElementById('asked').textContent !== s", arg=second)
+    assert page.locator("#number").inner_text() == "Question 3"
+
+    listed = titles(page)[0]
+    page.get_by_label("Search by title").fill(listed)
+    found = page.locator("#found")
+    found.get_by_role("button", name=f"{listed}: 1 of 5", exact=True).click()
+    answered(page, 2)
+    assert listed in page.locator("#answers").inner_text()
+    assert listed not in titles(page)
+    assert "With 2 answers" in page.locator("#curve-said").inner_text()
+    assert page.locator("#curve svg circle").count() == 1
+
+    page.get_by_role("button", name=f"Take back the answer about {listed}", exact=True).click()
+    answered(page, 1)
+    page.get_by_role("button", name="Start again").click()
+    answered(page, 0)
+    assert page.locator("#answers-card").is_hidden()
+    assert page.locator("#number").inner_text() == "Question 1"
+
+
+def test_the_keyboard_is_enough(page: Any, site: Served) -> None:
+    enter(page, site)
+    page.locator("#asked").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").endswith("1 of 5")
+    page.keyboard.press("Enter")
+    answered(page, 1)
+    page.keyboard.press("Tab")  # from the next question on
+    page.keyboard.press("Space")
+    answered(page, 2)
+
+
+def test_nothing_is_wider_than_a_phone(page: Any, site: Served) -> None:
+    for path in ("/", "/owner"):
+        page.context.clear_cookies()
+        page.goto(site.url)
+        page.evaluate("sessionStorage.clear()")
+        enter(page, site, path)
+        page.wait_for_selector("#list li, #steps tr")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        unnamed = page.evaluate(
+            """[...document.querySelectorAll('button, input')].filter(e => !e.hidden
+               && !e.textContent.trim() && !e.getAttribute('aria-label')
+               && !(e.labels && e.labels.length)).length"""
+        )
+        assert unnamed == 0
+
+
+def test_the_owner_sees_the_state_of_the_job(page: Any, site: Served) -> None:
+    enter(page, site, "/owner")
+    assert "Version 1 is the champion" in page.locator("#summary").inner_text()
+    versions = page.locator("#versions > li")
+    assert versions.count() == 2
+    assert "champion" in versions.nth(1).inner_text()
+    steps = page.locator("#steps tr th").all_inner_texts()
+    assert steps[:4] == ["ingest", "build-tasks", "meta-train", "evaluate"]
+    assert "No drift report yet" in page.locator("#drift").inner_text()
+
+
+def test_an_error_is_told(page: Any, site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(page, site)
+    monkeypatch.setattr(site.app.state.batcher, "_queue_size", 0)
+    page.locator("#values").get_by_role("button", name="5 of 5").click()
+    page.get_by_text("the queue is full").wait_for()
+    monkeypatch.undo()
+    page.get_by_role("button", name="I do not know it").click()
+    page.locator("#problem").wait_for(state="hidden")
