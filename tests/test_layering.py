@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "recmeta.steps": 3,
     "recmeta.recipes": 3,
     "recmeta.protocols": 3,
+    "recmeta.federated": 3,
     "recmeta.pipeline": 3,
     "recmeta.doctor": 3,
     "recmeta.endpoint": 4,

@@ -17,7 +17,7 @@ Legend: B clients of a round.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -109,20 +109,24 @@ class Federated:
         if self.config.local_steps == 1 and self.config.clip_norm is None:
             # The mean of the clients' gradients is the gradient of their mean loss.
             return self.learner.meta_gradient(params, batch, generator)
-        total = {name: torch.zeros_like(p) for name, p in params.items()}
-        loss = 0.0
-        for number in range(len(batch)):
-            update, client_loss = self.update(params, client_of(batch, number), generator)
-            for name, part in self._clipped(update).items():
-                total[name] += part
-            loss += client_loss
+        clients = [client_of(batch, number) for number in range(len(batch))]
+        sent = [self.update(params, client, generator) for client in clients]
+        mean = self.aggregate((self.clipped(update) for update, _ in sent), generator)
+        return mean, {"loss": sum(loss for _, loss in sent) / len(sent)}
+
+    def aggregate(self, updates: Iterable[Params], generator: torch.Generator) -> Params:
+        """Return the mean of the clients' clipped updates, with the noise of a round."""
+        total: Params = {}
+        count = 0
+        for update in updates:
+            total = {n: total[n] + part for n, part in update.items()} if count else update
+            count += 1
         if self.config.noise_multiplier and self.config.clip_norm:
             spread = self.config.noise_multiplier * self.config.clip_norm
-            for t in total.values():
+            for name, t in total.items():
                 noise = torch.randn(t.shape, generator=generator, dtype=t.dtype)
-                t += spread * noise.to(t.device)
-        mean = {name: t / len(batch) for name, t in total.items()}
-        return mean, {"loss": loss / len(batch)}
+                total[name] = t + spread * noise.to(t.device)
+        return {name: t / count for name, t in total.items()}
 
     def update(
         self, params: Params, client: TaskBatch, generator: torch.Generator
@@ -140,7 +144,7 @@ class Federated:
         share = 1 / (rate * self.config.local_steps)
         return {name: (p.detach() - own[name]) * share for name, p in params.items()}, loss
 
-    def _clipped(self, update: Params) -> Params:
+    def clipped(self, update: Params) -> Params:
         """Return an update that is no longer than it may be."""
         if self.config.clip_norm is None:
             return update

@@ -1,0 +1,1 @@
+"""Federations of clients that keep their interactions."""
