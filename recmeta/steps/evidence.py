@@ -41,7 +41,7 @@ class EvidenceConfig:
 
     questionnaire: QuestionnaireConfig = QuestionnaireConfig()
     """Number of classes and subject of information are chosen among those below."""
-    classes: tuple[int, ...] = (1, 4, 8, 16, 32)
+    classes: tuple[int, ...] = (1, 8, 32)
     """Numbers of latent classes that are tried."""
     about: tuple[About, ...] = ("weights", "predictions")
     """Subjects of information that are tried, where the learner has a posterior."""

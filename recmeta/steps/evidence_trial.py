@@ -49,7 +49,7 @@ class TrialConfig:
     are possible answers."""
     most_query: int = 20
     """Most ratings of a user that are to be predicted."""
-    most_users: int = 600
+    most_users: int = 300
     """Held-out users who are asked; more are left out at random."""
     num_draws: int = 5
     """How often it is drawn which ratings are to be predicted; a user's numbers are means over
