@@ -39,4 +39,9 @@ def build(folder: Path) -> Workspace:
 
 def _brief(config: PipelineConfig) -> PipelineConfig:
     training = TrainingConfig(epochs=2, learning_rate=config.train.training.learning_rate)
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, training=training))
+    train = dataclasses.replace(config.train, training=training)
+    if train.model.algorithm == "maml":
+        train = dataclasses.replace(train, start="random")  # without a factorisation to tune
+    evaluation = dataclasses.replace(config.evaluate.evaluation, num_resamples=200)
+    judged = dataclasses.replace(config.evaluate, evaluation=evaluation)
+    return dataclasses.replace(config, train=train, evaluate=judged)

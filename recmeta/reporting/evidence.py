@@ -91,15 +91,6 @@ def plot(found: Mapping[str, Any]) -> bytes:
         for axes, metric in ((left, "mae"), (right, "answers")):
             means = [p["mean"] for p in strategy["by_questions"][metric]]
             axes.plot(found["questions"], means, marker="o", markersize=3.5, **style)
-    chosen = found["strategies"][found["recommended"]]["by_questions"]["mae"]
-    left.fill_between(
-        found["questions"],
-        [p["ci_low"] for p in chosen],
-        [p["ci_high"] for p in chosen],
-        color=COLOURS.get(found["recommended"]),
-        alpha=0.1,
-        linewidth=0,
-    )
     left.set_title(f"Error on what {found['num_users']} cold users rated", fontsize=10)
     left.set_ylabel("MAE (lower is better)")
     right.set_title("Answers: a user knows only some items", fontsize=10)
