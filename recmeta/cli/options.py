@@ -6,7 +6,7 @@ option that is None was not given: the default stands where it belongs, in the c
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ COLUMNS = "Columns of the log"
 FORMAT = "Format of the log"
 ATTRIBUTES = "Attributes of users and items"
 CONFIGURATION = "Configuration"
+RULES = "Business rules"
 GENERAL = "General"
 
 Device = Annotated[
@@ -201,6 +202,91 @@ class AttributeOptions:
             rich_help_panel=ATTRIBUTES,
         ),
     ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuleOptions:
+    """What holds of every list; fields but `config` bear the names of `Rules`'s."""
+
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Its table [score] says how lists are made, [score.rules] what holds of them; the "
+            "options win over it.",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+    deny: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Items that no list has, an id a line.", rich_help_panel=RULES
+        ),
+    ] = None
+    allow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="The only items that lists may have.", rich_help_panel=RULES
+        ),
+    ] = None
+    max_age_days: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            help="Leave out items that were first met longer ago.",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+    max_per_category: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ATTRIBUTE=N",
+            help="At most N items of one value of an attribute in a list.",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+    diversity: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT",
+            help="From 0 to below 1: how much likeness to the items above counts against an item.",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+    max_uncertainty: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DEVIATION",
+            help="Give places of which the model is less certain to popular items.",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+    min_interactions: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Give users of whom fewer interactions are known popular items.",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the rules that were given. Raises UserError for a cap without a number."""
+        from recmeta.errors import UserError
+
+        found = {n: v for n, v in vars(self).items() if v is not None and n != "config"}
+        if "max_per_category" in found:
+            caps = {}
+            for text in found["max_per_category"]:
+                name, _, most = text.partition("=")
+                if not most.isdigit():
+                    raise UserError(
+                        f"--max-per-category is {text!r}; it must be an attribute and a number, "
+                        "such as genres=2."
+                    )
+                caps[name] = int(most)
+            found["max_per_category"] = caps
+        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

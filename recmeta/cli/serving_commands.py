@@ -12,6 +12,7 @@ from recmeta.cli.options import (
     LogOptions,
     ProfileIdCol,
     Profiles,
+    RuleOptions,
 )
 from recmeta.cli.output import Outcome, as_list
 from recmeta.cli.progress_bars import shown_progress
@@ -71,6 +72,7 @@ def adapt(
 def score(
     common: CommonOptions,
     log: LogOptions,
+    rules: RuleOptions,
     new_users: NewUsers,
     profiles: Profiles = None,
     profile_id_col: ProfileIdCol = "user_id",
@@ -80,27 +82,41 @@ def score(
         int | None, typer.Option(metavar="K", help="Length of a list. [default: 10]")
     ] = None,
     exclude_seen: Annotated[
-        bool, typer.Option(help="Keep the user's own items out of the list.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--no-exclude-seen",
+            help="Keep the user's own items out of the list. [default: yes]",
+        ),
+    ] = None,
     reasons: Annotated[
-        bool, typer.Option(help="Say which interaction put each item on the list.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--reasons/--no-reasons",
+            help="Say which interaction put each item on the list. [default: yes]",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> Outcome:
     """Adapt the champion to new users and publish a ranked list for each.
 
     The lists are in the table `recommendations`, under the `run` that is printed.
     """
-    from recmeta.config import parse
+    from recmeta.config import parse, to_dict
+    from recmeta.recipes.configuration import merged, pipeline_config
     from recmeta.serving.ranking import ScoringConfig
     from recmeta.steps import score as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)
-    options: dict[str, Any] = {"exclude_seen": exclude_seen, "reasons": reasons}
+    options: dict[str, Any] = {}
+    if exclude_seen is not None:
+        options["exclude_seen"] = exclude_seen
+    if reasons is not None:
+        options["reasons"] = reasons
     if top_k is not None:
         options["top_k"] = top_k
-    config = parse(ScoringConfig, options)
+    base = to_dict(pipeline_config(path=rules.config).score)
+    config = parse(ScoringConfig, merged(base, {**options, "rules": rules.given()}))
     with shown_progress() as progress:
         adapted = _adapt(
             workspace,

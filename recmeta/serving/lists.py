@@ -1,19 +1,26 @@
-"""Lists as they are published: ranked items, how far each score may be off, and why it is there.
+"""Lists as they are published: ranked items by the rules, how sure each is, and why it is there.
 
-Legend: B users, k list length, N support rows of all users.
+Legend: B users, k list length, m candidates, N support rows of all users, I items.
 """
 
 import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from recmeta.errors import UserError
 from recmeta.metalearn.model import FloatArray, Model
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.ranking import AdaptedUsers, Ranker, ScoringConfig
+from recmeta.serving.rearrange import Arrangement, Cap
+from recmeta.serving.rules import ItemFacts, categories, eligible_items, kinds
 from recmeta.tasks.task_set import Ragged, Tasks
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+MORE = 4
+"""So many times more candidates are fetched for those whose list is not full."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Lists:
     item_Bk: IntArray
     score_Bk: FloatArray
     """As in `RankedLists`."""
+    is_popular_Bk: BoolArray
+    """Whether the place went to a popular item, because the model was not sure enough."""
     uncertainty_Bk: FloatArray
     """Standard deviation of what the user would give, in units of the value; NaN where the model
     knows none."""
@@ -33,10 +42,28 @@ class Lists:
 class ListMaker:
     """Makes lists by one model and configuration; to be made once for many calls."""
 
-    def __init__(self, model: Model, config: ScoringConfig) -> None:
+    def __init__(self, model: Model, config: ScoringConfig, facts: ItemFacts | None = None) -> None:
+        """
+        Raises:
+            UserError: for a rule that does not fit the catalogue or the model.
+        """
+        rules, items = config.rules, model.catalogue.items
         self.model = model
         self.config = config
-        self.ranker = Ranker(model, config)
+        self.is_eligible_I = eligible_items(items, rules, facts or ItemFacts())
+        if rules.max_uncertainty is not None and model.uncertainty is None:
+            raise UserError(
+                "max_uncertainty is set, and this model does not say how certain it is: leave it "
+                "out (min_interactions works with any model), or train a model of ratings anew."
+            )
+        self.caps = tuple(
+            Cap(categories(items, name)[0], most) for name, most in rules.max_per_category.items()
+        )
+        self.kind_IW = _kinds(model) if rules.diversity else None
+        self.ranker = Ranker(model, config, self.is_eligible_I)
+        popularity_I = model.catalogue.statistics.num_users[-1]
+        order_I = np.argsort(-popularity_I, kind="stable")
+        self._popular = order_I[self.is_eligible_I[order_I]]
 
     def make(self, users: AdaptedUsers, tasks: Tasks) -> Lists:
         """Return the lists of adapted users.
@@ -44,14 +71,67 @@ class ListMaker:
         Args:
             tasks: what the users were adapted to, in the same order.
         """
-        ranked = self.ranker.rank(users)
-        item_Bk = ranked.item_Bk
+        if self.config.rules.rearrange:
+            item_Bk, is_popular_Bk = self._arranged(users, tasks)
+            score_Bk = self._scores(users, tasks, item_Bk)
+        else:
+            ranked = self.ranker.rank(users)
+            item_Bk, score_Bk = ranked.item_Bk, ranked.score_Bk
+            is_popular_Bk = np.zeros(item_Bk.shape, np.bool_)
         return Lists(
             item_Bk,
-            ranked.score_Bk,
-            deviations(self.model, users, tasks, item_Bk),
-            self._reasons(tasks, item_Bk),
+            score_Bk,
+            is_popular_Bk,
+            self._deviations(users, tasks, item_Bk),
+            self._reasons(tasks, np.where(is_popular_Bk, -1, item_Bk)),
         )
+
+    def _arranged(self, users: AdaptedUsers, tasks: Tasks) -> tuple[IntArray, BoolArray]:
+        """Return (B, k) items by the rules, and which of them are popular ones instead."""
+        rules, num_users = self.config.rules, len(tasks)
+        lists = Arrangement(num_users, self.config.top_k, self.caps, self.kind_IW, rules.diversity)
+        known_B = tasks.support.lengths >= rules.min_interactions
+        num_candidates = max(rules.candidates, self.config.top_k)
+        item_Bm = self._candidates(users, tasks, num_candidates)
+        lists.fill(np.where(known_B[:, None], item_Bm, -1))
+        # Whom caps left short has further candidates, unless it is certainty that they lack.
+        while num_candidates < len(self._popular) and rules.max_uncertainty is None:
+            short = np.flatnonzero((lists.num_placed_B < self.config.top_k) & known_B)
+            if not len(short):
+                break
+            num_candidates *= MORE
+            more_Bm = self._candidates(_some(users, short), tasks.take(short), num_candidates)
+            candidate_Bm = np.full((num_users, more_Bm.shape[1]), -1, np.int64)
+            candidate_Bm[short] = more_Bm
+            lists.fill(candidate_Bm)
+        placed_B = lists.num_placed_B.copy()
+        if rules.falls_back:
+            lists.fill(self._popular_unseen(users, num_users))
+        is_popular_Bk = np.arange(self.config.top_k) >= placed_B[:, None]
+        return lists.item_Bk, is_popular_Bk & (lists.item_Bk >= 0)
+
+    def _candidates(self, users: AdaptedUsers, tasks: Tasks, num_candidates: int) -> IntArray:
+        """Return (B, m) the best items; -1 for those of which the model is not sure enough."""
+        item_Bm = self.ranker.rank(users, num_candidates).item_Bk
+        most = self.config.rules.max_uncertainty
+        if most is None:
+            return item_Bm
+        is_sure_Bm = self._deviations(users, tasks, item_Bm) <= most
+        return np.where(is_sure_Bm, item_Bm, -1)
+
+    def _popular_unseen(self, users: AdaptedUsers, num_users: int) -> IntArray:
+        """Return (B, m) eligible items by popularity; -1 for a user's own."""
+        seen_B = np.bincount(users.seen_user, minlength=num_users)
+        enough = self.config.rules.candidates + self.config.top_k + int(seen_B.max(initial=0))
+        if self.caps:
+            enough = len(self._popular)
+        item_Bm = np.tile(self._popular[:enough], (num_users, 1))
+        if self.config.exclude_seen:
+            place_I = np.full(self.model.catalogue.num_items, -1, np.int64)
+            place_I[self._popular[:enough]] = np.arange(item_Bm.shape[1])
+            place = place_I[users.seen_item]
+            item_Bm[users.seen_user[place >= 0], place[place >= 0]] = -1
+        return item_Bm
 
     def _reasons(self, tasks: Tasks, item_Bk: IntArray) -> IntArray:
         if not self.config.reasons or not len(tasks.support.item):
@@ -59,20 +139,26 @@ class ListMaker:
         row_Bk = support_effects(self.model, tasks, item_Bk).best_reason()
         return np.where(row_Bk >= 0, tasks.support.item[np.maximum(row_Bk, 0)], -1).astype(np.int64)
 
+    @torch.no_grad()
+    def _scores(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+        """Return (B, k) expected values, as the ranker gives them."""
+        rows = self.model.catalogue.rows(_asked(item_Bk), tasks)
+        predicted = self.model.learner.predict(self.model.params, users.state, rows)
+        return self.model.to_values(predicted.ranked_by_BR)
 
-def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
-    """Return (B, k) standard deviations of users' items; NaN where there is none to tell of."""
-    found = np.full(item_Bk.shape, np.nan, np.float32)
-    if model.uncertainty is None or not item_Bk.size:
-        return found
-    predicted = model.predict_rows(users.state, dataclasses.replace(tasks, query=asked(item_Bk)))
-    assert predicted.deviation_N is not None
-    return np.where(item_Bk >= 0, predicted.deviation_N.reshape(item_Bk.shape), found).astype(
-        np.float32
-    )
+    def _deviations(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+        """Return (B, k) standard deviations; NaN where there is none to tell of."""
+        found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
+        if self.model.uncertainty is None or not item_Bk.size:
+            return found_Bk
+        asked = dataclasses.replace(tasks, query=_asked(item_Bk))
+        deviation_N = self.model.predict_rows(users.state, asked).deviation_N
+        assert deviation_N is not None
+        deviation_Bk = deviation_N.reshape(item_Bk.shape).astype(np.float32)
+        return np.where(item_Bk >= 0, deviation_Bk, found_Bk)
 
 
-def asked(item_Bk: IntArray) -> Ragged:
+def _asked(item_Bk: IntArray) -> Ragged:
     """Return items as the queries of B tasks; item 0 stands where there is none."""
     num_users, length = item_Bk.shape
     return Ragged(
@@ -81,3 +167,37 @@ def asked(item_Bk: IntArray) -> Ragged:
         np.zeros(item_Bk.size, np.float32),
         np.zeros(item_Bk.size, np.bool_),
     )
+
+
+def _some(users: AdaptedUsers, chosen: IntArray) -> AdaptedUsers:
+    """Return the users at these places, which rise."""
+    place_B = np.full(len(users.user_id), -1, np.int64)
+    place_B[chosen] = np.arange(len(chosen))
+    kept = place_B[users.seen_user] >= 0
+    index = torch.from_numpy(chosen)
+    return AdaptedUsers(
+        [users.user_id[n] for n in chosen],
+        {name: t[index.to(t.device)] for name, t in users.state.items()},
+        place_B[users.seen_user[kept]],
+        users.seen_item[kept],
+    )
+
+
+def _kinds(model: Model) -> IntArray:
+    """Return (I, W) what items are like: the values of all attributes whose values recur.
+
+    Raises:
+        UserError: where there are none.
+    """
+    items = model.catalogue.items
+    parts, first = [], 0
+    for name in kinds(items):
+        code_IW, vocabulary = categories(items, name)
+        parts.append(np.where(code_IW >= 0, code_IW + first, -1))
+        first += len(vocabulary)
+    if not parts:
+        raise UserError(
+            "diversity is set, and the items have no categorical or multi-valued attribute to tell "
+            "them apart by: leave it out, or ingest the log with --items."
+        )
+    return np.concatenate(parts, 1)

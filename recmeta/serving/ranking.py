@@ -17,6 +17,7 @@ from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.parallel import num_threads, on_threads
+from recmeta.serving.rules import Rules
 from recmeta.tasks.task_set import Tasks
 
 ROWS_AT_ONCE = 16_384
@@ -42,6 +43,8 @@ class ScoringConfig:
     reasons: bool = True
     """Whether each listed item names the interaction that raised its score most. It takes one more
     adaptation for each of the user's interactions."""
+    rules: Rules = Rules()
+    """What holds of every list."""
 
     def __post_init__(self) -> None:
         for name in ("top_k", "user_batch", "item_block"):
@@ -136,17 +139,33 @@ class Ranker:
     model's parameters must stay as they are.
     """
 
-    def __init__(self, model: Model, config: ScoringConfig) -> None:
+    def __init__(
+        self,
+        model: Model,
+        config: ScoringConfig,
+        is_eligible_I: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """
+        Args:
+            is_eligible_I: which items may be in a list; None: all.
+        """
         self.model = model
         self.config = config
+        self._barred_I = None
+        if is_eligible_I is not None and not is_eligible_I.all():
+            self._barred_I = torch.from_numpy(~is_eligible_I).to(model.device)
         num_items = model.catalogue.num_items
         self.starts = range(0, num_items, config.item_block)
-        self._length = min(config.top_k, num_items)
         keeps = num_items <= MOST_KEPT_ITEMS
         self._block = functools.lru_cache(maxsize=len(self.starts) if keeps else 1)(self._fresh)
 
-    def rank(self, users: AdaptedUsers) -> RankedLists:
-        """Return each user's best items. Among equal scores the lower item number comes first."""
+    def rank(self, users: AdaptedUsers, top_k: int | None = None) -> RankedLists:
+        """Return each user's best items. Among equal scores the lower item number comes first.
+
+        Args:
+            top_k: how many; None: as many as the configuration says.
+        """
+        length = min(top_k or self.config.top_k, self.model.catalogue.num_items)
         device = self.model.device
         at_once = max(1, ROWS_AT_ONCE // self.config.item_block)
         if device.type != "cpu":
@@ -156,13 +175,13 @@ class Ranker:
         num_shares = max(1, min(num_threads(device) // max(len(batches), 1), len(self.starts)))
         pieces = [(some, share) for some in batches for share in range(num_shares)]
         found = on_threads(
-            lambda piece: self._best_keys(piece[0], self.starts[piece[1] :: num_shares]),
+            lambda piece: self._best_keys(piece[0], self.starts[piece[1] :: num_shares], length),
             pieces,
             device,
         )
-        nobody = torch.zeros((0, self._length), dtype=torch.int64, device=device)
+        nobody = torch.zeros((0, length), dtype=torch.int64, device=device)
         starts = range(0, len(found), num_shares)
-        key_Bk = torch.cat([nobody, *(self._best(found[n : n + num_shares]) for n in starts)])
+        key_Bk = torch.cat([nobody, *(_best(found[n : n + num_shares], length) for n in starts)])
         score_Bk, item_Bk = parted(key_Bk)
         item_Bk = torch.where(torch.isfinite(score_Bk), item_Bk, -1)
         numbers_Bk = item_Bk.cpu().numpy()
@@ -175,30 +194,33 @@ class Ranker:
         past = self.model.catalogue.past(np.maximum(item_Bk, 0), last)
         return self.model.popularity_bonus(torch.from_numpy(past))
 
-    def _best_keys(self, users: AdaptedUsers, starts: Sequence[int]) -> torch.Tensor:
+    def _best_keys(self, users: AdaptedUsers, starts: Sequence[int], length: int) -> torch.Tensor:
         """Return keys (B, k) of some users' best items, in order, of the blocks that start here."""
         device = self.model.device
         best_Bk = torch.zeros((len(users.user_id), 0), dtype=torch.int64, device=device)
         for first in starts:
             scores = self.model.rank_block(users.state, self._block(first))
             last = first + scores.shape[1]
+            if self._barred_I is not None:
+                scores[:, self._barred_I[first:last]] = -torch.inf
             if self.config.exclude_seen:
                 here = (users.seen_item >= first) & (users.seen_item < last)
                 row = torch.from_numpy(users.seen_user[here]).to(device)
                 column = torch.from_numpy(users.seen_item[here] - first).to(device)
                 scores[row, column] = -torch.inf
-            best_Bk = self._best([best_Bk, item_keys(scores, first)])
+            best_Bk = _best([best_Bk, item_keys(scores, first)], length)
         return best_Bk
-
-    def _best(self, keys: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the greatest keys (B, k) of several tensors of them, in order."""
-        key_BN = torch.cat(list(keys), 1)
-        return key_BN.topk(min(self._length, key_BN.shape[1]), dim=1).values
 
     def _fresh(self, first: int) -> Rows:
         last = min(first + self.config.item_block, self.model.catalogue.num_items)
         snapshot = len(self.model.catalogue.statistics.time) - 1
         return self.model.item_block(snapshot, int(np.iinfo(np.int64).max), first, last)
+
+
+def _best(keys: Sequence[torch.Tensor], length: int) -> torch.Tensor:
+    """Return the greatest keys (B, k) of several tensors of them, in order."""
+    key_BN = torch.cat(list(keys), 1)
+    return key_BN.topk(min(length, key_BN.shape[1]), dim=1).values
 
 
 def item_keys(score_BI: torch.Tensor, first: int) -> torch.Tensor:

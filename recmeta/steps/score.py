@@ -4,6 +4,7 @@ Each shard's lists wait as a file in `lists/KEY/`; when all are there, one commi
 run's rows, and the files go. One shard at a time is in memory, however many users there are.
 """
 
+import dataclasses
 import datetime
 import io
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
-from recmeta.config import to_dict
+from recmeta.config import fingerprint, to_dict
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
@@ -24,13 +25,15 @@ from recmeta.progress import Progress, silent
 from recmeta.registry import versions
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
+from recmeta.serving.rules import ItemFacts
 from recmeta.steps import catalogue
+from recmeta.steps.item_facts import item_facts
 from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.workspace import Folder, Workspace
 
 STEP = "score"
-BY_MODEL = "model"
+LISTED_BY = ("model", "popularity")
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
 """Columns that are the same in all rows of a run."""
 OF_LIST = pa.schema([f for f in schema.RECOMMENDATIONS.columns if f.name not in OF_RUN])
@@ -55,6 +58,8 @@ def run(
         now: written as `scored_at`. None: the clock.
     """
     torch_device = choose_device(device)
+    clock = now or datetime.datetime.now(datetime.UTC)
+    facts = item_facts(config.rules, workspace, clock)
 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         number = adapted.outputs["model_version"]
@@ -64,20 +69,20 @@ def run(
         model = Model.load(
             versions.model_folder(workspace, versions.get(workspace, number)), torch_device
         )
-        maker = ListMaker(catalogue.as_written(model, states), config)
+        maker = ListMaker(catalogue.as_written(model, states), config, facts)
         for index, name in enumerate(names):
             if not staged.exists(name):
                 users = AdaptedUsers.from_bytes(states.read_bytes(f"shard-{index:05d}.safetensors"))
                 tasks = read_tasks(states, f"tasks-{index:05d}.arrow")
                 _write(staged, name, _shard(maker, users, tasks))
             progress(STEP, index + 1, len(names))
-        counts = {"users": 0, "rows_written": 0}
+        counts = {"users": 0, "rows_written": 0, "popular": 0}
         uri = workspace.table_uri(schema.RECOMMENDATIONS)
         tables.create(workspace, schema.RECOMMENDATIONS)
         of_run = {
             schema.RUN: key,
             schema.MODEL_VERSION: number,
-            schema.SCORED_AT: now or datetime.datetime.now(datetime.UTC),
+            schema.SCORED_AT: clock,
         }
         columns = schema.RECOMMENDATIONS.columns
         write_deltalake(
@@ -95,9 +100,10 @@ def run(
         }
         return outputs, counts
 
-    return run_once(
-        workspace, STEP, config=to_dict(config), inputs={"adapted": adapted.key}, work=work
-    )
+    inputs: dict[str, Any] = {"adapted": adapted.key}
+    if facts != ItemFacts():  # the files may say something else under the same name
+        inputs["items"] = fingerprint(dataclasses.asdict(facts))
+    return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
 
 
 def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
@@ -120,7 +126,9 @@ def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
                 lists.uncertainty_Bk[user, place], pa.float32(), from_pandas=True
             ),
             schema.BECAUSE_ITEM: item_id.take(pa.array(because, mask=because < 0)),
-            schema.LISTED_BY: pa.array([BY_MODEL]).take(pa.array(np.zeros(len(user), np.int64))),
+            schema.LISTED_BY: pa.array(LISTED_BY).take(
+                pa.array(lists.is_popular_Bk[user, place] * 1)
+            ),
         }
         parts.append(pa.table([columns[f.name] for f in OF_LIST], schema=OF_LIST))
     return pa.concat_tables([OF_LIST.empty_table(), *parts])
@@ -135,6 +143,7 @@ def _rows(
         lists = pq.read_table(pa.BufferReader(staged.read_bytes(name)))
         counts["users"] += pc.sum(pc.equal(lists[schema.RANK], 1)).as_py() or 0
         counts["rows_written"] += len(lists)
+        counts["popular"] += pc.sum(pc.equal(lists[schema.LISTED_BY], LISTED_BY[1])).as_py() or 0
         same = {
             name: pa.repeat(pa.scalar(value, columns.field(name).type), len(lists))
             for name, value in of_run.items()

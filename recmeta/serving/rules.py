@@ -1,0 +1,156 @@
+"""Business rules: which items may stand in a list at all, and how a list is put together.
+
+Legend: I items, W longest list of an item's categories.
+"""
+
+import dataclasses
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recmeta import schema
+from recmeta.errors import UserError, did_you_mean
+from recmeta.tasks.task_set import Items
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What holds of every list. The defaults rule nothing."""
+
+    deny: str | None = None
+    """A file of items that no list has: an id a line, or a table with a column `item_id`."""
+    allow: str | None = None
+    """A file of the only items that lists may have."""
+    unavailable: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """By categorical or multi-valued attribute, the values whose items stay out, such as
+    `{status = ["sold out"]}`."""
+    at_least: dict[str, float] = dataclasses.field(default_factory=dict)
+    """By numeric attribute, the smallest value that an item must have, such as
+    `{release_year = 1995}`; items of which it is not known stay out."""
+    max_age_days: int | None = None
+    """Items that were first met longer ago than this stay out; those that nobody met are new."""
+    max_per_category: dict[str, int] = dataclasses.field(default_factory=dict)
+    """By attribute, how many items of one value a list may have."""
+    diversity: float = 0.0
+    """Weight, from 0 to below 1, of an item's likeness to those above it, against its rank: maximal
+    marginal relevance (Carbonell and Goldstein, SIGIR 1998). 0: the ranker's order."""
+    candidates: int = 100
+    """How many of the best items these two choose from; more are fetched for whom that is too few
+    to fill the list."""
+    max_uncertainty: float | None = None
+    """Items whose score is less certain than this, as a standard deviation in units of the value,
+    leave their place to popular ones."""
+    min_interactions: int = 0
+    """A user of whom fewer interactions are known gets a list of popular items."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.diversity < 1:
+            raise UserError(f"diversity is {self.diversity}; it must be from 0 to below 1.")
+        if self.candidates < 1:
+            raise UserError(f"candidates is {self.candidates}; it must be at least 1.")
+        for name, most in self.max_per_category.items():
+            if most < 1:
+                raise UserError(f"max_per_category.{name} is {most}; it must be at least 1.")
+        if self.max_uncertainty is not None and self.max_uncertainty <= 0:
+            raise UserError(f"max_uncertainty is {self.max_uncertainty}; it must be positive.")
+        if self.max_age_days is not None and self.max_age_days < 0:
+            raise UserError(f"max_age_days is {self.max_age_days}; it must not be negative.")
+
+    @property
+    def rearrange(self) -> bool:
+        """Whether lists are more than the ranker's best items."""
+        return bool(self.diversity or self.max_per_category) or self.falls_back
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether popular items may take places."""
+        return self.max_uncertainty is not None or self.min_interactions > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemFacts:
+    """What rules ask of items that the catalogue does not say."""
+
+    denied: Collection[str] = ()
+    allowed: Collection[str] | None = None
+    """None: all."""
+    too_old: Collection[str] = ()
+
+
+def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
+    """Return (I,) which items may stand in a list.
+
+    Raises:
+        UserError: for an attribute that items do not have, or that is of another kind.
+    """
+    is_eligible_I = ~_among(items, facts.denied) & ~_among(items, facts.too_old)
+    if facts.allowed is not None:
+        is_eligible_I &= _among(items, facts.allowed)
+    for name, values in rules.unavailable.items():
+        code_IW, vocabulary = categories(items, name)
+        wanted = np.flatnonzero(np.isin(vocabulary, values))
+        is_eligible_I &= ~np.isin(code_IW, wanted).any(1)
+    for name, least in rules.at_least.items():
+        column = _attribute(items, name)
+        if not pa.types.is_floating(column.type) and not pa.types.is_integer(column.type):
+            raise UserError(f"at_least.{name}: the attribute {name!r} of items is no number.")
+        at_least = pc.fill_null(pc.greater_equal(column.cast(pa.float64()), least), False)
+        is_eligible_I &= at_least.to_numpy(zero_copy_only=False)
+    return np.asarray(is_eligible_I)
+
+
+def categories(items: Items, name: str) -> tuple[IntArray, list[str]]:
+    """Return (I, W) each item's values of an attribute as numbers, -1 where it has no more, and the
+    values by number.
+
+    Raises:
+        UserError: for an attribute that items do not have.
+    """
+    column = _attribute(items, name)
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if is_list:
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+        flat = column.flatten()
+    else:
+        lengths, flat = np.ones(len(column), np.int64), column
+    encoded = flat.cast(pa.string()).dictionary_encode()
+    code_N = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
+    code_IW = np.full((len(column), max(1, int(lengths.max(initial=0)))), -1, np.int64)
+    row_N = np.repeat(np.arange(len(column)), lengths)
+    place_N = np.arange(len(code_N)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    code_IW[row_N, place_N] = code_N
+    return code_IW, encoded.dictionary.to_pylist()
+
+
+def kinds(items: Items) -> list[str]:
+    """Return the attributes that say what an item is like: those of which values recur."""
+    found = []
+    for name in items.attributes.column_names:
+        kind = items.attributes.schema.field(name).type
+        if pa.types.is_floating(kind) or pa.types.is_integer(kind) or name == schema.TITLE:
+            continue
+        code_IW, vocabulary = categories(items, name)
+        if 2 * len(vocabulary) <= max(int((code_IW >= 0).sum()), 1):
+            found.append(name)
+    return found
+
+
+def _attribute(items: Items, name: str) -> pa.Array:
+    known = items.attributes.column_names
+    if name not in known:
+        raise UserError(
+            f"a rule names {name!r}, which is no attribute of an item.{did_you_mean(name, known)} "
+            f"There are: {', '.join(known) or 'none'}."
+        )
+    return items.attributes[name].combine_chunks().take(pa.array(items.newest()))
+
+
+def _among(items: Items, ids: Collection[str]) -> BoolArray:
+    found = pc.is_in(items.item_id, value_set=pa.array(sorted(ids), items.item_id.type))
+    return np.asarray(found.to_numpy(zero_copy_only=False))

@@ -1,0 +1,217 @@
+"""Every rule, alone and with others: lists stay full where candidates suffice, and true to it."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recmeta.errors import UserError
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.uncertainty import LEVELS, Uncertainty
+from recmeta.serving.lists import ListMaker, Lists
+from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.ranking import ScoringConfig, adapt_users
+from recmeta.serving.rearrange import Arrangement, Cap
+from recmeta.serving.rules import ItemFacts, Rules, categories
+from recmeta.tasks.task_set import Tasks
+
+NUM_ITEMS, TOP_K = 30, 6
+
+
+@pytest.fixture(scope="module")
+def priced(model: Model) -> Model:
+    """The model with items of five kinds, with a year and perhaps sold out, and sure of some."""
+    items = model.catalogue.items
+    numbers = np.arange(NUM_ITEMS)
+    attributes = items.attributes.append_column("shelf", pa.array([f"s{n % 5}" for n in numbers]))
+    attributes = attributes.append_column("year", pa.array(1990.0 + numbers))
+    status = pa.array([["sold out", "old"] if n % 3 == 0 else ["new"] for n in numbers])
+    attributes = attributes.append_column("status", status)
+    found = model.on(dataclasses.replace(items, attributes=attributes), model.catalogue.statistics)
+    found.uncertainty = Uncertainty(
+        constant=0.0,
+        support=0.0,
+        popularity=-0.5,
+        middle=0.0,
+        variance=0.0,
+        spread=None,
+        factors=tuple(LEVELS),
+        num_users=9,
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def tasks(model: Model) -> Tasks:
+    ids = model.catalogue.items.item_id
+    users = [f"user{n:02d}" for n in range(12) for _ in range(n)]
+    seen = [(7 * n + place) % NUM_ITEMS for n in range(12) for place in range(n)]
+    events = {"user_id": [*users, "none"], "value": [3.0] * len(users) + [None]}
+    item_id = [*ids.take(pa.array(seen)).to_pylist(), None]
+    return tasks_for_new_users(model, pa.table({**events, "item_id": item_id}))[0]
+
+
+def lists(model: Model, tasks: Tasks, facts: ItemFacts | None = None, **rules: object) -> Lists:
+    config = ScoringConfig(top_k=TOP_K, rules=Rules(**rules), item_block=11)  # type: ignore[arg-type]
+    return ListMaker(model, config, facts).make(adapt_users(model, tasks), tasks)
+
+
+def numbers(model: Model, *ids: int) -> tuple[str, ...]:
+    return tuple(model.catalogue.items.item_id.take(pa.array(ids, pa.int64())).to_pylist())
+
+
+def test_without_rules_lists_are_the_rankers(priced: Model, tasks: Tasks) -> None:
+    plain = lists(priced, tasks)
+    assert (plain.item_Bk >= 0).all()
+    assert not plain.is_popular_Bk.any()
+    as_it_was = lists(priced, tasks, max_per_category={"shelf": TOP_K})
+    assert as_it_was.item_Bk.tolist() == plain.item_Bk.tolist()
+    np.testing.assert_allclose(as_it_was.score_Bk, plain.score_Bk, atol=1e-5)
+
+
+def test_denied_allowed_unavailable_and_old_items(priced: Model, tasks: Tasks) -> None:
+    best = int(lists(priced, tasks).item_Bk[0, 0])
+    denied = lists(priced, tasks, ItemFacts(denied=numbers(priced, best, 3)))
+    assert not np.isin(denied.item_Bk, [best, 3]).any()
+    assert (denied.item_Bk >= 0).all()
+    allowed = lists(priced, tasks, ItemFacts(allowed=numbers(priced, 1, 2, 3)))
+    assert set(np.unique(allowed.item_Bk)) <= {-1, 1, 2, 3}
+    sold = lists(priced, tasks, unavailable={"status": ("sold out",)})
+    assert (sold.item_Bk % 3 != 0).all()
+    young = lists(priced, tasks, at_least={"year": 2005.0})
+    assert ((young.item_Bk >= 15) | (young.item_Bk == -1)).all()
+    late = lists(priced, tasks, ItemFacts(too_old=numbers(priced, *range(10))))
+    assert (late.item_Bk >= 10).all()
+
+
+@pytest.mark.parametrize("candidates", [1, 8, 100])
+def test_caps_hold_and_lists_stay_full(priced: Model, tasks: Tasks, candidates: int) -> None:
+    found = lists(priced, tasks, max_per_category={"shelf": 2}, candidates=candidates)
+    assert (found.item_Bk >= 0).all()
+    for row in found.item_Bk:
+        assert np.bincount(row % 5).max() <= 2
+    # In the ranker's order: the first item stays first.
+    assert found.item_Bk[:, 0].tolist() == lists(priced, tasks).item_Bk[:, 0].tolist()
+
+
+def test_lists_are_shorter_where_the_caps_leave_nothing(priced: Model, tasks: Tasks) -> None:
+    found = lists(priced, tasks, max_per_category={"shelf": 1})
+    assert (np.sum(found.item_Bk >= 0, 1) == 5).all(), "there are five shelves"
+    assert (found.item_Bk[:, :5] >= 0).all(), "no place is skipped"
+
+
+def test_an_item_of_several_categories_counts_in_each() -> None:
+    cap = Cap(np.array([[0, 1], [0, -1], [1, -1], [-1, -1], [-1, -1]]), 1)
+    found = Arrangement(1, 4, (cap,))
+    found.fill(np.array([[0, 1, 2, 3, 4]]))
+    assert found.item_Bk.tolist() == [[0, 3, 4, -1]]
+
+
+def test_diversity_is_maximal_marginal_relevance(priced: Model, tasks: Tasks) -> None:
+    kind = np.array([[0], [0], [1], [1], [2]])
+    found = Arrangement(1, 3, kind_IW=kind, diversity=0.6)
+    found.fill(np.arange(5)[None])
+    # relevance 1 .8 .6 .4 .2, worth .4 r - .6 likeness: after 0, item 2 (.24), then 4 (.08)
+    assert found.item_Bk.tolist() == [[0, 2, 4]]
+    light = Arrangement(1, 3, kind_IW=kind, diversity=0.05)
+    light.fill(np.arange(5)[None])
+    assert light.item_Bk.tolist() == [[0, 1, 2]]
+
+    def spread(model: Model, items: np.ndarray) -> float:
+        code_IW, _ = categories(model.catalogue.items, "shelf")
+        return float(np.mean([len(set(code_IW[row, 0])) for row in items]))
+
+    plain, diverse = lists(priced, tasks), lists(priced, tasks, diversity=0.7)
+    assert (diverse.item_Bk >= 0).all()
+    assert spread(priced, diverse.item_Bk) > spread(priced, plain.item_Bk)
+
+
+def test_places_that_the_model_is_not_sure_of_are_popular_ones(priced: Model, tasks: Tasks) -> None:
+    plain = lists(priced, tasks)
+    limit = float(np.nanmedian(plain.uncertainty_Bk))
+    found = lists(priced, tasks, max_uncertainty=limit)
+    assert (found.item_Bk >= 0).all()
+    assert found.is_popular_Bk.any()
+    assert (found.uncertainty_Bk[~found.is_popular_Bk] <= limit).all()
+    assert (found.because_Bk[found.is_popular_Bk] == -1).all()
+    nobody = lists(priced, tasks, min_interactions=5)
+    few_B = tasks.support.lengths < 5
+    assert (nobody.is_popular_Bk.all(1) == few_B).all()
+    assert (nobody.is_popular_Bk.any(1) == few_B).all()
+    popularity_I = priced.catalogue.statistics.num_users[-1]
+    unknown = list(tasks.user_id).index("none")
+    assert (
+        nobody.item_Bk[unknown].tolist()
+        == np.argsort(-popularity_I, kind="stable")[:TOP_K].tolist()
+    )
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_one_list_per_user_without_gaps_and_without_what_is_ruled_out(
+    priced: Model, tasks: Tasks, data: st.DataObject
+) -> None:
+    denied = data.draw(st.sets(st.integers(0, NUM_ITEMS - 1), max_size=NUM_ITEMS))
+    cap = data.draw(st.none() | st.integers(1, 3))
+    sure = data.draw(st.none() | st.floats(0.05, 2))
+    found = lists(
+        priced,
+        tasks,
+        ItemFacts(denied=numbers(priced, *sorted(denied))),
+        max_per_category={} if cap is None else {"shelf": cap},
+        diversity=data.draw(st.sampled_from([0.0, 0.3, 0.9])),
+        candidates=data.draw(st.integers(1, 40)),
+        max_uncertainty=sure,
+        min_interactions=data.draw(st.integers(0, 12)),
+    )
+    assert len(found.item_Bk) == len(tasks)
+    for user, row in enumerate(found.item_Bk):
+        listed = row[row >= 0]
+        assert (row[: len(listed)] >= 0).all(), "no gap"
+        assert len(set(listed)) == len(listed), "no item twice"
+        seen = set(tasks.support.item[tasks.support.task == user].tolist())
+        assert not set(listed.tolist()) & (denied | seen)
+        eligible = np.array(sorted(set(range(NUM_ITEMS)) - denied - seen), np.int64)
+        shelves = np.bincount(eligible % 5, minlength=5)
+        possible = int(np.minimum(shelves, cap or NUM_ITEMS).sum())
+        assert len(listed) == min(TOP_K, possible), "as full as the rules let it be"
+        if cap is not None and len(listed):
+            assert np.bincount(listed % 5).max() <= cap
+    assert np.isfinite(found.score_Bk[found.item_Bk >= 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"max_per_category": {"shelv": 2}}, "Did you mean 'shelf'"),
+        ({"at_least": {"shelf": 2.0}}, "is no number"),
+        ({"unavailable": {"colour": ("red",)}}, "no attribute of an item"),
+    ],
+)
+def test_rules_that_do_not_fit_the_items(
+    priced: Model, tasks: Tasks, rules: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        lists(priced, tasks, **rules)
+
+
+def test_certainty_cannot_be_asked_of_a_model_that_has_none(
+    implicit_model: Model,
+) -> None:
+    config = ScoringConfig(rules=Rules(max_uncertainty=1.0))
+    with pytest.raises(UserError, match="does not say how certain"):
+        ListMaker(implicit_model, config)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"diversity": 1.0}, {"candidates": 0}, {"max_per_category": {"a": 0}}, {"max_age_days": -1}],
+)
+def test_rules_that_cannot_be(wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=str(next(iter(wrong)))):
+        Rules(**wrong)  # type: ignore[arg-type]
