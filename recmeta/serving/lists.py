@@ -82,7 +82,7 @@ class ListMaker:
             item_Bk,
             score_Bk,
             is_popular_Bk,
-            self._deviations(users, tasks, item_Bk),
+            deviations(self.model, users, tasks, item_Bk),
             self._reasons(tasks, np.where(is_popular_Bk, -1, item_Bk)),
         )
 
@@ -116,7 +116,7 @@ class ListMaker:
         most = self.config.rules.max_uncertainty
         if most is None:
             return item_Bm
-        is_sure_Bm = self._deviations(users, tasks, item_Bm) <= most
+        is_sure_Bm = deviations(self.model, users, tasks, item_Bm) <= most
         return np.where(is_sure_Bm, item_Bm, -1)
 
     def _popular_unseen(self, users: AdaptedUsers, num_users: int) -> IntArray:
@@ -146,16 +146,17 @@ class ListMaker:
         predicted = self.model.learner.predict(self.model.params, users.state, rows)
         return self.model.to_values(predicted.ranked_by_BR)
 
-    def _deviations(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
-        """Return (B, k) standard deviations; NaN where there is none to tell of."""
-        found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
-        if self.model.uncertainty is None or not item_Bk.size:
-            return found_Bk
-        asked = dataclasses.replace(tasks, query=_asked(item_Bk))
-        deviation_N = self.model.predict_rows(users.state, asked).deviation_N
-        assert deviation_N is not None
-        deviation_Bk = deviation_N.reshape(item_Bk.shape).astype(np.float32)
-        return np.where(item_Bk >= 0, deviation_Bk, found_Bk)
+
+def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+    """Return (B, k) standard deviations of users' items; NaN where there is none to tell of."""
+    found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
+    if model.uncertainty is None or not item_Bk.size:
+        return found_Bk
+    asked = dataclasses.replace(tasks, query=_asked(item_Bk))
+    deviation_N = model.predict_rows(users.state, asked).deviation_N
+    assert deviation_N is not None
+    deviation_Bk = deviation_N.reshape(item_Bk.shape).astype(np.float32)
+    return np.where(item_Bk >= 0, deviation_Bk, found_Bk)
 
 
 def _asked(item_Bk: IntArray) -> Ragged:
