@@ -38,10 +38,13 @@ def evidence(
     strategies ask next depends on the answers; the list is what they ask of a user who knows none.
     """
     from recmeta.registry import versions
+    from recmeta.serving.evidence.questionnaire import STRATEGIES, unknown_strategy
     from recmeta.steps import evidence as step
     from recmeta.steps.evidence_trial import TrialConfig
     from recmeta.workspace import Workspace
 
+    if strategy is not None and strategy not in STRATEGIES:
+        raise unknown_strategy(strategy)
     workspace = Workspace(common.workspace)
     version = versions.get(workspace, model_version) if model_version is not None else None
     with shown_progress() as progress:

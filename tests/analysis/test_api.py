@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 import recmeta
 from recmeta.analysis.open_workspace import OpenWorkspace
+from recmeta.cli.app import build
 from recmeta.errors import UserError
 
 MODULES = ("open_workspace", "champion", "adapted")
@@ -114,6 +117,20 @@ def test_questions(opened: OpenWorkspace) -> None:
     assert at_first["mae"].nunique() == 1
     assert (at_first["answers"] == 0).all()
     assert champion.plot_questions().png.startswith(b"\x89PNG")
+
+    arguments = ["evidence", "-w", "workspace", "--count", "3", "--simulate"]
+    said = CliRunner().invoke(build(), [*arguments, "--json"])
+    data = json.loads(said.stdout.splitlines()[-1])
+    assert [q["title"] for q in data["questions"]["greedy-loss"]] == asked.query(
+        "strategy == 'greedy-loss'"
+    )["title"].tolist()
+    assert data["simulation"]["recommended"] == champion.recommended_strategy
+    text = CliRunner().invoke(build(), arguments).stdout
+    assert text.startswith("# What to ask a new user")
+    assert "## MAE less that of asking about popular items" in text
+    refused = CliRunner().invoke(build(), ["evidence", "--strategy", "popularty"])
+    assert refused.exit_code == 2
+    assert "Did you mean 'popularity'?" in refused.stderr
 
 
 def test_there_must_be_a_workspace(tmp_path: str) -> None:

@@ -96,10 +96,7 @@ class Questionnaire:
             return AdaptiveLoss(self.classes, self.fall_KC)
         if name == "information-gain":
             return InformationGain(model, self.candidates, self.classes, self.config.about)
-        raise UserError(
-            f"there is no strategy {name!r}.{did_you_mean(name, STRATEGIES)} "
-            f"There are: {', '.join(STRATEGIES)}."
-        )
+        raise unknown_strategy(name)
 
     def save(self, folder: Folder, model: Model) -> None:
         """Write the questionnaire; items by their ids, which other catalogues know, too."""
@@ -137,3 +134,11 @@ class Questionnaire:
             arrays["class.fall"],
             lists,
         )
+
+
+def unknown_strategy(name: str) -> UserError:
+    """Return the error that says which strategies there are."""
+    return UserError(
+        f"there is no strategy {name!r}.{did_you_mean(name, STRATEGIES)} "
+        f"There are: {', '.join(STRATEGIES)}."
+    )
