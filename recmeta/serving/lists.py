@@ -4,6 +4,7 @@ Legend: B users, k list length, m candidates, N support rows of all users, I ite
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,20 @@ from recmeta.metalearn.model import FloatArray, Model
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.ranking import AdaptedUsers, Ranker, ScoringConfig
 from recmeta.serving.rearrange import Arrangement, Cap
+from recmeta.serving.retrieval import (
+    Factors,
+    Index,
+    RetrievalConfig,
+    rank_scores,
+    recall,
+)
 from recmeta.serving.rules import ItemFacts, categories, eligible_items, kinds
 from recmeta.tasks.task_set import Ragged, Tasks
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+FEWEST_ANCHORS = 16
+"""With fewer users, an index is not worth it, nor can its recall be measured."""
 MORE = 4
 """So many times more candidates are fetched for those whose list is not full."""
 
@@ -37,6 +47,26 @@ class Lists:
     knows none."""
     because_Bk: IntArray
     """The item of the user's interaction that raised the score most; -1 where none did."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Retrieval:
+    """Candidates from an index of the eligible items."""
+
+    config: RetrievalConfig
+    factors: Factors
+    index: Index
+    item_I: IntArray
+    """The item of each vector."""
+
+    def search(self, model: Model, users: AdaptedUsers) -> IntArray:
+        """Return (B, n) candidates; -1 where there are no more."""
+        landmarks = self.item_I[self.factors.landmark_L]
+        query_Bf = self.factors.query(rank_scores(model, users.state, landmarks))
+        num_seen = int(np.bincount(users.seen_user, minlength=1).max())
+        most = min(len(self.item_I), self.config.candidates + num_seen)
+        place_Bn = self.index.search(query_Bf, most)
+        return np.where(place_Bn >= 0, self.item_I[place_Bn], -1)
 
 
 class ListMaker:
@@ -61,6 +91,7 @@ class ListMaker:
         )
         self.kind_IW = _kinds(model) if rules.diversity else None
         self.ranker = Ranker(model, config, self.is_eligible_I)
+        self._retrieval: _Retrieval | None = None
         popularity_I = model.catalogue.statistics.num_users[-1]
         order_I = np.argsort(-popularity_I, kind="stable")
         self._popular = order_I[self.is_eligible_I[order_I]]
@@ -75,8 +106,7 @@ class ListMaker:
             item_Bk, is_popular_Bk = self._arranged(users, tasks)
             score_Bk = self._scores(users, tasks, item_Bk)
         else:
-            ranked = self.ranker.rank(users)
-            item_Bk, score_Bk = ranked.item_Bk, ranked.score_Bk
+            item_Bk, score_Bk = self._best(users, tasks, self.config.top_k)
             is_popular_Bk = np.zeros(item_Bk.shape, np.bool_)
         return Lists(
             item_Bk,
@@ -112,12 +142,80 @@ class ListMaker:
 
     def _candidates(self, users: AdaptedUsers, tasks: Tasks, num_candidates: int) -> IntArray:
         """Return (B, m) the best items; -1 for those of which the model is not sure enough."""
-        item_Bm = self.ranker.rank(users, num_candidates).item_Bk
+        item_Bm, _ = self._best(users, tasks, num_candidates)
         most = self.config.rules.max_uncertainty
         if most is None:
             return item_Bm
         is_sure_Bm = deviations(self.model, users, tasks, item_Bm) <= most
         return np.where(is_sure_Bm, item_Bm, -1)
+
+    def use_index(
+        self, make: Callable[[FloatArray], Index], users: AdaptedUsers, tasks: Tasks
+    ) -> float | None:
+        """Find candidates by an index from now on, if it finds enough of what is to be found.
+
+        Args:
+            make: makes an index of vectors.
+            users: anchors first, then judges; see `RetrievalConfig`.
+            tasks: what they were adapted to.
+
+        Returns:
+            The recall of the judges' lists; None for too few users to measure it, where all items
+            go on being scored.
+
+        Raises:
+            UserError: where the recall is too low, and the configuration says that this fails.
+        """
+        config = self.config.retrieval
+        assert config is not None
+        num_anchors = min(config.num_anchors, len(tasks) // 2)
+        if num_anchors < FEWEST_ANCHORS:
+            return None
+        anchors = _some(users, np.arange(num_anchors))
+        items = np.flatnonzero(self.is_eligible_I)
+        score_AI = np.empty((num_anchors, len(items)), np.float32)
+        for first in range(0, len(items), self.config.item_block):
+            block = slice(first, first + self.config.item_block)
+            score_AI[:, block] = rank_scores(self.model, anchors.state, items[block])
+        factors = Factors.of(score_AI, config.num_factors, np.random.default_rng(0))
+        judges = np.arange(num_anchors, min(len(tasks), num_anchors + config.num_judges))
+        some, of_judges = _some(users, judges), tasks.take(judges)
+        truth_Bk, _ = self._best(some, of_judges, self.config.top_k)
+        self._retrieval = _Retrieval(config, factors, make(factors.vector_If), items)
+        found_Bk, _ = self._best(some, of_judges, self.config.top_k)
+        share = recall(found_Bk, truth_Bk)
+        if share < config.min_recall:
+            self._retrieval = None
+            if config.below == "fail":
+                raise UserError(
+                    f"retrieval finds {share:.1%} of what scoring all items finds, and min_recall "
+                    f"is {config.min_recall:.1%}: raise candidates ({config.candidates}) or "
+                    f"num_factors ({config.num_factors}), or score all items."
+                )
+        return share
+
+    @property
+    def uses_index(self) -> bool:
+        """Whether candidates are found by an index."""
+        return self._retrieval is not None
+
+    def _best(self, users: AdaptedUsers, tasks: Tasks, length: int) -> tuple[IntArray, FloatArray]:
+        """Return (B, length) the best items and their scores, of all or of candidates."""
+        if self._retrieval is None or length > self._retrieval.config.candidates:
+            ranked = self.ranker.rank(users, length)
+            return ranked.item_Bk, ranked.score_Bk
+        item_Bn = self._retrieval.search(self.model, users)
+        worth_Bn, score_Bn = self._worths(users, tasks, item_Bn)
+        if self.config.exclude_seen:
+            for place in range(int(tasks.support.lengths.max(initial=0))):
+                here = tasks.support.position == place
+                user, item = tasks.support.task[here], tasks.support.item[here]
+                worth_Bn[user] = np.where(item_Bn[user] == item[:, None], -np.inf, worth_Bn[user])
+        worth_Bn[item_Bn < 0] = -np.inf
+        order_Bk = np.argsort(-worth_Bn, axis=1, kind="stable")[:, :length]
+        chosen_Bk = np.take_along_axis(item_Bn, order_Bk, 1)
+        is_open_Bk = np.isfinite(np.take_along_axis(worth_Bn, order_Bk, 1))
+        return np.where(is_open_Bk, chosen_Bk, -1), np.take_along_axis(score_Bn, order_Bk, 1)
 
     def _popular_unseen(self, users: AdaptedUsers, num_users: int) -> IntArray:
         """Return (B, m) eligible items by popularity; -1 for a user's own."""
@@ -139,12 +237,19 @@ class ListMaker:
         row_Bk = support_effects(self.model, tasks, item_Bk).best_reason()
         return np.where(row_Bk >= 0, tasks.support.item[np.maximum(row_Bk, 0)], -1).astype(np.int64)
 
-    @torch.no_grad()
     def _scores(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
         """Return (B, k) expected values, as the ranker gives them."""
+        return self._worths(users, tasks, item_Bk)[1]
+
+    @torch.no_grad()
+    def _worths(
+        self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return (B, k) what lists are ordered by, and expected values."""
         rows = self.model.catalogue.rows(_asked(item_Bk), tasks)
-        predicted = self.model.learner.predict(self.model.params, users.state, rows)
-        return self.model.to_values(predicted.ranked_by_BR)
+        expected_Bk = self.model.learner.predict(self.model.params, users.state, rows).ranked_by_BR
+        worth_Bk = expected_Bk + self.model.popularity_bonus(rows.statistics_BRD)
+        return worth_Bk.float().cpu().numpy(), self.model.to_values(expected_Bk)
 
 
 def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:

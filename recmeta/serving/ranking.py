@@ -17,6 +17,7 @@ from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.parallel import num_threads, on_threads
+from recmeta.serving.retrieval import RetrievalConfig
 from recmeta.serving.rules import Rules
 from recmeta.tasks.task_set import Tasks
 
@@ -45,6 +46,9 @@ class ScoringConfig:
     adaptation for each of the user's interactions."""
     rules: Rules = Rules()
     """What holds of every list."""
+    retrieval: RetrievalConfig | None = None
+    """How candidates are found where the catalogue is too large to be scored for every user; None:
+    every item is scored."""
 
     def __post_init__(self) -> None:
         for name in ("top_k", "user_batch", "item_block"):

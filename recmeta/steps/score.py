@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
@@ -27,6 +28,7 @@ from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
 from recmeta.serving.rules import ItemFacts
 from recmeta.steps import catalogue
+from recmeta.steps.faiss_index import FaissIndex
 from recmeta.steps.item_facts import item_facts
 from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import Tasks, read_tasks
@@ -70,11 +72,12 @@ def run(
             versions.model_folder(workspace, versions.get(workspace, number)), torch_device
         )
         maker = ListMaker(catalogue.as_written(model, states), config, facts)
+        recall = None
+        if config.retrieval is not None:
+            recall = maker.use_index(FaissIndex, *_adapted(states, 0, torch_device))
         for index, name in enumerate(names):
             if not staged.exists(name):
-                users = AdaptedUsers.from_bytes(states.read_bytes(f"shard-{index:05d}.safetensors"))
-                tasks = read_tasks(states, f"tasks-{index:05d}.arrow")
-                _write(staged, name, _shard(maker, users, tasks))
+                _write(staged, name, _shard(maker, *_adapted(states, index, torch_device)))
             progress(STEP, index + 1, len(names))
         counts = {"users": 0, "rows_written": 0, "popular": 0}
         uri = workspace.table_uri(schema.RECOMMENDATIONS)
@@ -98,12 +101,20 @@ def run(
             "model_version": number,
             "table_version": DeltaTable(uri).version(),
         }
+        if config.retrieval is not None:
+            outputs |= {"retrieval_recall": recall, "retrieval_used": maker.uses_index}
         return outputs, counts
 
     inputs: dict[str, Any] = {"adapted": adapted.key}
     if facts != ItemFacts():  # the files may say something else under the same name
         inputs["items"] = fingerprint(dataclasses.asdict(facts))
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def _adapted(states: Folder, index: int, device: torch.device) -> tuple[AdaptedUsers, Tasks]:
+    """Return the users of a shard and what they were adapted to."""
+    users = AdaptedUsers.from_bytes(states.read_bytes(f"shard-{index:05d}.safetensors"))
+    return users.to(device), read_tasks(states, f"tasks-{index:05d}.arrow")
 
 
 def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
@@ -114,7 +125,7 @@ def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
     for number, some in enumerate(users.batches(size)):
         first = number * size
         chosen = np.arange(first, first + len(some.user_id))
-        lists = maker.make(some.to(maker.model.device), tasks.take(chosen))
+        lists = maker.make(some, tasks.take(chosen))
         user, place = np.nonzero(lists.item_Bk >= 0)
         because = lists.because_Bk[user, place]
         columns = {

@@ -1,0 +1,125 @@
+"""Candidates out of a catalogue that is too large to be scored for every user.
+
+Whatever the learner, the scores of some users (anchors) for all items are nearly of low rank:
+
+    score_ui ≈ mean_i + q_u · v_i
+
+so a new user's q_u follows from exact scores of a few items (landmarks) by least squares, and the
+items with the largest inner products [1, q_u] · [mean_i, v_i], which an index finds without looking
+at all of them, are candidates to be scored exactly. Of a learner that is linear in item vectors,
+as the closed-form one is, that is exact up to the rank; how much it misses of any learner is
+measured against the exhaustive answer, and where that is too much, all items are scored after all.
+
+Legend: B users, A anchors, I items, L landmarks, f factors, n candidates, k list length.
+"""
+
+import dataclasses
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recmeta.errors import UserError
+from recmeta.metalearn.model import Model
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+END_OF_TIME = int(np.iinfo(np.int64).max)
+LANDMARKS_PER_FACTOR = 8
+RIDGE = 1e-3
+"""Of the least squares, as a share of the factors' mean square."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrievalConfig:
+    """How candidates are found, and how good that must be."""
+
+    candidates: int = 500
+    """Items per user that are scored exactly."""
+    num_factors: int = 32
+    """Rank of the scores."""
+    num_anchors: int = 256
+    """Users of whom all scores are looked at once, to find the factors; the first ones."""
+    num_judges: int = 128
+    """Users, the next ones, whose lists are made in both ways, to measure the recall."""
+    min_recall: float = 0.95
+    """Share of the exhaustive lists' items that must be found."""
+    below: Literal["exhaustive", "fail"] = "exhaustive"
+    """What happens where fewer are found: all items are scored, or the step fails."""
+
+    def __post_init__(self) -> None:
+        for name in ("candidates", "num_factors", "num_anchors", "num_judges"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not 0 < self.min_recall <= 1:
+            raise UserError(f"min_recall is {self.min_recall}; it must be above 0, at most 1.")
+
+
+class Index(Protocol):
+    """Finds large inner products."""
+
+    def search(self, query_Bf: FloatArray, num_found: int) -> IntArray:
+        """Return (B, n) places of vectors with large inner products, the largest first; -1 where
+        there are no more."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Factors:
+    """What the scores of all users are nearly made of."""
+
+    vector_If: FloatArray
+    """[mean, v] of each item."""
+    landmark_L: IntArray
+    """Items of which new users' exact scores are asked."""
+    solve_fL: FloatArray
+    """From a user's scores of the landmarks, less their means, to q."""
+
+    @classmethod
+    def of(
+        cls, score_AI: FloatArray, num_factors: int, generator: np.random.Generator
+    ) -> "Factors":
+        """Return the factors of anchors' scores, by a truncated singular value decomposition."""
+        num_items = score_AI.shape[1]
+        mean_I = score_AI.mean(0)
+        rest_AI = score_AI - mean_I
+        # The anchors are few: their Gram matrix is small, however many items there are.
+        _, left_AA = np.linalg.eigh(rest_AI @ rest_AI.T)
+        left_Af = left_AA[:, ::-1][:, : min(num_factors, len(score_AI))]
+        v_If = rest_AI.T @ left_Af
+        # Half of the landmarks from the items that lists are made of, half from all.
+        num_landmarks = min(num_items, LANDMARKS_PER_FACTOR * num_factors)
+        best = np.argsort(-mean_I, kind="stable")[: num_landmarks // 2]
+        others = generator.choice(num_items, num_landmarks - len(best), replace=False)
+        landmark_L = np.unique(np.concatenate([best, others]))
+        known_Lf = v_If[landmark_L]
+        gram_ff = known_Lf.T @ known_Lf
+        ridge = RIDGE * max(float(np.trace(gram_ff)) / len(gram_ff), 1e-12)
+        solve_fL = np.linalg.solve(gram_ff + ridge * np.eye(len(gram_ff)), known_Lf.T)
+        return cls(
+            np.concatenate([mean_I[:, None], v_If], 1).astype(np.float32),
+            landmark_L.astype(np.int64),
+            solve_fL.astype(np.float32),
+        )
+
+    def query(self, score_BL: FloatArray) -> FloatArray:
+        """Return (B, 1 + f) queries out of users' exact scores of the landmarks."""
+        rest_BL = score_BL - self.vector_If[self.landmark_L, 0]
+        ones_B1 = np.ones((len(score_BL), 1), np.float32)
+        return np.concatenate([ones_B1, rest_BL @ self.solve_fL.T], 1).astype(np.float32)
+
+
+def rank_scores(model: Model, state: dict[str, torch.Tensor], items: IntArray) -> FloatArray:
+    """Return (B, items) what lists are ordered by, of items that all users share."""
+    last = len(model.catalogue.statistics.time) - 1
+    rows = model.item_rows(items, last, END_OF_TIME)
+    found: FloatArray = model.rank_block(state, rows).float().cpu().numpy()
+    return found
+
+
+def recall(found_Bk: IntArray, truth_Bk: IntArray) -> float:
+    """Return which share of the items of true lists is in the lists that were found."""
+    named_Bk = truth_Bk >= 0
+    is_found_Bk = (truth_Bk[:, :, None] == found_Bk[:, None, :]).any(2)
+    return float((is_found_Bk & named_Bk).sum() / max(named_Bk.sum(), 1))
