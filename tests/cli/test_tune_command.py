@@ -1,6 +1,11 @@
 """`recmeta tune` on a real workspace, to a file that the other commands take."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -38,3 +43,35 @@ def test_a_learner_that_there_is_not_is_named(recmeta: Call, workspace: Path) ->
     called = recmeta("tune", "-w", str(workspace), "--learner", "maml,snial")
     assert called.code == 2
     assert "snail" in called.stderr
+
+
+@pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="slow: RECMETA_SLOW=1")
+def test_a_killed_search_goes_on(recmeta: Call, workspace: Path, tmp_path: Path) -> None:
+    """Killed while its first trial trains, it ends with what it ends with undisturbed."""
+    space = tmp_path / "space.toml"
+    space.write_text("[train.training]\nlearning_rate = { choices = [1e-3, 3e-3] }\n")
+    arguments = ["tune", "-w", str(workspace), "--learner", "bayesian-linear", "--json"]
+    arguments += ["--epochs", "40", "--trials", "2", "--space", str(space), "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recmeta.cli", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list((workspace / "tuning").glob("*/trials/*/checkpoint.safetensors")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (study,) = (workspace / "tuning").iterdir()
+    assert not (study / "best.toml").exists()
+
+    called = recmeta(*arguments)
+    assert called.code == 0, called.stderr
+    assert called.json["key"] == study.name
+    assert sum(called.json["counts"].values()) == 2
+    shutil.rmtree(workspace / "tuning")
+    undisturbed = recmeta(*arguments).json
+    assert called.json["as_it_is"] == undisturbed["as_it_is"]
