@@ -117,6 +117,8 @@ class MAML:
         self.config = config
         self.network = network
         self.item_features = item_features
+        self.objective: Objective = objective
+        self.value_range = value_range
         graded = objective == "rating"
         self.median = (
             MedianOfLevels(*value_range, config.num_levels)

@@ -14,6 +14,8 @@ ALGORITHMS: dict[str, str] = {
     "anil": "maml_variants.ANILConfig",
     "meta-sgd": "maml_variants.MetaSGDConfig",
     "reptile": "reptile.ReptileConfig",
+    "transfer-frozen": "transfer.FrozenConfig",
+    "transfer-fine-tuned": "transfer.FineTunedConfig",
     "bayesian-linear": "bayesian_linear.BayesianLinearConfig",
     "matching": "matching.MatchingConfig",
     "prototypical": "prototypical.PrototypicalConfig",
