@@ -4,6 +4,13 @@ A learner that is not here is trained as the default recipe trains MAML. All hyp
 chosen on development users of MovieLens 100K, unless said otherwise.
 """
 
+from recmeta.metalearn.algorithms.film import FiLMConfig
+from recmeta.metalearn.algorithms.learner_config import LearnerConfig
+from recmeta.metalearn.algorithms.maml_variants import ANILConfig, FOMAMLConfig, MetaSGDConfig
+from recmeta.metalearn.algorithms.matching import MatchingConfig
+from recmeta.metalearn.algorithms.prototypical import PrototypicalConfig
+from recmeta.metalearn.algorithms.reptile import ReptileConfig
+from recmeta.metalearn.algorithms.transfer import FineTunedConfig, FrozenConfig
 from recmeta.metalearn.model import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
@@ -37,7 +44,62 @@ FEDERATED = MetaTrainConfig(
 )
 """Clients send updates alone."""
 
+
+def _on_network(algorithm: str, learner: LearnerConfig) -> MetaTrainConfig:
+    """Return the training of a learner on a preference estimator, which starts from what a
+    factorisation says of items and their content; where the learner has the share, half of its
+    batches are without item ids, or it would learn the training users' items by heart."""
+    return MetaTrainConfig(
+        model=ModelConfig(
+            algorithm=algorithm,
+            network=PreferenceConfig(use_statistics=False),
+            learner=learner,
+        ),
+        training=TrainingConfig(epochs=20, patience=6, learning_rate=3e-3, weight_decay=0.05),
+        start="bayesian-factors",
+    )
+
+
+def _amortised(algorithm: str) -> MetaTrainConfig:
+    """Return how learners that adapt by a forward pass are trained."""
+    return MetaTrainConfig(
+        model=ModelConfig(algorithm=algorithm),
+        training=TrainingConfig(epochs=40, patience=8, learning_rate=1e-3, weight_decay=0.1),
+        start="bayesian-factors",
+    )
+
+
+FEDERATED = MetaTrainConfig(
+    # A factorisation, and what others thought of an item, would need the clients' interactions.
+    model=ModelConfig(algorithm="federated", network=PreferenceConfig(use_statistics=False)),
+    training=TrainingConfig(weight_decay=0.1),
+    start="random",
+)
+"""Clients send updates alone."""
+
 TUNED: dict[str, MetaTrainConfig] = {
+    "fomaml": _on_network(
+        "fomaml", FOMAMLConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "anil": _on_network(
+        "anil", ANILConfig(num_steps=5, estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "meta-sgd": _on_network(
+        "meta-sgd", MetaSGDConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "reptile": _on_network(
+        "reptile", ReptileConfig(inner_objective="absolute", hidden_share=0.5, support_prior=10.0)
+    ),
+    "transfer-frozen": _on_network(
+        "transfer-frozen", FrozenConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "transfer-fine-tuned": _on_network(
+        "transfer-fine-tuned",
+        FineTunedConfig(estimate="median", hidden_share=0.5, support_prior=10.0),
+    ),
+    "matching": _on_network("matching", MatchingConfig(hidden_share=0.5)),
+    "prototypical": _on_network("prototypical", PrototypicalConfig(hidden_share=0.5)),
+    "film": _on_network("film", FiLMConfig(hidden_share=0.5)),
     **{name: _amortised(name) for name in ("transformer-np", "snail", "latent-np")},
     "conditional-vae": _amortised("conditional-vae"),
     "federated": FEDERATED,

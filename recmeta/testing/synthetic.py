@@ -122,6 +122,11 @@ class SyntheticLog:
     (numeric)."""
     truth: Truth
 
+    @property
+    def objective(self) -> Objective:
+        """What the values are."""
+        return self.config.objective
+
 
 def generate(config: SyntheticConfig, seed: int) -> SyntheticLog:
     """Draw a log; the same configuration and seed give the same log."""

@@ -4,6 +4,7 @@ Legend: N interactions, U users, I items.
 """
 
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from recmeta.tasks.task_set import (
     TASK_COLUMNS,
     Items,
     ItemStatistics,
+    Objective,
     TaskSet,
     TaskSetSpec,
     write_items,
@@ -23,7 +25,6 @@ from recmeta.tasks.task_set import (
     write_spec,
     write_statistics,
 )
-from recmeta.testing.synthetic import SyntheticLog
 from recmeta.workspace import Folder
 
 ALWAYS = int(np.iinfo(np.int64).min)
@@ -42,7 +43,31 @@ class ShareConfig:
     """A user's first rows, up to half of them, are support; all others are query."""
 
 
-def write_task_set(log: SyntheticLog, folder: Folder, config: ShareConfig | None = None) -> TaskSet:
+class Log(Protocol):
+    """A log in the columns of `recmeta.schema`, such as a `SyntheticLog`."""
+
+    @property
+    def interactions(self) -> pa.Table:
+        """`user_id`, `item_id`, `value`, … by user and time."""
+        ...
+
+    @property
+    def users(self) -> pa.Table:
+        """`user_id` and attributes."""
+        ...
+
+    @property
+    def items(self) -> pa.Table:
+        """`item_id`, `valid_from` and attributes."""
+        ...
+
+    @property
+    def objective(self) -> Objective:
+        """What the values are."""
+        ...
+
+
+def write_task_set(log: Log, folder: Folder, config: ShareConfig | None = None) -> TaskSet:
     """Write a synthetic log as a task set and return it, opened.
 
     Users fall into the splits in the order of their ids, which means nothing in a synthetic log.
@@ -115,7 +140,7 @@ def write_task_set(log: SyntheticLog, folder: Folder, config: ShareConfig | None
     write_spec(
         folder,
         TaskSetSpec(
-            objective=log.config.objective,
+            objective=log.objective,
             value_range=(float(training.min()), float(training.max())),
             num_items=num_items,
             num_tasks={split: int((split_U == split).sum()) for split in SPLITS},

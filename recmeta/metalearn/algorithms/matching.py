@@ -28,8 +28,10 @@ KEY, SURPRISE, MASK = "key", "surprise", "mask"
 NOTHING_ALIKE = "match.nothing"
 SHARPNESS = "match.log_sharpness"
 SPREAD = "match.log_spread"
-FIRST_SHARPNESS = 10.0
-"""Cosines lie between -1 and 1: with this, a row's weight is up to e²⁰ times another's."""
+FIRST_SHARPNESS = 5.0
+"""Cosines lie between -1 and 1: with this, a row's weight is up to e¹⁰ times another's."""
+FIRST_NOTHING = 2.5
+"""The weight of a row whose cosine is ½, so that there is a vote from the start."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class Matching(AmortisedLearner):
         width = self.width
         params = init_dense("match.asked", width, width, generator)
         params |= init_dense("match.known", width, width, generator)
-        params[NOTHING_ALIKE] = torch.full((1,), FIRST_SHARPNESS)
+        params[NOTHING_ALIKE] = torch.full((1,), FIRST_NOTHING)
         params[SHARPNESS] = torch.full((1,), FIRST_SHARPNESS).log()
         params[SPREAD] = torch.tensor([-0.3, 0.0])
         if self.num_context_steps > 0:
