@@ -5,6 +5,7 @@ chosen on development users of MovieLens 100K, unless said otherwise.
 """
 
 from recmeta.metalearn.algorithms.film import FiLMConfig
+from recmeta.metalearn.algorithms.implicit_maml import ImplicitMAMLConfig
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig
 from recmeta.metalearn.algorithms.maml_variants import ANILConfig, FOMAMLConfig, MetaSGDConfig
 from recmeta.metalearn.algorithms.matching import MatchingConfig
@@ -60,23 +61,6 @@ def _on_network(algorithm: str, learner: LearnerConfig) -> MetaTrainConfig:
     )
 
 
-def _amortised(algorithm: str) -> MetaTrainConfig:
-    """Return how learners that adapt by a forward pass are trained."""
-    return MetaTrainConfig(
-        model=ModelConfig(algorithm=algorithm),
-        training=TrainingConfig(epochs=40, patience=8, learning_rate=1e-3, weight_decay=0.1),
-        start="bayesian-factors",
-    )
-
-
-FEDERATED = MetaTrainConfig(
-    # A factorisation, and what others thought of an item, would need the clients' interactions.
-    model=ModelConfig(algorithm="federated", network=PreferenceConfig(use_statistics=False)),
-    training=TrainingConfig(weight_decay=0.1),
-    start="random",
-)
-"""Clients send updates alone."""
-
 TUNED: dict[str, MetaTrainConfig] = {
     "fomaml": _on_network(
         "fomaml", FOMAMLConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
@@ -89,6 +73,9 @@ TUNED: dict[str, MetaTrainConfig] = {
     ),
     "reptile": _on_network(
         "reptile", ReptileConfig(inner_objective="absolute", hidden_share=0.5, support_prior=10.0)
+    ),
+    "implicit-maml": _on_network(
+        "implicit-maml", ImplicitMAMLConfig(hidden_share=0.5, support_prior=10.0)
     ),
     "transfer-frozen": _on_network(
         "transfer-frozen", FrozenConfig(estimate="median", hidden_share=0.5, support_prior=10.0)

@@ -14,6 +14,7 @@ ALGORITHMS: dict[str, str] = {
     "anil": "maml_variants.ANILConfig",
     "meta-sgd": "maml_variants.MetaSGDConfig",
     "reptile": "reptile.ReptileConfig",
+    "implicit-maml": "implicit_maml.ImplicitMAMLConfig",
     "transfer-frozen": "transfer.FrozenConfig",
     "transfer-fine-tuned": "transfer.FineTunedConfig",
     "bayesian-linear": "bayesian_linear.BayesianLinearConfig",
