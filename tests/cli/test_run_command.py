@@ -157,7 +157,9 @@ def test_a_learner_takes_the_features_of_the_recipe_and_the_values_of_the_file(
     melu = RECIPES["melu-paper"]()
     assert config.tasks == melu.tasks
     assert config.train.model.features == melu.train.model.features
-    assert config.train.model.learner == ANILConfig(num_steps=7)
+    tuned = training_of("anil").model.learner
+    assert isinstance(tuned, ANILConfig)
+    assert config.train.model.learner == dataclasses.replace(tuned, num_steps=7)
     assert config.train.training == training_of("anil").training
     assert pipeline_config("melu-paper", learner="maml").train == melu.train
 

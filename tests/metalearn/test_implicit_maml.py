@@ -16,8 +16,7 @@ from recmeta.tasks.task_set import TaskSet
 
 NETWORK = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
 SOLVED = ImplicitMAMLConfig(
-    num_steps=1500,
-    inner_learning_rate=0.1,
+    num_steps=2,
     num_conjugate_steps=80,
     proximal_strength=0.7,
     outer_objective="squared",

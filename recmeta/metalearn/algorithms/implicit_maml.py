@@ -7,7 +7,8 @@
     dL(Q_u)/dφ = ∂L(Q_u; φ, θ_u)/∂φ − ∂/∂φ [v_u · ∇_θ' L(S_u; φ, θ_u)]
 
 The outer gradient depends on where the inner problem ends, not on the way there: no step is kept,
-and how it is solved is free. Here it is solved by gradient steps, with the proximal pull towards θ.
+and how it is solved is free. Here Newton's method does it, with the same conjugate gradients: there
+is no rate to choose, and one step is all that a squared loss on the last layer needs.
 
 Legend: B users, R rows, F embedded features.
 """
@@ -37,14 +38,12 @@ LEAST = 1e-24
 class ImplicitMAMLConfig(LearnerConfig):
     """The inner problem, and how exactly it and its implicit derivative are solved."""
 
-    proximal_strength: float = 1.0
+    proximal_strength: float = 0.3
     """λ: how strongly a user is pulled to the shared weights."""
-    num_steps: int = 10
-    """Gradient steps on the inner problem."""
-    inner_learning_rate: float = 0.1
-    """Of these steps; they converge below 2 / (λ + the loss's largest curvature)."""
-    num_conjugate_steps: int = 5
-    """Conjugate gradient steps for v."""
+    num_steps: int = 1
+    """Newton steps on the inner problem."""
+    num_conjugate_steps: int = 8
+    """Conjugate gradient steps for each of these, and for v."""
     adapt_layers: Literal["all", "last"] = "last"
     """Which decision layers adapt. On the last alone the inner problem is convex."""
     support_prior: float = 3.0
@@ -58,11 +57,8 @@ class ImplicitMAMLConfig(LearnerConfig):
     Volkovs, Yu, Poutanen, NeurIPS 2017)."""
 
     def __post_init__(self) -> None:
-        if self.proximal_strength <= 0 or self.inner_learning_rate <= 0:
-            raise ValueError(
-                f"proximal_strength {self.proximal_strength} and inner_learning_rate "
-                f"{self.inner_learning_rate} must be positive."
-            )
+        if self.proximal_strength <= 0:
+            raise ValueError(f"proximal_strength is {self.proximal_strength}; it must be positive.")
         if self.num_steps < 0 or self.num_conjugate_steps < 1:
             raise ValueError(
                 f"num_steps {self.num_steps} must not be negative, num_conjugate_steps "
@@ -90,7 +86,7 @@ class ImplicitMAML:
             adapted_layers=tuple(
                 config.adapt_layers == "all" or layer == last for layer in range(last + 1)
             ),
-            learning_rate=config.inner_learning_rate,
+            learning_rate=0.0,
             second_order=False,
             support_prior=config.support_prior,
             loss=loss_of(config.inner_objective or ("squared" if graded else "bce")),
@@ -122,7 +118,7 @@ class ImplicitMAML:
             output_BR = self._outputs(leaves, own, user_BF, query)
             loss = self._outer_loss(output_BR, query.value_BR, query.mask_BR).mean()
             pulls = torch.autograd.grad(loss, list(own.values()), retain_graph=True)
-            v = self._implicit(params, own, dict(zip(own, pulls, strict=True)), *fixed)
+            v = self._solved(params, own, dict(zip(own, pulls, strict=True)), *fixed)
             at_end = self._support_loss(leaves, own, user_BF, support).sum()
             slopes = torch.autograd.grad(at_end, list(own.values()), create_graph=True)
             indirect = sum((slope * v[name]).sum() for name, slope in zip(own, slopes, strict=True))
@@ -161,15 +157,15 @@ class ImplicitMAML:
             with torch.enable_grad():
                 loss = self._support_loss(fixed, own, user_BF, support).sum()
             slopes = torch.autograd.grad(loss, list(own.values()))
-            own = {
-                name: p.detach()
-                - self.config.inner_learning_rate
-                * (slope + self.config.proximal_strength * (p.detach() - start[name]))
+            uphill = {
+                name: slope + self.config.proximal_strength * (p.detach() - start[name])
                 for (name, p), slope in zip(own.items(), slopes, strict=True)
             }
+            change = self._solved(params, own, uphill, user_BF, support)
+            own = {name: p - change[name] for name, p in own.items()}
         return {name: p.detach() for name, p in own.items()}
 
-    def _implicit(
+    def _solved(
         self,
         params: Params,
         own: Params,
@@ -177,8 +173,9 @@ class ImplicitMAML:
         user_BF: torch.Tensor,
         support: EmbeddedRows,
     ) -> Params:
-        """Return v of each user, (B, ...) each: the solution of (H + λ I) v = right, by conjugate
-        gradients on all users at once."""
+        """Return the solution of (H + λ I) v = right of each user, (B, ...) each, by conjugate
+        gradients on all users at once; where a user's curvature is not positive, so far as they
+        came."""
         fixed = {name: p.detach() for name, p in params.items()}
         with torch.enable_grad():
             loss = self._support_loss(fixed, own, user_BF, support).sum()
@@ -186,10 +183,10 @@ class ImplicitMAML:
 
         def system(direction: Params) -> Params:
             # Users do not share weights: the Hessian of the sum is theirs, block by block.
-            product = sum(
-                (slope * direction[name]).sum() for name, slope in zip(own, slopes, strict=True)
-            )
-            assert isinstance(product, torch.Tensor)
+            with torch.enable_grad():
+                product = torch.stack(
+                    [(slope * direction[n]).sum() for n, slope in zip(own, slopes, strict=True)]
+                ).sum()
             images = torch.autograd.grad(
                 product, list(own.values()), retain_graph=True, materialize_grads=True
             )
@@ -203,8 +200,9 @@ class ImplicitMAML:
         size_B = _dot(residual, residual)
         for _ in range(self.config.num_conjugate_steps):
             image = system(direction)
-            step_B = size_B / _dot(direction, image).clamp(min=LEAST)
-            step_B = torch.where(size_B > LEAST, step_B, 0.0)
+            curvature_B = _dot(direction, image)
+            goes_on_B = (size_B > LEAST) & (curvature_B > LEAST)
+            step_B = torch.where(goes_on_B, size_B / curvature_B.clamp(min=LEAST), 0.0)
             v = {name: t + _by_user(step_B, direction[name]) for name, t in v.items()}
             residual = {n: t - _by_user(step_B, image[n]) for n, t in residual.items()}
             next_B = _dot(residual, residual)
