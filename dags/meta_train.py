@@ -100,10 +100,10 @@ def meta_train() -> None:
 
         from recmeta.steps import meta_train
 
-        settings = config().train
+        tasks_built = manifest("build-tasks", tasks)
+        settings = config().training_for(tasks_built.outputs["objective"])
         if params["start"]:
             settings = dataclasses.replace(settings, start=params["start"])
-        tasks_built = manifest("build-tasks", tasks)
         return meta_train.run(
             settings, workspace(), tasks_built, device=device(), progress=log_progress
         ).key

@@ -95,9 +95,22 @@ def run(
     ingested = ingest.run(mapping, workspace, progress=progress)
     features = materialise_features.run(workspace, feature_store=feature_store, progress=progress)
     tasks = build_tasks.run(config.tasks, workspace, progress=progress)
-    trained = meta_train.run(config.train, workspace, tasks, device=device, progress=progress)
+    objective = tasks.outputs["objective"]
+    rival_config = config.rival_for(objective)
+    rival = None
+    if rival_config is not None:  # before the model, which then is the one that was trained last
+        rival = meta_train.run(rival_config, workspace, tasks, device=device, progress=progress)
+    trained = meta_train.run(
+        config.training_for(objective), workspace, tasks, device=device, progress=progress
+    )
     evaluated = evaluate.run(
-        config.evaluate, workspace, tasks, trained, device=device, progress=progress
+        config.evaluate,
+        workspace,
+        tasks,
+        trained,
+        rival=rival,
+        device=device,
+        progress=progress,
     )
     registered = register.run(workspace, evaluated, force=force)
     candidate = versions.get(workspace, registered.outputs["model_version"])

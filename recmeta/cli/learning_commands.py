@@ -39,7 +39,8 @@ def meta_train(
     config = configuration.values()
     tasks = manifests.latest(workspace, build_tasks.STEP)
     with shown_progress() as progress:
-        manifest = step.run(config.train, workspace, tasks, device=device, progress=progress)
+        training = config.training_for(tasks.outputs["objective"])
+        manifest = step.run(training, workspace, tasks, device=device, progress=progress)
     data = {**manifest.summary(), "reused": manifest.reused}
     return Outcome(data=data, text=as_list(data))
 

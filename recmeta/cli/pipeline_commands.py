@@ -53,6 +53,14 @@ def run(
     force: Force = False,
     device: Device = "auto",
     feature_store: FeatureStore = None,
+    rival: Annotated[
+        bool,
+        typer.Option(
+            "--rival/--no-rival",
+            help="Train a second learner, too, which stands in the report beside the first: MAML, "
+            "where the recipe trains another.",
+        ),
+    ] = True,
 ) -> Outcome:
     """Do every step from a log to ranked lists; finished steps are not done again.
 
@@ -73,6 +81,8 @@ def run(
         raise UserError("--profiles describes the users of --new-users, which is not given.")
     workspace = Workspace(common.workspace)
     config = configuration.values()
+    if not rival:
+        config = dataclasses.replace(config, rival=None)
     with shown_progress() as progress:
         # The options describe the log; a built-in one needs none, so there they are the new users'.
         built_in = dataset in DATASETS and new_users is not None

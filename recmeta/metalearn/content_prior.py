@@ -28,7 +28,7 @@ class ContentConfig:
     the variance between items."""
     number_strength: float = 0.05
     """The same for one standard deviation of a numeric attribute."""
-    vector_strength: float = 0.1
+    vector_strength: float = 1.0
     """The same for all numbers of a vector together."""
     num_folds: int = 10
     """Parts that the items are cut into for cross-fitting; at least 2."""
@@ -66,23 +66,31 @@ class ContentRegression:
     ) -> None:
         self.config = config
         self.fields = tuple(f for f in fields if f.name != ITEM_ID_FIELD)
-        rows, columns, values, self._first = [], [], [], [0]
-        for field in self.fields:
-            row_N, code_N, value_N = _entries(field, features[field.name].cpu(), config)
-            rows.append(row_N)
-            columns.append(code_N + self._first[-1])
-            values.append(value_N)
-            self._first.append(self._first[-1] + field.num_rows)
-        everyone = torch.arange(num_items)  # the intercept
-        rows.append(everyone)
-        columns.append(torch.full_like(everyone, self._first[-1]))
-        values.append(torch.ones(num_items, dtype=torch.float64))
+        # Vectors are dense and stand last; all other columns are mostly 0.
+        none = torch.zeros(0, dtype=torch.int64)  # there may be no attribute
+        rows, columns, values, dense = [none], [none], [none.double()], []
+        self._columns: dict[str, slice] = {}
+        num_columns = 0
+        for field in sorted(self.fields, key=lambda f: f.kind == "vector"):
+            read = features[field.name].cpu()
+            self._columns[field.name] = slice(num_columns, num_columns + field.num_rows)
+            if field.kind == "vector":
+                dense.append(read.double() * _scale(field, config))
+            else:
+                row_N, code_N, value_N = _entries(field, read, config)
+                rows.append(row_N)
+                columns.append(code_N + num_columns)
+                values.append(value_N)
+            num_columns += field.num_rows
+        self._num_sparse = num_columns - sum(vector_ID.shape[1] for vector_ID in dense)
         place = torch.stack([torch.cat(rows), torch.cat(columns)])
-        size = (num_items, self._first[-1] + 1)
-        self._design_IA = torch.sparse_coo_tensor(
+        size = (num_items, self._num_sparse)
+        self._sparse_IA = torch.sparse_coo_tensor(
             place, torch.cat(values), size, check_invariants=False
         ).coalesce()
-        self._transposed_AI = self._design_IA.t().coalesce()
+        self._transposed_AI = self._sparse_IA.t().coalesce()
+        intercept_I1 = torch.ones((num_items, 1), dtype=torch.float64)
+        self._dense_ID = torch.cat([*dense, intercept_I1], 1)
         generator = torch.Generator().manual_seed(seed)
         order_I = torch.randperm(num_items, generator=generator)
         self._fold_I = order_I % config.num_folds
@@ -96,28 +104,29 @@ class ContentRegression:
                 nothing is known of an item.
         """
         solution_AC = self._solve(target_IC, weight_IC)
-        fitted_IC = self._design_IA @ solution_AC
+        fitted_IC = self._predicted(solution_AC)
         held_out_IC = fitted_IC.clone()
         for fold in range(self.config.num_folds):
             inside_I = self._fold_I == fold
             outside_IC = weight_IC * ~inside_I[:, None]
-            predicted_IC = self._design_IA @ self._solve(target_IC, outside_IC)
+            predicted_IC = self._predicted(self._solve(target_IC, outside_IC))
             known_I = inside_I & (weight_IC > 0).any(1)
             held_out_IC[known_I] = predicted_IC[known_I]
-        tables = {}
-        for number, field in enumerate(self.fields):
-            rows = slice(self._first[number], self._first[number + 1])
-            tables[field.name] = solution_AC[rows] * _scale(field, self.config)
+        tables = {
+            field.name: solution_AC[self._columns[field.name]] * _scale(field, self.config)
+            for field in self.fields
+        }
         return ContentPrior(tables, solution_AC[-1], fitted_IC, held_out_IC)
 
     def _solve(self, target_IC: torch.Tensor, weight_IC: torch.Tensor) -> torch.Tensor:
         """Return the ridge solution (A, C), each column by conjugate gradients with a diagonal
         preconditioner."""
-        right_AC = self._transposed_AI @ (weight_IC * target_IC)
-        diagonal_AC = self._squares() @ weight_IC + 1
+        right_AC = self._summed(weight_IC * target_IC)
+        squares_DC = self._dense_ID.square().T @ weight_IC
+        diagonal_AC = torch.cat([self._squares() @ weight_IC, squares_DC]) + 1
 
         def system(x_AC: torch.Tensor) -> torch.Tensor:
-            return self._transposed_AI @ (weight_IC * (self._design_IA @ x_AC)) + x_AC
+            return self._summed(weight_IC * self._predicted(x_AC)) + x_AC
 
         x_AC = torch.zeros_like(right_AC)
         residual_AC = right_AC
@@ -133,6 +142,16 @@ class ContentRegression:
             direction_AC = next_AC + next_size_C / size_C.clamp(min=1e-300) * direction_AC
             size_C = next_size_C
         return x_AC
+
+    def _predicted(self, x_AC: torch.Tensor) -> torch.Tensor:
+        """Return the design times coefficients, (I, C)."""
+        return (
+            self._sparse_IA @ x_AC[: self._num_sparse] + self._dense_ID @ x_AC[self._num_sparse :]
+        )
+
+    def _summed(self, value_IC: torch.Tensor) -> torch.Tensor:
+        """Return the transposed design times values of the items, (A, C)."""
+        return torch.cat([self._transposed_AI @ value_IC, self._dense_ID.T @ value_IC])
 
     def _squares(self) -> torch.Tensor:
         t = self._transposed_AI
@@ -167,11 +186,9 @@ def _entries(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return item, row of the field's table and size of each entry of the design."""
     scale = _scale(field, config)
-    if not field.is_coded:
-        numbers_NW = values.reshape(len(values), field.width).double()
-        item_N = torch.arange(len(values)).repeat_interleave(field.width)
-        row_N = torch.arange(field.width).repeat(len(values))
-        return item_N, row_N, numbers_NW.reshape(-1) * scale
+    if field.kind == "numeric":
+        item_N = torch.arange(len(values))
+        return item_N, torch.zeros_like(item_N), values.double() * scale
     if field.kind == "categorical":
         values = values[:, None]
     present = values > 0

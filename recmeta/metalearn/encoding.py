@@ -48,7 +48,7 @@ class FeatureConfig:
     """A field's most frequent values that are kept; the others are unknown."""
     max_list_length: int = 16
     """Values of a multi-valued attribute that are read; the others are dropped."""
-    vector_dim: int = 32
+    vector_dim: int = 64
     """Principal components of a vector (of a text, say) that are read; the others are dropped."""
 
 

@@ -10,6 +10,9 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.recipes import RECIPES, PipelineConfig
 from recmeta.recipes.learners import training_of
 
+MODELS = ("train", "implicit", "rival")
+"""The models of a recipe."""
+
 
 def pipeline_config(
     recipe: str = "default",
@@ -24,8 +27,8 @@ def pipeline_config(
     Args:
         recipe: a name in `RECIPES`.
         learner: an algorithm, trained as is best for it, on the features that the recipe reads; the
-            rest of the recipe's training gives way. None: the one that the file names as
-            `train.model.algorithm`, else the recipe's.
+            rest of the recipe's training gives way, for implicit feedback, too. None: the one that
+            the file names as `train.model.algorithm`, else the recipe's.
         path: a TOML file whose values win over the recipe's and the learner's.
         seed: of splits, training and evaluation; wins over both.
         epochs: most epochs of meta-training; wins over both.
@@ -45,18 +48,17 @@ def pipeline_config(
         train = to_dict(training_of(learner))
         train["model"]["features"] = values["train"]["model"]["features"]
         values["train"] = train
+    if learner is not None or _at(over, "train", "model", "learner") is not None:
+        values["implicit"] = None  # what is said of one learner holds for any feedback
+    values = _trained(values, ("implicit",), over.get("train", {}))
     values = merged(values, over)
     if learner is not None:
         values = merged(values, {"train": {"model": {"algorithm": learner}}})
     if seed is not None:
-        seeds = {
-            "tasks": {"seed": seed},
-            "train": {"seed": seed},
-            "evaluate": {"evaluation": {"seed": seed}},
-        }
-        values = merged(values, seeds)
+        seeds = {"tasks": {"seed": seed}, "evaluate": {"evaluation": {"seed": seed}}}
+        values = _trained(merged(values, seeds), MODELS, {"seed": seed})
     if epochs is not None:
-        values = merged(values, {"train": {"training": {"epochs": epochs}}})
+        values = _trained(values, MODELS, {"training": {"epochs": epochs}})
     return parse(PipelineConfig, values)
 
 
@@ -70,13 +72,26 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _trained(
+    values: Mapping[str, Any], models: tuple[str, ...], over: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values with others laid over the training of those models that there are."""
+    return {**values, **{m: merged(values[m], over) for m in models if values.get(m) is not None}}
+
+
 def _algorithm_in(values: Mapping[str, Any]) -> str | None:
     """Return the algorithm that a configuration names, if it names one."""
-    for name in ("train", "model", "algorithm"):
+    found = _at(values, "train", "model", "algorithm")
+    return None if found is None else str(found)
+
+
+def _at(values: Any, *names: str) -> Any:
+    """Return what stands in a table of tables under these names, or None."""
+    for name in names:
         if not isinstance(values, Mapping) or name not in values:
             return None
         values = values[name]
-    return str(values)
+    return values
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How each learner is trained unless told otherwise.
 
-A learner that is not here is trained as the default recipe trains MAML. All hyperparameters were
+A learner that is not here is trained as MAML is. All hyperparameters were
 chosen on development users of MovieLens 100K, unless said otherwise.
 """
 

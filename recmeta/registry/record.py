@@ -97,6 +97,9 @@ def read_record(workspace: Workspace, run_id: str) -> Record:
             f"the run {run_id} has no evaluation, so there is nothing to compare with: run "
             "`recmeta evaluate` first."
         )
+    evaluation = _read(client, run_id, f"{EVALUATION}/{EVALUATION_FILE}")
+    rival = evaluation.get("rival")  # another run's model
+    measured = {name: m for name, m in evaluation["metrics"].items() if name != rival}
     return Record(
         run_id=run_id,
         tables=_tables(run),
@@ -105,8 +108,7 @@ def read_record(workspace: Workspace, run_id: str) -> Record:
         train_config=_read(client, run_id, CONFIG_FILE),
         evaluate_config=_read(client, run_id, f"{EVALUATION}/{CONFIG_FILE}"),
         started_from=tags.get(f"{INPUT}champion"),
-        metrics=_losses(run.data.metrics)
-        | flat_metrics(_read(client, run_id, f"{EVALUATION}/{EVALUATION_FILE}")["metrics"]),
+        metrics=_losses(run.data.metrics) | flat_metrics(measured),
         libraries=_read(client, run_id, ENVIRONMENT_FILE),
         git_commit=tags.get(run_page.GIT_COMMIT),
         git_dirty=tags.get(run_page.GIT_DIRTY) == "true",

@@ -73,6 +73,7 @@ def run(
     tasks: Manifest,
     trained: Manifest,
     *,
+    rival: Manifest | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> Manifest:
@@ -81,6 +82,7 @@ def run(
     Args:
         tasks: the manifest of build-tasks; its test users are the judges.
         trained: the manifest of meta-train.
+        rival: that of a second model, which the report compares and the gate does not see.
     """
     champion = versions.reference_champion(workspace, trained.key)
     torch_device = choose_device(device)
@@ -92,9 +94,18 @@ def run(
         reigning = None
         if champion is not None:
             reigning = Model.load(versions.model_folder(workspace, champion), torch_device)
+        other = None
+        if rival is not None:
+            other = Model.load(workspace / rival.outputs["model"], torch_device)
         trials: list[Trial] = []
         judgement = measure(
-            config, task_set, candidate, reigning, on_trial=trials.append, progress=progress
+            config,
+            task_set,
+            candidate,
+            reigning,
+            other,
+            on_trial=trials.append,
+            progress=progress,
         )
         found, name = judgement.evaluation, candidate.config.learner_name
         per_user = found.primary_per_user()
@@ -114,6 +125,7 @@ def run(
         progress(STEP, 3, 4)
         result = found.to_dict()
         result["candidate"] = name
+        result["rival"] = None if other is None else other.config.learner_name
         result["calibration"] = judgement.calibration
         result["metrics"][name] |= judgement.held
         result["adaptation_curve"]["learned"] = [name] if champion is None else [name, CHAMPION]
@@ -161,6 +173,8 @@ def run(
         "model": trained.key,
         "champion": champion.model_key if champion is not None else None,
     }
+    if rival is not None:
+        inputs["rival"] = rival.key
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
 
 
@@ -169,15 +183,20 @@ def measure(
     task_set: TaskSet,
     candidate: Model,
     champion: Model | None,
+    rival: Model | None = None,
     *,
     on_trial: OnTrial = unrecorded,
     progress: Progress = silent,
 ) -> Judgement:
-    """Put a model, the champion and tuned baselines to the cold users of a task set."""
+    """Put a model, the champion, a rival and tuned baselines to the cold users of a task set."""
     items, statistics = task_set.items(), task_set.statistics()
     progress(STEP, 0, 4)
     predictors: dict[str, Predictor] = {}
-    for name, model in ((candidate.config.learner_name, candidate), (CHAMPION, champion)):
+    models = {candidate.config.learner_name: candidate, CHAMPION: champion}
+    if rival is not None:
+        assert rival.config.learner_name not in models, "a rival is another learner"
+        models[rival.config.learner_name] = rival
+    for name, model in models.items():
         if model is not None:
             predictors[name] = LearnedPredictor(name, model.on(items, statistics))
     progress(STEP, 1, 4)

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from small_logs import small_log
 
+from recmeta.features.text_vectors import TEXT_VECTOR
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.protocols import cells, implicit, meta_learned, states, temporal
 from recmeta.protocols.arrival import first_times
@@ -17,6 +19,7 @@ from recmeta.protocols.log import Log
 from recmeta.protocols.problem import Problem
 from recmeta.protocols.protocol import PROTOCOLS
 from recmeta.recipes import RECIPES
+from recmeta.recipes.learners import training_of
 from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
@@ -27,10 +30,11 @@ RATING_BASELINES = [
 IMPLICIT_BASELINES = [
     n for n, one in LEARNERS.items() if one.is_baseline and "implicit" in one.objectives
 ]
-RECIPE_OF = {
-    "maml": "default",
-    "maml-median": "maml-ml1m",
-    "bayesian-linear": "bayesian-linear",
+TRAINING_OF = {
+    "maml": training_of("maml"),
+    "maml-median": RECIPES["maml-ml1m"]().train,
+    "bayesian-linear": training_of("bayesian-linear"),
+    "bayesian-linear-text": training_of("bayesian-linear"),
 }
 LIBRARY = {"boosted-trees": "lightgbm", "ials": "implicit"}
 
@@ -45,8 +49,19 @@ def poisoned(log: Log, is_cold: np.ndarray) -> Log:
 
 
 def short(name: str) -> MetaTrainConfig:
-    """Return a recipe that trains for two epochs."""
-    return dataclasses.replace(RECIPES[name]().train, training=TrainingConfig(epochs=2))
+    """Return how a meta-learner trains, for two epochs."""
+    return dataclasses.replace(TRAINING_OF[name], training=TrainingConfig(epochs=2))
+
+
+def log_for(name: str, num_users: int = 80) -> Log:
+    """Return a small log, with vectors of texts for a learner that reads them."""
+    log = small_log(num_users=num_users)
+    if not LEARNERS[name].reads_texts:
+        return log
+    numbers = np.random.default_rng(0).normal(size=(log.num_items, 70)).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), 70)
+    attributes = log.items.attributes.append_column(TEXT_VECTOR, column)
+    return dataclasses.replace(log, items=dataclasses.replace(log.items, attributes=attributes))
 
 
 def fitted(name: str, problem: Problem, folder: Path) -> Fitted:
@@ -54,7 +69,7 @@ def fitted(name: str, problem: Problem, folder: Path) -> Fitted:
         pytest.importorskip(LIBRARY[name])
     if LEARNERS[name].is_baseline:
         return LEARNERS[name].fit(problem, Folder.at(folder), 0)
-    found = meta_learned.fit(name, short(RECIPE_OF[name]), problem, Folder.at(folder), 0)
+    found = meta_learned.fit(name, short(name), problem, Folder.at(folder), 0)
     return Fitted(predictors=dict.fromkeys(problem.development, found.predictor), chosen={})
 
 
@@ -71,9 +86,9 @@ def assert_same(first: Fitted, second: Fitted, cold: dict[str, Tasks], *, graded
         np.testing.assert_array_equal(*scores)
 
 
-@pytest.mark.parametrize("name", [*RATING_BASELINES, *RECIPE_OF])
+@pytest.mark.parametrize("name", [*RATING_BASELINES, *TRAINING_OF])
 def test_in_the_four_states(name: str, tmp_path: Path) -> None:
-    log = small_log()
+    log = log_for(name)
     assert log.state is not None
     blind = poisoned(log, log.state != "warm")
     fits = [
@@ -83,9 +98,9 @@ def test_in_the_four_states(name: str, tmp_path: Path) -> None:
     assert_same(*fits, states.cold_users(log, 0), graded=True)
 
 
-@pytest.mark.parametrize("name", ["item-mean-user-bias", "mf-fold-in", *RECIPE_OF])
+@pytest.mark.parametrize("name", ["item-mean-user-bias", "mf-fold-in", *TRAINING_OF])
 def test_in_time_order(name: str, tmp_path: Path) -> None:
-    log = small_log(num_users=120)
+    log = log_for(name, num_users=120)
     assert log.time is not None
     arrivals = np.sort(first_times(log))
     blind = poisoned(log, log.time >= arrivals[round(0.8 * len(arrivals))])

@@ -113,5 +113,5 @@ def test_texts_of_items_become_vectors_that_models_read(tmp_path: Path) -> None:
     assert found.attributes[TEXT_VECTOR][7].as_py() == vectors[number].tolist()
     model = Model.untrained(ModelConfig(), task_set, torch.device("cpu"))
     fields = {f.name: (f.kind, f.width) for f in model.encoder.item_fields}
-    assert fields[TEXT_VECTOR] == ("vector", 32)
+    assert fields[TEXT_VECTOR] == ("vector", 48)
     assert "title" not in fields

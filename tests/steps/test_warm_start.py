@@ -1,14 +1,14 @@
 """A training that goes on from the champion."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest
-from recmeta.recipes import PipelineConfig, bayesian_linear, default
+from recmeta.recipes import default
+from recmeta.recipes.learners import training_of
 from recmeta.registry import versions
 from recmeta.registry.tracking import data_versions
 from recmeta.steps import build_tasks, evaluate, ingest, meta_train, register
@@ -18,12 +18,9 @@ from recmeta.workspace import Workspace
 
 
 # The closed-form learner begins near its end in either case: from factors, or from the champion.
-@pytest.mark.parametrize(("recipe_of", "at_most"), [(default, 1.0), (bayesian_linear, 1.03)])
+@pytest.mark.parametrize(("learner", "at_most"), [("maml", 1.0), ("bayesian-linear", 1.03)])
 def test_what_the_champion_has_learned_is_not_learned_again(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    recipe_of: Callable[[], PipelineConfig],
-    at_most: float,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str, at_most: float
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     ws = Workspace(tmp_path / "ws")
@@ -33,9 +30,9 @@ def test_what_the_champion_has_learned_is_not_learned_again(
     )
     split = split_by_day(log, str(tmp_path / "days"), num_days=3)
     assert split.history is not None
-    recipe = recipe_of()
-    training = dataclasses.replace(recipe.train.training, epochs=4)
-    config = dataclasses.replace(recipe.train, training=training, start="champion")
+    recipe, how = default(), training_of(learner)
+    training = dataclasses.replace(how.training, epochs=4)
+    config = dataclasses.replace(how, training=training, start="champion")
 
     def train() -> Manifest:
         tasks = build_tasks.run(recipe.tasks, ws)
