@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL := help
 BENCHMARKS := meta-train adapt-score point-in-time build-tasks serve
 
-.PHONY: help setup demo test test-gpu bench lint format mlflow airflow serve app doctor constraints clean
+.PHONY: help setup demo test test-gpu bench lint format mlflow notebooks airflow serve app doctor constraints clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -59,6 +59,9 @@ format: setup ## Format the code.
 
 mlflow: setup ## Serve the MLflow page of the workspace.
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db --port $(PORT)
+
+notebooks: setup ## Run the notebooks anew on ./workspace, and keep what they show.
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
 airflow: setup ## Start Airflow with the DAGs, and MLflow, on this machine (MovieLens 100K day by day).
 	$(BIN)/python -m recmeta.orchestration.local --workspace $(WORKSPACE) --mlflow-port $(PORT)

@@ -27,7 +27,7 @@ from recmeta.analysis.picture import Picture
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.uncertainty import LEVELS
-from recmeta.registry import served_model
+from recmeta.registry import frames
 from recmeta.reporting.explanation_plot import explanation
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.steps import explain
@@ -75,7 +75,7 @@ class Adapted:
         config = ScoringConfig(top_k=top_k, exclude_seen=exclude_seen)
         names = self.model.catalogue.items.names()
         found = [
-            served_model.lists(self.model, some, names, config)
+            frames.lists(self.model, some, names, config)
             for some in self.tasks.batches(config.user_batch)
         ]
         return pa.concat_tables(found).to_pandas()

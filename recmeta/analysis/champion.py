@@ -23,7 +23,7 @@ from recmeta.analysis.adapted import Adapted
 from recmeta.analysis.picture import Picture
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
-from recmeta.registry import served_model
+from recmeta.registry import frames
 from recmeta.registry.versions import Version
 from recmeta.reporting import evidence as evidence_report
 from recmeta.steps import evidence
@@ -53,7 +53,7 @@ class Champion:
         Raises:
             UserError: for a missing column or a user without an id.
         """
-        return Adapted(self.model, served_model.tasks_of_frame(self.model, interactions))
+        return Adapted(self.model, frames.tasks_of_frame(self.model, interactions))
 
     def user(self, user_id: str) -> Adapted:
         """Return a user of the workspace's log, adapted to all that they did.

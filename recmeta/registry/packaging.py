@@ -17,6 +17,7 @@ from recmeta.config import to_dict
 from recmeta.metalearn.model import Model
 from recmeta.registry import served_model
 from recmeta.registry.features import features_read
+from recmeta.registry.frames import profile_fields
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder
 
@@ -68,7 +69,7 @@ def signature(model: Model) -> ModelSignature:
     """
     attributes = [
         ColSpec(Array(DataType.string) if kind == "multi" else AnyType(), name, required=False)
-        for name, kind in served_model.profile_fields(model).items()
+        for name, kind in profile_fields(model).items()
     ]
     optional = (schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
     inputs = Schema(

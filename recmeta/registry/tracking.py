@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def connect(workspace: Workspace) -> Any:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # in a notebook
+        from mlflow import MlflowClient
 
     uri = tracking_uri(workspace)
     create_database(uri, _artifacts(workspace) if workspace.is_local else "./mlruns")
