@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recmeta.cli.options import CommonOptions, FeatureStore
+from recmeta.cli.options import CommonOptions, FeatureStore, RuleOptions
 from recmeta.cli.output import Outcome, tell
 
 Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all of this machine's.")]
@@ -41,6 +41,7 @@ Poll = Annotated[
 
 def serve(
     common: CommonOptions,
+    rules: RuleOptions,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     api_keys: Keys = None,
@@ -63,19 +64,27 @@ def serve(
         "poll_seconds": poll_seconds,
     }
     _require_libraries()
-    from recmeta.config import parse
+    from recmeta.config import parse, to_dict
     from recmeta.endpoint.app import create_app
     from recmeta.endpoint.champion import RegistrySource
     from recmeta.endpoint.config import EndpointConfig
     from recmeta.endpoint.online import online_profiles_of
     from recmeta.endpoint.server import serve as run
+    from recmeta.recipes.configuration import merged, pipeline_config
+    from recmeta.serving.ranking import ScoringConfig
     from recmeta.workspace import Workspace
 
+    base = to_dict(pipeline_config(path=rules.config).score)
+    scoring = parse(ScoringConfig, merged(base, {"rules": rules.given()}))
     config = parse(EndpointConfig, {name: v for name, v in given.items() if v is not None})
     online = None if feature_store is None else online_profiles_of(feature_store)
     workspace = Workspace(common.workspace)
     app = create_app(
-        RegistrySource(workspace), keys=keys, config=config, online=online, workspace=workspace
+        RegistrySource(workspace, scoring),
+        keys=keys,
+        config=config,
+        online=online,
+        workspace=workspace,
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     tell(f"serving at {address}; stop with Ctrl-C.")

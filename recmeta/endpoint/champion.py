@@ -1,6 +1,7 @@
 """The model that answers, and all that answering needs beside it."""
 
 import dataclasses
+import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,11 @@ from recmeta.endpoint.history import Interview, evaluation_of, interview_of
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.serving.intake import GivenUser, Intake
-from recmeta.serving.ranking import Ranker, ScoringConfig, adapt_users
+from recmeta.serving.lists import ListMaker
+from recmeta.serving.ranking import ScoringConfig, adapt_users
+from recmeta.serving.rules import ItemFacts
 from recmeta.steps import catalogue
+from recmeta.steps.item_facts import item_facts
 from recmeta.workspace import Workspace
 
 
@@ -27,8 +31,8 @@ class Champion:
     version: str
     model: Model
     intake: Intake
-    ranker: Ranker
-    """Of lists as long as may be asked for; a shorter list is their beginning."""
+    lists: ListMaker
+    """By the business rules; without reasons, which each request asks for or not."""
     item_ids: list[str]
     """By item number."""
     titles: list[str | None]
@@ -49,23 +53,31 @@ class Champion:
         model: Model,
         evaluation: dict[str, Any] | None = None,
         interview: Interview | None = None,
+        scoring: ScoringConfig | None = None,
+        facts: ItemFacts | None = None,
     ) -> "Champion":
         """Return a model made ready: what every request shares is computed before the first."""
         items = model.catalogue.items
+        config = dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False)
         titles = items.titles()
         made = cls(
             item_ids=items.item_id.to_pylist(),
             version=version,
             model=model,
             intake=Intake(model),
-            ranker=Ranker(model, ScoringConfig(top_k=MAX_TOP_K)),
+            lists=ListMaker(
+                model,
+                dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False),
+                facts,
+            ),
             titles=[None] * model.catalogue.num_items if titles is None else titles.to_pylist(),
             names=pc.utf8_lower(items.names()),
             popularity=model.catalogue.statistics.num_users[-1],
             evaluation=evaluation,
             interview=interview,
         )
-        made.ranker.rank(adapt_users(model, made.intake.tasks([GivenUser()])))
+        nobody = made.intake.tasks([GivenUser()])
+        made.lists.make(adapt_users(model, nobody), nobody)
         return made
 
 
@@ -84,8 +96,14 @@ class ChampionSource(Protocol):
 class RegistrySource:
     """The champion of a workspace's registry."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, scoring: ScoringConfig | None = None) -> None:
+        """
+        Args:
+            scoring: how lists are made; files of its rules are read with each new champion.
+                None: the defaults.
+        """
         self.workspace = workspace
+        self.scoring = scoring or ScoringConfig()
 
     def newest(self) -> str | None:
         """Return the number of the version with the alias champion."""
@@ -103,4 +121,6 @@ class RegistrySource:
             model,
             evaluation_of(self.workspace, found),
             interview_of(self.workspace, found, model),
+            self.scoring,
+            item_facts(self.scoring.rules, self.workspace, datetime.datetime.now(datetime.UTC)),
         )

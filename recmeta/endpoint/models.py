@@ -111,6 +111,11 @@ class Recommendation(BaseModel):
     uncertainty: float | None = Field(
         default=None, description="Standard deviation of the score, where the model has one."
     )
+    listed_by: Literal["model", "popularity"] = Field(
+        default="model",
+        description="popularity: the place went to a popular item, as the rules want where the "
+        "model is not sure enough.",
+    )
     reasons: list[Reason] = Field(default=[], description="The largest effect first.")
 
 

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,10 @@ from recmeta.endpoint.metrics import Metrics
 from recmeta.endpoint.models import Reason, Recommendation, RecommendationAnswer, Warning_
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.intake import GivenUser, Value
-from recmeta.serving.lists import deviations
 from recmeta.serving.ranking import adapt_users
 from recmeta.tasks.task_set import Tasks
 
+LISTED_BY: tuple[Literal["model", "popularity"], ...] = ("model", "popularity")
 log = logging.getLogger(__name__)
 OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
 """Returns what the online store knows, by user id; users whom it does not know are absent."""
@@ -90,17 +91,16 @@ def _lists(
 ) -> list[RecommendationAnswer]:
     users = [_with_profile(champion, ask, profiles) for ask in asks]
     tasks = champion.intake.tasks(users)
-    adapted = adapt_users(champion.model, tasks)
-    ranked = champion.ranker.rank(adapted)
-    item_BK = ranked.item_Bk[:, : max(ask.top_k for ask in asks)]
-    reasons = _reasons(champion, asks, tasks, item_BK)
-    deviation_BK = deviations(champion.model, adapted, tasks, item_BK)
+    longest = max(ask.top_k for ask in asks)
+    lists = champion.lists.make(adapt_users(champion.model, tasks), tasks, longest)
+    item_BK = lists.item_Bk
+    reasons = _reasons(champion, asks, tasks, np.where(lists.is_popular_Bk, -1, item_BK))
     answers = []
     for row, ask in enumerate(asks):
         length = min(ask.top_k, int(np.sum(item_BK[row] >= 0)))
         items = item_BK[row, :length].tolist()
-        scores = ranked.score_Bk[row, :length].tolist()
-        uncertain = deviation_BK[row, :length].tolist()
+        scores = lists.score_Bk[row, :length].tolist()
+        uncertain = lists.uncertainty_Bk[row, :length].tolist()
         listed = [
             Recommendation(
                 rank=place + 1,
@@ -108,6 +108,7 @@ def _lists(
                 title=champion.titles[item],
                 score=score,
                 uncertainty=None if math.isnan(uncertainty) else uncertainty,
+                listed_by=LISTED_BY[int(lists.is_popular_Bk[row, place])],
                 reasons=reasons.get((row, place), []),
             )
             for place, (item, score, uncertainty) in enumerate(
@@ -151,7 +152,7 @@ def _reasons(
                     effect=effect,
                 )
                 for n, effect in zip(order, values, strict=True)
-                if effect
+                if effect and not math.isnan(effect)
             ]
     return found
 

@@ -96,17 +96,19 @@ class ListMaker:
         order_I = np.argsort(-popularity_I, kind="stable")
         self._popular = order_I[self.is_eligible_I[order_I]]
 
-    def make(self, users: AdaptedUsers, tasks: Tasks) -> Lists:
+    def make(self, users: AdaptedUsers, tasks: Tasks, top_k: int | None = None) -> Lists:
         """Return the lists of adapted users.
 
         Args:
             tasks: what the users were adapted to, in the same order.
+            top_k: length of the lists, at most that of the configuration; None: that.
         """
+        top_k = top_k or self.config.top_k
         if self.config.rules.rearrange:
-            item_Bk, is_popular_Bk = self._arranged(users, tasks)
+            item_Bk, is_popular_Bk = self._arranged(users, tasks, top_k)
             score_Bk = self._scores(users, tasks, item_Bk)
         else:
-            item_Bk, score_Bk = self._best(users, tasks, self.config.top_k)
+            item_Bk, score_Bk = self._best(users, tasks, top_k)
             is_popular_Bk = np.zeros(item_Bk.shape, np.bool_)
         return Lists(
             item_Bk,
@@ -116,17 +118,19 @@ class ListMaker:
             self._reasons(tasks, np.where(is_popular_Bk, -1, item_Bk)),
         )
 
-    def _arranged(self, users: AdaptedUsers, tasks: Tasks) -> tuple[IntArray, BoolArray]:
+    def _arranged(
+        self, users: AdaptedUsers, tasks: Tasks, top_k: int
+    ) -> tuple[IntArray, BoolArray]:
         """Return (B, k) items by the rules, and which of them are popular ones instead."""
         rules, num_users = self.config.rules, len(tasks)
-        lists = Arrangement(num_users, self.config.top_k, self.caps, self.kind_IW, rules.diversity)
+        lists = Arrangement(num_users, top_k, self.caps, self.kind_IW, rules.diversity)
         known_B = tasks.support.lengths >= rules.min_interactions
-        num_candidates = max(rules.candidates, self.config.top_k)
+        num_candidates = max(rules.candidates, top_k)
         item_Bm = self._candidates(users, tasks, num_candidates)
         lists.fill(np.where(known_B[:, None], item_Bm, -1))
         # Whom caps left short has further candidates, unless it is certainty that they lack.
         while num_candidates < len(self._popular) and rules.max_uncertainty is None:
-            short = np.flatnonzero((lists.num_placed_B < self.config.top_k) & known_B)
+            short = np.flatnonzero((lists.num_placed_B < top_k) & known_B)
             if not len(short):
                 break
             num_candidates *= MORE
@@ -137,7 +141,7 @@ class ListMaker:
         placed_B = lists.num_placed_B.copy()
         if rules.falls_back:
             lists.fill(self._popular_unseen(users, num_users))
-        is_popular_Bk = np.arange(self.config.top_k) >= placed_B[:, None]
+        is_popular_Bk = np.arange(top_k) >= placed_B[:, None]
         return lists.item_Bk, is_popular_Bk & (lists.item_Bk >= 0)
 
     def _candidates(self, users: AdaptedUsers, tasks: Tasks, num_candidates: int) -> IntArray:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from served import RECOMMENDATIONS, Served, body
+from served import RECOMMENDATIONS, Served, body, serving
 
-from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.champion import Champion, RegistrySource
 from recmeta.logs.mapping import LogMapping
 from recmeta.serving.ranking import ScoringConfig
+from recmeta.serving.rules import Rules
 from recmeta.steps import adapt, score
 from recmeta.workspace import Workspace
 
@@ -170,3 +171,15 @@ def test_the_model_says_what_it_takes(served: Served) -> None:
         ("group", "categorical"),
     }
     assert [point["shots"] for point in found["curve"]["points"]][:2] == [0, 2]
+
+
+def test_business_rules_hold_online_too(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "deny.txt").write_text("i00\ni05\n")
+    rules = Rules(deny=str(tmp_path / "deny.txt"), min_interactions=2)
+    with serving(RegistrySource(workspace, ScoringConfig(rules=rules))) as served:
+        known = served.ask(*USERS["alice"], top_k=40)["recommendations"]
+        assert {one["listed_by"] for one in known} == {"model"}
+        assert not {"i00", "i05"} & {one["item_id"] for one in known}
+        fallen_back = served.ask(*USERS["bob"], top_k=4)["recommendations"]
+        assert [one["listed_by"] for one in fallen_back] == ["popularity"] * 4
+        assert all(one["reasons"] == [] for one in fallen_back)
