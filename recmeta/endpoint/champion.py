@@ -65,11 +65,7 @@ class Champion:
             version=version,
             model=model,
             intake=Intake(model),
-            lists=ListMaker(
-                model,
-                dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False),
-                facts,
-            ),
+            lists=ListMaker(model, config, facts),
             titles=[None] * model.catalogue.num_items if titles is None else titles.to_pylist(),
             names=pc.utf8_lower(items.names()),
             popularity=model.catalogue.statistics.num_users[-1],
