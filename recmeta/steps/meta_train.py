@@ -18,6 +18,7 @@ from recmeta.evaluation.baselines.fit import (
 )
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
+from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model, ModelConfig
 from recmeta.metalearn.pretraining import (
@@ -56,6 +57,9 @@ class MetaTrainConfig:
     and whose items fall back on content; content's embeddings start from it too. The Bayesian
     linear learner takes the latter for either. Ratings only. `champion`: everything starts from
     the champion of now; before the first one, from factors."""
+    last_layer_ridge: float | None = None
+    """Of MAML's start from `factors`: the last layer begins as the ridge regression of the values,
+    with this weight, on what it reads. None: as the sum of the items' biases. Ratings only."""
     seed: int = 0
     """Of initial parameters and the order of users."""
 
@@ -216,7 +220,10 @@ def _with_factors(
     found = tune_matrix_factorisation(
         spec, train_tasks, dev_tasks, biases.config, config.seed, on_trial
     )
-    return start_from_factors(model, params, found.item_IC[:, 0], found.item_IC[:, 1:])
+    started = start_from_factors(model, params, found.item_IC[:, 0], found.item_IC[:, 1:])
+    if config.last_layer_ridge is None or not reads_linearly(model, started):
+        return started
+    return start_last_layer(model, started, train_tasks, config.last_layer_ridge)
 
 
 def choose_device(name: str) -> torch.device:
