@@ -10,6 +10,7 @@ from recmeta.metalearn.algorithms.implicit_maml import ImplicitMAMLConfig
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig
 from recmeta.metalearn.algorithms.maml_variants import ANILConfig, FOMAMLConfig, MetaSGDConfig
 from recmeta.metalearn.algorithms.matching import MatchingConfig
+from recmeta.metalearn.algorithms.meta_lstm import MetaLSTMConfig
 from recmeta.metalearn.algorithms.prototypical import PrototypicalConfig
 from recmeta.metalearn.algorithms.reptile import ReptileConfig
 from recmeta.metalearn.algorithms.transfer import FineTunedConfig, FrozenConfig
@@ -89,6 +90,7 @@ TUNED: dict[str, MetaTrainConfig] = {
     "implicit-maml": _on_network(
         "implicit-maml", ImplicitMAMLConfig(hidden_share=0.5, support_prior=10.0)
     ),
+    "meta-lstm": _on_network("meta-lstm", MetaLSTMConfig(hidden_share=0.5, support_prior=10.0)),
     "transfer-frozen": _on_network(
         "transfer-frozen", FrozenConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
     ),

@@ -15,6 +15,7 @@ ALGORITHMS: dict[str, str] = {
     "meta-sgd": "maml_variants.MetaSGDConfig",
     "reptile": "reptile.ReptileConfig",
     "implicit-maml": "implicit_maml.ImplicitMAMLConfig",
+    "meta-lstm": "meta_lstm.MetaLSTMConfig",
     "transfer-frozen": "transfer.FrozenConfig",
     "transfer-fine-tuned": "transfer.FineTunedConfig",
     "bayesian-linear": "bayesian_linear.BayesianLinearConfig",

@@ -8,12 +8,10 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.batch import Rows, TaskBatch
+from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.encoding import Features
-from recmeta.metalearn.learner import MetaLearner, Metrics, Params
+from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.embedding import EmbeddingNetwork, distinct, gather
-from recmeta.metalearn.objectives import Loss
-from recmeta.metalearn.row_adamw import no_gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,21 +60,3 @@ class RowFeatures:
         """Return the network's output (B, R), which is nobody's own."""
         z_BR1 = F.linear(x_BRH, params[self.weight_name], params[self.bias_name])
         return self.network.started(z_BR1[..., 0], rows.statistics_BRD)
-
-
-def query_gradient(
-    learner: MetaLearner, params: Params, batch: TaskBatch, loss: Loss
-) -> tuple[Params, Metrics]:
-    """Return the gradient of the mean query loss through `adapt` and `predict`, and that loss: the
-    meta-gradient of a learner which is differentiable as it is."""
-    leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-    with torch.enable_grad():
-        state = learner.adapt(leaves, batch.support)
-        output_BR = learner.predict(leaves, state, batch.query).mean_BR
-        total = loss(output_BR, batch.query.value_BR, batch.query.mask_BR).mean()
-    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-    gradients = {
-        name: no_gradient(p) if gradient is None else gradient
-        for (name, p), gradient in zip(leaves.items(), found, strict=True)
-    }
-    return gradients, {"loss": float(total.detach())}
