@@ -51,10 +51,12 @@ def tune(
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)
+    tasks = manifests.latest(workspace, build_tasks.STEP)
     names = configuration.learner.split(",") if configuration.learner else [None]
     candidates = {}
     for name in names:
-        config = dataclasses.replace(configuration, learner=name and name.strip()).values().train
+        named = dataclasses.replace(configuration, learner=name and name.strip())
+        config = named.values().training_for(tasks.outputs["objective"])
         algorithm = config.model.algorithm
         chosen = space_of(algorithm) if space is None else read_space(space)
         candidates[algorithm] = step.Candidate(config=config, space=chosen)
@@ -63,7 +65,7 @@ def tune(
             step.TuneConfig(trials=trials, minutes=minutes, seed=configuration.seed or 0),
             candidates,
             workspace,
-            manifests.latest(workspace, build_tasks.STEP),
+            tasks,
             device=device,
             progress=progress,
         )
