@@ -114,7 +114,7 @@ def test_killed_between_shards_and_run_again(
         made.append(1)  # the next one may go on
         done = score.run(config, space, adapted, device="cpu")
     assert len(made) == 6, "two shards were done before, two after"
-    assert done.counts == {"users": 10, "rows_written": 40}
+    assert done.counts == {"users": 10, "rows_written": 40, "popular": 0}
     found = rows_of(space, done)
     assert found.group_by("user_id").len()["len"].to_list() == [4] * 10
     assert not (space / "lists").names()
