@@ -3,10 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-from recmeta import pipeline, recipes
+from recmeta import pipeline
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.recipes import PipelineConfig
+from recmeta.recipes.learners import training_of
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
 
@@ -32,7 +33,8 @@ def build(folder: Path) -> Workspace:
         ),
     )
     place = Workspace(folder / "workspace")
-    for config in (recipes.default(), recipes.bayesian_linear()):
+    for learner in ("maml", "bayesian-linear"):
+        config = PipelineConfig(train=training_of(learner))
         pipeline.run(_brief(config), mapping, place, force=True)
     return place
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from asking import closed_form, people_of
 
+from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear
 from recmeta.metalearn.algorithms.maml import MAML
 from recmeta.metalearn.model import Model
@@ -64,6 +65,13 @@ def test_information_is_what_the_posterior_loses(
         else:
             lost = ((design_CW @ (before - after) * design_CW).sum(2) * share_C).sum(1)
         assert found_BC[:, c] == pytest.approx(lost.numpy(), rel=1e-3, abs=1e-5)
+
+
+def test_a_learner_without_a_posterior_is_told_what_to_do(
+    model: Model, candidates: Candidates
+) -> None:
+    with pytest.raises(UserError, match="ask by adaptive-loss"):
+        InformationGain(model, candidates, ALL_KNOW, "weights")
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "bayesian-linear"])

@@ -35,7 +35,7 @@ def test_questions_and_what_they_are_worth(trained: Trained) -> None:
     assert evidence.run(CONFIG, trained.workspace, device="cpu").reused
     questions = evidence.first_questions(trained.workspace, made, None, 4)
     assert made.outputs["recommended"] in questions
-    assert "information-gain" not in questions  # MAML has no posterior
+    assert "information-gain" in questions  # the default learner has a posterior
     for found in questions.values():
         assert len({row["item_id"] for row in found}) == 4
     assert (
