@@ -35,11 +35,11 @@ Folder = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Where logs and tasks lie meanwhile. [default: TMPDIR]"),
 ]
-Recipes = Annotated[
+Learners = Annotated[
     list[str] | None,
     typer.Option(
-        "--recipe",
-        help="Whose model answers; give it again for more. [default: bayesian-linear and default]",
+        "--learner",
+        help="Whose model answers; give it again for more. [default: bayesian-linear and maml]",
     ),
 ]
 Rates = Annotated[
@@ -113,7 +113,7 @@ def build_tasks(
 
 def serve(
     common: CommonOptions,
-    recipe: Recipes = None,
+    learner: Learners = None,
     rate: Rates = None,
     seconds: Annotated[float, typer.Option(min=1, help="How long each rate is kept up.")] = 10.0,
     save: Save = None,
@@ -124,7 +124,7 @@ def serve(
     """
     from recmeta.benchmarks.serve.run import LEARNERS, RATES, run
 
-    return _outcome(run(recipe or LEARNERS, rate or RATES, seconds), save)
+    return _outcome(run(learner or LEARNERS, rate or RATES, seconds), save)
 
 
 def _where(asked: list[int] | None, device: str) -> tuple[tuple[int, ...], str]:

@@ -1,17 +1,21 @@
-"""Models over the catalogue of MovieLens 1M, as recipes make them, but not trained: speed does not
-depend on the values of the parameters."""
+"""Models over the catalogue of MovieLens 1M, as they are trained by default, but not trained: speed
+does not depend on the values of the parameters."""
 
 import dataclasses
 
 from recmeta.benchmarks.melu_shape import MeluShape, melu_shape
-from recmeta.recipes import RECIPES
+from recmeta.recipes.learners import training_of
 
 LEVELS = 5
 
 
-def model_of(recipe: str) -> MeluShape:
-    """Return a recipe's model with freshly drawn parameters, and users who may ask it."""
-    config = RECIPES[recipe]().train.model
+def model_of(learner: str) -> MeluShape:
+    """Return a learner's model with freshly drawn parameters, and users who may ask it.
+
+    Raises:
+        UserError: for a learner that there is not.
+    """
+    config = training_of(learner).model
     return melu_shape(
         config=dataclasses.replace(config, learner=config.learner.with_levels(LEVELS))
     )

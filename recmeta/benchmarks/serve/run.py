@@ -18,9 +18,8 @@ from recmeta.benchmarks.melu_shape import MeluShape
 from recmeta.benchmarks.result import BenchmarkResult, Row, machine
 from recmeta.benchmarks.serve.models import model_of
 from recmeta.errors import UserError
-from recmeta.recipes import RECIPES
 
-LEARNERS = ("bayesian-linear", "default")
+LEARNERS = ("bayesian-linear", "maml")
 RATES = (50, 100, 200, 400)
 FEW = 10
 """Ratings of a user."""
@@ -31,7 +30,7 @@ SHED = ("429", "503")
 
 
 def run(
-    recipes: Sequence[str] = LEARNERS,
+    learners: Sequence[str] = LEARNERS,
     rates: Sequence[int] = RATES,
     seconds: float = 10.0,
     max_reasons: Sequence[int] = (0, 3),
@@ -39,19 +38,16 @@ def run(
     """Measure throughput, latencies and sheds.
 
     Args:
-        recipes: whose models answer, one after the other.
+        learners: whose models answer, one after the other.
         rates: requests a second.
         seconds: of each load.
         max_reasons: reasons that each request asks for.
     """
-    for recipe in recipes:
-        if recipe not in RECIPES:
-            raise UserError(f"there is no recipe {recipe!r}; there are: {', '.join(RECIPES)}.")
+    shapes = {learner: model_of(learner) for learner in learners}
     about = machine("torch", "fastapi", "uvicorn", "pydantic")
     rows: list[Row] = []
-    for recipe in recipes:
-        shape = model_of(recipe)
-        with _served(recipe) as port:
+    for learner, shape in shapes.items():
+        with _served(learner) as port:
             for reasons in max_reasons:
                 bodies = _bodies(shape, reasons)
                 _drive(port, bodies, rate=50, seconds=WARM_SECONDS)
@@ -59,7 +55,7 @@ def run(
                     found = _drive(port, bodies, rate=rate, seconds=seconds)
                     rows.append(
                         {
-                            "model": recipe,
+                            "model": learner,
                             "reasons": reasons,
                             "rate": rate,
                             **_row(found),
@@ -121,14 +117,14 @@ def _bodies(shape: MeluShape, max_reasons: int) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _served(recipe: str) -> Iterator[int]:
+def _served(learner: str) -> Iterator[int]:
     """Run a server; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
     command = [sys.executable, "-W", "ignore", "-m", "recmeta.benchmarks.serve.server"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     server = subprocess.Popen(
-        [*command, recipe, str(port)], env=environment, stderr=subprocess.DEVNULL
+        [*command, learner, str(port)], env=environment, stderr=subprocess.DEVNULL
     )
     try:
         _wait(server, f"http://127.0.0.1:{port}/readyz")

@@ -25,10 +25,10 @@ class FixedSource:
         return self.champion
 
 
-def main(recipe: str, port: int) -> None:
+def main(learner: str, port: int) -> None:
     """Serve until a signal comes."""
     config = EndpointConfig()
-    source = FixedSource(Champion.of("1", model_of(recipe).model))
+    source = FixedSource(Champion.of("1", model_of(learner).model))
     serve(create_app(source, keys=None, config=config), host="127.0.0.1", port=port, config=config)
 
 
