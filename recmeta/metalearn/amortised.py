@@ -31,7 +31,7 @@ from recmeta.metalearn.networks.embedding import distinct, gather, some_hidden
 from recmeta.metalearn.networks.median import MedianOfLevels
 from recmeta.metalearn.networks.network import EmbeddedItems
 from recmeta.metalearn.objectives import ObjectiveName, gaussian, loss_of
-from recmeta.metalearn.row_adamw import no_gradient
+from recmeta.metalearn.row_adamw import gradients_by
 
 USER = "user"
 """The embedded profile in a user's state, (B, F)."""
@@ -198,12 +198,7 @@ class AmortisedLearner(abc.ABC):
             known = self._known(leaves, user_BF, items[0], support)
             asked = self._known(leaves, user_BF, items[1], query)
             loss = self.task_loss(leaves, known, asked, generator).mean()
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        gradients = {
-            name: no_gradient(p) if gradient is None else gradient
-            for (name, p), gradient in zip(leaves.items(), found, strict=True)
-        }
-        return gradients, {"loss": float(loss.detach())}
+        return gradients_by(loss, leaves), {"loss": float(loss.detach())}
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return the users' embedded profiles, and what the algorithm reads out of the support."""

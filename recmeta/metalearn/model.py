@@ -390,8 +390,15 @@ class Model:
 
     def to_values(self, output: torch.Tensor) -> FloatArray:
         """Return outputs in units of the value, within its range; logits as they are."""
+        result = self.in_units(output)
+        if self.objective == "rating":
+            result = np.clip(result, *self.value_range).astype(np.float32)
+        return result
+
+    def in_units(self, output: torch.Tensor) -> FloatArray:
+        """Return outputs in units of the value, also past the ends of its range; logits as they
+        are."""
         result: FloatArray = output.detach().cpu().float().numpy()
         if self.objective == "rating":
             result = result * self.encoder.value_scale + self.encoder.value_mean
-            result = np.clip(result, *self.value_range).astype(np.float32)
         return result

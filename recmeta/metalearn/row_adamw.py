@@ -35,6 +35,15 @@ def no_gradient(table_VE: torch.Tensor) -> torch.Tensor:
     )
 
 
+def gradients_by(loss: torch.Tensor, leaves: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the gradient of a number by each leaf; of one that nothing read, `no_gradient`."""
+    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    return {
+        name: no_gradient(p) if gradient is None else gradient
+        for (name, p), gradient in zip(leaves.items(), found, strict=True)
+    }
+
+
 def touched(gradient_VE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the rows (N,) that a gradient touches, each once, and their gradients (N, E); of a
     dense gradient, all."""

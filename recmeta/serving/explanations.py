@@ -108,12 +108,4 @@ def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
     )
     rows = model.catalogue.rows(asked, tasks)
     output = model.learner.predict(model.params, model.adapt(tasks), rows).ranked_by_BR
-    return np.where(named, unclipped(model, output), np.nan).astype(np.float32)
-
-
-def unclipped(model: Model, output: torch.Tensor) -> FloatArray:
-    """Return outputs in units of the value, as `Model.to_values` does but for the clipping."""
-    result: FloatArray = output.detach().cpu().float().numpy()
-    if model.objective == "rating":
-        result = result * model.encoder.value_scale + model.encoder.value_mean
-    return result
+    return np.where(named, model.in_units(output), np.nan).astype(np.float32)

@@ -17,7 +17,6 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import FloatArray, Model
-from recmeta.serving.explanations import unclipped
 from recmeta.tasks.task_set import Items, ItemStatistics
 
 PAST = "past interactions"
@@ -90,8 +89,8 @@ def scores_knowing(
         past.sum_values[:, [item]] * has_past_M,
     )
     of_copies = model.on(copies, statistics)
-    score_M: FloatArray = unclipped(
-        model, of_copies.score_items(state, 0, END_OF_TIME, 0, num_copies)
+    score_M: FloatArray = model.in_units(
+        of_copies.score_items(state, 0, END_OF_TIME, 0, num_copies)
     )[0]
     return score_M
 

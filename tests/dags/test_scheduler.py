@@ -159,8 +159,10 @@ def test_a_run_waits_for_its_log_without_a_worker(
             return task and task["state"]
 
         wait_until("the task is deferred", lambda: state() == "deferred")
+        assert not finished(api, "build_tasks")
         hidden.rename(log)
         wait_until("build_tasks", lambda: finished(api, "build_tasks"))
+    assert interactions(tiny.workspace).height > 0
 
 
 @slow

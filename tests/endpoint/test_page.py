@@ -156,6 +156,8 @@ def test_an_error_is_told(page: Any, site: Served, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(site.app.state.batcher, "_queue_size", 0)
     page.locator("#values").get_by_role("button", name="5 of 5").click()
     page.get_by_text("the queue is full").wait_for()
+    assert page.locator("#problem").is_visible()
     monkeypatch.undo()
     page.get_by_role("button", name="I do not know it").click()
     page.locator("#problem").wait_for(state="hidden")
+    assert "the queue is full" not in page.locator("main").inner_text()

@@ -25,7 +25,7 @@ from recmeta.metalearn.networks.dense import dense
 from recmeta.metalearn.networks.embedding import some_hidden
 from recmeta.metalearn.networks.row_features import EmbeddedRows, RowFeatures
 from recmeta.metalearn.objectives import ObjectiveName, loss_of
-from recmeta.metalearn.row_adamw import no_gradient
+from recmeta.metalearn.row_adamw import gradients_by
 
 USER, OWN = "user", "own"
 FORGET, TAKE = "lstm.forget", "lstm.input"
@@ -99,12 +99,7 @@ class MetaLSTM:
             own_BN = self._learned(leaves, user_BF, support)
             output_BR = self._output(leaves, own_BN, user_BF, query)
             loss = self._outer_loss(output_BR, query.value_BR, query.mask_BR).mean()
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        gradients = {
-            name: no_gradient(p) if gradient is None else gradient
-            for (name, p), gradient in zip(leaves.items(), found, strict=True)
-        }
-        return gradients, {"loss": float(loss.detach())}
+        return gradients_by(loss, leaves), {"loss": float(loss.detach())}
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's embedded features (B, F), and their last layer (B, N)."""
