@@ -34,7 +34,7 @@ Learners = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Learners, separated by commas. [default: the baselines, MeLU as "
+        help="Learners, separated by commas, or `all`. [default: the baselines, MeLU as "
         "published, bayesian-linear and MAML]",
     ),
 ]

@@ -21,6 +21,7 @@ from recmeta.protocols.summary import summarise
 from recmeta.workspace import Folder
 
 WORK = "work"
+ALL = "all"
 FORMAT_VERSION = 1
 
 
@@ -38,7 +39,8 @@ def run(
     Args:
         data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
         num_seeds: seeds are 0 to this, exclusive.
-        learners: names; None: those that suit the protocol and take part unasked.
+        learners: names; `all`: all that suit the protocol, but for those that read texts, which
+            few data sets have; None: those of them that take part unasked.
         out: its folder `work` keeps the cells.
 
     Raises:
@@ -47,11 +49,7 @@ def run(
     """
     protocol = _known(name, PROTOCOLS, "protocol")
     suited = {n: one for n, one in LEARNERS.items() if protocol.objective in one.objectives}
-    for asked in learners or ():
-        _known(asked, suited, f"learner of {name}")
-    if learners is None:
-        learners = [n for n, one in suited.items() if one.unasked]
-    suited = {n: one for n, one in suited.items() if n in learners}
+    suited = _chosen(learners, suited, name)
     if num_seeds < 1:
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
     _check_installed(suited)
@@ -89,6 +87,19 @@ def _known(name: str, known: dict[str, Any], what: str) -> Any:
     return known[name]
 
 
+def _chosen(
+    names: Sequence[str] | None, suited: dict[str, Learner], protocol: str
+) -> dict[str, Learner]:
+    """Return the learners of these names, in the order of `LEARNERS`."""
+    if names is None:
+        return {n: one for n, one in suited.items() if one.unasked}
+    for name in names:
+        _known(name, {ALL: None, **suited}, f"learner of {protocol}")
+    return {
+        n: one for n, one in suited.items() if n in names or (ALL in names and not one.reads_texts)
+    }
+
+
 def _check_installed(learners: dict[str, Learner]) -> None:
     for name, learner in learners.items():
         if learner.library is not None and importlib.util.find_spec(learner.library) is None:
@@ -122,8 +133,10 @@ def _result(
     per_user = {(c.learner, c.training, c.seed): r.per_user for c, r in found.items()}
     baselines = [n for n, one in learners.items() if one.is_baseline]
     command = f"recmeta benchmark {name} --seeds {num_seeds}"
-    unasked = {n for n, one in LEARNERS.items() if one.unasked}
-    if set(learners) != {n for n in unasked if protocol.objective in LEARNERS[n].objectives}:
+    known = {n: one for n, one in LEARNERS.items() if protocol.objective in one.objectives}
+    if learners == _chosen([ALL], known, name):
+        command += f" --learners {ALL}"
+    elif learners != _chosen(None, known, name):
         command += f" --learners {','.join(learners)}"
     return {
         "format_version": FORMAT_VERSION,
