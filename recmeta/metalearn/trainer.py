@@ -19,6 +19,7 @@ import torch
 from recmeta.errors import UserError
 from recmeta.metalearn.batch import TaskBatch, onto
 from recmeta.metalearn.encoding import Features
+from recmeta.metalearn.heap import kept_heap
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics import Precision, deterministic, precision
@@ -82,6 +83,7 @@ class Epoch:
     feedback 1 - AUC over sampled negatives."""
 
 
+@kept_heap()
 def train(
     model: Model,
     train_tasks: Tasks,
