@@ -177,7 +177,8 @@ import pyarrow as pa
 from recmeta.evaluation.baselines.fit import fit_baselines
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.learned import LearnedPredictor
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.trainer import TrainingConfig, train
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank

@@ -26,6 +26,7 @@ from recmeta import schema
 from recmeta.analysis.picture import Picture
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.predicted_rows import predict_query
 from recmeta.metalearn.uncertainty import LEVELS
 from recmeta.registry import frames
 from recmeta.reporting.explanation_plot import explanation
@@ -106,7 +107,7 @@ class Adapted:
             np.zeros(len(asked_N), np.bool_),
         )
         tasks = dataclasses.replace(self.tasks, query=query)
-        found = self.model.predict_query(tasks)
+        found = predict_query(self.model, tasks)
         frame = pd.DataFrame(
             {
                 schema.USER_ID: np.repeat(np.array(tasks.user_id, dtype=object), len(ids)),

@@ -22,7 +22,8 @@ import torch
 from recmeta import schema
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.encoding import Encoder, FeatureConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 

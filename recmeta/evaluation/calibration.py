@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from recmeta.metalearn import uncertainty
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.predicted_rows import predict_query
 from recmeta.metalearn.uncertainty import LEVELS, Array, Uncertainty
 from recmeta.tasks.task_set import Tasks
 
@@ -40,7 +41,7 @@ def residuals(model: Model, tasks: Tasks) -> Residuals:
     parts = []
     for first in range(0, len(tasks), USERS_AT_ONCE):
         some = tasks.take(np.arange(first, min(first + USERS_AT_ONCE, len(tasks))))
-        predicted = model.predict_query(some)
+        predicted = predict_query(model, some)
         residual_N = some.query.value - predicted.value_N
         parts.append(
             Residuals(

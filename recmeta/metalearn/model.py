@@ -10,8 +10,6 @@ Legend: B users, I items, N query rows of all users.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +18,13 @@ import safetensors.torch
 import torch
 
 from recmeta.config import parse, to_dict
-from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
-from recmeta.metalearn.algorithms.registry import config_class, with_learner
+from recmeta.metalearn.algorithms.learner_config import Setting
 from recmeta.metalearn.batch import POPULARITY_SCALE, Catalogue, Rows, Support, TaskBatch
-from recmeta.metalearn.encoding import Encoder, FeatureConfig, Features
-from recmeta.metalearn.learner import Params, Prediction, UserState
-from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.encoding import Encoder, Features
+from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.median import count_levels
-from recmeta.metalearn.uncertainty import Array, Uncertainty, design, support_variance
+from recmeta.metalearn.uncertainty import Uncertainty
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
     Items,
@@ -46,71 +42,6 @@ from recmeta.workspace import Folder
 
 FloatArray = npt.NDArray[np.float32]
 END_OF_TIME = int(np.iinfo(np.int64).max)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What a model is, apart from how it is trained."""
-
-    features: FeatureConfig = FeatureConfig()
-    """Which attributes it reads."""
-    network: PreferenceConfig = PreferenceConfig()
-    """The preference estimator, for the algorithms that have one."""
-    algorithm: str = "maml"
-    """How it adapts to a user: a name in `recmeta.metalearn.algorithms.registry.ALGORITHMS`."""
-    learner: LearnerConfig = LearnerConfig()
-    """That algorithm's hyperparameters. A plain `LearnerConfig` stands for its defaults, which
-    take its place."""
-    prior_strength: float = 10.0
-    """An item's mean value is shrunk to the global mean as if by this many more users."""
-    num_negatives: int = 4
-    """Implicit feedback only: sampled negatives per positive row of a support or query."""
-    popularity_weight: float = 2.0
-    """Ranking of ratings only: a user's lists are in the order of the expected value, in standard
-    deviations of the value, plus this times log(1 + users who met the item): of what they would
-    like, that comes first which people meet at all. 0 ranks by the expected value alone."""
-
-    def __post_init__(self) -> None:
-        wanted = config_class(self.algorithm)
-        if type(self.learner) is LearnerConfig:
-            object.__setattr__(self, "learner", wanted())
-        elif type(self.learner) is not wanted:
-            raise UserError(
-                f"learner is a {type(self.learner).__name__}, and the algorithm "
-                f"{self.algorithm!r} has a {wanted.__name__}: name its algorithm, too."
-            )
-
-    @classmethod
-    def before_parsing(cls, data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-        """Return the mapping with the learner read as its algorithm's hyperparameters.
-
-        Saved models of the time when there were two algorithms have the hyperparameters of both.
-        """
-        values = dict(data)
-        algorithm = values.get("algorithm", cls.algorithm)
-        closed_form = values.pop("bayesian_linear", {})
-        if algorithm == "bayesian-linear" and closed_form:
-            values["learner"] = closed_form
-        return with_learner(values, cls.algorithm, where)
-
-    @property
-    def learner_name(self) -> str:
-        """What reports call the model."""
-        return self.algorithm
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictedRows:
-    """Predictions of N query rows, laid end to end."""
-
-    value_N: FloatArray
-    """As `Model.to_values` gives them."""
-    spread_N: Array | None
-    """The learner's own standard deviation, in units of the value, where it has one."""
-    design_NF: Array
-    """What the uncertainty is a function of."""
-    deviation_N: Array | None
-    """The standard deviation by the model's uncertainty; None where it has none."""
 
 
 class Model:
@@ -293,42 +224,6 @@ class Model:
         predicted = self.learner.predict(self.params, self.adapt(tasks), rows)
         expected: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
         return expected
-
-    @torch.no_grad()
-    def predict_query(self, tasks: Tasks) -> PredictedRows:
-        """Return predictions of the query rows after adapting to the support, and how far they may
-        be off."""
-        return self.predict_rows(self.adapt(tasks), tasks)
-
-    @torch.no_grad()
-    def predict_rows(self, state: UserState, tasks: Tasks) -> PredictedRows:
-        """Return predictions of the query rows for users who are adapted to the tasks' support
-        already."""
-        rows = self.catalogue.rows(tasks.query, tasks)
-        predicted = self.learner.predict(self.params, state, rows)
-        value_N = self.to_values(predicted.mean_BR[rows.mask_BR])
-        spread_N = self._spread(predicted, rows)
-        past_N = rows.statistics_BRD[rows.mask_BR][:, 1].cpu().double().numpy()
-        user_N = tasks.query.task
-        encoder = self.encoder
-        variance_B = support_variance(tasks.support, encoder.value_mean, encoder.value_scale)
-        design_NF = design(
-            value_N.astype(np.float64),
-            self.value_range,
-            num_support=tasks.support.lengths[user_N].astype(np.float64),
-            num_users=np.expm1(past_N / POPULARITY_SCALE),
-            variance=variance_B[user_N],
-            spread=spread_N,
-        )
-        known = self.uncertainty
-        deviation_N = None if known is None else known.deviation(design_NF)
-        return PredictedRows(value_N, spread_N, design_NF, deviation_N)
-
-    def _spread(self, predicted: Prediction, rows: Rows) -> Array | None:
-        if predicted.spread_BR is None:
-            return None
-        spread_N = predicted.spread_BR[rows.mask_BR].detach().cpu().double().numpy()
-        return np.asarray(spread_N * self.encoder.value_scale)
 
     def score_items(
         self, state: UserState, snapshot: int, cut_time: int, first: int, last: int

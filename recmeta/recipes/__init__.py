@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.encoding import FeatureConfig
-from recmeta.metalearn.model import ModelConfig
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.recipes.learners import CLOSED_FORM, training_of

@@ -14,7 +14,7 @@ from recmeta.metalearn.algorithms.meta_lstm import MetaLSTMConfig
 from recmeta.metalearn.algorithms.prototypical import PrototypicalConfig
 from recmeta.metalearn.algorithms.reptile import ReptileConfig
 from recmeta.metalearn.algorithms.transfer import FineTunedConfig, FrozenConfig
-from recmeta.metalearn.model import ModelConfig
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.steps.meta_train import MetaTrainConfig

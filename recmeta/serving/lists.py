@@ -12,6 +12,7 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.predicted_rows import predict_rows
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.ranking import AdaptedUsers, Ranker, ScoringConfig
 from recmeta.serving.rearrange import Arrangement, Cap
@@ -262,7 +263,7 @@ def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArra
     if model.uncertainty is None or not item_Bk.size:
         return found_Bk
     asked = dataclasses.replace(tasks, query=_asked(item_Bk))
-    deviation_N = model.predict_rows(users.state, asked).deviation_N
+    deviation_N = predict_rows(model, users.state, asked).deviation_N
     assert deviation_N is not None
     deviation_Bk = deviation_N.reshape(item_Bk.shape).astype(np.float32)
     return np.where(item_Bk >= 0, deviation_Bk, found_Bk)

@@ -20,7 +20,8 @@ from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
 from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.pretraining import (
     reads_item_vectors,
     start_from_factorisation,

@@ -14,7 +14,8 @@ from recmeta.endpoint.online import online_profiles_of
 from recmeta.endpoint.recommend import Ask, Recommender
 from recmeta.errors import UserError
 from recmeta.manifest import latest
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.serving.intake import GivenUser, Value
 from recmeta.steps import build_tasks
 from recmeta.tasks.task_set import TaskSet

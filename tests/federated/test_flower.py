@@ -10,7 +10,8 @@ from recmeta.errors import UserError
 from recmeta.federated.flower import FlowerConfig, client_update, simulate
 from recmeta.metalearn.algorithms.federated import Federated, FederatedConfig
 from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_optimiser import OuterOptimiser
 from recmeta.metalearn.trainer import TrainingConfig

@@ -13,7 +13,8 @@ from recmeta.metalearn.algorithms.learner_config import LearnerConfig
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.algorithms.maml_variants import ANILConfig, FOMAMLConfig
 from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.tasks.task_set import TaskSet
 
 

@@ -8,7 +8,8 @@ import torch
 from recmeta.metalearn.algorithms.latent_np import LatentNPConfig
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig
 from recmeta.metalearn.algorithms.transformer_np import TransformerNPConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance

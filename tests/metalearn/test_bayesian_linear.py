@@ -19,7 +19,8 @@ from recmeta.metalearn.algorithms.bayesian_linear import (
 )
 from recmeta.metalearn.batch import TaskBatch
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.item_vectors import DEVIATION, FACTORS, HELD_OUT, IDENTITY, UNKNOWN
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.tasks.task_set import TaskSet

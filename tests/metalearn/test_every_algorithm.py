@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance

@@ -12,7 +12,7 @@ from recmeta.metalearn.algorithms.federated import Federated, FederatedConfig, c
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.batch import TaskBatch
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import ModelConfig
+from recmeta.metalearn.model_config import ModelConfig
 
 INNER = MAMLConfig(num_steps=2)
 

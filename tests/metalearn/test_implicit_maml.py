@@ -10,7 +10,8 @@ import torch
 from recmeta.metalearn.algorithms.implicit_maml import ImplicitMAML, ImplicitMAMLConfig
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import TaskSet
 

@@ -7,7 +7,8 @@ import torch
 
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.steps.meta_train import MetaTrainConfig, at_start
 from recmeta.tasks.task_set import TaskSet

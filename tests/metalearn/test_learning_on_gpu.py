@@ -17,7 +17,8 @@ from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.preference import PreferenceNetwork
 from recmeta.metalearn.numerics import deterministic, precision

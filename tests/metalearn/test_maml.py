@@ -3,7 +3,8 @@
 import torch
 
 from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.tasks.task_set import TaskSet

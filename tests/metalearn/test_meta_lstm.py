@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from recmeta.metalearn.algorithms.meta_lstm import MetaLSTM, MetaLSTMConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import TaskSet
 

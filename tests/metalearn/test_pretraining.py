@@ -12,7 +12,8 @@ from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.factorisation import FactorisationConfig, factorise
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.pretraining import (
     start_from_factorisation,

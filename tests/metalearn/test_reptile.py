@@ -9,7 +9,8 @@ import torch
 from recmeta.metalearn.algorithms.reptile import Reptile, ReptileConfig
 from recmeta.metalearn.batch import joined
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.tasks.task_set import TaskSet
 

@@ -9,7 +9,8 @@ from toy_tasks import NUM_WAYS, digits, lines, sinusoids
 
 from recmeta.metalearn.algorithms.registry import ALGORITHMS
 from recmeta.metalearn.encoding import FeatureConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig

@@ -17,7 +17,8 @@ from recmeta.metalearn import row_adamw
 from recmeta.metalearn.algorithms.maml import MAML
 from recmeta.metalearn.batch import TaskBatch
 from recmeta.metalearn.learner import Metrics, Params
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import (
     CHECKPOINT,

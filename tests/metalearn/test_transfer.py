@@ -7,7 +7,8 @@ import torch
 from recmeta.metalearn.algorithms.maml import MAML
 from recmeta.metalearn.algorithms.transfer import FineTunedConfig, FrozenConfig, Transfer
 from recmeta.metalearn.batch import joined
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.row_features import RowFeatures
 from recmeta.tasks.task_set import TaskSet

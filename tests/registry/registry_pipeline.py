@@ -8,7 +8,8 @@ import torch
 
 from recmeta import schema
 from recmeta.manifest import Manifest
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun

@@ -3,7 +3,8 @@ import dataclasses
 import torch
 
 from recmeta.metalearn.encoding import FeatureConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.registry.features import features_read
 from recmeta.tasks.task_set import TaskSet

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.serving.evidence.fitting import at_the_end, counted
 from recmeta.serving.evidence.respondents import Respondents, respondents
 from recmeta.tasks.episodes import concatenate

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig

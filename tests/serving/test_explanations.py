@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.serving import explanations
 from recmeta.serving.explanations import SupportEffects, support_effects
 from recmeta.serving.feature_effects import PAST, feature_effects, features, scores_knowing

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users, rank

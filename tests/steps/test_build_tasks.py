@@ -11,7 +11,8 @@ import torch
 from recmeta.errors import UserError
 from recmeta.features.text_vectors import TEXT_VECTOR, keep, key_of
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.steps import build_tasks, ingest
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.tasks import shards

@@ -11,7 +11,7 @@ import pytest
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest
 from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.model import ModelConfig
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.recipes.configuration import pipeline_config

@@ -9,7 +9,8 @@ from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.result import Evaluation
 from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.model import Model, ModelConfig
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig

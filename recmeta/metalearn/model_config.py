@@ -1,0 +1,62 @@
+"""What a model is: which attributes it reads, how it adapts to a user, how it ranks."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.learner_config import LearnerConfig
+from recmeta.metalearn.algorithms.registry import config_class, with_learner
+from recmeta.metalearn.encoding import FeatureConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a model is, apart from how it is trained."""
+
+    features: FeatureConfig = FeatureConfig()
+    """Which attributes it reads."""
+    network: PreferenceConfig = PreferenceConfig()
+    """The preference estimator, for the algorithms that have one."""
+    algorithm: str = "maml"
+    """How it adapts to a user: a name in `recmeta.metalearn.algorithms.registry.ALGORITHMS`."""
+    learner: LearnerConfig = LearnerConfig()
+    """That algorithm's hyperparameters. A plain `LearnerConfig` stands for its defaults, which
+    take its place."""
+    prior_strength: float = 10.0
+    """An item's mean value is shrunk to the global mean as if by this many more users."""
+    num_negatives: int = 4
+    """Implicit feedback only: sampled negatives per positive row of a support or query."""
+    popularity_weight: float = 2.0
+    """Ranking of ratings only: a user's lists are in the order of the expected value, in standard
+    deviations of the value, plus this times log(1 + users who met the item): of what they would
+    like, that comes first which people meet at all. 0 ranks by the expected value alone."""
+
+    def __post_init__(self) -> None:
+        wanted = config_class(self.algorithm)
+        if type(self.learner) is LearnerConfig:
+            object.__setattr__(self, "learner", wanted())
+        elif type(self.learner) is not wanted:
+            raise UserError(
+                f"learner is a {type(self.learner).__name__}, and the algorithm "
+                f"{self.algorithm!r} has a {wanted.__name__}: name its algorithm, too."
+            )
+
+    @classmethod
+    def before_parsing(cls, data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """Return the mapping with the learner read as its algorithm's hyperparameters.
+
+        Saved models of the time when there were two algorithms have the hyperparameters of both.
+        """
+        values = dict(data)
+        algorithm = values.get("algorithm", cls.algorithm)
+        closed_form = values.pop("bayesian_linear", {})
+        if algorithm == "bayesian-linear" and closed_form:
+            values["learner"] = closed_form
+        return with_learner(values, cls.algorithm, where)
+
+    @property
+    def learner_name(self) -> str:
+        """What reports call the model."""
+        return self.algorithm

@@ -1,0 +1,68 @@
+"""Predictions of query rows, and how far they may be off.
+
+Legend: B users, N query rows of all users, F features of the uncertainty.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from recmeta.metalearn.batch import POPULARITY_SCALE, Rows
+from recmeta.metalearn.learner import Prediction, UserState
+from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.uncertainty import Array, design, support_variance
+from recmeta.tasks.task_set import Tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedRows:
+    """Predictions of N query rows, laid end to end."""
+
+    value_N: FloatArray
+    """As `Model.to_values` gives them."""
+    spread_N: Array | None
+    """The learner's own standard deviation, in units of the value, where it has one."""
+    design_NF: Array
+    """What the uncertainty is a function of."""
+    deviation_N: Array | None
+    """The standard deviation by the model's uncertainty; None where it has none."""
+
+
+@torch.no_grad()
+def predict_query(model: Model, tasks: Tasks) -> PredictedRows:
+    """Return predictions of the query rows after adapting to the support, and how far they may
+    be off."""
+    return predict_rows(model, model.adapt(tasks), tasks)
+
+
+@torch.no_grad()
+def predict_rows(model: Model, state: UserState, tasks: Tasks) -> PredictedRows:
+    """Return predictions of the query rows for users who are adapted to the tasks' support
+    already."""
+    rows = model.catalogue.rows(tasks.query, tasks)
+    predicted = model.learner.predict(model.params, state, rows)
+    value_N = model.to_values(predicted.mean_BR[rows.mask_BR])
+    spread_N = _spread(model, predicted, rows)
+    past_N = rows.statistics_BRD[rows.mask_BR][:, 1].cpu().double().numpy()
+    user_N = tasks.query.task
+    encoder = model.encoder
+    variance_B = support_variance(tasks.support, encoder.value_mean, encoder.value_scale)
+    design_NF = design(
+        value_N.astype(np.float64),
+        model.value_range,
+        num_support=tasks.support.lengths[user_N].astype(np.float64),
+        num_users=np.expm1(past_N / POPULARITY_SCALE),
+        variance=variance_B[user_N],
+        spread=spread_N,
+    )
+    known = model.uncertainty
+    deviation_N = None if known is None else known.deviation(design_NF)
+    return PredictedRows(value_N, spread_N, design_NF, deviation_N)
+
+
+def _spread(model: Model, predicted: Prediction, rows: Rows) -> Array | None:
+    if predicted.spread_BR is None:
+        return None
+    spread_N = predicted.spread_BR[rows.mask_BR].detach().cpu().double().numpy()
+    return np.asarray(spread_N * model.encoder.value_scale)
