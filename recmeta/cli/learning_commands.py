@@ -26,8 +26,25 @@ def build_tasks(common: CommonOptions, configuration: ConfigOptions) -> Outcome:
     return Outcome(data=data, text=as_list(data))
 
 
+ContentFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Start from the content of another model, of another data set maybe: its folder, or "
+        "models:/NAME/VERSION. Attributes are matched by name, categories by value.",
+    ),
+]
+FreezeContent = Annotated[
+    bool, typer.Option("--freeze-content", help="Keep what --content-from brings as it is.")
+]
+
+
 def meta_train(
-    common: CommonOptions, configuration: ConfigOptions, device: Device = "auto"
+    common: CommonOptions,
+    configuration: ConfigOptions,
+    content_from: ContentFrom = None,
+    freeze_content: FreezeContent = False,
+    device: Device = "auto",
 ) -> Outcome:
     """Meta-train on the tasks that were built last; a run that was killed goes on."""
     from recmeta import manifest as manifests
@@ -40,6 +57,12 @@ def meta_train(
     tasks = manifests.latest(workspace, build_tasks.STEP)
     with shown_progress() as progress:
         training = config.training_for(tasks.outputs["objective"])
+        if content_from is not None or freeze_content:
+            training = dataclasses.replace(
+                training,
+                content_from=content_from or training.content_from,
+                freeze_content=freeze_content or training.freeze_content,
+            )
         manifest = step.run(training, workspace, tasks, device=device, progress=progress)
     data = {**manifest.summary(), "reused": manifest.reused}
     return Outcome(data=data, text=as_list(data))

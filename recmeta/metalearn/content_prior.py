@@ -42,6 +42,17 @@ class ContentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class KnownContent:
+    """What another log has said of the content already; rows that it did not know are 0."""
+
+    tables: Tables
+    known: dict[str, torch.Tensor]
+    """By content field, (num_rows,): whether the row is known."""
+    keep: bool
+    """Whether known rows stay as they are; otherwise they are what the ridge shrinks to."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ContentPrior:
     """What the regression found, float64."""
 
@@ -63,8 +74,10 @@ class ContentRegression:
         num_items: int,
         config: ContentConfig,
         seed: int,
+        known: KnownContent | None = None,
     ) -> None:
         self.config = config
+        self.known = known or KnownContent({}, {}, keep=False)
         self.fields = tuple(f for f in fields if f.name != ITEM_ID_FIELD)
         # Vectors are dense and stand last; all other columns are mostly 0.
         none = torch.zeros(0, dtype=torch.int64)  # there may be no attribute
@@ -103,30 +116,62 @@ class ContentRegression:
             weight_IC: their precisions, in units of one over the variance between items; 0 where
                 nothing is known of an item.
         """
-        solution_AC = self._solve(target_IC, weight_IC)
+        solution_AC = self._fitted(target_IC, weight_IC)
         fitted_IC = self._predicted(solution_AC)
         held_out_IC = fitted_IC.clone()
         for fold in range(self.config.num_folds):
             inside_I = self._fold_I == fold
             outside_IC = weight_IC * ~inside_I[:, None]
-            predicted_IC = self._predicted(self._solve(target_IC, outside_IC))
+            predicted_IC = self._predicted(self._fitted(target_IC, outside_IC))
             known_I = inside_I & (weight_IC > 0).any(1)
             held_out_IC[known_I] = predicted_IC[known_I]
-        tables = {
+        return ContentPrior(self._tables(solution_AC), solution_AC[-1], fitted_IC, held_out_IC)
+
+    def before(self, num_coefficients: int) -> ContentPrior:
+        """Return what is known before anything is fitted: 0, unless another log said more."""
+        start_AC = self._start(num_coefficients)
+        predicted_IC = self._predicted(start_AC)
+        return ContentPrior(self._tables(start_AC), start_AC[-1], predicted_IC, predicted_IC)
+
+    def _tables(self, solution_AC: torch.Tensor) -> Tables:
+        return {
             field.name: solution_AC[self._columns[field.name]] * _scale(field, self.config)
             for field in self.fields
         }
-        return ContentPrior(tables, solution_AC[-1], fitted_IC, held_out_IC)
+
+    def _start(self, num_coefficients: int) -> torch.Tensor:
+        """Return the coefficients (A, C) that the ridge shrinks to."""
+        num_columns = self._num_sparse + self._dense_ID.shape[1]
+        start_AC = torch.zeros((num_columns, num_coefficients), dtype=torch.float64)
+        for field in self.fields:
+            if field.name in self.known.tables:
+                told_NC = self.known.tables[field.name] / _scale(field, self.config)
+                start_AC[self._columns[field.name]] = told_NC
+        return start_AC
+
+    def _fitted(self, target_IC: torch.Tensor, weight_IC: torch.Tensor) -> torch.Tensor:
+        """Return the ridge solution (A, C) that is shrunk to what is known already."""
+        start_AC = self._start(target_IC.shape[1])
+        rest_IC = target_IC - self._predicted(start_AC)
+        return start_AC + self._solve(rest_IC, weight_IC)
+
+    def _kept(self) -> torch.Tensor:
+        """Return (A,) which coefficients are not fitted."""
+        kept_A = torch.zeros(self._num_sparse + self._dense_ID.shape[1], dtype=torch.bool)
+        for name, known_N in self.known.known.items() if self.known.keep else ():
+            kept_A[self._columns[name]] = known_N
+        return kept_A
 
     def _solve(self, target_IC: torch.Tensor, weight_IC: torch.Tensor) -> torch.Tensor:
         """Return the ridge solution (A, C), each column by conjugate gradients with a diagonal
         preconditioner."""
-        right_AC = self._summed(weight_IC * target_IC)
+        is_free_A1 = ~self._kept()[:, None]
+        right_AC = self._summed(weight_IC * target_IC) * is_free_A1
         squares_DC = self._dense_ID.square().T @ weight_IC
         diagonal_AC = torch.cat([self._squares() @ weight_IC, squares_DC]) + 1
 
         def system(x_AC: torch.Tensor) -> torch.Tensor:
-            return self._summed(weight_IC * self._predicted(x_AC)) + x_AC
+            return self._summed(weight_IC * self._predicted(x_AC)) * is_free_A1 + x_AC
 
         x_AC = torch.zeros_like(right_AC)
         residual_AC = right_AC

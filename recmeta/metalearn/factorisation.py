@@ -58,13 +58,18 @@ class BayesianFactorisation:
     noise: float
     """Variance of a value about its prediction, had all vectors been known."""
 
-    def standardised(self) -> "BayesianFactorisation":
-        """Return the same predictions with items turned and scaled so that the users' factors have
-        mean 0 and unit covariance; their covariance with the user's bias is left out."""
+    def turn(self) -> torch.Tensor:
+        """Return (C, C) what `standardised` multiplies the items' vectors by."""
         turn_CC = torch.zeros_like(self.user_covariance_CC)
         turn_CC[0, 0] = 1.0
         turn_CC[1:, 0] = self.user_mean_C[1:]
         turn_CC[1:, 1:] = torch.linalg.cholesky(self.user_covariance_CC[1:, 1:])
+        return turn_CC
+
+    def standardised(self) -> "BayesianFactorisation":
+        """Return the same predictions with items turned and scaled so that the users' factors have
+        mean 0 and unit covariance; their covariance with the user's bias is left out."""
+        turn_CC = self.turn()
         mean_C = torch.zeros_like(self.user_mean_C)
         mean_C[0] = self.user_mean_C[0]
         covariance_CC = torch.eye(len(mean_C), dtype=mean_C.dtype)
@@ -153,8 +158,8 @@ def factorise(
     user_mean_C = torch.zeros(width, dtype=torch.float64)
     user_covariance = eye * torch.tensor([0.2] + [1.0] * config.num_factors)
     item_covariance = eye * torch.tensor([0.1] + [0.05] * config.num_factors)
-    no_content = torch.zeros_like(noise_IC)
-    prior = ContentPrior({}, user_mean_C, no_content, no_content)
+    prior = content.before(width)
+    item.mean_MC = item.mean_MC + prior.fitted_IC
     is_rated = items.offsets.diff() > 0
     noise = 0.6
     for sweep in range(config.sweeps):

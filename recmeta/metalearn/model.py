@@ -10,6 +10,7 @@ Legend: B users, I items, N query rows of all users.
 """
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import numpy.typing as npt
@@ -169,6 +170,13 @@ class Model:
             device or torch.device("cpu"),
             None if uncertainty is None else parse(Uncertainty, uncertainty),
         )
+
+    def digest(self) -> str:
+        """Return what tells this model's parameters and vocabularies from any other's."""
+        found = hashlib.sha256(self.encoder.to_bytes())
+        for name, p in sorted(self.params.items()):
+            found.update(name.encode() + p.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     # Tasks to tensors ----------------------------------------------------------------------------
 

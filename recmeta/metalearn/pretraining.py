@@ -16,7 +16,8 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.algorithms import bayesian_linear
-from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
+from recmeta.metalearn.content_prior import ContentConfig, ContentRegression, KnownContent
+from recmeta.metalearn.content_transfer import known_content, start_users
 from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field
 from recmeta.metalearn.factorisation import (
     BayesianFactorisation,
@@ -67,7 +68,15 @@ def start_from_factors(
     return started
 
 
-def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: int) -> Params:
+def start_from_factorisation(
+    model: Model,
+    params: Params,
+    rows: Ragged,
+    seed: int,
+    source: Model | None = None,
+    *,
+    keep: bool = False,
+) -> Params:
     """Return parameters that begin with a Bayesian matrix factorisation of the meta-training rows.
 
     A learner on item vectors then predicts as the factorisation does. Any other gets it into its
@@ -78,12 +87,22 @@ def start_from_factorisation(model: Model, params: Params, rows: Ragged, seed: i
     Args:
         rows: per user, in units of the value.
         seed: of the factorisation.
+        source: of a learner on item vectors, the model whose content the factorisation begins with
+            and shrinks to, and whose users' attributes are carried over; None: none.
+        keep: whether the rows of that content stay as they are.
+
+    Raises:
+        UserError: when the source's content has no place here.
     """
-    if reads_item_vectors(params):
-        num_factors = len(params[item_vectors.INTERCEPT]) - 1
-        return _closed_form_start(model, params, _factorised(model, rows, num_factors, seed))
-    num_factors = min(MOST_NETWORK_FACTORS, model.config.network.embedding_dim - 1)
-    return _network_start(model, params, _factorised(model, rows, num_factors, seed))
+    if not reads_item_vectors(params):
+        num_factors = min(MOST_NETWORK_FACTORS, model.config.network.embedding_dim - 1)
+        found = _factorised(model, rows, num_factors, seed)
+        return _network_start(model, params, found.standardised())
+    num_factors = len(params[item_vectors.INTERCEPT]) - 1
+    known = None if source is None else known_content(model, source, num_factors, keep=keep)
+    found = _factorised(model, rows, num_factors, seed, known)
+    started = _closed_form_start(model, params, found.standardised())
+    return started if source is None else start_users(model, started, source, found.turn())
 
 
 def reads_item_vectors(params: Params) -> bool:
@@ -92,14 +111,16 @@ def reads_item_vectors(params: Params) -> bool:
     return item_vectors.INTERCEPT in params
 
 
-def _factorised(model: Model, rows: Ragged, num_factors: int, seed: int) -> BayesianFactorisation:
+def _factorised(
+    model: Model, rows: Ragged, num_factors: int, seed: int, known: KnownContent | None = None
+) -> BayesianFactorisation:
     catalogue, encoder = model.catalogue, model.encoder
     scaled = (rows.value - encoder.value_mean) / encoder.value_scale
     _, version_I = np.unique(catalogue.items.item, return_index=True)
     first = torch.from_numpy(version_I)
     features = {name: t.cpu()[first] for name, t in catalogue.features.items()}
     content = ContentRegression(
-        encoder.item_fields, features, catalogue.num_items, ContentConfig(), seed
+        encoder.item_fields, features, catalogue.num_items, ContentConfig(), seed, known
     )
     return factorise(
         dataclasses.replace(rows, value=scaled),
@@ -107,7 +128,7 @@ def _factorised(model: Model, rows: Ragged, num_factors: int, seed: int) -> Baye
         catalogue.num_items,
         FactorisationConfig(num_factors=num_factors),
         seed,
-    ).standardised()
+    )
 
 
 def _closed_form_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:

@@ -8,7 +8,7 @@ a CPU, with the same bits as one that was not.
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,7 @@ def train(
     seed: int,
     checkpoint: Folder | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    held: Mapping[str, torch.Tensor] | None = None,
 ) -> list[Epoch]:
     """Meta-train a model in place, leaving it with the parameters of the best epoch.
 
@@ -102,6 +103,7 @@ def train(
         dev_tasks: held-out users for early stopping. Without any, the last epoch is kept.
         checkpoint: where to write after every epoch, and to go on from if a checkpoint is there.
         on_epoch: called after every epoch, also for those found in a checkpoint.
+        held: by parameter, (N,) which rows of it stay as they are.
 
     Returns:
         The epochs, in order.
@@ -114,7 +116,7 @@ def train(
         raise UserError(
             "there is no user to meta-train on: loosen the filters of build-tasks or ingest more."
         )
-    run = _Run(model, config, seed, stops_early=len(dev_tasks) > 0)
+    run = _Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
     if checkpoint is not None and checkpoint.exists(CHECKPOINT):
         run.restore(checkpoint.read_bytes(CHECKPOINT))
     for past in run.history:
@@ -126,7 +128,7 @@ def train(
         try:
             with deterministic(config.deterministic, model.device):
                 train_loss = _pass(run, model, train_tasks, users, episodes, (seed, number))
-                run.optimiser.settle()
+                run.settle()
                 dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise _diverged(f"in epoch {number} a learner's matrix was not a number") from error
@@ -215,7 +217,13 @@ class _Run:
     """The state of one training run: all that a checkpoint must hold."""
 
     def __init__(
-        self, model: Model, config: TrainingConfig, seed: int, *, stops_early: bool
+        self,
+        model: Model,
+        config: TrainingConfig,
+        seed: int,
+        held: Mapping[str, torch.Tensor],
+        *,
+        stops_early: bool,
     ) -> None:
         self.config = config
         self.stops_early = stops_early
@@ -224,6 +232,8 @@ class _Run:
             name: p.detach().clone().to(model.device) for name, p in start.items()
         }
         self.best: Params = {name: p.clone() for name, p in self.params.items()}
+        self.held = {name: rows.to(model.device) for name, rows in held.items()}
+        self.kept: Params = {name: self.params[name][rows] for name, rows in self.held.items()}
         self.history: list[Epoch] = []
         self.optimiser = OuterOptimiser(
             self.params,
@@ -250,6 +260,16 @@ class _Run:
         norm = self.optimiser.step(gradients)
         if not math.isfinite(norm):
             raise _diverged(f"the outer gradient's norm in epoch {len(self.history) + 1} is {norm}")
+        self._put_back()
+
+    def settle(self) -> None:
+        self.optimiser.settle()
+        self._put_back()
+
+    def _put_back(self) -> None:
+        """Undo what the optimiser, its decay included, did to the rows that are held."""
+        for name, rows in self.held.items():
+            self.params[name][rows] = self.kept[name]
 
     def record(self, result: Epoch) -> None:
         self.history.append(result)

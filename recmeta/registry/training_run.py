@@ -4,6 +4,7 @@
     config.json       the configuration of meta-train
     environment.json  versions of libraries
     features.json     what the model reads
+    carried_over.json what its content took over from another model, where it did
     evaluation/       the configuration of evaluate, in config.json, and its report
 
 With the versions of the Delta tables, which are the run's datasets, that is all that `recmeta
@@ -47,6 +48,7 @@ TASKS_FILE = "tasks.json"
 CONFIG_FILE = "config.json"
 ENVIRONMENT_FILE = "environment.json"
 FEATURES_FILE = "features.json"
+CARRIED_OVER_FILE = "carried_over.json"
 EVALUATION = "evaluation"
 EVALUATION_FILE = "evaluation.json"
 REPORT_SUFFIXES = (".json", ".md", ".png", ".parquet")
@@ -139,6 +141,10 @@ class TrainingRun:
         losses = {"train_loss": epoch.train_loss, "dev_loss": epoch.dev_loss}
         log_metrics(self._client, self.run_id, losses, epoch.number)
         self._logged.add(epoch.number)
+
+    def log_carried_over(self, report: Mapping[str, str]) -> None:
+        """Log what was carried over from another model's content, by field, and what was not."""
+        self._client.log_dict(self.run_id, dict(report), CARRIED_OVER_FILE)
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Say how the training ended."""

@@ -27,6 +27,7 @@ COMPARED_WITH: Final = "recmeta.compared_with"
 DECISION: Final = run_page.DECISION
 BEATEN_BY: Final = "recmeta.beaten_by"
 REASONS: Final = run_page.REASONS
+REGISTERED: Final = "models:/"
 NONE: Final = "none"
 """Value of a tag for no version or no baseline."""
 
@@ -157,12 +158,49 @@ def model_folder(workspace: Workspace, version: Version) -> Folder:
     Where the artifacts are on this machine it is their own folder; otherwise they are downloaded
     into a new temporary one.
     """
+    return _model_folder(connect(workspace), workspace, model_name(), version.version)
+
+
+def named_model(workspace: Workspace, name: str) -> Folder:
+    """Return the folder of a model that a user names, for `Model.load`.
+
+    Args:
+        name: a folder that holds one, such as WORKSPACE/models/KEY, or `models:/NAME/VERSION` or
+            `models:/NAME@ALIAS` in the workspace's MLflow store.
+
+    Raises:
+        UserError: when there is no model.
+    """
+    if not name.startswith(REGISTERED):
+        folder = Folder.at(name)
+        if not folder.exists("model.json"):
+            raise UserError(
+                f"there is no model in the folder {name!r}: name one that meta-train wrote, such "
+                "as WORKSPACE/models/KEY, or models:/NAME/VERSION."
+            )
+        return folder
+    from mlflow.exceptions import MlflowException
+
     client = connect(workspace)
+    model, _, number = name.removeprefix(REGISTERED).partition("/")
+    try:
+        if not number:
+            model, _, alias = model.partition("@")
+            number = str(client.get_model_version_by_alias(model, alias).version)
+        return _model_folder(client, workspace, model, number)
+    except MlflowException as error:
+        raise UserError(
+            f"the MLflow store {store_name(workspace)} has no model {name!r}: "
+            f"{error.message} Write models:/NAME/VERSION or models:/NAME@ALIAS."
+        ) from error
+
+
+def _model_folder(client: Any, workspace: Workspace, name: str, version: str) -> Folder:
     from mlflow.artifacts import download_artifacts
 
     from recmeta.registry.served_model import ARTIFACT
 
-    source = client.get_model_version_download_uri(model_name(), version.version)
+    source = client.get_model_version_download_uri(name, version)
     return Folder.at(
         download_artifacts(
             artifact_uri=f"{source}/artifacts/{ARTIFACT}", tracking_uri=tracking_uri(workspace)

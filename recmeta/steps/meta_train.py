@@ -18,6 +18,7 @@ from recmeta.evaluation.baselines.fit import (
 )
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
+from recmeta.metalearn.content_transfer import matched, start_from_content
 from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
@@ -58,11 +59,27 @@ class MetaTrainConfig:
     and whose items fall back on content; content's embeddings start from it too. The Bayesian
     linear learner takes the latter for either. Ratings only. `champion`: everything starts from
     the champion of now; before the first one, from factors."""
+    content_from: str | None = None
+    """A model, of another data set maybe, whose content this one starts from: its folder, or
+    `models:/NAME/VERSION` or `models:/NAME@ALIAS` in MLflow. Attributes are matched by name and
+    categories by value; ids are never carried over. It needs the same learner and widths. Not with
+    `start = "champion"`."""
+    freeze_content: bool = False
+    """Whether what `content_from` says of content stays as it is; otherwise it goes on learning."""
     last_layer_ridge: float | None = None
     """Of MAML's start from `factors`: the last layer begins as the ridge regression of the values,
     with this weight, on what it reads. None: as the sum of the items' biases. Ratings only."""
     seed: int = 0
     """Of initial parameters and the order of users."""
+
+    def __post_init__(self) -> None:
+        if self.content_from is None and self.freeze_content:
+            raise UserError("freeze_content is true without content_from: name the model, too.")
+        if self.content_from is not None and self.start == "champion":
+            raise UserError(
+                f"content_from is {self.content_from!r} and start 'champion', which brings its own "
+                "content: start from 'factors', 'bayesian-factors' or 'random' instead."
+            )
 
 
 def run(
@@ -88,6 +105,9 @@ def run(
     inputs = {"tasks": tasks.key}
     if champion is not None:
         inputs["champion"] = champion.version
+    source = content_source(config, workspace)
+    if source is not None:
+        inputs["content_from"] = source.digest()
 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "models" / key
@@ -96,7 +116,7 @@ def run(
         earlier = None
         if champion is not None:
             earlier = Model.load(versions.model_folder(workspace, champion))
-        model = at_start(config, task_set, torch_device, earlier, trials.append)
+        model = at_start(config, task_set, torch_device, earlier, trials.append, source)
         tracked = TrainingRun.start_or_resume(
             workspace,
             key,
@@ -109,13 +129,16 @@ def run(
             git_commit=git_commit(),
         )
         log_tuning(workspace, tracked.run_id, STEP, trials)
+        carried = {} if source is None else matched(model, source).report()
+        if carried:
+            tracked.log_carried_over(carried)
 
         def on_epoch(epoch: Epoch) -> None:
             tracked.log_epoch(epoch)
             progress(STEP, epoch.number, config.training.epochs)
 
         with tracked:
-            history = fit(config, model, task_set, folder, on_epoch)
+            history = fit(config, model, task_set, folder, on_epoch, source)
             progress(STEP, config.training.epochs, config.training.epochs)
             model.save(folder)
             folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
@@ -130,6 +153,7 @@ def run(
             "device": torch_device.type,
             "best_epoch": best.number,
             "dev_loss": best.dev_loss,
+            **({"carried_over": carried} if carried else {}),
             **config.model.learner.guarantees(len(history)),
         }
         num_parameters = sum(p.numel() for p in model.params.values())
@@ -160,21 +184,30 @@ def at_start(
     device: torch.device,
     earlier: Model | None = None,
     on_trial: OnTrial = unrecorded,
+    source: Model | None = None,
 ) -> Model:
     """Return the model that meta-training begins with.
 
     Args:
         earlier: the model to go on from, where there is one.
         on_trial: told of each factorisation that was tried.
+        source: what `content_source` gives.
+
+    Raises:
+        UserError: when nothing of the source's content has a place in the model.
     """
-    known = None if earlier is None else earlier.encoder
-    model = Model.untrained(config.model, task_set, device, known)
+    known = source if earlier is None else earlier
+    model = Model.untrained(
+        config.model, task_set, device, None if known is None else known.encoder
+    )
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
     # A new factorisation has other axes than the one that an earlier closed-form model had.
     keeps_axes = earlier is not None and reads_item_vectors(params)
     model.params = (
-        params if keeps_axes else _with_factors(config, model, task_set, params, on_trial)
+        params if keeps_axes else _with_factors(config, model, task_set, params, on_trial, source)
     )
+    if source is not None and not _in_factors(config, task_set, params):
+        model.params = start_from_content(model, model.params, source)
     if earlier is not None:
         model.params = start_from_model(model, model.params, earlier)
     return model
@@ -186,12 +219,17 @@ def fit(
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
+    source: Model | None = None,
 ) -> list[Epoch]:
     """Meta-train a model in place, and learn how far it is off; return its epochs.
 
     Args:
         folder: of the checkpoint. Where there is one already, training goes on from it.
+        source: what `content_source` gives.
     """
+    held = {}
+    if source is not None and config.freeze_content:
+        held = matched(model, source).held_rows(model.params)
     development = task_set.tasks("dev")
     history = train(
         model,
@@ -202,13 +240,36 @@ def fit(
         seed=config.seed,
         checkpoint=folder,
         on_epoch=on_epoch,
+        held=held,
     )
     model.uncertainty = learn_uncertainty(model, development)
     return history
 
 
+def content_source(config: MetaTrainConfig, workspace: Workspace) -> Model | None:
+    """Return the model that `content_from` names, or None where it names none.
+
+    Raises:
+        UserError: when there is no such model.
+    """
+    if config.content_from is None:
+        return None
+    return Model.load(versions.named_model(workspace, config.content_from))
+
+
+def _in_factors(config: MetaTrainConfig, task_set: TaskSet, params: Params) -> bool:
+    """Return whether a source's content goes into the factorisation that training starts from."""
+    has_rows = task_set.spec.objective == "rating" and task_set.spec.num_tasks["train"] > 0
+    return config.start != "random" and has_rows and reads_item_vectors(params)
+
+
 def _with_factors(
-    config: MetaTrainConfig, model: Model, task_set: TaskSet, params: Params, on_trial: OnTrial
+    config: MetaTrainConfig,
+    model: Model,
+    task_set: TaskSet,
+    params: Params,
+    on_trial: OnTrial,
+    source: Model | None,
 ) -> Params:
     """Return parameters whose item embeddings know a matrix factorisation, if that is asked for."""
     spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
@@ -216,7 +277,9 @@ def _with_factors(
         return params
     if config.start == "bayesian-factors" or reads_item_vectors(params):
         rows = concatenate(train_tasks.support, train_tasks.query)
-        return start_from_factorisation(model, params, rows, config.seed)
+        return start_from_factorisation(
+            model, params, rows, config.seed, source, keep=config.freeze_content
+        )
     biases = tune_biases(spec, train_tasks, dev_tasks, on_trial)
     found = tune_matrix_factorisation(
         spec, train_tasks, dev_tasks, biases.config, config.seed, on_trial

@@ -140,7 +140,8 @@ def _repeat(
     if found.started_from is not None:
         version = versions.get(workspace, found.started_from)
         earlier = Model.load(versions.model_folder(workspace, version))
-    model = meta_train.at_start(config, task_set, device, earlier)
+    source = meta_train.content_source(config, workspace)
+    model = meta_train.at_start(config, task_set, device, earlier, source=source)
     folder = scratch / MODEL
     history = meta_train.fit(
         config,
@@ -148,6 +149,7 @@ def _repeat(
         task_set,
         folder,
         lambda epoch: progress(meta_train.STEP, epoch.number, config.training.epochs),
+        source,
     )
     progress(meta_train.STEP, config.training.epochs, config.training.epochs)
     model.save(folder)

@@ -24,7 +24,7 @@ from recmeta.recipes.configuration import merged
 from recmeta.recipes.search_space import Space, nested
 from recmeta.recipes.toml import to_toml
 from recmeta.registry.tuning import SearchRun
-from recmeta.steps.meta_train import MetaTrainConfig, at_start, choose_device, fit
+from recmeta.steps.meta_train import MetaTrainConfig, at_start, choose_device, content_source, fit
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder, Workspace
 
@@ -143,8 +143,9 @@ def run(
             on_epoch = _watch(optuna, trial, search, asked, values, deadline)
             checkpoints = folder / "trials" / fingerprint(asked)
             try:
-                model = at_start(asked, task_set, torch_device)
-                history = fit(asked, model, task_set, checkpoints, on_epoch)
+                source = content_source(asked, workspace)
+                model = at_start(asked, task_set, torch_device, source=source)
+                history = fit(asked, model, task_set, checkpoints, on_epoch, source)
             except _OutOfTime:
                 break
             except optuna.TrialPruned:

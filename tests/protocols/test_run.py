@@ -172,3 +172,16 @@ def test_a_library_that_is_absent_is_named_before_anything_is_learned(
     with pytest.raises(UserError, match=r"popularity needs .*no_such_library.*recmeta\[accuracy\]"):
         runs.run("melu-ml1m", learners=["global-mean", "popularity"], out=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_names_every_learner_but_those_that_read_texts(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in LEARNERS:
+        if name not in (*CHEAP, "content-ridge-text"):
+            monkeypatch.delitem(LEARNERS, name)
+    popularity = dataclasses.replace(LEARNERS["popularity"], unasked=False)
+    monkeypatch.setitem(LEARNERS, "popularity", popularity)
+    result = runs.run("temporal-ml100k", num_seeds=1, learners=["all"], out=tmp_path)
+    assert [cell["learner"] for cell in result["cells"]] == list(CHEAP)
+    assert result["command"] == "recmeta benchmark temporal-ml100k --seeds 1 --learners all"

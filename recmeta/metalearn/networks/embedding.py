@@ -74,17 +74,24 @@ class EmbeddingNetwork:
             NUM_STATISTICS if self.config.use_statistics else 0,
         )
 
+    def input_columns(self) -> dict[tuple[str, str], slice]:
+        """Return where each field's numbers are among a layer's inputs, by (side, name)."""
+        columns, first = {}, 0
+        for side, fields in (("user", self.user_fields), ("item", self.item_fields)):
+            for field in fields:
+                columns[side, field.name] = slice(first, first + self._width(field))
+                first += self._width(field)
+        return columns
+
     def wide_column(self, item_field: str) -> int | None:
         """Return where an item field's embedding begins among the last layer's inputs.
 
         None where the last layer does not see it: it is absent, or the network is not `wide`.
         """
-        names = [f.name for f in self.item_fields]
-        if item_field not in names or not (self.config.wide and self.config.hidden_dims):
+        columns = self.input_columns().get(("item", item_field))
+        if columns is None or not (self.config.wide and self.config.hidden_dims):
             return None
-        before = sum(self._width(f) for f in self.user_fields)
-        before += sum(self._width(f) for f in self.item_fields[: names.index(item_field)])
-        return self.config.hidden_dims[-1] + before
+        return self.config.hidden_dims[-1] + int(columns.start)
 
     def init_params(self, generator: torch.Generator) -> Params:
         """Return fresh parameters: embeddings N(0, 0.1²), He-uniform layers, a last layer near
