@@ -154,6 +154,12 @@ def build() -> typer.Typer:
     add("point-in-time", bench.point_in_time, "recmeta bench point-in-time", benches)
     add("build-tasks", bench.build_tasks, "recmeta bench build-tasks --rows 1000000", benches)
     add("serve", bench.serve, "recmeta bench serve --rate 200", benches)
+    add(
+        "content-transfer",
+        bench.content_transfer,
+        "recmeta bench content-transfer ml-1m ml-100k --seeds 3",
+        benches,
+    )
     app.add_typer(benches, name="bench")
     store = typer.Typer(help="The feature store: a Feast repository.", no_args_is_help=True)
     add("apply", features.apply, "recmeta features apply", store)

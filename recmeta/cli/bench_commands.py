@@ -127,6 +127,41 @@ def serve(
     return _outcome(run(learner or LEARNERS, rate or RATES, seconds), save)
 
 
+def content_transfer(
+    common: CommonOptions,
+    source: Annotated[str, typer.Argument(help="ml-1m or ml-100k.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="The other one.", show_default=False)],
+    learner: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--learner", help="Give it again for more. [default: bayesian-linear and anil]"
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, …")] = 5,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with the data sets as Parquet.")
+    ] = None,
+    save: Save = None,
+) -> Outcome:
+    """Content of another data set: kept, as a start, or none; errors where training users are few.
+
+    Measured on warm users of the target whom nothing is trained on; its cold ones are not read.
+    """
+    from recmeta.benchmarks.content_transfer import LEARNERS, run
+    from recmeta.cli.progress_bars import shown_progress
+
+    with shown_progress() as progress:
+        found = run(
+            source,
+            target,
+            data=data,
+            learners=learner or LEARNERS,
+            num_seeds=seeds,
+            progress=progress,
+        )
+    return _outcome(found, save)
+
+
 def _where(asked: list[int] | None, device: str) -> tuple[tuple[int, ...], str]:
     """Return the numbers of threads to measure with, and the device.
 

@@ -177,7 +177,7 @@ def test_a_library_that_is_absent_is_named_before_anything_is_learned(
 def test_all_names_every_learner_but_those_that_read_texts(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in LEARNERS:
+    for name in list(LEARNERS):
         if name not in (*CHEAP, "content-ridge-text"):
             monkeypatch.delitem(LEARNERS, name)
     popularity = dataclasses.replace(LEARNERS["popularity"], unasked=False)
