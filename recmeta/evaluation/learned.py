@@ -39,9 +39,9 @@ class LearnedPredictor:
         moments = np.stack([tasks.snapshot.astype(np.int64), tasks.cut_time])
         for snapshot, cut_time in np.unique(moments, axis=1).T:
             chosen = np.flatnonzero((tasks.snapshot == snapshot) & (tasks.cut_time == cut_time))
-            state = self.model.adapt(tasks.take(chosen))
+            settled = self.model.settled(self.model.adapt(tasks.take(chosen)))
             for first in range(0, num_items, ITEMS_AT_ONCE):
                 last = min(first + ITEMS_AT_ONCE, num_items)
                 items = self.model.item_block(int(snapshot), int(cut_time), first, last)
-                scores[chosen, first:last] = self.model.rank_block(state, items).cpu().numpy()
+                scores[chosen, first:last] = self.model.rank_block(settled, items).cpu().numpy()
         return scores

@@ -113,7 +113,7 @@ def by_hidden(
         num_rows, width_in = hidden_BRi.shape[1:]
         width_out = len(weight_oi)
         if num_rows * (width_in + width_out) > width_in * width_out:
-            state = _folded(state, weight_oi, bias_o)
+            state = folded(state, weight_oi, bias_o)
     if state is None or state.weights_Bio is None:
         z = F.linear(hidden_BRi, weight_oi, bias_o)
         if z_BRo is not None:
@@ -130,7 +130,7 @@ def by_hidden(
     return _plus(z, gram_BRT, state.by_hidden_BTo), state
 
 
-def _folded(state: LayerState, weight_oi: torch.Tensor, bias_o: torch.Tensor | None) -> LayerState:
+def folded(state: LayerState, weight_oi: torch.Tensor, bias_o: torch.Tensor | None) -> LayerState:
     """Return the same state with all pairs in the weights."""
     assert state.hidden_BTi is not None
     assert state.by_hidden_BTo is not None

@@ -2,7 +2,7 @@
 about it."""
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -64,4 +64,18 @@ class MetaLearner(Protocol):
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return predictions for items; `items.value_BR` is not read."""
+        ...
+
+
+@runtime_checkable
+class CatalogueRanker(Protocol):
+    """A learner that orders a catalogue for adapted users faster than it predicts every rating."""
+
+    def settle(self, params: Params, state: UserState) -> UserState:
+        """Return the users as `ranked_by` reads them, with all done that does not depend on the
+        items; to be done once for many items."""
+        ...
+
+    def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
+        """Return `predict(...).ranked_by_BR` for items from `prepare`, 1 for B."""
         ...

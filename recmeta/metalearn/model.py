@@ -22,7 +22,7 @@ from recmeta.config import parse, to_dict
 from recmeta.metalearn.algorithms.learner_config import Setting
 from recmeta.metalearn.batch import POPULARITY_SCALE, Catalogue, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Encoder, Features
-from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.median import count_levels
 from recmeta.metalearn.uncertainty import Uncertainty
@@ -81,6 +81,7 @@ class Model:
         )
         self.network = setting.network
         self.learner = config.learner.build(setting)
+        self._ranker = self.learner if isinstance(self.learner, CatalogueRanker) else None
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}
         )
@@ -246,11 +247,14 @@ class Model:
         """
         return self.score_block(state, self.item_block(snapshot, cut_time, first, last))
 
-    @torch.no_grad()
     def item_block(self, snapshot: int, cut_time: int, first: int, last: int) -> Rows:
-        """Return items for `score_block`, with the work done that no user changes: to be kept where
-        many users are asked about them, as long as `params` stay."""
-        rows = self.item_rows(np.arange(first, last), snapshot, cut_time)
+        """Return items numbered first to last, exclusive, `prepared`."""
+        return self.prepared(self.item_rows(np.arange(first, last), snapshot, cut_time))
+
+    @torch.no_grad()
+    def prepared(self, rows: Rows) -> Rows:
+        """Return rows for `score_block` and `rank_block`, with the work done that no user changes:
+        to be kept where many users are asked about them, as long as `params` stay."""
         return self.learner.prepare(self.params, rows)
 
     def item_rows(
@@ -277,10 +281,24 @@ class Model:
         units of the model, or logits."""
         return self.learner.predict(self.params, state, items).ranked_by_BR
 
-    def rank_block(self, state: UserState, items: Rows) -> torch.Tensor:
-        """Return what lists are ordered by (B, items): scores and what popularity adds to them."""
+    @property
+    def settles(self) -> bool:
+        """Whether the learner is a `CatalogueRanker`."""
+        return self._ranker is not None
+
+    @torch.no_grad()
+    def settled(self, state: UserState) -> UserState:
+        """Return adapted users as `rank_block` reads them: to be done once for many blocks."""
+        return state if self._ranker is None else self._ranker.settle(self.params, state)
+
+    @torch.no_grad()
+    def rank_block(self, settled: UserState, items: Rows) -> torch.Tensor:
+        """Return what lists are ordered by (B, items): the scores of `score_block` and what
+        popularity adds to them."""
         bonus_BR = self.popularity_bonus(items.statistics_BRD)
-        return self.score_block(state, items).add_(bonus_BR)
+        if self._ranker is None:
+            return self.score_block(settled, items).add_(bonus_BR)
+        return self._ranker.ranked_by(self.params, settled, items).add_(bonus_BR)
 
     def popularity_bonus(self, past: torch.Tensor) -> torch.Tensor:
         """Return what popularity adds to the scores of items in lists, (...), in their units.

@@ -24,6 +24,8 @@ from recmeta.tasks.task_set import Tasks
 ROWS_AT_ONCE = 16_384
 """Pairs of user and item that one thread scores at once: enough for products of some size, few
 enough for its core's caches."""
+SETTLED_ROWS_AT_ONCE = 65_536
+"""The same where the learner ranks catalogues, and minds the caches itself."""
 MOST_KEPT_ITEMS = 1_000_000
 """Largest catalogue of which a ranker keeps every block, some hundred numbers an item."""
 _ALL_BUT_SIGN = 0x7FFFFFFF
@@ -171,10 +173,12 @@ class Ranker:
         """
         length = min(top_k or self.config.top_k, self.model.catalogue.num_items)
         device = self.model.device
-        at_once = max(1, ROWS_AT_ONCE // self.config.item_block)
+        most_rows = SETTLED_ROWS_AT_ONCE if self.model.settles else ROWS_AT_ONCE
+        at_once = max(1, most_rows // self.config.item_block)
         if device.type != "cpu":
             at_once = self.config.user_batch
-        batches = list(users.batches(at_once))
+        settled = dataclasses.replace(users, state=self.model.settled(users.state))
+        batches = list(settled.batches(at_once))
         # Few users would leave threads idle, did these not share the catalogue.
         num_shares = max(1, min(num_threads(device) // max(len(batches), 1), len(self.starts)))
         pieces = [(some, share) for some in batches for share in range(num_shares)]

@@ -113,8 +113,8 @@ class Factors:
 def rank_scores(model: Model, state: dict[str, torch.Tensor], items: IntArray) -> FloatArray:
     """Return (B, items) what lists are ordered by, of items that all users share."""
     last = len(model.catalogue.statistics.time) - 1
-    rows = model.item_rows(items, last, END_OF_TIME)
-    found: FloatArray = model.rank_block(state, rows).float().cpu().numpy()
+    rows = model.prepared(model.item_rows(items, last, END_OF_TIME))
+    found: FloatArray = model.rank_block(model.settled(state), rows).float().cpu().numpy()
     return found
 
 

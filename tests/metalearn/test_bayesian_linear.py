@@ -17,7 +17,7 @@ from recmeta.metalearn.algorithms.bayesian_linear import (
     BayesianLinear,
     BayesianLinearConfig,
 )
-from recmeta.metalearn.batch import TaskBatch
+from recmeta.metalearn.batch import Rows, TaskBatch
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
@@ -257,3 +257,12 @@ def test_the_median_stays_on_the_scale_and_rises_with_the_mean(drawn: Drawn) -> 
 def test_settings_that_make_no_sense_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         BayesianLinearConfig(**{field: value})
+
+
+def test_a_catalogue_is_ordered_by_expected_values(drawn: Drawn) -> None:
+    learner, params = drawn.learner, drawn.params
+    rows = Rows(*(t[:1] for t in vars(drawn.batch.query).values()))
+    state = learner.adapt(params, drawn.batch.support)
+    expected = learner.predict(params, state, rows).ranked_by_BR
+    found = learner.ranked_by(params, learner.settle(params, state), learner.prepare(params, rows))
+    torch.testing.assert_close(found, expected)

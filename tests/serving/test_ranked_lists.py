@@ -42,7 +42,7 @@ def brute_force(model: Model, tasks: Tasks, top_k: int, exclude_seen: bool) -> l
         last = len(model.catalogue.statistics.time) - 1
         end = int(np.iinfo(np.int64).max)
         items = model.item_block(last, end, 0, NUM_ITEMS)
-        scores = model.rank_block(model.adapt(one), items)[0].numpy()
+        scores = model.rank_block(model.settled(model.adapt(one)), items)[0].numpy()
         seen = set(one.support.item.tolist()) if exclude_seen else set()
         order = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in seen]
         lists.append(order[:top_k])

@@ -202,6 +202,17 @@ class BayesianLinear:
             return self._predict(params, state, items.vector_BRX)
         return self._predict(params, state, self._look_up(params, (items,), None)[0])
 
+    def settle(self, params: Params, state: UserState) -> UserState:
+        """Return the users as they are."""
+        return state
+
+    def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
+        """Return expected values, without spreads and medians; or logits, which need them."""
+        if not self.is_graded or not isinstance(items, VectorRows):
+            return self.predict(params, settled, items).ranked_by_BR
+        offset_1I, design_1IW, _ = self._parts(params, items.vector_BRX)
+        return offset_1I + settled["weights"] @ design_1IW[0].T
+
     def linear_parts(
         self, params: Params, items: Rows
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -17,9 +17,11 @@ from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.grouping import Group, groups_by_length
+from recmeta.metalearn.inner_loop.by_pairs import PairLoop
 from recmeta.metalearn.inner_loop.by_weights import WeightLoop
 from recmeta.metalearn.inner_loop.choice import inner_loop
 from recmeta.metalearn.inner_loop.gradient_norm import gradient_norm
+from recmeta.metalearn.inner_loop.over_catalogue import CatalogueItems, CatalogueLoop
 from recmeta.metalearn.inner_loop.steps import RATES, InnerLoop, InnerSteps, own_rate
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.networks.embedding import distinct, gather, some_hidden
@@ -97,6 +99,8 @@ class PreparedRows(Rows):
     """Rows of which `prepare` has done what no user changes."""
 
     embedded: EmbeddedItems
+    catalogue: CatalogueItems | None
+    """Where all users share the rows, and the inner loop is one of pairs."""
 
 
 class MAML:
@@ -141,6 +145,9 @@ class MAML:
             self.loop: InnerLoop = WeightLoop(network, self.steps)
         else:
             self.loop = inner_loop(network, self.steps)
+        self.catalogue: CatalogueLoop | None = None
+        if isinstance(self.loop, PairLoop):
+            self.catalogue = CatalogueLoop(self.loop.network)
         self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))
 
     def init_params(self, generator: torch.Generator) -> Params:
@@ -254,7 +261,23 @@ class MAML:
 
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows with their items embedded and through their half of the first layer."""
-        return PreparedRows(**vars(items), embedded=self._embed(params, items))
+        embedded = self._embed(params, items)
+        catalogue = None
+        if self.catalogue is not None and len(items.item_BR) == 1:
+            catalogue = self.catalogue.prepare(params, embedded, items)
+        return PreparedRows(**vars(items), embedded=embedded, catalogue=catalogue)
+
+    def settle(self, params: Params, state: UserState) -> UserState:
+        """Return the users as `ranked_by` reads them."""
+        return state if self.catalogue is None else self.catalogue.settle(params, state)
+
+    def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
+        """Return the adapted networks' outputs for items from `prepare`."""
+        if self.catalogue is None:
+            return self.loop.predict(params, settled, self._embed(params, items), items)
+        assert isinstance(items, PreparedRows)
+        assert items.catalogue is not None
+        return self.catalogue.outputs(params, settled, items.catalogue)
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return the adapted network's output for each row."""

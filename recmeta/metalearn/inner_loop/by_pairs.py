@@ -58,7 +58,7 @@ class PairLoop:
             others = [state[f"features.{n}"] for n in range(len(joined.parts) - 1)]
             user_B1F = user_BF[:, None]
             known = (user_B1F if self.steps.second_order else user_B1F.detach(), *others)
-        layers = [_layer(state, index) for index in range(self.network.num_layers)]
+        layers = [layer_state(state, index) for index in range(self.network.num_layers)]
         features = Features(joined.parts, known)
         return self.network.decide(params, joined, features, layers).output_BR
 
@@ -69,7 +69,7 @@ class PairLoop:
         return tuple(part.detach() for part in support.parts)
 
 
-def _layer(state: UserState, index: int) -> LayerState | None:
+def layer_state(state: UserState, index: int) -> LayerState | None:
     """Return how a layer has adapted, from a user's state; None if it has not."""
     names = [field.name for field in dataclasses.fields(LayerState)]
     values = {name: state.get(f"{name}.{index}") for name in names}

@@ -83,6 +83,24 @@ class Network(Protocol):
 class LinearNetwork(Network, Protocol):
     """A network whose adapted part is a chain of linear layers with activations between them."""
 
+    @property
+    def feature_widths(self) -> tuple[int, int, int]:
+        """Numbers that the layers see of the user, of the item, of the item's past."""
+        ...
+
+    @property
+    def feature_layers(self) -> tuple[int, ...]:
+        """The layers that read features, the first among them."""
+        ...
+
+    def feature_weights(self, params: Params, layer: int) -> Sequence[torch.Tensor]:
+        """Return a layer's weights of the user's features, the item's and the statistics."""
+        ...
+
+    def started(self, output: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
+        """Return outputs (...) with what they start from, out of statistics (..., D)."""
+        ...
+
     def join(
         self,
         params: Params,

@@ -44,8 +44,8 @@ class PreferenceNetwork(EmbeddingNetwork):
         embedded_UF = self.embedded_items(params, features, item_U)
         products = [
             # Rows' gradients are summed in the type of these tables: float32 under autocast too.
-            F.linear(embedded_UF, self._feature_weights(params, layer)[1]).to(embedded_UF.dtype)
-            for layer in self._feature_layers
+            F.linear(embedded_UF, self.feature_weights(params, layer)[1]).to(embedded_UF.dtype)
+            for layer in self.feature_layers
         ]
         return EmbeddedItems([embedded_UF, *products])
 
@@ -70,8 +70,8 @@ class PreferenceNetwork(EmbeddingNetwork):
             statistics = statistics_BRD.to(user_BF.dtype)
             parts = (*parts, statistics)
         products = []
-        for layer, item_product in zip(self._feature_layers, item_products, strict=True):
-            of_user, _, of_statistics = self._feature_weights(params, layer)
+        for layer, item_product in zip(self.feature_layers, item_products, strict=True):
+            of_user, _, of_statistics = self.feature_weights(params, layer)
             z_BRo = F.linear(user_B1F, of_user, params[f"layer.{layer}.bias"]) + item_product
             if statistics is not None:
                 z_BRo = z_BRo + F.linear(statistics, of_statistics)
@@ -95,7 +95,7 @@ class PreferenceNetwork(EmbeddingNetwork):
         run = Pass(rows.products[0], [], [], [], [])
         z = run.output_BR
         for index in range(self.num_layers):
-            reads_features = index in self._feature_layers
+            reads_features = index in self.feature_layers
             weight, bias = params[f"layer.{index}.weight"], params[f"layer.{index}.bias"]
             state = states[index]
             z_BRo: torch.Tensor | None = None
@@ -132,15 +132,15 @@ class PreferenceNetwork(EmbeddingNetwork):
         for index in range(self.num_layers - 1):
             x = F.linear(x, params[f"layer.{index}.weight"], params[f"layer.{index}.bias"])
             x = torch.relu(x)
-        return torch.cat([x, feature_RF], -1) if len(self._feature_layers) > 1 else x
+        return torch.cat([x, feature_RF], -1) if len(self.feature_layers) > 1 else x
 
     @property
-    def _feature_layers(self) -> tuple[int, ...]:
+    def feature_layers(self) -> tuple[int, ...]:
         """The layers that read features: the first; where it is wide, the last too."""
         last = self.num_layers - 1
         return (0, last) if last > 0 and self.config.wide else (0,)
 
-    def _feature_weights(self, params: Params, layer: int) -> Sequence[torch.Tensor]:
+    def feature_weights(self, params: Params, layer: int) -> Sequence[torch.Tensor]:
         """Return a layer's weights of the user's features, the item's and the statistics."""
         widths = list(self.feature_widths)
         weight_oi = params[f"layer.{layer}.weight"]
