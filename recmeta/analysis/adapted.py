@@ -11,7 +11,7 @@ Adapted(1 user, 1 interaction)
 >>> len(why.support), why.user_id
 (3, 'me')
 >>> list(me.predict(champion.items()["item_id"][:2]).columns)
-['user_id', 'item_id', 'title', 'value', 'uncertainty', 'low', 'high']
+['user_id', 'item_id', 'title', 'value', 'expected', 'uncertainty', 'low', 'high']
 """
 
 import dataclasses
@@ -85,9 +85,10 @@ class Adapted:
         """Return what each user would give each item, a row per user and item.
 
         Returns:
-            `user_id`, `item_id`, `title`, `value`; for ratings also `uncertainty`, the standard
-            deviation, and the interval `low` to `high` that holds for nine values of ten, not cut
-            at the ends of the scale. These are NaN for a model that was trained without them.
+            `user_id`, `item_id`, `title`, `value`, which has the least error; for ratings also
+            `expected`, the mean value, `uncertainty`, the standard deviation, and the interval
+            `low` to `high` around `expected` that holds for nine values of ten, not cut at the ends
+            of the scale. The last three are NaN for a model that was trained without them.
 
         Raises:
             UserError: for an item that the catalogue does not have.
@@ -122,9 +123,10 @@ class Adapted:
             factor = np.nan
             if known is not None and found.deviation_N is not None:
                 deviation_N, factor = found.deviation_N, known.factors[LEVELS.index(LEVEL)]
+            frame["expected"] = found.expected_N
             frame["uncertainty"] = deviation_N
-            frame["low"] = found.value_N - factor * deviation_N
-            frame["high"] = found.value_N + factor * deviation_N
+            frame["low"] = found.expected_N - factor * deviation_N
+            frame["high"] = found.expected_N + factor * deviation_N
         return frame
 
     def explain(self, item_id: str, user_id: str | None = None) -> explain.Explanation:

@@ -1,6 +1,6 @@
 """Whether the uncertainty of predictions is what it says, and where it is learned from.
 
-Legend: N query rows, U users.
+Legend: N query rows, U users, L levels.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.evaluation.bootstrap import MIN_USERS, mean_intervals
 from recmeta.metalearn import uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
@@ -23,93 +24,136 @@ NORMAL_QUANTILES = (0.6744897501960817, 1.2815515655446004, 1.6448536269514722, 
 """Half widths of a normal distribution's intervals of `LEVELS`, in standard deviations."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Residuals:
-    """Predictions of query rows beside what was there."""
+    """What a model says of query rows beside what was there."""
 
+    value_N: Array
+    said_N: Array
+    """What the learner says of the expected values, in units of the value."""
+    expected_N: Array
+    """What the model makes of that."""
     design_NF: Array
     """What the uncertainty is a function of."""
-    residual_N: Array
-    """Value less prediction, in units of the value."""
     spread_N: Array | None
     """The learner's own standard deviation, in units of the value."""
     user_N: npt.NDArray[np.int64]
 
+    @property
+    def residual_N(self) -> Array:
+        """Value less the expected one, in units of the value."""
+        return self.value_N - self.expected_N
+
+    @property
+    def weight_N(self) -> Array:
+        """One over the rows of each row's user."""
+        return 1.0 / np.bincount(self.user_N)[self.user_N]
+
 
 def residuals(model: Model, tasks: Tasks) -> Residuals:
-    """Return the residuals of a model of ratings on the tasks' queries."""
-    parts = []
+    """Return what a model of ratings says of the tasks' queries."""
+    parts, values, users = [], [], []
     for first in range(0, len(tasks), USERS_AT_ONCE):
         some = tasks.take(np.arange(first, min(first + USERS_AT_ONCE, len(tasks))))
-        predicted = predict_query(model, some)
-        residual_N = some.query.value - predicted.value_N
-        parts.append(
-            Residuals(
-                predicted.design_NF,
-                residual_N.astype(np.float64),
-                predicted.spread_N,
-                some.query.task + first,
-            )
-        )
+        parts.append(predict_query(model, some))
+        values.append(some.query.value)
+        users.append(some.query.task + first)
     spreads = [part.spread_N for part in parts if part.spread_N is not None]
     return Residuals(
-        np.concatenate([part.design_NF for part in parts]),
-        np.concatenate([part.residual_N for part in parts]),
-        np.concatenate(spreads) if spreads else None,
-        np.concatenate([part.user_N for part in parts]),
+        value_N=np.concatenate(values).astype(np.float64),
+        said_N=np.concatenate([part.said_N for part in parts]).astype(np.float64),
+        expected_N=np.concatenate([part.expected_N for part in parts]).astype(np.float64),
+        design_NF=np.concatenate([part.design_NF for part in parts]),
+        spread_N=np.concatenate(spreads) if spreads else None,
+        user_N=np.concatenate(users),
     )
 
 
 def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
     """Return the uncertainty that a model's residuals on the development users speak for.
 
-    Each user counts as much as another, with the first 0, 1, 3 and 10 rows of the support and with
-    all of them. None for implicit feedback, whose logits have no truth to be off from, and for too
-    few residuals.
+    Each user counts as much as another. Half of the weight has what is said of them with all of
+    their support, as users come; half, with its first 0, 1, 3 or 10 rows. None for implicit
+    feedback, whose logits have no truth to be off from, and for too few residuals.
     """
     if model.objective != "rating" or len(development) == 0:
         return None
-    longest = development.support.lengths
-    some = [development.take(np.flatnonzero(longest > k)).with_shots(k) for k in SHOTS]
-    found = [residuals(model, tasks) for tasks in (*some, development) if len(tasks)]
+    longest_U = development.support.lengths
+    cohorts = [np.flatnonzero(longest_U > k) for k in SHOTS]
+    some = [development.take(c).with_shots(k) for c, k in zip(cohorts, SHOTS, strict=True)]
+    everybody = np.arange(len(development))
+    pairs = [*zip(some, cohorts, strict=True), (development, everybody)]
+    found = [(residuals(model, tasks), cohort) for tasks, cohort in pairs if len(tasks)]
+    value_N = np.concatenate([r.value_N for r, _ in found])
+    said_N = np.concatenate([r.said_N for r, _ in found])
+    weights = [r.weight_N for r, _ in found]
+    weight_N = np.concatenate([*weights[:-1], weights[-1] * max(1, len(weights) - 1)])
+    intercept, slope = uncertainty.fit_line(said_N, value_N, weight_N)
+    expected_N = np.clip(intercept + slope * said_N, *model.value_range)
+    design_NF = np.concatenate([r.design_NF for r, _ in found])
     return uncertainty.fit(
-        np.concatenate([r.design_NF for r in found]),
-        np.concatenate([r.residual_N for r in found]),
-        np.concatenate([_equal_weights(r.user_N) for r in found]),
-        len(development),
+        uncertainty.with_expected(design_NF, expected_N, model.value_range),
+        value_N - expected_N,
+        weight_N,
+        np.concatenate([cohort[r.user_N] for r, cohort in found]),
+        (intercept, slope),
     )
 
 
-def calibration(model: Model, tasks: Tasks) -> dict[str, Any] | None:
+def calibration(
+    model: Model, tasks: Tasks, development: Tasks, generator: np.random.Generator
+) -> dict[str, Any] | None:
     """Return how a model's uncertainty fared on users, JSON-ready; None where it has none.
 
-    `coverage`: for each level the share of values within the interval, and, where the learner has
-    a spread of its own, within the interval of a normal distribution with it as it is. `bins`: the
-    rows in equal parts by their standard deviation; in each its root mean square beside the error.
-    Users count alike throughout.
+    `coverage`: for each level the share of values within the interval (`observed`) with its 95 %
+    bootstrap interval over users (`ci_low`, `ci_high`; none of one user), the same share of the
+    users that it was learned from (`development`), and, where the learner has a spread of its own,
+    the share within the interval of a normal distribution with it as it is. `bins`: the rows in
+    equal parts by their standard deviation; in each its root mean square beside the error. Users
+    count alike throughout.
+
+    Args:
+        development: users that the uncertainty was learned from; there may be none.
+        generator: draws the resamples.
     """
     known = model.uncertainty
     if known is None or len(tasks) == 0:
         return None
     found = residuals(model, tasks)
-    weight_N = _equal_weights(found.user_N)
-    weight_N = weight_N / weight_N.sum()
-    size_N = np.abs(found.residual_N)
-    sigma_N = known.deviation(found.design_NF)
+    observed = mean_intervals(_held(known, found), generator)
+    development_L: Array | None = None
+    if len(development):
+        development_L = _held(known, residuals(model, development)).mean(0)
+    weight_N = found.weight_N / found.weight_N.sum()
     coverage = []
-    for level, factor, normal in zip(LEVELS, known.factors, NORMAL_QUANTILES, strict=True):
-        row = {"level": level, "observed": float(weight_N @ (size_N <= factor * sigma_N))}
+    for place, level in enumerate(LEVELS):
+        row = {"level": level, "observed": observed[place].mean}
+        if observed[place].num_users >= MIN_USERS:
+            row |= {"ci_low": observed[place].ci_low, "ci_high": observed[place].ci_high}
+        if development_L is not None:
+            row["development"] = float(development_L[place])
         if found.spread_N is not None:
-            within_N = size_N <= normal * found.spread_N
-            row["learners_own"] = float(weight_N @ within_N)
+            half_N = NORMAL_QUANTILES[place] * found.spread_N
+            row["learners_own"] = float(weight_N @ (np.abs(found.value_N - found.said_N) <= half_N))
         coverage.append(row)
+    sigma_N = known.deviation(found.design_NF)
     return {
         "num_users": len(tasks),
-        "num_rows": len(size_N),
+        "num_rows": len(found.user_N),
         "fitted_to_users": known.num_users,
         "coverage": coverage,
-        "bins": _bins(sigma_N, size_N, weight_N),
+        "bins": _bins(sigma_N, np.abs(found.residual_N), weight_N),
     }
+
+
+def _held(known: Uncertainty, found: Residuals) -> Array:
+    """Return (U, L) which share of each user's values is within their intervals."""
+    half_NL = known.deviation(found.design_NF)[:, None] * np.array(known.factors)
+    is_held_NL = np.abs(found.residual_N)[:, None] <= half_NL
+    users, place_N = np.unique(found.user_N, return_inverse=True)
+    total_UL = np.zeros((len(users), len(LEVELS)))
+    np.add.at(total_UL, place_N, is_held_NL * found.weight_N[:, None])
+    return total_UL
 
 
 def _bins(sigma_N: Array, size_N: Array, weight_N: Array) -> list[dict[str, float]]:
@@ -130,8 +174,3 @@ def _bins(sigma_N: Array, size_N: Array, weight_N: Array) -> list[dict[str, floa
             }
         )
     return bins
-
-
-def _equal_weights(user_N: npt.NDArray[np.int64]) -> Array:
-    """Return one over the rows of each row's user."""
-    return 1.0 / np.bincount(user_N)[user_N]

@@ -316,6 +316,20 @@ class Model:
             result = np.clip(result, *self.value_range).astype(np.float32)
         return result
 
+    def to_expected(self, output: torch.Tensor) -> FloatArray:
+        """Return what values are expected, in their units and range, of what lists are ordered by;
+        logits as they are."""
+        result = self.expected_in_units(output)
+        if self.objective == "rating":
+            result = np.clip(result, *self.value_range).astype(np.float32)
+        return result
+
+    def expected_in_units(self, output: torch.Tensor) -> FloatArray:
+        """Return the same also past the ends of the range."""
+        said = self.in_units(output)
+        known = self.uncertainty
+        return said if known is None else known.expected(said).astype(np.float32)
+
     def in_units(self, output: torch.Tensor) -> FloatArray:
         """Return outputs in units of the value, also past the ends of its range; logits as they
         are."""

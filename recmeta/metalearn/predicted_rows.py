@@ -15,12 +15,16 @@ from recmeta.metalearn.uncertainty import Array, design, support_variance
 from recmeta.tasks.task_set import Tasks
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictedRows:
     """Predictions of N query rows, laid end to end."""
 
     value_N: FloatArray
     """As `Model.to_values` gives them."""
+    expected_N: FloatArray
+    """As `Model.to_expected` gives them."""
+    said_N: FloatArray
+    """What the learner says of the expected values, in units of the value."""
     spread_N: Array | None
     """The learner's own standard deviation, in units of the value, where it has one."""
     design_NF: Array
@@ -42,23 +46,31 @@ def predict_rows(model: Model, state: UserState, tasks: Tasks) -> PredictedRows:
     already."""
     rows = model.catalogue.rows(tasks.query, tasks)
     predicted = model.learner.predict(model.params, state, rows)
-    value_N = model.to_values(predicted.mean_BR[rows.mask_BR])
+    ranked_by_N = predicted.ranked_by_BR[rows.mask_BR]
+    expected_N = model.to_expected(ranked_by_N)
     spread_N = _spread(model, predicted, rows)
     past_N = rows.statistics_BRD[rows.mask_BR][:, 1].cpu().double().numpy()
     user_N = tasks.query.task
     encoder = model.encoder
     variance_B = support_variance(tasks.support, encoder.value_mean, encoder.value_scale)
     design_NF = design(
-        value_N.astype(np.float64),
+        expected_N.astype(np.float64),
         model.value_range,
         num_support=tasks.support.lengths[user_N].astype(np.float64),
-        num_users=np.expm1(past_N / POPULARITY_SCALE),
+        num_users=np.expm1(past_N * POPULARITY_SCALE),
         variance=variance_B[user_N],
         spread=spread_N,
     )
     known = model.uncertainty
     deviation_N = None if known is None else known.deviation(design_NF)
-    return PredictedRows(value_N, spread_N, design_NF, deviation_N)
+    return PredictedRows(
+        value_N=model.to_values(predicted.mean_BR[rows.mask_BR]),
+        expected_N=expected_N,
+        said_N=model.in_units(ranked_by_N),
+        spread_N=spread_N,
+        design_NF=design_NF,
+        deviation_N=deviation_N,
+    )
 
 
 def _spread(model: Model, predicted: Prediction, rows: Rows) -> Array | None:

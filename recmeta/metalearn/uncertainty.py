@@ -1,17 +1,23 @@
-"""How far a prediction may be off: a standard deviation, and intervals that hold as often as said.
+"""What a value is expected to be, and how far it may be off: intervals that hold as often as said.
 
+    expected = intercept + slope · what the learner says
     log σ² = c · [1, log(1 + n), log(1 + users of the item), middle, log v, log s²]
 
+A learner that is trained for the least absolute error need not have its mean on the scale of the
+values: the straight line puts it there, by least squares.
 n is the size of the support and v the variance of its values, shrunk: whose values vary more, those
-are harder to predict. `middle` is how far the prediction is from the ends of the scale, past which
-no value can lie, and s the learner's own spread, where it has one. The coefficients maximise the
-Gaussian likelihood of residuals of users on whom the model was not trained: a gamma regression of
-squared residuals with log link (Dunn and Smyth, Generalized Linear Models With Examples in R,
+are harder to predict. `middle` is how far the expected value is from the ends of the scale, past
+which no value can lie, and s the learner's own spread, where it has one. The coefficients maximise
+the Gaussian likelihood of residuals of users on whom the model was not trained: a gamma regression
+of squared residuals with log link (Dunn and Smyth, Generalized Linear Models With Examples in R,
 Springer 2018, chapter 11).
 No coefficient may have the wrong sign: who is known better, and an item that is known better, is
-never predicted with less certainty. Intervals are the prediction ± a factor times σ; the factors
-are quantiles of |residual| / σ of the same users (normalised split conformal prediction: Lei et
-al., JASA 2018), so that they hold for values on a scale, whose residuals are not Gaussian.
+never predicted with less certainty. Intervals are the expected value ± a factor times σ; the
+factors are quantiles of |residual| / σ of the same users (normalised split conformal prediction:
+Lei et al., JASA 2018), each by a σ that was learned from the others (cross-conformal prediction:
+Vovk, Annals of Mathematics and Artificial Intelligence 2015). They hold for values on a scale,
+whose residuals are not Gaussian. A user's rows go together, so it is users who are exchangeable,
+and of K of them the quantile is taken at level (K + 1) / K (Dunn, Wasserman and Ramdas, JASA 2023).
 
 Legend: B users, N rows, F features.
 """
@@ -24,6 +30,7 @@ import numpy.typing as npt
 from recmeta.tasks.task_set import Ragged
 
 Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.floating]
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 SIGNS = {
     "constant": 0,
@@ -34,6 +41,8 @@ SIGNS = {
     "spread": 1,
 }
 """Which sign each coefficient may have; 0: either."""
+FOLDS = 10
+"""Parts of the users, each judged by what was learned from the others."""
 FEWEST_ROWS = 100
 """With fewer residuals nothing is said of the uncertainty."""
 MEAN_SHRINKAGE, VARIANCE_SHRINKAGE = 3.0, 5.0
@@ -45,16 +54,21 @@ LOG_VARIANCE_RANGE = 20.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Uncertainty:
-    """The standard deviation of a prediction, by what it was made from."""
+    """The expected value, by what the learner says of it, and its standard deviation, by what it
+    was made from."""
 
+    intercept: float = 0.0
+    """In units of the value."""
+    slope: float = 1.0
+    """Not negative: what is expected is in the learner's order."""
     constant: float
     support: float
     """Per log(1 + rows that the user is adapted to); not positive."""
     popularity: float
     """Per log(1 + users who had met the item); not positive."""
     middle: float
-    """Per log(0.05 + 4 p (1 - p)), p the prediction's place in the range of values; not negative:
-    towards the ends of the scale less can go wrong."""
+    """Per log(0.05 + 4 p (1 - p)), p the expected value's place in the range of values; not
+    negative: towards the ends of the scale less can go wrong."""
     variance: float
     """Per log of the support's shrunk variance, in squared units of the value; not negative."""
     spread: float | None
@@ -64,6 +78,15 @@ class Uncertainty:
     """Half width of the intervals of `LEVELS`, in standard deviations."""
     num_users: int
     """Users whose residuals this was fitted to."""
+
+    def expected(self, value: FloatArray) -> FloatArray:
+        """Return what values are expected, (...), in units of the value, also past the ends of its
+        range.
+
+        Args:
+            value: what the learner says, in the same units.
+        """
+        return np.asarray(self.intercept + self.slope * value, value.dtype)
 
     def deviation(self, design_NF: Array) -> Array:
         """Return (N,) standard deviations, in units of the value."""
@@ -83,25 +106,37 @@ def design(
     """Return what the standard deviation is a function of, (..., F) for inputs of shape (...).
 
     Args:
-        value: predictions, in units of the value.
+        value: expected ones, in units of the value.
         value_range: smallest and largest value.
         num_support: rows that the user is adapted to.
         num_users: users who had met the item.
         variance: of the support's values, from `support_variance`.
         spread: the learner's standard deviation, in units of the value; None where it has none.
     """
-    low, high = value_range
-    place = np.clip((value - low) / max(high - low, 1e-9), 0, 1)
+    middle = _middle(value, value_range)
     columns = [
-        np.ones_like(place),
-        np.log1p(num_support) + 0 * place,
-        np.log1p(num_users) + 0 * place,
-        np.log(0.05 + 4 * place * (1 - place)),
-        np.log(variance) + 0 * place,
+        np.ones_like(middle),
+        np.log1p(num_support) + 0 * middle,
+        np.log1p(num_users) + 0 * middle,
+        middle,
+        np.log(variance) + 0 * middle,
     ]
     if spread is not None:
         columns.append(2 * np.log(np.maximum(spread, 1e-6)))
     return np.stack(columns, -1).astype(np.float64)
+
+
+def with_expected(design_NF: Array, value_N: Array, value_range: tuple[float, float]) -> Array:
+    """Return the same design where other values are expected."""
+    changed_NF = design_NF.copy()
+    changed_NF[:, list(SIGNS).index("middle")] = _middle(value_N, value_range)
+    return changed_NF
+
+
+def _middle(value: Array, value_range: tuple[float, float]) -> Array:
+    low, high = value_range
+    place = np.clip((value - low) / max(high - low, 1e-9), 0, 1)
+    return np.asarray(np.log(0.05 + 4 * place * (1 - place)))
 
 
 def support_variance(support: Ragged, mean: float, scale: float) -> Array:
@@ -120,33 +155,71 @@ def support_variance(support: Ragged, mean: float, scale: float) -> Array:
     return np.asarray(shrunk_B)
 
 
-def fit(design_NF: Array, residual_N: Array, weight_N: Array, num_users: int) -> Uncertainty | None:
+def fit_line(said_N: Array, value_N: Array, weight_N: Array) -> tuple[float, float]:
+    """Return intercept and slope, not negative, of the least squares of values on what is said of
+    them; 0 and 1 where what is said is always the same."""
+    weight_N = weight_N / max(float(weight_N.sum()), 1e-12)
+    said, value = float(weight_N @ said_N), float(weight_N @ value_N)
+    variance = float(weight_N @ (said_N - said) ** 2)
+    if variance < 1e-12:
+        return 0.0, 1.0
+    slope = max(0.0, float(weight_N @ ((said_N - said) * (value_N - value))) / variance)
+    return value - slope * said, slope
+
+
+def fit(
+    design_NF: Array,
+    residual_N: Array,
+    weight_N: Array,
+    user_N: npt.NDArray[np.int64],
+    line: tuple[float, float] = (0.0, 1.0),
+) -> Uncertainty | None:
     """Return the standard deviations that residuals speak for; None where these are too few.
 
     Args:
-        residual_N: value less prediction, in units of the value.
+        residual_N: value less the expected one, in units of the value.
         weight_N: how much each row counts.
+        user_N: whose each row is.
+        line: intercept and slope, by which values were expected.
     """
     if len(residual_N) < FEWEST_ROWS or not residual_N.any():
         return None
+    users, user_N = np.unique(user_N, return_inverse=True)
+    coefficient_F = _coefficients(design_NF, residual_N, weight_N)
+    log_N = design_NF @ coefficient_F
+    num_folds = min(FOLDS, len(users))
+    for fold in range(num_folds if num_folds > 1 else 0):
+        rows_N = user_N % num_folds == fold
+        others = _coefficients(design_NF[~rows_N], residual_N[~rows_N], weight_N[~rows_N])
+        log_N[rows_N] = design_NF[rows_N] @ others
+    ratio_N = np.abs(residual_N) * np.exp(-_clipped(log_N) / 2)
+    levels = np.array(LEVELS) * (len(users) + 1) / len(users)
     names = list(SIGNS)[: design_NF.shape[1]]
-    kept = list(range(len(names)))
+    found = dict(zip(names, coefficient_F.tolist(), strict=True))
+    return Uncertainty(
+        intercept=line[0],
+        slope=line[1],
+        spread=found.pop("spread", None),
+        factors=tuple(_quantiles(ratio_N, weight_N, levels).tolist()),
+        num_users=len(users),
+        **found,
+    )
+
+
+def _coefficients(design_NF: Array, residual_N: Array, weight_N: Array) -> Array:
+    """Return the coefficients (F,), those that would have the wrong sign at 0."""
+    sign_F = np.array(list(SIGNS.values())[: design_NF.shape[1]])
+    kept = np.arange(design_NF.shape[1])
     while True:
         found = _gamma_regression(design_NF[:, kept], residual_N**2, weight_N)
-        wrong = {n: c for n, c in zip(kept, found, strict=True) if SIGNS[names[n]] * c < 0}
-        if not wrong:
+        is_wrong = sign_F[kept] * found < 0
+        if not is_wrong.any():
             break
-        kept.remove(max(wrong, key=lambda n: abs(wrong[n]) * design_NF[:, n].std()))
-    coefficients = dict.fromkeys(SIGNS, 0.0)
-    coefficients |= {names[n]: float(c) for n, c in zip(kept, found, strict=True)}
-    spread = coefficients.pop("spread")
-    sigma_N = np.exp(_clipped(design_NF[:, kept] @ found) / 2)
-    return Uncertainty(
-        **coefficients,
-        spread=spread if "spread" in names else None,
-        factors=tuple(_quantiles(np.abs(residual_N) / sigma_N, weight_N).tolist()),
-        num_users=num_users,
-    )
+        weight_of = np.abs(found) * design_NF[:, kept].std(0) + 1e-12
+        kept = np.delete(kept, np.argmax(np.where(is_wrong, weight_of, 0)))
+    coefficient_F = np.zeros(design_NF.shape[1])
+    coefficient_F[kept] = found
+    return coefficient_F
 
 
 def _gamma_regression(design_NF: Array, square_N: Array, weight_N: Array) -> Array:
@@ -175,11 +248,12 @@ def _gamma_regression(design_NF: Array, square_N: Array, weight_N: Array) -> Arr
     return coefficient_F
 
 
-def _quantiles(ratio_N: Array, weight_N: Array) -> Array:
-    """Return the smallest ratios below which the levels' shares of the weight lie."""
+def _quantiles(ratio_N: Array, weight_N: Array, levels: Array) -> Array:
+    """Return the smallest ratios below which the levels' shares of the weight lie; of a level past
+    1, the largest."""
     order = np.argsort(ratio_N, kind="stable")
     share_N = np.cumsum(weight_N[order]) / weight_N.sum()
-    place = np.minimum(np.searchsorted(share_N, LEVELS), len(order) - 1)
+    place = np.minimum(np.searchsorted(share_N, levels), len(order) - 1)
     return np.asarray(ratio_N[order][place])
 
 

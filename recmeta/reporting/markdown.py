@@ -72,11 +72,16 @@ def calibration(evaluation: Mapping[str, Any]) -> str:
             "## Uncertainty\n\nNone is given: the model learned from implicit feedback, whose "
             "scores are logits with no truth to be off from, or had too few development users."
         )
-    own = any("learners_own" in row for row in found["coverage"])
-    header = ["interval", "held", *(["learner's own, as it is"] if own else [])]
+    further = {"development": "of development users", "learners_own": "learner's own, as it is"}
+    told = [key for key in further if all(key in row for row in found["coverage"])]
+    header = ["interval", "held", *(further[key] for key in told)]
     rows = [
-        [f"{row['level']:.0%}", f"{row['observed']:.1%}"]
-        + ([f"{row['learners_own']:.1%}"] if own else [])
+        [
+            f"{row['level']:.0%}",
+            f"{row['observed']:.1%}"
+            + (f" [{row['ci_low']:.1%}, {row['ci_high']:.1%}]" if "ci_low" in row else ""),
+            *(f"{row[key]:.1%}" for key in told),
+        ]
         for row in found["coverage"]
     ]
     bins = [

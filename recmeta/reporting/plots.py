@@ -71,7 +71,17 @@ def calibration(found: Mapping[str, Any]) -> bytes:
     left, right = figure.subplots(1, 2)
     levels = [row["level"] for row in found["coverage"]]
     left.plot([0.4, 1], [0.4, 1], color="grey", linestyle=":", label="as it should be")
-    left.plot(levels, [row["observed"] for row in found["coverage"]], marker="o", label="held")
+    left.errorbar(
+        levels,
+        [row["observed"] for row in found["coverage"]],
+        [
+            [max(r["observed"] - r.get("ci_low", r["observed"]), 0) for r in found["coverage"]],
+            [max(r.get("ci_high", r["observed"]) - r["observed"], 0) for r in found["coverage"]],
+        ],
+        marker="o",
+        capsize=3,
+        label="held",
+    )
     if any("learners_own" in row for row in found["coverage"]):
         own = [row["learners_own"] for row in found["coverage"]]
         left.plot(levels, own, marker="x", label="learner's own, as it is")

@@ -108,4 +108,4 @@ def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
     )
     rows = model.catalogue.rows(asked, tasks)
     output = model.learner.predict(model.params, model.adapt(tasks), rows).ranked_by_BR
-    return np.where(named, model.in_units(output), np.nan).astype(np.float32)
+    return np.where(named, model.expected_in_units(output), np.nan).astype(np.float32)

@@ -155,12 +155,12 @@ class ListMaker:
         return np.where(is_sure_Bm, item_Bm, -1)
 
     def use_index(
-        self, make: Callable[[FloatArray], Index], users: AdaptedUsers, tasks: Tasks
+        self, make: Callable[[FloatArray, FloatArray], Index], users: AdaptedUsers, tasks: Tasks
     ) -> float | None:
         """Find candidates by an index from now on, if it finds enough of what is to be found.
 
         Args:
-            make: makes an index of vectors.
+            make: makes an index of vectors, which is to serve queries such as the second ones.
             users: anchors first, then judges; see `RetrievalConfig`.
             tasks: what they were adapted to.
 
@@ -186,7 +186,9 @@ class ListMaker:
         judges = np.arange(num_anchors, min(len(tasks), num_anchors + config.num_judges))
         some, of_judges = _some(users, judges), tasks.take(judges)
         truth_Bk, _ = self._best(some, of_judges, self.config.top_k)
-        self._retrieval = _Retrieval(config, factors, make(factors.vector_If), items)
+        query_Af = factors.query(score_AI[:, factors.landmark_L])
+        index = make(factors.vector_If, query_Af)
+        self._retrieval = _Retrieval(config, factors, index, items)
         found_Bk, _ = self._best(some, of_judges, self.config.top_k)
         share = recall(found_Bk, truth_Bk)
         if share < config.min_recall:
@@ -254,7 +256,7 @@ class ListMaker:
         rows = self.model.catalogue.rows(_asked(item_Bk), tasks)
         expected_Bk = self.model.learner.predict(self.model.params, users.state, rows).ranked_by_BR
         worth_Bk = expected_Bk + self.model.popularity_bonus(rows.statistics_BRD)
-        return worth_Bk.float().cpu().numpy(), self.model.to_values(expected_Bk)
+        return worth_Bk.float().cpu().numpy(), self.model.to_expected(expected_Bk)
 
 
 def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:

@@ -215,5 +215,7 @@ def measure(
         evaluation=found,
         candidate=name,
         baselines=tuple(baselines),
-        calibration=calibration(judged, test),
+        calibration=calibration(
+            judged, test, task_set.tasks("dev"), np.random.default_rng(config.evaluation.seed)
+        ),
     )

@@ -1,6 +1,7 @@
 """The uncertainty of a model: learned on development users, checked on others, kept with it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from recmeta.evaluation.calibration import calibration, learn_uncertainty, resid
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.predicted_rows import predict_query
 from recmeta.metalearn.uncertainty import LEVELS
-from recmeta.tasks.task_set import TaskSet
+from recmeta.serving.explanations import support_effects
+from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
+from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
 from recmeta.workspace import Folder
@@ -37,11 +41,13 @@ def test_intervals_hold_as_often_as_they_say(model: Model, task_set: TaskSet) ->
     model.uncertainty = learn_uncertainty(model, task_set.tasks("dev"))
     assert model.uncertainty is not None
     assert (model.uncertainty.spread is None) == (model.config.algorithm == "maml")
-    found = calibration(model, task_set.tasks("test"))
+    found = _calibration(model, task_set)
     assert found is not None
     assert [row["level"] for row in found["coverage"]] == list(LEVELS)
     for row in found["coverage"]:
         assert row["observed"] == pytest.approx(row["level"], abs=0.08)
+        assert row["development"] == pytest.approx(row["level"], abs=0.05)
+        assert row["ci_low"] < row["observed"] < row["ci_high"]
         assert ("learners_own" in row) == (model.config.algorithm == "bayesian-linear")
     assert sum(b["num_rows"] for b in found["bins"]) == found["num_rows"]
     for bin_ in found["bins"]:
@@ -58,15 +64,50 @@ def test_it_is_kept_with_the_model(model: Model, task_set: TaskSet, tmp_path: ob
     del about["uncertainty"]  # as models were before there was any
     folder.write_json("model.json", about)
     assert Model.load(folder).uncertainty is None
-    assert calibration(Model.load(folder), task_set.tasks("test")) is None
+    assert _calibration(Model.load(folder), task_set) is None
 
 
 def test_every_user_counts_alike(model: Model, task_set: TaskSet) -> None:
     dev = task_set.tasks("dev")
     found = residuals(model, dev)
     assert found.user_N.tolist() == dev.query.task.tolist()
-    expected = dev.query.value - model.score_query(dev)
+    assert np.bincount(found.user_N, found.weight_N) == pytest.approx(np.ones(len(dev)))
+    expected = dev.query.value - predict_query(model, dev).expected_N
     np.testing.assert_allclose(found.residual_N, expected, atol=1e-5)
+
+
+def test_what_is_expected_has_no_more_error_than_what_the_learner_says(
+    model: Model, task_set: TaskSet
+) -> None:
+    """Learned from all users and shots together, so that each is a little off."""
+    model.uncertainty = learn_uncertainty(model, task_set.tasks("dev"))
+    found = residuals(model, task_set.tasks("dev"))
+    said = found.value_N - found.said_N
+    assert found.weight_N @ found.residual_N**2 <= found.weight_N @ said**2
+    assert abs(found.weight_N @ found.residual_N) / found.weight_N.sum() < 0.05
+
+
+def test_lists_explanations_and_intervals_have_one_centre(model: Model, task_set: TaskSet) -> None:
+    model = model.on(task_set.items(), task_set.statistics().last())
+    model.uncertainty = learn_uncertainty(model, _at_the_end(task_set.tasks("dev")))
+    assert model.uncertainty is not None
+    assert model.uncertainty.slope != 1
+    tasks = _at_the_end(task_set.tasks("test")).take(np.arange(5))
+    lists = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=3))
+    for place in range(3):
+        item = lists.item_Bk[:, [place]]
+        asked = Ragged(
+            np.arange(6),
+            item[:, 0].astype(np.int32),
+            np.zeros(5, np.float32),
+            np.zeros(5, np.bool_),
+        )
+        found = predict_query(model, dataclasses.replace(tasks, query=asked))
+        assert lists.score_Bk[:, place] == pytest.approx(found.expected_N, abs=1e-4)
+        effects = support_effects(model, tasks, item)
+        low, high = model.value_range
+        score = np.clip(effects.score_Bk[:, 0], low, high)
+        assert score == pytest.approx(found.expected_N, abs=1e-4)
 
 
 def test_there_is_none_of_implicit_feedback(model: Model, task_set: TaskSet) -> None:
@@ -81,3 +122,17 @@ def test_there_is_none_of_implicit_feedback(model: Model, task_set: TaskSet) -> 
         model.device,
     )
     assert learn_uncertainty(implicit, task_set.tasks("dev")) is None
+
+
+def _at_the_end(tasks: Tasks) -> Tasks:
+    """Return the tasks at the newest snapshot, which is where lists are made."""
+    return dataclasses.replace(
+        tasks,
+        snapshot=np.zeros_like(tasks.snapshot),
+        cut_time=np.full_like(tasks.cut_time, np.iinfo(np.int64).max),
+    )
+
+
+def _calibration(model: Model, task_set: TaskSet) -> dict[str, Any] | None:
+    generator = np.random.default_rng(0)
+    return calibration(model, task_set.tasks("test"), task_set.tasks("dev"), generator)

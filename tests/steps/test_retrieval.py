@@ -16,7 +16,7 @@ from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users
 from recmeta.serving.retrieval import Factors, RetrievalConfig, recall
 from recmeta.serving.rules import ItemFacts, Rules
-from recmeta.steps.faiss_index import FaissIndex
+from recmeta.steps.faiss_index import EXACT_BELOW, FaissIndex
 from recmeta.tasks.task_set import Tasks
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
@@ -124,5 +124,23 @@ def test_scores_of_low_rank_are_found_exactly() -> None:
     factors = Factors.of(score_AI[:30], 3, random)
     query = factors.query(score_AI[30:][:, factors.landmark_L])
     np.testing.assert_allclose(query @ factors.vector_If.T, score_AI[30:], atol=0.05)
-    best = FaissIndex(factors.vector_If).search(query, 5)
+    best = FaissIndex(factors.vector_If, query).search(query, 5)
     assert recall(best, np.argsort(-score_AI[30:], axis=1)[:, :5]) > 0.97
+
+
+def test_an_inverted_file_finds_what_everybody_likes() -> None:
+    """Whose vectors are long: cells that are made for inner products miss a quarter and more."""
+    random = np.random.default_rng(0)
+    kind = random.integers(0, 300, EXACT_BELOW + 1000)
+    vector = random.normal(size=(300, 8))[kind] + 0.1 * random.normal(size=(len(kind), 8))
+    liked = random.normal(size=300)[kind] + random.gamma(1.5, 1.0, len(kind))
+    vector_If = np.column_stack([liked, vector]).astype(np.float32)
+    query_Bf = np.column_stack([np.ones(200), 0.5 * random.normal(size=(200, 8))])
+    query_Bf = query_Bf.astype(np.float32)
+    index = FaissIndex(vector_If, query_Bf[:100])
+    truth = np.argsort(-(query_Bf[100:] @ vector_If.T), axis=1)[:, :TOP_K]
+    assert recall(index.search(query_Bf[100:], TOP_K), truth) >= 0.97
+    assert recall(index.search(query_Bf[100:], 5 * TOP_K), truth) >= 0.98
+    assert 1 <= index.num_probed <= index.num_cells / 10
+    same_If = np.repeat(vector_If[:1000], 60, axis=0)
+    assert FaissIndex(same_If, query_Bf[:20]).num_probed <= index.num_cells / 10, "equals are equal"
