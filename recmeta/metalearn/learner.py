@@ -79,3 +79,14 @@ class CatalogueRanker(Protocol):
     def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
         """Return `predict(...).ranked_by_BR` for items from `prepare`, 1 for B."""
         ...
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A learner that knows what a user would be without a row, and need not adapt anew for each."""
+
+    def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
+        """Return (B, 1 + S, R) `predict(...).ranked_by_BR` of each user's items: with all S rows of
+        the support, then without each in turn (places of padding hold anything). None where
+        users have to be adapted anew."""
+        ...

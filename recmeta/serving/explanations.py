@@ -2,8 +2,9 @@
 
 The effect of a support row on a score is the score with all rows less the score with all but that
 row. Adaptation is a pure function, so leaving a row out is adapting one more user: a user with n
-rows is n + 1 users of a batch, for any learner. Nothing is approximated: scoring the user without
-the row gives just what the effect says.
+rows is n + 1 users of a batch, for any learner. One with a closed form knows all of them at once
+(`LeavesOut`). Nothing is approximated: scoring the user without the row gives just what the effect
+says.
 
 Legend: B users, k items of each, N support rows of all users, V variants (N + B).
 """
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmeta.metalearn.learner import LeavesOut
 from recmeta.metalearn.model import FloatArray, Model
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -62,11 +64,40 @@ def support_effects(model: Model, tasks: Tasks, item_Bk: IntArray) -> SupportEff
         tasks: B users, with what is known of them as support.
         item_Bk: numbers of the items to explain; -1 for none.
     """
+    at_once = _without_each(model, tasks, item_Bk)
+    if at_once is not None:
+        return at_once
     score_Vk, owner_V, omitted_V = _leave_one_out(model, tasks, item_Bk)
     everything = omitted_V < 0
     score_Bk = score_Vk[everything]
     user_N = owner_V[~everything]
     return SupportEffects(score_Bk, score_Bk[user_N] - score_Vk[~everything], user_N)
+
+
+@torch.no_grad()
+def _without_each(model: Model, tasks: Tasks, item_Bk: IntArray) -> SupportEffects | None:
+    """Return the effects as the learner itself knows them; None where it does not."""
+    learner, known = model.learner, tasks.support
+    if not isinstance(learner, LeavesOut):
+        return None
+    named_Bk = item_Bk >= 0
+    score_Bk = np.full(item_Bk.shape, np.nan, np.float32)
+    effect_Nk = np.full((len(known.item), item_Bk.shape[1]), np.nan, np.float32)
+    longest = int(known.lengths.max(initial=0))
+    size = max(1, ROWS_AT_ONCE // (1 + longest + item_Bk.shape[1]))
+    for first in range(0, len(tasks), size):
+        chosen = np.arange(first, min(first + size, len(tasks)))
+        some = tasks.take(chosen)
+        rows = model.catalogue.rows(Ragged.asking(item_Bk[chosen]), some)
+        found = learner.ranked_without(model.params, model.support(some), rows)
+        if found is None:
+            return None
+        score_BVk = np.where(named_Bk[chosen][:, None], model.expected_in_units(found), np.nan)
+        score_Bk[chosen] = score_BVk[:, 0]
+        task, position = some.support.task, some.support.position
+        own = slice(int(known.offsets[first]), int(known.offsets[first]) + len(task))
+        effect_Nk[own] = score_BVk[task, 0] - score_BVk[task, 1 + position]
+    return SupportEffects(score_Bk, effect_Nk, known.task)
 
 
 def _leave_one_out(
@@ -98,14 +129,6 @@ def _leave_one_out(
 @torch.no_grad()
 def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
     """Return the users' scores of their items, before clipping."""
-    named = item_Bk >= 0
-    offsets = np.concatenate([[0], np.cumsum(np.full(len(item_Bk), item_Bk.shape[1]))])
-    asked = Ragged(
-        offsets.astype(np.int64),
-        np.where(named, item_Bk, 0).reshape(-1).astype(np.int32),
-        np.zeros(item_Bk.size, np.float32),
-        np.zeros(item_Bk.size, np.bool_),
-    )
-    rows = model.catalogue.rows(asked, tasks)
+    rows = model.catalogue.rows(Ragged.asking(item_Bk), tasks)
     output = model.learner.predict(model.params, model.adapt(tasks), rows).ranked_by_BR
-    return np.where(named, model.expected_in_units(output), np.nan).astype(np.float32)
+    return np.where(item_Bk >= 0, model.expected_in_units(output), np.nan).astype(np.float32)

@@ -253,7 +253,7 @@ class ListMaker:
         self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         """Return (B, k) what lists are ordered by, and expected values."""
-        rows = self.model.catalogue.rows(_asked(item_Bk), tasks)
+        rows = self.model.catalogue.rows(Ragged.asking(item_Bk), tasks)
         expected_Bk = self.model.learner.predict(self.model.params, users.state, rows).ranked_by_BR
         worth_Bk = expected_Bk + self.model.popularity_bonus(rows.statistics_BRD)
         return worth_Bk.float().cpu().numpy(), self.model.to_expected(expected_Bk)
@@ -264,22 +264,11 @@ def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArra
     found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
     if model.uncertainty is None or not item_Bk.size:
         return found_Bk
-    asked = dataclasses.replace(tasks, query=_asked(item_Bk))
+    asked = dataclasses.replace(tasks, query=Ragged.asking(item_Bk))
     deviation_N = predict_rows(model, users.state, asked).deviation_N
     assert deviation_N is not None
     deviation_Bk = deviation_N.reshape(item_Bk.shape).astype(np.float32)
     return np.where(item_Bk >= 0, deviation_Bk, found_Bk)
-
-
-def _asked(item_Bk: IntArray) -> Ragged:
-    """Return items as the queries of B tasks; item 0 stands where there is none."""
-    num_users, length = item_Bk.shape
-    return Ragged(
-        np.arange(num_users + 1) * length,
-        np.maximum(item_Bk, 0).reshape(-1).astype(np.int32),
-        np.zeros(item_Bk.size, np.float32),
-        np.zeros(item_Bk.size, np.bool_),
-    )
 
 
 def _some(users: AdaptedUsers, chosen: IntArray) -> AdaptedUsers:

@@ -87,6 +87,17 @@ class Ragged:
             np.array([c for row in flags for c in row], np.bool_),
         )
 
+    @classmethod
+    def asking(cls, item_Bk: npt.NDArray[np.int64]) -> "Ragged":
+        """Return k items for each of B users, as queries; item 0 stands where there is none."""
+        num_users, length = item_Bk.shape
+        return cls(
+            np.arange(num_users + 1) * length,
+            np.maximum(item_Bk, 0).reshape(-1).astype(np.int32),
+            np.zeros(item_Bk.size, np.float32),
+            np.zeros(item_Bk.size, np.bool_),
+        )
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -266,3 +266,36 @@ def test_a_catalogue_is_ordered_by_expected_values(drawn: Drawn) -> None:
     expected = learner.predict(params, state, rows).ranked_by_BR
     found = learner.ranked_by(params, learner.settle(params, state), learner.prepare(params, rows))
     torch.testing.assert_close(found, expected)
+
+
+def test_leaving_a_row_out_is_fitting_without_it(drawn: Drawn) -> None:
+    """Rank-one corrections against a posterior that never saw the row, in float64."""
+    learner, params, support = drawn.learner, drawn.params, drawn.batch.support
+    found_BVR = learner.ranked_without(params, support, drawn.batch.query)
+    assert found_BVR is not None
+    mask_BS = support.rows.mask_BR
+    for variant in range(1 + mask_BS.shape[1]):
+        kept_BS = mask_BS.clone()
+        if variant:
+            kept_BS[:, variant - 1] = False
+        rows = dataclasses.replace(support.rows, mask_BR=kept_BS)
+        state = learner.adapt(params, dataclasses.replace(support, rows=rows))
+        expected_BR = learner.predict(params, state, drawn.batch.query).ranked_by_BR
+        has_row_B = mask_BS[:, variant - 1] if variant else torch.ones(len(mask_BS)).bool()
+        torch.testing.assert_close(
+            found_BVR[:, variant][has_row_B], expected_BR[has_row_B], rtol=1e-9, atol=1e-9
+        )
+
+
+def test_a_row_that_says_nearly_all_is_left_out_exactly(drawn: Drawn) -> None:
+    """Float32 parameters, the least noise and the weakest prior: the leverage is nearly 1."""
+    learner, support = drawn.learner, drawn.batch.support
+    params = {**drawn.params, LOG_NOISE: torch.tensor(-9.0, dtype=torch.float64)}
+    params[PRIOR_LOG_PRECISION] = torch.full_like(params[PRIOR_LOG_PRECISION], -9.0)
+    exact = learner.ranked_without(params, support, drawn.batch.query)
+    single = {name: p.float() for name, p in params.items()}
+    found = learner.ranked_without(single, support, drawn.batch.query)
+    assert exact is not None
+    assert found is not None
+    own_BV = torch.nn.functional.pad(support.rows.mask_BR, (1, 0), value=True)
+    torch.testing.assert_close(found.double()[own_BV], exact[own_BV], rtol=1e-2, atol=1e-2)

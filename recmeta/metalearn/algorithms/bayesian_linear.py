@@ -25,6 +25,7 @@ from recmeta.metalearn.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.content_prior import embed
 from recmeta.metalearn.encoding import Features, Field
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
+from recmeta.metalearn.leave_one_out import all_then_without, means_without
 from recmeta.metalearn.networks.embedding import distinct
 from recmeta.metalearn.networks.item_vectors import (
     BIAS,
@@ -213,6 +214,28 @@ class BayesianLinear:
         offset_1I, design_1IW, _ = self._parts(params, items.vector_BRX)
         return offset_1I + settled["weights"] @ design_1IW[0].T
 
+    def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
+        """Return expected values with all rows and without each, exactly; None for logits."""
+        if not self.is_graded:
+            return None
+        rows = support.rows
+        known_BSX, asked_BRX = self._look_up(params, (rows, items), None)
+        mask_BS1 = rows.mask_BR.to(known_BSX.dtype)[..., None]
+        sum_BVX, count_BV1 = all_then_without(known_BSX * mask_BS1), all_then_without(mask_BS1)
+        profile_B1W = self._profile_mean(params, support.user, len(mask_BS1))[:, None]
+        offset_BS, design_BSW, noise_BS = self._parts(params, known_BSX)
+        weights_BVW = means_without(
+            profile_B1W + self._by_support(params, sum_BVX, count_BV1),
+            params[PRIOR_LOG_PRECISION].clamp(*LOG_PRECISION_RANGE).exp(),
+            design_BSW,
+            noise_BS,
+            rows.value_BR - offset_BS,
+            rows.mask_BR,
+        )
+        offset_BR, design_BRW, _ = self._parts(params, asked_BRX)
+        found_BVR = offset_BR[:, None] + weights_BVW @ design_BRW.mT.double()
+        return found_BVR.to(known_BSX.dtype)
+
     def linear_parts(
         self, params: Params, items: Rows
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -275,13 +298,28 @@ class BayesianLinear:
         self, params: Params, user: Features, known_BSX: torch.Tensor, mask_BS: torch.Tensor
     ) -> torch.Tensor:
         """Return (B, W) what is expected of a user by profile and by which items they rated."""
-        prior_BW = params[PRIOR_MEAN].expand(len(mask_BS), -1)
+        sum_BX = (known_BSX * mask_BS[..., None]).sum(1)
+        by_support_BW = self._by_support(params, sum_BX, mask_BS.sum(1, keepdim=True))
+        return self._profile_mean(params, user, len(mask_BS)) + by_support_BW
+
+    def _profile_mean(self, params: Params, user: Features, num_users: int) -> torch.Tensor:
+        """Return (B, W) what is expected of a user by profile."""
+        prior_BW = params[PRIOR_MEAN].expand(num_users, -1)
         for field in self.user_fields:
             prior_BW = prior_BW + embed(params[_user_name(field)], field, user[field.name])
-        count_B1 = mask_BS.sum(1, keepdim=True)
-        met_BX = (known_BSX * mask_BS[..., None]).sum(1) / (count_B1 + SUPPORT_SHRINKAGE)
-        seen_BX = torch.cat([met_BX, count_B1.log1p() / 4], 1)
-        return prior_BW + seen_BX @ params[PRIOR_BY_SUPPORT]
+        return prior_BW
+
+    def _by_support(
+        self, params: Params, sum_X: torch.Tensor, count_1: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (..., W) what is expected beyond that by which items were rated.
+
+        Args:
+            sum_X: (..., X) of their vectors.
+            count_1: (..., 1) how many they are.
+        """
+        met_X = sum_X / (count_1 + SUPPORT_SHRINKAGE)
+        return torch.cat([met_X, count_1.log1p() / 4], -1) @ params[PRIOR_BY_SUPPORT]
 
     def _parts(
         self, params: Params, vector_BRX: torch.Tensor
