@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 
 import polars as pl
+import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
 from recmeta import schema
@@ -15,7 +16,7 @@ from recmeta.errors import UserError
 from recmeta.logs import tables
 from recmeta.manifest import LATEST, find
 from recmeta.registry import tracking, versions
-from recmeta.steps import adapt, publish
+from recmeta.steps import adapt, publish, score
 from recmeta.steps.cleanup import forget
 from recmeta.workspace import Workspace
 
@@ -33,7 +34,8 @@ class MaintenanceConfig:
     recommendation_days: int = 90
     """Lists older than this are deleted, published or not."""
     state_days: int = 14
-    """Adapted users' states older than this are deleted; scoring them again adapts them again."""
+    """Adapted users' states older than this are deleted; scoring them again adapts them again. So
+    is what runs of adapt and score have left that were killed this long ago and never resumed."""
 
     def __post_init__(self) -> None:
         for name in ("vacuum_days", "recommendation_days", "state_days"):
@@ -58,13 +60,14 @@ def expire(
         now: None: the clock.
 
     Returns:
-        Rows of lists and folders of states deleted.
+        Rows of lists, folders of states, and folders of runs that never ended deleted.
     """
     config = config or MaintenanceConfig()
     clock = now or datetime.datetime.now(datetime.UTC)
     return {
         "recommendations": _expire_lists(workspace, clock, config.recommendation_days),
         "states": _expire_states(workspace, clock, config.state_days),
+        "unfinished": _expire_unfinished(workspace, clock, config.state_days),
     }
 
 
@@ -144,4 +147,20 @@ def _expire_states(workspace: Workspace, now: datetime.datetime, days: int) -> i
             folder = workspace / manifest.outputs["states"]
             folder.filesystem.delete_dir(folder.path)
             deleted += 1
+    return deleted
+
+
+def _expire_unfinished(workspace: Workspace, now: datetime.datetime, days: int) -> int:
+    """Delete the shards of runs that have no manifest and have written nothing for so long."""
+    limit = now - datetime.timedelta(days=days)
+    deleted = 0
+    for step, parent in ((adapt.STEP, workspace / "states"), (score.STEP, workspace / "lists")):
+        for key in parent.names():
+            folder = parent / key
+            selector = pafs.FileSelector(folder.path, recursive=True)
+            written = [f.mtime for f in folder.filesystem.get_file_info(selector) if f.mtime]
+            is_old = max(written, default=now) < limit
+            if is_old and find(workspace, step, key) is None:
+                folder.filesystem.delete_dir(folder.path)
+                deleted += 1
     return deleted

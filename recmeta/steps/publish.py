@@ -8,6 +8,7 @@ until the table `published` names the run. The lists that stand for a day are th
 Publishing a day again replaces that day's output and nothing else.
 """
 
+import collections
 import datetime
 
 import polars as pl
@@ -20,6 +21,10 @@ from recmeta.manifest import Manifest, find
 from recmeta.steps import adapt, score
 from recmeta.steps.cleanup import forget
 from recmeta.workspace import Workspace
+
+ROWS_AT_ONCE = 2_000_000
+"""Of lists that are audited at once: users are parted by their hash, so that however many there
+are, memory stays at some hundred megabytes."""
 
 
 def create_tables(workspace: Workspace) -> None:
@@ -38,20 +43,19 @@ def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:
     create_tables(workspace)
     runs = [manifest.outputs["run"] for manifest in scored]
     lists = tables.scan(workspace, schema.RECOMMENDATIONS).filter(pl.col(schema.RUN).is_in(runs))
-    rows = lists.sort(schema.RUN, schema.USER_ID, schema.RANK).collect()
-    of_user = rows.group_by(schema.RUN, schema.USER_ID)
-    checked = of_user.agg(
-        (pl.col(schema.RANK) != pl.int_range(1, pl.len() + 1)).any().alias("rank"),
-        (~pl.col(schema.SCORE).is_finite()).any().alias("score"),
-        (pl.col(schema.ITEM_ID).n_unique() < pl.len()).alias("item"),
-    )
     expected = sum(_adapted(workspace, manifest).counts["users"] for manifest in scored)
+    num_rows = lists.select(pl.len()).collect().item()
+    num_parts = 1 + num_rows // ROWS_AT_ONCE
+    found = collections.Counter[str]()
+    for part in range(num_parts):
+        of_part = pl.col(schema.USER_ID).hash() % num_parts == part
+        found.update(_audited(lists.filter(of_part)))
     broken = {
-        "adapted users without a list": expected - checked.height,
-        "users in two shards": checked.height - checked[schema.USER_ID].n_unique(),
-        "lists whose ranks have gaps": int(checked["rank"].sum()),
-        "lists with scores that are not finite": int(checked["score"].sum()),
-        "lists with an item twice": int(checked["item"].sum()),
+        "adapted users without a list": expected - found["lists"],
+        "users in two shards": found["lists"] - found["users"],
+        "lists whose ranks have gaps": found["rank"],
+        "lists with scores that are not finite": found["score"],
+        "lists with an item twice": found["item"],
     }
     faults = [f"{count} {what}" for what, count in broken.items() if count]
     if faults:
@@ -59,7 +63,29 @@ def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:
             f"the lists of the runs {', '.join(runs)} are not fit to be published: "
             f"{'; '.join(faults)}. What was published before stands."
         )
-    return {"users": checked.height, "rows": rows.height}
+    return {"users": found["lists"], "rows": num_rows}
+
+
+def _audited(lists: pl.LazyFrame) -> dict[str, int]:
+    """Return how many lists and users there are, and how many lists break each rule."""
+    columns = (schema.RUN, schema.USER_ID, schema.RANK, schema.ITEM_ID, schema.SCORE)
+    rank, item, score = (pl.col(name) for name in columns[2:])
+    gaps = (rank.min() != 1) | (rank.max() != pl.len()) | (rank.n_unique() != pl.len())
+    checked = lists.select(columns).group_by(schema.RUN, schema.USER_ID)
+    counted = (
+        checked.agg(
+            gaps.alias("rank"),
+            (~score.is_finite()).any().alias("score"),
+            (item.n_unique() < pl.len()).alias("item"),
+        )
+        .select(
+            pl.len().alias("lists"),
+            pl.col(schema.USER_ID).n_unique().alias("users"),
+            pl.col("rank", "score", "item").sum(),
+        )
+        .collect()
+    )
+    return {name: int(count) for name, count in counted.row(0, named=True).items()}
 
 
 def publish(

@@ -77,10 +77,11 @@ def test_vacuum_spares_what_the_champion_was_trained_on(trained: Trained) -> Non
 def test_lists_and_states_go_when_their_time_is_over(trained: Trained) -> None:
     ws, day = trained.workspace, trained.days[-1]
     publish_day(trained, day)
-    assert maintenance.expire(ws) == {"recommendations": 0, "states": 0}
+    assert maintenance.expire(ws) == {"recommendations": 0, "states": 0, "unfinished": 0}
     rows = publish.lists_of(ws, day).height
     assert rows
-    assert maintenance.expire(ws, now=FAR) == {"recommendations": rows, "states": 1}
+    expired = maintenance.expire(ws, now=FAR)
+    assert expired == {"recommendations": rows, "states": 1, "unfinished": 0}
     assert publish.lists_of(ws, day).height == 0
     assert pl.read_delta(ws.table_uri(schema.PUBLISHED)).height == 0
     assert (ws / "states").names() == []
@@ -89,7 +90,26 @@ def test_lists_and_states_go_when_their_time_is_over(trained: Trained) -> None:
 
 
 def test_a_workspace_without_lists_has_nothing_to_expire(trained: Trained) -> None:
-    assert maintenance.expire(trained.workspace, now=FAR) == {"recommendations": 0, "states": 0}
+    found = maintenance.expire(trained.workspace, now=FAR)
+    assert found == {"recommendations": 0, "states": 0, "unfinished": 0}
+
+
+def test_what_killed_runs_left_goes_when_nobody_resumes_them(trained: Trained) -> None:
+    ws, day = trained.workspace, trained.days[-1]
+    publish_day(trained, day)
+    (finished,) = (ws / "states").names()
+    (ws / "lists" / "killed").write_bytes("shard-00000.parquet", b"lists")
+    (ws / "states" / "killed").write_bytes("shard-00000.safetensors", b"states")
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=13)
+    assert maintenance.expire(ws, now=soon)["unfinished"] == 0
+    assert (ws / "lists").names() == ["killed"]
+    patient = MaintenanceConfig(state_days=300, recommendation_days=500)
+    later = soon + datetime.timedelta(days=200)
+    assert maintenance.expire(ws, patient, now=later)["unfinished"] == 0
+    result = maintenance.expire(ws, MaintenanceConfig(recommendation_days=500), now=FAR)
+    assert result == {"recommendations": 0, "states": 1, "unfinished": 2}
+    assert finished not in (ws / "states").names()
+    assert (ws / "lists").names() == (ws / "states").names() == []
 
 
 def test_nothing_is_kept_for_no_time() -> None:

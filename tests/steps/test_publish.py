@@ -99,7 +99,11 @@ def test_publishing_again_replaces_the_day_and_nothing_else(trained: Trained) ->
     assert latest(ws, "score").step == "score"
 
 
-def test_lists_that_are_not_as_they_must_be_are_refused(trained: Trained) -> None:
+@pytest.mark.parametrize("rows_at_once", [publish.ROWS_AT_ONCE, 7])
+def test_lists_that_are_not_as_they_must_be_are_refused(
+    trained: Trained, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "ROWS_AT_ONCE", rows_at_once)
     ws = trained.workspace
     (run,) = scored(trained, trained.days[-1], NewUsersConfig())
     uri = ws.table_uri(schema.RECOMMENDATIONS)
