@@ -18,6 +18,7 @@ import polars as pl
 from recmeta import schema
 from recmeta.features.order_statistics import values_at
 from recmeta.tasks.task_set import ItemStatistics
+from recmeta.tasks.threads import in_threads
 
 BEFORE_EVERYTHING = int(np.iinfo(np.int64).min)
 AFTER_EVERYTHING = int(np.iinfo(np.int64).max)
@@ -78,24 +79,26 @@ def item_statistics(
         events: all events that count, in pieces; memory holds one at a time.
         times: (T,) from `snapshot_times`.
     """
-    num_cells = len(times) * num_items
-    count, total = np.zeros(num_cells), np.zeros(num_cells)
-    for item, value, time in events:
+
+    def work(some: Events) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.complex128]]:
         first_holding = (
-            np.full(len(item), len(times) - 1)
-            if time is None
-            else np.searchsorted(times, time, side="right")
+            np.full(len(some.item), len(times) - 1)
+            if some.time is None
+            else np.searchsorted(times, some.time, side="right")
         )
-        cell = first_holding * num_items + item
-        # In place: a new array of all cells for each piece would cost more than the piece.
-        np.add.at(count, cell, 1.0)
-        np.add.at(total, cell, value.astype(np.float64))
-    shape = (len(times), num_items)
-    return ItemStatistics(
-        times,
-        count.reshape(shape).cumsum(0).astype(np.float32),
-        total.reshape(shape).cumsum(0).astype(np.float32),
+        cell = first_holding.astype(np.int64) * num_items + some.item
+        return cell, 1 + 1j * some.value.astype(np.complex128)
+
+    # An event and its value side by side: one access to memory, out of order, instead of two. In
+    # place: a new array of all cells for each piece would cost more than the piece.
+    tallies = np.zeros(len(times) * num_items, np.complex128)
+    for cell, tally in in_threads(work, events):
+        np.add.at(tallies, cell, tally)
+    num_users, sum_values = (
+        part.reshape(len(times), num_items).cumsum(0).astype(np.float32)
+        for part in (tallies.real, tallies.imag)
     )
+    return ItemStatistics(times, num_users, sum_values)
 
 
 def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:

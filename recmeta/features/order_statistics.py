@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.threads import in_threads
+
 IntArray = npt.NDArray[np.int64]
 DIGIT_BITS = 16
 """The column is read once for each so many bits of its range, and once for the range."""
@@ -23,7 +25,7 @@ def values_at(ranks: IntArray, column: Callable[[], Iterable[IntArray]]) -> IntA
         ranks: rising, from 0.
         column: gives the column, the same each time, in pieces of any length; N > ranks.max().
     """
-    extremes = [(int(piece.min()), int(piece.max())) for piece in column() if len(piece)]
+    extremes = list(in_threads(_extremes, (piece for piece in column() if len(piece))))
     lowest, highest = min(low for low, _ in extremes), max(high for _, high in extremes)
     num_digits = -(-(highest - lowest).bit_length() // DIGIT_BITS)
     prefix = np.zeros(len(ranks), np.uint64)  # of each value sought, as far as it is known
@@ -51,11 +53,24 @@ def _count_digits(
     counts = np.zeros(len(known) * size, np.int64)
     ends_so = np.zeros(size, np.bool_)
     ends_so[known & last_digit] = True
-    for piece in pieces:
+
+    def work(piece: IntArray) -> IntArray:
         rest = (piece.view(np.uint64) - np.uint64(lowest % 2**64)) >> np.uint64(digit * DIGIT_BITS)
-        rest = rest[ends_so[(rest >> np.uint64(DIGIT_BITS)) & last_digit]]  # leaves few to look up
         prefix = rest >> np.uint64(DIGIT_BITS)
+        near = np.flatnonzero(ends_so.take((prefix & last_digit).view(np.int64)))
+        rest, prefix = rest.take(near), prefix.take(near)  # leaves few to look up
         place = np.minimum(np.searchsorted(known, prefix), len(known) - 1)
-        slot = place * size + (rest & last_digit).astype(np.int64)
-        counts += np.bincount(slot[known[place] == prefix], minlength=len(counts))
+        slot = place * size + (rest & last_digit).view(np.int64)
+        slots: IntArray = slot.compress(known[place] == prefix)
+        return slots
+
+    for slots in in_threads(work, pieces):
+        if len(slots) < len(counts):
+            np.add.at(counts, slots, 1)
+        else:
+            counts += np.bincount(slots, minlength=len(counts))
     return counts.reshape(len(known), size)
+
+
+def _extremes(piece: IntArray) -> tuple[int, int]:
+    return int(piece.min()), int(piece.max())

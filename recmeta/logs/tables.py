@@ -9,11 +9,14 @@ Delta tables have no row order: readers sort by key.
 
 import datetime
 import json
+from collections.abc import Sequence
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import Schema as DeltaSchema
+from pyarrow import dataset
 
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
@@ -77,6 +80,24 @@ def sources_id(interactions: DeltaTable) -> str:
 def scan(workspace: Workspace, table: Table) -> pl.LazyFrame:
     """Return a table as it stands now, to be read lazily."""
     return pl.scan_delta(workspace.table_uri(table))
+
+
+def as_dataset(
+    workspace: Workspace, table: Table, delta: DeltaTable, encoded: Sequence[str] = ()
+) -> dataset.Dataset:
+    """Return one version of a table as an Arrow dataset, to be read in batches.
+
+    Args:
+        delta: the table, opened.
+        encoded: columns of strings that batches have dictionary encoded, as the files do: a string
+            of many rows is then read once.
+    """
+    folder = workspace / f"tables/{table.name}"
+    return delta.to_pyarrow_dataset(
+        # Not deltalake's own, whose threads call Python: left half-read, it can wait for ever.
+        filesystem=pafs.SubTreeFileSystem(folder.path, folder.filesystem),
+        parquet_read_options=dataset.ParquetReadOptions(dictionary_columns=set(encoded)),
+    )
 
 
 def empty(table: Table) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 of items that they read."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from pyarrow import dataset
 
 from recmeta import schema
 from recmeta.config import to_dict
@@ -22,15 +24,15 @@ from recmeta.features.item_statistics import (
     snapshot_times,
 )
 from recmeta.features.text_vectors import MODEL, with_text_vectors
-from recmeta.logs.tables import sources_id
+from recmeta.logs.tables import as_dataset, sources_id
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
 from recmeta.tasks.placed_rows import PlacedRows
 from recmeta.tasks.shards import shards, task_table
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows
-from recmeta.tasks.splits.id_counts import count_ids
-from recmeta.tasks.splits.interactions import split_interactions
+from recmeta.tasks.splits.ids import count_ids
+from recmeta.tasks.splits.interactions import ROWS_PER_BATCH, split_interactions
 from recmeta.tasks.task_set import (
     SPLITS,
     ItemStatistics,
@@ -80,14 +82,18 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "tasks" / key
         progress("numbering", 0, 1)
-        frames = {name: pl.scan_delta(table) for name, table in tables.items()}
-        item_id = count_ids(
-            pl.concat([frames[n].select(schema.ITEM_ID) for n in ("interactions", "items")])
-        ).ids
+        log = as_dataset(
+            workspace,
+            schema.INTERACTIONS,
+            tables[schema.INTERACTIONS.name],
+            encoded=(schema.ITEM_ID, schema.EVENT),
+        )
+        users, items = (pl.scan_delta(tables[t.name]) for t in (schema.USERS, schema.ITEMS))
+        item_id = _item_ids(log, items)
         split = split_interactions(
-            frames["interactions"],
+            log,
             item_id,
-            frames["items"],
+            items,
             config.split,
             config.seed,
             progress=progress,
@@ -101,11 +107,11 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
         )
         write_statistics(folder, statistics)
         progress("statistics", 1, 1)
-        items = catalogue(item_id, frames["items"])
+        described = catalogue(item_id, items)
         if config.item_texts:
-            items = with_text_vectors(items, config.item_texts, workspace / TEXT_VECTORS)
-        write_items(folder, items)
-        counts = _write_tasks(folder, split, statistics, frames["users"], progress)
+            described = with_text_vectors(described, config.item_texts, workspace / TEXT_VECTORS)
+        write_items(folder, described)
+        counts = _write_tasks(folder, split, statistics, users, progress)
         outputs = {
             "tasks": f"tasks/{key}",
             "objective": split.objective,
@@ -126,6 +132,16 @@ def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
             "with `recmeta ingest`."
         )
     return DeltaTable(uri)
+
+
+def _item_ids(log: dataset.Dataset, items: pl.LazyFrame) -> pl.Series:
+    """Return the sorted ids of all items that the log or the table of items knows."""
+    of_items = items.select(schema.ITEM_ID).collect().to_series().to_arrow()
+    of_log = (
+        batch.column(0)
+        for batch in log.to_batches(columns=[schema.ITEM_ID], batch_size=ROWS_PER_BATCH)
+    )
+    return count_ids(itertools.chain([of_items], of_log)).ids
 
 
 def _statistics(split: SplitRows, num_items: int, config: StatisticsConfig) -> ItemStatistics:

@@ -24,8 +24,9 @@ def order_by(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         bits = int(key.max(initial=0)).bit_length()
         taken = min(bits, room)
         if taken:  # a shift by all 64 bits is undefined
-            shifted = packed << np.uint64(taken) if taken < _BITS else packed
-            packed = shifted | (key.astype(np.uint64) >> np.uint64(bits - taken))
+            if taken < _BITS:
+                packed <<= np.uint64(taken)
+            packed |= key.astype(np.uint64) >> np.uint64(bits - taken)
         exact = exact and taken == bits
         room -= taken
     # A log lies in sorted runs, one per ingest, which a merge sort makes use of.

@@ -1,10 +1,21 @@
-"""A whole split in one frame, for looking at."""
+"""A log to be split, out of a frame, and a whole split in one frame, for looking at."""
 
 import numpy as np
 import polars as pl
+from pyarrow import dataset
 
+from recmeta import schema
 from recmeta.tasks.placed_rows import NO_TIME, PLACES, PlacedRows
 from recmeta.tasks.split_rows import SplitRows
+
+
+def log_dataset(log: pl.DataFrame) -> dataset.Dataset:
+    """Return the rows as the dataset that a Delta table gives, items and events encoded."""
+    table = log.to_arrow(compat_level=pl.CompatLevel.oldest())
+    for name in (schema.ITEM_ID, schema.EVENT):
+        position = table.column_names.index(name)
+        table = table.set_column(position, name, table[name].dictionary_encode())
+    return dataset.dataset(table)
 
 
 def rows_of(split: SplitRows) -> pl.DataFrame:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from pyarrow import dataset
+from split_frames import log_dataset
 
 from recmeta import schema
 from recmeta.tasks.placement import ROW
@@ -19,7 +21,7 @@ NUM_ROWS = 400_000
 NUM_USERS = 4_000
 
 
-def log(num_rows: int) -> pl.LazyFrame:
+def log(num_rows: int) -> dataset.Dataset:
     rng = np.random.default_rng(0)
     ids = pl.Series(np.arange(NUM_USERS)).cast(pl.String)
     columns = {
@@ -29,7 +31,7 @@ def log(num_rows: int) -> pl.LazyFrame:
         schema.EVENT: pl.repeat("rating", num_rows, eager=True),
         schema.VALUE: rng.random(num_rows),
     }
-    return pl.LazyFrame(columns)
+    return log_dataset(pl.DataFrame(columns))
 
 
 def peak_bytes(rows_per_part: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, SplitRows]:

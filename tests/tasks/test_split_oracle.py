@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from split_frames import rows_of
+from split_frames import log_dataset, rows_of
 
 from recmeta import schema
 from recmeta.errors import UserError
@@ -69,10 +69,11 @@ def split(log: list[Event], config: SplitConfig, seed: int) -> SplitRows:
         schema.EVENT: pl.String,
         schema.VALUE: pl.Float64,
     }
-    frame = pl.LazyFrame(log, schema=columns, orient="row")
+    frame = pl.DataFrame(log, schema=columns, orient="row")
     frame = frame.with_columns(pl.col(schema.TIMESTAMP).cast(pl.Datetime("us", "UTC")))
     item_id = pl.Series(sorted({e[1] for e in log}))
-    return split_interactions(frame, item_id, pl.LazyFrame({"item_id": item_id}), config, seed)
+    log_of_all = log_dataset(frame)
+    return split_interactions(log_of_all, item_id, pl.LazyFrame({"item_id": item_id}), config, seed)
 
 
 def slowly(log: list[Event], config: SplitConfig, seed: int) -> list[Row]:

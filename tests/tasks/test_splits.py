@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from split_frames import rows_of
+from split_frames import log_dataset, rows_of
 
 from recmeta import schema
 from recmeta.errors import UserError
@@ -31,7 +31,7 @@ logs = st.lists(event, min_size=1, max_size=80, unique_by=lambda e: e[:4])
 kinds = st.sampled_from(["temporal", "random", "melu_states"])
 
 
-def table(log: Sequence[Event]) -> pl.LazyFrame:
+def table(log: Sequence[Event]) -> pl.DataFrame:
     columns = [
         (schema.USER_ID, pl.String()),
         (schema.ITEM_ID, pl.String()),
@@ -40,7 +40,7 @@ def table(log: Sequence[Event]) -> pl.LazyFrame:
         (schema.VALUE, pl.Float64()),
     ]
     frame = pl.DataFrame(list(log), schema=columns, orient="row")
-    return frame.lazy().with_columns(pl.col(schema.TIMESTAMP).cast(pl.Datetime("us", "UTC")))
+    return frame.with_columns(pl.col(schema.TIMESTAMP).cast(pl.Datetime("us", "UTC")))
 
 
 def split(
@@ -53,7 +53,7 @@ def split(
     ids = item_id or sorted({row[1] for row in log})
     chosen = SplitConfig(**({"min_interactions": 1, "dev_share": 0.2, "test_share": 0.3} | config))
     catalogue = items if items is not None else pl.LazyFrame({schema.ITEM_ID: ids})
-    return split_interactions(table(log), pl.Series(ids), catalogue, chosen, seed)
+    return split_interactions(log_dataset(table(log)), pl.Series(ids), catalogue, chosen, seed)
 
 
 def user_ids(found: SplitRows) -> pl.Series:

@@ -14,10 +14,14 @@ Only the first event of a user with an item counts.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import dataset
 
 from recmeta import schema
 from recmeta.errors import UserError
@@ -38,12 +42,13 @@ from recmeta.tasks.placement import (
 from recmeta.tasks.row_files import RowFiles
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows, put_away
-from recmeta.tasks.splits.id_counts import count_ids
+from recmeta.tasks.splits.ids import IdNumbers, count_ids
 from recmeta.tasks.task_set import Objective
 from recmeta.tasks.threads import in_threads
 
 RATING_EVENT = "rating"
-ROWS_PER_PART = 2**20
+USERS = "users"
+ROWS_PER_PART = 2**18
 """About how many rows a thread places at once, at some 200 bytes each. A user is in one part,
 whatever its length."""
 ROWS_PER_BATCH = 2**19
@@ -51,7 +56,7 @@ ROWS_PER_BATCH = 2**19
 
 
 def split_interactions(
-    interactions: pl.LazyFrame,
+    log: dataset.Dataset,
     item_id: pl.Series,
     items: pl.LazyFrame,
     config: SplitConfig,
@@ -65,33 +70,38 @@ def split_interactions(
     users, and each range is then placed by itself.
 
     Args:
-        interactions: the `interactions` table.
-        item_id: sorted ids of the catalogue; holds every item of `interactions`.
+        log: the `interactions` table; fastest with item and event dictionary encoded.
+        item_id: sorted ids of the catalogue; holds every item of `log`.
         items: the `items` table, read only for `new_item_attribute`.
         seed: of the hashes that draw users, items and rows.
 
     Raises:
         UserError: when no row is left, or a temporal split is asked of a log without times.
     """
-    objective, events = _objective(interactions, config)
-    temporal = _is_temporal(interactions, config)
-    chosen = interactions.filter(pl.col(schema.EVENT).is_in(events))
-    user_id, lengths = count_ids(chosen.select(schema.USER_ID))
-    if len(user_id) == 0:
+    kinds = count_ids(batch.column(0) for batch in _batches(log, [schema.EVENT])).ids
+    objective, events = _objective(kinds.to_list(), config)
+    temporal = _is_temporal(log, config)
+    chosen = _Chosen(log, IdNumbers(kinds), kinds.is_in(events).to_numpy())
+    files = RowFiles()
+    users = count_ids(
+        (batch.column(0) for batch in chosen.batches([schema.USER_ID])),
+        keep=lambda codes: files.append(USERS, codes),
+    )
+    if len(users.ids) == 0:
         raise UserError(
             f"the workspace has no interaction of the kinds {events}: ingest a log first, or "
             "change `events`."
         )
-    part = _parts(lengths)
-    num_rows, num_parts = int(lengths.sum()), int(part[-1]) + 1
-    files, num_read = RowFiles(), 0
+    part = _parts(users.counts)
+    num_rows, num_parts, num_read = int(users.counts.sum()), int(part[-1]) + 1, 0
     progress("reading", 0, num_rows)
-    for batch in _numbered(chosen, user_id, item_id, objective, events):
+    for batch in _numbered(chosen, files, users.number_of_code, item_id, objective):
         _put_aside(files, batch, part)
         num_read += len(batch)
         progress("reading", num_read, num_rows)
+    files.remove(USERS)
     progress("placing", 0, num_parts)
-    placement = _placement(user_id, item_id, items, config, seed, temporal)
+    placement = _placement(users.ids, item_id, items, config, seed, temporal)
 
     def work(number: int) -> PlacedRows:
         rows: Rows = files.read(_file(number), ROW)
@@ -109,7 +119,7 @@ def split_interactions(
             "min_interactions and max_interactions."
         )
     return SplitRows(
-        user_id=user_id.to_arrow().cast(pa.string()),
+        user_id=users.ids.to_arrow().cast(pa.string()),
         objective=objective,
         temporal=temporal,
         parts=parts,
@@ -124,36 +134,74 @@ def _parts(lengths: IntArray) -> IntArray:
     return part.astype(np.int64)
 
 
+def _batches(log: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a log as a stream, read ahead by no more than the threads need."""
+    found: Iterator[pa.RecordBatch] = log.to_batches(
+        columns=columns, batch_size=ROWS_PER_BATCH, batch_readahead=4, fragment_readahead=2
+    )
+    return found
+
+
+class _Chosen(NamedTuple):
+    """The rows of a log that are of the chosen kinds of event."""
+
+    log: dataset.Dataset
+    kinds: IdNumbers
+    """Of all kinds in the log."""
+    is_chosen: npt.NDArray[np.bool_]
+    """By number of the kind."""
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows' columns and their events, a batch at a time."""
+        for batch in _batches(self.log, [*columns, schema.EVENT]):
+            if not self.is_chosen.all():
+                kind = self.kinds.of(batch.column(len(columns)))
+                batch = batch.filter(pa.array(self.is_chosen[kind]))
+            yield batch
+
+
 def _numbered(
-    chosen: pl.LazyFrame,
-    user_id: pl.Series,
+    chosen: _Chosen,
+    files: RowFiles,
+    user_of_code: npt.NDArray[np.int32],
     item_id: pl.Series,
     objective: Objective,
-    events: list[str],
 ) -> Iterator[Rows]:
-    """Yield the rows (N,) of ROW, in no order, a batch at a time."""
-    value = pl.col(schema.VALUE) if objective == "rating" else pl.lit(1.0)
-    columns = chosen.select(
-        time=pl.col(schema.TIMESTAMP).dt.timestamp("us").fill_null(NO_TIME),
-        # An Enum finds the number of an id in one look-up, faster than a join on the id does.
-        user=pl.col(schema.USER_ID).cast(pl.Enum(user_id)).to_physical(),
-        item=pl.col(schema.ITEM_ID).cast(pl.Enum(item_id)).to_physical(),
-        value=value.cast(pl.Float32),
-        kind=pl.col(schema.EVENT).cast(pl.Enum(sorted(events))).to_physical(),
-    )
-    for batch in columns.collect_batches(
-        chunk_size=ROWS_PER_BATCH, maintain_order=False, engine="streaming"
-    ):
+    """Yield the rows (N,) of ROW, in the order of the log, a batch at a time.
+
+    Args:
+        files: has the codes of the rows' users, in the order of the log.
+    """
+    items = IdNumbers(item_id)
+
+    def work(numbered: tuple[int, pa.RecordBatch]) -> Rows:
+        first, batch = numbered
         rows = np.empty(len(batch), ROW)
-        for name in ROW.names or ():
-            rows[name] = batch[name].to_numpy()
-        yield rows
+        times = batch.column(0).cast(pa.int64())
+        rows["time"] = pc.fill_null(times, NO_TIME).to_numpy()
+        rows["user"] = user_of_code.take(files.read(USERS, np.int32, first, first + len(batch)))
+        rows["item"] = items.of(batch.column(1))
+        rows["value"] = batch.column(2).to_numpy() if objective == "rating" else 1.0
+        rows["kind"] = chosen.kinds.of(batch.column(3))
+        return rows
+
+    columns = [schema.TIMESTAMP, schema.ITEM_ID, schema.VALUE]
+    return in_threads(work, _with_first_row(chosen.batches(columns)))
+
+
+def _with_first_row(
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    first = 0
+    for batch in batches:
+        yield first, batch
+        first += len(batch)
 
 
 def _put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
     """Append rows to the files of their users' parts."""
     part_of_row = part[rows["user"]].astype(np.uint16)  # numpy sorts 16 bits in linear time
-    if part[-1]:
+    if (part_of_row[1:] < part_of_row[:-1]).any():  # no: a table is sorted by user
         rows = rows.take(np.argsort(part_of_row, kind="stable"))
     counts = np.bincount(part_of_row)
     ends = counts.cumsum()
@@ -224,10 +272,7 @@ def _new_items(
     return (value > border).fill_null(False)
 
 
-def _objective(interactions: pl.LazyFrame, config: SplitConfig) -> tuple[Objective, list[str]]:
-    kinds = (
-        interactions.select(pl.col(schema.EVENT).unique().sort()).collect().to_series().to_list()
-    )
+def _objective(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[str]]:
     objective: Objective
     if config.objective == "auto":
         objective = "rating" if RATING_EVENT in (config.events or kinds) else "implicit"
@@ -241,10 +286,10 @@ def _objective(interactions: pl.LazyFrame, config: SplitConfig) -> tuple[Objecti
     return objective, [RATING_EVENT] if objective == "rating" else kinds
 
 
-def _is_temporal(interactions: pl.LazyFrame, config: SplitConfig) -> bool:
+def _is_temporal(log: dataset.Dataset, config: SplitConfig) -> bool:
     if config.split in ("random", "melu_states"):
         return False
-    without = interactions.select(pl.col(schema.TIMESTAMP).is_null().any()).collect().item()
+    without = log.count_rows(filter=dataset.field(schema.TIMESTAMP).is_null()) > 0
     if without and config.split == "temporal":
         raise UserError(
             "a temporal split needs a time on every interaction, and some have none: ingest the "
