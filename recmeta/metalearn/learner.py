@@ -49,7 +49,8 @@ class MetaLearner(Protocol):
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
         """Return the outer gradient (or pseudo-gradient) by parameter name, and `loss` among
-        metrics. The gradient of a large embedding table may be a sparse tensor of rows."""
+        metrics. The gradient of a large embedding table may be a sparse tensor of rows; a
+        parameter that is not to be learned may have none."""
         ...
 
     def adapt(self, params: Params, support: Support) -> UserState:

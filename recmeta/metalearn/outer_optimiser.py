@@ -18,7 +18,7 @@ class OuterOptimiser:
         self.tables = {
             name: RowAdamW(p, learning_rate=learning_rate, weight_decay=weight_decay)
             for name, p in params.items()
-            if name.startswith("embedding.") and is_large(p)
+            if "embedding." in name and is_large(p)
         }
         self.dense = {name: p for name, p in params.items() if name not in self.tables}
         self._adamw = torch.optim.AdamW(
@@ -27,11 +27,11 @@ class OuterOptimiser:
 
     def step(self, gradients: Params) -> float:
         """Step down the gradients, clipped, and return their norm; where it is not finite, nothing
-        changes."""
-        rows = {name: touched(gradients[name]) for name in self.tables}
+        changes. A parameter without a gradient stays as it is."""
+        rows = {name: touched(gradients[name]) for name in self.tables if name in gradients}
         for name, p in self.dense.items():
-            p.grad = gradients[name]
-        all_values = [gradients[name] for name in self.dense]
+            p.grad = gradients.get(name)
+        all_values = [gradients[name] for name in self.dense if name in gradients]
         all_values += [values for _, values in rows.values()]
         norm = torch.nn.utils.get_total_norm(all_values)
         length = float(norm)
@@ -60,10 +60,11 @@ class OuterOptimiser:
     def restore(self, tensors: Params) -> None:
         """Take over what `state` gave."""
         for name, p in self.dense.items():
-            self._adamw.state[p] = {
-                key: tensors[f"{key}.{name}"].to(p.device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            if f"step.{name}" in tensors:  # else it never had a gradient
+                self._adamw.state[p] = {
+                    key: tensors[f"{key}.{name}"].to(p.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
         for name, table in self.tables.items():
             for key, value in table.state.items():
                 value.copy_(tensors[f"{key}.{name}"])

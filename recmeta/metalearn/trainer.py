@@ -8,7 +8,7 @@ a CPU, with the same bits as one that was not.
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,7 @@ def train(
     episodes: EpisodeConfig,
     config: TrainingConfig,
     seed: int,
+    in_order: bool = False,
     checkpoint: Folder | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     held: Mapping[str, torch.Tensor] | None = None,
@@ -101,6 +102,8 @@ def train(
     Args:
         model: its parameters, if it has any, are the start; otherwise they are drawn from the seed.
         dev_tasks: held-out users for early stopping. Without any, the last epoch is kept.
+        in_order: whether the tasks' rows are in the order of time, so that episodes can keep it for
+            a learner that reads it.
         checkpoint: where to write after every epoch, and to go on from if a checkpoint is there.
         on_epoch: called after every epoch, also for those found in a checkpoint.
         held: by parameter, (N,) which rows of it stay as they are.
@@ -116,6 +119,7 @@ def train(
         raise UserError(
             "there is no user to meta-train on: loosen the filters of build-tasks or ingest more."
         )
+    in_order = in_order and model.config.learner.reads_in_order
     run = _Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
     if checkpoint is not None and checkpoint.exists(CHECKPOINT):
         run.restore(checkpoint.read_bytes(CHECKPOINT))
@@ -127,7 +131,9 @@ def train(
         number = len(run.history) + 1
         try:
             with deterministic(config.deterministic, model.device):
-                train_loss = _pass(run, model, train_tasks, users, episodes, (seed, number))
+                generator = np.random.default_rng((seed, number))
+                draws = epoch(train_tasks, episodes, generator, in_order=in_order)
+                train_loss = _pass(run, model, len(train_tasks), users, draws, (seed, number))
                 run.settle()
                 dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -145,12 +151,16 @@ def train(
 def _pass(
     run: "_Run",
     model: Model,
-    tasks: Tasks,
+    num_tasks: int,
     users: Features,
-    episodes: EpisodeConfig,
+    draws: Iterator[tuple[npt.NDArray[np.int64], Tasks]],
     seed_and_number: tuple[int, int],
 ) -> float:
-    """Take the outer steps of one epoch and return the tasks' mean query loss."""
+    """Take the outer steps of one epoch and return the tasks' mean query loss.
+
+    Args:
+        draws: positions among the tasks, and their episodes, batch by batch.
+    """
     seed, number = seed_and_number
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
 
@@ -160,7 +170,6 @@ def _pass(
         return model.batch(drawn, {n: t[index] for n, t in users.items()}, salt=2 * number)
 
     total = 0.0
-    draws = epoch(tasks, episodes, np.random.default_rng(seed_and_number))
     for batch in prefetched(draws, build, model.device):
         with precision(run.config.precision, model.device):
             gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
@@ -168,14 +177,22 @@ def _pass(
             raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
         total += metrics["loss"] * len(batch)
         run.step(gradients)
-    return total / len(tasks)
+    return total / num_tasks
 
 
 def development_loss(model: Model, params: Params, tasks: Tasks, batch_size: int) -> float:
     """Return the loss that early stopping watches: see `Epoch.dev_loss`. 0 without any task."""
     if len(tasks) == 0:
         return 0.0
-    total = 0.0
+    loss = float(task_losses(model, params, tasks, batch_size).mean())
+    if not math.isfinite(loss):
+        raise _diverged(f"the development loss is {loss}")
+    return loss
+
+
+def task_losses(model: Model, params: Params, tasks: Tasks, batch_size: int) -> torch.Tensor:
+    """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`."""
+    losses = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad():
         for some in tasks.batches(batch_size):
             batch = model.batch(some)
@@ -188,11 +205,8 @@ def development_loss(model: Model, params: Params, tasks: Tasks, batch_size: int
                 loss_B = ((values - truth).abs() * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
             else:
                 loss_B = 1 - _auc(output_BR, batch.query.value_BR, mask_BR)
-            total += float(loss_B.sum())
-    loss = total / len(tasks)
-    if not math.isfinite(loss):
-        raise _diverged(f"the development loss is {loss}")
-    return loss
+            losses.append(loss_B.double().cpu())
+    return torch.cat(losses)
 
 
 def _auc(output_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
 from recmeta.recipes import RECIPES, PipelineConfig
 from recmeta.recipes.learners import training_of
+from recmeta.steps.meta_train import MetaTrainConfig
 
 MODELS = ("train", "implicit", "rival")
 """The models of a recipe."""
@@ -42,7 +43,7 @@ def pipeline_config(
             f"There are: {', '.join(RECIPES)}."
         )
     values = to_dict(RECIPES[recipe]())
-    over = {} if path is None else _read(path)
+    over = {} if path is None else _with_members(_read(path))
     learner = learner or _algorithm_in(over)
     if learner is not None and learner != _algorithm_in(values):
         train = to_dict(training_of(learner))
@@ -58,7 +59,10 @@ def pipeline_config(
         seeds = {"tasks": {"seed": seed}, "evaluate": {"evaluation": {"seed": seed}}}
         values = _trained(merged(values, seeds), MODELS, {"seed": seed})
     if epochs is not None:
-        values = _trained(values, MODELS, {"training": {"epochs": epochs}})
+        shorter = {"training": {"epochs": epochs}}
+        values = _trained(values, MODELS, shorter)
+        for model in (values[m] for m in MODELS if values.get(m) is not None):
+            model["members"] = [merged(member, shorter) for member in model["members"]]
     return parse(PipelineConfig, values)
 
 
@@ -77,6 +81,30 @@ def _trained(
 ) -> dict[str, Any]:
     """Return the values with others laid over the training of those models that there are."""
     return {**values, **{m: merged(values[m], over) for m in models if values.get(m) is not None}}
+
+
+def _with_members(over: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's values with each member of a selector trained as is best for its learner,
+    where the file does not say otherwise."""
+    for model in MODELS:
+        members = _at(over, model, "members")
+        if members is None and _at(over, model, "model", "learner", "members") is not None:
+            raise UserError(
+                f"{model}.model.learner.members is set: say in {model}.members which learners "
+                "there are to choose from, and how they are trained."
+            )
+        if not isinstance(members, list) or not all(isinstance(m, Mapping) for m in members):
+            continue  # nothing to lay over anything; parsing explains a wrong type
+        named = [_algorithm_of(member) for member in members]
+        own = [to_dict(training_of(name)) for name in named]
+        laid = [merged(training, m) for training, m in zip(own, members, strict=True)]
+        over = merged(over, {model: {"members": laid}})
+    return over
+
+
+def _algorithm_of(member: Mapping[str, Any]) -> str:
+    found = _at(member, "model", "algorithm")
+    return MetaTrainConfig().model.algorithm if found is None else str(found)
 
 
 def _algorithm_in(values: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from recmeta.metalearn.algorithms.matching import MatchingConfig
 from recmeta.metalearn.algorithms.meta_lstm import MetaLSTMConfig
 from recmeta.metalearn.algorithms.prototypical import PrototypicalConfig
 from recmeta.metalearn.algorithms.reptile import ReptileConfig
+from recmeta.metalearn.algorithms.selector import SelectorConfig
 from recmeta.metalearn.algorithms.transfer import FineTunedConfig, FrozenConfig
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
@@ -106,6 +107,11 @@ TUNED: dict[str, MetaTrainConfig] = {
     "federated": FEDERATED,
     "bayesian-linear": CLOSED_FORM,
 }
+TUNED["selector"] = MetaTrainConfig(
+    model=ModelConfig(algorithm="selector", learner=SelectorConfig(members_learn=False)),
+    training=TrainingConfig(epochs=40, patience=8, learning_rate=3e-3, weight_decay=0.01),
+    members=tuple(TUNED[name] for name in ("bayesian-linear", "anil", "film")),
+)
 
 
 def training_of(algorithm: str) -> MetaTrainConfig:

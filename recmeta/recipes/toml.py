@@ -27,6 +27,9 @@ def _value(value: Any) -> str:
     """Return one value: TOML spells text and truth almost as JSON does."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(one) for one in value)}]"
+    if isinstance(value, Mapping):  # in a list
+        entries = [f"{name} = {_value(one)}" for name, one in value.items() if one is not None]
+        return f"{{ {', '.join(entries)} }}"
     if isinstance(value, float):
         return repr(value)  # JSON has no infinity
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

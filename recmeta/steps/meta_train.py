@@ -21,6 +21,7 @@ from recmeta.manifest import Manifest, find, git_commit, library_versions, run_o
 from recmeta.metalearn.content_transfer import matched, start_from_content
 from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.members import with_members
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.pretraining import (
@@ -36,6 +37,7 @@ from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun
 from recmeta.registry.tuning import log_tuning
 from recmeta.registry.versions import Version
+from recmeta.steps.members import judged_choice, train_members
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder, Workspace
@@ -71,8 +73,22 @@ class MetaTrainConfig:
     with this weight, on what it reads. None: as the sum of the items' biases. Ratings only."""
     seed: int = 0
     """Of initial parameters and the order of users."""
+    members: tuple["MetaTrainConfig", ...] = ()
+    """Of a selector: which learners it chooses from, and how each is trained before the gate is.
+    What they read, and the seed, are the selector's. Without any, those that its learner names
+    learn along with the gate, from `random`."""
 
     def __post_init__(self) -> None:
+        if self.members and self.model.algorithm != "selector":
+            raise ValueError(
+                f"members are given, and the algorithm is {self.model.algorithm!r}: only the "
+                "selector has members."
+            )
+        if self.members:
+            if any(how.content_from is not None for how in (self, *self.members)):
+                raise ValueError("content_from is given: a selector's members cannot start so.")
+            models = tuple(how.model for how in self.members)
+            object.__setattr__(self, "model", with_members(self.model, models))
         if self.content_from is None and self.freeze_content:
             raise UserError("freeze_content is true without content_from: name the model, too.")
         if self.content_from is not None and self.start == "champion":
@@ -142,6 +158,7 @@ def run(
             progress(STEP, config.training.epochs, config.training.epochs)
             model.save(folder)
             folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
+            choice = judged_choice(model, task_set.tasks("dev"), folder)
         best = (
             min(history, key=lambda e: e.dev_loss)
             if task_set.spec.num_tasks["dev"]
@@ -155,6 +172,7 @@ def run(
             "dev_loss": best.dev_loss,
             **({"carried_over": carried} if carried else {}),
             **config.model.learner.guarantees(len(history)),
+            **choice,
         }
         num_parameters = sum(p.numel() for p in model.params.values())
         return outputs, {"epochs": len(history), "parameters": num_parameters}
@@ -194,8 +212,16 @@ def at_start(
         source: what `content_source` gives.
 
     Raises:
-        UserError: when nothing of the source's content has a place in the model.
+        UserError: where all ratings are the same, a feature is unknown, or nothing of the source's
+            content has a place in the model.
     """
+    spec = task_set.spec
+    lowest, highest = spec.value_range
+    if spec.objective == "rating" and spec.num_tasks["train"] and lowest == highest:
+        raise UserError(
+            f"every rating of the meta-training users is {lowest:g}, which says nothing of what "
+            "they like: ingest the log without a value column, as implicit feedback."
+        )
     known = source if earlier is None else earlier
     model = Model.untrained(
         config.model, task_set, device, None if known is None else known.encoder
@@ -221,16 +247,18 @@ def fit(
     on_epoch: Callable[[Epoch], None],
     source: Model | None = None,
 ) -> list[Epoch]:
-    """Meta-train a model in place, and learn how far it is off; return its epochs.
+    """Meta-train a model in place, a selector's members first, and learn how far it is off; return
+    its epochs.
 
     Args:
-        folder: of the checkpoint. Where there is one already, training goes on from it.
+        folder: of the checkpoints. Where there are some already, training goes on from them.
         source: what `content_source` gives.
     """
     held = {}
     if source is not None and config.freeze_content:
         held = matched(model, source).held_rows(model.params)
     development = task_set.tasks("dev")
+    train_members(config, model, task_set, folder, _begun)
     history = train(
         model,
         task_set.tasks("train"),
@@ -238,12 +266,19 @@ def fit(
         episodes=config.episodes,
         config=config.training,
         seed=config.seed,
+        in_order=task_set.spec.temporal,
         checkpoint=folder,
         on_epoch=on_epoch,
         held=held,
     )
     model.uncertainty = learn_uncertainty(model, development)
     return history
+
+
+def _begun(config: MetaTrainConfig, model: Model, task_set: TaskSet) -> Params:
+    """Return the parameters that the training of a selector's member begins with."""
+    fresh = model.learner.init_params(torch.Generator().manual_seed(config.seed))
+    return _with_factors(config, model, task_set, fresh, unrecorded, None)
 
 
 def content_source(config: MetaTrainConfig, workspace: Workspace) -> Model | None:

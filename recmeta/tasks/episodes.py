@@ -33,15 +33,20 @@ class EpisodeConfig:
 
 
 def epoch(
-    tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator
+    tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator, *, in_order: bool = False
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tasks]]:
-    """Yield (positions in `tasks`, episodes) batch by batch: every task once, in a random order."""
+    """Yield (positions in `tasks`, episodes) batch by batch: every task once, in a random order.
+
+    Args:
+        in_order: whether a resampled support is a piece of the user's history, and its query later;
+            see `window`.
+    """
     order = generator.permutation(len(tasks))
     for start in range(0, len(tasks), config.batch_size):
         positions = order[start : start + config.batch_size]
         batch = tasks.take(positions)
         if config.resample:
-            batch = resample(batch, config, generator)
+            batch = (window if in_order else resample)(batch, config, generator)
         elif len(batch.query.item) and batch.query.lengths.max() > config.max_query:
             shuffled = _shuffled(batch.query, generator)
             batch = dataclasses.replace(batch, query=shuffled.first(config.max_query))
@@ -61,6 +66,30 @@ def resample(tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator
     support = rows.select(rows.position < boundary)
     query = rows.select((rows.position >= boundary) & (rows.position < boundary + config.max_query))
     return dataclasses.replace(tasks, support=support, query=query)
+
+
+def window(tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator) -> Tasks:
+    """Return the same users with a random piece of their history as support, in its order, and a
+    random query out of what came after.
+
+    The support's size is drawn as `resample` draws it, then the place of its first row, uniform
+    over those that leave a row for the query.
+
+    Args:
+        tasks: the rows of support and query, in this order, are the history.
+    """
+    rows = concatenate(tasks.support, tasks.query)
+    most = np.minimum(config.max_support, np.maximum(rows.lengths - 1, 0))
+    num_support = generator.integers(0, most + 1)
+    first = generator.integers(0, np.maximum(rows.lengths - num_support, 1))
+    place = rows.position - first[rows.task]
+    boundary = num_support[rows.task]
+    later = _shuffled(rows.select(place >= boundary), generator)
+    return dataclasses.replace(
+        tasks,
+        support=rows.select((place >= 0) & (place < boundary)),
+        query=later.first(config.max_query),
+    )
 
 
 def concatenate(first: Ragged, second: Ragged) -> Ragged:

@@ -20,7 +20,7 @@ class TestEveryAlgorithm(LearnerConformance):
     @pytest.fixture(autouse=True, params=list(ALGORITHMS))
     def _choose(self, request: pytest.FixtureRequest) -> None:
         self.algorithm = request.param
-        self.order_matters = config_class(self.algorithm).reads_in_order
+        self.order_matters = config_class(self.algorithm)().reads_in_order
 
     def make_model(self, task_set: TaskSet) -> Model:
         config = ModelConfig(network=SMALL, algorithm=self.algorithm)

@@ -2,12 +2,22 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from amortised_tasks import LENGTHS, known_rows, make, only
+from toy_tasks import changes_of_mind
 
 from recmeta.metalearn.algorithms.snail import SNAIL, SNAILConfig
+from recmeta.metalearn.encoding import FeatureConfig
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.tasks.episodes import EpisodeConfig
+from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
+from recmeta.workspace import Folder
 
 CONFIG = SNAILConfig(width=4, num_dilations=3, num_blocks=2)
 
@@ -71,3 +81,49 @@ def test_the_same_rows_in_another_order_are_another_history() -> None:
 def test_a_shape_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="num_blocks"):
         SNAILConfig(num_blocks=0)
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
+    return changes_of_mind(Folder.at(tmp_path_factory.mktemp("changes")))
+
+
+def error(model: Model, tasks: Tasks) -> float:
+    return float(np.abs(model.score_query(tasks) - tasks.query.value).mean())
+
+
+def reversed_support(tasks: Tasks) -> Tasks:
+    rows = tasks.support
+    order = np.lexsort((-rows.position, rows.task))
+    back = Ragged(rows.offsets, rows.item[order], rows.value[order], rows.counted[order])
+    return dataclasses.replace(tasks, support=back)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_training_in_order_teaches_what_order_says(changes: TaskSet, in_order: bool) -> None:
+    """Users change their minds; only order tells which of their ratings are the later ones."""
+    model = Model.untrained(
+        ModelConfig(
+            algorithm="snail",
+            learner=SNAILConfig(width=8, num_dilations=2),
+            network=PreferenceConfig(embedding_dim=4, hidden_dims=(8,), use_statistics=False),
+            features=FeatureConfig(use_item_id=False),
+        ),
+        changes,
+        torch.device("cpu"),
+    )
+    train(
+        model,
+        changes.tasks("train"),
+        changes.tasks("dev"),
+        episodes=EpisodeConfig(batch_size=16, max_support=10),
+        config=TrainingConfig(epochs=12, learning_rate=1e-2, weight_decay=0.0),
+        seed=0,
+        in_order=in_order,
+    )
+    tasks = changes.tasks("test")
+    if in_order:
+        assert error(model, tasks) < 0.1  # the values are 1 and -1
+        assert error(model, reversed_support(tasks)) > 1.5
+    else:
+        assert error(model, tasks) > 0.7

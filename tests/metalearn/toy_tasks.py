@@ -50,6 +50,17 @@ def lines(folder: Folder, num_tasks: int = 300, seed: int = 0) -> TaskSet:
     return _written(item_TR, value_TR, x_NA, folder)
 
 
+def changes_of_mind(folder: Folder, num_tasks: int = 200, seed: int = 0) -> TaskSet:
+    """Write tasks of 24 rows y = ±1 whose sign changes once, among the first ten: the last known
+    row tells all that comes, and how many there are of each sign hardly anything."""
+    rng = np.random.default_rng(seed)
+    item_TR = np.stack([rng.choice(30, 24, replace=False) for _ in range(num_tasks)])
+    sign_T1 = rng.choice([-1.0, 1.0], (num_tasks, 1))
+    is_before_TR = np.arange(24) < rng.integers(1, 10, (num_tasks, 1))
+    value_TR = np.where(is_before_TR, -sign_T1, sign_T1)
+    return _written(item_TR, value_TR, rng.normal(size=(30, 2)), folder)
+
+
 def digits(folder: Folder, num_episodes: int = 100, seed: int = 0) -> TaskSet:
     """Write N-way classification of scikit-learn's handwritten digits, one class against the rest.
 

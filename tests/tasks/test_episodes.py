@@ -7,7 +7,14 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.tasks.episodes import EpisodeConfig, concatenate, epoch, resample, with_negatives
+from recmeta.tasks.episodes import (
+    EpisodeConfig,
+    concatenate,
+    epoch,
+    resample,
+    window,
+    with_negatives,
+)
 from recmeta.tasks.task_set import Ragged, Tasks
 
 sides = st.lists(st.lists(st.integers(0, 9), max_size=6, unique=True), min_size=1, max_size=8)
@@ -190,3 +197,38 @@ def test_concatenate_is_task_by_task(first: list[list[int]], second: list[list[i
     flagged = dataclasses.replace(left, counted=~left.counted)
     both = concatenate(flagged, right)
     assert both.counted.tolist() == (both.position < left.lengths[both.task]).tolist()
+
+
+@given(sides, st.integers(0, 6), st.integers(1, 6), st.integers(0, 20))
+def test_a_window_is_a_piece_of_the_history_and_its_query_comes_later(
+    query: list[list[int]], max_support: int, max_query: int, seed: int
+) -> None:
+    tasks = make_tasks([row[:2] for row in query], [row[2:] for row in query])
+    config = EpisodeConfig(max_support=max_support, max_query=max_query)
+    found = window(tasks, config, np.random.default_rng(seed))
+    for history, known, asked in zip(query, lists(found.support), lists(found.query), strict=True):
+        assert len(known) <= max_support
+        assert len(asked) == min(max_query, len(asked))
+        assert bool(asked) == bool(history)  # somebody with rows is always asked something
+        places = [history.index(item) for item in known]
+        if places:
+            assert places == list(range(places[0], places[0] + len(places)))
+        assert all(history.index(item) > max(places, default=-1) for item in asked)
+        assert len(set(asked)) == len(asked)
+
+
+def test_windows_begin_and_end_everywhere() -> None:
+    tasks = make_tasks([list(range(2))], [list(range(2, 8))])
+    config = EpisodeConfig(max_support=4)
+    random = np.random.default_rng(0)
+    found = [tuple(lists(window(tasks, config, random).support)[0]) for _ in range(400)]
+    pieces = {tuple(range(a, a + n)) for n in range(1, 5) for a in range(8 - n)} | {()}
+    assert set(found) == pieces
+
+
+def test_an_epoch_in_order_presents_windows() -> None:
+    tasks = of_lengths([30] * 20)
+    random = np.random.default_rng(1)
+    for _, batch in epoch(tasks, EpisodeConfig(), random, in_order=True):
+        for known in lists(batch.support):
+            assert known == sorted(known)

@@ -73,6 +73,11 @@ class FederatedConfig(LearnerConfig):
         """Return the mapping with the learner read as its algorithm's hyperparameters."""
         return with_learner(data, cls.algorithm, where)
 
+    @property
+    def reads_in_order(self) -> bool:
+        """Whether the clients' learner does."""
+        return self.learner.reads_in_order
+
     def build(self, setting: Setting) -> "Federated":
         """Return the learner with these hyperparameters."""
         return Federated(self, self.learner.build(setting))
@@ -140,7 +145,7 @@ class Federated:
         for step in range(self.config.local_steps):
             if step > 0:
                 gradients, _ = self.learner.meta_gradient(own, client, generator)
-            own = {name: p.detach() - rate * gradients[name] for name, p in own.items()}
+            own = own | {name: own[name].detach() - rate * g for name, g in gradients.items()}
         share = 1 / (rate * self.config.local_steps)
         return {name: (p.detach() - own[name]) * share for name, p in params.items()}, loss
 

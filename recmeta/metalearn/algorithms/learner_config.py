@@ -1,7 +1,7 @@
 """What an algorithm is to the rest of the library: its hyperparameters, which build its learner."""
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import Self
 
 from recmeta.metalearn.encoding import Features, Field
 from recmeta.metalearn.learner import MetaLearner
@@ -45,8 +45,11 @@ class LearnerConfig:
     """Base of every algorithm's hyperparameters. On its own it says nothing: in a model's
     configuration it stands for the defaults of the algorithm that is named there."""
 
-    reads_in_order: ClassVar[bool] = False
-    """Whether what it learns of a user depends on the order of their support."""
+    @property
+    def reads_in_order(self) -> bool:
+        """Whether what it learns of a user depends on the order of their support; training then
+        presents supports in the order of time."""
+        return False
 
     def build(self, setting: Setting) -> MetaLearner:
         """Return the learner with these hyperparameters."""

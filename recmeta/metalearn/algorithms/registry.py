@@ -27,6 +27,7 @@ ALGORITHMS: dict[str, str] = {
     "latent-np": "latent_np.LatentNPConfig",
     "conditional-vae": "conditional_vae.ConditionalVAEConfig",
     "federated": "federated.FederatedConfig",
+    "selector": "selector.SelectorConfig",
 }
 """`module.Class` of the hyperparameters, in this package. They are imported when they are asked
 for."""

@@ -14,7 +14,6 @@ Legend: B users, S support rows, R rows, C numbers of a row so far, K of a key, 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 
@@ -37,9 +36,6 @@ EARLIER = "earlier"
 class SNAILConfig(AmortisedConfig):
     """The network over the sequence."""
 
-    reads_in_order: ClassVar[bool] = True
-    """A support is a history. (Where training draws it anew, `episodes.resample`, its order is
-    drawn, too, and teaches nothing.)"""
     width: int = 32
     """Numbers of a token, and those that a convolution or an attention adds to a row."""
     num_dilations: int = 5
@@ -54,6 +50,11 @@ class SNAILConfig(AmortisedConfig):
                 f"num_dilations {self.num_dilations} must not be negative, and num_blocks "
                 f"{self.num_blocks} at least 1."
             )
+
+    @property
+    def reads_in_order(self) -> bool:
+        """True: a support is a history."""
+        return True
 
     def build(self, setting: Setting) -> "SNAIL":
         """Return the learner with these hyperparameters."""
