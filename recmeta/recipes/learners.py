@@ -107,9 +107,11 @@ TUNED: dict[str, MetaTrainConfig] = {
     "federated": FEDERATED,
     "bayesian-linear": CLOSED_FORM,
 }
+# A closed form, gradient steps and a forward pass. What stands beside them is the gate's alone.
 TUNED["selector"] = MetaTrainConfig(
     model=ModelConfig(algorithm="selector", learner=SelectorConfig(members_learn=False)),
-    training=TrainingConfig(epochs=40, patience=8, learning_rate=3e-3, weight_decay=0.01),
+    episodes=EpisodeConfig(batch_size=64),
+    training=TrainingConfig(epochs=15, patience=6, learning_rate=1e-2, weight_decay=0.1),
     members=tuple(TUNED[name] for name in ("bayesian-linear", "anil", "film")),
 )
 

@@ -14,7 +14,11 @@ SCALARS = (
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 )
-VALUES = SCALARS | st.lists(SCALARS, max_size=3)
+VALUES = (
+    SCALARS
+    | st.lists(SCALARS, max_size=3)
+    | st.lists(st.dictionaries(NAMES, SCALARS, max_size=2), max_size=2)
+)
 
 
 @settings(max_examples=60)

@@ -1,0 +1,87 @@
+"""A selector's members are trained as they are alone, and a killed training goes on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.algorithms.selector import SelectorConfig, of_member
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.trainer import Epoch, TrainingConfig
+from recmeta.steps.meta_train import MetaTrainConfig, at_start, fit
+from recmeta.tasks.task_set import TaskSet
+from recmeta.testing.synthetic import SyntheticConfig, generate
+from recmeta.testing.tasks import write_task_set
+from recmeta.workspace import Folder
+
+TRAINING = TrainingConfig(epochs=2, learning_rate=1e-2)
+MEMBERS = (
+    MetaTrainConfig(
+        model=ModelConfig(algorithm="bayesian-linear", learner=BayesianLinearConfig(num_factors=2)),
+        training=TRAINING,
+    ),
+    MetaTrainConfig(
+        model=ModelConfig(network=PreferenceConfig(embedding_dim=3, hidden_dims=(4,))),
+        training=TRAINING,
+        start="bayesian-factors",
+    ),
+)
+SELECTOR = MetaTrainConfig(
+    model=ModelConfig(algorithm="selector", learner=SelectorConfig(members_learn=False)),
+    training=TRAINING,
+    seed=5,
+    members=MEMBERS,
+)
+
+
+class Killed(Exception):
+    """As if the process had ended."""
+
+
+@pytest.fixture(scope="module")
+def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
+    log = generate(SyntheticConfig(num_users=60, num_items=20, rows_per_user=(4, 10)), seed=0)
+    return write_task_set(log, Folder.at(tmp_path_factory.mktemp("tasks")))
+
+
+def trained(
+    config: MetaTrainConfig, task_set: TaskSet, folder: Path, *, killed_in: int | None = None
+) -> Model:
+    def on_epoch(epoch: Epoch) -> None:
+        if epoch.number == killed_in:
+            raise Killed
+
+    model = at_start(config, task_set, torch.device("cpu"))
+    fit(config, model, task_set, Folder.at(folder), on_epoch)
+    return model
+
+
+def test_members_are_what_they_are_alone_and_a_killed_training_ends_the_same(
+    task_set: TaskSet, tmp_path: Path
+) -> None:
+    whole = trained(SELECTOR, task_set, tmp_path / "whole")
+    for number, how in enumerate(MEMBERS):
+        alone_config = MetaTrainConfig(
+            model=how.model, training=how.training, start=how.start, seed=5
+        )
+        alone = trained(alone_config, task_set, tmp_path / f"alone-{number}")
+        own = of_member(number, whole.params)
+        assert own.keys() == alone.params.keys()
+        for name, p in alone.params.items():
+            assert torch.equal(own[name], p), name
+    with pytest.raises(Killed):
+        trained(SELECTOR, task_set, tmp_path / "killed", killed_in=1)
+    again = trained(SELECTOR, task_set, tmp_path / "killed")
+    for name, p in whole.params.items():
+        assert torch.equal(again.params[name], p), name
+
+
+def test_only_a_selector_has_members() -> None:
+    with pytest.raises(ValueError, match="only the selector"):
+        MetaTrainConfig(members=MEMBERS)
+    with pytest.raises((ValueError, UserError), match="content_from"):
+        MetaTrainConfig(model=SELECTOR.model, members=MEMBERS, content_from="models/k")
