@@ -10,17 +10,19 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from recmeta import schema
 from recmeta.errors import FieldError
 from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.model import Model
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_users import tasks_of_rows
 from recmeta.tasks.task_set import Tasks
 
 Value = str | float | Sequence[str] | None
 """Of an attribute: text for categories, a number, a list of texts for multi-valued ones."""
+EARLIEST = int(np.iinfo(np.int64).min)
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multi": pa.list_(pa.string())}
 
 
@@ -82,28 +84,21 @@ class Intake:
 
     def tasks(self, users: Sequence[GivenUser]) -> Tasks:
         """Return a task per user, in order."""
-        ids = [f"{number:09d}" for number in range(len(users))]
-        lengths = [len(user.item_id) for user in users]
-        columns = {
-            schema.USER_ID: [i for i, n in zip(ids, lengths, strict=True) for _ in range(n)],
-            schema.ITEM_ID: [item for user in users for item in user.item_id],
-            schema.TIMESTAMP: [time for user in users for time in user.time],
-        }
-        types = {schema.TIMESTAMP: pa.int64()}
+        rows = [
+            (place, self.number_of.get(item.strip(), -1), EARLIEST if time is None else time)
+            for place, user in enumerate(users)
+            for item, time in zip(user.item_id, user.time, strict=True)
+        ]
+        user_N, item_N, time_N = np.array(rows, np.int64).reshape(-1, 3).T
+        value_N = None
         if self.model.objective == "rating":
-            columns[schema.VALUE] = [value for user in users for value in user.value]
-            types[schema.VALUE] = pa.float32()
-        interactions = pa.table(
-            {n: pa.array(c, types.get(n, pa.string())) for n, c in columns.items()}
-        )
-        profiles = pa.table(
-            {schema.USER_ID: pa.array(ids, pa.string())}
-            | {
-                name: pa.array([user.profile.get(name) for user in users], _ARROW[field.kind])
-                for name, field in self.fields.items()
-            }
-        )
-        return tasks_for_new_users(self.model, interactions, profiles)[0]
+            value_N = np.array([value for user in users for value in user.value], np.float32)
+        ids = [f"{number:09d}" for number in range(len(users))]
+        profile = {schema.USER_ID: pa.array(ids, pa.string())} | {
+            name: pa.array([user.profile.get(name) for user in users], _ARROW[field.kind])
+            for name, field in self.fields.items()
+        }
+        return tasks_of_rows(self.model, pa.table(profile), user_N, item_N, value_N, time_N)
 
     def _check_value(self, place: int, value: float | None) -> None:
         low, high = self.model.value_range

@@ -78,38 +78,94 @@ def tasks_for_new_users(
 
     named = item_id.is_valid().to_numpy(zero_copy_only=False)
     known = item >= 0
+    good = _is_good(model, value) if graded else named
+    support, num_duplicates = _support(len(users), user, item, value, time, known & good)
+    counts = NewUserCounts(
+        rows=int(named.sum()),
+        users=len(users),
+        used=len(support.item),
+        duplicates=num_duplicates,
+        unknown_items=int((named & ~known).sum()),
+        bad_values=int((named & known & ~good).sum()),
+        without_interactions=int((support.lengths == 0).sum()),
+        without_profile=profile_place.null_count,
+    )
+    tasks = _tasks(model, _profiles(users, profiles, profile_place), support)
+    return tasks, counts
+
+
+def tasks_of_rows(
+    model: Model,
+    profile: pa.Table,
+    user: npt.NDArray[np.int64],
+    item: npt.NDArray[np.int64],
+    value: npt.NDArray[np.float32] | None,
+    time: npt.NDArray[np.int64],
+) -> Tasks:
+    """Return a task per user, by the rules of `tasks_for_new_users`, of rows that are numbers.
+
+    Args:
+        profile: (B rows) `user_id` and raw attributes.
+        user: (N,) each row's place in the profiles.
+        item: (N,) numbers; -1 for an unknown one.
+        value: (N,) None for implicit feedback.
+        time: (N,) later is greater.
+    """
+    usable = item >= 0
+    if value is None:
+        value = np.ones(len(user), np.float32)
+    else:
+        usable = usable & _is_good(model, value)
+    support, _ = _support(profile.num_rows, user, item, value, time, usable)
+    return _tasks(model, profile, support)
+
+
+def _is_good(model: Model, value: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     low, high = model.value_range
-    good = np.isfinite(value) & (value >= low) & (value <= high) if graded else named
-    usable = np.flatnonzero(known & good)
-    order = usable[np.lexsort((usable, time[usable], user[usable]))]
-    last = _is_last(user[order], item[order])
-    kept = order[last]
-    lengths = np.bincount(user[kept], minlength=len(users))
+    good: npt.NDArray[np.bool_] = np.isfinite(value) & (value >= low) & (value <= high)
+    return good
+
+
+def _support(
+    num_users: int,
+    user: npt.NDArray[np.int64],
+    item: npt.NDArray[np.int64],
+    value: npt.NDArray[np.float32],
+    time: npt.NDArray[np.number],
+    usable: npt.NDArray[np.bool_],
+) -> tuple[Ragged, int]:
+    """Return the usable rows in the order of time, the last of each user and item, and how many
+    earlier ones there are."""
+    place = np.flatnonzero(usable)
+    order = place[np.lexsort((place, time[place], user[place]))]
+    kept = order[_is_last(user[order], item[order])]
+    lengths = np.bincount(user[kept], minlength=num_users)
     support = Ragged(
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         item[kept].astype(np.int32),
         value[kept],
         np.zeros(len(kept), np.bool_),
     )
-    counts = NewUserCounts(
-        rows=int(named.sum()),
-        users=len(users),
-        used=len(kept),
-        duplicates=len(order) - len(kept),
-        unknown_items=int((named & ~known).sum()),
-        bad_values=int((named & known & ~good).sum()),
-        without_interactions=int((lengths == 0).sum()),
-        without_profile=profile_place.null_count,
+    return support, len(order) - len(kept)
+
+
+def _tasks(model: Model, profile: pa.Table, support: Ragged) -> Tasks:
+    """Return tasks as of the end of the model's log, with nothing to predict."""
+    num_users = len(support)
+    nothing = Ragged(
+        np.zeros(num_users + 1, np.int64),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.float32),
+        np.zeros(0, np.bool_),
     )
-    tasks = Tasks(
-        _profiles(users, profiles, profile_place),
-        np.full(len(users), np.iinfo(np.int64).max),
-        np.full(len(users), len(model.catalogue.statistics.time) - 1, np.int32),
-        np.full(len(users), "user_cold"),
+    return Tasks(
+        profile,
+        np.full(num_users, np.iinfo(np.int64).max),
+        np.full(num_users, len(model.catalogue.statistics.time) - 1, np.int32),
+        np.full(num_users, "user_cold"),
         support,
-        Ragged.from_lists([[]] * len(users), [[]] * len(users)),
+        nothing,
     )
-    return tasks, counts
 
 
 def _require(table: pa.Table, name: str) -> None:
