@@ -233,7 +233,8 @@ def _check_closed_form(model: Model, source: Model, width: int) -> None:
 
 def _layers(model: Model, params: Params, source: Model, found: Matched) -> Params:
     """Return the decision layers as the source has them, but for the columns that read what does
-    not match. The last gives its output in units of the new model."""
+    not match: 0 in the first layer, fresh in the last. That gives its output in units of the new
+    model."""
     ours, theirs = model.network, source.network
     if ours.config.hidden_dims != theirs.config.hidden_dims:
         raise UserError(
@@ -250,7 +251,9 @@ def _layers(model: Model, params: Params, source: Model, found: Matched) -> Para
         bias = source.params[bias_name].detach().clone().to(weight)
         hidden = ours.config.hidden_dims[-1] if index == last and last > 0 else 0
         unit = _ratio(model, source) if index == last else 1.0
-        if 0 < index < last:
+        if index == 0 < last:
+            weight = torch.zeros_like(weight)  # what is not known says nothing until it is learned
+        elif index < last:
             weight = learned
         weight[:, :hidden] = learned[:, :hidden] * unit
         reads_inputs = index == 0 or (index == last and ours.config.wide and theirs.config.wide)

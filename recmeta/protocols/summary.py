@@ -21,6 +21,9 @@ from recmeta.protocols import analysis
 from recmeta.protocols.protocol import Protocol
 
 NUM_RESAMPLES = 2000
+MOST_PAIRS = 1000
+"""Paired differences of a training and state; where there would be more, those of the metrics that
+the report shows are taken alone."""
 Columns = dict[tuple[str, str], FloatArray]
 """(U,) by (learner, metric); NaN for users that have no value."""
 
@@ -140,6 +143,8 @@ def _differences(
         for baseline in baselines
         if (baseline, metric) in columns
     ]
+    if len(pairs) > MOST_PAIRS:  # as many as claims are about
+        pairs = [pair for pair in pairs if pair[2] in (protocol.primary_metric, "mae_rounded")]
     if not pairs:
         return []
     values_UM = np.stack(

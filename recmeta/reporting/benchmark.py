@@ -14,6 +14,8 @@ STYLE = (
     "border-bottom:1px solid #ddd;white-space:nowrap}img{max-width:100%}"
     "code{background:#f3f3f3;padding:.1rem .25rem}"
 )
+MOST_DIFFERENCES = 200
+"""Rows of a list of differences; where there are more, they are set side by side."""
 
 
 def benchmark_report(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
@@ -134,6 +136,8 @@ def _differences(result: Mapping[str, Any], metric: str) -> str:
     if not found:
         return ""
     better = "lower" if result["lower_is_better"] else "higher"
+    if len(found) > MOST_DIFFERENCES:
+        return _difference_tables(found, metric, better)
     rows = [
         [
             f"{d['learner']} − {d['baseline']}",
@@ -149,6 +153,30 @@ def _differences(result: Mapping[str, Any], metric: str) -> str:
         "and `worse` mean that the 95 % interval leaves out zero. All other metrics are in the "
         "JSON.\n\n" + table(["", "training", "state", "difference", "learner is"], rows)
     )
+
+
+def _difference_tables(found: Sequence[Mapping[str, Any]], metric: str, better: str) -> str:
+    """Return a table of learners by baselines for each training and state."""
+    parts = [
+        f"## Paired differences in {metric}, learner − baseline ({better} is better)\n\nOver the "
+        "same users. Where the 95 % interval leaves out zero: **bold**, the learner is better; "
+        "*slanted*, it is worse. The intervals are in the JSON."
+    ]
+    baselines = distinct(found, "baseline")
+    for training, state in dict.fromkeys((d["training"], d["state"]) for d in found):
+        of = [d for d in found if (d["training"], d["state"]) == (training, state)]
+        cells = {(d["learner"], d["baseline"]): _marked(d) for d in of}
+        body = [
+            [name, *[cells.get((name, b), "–") for b in baselines]]
+            for name in distinct(of, "learner")
+        ]
+        parts.append(f"### {state}, training: {training}\n\n" + table(["", *baselines], body))
+    return "\n\n".join(parts)
+
+
+def _marked(difference: Mapping[str, Any]) -> str:
+    mark = {"better": "**", "worse": "*", "tie": ""}[difference["verdict"]]
+    return f"{mark}{difference['mean']:+.4f}{mark}"
 
 
 def _analysis(result: Mapping[str, Any]) -> list[str]:

@@ -1,15 +1,16 @@
-"""Pictures of a protocol: means with intervals, adaptation curves, paired differences."""
+"""Pictures of a protocol: means with intervals or adaptation curves, and paired differences."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from recmeta.reporting.benchmark import distinct, rows_of
+from recmeta.reporting.curves import SHOTS, adaptation_curves, best_baseline
 from recmeta.reporting.plots import to_png
 
-SHOTS = "shots="
 WIDTH, ROW, HEAD = 4.2, 0.26, 1.3  # inches: a panel's width, a learner's row, title and axis
 LEFT_OUT = "global-mean"  # so far off that nobody else could be told apart; the tables have it
-LEARNED = ("black", "tab:red", "tab:blue")
+MOST_PAIRS = 40
+"""Rows of a panel of differences; where there are more, the best baseline stands for all."""
 COLOURS = {"filtered": "tab:blue", "all": "tab:orange"}
 
 
@@ -25,7 +26,7 @@ def pictures(result: Mapping[str, Any]) -> dict[str, bytes]:
     metric = result["primary_metric"]
     states = distinct(rows_of(result, metric=metric), "state")
     if all(state.startswith(SHOTS) for state in states):
-        found = {f"{metric} by number of shots": _curves(result, metric)}
+        found = {f"{metric} by number of shots": adaptation_curves(result, metric)}
     else:
         found = {f"{metric} with 95 % intervals": _intervals(result, metric)}
     if any(d["metric"] == metric for d in result["paired_differences"]):
@@ -67,6 +68,9 @@ def _intervals(result: Mapping[str, Any], metric: str) -> bytes:
 def _differences(result: Mapping[str, Any], metric: str) -> bytes:
     found = [d for d in result["paired_differences"] if d["metric"] == metric]
     states = distinct(found, "state")
+    if len({(d["learner"], d["baseline"]) for d in found}) > MOST_PAIRS:
+        best = best_baseline(result, metric)
+        found = [d for d in found if d["baseline"] == best]
     names = list(dict.fromkeys(f"{d['learner']} − {d['baseline']}" for d in found))
     figure, panels = _panels(len(states), len(names))
     trainings = distinct(found, "training")
@@ -87,42 +91,6 @@ def _differences(result: Mapping[str, Any], metric: str) -> bytes:
         axes.set_xlabel(f"difference in {metric}; {better} of 0: the learner is better", fontsize=8)
     _name_rows(panels, names)
     _legend(figure, panels[0])
-    return to_png(figure)
-
-
-def _curves(result: Mapping[str, Any], metric: str) -> bytes:
-    from matplotlib.figure import Figure
-
-    rows = rows_of(result, metric=metric)
-    states = distinct(rows, "state")
-    shots = [int(state.removeprefix(SHOTS)) for state in states]
-    figure = Figure(figsize=(8.5, 5.2), layout="constrained")
-    axes = figure.subplots()
-    learners = distinct(rows, "learner")
-    learned_ones = [name for name in learners if name not in result["baselines"]]
-    places = {name: place for place, name in enumerate(learned_ones)}
-    # Without intervals: users differ more from one another than learners do. The picture of the
-    # paired differences has those that matter.
-    for number, learner in enumerate(learners):
-        by_state = {r["state"]: r for r in rows if r["learner"] == learner}
-        found = [by_state[s] for s in states]
-        learned = learner in places
-        axes.plot(
-            range(len(shots)),
-            [r["mean"] for r in found],
-            marker="o" if learned else "s",
-            markersize=4,
-            linewidth=2.6 if learned else 1.3,
-            linestyle="-" if learned else "--",
-            color=LEARNED[places[learner] % len(LEARNED)] if learned else f"C{number % 10}",
-            label=learner,
-        )
-    axes.set_xticks(range(len(shots)), [str(k) for k in shots])
-    axes.set_xlabel("interactions known of the cold user (shots)")
-    axes.set_ylabel(f"{metric} ({'lower' if result['lower_is_better'] else 'higher'} is better)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return to_png(figure)
 
 

@@ -1,0 +1,97 @@
+"""Reports of many learners: a panel per family, tables side by side instead of long lists."""
+
+from typing import Any
+
+import pytest
+
+from recmeta.metalearn.algorithms.registry import ALGORITHMS
+from recmeta.reporting.benchmark import benchmark_report
+from recmeta.reporting.benchmark_plots import pictures
+from recmeta.reporting.curves import best_baseline, one_curve
+from recmeta.reporting.families import FAMILY_OF, OTHER, PANELS, family_of
+
+PNG = b"\x89PNG"
+BASELINES = ["item-mean", "ease"]
+
+
+def result(learners: list[str]) -> dict[str, Any]:
+    """Return a protocol's JSON in which ease errs least of the baselines and learners less."""
+    names = [*BASELINES, *learners]
+    mean = {name: 0.82 - 0.01 * place for place, name in enumerate(names)}
+    states = [f"shots={k}" for k in (0, 5, 20)]
+    common = {"training": "all", "metric": "mae", "num_users": 9}
+    spread = {"ci_low": 0.7, "ci_high": 0.9}
+    rows = [
+        {"learner": n, "state": s, **common, "mean": mean[n], **spread, "seeds": [0]}
+        for n in names
+        for s in states
+    ]
+    differences = [
+        {
+            "learner": n,
+            "baseline": b,
+            "state": s,
+            **common,
+            "mean": mean[n] - mean[b],
+            "ci_low": -0.5,
+            "ci_high": -0.001,
+            "verdict": "better",
+        }
+        for n in learners
+        for b in BASELINES
+        for s in states
+    ]
+    cells = [
+        {
+            "learner": n,
+            "training": "all",
+            "seed": 0,
+            "training_cpu_minutes": 0.25,
+            "adaptation_cpu_us": 1234.5,
+            "chosen": {},
+            "git_commit": "0" * 40,
+        }
+        for n in names
+    ]
+    return {
+        "title": "Small",
+        "rules": "None.",
+        "command": "recmeta benchmark small",
+        "primary_metric": "mae",
+        "lower_is_better": True,
+        "baselines": BASELINES,
+        "rows": rows,
+        "paired_differences": differences,
+        "published": [],
+        "cells": cells,
+        "data": {"name": "small", "sha256": "0" * 64, "cite": "Nobody", "verified": {"rows": 1}},
+        "code": {"recmeta": "0"},
+        "libraries": {},
+        "cpus": 1,
+    }
+
+
+def test_every_learner_has_a_family_and_every_family_a_panel() -> None:
+    assert {family_of(name) for name in ALGORITHMS} <= set(FAMILY_OF.values())
+    shown = [family for families in PANELS.values() for family in families]
+    assert sorted(shown) == sorted({*FAMILY_OF.values(), OTHER})
+    assert family_of("my-learner") == OTHER
+
+
+@pytest.mark.parametrize("num_learners", [1, len(ALGORITHMS)])
+def test_few_and_many_learners_are_drawn(num_learners: int) -> None:
+    found = result(list(ALGORITHMS)[:num_learners])
+    assert best_baseline(found, "mae") == "ease"
+    drawn = pictures(found)
+    assert list(drawn) == ["mae by number of shots", "paired differences in mae"]
+    assert all(png.startswith(PNG) for png in drawn.values())
+    assert one_curve(found, "mae", "maml").startswith(PNG)
+
+
+def test_the_report_of_many_sets_differences_side_by_side() -> None:
+    few, many = result(["maml"]), result([*ALGORITHMS, *(f"other-{n}" for n in range(30))])
+    listed, side_by_side = (benchmark_report(found, {}) for found in (few, many))
+    assert "| maml − ease | all | shots=5 |" in listed
+    assert "### shots=5, training: all" in side_by_side
+    assert "| maml | **-0.0200** | **-0.0100** |" in side_by_side
+    assert "| maml | all | 0.25 | 1,234 |" in side_by_side
