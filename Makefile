@@ -37,7 +37,7 @@ demo: setup ## Fetch MovieLens 100K and run the whole pipeline on it, from the l
 	$(BIN)/recmeta run --dataset $(DATASET) --workspace $(WORKSPACE) || test $$? -eq 3
 
 test: setup ## Run the whole test suite.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-gpu: setup ## Run the tests that need a GPU; they skip where there is none.
 	$(BIN)/python -m pytest -m gpu -rs tests/metalearn tests/serving
