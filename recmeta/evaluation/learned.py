@@ -22,11 +22,14 @@ class LearnedPredictor:
         parts = [self.model.score_query(some) for some in tasks.batches(USERS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
-    def rank_query(self, tasks: Tasks) -> FloatArray:
-        """Return (N,) the expected values of the query rows, in units of the model, also where
-        medians are predicted: these put many rows level."""
-        parts = [self.model.expected_query(some) for some in tasks.batches(USERS_AT_ONCE)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    def score_and_order_query(self, tasks: Tasks) -> tuple[FloatArray, FloatArray]:
+        """Return predictions of the query rows, and their expected values, in units of the model,
+        also where medians are predicted: these put many rows level."""
+        parts = [self.model.score_and_expect(some) for some in tasks.batches(USERS_AT_ONCE)]
+        if not parts:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        predicted, expected = zip(*parts, strict=True)
+        return np.concatenate(predicted), np.concatenate(expected)
 
     def score_items(self, tasks: Tasks) -> FloatArray:
         """Return scores (B, I) of the whole catalogue, with what was known at each cut time.

@@ -15,7 +15,7 @@ from recmeta.evaluation.predictor import (
     IntArray,
     Predictor,
     Scores,
-    query_order,
+    scores_and_order,
 )
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
@@ -98,8 +98,9 @@ def _query_metrics(
 ) -> dict[str, FloatArray]:
     if not (selection.errors or selection.query_ks):
         return {}
-    predicted_N = np.asarray(predictor.score_query(batch), np.float64)
-    order_N = np.asarray(query_order(predictor, batch, predicted_N), np.float64)
+    predicted_N, order_N = (
+        np.asarray(side, np.float64) for side in scores_and_order(predictor, batch)
+    )
     found = {}
     if selection.errors and predictor.predicts_values:
         found["mae"] = metrics.mae(predicted_N, batch.query)

@@ -43,12 +43,16 @@ class Predictor(Protocol):
 class RanksOtherwise(Predictor, Protocol):
     """A predictor that orders items by something else than what it predicts of them."""
 
-    def rank_query(self, tasks: Tasks) -> Scores:
-        """Return (N,) what the query rows are ordered by, higher is better."""
+    def score_and_order_query(self, tasks: Tasks) -> tuple[Scores, Scores]:
+        """Return (N,) what `score_query` gives, and (N,) what the query rows are ordered by, higher
+        is better."""
         ...
 
 
-def query_order(predictor: Predictor, tasks: Tasks, predicted_N: Scores) -> Scores:
-    """Return (N,) what a predictor orders the query rows by: its predictions, unless it says
-    otherwise."""
-    return predictor.rank_query(tasks) if isinstance(predictor, RanksOtherwise) else predicted_N
+def scores_and_order(predictor: Predictor, tasks: Tasks) -> tuple[Scores, Scores]:
+    """Return (N,) a predictor's scores of the query rows, and what it orders them by: these, unless
+    it says otherwise."""
+    if isinstance(predictor, RanksOtherwise):
+        return predictor.score_and_order_query(tasks)
+    predicted_N = predictor.score_query(tasks)
+    return predicted_N, predicted_N

@@ -221,18 +221,16 @@ class Model:
         For ratings they are in units of the value and within its range; for implicit feedback they
         are logits.
         """
-        rows = self.catalogue.rows(tasks.query, tasks)
-        output_BR = self.learner.predict(self.params, self.adapt(tasks), rows).mean_BR
-        return self.to_values(output_BR[rows.mask_BR])
+        return self.score_and_expect(tasks)[0]
 
     @torch.no_grad()
-    def expected_query(self, tasks: Tasks) -> FloatArray:
-        """Return (N,) what to order the query rows by, in units of the model: the expected value
-        where `score_query` predicts a median."""
+    def score_and_expect(self, tasks: Tasks) -> tuple[FloatArray, FloatArray]:
+        """Return (N,) what `score_query` gives, and (N,) what to order the query rows by, in units
+        of the model: the expected value where that predicts a median."""
         rows = self.catalogue.rows(tasks.query, tasks)
         predicted = self.learner.predict(self.params, self.adapt(tasks), rows)
-        expected: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
-        return expected
+        expected_N: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
+        return self.to_values(predicted.mean_BR[rows.mask_BR]), expected_N
 
     def score_items(
         self, state: UserState, snapshot: int, cut_time: int, first: int, last: int

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from recmeta import config as configs
 from recmeta import schema
 from recmeta.evaluation import metrics
-from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor, query_order
+from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor, scores_and_order
 from recmeta.manifest import git_commit, library_versions
 from recmeta.protocols import analysis, code
 from recmeta.protocols.learners import Fitted, Learner
@@ -164,9 +164,10 @@ def rating_metrics(
     predictor: Predictor, tasks: Tasks, count_I: IntArray, level_L: FloatArray
 ) -> dict[str, FloatArray]:
     """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
-    parts = [predictor.score_query(batch) for batch in tasks.batches(USERS_AT_ONCE)]
-    predicted_N = np.concatenate(parts).astype(np.float64)
-    order_N = np.asarray(query_order(predictor, tasks, predicted_N), np.float64)
+    parts = [scores_and_order(predictor, batch) for batch in tasks.batches(USERS_AT_ONCE)]
+    predicted_N, order_N = (
+        np.concatenate(side).astype(np.float64) for side in zip(*parts, strict=True)
+    )
     found: dict[str, FloatArray] = {}
     if predictor.predicts_values:
         found["mae"] = metrics.mae(predicted_N, tasks.query)

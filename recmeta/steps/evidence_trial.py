@@ -224,8 +224,9 @@ def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict
     found: dict[str, list[FloatArray]] = {name: [] for name in METRICS}
     for num_questions in config.questions:
         tasks = held.after_questions(num_questions)
-        found["mae"].append(metrics.mae(model.score_query(tasks), tasks.query))
-        expected, lowest = model.expected_query(tasks), model.value_range[0]
+        predicted, expected = model.score_and_expect(tasks)
+        lowest = model.value_range[0]
+        found["mae"].append(metrics.mae(predicted, tasks.query))
         found["ndcg"].append(metrics.ndcg(expected, tasks.query, config.ndcg_k, "linear", lowest))
         found["answers"].append(tasks.support.lengths.astype(np.float64))
     return {name: np.stack(columns, 1) for name, columns in found.items()}
