@@ -3,7 +3,8 @@
 Fields are matched by name and kind, categories by value; what the other model does not know starts
 fresh. Ids of items are never carried over: one data set's "50" is not the other's. What a network
 makes of content comes along: the columns of its layers that read the matched fields. What the two
-know of numbers is brought to the scale of this model's encoder.
+know of attributes that are numbers is brought to the scale of this model's encoder. Outputs are
+not: each data set has its own mean and spread of values, and a model speaks in units of these.
 
 Legend: N rows of a table (row 0: unknown value), C coefficients of an item's content, E width.
 """
@@ -161,7 +162,7 @@ def start_from_content(model: Model, params: Params, source: Model) -> Params:
 def known_content(model: Model, source: Model, num_factors: int, *, keep: bool) -> KnownContent:
     """Return the content tables of a closed-form source, for the factorisation of a new log.
 
-    They are in the axes that the source's users' weights act on, in units of the new model.
+    They are in the axes that the source's users' weights act on.
 
     Args:
         num_factors: of the new model.
@@ -174,12 +175,11 @@ def known_content(model: Model, source: Model, num_factors: int, *, keep: bool) 
     width = num_factors + 1
     _check_closed_form(model, source, width)
     axes_CC = source.params[item_vectors.FROM_CONTENT][:, :width].double()
-    ratio = _ratio(model, source)
     tables, known = {}, {}
     for one in matched(model, source).fields:
         if one.side == "item":
             name = item_vectors.content_name(one.source)
-            learned_NC = ratio * source.params[name].double() @ axes_CC
+            learned_NC = source.params[name].double() @ axes_CC
             fresh_NC = torch.zeros((one.field.num_rows, width), dtype=torch.float64)
             tables[one.field.name] = one.taken_from(learned_NC, fresh_NC)
             known[one.field.name] = one.known_N
@@ -194,9 +194,9 @@ def start_users(model: Model, params: Params, source: Model, turn_CC: torch.Tens
             users' weights are turned the other way.
     """
     started = dict(params)
-    # A user's first weight is a bias, in units of the value; the others act on factors that are.
+    # A user's first weight is a bias; the others act on factors.
     back_CC = torch.zeros_like(turn_CC)
-    back_CC[0, 0] = _ratio(model, source)
+    back_CC[0, 0] = 1.0
     back_CC[1:, 1:] = torch.linalg.inv(turn_CC[1:, 1:]).T
     for one in matched(model, source).fields:
         for name in params if one.side == "user" else ():
@@ -233,8 +233,7 @@ def _check_closed_form(model: Model, source: Model, width: int) -> None:
 
 def _layers(model: Model, params: Params, source: Model, found: Matched) -> Params:
     """Return the decision layers as the source has them, but for the columns that read what does
-    not match: 0 in the first layer, fresh in the last. That gives its output in units of the new
-    model."""
+    not match."""
     ours, theirs = model.network, source.network
     if ours.config.hidden_dims != theirs.config.hidden_dims:
         raise UserError(
@@ -250,12 +249,9 @@ def _layers(model: Model, params: Params, source: Model, found: Matched) -> Para
         learned = source.params[weight_name].detach().to(weight)
         bias = source.params[bias_name].detach().clone().to(weight)
         hidden = ours.config.hidden_dims[-1] if index == last and last > 0 else 0
-        unit = _ratio(model, source) if index == last else 1.0
-        if index == 0 < last:
-            weight = torch.zeros_like(weight)  # what is not known says nothing until it is learned
-        elif index < last:
+        if 0 < index < last:
             weight = learned
-        weight[:, :hidden] = learned[:, :hidden] * unit
+        weight[:, :hidden] = learned[:, :hidden]
         reads_inputs = index == 0 or (index == last and ours.config.wide and theirs.config.wide)
         for one in found.fields if reads_inputs else ():
             key = (one.side, one.field.name)
@@ -264,21 +260,13 @@ def _layers(model: Model, params: Params, source: Model, found: Matched) -> Para
                 shift = (one.field.mean - one.source.mean) / one.source.scale
                 bias = bias + read[:, 0] * shift
                 read = read * (one.field.scale / one.source.scale)
-            weight[:, _shifted(place[key], hidden)] = read * unit
-        if index == last:
-            difference = source.encoder.value_mean - model.encoder.value_mean
-            bias = bias * unit + difference / model.encoder.value_scale
+            weight[:, _shifted(place[key], hidden)] = read
         layers |= {weight_name: weight, bias_name: bias}
     return layers
 
 
 def _shifted(columns: slice, by: int) -> slice:
     return slice(columns.start + by, columns.stop + by)
-
-
-def _ratio(model: Model, source: Model) -> float:
-    """Return the unit of the source's outputs in units of the new model."""
-    return source.encoder.value_scale / model.encoder.value_scale
 
 
 def _is_table(name: str, one: MatchedField) -> bool:
