@@ -80,7 +80,7 @@ constraints: ## Resolve all dependencies and extras together anew, and write con
 	$(PYTHON) -m venv --clear build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
 	build/resolve/bin/python -m pip install --quiet --dry-run --ignore-installed \
-	  --report build/resolve/report.json '.[$(EXTRAS),bench,ray]'
+	  --report build/resolve/report.json '.[$(EXTRAS),gpu,bench,ray]'
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PYTHON) -c 'import json; found = json.load(open("build/resolve/report.json"))["install"]; \
 	  pins = ("{name}=={version}".format(**p["metadata"]).split("+")[0] for p in found); \
