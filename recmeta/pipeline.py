@@ -135,6 +135,7 @@ def run(
             tasks.outputs["temporal"],
         ),
         markdown.accuracy(evaluation),
+        markdown.lists(evaluation),
         markdown.curve(evaluation),
         markdown.calibration(evaluation),
         markdown.gate({**decision, "promoted": registered.outputs["promoted"]}),

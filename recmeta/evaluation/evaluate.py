@@ -9,7 +9,7 @@ from recmeta.errors import UserError
 from recmeta.evaluation.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.curve import adaptation_curve
 from recmeta.evaluation.measure import Measured, MetricSelection, measure
-from recmeta.evaluation.predictor import BoolArray, Predictor
+from recmeta.evaluation.predictor import BoolArray, IntArray, Predictor
 from recmeta.evaluation.result import Evaluation
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
@@ -57,6 +57,7 @@ def evaluate(
     tasks: Tasks,
     spec: TaskSetSpec,
     config: EvaluationConfig | None = None,
+    num_users_I: IntArray | None = None,
 ) -> Evaluation:
     """Return every metric of every predictor on these tasks.
 
@@ -67,9 +68,12 @@ def evaluate(
     - `ndcg@k`, `ndcg@k_exp`: order of the user's own query rows, linear and exponential gain;
       rating only, since with every value 1 any order is ideal;
     - `full_precision@k`, `full_recall@k`, `full_hit@k`, `full_mrr@k`, `full_ndcg@k`: the relevant
-      query items among the catalogue without the support; `full_coverage@k`: the share of the
-      catalogue that is in some user's top k;
+      query items among the catalogue without the support; `full_coverage@k`, `full_gini@k`,
+      `full_popularity@k`: what all users' top k show of the catalogue, see `exposure.py`;
     - `sampled_…@k`: the same among the relevant items and `num_negatives` sampled others.
+
+    Args:
+        num_users_I: users who had met each item, for `full_popularity@k`; None leaves it out.
 
     Raises:
         UserError: where there are no predictors or no tasks.
@@ -96,7 +100,15 @@ def evaluate(
     )
     # Separate streams, so that what one part draws does not depend on another.
     negatives, resamples, curve_resamples = np.random.default_rng(config.seed).spawn(3)
-    measured = measure(predictors, tasks, spec, everything, config.batch_size, negatives)
+    measured = measure(
+        predictors,
+        tasks,
+        spec,
+        everything,
+        config.batch_size,
+        negatives,
+        num_users_I=num_users_I,
+    )
 
     metric, curve_ks = (
         ("mae", ()) if is_rating else (f"full_ndcg@{max(config.ks)}", (max(config.ks),))
@@ -117,10 +129,10 @@ def evaluate(
         confidence=config.confidence,
     )
     intervals = _intervals(measured, np.ones(len(tasks), np.bool_), config, resamples)
-    for name, coverage in measured.coverage.items():
-        for coverage_metric, share in coverage.items():
-            intervals[name][coverage_metric] = Interval(
-                mean=share, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks)
+    for name, shown in measured.exposure.items():
+        for shown_metric, value in shown.items():
+            intervals[name][shown_metric] = Interval(
+                mean=value, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks)
             )
     states = [str(s) for s in np.unique(tasks.state)]
     return Evaluation(

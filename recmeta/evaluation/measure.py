@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recmeta.evaluation import metrics, ranking
+from recmeta.evaluation.exposure import exposure
 from recmeta.evaluation.predictor import (
-    BoolArray,
     FloatArray,
     IntArray,
     Predictor,
@@ -40,12 +40,13 @@ class MetricSelection:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Per-user metrics, and the coverage, which belongs to no user."""
+    """Per-user metrics, and what lists show of the catalogue, which belongs to no user."""
 
     per_user: dict[str, dict[str, FloatArray]]
     """By predictor and metric, (U,)."""
-    coverage: dict[str, dict[str, float]]
-    """By predictor: `full_coverage@k`, the share of the catalogue in at least one user's top k."""
+    exposure: dict[str, dict[str, float]]
+    """By predictor: `full_coverage@k`, `full_gini@k` and, where it is known, `full_popularity@k`
+    of all users' top k."""
 
 
 def measure(
@@ -56,6 +57,7 @@ def measure(
     batch_size: int,
     generator: np.random.Generator,
     num_shots: int | None = None,
+    num_users_I: IntArray | None = None,
 ) -> Measured:
     """Return the metrics of every predictor for every user.
 
@@ -65,12 +67,13 @@ def measure(
     Args:
         num_shots: show the predictors only this many support rows. The candidates of ranking stay
             those of the full support, so that metrics at different numbers of shots compare.
+        num_users_I: users who had met each item; None: not known.
     """
     if selection.catalogue_ks:
         batch_size = max(1, min(batch_size, MAX_SCORES // spec.num_items))
     parts: dict[str, list[dict[str, FloatArray]]] = {name: [] for name in predictors}
-    covered: dict[str, dict[int, BoolArray]] = {
-        name: {k: np.zeros(spec.num_items, np.bool_) for k in selection.catalogue_ks}
+    listed: dict[str, dict[int, IntArray]] = {
+        name: {k: np.zeros(spec.num_items, np.int64) for k in selection.catalogue_ks}
         for name in predictors
     }
     for batch in tasks.batches(batch_size):
@@ -79,7 +82,7 @@ def measure(
         for name, predictor in predictors.items():
             found = _query_metrics(predictor, shown, spec, selection)
             if selection.catalogue_ks:
-                found |= candidates.metrics(predictor.score_items(shown), selection, covered[name])
+                found |= candidates.metrics(predictor.score_items(shown), selection, listed[name])
             parts[name].append(found)
     return Measured(
         {
@@ -87,10 +90,22 @@ def measure(
             for name, found in parts.items()
         },
         {
-            name: {f"full_coverage@{k}": float(items.mean()) for k, items in by_k.items()}
-            for name, by_k in covered.items()
+            name: {
+                metric: value
+                for k, listed_I in by_k.items()
+                for metric, value in _exposure(listed_I, num_users_I, k).items()
+            }
+            for name, by_k in listed.items()
         },
     )
+
+
+def _exposure(listed_I: IntArray, num_users_I: IntArray | None, k: int) -> dict[str, float]:
+    known = np.zeros_like(listed_I) if num_users_I is None else num_users_I
+    found = dataclasses.asdict(exposure(listed_I, known))
+    if num_users_I is None:
+        del found["popularity"]
+    return {f"full_{name}@{k}": value for name, value in found.items()}
 
 
 def _query_metrics(
@@ -139,9 +154,9 @@ class _Candidates:
         )
 
     def metrics(
-        self, scores_BI: Scores, selection: MetricSelection, covered: Mapping[int, BoolArray]
+        self, scores_BI: Scores, selection: MetricSelection, listed: Mapping[int, IntArray]
     ) -> dict[str, FloatArray]:
-        """Return the ranking metrics, and mark in `covered` the items of each user's top k."""
+        """Return the ranking metrics, and count in `listed` the items of each user's top k."""
         candidates_BI, complete_B = ranking.candidate_scores(scores_BI, self.tasks)
         ks = selection.catalogue_ks
         found = {}
@@ -152,12 +167,12 @@ class _Candidates:
             ranks = ranking.ranks_in_sample(candidates_BI, self.relevant, self.negatives_BM)
             for name, value_B in ranking.ranking_metrics(ranks, self.relevant, ks).items():
                 found[f"sampled_{name}"] = value_B
-        _cover(covered, candidates_BI[complete_B], ks)
+        _count(listed, candidates_BI[complete_B], ks)
         return {m: np.where(complete_B, value_B, np.nan) for m, value_B in found.items()}
 
 
-def _cover(covered: Mapping[int, BoolArray], scores_BI: FloatArray, ks: Sequence[int]) -> None:
+def _count(listed: Mapping[int, IntArray], scores_BI: FloatArray, ks: Sequence[int]) -> None:
     top_BK = ranking.top_items(scores_BI, max(ks))
     is_candidate_BK = np.isfinite(np.take_along_axis(scores_BI, top_BK, axis=1))
     for k in ks:
-        covered[k][top_BK[:, :k][is_candidate_BK[:, :k]]] = True
+        np.add.at(listed[k], top_BK[:, :k][is_candidate_BK[:, :k]], 1)

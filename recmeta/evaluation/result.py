@@ -53,7 +53,8 @@ class Evaluation:
     per_user: dict[str, dict[str, FloatArray]]
     """By predictor and metric, (U,); NaN where undefined."""
     intervals: dict[str, dict[str, Interval]]
-    """By predictor and metric, over all users. Coverage belongs to no user and has no interval."""
+    """By predictor and metric, over all users. What lists show of the catalogue belongs to
+    no user and has no interval."""
     by_state: dict[str, dict[str, dict[str, Interval]]]
     """The same by state; empty where all users are in one."""
     curve: AdaptationCurve

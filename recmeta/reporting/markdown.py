@@ -24,6 +24,7 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
             + _metric_table(found, evaluation)
             for state, found in evaluation["by_state"].items()
         ],
+        lists(evaluation),
         curve(evaluation),
         calibration(evaluation),
         gate(decision),
@@ -46,6 +47,33 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
     else:
         intro += "`full_` ranks the whole catalogue, `sampled_` against sampled negatives."
     return f"{intro}\n\n{_metric_table(evaluation['intervals'], evaluation)}"
+
+
+def lists(evaluation: Mapping[str, Any]) -> str:
+    """Return what each predictor's lists are worth beside what they show of the catalogue."""
+    intervals = evaluation["intervals"]
+    columns = {
+        "full_ndcg": "nDCG",
+        "full_coverage": "coverage",
+        "full_gini": "Gini",
+        "full_popularity": "popularity",
+    }
+    known = {m for found in intervals.values() for m in found}
+    k = max(int(m.split("@")[1]) for m in known if m.startswith("full_coverage@"))
+    told = [name for name in columns if f"{name}@{k}" in known]
+    rows = [
+        [
+            _emphasised(name, evaluation),
+            *(_number(found.get(f"{m}@{k}", {"mean": None})["mean"]) for m in told),
+        ]
+        for name, found in intervals.items()
+    ]
+    return (
+        f"## Lists of {k}\n\nCoverage is the share of the catalogue in some list; Gini is 0 where "
+        "all items are listed equally often, near 1 where few have all the places; popularity is "
+        "the mean percentile of the listed items by how many users met them.\n\n"
+        f"{table(['', *(columns[m] for m in told)], rows)}"
+    )
 
 
 def curve(evaluation: Mapping[str, Any]) -> str:

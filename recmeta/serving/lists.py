@@ -79,7 +79,7 @@ class ListMaker:
             UserError: for a rule that does not fit the catalogue or the model.
         """
         rules, items = config.rules, model.catalogue.items
-        self.model = model
+        self.model = model = config.weighted(model)
         self.config = config
         self.is_eligible_I = eligible_items(items, rules, facts or ItemFacts())
         if rules.max_uncertainty is not None and model.uncertainty is None:

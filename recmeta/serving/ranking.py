@@ -3,6 +3,7 @@
 Legend: B users, I items, k list length.
 """
 
+import copy
 import dataclasses
 import functools
 import json
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 
+from recmeta.errors import UserError
 from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
@@ -46,6 +48,9 @@ class ScoringConfig:
     reasons: bool = True
     """Whether each listed item names the interaction that raised its score most. It takes one more
     adaptation for each of the user's interactions."""
+    popularity_weight: float | None = None
+    """Takes the place of the model's: with less, lists show more of the catalogue. None: the
+    model's, which was chosen by nDCG."""
     rules: Rules = Rules()
     """What holds of every list."""
     retrieval: RetrievalConfig | None = None
@@ -56,6 +61,19 @@ class ScoringConfig:
         for name in ("top_k", "user_batch", "item_block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.popularity_weight is not None and self.popularity_weight < 0:
+            raise UserError(
+                f"popularity_weight is {self.popularity_weight}; it must be at least 0, which is "
+                "ranking by the expected value alone."
+            )
+
+    def weighted(self, model: Model) -> Model:
+        """Return the model with the weight of popularity that is asked for."""
+        if self.popularity_weight is None:
+            return model
+        changed = copy.copy(model)
+        changed.config = dataclasses.replace(model.config, popularity_weight=self.popularity_weight)
+        return changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +173,7 @@ class Ranker:
         Args:
             is_eligible_I: which items may be in a list; None: all.
         """
-        self.model = model
+        self.model = config.weighted(model)
         self.config = config
         self._barred_I = None
         if is_eligible_I is not None and not is_eligible_I.all():

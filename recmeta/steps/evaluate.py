@@ -209,7 +209,13 @@ def measure(
     )
     progress(STEP, 2, 4)
     test, name = task_set.tasks("test"), candidate.config.learner_name
-    found = evaluate({**predictors, **baselines}, test, task_set.spec, config.evaluation)
+    found = evaluate(
+        {**predictors, **baselines},
+        test,
+        task_set.spec,
+        config.evaluation,
+        statistics.num_users[-1].astype(np.int64),
+    )
     judged = candidate.on(items, statistics)
     return Judgement(
         evaluation=found,

@@ -19,6 +19,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
 from recmeta.config import fingerprint, to_dict
+from recmeta.evaluation.exposure import exposure
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
@@ -80,6 +81,7 @@ def run(
                 _write(staged, name, _shard(maker, *_adapted(states, index, torch_device)))
             progress(STEP, index + 1, len(names))
         counts = {"users": 0, "rows_written": 0, "popular": 0}
+        shown = _Shown(maker.model)
         uri = workspace.table_uri(schema.RECOMMENDATIONS)
         tables.create(workspace, schema.RECOMMENDATIONS)
         of_run = {
@@ -90,7 +92,7 @@ def run(
         columns = schema.RECOMMENDATIONS.columns
         write_deltalake(
             uri,
-            pa.RecordBatchReader.from_batches(columns, _rows(staged, names, of_run, counts)),
+            pa.RecordBatchReader.from_batches(columns, _rows(staged, names, of_run, counts, shown)),
             mode="overwrite",
             predicate=f"{schema.RUN} = '{key}'",
         )
@@ -100,6 +102,7 @@ def run(
             "run": key,
             "model_version": number,
             "table_version": DeltaTable(uri).version(),
+            **shown.metrics(),
         }
         if config.retrieval is not None:
             outputs |= {"retrieval_recall": recall, "retrieval_used": maker.uses_index}
@@ -145,15 +148,38 @@ def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
     return pa.concat_tables([OF_LIST.empty_table(), *parts])
 
 
+class _Shown:
+    """How often each item of a catalogue is in a list."""
+
+    def __init__(self, model: Model) -> None:
+        self._item_id = model.catalogue.items.item_id
+        self._num_users_I = model.catalogue.statistics.num_users[-1].astype(np.int64)
+        self._listed_I = np.zeros(len(self._num_users_I), np.int64)
+
+    def add(self, item_id: pa.ChunkedArray) -> None:
+        number = pc.index_in(item_id, self._item_id).to_numpy()
+        self._listed_I += np.bincount(number, minlength=len(self._listed_I))
+
+    def metrics(self) -> dict[str, float]:
+        """Return `lists_coverage`, `lists_gini` and `lists_popularity`; none without lists."""
+        found = dataclasses.asdict(exposure(self._listed_I, self._num_users_I))
+        return {f"lists_{name}": value for name, value in found.items() if np.isfinite(value)}
+
+
 def _rows(
-    staged: Folder, names: list[str], of_run: dict[str, Any], counts: dict[str, int]
+    staged: Folder,
+    names: list[str],
+    of_run: dict[str, Any],
+    counts: dict[str, int],
+    shown: _Shown,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the table, shard by shard, and count them."""
+    """Yield the rows of the table, shard by shard, and count them and their items."""
     columns = schema.RECOMMENDATIONS.columns
     for name in names:
         lists = pq.read_table(pa.BufferReader(staged.read_bytes(name)))
         counts["users"] += pc.sum(pc.equal(lists[schema.RANK], 1)).as_py() or 0
         counts["rows_written"] += len(lists)
+        shown.add(lists[schema.ITEM_ID])
         counts["popular"] += pc.sum(pc.equal(lists[schema.LISTED_BY], LISTED_BY[1])).as_py() or 0
         same = {
             name: pa.repeat(pa.scalar(value, columns.field(name).type), len(lists))

@@ -117,6 +117,9 @@ def test_killed_between_shards_and_run_again(
     assert done.counts == {"users": 10, "rows_written": 40, "popular": 0}
     found = rows_of(space, done)
     assert found.group_by("user_id").len()["len"].to_list() == [4] * 10
+    assert 0 < done.outputs["lists_coverage"] <= 1
+    assert 0 < done.outputs["lists_gini"] < 1
+    assert 0.5 < done.outputs["lists_popularity"] <= 1
     assert not (space / "lists").names()
     whole = score.run(ScoringConfig(top_k=4, user_batch=2), space, adapted, device="cpu")
     assert_frame_equal(

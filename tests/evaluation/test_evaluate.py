@@ -141,6 +141,7 @@ def test_implicit_feedback_is_judged_by_ranking() -> None:
     np.testing.assert_array_equal(metrics["full_hit@1"], [0.0, 0.0])
     np.testing.assert_array_equal(metrics["full_hit@2"], [1.0, 0.0])
     assert found.metrics["popularity"]["full_coverage@2"] == pytest.approx(3 / 5)
+    assert "full_popularity@2" not in found.metrics["popularity"]
     assert [i.mean for i in found.curve.points["popularity"]][1] == pytest.approx(
         found.metrics["popularity"]["full_ndcg@2"]
     )

@@ -7,10 +7,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.maml import MAMLConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.serving.lists import ListMaker
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Tasks, TaskSet
@@ -101,6 +103,28 @@ def test_popularity_has_a_say_in_the_order_and_none_in_the_score(
         found = dict(zip(blended.item_Bk[b, :length], blended.score_Bk[b, :length], strict=True))
         for item, score in found.items():
             assert score == pytest.approx(expected[item], abs=1e-4)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_whoever_asks_for_lists_may_weigh_popularity_otherwise(
+    model: Model, tasks: Tasks, weight: float
+) -> None:
+    users, before = adapt_users(model, tasks), model.config
+    asked = ScoringConfig(top_k=NUM_ITEMS, popularity_weight=weight)
+    found = rank(model, users, asked)
+    assert model.config is before
+    other = asked.weighted(model)
+    expected = rank(other, users, ScoringConfig(top_k=NUM_ITEMS))
+    np.testing.assert_array_equal(found.item_Bk, expected.item_Bk)
+    made = ListMaker(model, asked).make(users, tasks)
+    np.testing.assert_array_equal(made.item_Bk, found.item_Bk)
+    if weight == 0:
+        falls = np.diff(np.where(found.item_Bk >= 0, found.score_Bk, -np.inf)) <= 1e-5
+        assert (falls | (found.item_Bk[:, 1:] < 0)).all()
+    else:
+        assert (found.item_Bk != rank(model, users, ScoringConfig(top_k=NUM_ITEMS)).item_Bk).any()
+    with pytest.raises(UserError, match="popularity_weight is -1"):
+        ScoringConfig(popularity_weight=-1)
 
 
 def test_implicit_lists_are_in_the_order_of_their_scores(implicit_model: Model) -> None:
