@@ -1,9 +1,12 @@
 """Why an item stands in a user's list, as a picture."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recmeta.reporting.plots import to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_BARS = 12
 """Of each kind; the smallest effects are left out and counted."""
@@ -19,6 +22,13 @@ def explanation(found: Mapping[str, Any], *, unit: str) -> bytes:
         found: an explanation's JSON.
         unit: what scores are in.
     """
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # a title may have dollars in it
+        return to_png(_figure(found, unit))
+
+
+def _figure(found: Mapping[str, Any], unit: str) -> "Figure":
     from matplotlib.figure import Figure
 
     of_user = [(_support_label(reason), reason["effect"]) for reason in found["support"]]
@@ -35,11 +45,12 @@ def explanation(found: Mapping[str, Any], *, unit: str) -> bytes:
         _draw(axes, title, bars)
         axes.set_xlabel(f"effect on the score, {unit}")
     figure.suptitle(
-        f"Why {_short(found['title'])} scores {found['score']:.2f} for user {found['user_id']} "
+        f"Why {_short(found['title'])} scores {found['score']:.2f} "
+        f"for user {_short(found['user_id'])} "
         f"(an unknown user: {found['score_of_unknown_user']:.2f})",
         fontsize=10,
     )
-    return to_png(figure)
+    return figure
 
 
 def _draw(axes: Any, title: str, bars: list[tuple[str, float]]) -> None:
