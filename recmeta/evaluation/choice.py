@@ -15,7 +15,7 @@ from recmeta.evaluation.bootstrap import Interval, paired_difference
 from recmeta.metalearn import members
 from recmeta.metalearn.algorithms.selector import CHOICE
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.trainer import task_losses
+from recmeta.metalearn.trainer import TrainingConfig, task_losses
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
@@ -23,8 +23,8 @@ USERS_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceReport:
-    """Mean losses over tasks: absolute errors of ratings in units of the value, 1 - AUC of implicit
-    feedback."""
+    """Mean losses over tasks: absolute errors of ratings in units of the value, 1 - nDCG@10 of
+    implicit feedback."""
 
     members: dict[str, float]
     """Of each member alone."""
@@ -58,12 +58,10 @@ def judge_choice(model: Model, tasks: Tasks, seed: int = 0) -> ChoiceReport:
     Args:
         seed: of the bootstrap.
     """
-    names = _names(model)
-    chosen_U = task_losses(model, model.params, tasks, USERS_AT_ONCE).numpy()
+    names, config = _names(model), TrainingConfig()
+    chosen_U = task_losses(model, model.params, tasks, config).numpy()
     parts = [members.member(model, number) for number in range(len(names))]
-    losses_KU = np.stack(
-        [task_losses(part, part.params, tasks, USERS_AT_ONCE).numpy() for part in parts]
-    )
+    losses_KU = np.stack([task_losses(part, part.params, tasks, config).numpy() for part in parts])
     weights = [model.adapt(some)[CHOICE].cpu().numpy() for some in tasks.batches(USERS_AT_ONCE)]
     shares_K = np.concatenate(weights).mean(0)
     best = int(losses_KU.mean(1).argmin())

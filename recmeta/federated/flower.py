@@ -137,7 +137,7 @@ def _serve(
             optimiser.step(learner.aggregate((update for update, _ in replies), noise))
             total_loss += sum(loss for _, loss in replies)
         optimiser.settle()
-        dev_loss = development_loss(model, model.params, dev_tasks, config.training.dev_batch_size)
+        dev_loss = development_loss(model, model.params, dev_tasks, config.training)
         yield Round(epoch, total_loss / num_clients, dev_loss)
 
 

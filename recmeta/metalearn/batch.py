@@ -57,6 +57,9 @@ class TaskBatch:
 
     support: Support
     query: Rows
+    place_B: torch.Tensor | None = None
+    """int64, each task's place among those that are trained on; None where it is not one of
+    them."""
 
     def __len__(self) -> int:
         return len(self.query.mask_BR)
@@ -64,7 +67,8 @@ class TaskBatch:
     def tensors(self) -> list[torch.Tensor]:
         """Return all that the batch holds."""
         rows = [*vars(self.support.rows).values(), *vars(self.query).values()]
-        return [*self.support.user.values(), *rows]
+        places = [] if self.place_B is None else [self.place_B]
+        return [*self.support.user.values(), *rows, *places]
 
 
 def onto(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:

@@ -191,16 +191,26 @@ class Model:
             users = self.catalogue.users(tasks)
         return Support(users, self.catalogue.rows(known, tasks))
 
-    def batch(self, tasks: Tasks, users: Features | None = None, salt: int = 0) -> TaskBatch:
+    def batch(
+        self,
+        tasks: Tasks,
+        users: Features | None = None,
+        salt: int = 0,
+        place_B: torch.Tensor | None = None,
+    ) -> TaskBatch:
         """Return tasks for training; for implicit feedback, both sides get sampled negatives.
 
         A support's negatives avoid the support alone, since nothing else is known when a model is
         used; a query's avoid both.
+
+        Args:
+            place_B: each task's place among those that are trained on, if it is one of them.
         """
         query = tasks.query
         if self.objective == "implicit":
             query = self._with_negatives(query, concatenate(tasks.support, query), salt + 1)
-        return TaskBatch(self.support(tasks, users, salt), self.catalogue.rows(query, tasks))
+        asked = self.catalogue.rows(query, tasks)
+        return TaskBatch(self.support(tasks, users, salt), asked, place_B)
 
     def _with_negatives(self, rows: Ragged, known: Ragged, salt: int) -> Ragged:
         return with_negatives(

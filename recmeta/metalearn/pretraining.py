@@ -49,7 +49,7 @@ def start_from_factors(
         factors_IF: in any scale.
     """
     name = f"embedding.item.{ITEM_ID_FIELD}"
-    item = _known_items(model)
+    item = known_items(model)
     if item is None or name not in params:
         return params
     table = params[name].clone()
@@ -148,7 +148,7 @@ def _closed_form_start(model: Model, params: Params, found: BayesianFactorisatio
     put(item_vectors.BIAS, bias_X)
     put(bayesian_linear.LOG_NOISE, torch.tensor(found.noise).log())
     put(bayesian_linear.PRIOR_LOG_PRECISION, -found.user_covariance_CC.diagonal().log())
-    known = _known_items(model)
+    known = known_items(model)
     if known is not None:
         put(item_vectors.IDENTITY, torch.zeros_like(params[item_vectors.IDENTITY]))
         deviation_IC = found.item_covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()
@@ -165,7 +165,7 @@ def _network_start(model: Model, params: Params, found: BayesianFactorisation) -
     started = dict(params)
     weight_name, bias_name = _last_layer(model)
     last = {n: params[n].clone() for n in (weight_name, bias_name) if n in params}
-    known = _known_items(model)
+    known = known_items(model)
     for field in model.encoder.item_fields:
         if not field.is_coded:
             continue  # it has no embedding to hold anything
@@ -196,7 +196,7 @@ def _last_layer(model: Model) -> tuple[str, str]:
     return f"{last}.weight", f"{last}.bias"
 
 
-def _known_items(model: Model) -> torch.Tensor | None:
+def known_items(model: Model) -> torch.Tensor | None:
     """Return the number of the item of each code but 0; None where items have no embedding of their
     own."""
     field = next((f for f in model.encoder.item_fields if f.name == ITEM_ID_FIELD), None)

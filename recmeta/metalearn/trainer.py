@@ -25,6 +25,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics import Precision, deterministic, precision
 from recmeta.metalearn.outer_optimiser import OuterOptimiser
 from recmeta.metalearn.prefetch import prefetched
+from recmeta.metalearn.ranking_loss import ndcg
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
@@ -48,6 +49,9 @@ class TrainingConfig:
     """Longest outer gradient, as a Euclidean norm over all parameters."""
     dev_batch_size: int = 256
     """Development users that are evaluated at once."""
+    dev_items: int = 4096
+    """Implicit feedback only: most items that development users' are ranked among; a larger
+    catalogue is sampled. A sample is quicker, and may prefer another epoch than all items do."""
     precision: Precision = "float32"
     """Of the matrix products of the outer gradient; see `recmeta.metalearn.numerics` for what the
     others lose."""
@@ -56,7 +60,7 @@ class TrainingConfig:
     does."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "dev_batch_size"):
+        for name in ("epochs", "patience", "dev_batch_size", "dev_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
@@ -80,7 +84,7 @@ class Epoch:
     """Mean query loss of the meta-training episodes, in units of the model."""
     dev_loss: float
     """Of the development users: mean absolute error in units of the value for ratings; for implicit
-    feedback 1 - AUC over sampled negatives."""
+    feedback 1 - nDCG@10 over the catalogue (`TrainingConfig.dev_items`)."""
 
 
 @kept_heap()
@@ -135,7 +139,7 @@ def train(
                 draws = epoch(train_tasks, episodes, generator, in_order=in_order)
                 train_loss = _pass(run, model, len(train_tasks), users, draws, (seed, number))
                 run.settle()
-                dev_loss = development_loss(model, run.params, dev_tasks, config.dev_batch_size)
+                dev_loss = development_loss(model, run.params, dev_tasks, config)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise _diverged(f"in epoch {number} a learner's matrix was not a number") from error
         record = Epoch(number, train_loss, dev_loss)
@@ -167,7 +171,8 @@ def _pass(
     def build(draw: tuple[npt.NDArray[np.int64], Tasks]) -> TaskBatch:
         positions, drawn = draw
         index = onto(model.device, torch.from_numpy(positions))
-        return model.batch(drawn, {n: t[index] for n, t in users.items()}, salt=2 * number)
+        known = {n: t[index] for n, t in users.items()}
+        return model.batch(drawn, known, salt=2 * number, place_B=index)
 
     total = 0.0
     for batch in prefetched(draws, build, model.device):
@@ -180,43 +185,37 @@ def _pass(
     return total / num_tasks
 
 
-def development_loss(model: Model, params: Params, tasks: Tasks, batch_size: int) -> float:
+def development_loss(model: Model, params: Params, tasks: Tasks, config: TrainingConfig) -> float:
     """Return the loss that early stopping watches: see `Epoch.dev_loss`. 0 without any task."""
     if len(tasks) == 0:
         return 0.0
-    loss = float(task_losses(model, params, tasks, batch_size).mean())
+    loss = float(task_losses(model, params, tasks, config).mean())
     if not math.isfinite(loss):
         raise _diverged(f"the development loss is {loss}")
     return loss
 
 
-def task_losses(model: Model, params: Params, tasks: Tasks, batch_size: int) -> torch.Tensor:
+def task_losses(model: Model, params: Params, tasks: Tasks, config: TrainingConfig) -> torch.Tensor:
     """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`."""
     losses = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad():
-        for some in tasks.batches(batch_size):
-            batch = model.batch(some)
-            state = model.learner.adapt(params, batch.support)
-            output_BR = model.learner.predict(params, state, batch.query).mean_BR
-            mask_BR = batch.query.mask_BR
+        for some in tasks.batches(config.dev_batch_size):
             if model.objective == "rating":
-                values = torch.from_numpy(model.to_values(output_BR)).to(mask_BR.device)
-                truth = batch.query.value_BR * model.encoder.value_scale + model.encoder.value_mean
-                loss_B = ((values - truth).abs() * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
+                losses.append(_absolute_errors(model, params, some).double().cpu())
             else:
-                loss_B = 1 - _auc(output_BR, batch.query.value_BR, mask_BR)
-            losses.append(loss_B.double().cpu())
+                losses.append(torch.from_numpy(1 - ndcg(model, params, some, config.dev_items)))
     return torch.cat(losses)
 
 
-def _auc(output_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor) -> torch.Tensor:
-    """Return per task (B,) the share of (positive, negative) pairs in the right order; ties
-    half."""
-    above = output_BR[:, :, None] - output_BR[:, None, :]
-    right = (above > 0).float() + 0.5 * (above == 0).float()
-    positive, negative = value_BR * mask_BR, (1 - value_BR) * mask_BR
-    pairs = positive[:, :, None] * negative[:, None, :]
-    return (right * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+def _absolute_errors(model: Model, params: Params, tasks: Tasks) -> torch.Tensor:
+    """Return the tasks' MAE (B,), in units of the value."""
+    batch = model.batch(tasks)
+    state = model.learner.adapt(params, batch.support)
+    output_BR = model.learner.predict(params, state, batch.query).mean_BR
+    mask_BR = batch.query.mask_BR
+    values = torch.from_numpy(model.to_values(output_BR)).to(mask_BR.device)
+    truth = batch.query.value_BR * model.encoder.value_scale + model.encoder.value_mean
+    return ((values - truth).abs() * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
 
 
 def _diverged(what: str) -> Diverged:

@@ -12,7 +12,7 @@ from typing import Any
 from recmeta.config import to_dict
 from recmeta.evaluation.predictor import Predictor
 from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.algorithms.registry import ALGORITHMS, module_of
+from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class, module_of
 from recmeta.protocols import meta_learned
 from recmeta.protocols.problem import Problem
 from recmeta.protocols.search import Chosen, Family, choose
@@ -176,7 +176,14 @@ def _training_of(recipe: str) -> Callable[[str], MetaTrainConfig]:
 def _algorithm(name: str) -> Learner:
     """Return an algorithm of the library, trained on every data set as is best for it."""
     unasked = name in COMPARED
-    return _recipe(name, lambda dataset: training_of(name), algorithm=name, unasked=unasked)
+    objectives = config_class(name).objectives
+    return _recipe(
+        name,
+        lambda dataset: training_of(name),
+        objectives=objectives,
+        algorithm=name,
+        unasked=unasked,
+    )
 
 
 def _reading_texts(learner: Learner) -> Learner:
@@ -185,7 +192,7 @@ def _reading_texts(learner: Learner) -> Learner:
     return dataclasses.replace(learner, modules=modules, reads_texts=True, unasked=False)
 
 
-COMPARED = ("maml", "bayesian-linear")
+COMPARED = ("maml", "bayesian-linear", "weighted-ridge")
 """The algorithms that take part in every benchmark; the others, where they are named."""
 BOTH: tuple[Objective, ...] = ("rating", "implicit")
 

@@ -12,6 +12,7 @@ FAMILY_OF: dict[str, str] = {
     "melu-published": "optimisation",
     "bayesian-linear": "closed form",
     "bayesian-linear-text": "closed form",
+    "weighted-ridge": "closed form",
     "transfer-frozen": "transfer",
     "transfer-fine-tuned": "transfer",
     "matching": "metric",

@@ -139,7 +139,7 @@ def run(
         )
         history = (workspace / trained.outputs["model"]).read_json("history.json")
         dev_loss = (
-            "development MAE" if task_set.spec.objective == "rating" else "development 1 - AUC"
+            "development MAE" if task_set.spec.objective == "rating" else "development 1 - nDCG@10"
         )
         folder.write_bytes("training.png", plots.training_curve(history, dev_loss))
         if result["calibration"] is not None:

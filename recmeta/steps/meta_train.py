@@ -16,9 +16,12 @@ from recmeta.evaluation.baselines.fit import (
     tune_matrix_factorisation,
     unrecorded,
 )
+from recmeta.evaluation.baselines.weighted_als import tune_weighted_als
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
+from recmeta.metalearn.algorithms.weighted_ridge import WeightedRidge
 from recmeta.metalearn.content_transfer import matched, start_from_content
+from recmeta.metalearn.implicit_start import start_weighted_ridge
 from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.members import with_members
@@ -308,8 +311,14 @@ def _with_factors(
 ) -> Params:
     """Return parameters whose item embeddings know a matrix factorisation, if that is asked for."""
     spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
-    if config.start == "random" or spec.objective != "rating" or len(train_tasks) == 0:
+    if config.start == "random" or len(train_tasks) == 0:
         return params
+    if spec.objective == "implicit":
+        if not isinstance(model.learner, WeightedRidge):
+            return params
+        chosen = tune_weighted_als(train_tasks, dev_tasks, spec.num_items, config.seed)
+        rows = concatenate(train_tasks.support, train_tasks.query)
+        return start_weighted_ridge(model, params, rows, chosen.item_IF, chosen.config, config.seed)
     if config.start == "bayesian-factors" or reads_item_vectors(params):
         rows = concatenate(train_tasks.support, train_tasks.query)
         return start_from_factorisation(

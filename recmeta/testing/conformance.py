@@ -211,8 +211,8 @@ class LearnerConformance:
             seed=0,
         )
         test = subject.task_set.tasks("test")
-        adapted = development_loss(model, model.params, test, batch_size=256)
-        unadapted = development_loss(model, model.params, test.with_shots(0), batch_size=256)
+        adapted = development_loss(model, model.params, test, self.training)
+        unadapted = development_loss(model, model.params, test.with_shots(0), self.training)
         assert adapted < unadapted
 
     # Helpers -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_tasks import NUM_WAYS, digits, lines, sinusoids
 
-from recmeta.metalearn.algorithms.registry import ALGORITHMS
+from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
 from recmeta.metalearn.encoding import FeatureConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
@@ -18,6 +18,7 @@ from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder
 
 NETWORK = PreferenceConfig(embedding_dim=8, hidden_dims=(32,), use_statistics=False)
+OF_RATINGS = [name for name in ALGORITHMS if "rating" in config_class(name).objectives]
 LEARNING_RATES = {"transformer-np": 3e-3}
 """Of learners for which 0.01 is too long a step: attention stays where it began."""
 
@@ -66,7 +67,7 @@ def accuracy(model: Model, task_set: TaskSet, num_shots: int) -> float:
     return float((told == truth).float().mean())
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", OF_RATINGS)
 def test_ten_points_tell_a_line(tmp_path_factory: pytest.TempPathFactory, algorithm: str) -> None:
     task_set = lines(Folder.at(tmp_path_factory.mktemp("lines")))
     model = trained(algorithm, task_set, 12)
@@ -74,7 +75,7 @@ def test_ten_points_tell_a_line(tmp_path_factory: pytest.TempPathFactory, algori
 
 
 @slow
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", OF_RATINGS)
 def test_ten_points_tell_a_sinusoid(
     tmp_path_factory: pytest.TempPathFactory, algorithm: str
 ) -> None:
@@ -85,7 +86,7 @@ def test_ten_points_tell_a_sinusoid(
     assert error(model, task_set, 10) < 0.97 * error(model, task_set, 0)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", OF_RATINGS)
 def test_ten_images_tell_new_classes_apart(classifications: TaskSet, algorithm: str) -> None:
     model = trained(algorithm, classifications, 12)
     found = accuracy(model, classifications, 10)

@@ -166,7 +166,7 @@ def test_patience_stops_and_the_best_epoch_is_kept(task_set: TaskSet) -> None:
     model, history = fit(task_set, config=config)
     best = min(history, key=lambda e: e.dev_loss)
     assert len(history) == best.number + 3 < 200
-    kept = development_loss(model, model.params, task_set.tasks("dev"), 256)
+    kept = development_loss(model, model.params, task_set.tasks("dev"), TrainingConfig())
     assert kept == pytest.approx(best.dev_loss, rel=1e-6)
 
 

@@ -1,7 +1,7 @@
 """What an algorithm is to the rest of the library: its hyperparameters, which build its learner."""
 
 import dataclasses
-from typing import Self
+from typing import ClassVar, Self
 
 from recmeta.metalearn.encoding import Features, Field
 from recmeta.metalearn.learner import MetaLearner
@@ -50,6 +50,9 @@ class LearnerConfig:
         """Whether what it learns of a user depends on the order of their support; training then
         presents supports in the order of time."""
         return False
+
+    objectives: ClassVar[tuple[Objective, ...]] = ("rating", "implicit")
+    """The feedback that it can learn from."""
 
     def build(self, setting: Setting) -> MetaLearner:
         """Return the learner with these hyperparameters."""

@@ -19,6 +19,7 @@ ALGORITHMS: dict[str, str] = {
     "transfer-frozen": "transfer.FrozenConfig",
     "transfer-fine-tuned": "transfer.FineTunedConfig",
     "bayesian-linear": "bayesian_linear.BayesianLinearConfig",
+    "weighted-ridge": "weighted_ridge.WeightedRidgeConfig",
     "matching": "matching.MatchingConfig",
     "prototypical": "prototypical.PrototypicalConfig",
     "film": "film.FiLMConfig",
