@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, Call, Called, call
 
-from recmeta.metalearn.algorithms.registry import ALGORITHMS
+from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
 from recmeta.registry import versions
+from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Workspace
 
 slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
@@ -87,23 +88,37 @@ def train_and_score(workspace: Path, learner: str, new_users: str, options: list
     assert (scored.json["users"], scored.json["used"]) == (2, 2)
 
 
-@pytest.mark.parametrize("learner", ALGORITHMS)
+def learners_of(objective: Objective) -> list[str]:
+    """Return the learners that learn from feedback of this kind."""
+    return [name for name in ALGORITHMS if objective in config_class(name).objectives]
+
+
+@pytest.mark.parametrize("learner", learners_of("rating"))
 def test_a_log_of_ratings_trains_every_learner(rated: Path, learner: str) -> None:
     trained(rated, learner)
 
 
-def some(names: Collection[str]) -> list[Any]:
-    """Return every learner; all but those of these names are slow."""
-    return [pytest.param(name, marks=[] if name in names else slow) for name in ALGORITHMS]
+def test_a_learner_of_the_other_feedback_is_refused(rated: Path, recmeta: Call) -> None:
+    others = set(ALGORITHMS) - set(learners_of("rating"))
+    assert others == {"weighted-ridge"}
+    called = recmeta("meta-train", "--learner", "weighted-ridge", "--workspace", rated)
+    assert called.code == 2
+    assert "learns from implicit feedback alone" in called.stderr
 
 
-@pytest.mark.parametrize("learner", some(["matching", "snail", "selector"]))
+def some(objective: Objective, names: Collection[str]) -> list[Any]:
+    """Return the learners of this feedback; all but those of these names are slow."""
+    learners = learners_of(objective)
+    return [pytest.param(name, marks=[] if name in names else slow) for name in learners]
+
+
+@pytest.mark.parametrize("learner", some("rating", ["matching", "snail", "selector"]))
 def test_a_model_of_every_learner_scores(rated: Path, learner: str) -> None:
     known = "uid,sku,ts,stars\nn1,i1,1701000000,4\nn1,i2,1701000001,2\nn2,,,\n"
     train_and_score(rated, learner, known, LOG_OPTIONS)
 
 
-@pytest.mark.parametrize("learner", some(["conditional-vae", "selector"]))
+@pytest.mark.parametrize("learner", some("implicit", ["conditional-vae", "weighted-ridge"]))
 def test_a_log_of_clicks_trains_every_learner_and_its_model_scores(
     clicked: Path, learner: str
 ) -> None:
@@ -125,7 +140,7 @@ def test_small_logs_of_any_scale_train_or_say_why_not(log: str, tmp_path: Path) 
     give, num_users, num_items = LOGS[log]
     path = write_log(tmp_path / "log.csv", give, num_users=num_users, num_items=num_items)
     workspace = tasks_of(path, *COLUMNS, *TIMES, "--value-col", "stars")
-    for learner in ALGORITHMS:
+    for learner in learners_of("rating"):
         trained(workspace, learner)
 
 
