@@ -7,6 +7,7 @@ heap back to the system after each and takes it again, zeroed page by page, for 
 
 import contextlib
 import ctypes
+import platform
 from collections.abc import Iterator
 
 M_TRIM_THRESHOLD = -1
@@ -25,10 +26,10 @@ AFTERWARDS = 2 * LARGEST_BLOCK
 def kept_heap() -> Iterator[None]:
     """Keep freed memory until the end, and give it back then. Does nothing where the C library is
     another."""
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+    if platform.libc_ver()[0] != "glibc":
         yield
         return
+    library = ctypes.CDLL(None)
     library.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
     library.mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
     try:

@@ -18,6 +18,7 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.batch import TaskBatch, onto
+from recmeta.metalearn.catalogue_ndcg import ndcg
 from recmeta.metalearn.encoding import Features
 from recmeta.metalearn.heap import kept_heap
 from recmeta.metalearn.learner import Params
@@ -25,7 +26,6 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics import Precision, deterministic, precision
 from recmeta.metalearn.outer_optimiser import OuterOptimiser
 from recmeta.metalearn.prefetch import prefetched
-from recmeta.metalearn.ranking_loss import ndcg
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder

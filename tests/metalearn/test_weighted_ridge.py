@@ -16,11 +16,11 @@ from recmeta.metalearn.algorithms.weighted_ridge import (
     WeightedRidge,
     WeightedRidgeConfig,
 )
+from recmeta.metalearn.catalogue_ndcg import ndcg
 from recmeta.metalearn.encoding import FeatureConfig
 from recmeta.metalearn.implicit_start import NUM_FOLDS, start_weighted_ridge
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.ranking_loss import ndcg
 from recmeta.metalearn.trainer import TrainingConfig
 from recmeta.metalearn.weighted_als import (
     WeightedALSConfig,
