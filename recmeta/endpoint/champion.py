@@ -57,7 +57,7 @@ class Champion:
         facts: ItemFacts | None = None,
     ) -> "Champion":
         """Return a model made ready: what every request shares is computed before the first."""
-        items = model.catalogue.items
+        model, items = model.ready(), model.catalogue.items
         config = dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False)
         titles = items.titles()
         made = cls(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from recmeta.endpoint.champion import Champion
 from recmeta.endpoint.metrics import Metrics
 from recmeta.endpoint.models import Reason, Recommendation, RecommendationAnswer, Warning_
+from recmeta.metalearn.batch import Support
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.intake import GivenUser, Value
 from recmeta.serving.ranking import adapt_users
@@ -92,9 +93,11 @@ def _lists(
     users = [_with_profile(champion, ask, profiles) for ask in asks]
     tasks = champion.intake.tasks(users)
     longest = max(ask.top_k for ask in asks)
-    lists = champion.lists.make(adapt_users(champion.model, tasks), tasks, longest)
+    support = champion.model.support(tasks)
+    lists = champion.lists.make(adapt_users(champion.model, tasks, support), tasks, longest)
     item_BK = lists.item_Bk
-    reasons = _reasons(champion, asks, tasks, np.where(lists.is_popular_Bk, -1, item_BK))
+    explained_BK = np.where(lists.is_popular_Bk, -1, item_BK)
+    reasons = _reasons(champion, asks, tasks, support, explained_BK)
     answers = []
     for row, ask in enumerate(asks):
         length = min(ask.top_k, int(np.sum(item_BK[row] >= 0)))
@@ -126,15 +129,23 @@ def _lists(
 
 
 def _reasons(
-    champion: Champion, asks: Sequence[Ask], tasks: Tasks, item_BK: npt.NDArray[np.int64]
+    champion: Champion,
+    asks: Sequence[Ask],
+    tasks: Tasks,
+    support: Support,
+    item_BK: npt.NDArray[np.int64],
 ) -> dict[tuple[int, int], list[Reason]]:
     """Return the reasons for each (row, place) that was asked for: the largest effects first."""
     wanted = np.array([ask.max_reasons > 0 for ask in asks]) & (tasks.support.lengths > 0)
     rows = np.flatnonzero(wanted)
     if not len(rows):
         return {}
-    some = tasks.take(rows)
-    effects = support_effects(champion.model, some, item_BK[rows])
+    if len(rows) == len(asks):
+        some = tasks
+        effects = support_effects(champion.model, tasks, item_BK, support)
+    else:
+        some = tasks.take(rows)
+        effects = support_effects(champion.model, some, item_BK[rows])
     found = {}
     for number, row in enumerate(rows.tolist()):
         ask = asks[row]

@@ -15,6 +15,8 @@ from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_STATISTICS = 2
 """What a learner sees of an item's past: its shrunk mean value, its popularity."""
+END_OF_TIME = int(np.iinfo(np.int64).max)
+"""The cut time of a task that knows all that is known by now."""
 POPULARITY_SCALE = 10
 """A learner sees log(1 + users) as a share of this, so that it is about as large as the rest."""
 
@@ -31,6 +33,29 @@ class Rows:
     """float32, in units of the model: (value - mean) / scale for ratings, 0 or 1 for implicit."""
     mask_BR: torch.Tensor
     """bool, false where padded."""
+
+    def placed(self, places: "Places") -> "Rows":
+        """Return rows that all users share (B is 1) as each user's own, in other places. A subclass
+        takes along what it has beside this, or is asked for it anew."""
+        past_BRD = self.statistics_BRD[0][places.place_BR]
+        return Rows(
+            self.item_BR[0][places.place_BR],
+            past_BRD * places.mask_BR[..., None],
+            places.value_BR,
+            places.mask_BR,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Which of the rows that all users share are those of B users, padded."""
+
+    place_BR: torch.Tensor
+    """int64; 0 where padded."""
+    value_BR: torch.Tensor
+    """As in `Rows`."""
+    mask_BR: torch.Tensor
+    """As in `Rows`."""
 
 
 def joined(first: Rows, second: Rows) -> Rows:
@@ -159,23 +184,45 @@ class Catalogue:
 
     def rows(self, side: Ragged, tasks: Tasks) -> Rows:
         """Return one side of the tasks as padded tensors."""
-        shape = (len(side), int(side.lengths.max(initial=0)))
-        mask = np.zeros(shape, np.bool_)
-        mask[side.task, side.position] = True
-        cut_time, snapshot = tasks.cut_time[side.task], tasks.snapshot[side.task]
-        scaled = (side.value - self.encoder.value_mean) / self.encoder.value_scale
-
-        def padded(values: npt.NDArray[np.generic]) -> torch.Tensor:
-            full = np.zeros(shape + values.shape[1:], values.dtype)
-            full[mask] = values
-            return onto(self.device, torch.from_numpy(full))
-
+        task, mask = side.task, side.mask
+        version = self.versions(side.item, tasks.cut_time[task])
+        past = self.past(side.item, tasks.snapshot[task], side.counted, side.value)
         return Rows(
-            padded(self.versions(side.item, cut_time)),
-            padded(self.past(side.item, snapshot, side.counted, side.value)),
-            padded(scaled.astype(np.float32)),
+            self._padded(version, mask),
+            self._padded(past, mask),
+            self._padded(self._scaled(side), mask),
             onto(self.device, torch.from_numpy(mask)),
         )
+
+    def is_of_now(self, side: Ragged, tasks: Tasks) -> bool:
+        """Return whether the tasks know of the side's items what is known at the end of the log,
+        the rows themselves not taken out."""
+        last = len(self.statistics.time) - 1
+        return bool(
+            (tasks.snapshot == last).all()
+            and (tasks.cut_time == END_OF_TIME).all()
+            and not side.counted.any()
+        )
+
+    def places(self, side: Ragged) -> Places:
+        """Return one side as places in the whole catalogue, in the order of its numbers."""
+        mask = side.mask
+        return Places(
+            self._padded(side.item.astype(np.int64), mask),
+            self._padded(self._scaled(side), mask),
+            onto(self.device, torch.from_numpy(mask)),
+        )
+
+    def _scaled(self, side: Ragged) -> npt.NDArray[np.float32]:
+        """Return (N,) values in units of the model."""
+        scaled = (side.value - self.encoder.value_mean) / self.encoder.value_scale
+        return scaled.astype(np.float32)
+
+    def _padded(self, values: npt.NDArray[np.generic], mask: npt.NDArray[np.bool_]) -> torch.Tensor:
+        """Return values (N, ...) laid out as the mask (B, R) says, 0 where padded."""
+        full = np.zeros(mask.shape + values.shape[1:], values.dtype)
+        full[mask] = values
+        return onto(self.device, torch.from_numpy(full))
 
     def _key(
         self, item: npt.NDArray[np.integer], time_rank: npt.NDArray[np.integer]

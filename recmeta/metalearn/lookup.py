@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 FEW = 64
-"""Times as many names as are asked for: where there are more, the table is kept."""
+"""So few are looked up in a table that is kept; so are others, where there are this many times as
+many names."""
 
 
 class Lookup:
@@ -29,7 +30,7 @@ class Lookup:
         """Return each one's place among the names, (N,); -1 where it is not known, or null."""
         if asked.type != pa.string():
             asked = asked.cast(pa.string())
-        if len(asked) * FEW < len(self.names):
+        if len(asked) <= FEW or len(asked) * FEW < len(self.names):
             places = self._places
             found = (places.get(name, -1) for name in asked.to_pylist())
             return np.fromiter(found, np.int64, len(asked))

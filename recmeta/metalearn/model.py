@@ -9,6 +9,7 @@
 Legend: B users, I items, N query rows of all users.
 """
 
+import copy
 import dataclasses
 import hashlib
 
@@ -20,7 +21,14 @@ import torch
 
 from recmeta.config import parse, to_dict
 from recmeta.metalearn.algorithms.learner_config import Setting
-from recmeta.metalearn.batch import POPULARITY_SCALE, Catalogue, Rows, Support, TaskBatch
+from recmeta.metalearn.batch import (
+    END_OF_TIME,
+    POPULARITY_SCALE,
+    Catalogue,
+    Rows,
+    Support,
+    TaskBatch,
+)
 from recmeta.metalearn.encoding import Encoder, Features
 from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
 from recmeta.metalearn.model_config import ModelConfig
@@ -42,7 +50,10 @@ from recmeta.tasks.task_set import (
 from recmeta.workspace import Folder
 
 FloatArray = npt.NDArray[np.float32]
-END_OF_TIME = int(np.iinfo(np.int64).max)
+
+
+MOST_READY_ITEMS = 200_000
+"""Largest catalogue that `Model.ready` prepares as a whole, some hundred numbers an item."""
 
 
 class Model:
@@ -82,6 +93,7 @@ class Model:
         self.network = setting.network
         self.learner = config.learner.build(setting)
         self._ranker = self.learner if isinstance(self.learner, CatalogueRanker) else None
+        self._prepared: Rows | None = None
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}
         )
@@ -138,6 +150,19 @@ class Model:
             self.uncertainty,
         )
 
+    def ready(self) -> "Model":
+        """Return the same model with all its items prepared, for tasks of now: a request has a
+        handful of items, and looking these up takes less than preparing them each time.
+
+        Its parameters must stay as they are. A model of a larger catalogue goes on preparing items
+        when they are met.
+        """
+        made = copy.copy(self)
+        if made.catalogue.num_items > MOST_READY_ITEMS:
+            return made
+        made._prepared = made.item_block(-1, END_OF_TIME, 0, made.catalogue.num_items)
+        return made
+
     def save(self, folder: Folder) -> None:
         """Write the model; of the item statistics, the newest. Nothing in it is pickled."""
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.params.items()}
@@ -189,7 +214,13 @@ class Model:
             known = self._with_negatives(known, known, salt)
         if users is None:
             users = self.catalogue.users(tasks)
-        return Support(users, self.catalogue.rows(known, tasks))
+        return Support(users, self.rows(known, tasks))
+
+    def rows(self, side: Ragged, tasks: Tasks) -> Rows:
+        """Return one side of the tasks as padded tensors; prepared, where the model is `ready`."""
+        if self._prepared is None or not self.catalogue.is_of_now(side, tasks):
+            return self.catalogue.rows(side, tasks)
+        return self._prepared.placed(self.catalogue.places(side))
 
     def batch(
         self,
@@ -220,9 +251,13 @@ class Model:
     # Use -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def adapt(self, tasks: Tasks) -> UserState:
-        """Return the states of the tasks' users after their support."""
-        return self.learner.adapt(self.params, self.support(tasks))
+    def adapt(self, tasks: Tasks, support: Support | None = None) -> UserState:
+        """Return the states of the tasks' users after their support.
+
+        Args:
+            support: what `support` returns of the tasks, where it is at hand.
+        """
+        return self.learner.adapt(self.params, support or self.support(tasks))
 
     @torch.no_grad()
     def score_query(self, tasks: Tasks) -> FloatArray:
@@ -237,7 +272,7 @@ class Model:
     def score_and_expect(self, tasks: Tasks) -> tuple[FloatArray, FloatArray]:
         """Return (N,) what `score_query` gives, and (N,) what to order the query rows by, in units
         of the model: the expected value where that predicts a median."""
-        rows = self.catalogue.rows(tasks.query, tasks)
+        rows = self.rows(tasks.query, tasks)
         predicted = self.learner.predict(self.params, self.adapt(tasks), rows)
         expected_N: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
         return self.to_values(predicted.mean_BR[rows.mask_BR]), expected_N

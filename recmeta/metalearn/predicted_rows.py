@@ -44,7 +44,7 @@ def predict_query(model: Model, tasks: Tasks) -> PredictedRows:
 def predict_rows(model: Model, state: UserState, tasks: Tasks) -> PredictedRows:
     """Return predictions of the query rows for users who are adapted to the tasks' support
     already."""
-    rows = model.catalogue.rows(tasks.query, tasks)
+    rows = model.rows(tasks.query, tasks)
     predicted = model.learner.predict(model.params, state, rows)
     ranked_by_N = predicted.ranked_by_BR[rows.mask_BR]
     expected_N = model.to_expected(ranked_by_N)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmeta.metalearn.batch import Support
 from recmeta.metalearn.learner import LeavesOut
 from recmeta.metalearn.model import FloatArray, Model
 from recmeta.tasks.task_set import Ragged, Tasks
@@ -57,14 +58,17 @@ class SupportEffects:
         return best_Bk
 
 
-def support_effects(model: Model, tasks: Tasks, item_Bk: IntArray) -> SupportEffects:
+def support_effects(
+    model: Model, tasks: Tasks, item_Bk: IntArray, support: Support | None = None
+) -> SupportEffects:
     """Return the exact effect of every support row on the scores of given items.
 
     Args:
         tasks: B users, with what is known of them as support.
         item_Bk: numbers of the items to explain; -1 for none.
+        support: from `model.support(tasks)`, where it is at hand.
     """
-    at_once = _without_each(model, tasks, item_Bk)
+    at_once = _without_each(model, tasks, item_Bk, support)
     if at_once is not None:
         return at_once
     score_Vk, owner_V, omitted_V = _leave_one_out(model, tasks, item_Bk)
@@ -75,7 +79,9 @@ def support_effects(model: Model, tasks: Tasks, item_Bk: IntArray) -> SupportEff
 
 
 @torch.no_grad()
-def _without_each(model: Model, tasks: Tasks, item_Bk: IntArray) -> SupportEffects | None:
+def _without_each(
+    model: Model, tasks: Tasks, item_Bk: IntArray, support: Support | None
+) -> SupportEffects | None:
     """Return the effects as the learner itself knows them; None where it does not."""
     learner, known = model.learner, tasks.support
     if not isinstance(learner, LeavesOut):
@@ -85,18 +91,19 @@ def _without_each(model: Model, tasks: Tasks, item_Bk: IntArray) -> SupportEffec
     effect_Nk = np.full((len(known.item), item_Bk.shape[1]), np.nan, np.float32)
     longest = int(known.lengths.max(initial=0))
     size = max(1, ROWS_AT_ONCE // (1 + longest + item_Bk.shape[1]))
-    for first in range(0, len(tasks), size):
-        chosen = np.arange(first, min(first + size, len(tasks)))
-        some = tasks.take(chosen)
-        rows = model.catalogue.rows(Ragged.asking(item_Bk[chosen]), some)
-        found = learner.ranked_without(model.params, model.support(some), rows)
+    for number, some in enumerate(tasks.batches(size)):
+        first = number * size
+        chosen = slice(first, first + len(some))
+        rows = model.rows(Ragged.asking(item_Bk[chosen]), some)
+        own = support if support is not None and some is tasks else model.support(some)
+        found = learner.ranked_without(model.params, own, rows)
         if found is None:
             return None
         score_BVk = np.where(named_Bk[chosen][:, None], model.expected_in_units(found), np.nan)
         score_Bk[chosen] = score_BVk[:, 0]
         task, position = some.support.task, some.support.position
-        own = slice(int(known.offsets[first]), int(known.offsets[first]) + len(task))
-        effect_Nk[own] = score_BVk[task, 0] - score_BVk[task, 1 + position]
+        place = slice(int(known.offsets[first]), int(known.offsets[first]) + len(task))
+        effect_Nk[place] = score_BVk[task, 0] - score_BVk[task, 1 + position]
     return SupportEffects(score_Bk, effect_Nk, known.task)
 
 
@@ -129,6 +136,6 @@ def _leave_one_out(
 @torch.no_grad()
 def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
     """Return the users' scores of their items, before clipping."""
-    rows = model.catalogue.rows(Ragged.asking(item_Bk), tasks)
+    rows = model.rows(Ragged.asking(item_Bk), tasks)
     output = model.learner.predict(model.params, model.adapt(tasks), rows).ranked_by_BR
     return np.where(item_Bk >= 0, model.expected_in_units(output), np.nan).astype(np.float32)

@@ -253,7 +253,7 @@ class ListMaker:
         self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         """Return (B, k) what lists are ordered by, and expected values."""
-        rows = self.model.catalogue.rows(Ragged.asking(item_Bk), tasks)
+        rows = self.model.rows(Ragged.asking(item_Bk), tasks)
         expected_Bk = self.model.learner.predict(self.model.params, users.state, rows).ranked_by_BR
         worth_Bk = expected_Bk + self.model.popularity_bonus(rows.statistics_BRD)
         return worth_Bk.float().cpu().numpy(), self.model.to_expected(expected_Bk)

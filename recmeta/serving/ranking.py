@@ -5,7 +5,6 @@ Legend: B users, I items, k list length.
 
 import copy
 import dataclasses
-import functools
 import json
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +14,7 @@ import safetensors.torch
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.batch import Rows
+from recmeta.metalearn.batch import Rows, Support
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.parallel import num_threads, on_threads
@@ -141,11 +140,15 @@ class RankedLists:
     order; a logit for implicit feedback."""
 
 
-def adapt_users(model: Model, tasks: Tasks) -> AdaptedUsers:
-    """Return the tasks' users, adapted to their support."""
+def adapt_users(model: Model, tasks: Tasks, support: Support | None = None) -> AdaptedUsers:
+    """Return the tasks' users, adapted to their support.
+
+    Args:
+        support: from `model.support(tasks)`, where it is at hand.
+    """
     return AdaptedUsers(
         tasks.user_id,
-        model.adapt(tasks),
+        model.adapt(tasks, support),
         tasks.support.task,
         tasks.support.item.astype(np.int64),
     )
@@ -180,8 +183,8 @@ class Ranker:
             self._barred_I = torch.from_numpy(~is_eligible_I).to(model.device)
         num_items = model.catalogue.num_items
         self.starts = range(0, num_items, config.item_block)
-        keeps = num_items <= MOST_KEPT_ITEMS
-        self._block = functools.lru_cache(maxsize=len(self.starts) if keeps else 1)(self._fresh)
+        self._keeps = num_items <= MOST_KEPT_ITEMS
+        self._kept: dict[int, Rows] = {}
 
     def rank(self, users: AdaptedUsers, top_k: int | None = None) -> RankedLists:
         """Return each user's best items. Among equal scores the lower item number comes first.
@@ -237,10 +240,16 @@ class Ranker:
             best_Bk = _best([best_Bk, item_keys(scores, first)], length)
         return best_Bk
 
-    def _fresh(self, first: int) -> Rows:
+    def _block(self, first: int) -> Rows:
+        """Return the block of items that starts here."""
+        if first in self._kept:
+            return self._kept[first]
         last = min(first + self.config.item_block, self.model.catalogue.num_items)
         snapshot = len(self.model.catalogue.statistics.time) - 1
-        return self.model.item_block(snapshot, int(np.iinfo(np.int64).max), first, last)
+        block = self.model.item_block(snapshot, int(np.iinfo(np.int64).max), first, last)
+        if self._keeps:
+            self._kept[first] = block
+        return block
 
 
 def _best(keys: Sequence[torch.Tensor], length: int) -> torch.Tensor:

@@ -118,6 +118,13 @@ class Ragged:
             self.offsets[:-1], self.lengths
         )
 
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """(B, R) where a task has a row, padded to the longest."""
+        lengths = self.lengths
+        found: npt.NDArray[np.bool_] = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        return found
+
     def select(self, keep: npt.NDArray[np.bool_]) -> "Ragged":
         """Return the rows where `keep` (N,) is true, same tasks."""
         lengths = np.bincount(self.task[keep], minlength=len(self))
@@ -178,6 +185,9 @@ class Tasks:
 
     def batches(self, size: int) -> Iterator["Tasks"]:
         """Yield the tasks in order, `size` at a time."""
+        if len(self) <= size:
+            yield self
+            return
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))))
 

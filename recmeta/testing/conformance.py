@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.batch import END_OF_TIME, Rows, Support, TaskBatch
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.trainer import TrainingConfig, development_loss, train
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
-from recmeta.tasks.task_set import Objective, Tasks, TaskSet
+from recmeta.tasks.task_set import Objective, Ragged, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
 from recmeta.workspace import Folder
@@ -125,6 +125,20 @@ class LearnerConformance:
         )
         seen = self._predict(subject, batch.support, batch.query)
         assert torch.equal(self._predict(subject, batch.support, blind), seen)
+
+    def test_a_ready_model_predicts_the_same(self, subject: Subject) -> None:
+        model, ragged = subject.model, subject.ragged
+        last = len(model.catalogue.statistics.time) - 1
+        of_now = dataclasses.replace(
+            ragged,
+            cut_time=np.full_like(ragged.cut_time, END_OF_TIME),
+            snapshot=np.full_like(ragged.snapshot, last),
+            support=_not_counted(ragged.support),
+            query=_not_counted(ragged.query),
+        )
+        expected_N = model.score_query(of_now)
+        found_N = model.ready().score_query(of_now)
+        np.testing.assert_allclose(found_N, expected_N, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
     def test_a_user_is_alone_in_the_batch(
@@ -264,3 +278,8 @@ def _padded(rows: Rows) -> Rows:
 
 def _cast(params: Params, dtype: torch.dtype) -> Params:
     return {name: p.to(dtype) for name, p in params.items()}
+
+
+def _not_counted(side: Ragged) -> Ragged:
+    """Return rows that are not part of their items' statistics."""
+    return dataclasses.replace(side, counted=np.zeros_like(side.counted))

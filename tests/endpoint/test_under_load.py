@@ -1,8 +1,10 @@
 """Under load: a new champion takes over unnoticed, and too many requests are sent away at once."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections import Counter
 
 import httpx
@@ -145,3 +147,22 @@ def test_one_request_that_fails_does_not_fail_its_batch(
 
     asyncio.run(together())
     assert statuses == {200: 11, 500: 1}
+
+
+def test_a_champion_that_goes_frees_its_memory(source: RegistrySource) -> None:
+    """At once, by the counts of references: the first is where no collector looks for cycles."""
+    champion = source.load("1")
+    gone = [weakref.ref(part) for part in (champion, champion.model, champion.lists.ranker)]
+    gc.disable()
+    try:
+        del champion
+        assert [part() for part in gone] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+def test_libraries_are_out_of_the_collectors_sight(source: RegistrySource) -> None:
+    before = gc.get_freeze_count()
+    with serving(source):
+        assert gc.get_freeze_count() > max(before, 100_000)
+    assert gc.get_freeze_count() == 0

@@ -105,6 +105,19 @@ def test_batches_change_nothing(explained: Model, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(together.effect_Nk, alone.effect_Nk, atol=2e-5)
 
 
+def test_a_ready_model_has_the_same_effects(explained: Model) -> None:
+    tasks, _ = tasks_for_new_users(explained, events(explained))
+    items = np.array([[0, 12, 3], [4, 5, -1], [7, -1, -1]])
+    expected = support_effects(explained, tasks, items)
+    ready = explained.ready()
+    for found in (
+        support_effects(ready, tasks, items),
+        support_effects(ready, tasks, items, ready.support(tasks)),
+    ):
+        np.testing.assert_allclose(found.score_Bk, expected.score_Bk, atol=1e-5)
+        np.testing.assert_allclose(found.effect_Nk, expected.effect_Nk, atol=1e-5)
+
+
 def test_scores_are_those_of_the_ranked_list(explained: Model) -> None:
     tasks, _ = tasks_for_new_users(explained, events(explained))
     ranked = rank(explained, adapt_users(explained, tasks), ScoringConfig(top_k=3))

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.batch import Places, Rows, Support, TaskBatch
 from recmeta.metalearn.content_prior import embed
 from recmeta.metalearn.encoding import Features, Field
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
@@ -111,6 +111,11 @@ class VectorRows(Rows):
 
     vector_BRX: torch.Tensor
 
+    def placed(self, places: Places) -> "VectorRows":
+        """Return the rows in other places, with their vectors."""
+        vector_BRX = self.vector_BRX[0][places.place_BR]
+        return VectorRows(**vars(super().placed(places)), vector_BRX=vector_BRX)
+
 
 class BayesianLinear:
     """Every user is a Gaussian over linear functions of item vectors."""
@@ -199,8 +204,6 @@ class BayesianLinear:
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return estimates, for ratings with the predictive standard deviation (that of the value,
         noise included)."""
-        if isinstance(items, VectorRows):
-            return self._predict(params, state, items.vector_BRX)
         return self._predict(params, state, self._look_up(params, (items,), None)[0])
 
     def settle(self, params: Params, state: UserState) -> UserState:
@@ -264,6 +267,8 @@ class BayesianLinear:
         generator: torch.Generator | None = None,
     ) -> list[torch.Tensor]:
         """Return the vectors (B, R, X) of each side's items; each distinct one is made once."""
+        if hidden_B is None and all(isinstance(side, VectorRows) for side in sides):
+            return [side.vector_BRX for side in sides if isinstance(side, VectorRows)]
         item_U, places = distinct([side.item_BR for side in sides], self.item_features)
         vector_U2X = self.vectors.of_items(params, self.item_features, item_U, generator)
         found = []

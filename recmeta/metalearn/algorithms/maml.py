@@ -14,7 +14,7 @@ from typing import Literal, Self
 import torch
 
 from recmeta.metalearn.algorithms.learner_config import LearnerConfig, Setting
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.batch import Places, Rows, Support, TaskBatch
 from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.grouping import Group, groups_by_length
 from recmeta.metalearn.inner_loop.by_pairs import PairLoop
@@ -101,6 +101,13 @@ class PreparedRows(Rows):
     embedded: EmbeddedItems
     catalogue: CatalogueItems | None
     """Where all users share the rows, and the inner loop is one of pairs."""
+
+    def placed(self, places: Places) -> "PreparedRows":
+        """Return the rows in other places, with their items embedded."""
+        tables = [gather(table[0], places.place_BR) for table in self.embedded.tables]
+        return PreparedRows(
+            **vars(super().placed(places)), embedded=EmbeddedItems(tables), catalogue=None
+        )
 
 
 class MAML:
