@@ -10,6 +10,7 @@ manifests/STEP     what each step did
 
 import json
 import os
+import re
 import uuid
 from typing import Any
 
@@ -110,10 +111,26 @@ class Workspace(Folder):
         super().__init__(root.filesystem, root.path)
         text = os.fspath(location)
         self.location = self.path if self.is_local else text.split("?")[0].rstrip("/")
+        if self.is_local:
+            check_delta_path(self.path, "the workspace")
 
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""
         return f"{self.location}/tables/{table.name}"
+
+
+def check_delta_path(path: str, what: str) -> None:
+    """Raise UserError for a local path at which a Delta table could be written and not be read.
+
+    delta-rs names files by the URL of their folder, and Polars takes the URL for a path, so that
+    each character that a URL has to encode leads astray.
+    """
+    odd = re.search(r"[^A-Za-z0-9/_.,:;=@~!$&'()*+-]", path)
+    if odd:
+        raise UserError(
+            f"{what} is {path!r}: Delta tables cannot be read from a path with {odd[0]!r} in it. "
+            "Use a path of plain letters, digits, '-' and '_'."
+        )
 
 
 def _with_endpoint(uri: str) -> str:

@@ -100,3 +100,9 @@ def test_an_object_store_keeps_its_address(monkeypatch: pytest.MonkeyPatch) -> N
     workspace = Workspace("s3://bucket/some/where/?region=eu-west-1")
     assert workspace.path == "bucket/some/where"
     assert workspace.table_uri(schema.USERS) == "s3://bucket/some/where/tables/users"
+
+
+@pytest.mark.parametrize("name", ["two words", "año", "50%", "a[b]"])
+def test_a_path_that_delta_tables_cannot_be_read_from_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="plain letters"):
+        Workspace(tmp_path / name)

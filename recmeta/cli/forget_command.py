@@ -43,4 +43,6 @@ def forget(
             f"Trained on them, and marked for retraining: version {', '.join(found['models'])}. "
             "`recmeta run` trains a new one."
         )
+    elif not any(found[place] for place in found if place != "online_views"):
+        note = "Nothing of them was found: are the ids spelled as in the table interactions?"
     return Outcome(data=found, text=as_list(found), note=note)

@@ -63,5 +63,7 @@ class ChampionHolder:
 
     def _watch(self) -> None:
         self.refresh()
+        if self.current is None:
+            log.warning("no champion yet: requests get 503 until `recmeta run` promotes one")
         while not self._stop.wait(self._poll_seconds):
             self.refresh()

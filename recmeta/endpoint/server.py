@@ -1,5 +1,6 @@
 """Runs the application until a signal stops it."""
 
+import contextlib
 import sys
 
 import torch
@@ -19,7 +20,7 @@ def serve(app: FastAPI, *, host: str, port: int, config: EndpointConfig) -> None
     log_json()
     torch.set_num_threads(1)  # one thread computes; the other core is for HTTP
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvicorn.Server(
+    server = uvicorn.Server(
         uvicorn.Config(
             app,
             host=host,
@@ -32,4 +33,6 @@ def serve(app: FastAPI, *, host: str, port: int, config: EndpointConfig) -> None
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(config.shutdown_seconds) or 1,
         )
-    ).run()
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # raised once more, when all is finished
+        server.run()

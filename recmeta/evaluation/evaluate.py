@@ -83,8 +83,9 @@ def evaluate(
         raise UserError("there are no predictors to evaluate; give at least one.")
     if len(tasks) == 0:
         raise UserError(
-            "the split to evaluate on has no tasks: build the tasks with a larger share of test "
-            "users, or with a smaller minimum of interactions per user."
+            "the split to evaluate on has no tasks, as the log has too few users: ingest more, "
+            "or build the tasks with a larger tasks.split.test_share or a smaller "
+            "tasks.split.min_interactions."
         )
     is_rating = spec.objective == "rating"
     low, high = spec.value_range

@@ -24,6 +24,7 @@ from recmeta.logs.lines import TEXT, WRONG_ENCODING, read_lines
 from recmeta.logs.mapping import Format, Source
 from recmeta.logs.records import RAGGED, Dialect, header_fields, join_lines, split_fields
 from recmeta.schema import FILE, LINE, RAW
+from recmeta.workspace import check_delta_path
 
 UNPARSABLE_JSON = "unparsable_json"
 FAULTS = (WRONG_ENCODING, RAGGED, UNPARSABLE_JSON)
@@ -165,6 +166,8 @@ def _read_typed(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
 def _typed_batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     columns = list(dict.fromkeys(wanted.columns.values()))
     if file.format == "delta":
+        if "://" not in file.path:
+            check_delta_path(file.path, "the log")
         table = pl.scan_delta(file.path, version=file.version)
         _positions(table.collect_schema().names(), wanted, file)
         rows = table.select(columns)

@@ -65,9 +65,11 @@ def run(
         What was removed, by place; `models` that are marked for retraining.
 
     Raises:
-        UserError: where an id is empty, or the reference contains one.
+        UserError: where an id is empty, the reference contains one, or there is no workspace.
     """
     _check(user_ids, reference)
+    if not workspace.exists("tables"):
+        raise UserError(f"there is no workspace at {workspace.location}: check --workspace.")
     clock = now or datetime.datetime.now(datetime.UTC)
     why = f"users whom it was trained on were forgotten on {clock.date().isoformat()}"
     # First the models: which of them knew the users, the task sets tell that go next.

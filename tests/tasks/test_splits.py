@@ -313,7 +313,7 @@ def test_what_cannot_be_split_says_why(config: dict[str, object], message: str) 
 
 
 def test_an_empty_log_says_why() -> None:
-    with pytest.raises(UserError, match="ingest a log first"):
+    with pytest.raises(UserError, match="interactions is empty: ingest a log"):
         split([], item_id=["i0"])
 
 

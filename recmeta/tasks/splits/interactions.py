@@ -89,8 +89,10 @@ def split_interactions(
     )
     if len(users.ids) == 0:
         raise UserError(
-            f"the workspace has no interaction of the kinds {events}: ingest a log first, or "
-            "change `events`."
+            f"the workspace has no interaction of the kinds {events}: ingest a log with rows, or "
+            "change tasks.split.events."
+            if events
+            else "the workspace's table of interactions is empty: ingest a log with rows."
         )
     part = _parts(users.counts)
     num_rows, num_parts, num_read = int(users.counts.sum()), int(part[-1]) + 1, 0
