@@ -10,9 +10,11 @@ from recmeta.logs.files import SourceFile
 from recmeta.logs.mapping import LogMapping
 from recmeta.logs.sources import read
 from recmeta.progress import Progress
-from recmeta.schema import FILE, LINE, RAW, RULES, USER_ID
+from recmeta.schema import FILE, ITEM_ID, LINE, RAW, RULES, USER_ID
 
 NUM_EXAMPLES = 3
+VALUE_RULES = ["missing_value", "unparsable_value", "value_not_finite", "value_out_of_scale"]
+"""What may be wrong with the value of a row that is right otherwise."""
 
 
 def read_log(
@@ -38,13 +40,23 @@ def read_log(
     return pl.concat(good), pl.concat(bad)
 
 
-def named_users(bad: pl.DataFrame) -> pl.DataFrame:
-    """Return the rejected rows that name a user and no item, with `user_id`, `file`, `line`, `raw`.
+def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return what rejected rows say of users all the same, and how many rows say nothing else.
 
-    In a log they are faults; among new users they say that nothing is known of somebody.
+    In a log they are faults; among new users a row without an item says that nothing is known of
+    somebody, one of which the value alone is wrong that its item was met, and any other that there
+    is this user.
+
+    Returns:
+        `user_id`, `item_id` (null but where only the value is wrong), `file`, `line`, `raw` of the
+        rows that name a user; and the number of rows that are neither of the first two kinds.
     """
+    only_value = pl.col(RULES).list.set_difference(VALUE_RULES).list.len() == 0
     no_item = pl.col(RULES).list.contains("missing_item_id")
-    return bad.filter(no_item & pl.col(USER_ID).is_not_null()).select(USER_ID, FILE, LINE, RAW)
+    named = bad.filter(pl.col(USER_ID).is_not_null())
+    told = named.filter(only_value | no_item).height
+    item = pl.when(only_value).then(pl.col(ITEM_ID))
+    return named.select(USER_ID, item, FILE, LINE, RAW), bad.height - told
 
 
 def is_too_bad(mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame) -> bool:

@@ -131,14 +131,14 @@ def check(
 
     Returns:
         The good rows, with `CHECKED_COLUMNS`; the bad ones, with `file`, `line`, `rules`, `raw`
-        and, where it could be read, `user_id`.
+        and, where they could be read, `user_id` and `item_id`.
     """
     good, failure = LogRow.filter(_parse(batch, mapping, now), cast=False)
     details = failure.details()
     rules = [name for name in details.columns if name not in LogRow.column_names()]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     rules_broken = pl.concat_list(broken).list.drop_nulls().alias(RULES)
-    bad = details.select(FILE, LINE, rules_broken, RAW, USER_ID)
+    bad = details.select(FILE, LINE, rules_broken, RAW, USER_ID, ITEM_ID)
     return good.select(CHECKED_COLUMNS), bad
 
 

@@ -153,7 +153,7 @@ def read(
         clock: what times are in the future of.
     """
     good, bad = checked.read_log(new_users, files.log, clock, progress)
-    named = checked.named_users(bad)
+    named, num_bad = checked.named_users(bad)
     rows = pl.concat([good, named], how="diagonal")
     profiles = None
     if new_users.users is not None:
@@ -166,7 +166,7 @@ def read(
         profiles=None if profiles is None else schema.with_plain_types(profiles.to_arrow()),
         num_rows=good.height + bad.height,
         num_good=good.height,
-        num_bad=bad.height - named.height,
+        num_bad=num_bad,
         online=online,
     )
 

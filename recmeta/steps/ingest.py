@@ -11,7 +11,7 @@ from recmeta.logs.files import Inputs, SourceFile, how_read, source_id
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
-from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USER_ID, USERS, Table
+from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
 from recmeta.workspace import Workspace
 
 STEP = "ingest"
@@ -63,7 +63,7 @@ def _ingest(
     progress: Progress,
 ) -> dict[str, int]:
     good, rejected = checked.read_log(mapping, inputs.log, now, progress)
-    bad = rejected.drop(USER_ID)
+    bad = rejected.drop(USER_ID, ITEM_ID)
     if checked.is_too_bad(mapping, good, bad):
         tables.replace_quarantine(workspace, source, bad, now)
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"

@@ -38,7 +38,7 @@ def test_every_row_is_counted_and_everyone_gets_a_list(
     assert called.code == 0, called.stderr
     counts = {k: called.json[k] for k in ("users", "used", "duplicates", "unknown_items")}
     assert counts == {"users": 3, "used": 2, "duplicates": 1, "unknown_items": 1}
-    assert called.json["bad_values"] + called.json["bad_rows"] == 1
+    assert (called.json["bad_values"], called.json["bad_rows"]) == (1, 0)
     assert called.json["without_interactions"] == 2
     assert called.json["model_version"] == "1"
     found = lists(called)
@@ -51,6 +51,18 @@ def test_every_row_is_counted_and_everyone_gets_a_list(
     again = recmeta(*arguments, "--top-k", 7)
     assert again.json["reused"] is True
     assert again.json["run"] == called.json["run"]
+
+
+def test_everyone_who_is_named_gets_a_list_whatever_the_rest_of_the_row(
+    finished: tuple[Path, Called], recmeta: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.csv"
+    rows = ["a,i1,", "b,i1,nan", "c,i1,much", "d,nowhere,", ",i1,3", "e,i1,3,4"]
+    path.write_text("\n".join(["user_id,item_id,value", *rows]) + "\n")
+    called = recmeta("score", path, "-w", finished[0], "--json")
+    assert called.code == 0, called.stderr
+    expected = {"bad_values": 3, "unknown_items": 1, "bad_rows": 2, "users": 4, "used": 0}
+    assert {name: called.json[name] for name in expected} == expected
 
 
 def test_columns_with_the_tables_names_need_no_options(
