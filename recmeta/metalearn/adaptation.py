@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.differentiable import gram, moment
+from recmeta.metalearn.differentiable import before_relu, gram, moment
 
 Parts = tuple[torch.Tensor, ...]
 """Features in parts, to be read side by side: (B, R, i) each, with 1 for R where a user's rows
@@ -68,7 +68,7 @@ class Features:
             return z_BRo + self._by_weights(by_features_BSo)
         if self._gram_BRS is None:
             self._gram_BRS = self._products()
-        return _plus(z_BRo, self._gram_BRS, by_features_BSo)
+        return torch.baddbmm(z_BRo, self._gram_BRS, by_features_BSo)
 
     def _products(self) -> torch.Tensor:
         """Return a Aᵀ + 1, (B, R, S): the product of the parts joined is the sum of the parts'
@@ -166,13 +166,46 @@ class Pass:
 
     output_BR: torch.Tensor
     hidden: list[torch.Tensor | None]
-    """Each layer's hidden inputs (B, R, i); None for one that reads features alone."""
+    """Each layer's hidden inputs (B, R, i), outputs of a relu; None for one that reads features
+    alone."""
+    weights: list[torch.Tensor | None]
+    """Their shared weights (o, i)."""
     reads_features: list[bool]
     """Which layers read the features."""
-    outputs: list[torch.Tensor]
-    """Each layer's outputs (B, R, o)."""
     states: list[LayerState | None]
     """The layers' states as they were used."""
+
+    def gradients(self, slope_BR: torch.Tensor, lowest: int) -> dict[int, torch.Tensor]:
+        """Return a loss's gradients at the layers' outputs (B, R, o), by layer, from the last down
+        to the lowest that is asked for.
+
+        Args:
+            slope_BR: the gradient at the outputs of the last.
+        """
+        gradient_BRo = slope_BR[..., None]
+        found = {}
+        for layer in range(len(self.hidden) - 1, lowest, -1):
+            found[layer] = gradient_BRo
+            hidden, weight = self.hidden[layer], self.weights[layer]
+            assert hidden is not None
+            assert weight is not None
+            gradient_BRi = _at_hidden(gradient_BRo, weight, self.states[layer])
+            gradient_BRo = before_relu(gradient_BRi, hidden)
+        return found | {lowest: gradient_BRo}
+
+
+def _at_hidden(
+    gradient_BRo: torch.Tensor, weight_oi: torch.Tensor, state: LayerState | None
+) -> torch.Tensor:
+    """Return the gradient at a layer's hidden inputs, from that at its outputs: g W, and for pairs
+    (g Gᵀ) A, as `by_hidden` the other way round."""
+    if state is None or state.weights_Bio is None:
+        gradient_BRi = gradient_BRo @ weight_oi
+    else:
+        gradient_BRi = gradient_BRo @ state.weights_Bio.mT
+    if state is None or state.hidden_BTi is None or state.by_hidden_BTo is None:
+        return gradient_BRi
+    return _plus(gradient_BRi, gram(gradient_BRo, state.by_hidden_BTo), state.hidden_BTi)
 
 
 Forward = Callable[[Sequence[LayerState | None]], Pass]
@@ -181,7 +214,7 @@ Forward = Callable[[Sequence[LayerState | None]], Pass]
 
 def adapt(
     forward: Forward,
-    loss: Callable[[torch.Tensor], torch.Tensor],
+    slope: Callable[[torch.Tensor], torch.Tensor],
     rates: torch.Tensor | Sequence[float],
     adapted_layers: Sequence[bool],
     *,
@@ -189,14 +222,17 @@ def adapt(
 ) -> list[LayerState | None]:
     """Take K gradient steps on the support loss, for all users at once.
 
+    The steps' gradients are spelled out, and nothing is recorded for them: without an outer
+    gradient, adapting is a chain of plain operations.
+
     Args:
         forward: runs the network on the support.
-        loss: support outputs (B, S) to a loss per user (B,); padded rows must not count.
+        slope: support outputs (B, S) to how each moves its user's loss (B, S); 0 where padded.
         rates: inner learning rates, (K, L) by step and layer; or K numbers that all layers share,
             which cost nothing.
         adapted_layers: which layers adapt; all for MAML, only the last for ANIL.
-        second_order: keep the steps' own graph, where gradients are being recorded. False gives
-            first-order MAML.
+        second_order: let the outer gradient, where one is being recorded, go through the steps.
+            False gives first-order MAML.
 
     Returns:
         A state per layer, None for one that does not adapt.
@@ -206,22 +242,16 @@ def adapt(
     chosen = [index for index, adapts in enumerate(adapted_layers) if adapts]
     for step in range(len(rates)):
         rate = rates[step]
-        with torch.enable_grad():
-            run = forward(states)
-            total = loss(run.output_BR).sum()
-            gradients = torch.autograd.grad(
-                -total if isinstance(rate, torch.Tensor) else total * -rate,
-                [run.outputs[index] for index in chosen],
-                create_graph=recording and second_order,
-                retain_graph=recording,
-            )
-        for index, gradient_BSo in zip(chosen, gradients, strict=True):
-            hidden = run.hidden[index]
-            if not (recording and second_order):
+        run = forward(states)
+        with torch.set_grad_enabled(recording and second_order):
+            descent_BS = slope(run.output_BR) * (-1.0 if isinstance(rate, torch.Tensor) else -rate)
+            gradients = run.gradients(descent_BS, chosen[0])
+        for index in chosen:
+            hidden, gradient_BSo = run.hidden[index], gradients[index]
+            if not second_order:
                 hidden = None if hidden is None else hidden.detach()
-                gradient_BSo = gradient_BSo.detach()
             if isinstance(rate, torch.Tensor):
-                gradient_BSo = gradient_BSo * (rate[index] if recording else rate[index].detach())
+                gradient_BSo = gradient_BSo * rate[index]
             states[index] = _after(
                 run.states[index], hidden, gradient_BSo, run.reads_features[index]
             )

@@ -131,7 +131,8 @@ class AmortisedLearner(abc.ABC):
         self.hidden_share = config.hidden_share
         levels = config.num_levels if self.is_graded and config.estimate == "median" else None
         self.median = None if levels is None else MedianOfLevels(*setting.value_range, levels)
-        self.query_loss = loss_of(config.outer_objective or "bce")
+        objective: ObjectiveName = config.outer_objective or "bce"
+        self.query_loss = loss_of(objective)
         self._absolute = loss_of("absolute")
         # Without steps, the inner loop is the network as it is, in its fastest form.
         self._expectation = inner_loop(
@@ -142,7 +143,7 @@ class AmortisedLearner(abc.ABC):
                 learning_rate=0.0,
                 second_order=False,
                 support_prior=0.0,
-                loss=self.query_loss,
+                objective=objective,
             ),
         )
 

@@ -35,6 +35,12 @@ def relu(z: torch.Tensor) -> torch.Tensor:
     return result
 
 
+def before_relu(gradient: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Return the gradient at a relu's inputs, from that at its outputs and these outputs."""
+    result: torch.Tensor = _BeforeRelu.apply(gradient, hidden)  # type: ignore[no-untyped-call]
+    return result
+
+
 def _column(right_Bio: torch.Tensor) -> torch.Tensor:
     """Return the same; a single column in the layout that products read several times as fast."""
     if right_Bio.shape[2] != 1:
@@ -46,6 +52,8 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(left, right)
+        if left.shape[2] == 1:  # many times as fast as a product of one column
+            return left * right.transpose(1, 2)
         return torch.bmm(left, right.transpose(1, 2))
 
     @staticmethod
@@ -86,5 +94,17 @@ class _Relu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
         (result,) = ctx.saved_tensors
-        found: torch.Tensor = torch.ops.aten.threshold_backward(gradients[0], result.detach(), 0)
+        return before_relu(gradients[0], result)
+
+
+class _BeforeRelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, gradient: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(hidden)
+        found: torch.Tensor = torch.ops.aten.threshold_backward(gradient, hidden, 0)
         return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (hidden,) = ctx.saved_tensors
+        return before_relu(gradients[0], hidden), None

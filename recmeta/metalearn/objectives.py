@@ -23,6 +23,17 @@ def loss_of(name: ObjectiveName) -> Loss:
     return {"squared": _squared, "absolute": _absolute, "bce": _bce, "softmax": _softmax}[name]
 
 
+def slope_of(name: ObjectiveName) -> Loss:
+    """Return the derivative of a loss: (output_BR, value_BR, mask_BR) to (B, R), how each output
+    moves its task's loss. Where outputs have gradients, so has this."""
+    return {
+        "squared": _squared_slope,
+        "absolute": _absolute_slope,
+        "bce": _bce_slope,
+        "softmax": _softmax_slope,
+    }[name]
+
+
 def gaussian(
     mean_BR: torch.Tensor, spread_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor
 ) -> torch.Tensor:
@@ -56,3 +67,28 @@ def _softmax(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> t
     log_share_BR = output.masked_fill(~mask, lowest).log_softmax(1)
     positive_BR = value * mask
     return -(log_share_BR * positive_BR).sum(1) / positive_BR.sum(1).clamp(min=1)
+
+
+def _mean_slope(slope_BR: torch.Tensor, mask_BR: torch.Tensor) -> torch.Tensor:
+    return slope_BR * mask_BR / mask_BR.sum(1, keepdim=True).clamp(min=1)
+
+
+def _squared_slope(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return _mean_slope(2 * (output - value), mask)
+
+
+def _absolute_slope(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return _mean_slope((output - value).sign(), mask)
+
+
+def _bce_slope(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return _mean_slope(output.sigmoid() - value, mask)
+
+
+def _softmax_slope(output: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    if output.shape[1] == 0:
+        return output
+    share_BR = output.masked_fill(~mask, torch.finfo(output.dtype).min).softmax(1)
+    positive_BR = value * mask
+    num_positives_B1 = positive_BR.sum(1, keepdim=True)
+    return (share_BR * num_positives_B1 - positive_BR) / num_positives_B1.clamp(min=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from recmeta.metalearn.differentiable import gram, moment, relu
+from recmeta.metalearn.differentiable import before_relu, gram, moment, relu
 
 
 def draw(*shape: int) -> torch.Tensor:
@@ -17,6 +17,7 @@ def draw(*shape: int) -> torch.Tensor:
 CASES: dict[str, tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]] = {
     "gram": (gram, (draw(2, 3, 4), draw(2, 5, 4))),
     "gram of shared rows": (gram, (draw(1, 3, 4), draw(2, 5, 4))),
+    "gram of one column": (gram, (draw(2, 3, 1), draw(2, 5, 1))),
     "gram without rows": (gram, (draw(2, 3, 4), draw(2, 0, 4))),
     "moment": (moment, (draw(2, 5, 3), draw(2, 5, 4))),
     "moment of one column": (moment, (draw(2, 5, 3), draw(2, 5, 1))),
@@ -31,6 +32,15 @@ def test_first_and_second_derivatives_equal_finite_differences(name: str) -> Non
     operation, inputs = CASES[name]
     assert gradcheck(operation, inputs)
     assert gradgradcheck(operation, inputs)
+
+
+def test_a_relus_derivative_is_differentiable() -> None:
+    hidden = draw(3, 4).detach().relu()
+    assert gradcheck(lambda g: before_relu(g, hidden), (draw(3, 4),))
+    assert gradgradcheck(lambda g: before_relu(g, hidden), (draw(3, 4),))
+    z = draw(3, 4)
+    (expected,) = torch.autograd.grad(torch.relu(z).sum(), z)
+    torch.testing.assert_close(before_relu(torch.ones_like(z), z.relu()), expected)
 
 
 @pytest.mark.parametrize("name", ["gram", "moment"])

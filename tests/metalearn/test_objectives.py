@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from recmeta.metalearn.objectives import loss_of
+from recmeta.metalearn.objectives import loss_of, slope_of
 
 NAMES = ("squared", "absolute", "bce", "softmax")
 
@@ -37,6 +37,28 @@ def test_a_task_without_rows_has_no_loss_and_no_gradient(name: str) -> None:
 def test_no_columns_at_all(name: str) -> None:
     none = torch.zeros(2, 0)
     assert loss_of(name)(none, none, none.bool()).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("columns", [0, 5])
+def test_a_slope_is_the_losss_derivative_and_has_one(name: str, columns: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    shape = (6, columns)
+    output = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+    value = torch.randint(0, 2, shape, generator=generator).double()
+    mask = torch.rand(shape, generator=generator) < 0.7
+    mask[0] = False
+    value[1] = 0.0
+    loss = loss_of(name)(output, value, mask).sum()
+    (expected,) = torch.autograd.grad(loss, output, create_graph=True)
+    found = slope_of(name)(output, value, mask)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if columns and name != "absolute":  # whose second derivative is none
+        second, expected_second = (
+            torch.autograd.grad((slope * weights).sum(), output)[0] for slope in (found, expected)
+        )
+        torch.testing.assert_close(second, expected_second)
 
 
 def test_softmax_without_positives_is_zero() -> None:

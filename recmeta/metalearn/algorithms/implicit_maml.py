@@ -89,7 +89,7 @@ class ImplicitMAML:
             learning_rate=0.0,
             second_order=False,
             support_prior=config.support_prior,
-            loss=loss_of(config.inner_objective or ("squared" if graded else "bce")),
+            objective=config.inner_objective or ("squared" if graded else "bce"),
         )
         self.adapted = self.steps.adapted(self.network.decision_shapes)
         self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))

@@ -145,7 +145,7 @@ class MAML:
             learning_rate=config.inner_learning_rate,
             second_order=config.second_order,
             support_prior=config.support_prior,
-            loss=loss_of(config.inner_objective or ("squared" if graded else "bce")),
+            objective=config.inner_objective or ("squared" if graded else "bce"),
         )
         self.has_own_rates = config.learn_rates and config.rates_per == "parameter"
         if self.has_own_rates:

@@ -34,7 +34,7 @@ class PairLoop:
         features = Features(support.parts, support.parts)
         layers = adapt(
             lambda states: self.network.decide(params, support, features, states),
-            lambda output_BS: self.steps.support_loss(output_BS, rows.value_BR, rows.mask_BR),
+            lambda output_BS: self.steps.support_slope(output_BS, rows.value_BR, rows.mask_BR),
             self.steps.rates(params),
             self.steps.adapted_layers,
             second_order=self.steps.second_order,

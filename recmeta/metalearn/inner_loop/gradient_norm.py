@@ -10,6 +10,7 @@ from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.inner_loop.steps import InnerSteps
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.network import EmbeddedItems, Network, layer_of
+from recmeta.metalearn.objectives import loss_of
 
 
 def gradient_norm(
@@ -40,7 +41,7 @@ def gradient_norm(
         mask_S: torch.Tensor,
     ) -> torch.Tensor:
         output_S = network.forward({**layers, **weights}, user_F, item_SF, past_SD)
-        return steps.loss(output_S[None], value_S[None], mask_S[None])[0]
+        return loss_of(steps.objective)(output_S[None], value_S[None], mask_S[None])[0]
 
     def norm(*one_user: torch.Tensor) -> torch.Tensor:
         squares = [g.square().sum() for g in grad(loss)(adapted, *one_user).values()]

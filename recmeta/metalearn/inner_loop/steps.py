@@ -12,7 +12,7 @@ import torch
 from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.metalearn.networks.network import EmbeddedItems, layer_of
-from recmeta.metalearn.objectives import Loss
+from recmeta.metalearn.objectives import ObjectiveName, loss_of, slope_of
 
 RATES = "inner_rates"
 """Name of the learned rates of layers among the meta-parameters, (K, L)."""
@@ -37,7 +37,8 @@ class InnerSteps:
     """Whether the outer gradient goes through the steps. False is first-order MAML."""
     support_prior: float
     """The loss of n support rows is multiplied by n / (n + this)."""
-    loss: Loss
+    objective: ObjectiveName
+    """What is stepped down."""
 
     def rates(self, params: Params) -> torch.Tensor | Sequence[float]:
         """Return the learned rates (K, L), or K numbers that all layers share."""
@@ -65,9 +66,20 @@ class InnerSteps:
         self, output_BS: torch.Tensor, value_BS: torch.Tensor, mask_BS: torch.Tensor
     ) -> torch.Tensor:
         """Return (B,) the loss that is stepped down."""
+        loss_B = loss_of(self.objective)(output_BS, value_BS, mask_BS)
+        return loss_B * self._confidence(output_BS, mask_BS)
+
+    def support_slope(
+        self, output_BS: torch.Tensor, value_BS: torch.Tensor, mask_BS: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (B, S) the derivative of `support_loss` by the outputs."""
+        slope_BS = slope_of(self.objective)(output_BS, value_BS, mask_BS)
+        return slope_BS * self._confidence(output_BS, mask_BS)[:, None]
+
+    def _confidence(self, output_BS: torch.Tensor, mask_BS: torch.Tensor) -> torch.Tensor:
+        """Return (B,) n / (n + prior)."""
         num_rows_B = mask_BS.sum(1).to(output_BS.dtype)
-        confidence_B = num_rows_B / (num_rows_B + self.support_prior).clamp(min=1)
-        return self.loss(output_BS, value_BS, mask_BS) * confidence_B
+        return num_rows_B / (num_rows_B + self.support_prior).clamp(min=1)
 
 
 class InnerLoop(Protocol):

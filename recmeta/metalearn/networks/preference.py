@@ -93,30 +93,31 @@ class PreferenceNetwork(EmbeddingNetwork):
         """
         hidden: torch.Tensor | None = None
         run = Pass(rows.products[0], [], [], [], [])
-        z = run.output_BR
+        z = rows.products[0]
         for index in range(self.num_layers):
             reads_features = index in self.feature_layers
             weight, bias = params[f"layer.{index}.weight"], params[f"layer.{index}.bias"]
             state = states[index]
             z_BRo: torch.Tensor | None = None
+            hidden_weight: torch.Tensor | None = None
             if reads_features:
                 z_BRo = rows.products[0 if hidden is None else 1]
                 if state is not None and state.by_features_BSo is not None:
                     z_BRo = features.change(z_BRo, state.by_features_BSo)
             if hidden is not None:
-                width = hidden.shape[-1]
+                hidden_weight = weight[:, : hidden.shape[-1]]
                 own_bias = None if reads_features else bias
-                z_BRo, state = by_hidden(hidden, weight[:, :width], own_bias, z_BRo, state)
+                z_BRo, state = by_hidden(hidden, hidden_weight, own_bias, z_BRo, state)
             assert z_BRo is not None, "the first layer reads features, the others hidden inputs"
             z = z_BRo
-            if torch.is_grad_enabled() and not z.requires_grad:
-                z.requires_grad_()  # adaptation asks for the gradient here, whatever lies below
             run.hidden.append(hidden)
+            run.weights.append(hidden_weight)
             run.reads_features.append(reads_features)
-            run.outputs.append(z)
             run.states.append(state)
             if index < self.num_layers - 1:
-                hidden = relu(z) if torch.is_grad_enabled() else z.relu_()
+                # The next step needs the first layer's products as they are.
+                in_place = hidden is not None and not torch.is_grad_enabled()
+                hidden = z.relu_() if in_place else relu(z)
         return dataclasses.replace(run, output_BR=self.started(z[..., 0], rows.statistics_BRD))
 
     def last_inputs(
