@@ -1,13 +1,15 @@
 """Independent pieces of work on PyTorch's threads, each piece on one of them.
 
-Small operations gain little from being split over threads; whole groups of users gain all of it.
+Small operations take longer where they are split over threads; whole groups of users gain all of
+it.
 Python runs them side by side, since PyTorch releases the interpreter while it computes.
 """
 
+import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -38,6 +40,20 @@ def on_threads(work: Callable[[T], R], pieces: Sequence[T], device: torch.device
             return work(piece)
 
     return list(_pool(torch.get_num_threads(), os.getpid()).map(one, pieces))
+
+
+@contextlib.contextmanager
+def one_thread(wanted: bool) -> Iterator[None]:
+    """Compute with one thread where the operations are known to be small."""
+    before = torch.get_num_threads()
+    if not wanted or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.lru_cache(maxsize=1)

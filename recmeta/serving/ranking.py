@@ -17,7 +17,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.batch import Rows, Support
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.parallel import num_threads, on_threads
+from recmeta.metalearn.parallel import num_threads, on_threads, one_thread
 from recmeta.serving.retrieval import RetrievalConfig
 from recmeta.serving.rules import Rules
 from recmeta.tasks.task_set import Tasks
@@ -27,6 +27,10 @@ ROWS_AT_ONCE = 16_384
 enough for its core's caches."""
 SETTLED_ROWS_AT_ONCE = 65_536
 """The same where the learner ranks catalogues, and minds the caches itself."""
+FEW_USERS = 4
+"""So few are adapted by one thread: their operations are small."""
+FEW_PAIRS = FEW_USERS * 4_096
+"""So few pairs of user and item are scored by one."""
 MOST_KEPT_ITEMS = 1_000_000
 """Largest catalogue of which a ranker keeps every block, some hundred numbers an item."""
 _ALL_BUT_SIGN = 0x7FFFFFFF
@@ -42,7 +46,7 @@ class ScoringConfig:
     """Whether a user's own items stay out of the list."""
     user_batch: int = 128
     """Users that are adapted and scored at once."""
-    item_block: int = 2048
+    item_block: int = 4096
     """Items that are scored at once."""
     reasons: bool = True
     """Whether each listed item names the interaction that raised its score most. It takes one more
@@ -146,9 +150,11 @@ def adapt_users(model: Model, tasks: Tasks, support: Support | None = None) -> A
     Args:
         support: from `model.support(tasks)`, where it is at hand.
     """
+    with one_thread(len(tasks) <= FEW_USERS):
+        state = model.adapt(tasks, support)
     return AdaptedUsers(
         tasks.user_id,
-        model.adapt(tasks, support),
+        state,
         tasks.support.task,
         tasks.support.item.astype(np.int64),
     )
@@ -192,15 +198,21 @@ class Ranker:
         Args:
             top_k: how many; None: as many as the configuration says.
         """
-        length = min(top_k or self.config.top_k, self.model.catalogue.num_items)
+        num_items = self.model.catalogue.num_items
+        with one_thread(len(users.user_id) * num_items <= FEW_PAIRS):
+            return self._rank(users, min(top_k or self.config.top_k, num_items))
+
+    def _rank(self, users: AdaptedUsers, length: int) -> RankedLists:
         device = self.model.device
         most_rows = SETTLED_ROWS_AT_ONCE if self.model.settles else ROWS_AT_ONCE
         at_once = max(1, most_rows // self.config.item_block)
         if device.type != "cpu":
             at_once = self.config.user_batch
+        # No thread is left idle by few users.
+        at_once = max(1, min(at_once, -(-len(users.user_id) // num_threads(device))))
         settled = dataclasses.replace(users, state=self.model.settled(users.state))
         batches = list(settled.batches(at_once))
-        # Few users would leave threads idle, did these not share the catalogue.
+        # Fewer users than threads share the catalogue's blocks.
         num_shares = max(1, min(num_threads(device) // max(len(batches), 1), len(self.starts)))
         pieces = [(some, share) for some in batches for share in range(num_shares)]
         found = on_threads(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from recmeta.metalearn.parallel import on_threads
+from recmeta.metalearn.parallel import on_threads, one_thread
 
 CPU = torch.device("cpu")
 
@@ -24,6 +24,15 @@ def test_results_come_in_order(threads: int) -> None:
     assert on_threads(lambda n: n * n, range(50), CPU) == [n * n for n in range(50)]
     assert on_threads(lambda n: n, [], CPU) == []
     assert torch.get_num_threads() == threads
+
+
+def test_small_work_has_one_thread(threads: int) -> None:
+    with one_thread(True):
+        assert torch.get_num_threads() == 1
+        assert on_threads(abs, range(4), CPU) == [0, 1, 2, 3]
+    assert torch.get_num_threads() == threads
+    with one_thread(False):
+        assert torch.get_num_threads() == threads
 
 
 def test_pieces_run_side_by_side() -> None:

@@ -310,6 +310,9 @@ class MAML:
         """Return the items of rows; each distinct one is embedded once."""
         if isinstance(rows, PreparedRows):
             return rows.embedded
+        if len(rows.item_BR) == 1:  # hardly anybody has an item twice
+            items = self.network.embed_items(params, self.item_features, rows.item_BR[0])
+            return EmbeddedItems([table_RF[None] for table_RF in items.tables])
         item_U, [place_BR] = distinct([rows.item_BR], self.item_features)
         items = self.network.embed_items(params, self.item_features, item_U)
         return EmbeddedItems([gather(t, place_BR) for t in items.tables])
