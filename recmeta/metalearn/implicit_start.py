@@ -19,10 +19,11 @@ from recmeta.metalearn.algorithms.weighted_ridge import (
     user_name,
 )
 from recmeta.metalearn.content_prior import ContentConfig, ContentPrior, ContentRegression
+from recmeta.metalearn.encoding import ITEM_ID_FIELD
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.networks.item_vectors import content_name
-from recmeta.metalearn.pretraining import known_items
+from recmeta.metalearn.pretraining import known_items, start_from_factors
 from recmeta.metalearn.weighted_als import (
     WeightedALSConfig,
     fold_in,
@@ -88,6 +89,33 @@ def start_weighted_ridge(
     ]
     learner.left_out_KIF = torch.stack(left_out).to(model.device)
     return started
+
+
+def start_network(model: Model, params: Params, rows: Ragged, item_IF: torch.Tensor) -> Params:
+    """Return parameters of a network whose items begin with what the factorisation found.
+
+    An item's own embedding begins with the logarithm of 1 + its users, standardised, which the last
+    layer adds where it is `wide`, and goes on with the vector's leading principal components, as
+    many as there is room for. Each has mean square 1 over the items that anybody took. Without an
+    embedding per item nothing changes.
+
+    Args:
+        rows: per training user, what they took.
+        item_IF: as `factorise_weighted` found them.
+    """
+    name = f"embedding.item.{ITEM_ID_FIELD}"
+    if name not in params:
+        return params
+    count_I = torch.from_numpy(np.bincount(rows.item, minlength=len(item_IF)))
+    is_met_I = count_I > 0
+    popularity_I = count_I.log1p()
+    popularity_I = is_met_I * (popularity_I - popularity_I[is_met_I].mean())
+    popularity_I /= popularity_I[is_met_I].square().mean().sqrt().clamp(min=1e-6)
+    left, _, _ = torch.linalg.svd(item_IF[is_met_I], full_matrices=False)
+    room = min(params[name].shape[1] - 1, left.shape[1])
+    leading_IF = torch.zeros((len(item_IF), room))
+    leading_IF[is_met_I] = left[:, :room] * len(left) ** 0.5
+    return start_from_factors(model, params, popularity_I, leading_IF)
 
 
 def _content(model: Model, item_IF: torch.Tensor, rows: Ragged, seed: int) -> ContentPrior:

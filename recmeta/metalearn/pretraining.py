@@ -111,6 +111,12 @@ def reads_item_vectors(params: Params) -> bool:
     return item_vectors.INTERCEPT in params
 
 
+def has_embedding_per_item(params: Params) -> bool:
+    """Return whether the parameters are of a learner whose items have embeddings of their own to
+    begin with a factorisation's vectors; item vectors, which are those, are not among them."""
+    return f"embedding.item.{ITEM_ID_FIELD}" in params and not reads_item_vectors(params)
+
+
 def _factorised(
     model: Model, rows: Ragged, num_factors: int, seed: int, known: KnownContent | None = None
 ) -> BayesianFactorisation:

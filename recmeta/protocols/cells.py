@@ -52,7 +52,7 @@ class Cell:
     def key(self, protocol: Protocol, learner: Learner, log: Log) -> str:
         """Return the name of its folder, which data, code or question would change."""
         asked, version = dataclasses.asdict(self), self.code(protocol, learner)
-        settings = learner.settings(protocol.dataset)
+        settings = learner.settings(protocol.dataset, protocol.objective)
         parts = configs.fingerprint(RECORD_VERSION, asked, log.about["sha256"], version, settings)
         return f"{self.training}-{self.learner}-{self.seed}-{parts}"
 

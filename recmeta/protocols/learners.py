@@ -47,7 +47,7 @@ class Learner:
     modules: tuple[str, ...]
     """Where its code begins: what these import decides its results."""
     is_baseline: bool
-    settings: Callable[[str], dict[str, Any]] = lambda dataset: {}
+    settings: Callable[[str, Objective], dict[str, Any]] = lambda dataset, objective: {}
     """What decides its results on a data set beside the code: a recipe's whole configuration."""
     objectives: tuple[Objective, ...] = ("rating", "implicit")
     trainings: tuple[str, ...] | None = None
@@ -108,7 +108,7 @@ def _family(
 
 def _recipe(
     name: str,
-    config: Callable[[str], MetaTrainConfig],
+    config: Callable[[str, Objective], MetaTrainConfig],
     *,
     objectives: tuple[Objective, ...] = ("rating", "implicit"),
     algorithm: str = "maml",
@@ -122,7 +122,9 @@ def _recipe(
     """
 
     def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
-        found = meta_learned.fit(name, config(problem.name), problem, folder, seed)
+        found = meta_learned.fit(
+            name, config(problem.name, problem.objective), problem, folder, seed
+        )
         how = {
             "config": found.config,
             "chosen_by": "the recipe; the number of epochs by the development judges",
@@ -139,7 +141,7 @@ def _recipe(
         fit=fit,
         modules=("recmeta.protocols.meta_learned", module_of(algorithm)),
         is_baseline=False,
-        settings=lambda dataset: to_dict(config(dataset)),
+        settings=lambda dataset, objective: to_dict(config(dataset, objective)),
         objectives=objectives,
         trainings=trainings,
         unasked=unasked,
@@ -156,7 +158,7 @@ MELU_FEATURES = {
 """The attributes of users and items that MeLU's authors read."""
 
 
-def melu_published(dataset: str) -> MetaTrainConfig:
+def melu_published(dataset: str, _: Objective) -> MetaTrainConfig:
     """Return MeLU-5 as published: the recipe `melu-paper` with five inner steps."""
     config = RECIPES["melu-paper"]().train
     users, items = MELU_FEATURES[dataset]
@@ -168,9 +170,9 @@ def melu_published(dataset: str) -> MetaTrainConfig:
     return dataclasses.replace(config, model=model)
 
 
-def _training_of(recipe: str) -> Callable[[str], MetaTrainConfig]:
+def _training_of(recipe: str) -> Callable[[str, Objective], MetaTrainConfig]:
     """Return what gives a recipe's training, the same for every data set."""
-    return lambda dataset: RECIPES[recipe]().train
+    return lambda dataset, objective: RECIPES[recipe]().train
 
 
 def _algorithm(name: str) -> Learner:
@@ -179,7 +181,7 @@ def _algorithm(name: str) -> Learner:
     objectives = config_class(name).objectives
     return _recipe(
         name,
-        lambda dataset: training_of(name),
+        lambda dataset, objective: training_of(name, objective),
         objectives=objectives,
         algorithm=name,
         unasked=unasked,
@@ -216,7 +218,7 @@ LEARNERS: dict[str, Learner] = {
     "bayesian-linear-text": _reading_texts(
         _recipe(
             "bayesian-linear-text",
-            lambda dataset: training_of("bayesian-linear"),
+            lambda dataset, objective: training_of("bayesian-linear"),
             algorithm="bayesian-linear",
             objectives=("rating",),
         )

@@ -30,6 +30,8 @@ class PipelineConfig:
     """meta-train where feedback is implicit; None: as `train` says."""
     rival: MetaTrainConfig | None = None
     """A second model, trained for the report alone: it is never promoted. None: none."""
+    implicit_rival: MetaTrainConfig | None = None
+    """The second model where feedback is implicit; None: as `rival` says."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """evaluate"""
     score: ScoringConfig = ScoringConfig()
@@ -42,7 +44,8 @@ class PipelineConfig:
     def rival_for(self, objective: Objective) -> MetaTrainConfig | None:
         """Return how the second model is trained, where it is another learner than the first."""
         first = self.training_for(objective).model.algorithm
-        return self.rival if self.rival and self.rival.model.algorithm != first else None
+        rival = (self.implicit_rival or self.rival) if objective == "implicit" else self.rival
+        return rival if rival and rival.model.algorithm != first else None
 
 
 MELU_TASKS = BuildTasksConfig(
@@ -60,7 +63,12 @@ def default() -> PipelineConfig:
     each on a factorisation's item vectors. The report compares it with MAML on wide-and-deep
     layers.
     """
-    return PipelineConfig(train=CLOSED_FORM, implicit=WEIGHTED_RIDGE, rival=training_of("maml"))
+    return PipelineConfig(
+        train=CLOSED_FORM,
+        implicit=WEIGHTED_RIDGE,
+        rival=training_of("maml"),
+        implicit_rival=training_of("maml", "implicit"),
+    )
 
 
 def melu_paper() -> PipelineConfig:

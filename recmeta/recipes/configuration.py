@@ -11,7 +11,7 @@ from recmeta.recipes import RECIPES, PipelineConfig
 from recmeta.recipes.learners import training_of
 from recmeta.steps.meta_train import MetaTrainConfig
 
-MODELS = ("train", "implicit", "rival")
+MODELS = ("train", "implicit", "rival", "implicit_rival")
 """The models of a recipe."""
 
 
@@ -46,10 +46,12 @@ def pipeline_config(
     over = {} if path is None else _with_members(_read(path))
     learner = learner or _algorithm_in(over)
     if learner is not None and learner != _algorithm_in(values):
-        train = to_dict(training_of(learner))
-        train["model"]["features"] = values["train"]["model"]["features"]
-        values["train"] = train
-    if learner is not None or _at(over, "train", "model", "learner") is not None:
+        features = values["train"]["model"]["features"]
+        values["train"] = _of(training_of(learner), features)
+        implicit = training_of(learner, "implicit")
+        as_ever = implicit == training_of(learner)
+        values["implicit"] = None if as_ever else _of(implicit, features)
+    elif learner is not None or _at(over, "train", "model", "learner") is not None:
         values["implicit"] = None  # what is said of one learner holds for any feedback
     values = _trained(values, ("implicit",), over.get("train", {}))
     values = merged(values, over)
@@ -64,6 +66,13 @@ def pipeline_config(
         for model in (values[m] for m in MODELS if values.get(m) is not None):
             model["members"] = [merged(member, shorter) for member in model["members"]]
     return parse(PipelineConfig, values)
+
+
+def _of(how: MetaTrainConfig, features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a learner's training on these features."""
+    values = to_dict(how)
+    values["model"]["features"] = features
+    return values
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,14 @@ from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
 from recmeta.metalearn.algorithms.weighted_ridge import WeightedRidge
 from recmeta.metalearn.content_transfer import matched, start_from_content
-from recmeta.metalearn.implicit_start import start_weighted_ridge
+from recmeta.metalearn.implicit_start import start_network, start_weighted_ridge
 from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.members import with_members
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.pretraining import (
+    has_embedding_per_item,
     reads_item_vectors,
     start_from_factorisation,
     start_from_factors,
@@ -62,8 +63,9 @@ class MetaTrainConfig:
     """`factors`: the items' embeddings start from a matrix factorisation, whose size and
     regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
     and whose items fall back on content; content's embeddings start from it too. The Bayesian
-    linear learner takes the latter for either. Ratings only. `champion`: everything starts from
-    the champion of now; before the first one, from factors."""
+    linear learner takes the latter for either; implicit feedback takes a weighted factorisation for
+    either. `champion`: everything starts from the champion of now; before the first one, from
+    factors."""
     content_from: str | None = None
     """A model, of another data set maybe, whose content this one starts from: its folder, or
     `models:/NAME/VERSION` or `models:/NAME@ALIAS` in MLflow. Attributes are matched by name and
@@ -314,10 +316,12 @@ def _with_factors(
     if config.start == "random" or len(train_tasks) == 0:
         return params
     if spec.objective == "implicit":
-        if not isinstance(model.learner, WeightedRidge):
+        if not isinstance(model.learner, WeightedRidge) and not has_embedding_per_item(params):
             return params
         chosen = tune_weighted_als(train_tasks, dev_tasks, spec.num_items, config.seed)
         rows = concatenate(train_tasks.support, train_tasks.query)
+        if not isinstance(model.learner, WeightedRidge):
+            return start_network(model, params, rows, chosen.item_IF)
         return start_weighted_ridge(model, params, rows, chosen.item_IF, chosen.config, config.seed)
     if config.start == "bayesian-factors" or reads_item_vectors(params):
         rows = concatenate(train_tasks.support, train_tasks.query)

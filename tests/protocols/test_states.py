@@ -111,6 +111,6 @@ def test_what_melu_reads_is_there() -> None:
         log = datasets.read(name, folder)
         assert set(users) <= set(log.profiles.column_names)
         assert set(items) <= set(log.items.attributes.column_names)
-        features = melu_published(name).model.features
+        features = melu_published(name, "rating").model.features
         assert (features.user_features, features.item_features) == (users, items)
         assert not features.use_item_id
