@@ -53,11 +53,14 @@ WEIGHTED_RIDGE = MetaTrainConfig(
 
 IMPLICIT_MAML = MetaTrainConfig(
     model=ModelConfig(
-        algorithm="maml", network=PreferenceConfig(embedding_dim=65), num_negatives=20
+        algorithm="maml",
+        # Room for popularity and 64 of the factors.
+        network=PreferenceConfig(embedding_dim=65),
+        num_negatives=20,
     ),
-    episodes=EpisodeConfig(batch_size=64, max_support=45, max_query=32),
+    episodes=EpisodeConfig(batch_size=16, max_support=45, max_query=32),
     training=TrainingConfig(
-        epochs=30, patience=5, learning_rate=3e-3, weight_decay=0.0, dev_items=50_000
+        epochs=10, patience=3, learning_rate=1e-3, weight_decay=0.1, dev_items=50_000
     ),
 )
 """MAML on implicit feedback; chosen on held-out warm users of Last.FM."""
