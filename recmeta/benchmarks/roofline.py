@@ -5,10 +5,15 @@ The floor of a work's time is the larger of two: its multiplications and additio
 the machine's best matrix product, and what its operations read and write at the rate of a copy.
 Both ceilings are those of tensors that fit a core's cache, where a CPU's groups of users are meant
 to stay. No arrangement of the same operations gets under it.
+
+Beside it stands a floor that is nearer: the work's own matrix products, each at its own shape and
+with operands that lie in the cache, and nothing else.
 """
 
 import dataclasses
+import functools
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +28,8 @@ COPY_BYTES = 2**20
 REPEATS = 200
 TABLE_OPERATIONS = ("index_select", "embedding", "_embedding_bag", "index_add_", "index")
 """What reads or writes rows of a table and not the table: only the rows are counted."""
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
+PRODUCT_REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,8 @@ class Roofline:
     """Per second."""
     bandwidth: float
     """Bytes per second, read and written."""
+    product_seconds: float
+    """What its matrix products take by themselves, shared out evenly among the threads."""
 
     @property
     def seconds(self) -> float:
@@ -53,6 +62,7 @@ class Roofline:
             "bandwidth": self.bandwidth,
             "ceiling_users_per_second": floor,
             "share_of_ceiling": users_per_second / floor,
+            "share_of_products": users_per_second * self.product_seconds / num_users,
         }
 
 
@@ -64,6 +74,9 @@ def roofline(work: Callable[[], Any], device: torch.device) -> Roofline:
     try:
         with FlopCounterMode(display=False) as flops, _Traffic() as traffic:
             work()
+        with _Products() as products:
+            work()
+        product_seconds = products.seconds(device)
     finally:
         torch.set_num_threads(threads)
     return Roofline(
@@ -71,6 +84,7 @@ def roofline(work: Callable[[], Any], device: torch.device) -> Roofline:
         bytes=traffic.bytes,
         peak_flops=peak_flops,
         bandwidth=bandwidth,
+        product_seconds=product_seconds / (threads if device.type == "cpu" else 1),
     )
 
 
@@ -90,10 +104,10 @@ def ceilings(device: torch.device) -> tuple[float, float]:
     )
 
 
-def _best(work: Callable[[], Any], device: torch.device) -> float:
+def _best(work: Callable[[], Any], device: torch.device, repeats: int = REPEATS) -> float:
     """Return the seconds of the fastest of many."""
     best = float("inf")
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         start = time.perf_counter()
         work()
         wait_for(device)
@@ -128,6 +142,32 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             self.bytes += written + _bytes((args, kwargs))
         return result
+
+
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps one of each kind of matrix product that there is, and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._counts: Counter[Any] = Counter()
+        self._kinds: dict[Any, Callable[[], Any]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func.overloadpacket.__name__ in PRODUCTS:
+            kind = (func, *((a.shape, a.stride()) for a in args))
+            self._counts[kind] += 1
+            self._kinds.setdefault(kind, functools.partial(func, *args, **(kwargs or {})))
+        return func(*args, **(kwargs or {}))
+
+    def seconds(self, device: torch.device) -> float:
+        """Return what all of them take, one after the other, each kind at its fastest."""
+        with torch.no_grad():
+            return sum(
+                self._counts[kind] * _best(product, device, PRODUCT_REPEATS)
+                for kind, product in self._kinds.items()
+            )
 
 
 def _bytes(tree: Any) -> int:

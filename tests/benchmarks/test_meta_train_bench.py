@@ -1,5 +1,6 @@
 """Everybody in the meta-training benchmark computes the same, and ceilings count what is done."""
 
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -57,9 +58,25 @@ def test_a_roofline_counts_products_and_traffic() -> None:
 
 
 def test_the_slower_resource_is_the_ceiling() -> None:
-    found = Roofline(flops=100.0, bytes=10.0, peak_flops=50.0, bandwidth=100.0)
+    found = Roofline(flops=100.0, bytes=10.0, peak_flops=50.0, bandwidth=100.0, product_seconds=3.0)
     assert found.seconds == 2.0
     row = found.to_dict(num_users=4, users_per_second=1.0)
     assert row["ceiling_users_per_second"] == 2.0
     assert row["share_of_ceiling"] == 0.5
-    assert Roofline(flops=1.0, bytes=900.0, peak_flops=50.0, bandwidth=100.0).seconds == 9.0
+    assert row["share_of_products"] == 0.75
+    assert dataclasses.replace(found, flops=1.0, bytes=900.0).seconds == 9.0
+
+
+def test_every_product_counts_as_often_as_it_is_taken() -> None:
+    left, right = torch.rand(64, 64), torch.rand(64, 64)
+
+    def times(number: int) -> float:
+        def work() -> None:
+            for _ in range(number):
+                (left @ right).relu()
+
+        return roofline(work, torch.device("cpu")).product_seconds
+
+    once = times(1)
+    assert once > 0
+    assert times(1000) > 50 * once  # a thousandfold, on a machine that has nothing else to do

@@ -46,7 +46,8 @@ def run(
     Returns:
         Rows with name, threads, users_per_second, loss and more: each contestant at its best batch
         size, and `times_slower`: our speed with as many threads over theirs. Ours have
-        `share_of_ceiling`, too: see `roofline`.
+        `share_of_ceiling` and `share_of_products`, of the time that their products would take by
+        themselves: see `roofline`.
     """
     about = machine("torch", "numpy", "higher", "torchopt")
     rows: list[dict[str, Any]] = []
@@ -69,6 +70,7 @@ def run(
             "users_per_second",
             "times_slower",
             "share_of_ceiling",
+            "share_of_products",
             "loss",
             "gradient_norm",
         ),
