@@ -4,6 +4,8 @@ A row without a readable id goes to the quarantine. A value that cannot be parse
 "n/a" does not cost the user.
 """
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from recmeta.errors import UserError
@@ -31,8 +33,21 @@ def read_attributes(
     Raises:
         UserError: where a column is missing or a pattern is not a regular expression.
     """
-    good: list[pl.DataFrame] = []
-    bad: list[pl.DataFrame] = []
+    good, bad = zip(*read_blocks(source, files, id_name), strict=True)
+    return each_once(pl.concat(good), id_name), pl.concat(bad)
+
+
+def each_once(rows: pl.DataFrame, id_name: str) -> pl.DataFrame:
+    """Return one row per id and `valid_from`, the last one that was read, in their order."""
+    entities = rows.unique([id_name, VALID_FROM], keep="last", maintain_order=True)
+    return entities.sort(id_name, VALID_FROM)
+
+
+def read_blocks(
+    source: AttributeSource, files: list[SourceFile], id_name: str
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield what `read_attributes` reads block by block, at least one: entities, perhaps several
+    times, and unreadable rows."""
     for batch in read(source, files, _wanted(source)):
         missing = parsing.text(_ID, batch.schema[_ID]).is_null()
         whole = ~pl.col("ragged_line") & ~pl.col("unparsable_json")
@@ -40,13 +55,12 @@ def read_attributes(
         rules.append(pl.when(missing & whole).then(pl.lit(f"missing_{id_name}")))
         checked = batch.with_columns(pl.concat_list(rules).list.drop_nulls().alias(RULES))
         broken = pl.col(RULES).list.len() > 0
-        bad.append(checked.filter(broken).select(FILE, LINE, RULES, RAW))
+        bad = checked.filter(broken).select(FILE, LINE, RULES, RAW)
         try:
-            good.append(checked.filter(~broken).select(*_columns(source, batch.schema, id_name)))
+            good = checked.filter(~broken).select(*_columns(source, batch.schema, id_name))
         except pl.exceptions.ComputeError as error:
             raise UserError(f"cannot read the attributes in {source.path!r}: {error}") from error
-    entities = pl.concat(good).unique([id_name, VALID_FROM], keep="last", maintain_order=True)
-    return entities.sort(id_name, VALID_FROM), pl.concat(bad)
+        yield good, bad
 
 
 def _wanted(source: AttributeSource) -> Wanted:

@@ -1,6 +1,7 @@
 """A whole log, read and checked: the rows that may be published and those that may not."""
 
 import datetime
+from collections.abc import Iterator
 
 import polars as pl
 
@@ -27,17 +28,20 @@ def read_log(
     Returns:
         The good rows and the bad ones, in their order, as `contracts.check` does.
     """
-    good: list[pl.DataFrame] = []
-    bad: list[pl.DataFrame] = []
+    good, bad = zip(*read_blocks(mapping, files, now, progress), strict=True)
+    return pl.concat(good), pl.concat(bad)
+
+
+def read_blocks(
+    mapping: LogMapping, files: list[SourceFile], now: datetime.datetime, progress: Progress
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield the good rows and the bad ones of a log block by block, at least one."""
     done, total = 0, max(1, sum(file.size for file in files))
     for batch in read(mapping, files, contracts.wanted_columns(mapping)):
-        kept, rejected = contracts.check(batch, mapping, now)
-        good.append(kept)
-        bad.append(rejected)
+        yield contracts.check(batch, mapping, now)
         done += int(batch[RAW].str.len_bytes().sum()) + batch.height
         progress("reading", min(done, total), total)
     progress("reading", total, total)
-    return pl.concat(good), pl.concat(bad)
 
 
 def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -179,6 +179,8 @@ def _typed_batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     with file.filesystem.open_input_file(file.path) as handle:
         parquet = pq.ParquetFile(handle)
         _positions(parquet.schema_arrow.names, wanted, file)
+        if not parquet.metadata.num_rows:
+            yield pl.DataFrame(parquet.schema_arrow.empty_table()).select(columns)
         for batch in parquet.iter_batches(TYPED_BATCH_ROWS, columns=columns):
             yield pl.DataFrame(pl.from_arrow(batch)).select(columns)
 

@@ -17,7 +17,7 @@ from recmeta.metalearn.model import FloatArray, Model
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.feature_effects import feature_effects, features, scores_knowing
 from recmeta.serving.new_users import tasks_for_new_users
-from recmeta.steps import adapt
+from recmeta.steps import given_users
 from recmeta.steps.new_users import RATING_EVENT
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Workspace
@@ -166,15 +166,18 @@ def user_of_file(model: Model, new_users: LogMapping, user_id: str) -> Tasks:
         UserError: for a user who is not in the file.
     """
     clock = datetime.datetime.now(datetime.UTC)
-    found = adapt.read(new_users, Inputs.of(new_users), None, clock)
-    tasks, _ = tasks_for_new_users(model, found.rows, found.profiles)
-    ids = tasks.user_id
-    if user_id not in ids:
-        raise UserError(
-            f"{new_users.path!r} has no user {user_id!r}.{did_you_mean(user_id, ids)} "
-            f"It has {len(ids)} others."
-        )
-    return tasks.take(np.array([ids.index(user_id)]))
+    others: list[str] = []
+    with given_users.read(new_users, Inputs.of(new_users), None, clock) as found:
+        for rows, profiles in found.parts():
+            tasks, _ = tasks_for_new_users(model, rows, profiles)
+            ids = tasks.user_id
+            if user_id in ids:
+                return tasks.take(np.array([ids.index(user_id)]))
+            others += ids
+    raise UserError(
+        f"{new_users.path!r} has no user {user_id!r}.{did_you_mean(user_id, others)} "
+        f"It has {len(others)} others."
+    )
 
 
 def _shapley(

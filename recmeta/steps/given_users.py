@@ -1,0 +1,133 @@
+"""Files of new users: read block by block, and given back part by part.
+
+A user's rows may stand anywhere in the files, and adapting needs them together. So they are first
+laid on disk (`TMPDIR` says where), without the text that they were parsed from.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.config import fingerprint
+from recmeta.logs import attributes, checked
+from recmeta.logs.files import Inputs
+from recmeta.logs.mapping import LogMapping
+from recmeta.progress import Progress, silent
+from recmeta.steps.user_parts import UserParts
+
+ROWS_AT_ONCE = 500_000
+"""About how many rows of interactions and profiles one part has, as one block of a file has."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GivenUsers:
+    """What files, and the online store if there is one, say of new users."""
+
+    rows: UserParts
+    """Interactions; one without an item names a user of whom nothing else is known."""
+    profiles: UserParts | None
+    num_rows: int
+    """Of the files."""
+    num_good: int
+    """Those that keep every rule."""
+    num_bad: int
+    """Those that break one, and say nothing but whose they are; see `checked.named_users`."""
+    known: UserParts | None = None
+    """Profiles of the online store."""
+    online: str | None = None
+    """Content id of those."""
+
+    @property
+    def num_parts(self) -> int:
+        """Parts of the users that are in memory one at a time."""
+        num_laid = self.rows.num_rows + (0 if self.profiles is None else self.profiles.num_rows)
+        return max(1, -(-num_laid // ROWS_AT_ONCE))
+
+    def parts(self) -> Iterator[tuple[pa.Table, pa.Table | None]]:
+        """Yield interactions and profiles of a part of the users. Profiles are those of the online
+        store, and the given ones of users whom it does not know."""
+        for number in range(self.num_parts):
+            profiles = self._given_profiles(number)
+            if self.known is not None:
+                known = pl.DataFrame(self.known.part(number, self.num_parts))
+                if profiles is not None:
+                    others = profiles.join(known, on=schema.USER_ID, how="anti")
+                    known = pl.concat([known, others], how="diagonal")
+                profiles = known
+            plain = None if profiles is None else schema.with_plain_types(profiles.to_arrow())
+            yield self.rows.part(number, self.num_parts), plain
+
+    def with_online(self, feature_store: str, folder: str) -> "GivenUsers":
+        """Return the same with what a feature store says of the users now, laid in a folder."""
+        from recmeta.features.feast_online import content_id, online_profiles
+        from recmeta.features.feast_repository import open_store
+
+        store = open_store(feature_store)
+        known, ids = UserParts(folder), []
+        for number in range(self.num_parts):
+            named = [pl.DataFrame(self.rows.part(number, self.num_parts))[schema.USER_ID]]
+            profiles = self._given_profiles(number)
+            if profiles is not None:
+                named.append(profiles[schema.USER_ID])
+            everyone = pl.concat(named).drop_nulls().unique().sort().to_arrow().cast(pa.string())
+            table = online_profiles(store, everyone)  # once for all users of the part
+            known.add(table)
+            ids.append(content_id(table))
+        return dataclasses.replace(self, known=known, online=fingerprint(*ids))
+
+    def _given_profiles(self, number: int) -> pl.DataFrame | None:
+        if self.profiles is None:
+            return None
+        rows = pl.DataFrame(self.profiles.part(number, self.num_parts))
+        return attributes.each_once(rows, schema.USER_ID)
+
+
+@contextlib.contextmanager
+def read(
+    new_users: LogMapping,
+    files: Inputs,
+    feature_store: str | None,
+    clock: datetime.datetime,
+    progress: Progress = silent,
+) -> Iterator[GivenUsers]:
+    """Read the new users' files, and what is online of them; on disk until the block ends.
+
+    Args:
+        files: what is there of `new_users`.
+        feature_store: folder of a Feast repository, or a configuration in it; None: there is none.
+        clock: what times are in the future of.
+
+    Raises:
+        UserError: when a file does not fit its mapping.
+    """
+    with tempfile.TemporaryDirectory(prefix="recmeta-") as folder:
+        rows = UserParts(f"{folder}/rows")
+        num_rows = num_good = num_bad = 0
+        for good, bad in checked.read_blocks(new_users, files.log, clock, progress):
+            named, num_faults = checked.named_users(bad)
+            block = pl.concat([good, named], how="diagonal")
+            rows.add(_plain(block.drop(schema.FILE, schema.LINE, schema.RAW)))
+            num_rows += good.height + bad.height
+            num_good += good.height
+            num_bad += num_faults
+        profiles = None
+        if new_users.users is not None:
+            profiles = UserParts(f"{folder}/profiles")
+            for block, _ in attributes.read_blocks(new_users.users, files.users, schema.USER_ID):
+                profiles.add(_plain(block))
+        given = GivenUsers(
+            rows=rows, profiles=profiles, num_rows=num_rows, num_good=num_good, num_bad=num_bad
+        )
+        if feature_store is not None:
+            given = given.with_online(feature_store, f"{folder}/online")
+        yield given
+
+
+def _plain(rows: pl.DataFrame) -> pa.Table:
+    return schema.with_plain_types(rows.to_arrow())
