@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recmeta.cli.options import AttributeOptions, LogOptions
+from recmeta.cli.output import tell
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
 from recmeta.logs.columns import column_names, guess_attributes
@@ -116,9 +117,13 @@ def profiles_like(mapping: LogMapping, path: str, id_col: str) -> AttributeSourc
 def present_profiles(wanted: AttributeSource) -> AttributeSource:
     """Return the source with those attributes alone that its file has a column for.
 
+    Columns that it has beside them are named on standard error.
+
     Raises:
         UserError: where it has none of them.
     """
+    from recmeta.serving.intake import unknown_attribute
+
     present = column_names(wanted)
     columns = {name: a for name, a in wanted.columns.items() if (a.column or name) in present}
     if not columns:
@@ -127,6 +132,11 @@ def present_profiles(wanted: AttributeSource) -> AttributeSource:
             f"{', '.join(wanted.columns) or 'that the model reads: it reads no profiles'}. "
             f"It has: {', '.join(present)}."
         )
+    read = {wanted.id_col, *(a.column or name for name, a in columns.items())}
+    unread = [name for name in present if name not in read]
+    if unread:
+        said = unknown_attribute(unread, list(wanted.columns))
+        tell(f"--profiles {wanted.path!r}: not read: {', '.join(unread)}; {said}")
     return dataclasses.replace(wanted, columns=columns)
 
 

@@ -82,7 +82,7 @@ def run(
     workspace = Workspace(common.workspace)
     config = configuration.values()
     if not rival:
-        config = dataclasses.replace(config, rival=None)
+        config = dataclasses.replace(config, rival=None, implicit_rival=None)
     with shown_progress() as progress:
         # The options describe the log; a built-in one needs none, so there they are the new users'.
         built_in = dataset in DATASETS and new_users is not None

@@ -79,12 +79,14 @@ def serve(
     config = parse(EndpointConfig, {name: v for name, v in given.items() if v is not None})
     online = None if feature_store is None else online_profiles_of(feature_store)
     workspace = Workspace(common.workspace)
+    source = RegistrySource(workspace, scoring)
     app = create_app(
-        RegistrySource(workspace, scoring),
+        source,
         keys=keys,
         config=config,
         online=online,
         workspace=workspace,
+        first=source.first(),
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     tell(f"serving at {address}; stop with Ctrl-C.")

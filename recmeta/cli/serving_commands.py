@@ -66,7 +66,7 @@ def adapt(
             progress,
         )
     data = {**manifest.summary(), "reused": manifest.reused}
-    return Outcome(data=data, text=as_list(data))
+    return Outcome(data=data, text=as_list(data), note=_nobody(manifest, new_users))
 
 
 def score(
@@ -136,7 +136,14 @@ def score(
         **scored.outputs,
         "reused": adapted.reused and scored.reused,
     }
-    return Outcome(data=data, text=as_list(data))
+    return Outcome(data=data, text=as_list(data), note=_nobody(adapted, new_users))
+
+
+def _nobody(adapted: "Manifest", new_users: str) -> str:
+    """Return a sentence where there is nobody to adapt to; else nothing."""
+    if adapted.counts["users"]:
+        return ""
+    return f"{new_users} names no user, so that there is nobody to make a list for."
 
 
 def _adapt(

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from recmeta.endpoint import api, health, owner, pages
 from recmeta.endpoint.batcher import Batcher
-from recmeta.endpoint.champion import ChampionSource
+from recmeta.endpoint.champion import Champion, ChampionSource
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.gate import Gate
 from recmeta.endpoint.holder import ChampionHolder
@@ -33,6 +33,7 @@ def create_app(
     config: EndpointConfig | None = None,
     online: OnlineProfiles | None = None,
     workspace: Workspace | None = None,
+    first: Champion | None = None,
 ) -> FastAPI:
     """Return the application. Nothing runs until the server starts it.
 
@@ -42,13 +43,16 @@ def create_app(
         config: limits.
         online: reads profiles from a feature store.
         workspace: what the owner's page is about; None: it has nothing to show.
+        first: the champion to begin with; None: the source is asked for it while requests come.
     """
     config = config or EndpointConfig()
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        holder = ChampionHolder(source, poll_seconds=config.poll_seconds, metrics=metrics)
+        holder = ChampionHolder(
+            source, poll_seconds=config.poll_seconds, metrics=metrics, first=first
+        )
         app.state.holder = holder
         app.state.batcher = Batcher(
             _answering(Recommender(online, metrics)),

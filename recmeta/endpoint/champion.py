@@ -12,6 +12,7 @@ import torch
 
 from recmeta.endpoint.config import MAX_TOP_K
 from recmeta.endpoint.history import Interview, evaluation_of, interview_of
+from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.serving.intake import GivenUser, Intake
@@ -105,6 +106,21 @@ class RegistrySource:
         """Return the number of the version with the alias champion."""
         found = versions.champion(self.workspace)
         return None if found is None else found.version
+
+    def first(self) -> Champion | None:
+        """Return the champion to begin with; None where there is none yet, or it cannot be read.
+
+        Raises:
+            UserError: for a rule that does not fit the catalogue or the model, which would fit no
+                sooner while serving.
+        """
+        try:
+            newest = self.newest()
+            return None if newest is None else self.load(newest)
+        except UserError:
+            raise
+        except Exception:  # whoever holds champions tries again, and logs it
+            return None
 
     def load(self, version: str) -> Champion:
         """Return that version, over the items of now, with its evaluation and its questions."""

@@ -23,7 +23,14 @@ log = logging.getLogger(__name__)
 class ChampionHolder:
     """Holds the champion that answers now."""
 
-    def __init__(self, source: ChampionSource, *, poll_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        source: ChampionSource,
+        *,
+        poll_seconds: float,
+        metrics: Metrics,
+        first: Champion | None = None,
+    ) -> None:
         self._source = source
         self._poll_seconds = poll_seconds
         self._metrics = metrics
@@ -31,6 +38,8 @@ class ChampionHolder:
         self._thread = threading.Thread(target=self._watch, name="recmeta-champion", daemon=True)
         self.current: Champion | None = None
         """Read it once per request; None before the first promotion."""
+        if first is not None:
+            self._take_over(first)
 
     def start(self) -> None:
         """Begin to watch; the first champion comes as soon as it is loaded."""
@@ -54,12 +63,17 @@ class ChampionHolder:
             self._metrics.poll_failures.inc()
             log.exception("the champion could not be read; the one at hand goes on answering")
             return
+        self._take_over(champion)
+
+    def _take_over(self, champion: Champion) -> None:
+        before = None if self.current is None else self.current.version
         if self.current is None:
             gc.collect()
             gc.freeze()
         self.current = champion
         self._metrics.answers(champion.version, time.time())
-        log.info("champion", extra={"fields": {"model_version": newest, "before": known}})
+        fields = {"model_version": champion.version, "before": before}
+        log.info("champion", extra={"fields": fields})
 
     def _watch(self) -> None:
         self.refresh()

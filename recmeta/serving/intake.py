@@ -6,7 +6,6 @@ user can be told. A test holds the two to the same rules.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.errors import FieldError
+from recmeta.errors import FieldError, did_you_mean
 from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_users import tasks_of_rows
@@ -111,12 +110,7 @@ class Intake:
     def _check_attribute(self, name: str, given: Value) -> None:
         field = self.fields.get(name)
         if field is None:
-            close = difflib.get_close_matches(name, self.fields, n=1, cutoff=0.5)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(self.fields) or "none"
-            raise FieldError(
-                f"profile.{name}", f"the model knows no such attribute.{hint} Known: {known}."
-            )
+            raise FieldError(f"profile.{name}", unknown_attribute([name], list(self.fields)))
         wanted, fits = {
             "categorical": ("text", isinstance(given, str)),
             "numeric": ("a number", isinstance(given, int | float) and given is not True),
@@ -127,6 +121,12 @@ class Intake:
         }[field.kind]
         if given is not None and not fits:
             raise FieldError(f"profile.{name}", f"is {given!r:.60}; it must be {wanted}.")
+
+
+def unknown_attribute(names: Sequence[str], known: list[str]) -> str:
+    """Return what is said of attributes of a profile that a model does not read."""
+    hints = "".join(did_you_mean(name, known) for name in names)
+    return f"the model knows no such attribute.{hints} Known: {', '.join(known) or 'none'}."
 
 
 def _in_order(times: Sequence[int | None]) -> list[int]:

@@ -65,6 +65,16 @@ def test_everyone_who_is_named_gets_a_list_whatever_the_rest_of_the_row(
     assert {name: called.json[name] for name in expected} == expected
 
 
+def test_a_file_without_users_says_so(
+    finished: tuple[Path, Called], recmeta: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("user_id,item_id,value\n")
+    called = recmeta("score", path, "-w", finished[0], "--json")
+    assert (called.code, called.json["users"]) == (0, 0), called.stderr
+    assert "names no user" in called.stderr
+
+
 def test_columns_with_the_tables_names_need_no_options(
     finished: tuple[Path, Called], recmeta: Call, new_users: Path, tmp_path: Path
 ) -> None:
@@ -90,6 +100,7 @@ def test_profiles_are_read_by_the_models_own_names(
     called = recmeta(*arguments, "--profile-id-col", "who")
     assert called.code == 0, called.stderr
     assert (called.json["users"], called.json["without_profile"]) == (2, 0)
+    assert "not read: shoe; the model knows no such attribute." in called.stderr
     profiles.write_text("who,shoe\na,44\n")
     called = recmeta(*arguments, "--profile-id-col", "who")
     assert called.code == 2

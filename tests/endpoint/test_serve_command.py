@@ -92,3 +92,17 @@ def test_an_open_door_is_refused(
     result = CliRunner().invoke(build(), ["serve", *arguments])
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+def test_a_rule_that_fits_no_item_ends_it_before_it_serves(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from recmeta.cli.app import build
+
+    monkeypatch.delenv(VARIABLE, raising=False)
+    rule = ["--max-per-category", "titel=3"]
+    result = CliRunner().invoke(build(), ["serve", "--no-auth", "-w", workspace.path, *rule])
+    assert result.exit_code == 2
+    assert "Did you mean 'title'?" in " ".join(result.stderr.split())

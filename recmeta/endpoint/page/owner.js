@@ -7,6 +7,7 @@ const percent = (share) => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 const count = (n) => n.toLocaleString("en");
 const when = (text) => (text ? new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "");
 const words = (text) => text.replaceAll("_", " ");
+const counted = (n, name) => `${count(n)} ${n === 1 ? words(name).replace(/s\b/g, "") : words(name)}`;
 
 async function start() {
   const [found, model] = await Promise.all([call("/v1/workspace"), call("/v1/model")]);
@@ -74,7 +75,7 @@ function showSteps(steps) {
     element("th", { scope: "row" }, step.step),
     element("td", {}, when(step.finished_at)),
     element("td", { class: "number" }, `${step.seconds.toFixed(1)} s`),
-    element("td", { class: "counts" }, Object.entries(step.counts).map(([name, n]) => `${count(n)} ${words(name)}`).join(", ")))));
+    element("td", { class: "counts" }, Object.entries(step.counts).map(([name, n]) => counted(n, name)).join(", ")))));
 }
 
 open(start);
