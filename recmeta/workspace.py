@@ -111,8 +111,6 @@ class Workspace(Folder):
         super().__init__(root.filesystem, root.path)
         text = os.fspath(location)
         self.location = self.path if self.is_local else text.split("?")[0].rstrip("/")
-        if self.is_local:
-            check_delta_path(self.path, "the workspace")
 
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""

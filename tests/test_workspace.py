@@ -8,7 +8,7 @@ import pytest
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, check_delta_path
 
 
 class Remote(pafs.SubTreeFileSystem):
@@ -104,5 +104,5 @@ def test_an_object_store_keeps_its_address(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("name", ["two words", "año", "50%", "a[b]"])
 def test_a_path_that_delta_tables_cannot_be_read_from_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="plain letters"):
-        Workspace(tmp_path / name)
+    with pytest.raises(UserError, match=r"the workspace is .*plain letters"):
+        check_delta_path(str(tmp_path / name), "the workspace")

@@ -12,7 +12,7 @@ from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
 from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, check_delta_path
 
 STEP = "ingest"
 
@@ -36,8 +36,11 @@ def run(
         without a readable id.
 
     Raises:
-        UserError: where the mapping does not fit the files, or too many rows are bad.
+        UserError: where the mapping does not fit the files, too many rows are bad, or the tables
+            could not be read from the workspace's path.
     """
+    if workspace.is_local:
+        check_delta_path(workspace.path, "the workspace")
     inputs = Inputs.of(mapping)
     source = source_id(mapping, inputs)
     clock = now or datetime.datetime.now(datetime.UTC)

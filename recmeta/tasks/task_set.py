@@ -185,7 +185,7 @@ class Tasks:
 
     def batches(self, size: int) -> Iterator["Tasks"]:
         """Yield the tasks in order, `size` at a time."""
-        if len(self) <= size:
+        if 0 < len(self) <= size:
             yield self
             return
         for start in range(0, len(self), size):

@@ -345,3 +345,13 @@ def test_a_million_rows_in_seconds(tmp_path: Path) -> None:
     manifest = ingest.run(mapping(tmp_path / "big.csv"), Workspace(tmp_path / "ws"), now=NOW)
     assert sums(manifest.counts) == (count + 3, count, 0, 3)
     assert time.monotonic() - started < 20
+
+
+def test_a_workspace_whose_tables_could_not_be_read_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "log.csv").write_text("user_id,item_id,value\na,x,3\n")
+    place = tmp_path / "two words"
+    with pytest.raises(UserError, match=r"the workspace is .*two words.*plain letters"):
+        ingest.run(LogMapping(path=str(tmp_path / "log.csv")), Workspace(place))
+    assert not place.exists()
