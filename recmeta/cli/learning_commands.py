@@ -73,6 +73,7 @@ def evaluate(
 ) -> Outcome:
     """Measure the model that was trained last beside the champion and the baselines."""
     from recmeta import manifest as manifests
+    from recmeta.errors import UserError
     from recmeta.steps import build_tasks, meta_train
     from recmeta.steps import evaluate as step
     from recmeta.workspace import Workspace
@@ -82,7 +83,11 @@ def evaluate(
     trained = manifests.latest(workspace, meta_train.STEP)
     # Not the latest tasks: of those it may have been trained on the cold users.
     tasks = manifests.find(workspace, build_tasks.STEP, trained.inputs["tasks"])
-    assert tasks is not None, "meta-train ran after build-tasks"
+    if tasks is None:  # forgotten users take their tasks with them
+        raise UserError(
+            f"the tasks that the last model was trained on are no longer in {workspace.location}: "
+            "run `recmeta build-tasks` and `recmeta meta-train` first."
+        )
     with shown_progress() as progress:
         manifest = step.run(
             config.evaluate, workspace, tasks, trained, device=device, progress=progress

@@ -211,8 +211,8 @@ def _tasks_of(workspace: Workspace, version: Version) -> Manifest:
     tasks = find(workspace, build_tasks.STEP, trained.inputs["tasks"]) if trained else None
     if tasks is None:
         raise UserError(
-            f"version {version.version} was not trained in the workspace {workspace.location}: "
-            "asking needs the users that it was trained on."
+            f"the tasks that version {version.version} was trained on are not in "
+            f"{workspace.location}, and asking needs their users: train in this workspace."
         )
     return tasks
 
