@@ -122,6 +122,9 @@ def test_no_byte_is_left(workspace: Path, recmeta: Call) -> None:
         again = recmeta("forget", user, "-w", workspace, "--json")
         assert again.code == 0, again.stderr
         assert again.json["interactions"] == again.json["tasks"] == 0
+    gone = recmeta("evaluate", "-w", workspace, "--json")
+    assert gone.code == 2
+    assert "run `recmeta build-tasks`" in gone.json["error"]
     records = [path.read_text() for path in (workspace / "manifests" / "forget").iterdir()]
     assert sum("request 7" in record for record in records) == 2
 
