@@ -9,6 +9,7 @@ from trained import Trained
 
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.recipes import default
+from recmeta.registry.tracking import DATABASE
 from recmeta.steps import build_tasks, daily, evaluate, ingest, meta_train, register
 from recmeta.steps.split_log import split_by_day
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
@@ -60,7 +61,13 @@ def trained(_built: tuple[Path, Trained], monkeypatch: pytest.MonkeyPatch) -> Tr
     kept = place.with_name("kept")
     if not kept.exists():
         shutil.copytree(place, kept)
-    else:
-        shutil.rmtree(place)
-        shutil.copytree(kept, place)
+        return built
+    for path in place.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != DATABASE:
+            path.unlink()
+    # Over the database, not in its place: MLflow has it open still, and SQLite would take another
+    # file of its name for one that must not be written.
+    shutil.copytree(kept, place, dirs_exist_ok=True)
     return built
