@@ -1,8 +1,7 @@
 """Independent pieces of work on PyTorch's threads, each piece on one of them.
 
 Small operations take longer where they are split over threads; whole groups of users gain all of
-it.
-Python runs them side by side, since PyTorch releases the interpreter while it computes.
+it. Python runs them side by side, since PyTorch releases the interpreter while it computes.
 """
 
 import contextlib
