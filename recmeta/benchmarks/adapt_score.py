@@ -1,30 +1,33 @@
 """Cold-start scoring: new users' ratings in, each one's ten best items of MovieLens 1M out.
 
-In batch, and one user at a time: from a table of ratings to a list, with everything in between.
+In batch, from tasks to lists; and one user at a time, from what a request says to a list.
 
 Legend: B users.
 """
 
 import functools
+import gc
+import itertools
 import time
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from recmeta import schema
 from recmeta.benchmarks.melu_shape import melu_shape
 from recmeta.benchmarks.processes import measure_alone
 from recmeta.benchmarks.result import BenchmarkResult, machine
 from recmeta.benchmarks.roofline import roofline
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.metalearn.model import Model
+from recmeta.serving.intake import GivenUser, Intake
 from recmeta.serving.ranking import RankedLists, Ranker, ScoringConfig, adapt_users
 from recmeta.tasks.task_set import Tasks
 
 FEW = 10
 """Ratings of a user who is new."""
 NUM_USERS = 1_024
-NUM_REQUESTS = 600
+NUM_REQUESTS = 2_000
+NUM_WARM_UP = 100
 
 
 def run(
@@ -58,58 +61,100 @@ def run(
     )
 
 
-def measure(threads: int, seconds: float, device: str = "cpu") -> list[dict[str, Any]]:
+def measure(
+    threads: int,
+    seconds: float,
+    device: str = "cpu",
+    users: int = NUM_USERS,
+    requests: int = NUM_REQUESTS,
+) -> list[dict[str, Any]]:
     """Return the rows for one number of threads; runs in a process of its own."""
     shape = melu_shape(device=device)
     config = ScoringConfig()
-    ranker = Ranker(shape.model, config)
     common = {
         "threads": threads,
         "items": shape.model.catalogue.num_items,
         "source": shape.source,
         "list_length": config.top_k,
     }
-    rows = []
-    tasks = shape.tasks.take(np.arange(NUM_USERS))
-    for name, some in ((f"batch, {FEW} ratings", tasks.with_shots(FEW)), ("batch, all", tasks)):
-        times: list[float] = []
-        while len(times) < 2 or sum(times) < seconds:
-            start = time.perf_counter()
-            for batch in some.batches(config.user_batch):
-                _lists(ranker, batch)
-            times.append(time.perf_counter() - start)
-        ratings = float(some.support.lengths.mean())
-        speed = NUM_USERS / min(times)
-        first = next(iter(some.batches(config.user_batch)))
-        ceiling = roofline(functools.partial(_lists, ranker, first), shape.model.device)
-        row = {"name": name, "users_per_second": speed, "ratings": ratings, **common}
-        rows.append(row | ceiling.to_dict(len(first), speed))
-
+    tasks = shape.tasks.take(np.arange(users))
     few = tasks.with_shots(FEW)
-    support = few.support
-    user_id = np.array(few.user_id)
-    latencies = []
-    for request in range(NUM_REQUESTS + 20):
-        user = request % NUM_USERS
-        place = slice(int(support.offsets[user]), int(support.offsets[user + 1]))
-        table = pa.table(
-            {
-                schema.USER_ID: np.repeat(user_id[user], place.stop - place.start),
-                schema.ITEM_ID: shape.model.catalogue.items.item_id.take(
-                    pa.array(support.item[place])
-                ),
-                schema.VALUE: support.value[place],
-            }
-        )
-        profile = few.profile.slice(user, 1)
+    ranker = Ranker(shape.model, config)
+    rows = [
+        {"name": name} | _in_batches(ranker, some, seconds)
+        for name, some in ((f"batch, {FEW} ratings", few), ("batch, all", tasks))
+    ]
+    single = _one_at_a_time(shape.model, few, config, requests)
+    rows.append({"name": f"one at a time, {FEW} ratings"} | single)
+    return [row | common for row in rows]
+
+
+def _in_batches(ranker: Ranker, tasks: Tasks, seconds: float) -> dict[str, Any]:
+    """Return the speed of many users at a time."""
+    size = ranker.config.user_batch
+    times: list[float] = []
+    while len(times) < 2 or sum(times) < seconds:
         start = time.perf_counter()
-        found, _ = tasks_for_new_users(shape.model, table, profile)
-        _lists(ranker, found)
+        for batch in tasks.batches(size):
+            _lists(ranker, batch)
+        times.append(time.perf_counter() - start)
+    speed = len(tasks) / min(times)
+    first = next(iter(tasks.batches(size)))
+    ceiling = roofline(functools.partial(_lists, ranker, first), ranker.model.device)
+    ratings = float(tasks.support.lengths.mean())
+    return {
+        "users_per_second": speed,
+        "ratings": ratings,
+        **ceiling.to_dict(len(first), speed),
+    }
+
+
+def _one_at_a_time(
+    model: Model, tasks: Tasks, config: ScoringConfig, requests: int
+) -> dict[str, Any]:
+    """Return the latencies of single users, answered as the endpoint answers them: what they sent
+    is checked, they are adapted and the catalogue is ranked, without speaking HTTP."""
+    model = model.ready()
+    ranker, intake = Ranker(model, config), Intake(model)
+    given = given_users(model, tasks)
+    _freeze()
+    latencies = []
+    for request in range(requests + NUM_WARM_UP):
+        user = given[request % len(given)]
+        start = time.perf_counter()
+        intake.check(user)
+        _lists(ranker, intake.tasks([user]))
         latencies.append((time.perf_counter() - start) * 1e3)
-    p50, p99 = np.percentile(latencies[20:], [50, 99])
-    single = {"name": f"one at a time, {FEW} ratings", "p50_ms": float(p50), "p99_ms": float(p99)}
-    rows.append({**single, "users_per_second": 1e3 / float(np.mean(latencies[20:])), **common})
-    return rows
+    counted = latencies[NUM_WARM_UP:]
+    p50, p99 = np.percentile(counted, [50, 99])
+    return {
+        "users_per_second": 1e3 / float(np.mean(counted)),
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+    }
+
+
+def given_users(model: Model, tasks: Tasks) -> list[GivenUser]:
+    """Return the tasks' users as they would send themselves."""
+    support = tasks.support
+    item_id = model.catalogue.items.item_id.take(pa.array(support.item)).to_pylist()
+    profiles = tasks.profile.select([f.name for f in model.encoder.user_fields]).to_pylist()
+    places = [slice(*ends) for ends in itertools.pairwise(support.offsets.tolist())]
+    return [
+        GivenUser(
+            item_id=tuple(item_id[place]),
+            value=tuple(support.value[place].tolist()),
+            time=(None,) * (place.stop - place.start),
+            profile=profile,
+        )
+        for place, profile in zip(places, profiles, strict=True)
+    ]
+
+
+def _freeze() -> None:
+    """Keep what there is out of the garbage collector's sight, as the endpoint does."""
+    gc.collect()
+    gc.freeze()
 
 
 def _lists(ranker: Ranker, tasks: Tasks) -> RankedLists:

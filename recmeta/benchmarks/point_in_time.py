@@ -9,6 +9,7 @@ best of the repeats (of two for Dask), so that the first call's imports do not c
 import dataclasses
 import datetime
 import importlib.util
+import os
 import tempfile
 import time
 import warnings
@@ -22,6 +23,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.data_format import ParquetFormat
 from feast.types import Float64, Int64
 
+from recmeta.benchmarks.processes import measure_alone
 from recmeta.benchmarks.result import BenchmarkResult, machine
 
 OFFLINE_STORES = {
@@ -127,17 +129,13 @@ def run(
         repeats: calls of each store, of which the fastest counts.
 
     Raises:
-        AssertionError: where the stores' answers differ.
+        UserError: where the stores' answers differ.
     """
     about = machine("feast", "polars", "pandas", "duckdb", "dask")
-    installed = all(importlib.util.find_spec(module) for module in ("duckdb", "ibis"))
-    names = [name for name in OFFLINE_STORES if installed or name != "feast-duckdb"]
     rows: list[dict[str, Any]] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for number in rows_per_key:
-            load = Workload(num_entities=num_entities, rows_per_key=number)
-            rows += _measured(load, names, repeats)
+    for number in rows_per_key:
+        asked = {"num_entities": num_entities, "rows_per_key": number, "repeats": repeats}
+        rows += measure_alone(__name__, asked, threads=os.cpu_count() or 1)
     return BenchmarkResult(
         name="point-in-time",
         title=f"Point-in-time features of {num_entities:,} entity rows",
@@ -145,6 +143,21 @@ def run(
         rows=rows,
         machine=about,
     )
+
+
+def measure(num_entities: int, rows_per_key: int, repeats: int) -> list[dict[str, Any]]:
+    """Return a row per store that is installed; runs in a process of its own, since DuckDB's Python
+    functions complain when theirs ends.
+
+    Raises:
+        AssertionError: where the stores' answers differ.
+    """
+    installed = all(importlib.util.find_spec(module) for module in ("duckdb", "ibis"))
+    names = [name for name in OFFLINE_STORES if installed or name != "feast-duckdb"]
+    load = Workload(num_entities=num_entities, rows_per_key=rows_per_key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _measured(load, names, repeats)
 
 
 def _measured(load: Workload, names: list[str], repeats: int) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from recmeta.benchmarks.serve.models import model_of
 from recmeta.errors import UserError
 
 LEARNERS = ("bayesian-linear", "maml")
-RATES = (50, 100, 200, 400)
+RATES = (100, 200, 400)
 FEW = 10
 """Ratings of a user."""
 NUM_USERS = 500
