@@ -74,7 +74,7 @@ def roofline(work: Callable[[], Any], device: torch.device) -> Roofline:
     try:
         with FlopCounterMode(display=False) as flops, _Traffic() as traffic:
             work()
-        with _Products() as products:
+        with Products() as products:
             work()
         product_seconds = products.seconds(device)
     finally:
@@ -144,8 +144,11 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps one of each kind of matrix product that there is, and counts them."""
+class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps one of each kind of matrix product that there is, and counts them.
+
+    Use: `with Products() as products: work()`.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -160,6 +163,13 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._counts[kind] += 1
             self._kinds.setdefault(kind, functools.partial(func, *args, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
+
+    def compute(self) -> None:
+        """Compute all of them once more, and nothing else."""
+        with torch.no_grad():
+            for kind, product in self._kinds.items():
+                for _ in range(self._counts[kind]):
+                    product()
 
     def seconds(self, device: torch.device) -> float:
         """Return what all of them take, one after the other, each kind at its fastest."""

@@ -27,3 +27,4 @@ def test_speeds_and_latencies_are_of_the_same_catalogue() -> None:
     assert in_batches["items"] == single["items"]
     assert 0 < in_batches["share_of_ceiling"] < 1
     assert 0 < single["p50_ms"] <= single["p99_ms"]
+    assert 0 < single["products_p50_ms"] < single["p50_ms"]
