@@ -13,9 +13,11 @@ from recmeta.benchmarks.build_tasks import in_pandas, ours
 from recmeta.benchmarks.build_tasks.built import digest, read_splits, write_split
 from recmeta.benchmarks.build_tasks.run import BUDGET_MIB, add_slopes, check
 from recmeta.benchmarks.build_tasks.synthetic_log import ROWS_PER_USER, SyntheticLog
+from recmeta.benchmarks.processes import measure_alone
 from recmeta.workspace import Workspace
 
 NUM_ROWS = 30_000
+PARENT_MIB = 700
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,13 @@ def test_the_log_is_the_seeds_and_has_a_long_tail(workspace: Workspace, tmp_path
     assert abs(activity.mean() - ROWS_PER_USER) < 5
     assert activity.median() < activity.mean() / 2
     assert activity.max() > 10 * activity.mean()
+
+
+def test_memory_is_what_the_measured_process_holds(workspace: Workspace) -> None:
+    held = bytearray(PARENT_MIB << 20)  # Linux counts it among the child's `ru_maxrss`
+    asked = {"module": ours.__name__, "workspace": workspace.path, "seconds": 0.0}
+    found = measure_alone("recmeta.benchmarks.build_tasks.measure", asked, threads=1)
+    assert 0 < found["idle_mib"] <= found["peak_mib"] < PARENT_MIB <= len(held) / 2**20
 
 
 def row(name: str, rows: int, seconds: float, **other: object) -> dict[str, object]:
