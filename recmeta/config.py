@@ -10,11 +10,14 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recmeta.errors import UserError, did_you_mean
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
@@ -36,7 +39,7 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     if before_parsing is not None:
         data = before_parsing(data, where)
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     for key in data:
         if key not in fields:
             raise UserError(
@@ -103,12 +106,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UserError(f"{where} is {value!r}; it must be a table of names and values.")
         return {str(k): _convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):  # type: ignore[arg-type]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
             return value
         if not isinstance(value, Mapping):
             raise UserError(f"{where} is {value!r}; it must be a table of names and values.")
-        return parse(typing.cast(type[Any], hint), value, where)
+        return parse(hint, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is Any:

@@ -5,6 +5,7 @@ of them changes anything that stays.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import platform
@@ -69,7 +70,7 @@ def examine(location: str) -> list[Check]:
         ("tables", _tables),
         ("mlflow", _mlflow),
     ):
-        checks += _guarded(name, lambda check=check: check(workspace))  # type: ignore[misc]
+        checks += _guarded(name, functools.partial(check, workspace))
     return checks
 
 

@@ -99,22 +99,12 @@ class Batcher(Generic[T, R]):
         try:
             found = await loop.run_in_executor(self._thread, self._work, [t for t, _ in taken])
         except Exception as error:
-            if len(taken) == 1:
-                _settle(taken[0][1], error=error)
-                return
-            for one in taken:
-                await self._run([one])
+            if len(taken) > 1:
+                for one in taken:
+                    await self._run([one])
+            elif not taken[0][1].done():
+                taken[0][1].set_exception(error)
             return
         for (_, future), result in zip(taken, found, strict=True):
-            _settle(future, result)
-
-
-def _settle(
-    future: "asyncio.Future[R]", result: R | None = None, error: Exception | None = None
-) -> None:
-    if future.done():  # its request was cancelled
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)  # type: ignore[arg-type]  # one of the two is given
+            if not future.done():  # done already: its request was cancelled
+                future.set_result(result)

@@ -19,25 +19,26 @@ def gram(left_BRi: torch.Tensor, right_BSi: torch.Tensor) -> torch.Tensor:
         (left_Ri,), (num_users, num_known, width) = left_BRi, right_BSi.shape
         products_RN: torch.Tensor = left_Ri @ right_BSi.reshape(num_users * num_known, width).T
         return products_RN.view(len(left_Ri), num_users, num_known).transpose(0, 1)
-    result: torch.Tensor = _Gram.apply(left_BRi, right_BSi)  # type: ignore[no-untyped-call]
-    return result
+    return _applied(_Gram, left_BRi, right_BSi)
 
 
 def moment(left_BSi: torch.Tensor, right_BSo: torch.Tensor) -> torch.Tensor:
     """Return the sums over rows of the products of columns, (B, i, o)."""
-    result: torch.Tensor = _Moment.apply(left_BSi, right_BSo)  # type: ignore[no-untyped-call]
-    return result
+    return _applied(_Moment, left_BSi, right_BSo)
 
 
 def relu(z: torch.Tensor) -> torch.Tensor:
     """Return max(z, 0)."""
-    result: torch.Tensor = _Relu.apply(z)  # type: ignore[no-untyped-call]
-    return result
+    return _applied(_Relu, z)
 
 
 def before_relu(gradient: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     """Return the gradient at a relu's inputs, from that at its outputs and these outputs."""
-    result: torch.Tensor = _BeforeRelu.apply(gradient, hidden)  # type: ignore[no-untyped-call]
+    return _applied(_BeforeRelu, gradient, hidden)
+
+
+def _applied(operation: type[torch.autograd.Function], *operands: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = operation.apply(*operands)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -6,8 +6,9 @@ wait; there, threads draw and build some batches ahead and copy them on a stream
 pinned memory, while the GPU computes.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ def prefetched(
     return arrived(ahead(draws, _on_stream(build, device)))
 
 
-def ahead(draws: Iterator[Draw], build: Callable[[Draw], Built]) -> Iterator[Built]:
+def ahead(draws: Iterator[Draw], build: Callable[[Draw], Built]) -> Generator[Built, None, None]:
     """Yield what `build` makes of each draw, in order, with threads at work on the next ones.
 
     Draws come from one thread, since one may depend on another; they are built side by side. An
@@ -39,14 +40,16 @@ def ahead(draws: Iterator[Draw], build: Callable[[Draw], Built]) -> Iterator[Bui
     """
     drawing = ThreadPoolExecutor(1, "recmeta-draw")
     building = ThreadPoolExecutor(AHEAD, "recmeta-build")
-    end = object()
 
-    def built(drawn: Future[Draw | object]) -> Built | None:
+    def one_or_none() -> list[Draw]:
+        return list(itertools.islice(draws, 1))
+
+    def built(drawn: Future[list[Draw]]) -> Built | None:
         found = drawn.result()
-        return None if found is end else build(found)  # type: ignore[arg-type]
+        return build(found[0]) if found else None
 
     def submit() -> Future[Built | None]:
-        return building.submit(built, drawing.submit(next, draws, end))
+        return building.submit(built, drawing.submit(one_or_none))
 
     try:
         waiting = deque(submit() for _ in range(AHEAD))

@@ -80,8 +80,9 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for name, value in over.items():
         known = base.get(name)
-        both = isinstance(known, Mapping) and isinstance(value, Mapping)
-        result[name] = merged(known, value) if both else value  # type: ignore[arg-type]
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            value = merged(known, value)
+        result[name] = value
     return result
 
 

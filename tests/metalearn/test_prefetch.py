@@ -45,7 +45,7 @@ def test_the_next_batches_are_built_while_one_is_used() -> None:
     next(batches)
     assert built[AHEAD].wait(timeout=60)
     assert not built[-1].is_set()  # but not all: memory is bounded
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("recmeta-draw")]
 
 

@@ -69,7 +69,9 @@ def point_in_time_join(
         UserError: where a key or feature is missing, or a key's types do not match.
     """
     schema = entities.collect_schema()
-    unit = schema[time].time_unit  # type: ignore[attr-defined]  # Datetime, as promised above
+    asked = schema[time]
+    assert isinstance(asked, pl.Datetime), "as entity_frame makes it"
+    unit: Unit = "ns" if asked.time_unit == "ns" else "us"
     names = list(schema)
     keys = {name for lookup in lookups for name in lookup.keys.values()}
     for lookup in lookups:
