@@ -55,7 +55,7 @@ recent or too little is new; its log says why.
         "start": Param(
             None,
             type=["null", "string"],
-            enum=[None, "factors", "champion", "random"],
+            enum=[None, "factors", "bayesian-factors", "champion", "random"],
             title="Start from",
             description="where meta-training begins: champion goes on with the champion's "
             "parameters. Empty: as the configuration says.",

@@ -57,6 +57,14 @@ def find(workspace: Workspace, step: str, key: str) -> Manifest | None:
     return Manifest(**folder.read_json(f"{key}.json"), reused=True)
 
 
+def finished(workspace: Workspace, step: str) -> list[Manifest]:
+    """Return the manifests of a step, of all its configurations and inputs, the newest last."""
+    names = (workspace / "manifests" / step).names()
+    keys = [name.removesuffix(".json") for name in names if name != LATEST]
+    found = [find(workspace, step, key) for key in keys]
+    return sorted((m for m in found if m is not None), key=lambda m: m.finished_at)
+
+
 def latest(workspace: Workspace, step: str) -> Manifest:
     """Return the manifest that the step last returned in this workspace.
 
@@ -87,8 +95,7 @@ def run_once(
     Args:
         config: JSON-ready; with `inputs` it must determine the outputs.
         work: called with the key; returns (outputs, counts). It must leave the same outputs when it
-        is
-            called again after having been killed at any point.
+            is called again after having been killed at any point.
     """
     key = fingerprint(step, config, inputs)
     folder = workspace / "manifests" / step
@@ -134,6 +141,6 @@ def git_commit() -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

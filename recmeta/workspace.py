@@ -8,6 +8,7 @@ text_vectors/MODEL vectors of texts, by content
 manifests/STEP     what each step did
 """
 
+import contextlib
 import json
 import os
 import re
@@ -81,11 +82,16 @@ class Folder:
             return
         folder, base = os.path.split(target)
         temporary = os.path.join(folder, f".{base}.{uuid.uuid4().hex[:8]}")
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:  # a part of it would go on filling a disk that is full
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
 
     def read_json(self, name: str) -> Any:
         """Return the value of a JSON file."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from recmeta.errors import UserError
-from recmeta.manifest import find, git_commit, latest, library_versions, run_once
+from recmeta.manifest import find, finished, git_commit, latest, library_versions, run_once
 from recmeta.workspace import Workspace
 
 
@@ -62,6 +62,13 @@ def test_latest_is_what_was_returned_last(step: Step) -> None:
     assert latest(step.workspace, "build-tasks").config == {"seed": 1}
     assert step.run().key == first.key
     assert latest(step.workspace, "build-tasks").key == first.key
+
+
+def test_all_that_finished_is_told_in_order(step: Step) -> None:
+    assert finished(step.workspace, "build-tasks") == []
+    keys = [step.run(seed=seed).key for seed in (2, 0, 1)]
+    step.run(seed=2)  # done already: it keeps its place
+    assert [m.key for m in finished(step.workspace, "build-tasks")] == keys
 
 
 def test_a_step_that_fails_leaves_no_manifest(step: Step) -> None:

@@ -47,6 +47,13 @@ def test_writing_replaces_and_leaves_nothing_behind(folder: Folder, tmp_path: Pa
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["x"]
 
 
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()  # a file cannot take the place of a folder
+    with pytest.raises(OSError, match="x"):
+        Folder.at(tmp_path).write_bytes("x", b"content")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
 def test_json_refuses_what_json_cannot_say(folder: Folder) -> None:
     with pytest.raises(ValueError, match="JSON"):
         folder.write_json("x.json", float("nan"))

@@ -156,10 +156,10 @@ def doctor(common: CommonOptions) -> Outcome:
 def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
     """Return the report's last section: what there is to look at, as far as it is there."""
     from recmeta.pipeline import REPORT
-    from recmeta.registry.tracking import tracking_uri
+    from recmeta.registry.tracking import shown_uri
     from recmeta.steps import evaluate, score
 
-    uri = tracking_uri(workspace)
+    uri = shown_uri(workspace)
     page = uri if uri.startswith("http") else f"`mlflow server --backend-store-uri {uri}`"
     evaluation = result.manifests[evaluate.STEP].outputs["report"]
     lines = [

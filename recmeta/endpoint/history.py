@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Any
 
-from recmeta.manifest import LATEST
+from recmeta.manifest import Manifest, finished
 from recmeta.metalearn.model import Model
 from recmeta.registry.versions import Version
 from recmeta.serving.evidence.questionnaire import Questionnaire
 from recmeta.serving.evidence.strategy import Strategy
 from recmeta.steps import evaluate, evidence
-from recmeta.workspace import Workspace
+from recmeta.workspace import Folder, Workspace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,27 +24,26 @@ class Interview:
 def evaluation_of(workspace: Workspace, version: Version) -> dict[str, Any] | None:
     """Return evaluation.json of a version's newest evaluation; None where the workspace has
     none."""
-    newest = _newest(workspace, evaluate.STEP, "model_key", version.model_key)
-    if newest is None:
-        return None
-    report: dict[str, Any] = (workspace / newest["outputs"]["report"]).read_json("evaluation.json")
-    return report
+    folder = evaluations(workspace).get(version.model_key)
+    return None if folder is None else dict(folder.read_json("evaluation.json"))
+
+
+def evaluations(workspace: Workspace) -> dict[str | None, Folder]:
+    """Return by model key the folder of each model's newest evaluation."""
+    found = _newest_by(workspace, evaluate.STEP, "model_key")
+    return {key: workspace / manifest.outputs["report"] for key, manifest in found.items()}
 
 
 def interview_of(workspace: Workspace, version: Version, model: Model) -> Interview | None:
     """Return what `recmeta evidence` last found for a version; None where it did not run."""
-    newest = _newest(workspace, evidence.STEP, "model_version", version.version)
+    newest = _newest_by(workspace, evidence.STEP, "model_version").get(version.version)
     if newest is None:
         return None
-    folder = workspace / newest["outputs"]["questionnaire"]
-    questionnaire = Questionnaire.load(folder, model)
-    strategy = questionnaire.strategy(newest["outputs"]["recommended"], model)
+    questionnaire = Questionnaire.load(workspace / newest.outputs["questionnaire"], model)
+    strategy = questionnaire.strategy(newest.outputs["recommended"], model)
     return Interview(questionnaire, strategy)
 
 
-def _newest(workspace: Workspace, step: str, output: str, value: str | None) -> Any:
-    """Return a step's newest manifest with that output, as it is on file; None if there is none."""
-    folder = workspace / "manifests" / step
-    found = [folder.read_json(name) for name in folder.names() if name != LATEST]
-    own = [m for m in found if m["outputs"].get(output) == value]
-    return max(own, key=lambda manifest: str(manifest["finished_at"]), default=None)
+def _newest_by(workspace: Workspace, step: str, output: str) -> dict[str | None, Manifest]:
+    """Return a step's newest manifest for each value of one of its outputs."""
+    return {m.outputs.get(output): m for m in finished(workspace, step)}

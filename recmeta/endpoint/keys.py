@@ -1,7 +1,8 @@
 """API keys: who may ask.
 
 A line per key, `NAME:KEY` or `KEY`, from the environment variable `RECMETA_API_KEYS` (commas
-separate them there, too) or from a file. Names appear in logs and limits; keys nowhere.
+separate them there, too) or from a file. A line that begins with # is a comment. Names appear in
+logs and limits; keys nowhere.
 """
 
 import hashlib
@@ -67,15 +68,18 @@ def read_keys(file: Path | None) -> ApiKeys | None:
     elif not text.strip():
         return None
     keys: dict[str, str] = {}
-    for number, entry in enumerate(re.split(r"[,\n]", text), start=1):
-        name, colon, key = entry.strip().partition(":")
-        if not name or name.startswith("#"):
-            continue
+    # Comments go first: what follows a comma in one must not become a key.
+    lines = ["" if line.lstrip().startswith("#") else line for line in text.splitlines()]
+    for number, entry in enumerate(re.split(r"[,\n]", "\n".join(lines)), start=1):
+        name, colon, key = (part.strip() for part in entry.partition(":"))
         if not colon:
-            name, key = f"key-{number}", name
+            name, key = "", name
+        if not name and not key:
+            continue
+        name = name or f"key-{number}"
         if name in keys:
             raise UserError(f"{where} has two API keys named {name!r}: give each its own name.")
-        keys[name.strip()] = key.strip()
+        keys[name] = key
     return ApiKeys(keys)
 
 

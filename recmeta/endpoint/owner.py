@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from recmeta import schema
 from recmeta.endpoint.api import REFUSALS
-from recmeta.endpoint.history import evaluation_of
+from recmeta.endpoint.history import evaluations
 from recmeta.errors import UserError
 from recmeta.logs import tables
 from recmeta.manifest import latest
@@ -109,7 +109,7 @@ class OwnerView:
             steps=_steps(self.workspace),
             coverage=_coverage(self.workspace),
             drift=_drift(self.workspace),
-            versions=[_record(self.workspace, v) for v in versions.versions(self.workspace)[::-1]],
+            versions=_records(self.workspace),
         )
 
 
@@ -175,9 +175,18 @@ def _drift(workspace: Workspace) -> Drift | None:
     )
 
 
-def _record(workspace: Workspace, version: Version) -> ChampionRecord:
+def _records(workspace: Workspace) -> list[ChampionRecord]:
+    folders = evaluations(workspace)  # once: each version would read all manifests
+    found = []
+    for version in reversed(versions.versions(workspace)):
+        folder = folders.get(version.model_key)
+        evaluation = {} if folder is None else folder.read_json("evaluation.json")
+        found.append(_record(version, evaluation))
+    return found
+
+
+def _record(version: Version, evaluation: dict[str, Any]) -> ChampionRecord:
     tags = version.tags
-    evaluation: dict[str, Any] = evaluation_of(workspace, version) or {}
     metric = evaluation.get("primary_metric")
     interval = evaluation.get("intervals", {}).get(evaluation.get("candidate"), {}).get(metric, {})
     return ChampionRecord(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -25,20 +26,29 @@ class NotAvailableError(Exception):
     """A source of a data set cannot be reached, or gave something else. The message says what."""
 
 
-def download(url: str, target: Path, sha256: str | None, progress: Progress) -> None:
+def download(
+    url: str,
+    target: Path,
+    sha256: str | None,
+    progress: Progress,
+    *,
+    timeout: float = CONNECT_SECONDS,
+) -> None:
     """Download a file, and let it stand under its name only if it is whole and what it should be.
 
     Args:
         sha256: of the file; None where its publisher's is not known.
+        timeout: seconds that the server may take to answer, and to go on.
 
     Raises:
-        NotAvailableError: where there is no answer within seconds, or another file comes.
+        NotAvailableError: where there is no answer in time, the file breaks off, or another one
+            comes.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     digest, done = hashlib.sha256(), 0
     try:
         with (
-            urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response,
+            urllib.request.urlopen(url, timeout=timeout) as response,
             partial.open("wb") as file,
         ):
             total = int(response.headers.get("Content-Length") or 0)
@@ -52,6 +62,8 @@ def download(url: str, target: Path, sha256: str | None, progress: Progress) -> 
         if sha256 and digest.hexdigest() != sha256:
             raise NotAvailableError(f"{url} has SHA-256 {digest.hexdigest()}, not {sha256}")
         os.replace(partial, target)
+    except urllib.error.HTTPError as error:
+        raise NotAvailableError(f"{url}: {error}") from error  # with the status
     except OSError as error:  # what urllib raises, too
         raise NotAvailableError(f"{url}: {getattr(error, 'reason', error)}") from error
     finally:

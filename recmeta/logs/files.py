@@ -5,8 +5,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-import urllib.request
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -15,7 +15,9 @@ from deltalake.exceptions import DeltaError
 
 from recmeta.config import fingerprint, to_dict
 from recmeta.errors import UserError
+from recmeta.logs.download import NotAvailableError, download
 from recmeta.logs.mapping import Format, LogMapping, Source, format_of
+from recmeta.progress import silent
 from recmeta.workspace import Folder
 
 TIMEOUT_SECONDS = 30
@@ -159,19 +161,14 @@ def _download(source: Source) -> SourceFile:
     format_ = source.resolved_format
     name = source.path.split("?")[0].rsplit("/", 1)[-1] or "download"
     folder = tempfile.mkdtemp(prefix="recmeta-")
-    path = os.path.join(folder, name)
+    path = Path(folder, name)
     local = pafs.LocalFileSystem()
-    file = SourceFile(name=name, format=format_, filesystem=local, path=path)
+    file = SourceFile(name=name, format=format_, filesystem=local, path=str(path))
     weakref.finalize(file, shutil.rmtree, folder, ignore_errors=True)
     try:
-        with (
-            urllib.request.urlopen(source.path, timeout=TIMEOUT_SECONDS) as response,
-            open(path, "wb") as copy,
-        ):
-            shutil.copyfileobj(response, copy)
-    except OSError as error:  # what urllib raises, too
+        download(source.path, path, None, silent, timeout=TIMEOUT_SECONDS)
+    except NotAvailableError as error:
         raise UserError(
-            f"cannot download {source.path!r}: {error}. "
-            "Download it yourself and give the local path."
+            f"cannot download {error}. Download it yourself and give the local path."
         ) from error
     return file

@@ -80,15 +80,15 @@ def replayed_movielens(workspace: Path) -> Path:
     from recmeta.steps import ingest
     from recmeta.steps.split_log import split_by_day
 
-    mapping = workspace / "logs" / "mapping.json"
-    if not mapping.exists():
+    logs, name = Workspace(workspace) / "logs", "mapping.json"
+    if not logs.exists(name):
         folder = datasets.fetch("ml-100k")
         log = datasets.mapping_for("ml-100k", folder)
         split = split_by_day(log, str(workspace / "logs"), NUM_REPLAYED_DAYS)
         if split.history is not None:
             ingest.run(split.history, Workspace(workspace))
-        mapping.write_text(json.dumps(to_dict(split.daily), indent=2) + "\n")
-    return mapping
+        logs.write_json(name, to_dict(split.daily))  # last, and whole: where it stands, all is done
+    return Path(logs.local_path(name))
 
 
 def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
@@ -234,7 +234,10 @@ def main() -> None:
 def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url):
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(url, timeout=START_SECONDS),
+        ):
             return
         time.sleep(0.5)
     tail = log.read_text(errors="replace")[-2000:]

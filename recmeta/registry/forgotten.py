@@ -38,7 +38,7 @@ def why_retrain(version: Version) -> str | None:
 
 
 def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int:
-    """Take users out of the Parquet files of all evaluations.
+    """Take users out of the Parquet files of all evaluations of this model.
 
     Returns:
         How many files were written anew.
@@ -78,11 +78,13 @@ def without_users(rows: pa.Table, user_ids: Collection[str]) -> pa.Table | None:
 
 
 def _runs(client: Any) -> Iterator[str]:
-    for experiment in client.search_experiments():
-        token = None
-        while True:
-            page = client.search_runs([experiment.experiment_id], page_token=token)
-            yield from (run.info.run_id for run in page)
-            token = page.token
-            if not token:
-                break
+    """Yield the runs of this model's experiment: a user of that id in another one, of a server that
+    is shared, is somebody else."""
+    experiment = client.get_experiment_by_name(model_name())
+    token = None
+    while experiment is not None:
+        page = client.search_runs([experiment.experiment_id], page_token=token)
+        yield from (run.info.run_id for run in page)
+        token = page.token
+        if not token:
+            return

@@ -27,11 +27,12 @@ def actor() -> str:
 
 
 def uncommitted_changes() -> bool | None:
-    """Return whether recmeta's own files differ from the commit; None outside of a checkout."""
+    """Return whether recmeta's own files differ from the commit; None outside of a checkout, or
+    where git does not answer."""
     package = Path(recmeta.__file__).parent
     command = ["git", "-C", str(package), "status", "--porcelain", "--", "."]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return bool(done.stdout.strip()) if done.returncode == 0 else None

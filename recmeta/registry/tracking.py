@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
 from recmeta.registry.database import create_database
@@ -57,6 +57,13 @@ def tracking_uri(workspace: Workspace) -> str:
     return f"sqlite:///{workspace.local_path(DATABASE)}"
 
 
+def shown_uri(workspace: Workspace) -> str:
+    """Return the address of the MLflow store for messages and records: without credentials."""
+    uri = tracking_uri(workspace)
+    netloc = urlsplit(uri).netloc
+    return uri.replace(f"//{netloc}", f"//{netloc.rpartition('@')[2]}", 1)
+
+
 def model_name() -> str:
     """Return the name of the registered model and of the experiment of its trainings.
 
@@ -76,10 +83,9 @@ def store_name(workspace: Workspace) -> str:
     """Return what tells one MLflow store from another, for a step's inputs: without credentials."""
     name = model_name()
     model = "" if name == DEFAULT_NAME else f"#{name}"
-    parts = urlsplit(tracking_uri(workspace))
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return f"{DATABASE}{model}"  # the workspace may move
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) + model
+    return shown_uri(workspace) + model
 
 
 def connect(workspace: Workspace) -> Any:

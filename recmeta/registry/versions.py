@@ -9,6 +9,7 @@ A version is found again by its tag `recmeta.model_key`: registering a model twi
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,7 +17,13 @@ from recmeta.errors import UserError
 from recmeta.registry import run_page
 from recmeta.registry.logged_model import MODEL_KEY, logged_model
 from recmeta.registry.provenance import actor
-from recmeta.registry.tracking import connect, model_name, store_name, tracking_uri
+from recmeta.registry.tracking import (
+    connect,
+    model_name,
+    shown_uri,
+    store_name,
+    tracking_uri,
+)
 from recmeta.workspace import Folder, Workspace
 
 CHAMPION: Final = "champion"
@@ -107,10 +114,10 @@ def get(workspace: Workspace, number: str) -> Version:
         UserError: when there is none.
     """
     client = connect(workspace)
-    found = _get(client, number, _aliases(client)) if number.isdigit() else None
+    found = _get(client, number, _aliases(client)) if re.fullmatch("[0-9]+", number) else None
     if found is None:
         raise UserError(
-            f"the model {model_name()!r} in {tracking_uri(workspace)} has no version {number!r}. "
+            f"the model {model_name()!r} in {shown_uri(workspace)} has no version {number!r}. "
             f"There are: {', '.join(v.version for v in versions(workspace)) or 'none'}."
         )
     return found
@@ -132,7 +139,7 @@ def in_use(workspace: Workspace, number: str | None = None) -> Version:
     found = champion(workspace) if number is None else get(workspace, number)
     if found is None:
         raise UserError(
-            f"{tracking_uri(workspace)} has no champion to adapt with: run the pipeline until the "
+            f"{shown_uri(workspace)} has no champion to adapt with: run the pipeline until the "
             "gate promotes a model (`recmeta run`), or name one with --model-version."
         )
     return found

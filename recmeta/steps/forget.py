@@ -20,7 +20,7 @@ from recmeta import schema
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
 from recmeta.logs.erase import erase_rows
-from recmeta.manifest import LATEST, find
+from recmeta.manifest import finished
 from recmeta.pipeline import REPORT
 from recmeta.registry import forgotten
 from recmeta.serving.ranking import AdaptedUsers
@@ -139,13 +139,8 @@ def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
             if name.rsplit("/", 1)[-1].startswith(TRAINED_ON)
         ]
         tasks[key] = any(_has_users(name, content, user_ids) for name, content in shards)
-    names = (workspace / "manifests" / meta_train.STEP).names()
-    manifests = [
-        find(workspace, meta_train.STEP, name.removesuffix(".json"))
-        for name in names
-        if name != LATEST
-    ]
-    return {m.key for m in manifests if m is not None and tasks.get(m.inputs["tasks"], in_log)}
+    trainings = finished(workspace, meta_train.STEP)
+    return {m.key for m in trainings if tasks.get(m.inputs["tasks"], in_log)}
 
 
 def _drop_caches(

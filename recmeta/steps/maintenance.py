@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs import tables
-from recmeta.manifest import LATEST, find
+from recmeta.manifest import find, finished
 from recmeta.registry import tracking, versions
 from recmeta.steps import adapt, publish, score
 from recmeta.steps.cleanup import forget
@@ -136,13 +136,9 @@ def _expire_lists(workspace: Workspace, now: datetime.datetime, days: int) -> in
 
 def _expire_states(workspace: Workspace, now: datetime.datetime, days: int) -> int:
     limit = now - datetime.timedelta(days=days)
-    names = (workspace / "manifests" / adapt.STEP).names()
-    manifests = [
-        find(workspace, adapt.STEP, name.removesuffix(".json")) for name in names if name != LATEST
-    ]
     deleted = 0
-    for manifest in manifests:
-        if manifest and datetime.datetime.fromisoformat(manifest.finished_at) < limit:
+    for manifest in finished(workspace, adapt.STEP):
+        if datetime.datetime.fromisoformat(manifest.finished_at) < limit:
             forget(workspace, adapt.STEP, manifest.key)
             folder = workspace / manifest.outputs["states"]
             folder.filesystem.delete_dir(folder.path)

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 
 from recmeta.errors import UserError
-from recmeta.manifest import LATEST, Manifest, find, latest
+from recmeta.manifest import Manifest, find, finished, latest
 from recmeta.steps import build_tasks, meta_train
 from recmeta.workspace import Workspace
 
@@ -88,10 +88,7 @@ def is_due(
 
 def last_training(workspace: Workspace) -> Manifest | None:
     """Return the manifest of the training that ended last, or None before the first."""
-    names = (workspace / "manifests" / meta_train.STEP).names()
-    keys = [name.removesuffix(".json") for name in names if name != LATEST]
-    found = [find(workspace, meta_train.STEP, key) for key in keys]
-    return max((m for m in found if m is not None), key=lambda m: m.finished_at, default=None)
+    return next(reversed(finished(workspace, meta_train.STEP)), None)
 
 
 def days_since(training: Manifest, now: datetime.datetime | None = None) -> float:

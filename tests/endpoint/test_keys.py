@@ -34,6 +34,12 @@ def test_keys_come_from_a_file_or_the_environment(
     found = read_keys(file)
     assert found is not None
     assert (found.name_of(GOOD), found.name_of(OTHER)) == (None, "web")
+    file.write_text(f"# old keys: web:{GOOD}, or whatever stood here before\n:{OTHER}\n")
+    found = read_keys(file)
+    assert found is not None
+    commented = (GOOD, "or whatever stood here before", f"web:{GOOD}")
+    assert [found.name_of(key) for key in commented] == [None] * 3
+    assert found.name_of(OTHER) == "key-2"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,7 @@ def test_keys_come_from_a_file_or_the_environment(
     [
         ("shop:short", "5 characters"),
         (f"shop:{GOOD}\nshop:{OTHER}", "two API keys named 'shop'"),
+        (f"shop :{GOOD}\nshop :{OTHER}", "two API keys named 'shop'"),
         ("# nothing\n", "no API key"),
     ],
 )

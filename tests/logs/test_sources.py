@@ -297,3 +297,23 @@ def test_a_url(tmp_path: Path, frame: pl.DataFrame) -> None:
             read_all(Source(path=f"{address}/absent.csv"))
         server.shutdown()
     assert rows["user"].to_list() == ["1", "2", "3"]
+
+
+def test_a_url_that_breaks_off_is_not_half_a_log() -> None:
+    import http.server
+    import threading
+
+    class BreaksOff(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"user_id,item_id,rating\n1,2,3\n")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), BreaksOff) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(UserError, match="broke off after 29 of 1000 bytes"):
+            read_all(Source(path=f"http://127.0.0.1:{server.server_port}/log.csv"))
