@@ -59,6 +59,9 @@ PUBLISHED_AT: Final = "published_at"
 FEATURE_SERVICE: Final = "melu_v1"
 """The feature service, in Feast, of the features that models read in training and in scoring."""
 
+RATING_EVENT: Final = "rating"
+"""The kind of event whose value says how much a user likes an item."""
+
 INTERACTIONS_ID: Final = "interactions_id"
 """Delta's own name of the interactions table, drawn when the table was made."""
 

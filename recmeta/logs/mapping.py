@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from recmeta.config import parse
 from recmeta.errors import UserError, did_you_mean
-from recmeta.schema import ITEM_ID, USER_ID, VALID_FROM
+from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
 
 Format = Literal["auto", "csv", "tsv", "jsonl", "parquet", "delta"]
 Kind = Literal["categorical", "multi", "numeric", "text"]
@@ -176,7 +176,7 @@ class LogMapping(Source):
     @property
     def constant_event(self) -> str:
         """The kind of every row where there is no `event_col`."""
-        return self.event or ("rating" if self.value_col else "click")
+        return self.event or (RATING_EVENT if self.value_col else "click")
 
 
 def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:

@@ -34,6 +34,7 @@ from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.median import count_levels
 from recmeta.metalearn.uncertainty import Uncertainty
+from recmeta.metalearn.units import ValueUnits
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
     Items,
@@ -250,6 +251,17 @@ class Model:
 
     # Use -----------------------------------------------------------------------------------------
 
+    @property
+    def units(self) -> ValueUnits:
+        """What its outputs mean in units of the value."""
+        return ValueUnits(
+            objective=self.objective,
+            value_range=self.value_range,
+            mean=self.encoder.value_mean,
+            scale=self.encoder.value_scale,
+            uncertainty=self.uncertainty,
+        )
+
     @torch.no_grad()
     def adapt(self, tasks: Tasks, support: Support | None = None) -> UserState:
         """Return the states of the tasks' users after their support.
@@ -275,7 +287,7 @@ class Model:
         rows = self.rows(tasks.query, tasks)
         predicted = self.learner.predict(self.params, self.adapt(tasks), rows)
         expected_N: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
-        return self.to_values(predicted.mean_BR[rows.mask_BR]), expected_N
+        return self.units.to_values(predicted.mean_BR[rows.mask_BR]), expected_N
 
     def score_items(
         self, state: UserState, snapshot: int, cut_time: int, first: int, last: int
@@ -351,32 +363,3 @@ class Model:
         """
         weight = self.config.popularity_weight if self.objective == "rating" else 0.0
         return weight * POPULARITY_SCALE * past[..., 1]
-
-    def to_values(self, output: torch.Tensor) -> FloatArray:
-        """Return outputs in units of the value, within its range; logits as they are."""
-        result = self.in_units(output)
-        if self.objective == "rating":
-            result = np.clip(result, *self.value_range).astype(np.float32)
-        return result
-
-    def to_expected(self, output: torch.Tensor) -> FloatArray:
-        """Return what values are expected, in their units and range, of what lists are ordered by;
-        logits as they are."""
-        result = self.expected_in_units(output)
-        if self.objective == "rating":
-            result = np.clip(result, *self.value_range).astype(np.float32)
-        return result
-
-    def expected_in_units(self, output: torch.Tensor) -> FloatArray:
-        """Return the same also past the ends of the range."""
-        said = self.in_units(output)
-        known = self.uncertainty
-        return said if known is None else known.expected(said).astype(np.float32)
-
-    def in_units(self, output: torch.Tensor) -> FloatArray:
-        """Return outputs in units of the value, also past the ends of its range; logits as they
-        are."""
-        result: FloatArray = output.detach().cpu().float().numpy()
-        if self.objective == "rating":
-            result = result * self.encoder.value_scale + self.encoder.value_mean
-        return result

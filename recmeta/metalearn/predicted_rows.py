@@ -20,9 +20,9 @@ class PredictedRows:
     """Predictions of N query rows, laid end to end."""
 
     value_N: FloatArray
-    """As `Model.to_values` gives them."""
+    """As `ValueUnits.to_values` gives them."""
     expected_N: FloatArray
-    """As `Model.to_expected` gives them."""
+    """As `ValueUnits.to_expected` gives them."""
     said_N: FloatArray
     """What the learner says of the expected values, in units of the value."""
     spread_N: Array | None
@@ -47,7 +47,7 @@ def predict_rows(model: Model, state: UserState, tasks: Tasks) -> PredictedRows:
     rows = model.rows(tasks.query, tasks)
     predicted = model.learner.predict(model.params, state, rows)
     ranked_by_N = predicted.ranked_by_BR[rows.mask_BR]
-    expected_N = model.to_expected(ranked_by_N)
+    expected_N = model.units.to_expected(ranked_by_N)
     spread_N = _spread(model, predicted, rows)
     past_N = rows.statistics_BRD[rows.mask_BR][:, 1].cpu().double().numpy()
     user_N = tasks.query.task
@@ -64,9 +64,9 @@ def predict_rows(model: Model, state: UserState, tasks: Tasks) -> PredictedRows:
     known = model.uncertainty
     deviation_N = None if known is None else known.deviation(design_NF)
     return PredictedRows(
-        value_N=model.to_values(predicted.mean_BR[rows.mask_BR]),
+        value_N=model.units.to_values(predicted.mean_BR[rows.mask_BR]),
         expected_N=expected_N,
-        said_N=model.in_units(ranked_by_N),
+        said_N=model.units.unclipped(ranked_by_N),
         spread_N=spread_N,
         design_NF=design_NF,
         deviation_N=deviation_N,

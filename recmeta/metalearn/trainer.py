@@ -213,7 +213,7 @@ def _absolute_errors(model: Model, params: Params, tasks: Tasks) -> torch.Tensor
     state = model.learner.adapt(params, batch.support)
     output_BR = model.learner.predict(params, state, batch.query).mean_BR
     mask_BR = batch.query.mask_BR
-    values = torch.from_numpy(model.to_values(output_BR)).to(mask_BR.device)
+    values = torch.from_numpy(model.units.to_values(output_BR)).to(mask_BR.device)
     truth = batch.query.value_BR * model.encoder.value_scale + model.encoder.value_mean
     return ((values - truth).abs() * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
 

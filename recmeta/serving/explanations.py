@@ -99,7 +99,9 @@ def _without_each(
         found = learner.ranked_without(model.params, own, rows)
         if found is None:
             return None
-        score_BVk = np.where(named_Bk[chosen][:, None], model.expected_in_units(found), np.nan)
+        score_BVk = np.where(
+            named_Bk[chosen][:, None], model.units.expected_unclipped(found), np.nan
+        )
         score_Bk[chosen] = score_BVk[:, 0]
         task, position = some.support.task, some.support.position
         place = slice(int(known.offsets[first]), int(known.offsets[first]) + len(task))
@@ -138,4 +140,4 @@ def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
     """Return the users' scores of their items, before clipping."""
     rows = model.rows(Ragged.asking(item_Bk), tasks)
     output = model.learner.predict(model.params, model.adapt(tasks), rows).ranked_by_BR
-    return np.where(item_Bk >= 0, model.expected_in_units(output), np.nan).astype(np.float32)
+    return np.where(item_Bk >= 0, model.units.expected_unclipped(output), np.nan).astype(np.float32)

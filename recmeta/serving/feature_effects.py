@@ -89,7 +89,7 @@ def scores_knowing(
         past.sum_values[:, [item]] * has_past_M,
     )
     of_copies = model.on(copies, statistics)
-    score_M: FloatArray = model.expected_in_units(
+    score_M: FloatArray = model.units.expected_unclipped(
         of_copies.score_items(state, 0, END_OF_TIME, 0, num_copies)
     )[0]
     return score_M

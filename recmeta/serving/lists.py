@@ -256,7 +256,7 @@ class ListMaker:
         rows = self.model.rows(Ragged.asking(item_Bk), tasks)
         expected_Bk = self.model.learner.predict(self.model.params, users.state, rows).ranked_by_BR
         worth_Bk = expected_Bk + self.model.popularity_bonus(rows.statistics_BRD)
-        return worth_Bk.float().cpu().numpy(), self.model.to_expected(expected_Bk)
+        return worth_Bk.float().cpu().numpy(), self.model.units.to_expected(expected_Bk)
 
 
 def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:

@@ -42,8 +42,8 @@ def tasks_for_new_users(
 
     Args:
         interactions: `user_id`, `item_id`, for ratings `value`, and optionally `timestamp`; a row
-            whose
-            item is null only names a user. Where there are no times, the file's order is the order.
+            whose item is null only names a user. Where there are no times, the file's order is the
+            order.
         profiles: `user_id` and raw attributes; users only in here get an empty support.
 
     Raises:

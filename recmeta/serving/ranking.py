@@ -227,7 +227,7 @@ class Ranker:
         item_Bk = torch.where(torch.isfinite(score_Bk), item_Bk, -1)
         numbers_Bk = item_Bk.cpu().numpy()
         expected_Bk = score_Bk - self._bonus(numbers_Bk).to(score_Bk)
-        return RankedLists(numbers_Bk, self.model.to_expected(expected_Bk))
+        return RankedLists(numbers_Bk, self.model.units.to_expected(expected_Bk))
 
     def _bonus(self, item_Bk: npt.NDArray[np.int64]) -> torch.Tensor:
         """Return (B, k) what popularity added to the scores of these items."""

@@ -26,7 +26,6 @@ from recmeta.serving.evidence.query_loss import query_loss
 from recmeta.serving.evidence.questionnaire import Questionnaire
 from recmeta.serving.evidence.respondents import Respondents, respondents
 from recmeta.serving.evidence.strategy import FloatArray
-from recmeta.tasks.splits.interactions import RATING_EVENT
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.workspace import Workspace
 
@@ -245,7 +244,7 @@ def _all_rows(workspace: Workspace, tasks: Manifest, users: Tasks, model: Model)
     """Return every user's first rating of each item, in the order of time."""
     version = tasks.inputs[schema.INTERACTIONS.name]
     table = DeltaTable(workspace.table_uri(schema.INTERACTIONS), version=version)
-    events = tasks.config["split"]["events"] or [RATING_EVENT]
+    events = tasks.config["split"]["events"] or [schema.RATING_EVENT]
     numbered_users = pl.LazyFrame(
         {schema.USER_ID: users.user_id, "user": np.arange(len(users), dtype=np.int64)}
     )

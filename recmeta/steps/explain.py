@@ -18,7 +18,6 @@ from recmeta.serving.explanations import support_effects
 from recmeta.serving.feature_effects import feature_effects, features, scores_knowing
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.steps import given_users
-from recmeta.steps.new_users import RATING_EVENT
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Workspace
 
@@ -136,7 +135,7 @@ def user_of_log(workspace: Workspace, model: Model, user_id: str) -> Tasks:
         UserError: for a user who is neither in the interactions nor among the users.
     """
     interactions = tables.scan(workspace, schema.INTERACTIONS)
-    graded = pl.col(schema.EVENT) == RATING_EVENT
+    graded = pl.col(schema.EVENT) == schema.RATING_EVENT
     own = interactions.filter(pl.col(schema.USER_ID) == user_id)
     rows = own.filter(graded | ~graded.any()) if model.objective == "rating" else own
     columns = [schema.USER_ID, schema.ITEM_ID, schema.TIMESTAMP, schema.VALUE]

@@ -21,7 +21,6 @@ from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.tasks.task_set import Ragged
 from recmeta.workspace import Workspace
 
-RATING_EVENT = "rating"
 MAX_SUPPORT = 20
 PRIOR_ROWS = 5.0
 """The item mean that the model is held against is drawn to the global mean by this many rows."""
@@ -44,7 +43,7 @@ def live_error(workspace: Workspace, model: Model, day: datetime.date) -> LiveEr
     if model.objective != "rating":
         return None
     ratings = tables.scan(workspace, schema.INTERACTIONS).filter(
-        pl.col(schema.EVENT) == RATING_EVENT
+        pl.col(schema.EVENT) == schema.RATING_EVENT
     )
     on_day = pl.col(schema.TIMESTAMP).dt.date()
     today = (

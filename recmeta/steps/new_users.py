@@ -23,7 +23,6 @@ from recmeta.tasks.hashing import unit_hash
 from recmeta.workspace import Folder, Workspace
 
 STEP = "new-users"
-RATING_EVENT = "rating"
 INTERACTIONS = "interactions.parquet"
 PROFILES = "profiles.parquet"
 
@@ -124,7 +123,7 @@ def _first_days(interactions: pl.LazyFrame) -> pl.LazyFrame:
 def _rows(workspace: Workspace, day: datetime.date, config: NewUsersConfig) -> pl.DataFrame:
     """Return what the new users did until the day's end; ratings alone, where there are any."""
     interactions = tables.scan(workspace, schema.INTERACTIONS)
-    graded = pl.col(schema.EVENT) == RATING_EVENT
+    graded = pl.col(schema.EVENT) == schema.RATING_EVENT
     earliest = day - datetime.timedelta(days=config.window_days - 1)
     new = _first_days(interactions).filter(pl.col(schema.DATE).is_between(earliest, day))
     return (

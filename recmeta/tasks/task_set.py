@@ -3,12 +3,12 @@
     spec.json            what the numbers mean
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
-    values SPLIT-00000.arrow …  one row per task
+                         values
+    SPLIT-00000.arrow …  one row per task
 
 A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no
-padding
-on disk. Features are kept raw and encoded when they are read, by the encoder that belongs to a
-model: so a new task set can be put to an old model.
+padding on disk. Features are kept raw and encoded when they are read, by the encoder that belongs
+to a model: so a new task set can be put to an old model.
 
 Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 """

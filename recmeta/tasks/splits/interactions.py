@@ -3,8 +3,7 @@
 Users fall into meta-train, development and cold test by a stable hash of their id. Within a user:
 
     temporal     the first rows are support, the next ones query; later ones are left out, except
-    that
-                 a meta-training user keeps them all as query
+                 that a meta-training user keeps them all as query
     random       `query_size` rows drawn by a stable hash are query, all others support
     melu_states  as random, in the four states of Lee et al. (KDD 2019): items, too, are existing or
                  new; models train on existing users and items and are tested on the other three
@@ -46,7 +45,6 @@ from recmeta.tasks.splits.ids import IdNumbers, count_ids
 from recmeta.tasks.task_set import Objective
 from recmeta.tasks.threads import in_threads
 
-RATING_EVENT = "rating"
 USERS = "users"
 ROWS_PER_PART = 2**18
 """About how many rows a thread places at once, at some 200 bytes each. A user is in one part,
@@ -277,7 +275,7 @@ def _new_items(
 def _objective(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[str]]:
     objective: Objective
     if config.objective == "auto":
-        objective = "rating" if RATING_EVENT in (config.events or kinds) else "implicit"
+        objective = "rating" if schema.RATING_EVENT in (config.events or kinds) else "implicit"
     else:
         objective = config.objective
     if config.events is not None:
@@ -285,7 +283,7 @@ def _objective(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[s
         if unknown:
             raise UserError(f"the log has no event {unknown[0]!r}. There are: {', '.join(kinds)}.")
         return objective, list(config.events)
-    return objective, [RATING_EVENT] if objective == "rating" else kinds
+    return objective, [schema.RATING_EVENT] if objective == "rating" else kinds
 
 
 def _is_temporal(log: dataset.Dataset, config: SplitConfig) -> bool:
