@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from evaluation_tasks import low_rank_tasks, make_spec, make_tasks
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recmeta.errors import UserError
 from recmeta.evaluation.baselines.biases import BiasConfig, ItemMeanUserBias
@@ -20,6 +22,7 @@ from recmeta.evaluation.baselines.matrix_factorisation import (
 )
 from recmeta.evaluation.baselines.means import GlobalMean, ItemMean, ItemMeanConfig
 from recmeta.evaluation.baselines.popularity import Popularity
+from recmeta.evaluation.baselines.user_median import UserMedian, UserMedianConfig
 from recmeta.evaluation.bootstrap import paired_difference
 from recmeta.evaluation.metrics import mae
 from recmeta.tasks.task_set import Ragged, Tasks
@@ -35,6 +38,28 @@ def test_means_by_hand() -> None:
     np.testing.assert_allclose(item_mean.item_score, [4.0, 2.0, 3.0, 3.0])
     np.testing.assert_allclose(item_mean.score_query(TEST), [4.0, 3.0, 3.0])
     assert item_mean.score_items(TEST).shape == (2, 4)
+
+
+@given(
+    values=st.lists(st.lists(st.integers(1, 5).map(float), max_size=6), min_size=1, max_size=5),
+    num_imaginary=st.integers(1, 4),
+)
+def test_a_users_median_counts_the_imaginary_ratings(
+    values: list[list[float]], num_imaginary: int
+) -> None:
+    support = Ragged.from_lists([list(range(len(row))) for row in values], values)
+    model = UserMedian(3.0, 4, UserMedianConfig(num_imaginary=num_imaginary))
+    expected = [np.median([*row, *[3.0] * num_imaginary]) for row in values]
+    np.testing.assert_allclose(model.of_users(support), expected)
+
+
+def test_the_user_median_ignores_items() -> None:
+    model = UserMedian.fit(TRAIN, 4, UserMedianConfig(num_imaginary=1))
+    assert model.median == 3.0
+    np.testing.assert_allclose(model.score_query(TEST), [3.0, 3.0, 2.0])
+    assert model.score_items(TEST).shape == (2, 4)
+    with pytest.raises(UserError, match="num_imaginary is 0"):
+        UserMedianConfig(num_imaginary=0)
 
 
 def test_popularity_counts_users_not_rows() -> None:
@@ -148,6 +173,7 @@ def test_tuned_baselines_order_as_they_should_on_low_rank_ratings() -> None:
     assert torch.get_num_threads() == num_threads
     assert list(fitted) == [
         "global-mean",
+        "user-median",
         "item-mean",
         "item-mean-user-bias",
         "popularity",
@@ -185,6 +211,34 @@ def test_nothing_to_tune_on_and_nothing_to_fit_on() -> None:
 def test_implicit_task_sets_have_popularity() -> None:
     spec = make_spec(4, "implicit", (1.0, 1.0))
     assert list(fit_baselines(spec, TRAIN, TEST, seed=0)) == ["popularity"]
+
+
+def test_tuned_baselines_predict_alike_on_any_scale() -> None:
+    train, dev, test = (
+        low_rank_tasks(num, 40, 25, 10, seed=seed) for num, seed in ((120, 0), (40, 1), (40, 2))
+    )
+    fitted = fit_baselines(make_spec(40), train, dev, seed=0)
+    stretched, moved = 16.0, -48.0  # a power of two, so that nothing is rounded otherwise
+    wide = fit_baselines(
+        make_spec(40, value_range=(stretched + moved, 5 * stretched + moved)),
+        rescaled(train, stretched, moved),
+        rescaled(dev, stretched, moved),
+        seed=0,
+    )
+    far = rescaled(test, stretched, moved)
+    for name, predictor in fitted.items():
+        if predictor.predicts_values:
+            expected_N = predictor.score_query(test) * stretched + moved
+            np.testing.assert_allclose(wide[name].score_query(far), expected_N, atol=1e-3)
+
+
+def rescaled(tasks: Tasks, ratio: float, shift: float) -> Tasks:
+    """Return the tasks with all values on another scale."""
+    sides = {
+        name: dataclasses.replace(side, value=side.value * np.float32(ratio) + np.float32(shift))
+        for name, side in (("support", tasks.support), ("query", tasks.query))
+    }
+    return dataclasses.replace(tasks, **sides)
 
 
 def movielens_tasks(path: Path, seed: int) -> tuple[Tasks, Tasks, Tasks, int]:

@@ -59,6 +59,7 @@ def test_metrics_have_names_means_and_intervals(evaluation: Evaluation) -> None:
     assert found["mae"] < evaluation.metrics["global-mean"]["mae"]
     assert set(evaluation.primary_per_user()) == {
         "global-mean",
+        "user-median",
         "item-mean",
         "item-mean-user-bias",
         "mf-fold-in",
@@ -101,7 +102,7 @@ def test_it_is_json_and_a_table(evaluation: Evaluation) -> None:
     assert len(plain["adaptation_curve"]["points"]["item-mean"]) == len(CONFIG.shots)
     table = evaluation.per_user_table()
     assert table.column_names[:3] == ["user_id", "state", "predictor"]
-    assert table.num_rows == 5 * 50
+    assert table.num_rows == 6 * 50
     rows = dict(zip(table["predictor"].to_pylist(), table["mae"].to_pylist(), strict=True))
     assert rows["popularity"] is None
     assert rows["item-mean"] == pytest.approx(evaluation.per_user["item-mean"]["mae"][-1])

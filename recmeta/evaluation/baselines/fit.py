@@ -5,6 +5,7 @@ A baseline that was not tuned is a straw man. The test users are never seen here
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from recmeta.evaluation.baselines.matrix_factorisation import (
 )
 from recmeta.evaluation.baselines.means import GlobalMean, ItemMean, ItemMeanConfig
 from recmeta.evaluation.baselines.popularity import Popularity
+from recmeta.evaluation.baselines.rows import training_rows
+from recmeta.evaluation.baselines.user_median import UserMedian, UserMedianConfig
 from recmeta.evaluation.metrics import mae
 from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
@@ -25,9 +28,12 @@ P = TypeVar("P", bound=Predictor)
 
 ITEM_MEAN_GRID = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 ITEM_BIAS_GRID = (0.5, 1.0, 2.0, 4.0, 8.0)
+IMAGINARY_GRID = (1, 2, 5, 10, 20, 50, 1000)
 USER_BIAS_GRID = (2.0, 4.0, 8.0, 12.0, 20.0)
 NUM_FACTORS_GRID = (4, 8, 16)
-# From strong to weak: each fit starts from the last one, so a few sweeps suffice.
+FIRST_SPREAD = 0.3
+# From strong to weak: each fit starts from the last one, so a few sweeps suffice. For values whose
+# standard deviation is about 1, as is that of one to five stars.
 FACTOR_REGULARISATION_PATH = (14.0, 10.0, 7.0, 5.0, 3.5)
 
 
@@ -55,7 +61,7 @@ def fit_baselines(
 ) -> dict[str, Predictor]:
     """Return the baselines for a task set, fitted, by name.
 
-    `rating`: global-mean, item-mean, item-mean-user-bias, popularity and mf-fold-in.
+    `rating`: global-mean, user-median, item-mean, item-mean-user-bias, popularity, mf-fold-in.
     `implicit`: popularity; with every value 1 there is nothing to average.
 
     Args:
@@ -87,11 +93,22 @@ def rating_baselines(
     biases = tune_biases(spec, train, dev, on_trial)
     return [
         GlobalMean.fit(train, spec.num_items),
+        tune_user_median(spec, train, dev, on_trial),
         tune_item_mean(spec, train, dev, on_trial),
         biases,
         Popularity.fit(train, spec.num_items),
         tune_matrix_factorisation(spec, train, dev, biases.config, seed, on_trial),
     ]
+
+
+def tune_user_median(
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded
+) -> UserMedian:
+    """Return the user's median, drawn to that of all as far as predicts the dev queries best."""
+    if not _has_queries(dev):
+        return UserMedian.fit(train, spec.num_items)
+    configs = [UserMedianConfig(num_imaginary=n) for n in IMAGINARY_GRID]
+    return _best(((c, UserMedian.fit(train, spec.num_items, c)) for c in configs), dev, on_trial)
 
 
 def tune_item_mean(
@@ -128,33 +145,47 @@ def tune_matrix_factorisation(
 ) -> MatrixFactorisation:
     """Return the factorisation whose size and ridge weight predict the dev queries best.
 
-    The biases' own ridge weights are taken over from the tuned bias model.
+    The biases' own ridge weights, which have no unit, are taken over from the tuned bias model.
     """
+    unit = _unit(train)
 
     def config(num_factors: int, regularisation: float) -> MatrixFactorisationConfig:
         return MatrixFactorisationConfig(
             num_factors=num_factors,
-            factor_regularisation=regularisation,
+            factor_regularisation=unit * regularisation,
             item_regularisation=biases.item_regularisation,
             user_regularisation=biases.user_regularisation,
+        )
+
+    def fit(
+        chosen: MatrixFactorisationConfig, start: MatrixFactorisation | None = None
+    ) -> MatrixFactorisation:
+        spread = FIRST_SPREAD * math.sqrt(unit)
+        return MatrixFactorisation.fit(
+            train, spec.num_items, spec.value_range, chosen, seed, start, spread
         )
 
     if not _has_queries(dev):
         default = MatrixFactorisationConfig()
         chosen = config(default.num_factors, default.factor_regularisation)
-        return MatrixFactorisation.fit(train, spec.num_items, spec.value_range, chosen, seed)
+        return fit(chosen)
 
     def fits() -> Iterable[tuple[MatrixFactorisationConfig, MatrixFactorisation]]:
         for num_factors in NUM_FACTORS_GRID:
             last = None
             for regularisation in FACTOR_REGULARISATION_PATH:
                 candidate = config(num_factors, regularisation)
-                last = MatrixFactorisation.fit(
-                    train, spec.num_items, spec.value_range, candidate, seed, start=last
-                )
+                last = fit(candidate, last)
                 yield candidate, last
 
     return _best(fits(), dev, on_trial)
+
+
+def _unit(train: Tasks) -> float:
+    """Return the power of two, which rounds nothing, that is nearest to the standard deviation of
+    the training values; 1 where they are all the same."""
+    spread = float(np.std(training_rows(train).value, dtype=np.float64))
+    return 2.0 ** round(math.log2(spread)) if spread > 0 else 1.0
 
 
 def _has_queries(dev: Tasks) -> bool:

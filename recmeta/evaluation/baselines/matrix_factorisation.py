@@ -25,7 +25,8 @@ class MatrixFactorisationConfig:
     num_factors: int = 8
     """Length of a user's and an item's vector; at least 0."""
     factor_regularisation: float = 8.0
-    """Ridge weight of every factor; above 0."""
+    """Ridge weight of every factor, in units of the value, as products of two factors are; above
+    0."""
     item_regularisation: float = 3.0
     """Ridge weight of an item's bias; above 0."""
     user_regularisation: float = 5.0
@@ -151,12 +152,14 @@ class MatrixFactorisation:
         config: MatrixFactorisationConfig | None = None,
         seed: int = 0,
         start: "MatrixFactorisation | None" = None,
+        first_spread: float = 0.3,
     ) -> "MatrixFactorisation":
         """Learn the items' biases and vectors from the rows of the meta-training tasks.
 
         Args:
             seed: of the starting vectors.
             start: begin at this fit's items instead; it must have as many factors.
+            first_spread: standard deviation of the starting vectors, in roots of the value's unit.
         """
         config = config or MatrixFactorisationConfig()
         rows = training_rows(train)
@@ -166,7 +169,7 @@ class MatrixFactorisation:
             item_IC = start.item_IC
         else:
             noise = np.random.default_rng(seed).normal(size=(num_items, config.num_factors + 1))
-            item_IC = torch.from_numpy(noise) * 0.3
+            item_IC = torch.from_numpy(noise) * first_spread
             item_IC[:, 0] = 0.0
         for _ in range(config.sweeps):
             user_UC = ridge(
