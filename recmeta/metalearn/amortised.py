@@ -68,7 +68,7 @@ class AmortisedConfig(LearnerConfig):
         if self.num_levels is not None and self.num_levels < 2:
             raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
 
-    def with_levels(self, num_levels: int | None) -> Self:
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels, where they are not set."""
         return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
 

@@ -32,7 +32,7 @@ from recmeta.metalearn.batch import (
 from recmeta.metalearn.encoding import Encoder, Features
 from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.networks.median import count_levels
+from recmeta.metalearn.networks.median import count_levels, top_share
 from recmeta.metalearn.uncertainty import Uncertainty
 from recmeta.metalearn.units import ValueUnits
 from recmeta.tasks.episodes import concatenate, with_negatives
@@ -125,8 +125,10 @@ class Model:
             earlier,
         )
         num_levels = count_levels(rows.value, task_set.spec.value_range)
+        share = top_share(rows.value) if task_set.spec.objective == "rating" else 0.0
+        learner = config.learner.with_levels(num_levels, share)
         return cls(
-            dataclasses.replace(config, learner=config.learner.with_levels(num_levels)),
+            dataclasses.replace(config, learner=learner),
             None,
             encoder,
             items,

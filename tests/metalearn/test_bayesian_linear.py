@@ -252,11 +252,40 @@ def test_the_median_stays_on_the_scale_and_rises_with_the_mean(drawn: Drawn) -> 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("num_factors", 0), ("num_levels", 1), ("hidden_share", 1.5), ("identity_penalty", -1.0)],
+    [
+        ("num_factors", 0),
+        ("num_levels", 1),
+        ("hidden_share", 1.5),
+        ("identity_penalty", -1.0),
+        ("likelihood_weight", -1.0),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         BayesianLinearConfig(**{field: value})
+
+
+def test_the_likelihood_counts_where_one_value_is_most_of_all() -> None:
+    config = BayesianLinearConfig()
+    assert config.with_levels(5, top_share=0.34).likelihood_weight == 0
+    assert config.with_levels(5, top_share=0.9).likelihood_weight == 1
+    told = BayesianLinearConfig(likelihood_weight=0.2)
+    assert told.with_levels(5, top_share=0.9).likelihood_weight == 0.2
+
+
+def test_the_likelihood_is_added_to_what_is_learned_and_not_to_the_loss(drawn: Drawn) -> None:
+    """Three weights on a line, in float64."""
+    learner, batch = drawn.learner, drawn.batch
+    found = []
+    for weight in (0.0, 1.0, 3.0):
+        learner.likelihood_weight = weight
+        found.append(learner.meta_gradient(drawn.params, batch, torch.Generator().manual_seed(0)))
+    (alone, loss), (once, loss_once), (thrice, _) = found
+    assert loss == loss_once
+    assert any((once[name] - alone[name]).abs().max() > 1e-6 for name in alone)
+    for name in alone:
+        expected = alone[name] + 3 * (once[name] - alone[name])
+        torch.testing.assert_close(thrice[name], expected)
 
 
 def test_a_catalogue_is_ordered_by_expected_values(drawn: Drawn) -> None:

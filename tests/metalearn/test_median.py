@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recmeta.metalearn.networks.median import MOST_LEVELS, count_levels
+from recmeta.metalearn.networks.median import MOST_LEVELS, count_levels, top_share
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,8 @@ def test_a_fine_scale_has_no_steps() -> None:
     within = np.arange(MOST_LEVELS, dtype=np.float32)
     assert count_levels(within, (0, MOST_LEVELS - 1)) == MOST_LEVELS
     assert count_levels(within, (0, MOST_LEVELS)) is None
+
+
+def test_the_most_frequent_value_has_its_share() -> None:
+    assert top_share(np.array([5, 1, 5, 5], np.float32)) == 0.75
+    assert top_share(np.zeros(0, np.float32)) == 0.0

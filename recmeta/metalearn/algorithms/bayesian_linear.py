@@ -36,7 +36,7 @@ from recmeta.metalearn.networks.item_vectors import (
     ItemVectors,
 )
 from recmeta.metalearn.networks.median import MedianOfLevels
-from recmeta.metalearn.objectives import ObjectiveName, loss_of
+from recmeta.metalearn.objectives import ObjectiveName, gaussian, loss_of
 from recmeta.tasks.task_set import Objective
 
 PRIOR_MEAN = "prior.mean"
@@ -47,6 +47,7 @@ OFFSET_COLUMNS = frozenset([BIAS, FROM_CONTENT, FROM_STATISTICS, IDENTITY, UNKNO
 """Parameters whose first column is an offset, in units of the model."""
 SUPPORT_SHRINKAGE = 3.0
 """The mean of the support's vectors is shrunk to 0 as if by this many more rows."""
+MOST_OF_VALUES = 0.5
 LOG_NOISE_RANGE = (-6.0, 6.0)
 LOG_PRECISION_RANGE = (-4.0, 8.0)
 """Within these the posterior's precision is far from singular in float32."""
@@ -77,12 +78,21 @@ class BayesianLinearConfig(LearnerConfig):
     where there is none (implicit feedback, `start = "random"`)."""
     outer_objective: ObjectiveName | None = None
     """Loss of the query, in units of the model; None: absolute for ratings, else bce."""
+    likelihood_weight: float | None = None
+    """Weight of the Gaussian log-likelihood of the query, which keeps the expected values by which
+    items are ordered, beside the loss of its medians. None: 1 where most of the meta-training
+    values are the same one, which then is nearly every median, so that absolute errors do not say
+    what is liked more; else 0."""
 
     def __post_init__(self) -> None:
         if self.num_factors < 1:
             raise ValueError(f"num_factors is {self.num_factors}; it must be at least 1.")
         if self.num_levels is not None and self.num_levels < 2:
             raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
+        if self.likelihood_weight is not None and self.likelihood_weight < 0:
+            raise ValueError(
+                f"likelihood_weight is {self.likelihood_weight}; it must be at least 0."
+            )
         if not 0 <= self.hidden_share <= 1 or self.identity_penalty < 0:
             raise ValueError(
                 f"hidden_share {self.hidden_share} must be between 0 and 1, identity_penalty "
@@ -100,9 +110,15 @@ class BayesianLinearConfig(LearnerConfig):
             setting.value_range,
         )
 
-    def with_levels(self, num_levels: int | None) -> Self:
-        """Return the same with so many levels, where they are not set."""
-        return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
+        """Return the same with so many levels and the weight that suits them, where they are not
+        set."""
+        weight = self.likelihood_weight
+        if weight is None:
+            weight = 1.0 if top_share > MOST_OF_VALUES else 0.0
+        return dataclasses.replace(
+            self, num_levels=self.num_levels or num_levels, likelihood_weight=weight
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +163,7 @@ class BayesianLinear:
         levels = config.num_levels if self.is_graded else None
         self.median = MedianOfLevels(lowest, highest, levels or 2)
         self.predicts_median = config.estimate == "median" and levels is not None
+        self.likelihood_weight = (config.likelihood_weight or 0.0) if self.is_graded else 0.0
         default: ObjectiveName = "absolute" if self.is_graded else "bce"
         self._outer_loss = loss_of(config.outer_objective or default)
 
@@ -166,7 +183,8 @@ class BayesianLinear:
     def meta_gradient(
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
-        """Return the exact gradient of the mean query loss with the penalty, and the query loss.
+        """Return the exact gradient of the mean query loss with the likelihood and the penalty, and
+        the query loss alone.
 
         Args:
             generator: draws whose items are hidden.
@@ -179,13 +197,20 @@ class BayesianLinear:
         with torch.enable_grad():
             known_BSX, asked_BRX = self._look_up(leaves, (support, query), hidden_B, generator)
             state = self._posterior(leaves, batch.support, known_BSX)
-            output_BR = self._predict(leaves, state, asked_BRX).mean_BR
-            loss = self._outer_loss(output_BR, query.value_BR, query.mask_BR).mean()
+            found = self._predict(leaves, state, asked_BRX)
+            loss = self._outer_loss(found.mean_BR, query.value_BR, query.mask_BR).mean()
+            aim = loss
+            if self.likelihood_weight > 0:
+                assert found.spread_BR is not None, "ratings are predicted with a spread"
+                surprise_B = gaussian(
+                    found.ranked_by_BR, found.spread_BR, query.value_BR, query.mask_BR
+                )
+                aim = loss + self.likelihood_weight * surprise_B.mean()
             penalty = self.config.identity_penalty * self.vectors.identity_penalty(leaves)
         learned = [n for n, p in leaves.items() if p.requires_grad]
-        found = torch.autograd.grad(loss + penalty, [leaves[n] for n in learned], allow_unused=True)
+        slopes = torch.autograd.grad(aim + penalty, [leaves[n] for n in learned], allow_unused=True)
         gradients = {n: torch.zeros_like(p) for n, p in params.items()}
-        for name, gradient in zip(learned, found, strict=True):
+        for name, gradient in zip(learned, slopes, strict=True):
             if gradient is not None:
                 gradients[name] = gradient
         return gradients, {"loss": float(loss.detach())}

@@ -82,9 +82,9 @@ class FederatedConfig(LearnerConfig):
         """Return the learner with these hyperparameters."""
         return Federated(self, self.learner.build(setting))
 
-    def with_levels(self, num_levels: int | None) -> Self:
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels, where the clients' learner reads them."""
-        return dataclasses.replace(self, learner=self.learner.with_levels(num_levels))
+        return dataclasses.replace(self, learner=self.learner.with_levels(num_levels, top_share))
 
     def guarantees(self, epochs: int) -> dict[str, float]:
         """Return ε and δ of what so many epochs have sent, where there is noise; a client takes

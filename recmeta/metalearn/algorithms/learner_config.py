@@ -58,9 +58,13 @@ class LearnerConfig:
         """Return the learner with these hyperparameters."""
         raise NotImplementedError(f"{type(self).__name__} must say how to build its learner.")
 
-    def with_levels(self, num_levels: int | None) -> Self:
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same for a scale of values with so many levels; None: one without steps. An
-        algorithm that reads them keeps what it was told by its user."""
+        algorithm that reads them keeps what it was told by its user.
+
+        Args:
+            top_share: share of the most frequent value among all.
+        """
         return self
 
     def guarantees(self, epochs: int) -> dict[str, float]:

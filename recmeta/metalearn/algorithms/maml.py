@@ -89,7 +89,7 @@ class MAMLConfig(LearnerConfig):
             self, setting.network, setting.item_features, setting.objective, setting.value_range
         )
 
-    def with_levels(self, num_levels: int | None) -> Self:
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels, where they are not set."""
         return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
 

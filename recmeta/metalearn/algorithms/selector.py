@@ -92,10 +92,10 @@ class SelectorConfig(LearnerConfig):
         """Return the learner with these hyperparameters."""
         return Selector(self, setting)
 
-    def with_levels(self, num_levels: int | None) -> Self:
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels, where members read them."""
         members = tuple(
-            dataclasses.replace(member, learner=member.learner.with_levels(num_levels))
+            dataclasses.replace(member, learner=member.learner.with_levels(num_levels, top_share))
             for member in self.members
         )
         return dataclasses.replace(self, members=members)

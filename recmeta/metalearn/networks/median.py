@@ -46,6 +46,14 @@ def count_levels(values: npt.NDArray[np.float32], value_range: tuple[float, floa
     return int(places[-1].round()) + 1
 
 
+def top_share(values: npt.NDArray[np.float32]) -> float:
+    """Return the share of the most frequent value among all; 0 of none."""
+    if len(values) == 0:
+        return 0.0
+    _, counts = np.unique(values, return_counts=True)
+    return float(counts.max() / len(values))
+
+
 class MedianOfLevels:
     """Pure functions of the parameters; holds only the scale."""
 
