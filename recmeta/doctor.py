@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from recmeta.errors import UserError
+from recmeta.tasks.threads import num_cores
 
 if TYPE_CHECKING:
     from recmeta.workspace import Workspace
@@ -159,7 +160,7 @@ def _torch() -> Check:
     import torch
 
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
-    threads = f"{torch.get_num_threads()} threads on {_num_cpus()} CPUs"
+    threads = f"{torch.get_num_threads()} threads on {num_cores()} CPUs"
     if torch.cuda.is_available():
         found = f"{build} build, {torch.cuda.get_device_name()}, {threads}"
         return Check(name="torch", status="ok", found=found)
@@ -173,12 +174,6 @@ def _torch() -> Check:
         else "there is a GPU: install a CUDA build of PyTorch to use it"
     )
     return Check(name="torch", status="warn", found=found, remedy=remedy)
-
-
-def _num_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _writable(workspace: "Workspace") -> Check:

@@ -23,10 +23,6 @@ class FieldError(UserError):
         self.message = message
 
 
-class GateRefusedError(Exception):
-    """The gate did not promote the candidate model. Exit code 3."""
-
-
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
     """Return `` Did you mean 'x'?`` for the closest known word, or an empty string."""
     import difflib

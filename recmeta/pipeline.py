@@ -1,16 +1,14 @@
 """All steps, one after the other, and the report at the end. Finished steps are not done again."""
 
 import dataclasses
-import io
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recmeta import schema
-from recmeta.logs.mapping import Attribute, AttributeSource, Kind, LogMapping
+from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest
 from recmeta.progress import Progress, silent
 from recmeta.recipes import PipelineConfig
@@ -26,6 +24,7 @@ from recmeta.steps import (
     register,
     score,
 )
+from recmeta.steps.cold_users import cold_users
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
 
@@ -152,48 +151,6 @@ def run(
         report=report,
         scored_by=version,
     )
-
-
-def cold_users(workspace: Workspace, tasks: Manifest) -> LogMapping:
-    """Return the support of the cold test users as a file of new users, with their profiles."""
-    folder = workspace / "new_users" / tasks.key
-    task_set = TaskSet(workspace / tasks.outputs["tasks"])
-    test = task_set.tasks("test")
-    items = task_set.items()
-    support = test.support
-    interactions = pa.table(
-        {
-            schema.USER_ID: test.profile[schema.USER_ID].combine_chunks().take(support.task),
-            schema.ITEM_ID: items.item_id.take(pa.array(support.item)),
-            schema.VALUE: pa.array(support.value, pa.float64()),
-        }
-    )
-    attributes = {
-        name: _kind(test.profile.schema.field(name).type)
-        for name in test.profile.column_names
-        if name != schema.USER_ID
-    }
-    for name, table in (("interactions", interactions), ("profiles", test.profile)):
-        if not folder.exists(f"{name}.parquet"):
-            stream = io.BytesIO()
-            pq.write_table(table, stream)
-            folder.write_bytes(f"{name}.parquet", stream.getvalue())
-    root = f"{workspace.location}/new_users/{tasks.key}"
-    return LogMapping(
-        path=f"{root}/interactions.parquet",
-        value_col=schema.VALUE,
-        users=AttributeSource(
-            path=f"{root}/profiles.parquet",
-            id_col=schema.USER_ID,
-            columns={name: Attribute(kind=kind) for name, kind in attributes.items()},
-        ),
-    )
-
-
-def _kind(type_: pa.DataType) -> Kind:
-    if pa.types.is_list(type_):
-        return "multi"
-    return "numeric" if pa.types.is_floating(type_) else "categorical"
 
 
 def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:

@@ -9,13 +9,16 @@ manifests/STEP     what each step did
 """
 
 import contextlib
+import io
 import json
 import os
 import re
 import uuid
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from recmeta.errors import UserError
 from recmeta.schema import Table
@@ -101,6 +104,16 @@ class Folder:
         """Write a value as an indented JSON file, atomically."""
         text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
         self.write_bytes(name, text.encode() + b"\n")
+
+    def write_parquet(self, name: str, table: pa.Table) -> None:
+        """Write a table as a Parquet file, atomically."""
+        stream = io.BytesIO()
+        pq.write_table(table, stream, compression="zstd")
+        self.write_bytes(name, stream.getvalue())
+
+    def read_parquet(self, name: str) -> pa.Table:
+        """Return the table in a Parquet file."""
+        return pq.read_table(pa.BufferReader(self.read_bytes(name)))
 
     def local_path(self, name: str = "") -> str:
         """Return a path of this machine. Raises UserError for an object store."""

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
@@ -33,6 +34,12 @@ def test_bytes_and_json_come_back(folder: Folder) -> None:
     assert not folder.exists("deep/er/y.json")
     assert folder.names() == ["a.bin", "deep"]
     assert (folder / "nowhere").names() == []
+
+
+def test_a_table_comes_back(folder: Folder) -> None:
+    table = pa.table({"user_id": ["ann", None], "seen": [["a"], []]})
+    folder.write_parquet("tables/x.parquet", table)
+    assert folder.read_parquet("tables/x.parquet").equals(table)
 
 
 def test_a_file_that_is_not_there_says_so(folder: Folder) -> None:

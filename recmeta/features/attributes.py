@@ -43,6 +43,20 @@ def profiles_as_of(tasks: pl.DataFrame, users: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
+def newest(versions: pl.LazyFrame, key: str) -> pl.LazyFrame:
+    """Return the attributes of each user or item as they were known last, without the time.
+
+    Args:
+        versions: rows of the `users` or `items` table; one without `valid_from` was always known.
+        key: the column of the ids.
+    """
+    return (
+        versions.sort(schema.VALID_FROM)
+        .unique(key, keep="last", maintain_order=True)
+        .drop(schema.VALID_FROM)
+    )
+
+
 def catalogue(item_id: pl.Series, items: pl.LazyFrame) -> Items:
     """Return all items with every version of their attributes.
 

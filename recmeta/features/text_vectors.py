@@ -8,14 +8,12 @@ the package of the extra `text`, so nothing is fetched.
 import dataclasses
 import functools
 import hashlib
-import io
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recmeta.errors import UserError, did_you_mean
 from recmeta.tasks.task_set import Items
@@ -112,7 +110,7 @@ def _embed(texts: Sequence[str]) -> FloatArray:
 def _read(cache: Folder) -> dict[bytes, FloatArray]:
     known: dict[bytes, FloatArray] = {}
     for name in cache.names():
-        table = pq.read_table(io.BytesIO(cache.read_bytes(name)))
+        table = cache.read_parquet(name)
         column = table[_VECTOR].combine_chunks()
         vector_NW = column.flatten().to_numpy().reshape(len(table), -1)
         known |= zip(table[_KEY].to_pylist(), vector_NW, strict=True)
@@ -130,7 +128,6 @@ def keep(cache: Folder, vectors: dict[bytes, FloatArray]) -> None:
     keys = sorted(vectors)
     vector_NW = np.stack([vectors[key] for key in keys])
     column = pa.FixedSizeListArray.from_arrays(pa.array(vector_NW.reshape(-1)), vector_NW.shape[1])
-    stream = io.BytesIO()
-    pq.write_table(pa.table({_KEY: pa.array(keys, pa.binary()), _VECTOR: column}), stream)
     name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
-    cache.write_bytes(f"{name}.parquet", stream.getvalue())
+    table = pa.table({_KEY: pa.array(keys, pa.binary()), _VECTOR: column})
+    cache.write_parquet(f"{name}.parquet", table)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
+from recmeta.features.attributes import newest
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, find, run_once
 from recmeta.metalearn.model import Model
@@ -190,8 +191,7 @@ def _attributes(
 
 
 def _newest(workspace: Workspace, table: schema.Table) -> pl.DataFrame:
-    newest = tables.scan(workspace, table).sort(schema.VALID_FROM)
-    return newest.unique(table.key[0], keep="last").drop(schema.VALID_FROM).collect()
+    return newest(tables.scan(workspace, table), table.key[0]).collect()
 
 
 def _unknown_items(model: Model, window: pl.DataFrame) -> float | None:

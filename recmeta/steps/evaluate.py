@@ -1,17 +1,15 @@
 """model ──▶ report: candidate, champion and baselines on the same cold users, and the gate."""
 
 import dataclasses
-import io
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from recmeta.config import to_dict
 from recmeta.evaluation.baselines.fit import OnTrial, Trial, fit_baselines, unrecorded
 from recmeta.evaluation.calibration import calibration
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
-from recmeta.evaluation.gate import GateConfig, decide
+from recmeta.evaluation.gate import GateConfig, GateDecision, decide
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import Evaluation
@@ -22,11 +20,12 @@ from recmeta.registry import versions
 from recmeta.registry.forgotten import why_retrain
 from recmeta.registry.training_run import log_evaluation
 from recmeta.registry.tuning import log_tuning
+from recmeta.registry.versions import Version
 from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
 from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import TaskSet
-from recmeta.workspace import Workspace
+from recmeta.workspace import Folder, Workspace
 
 STEP = "evaluate"
 CHAMPION = "champion"
@@ -107,45 +106,10 @@ def run(
             on_trial=trials.append,
             progress=progress,
         )
-        found, name = judgement.evaluation, candidate.config.learner_name
-        per_user = found.primary_per_user()
-        decision = decide(
-            candidate=name,
-            champion=CHAMPION if champion is not None else None,
-            per_user=per_user,
-            baselines=[b for b in judgement.baselines if b in per_user],
-            metric=found.primary_metric,
-            lower_is_better=found.lower_is_better,
-            config=config.gate,
-            generator=np.random.default_rng(config.evaluation.seed),
-        )
-        if champion is not None and (why := why_retrain(champion)) is not None:
-            due = f"The champion, version {champion.version}, is due to be replaced: {why}."
-            decision = dataclasses.replace(decision, reasons=(*decision.reasons, due))
+        decision = _decision(config, judgement, champion)
         progress(STEP, 3, 4)
-        result = found.to_dict()
-        result["candidate"] = name
-        result["rival"] = None if other is None else other.config.learner_name
-        result["calibration"] = judgement.calibration
-        result["metrics"][name] |= judgement.held
-        result["adaptation_curve"]["learned"] = [name] if champion is None else [name, CHAMPION]
-        stream = io.BytesIO()
-        pq.write_table(found.per_user_table(), stream)
-        folder.write_bytes("per_user.parquet", stream.getvalue())
-        folder.write_json("evaluation.json", result)
-        folder.write_json("decision.json", dataclasses.asdict(decision))
-        folder.write_bytes(
-            "adaptation_curve.png", plots.adaptation_curve(result["adaptation_curve"])
-        )
         history = (workspace / trained.outputs["model"]).read_json("history.json")
-        dev_loss = (
-            "development MAE" if task_set.spec.objective == "rating" else "development 1 - nDCG@10"
-        )
-        folder.write_bytes("training.png", plots.training_curve(history, dev_loss))
-        if result["calibration"] is not None:
-            folder.write_bytes("calibration.png", plots.calibration(result["calibration"]))
-        report = evaluation_report(result, dataclasses.asdict(decision))
-        folder.write_bytes("report.md", report.encode())
+        _write_report(folder, judgement, decision, champion is not None, other, history)
         run_id = trained.outputs["run_id"]
         log_tuning(workspace, run_id, STEP, trials)
         log_evaluation(
@@ -154,8 +118,8 @@ def run(
             judgement.metrics,
             folder,
             config=to_dict(config),
-            candidate=name,
-            primary_metric=found.primary_metric,
+            candidate=judgement.candidate,
+            primary_metric=judgement.evaluation.primary_metric,
         )
         progress(STEP, 4, 4)
         outputs = {
@@ -166,6 +130,7 @@ def run(
             "compared_with": champion.version if champion is not None else None,
             "promoted": decision.promoted,
         }
+        found = judgement.evaluation
         return outputs, {"cold_users": len(found.user_id), "predictors": len(found.per_user)}
 
     inputs = {
@@ -176,6 +141,61 @@ def run(
     if rival is not None:
         inputs["rival"] = rival.key
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def _decision(
+    config: EvaluateConfig, judgement: Judgement, champion: Version | None
+) -> GateDecision:
+    """Return what the gate says of the candidate; if the champion is due to go, its reasons say so,
+    too."""
+    found = judgement.evaluation
+    per_user = found.primary_per_user()
+    decision = decide(
+        candidate=judgement.candidate,
+        champion=None if champion is None else CHAMPION,
+        per_user=per_user,
+        baselines=[b for b in judgement.baselines if b in per_user],
+        metric=found.primary_metric,
+        lower_is_better=found.lower_is_better,
+        config=config.gate,
+        generator=np.random.default_rng(config.evaluation.seed),
+    )
+    if champion is None or (why := why_retrain(champion)) is None:
+        return decision
+    due = f"The champion, version {champion.version}, is due to be replaced: {why}."
+    return dataclasses.replace(decision, reasons=(*decision.reasons, due))
+
+
+def _write_report(
+    folder: Folder,
+    judgement: Judgement,
+    decision: GateDecision,
+    has_champion: bool,
+    rival: Model | None,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write what was found, for programs and for people.
+
+    Args:
+        history: the epochs of the candidate's training.
+    """
+    found, name = judgement.evaluation, judgement.candidate
+    result = found.to_dict()
+    result["candidate"] = name
+    result["rival"] = None if rival is None else rival.config.learner_name
+    result["calibration"] = judgement.calibration
+    result["metrics"][name] |= judgement.held
+    result["adaptation_curve"]["learned"] = [name, CHAMPION] if has_champion else [name]
+    folder.write_parquet("per_user.parquet", found.per_user_table())
+    folder.write_json("evaluation.json", result)
+    folder.write_json("decision.json", dataclasses.asdict(decision))
+    folder.write_bytes("adaptation_curve.png", plots.adaptation_curve(result["adaptation_curve"]))
+    dev_loss = "development MAE" if found.objective == "rating" else "development 1 - nDCG@10"
+    folder.write_bytes("training.png", plots.training_curve(history, dev_loss))
+    if judgement.calibration is not None:
+        folder.write_bytes("calibration.png", plots.calibration(judgement.calibration))
+    report = evaluation_report(result, dataclasses.asdict(decision))
+    folder.write_bytes("report.md", report.encode())
 
 
 def measure(

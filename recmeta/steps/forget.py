@@ -4,7 +4,6 @@ Models are not changed. Those that were trained on the user are marked for retra
 """
 
 import datetime
-import io
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -167,9 +166,7 @@ def _rewrite_reports(workspace: Workspace, user_ids: Collection[str]) -> int:
             continue
         kept = forgotten.without_users(pq.read_table(pa.BufferReader(content)), user_ids)
         if kept is not None:
-            stream = io.BytesIO()
-            pq.write_table(kept, stream)
-            reports.write_bytes(name, stream.getvalue())
+            reports.write_parquet(name, kept)
             changed += 1
     if workspace.exists(REPORT):
         text = workspace.read_bytes(REPORT).decode()

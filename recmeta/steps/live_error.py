@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.features.attributes import newest
 from recmeta.logs import tables
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_users import tasks_for_new_users
@@ -70,13 +71,10 @@ def live_error(workspace: Workspace, model: Model, day: datetime.date) -> LiveEr
         .collect()
     )
     named = users.select(schema.USER_ID)  # those of whom nothing is known, too, get a task
-    profiles = (
-        tables.scan(workspace, schema.USERS)
-        .filter(pl.col(schema.VALID_FROM).is_null() | (pl.col(schema.VALID_FROM).dt.date() < day))
-        .sort(schema.VALID_FROM)
-        .unique(schema.USER_ID, keep="last", maintain_order=True)
-        .drop(schema.VALID_FROM)
-    )
+    since = pl.col(schema.VALID_FROM)
+    versions = tables.scan(workspace, schema.USERS)
+    known_before = versions.filter(since.is_null() | (since.dt.date() < day))
+    profiles = newest(known_before, schema.USER_ID)
     known = named.lazy().join(profiles, on=schema.USER_ID, how="left").collect()
     tasks, _ = tasks_for_new_users(
         model,

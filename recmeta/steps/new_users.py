@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
+from recmeta.features.attributes import newest
 from recmeta.logs import tables
 from recmeta.logs.mapping import Attribute, AttributeSource, Kind, LogMapping
 from recmeta.manifest import Manifest, run_once
@@ -67,7 +68,7 @@ def run(workspace: Workspace, day: datetime.date, config: NewUsersConfig | None 
         num_shards = -(-len(users) // config.users_per_shard)
         shard = pl.Series("shard", (unit_hash(users.to_arrow(), 0) * num_shards).astype("int64"))
         placed = pl.DataFrame({schema.USER_ID: users, "shard": shard})
-        profiles = tables.scan(workspace, schema.USERS).sort(schema.VALID_FROM)
+        profiles = tables.scan(workspace, schema.USERS)
         shards = []
         for index in sorted(shard.unique().to_list()):
             name = f"new_users/{key}/shard-{index:05d}"
@@ -93,10 +94,12 @@ def shard_mapping(workspace: Workspace, shard: str) -> LogMapping:
     """Return a written shard as the file of new users that adapt reads.
 
     Args:
-        shard: one of the manifest's `shards`.
+        shard: one of the manifest's `shards`, or another folder with such files; those of a log
+            without times have none.
     """
     place = f"{workspace.location}/{shard}"
     folder = workspace / shard
+    columns = pq.read_schema(pa.BufferReader(folder.read_bytes(INTERACTIONS))).names
     profiles = None
     if folder.exists(PROFILES):
         fields = pq.read_schema(pa.BufferReader(folder.read_bytes(PROFILES)))
@@ -109,7 +112,7 @@ def shard_mapping(workspace: Workspace, shard: str) -> LogMapping:
         )
     return LogMapping(
         path=f"{place}/{INTERACTIONS}",
-        time_col=schema.TIMESTAMP,
+        time_col=schema.TIMESTAMP if schema.TIMESTAMP in columns else None,
         value_col=schema.VALUE,
         users=profiles,
     )
@@ -140,10 +143,10 @@ def _profiles(profiles: pl.LazyFrame, members: pl.DataFrame, day: datetime.date)
     """Return the members' newest attributes of that day; a row for those only who have any."""
     known = pl.col(schema.VALID_FROM).is_null() | (pl.col(schema.VALID_FROM).dt.date() <= day)
     return (
-        profiles.filter(known)
-        .join(members.lazy(), on=schema.USER_ID, how="semi")
-        .unique(schema.USER_ID, keep="last", maintain_order=True)
-        .drop(schema.VALID_FROM)
+        newest(
+            profiles.filter(known).join(members.lazy(), on=schema.USER_ID, how="semi"),
+            schema.USER_ID,
+        )
         .sort(schema.USER_ID)
         .collect()
     )

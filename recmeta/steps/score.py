@@ -6,14 +6,12 @@ run's rows, and the files go. One shard at a time is in memory, however many use
 
 import dataclasses
 import datetime
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from deltalake import DeltaTable, write_deltalake
 
@@ -78,7 +76,7 @@ def run(
             recall = maker.use_index(FaissIndex, *_adapted(states, 0, torch_device))
         for index, name in enumerate(names):
             if not staged.exists(name):
-                _write(staged, name, _shard(maker, *_adapted(states, index, torch_device)))
+                staged.write_parquet(name, _shard(maker, *_adapted(states, index, torch_device)))
             progress(STEP, index + 1, len(names))
         counts = {"users": 0, "rows_written": 0, "popular": 0}
         shown = _Shown(maker.model)
@@ -176,7 +174,7 @@ def _rows(
     """Yield the rows of the table, shard by shard, and count them and their items."""
     columns = schema.RECOMMENDATIONS.columns
     for name in names:
-        lists = pq.read_table(pa.BufferReader(staged.read_bytes(name)))
+        lists = staged.read_parquet(name)
         counts["users"] += pc.sum(pc.equal(lists[schema.RANK], 1)).as_py() or 0
         counts["rows_written"] += len(lists)
         shown.add(lists[schema.ITEM_ID])
@@ -187,9 +185,3 @@ def _rows(
         }
         filled = [same[f.name] if f.name in same else lists[f.name] for f in columns]
         yield from pa.table(filled, schema=columns).to_batches()
-
-
-def _write(folder: Folder, name: str, rows: pa.Table) -> None:
-    stream = io.BytesIO()
-    pq.write_table(rows, stream, compression="zstd")
-    folder.write_bytes(name, stream.getvalue())

@@ -26,6 +26,7 @@ import pyarrow.ipc as ipc
 
 from recmeta import schema
 from recmeta.config import parse, to_dict
+from recmeta.errors import UserError
 from recmeta.workspace import Folder
 
 Objective = Literal["rating", "implicit"]
@@ -248,10 +249,14 @@ class TaskSet:
     """An opened task set; splits are read when they are asked for."""
 
     def __init__(self, folder: Folder) -> None:
+        """
+        Raises:
+            UserError: for files that an earlier version wrote in another format.
+        """
         self.folder = folder
         self.spec = parse(TaskSetSpec, folder.read_json("spec.json"))
         if self.spec.format_version != FORMAT_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"{folder.path} has task format {self.spec.format_version}, this version reads "
                 f"{FORMAT_VERSION}: build the tasks again with `recmeta build-tasks`."
             )

@@ -18,7 +18,7 @@ def in_threads(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iter
     As many pieces are in work, or done and not taken, as there are threads, so that memory does not
     grow with their number. What `work` raises is raised here, when its turn has come.
     """
-    num_threads = min(MOST_THREADS, _num_cores())
+    num_threads = min(MOST_THREADS, num_cores())
     waiting: deque[concurrent.futures.Future[Result]] = deque()
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
         for piece in pieces:
@@ -29,7 +29,8 @@ def in_threads(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iter
             yield waiting.popleft().result()
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

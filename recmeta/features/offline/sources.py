@@ -129,16 +129,9 @@ class Location:
         return folder.filesystem, folder.path
 
     def _write_file(self, table: pa.Table) -> None:
-        """Write beside the file, then put it in its place: a reader sees the old or the new."""
         filesystem, path = self.filesystem()
         folder, _, base = path.rpartition("/")
-        filesystem.create_dir(folder, recursive=True)
-        if not isinstance(filesystem, pafs.LocalFileSystem):  # a PUT is atomic
-            pq.write_table(table, path, filesystem=filesystem)
-            return
-        temporary = f"{folder}/.{base}.{uuid.uuid4().hex[:8]}"
-        pq.write_table(table, temporary, filesystem=filesystem)
-        filesystem.move(temporary, path)
+        Folder(filesystem, folder).write_parquet(base, table)
 
     def _write_folder(
         self, table: pa.Table, *, existing: str, partitions: list[str] | None = None
