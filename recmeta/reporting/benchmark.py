@@ -50,7 +50,8 @@ def as_html(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
     """
     from markdown_it import MarkdownIt
 
-    body = MarkdownIt("commonmark").enable("table").render(markdown)
+    plain = MarkdownIt("commonmark", {"html": False})  # names out of a log are no tags
+    body = plain.enable("table").render(markdown)
     for file, content in pictures.items():
         encoded = base64.b64encode(content).decode()
         body = body.replace(f'src="{file}"', f'src="data:image/png;base64,{encoded}"')

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -98,11 +99,11 @@ def test_killed_between_shards_and_run_again(
     made: list[int] = []
     shard = score._shard
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: Any) -> Any:
         made.append(1)
         if len(made) == 3:
             raise KeyboardInterrupt
-        return shard(*arguments)  # type: ignore[arg-type]
+        return shard(*arguments)
 
     config = ScoringConfig(top_k=4)
     before = version(space)

@@ -45,10 +45,10 @@ def body(*rows: tuple[str, float], **more: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(
-    source: ChampionSource, *, workspace: Workspace | None = None, **limits: float
+    source: ChampionSource, *, workspace: Workspace | None = None, **limits: Any
 ) -> Iterator[Served]:
     """Serve champions until the block ends."""
-    config = EndpointConfig(**{"poll_seconds": 0.05, **limits})  # type: ignore[arg-type]
+    config = EndpointConfig(**{"poll_seconds": 0.05, **limits})
     keys = ApiKeys({"tests": KEY})
     app = create_app(source, keys=keys, config=config, workspace=workspace)
     listening = socket.create_server(("127.0.0.1", 0))

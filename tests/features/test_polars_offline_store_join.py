@@ -1,7 +1,7 @@
 """The as-of join against a plain reading of its rules, on random rows."""
 
 import datetime
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recmeta.errors import UserError
 from recmeta.features.offline.point_in_time import Lookup, point_in_time_join
 
+Unit = Literal["us", "ns", "ms"]
 START = datetime.datetime(2024, 3, 1)
 KEYS = st.sampled_from(["a", "a", "a", "b", None])
 OTHER_KEYS = st.sampled_from([1, 1, 1, 2])
@@ -24,15 +25,15 @@ SOURCE = {
 }
 
 
-def asked(rows: list[tuple[Any, ...]], unit: str) -> pl.LazyFrame:
+def asked(rows: list[tuple[Any, ...]], unit: Unit) -> pl.LazyFrame:
     columns = {"key": pl.String, "other": pl.Int64, "time": pl.Int64}
     frame = pl.LazyFrame(rows, schema=columns, orient="row")
     return frame.with_columns(times("time", unit).dt.replace_time_zone("UTC"))
 
 
-def times(name: str, unit: str) -> pl.Expr:
+def times(name: str, unit: Unit) -> pl.Expr:
     moment = pl.lit(START) + pl.duration(minutes=pl.col(name))
-    return moment.cast(pl.Datetime(unit)).alias(name)  # type: ignore[arg-type]
+    return moment.cast(pl.Datetime(unit)).alias(name)
 
 
 def newest(
@@ -77,7 +78,7 @@ def test_the_join_is_its_rules(
     rows: list[tuple[Any, ...]],
     ttl: int | None,
     created_before: bool,
-    units: tuple[str, str],
+    units: tuple[Unit, Unit],
 ) -> None:
     source = pl.LazyFrame(rows, schema=SOURCE, orient="row")
     lookup = Lookup(

@@ -10,6 +10,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -40,8 +41,8 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def change(monkeypatch: pytest.MonkeyPatch, name: str, **fields: object) -> None:
-    monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(DATASETS[name], **fields))  # type: ignore[arg-type]
+def change(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:
+    monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(DATASETS[name], **fields))
 
 
 def entities(source: AttributeSource | None) -> tuple[pl.DataFrame, pl.DataFrame]:

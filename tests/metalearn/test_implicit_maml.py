@@ -3,6 +3,8 @@
 Legend: B users, S support rows, R query rows, H inputs of the last layer, and a 1.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +126,6 @@ def test_steps_and_pull_meet_at_the_shared_weights_without_support(task_set: Tas
     ("wrong", "message"),
     [({"proximal_strength": 0.0}, "positive"), ({"inner_objective": "absolute"}, "curvature")],
 )
-def test_what_does_not_fit_is_refused(wrong: dict[str, object], message: str) -> None:
+def test_what_does_not_fit_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ImplicitMAMLConfig(**wrong)  # type: ignore[arg-type]
+        ImplicitMAMLConfig(**wrong)

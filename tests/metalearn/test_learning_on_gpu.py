@@ -21,7 +21,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.preference import PreferenceNetwork
-from recmeta.metalearn.numerics import deterministic, precision
+from recmeta.metalearn.numerics import Precision, deterministic, precision
 from recmeta.metalearn.prefetch import prefetched
 from recmeta.metalearn.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
@@ -91,12 +91,12 @@ def test_the_same_batch_twice_is_the_same_bits(network: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("tf32", 0.02), ("bfloat16", 0.2)])
-def test_lower_precision_is_near(name: str, tolerance: float) -> None:
+def test_lower_precision_is_near(name: Precision, tolerance: float) -> None:
     learner, params = make_learner(MAMLConfig(num_steps=2), NETWORKS["linear"])
     learner, batch = on_gpu(learner), moved(make_batch())
     params = {name: p.float() for name, p in to_gpu(params).items()}
     exact, _ = learner.meta_gradient(params, batch, torch.Generator())
-    with precision(name, GPU):  # type: ignore[arg-type]
+    with precision(name, GPU):
         found, _ = learner.meta_gradient(params, batch, torch.Generator())
     assert (flat(found) - flat(exact)).norm() < tolerance * flat(exact).norm()
 

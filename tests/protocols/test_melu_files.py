@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -130,13 +132,13 @@ def test_a_table_is_read_in_place_of_files(tmp_path: Path) -> None:
     assert not melu_files.are_in(tmp_path)
 
 
-def changed(name: str, change: object) -> object:
+def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
     """Return what changes the lists of a file's first user."""
 
     def apply(folder: Path) -> None:
         lists = json.loads((folder / name).read_text())
         user = next(iter(lists))
-        lists[user] = change(lists[user])  # type: ignore[operator]
+        lists[user] = change(lists[user])
         (folder / name).write_text(json.dumps(lists))
 
     return apply

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from registry_pipeline import Pipeline
 
@@ -71,8 +73,8 @@ def test_models_of_other_names_have_champions_of_their_own(
 def test_killed_while_logging_the_model(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed_after_writing(*arguments: object) -> None:
-        package(*arguments)  # type: ignore[arg-type]
+    def killed_after_writing(*arguments: Any) -> None:
+        package(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -1,6 +1,7 @@
 """Every rule, alone and with others: lists stay full where candidates suffice, and true to it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,8 +55,8 @@ def tasks(model: Model) -> Tasks:
     return tasks_for_new_users(model, pa.table({**events, "item_id": item_id}))[0]
 
 
-def lists(model: Model, tasks: Tasks, facts: ItemFacts | None = None, **rules: object) -> Lists:
-    config = ScoringConfig(top_k=TOP_K, rules=Rules(**rules), item_block=11)  # type: ignore[arg-type]
+def lists(model: Model, tasks: Tasks, facts: ItemFacts | None = None, **rules: Any) -> Lists:
+    config = ScoringConfig(top_k=TOP_K, rules=Rules(**rules), item_block=11)
     return ListMaker(model, config, facts).make(adapt_users(model, tasks), tasks)
 
 
@@ -212,6 +213,6 @@ def test_certainty_cannot_be_asked_of_a_model_that_has_none(
     "wrong",
     [{"diversity": 1.0}, {"candidates": 0}, {"max_per_category": {"a": 0}}, {"max_age_days": -1}],
 )
-def test_rules_that_cannot_be(wrong: dict[str, object]) -> None:
+def test_rules_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=str(next(iter(wrong)))):
-        Rules(**wrong)  # type: ignore[arg-type]
+        Rules(**wrong)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -50,9 +51,11 @@ def contents(workspace: Workspace, tasks: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["temporal", "random", "melu_states"])
 def test_the_task_set_is_the_same_however_the_log_is_parted(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Literal["temporal", "random", "melu_states"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = BuildTasksConfig(split=SplitConfig(split=kind))  # type: ignore[arg-type]
+    config = BuildTasksConfig(split=SplitConfig(split=kind))
     workspace = ingested(tmp_path)
     whole = build_tasks.run(config, workspace)
     before = contents(workspace, whole.outputs["tasks"])

@@ -44,9 +44,9 @@ def table(workspace: Workspace, which: Table) -> pl.DataFrame:
     return frame.sort(pl.all().exclude(pl.List))
 
 
-def sums(counts: dict[str, int]) -> tuple[int, int, int, int]:
+def sums(counts: dict[str, int]) -> tuple[int, ...]:
     assert counts["accepted"] + counts["duplicates"] + counts["quarantined"] == counts["rows_read"]
-    return tuple(counts[k] for k in ("rows_read", "accepted", "duplicates", "quarantined"))  # type: ignore[return-value]
+    return tuple(counts[k] for k in ("rows_read", "accepted", "duplicates", "quarantined"))
 
 
 def values(workspace: Workspace) -> list[tuple[str, str, float]]:

@@ -1,6 +1,7 @@
 """Candidates from an index: how many of the exhaustive lists they hold, and what if too few."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,8 +57,8 @@ def users(model: Model, tasks: Tasks) -> AdaptedUsers:
     return adapt_users(model, tasks)
 
 
-def maker(model: Model, retrieval: RetrievalConfig | None, **rules: object) -> ListMaker:
-    config = ScoringConfig(top_k=TOP_K, reasons=False, retrieval=retrieval, rules=Rules(**rules))  # type: ignore[arg-type]
+def maker(model: Model, retrieval: RetrievalConfig | None, **rules: Any) -> ListMaker:
+    config = ScoringConfig(top_k=TOP_K, reasons=False, retrieval=retrieval, rules=Rules(**rules))
     denied = model.catalogue.items.item_id.slice(0, 50).to_pylist()
     return ListMaker(model, config, ItemFacts(denied=denied))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from random import Random
 
 import numpy as np
 import polars as pl
@@ -175,10 +176,10 @@ def test_training_meets_no_cold_user_and_no_new_item(log: list[Event], seed: int
 @settings(deadline=None)
 @given(logs, kinds, st.integers(0, 3), st.randoms(use_true_random=False))
 def test_the_order_of_the_table_is_nothing(
-    log: list[Event], kind: str, seed: int, random: object
+    log: list[Event], kind: str, seed: int, random: Random
 ) -> None:
     shuffled = list(log)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     found, again = try_split(log, seed, split=kind), try_split(shuffled, seed, split=kind)
     if found is None or again is None:
         assert found is again
