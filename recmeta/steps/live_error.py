@@ -10,8 +10,6 @@ import datetime
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.evaluation.learned import LearnedPredictor
@@ -43,26 +41,45 @@ def live_error(workspace: Workspace, model: Model, day: datetime.date) -> LiveEr
     """Return the errors on a day's ratings; None where there is none, or feedback is implicit."""
     if model.objective != "rating":
         return None
-    ratings = tables.scan(workspace, schema.INTERACTIONS).filter(
-        pl.col(schema.EVENT) == schema.RATING_EVENT
+    rated = pl.col(schema.EVENT) == schema.RATING_EVENT
+    ratings = tables.scan(workspace, schema.INTERACTIONS).filter(rated)
+    today = _ratings_of(ratings, day, model)
+    if not today.height:
+        return None
+    users = today.select(schema.USER_ID).unique()
+    tasks, _ = tasks_for_new_users(
+        model,
+        schema.with_plain_types(_support(ratings, users, day).to_arrow()),
+        schema.with_plain_types(_profiles(workspace, users, day).to_arrow()),
     )
-    on_day = pl.col(schema.TIMESTAMP).dt.date()
+    query = _query(today, tasks.user_id)
+    predicted = LearnedPredictor("champion", model).score_query(
+        dataclasses.replace(tasks, query=query)
+    )
+    item_mean = _item_means(model)[query.item]
+    return LiveError(
+        rows=today.height,
+        model_mae=float(np.abs(predicted - query.value).mean()),
+        item_mean_mae=float(np.abs(item_mean - query.value).mean()),
+    )
+
+
+def _ratings_of(ratings: pl.LazyFrame, day: datetime.date, model: Model) -> pl.DataFrame:
+    """Return a day's ratings of items that the model knows, with the items' numbers as `item`."""
     today = (
-        ratings.filter(on_day == day)
+        ratings.filter(pl.col(schema.TIMESTAMP).dt.date() == day)
         .sort(schema.USER_ID, schema.TIMESTAMP, schema.ITEM_ID)
         .select(schema.USER_ID, schema.ITEM_ID, schema.VALUE)
         .collect()
     )
-    numbers = pc.index_in(
-        today[schema.ITEM_ID].to_arrow().cast(pa.string()), model.catalogue.items.item_id
-    )
-    today = today.with_columns(pl.Series("item", numbers.to_numpy(zero_copy_only=False)))
-    today = today.with_columns(pl.col("item").fill_nan(None)).drop_nulls("item")
-    if not today.height:
-        return None
-    users = today.select(schema.USER_ID).unique()
-    before = (
-        ratings.filter(on_day < day)
+    number = model.catalogue.lookup.numbers_of(today[schema.ITEM_ID].to_arrow())
+    return today.with_columns(pl.Series("item", number)).filter(pl.col("item") >= 0)
+
+
+def _support(ratings: pl.LazyFrame, users: pl.DataFrame, day: datetime.date) -> pl.DataFrame:
+    """Return the users' latest ratings before a day."""
+    return (
+        ratings.filter(pl.col(schema.TIMESTAMP).dt.date() < day)
         .join(users.lazy(), on=schema.USER_ID, how="semi")
         .sort(schema.USER_ID, schema.TIMESTAMP, schema.ITEM_ID)
         .group_by(schema.USER_ID, maintain_order=True)
@@ -70,34 +87,28 @@ def live_error(workspace: Workspace, model: Model, day: datetime.date) -> LiveEr
         .select(schema.USER_ID, schema.ITEM_ID, schema.TIMESTAMP, schema.VALUE)
         .collect()
     )
-    named = users.select(schema.USER_ID)  # those of whom nothing is known, too, get a task
+
+
+def _profiles(workspace: Workspace, users: pl.DataFrame, day: datetime.date) -> pl.DataFrame:
+    """Return a row per user, also for those of whom nothing was known before the day: they get a
+    task, too."""
     since = pl.col(schema.VALID_FROM)
     versions = tables.scan(workspace, schema.USERS)
     known_before = versions.filter(since.is_null() | (since.dt.date() < day))
     profiles = newest(known_before, schema.USER_ID)
-    known = named.lazy().join(profiles, on=schema.USER_ID, how="left").collect()
-    tasks, _ = tasks_for_new_users(
-        model,
-        schema.with_plain_types(before.to_arrow()),
-        schema.with_plain_types(known.to_arrow()),
-    )
-    order = pl.DataFrame({schema.USER_ID: tasks.user_id}).with_row_index("task")
+    return users.lazy().join(profiles, on=schema.USER_ID, how="left").collect()
+
+
+def _query(today: pl.DataFrame, user_id: list[str]) -> Ragged:
+    """Return the day's ratings, task by task."""
+    order = pl.DataFrame({schema.USER_ID: user_id}).with_row_index("task")
     rows = today.join(order, on=schema.USER_ID).sort("task", maintain_order=True)
-    lengths = np.bincount(rows["task"].to_numpy(), minlength=len(tasks))
-    query = Ragged(
+    lengths = np.bincount(rows["task"].to_numpy(), minlength=len(user_id))
+    return Ragged(
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         rows["item"].to_numpy().astype(np.int32),
         rows[schema.VALUE].to_numpy().astype(np.float32),
         np.zeros(len(rows), np.bool_),
-    )
-    predicted = LearnedPredictor("champion", model).score_query(
-        dataclasses.replace(tasks, query=query)
-    )
-    item_mean = _item_means(model)[query.item]
-    return LiveError(
-        rows=len(rows),
-        model_mae=float(np.abs(predicted - query.value).mean()),
-        item_mean_mae=float(np.abs(item_mean - query.value).mean()),
     )
 
 
