@@ -133,6 +133,7 @@ def run(
             tasks.outputs["objective"],
             tasks.outputs["temporal"],
         ),
+        *filter(None, [markdown.values(evaluation)]),
         markdown.accuracy(evaluation),
         markdown.lists(evaluation),
         markdown.curve(evaluation),

@@ -11,9 +11,8 @@ from recmeta.evaluation.curve import adaptation_curve
 from recmeta.evaluation.measure import Measured, MetricSelection, measure
 from recmeta.evaluation.predictor import BoolArray, IntArray, Predictor
 from recmeta.evaluation.result import Evaluation
+from recmeta.evaluation.values import RELEVANT_SHARE
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
-
-RELEVANT_SHARE = 0.6  # of the value range: 4 and 5 on a scale from 1 to 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,8 @@ class EvaluationConfig:
     ks: tuple[int, ...] = (5, 10)
     """Cut-offs of the ranking metrics."""
     relevant_from: float | None = None
-    """Smallest value that makes an item relevant; None: 60 % up the value range (4 on 1–5)."""
+    """Smallest value that makes an item relevant; None: 60 % up the value range (4 on 1–5), or
+    what a quarter of the values reach where a tail has stretched that range."""
     num_negatives: int = 100
     """Sampled negatives per user for the `sampled_` metrics; 0 leaves these out."""
     num_resamples: int = 2000

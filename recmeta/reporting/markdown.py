@@ -18,6 +18,7 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
     """
     parts = [
         "# Evaluation",
+        *filter(None, [values(evaluation)]),
         accuracy(evaluation),
         *[
             f"### State `{state}`: {evaluation['num_users_by_state'][state]} users\n\n"
@@ -150,7 +151,35 @@ def data(
         [[f"{tasks[k]:,}" for k in ("users", "items", "tasks_train", "tasks_dev", "tasks_test")]],
     )
     how = "the first interactions are support, the next ones query" if temporal else "random rows"
-    return f"## Data\n\n{rows}\n\nObjective: {objective}; within a user {how}.\n\n{splits}"
+    aside = tasks.get("not_positive", 0)
+    left_out = f" {aside:,} rows have a value of 0 or less and are no positives." if aside else ""
+    return (
+        f"## Data\n\n{rows}\n\nObjective: {objective}; within a user {how}.{left_out}\n\n{splits}"
+    )
+
+
+def values(evaluation: Mapping[str, Any]) -> str:
+    """Return what scale the ratings are on and which are relevant; of implicit feedback, nothing.
+
+    Args:
+        evaluation: evaluation.json.
+    """
+    found = evaluation.get("values")
+    if found is None:
+        return ""
+    lowest, highest, median = (f"{found[n]:,g}" for n in ("lowest", "highest", "median"))
+    levels = f" in {found['num_levels']} levels" if found["num_levels"] else ""
+    told = (
+        f"Ratings go from {lowest} to {highest}{levels}, half of them up to {median}; relevant in "
+        f"lists are those from {evaluation['relevant_from']:,g} up."
+    )
+    if not found["has_tail"]:
+        return told
+    return (
+        f"{told} So few are near the highest that they look like counts or amounts: ingested with "
+        "an event of another kind than `rating`, as by `--event purchase`, each pair of user and "
+        "item is one positive."
+    )
 
 
 def top_list(

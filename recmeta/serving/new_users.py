@@ -28,7 +28,8 @@ class NewUserCounts:
     unknown_items: int
     """Rows dropped because the item is not in the model's catalogue."""
     bad_values: int
-    """Rows dropped because the value is missing, not finite or outside the model's range."""
+    """Rows dropped because the value is missing, not finite or outside the model's range; of
+    implicit feedback, because it is 0 or less."""
     without_interactions: int
     """Users who are left with none: they get the list of a user of whom nothing is known."""
     without_profile: int
@@ -41,9 +42,9 @@ def tasks_for_new_users(
     """Return a task per user, sorted by user id, with all usable interactions as support.
 
     Args:
-        interactions: `user_id`, `item_id`, for ratings `value`, and optionally `timestamp`; a row
-            whose item is null only names a user. Where there are no times, the file's order is the
-            order.
+        interactions: `user_id`, `item_id`, for ratings `value`, which else is optional, and
+            optionally `timestamp`; a row whose item is null only names a user. Where there are no
+            times, the file's order is the order.
         profiles: `user_id` and raw attributes; users only in here get an empty support.
 
     Raises:
@@ -69,16 +70,18 @@ def tasks_for_new_users(
     profile_place = pc.index_in(users, profile_id)
     user = pc.index_in(user_id, users).to_numpy().astype(np.int64)
     item = model.catalogue.lookup.numbers_of(item_id)
-    value = np.ones(len(user), np.float32)
+    value, good = np.ones(len(user), np.float32), np.ones(len(user), np.bool_)
     if graded:
         value = _numbers(interactions, schema.VALUE)
+        good = _is_good(model, value)
+    elif schema.VALUE in interactions.column_names:
+        good = ~(_numbers(interactions, schema.VALUE) <= 0)  # one that is missing is no return
     time: npt.NDArray[np.number] = np.zeros(len(user), np.int64)
     if schema.TIMESTAMP in interactions.column_names:
         time = _order(interactions[schema.TIMESTAMP].combine_chunks())
 
     named = item_id.is_valid().to_numpy(zero_copy_only=False)
     known = item >= 0
-    good = _is_good(model, value) if graded else named
     support, num_duplicates = _support(len(users), user, item, value, time, known & good)
     counts = NewUserCounts(
         rows=int(named.sum()),

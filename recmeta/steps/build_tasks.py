@@ -112,6 +112,8 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
             described = with_text_vectors(described, config.item_texts, workspace / TEXT_VECTORS)
         write_items(folder, described)
         counts = _write_tasks(folder, split, statistics, users, progress)
+        if split.objective == "implicit":
+            counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
         outputs = {
             "tasks": f"tasks/{key}",
             "objective": split.objective,

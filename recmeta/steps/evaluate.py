@@ -7,12 +7,14 @@ import numpy as np
 
 from recmeta.config import to_dict
 from recmeta.evaluation.baselines.fit import OnTrial, Trial, fit_baselines, unrecorded
+from recmeta.evaluation.baselines.rows import training_rows
 from recmeta.evaluation.calibration import calibration
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.gate import GateConfig, GateDecision, decide
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import Evaluation
+from recmeta.evaluation.values import Values, describe
 from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
@@ -52,6 +54,8 @@ class Judgement:
     baselines: tuple[str, ...]
     calibration: dict[str, Any] | None
     """How the candidate's uncertainty fared; None where it has none."""
+    values: Values | None
+    """What the ratings are like; None of implicit feedback."""
 
     @property
     def held(self) -> dict[str, float]:
@@ -184,6 +188,8 @@ def _write_report(
     result["candidate"] = name
     result["rival"] = None if rival is None else rival.config.learner_name
     result["calibration"] = judgement.calibration
+    if judgement.values is not None:
+        result["values"] = dataclasses.asdict(judgement.values)
     result["metrics"][name] |= judgement.held
     result["adaptation_curve"]["learned"] = [name, CHAMPION] if has_champion else [name]
     folder.write_parquet("per_user.parquet", found.per_user_table())
@@ -220,20 +226,20 @@ def measure(
         if model is not None:
             predictors[name] = LearnedPredictor(name, model.on(items, statistics))
     progress(STEP, 1, 4)
-    baselines = fit_baselines(
-        task_set.spec,
-        task_set.tasks("train"),
-        task_set.tasks("dev"),
-        config.evaluation.seed,
-        on_trial,
-    )
+    train, spec = task_set.tasks("train"), task_set.spec
+    baselines = fit_baselines(spec, train, task_set.tasks("dev"), config.evaluation.seed, on_trial)
+    values, how = None, config.evaluation
+    if spec.objective == "rating":
+        values = describe(training_rows(train).value, spec.value_range)
+        if how.relevant_from is None:
+            how = dataclasses.replace(how, relevant_from=values.relevant_from)
     progress(STEP, 2, 4)
     test, name = task_set.tasks("test"), candidate.config.learner_name
     found = evaluate(
         {**predictors, **baselines},
         test,
-        task_set.spec,
-        config.evaluation,
+        spec,
+        how,
         statistics.num_users[-1].astype(np.int64),
     )
     judged = candidate.on(items, statistics)
@@ -244,4 +250,5 @@ def measure(
         calibration=calibration(
             judged, test, task_set.tasks("dev"), np.random.default_rng(config.evaluation.seed)
         ),
+        values=values,
     )

@@ -100,6 +100,13 @@ def test_implicit_feedback_needs_no_value(implicit_model: Model) -> None:
     assert counts.bad_values == 0
 
 
+def test_a_return_is_no_positive(implicit_model: Model) -> None:
+    events = table(("a", "i03", 6.0), ("a", "i05", -6.0), ("a", "i07", None))
+    tasks, counts = tasks_for_new_users(implicit_model, events)
+    assert rows(tasks) == {"a": [(3, 1.0), (7, 1.0)]}
+    assert counts.bad_values == 1
+
+
 @pytest.mark.parametrize(
     "timestamp",
     [

@@ -42,7 +42,7 @@ event = st.tuples(
     st.sampled_from([f"i{n}" for n in range(8)]),
     times,
     st.sampled_from(KINDS),
-    st.sampled_from([1.0, 2.0, 3.5]),
+    st.sampled_from([-1.0, 0.0, 1.0, 2.0, 3.5]),
 )
 logs = st.lists(event, min_size=1, max_size=90, unique_by=lambda e: e[:4])
 untimed = logs.map(without_times)
@@ -100,7 +100,8 @@ def slowly(log: list[Event], config: SplitConfig, seed: int) -> list[Row]:
             "dev": None,
         }[split]
 
-    chosen = [e for e in log if e[3] in (config.events or ())]
+    is_graded = config.objective == "rating"
+    chosen = [e for e in log if e[3] in (config.events or ()) and (is_graded or e[4] > 0)]
     firsts: dict[tuple[str, str], Event] = {}
     for e in sorted(chosen, key=lambda e: (e[2] or 0, e[3])):
         firsts.setdefault(e[:2], e)
@@ -153,7 +154,7 @@ def check(log: list[Event], config: SplitConfig, seed: int) -> None:
     config = dataclasses.replace(config, events=events or tuple(sorted(present)))
     expected = slowly(log, config, seed)
     if not expected:
-        with pytest.raises(UserError, match="loosen"):
+        with pytest.raises(UserError, match=r"loosen|above 0"):
             split(log, config, seed)
         return
     found = split(log, config, seed)

@@ -9,7 +9,8 @@ Users fall into meta-train, development and cold test by a stable hash of their 
                  new; models train on existing users and items and are tested on the other three
                  states
 
-Only the first event of a user with an item counts.
+Only the first event of a user with an item counts; of implicit feedback, the first whose value is
+above 0: a return, or a song played no times, is no positive.
 """
 
 from collections.abc import Iterator
@@ -79,7 +80,9 @@ def split_interactions(
     kinds = count_ids(batch.column(0) for batch in _batches(log, [schema.EVENT])).ids
     objective, events = _objective(kinds.to_list(), config)
     temporal = _is_temporal(log, config)
-    chosen = _Chosen(log, IdNumbers(kinds), kinds.is_in(events).to_numpy())
+    chosen = _Chosen(
+        log, IdNumbers(kinds), kinds.is_in(events).to_numpy(), positive=objective == "implicit"
+    )
     files = RowFiles()
     users = count_ids(
         (batch.column(0) for batch in chosen.batches([schema.USER_ID])),
@@ -87,7 +90,8 @@ def split_interactions(
     )
     if len(users.ids) == 0:
         raise UserError(
-            f"the workspace has no interaction of the kinds {events}: ingest a log with rows, or "
+            f"the workspace has no interaction of the kinds {events}"
+            f"{' with a value above 0' if chosen.positive else ''}: ingest a log with rows, or "
             "change tasks.split.events."
             if events
             else "the workspace's table of interactions is empty: ingest a log with rows."
@@ -143,17 +147,24 @@ def _batches(log: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatc
 
 
 class _Chosen(NamedTuple):
-    """The rows of a log that are of the chosen kinds of event."""
+    """The rows of a log that count."""
 
     log: dataset.Dataset
     kinds: IdNumbers
     """Of all kinds in the log."""
     is_chosen: npt.NDArray[np.bool_]
     """By number of the kind."""
+    positive: bool
+    """Whether values must be above 0."""
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows' columns and their events, a batch at a time."""
-        for batch in _batches(self.log, [*columns, schema.EVENT]):
+        wanted = [*columns, schema.EVENT]
+        if self.positive and schema.VALUE not in columns:
+            wanted.append(schema.VALUE)
+        for batch in _batches(self.log, wanted):
+            if self.positive:
+                batch = batch.filter(pc.greater(batch.column(schema.VALUE), 0.0))
             if not self.is_chosen.all():
                 kind = self.kinds.of(batch.column(len(columns)))
                 batch = batch.filter(pa.array(self.is_chosen[kind]))
