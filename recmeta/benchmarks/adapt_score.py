@@ -127,6 +127,7 @@ def _one_at_a_time(
     ranker, intake = Ranker(model, config), Intake(model)
     given = given_users(model, tasks)
     _freeze()
+    _lists(ranker, intake.tasks(given[:1]))  # prepares the catalogue, once
     with Products() as products:
         _lists(ranker, intake.tasks(given[:1]))
     seconds, floor = [], []
