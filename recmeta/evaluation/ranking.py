@@ -17,8 +17,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recmeta.evaluation.predictor import BoolArray, FloatArray, IntArray, Scores
+from recmeta.evaluation.predictor import BoolArray, FloatArray, IntArray, Predictor, Scores
 from recmeta.tasks.task_set import Tasks
+
+USERS_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,3 +147,16 @@ def _ranks(relevant_R: FloatArray, relevant: Relevant, others_BM: FloatArray) ->
     place_R[order] = np.arange(len(order)) - start_B[relevant.task]
     ranks: IntArray = ahead_R + place_R + 1
     return ranks
+
+
+def ranking_of(predictor: Predictor, tasks: Tasks, k: int) -> dict[str, FloatArray]:
+    """Return (B,) ranking metrics at k by name, all query items being relevant: NaN where a score
+    is not finite."""
+    parts: list[dict[str, FloatArray]] = []
+    for batch in tasks.batches(USERS_AT_ONCE):
+        scores_BI, complete_B = candidate_scores(predictor.score_items(batch), batch)
+        relevant = Relevant.of(batch, -np.inf, scores_BI.shape[1])
+        rank_R = ranks_in_catalogue(scores_BI, relevant, k)
+        found = ranking_metrics(rank_R, relevant, (k,))
+        parts.append({name: np.where(complete_B, v, np.nan) for name, v in found.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -21,12 +21,13 @@ from recmeta import config as configs
 from recmeta import schema
 from recmeta.evaluation import metrics
 from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor, scores_and_order
+from recmeta.evaluation.ranking import ranking_of
 from recmeta.manifest import git_commit, library_versions
 from recmeta.protocols import analysis, code
 from recmeta.protocols.learners import Fitted, Learner
 from recmeta.protocols.log import Log
 from recmeta.protocols.protocol import Protocol
-from recmeta.protocols.search import ranking_of
+from recmeta.protocols.search import RANKING_K
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
 
@@ -130,7 +131,7 @@ def measure(
         found = (
             rating_metrics(predictor, tasks, count_I, level_L)
             if protocol.objective == "rating"
-            else ranking_of(predictor, tasks)
+            else ranking_of(predictor, tasks, RANKING_K)
         )
         tables.append(
             pa.table(

@@ -12,18 +12,12 @@ import numpy as np
 
 from recmeta.evaluation.metrics import mae
 from recmeta.evaluation.predictor import Predictor
-from recmeta.evaluation.ranking import (
-    Relevant,
-    candidate_scores,
-    ranking_metrics,
-    ranks_in_catalogue,
-)
+from recmeta.evaluation.ranking import ranking_of
 from recmeta.protocols.problem import Development, Problem
 from recmeta.tasks.task_set import Objective, Tasks
 
 BUDGET = 25
 RANKING_K = 10
-USERS_AT_ONCE = 256
 
 Config = Any
 """A family's own frozen dataclass."""
@@ -114,17 +108,4 @@ def judged(predictor: Predictor, judges: Tasks, objective: Objective) -> float:
     """Return the mean over the judges of MAE, or of 1 - nDCG@10 over the whole catalogue."""
     if objective == "rating":
         return float(np.nanmean(mae(predictor.score_query(judges), judges.query)))
-    return 1.0 - float(np.nanmean(ranking_of(predictor, judges)[f"ndcg@{RANKING_K}"]))
-
-
-def ranking_of(predictor: Predictor, tasks: Tasks) -> dict[str, np.ndarray[Any, Any]]:
-    """Return (B,) ranking metrics at 10 by name: query items among the catalogue less the
-    support."""
-    parts: list[dict[str, np.ndarray[Any, Any]]] = []
-    for batch in tasks.batches(USERS_AT_ONCE):
-        scores_BI, complete_B = candidate_scores(predictor.score_items(batch), batch)
-        relevant = Relevant.of(batch, 0.0, scores_BI.shape[1])
-        rank_R = ranks_in_catalogue(scores_BI, relevant, RANKING_K)
-        found = ranking_metrics(rank_R, relevant, (RANKING_K,))
-        parts.append({name: np.where(complete_B, v, np.nan) for name, v in found.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return 1.0 - float(np.nanmean(ranking_of(predictor, judges, RANKING_K)[f"ndcg@{RANKING_K}"]))

@@ -28,7 +28,6 @@ from recmeta.registry.tracking import (
 from recmeta.workspace import Workspace
 
 TUNING = "recmeta.tuning"
-METRIC = "dev_mae"
 LOSS = "dev_loss"
 BEST = "best_dev_loss"
 BY_CANDIDATE = "_by_candidate"
@@ -63,13 +62,13 @@ def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Tr
 
 
 def _log(client: Any, run_id: str, trials: Sequence[Trial]) -> None:
-    best = min(trials, key=lambda trial: trial.dev_mae)
+    best = min(trials, key=lambda trial: trial.loss)
     log_params(client, run_id, {**best.config, "num_candidates": len(trials)})
     for number, trial in enumerate(trials):
-        log_metrics(client, run_id, {f"{METRIC}{BY_CANDIDATE}": trial.dev_mae}, number)
-    log_metrics(client, run_id, {METRIC: best.dev_mae})
+        log_metrics(client, run_id, {f"{best.measure}{BY_CANDIDATE}": trial.loss}, number)
+    log_metrics(client, run_id, {best.measure: best.loss})
     columns: dict[str, list[float]] = {n: [t.config[n] for t in trials] for n in best.config}
-    _log_table(client, run_id, columns | {METRIC: [t.dev_mae for t in trials]})
+    _log_table(client, run_id, columns | {best.measure: [t.loss for t in trials]})
 
 
 def _log_table(client: Any, run_id: str, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from recmeta.errors import UserError
 from recmeta.evaluation.baselines.biases import BiasConfig, ItemMeanUserBias
-from recmeta.evaluation.baselines.fit import fit_baselines
+from recmeta.evaluation.baselines.ease import Ease
+from recmeta.evaluation.baselines.fit import Trial, fit_baselines
 from recmeta.evaluation.baselines.matrix_factorisation import (
     MatrixFactorisation,
     MatrixFactorisationConfig,
@@ -25,6 +26,7 @@ from recmeta.evaluation.baselines.popularity import Popularity
 from recmeta.evaluation.baselines.user_median import UserMedian, UserMedianConfig
 from recmeta.evaluation.bootstrap import paired_difference
 from recmeta.evaluation.metrics import mae
+from recmeta.evaluation.ranking import ranking_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
 TRAIN = make_tasks([{0: 5.0, 1: 1.0}, {0: 4.0}], [{2: 3.0}, {1: 2.0}])  # mean 3
@@ -208,9 +210,27 @@ def test_nothing_to_tune_on_and_nothing_to_fit_on() -> None:
         MatrixFactorisationConfig(factor_regularisation=0.0)
 
 
-def test_implicit_task_sets_have_popularity() -> None:
+def test_implicit_task_sets_have_popularity_and_a_tuned_ease() -> None:
+    spec = make_spec(60, "implicit", (1.0, 1.0))
+    train, dev = (low_rank_tasks(num, 60, 25, 10, seed=seed) for num, seed in ((150, 0), (40, 1)))
+    trials: list[Trial] = []
+    fitted = fit_baselines(spec, train, dev, on_trial=trials.append)
+    assert list(fitted) == ["popularity", "ease"]
+    assert {trial.measure for trial in trials} == {"dev_ranking_loss"}
+    best = min(trials, key=lambda trial: trial.loss)
+    assert best.loss < max(trial.loss for trial in trials)
+    chosen = fitted["ease"]
+    assert isinstance(chosen, Ease)
+    assert chosen.config.regularisation == best.config["regularisation"]
+    ndcg_B = ranking_of(chosen, dev, 10)["ndcg@10"]
+    assert np.mean(ndcg_B) == pytest.approx(1 - best.loss)
+
+
+def test_ease_is_fitted_where_nobody_judges() -> None:
     spec = make_spec(4, "implicit", (1.0, 1.0))
-    assert list(fit_baselines(spec, TRAIN, TEST, seed=0)) == ["popularity"]
+    fitted = fit_baselines(spec, TRAIN, TRAIN.take(np.arange(0)))
+    assert list(fitted) == ["popularity", "ease"]
+    assert np.isfinite(fitted["ease"].score_items(TEST)).all()
 
 
 def test_tuned_baselines_predict_alike_on_any_scale() -> None:

@@ -104,7 +104,7 @@ def test_a_model_from_its_training_to_a_rollback(
     with resumed:
         resumed.log_epoch(Epoch(1, 1 / 3, 2 / 3))
         time.sleep(0.5)
-    trials = [Trial(method="mf", config={"num_factors": 4}, dev_mae=0.1)]
+    trials = [Trial(method="mf", config={"num_factors": 4}, loss=0.1)]
     log_tuning(workspace, run_id, "meta-train", trials)
     report = workspace / evaluations[0].outputs["report"]
     evaluated = report.read_json("evaluation.json")

@@ -8,9 +8,9 @@ from recmeta.registry.tracking import connect, experiment_id
 from recmeta.registry.tuning import log_tuning
 
 TRIALS = [
-    Trial(method="item-mean", config={"regularisation": r}, dev_mae=mae)
+    Trial(method="item-mean", config={"regularisation": r}, loss=mae)
     for r, mae in ((1.0, 0.9), (2.0, 0.8), (5.0, 0.85))
-] + [Trial(method="mf", config={"num_factors": 4, "ridge": 0.5}, dev_mae=0.7)]
+] + [Trial(method="mf", config={"num_factors": 4, "ridge": 0.5}, loss=0.7)]
 
 
 def test_a_nested_run_per_method(pipeline: Pipeline) -> None:

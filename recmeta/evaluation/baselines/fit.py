@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from recmeta.evaluation.baselines.biases import BiasConfig, ItemMeanUserBias
+from recmeta.evaluation.baselines.ease import Ease, EaseConfig
 from recmeta.evaluation.baselines.matrix_factorisation import (
     MatrixFactorisation,
     MatrixFactorisationConfig,
@@ -22,6 +23,7 @@ from recmeta.evaluation.baselines.rows import training_rows
 from recmeta.evaluation.baselines.user_median import UserMedian, UserMedianConfig
 from recmeta.evaluation.metrics import mae
 from recmeta.evaluation.predictor import Predictor
+from recmeta.evaluation.ranking import ranking_of
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
 P = TypeVar("P", bound=Predictor)
@@ -31,6 +33,8 @@ ITEM_BIAS_GRID = (0.5, 1.0, 2.0, 4.0, 8.0)
 IMAGINARY_GRID = (1, 2, 5, 10, 20, 50, 1000)
 USER_BIAS_GRID = (2.0, 4.0, 8.0, 12.0, 20.0)
 NUM_FACTORS_GRID = (4, 8, 16)
+EASE_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+RANKING_K = 10
 FIRST_SPREAD = 0.3
 # From strong to weak: each fit starts from the last one, so a few sweeps suffice. For values whose
 # standard deviation is about 1, as is that of one to five stars.
@@ -45,8 +49,11 @@ class Trial:
     """Name of the predictor."""
     config: dict[str, float]
     """All its parameters."""
-    dev_mae: float
-    """Mean of the development users' MAE, in units of the value."""
+    loss: float
+    """Mean over the development users, lower is better."""
+    measure: str = "dev_mae"
+    """What the loss is: their MAE, in units of the value; or `dev_ranking_loss`, 1 - nDCG@10 over
+    the whole catalogue."""
 
 
 OnTrial = Callable[[Trial], None]
@@ -62,12 +69,13 @@ def fit_baselines(
     """Return the baselines for a task set, fitted, by name.
 
     `rating`: global-mean, user-median, item-mean, item-mean-user-bias, popularity, mf-fold-in.
-    `implicit`: popularity; with every value 1 there is nothing to average.
+    `implicit`: popularity and ease; with every value 1 there is nothing to average.
 
     Args:
         train: meta-training tasks; their support and query rows are the training data.
-        dev: development tasks, on whose queries the regularisation is chosen by MAE. Where there
-            are none, the defaults of each baseline's configuration hold.
+        dev: development tasks, on whose queries the regularisation is chosen: by MAE, or by nDCG@10
+            over the whole catalogue. Where there are none, the defaults of each baseline's
+            configuration hold.
         seed: of the factorisation's starting vectors.
         on_trial: told of each candidate that was tried, method by method.
 
@@ -75,15 +83,17 @@ def fit_baselines(
         UserError: where the meta-training tasks have no rows.
     """
     if spec.objective == "implicit":
-        fitted = implicit_baselines(spec, train)
+        fitted = implicit_baselines(spec, train, dev, on_trial)
     else:
         fitted = rating_baselines(spec, train, dev, seed, on_trial)
     return {predictor.name: predictor for predictor in fitted}
 
 
-def implicit_baselines(spec: TaskSetSpec, train: Tasks) -> list[Predictor]:
-    """Return the baselines that need no graded values."""
-    return [Popularity.fit(train, spec.num_items)]
+def implicit_baselines(
+    spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded
+) -> list[Predictor]:
+    """Return the baselines that need no graded values, the weakest first."""
+    return [Popularity.fit(train, spec.num_items), tune_ease(spec, train, dev, on_trial)]
 
 
 def rating_baselines(
@@ -101,6 +111,22 @@ def rating_baselines(
     ]
 
 
+def tune_ease(spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded) -> Ease:
+    """Return EASE with the ridge weight that ranks the dev queries best, of implicit feedback."""
+    configs = [EaseConfig(regularisation=ridge) for ridge in EASE_GRID]
+    if not _has_queries(dev):
+        configs = [EaseConfig()]
+    fits = zip(configs, Ease.fit_all(train, spec.num_items, configs), strict=True)
+    if len(configs) == 1:
+        return next(fits)[1]
+
+    def loss(fit: Ease) -> float:
+        ndcg_B = ranking_of(fit, dev, RANKING_K)[f"ndcg@{RANKING_K}"]
+        return 1.0 - float(np.nan_to_num(ndcg_B).mean())
+
+    return _best(fits, loss, "dev_ranking_loss", on_trial)
+
+
 def tune_user_median(
     spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded
 ) -> UserMedian:
@@ -108,7 +134,9 @@ def tune_user_median(
     if not _has_queries(dev):
         return UserMedian.fit(train, spec.num_items)
     configs = [UserMedianConfig(num_imaginary=n) for n in IMAGINARY_GRID]
-    return _best(((c, UserMedian.fit(train, spec.num_items, c)) for c in configs), dev, on_trial)
+    return _most_exact(
+        ((c, UserMedian.fit(train, spec.num_items, c)) for c in configs), dev, on_trial
+    )
 
 
 def tune_item_mean(
@@ -118,7 +146,9 @@ def tune_item_mean(
     if not _has_queries(dev):
         return ItemMean.fit(train, spec.num_items)
     configs = [ItemMeanConfig(regularisation=r) for r in ITEM_MEAN_GRID]
-    return _best(((c, ItemMean.fit(train, spec.num_items, c)) for c in configs), dev, on_trial)
+    return _most_exact(
+        ((c, ItemMean.fit(train, spec.num_items, c)) for c in configs), dev, on_trial
+    )
 
 
 def tune_biases(
@@ -132,7 +162,7 @@ def tune_biases(
         for item, user in itertools.product(ITEM_BIAS_GRID, USER_BIAS_GRID)
     ]
     fits = ((c, ItemMeanUserBias.fit(train, spec.num_items, spec.value_range, c)) for c in configs)
-    return _best(fits, dev, on_trial)
+    return _most_exact(fits, dev, on_trial)
 
 
 def tune_matrix_factorisation(
@@ -178,7 +208,7 @@ def tune_matrix_factorisation(
                 last = fit(candidate, last)
                 yield candidate, last
 
-    return _best(fits(), dev, on_trial)
+    return _most_exact(fits(), dev, on_trial)
 
 
 def _unit(train: Tasks) -> float:
@@ -192,17 +222,31 @@ def _has_queries(dev: Tasks) -> bool:
     return len(dev.query.item) > 0
 
 
-def _best(fits: Iterable[tuple[Any, P]], dev: Tasks, on_trial: OnTrial) -> P:
-    """Return the fit with the lowest mean of the dev users' MAE; the first of equals.
+def _most_exact(fits: Iterable[tuple[Any, P]], dev: Tasks, on_trial: OnTrial) -> P:
+    """Return the fit with the lowest mean of the dev users' MAE; the first of equals."""
+
+    def dev_mae(fit: P) -> float:
+        return float(np.nanmean(mae(fit.score_query(dev), dev.query)))
+
+    return _best(fits, dev_mae, "dev_mae", on_trial)
+
+
+def _best(
+    fits: Iterable[tuple[Any, P]], loss: Callable[[P], float], measure: str, on_trial: OnTrial
+) -> P:
+    """Return the fit with the lowest loss; the first of equals.
 
     Args:
         fits: configurations and what was fitted with each.
+        measure: what the loss is, for who is told.
     """
 
-    def dev_mae(candidate: tuple[Any, P]) -> float:
+    def tried(candidate: tuple[Any, P]) -> float:
         config, fit = candidate
-        found = float(np.nanmean(mae(fit.score_query(dev), dev.query)))
-        on_trial(Trial(method=fit.name, config=dataclasses.asdict(config), dev_mae=found))
-        return found
+        trial = Trial(
+            method=fit.name, config=dataclasses.asdict(config), loss=loss(fit), measure=measure
+        )
+        on_trial(trial)
+        return trial.loss
 
-    return min(fits, key=dev_mae)[1]
+    return min(fits, key=tried)[1]

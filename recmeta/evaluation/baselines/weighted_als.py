@@ -12,12 +12,7 @@ import torch
 
 from recmeta.evaluation.baselines.rows import training_rows
 from recmeta.evaluation.predictor import FloatArray
-from recmeta.evaluation.ranking import (
-    Relevant,
-    candidate_scores,
-    ranking_metrics,
-    ranks_in_catalogue,
-)
+from recmeta.evaluation.ranking import ranking_of
 from recmeta.metalearn.weighted_als import WeightedALSConfig, factorise_weighted, fold_in
 from recmeta.tasks.task_set import Tasks
 
@@ -96,10 +91,4 @@ def tune_weighted_als(train: Tasks, dev: Tasks, num_items: int, seed: int = 0) -
 
 def _ndcg(model: WeightedALS, dev: Tasks) -> float:
     """Return the mean nDCG@10 of the tasks."""
-    parts = []
-    for batch in dev.batches(USERS_AT_ONCE):
-        scores_BI, _ = candidate_scores(model.score_items(batch), batch)
-        relevant = Relevant.of(batch, 0.0, scores_BI.shape[1])
-        rank_R = ranks_in_catalogue(scores_BI, relevant, K)
-        parts.append(ranking_metrics(rank_R, relevant, (K,))[f"ndcg@{K}"])
-    return float(np.nanmean(np.concatenate(parts)))
+    return float(np.nanmean(ranking_of(model, dev, K)[f"ndcg@{K}"]))
