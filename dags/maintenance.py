@@ -100,10 +100,9 @@ def maintenance() -> None:
     @task.short_circuit(task_id="needs-retraining")
     def needs_retraining(findings: list[str], *, params=None) -> bool:
         """Whether something is out of bounds, or the last training too long ago."""
-        from recmeta.steps.retraining import days_since, last_training
+        from recmeta.steps.retraining import is_overdue
 
-        last = last_training(workspace())
-        return bool(findings) or last is None or days_since(last) >= params["max_days"]
+        return is_overdue(workspace(), findings, max_days=params["max_days"])
 
     @task(task_id="request-retraining", outlets=[RETRAINING_REQUEST])
     def request_retraining(day: str, findings: list[str], *, outlet_events=None) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, find, finished, latest
@@ -84,6 +85,27 @@ def is_due(
             f"min_new_interactions is {config.min_new_interactions}, and {past}."
         ),
     )
+
+
+def is_overdue(
+    workspace: Workspace,
+    findings: Sequence[str],
+    *,
+    max_days: float,
+    now: datetime.datetime | None = None,
+) -> bool:
+    """Return whether a model is to be asked for though no tasks are new. Never before the first
+    tasks: there is nothing to train on, and these ask for the first model themselves.
+
+    Args:
+        findings: what has drifted.
+        max_days: most days without a training.
+        now: None: the clock.
+    """
+    if not finished(workspace, build_tasks.STEP):
+        return False
+    last = last_training(workspace)
+    return bool(findings) or last is None or days_since(last, now) >= max_days
 
 
 def last_training(workspace: Workspace) -> Manifest | None:

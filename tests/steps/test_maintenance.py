@@ -28,7 +28,7 @@ from recmeta.steps import (
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.steps.drift import DriftConfig
 from recmeta.steps.maintenance import MaintenanceConfig
-from recmeta.steps.retraining import RetrainingConfig, is_due, last_training
+from recmeta.steps.retraining import RetrainingConfig, is_due, is_overdue, last_training
 from recmeta.steps.stability import stability
 from recmeta.workspace import Workspace
 
@@ -241,12 +241,24 @@ def test_when_a_training_is_due(trained: Trained) -> None:
     assert newer.key in followed.reason
 
 
+def test_a_model_is_asked_for_once_there_is_something_to_train_on(
+    trained: Trained, tmp_path: Path
+) -> None:
+    drifted = ["value has moved"]
+    assert not is_overdue(Workspace(tmp_path), drifted, max_days=0.0)
+    ws = trained.workspace
+    assert not is_overdue(ws, [], max_days=7.0)
+    assert is_overdue(ws, drifted, max_days=7.0)
+    assert is_overdue(ws, [], max_days=7.0, now=FAR)
+
+
 def test_a_workspace_without_a_model_is_due(trained: Trained) -> None:
     ws = trained.workspace
     (ws / "manifests" / "meta-train").filesystem.delete_dir_contents(
         (ws / "manifests" / "meta-train").path
     )
     assert is_due(ws, trained.tasks).due
+    assert is_overdue(ws, [], max_days=7.0)
 
 
 def test_without_a_champion_there_is_no_drift(trained: Trained, tmp_path: Path) -> None:
