@@ -5,10 +5,12 @@ In batch, from tasks to lists; and one user at a time, from what a request says 
 Legend: B users.
 """
 
+import contextlib
 import functools
 import gc
 import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ import pyarrow as pa
 from recmeta.benchmarks.melu_shape import melu_shape
 from recmeta.benchmarks.processes import measure_alone
 from recmeta.benchmarks.result import BenchmarkResult, machine
-from recmeta.benchmarks.roofline import Products, roofline
+from recmeta.benchmarks.roofline import Products, roofline, wait_for
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.parallel import one_thread
 from recmeta.serving.intake import GivenUser, Intake
@@ -126,22 +128,23 @@ def _one_at_a_time(
     model = model.ready()
     ranker, intake = Ranker(model, config), Intake(model)
     given = given_users(model, tasks)
-    _freeze()
     _lists(ranker, intake.tasks(given[:1]))  # prepares the catalogue, once
     with Products() as products:
         _lists(ranker, intake.tasks(given[:1]))
     seconds, floor = [], []
-    for request in range(NUM_WARM_UP + requests):
-        user = given[request % len(given)]
-        begun = time.perf_counter()
-        intake.check(user)
-        _lists(ranker, intake.tasks([user]))
-        seconds.append(time.perf_counter() - begun)
-        if request % FLOOR_EVERY == 0:
+    with _frozen():
+        for request in range(NUM_WARM_UP + requests):
+            user = given[request % len(given)]
             begun = time.perf_counter()
-            with one_thread(True):
-                products.compute()
-            floor.append(time.perf_counter() - begun)
+            intake.check(user)
+            _lists(ranker, intake.tasks([user]))
+            seconds.append(time.perf_counter() - begun)
+            if request % FLOOR_EVERY == 0:
+                begun = time.perf_counter()
+                with one_thread(True):
+                    products.compute()
+                wait_for(model.device)
+                floor.append(time.perf_counter() - begun)
     whole_ms = np.array(seconds[NUM_WARM_UP:]) * 1e3
     products_ms = np.array(floor[NUM_WARM_UP // FLOOR_EVERY :]) * 1e3
     p50, p99 = np.percentile(whole_ms, [50, 99])
@@ -172,10 +175,15 @@ def given_users(model: Model, tasks: Tasks) -> list[GivenUser]:
     ]
 
 
-def _freeze() -> None:
+@contextlib.contextmanager
+def _frozen() -> Iterator[None]:
     """Keep what there is out of the garbage collector's sight, as the endpoint does."""
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _lists(ranker: Ranker, tasks: Tasks) -> RankedLists:
