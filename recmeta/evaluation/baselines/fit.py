@@ -113,17 +113,15 @@ def rating_baselines(
 
 def tune_ease(spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded) -> Ease:
     """Return EASE with the ridge weight that ranks the dev queries best, of implicit feedback."""
-    configs = [EaseConfig(regularisation=ridge) for ridge in EASE_GRID]
     if not _has_queries(dev):
-        configs = [EaseConfig()]
-    fits = zip(configs, Ease.fit_all(train, spec.num_items, configs), strict=True)
-    if len(configs) == 1:
-        return next(fits)[1]
+        return next(Ease.fit_all(train, spec.num_items, [EaseConfig()]))
 
     def loss(fit: Ease) -> float:
         ndcg_B = ranking_of(fit, dev, RANKING_K)[f"ndcg@{RANKING_K}"]
         return 1.0 - float(np.nan_to_num(ndcg_B).mean())
 
+    configs = [EaseConfig(regularisation=ridge) for ridge in EASE_GRID]
+    fits = zip(configs, Ease.fit_all(train, spec.num_items, configs), strict=True)
     return _best(fits, loss, "dev_ranking_loss", on_trial)
 
 
