@@ -138,6 +138,8 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
     config.home.mkdir(parents=True, exist_ok=True)
     create_database(config.mlflow_backend, "mlflow-artifacts:/")
     env = environment(config, os.environ)
+    airflow(env, "db", "migrate")
+    create_pools(config.home, env)  # before the scheduler: a run may be due at once
     commands = {
         "mlflow": mlflow_command(config),
         "airflow": [sys.executable, "-m", "airflow", "standalone"],
@@ -156,7 +158,6 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
             stack.callback(_stop, started[name])
         for name, url in urls.items():
             _wait_for(name, url, started[name], config.home / f"{name}.log")
-        create_pools(config.home, env)
         yield env
 
 

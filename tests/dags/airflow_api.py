@@ -2,13 +2,16 @@
 
 import json
 import time
+import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from recmeta.orchestration.local import LocalConfig, login
 
 Run = dict[str, Any]
+ATTEMPTS = 5
 
 
 class AirflowApi:
@@ -23,8 +26,8 @@ class AirflowApi:
         ]
 
     def trigger(self, dag: str, conf: dict[str, Any]) -> str:
-        """Start a run and return its id."""
-        body = {"conf": conf, "logical_date": None}
+        """Start a run and return its id, which is chosen here: asked twice, there is one run."""
+        body = {"conf": conf, "logical_date": None, "dag_run_id": f"test-{uuid.uuid4()}"}
         run_id: str = self._call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"]
         return run_id
 
@@ -44,11 +47,20 @@ class AirflowApi:
         return tasks
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Return the answer. What Airflow notes of a request it writes in its event loop; on SQLite
+        that waits in vain for a request that holds the lock, and ends with 500: ask again."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return json.loads(response.read())
+        for attempt in range(ATTEMPTS):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    return json.loads(response.read())
+            except urllib.error.HTTPError as error:
+                answer = error.read().decode(errors="replace")
+                if error.code != 500 or attempt == ATTEMPTS - 1:
+                    raise AssertionError(f"{method} {path}: {error.code} {answer}") from error
+                time.sleep(1)
 
 
 def wait_until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
