@@ -26,11 +26,10 @@ from recmeta.progress import Progress, silent
 from recmeta.protocols import datasets, temporal
 from recmeta.protocols.arrival import before, first_cold, halves
 from recmeta.protocols.log import Log
-from recmeta.protocols.meta_learned import write_task_set
+from recmeta.protocols.meta_learned import judged_on, write_task_set
 from recmeta.protocols.problem import (
     Development,
     Problem,
-    concatenated,
     lengths,
     ranks,
     tasks_of,
@@ -145,7 +144,7 @@ def _train(
     config = _config(learner, seed, frozen=arm == "frozen")
     source = None if arm == "none" else teacher
     with tempfile.TemporaryDirectory() as place:
-        task_set = write_task_set(problem, Folder.at(place) / "tasks")
+        task_set = write_task_set(problem, judged_on(problem), Folder.at(place) / "tasks")
         model = at_start(config, task_set, torch.device("cpu"), source=source)
         fit(config, model, task_set, Folder.at(place), lambda _: None, source)
     return model
@@ -177,7 +176,7 @@ def _problem(log: Log, share: float, seed: int) -> tuple[Problem, Tasks]:
     train = halves(seen.select(np.isin(seen.user, rest[: round(share * len(rest))])))
     judges = _tasks(seen, stopping)
     development = Development(
-        train=train, judges=concatenated([judges.with_shots(shots) for shots in temporal.SHOTS])
+        train=train, judges=Tasks.joined([judges.with_shots(shots) for shots in temporal.SHOTS])
     )
     problem = Problem(
         name=log.about["name"],

@@ -137,7 +137,7 @@ def train(
             with deterministic(config.deterministic, model.device):
                 generator = np.random.default_rng((seed, number))
                 draws = epoch(train_tasks, episodes, generator, in_order=in_order)
-                train_loss = _pass(run, model, len(train_tasks), users, draws, (seed, number))
+                train_loss = _pass(run, model, users, draws, (seed, number))
                 run.settle()
                 dev_loss = development_loss(model, run.params, dev_tasks, config)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -155,7 +155,6 @@ def train(
 def _pass(
     run: "_Run",
     model: Model,
-    num_tasks: int,
     users: Features,
     draws: Iterator[tuple[npt.NDArray[np.int64], Tasks]],
     seed_and_number: tuple[int, int],
@@ -174,13 +173,14 @@ def _pass(
         known = {n: t[index] for n, t in users.items()}
         return model.batch(drawn, known, salt=2 * number, place_B=index)
 
-    total = 0.0
+    total, num_tasks = 0.0, 0
     for batch in prefetched(draws, build, model.device):
         with precision(run.config.precision, model.device):
             gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
         if not math.isfinite(metrics["loss"]):
             raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
         total += metrics["loss"] * len(batch)
+        num_tasks += len(batch)
         run.step(gradients)
     return total / num_tasks
 

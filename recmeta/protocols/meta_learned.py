@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from recmeta import schema
@@ -44,16 +45,25 @@ def fit(
 ) -> MetaTrained:
     """Meta-train by a recipe; a run that was killed goes on after its last epoch.
 
-    The judges stop the training early and are not trained on.
+    The judges stop the training early; they are not trained on, unless the recipe says so, and then
+    it begins again with all warm rows.
 
     Args:
         folder: keeps the task set and the checkpoint.
     """
     config = dataclasses.replace(config, seed=seed)
-    task_set = write_task_set(problem, folder / "tasks")
+    development = judged_on(problem)
+    task_set = write_task_set(problem, development, folder / "tasks")
     model = meta_train.at_start(config, task_set, meta_train.choose_device("cpu"))
     history = meta_train.fit(config, model, task_set, folder, lambda _: None)
-    best = min(history, key=lambda e: e.dev_loss)
+    best = meta_train.best_epoch(history, task_set)
+    if config.refit:
+        nobody = development.judges.take(np.zeros(0, np.int64))
+        whole = Development(train=problem.train, judges=nobody)
+        everybody = write_task_set(problem, whole, folder / "everybody")
+        model = meta_train.refit(
+            config, model, best, task_set, folder, lambda _: None, everybody=everybody
+        )
     return MetaTrained(
         predictor=LearnedPredictor(name, model),
         config=to_dict(config),
@@ -69,13 +79,12 @@ def judged_on(problem: Problem) -> Development:
     return next(iter(problem.development.values()))
 
 
-def write_task_set(problem: Problem, folder: Folder) -> TaskSet:
+def write_task_set(problem: Problem, development: Development, folder: Folder) -> TaskSet:
     """Write training users and judges as a task set and return it, opened; it has no test users."""
-    development = judged_on(problem)
     splits: dict[Split, Tasks] = {
         "train": development.train,
         "dev": development.judges,
-        "test": development.judges.take(pa.array([], pa.int64()).to_numpy()),
+        "test": development.judges.take(np.zeros(0, np.int64)),
     }
     for split, tasks in splits.items():
         write_shard(folder, split, 0, _table(tasks))

@@ -4,7 +4,7 @@ Legend: N rows of a log, B tasks.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -102,28 +102,6 @@ def tasks_of(
         np.full(len(users), state),
         side(~is_query),
         side(is_query),
-    )
-
-
-def concatenated(parts: Sequence[Tasks]) -> Tasks:
-    """Return the tasks of all parts, one after the other."""
-
-    def side(rows: Sequence[Ragged]) -> Ragged:
-        length = np.concatenate([r.lengths for r in rows])
-        return Ragged(
-            np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
-            np.concatenate([r.item for r in rows]),
-            np.concatenate([r.value for r in rows]),
-            np.concatenate([r.counted for r in rows]),
-        )
-
-    return Tasks(
-        pa.concat_tables([p.profile for p in parts]),
-        np.concatenate([p.cut_time for p in parts]),
-        np.concatenate([p.snapshot for p in parts]),
-        np.concatenate([p.state for p in parts]),
-        side([p.support for p in parts]),
-        side([p.query for p in parts]),
     )
 
 

@@ -12,7 +12,6 @@ from recmeta.protocols.log import Log
 from recmeta.protocols.problem import (
     Development,
     Problem,
-    concatenated,
     lengths,
     ranks,
     tasks_of,
@@ -42,7 +41,7 @@ def problem(log: Log, training: str, seed: int) -> Problem:
     judges = _late(seen, DEV_SHARE)
     development = Development(
         train=halves(earlier),
-        judges=concatenated([judges.with_shots(shots) for shots in SHOTS]),
+        judges=Tasks.joined([judges.with_shots(shots) for shots in SHOTS]),
     )
     return Problem(
         name=log.about["name"],

@@ -48,6 +48,7 @@ WEIGHTED_RIDGE = MetaTrainConfig(
     training=TrainingConfig(
         epochs=20, patience=4, learning_rate=1e-3, weight_decay=0.0, dev_items=50_000
     ),
+    refit=True,
 )
 """Implicit feedback in closed form; chosen on held-out warm users of Last.FM."""
 
@@ -62,6 +63,7 @@ IMPLICIT_MAML = MetaTrainConfig(
     training=TrainingConfig(
         epochs=10, patience=3, learning_rate=1e-3, weight_decay=0.1, dev_items=50_000
     ),
+    refit=True,
 )
 """MAML on implicit feedback; chosen on held-out warm users of Last.FM."""
 

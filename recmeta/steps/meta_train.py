@@ -1,7 +1,7 @@
 """tasks ──▶ model: meta-train across users, with a checkpoint and a line in MLflow per epoch."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -76,6 +76,9 @@ class MetaTrainConfig:
     last_layer_ridge: float | None = None
     """Of MAML's start from `factors`: the last layer begins as the ridge regression of the values,
     with this weight, on what it reads. None: as the sum of the items' biases. Ratings only."""
+    refit: bool = False
+    """Whether the development users are learned from in the end: once they have said how many
+    epochs are best, training begins anew with them among the others. Implicit feedback only."""
     seed: int = 0
     """Of initial parameters and the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()
@@ -94,6 +97,8 @@ class MetaTrainConfig:
                 raise ValueError("content_from is given: a selector's members cannot start so.")
             models = tuple(how.model for how in self.members)
             object.__setattr__(self, "model", with_members(self.model, models))
+        if self.refit and self.members:
+            raise ValueError("refit is true: a selector's members are trained once.")
         if self.content_from is None and self.freeze_content:
             raise UserError("freeze_content is true without content_from: name the model, too.")
         if self.content_from is not None and self.start == "champion":
@@ -158,17 +163,18 @@ def run(
             tracked.log_epoch(epoch)
             progress(STEP, epoch.number, config.training.epochs)
 
+        def again(epoch: Epoch) -> None:
+            progress("refit", epoch.number, config.training.epochs)
+
         with tracked:
             history = fit(config, model, task_set, folder, on_epoch, source)
             progress(STEP, config.training.epochs, config.training.epochs)
+            choice = judged_choice(model, task_set.tasks("dev"), folder)
+            best = best_epoch(history, task_set)
+            if config.refit:
+                model = refit(config, model, best, task_set, folder, again, earlier, source)
             model.save(folder)
             folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
-            choice = judged_choice(model, task_set.tasks("dev"), folder)
-        best = (
-            min(history, key=lambda e: e.dev_loss)
-            if task_set.spec.num_tasks["dev"]
-            else history[-1]
-        )
         outputs = {
             "model": f"models/{key}",
             "run_id": tracked.run_id,
@@ -176,7 +182,7 @@ def run(
             "best_epoch": best.number,
             "dev_loss": best.dev_loss,
             **({"carried_over": carried} if carried else {}),
-            **config.model.learner.guarantees(len(history)),
+            **config.model.learner.guarantees(len(history) + (best.number if config.refit else 0)),
             **choice,
         }
         num_parameters = sum(p.numel() for p in model.params.values())
@@ -208,6 +214,7 @@ def at_start(
     earlier: Model | None = None,
     on_trial: OnTrial = unrecorded,
     source: Model | None = None,
+    tuned_on: TaskSet | None = None,
 ) -> Model:
     """Return the model that meta-training begins with.
 
@@ -215,6 +222,7 @@ def at_start(
         earlier: the model to go on from, where there is one.
         on_trial: told of each factorisation that was tried.
         source: what `content_source` gives.
+        tuned_on: whose development users choose the factorisation; None: those of `task_set`.
 
     Raises:
         UserError: where all ratings are the same, a feature is unknown, or nothing of the source's
@@ -222,6 +230,8 @@ def at_start(
     """
     spec = task_set.spec
     lowest, highest = spec.value_range
+    if config.refit and spec.objective == "rating":
+        raise UserError("refit is true, which is for implicit feedback: leave it out for ratings.")
     if spec.objective == "rating" and spec.num_tasks["train"] and lowest == highest:
         raise UserError(
             f"every rating of the meta-training users is {lowest:g}, which says nothing of what "
@@ -235,7 +245,9 @@ def at_start(
     # A new factorisation has other axes than the one that an earlier closed-form model had.
     keeps_axes = earlier is not None and reads_item_vectors(params)
     model.params = (
-        params if keeps_axes else _with_factors(config, model, task_set, params, on_trial, source)
+        params
+        if keeps_axes
+        else _with_factors(config, model, task_set, params, on_trial, source, tuned_on)
     )
     if source is not None and not _in_factors(config, task_set, params):
         model.params = start_from_content(model, model.params, source)
@@ -280,6 +292,45 @@ def fit(
     return history
 
 
+def best_epoch(history: Sequence[Epoch], task_set: TaskSet) -> Epoch:
+    """Return the epoch whose parameters `fit` kept."""
+    if not task_set.spec.num_tasks["dev"]:
+        return history[-1]
+    return min(history, key=lambda e: e.dev_loss)
+
+
+def refit(
+    config: MetaTrainConfig,
+    model: Model,
+    best: Epoch,
+    task_set: TaskSet,
+    folder: Folder,
+    on_epoch: Callable[[Epoch], None],
+    earlier: Model | None = None,
+    source: Model | None = None,
+    everybody: TaskSet | None = None,
+) -> Model:
+    """Return a model that has learned from the development users, too: from the start again, for as
+    many epochs as were best without them. Where there are none, it is the same model.
+
+    Args:
+        model: trained by `fit` on the task set.
+        best: its best epoch.
+        folder: of the model; the checkpoint is below it, and training goes on from it.
+        earlier: the model that training went on from, where there was one.
+        source: what `content_source` gives.
+        everybody: whom to train on; None: the training and the development users.
+    """
+    if not task_set.spec.num_tasks["dev"]:
+        return model
+    everybody = task_set.joined() if everybody is None else everybody
+    training = dataclasses.replace(config.training, epochs=best.number)
+    config = dataclasses.replace(config, training=training)
+    again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
+    fit(config, again, everybody, folder / "refit", on_epoch, source)
+    return again
+
+
 def _begun(config: MetaTrainConfig, model: Model, task_set: TaskSet) -> Params:
     """Return the parameters that the training of a selector's member begins with."""
     fresh = model.learner.init_params(torch.Generator().manual_seed(config.seed))
@@ -310,6 +361,7 @@ def _with_factors(
     params: Params,
     on_trial: OnTrial,
     source: Model | None,
+    tuned_on: TaskSet | None = None,
 ) -> Params:
     """Return parameters whose item embeddings know a matrix factorisation, if that is asked for."""
     spec, train_tasks, dev_tasks = task_set.spec, task_set.tasks("train"), task_set.tasks("dev")
@@ -318,7 +370,13 @@ def _with_factors(
     if spec.objective == "implicit":
         if not isinstance(model.learner, WeightedRidge) and not has_embedding_per_item(params):
             return params
-        chosen = tune_weighted_als(train_tasks, dev_tasks, spec.num_items, config.seed)
+        if tuned_on is None:
+            chosen = tune_weighted_als(train_tasks, dev_tasks, spec.num_items, config.seed)
+        else:
+            earlier, judges = tuned_on.tasks("train"), tuned_on.tasks("dev")
+            chosen = tune_weighted_als(
+                earlier, judges, spec.num_items, config.seed, everybody=train_tasks
+            )
         rows = concatenate(train_tasks.support, train_tasks.query)
         if not isinstance(model.learner, WeightedRidge):
             return start_network(model, params, rows, chosen.item_IF)

@@ -152,6 +152,11 @@ def _repeat(
         source,
     )
     progress(meta_train.STEP, config.training.epochs, config.training.epochs)
+    if config.refit:
+        best = meta_train.best_epoch(history, task_set)
+        model = meta_train.refit(
+            config, model, best, task_set, folder, lambda _: None, earlier, source
+        )
     model.save(folder)
     measured = evaluate.measure(
         parse(EvaluateConfig, found.evaluate_config),

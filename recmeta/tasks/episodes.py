@@ -23,26 +23,34 @@ class EpisodeConfig:
     """Largest support of a resampled episode, in rows."""
     max_query: int = 32
     """Largest query of an episode, in rows; more are dropped at random."""
+    min_rows: int = 5
+    """Users with fewer rows are not presented, as long as the others have half of all rows; below
+    that, the limit is lowered. Where most users have a row or two, their episodes, which ask to
+    predict without support, would drown those that say how to adapt. What they met still counts in
+    factorisations and item statistics."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_query"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.max_support < 0:
-            raise ValueError(f"max_support is {self.max_support}; it must not be negative.")
+        for name in ("max_support", "min_rows"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
 
 
 def epoch(
     tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator, *, in_order: bool = False
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tasks]]:
-    """Yield (positions in `tasks`, episodes) batch by batch: every task once, in a random order.
+    """Yield (positions in `tasks`, episodes) batch by batch: every task that is long enough once,
+    in a random order.
 
     Args:
         in_order: whether a resampled support is a piece of the user's history, and its query later;
             see `window`.
     """
-    order = generator.permutation(len(tasks))
-    for start in range(0, len(tasks), config.batch_size):
+    presented = _presented(tasks, config.min_rows)
+    order = presented[generator.permutation(len(presented))]
+    for start in range(0, len(order), config.batch_size):
         positions = order[start : start + config.batch_size]
         batch = tasks.take(positions)
         if config.resample:
@@ -51,6 +59,16 @@ def epoch(
             shuffled = _shuffled(batch.query, generator)
             batch = dataclasses.replace(batch, query=shuffled.first(config.max_query))
         yield positions, batch
+
+
+def _presented(tasks: Tasks, min_rows: int) -> npt.NDArray[np.int64]:
+    """Return the positions of the tasks that have `min_rows` rows, or as many of these as leaves
+    half of all rows."""
+    length_B = tasks.support.lengths + tasks.query.lengths
+    least = min_rows
+    while least > 0 and 2 * length_B[length_B >= least].sum() < max(length_B.sum(), 1):
+        least -= 1
+    return np.flatnonzero(length_B >= least)
 
 
 def resample(tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator) -> Tasks:

@@ -13,9 +13,10 @@ to a model: so a new task set can be put to an old model.
 Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 """
 
+import copy
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -99,6 +100,17 @@ class Ragged:
             np.zeros(item_Bk.size, np.bool_),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """Return the rows of all parts, one part's tasks after the other's."""
+        length = np.concatenate([r.lengths for r in parts])
+        return cls(
+            np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
+            np.concatenate([r.item for r in parts]),
+            np.concatenate([r.value for r in parts]),
+            np.concatenate([r.counted for r in parts]),
+        )
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -178,6 +190,18 @@ class Tasks:
             self.state[tasks],
             self.support.take(tasks),
             self.query.take(tasks),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Tasks"]) -> "Tasks":
+        """Return the tasks of all parts, one part after the other."""
+        return cls(
+            pa.concat_tables([p.profile for p in parts]),
+            np.concatenate([p.cut_time for p in parts]),
+            np.concatenate([p.snapshot for p in parts]),
+            np.concatenate([p.state for p in parts]),
+            Ragged.joined([p.support for p in parts]),
+            Ragged.joined([p.query for p in parts]),
         )
 
     def with_shots(self, num_shots: int) -> "Tasks":
@@ -260,6 +284,18 @@ class TaskSet:
                 f"{folder.path} has task format {self.spec.format_version}, this version reads "
                 f"{FORMAT_VERSION}: build the tasks again with `recmeta build-tasks`."
             )
+        self._parts: dict[Split, tuple[Split, ...]] = {s: (s,) for s in SPLITS}
+
+    def joined(self) -> "TaskSet":
+        """Return the task set with the development users behind the training users, and none left
+        to develop on."""
+        joined = copy.copy(self)
+        joined._parts = {"train": ("train", "dev"), "dev": (), "test": ("test",)}
+        num = self.spec.num_tasks
+        joined.spec = dataclasses.replace(
+            self.spec, num_tasks={**num, "train": num["train"] + num["dev"], "dev": 0}
+        )
+        return joined
 
     def items(self) -> Items:
         """Return the catalogue with its raw attributes."""
@@ -271,8 +307,12 @@ class TaskSet:
 
     def tasks(self, split: Split) -> Tasks:
         """Return all tasks of a split; an empty split has zero tasks."""
-        names = [f"{split}-{i:05d}.arrow" for i in range(self.spec.num_shards[split])]
-        return _tasks_from_table(pa.concat_tables([_read_table(self.folder, n) for n in names]))
+        num_shards = self.spec.num_shards
+        parts = [(p, i) for p in self._parts[split] for i in range(num_shards[p])]
+        tables = [_read_table(self.folder, f"{part}-{i:05d}.arrow") for part, i in parts]
+        if not tables:
+            return self.tasks("train").take(np.zeros(0, np.int64))
+        return _tasks_from_table(pa.concat_tables(tables))
 
 
 # Writing and reading the files -------------------------------------------------------------------

@@ -61,6 +61,7 @@ class AirflowApi:
                 if error.code != 500 or attempt == ATTEMPTS - 1:
                     raise AssertionError(f"{method} {path}: {error.code} {answer}") from error
                 time.sleep(1)
+        raise AssertionError(f"{method} {path} was not tried")
 
 
 def wait_until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:

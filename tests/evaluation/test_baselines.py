@@ -222,8 +222,11 @@ def test_implicit_task_sets_have_popularity_and_a_tuned_ease() -> None:
     chosen = fitted["ease"]
     assert isinstance(chosen, Ease)
     assert chosen.config.regularisation == best.config["regularisation"]
-    ndcg_B = ranking_of(chosen, dev, 10)["ndcg@10"]
-    assert np.mean(ndcg_B) == pytest.approx(1 - best.loss)
+    (tuned,) = Ease.fit_all(train, 60, [chosen.config])
+    assert np.mean(ranking_of(tuned, dev, 10)["ndcg@10"]) == pytest.approx(1 - best.loss)
+    (whole,) = Ease.fit_all(Tasks.joined([train, dev]), 60, [chosen.config])
+    assert np.array_equal(chosen.score_items(dev), whole.score_items(dev))
+    assert not np.array_equal(chosen.score_items(dev), tuned.score_items(dev))
 
 
 def test_ease_is_fitted_where_nobody_judges() -> None:

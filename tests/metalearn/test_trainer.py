@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,9 +73,10 @@ def test_training_learns(
     task_set: TaskSet, monkeypatch: pytest.MonkeyPatch, large_from: int
 ) -> None:
     monkeypatch.setattr(row_adamw, "LARGE_FROM", large_from)
-    _, history = fit(task_set, config=dataclasses.replace(CONFIG, epochs=8))
-    assert history[-1].train_loss < history[0].train_loss
-    assert [e.number for e in history] == list(range(1, 9))
+    _, history = fit(task_set, config=dataclasses.replace(CONFIG, epochs=20, patience=20))
+    losses = [e.train_loss for e in history]  # each of other random episodes
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+    assert [e.number for e in history] == list(range(1, 21))
 
 
 @pytest.mark.parametrize("large_from", [50_000, 2])

@@ -54,7 +54,7 @@ def test_every_task_comes_once_per_epoch(
     query: list[list[int]], batch_size: int, again: bool, seed: int
 ) -> None:
     tasks = make_tasks([[] for _ in query], query)
-    config = EpisodeConfig(batch_size=batch_size, resample=again)
+    config = EpisodeConfig(batch_size=batch_size, resample=again, min_rows=0)
     seen: list[int] = []
     for positions, batch in epoch(tasks, config, np.random.default_rng(seed)):
         assert len(positions) == len(batch) <= batch_size
@@ -65,6 +65,24 @@ def test_every_task_comes_once_per_epoch(
         ):
             assert sorted(left + right) == sorted(query[position])
     assert sorted(seen) == list(range(len(query)))
+
+
+def presented(lengths: list[int], min_rows: int) -> list[int]:
+    config = EpisodeConfig(batch_size=3, min_rows=min_rows)
+    batches = epoch(of_lengths(lengths), config, np.random.default_rng(0))
+    return sorted(position for positions, _ in batches for position in positions.tolist())
+
+
+def test_users_of_few_rows_stay_out_while_the_others_have_half_of_the_rows() -> None:
+    few = [1, 1, 1, 4, 5, 6]
+    assert presented(few, 5) == [4, 5]
+    assert presented(few, 2) == [3, 4, 5]
+    assert presented(few, 1) == presented([*few, 0], 1) == [0, 1, 2, 3, 4, 5]
+    assert presented([*few, 0], 0) == [0, 1, 2, 3, 4, 5, 6]
+    many = [1] * 20 + [2] * 3 + [3, 7]
+    assert presented(many, 5) == list(range(25))  # of 36 rows 16 are those of users with two
+    assert presented(many[15:], 5) == [5, 6, 7, 8, 9]  # 16 of 21; with three rows 10
+    assert presented([0, 0], 5) == [0, 1]
 
 
 def test_the_order_is_the_generators() -> None:
@@ -90,7 +108,7 @@ def test_without_resampling_the_split_stays() -> None:
 
 def test_long_queries_are_thinned_at_random() -> None:
     tasks = of_lengths([10, 2])
-    config = EpisodeConfig(resample=False, max_query=3)
+    config = EpisodeConfig(resample=False, max_query=3, min_rows=0)
     kept = np.zeros(10)
     for seed in range(400):
         for positions, batch in epoch(tasks, config, np.random.default_rng(seed)):

@@ -92,8 +92,14 @@ def fit_baselines(
 def implicit_baselines(
     spec: TaskSetSpec, train: Tasks, dev: Tasks, on_trial: OnTrial = unrecorded
 ) -> list[Predictor]:
-    """Return the baselines that need no graded values, the weakest first."""
-    return [Popularity.fit(train, spec.num_items), tune_ease(spec, train, dev, on_trial)]
+    """Return the baselines that need no graded values, the weakest first; as the learners of such
+    feedback do, they learn from the development users, too, once these have chosen."""
+    everybody = Tasks.joined([train, dev])
+    ease = tune_ease(spec, train, dev, on_trial).config
+    return [
+        Popularity.fit(everybody, spec.num_items),
+        next(Ease.fit_all(everybody, spec.num_items, [ease])),
+    ]
 
 
 def rating_baselines(

@@ -55,15 +55,22 @@ class WeightedALS:
         return np.asarray((user_BF @ self.item_IF.T).double().numpy())
 
 
-def tune_weighted_als(train: Tasks, dev: Tasks, num_items: int, seed: int = 0) -> WeightedALS:
+def tune_weighted_als(
+    train: Tasks, dev: Tasks, num_items: int, seed: int = 0, everybody: Tasks | None = None
+) -> WeightedALS:
     """Return the factorisation whose hyperparameters rank the development queries best, by nDCG@10
     over the whole catalogue.
+
+    Args:
+        everybody: whom it is fitted to again once the hyperparameters are chosen; None: not again.
 
     They are chosen one after the other: the ridge weight, the confidence, the number of factors; a
     new user's ridge weight with each.
     """
     if len(dev.query.item) == 0:
-        return WeightedALS.fit(train, num_items, WeightedALSConfig(), seed)
+        return WeightedALS.fit(
+            train if everybody is None else everybody, num_items, WeightedALSConfig(), seed
+        )
 
     def tried(configs: Iterator[WeightedALSConfig]) -> Iterator[tuple[float, WeightedALS]]:
         for config in configs:
@@ -86,7 +93,10 @@ def tune_weighted_als(train: Tasks, dev: Tasks, num_items: int, seed: int = 0) -
     known = chosen[1].config
     chosen = better(chosen, *(replace(known, confidence=c) for c in CONFIDENCES))
     known = chosen[1].config
-    return better(chosen, *(replace(known, num_factors=size) for size in SIZES))[1]
+    best_fit = better(chosen, *(replace(known, num_factors=size) for size in SIZES))[1]
+    if everybody is None:
+        return best_fit
+    return WeightedALS.fit(everybody, num_items, best_fit.config, seed)
 
 
 def _ndcg(model: WeightedALS, dev: Tasks) -> float:
