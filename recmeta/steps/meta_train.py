@@ -1,6 +1,7 @@
 """tasks ──▶ model: meta-train across users, with a checkpoint and a line in MLflow per epoch."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -127,7 +128,6 @@ def run(
     """
     torch_device = choose_device(device)
     champion = _start_from(workspace, config, tasks) if config.start == "champion" else None
-    table_id = tasks.outputs[schema.INTERACTIONS_ID]
     inputs = {"tasks": tasks.key}
     if champion is not None:
         inputs["champion"] = champion.version
@@ -143,17 +143,7 @@ def run(
         if champion is not None:
             earlier = Model.load(versions.model_folder(workspace, champion))
         model = at_start(config, task_set, torch_device, earlier, trials.append, source)
-        tracked = TrainingRun.start_or_resume(
-            workspace,
-            key,
-            config=to_dict(config),
-            inputs={**tasks.inputs, **inputs, schema.INTERACTIONS_ID: table_id},
-            tasks_config=tasks.config,
-            features=features_read(model),
-            device=torch_device.type,
-            libraries=library_versions(),
-            git_commit=git_commit(),
-        )
+        tracked = _tracked(workspace, key, config, tasks, inputs, model)
         log_tuning(workspace, tracked.run_id, STEP, trials)
         carried = {} if source is None else matched(model, source).report()
         if carried:
@@ -163,16 +153,16 @@ def run(
             tracked.log_epoch(epoch)
             progress(STEP, epoch.number, config.training.epochs)
 
-        def again(epoch: Epoch) -> None:
-            progress("refit", epoch.number, config.training.epochs)
-
         with tracked:
             history = fit(config, model, task_set, folder, on_epoch, source)
             progress(STEP, config.training.epochs, config.training.epochs)
             choice = judged_choice(model, task_set.tasks("dev"), folder)
             best = best_epoch(history, task_set)
+            num_passes = len(history)
             if config.refit:
-                model = refit(config, model, best, task_set, folder, again, earlier, source)
+                num_passes += best.number
+                told = functools.partial(_tell, progress, best.number)
+                model = refit(config, model, best, task_set, folder, told, earlier, source)
             model.save(folder)
             folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
         outputs = {
@@ -182,13 +172,40 @@ def run(
             "best_epoch": best.number,
             "dev_loss": best.dev_loss,
             **({"carried_over": carried} if carried else {}),
-            **config.model.learner.guarantees(len(history) + (best.number if config.refit else 0)),
+            **config.model.learner.guarantees(num_passes),
             **choice,
         }
         num_parameters = sum(p.numel() for p in model.params.values())
         return outputs, {"epochs": len(history), "parameters": num_parameters}
 
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def _tell(progress: Progress, num_epochs: int, epoch: Epoch) -> None:
+    progress("refit", epoch.number, num_epochs)
+
+
+def _tracked(
+    workspace: Workspace,
+    key: str,
+    config: MetaTrainConfig,
+    tasks: Manifest,
+    inputs: dict[str, str],
+    model: Model,
+) -> TrainingRun:
+    """Return the MLflow run of the training with this key."""
+    table_id = tasks.outputs[schema.INTERACTIONS_ID]
+    return TrainingRun.start_or_resume(
+        workspace,
+        key,
+        config=to_dict(config),
+        inputs={**tasks.inputs, **inputs, schema.INTERACTIONS_ID: table_id},
+        tasks_config=tasks.config,
+        features=features_read(model),
+        device=model.device.type,
+        libraries=library_versions(),
+        git_commit=git_commit(),
+    )
 
 
 def _start_from(workspace: Workspace, config: MetaTrainConfig, tasks: Manifest) -> Version | None:
