@@ -10,7 +10,7 @@ from recmeta.evaluation.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.curve import adaptation_curve
 from recmeta.evaluation.measure import Measured, MetricSelection, measure
 from recmeta.evaluation.predictor import BoolArray, IntArray, Predictor
-from recmeta.evaluation.result import Evaluation
+from recmeta.evaluation.result import AdaptationCurve, Evaluation
 from recmeta.evaluation.values import RELEVANT_SHARE
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
@@ -87,60 +87,25 @@ def evaluate(
             "or build the tasks with a larger tasks.split.test_share or a smaller "
             "tasks.split.min_interactions."
         )
-    is_rating = spec.objective == "rating"
-    low, high = spec.value_range
-    relevant_from = config.relevant_from
-    if relevant_from is None:
-        relevant_from = low + RELEVANT_SHARE * (high - low)
-    everything = MetricSelection(
-        errors=is_rating,
-        query_ks=config.ks if is_rating else (),
-        catalogue_ks=config.ks,
-        num_negatives=config.num_negatives,
-        relevant_from=relevant_from,
-    )
     # Separate streams, so that what one part draws does not depend on another.
     negatives, resamples, curve_resamples = np.random.default_rng(config.seed).spawn(3)
+    everything = _all_metrics(spec, config)
     measured = measure(
-        predictors,
-        tasks,
-        spec,
-        everything,
-        config.batch_size,
-        negatives,
-        num_users_I=num_users_I,
+        predictors, tasks, spec, everything, config.batch_size, negatives, num_users_I=num_users_I
     )
-
-    metric, curve_ks = (
-        ("mae", ()) if is_rating else (f"full_ndcg@{max(config.ks)}", (max(config.ks),))
-    )
-    curve = adaptation_curve(
-        {n: p for n, p in predictors.items() if p.predicts_values or not is_rating},
-        tasks,
-        spec,
-        shots=config.shots,
-        metric=metric,
-        lower_is_better=is_rating,
-        selection=dataclasses.replace(
-            everything, query_ks=(), catalogue_ks=curve_ks, num_negatives=0
-        ),
-        batch_size=config.batch_size,
-        generator=curve_resamples,
-        num_resamples=config.num_resamples,
-        confidence=config.confidence,
-    )
+    curve = _primary_curve(predictors, tasks, spec, config, everything, curve_resamples)
     intervals = _intervals(measured, np.ones(len(tasks), np.bool_), config, resamples)
     for name, shown in measured.exposure.items():
-        for shown_metric, value in shown.items():
-            intervals[name][shown_metric] = Interval(
-                mean=value, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks)
-            )
+        intervals[name] |= {
+            metric: Interval(mean=value, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks))
+            for metric, value in shown.items()
+        }
     states = [str(s) for s in np.unique(tasks.state)]
     return Evaluation(
         objective=spec.objective,
-        primary_metric=metric,
-        lower_is_better=is_rating,
-        relevant_from=relevant_from,
+        primary_metric=curve.metric,
+        lower_is_better=curve.lower_is_better,
+        relevant_from=everything.relevant_from,
         confidence=config.confidence,
         user_id=tuple(tasks.user_id),
         state=tasks.state,
@@ -150,6 +115,50 @@ def evaluate(
         if len(states) > 1
         else {},
         curve=curve,
+    )
+
+
+def _all_metrics(spec: TaskSetSpec, config: EvaluationConfig) -> MetricSelection:
+    """Return the selection of every metric that the objective has."""
+    is_rating = spec.objective == "rating"
+    relevant_from = config.relevant_from
+    if relevant_from is None:
+        low, high = spec.value_range
+        relevant_from = low + RELEVANT_SHARE * (high - low)
+    return MetricSelection(
+        errors=is_rating,
+        query_ks=config.ks if is_rating else (),
+        catalogue_ks=config.ks,
+        num_negatives=config.num_negatives,
+        relevant_from=relevant_from,
+    )
+
+
+def _primary_curve(
+    predictors: Mapping[str, Predictor],
+    tasks: Tasks,
+    spec: TaskSetSpec,
+    config: EvaluationConfig,
+    everything: MetricSelection,
+    generator: np.random.Generator,
+) -> AdaptationCurve:
+    """Return the curve of the primary metric, for which nothing but this metric is measured."""
+    is_rating = spec.objective == "rating"
+    k = max(config.ks)
+    return adaptation_curve(
+        {n: p for n, p in predictors.items() if p.predicts_values or not is_rating},
+        tasks,
+        spec,
+        shots=config.shots,
+        metric="mae" if is_rating else f"full_ndcg@{k}",
+        lower_is_better=is_rating,
+        selection=dataclasses.replace(
+            everything, query_ks=(), catalogue_ks=() if is_rating else (k,), num_negatives=0
+        ),
+        batch_size=config.batch_size,
+        generator=generator,
+        num_resamples=config.num_resamples,
+        confidence=config.confidence,
     )
 
 
