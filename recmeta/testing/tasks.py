@@ -4,6 +4,7 @@ Legend: N interactions, U users, I items.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -75,84 +76,105 @@ def write_task_set(log: Log, folder: Folder, config: ShareConfig | None = None) 
     """
     config = config or ShareConfig()
     num_users, num_items = log.users.num_rows, log.items.num_rows
-    user = _numbers(log.interactions[schema.USER_ID], log.users[schema.USER_ID])
-    item = _numbers(log.interactions[schema.ITEM_ID], log.items[schema.ITEM_ID])
-    value = log.interactions[schema.VALUE].to_numpy().astype(np.float32)
-    length_U = np.bincount(user, minlength=num_users)
-    first_U = np.cumsum(length_U) - length_U
-    support_U = np.minimum(config.num_support, length_U // 2)
-    share_U = np.arange(num_users) / num_users
-    split_U = np.select(
-        [share_U < config.test_share, share_U < config.test_share + config.dev_share],
-        ["test", "dev"],
-        "train",
+    user_N = _numbers(log.interactions[schema.USER_ID], log.users[schema.USER_ID])
+    item_N = _numbers(log.interactions[schema.ITEM_ID], log.items[schema.ITEM_ID])
+    value_N = log.interactions[schema.VALUE].to_numpy().astype(np.float32)
+    split_U = _splits(num_users, config)
+    counted_N = split_U[user_N] == "train"
+    length_U = np.bincount(user_N, minlength=num_users)
+    table = pa.table(
+        [
+            pa.array(np.full(num_users, END_OF_TIME)),
+            pa.array(np.ones(num_users, np.int32)),
+            pa.array(np.where(split_U == "test", "user_cold", "warm")),
+            *_sides((item_N.astype(np.int32), value_N, counted_N), length_U, config.num_support),
+        ],
+        names=list(TASK_COLUMNS),
     )
-    counted = split_U[user] == "train"
-
-    def column(
-        values: npt.NDArray[np.generic],
-        start_U: npt.NDArray[np.int64],
-        rows_U: npt.NDArray[np.int64],
-    ) -> pa.Array:
-        offsets = np.concatenate([[0], np.cumsum(rows_U)]).astype(np.int32)
-        rows = np.arange(offsets[-1]) + np.repeat(start_U - offsets[:-1], rows_U)
-        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values[rows]))
-
-    numbers = item.astype(np.int32)
-    query_U = length_U - support_U
-    lists = [
-        column(values, start, rows)
-        for start, rows in ((first_U, support_U), (first_U + support_U, query_U))
-        for values in (numbers, value, counted)
-    ]
-    plain = [
-        pa.array(np.full(num_users, END_OF_TIME)),
-        pa.array(np.ones(num_users, np.int32)),
-        pa.array(np.where(split_U == "test", "user_cold", "warm")),
-    ]
-    table = pa.table([*plain, *lists], names=list(TASK_COLUMNS))
     for name in log.users.column_names:
         if name != schema.VALID_FROM:
             table = table.append_column(name, log.users[name])
     for split in SPLITS:
         write_shard(folder, split, 0, table.filter(pa.array(split_U == split)))
-
-    count_I = np.bincount(item[counted], minlength=num_items)
-    total_I = np.bincount(item[counted], weights=value[counted], minlength=num_items)
-    write_statistics(
-        folder,
-        ItemStatistics(
-            np.array([ALWAYS, END_OF_TIME]),
-            np.stack([np.zeros(num_items), count_I]).astype(np.float32),
-            np.stack([np.zeros(num_items), total_I]).astype(np.float32),
-        ),
-    )
-    write_items(
-        folder,
-        Items(
-            log.items[schema.ITEM_ID].combine_chunks(),
-            np.arange(num_items, dtype=np.int32),
-            np.full(num_items, ALWAYS),
-            log.items.drop_columns([schema.ITEM_ID, schema.VALID_FROM]),
-        ),
-    )
-    training = value[counted]
+    training_N = value_N[counted_N]
+    write_statistics(folder, _statistics(item_N[counted_N], training_N, num_items))
+    write_items(folder, _items(log))
     write_spec(
         folder,
         TaskSetSpec(
             objective=log.objective,
-            value_range=(float(training.min()), float(training.max())),
+            value_range=(float(training_N.min()), float(training_N.max())),
             num_items=num_items,
             num_tasks={split: int((split_U == split).sum()) for split in SPLITS},
             num_shards=dict.fromkeys(SPLITS, 1),
-            num_interactions=len(user),
+            num_interactions=len(user_N),
             temporal=False,
         ),
     )
     return TaskSet(folder)
 
 
+def _splits(num_users: int, config: ShareConfig) -> npt.NDArray[np.str_]:
+    """Return (U,) the split of each user."""
+    share_U = np.arange(num_users) / num_users
+    return np.select(
+        [share_U < config.test_share, share_U < config.test_share + config.dev_share],
+        ["test", "dev"],
+        "train",
+    )
+
+
+def _sides(
+    columns: Sequence[npt.NDArray[np.generic]], length_U: npt.NDArray[np.int64], num_support: int
+) -> list[pa.Array]:
+    """Return the columns as lists by user: first those of the support, then those of the query.
+
+    Args:
+        columns: (N,) each, by user.
+        length_U: rows of each user.
+    """
+    first_U = np.cumsum(length_U) - length_U
+    support_U = np.minimum(num_support, length_U // 2)
+    sides = ((first_U, support_U), (first_U + support_U, length_U - support_U))
+    return [_in_lists(column, start_U, rows_U) for start_U, rows_U in sides for column in columns]
+
+
+def _in_lists(
+    column: npt.NDArray[np.generic],
+    start_U: npt.NDArray[np.int64],
+    rows_U: npt.NDArray[np.int64],
+) -> pa.Array:
+    """Return U lists: of each user, so many rows of a column from where they start."""
+    offsets = np.concatenate([[0], np.cumsum(rows_U)]).astype(np.int32)
+    rows = np.arange(offsets[-1]) + np.repeat(start_U - offsets[:-1], rows_U)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(column[rows]))
+
+
+def _statistics(
+    item_N: npt.NDArray[np.int64], value_N: npt.NDArray[np.float32], num_items: int
+) -> ItemStatistics:
+    """Return two snapshots: before everything, and with these interactions."""
+    count_I = np.bincount(item_N, minlength=num_items)
+    total_I = np.bincount(item_N, weights=value_N, minlength=num_items)
+    return ItemStatistics(
+        np.array([ALWAYS, END_OF_TIME]),
+        np.stack([np.zeros(num_items), count_I]).astype(np.float32),
+        np.stack([np.zeros(num_items), total_I]).astype(np.float32),
+    )
+
+
+def _items(log: Log) -> Items:
+    num_items = log.items.num_rows
+    return Items(
+        log.items[schema.ITEM_ID].combine_chunks(),
+        np.arange(num_items, dtype=np.int32),
+        np.full(num_items, ALWAYS),
+        log.items.drop_columns([schema.ITEM_ID, schema.VALID_FROM]),
+    )
+
+
 def _numbers(values: pa.ChunkedArray, known: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return (N,) the place of each value among those that are known."""
     found: npt.NDArray[np.int64] = (
         pc.index_in(values.combine_chunks(), known.combine_chunks()).to_numpy().astype(np.int64)
     )
