@@ -172,9 +172,25 @@ def generate(config: SyntheticConfig, seed: int) -> SyntheticLog:
 def _population(
     config: SyntheticConfig, rng: np.random.Generator
 ) -> tuple[Truth, pa.Table, pa.Table]:
-    num_preferences = config.num_preferences
-    width = 1 + num_preferences
+    """Draw the truth, the users and the items."""
+    items, property_Id, quality_I = _draw_items(config, rng)
+    users, mean_Uw, variance_w = _draw_users(config, rng)
+    truth = Truth(
+        item_base_I=config.mean + quality_I,
+        item_vector_Iw=np.column_stack([np.ones(config.num_items), property_Id]),
+        user_vector_Uw=mean_Uw + np.sqrt(variance_w) * rng.normal(size=mean_Uw.shape),
+        prior_mean_Uw=mean_Uw,
+        prior_variance_w=variance_w,
+        noise=config.noise,
+    )
+    return truth, users, items
 
+
+def _draw_items(
+    config: SyntheticConfig, rng: np.random.Generator
+) -> tuple[pa.Table, FloatArray, FloatArray]:
+    """Draw the table of items, their properties (I, d) and their qualities (I,)."""
+    num_preferences = config.num_preferences
     genre = rng.integers(0, 6, config.num_items)
     has_tag = rng.random((config.num_items, NUM_TAGS)) < 0.25
     length = rng.normal(size=config.num_items)
@@ -186,22 +202,33 @@ def _population(
     told_I = rng.normal(size=6)[genre] + length
     property_Id = _mixed(told_Id, config.attribute_share, rng)
     quality_I = config.quality_scale * _mixed(told_I[:, None], config.attribute_share, rng)[:, 0]
+    offsets = np.concatenate([[0], np.cumsum(has_tag.sum(1))]).astype(np.int32)
+    items = pa.table(
+        {
+            schema.ITEM_ID: _ids("i", config.num_items),
+            schema.VALID_FROM: pa.nulls(config.num_items, schema.TIME),
+            "genre": _labels("genre", genre),
+            "tags": pa.ListArray.from_arrays(
+                pa.array(offsets), _labels("tag", np.nonzero(has_tag)[1])
+            ),
+            "length": pa.array(90 + 20 * length),
+        }
+    )
+    return items, property_Id, quality_I
 
+
+def _draw_users(
+    config: SyntheticConfig, rng: np.random.Generator
+) -> tuple[pa.Table, FloatArray, FloatArray]:
+    """Draw the table of users, and the mean (U, w) and the variances (w,) of their vectors."""
+    num_preferences = config.num_preferences
+    width = 1 + num_preferences
     group = rng.integers(0, 5, config.num_users)
     age = np.round(rng.uniform(15, 75, config.num_users))
     told_Uw = rng.normal(size=(5, width))[group] + (age[:, None] - 45) / 17 * rng.normal(size=width)
     scale_w = np.array([config.user_bias_scale] + [config.preference_scale] * num_preferences)
     mean_Uw = np.sqrt(config.profile_share) * _standardised(told_Uw) * scale_w
     variance_w = np.maximum(1 - config.profile_share, 1e-9) * scale_w**2
-
-    truth = Truth(
-        item_base_I=config.mean + quality_I,
-        item_vector_Iw=np.column_stack([np.ones(config.num_items), property_Id]),
-        user_vector_Uw=mean_Uw + np.sqrt(variance_w) * rng.normal(size=mean_Uw.shape),
-        prior_mean_Uw=mean_Uw,
-        prior_variance_w=variance_w,
-        noise=config.noise,
-    )
     users = pa.table(
         {
             schema.USER_ID: _ids("u", config.num_users),
@@ -210,19 +237,7 @@ def _population(
             "age": pa.array(age),
         }
     )
-    lengths = np.concatenate([[0], np.cumsum(has_tag.sum(1))]).astype(np.int32)
-    items = pa.table(
-        {
-            schema.ITEM_ID: _ids("i", config.num_items),
-            schema.VALID_FROM: pa.nulls(config.num_items, schema.TIME),
-            "genre": _labels("genre", genre),
-            "tags": pa.ListArray.from_arrays(
-                pa.array(lengths), _labels("tag", np.nonzero(has_tag)[1])
-            ),
-            "length": pa.array(90 + 20 * length),
-        }
-    )
-    return truth, users, items
+    return users, mean_Uw, variance_w
 
 
 def _mixed(told: FloatArray, share: float, rng: np.random.Generator) -> FloatArray:
@@ -245,6 +260,7 @@ def _ids(prefix: str, count: int) -> pa.Array:
 
 
 def _labels(prefix: str, codes: IntArray) -> pa.Array:
+    """Return the name of each code, such as `genre-3`."""
     known = pa.array([f"{prefix}-{code}" for code in range(int(codes.max(initial=0)) + 1)])
     return known.take(pa.array(codes))
 
