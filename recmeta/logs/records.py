@@ -13,6 +13,7 @@ letter like any other.
 import dataclasses
 import re
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -100,17 +101,46 @@ def _multi_line_spans(
     nothing = np.zeros(0, dtype=np.int64)
     if not dialect.quote:
         return nothing, nothing, lines.height
+    facts = _quote_facts(lines, dialect)
+    openers = facts.filter("opens")
+    opener_at, opener_separators = openers["at"].to_numpy(), openers["separators"].to_numpy()
+    inner = _InnerLines.of(facts)
+
+    first: list[int] = []
+    final: list[int] = []
+    carried, position = lines.height, 0
+    # The only sequential part of reading: one turn per line that opens a quote without closing it.
+    while (opener := int(np.searchsorted(opener_at, position))) < len(opener_at):
+        begin = int(opener_at[opener])
+        end = inner.end_of_record(begin, int(opener_separators[opener]), dialect, lines.height)
+        if end == lines.height and not last:
+            carried = begin
+            break
+        if end is None or end == lines.height:
+            position = begin + 1
+        else:
+            first.append(begin)
+            final.append(end)
+            position = end + 1
+    return np.array(first, np.int64), np.array(final, np.int64), carried
+
+
+def _quote_facts(lines: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
+    """Return what each line with a quote may be, a row per line in their order.
+
+    Read from outside of quotes, it `opens` a record where its last field, that behind its
+    `separators`, is left open. Read from inside, it `closes` the field for good, or `reopens`
+    another one after its `later_separators`; `within` says that it can be the middle of the field.
+    """
     quoted = lines.lazy().select(TEXT).with_row_index("at")
     quoted = quoted.filter(pl.col(TEXT).str.contains(dialect.quote, literal=True))
     quote, separator = re.escape(dialect.quote), re.escape(dialect.separator)
     inside, field = dialect.inside, dialect.field
     text = pl.col(TEXT)
-    # A line read from outside of quotes: `opens` where its last field is left open.
-    # A line read from inside: it closes the field, perhaps opens another, or neither (`within`).
     unquoted = rf"(^|{separator}){quote}{inside}(?:{quote}|$)"
     closing = rf"^{inside}{quote}"
     opening = rf"{quote}{inside}$"
-    facts = quoted.select(
+    return quoted.select(
         at=pl.col("at").cast(pl.Int64),
         opens=text.str.contains(rf"^(?:{field}{separator})*{opening}")
         & ~text.str.contains(dialect.whole),
@@ -122,40 +152,51 @@ def _multi_line_spans(
             text.str.replace(closing, "").str.replace_all(unquoted, "${1}"), dialect.separator
         ),
     ).collect()
-    openers = facts.filter("opens")
-    events = facts.filter(~pl.col("within"))
-    opener_at, opener_separators = openers["at"].to_numpy(), openers["separators"].to_numpy()
-    event_at, closes = events["at"].to_numpy(), events["closes"].to_numpy()
-    reopens, later = events["reopens"].to_numpy(), events["later_separators"].to_numpy()
 
-    first: list[int] = []
-    final: list[int] = []
-    position = opener = 0
-    # The only sequential part of reading: one turn per line that opens a quote without closing it.
-    while (opener := opener + int(np.searchsorted(opener_at[opener:], position))) < len(opener_at):
-        begin = int(opener_at[opener])
-        position = begin + 1
-        column = int(opener_separators[opener])
-        event = int(np.searchsorted(event_at, position))
+
+class _InnerLines(NamedTuple):
+    """Lines with a quote that, read from inside of quotes, do not leave the field open: each closes
+    it, closes it and opens another, or breaks the record."""
+
+    at: np.ndarray
+    """Their indices, ascending."""
+    closes: np.ndarray
+    reopens: np.ndarray
+    separators: np.ndarray
+    """Outside of quotes, behind the field that was open."""
+
+    @classmethod
+    def of(cls, facts: pl.DataFrame) -> "_InnerLines":
+        """Return those among the lines of `_quote_facts`."""
+        inner = facts.filter(~pl.col("within"))
+        names = ("at", "closes", "reopens", "later_separators")
+        return cls(*(inner[name].to_numpy() for name in names))
+
+    def end_of_record(
+        self, begin: int, column: int, dialect: Dialect, num_lines: int
+    ) -> int | None:
+        """Return the index of the last line of the record that a line leaves open.
+
+        It is `num_lines` where they end before the record; None where there is no such record.
+
+        Args:
+            begin: the index of the line.
+            column: that of the field that it leaves open.
+        """
+        place = int(np.searchsorted(self.at, begin + 1))
         while column not in dialect.single_line and column < dialect.width:
-            end = int(event_at[event]) if event < len(event_at) else lines.height
+            end = int(self.at[place]) if place < len(self.at) else num_lines
             if end - begin >= MAX_LINES_PER_RECORD:
-                break
-            if end == lines.height:
-                if not last:
-                    return np.array(first, np.int64), np.array(final, np.int64), begin
-                break
-            column += int(later[event])
-            if closes[event]:
-                if column == dialect.width - 1:
-                    first.append(begin)
-                    final.append(end)
-                    position = end + 1
-                break
-            if not reopens[event]:
-                break
-            event += 1
-    return np.array(first, np.int64), np.array(final, np.int64), lines.height
+                return None
+            if end == num_lines:
+                return num_lines
+            column += int(self.separators[place])
+            if self.closes[place]:
+                return end if column == dialect.width - 1 else None
+            if not self.reopens[place]:
+                return None
+            place += 1
+        return None
 
 
 def _count(text: pl.Expr, separator: str) -> pl.Expr:
