@@ -78,29 +78,16 @@ def run(
         if num_new_items:  # score must number the items as they are numbered here
             catalogue.write(folder, model)
         found = users()
-        if model.objective == "rating" and new_users.value_col is None and found.num_good:
-            raise UserError(
-                f"version {version.version} of the model learned from ratings: say which column "
-                f"of {new_users.path!r} holds the new users' (--value-col, or value_col in the "
-                "mapping)."
-            )
-        num_shards = 0
-        total: collections.Counter[str] = collections.Counter()
-        for number, (rows, profiles) in enumerate(found.parts()):
-            tasks, counts = tasks_for_new_users(model, rows, profiles)
-            total.update(dataclasses.asdict(counts))
-            num_here = max(1, -(-len(tasks) // USERS_PER_SHARD))
-            for place in range(num_here):
-                _adapt_shard(model, tasks, place, folder, num_shards)
-                num_shards += 1
-                progress(STEP, number * num_here + place + 1, found.num_parts * num_here)
+        if found.num_good:
+            _check_values(model, new_users, version)
+        num_shards, counts = _adapt_parts(model, found, folder, progress)
         outputs = {
             "states": f"states/{key}",
             "num_shards": num_shards,
             "model_version": version.version,
         }
         return outputs, {
-            **total,
+            **counts,
             "rows": found.num_rows,
             "bad_rows": found.num_bad,
             "new_items": num_new_items,
@@ -115,13 +102,36 @@ def run(
 
         if feature_store is not None:  # what is online changes: the key depends on it
             inputs[schema.FEATURE_SERVICE] = users().online
-        return run_once(
-            workspace,
-            STEP,
-            config={"new_users": how_read(new_users)},
-            inputs=inputs,
-            work=work,
+        config = {"new_users": how_read(new_users)}
+        return run_once(workspace, STEP, config=config, inputs=inputs, work=work)
+
+
+def _check_values(model: Model, new_users: LogMapping, version: Version) -> None:
+    """Refuse interactions without values where the model learned from ratings."""
+    if model.objective == "rating" and new_users.value_col is None:
+        raise UserError(
+            f"version {version.version} of the model learned from ratings: say which column "
+            f"of {new_users.path!r} holds the new users' (--value-col, or value_col in the "
+            "mapping)."
         )
+
+
+def _adapt_parts(
+    model: Model, found: GivenUsers, folder: Folder, progress: Progress
+) -> tuple[int, collections.Counter[str]]:
+    """Write the states of all users, part by part, and return the number of shards and what became
+    of the rows."""
+    num_shards = 0
+    counts: collections.Counter[str] = collections.Counter()
+    for number, (rows, profiles) in enumerate(found.parts()):
+        tasks, counts_here = tasks_for_new_users(model, rows, profiles)
+        counts.update(dataclasses.asdict(counts_here))
+        num_here = max(1, -(-len(tasks) // USERS_PER_SHARD))
+        for place in range(num_here):
+            _adapt_shard(model, tasks, place, folder, num_shards)
+            num_shards += 1
+            progress(STEP, number * num_here + place + 1, found.num_parts * num_here)
+    return num_shards, counts
 
 
 def _adapt_shard(model: Model, tasks: Tasks, place: int, folder: Folder, number: int) -> None:
