@@ -94,14 +94,7 @@ def run(
     ingested = ingest.run(mapping, workspace, progress=progress)
     features = materialise_features.run(workspace, feature_store=feature_store, progress=progress)
     tasks = build_tasks.run(config.tasks, workspace, progress=progress)
-    objective = tasks.outputs["objective"]
-    rival_config = config.rival_for(objective)
-    rival = None
-    if rival_config is not None:  # before the model, which then is the one that was trained last
-        rival = meta_train.run(rival_config, workspace, tasks, device=device, progress=progress)
-    trained = meta_train.run(
-        config.training_for(objective), workspace, tasks, device=device, progress=progress
-    )
+    trained, rival = _train(config, workspace, tasks, device, progress)
     evaluated = evaluate.run(
         config.evaluate,
         workspace,
@@ -125,21 +118,9 @@ def run(
     scored = score.run(config.score, workspace, adapted, device=device, progress=progress)
     folder = workspace / evaluated.outputs["report"]
     evaluation, decision = folder.read_json("evaluation.json"), folder.read_json("decision.json")
-    parts = [
-        "# What this run did",
-        markdown.data(
-            ingested.counts,
-            tasks.counts,
-            tasks.outputs["objective"],
-            tasks.outputs["temporal"],
-        ),
-        *filter(None, [markdown.values(evaluation)]),
-        markdown.accuracy(evaluation),
-        markdown.lists(evaluation),
-        markdown.curve(evaluation),
-        markdown.calibration(evaluation),
-        markdown.gate({**decision, "promoted": registered.outputs["promoted"]}),
-    ]
+    parts = _report_parts(
+        ingested, tasks, evaluation, {**decision, "promoted": registered.outputs["promoted"]}
+    )
     if new_users is None:
         parts.append(_example(workspace, tasks, scored))
     report = "\n\n".join(parts) + "\n"
@@ -152,6 +133,38 @@ def run(
         report=report,
         scored_by=version,
     )
+
+
+def _train(
+    config: PipelineConfig, workspace: Workspace, tasks: Manifest, device: str, progress: Progress
+) -> tuple[Manifest, Manifest | None]:
+    """Return the manifests of the model and of its rival, if there is to be one."""
+    objective = tasks.outputs["objective"]
+    rival_config = config.rival_for(objective)
+    rival = None
+    if rival_config is not None:  # before the model, which then is the one that was trained last
+        rival = meta_train.run(rival_config, workspace, tasks, device=device, progress=progress)
+    trained = meta_train.run(
+        config.training_for(objective), workspace, tasks, device=device, progress=progress
+    )
+    return trained, rival
+
+
+def _report_parts(
+    ingested: Manifest, tasks: Manifest, evaluation: dict[str, Any], decision: dict[str, Any]
+) -> list[str]:
+    """Return the sections of the report, from what was read to the gate's verdict."""
+    objective, temporal = tasks.outputs["objective"], tasks.outputs["temporal"]
+    return [
+        "# What this run did",
+        markdown.data(ingested.counts, tasks.counts, objective, temporal),
+        *filter(None, [markdown.values(evaluation)]),
+        markdown.accuracy(evaluation),
+        markdown.lists(evaluation),
+        markdown.curve(evaluation),
+        markdown.calibration(evaluation),
+        markdown.gate(decision),
+    ]
 
 
 def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:
