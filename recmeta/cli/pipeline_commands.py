@@ -23,7 +23,9 @@ from recmeta.cli.output import Outcome
 from recmeta.cli.progress_bars import shown_progress
 
 if TYPE_CHECKING:
+    from recmeta.logs.mapping import LogMapping
     from recmeta.pipeline import PipelineResult
+    from recmeta.progress import Progress
     from recmeta.workspace import Workspace
 
 
@@ -67,14 +69,8 @@ def run(
     Exit code 3: all is done, and the gate did not promote the model.
     """
     from recmeta import pipeline
-    from recmeta.cli.mappings import (
-        hint_on_unread,
-        log_mapping,
-        new_users_mapping,
-        profiles_like,
-    )
+    from recmeta.cli.mappings import hint_on_unread, profiles_like
     from recmeta.errors import UserError
-    from recmeta.logs.datasets import DATASETS
     from recmeta.workspace import Workspace
 
     if profiles is not None and new_users is None:
@@ -84,15 +80,10 @@ def run(
     if not rival:
         config = dataclasses.replace(config, rival=None, implicit_rival=None)
     with shown_progress() as progress:
-        # The options describe the log; a built-in one needs none, so there they are the new users'.
-        built_in = dataset in DATASETS and new_users is not None
-        mapping = log_mapping(dataset, LogOptions() if built_in else log, attributes, progress)
-        whom = None
-        if new_users is not None:
-            whom = new_users_mapping(new_users, log, like=None if built_in else mapping)
+        mapping, whom = _mappings(dataset, new_users, log, attributes, progress)
         if whom is not None and profiles is not None:
-            found = profiles_like(mapping, profiles, profile_id_col)
-            whom = dataclasses.replace(whom, users=found)
+            known = profiles_like(mapping, profiles, profile_id_col)
+            whom = dataclasses.replace(whom, users=known)
         result = pipeline.run(
             config,
             mapping,
@@ -151,6 +142,28 @@ def doctor(common: CommonOptions) -> Outcome:
         note=f"To be mended: {', '.join(failed)}." if failed else "",
         exit_code=USERS if failed else 0,
     )
+
+
+def _mappings(
+    dataset: str | None,
+    new_users: str | None,
+    log: LogOptions,
+    attributes: AttributeOptions,
+    progress: "Progress",
+) -> "tuple[LogMapping, LogMapping | None]":
+    """Return the mapping of the log, and that of the new users where they are given.
+
+    The options describe the log, and with it the new users; a built-in log needs none, so there
+    they are the new users'.
+    """
+    from recmeta.cli.mappings import log_mapping, new_users_mapping
+    from recmeta.logs.datasets import DATASETS
+
+    if new_users is not None and dataset in DATASETS:
+        mapping = log_mapping(dataset, LogOptions(), attributes, progress)
+        return mapping, new_users_mapping(new_users, log)
+    mapping = log_mapping(dataset, log, attributes, progress)
+    return mapping, None if new_users is None else new_users_mapping(new_users, log, like=mapping)
 
 
 def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
