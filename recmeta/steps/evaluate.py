@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import torch
 
 from recmeta.config import to_dict
 from recmeta.evaluation.baselines.fit import OnTrial, Trial, fit_baselines, unrecorded
@@ -93,44 +94,22 @@ def run(
     def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
         folder = workspace / "reports" / key
         task_set = TaskSet(workspace / tasks.outputs["tasks"])
-        candidate = Model.load(workspace / trained.outputs["model"], torch_device)
-        reigning = None
-        if champion is not None:
-            reigning = Model.load(versions.model_folder(workspace, champion), torch_device)
-        other = None
-        if rival is not None:
-            other = Model.load(workspace / rival.outputs["model"], torch_device)
+        candidate, reigning, other = _models(workspace, trained, champion, rival, torch_device)
         trials: list[Trial] = []
         judgement = measure(
-            config,
-            task_set,
-            candidate,
-            reigning,
-            other,
-            on_trial=trials.append,
-            progress=progress,
+            config, task_set, candidate, reigning, other, on_trial=trials.append, progress=progress
         )
         decision = _decision(config, judgement, champion)
         progress(STEP, 3, 4)
         history = (workspace / trained.outputs["model"]).read_json("history.json")
         _write_report(folder, judgement, decision, champion is not None, other, history)
-        run_id = trained.outputs["run_id"]
-        log_tuning(workspace, run_id, STEP, trials)
-        log_evaluation(
-            workspace,
-            run_id,
-            judgement.metrics,
-            folder,
-            config=to_dict(config),
-            candidate=judgement.candidate,
-            primary_metric=judgement.evaluation.primary_metric,
-        )
+        _log(workspace, trained.outputs["run_id"], folder, config, judgement, trials)
         progress(STEP, 4, 4)
         outputs = {
             "report": f"reports/{key}",
             "model": trained.outputs["model"],
             "model_key": trained.key,
-            "run_id": run_id,
+            "run_id": trained.outputs["run_id"],
             "compared_with": champion.version if champion is not None else None,
             "promoted": decision.promoted,
         }
@@ -145,6 +124,24 @@ def run(
     if rival is not None:
         inputs["rival"] = rival.key
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def _models(
+    workspace: Workspace,
+    trained: Manifest,
+    champion: Version | None,
+    rival: Manifest | None,
+    device: torch.device,
+) -> tuple[Model, Model | None, Model | None]:
+    """Return the candidate, the champion and the rival, as far as there is one, on a device."""
+    candidate = Model.load(workspace / trained.outputs["model"], device)
+    reigning = None
+    if champion is not None:
+        reigning = Model.load(versions.model_folder(workspace, champion), device)
+    other = None
+    if rival is not None:
+        other = Model.load(workspace / rival.outputs["model"], device)
+    return candidate, reigning, other
 
 
 def _decision(
@@ -202,6 +199,28 @@ def _write_report(
         folder.write_bytes("calibration.png", plots.calibration(judgement.calibration))
     report = evaluation_report(result, dataclasses.asdict(decision))
     folder.write_bytes("report.md", report.encode())
+
+
+def _log(
+    workspace: Workspace,
+    run_id: str,
+    folder: Folder,
+    config: EvaluateConfig,
+    judgement: Judgement,
+    trials: list[Trial],
+) -> None:
+    """Log what was found, with the report's folder, to the MLflow run that trained the candidate,
+    and the trials of the baselines to runs nested in it."""
+    log_tuning(workspace, run_id, STEP, trials)
+    log_evaluation(
+        workspace,
+        run_id,
+        judgement.metrics,
+        folder,
+        config=to_dict(config),
+        candidate=judgement.candidate,
+        primary_metric=judgement.evaluation.primary_metric,
+    )
 
 
 def measure(
