@@ -78,33 +78,20 @@ def run(
             if not staged.exists(name):
                 staged.write_parquet(name, _shard(maker, *_adapted(states, index, torch_device)))
             progress(STEP, index + 1, len(names))
-        counts = {"users": 0, "rows_written": 0, "popular": 0}
-        shown = _Shown(maker.model)
-        uri = workspace.table_uri(schema.RECOMMENDATIONS)
-        tables.create(workspace, schema.RECOMMENDATIONS)
-        of_run = {
-            schema.RUN: key,
-            schema.MODEL_VERSION: number,
-            schema.SCORED_AT: clock,
-        }
-        columns = schema.RECOMMENDATIONS.columns
-        write_deltalake(
-            uri,
-            pa.RecordBatchReader.from_batches(columns, _rows(staged, names, of_run, counts, shown)),
-            mode="overwrite",
-            predicate=f"{schema.RUN} = '{key}'",
-        )
+        of_run = {schema.RUN: key, schema.MODEL_VERSION: number, schema.SCORED_AT: clock}
+        tally = _Tally(maker.model)
+        table_version = _publish(workspace, staged, names, of_run, tally)
         staged.filesystem.delete_dir(staged.path)
         outputs = {
-            "recommendations": uri,
+            "recommendations": workspace.table_uri(schema.RECOMMENDATIONS),
             "run": key,
             "model_version": number,
-            "table_version": DeltaTable(uri).version(),
-            **shown.metrics(),
+            "table_version": table_version,
+            **tally.metrics(),
         }
         if config.retrieval is not None:
             outputs |= {"retrieval_recall": recall, "retrieval_used": maker.uses_index}
-        return outputs, counts
+        return outputs, tally.counts
 
     inputs: dict[str, Any] = {"adapted": adapted.key}
     if facts != ItemFacts():  # the files may say something else under the same name
@@ -146,16 +133,23 @@ def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
     return pa.concat_tables([OF_LIST.empty_table(), *parts])
 
 
-class _Shown:
-    """How often each item of a catalogue is in a list."""
+class _Tally:
+    """How many users and rows were published, and how often each item of a catalogue is in a
+    list."""
 
     def __init__(self, model: Model) -> None:
+        self.counts = {"users": 0, "rows_written": 0, "popular": 0}
         self._item_id = model.catalogue.items.item_id
         self._num_users_I = model.catalogue.statistics.num_users[-1].astype(np.int64)
         self._listed_I = np.zeros(len(self._num_users_I), np.int64)
 
-    def add(self, item_id: pa.ChunkedArray) -> None:
-        number = pc.index_in(item_id, self._item_id).to_numpy()
+    def add(self, lists: pa.Table) -> None:
+        """Count the lists of a shard."""
+        is_popular = pc.equal(lists[schema.LISTED_BY], LISTED_BY[1])
+        self.counts["users"] += pc.sum(pc.equal(lists[schema.RANK], 1)).as_py() or 0
+        self.counts["rows_written"] += len(lists)
+        self.counts["popular"] += pc.sum(is_popular).as_py() or 0
+        number = pc.index_in(lists[schema.ITEM_ID], self._item_id).to_numpy()
         self._listed_I += np.bincount(number, minlength=len(self._listed_I))
 
     def metrics(self) -> dict[str, float]:
@@ -164,24 +158,40 @@ class _Shown:
         return {f"lists_{name}": value for name, value in found.items() if np.isfinite(value)}
 
 
+def _publish(
+    workspace: Workspace, staged: Folder, names: list[str], of_run: dict[str, Any], tally: _Tally
+) -> int:
+    """Make the shards' lists the run's rows of the table, in one commit, and return its version.
+
+    Args:
+        names: of the shards' files.
+        of_run: the values of the columns OF_RUN.
+        tally: counts the lists.
+    """
+    tables.create(workspace, schema.RECOMMENDATIONS)
+    uri = workspace.table_uri(schema.RECOMMENDATIONS)
+    rows = _rows(staged, names, of_run, tally)
+    write_deltalake(
+        uri,
+        pa.RecordBatchReader.from_batches(schema.RECOMMENDATIONS.columns, rows),
+        mode="overwrite",
+        predicate=f"{schema.RUN} = '{of_run[schema.RUN]}'",
+    )
+    version: int = DeltaTable(uri).version()
+    return version
+
+
 def _rows(
-    staged: Folder,
-    names: list[str],
-    of_run: dict[str, Any],
-    counts: dict[str, int],
-    shown: _Shown,
+    staged: Folder, names: list[str], of_run: dict[str, Any], tally: _Tally
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the table, shard by shard, and count them and their items."""
+    """Yield the rows of the table, shard by shard, and count them."""
     columns = schema.RECOMMENDATIONS.columns
     for name in names:
         lists = staged.read_parquet(name)
-        counts["users"] += pc.sum(pc.equal(lists[schema.RANK], 1)).as_py() or 0
-        counts["rows_written"] += len(lists)
-        shown.add(lists[schema.ITEM_ID])
-        counts["popular"] += pc.sum(pc.equal(lists[schema.LISTED_BY], LISTED_BY[1])).as_py() or 0
+        tally.add(lists)
         same = {
-            name: pa.repeat(pa.scalar(value, columns.field(name).type), len(lists))
-            for name, value in of_run.items()
+            column: pa.repeat(pa.scalar(value, columns.field(column).type), len(lists))
+            for column, value in of_run.items()
         }
         filled = [same[f.name] if f.name in same else lists[f.name] for f in columns]
         yield from pa.table(filled, schema=columns).to_batches()
