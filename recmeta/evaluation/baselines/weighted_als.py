@@ -61,16 +61,15 @@ def tune_weighted_als(
     """Return the factorisation whose hyperparameters rank the development queries best, by nDCG@10
     over the whole catalogue.
 
-    Args:
-        everybody: whom it is fitted to again once the hyperparameters are chosen; None: not again.
-
     They are chosen one after the other: the ridge weight, the confidence, the number of factors; a
     new user's ridge weight with each.
+
+    Args:
+        everybody: whom it is fitted to again once the hyperparameters are chosen; None: not again.
     """
     if len(dev.query.item) == 0:
-        return WeightedALS.fit(
-            train if everybody is None else everybody, num_items, WeightedALSConfig(), seed
-        )
+        rows = train if everybody is None else everybody
+        return WeightedALS.fit(rows, num_items, WeightedALSConfig(), seed)
 
     def tried(configs: Iterator[WeightedALSConfig]) -> Iterator[tuple[float, WeightedALS]]:
         for config in configs:
