@@ -42,7 +42,7 @@ from recmeta.tasks.placement import (
 from recmeta.tasks.row_files import RowFiles
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows, put_away
-from recmeta.tasks.splits.ids import IdNumbers, count_ids
+from recmeta.tasks.splits.ids import IdCounts, IdNumbers, count_ids
 from recmeta.tasks.task_set import Objective
 from recmeta.tasks.threads import in_threads
 
@@ -96,26 +96,10 @@ def split_interactions(
             if events
             else "the workspace's table of interactions is empty: ingest a log with rows."
         )
-    part = _parts(users.counts)
-    num_rows, num_parts, num_read = int(users.counts.sum()), int(part[-1]) + 1, 0
-    progress("reading", 0, num_rows)
-    for batch in _numbered(chosen, files, users.number_of_code, item_id, objective):
-        _put_aside(files, batch, part)
-        num_read += len(batch)
-        progress("reading", num_read, num_rows)
-    files.remove(USERS)
+    num_parts = _put_all_aside(chosen, files, users, item_id, progress)
     progress("placing", 0, num_parts)
     placement = _placement(users.ids, item_id, items, config, seed, temporal)
-
-    def work(number: int) -> PlacedRows:
-        rows: Rows = files.read(_file(number), ROW)
-        files.remove(_file(number))
-        return put_away(files, number, place_rows(rows, placement))
-
-    parts: list[PlacedRows] = []
-    for placed in in_threads(work, range(num_parts)):
-        parts.append(placed)
-        progress("placing", len(parts), num_parts)
+    parts = _place_all(files, num_parts, placement, progress)
     if not any(len(found.place) for found in parts):
         raise UserError(
             f"no user has between {config.min_interactions} and "
@@ -129,13 +113,6 @@ def split_interactions(
         parts=parts,
         files=files,
     )
-
-
-def _parts(lengths: IntArray) -> IntArray:
-    """Return the part of each user (U,), from 0: neighbours, of about ROWS_PER_PART rows in all."""
-    before = lengths.cumsum() - lengths
-    _, part = np.unique(before // ROWS_PER_PART, return_inverse=True)
-    return part.astype(np.int64)
 
 
 def _batches(log: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -155,7 +132,7 @@ class _Chosen(NamedTuple):
     is_chosen: npt.NDArray[np.bool_]
     """By number of the kind."""
     positive: bool
-    """Whether values must be above 0."""
+    """Whether values must be above 0, and then count as 1: feedback is implicit."""
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows' columns and their events, a batch at a time."""
@@ -171,12 +148,38 @@ class _Chosen(NamedTuple):
             yield batch
 
 
+def _put_all_aside(
+    chosen: _Chosen, files: RowFiles, users: IdCounts, item_id: pl.Series, progress: Progress
+) -> int:
+    """Append the rows, ids become numbers, to the files of their users' parts; return how many
+    parts there are.
+
+    Args:
+        files: has the codes of the rows' users, in the order of the log, which then go.
+    """
+    part = _parts(users.counts)
+    num_rows, num_read = int(users.counts.sum()), 0
+    progress("reading", 0, num_rows)
+    for batch in _numbered(chosen, files, users.number_of_code, item_id):
+        _put_aside(files, batch, part)
+        num_read += len(batch)
+        progress("reading", num_read, num_rows)
+    files.remove(USERS)
+    return int(part[-1]) + 1
+
+
+def _parts(lengths: IntArray) -> IntArray:
+    """Return the part of each user (U,), from 0: neighbours, of about ROWS_PER_PART rows in all."""
+    before = lengths.cumsum() - lengths
+    _, part = np.unique(before // ROWS_PER_PART, return_inverse=True)
+    return part.astype(np.int64)
+
+
 def _numbered(
     chosen: _Chosen,
     files: RowFiles,
     user_of_code: npt.NDArray[np.int32],
     item_id: pl.Series,
-    objective: Objective,
 ) -> Iterator[Rows]:
     """Yield the rows (N,) of ROW, in the order of the log, a batch at a time.
 
@@ -192,7 +195,7 @@ def _numbered(
         rows["time"] = pc.fill_null(times, NO_TIME).to_numpy()
         rows["user"] = user_of_code.take(files.read(USERS, np.int32, first, first + len(batch)))
         rows["item"] = items.of(batch.column(1))
-        rows["value"] = batch.column(2).to_numpy() if objective == "rating" else 1.0
+        rows["value"] = 1.0 if chosen.positive else batch.column(2).to_numpy()
         rows["kind"] = chosen.kinds.of(batch.column(3))
         return rows
 
@@ -203,6 +206,7 @@ def _numbered(
 def _with_first_row(
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield each batch with the number of rows before it."""
     first = 0
     for batch in batches:
         yield first, batch
@@ -224,6 +228,24 @@ def _file(number: int) -> str:
     return f"rows-{number}"
 
 
+def _place_all(
+    files: RowFiles, num_parts: int, placement: Placement, progress: Progress
+) -> list[PlacedRows]:
+    """Place the rows of each part and write them to files, in place of those put aside; return the
+    tasks without them."""
+
+    def work(number: int) -> PlacedRows:
+        rows: Rows = files.read(_file(number), ROW)
+        files.remove(_file(number))
+        return put_away(files, number, place_rows(rows, placement))
+
+    parts: list[PlacedRows] = []
+    for placed in in_threads(work, range(num_parts)):
+        parts.append(placed)
+        progress("placing", len(parts), num_parts)
+    return parts
+
+
 def _placement(
     user_id: pl.Series,
     item_id: pl.Series,
@@ -232,6 +254,7 @@ def _placement(
     seed: int,
     temporal: bool,
 ) -> Placement:
+    """Return what every user and item is for, by hashes of their ids."""
     share = unit_hash(user_id.to_arrow(), seed)
     place = np.select(
         [share < config.test_share, share < config.test_share + config.dev_share],
@@ -258,6 +281,7 @@ def _placement(
 def _new_items(
     item_id: pl.Series, items: pl.LazyFrame, config: SplitConfig, seed: int
 ) -> pl.Series:
+    """Return (I,) whether each item is new: by a hash, or those highest in an attribute."""
     if config.new_item_attribute is None:
         share = unit_hash(item_id.to_arrow(), seed + 1)
         return pl.Series(share < config.new_item_share)
@@ -284,6 +308,11 @@ def _new_items(
 
 
 def _objective(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[str]]:
+    """Return what the values are, and which kinds of event count.
+
+    Args:
+        kinds: those in the log.
+    """
     objective: Objective
     if config.objective == "auto":
         objective = "rating" if schema.RATING_EVENT in (config.events or kinds) else "implicit"
@@ -298,6 +327,7 @@ def _objective(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[s
 
 
 def _is_temporal(log: dataset.Dataset, config: SplitConfig) -> bool:
+    """Return whether rows are split by their times, as they are by default if all have one."""
     if config.split in ("random", "melu_states"):
         return False
     without = log.count_rows(filter=dataset.field(schema.TIMESTAMP).is_null()) > 0
