@@ -102,7 +102,7 @@ def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{config.airflow_url}/execution/",
-        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # a small machine's first answers take long
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # on a small machine the first is slow
         "AIRFLOW__API__BASE_URL": config.airflow_url,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(config.airflow_port),
