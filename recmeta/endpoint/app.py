@@ -47,31 +47,11 @@ def create_app(
     """
     config = config or EndpointConfig()
     metrics = Metrics()
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        holder = ChampionHolder(
-            source, poll_seconds=config.poll_seconds, metrics=metrics, first=first
-        )
-        app.state.holder = holder
-        app.state.batcher = Batcher(
-            _answering(Recommender(online, metrics)),
-            most=config.batch_users,
-            wait_seconds=config.batch_wait_ms / 1e3,
-            queue_size=config.queue_users,
-        )
-        app.state.stopping = False
-        holder.start()
-        yield
-        app.state.stopping = True
-        await app.state.batcher.close()
-        await asyncio.to_thread(holder.stop)
-
     app = FastAPI(
         title="recmeta",
         summary="Recommendations for users of whom little is known.",
         version=library_versions().get("recmeta", "0"),
-        lifespan=lifespan,
+        lifespan=_lifespan(source, online, config, metrics, first),
         openapi_url=OPENAPI,
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
@@ -95,6 +75,38 @@ def create_app(
     )
     app.add_middleware(Journal, metrics=metrics)  # around the gate
     return app
+
+
+def _lifespan(
+    source: ChampionSource,
+    online: OnlineProfiles | None,
+    config: EndpointConfig,
+    metrics: Metrics,
+    first: Champion | None,
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    """Return what runs from the server's start to its stop: it watches for a new champion, and
+    gathers requests into batches."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        holder = ChampionHolder(
+            source, poll_seconds=config.poll_seconds, metrics=metrics, first=first
+        )
+        app.state.holder = holder
+        app.state.batcher = Batcher(
+            _answering(Recommender(online, metrics)),
+            most=config.batch_users,
+            wait_seconds=config.batch_wait_ms / 1e3,
+            queue_size=config.queue_users,
+        )
+        app.state.stopping = False
+        holder.start()
+        yield
+        app.state.stopping = True
+        await app.state.batcher.close()
+        await asyncio.to_thread(holder.stop)
+
+    return lifespan
 
 
 def _answering(
