@@ -119,13 +119,8 @@ def run(
     """
     optuna = _optuna()
     task_set = TaskSet(workspace / tasks.outputs["tasks"])
-    if not task_set.spec.num_tasks["dev"]:
-        raise UserError(
-            "there are no development users to judge by: let build-tasks keep some "
-            "(tasks.split.dev_share)."
-        )
+    _check(task_set, candidates)
     torch_device = choose_device(device)
-    _check(candidates)
     plain = {name: to_dict(candidate) for name, candidate in candidates.items()}
     key = fingerprint(STEP, tasks.key, plain, config.seed)
     folder = workspace / "tuning" / key
@@ -167,8 +162,14 @@ def run(
     return found
 
 
-def _check(candidates: Mapping[str, Candidate]) -> None:
-    """Refuse, before anything runs, what no configuration can be."""
+def _check(task_set: TaskSet, candidates: Mapping[str, Candidate]) -> None:
+    """Refuse, before anything runs, tasks without development users and spaces that hold what no
+    configuration can be."""
+    if not task_set.spec.num_tasks["dev"]:
+        raise UserError(
+            "there are no development users to judge by: let build-tasks keep some "
+            "(tasks.split.dev_share)."
+        )
     for candidate in candidates.values():
         plain = to_dict(candidate.config)
         for name, dimension in candidate.space.items():
@@ -177,6 +178,7 @@ def _check(candidates: Mapping[str, Candidate]) -> None:
 
 
 def _optuna() -> Any:
+    """Return the module."""
     try:
         import optuna
     except ImportError as error:
@@ -188,6 +190,7 @@ def _optuna() -> Any:
 
 
 def _study(optuna: Any, config: TuneConfig, folder: Folder) -> Any:
+    """Open the study in a folder, which need not be there yet."""
     path = folder.local_path("journal.log")
     if not folder.exists("journal.log"):
         folder.write_bytes("journal.log", b"")
@@ -269,6 +272,11 @@ def _complete(optuna: Any, study: "optuna.Study") -> "list[optuna.trial.FrozenTr
 def _found(
     optuna: Any, study: "optuna.Study", candidates: Mapping[str, Candidate], key: str, run_id: str
 ) -> Tuned:
+    """Return what the study has found so far.
+
+    Raises:
+        UserError: where no trial is complete.
+    """
     complete, num_ended = _complete(optuna, study), _num_ended(optuna, study)
     if not complete:
         raise UserError(
@@ -297,6 +305,7 @@ def _found(
 
 
 def _recipe(found: Tuned) -> str:
+    """Return best.toml."""
     counts = ", ".join(f"{count} {what}" for what, count in found.counts.items())
     return (
         f"# Found by recmeta tune, study {found.key}: loss {found.dev_loss:.6g} of the development "
