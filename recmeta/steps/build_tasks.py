@@ -91,20 +91,11 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
         users, items = (pl.scan_delta(tables[t.name]) for t in (schema.USERS, schema.ITEMS))
         item_id = _item_ids(log, items)
         split = split_interactions(
-            log,
-            item_id,
-            items,
-            config.split,
-            config.seed,
-            progress=progress,
+            log, item_id, items, config.split, config.seed, progress=progress
         )
         progress("statistics", 0, 1)
         statistics = _statistics(split, len(item_id), config.statistics)
-        write_deltalake(
-            workspace.table_uri(schema.ITEM_STATISTICS),
-            as_table(statistics, item_id).to_arrow().cast(schema.ITEM_STATISTICS.columns),
-            mode="overwrite",
-        )
+        version = _publish(workspace, statistics, item_id)
         write_statistics(folder, statistics)
         progress("statistics", 1, 1)
         described = catalogue(item_id, items)
@@ -118,7 +109,7 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
             "tasks": f"tasks/{key}",
             "objective": split.objective,
             "temporal": split.temporal,
-            schema.ITEM_STATISTICS.name: _table(workspace, schema.ITEM_STATISTICS).version(),
+            schema.ITEM_STATISTICS.name: version,
             schema.INTERACTIONS_ID: str(tables[schema.INTERACTIONS.name].metadata().id),
         }
         return outputs, counts
@@ -127,6 +118,11 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
 
 
 def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
+    """Open a table.
+
+    Raises:
+        UserError: where it is not there.
+    """
     uri = workspace.table_uri(table)
     if not DeltaTable.is_deltatable(uri):
         raise UserError(
@@ -155,6 +151,15 @@ def _statistics(split: SplitRows, num_items: int, config: StatisticsConfig) -> I
     return item_statistics(events, times, num_items)
 
 
+def _publish(workspace: Workspace, statistics: ItemStatistics, item_id: pl.Series) -> int:
+    """Make the statistics the rows of their table, and return its version."""
+    uri = workspace.table_uri(schema.ITEM_STATISTICS)
+    rows = as_table(statistics, item_id).to_arrow().cast(schema.ITEM_STATISTICS.columns)
+    write_deltalake(uri, rows, mode="overwrite")
+    version: int = DeltaTable(uri).version()
+    return version
+
+
 def _write_tasks(
     folder: Folder,
     split: SplitRows,
@@ -162,6 +167,11 @@ def _write_tasks(
     users: pl.LazyFrame,
     progress: Progress,
 ) -> dict[str, int]:
+    """Write the shards of all splits, and what the task set is; return the counts.
+
+    Raises:
+        UserError: where nobody is left to meta-train on.
+    """
     num_tasks: dict[str, int] = {name: split.num_tasks(name) for name in SPLITS}
     if num_tasks["train"] == 0:
         raise UserError(
