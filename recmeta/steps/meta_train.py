@@ -247,8 +247,6 @@ def at_start(
     """
     spec = task_set.spec
     lowest, highest = spec.value_range
-    if config.refit and spec.objective == "rating":
-        raise UserError("refit is true, which is for implicit feedback: leave it out for ratings.")
     if spec.objective == "rating" and spec.num_tasks["train"] and lowest == highest:
         raise UserError(
             f"every rating of the meta-training users is {lowest:g}, which says nothing of what "
@@ -258,6 +256,8 @@ def at_start(
     model = Model.untrained(
         config.model, task_set, device, None if known is None else known.encoder
     )
+    if config.refit and spec.objective == "rating":
+        raise UserError("refit is true, which is for implicit feedback: leave it out for ratings.")
     params = model.learner.init_params(torch.Generator().manual_seed(config.seed))
     # A new factorisation has other axes than the one that an earlier closed-form model had.
     keeps_axes = earlier is not None and reads_item_vectors(params)
