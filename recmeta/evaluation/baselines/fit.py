@@ -72,7 +72,8 @@ def fit_baselines(
     `implicit`: popularity and ease; with every value 1 there is nothing to average.
 
     Args:
-        train: meta-training tasks; their support and query rows are the training data.
+        train: meta-training tasks; their support and query rows are the training data, and of
+            implicit feedback those of `dev` in the end, too.
         dev: development tasks, on whose queries the regularisation is chosen: by MAE, or by nDCG@10
             over the whole catalogue. Where there are none, the defaults of each baseline's
             configuration hold.
