@@ -46,22 +46,23 @@ class AirflowApi:
         tasks: list[Run] = self._call("GET", address)["task_instances"]
         return tasks
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, attempts: int = ATTEMPTS
+    ) -> Any:
         """Return the answer. What Airflow notes of a request it writes in its event loop; on SQLite
         that waits in vain for a request that holds the lock, and ends with 500: ask again."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        for attempt in range(ATTEMPTS):
-            try:
-                with urllib.request.urlopen(request, timeout=60) as response:
-                    return json.loads(response.read())
-            except urllib.error.HTTPError as error:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            if error.code != 500 or attempts == 1:
                 answer = error.read().decode(errors="replace")
-                if error.code != 500 or attempt == ATTEMPTS - 1:
-                    raise AssertionError(f"{method} {path}: {error.code} {answer}") from error
-                time.sleep(1)
-        raise AssertionError(f"{method} {path} was not tried")
+                raise AssertionError(f"{method} {path}: {error.code} {answer}") from error
+        time.sleep(1)
+        return self._call(method, path, body, attempts - 1)
 
 
 def wait_until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
