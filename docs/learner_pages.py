@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recmeta.reporting.curves import SHOTS, best_baseline, one_curve
+from benchmarks.accuracy.curves import SHOTS, best_baseline, one_curve
 from recmeta.reporting.markdown import table
 
 DOCS = Path(__file__).parent

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from recmeta import pipeline
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes import PipelineConfig
-from recmeta.recipes.learners import training_of
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
+from recmeta.training.recipes import training_of
 from recmeta.workspace import Workspace
 
 

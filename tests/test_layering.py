@@ -20,10 +20,12 @@ LAYERS: dict[str, int] = {
     "recmeta.workspace": 0,
     "recmeta.manifest": 0,
     "recmeta.progress": 0,
+    "recmeta.plugins": 0,
     "recmeta.tasks": 1,
     "recmeta.metalearn": 1,
     "recmeta.evaluation": 1,
     "recmeta.serving": 1,
+    "recmeta.training": 1,
     "recmeta.testing": 1,
     "recmeta.tasks.splits": 2,
     "recmeta.logs": 2,
@@ -32,7 +34,6 @@ LAYERS: dict[str, int] = {
     "recmeta.reporting": 2,
     "recmeta.steps": 3,
     "recmeta.recipes": 3,
-    "recmeta.protocols": 3,
     "recmeta.federated": 3,
     "recmeta.pipeline": 3,
     "recmeta.doctor": 3,
@@ -40,7 +41,6 @@ LAYERS: dict[str, int] = {
     "recmeta.analysis": 4,
     "recmeta.cli": 4,
     "recmeta.orchestration": 4,
-    "recmeta.benchmarks": 4,
 }
 """A module's part is the longest of these names that begins its own."""
 
@@ -49,6 +49,7 @@ INSIDE_CORE = {
     "recmeta.metalearn": {"recmeta.tasks"},
     "recmeta.evaluation": {"recmeta.tasks", "recmeta.metalearn"},
     "recmeta.serving": {"recmeta.tasks", "recmeta.metalearn"},
+    "recmeta.training": {"recmeta.tasks", "recmeta.metalearn", "recmeta.evaluation"},
     "recmeta.testing": {"recmeta.tasks", "recmeta.metalearn"},
 }
 """Which other parts of layer 1 a part of layer 1 knows."""
@@ -179,7 +180,7 @@ from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.episodes import EpisodeConfig

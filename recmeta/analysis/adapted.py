@@ -25,9 +25,9 @@ import pyarrow.compute as pc
 from recmeta import schema
 from recmeta.analysis.picture import Picture
 from recmeta.errors import UserError
+from recmeta.metalearn.heads.uncertainty import LEVELS
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
-from recmeta.metalearn.uncertainty import LEVELS
 from recmeta.registry import frames
 from recmeta.reporting.explanation_plot import explanation
 from recmeta.serving.ranking import ScoringConfig

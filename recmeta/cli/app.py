@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from recmeta.cli import bench_commands as bench
-from recmeta.cli import benchmark_commands as accuracy
 from recmeta.cli import data_commands as data
 from recmeta.cli import evidence_command as asking
 from recmeta.cli import explain_command as explain
@@ -91,11 +89,6 @@ recmeta features check
 
 recmeta features check --sample 1000 --max-share 0.01 --json
 """
-BENCHMARK_EXAMPLES = """
-recmeta benchmark melu-ml1m
-
-recmeta benchmark temporal-ml100k --seeds 1 --learners maml,mf-fold-in --out results
-"""
 FETCH_EXAMPLES = """
 recmeta data fetch ml-1m
 
@@ -137,7 +130,6 @@ def build() -> typer.Typer:
     add("rebuild", learning.rebuild, REBUILD_EXAMPLES)
     add("forget", privacy.forget, FORGET_EXAMPLES)
     add("report", pipeline.report, "recmeta report -w workspace")
-    add("benchmark", accuracy.benchmark, BENCHMARK_EXAMPLES)
     add("doctor", pipeline.doctor, "recmeta doctor\n\nrecmeta doctor --json")
     sets = typer.Typer(help="The built-in public data sets.", no_args_is_help=True)
     add(
@@ -148,19 +140,6 @@ def build() -> typer.Typer:
     )
     add("list", data.list_, "recmeta data list", sets)
     app.add_typer(sets, name="data")
-    benches = typer.Typer(help="Speed against peers, measured here.", no_args_is_help=True)
-    add("meta-train", bench.meta_train, "recmeta bench meta-train --json", benches)
-    add("adapt-score", bench.adapt_score, "recmeta bench adapt-score --threads 2", benches)
-    add("point-in-time", bench.point_in_time, "recmeta bench point-in-time", benches)
-    add("build-tasks", bench.build_tasks, "recmeta bench build-tasks --rows 1000000", benches)
-    add("serve", bench.serve, "recmeta bench serve --rate 200", benches)
-    add(
-        "content-transfer",
-        bench.content_transfer,
-        "recmeta bench content-transfer ml-1m ml-100k --seeds 3",
-        benches,
-    )
-    app.add_typer(benches, name="bench")
     store = typer.Typer(help="The feature store: a Feast repository.", no_args_is_help=True)
     add("apply", features.apply, "recmeta features apply", store)
     add("check", features.check, CHECK_EXAMPLES, store)

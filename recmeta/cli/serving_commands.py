@@ -160,7 +160,7 @@ def _adapt(
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
     from recmeta.steps import adapt as step
-    from recmeta.steps.meta_train import choose_device
+    from recmeta.training.device import choose_device
 
     version = versions.in_use(workspace, model_version)
     model = None

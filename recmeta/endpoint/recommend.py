@@ -16,7 +16,7 @@ import numpy.typing as npt
 from recmeta.endpoint.champion import Champion
 from recmeta.endpoint.metrics import Metrics
 from recmeta.endpoint.models import Reason, Recommendation, RecommendationAnswer, Warning_
-from recmeta.metalearn.batch import Support
+from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.intake import GivenUser, Value
 from recmeta.serving.ranking import adapt_users

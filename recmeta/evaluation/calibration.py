@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recmeta.evaluation.bootstrap import MIN_USERS, mean_intervals
-from recmeta.metalearn import uncertainty
+from recmeta.metalearn.heads import uncertainty
+from recmeta.metalearn.heads.uncertainty import LEVELS, Array, Uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
-from recmeta.metalearn.uncertainty import LEVELS, Array, Uncertainty
 from recmeta.tasks.task_set import Tasks
 
 SHOTS = (0, 1, 3, 10)

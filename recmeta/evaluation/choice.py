@@ -13,9 +13,9 @@ import numpy as np
 
 from recmeta.evaluation.bootstrap import Interval, paired_difference
 from recmeta.metalearn import members
-from recmeta.metalearn.algorithms.selector import CHOICE
+from recmeta.metalearn.algorithms.combined.selector import CHOICE
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.trainer import TrainingConfig, task_losses
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, task_losses
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from recmeta.metalearn.networks.median import count_levels
+from recmeta.metalearn.heads.median import count_levels
 
 RELEVANT_SHARE = 0.6
 """Of the value range: 4 and 5 on a scale from 1 to 5."""

@@ -2,11 +2,11 @@
 
     server ──parameters──▶ client: its own task ──clipped update──▶ server: mean, noise, step
 
-The client's half and the server's are those of `recmeta.metalearn.algorithms.federated`; Flower
-carries the messages, and Ray runs the clients in processes that open one user's task each. Flower
-cannot be installed beside the pipeline (its libraries' versions conflict with Airflow's and
-MLflow's); this file needs the core alone, so that it runs in an environment that has only Flower:
-see docs/how-to/federated.md.
+The client's half and the server's are those of
+`recmeta.metalearn.algorithms.optimisation_based.federated`; Flower carries the messages, and Ray
+runs the clients in processes that open one user's task each. Flower cannot be installed beside the
+pipeline (its libraries' versions conflict with Airflow's and MLflow's); this file needs the core
+alone, so that it runs in an environment that has only Flower: see docs/how-to/federated.md.
 
 Legend: N clients.
 """
@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.federated import Federated
+from recmeta.metalearn.algorithms.optimisation_based.federated import Federated
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.outer_optimiser import OuterOptimiser
-from recmeta.metalearn.trainer import TrainingConfig, development_loss
+from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, development_loss
 from recmeta.tasks.episodes import EpisodeConfig, resample
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.workspace import Folder
@@ -60,7 +60,8 @@ class Round:
     train_loss: float
     """Mean of what the clients report."""
     dev_loss: float
-    """Of the development users, who are the server's: see `recmeta.metalearn.trainer.Epoch`."""
+    """Of the development users, who are the server's: see
+    `recmeta.metalearn.outer_loop.trainer.Epoch`."""
 
 
 def simulate(model_folder: str, tasks_folder: str, config: FlowerConfig) -> list[Round]:

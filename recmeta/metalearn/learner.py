@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 
 Params = dict[str, torch.Tensor]
 """Meta-parameters by name."""

@@ -2,7 +2,12 @@
 
 import dataclasses
 
-from recmeta.metalearn.algorithms.selector import Member, SelectorConfig, as_member, of_member
+from recmeta.metalearn.algorithms.combined.selector import (
+    Member,
+    SelectorConfig,
+    as_member,
+    of_member,
+)
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 

@@ -20,8 +20,13 @@ import safetensors.torch
 import torch
 
 from recmeta.config import parse, to_dict
-from recmeta.metalearn.algorithms.learner_config import Setting
-from recmeta.metalearn.batch import (
+from recmeta.metalearn.heads.median import count_levels, top_share
+from recmeta.metalearn.heads.uncertainty import Uncertainty
+from recmeta.metalearn.heads.units import ValueUnits
+from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
+from recmeta.metalearn.learner_config import Setting
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.tensors.batch import (
     END_OF_TIME,
     POPULARITY_SCALE,
     Catalogue,
@@ -29,12 +34,7 @@ from recmeta.metalearn.batch import (
     Support,
     TaskBatch,
 )
-from recmeta.metalearn.encoding import Encoder, Features
-from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
-from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.networks.median import count_levels, top_share
-from recmeta.metalearn.uncertainty import Uncertainty
-from recmeta.metalearn.units import ValueUnits
+from recmeta.metalearn.tensors.encoding import Encoder, Features
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
     Items,

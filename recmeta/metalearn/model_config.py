@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.learner_config import LearnerConfig
-from recmeta.metalearn.algorithms.registry import config_class, with_learner
-from recmeta.metalearn.encoding import FeatureConfig
+from recmeta.metalearn.learner_config import LearnerConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.registry import config_class, with_learner
+from recmeta.metalearn.tensors.encoding import FeatureConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class ModelConfig:
     network: PreferenceConfig = PreferenceConfig()
     """The preference estimator, for the algorithms that have one."""
     algorithm: str = "maml"
-    """How it adapts to a user: a name in `recmeta.metalearn.algorithms.registry.ALGORITHMS`."""
+    """How it adapts to a user: a name in `recmeta.metalearn.registry.LEARNERS`."""
     learner: LearnerConfig = LearnerConfig()
     """That algorithm's hyperparameters. A plain `LearnerConfig` stands for its defaults, which
     take its place."""

@@ -8,10 +8,10 @@ import dataclasses
 import numpy as np
 import torch
 
-from recmeta.metalearn.batch import POPULARITY_SCALE, Rows
+from recmeta.metalearn.heads.uncertainty import Array, design, support_variance
 from recmeta.metalearn.learner import Prediction, UserState
 from recmeta.metalearn.model import FloatArray, Model
-from recmeta.metalearn.uncertainty import Array, design, support_variance
+from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Rows
 from recmeta.tasks.task_set import Tasks
 
 

@@ -3,19 +3,19 @@
 import dataclasses
 from collections.abc import Callable
 
-from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.encoding import FeatureConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import TrainingConfig
-from recmeta.recipes.learners import CLOSED_FORM, WEIGHTED_RIDGE, training_of
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.steps.evaluate import EvaluateConfig
-from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import Objective
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.recipes import CLOSED_FORM, WEIGHTED_RIDGE, training_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

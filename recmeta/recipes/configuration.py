@@ -8,8 +8,8 @@ from typing import Any
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
 from recmeta.recipes import RECIPES, PipelineConfig
-from recmeta.recipes.learners import training_of
-from recmeta.steps.meta_train import MetaTrainConfig
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.recipes import training_of
 
 MODELS = ("train", "implicit", "rival", "implicit_rival")
 """The models of a recipe."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from recmeta.config import parse
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.registry import config_class
+from recmeta.metalearn.registry import config_class
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import dataclasses
 
 from recmeta import schema
 from recmeta.config import fingerprint
-from recmeta.metalearn.encoding import ITEM_ID_FIELD
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD
 
 USER_VIEW = "user_profile"
 ITEM_VIEW = "item_profile"

@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 import torch
 
 from recmeta.config import fingerprint
-from recmeta.metalearn.trainer import Epoch
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry import run_page
 from recmeta.registry.features import FeaturesRead
 from recmeta.registry.provenance import actor, uncommitted_changes

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from recmeta.evaluation.baselines.fit import Trial
-from recmeta.metalearn.trainer import Epoch
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry.tracking import (
     INPUT,
     PARENT,

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recmeta.metalearn.batch import Support
 from recmeta.metalearn.learner import LeavesOut
 from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.tensors.batch import Support
 from recmeta.tasks.task_set import Ragged, Tasks
 
 IntArray = npt.NDArray[np.int64]

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.errors import FieldError, did_you_mean
-from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.tensors.encoding import Field
 from recmeta.serving.new_users import tasks_of_rows
 from recmeta.tasks.task_set import Tasks
 

@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.batch import Rows, Support
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.parallel import num_threads, on_threads, one_thread
+from recmeta.metalearn.numerics.threads import num_threads, on_threads, one_thread
+from recmeta.metalearn.tensors.batch import Rows, Support
 from recmeta.serving.retrieval import RetrievalConfig
 from recmeta.serving.rules import Rules
 from recmeta.tasks.task_set import Tasks

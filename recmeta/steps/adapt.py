@@ -26,8 +26,8 @@ from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import adapt_users
 from recmeta.steps import catalogue, given_users
 from recmeta.steps.given_users import GivenUsers
-from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import Tasks, write_tasks
+from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace
 
 STEP = "adapt"

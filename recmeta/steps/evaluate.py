@@ -26,8 +26,8 @@ from recmeta.registry.tuning import log_tuning
 from recmeta.registry.versions import Version
 from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
-from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import TaskSet
+from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace
 
 STEP = "evaluate"

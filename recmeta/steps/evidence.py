@@ -26,8 +26,8 @@ from recmeta.serving.evidence.strategy import next_questions
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.steps import build_tasks, meta_train
 from recmeta.steps.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies
-from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import Ragged, TaskSet
+from recmeta.training.device import choose_device
 from recmeta.workspace import Workspace
 
 STEP = "evidence"

@@ -31,8 +31,13 @@ from recmeta.registry.training_run import flat_metrics
 from recmeta.steps import build_tasks, evaluate, meta_train
 from recmeta.steps.build_tasks import BuildTasksConfig
 from recmeta.steps.evaluate import CHAMPION, EvaluateConfig
-from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.task_set import TaskSet
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.device import choose_device
+from recmeta.training.fit import best_epoch
+from recmeta.training.fit import fit as fit_model
+from recmeta.training.fit import refit as refit_model
+from recmeta.training.start import at_start
 from recmeta.workspace import Folder, Workspace
 
 STEP = "rebuild"
@@ -102,7 +107,7 @@ def run(
     if not tolerance >= 0:
         raise UserError(f"tolerance is {tolerance}; it must be 0 or more.")
     found = record.read_record(workspace, run_id)
-    torch_device = meta_train.choose_device(device or found.device)
+    torch_device = choose_device(device or found.device)
     with _folder(into) as scratch:
         for table, source in _sources(found, workspace).items():
             _copy(source, scratch.table_uri(table))
@@ -141,9 +146,9 @@ def _repeat(
         version = versions.get(workspace, found.started_from)
         earlier = Model.load(versions.model_folder(workspace, version))
     source = meta_train.content_source(config, workspace)
-    model = meta_train.at_start(config, task_set, device, earlier, source=source)
+    model = at_start(config, task_set, device, earlier, source=source)
     folder = scratch / MODEL
-    history = meta_train.fit(
+    history = fit_model(
         config,
         model,
         task_set,
@@ -153,10 +158,8 @@ def _repeat(
     )
     progress(meta_train.STEP, config.training.epochs, config.training.epochs)
     if config.refit:
-        best = meta_train.best_epoch(history, task_set)
-        model = meta_train.refit(
-            config, model, best, task_set, folder, lambda _: None, earlier, source
-        )
+        best = best_epoch(history, task_set)
+        model = refit_model(config, model, best, task_set, folder, lambda _: None, earlier, source)
     model.save(folder)
     measured = evaluate.measure(
         parse(EvaluateConfig, found.evaluate_config),

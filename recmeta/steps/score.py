@@ -29,8 +29,8 @@ from recmeta.serving.rules import ItemFacts
 from recmeta.steps import catalogue
 from recmeta.steps.faiss_index import FaissIndex
 from recmeta.steps.item_facts import item_facts
-from recmeta.steps.meta_train import choose_device
 from recmeta.tasks.task_set import Tasks, read_tasks
+from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace
 
 STEP = "score"

@@ -18,14 +18,18 @@ from typing import TYPE_CHECKING, Any
 from recmeta.config import fingerprint, parse, to_dict
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest
-from recmeta.metalearn.trainer import Diverged, Epoch
+from recmeta.metalearn.outer_loop.trainer import Diverged, Epoch
 from recmeta.progress import Progress, silent
 from recmeta.recipes.configuration import merged
 from recmeta.recipes.search_space import Space, nested
 from recmeta.recipes.toml import to_toml
 from recmeta.registry.tuning import SearchRun
-from recmeta.steps.meta_train import MetaTrainConfig, at_start, choose_device, content_source, fit
+from recmeta.steps.meta_train import content_source
 from recmeta.tasks.task_set import TaskSet
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.device import choose_device
+from recmeta.training.fit import fit
+from recmeta.training.start import at_start
 from recmeta.workspace import Folder, Workspace
 
 if TYPE_CHECKING:
@@ -81,7 +85,7 @@ class Tuned:
     """MLflow's id of the study's run."""
     best: MetaTrainConfig
     dev_loss: float
-    """Of the best trial, in its best epoch: see `recmeta.metalearn.trainer.Epoch`."""
+    """Of the best trial, in its best epoch: see `recmeta.metalearn.outer_loop.trainer.Epoch`."""
     values: dict[str, Any]
     """What the best trial drew; the learner alone where that is best as it is."""
     as_it_is: dict[str, float]

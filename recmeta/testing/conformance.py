@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.batch import END_OF_TIME, Rows, Support, TaskBatch
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.trainer import TrainingConfig, development_loss, train
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, development_loss, train
+from recmeta.metalearn.tensors.batch import END_OF_TIME, Rows, Support, TaskBatch
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
 from recmeta.tasks.task_set import Objective, Ragged, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate

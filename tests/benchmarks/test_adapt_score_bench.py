@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recmeta.benchmarks.adapt_score import FEW, given_users, measure
-from recmeta.benchmarks.melu_shape import melu_shape
+from benchmarks.speed.adapt_score import FEW, given_users, measure
+from benchmarks.speed.melu_shape import melu_shape
 from recmeta.serving.intake import Intake
 
 

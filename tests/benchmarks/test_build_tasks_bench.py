@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pytest
 
+from benchmarks.speed.build_tasks import in_pandas, ours
+from benchmarks.speed.build_tasks.built import digest, read_splits, write_split
+from benchmarks.speed.build_tasks.run import BUDGET_MIB, add_slopes, check
+from benchmarks.speed.build_tasks.synthetic_log import ROWS_PER_USER, SyntheticLog
+from benchmarks.speed.processes import measure_alone
 from recmeta import schema
-from recmeta.benchmarks.build_tasks import in_pandas, ours
-from recmeta.benchmarks.build_tasks.built import digest, read_splits, write_split
-from recmeta.benchmarks.build_tasks.run import BUDGET_MIB, add_slopes, check
-from recmeta.benchmarks.build_tasks.synthetic_log import ROWS_PER_USER, SyntheticLog
-from recmeta.benchmarks.processes import measure_alone
 from recmeta.workspace import Workspace
 
 NUM_ROWS = 30_000
@@ -45,7 +45,7 @@ def test_duckdb_builds_the_same(
     workspace: Workspace, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("duckdb", reason="duckdb is an optional peer")
-    from recmeta.benchmarks.build_tasks import in_duckdb
+    from benchmarks.speed.build_tasks import in_duckdb
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     in_duckdb.build(workspace, tmp_path)
@@ -82,7 +82,7 @@ def test_the_log_is_the_seeds_and_has_a_long_tail(workspace: Workspace, tmp_path
 def test_memory_is_what_the_measured_process_holds(workspace: Workspace) -> None:
     held = bytearray(PARENT_MIB << 20)  # Linux counts it among the child's `ru_maxrss`
     asked = {"module": ours.__name__, "workspace": workspace.path, "seconds": 0.0}
-    found = measure_alone("recmeta.benchmarks.build_tasks.measure", asked, threads=1)
+    found = measure_alone("benchmarks.speed.build_tasks.measure", asked, threads=1)
     assert 0 < found["idle_mib"] <= found["peak_mib"] < PARENT_MIB <= len(held) / 2**20
 
 

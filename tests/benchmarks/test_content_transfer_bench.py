@@ -2,7 +2,7 @@
 
 import pytest
 
-from recmeta.benchmarks.content_transfer import _row
+from benchmarks.speed.content_transfer import _row
 
 
 def test_differences_are_those_of_the_same_users_and_seeds() -> None:

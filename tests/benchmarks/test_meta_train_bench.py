@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.benchmarks.melu_shape import MeluShape, melu_shape
-from recmeta.benchmarks.meta_train.measure import CONTESTANTS, make
-from recmeta.benchmarks.meta_train.run import check
-from recmeta.benchmarks.roofline import Roofline, roofline
+from benchmarks.speed.melu_shape import MeluShape, melu_shape
+from benchmarks.speed.meta_train.measure import CONTESTANTS, make
+from benchmarks.speed.meta_train.run import check
+from benchmarks.speed.roofline import Roofline, roofline
 
 LIBRARIES = ("higher", "torchopt")
 USERS = np.arange(3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recmeta.benchmarks.serve.run import run
+from benchmarks.speed.serve.run import run
 from recmeta.errors import UserError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cli_calls import call
 
-from recmeta.protocols.protocol import PROTOCOLS
+from benchmarks.accuracy.protocol import PROTOCOLS
 
 
 def test_absent_data_are_named_with_the_remedy(tmp_path: Path) -> None:

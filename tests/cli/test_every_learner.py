@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, Call, Called, call
 
-from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
+from recmeta.metalearn.registry import LEARNERS, config_class
 from recmeta.registry import versions
 from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Workspace
@@ -90,7 +90,7 @@ def train_and_score(workspace: Path, learner: str, new_users: str, options: list
 
 def learners_of(objective: Objective) -> list[str]:
     """Return the learners that learn from feedback of this kind."""
-    return [name for name in ALGORITHMS if objective in config_class(name).objectives]
+    return [name for name in LEARNERS if objective in config_class(name).objectives]
 
 
 @pytest.mark.parametrize("learner", learners_of("rating"))
@@ -99,7 +99,7 @@ def test_a_log_of_ratings_trains_every_learner(rated: Path, learner: str) -> Non
 
 
 def test_a_learner_of_the_other_feedback_is_refused(rated: Path, recmeta: Call) -> None:
-    others = set(ALGORITHMS) - set(learners_of("rating"))
+    others = set(LEARNERS) - set(learners_of("rating"))
     assert others == {"weighted-ridge"}
     called = recmeta("meta-train", "--learner", "weighted-ridge", "--workspace", rated)
     assert called.code == 2

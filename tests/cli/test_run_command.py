@@ -9,11 +9,11 @@ import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, VALUES, Call, Called, run_arguments
 
 from recmeta import schema
-from recmeta.metalearn.algorithms.maml_variants import ANILConfig
-from recmeta.metalearn.algorithms.registry import ALGORITHMS
+from recmeta.metalearn.algorithms.optimisation_based.anil import ANILConfig
+from recmeta.metalearn.registry import LEARNERS
 from recmeta.recipes import RECIPES
 from recmeta.recipes.configuration import pipeline_config
-from recmeta.recipes.learners import training_of
+from recmeta.training.recipes import training_of
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_every_recipe_survives_the_way_through_a_file() -> None:
         assert pipeline_config(name) == recipe()
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_survives_the_way_through_a_file(name: str, tmp_path: Path) -> None:
     found = pipeline_config(learner=name)
     default = RECIPES["default"]()

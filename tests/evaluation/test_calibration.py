@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from recmeta.evaluation.calibration import calibration, learn_uncertainty, residuals
+from recmeta.metalearn.heads.uncertainty import LEVELS
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.predicted_rows import predict_query
-from recmeta.metalearn.uncertainty import LEVELS
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet

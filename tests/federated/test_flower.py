@@ -8,13 +8,13 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.federated.flower import FlowerConfig, client_update, simulate
-from recmeta.metalearn.algorithms.federated import Federated, FederatedConfig
-from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.federated import Federated, FederatedConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.outer_optimiser import OuterOptimiser
-from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate

@@ -6,9 +6,9 @@ Legend: B users, R rows, H width, F numbers of a profile.
 import torch
 from maml_tasks import ITEM_FIELDS, USER_FIELDS, item_features
 
-from recmeta.metalearn.algorithms.learner_config import Setting
-from recmeta.metalearn.amortised import AmortisedConfig, AmortisedLearner, Known
+from recmeta.metalearn.inner_loop.amortised import AmortisedConfig, AmortisedLearner, Known
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.networks.config import PreferenceConfig
 
 LENGTHS = (0, 1, 2, 7, 12)

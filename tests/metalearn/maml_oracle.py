@@ -9,9 +9,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.batch import Rows, TaskBatch
-from recmeta.metalearn.encoding import Features, Field
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
+from recmeta.metalearn.tensors.batch import Rows, TaskBatch
+from recmeta.metalearn.tensors.encoding import Features, Field
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ Legend: B users, R rows.
 
 import torch
 
-from recmeta.metalearn.batch import NUM_STATISTICS, Rows, Support, TaskBatch
-from recmeta.metalearn.encoding import Features, Field
+from recmeta.metalearn.tensors.batch import NUM_STATISTICS, Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.encoding import Features, Field
 
 USER_FIELDS = (
     Field("group", "categorical", ("a", "b", "c")),

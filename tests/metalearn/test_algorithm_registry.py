@@ -8,17 +8,18 @@ import torch
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
-from recmeta.metalearn.algorithms.learner_config import LearnerConfig
-from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.algorithms.maml_variants import ANILConfig, FOMAMLConfig
-from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.algorithms.optimisation_based.anil import ANILConfig
+from recmeta.metalearn.algorithms.optimisation_based.fomaml import FOMAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
+from recmeta.metalearn.learner_config import LearnerConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.registry import LEARNERS, config_class
 from recmeta.tasks.task_set import TaskSet
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", LEARNERS)
 def test_every_algorithm_has_hyperparameters_that_survive_json(algorithm: str) -> None:
     config = ModelConfig(algorithm=algorithm)
     assert type(config.learner) is config_class(algorithm)
@@ -29,7 +30,7 @@ def test_every_algorithm_has_hyperparameters_that_survive_json(algorithm: str) -
 
 def test_each_has_a_class_of_its_own() -> None:
     """Else a configuration would not tell which algorithm it is of."""
-    classes = [config_class(name) for name in ALGORITHMS]
+    classes = [config_class(name) for name in LEARNERS]
     assert len(set(classes)) == len(classes)
 
 

@@ -5,9 +5,9 @@ With their defaults they are among `test_every_algorithm.py`.
 
 import torch
 
-from recmeta.metalearn.algorithms.latent_np import LatentNPConfig
-from recmeta.metalearn.algorithms.learner_config import LearnerConfig
-from recmeta.metalearn.algorithms.transformer_np import TransformerNPConfig
+from recmeta.metalearn.algorithms.model_based.latent_np import LatentNPConfig
+from recmeta.metalearn.algorithms.model_based.transformer_np import TransformerNPConfig
+from recmeta.metalearn.learner_config import LearnerConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig

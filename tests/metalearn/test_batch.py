@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.metalearn.batch import Catalogue
-from recmeta.metalearn.encoding import Encoder, FeatureConfig
+from recmeta.metalearn.tensors.batch import Catalogue
+from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 ALWAYS = int(np.iinfo(np.int64).min)

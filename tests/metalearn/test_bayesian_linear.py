@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.bayesian_linear import (
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import (
     LOG_NOISE,
     PRIOR_BY_SUPPORT,
     PRIOR_LOG_PRECISION,
@@ -17,12 +17,12 @@ from recmeta.metalearn.algorithms.bayesian_linear import (
     BayesianLinear,
     BayesianLinearConfig,
 )
-from recmeta.metalearn.batch import Rows, TaskBatch
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.item_vectors import DEVIATION, FACTORS, HELD_OUT, IDENTITY, UNKNOWN
-from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.metalearn.tensors.batch import Rows, TaskBatch
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 

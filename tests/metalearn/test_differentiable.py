@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from recmeta.metalearn.differentiable import before_relu, gram, moment, relu
+from recmeta.metalearn.numerics.differentiable import before_relu, gram, moment, relu
 
 
 def draw(*shape: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
-from recmeta.metalearn.encoding import Encoder, FeatureConfig
+from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 
 USERS = pa.table(
     {

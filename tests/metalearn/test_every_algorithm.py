@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.registry import LEARNERS, config_class
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 
@@ -17,7 +17,7 @@ class TestEveryAlgorithm(LearnerConformance):
     algorithm: str
     order_matters: bool
 
-    @pytest.fixture(autouse=True, params=list(ALGORITHMS))
+    @pytest.fixture(autouse=True, params=list(LEARNERS))
     def _choose(self, request: pytest.FixtureRequest) -> None:
         self.algorithm = request.param
         if self.objective not in config_class(self.algorithm).objectives:

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.content_prior import ContentConfig, ContentRegression, embed
-from recmeta.metalearn.encoding import Features, Field
-from recmeta.metalearn.factorisation import BayesianFactorisation, FactorisationConfig, factorise
+from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression, embed
+from recmeta.metalearn.factors.factorisation import (
+    BayesianFactorisation,
+    FactorisationConfig,
+    factorise,
+)
+from recmeta.metalearn.tensors.encoding import Features, Field
 from recmeta.tasks.task_set import Ragged
 
 NUM_USERS, NUM_ITEMS, NUM_NEW, NUM_KINDS, NUM_FACTORS = 150, 120, 20, 8, 2

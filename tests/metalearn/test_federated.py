@@ -9,11 +9,15 @@ from learners import LINEAR, make_batch, make_learner
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.federated import Federated, FederatedConfig, client_of
-from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.batch import TaskBatch
+from recmeta.metalearn.algorithms.optimisation_based.federated import (
+    Federated,
+    FederatedConfig,
+    client_of,
+)
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.tensors.batch import TaskBatch
 
 INNER = MAMLConfig(num_steps=2)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from recmeta.metalearn.gaussians import DiagonalGaussian, fixed_noise, noise_like
+from recmeta.metalearn.heads.gaussians import DiagonalGaussian, fixed_noise, noise_like
 
 
 def drawn(seed: int) -> DiagonalGaussian:

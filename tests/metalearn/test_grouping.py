@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.metalearn.batch import NUM_STATISTICS, Rows, Support, TaskBatch
-from recmeta.metalearn.grouping import MOST_ROWS, cuts, groups_by_length
+from recmeta.metalearn.tensors.batch import NUM_STATISTICS, Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.grouping import MOST_ROWS, cuts, groups_by_length
 
 lengths = st.lists(st.tuples(st.integers(0, 600), st.integers(0, 40)), max_size=80)
 

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import resource
 import torch
-from recmeta.metalearn.heap import kept_heap
+from recmeta.metalearn.numerics.memory import kept_heap
 
 torch.set_num_threads(1)
 BLOCKS, NUMBERS = 40, 500_000  # 2 MB each

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.implicit_maml import ImplicitMAML, ImplicitMAMLConfig
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.algorithms.optimisation_based.implicit_maml import (
+    ImplicitMAML,
+    ImplicitMAMLConfig,
+)
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.tasks.task_set import TaskSet
 
 NETWORK = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.encoding import FeatureConfig
-from recmeta.metalearn.implicit_start import start_network
+from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_weighted
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.pretraining import known_items
-from recmeta.metalearn.weighted_als import WeightedALSConfig, factorise_weighted
+from recmeta.metalearn.starts.implicit_start import start_network
+from recmeta.metalearn.starts.pretraining import known_items
+from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate

@@ -7,13 +7,13 @@ import torch
 from learners import CONFIGS, NETWORKS, QUERY, make_batch, make_learner
 from maml_tasks import NUM_ITEMS, make_rows
 
-from recmeta.metalearn import grouping
-from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfig
 from recmeta.metalearn.inner_loop.by_pairs import PairLoop
 from recmeta.metalearn.inner_loop.by_weights import WeightLoop
 from recmeta.metalearn.inner_loop.steps import RATES
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.tensors import grouping
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 
 
 def forced(learner: MAML) -> MAML:

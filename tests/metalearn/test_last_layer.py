@@ -5,13 +5,14 @@ import dataclasses
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.last_layer import reads_linearly, start_last_layer
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.steps.meta_train import MetaTrainConfig, at_start
+from recmeta.metalearn.starts.last_layer import reads_linearly, start_last_layer
 from recmeta.tasks.task_set import TaskSet
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.start import at_start
 
 RIDGE = 3.0
 WIDE = PreferenceConfig(embedding_dim=4, hidden_dims=(6,))

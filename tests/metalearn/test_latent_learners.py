@@ -6,10 +6,13 @@ import pytest
 import torch
 from amortised_tasks import LENGTHS, known_rows, make
 
-from recmeta.metalearn.algorithms.conditional_vae import ConditionalVAE, ConditionalVAEConfig
-from recmeta.metalearn.algorithms.latent_np import LatentNP, LatentNPConfig
-from recmeta.metalearn.amortised import AmortisedConfig, Known, Tokens
-from recmeta.metalearn.gaussians import DiagonalGaussian
+from recmeta.metalearn.algorithms.model_based.conditional_vae import (
+    ConditionalVAE,
+    ConditionalVAEConfig,
+)
+from recmeta.metalearn.algorithms.model_based.latent_np import LatentNP, LatentNPConfig
+from recmeta.metalearn.heads.gaussians import DiagonalGaussian
+from recmeta.metalearn.inner_loop.amortised import AmortisedConfig, Known, Tokens
 from recmeta.metalearn.learner import Params
 
 CONFIGS = [

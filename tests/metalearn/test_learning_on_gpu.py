@@ -12,18 +12,18 @@ import torch
 from learners import CONFIGS, NETWORKS, make_batch, make_learner
 from maml_tasks import make_rows
 
-from recmeta.metalearn import row_adamw
-from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
-from recmeta.metalearn.encoding import Field
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.preference import PreferenceNetwork
-from recmeta.metalearn.numerics import Precision, deterministic, precision
-from recmeta.metalearn.prefetch import prefetched
-from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.metalearn.numerics import sparse_gradients
+from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
+from recmeta.metalearn.outer_loop.prefetch import prefetched
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.encoding import Field
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
 
@@ -105,7 +105,7 @@ def test_lower_precision_is_near(name: Precision, tolerance: float) -> None:
 def test_training_goes_as_on_the_cpu(
     task_set: TaskSet, monkeypatch: pytest.MonkeyPatch, large_from: int
 ) -> None:
-    monkeypatch.setattr(row_adamw, "LARGE_FROM", large_from)
+    monkeypatch.setattr(sparse_gradients, "LARGE_FROM", large_from)
     network = PreferenceConfig(embedding_dim=3, hidden_dims=(6,))
     histories = []
     for device in (torch.device("cpu"), GPU):

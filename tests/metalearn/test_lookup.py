@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.metalearn.lookup import FEW, Lookup
+from recmeta.metalearn.tensors.lookup import FEW, Lookup
 
 NAMES = st.text(max_size=5)
 

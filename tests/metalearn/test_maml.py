@@ -2,11 +2,11 @@
 
 import torch
 
-from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 

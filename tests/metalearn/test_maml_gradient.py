@@ -16,12 +16,12 @@ from maml_tasks import (
     make_batch,
 )
 
-from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
-from recmeta.metalearn.algorithms.maml_variants import MetaSGDConfig
-from recmeta.metalearn.batch import Rows, Support
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.meta_sgd import MetaSGDConfig
 from recmeta.metalearn.inner_loop.steps import RATES
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.tensors.batch import Rows, Support
 
 GRADED = ("squared", "absolute")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from amortised_tasks import LENGTHS, known_rows, make
 
-from recmeta.metalearn.algorithms.conditional_vae import ConditionalVAEConfig
-from recmeta.metalearn.algorithms.latent_np import LatentNPConfig
-from recmeta.metalearn.algorithms.snail import SNAILConfig
-from recmeta.metalearn.algorithms.transformer_np import TransformerNPConfig
-from recmeta.metalearn.amortised import AmortisedConfig
+from recmeta.metalearn.algorithms.model_based.conditional_vae import ConditionalVAEConfig
+from recmeta.metalearn.algorithms.model_based.latent_np import LatentNPConfig
+from recmeta.metalearn.algorithms.model_based.snail import SNAILConfig
+from recmeta.metalearn.algorithms.model_based.transformer_np import TransformerNPConfig
+from recmeta.metalearn.inner_loop.amortised import AmortisedConfig
 
 CONFIGS = [
     TransformerNPConfig(width=8, num_heads=2),

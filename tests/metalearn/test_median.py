@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recmeta.metalearn.networks.median import MOST_LEVELS, count_levels, top_share
+from recmeta.metalearn.heads.median import MOST_LEVELS, count_levels, top_share
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.meta_lstm import MetaLSTM, MetaLSTMConfig
+from recmeta.metalearn.algorithms.optimisation_based.meta_lstm import MetaLSTM, MetaLSTMConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig

@@ -7,9 +7,9 @@ import pytest
 import torch
 from amortised_tasks import known_rows, make, only
 
-from recmeta.metalearn.algorithms.matching import Matching, MatchingConfig
-from recmeta.metalearn.algorithms.prototypical import Prototypical, PrototypicalConfig
-from recmeta.metalearn.amortised import Known
+from recmeta.metalearn.algorithms.metric_based.matching import Matching, MatchingConfig
+from recmeta.metalearn.algorithms.metric_based.prototypical import Prototypical, PrototypicalConfig
+from recmeta.metalearn.inner_loop.amortised import Known
 from recmeta.metalearn.learner import Params
 
 

@@ -7,11 +7,11 @@ import torch
 from learners import NETWORKS, make_batch, make_learner
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.numerics import deterministic, precision
-from recmeta.metalearn.parallel import on_threads
-from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.metalearn.numerics.precision import deterministic, precision
+from recmeta.metalearn.numerics.threads import on_threads
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 
 CPU = torch.device("cpu")
 

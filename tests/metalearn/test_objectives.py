@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from recmeta.metalearn.objectives import loss_of, slope_of
+from recmeta.metalearn.inner_loop.objectives import loss_of, slope_of
 
 NAMES = ("squared", "absolute", "bce", "softmax")
 

@@ -7,9 +7,9 @@ import torch
 from learners import CONFIGS, NETWORKS, make_batch, make_learner
 from maml_tasks import NUM_ITEMS, make_rows
 
-from recmeta.metalearn.algorithms.maml import MAML
-from recmeta.metalearn.batch import Rows, Support
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML
 from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
+from recmeta.metalearn.tensors.batch import Rows, Support
 
 
 def catalogue() -> Rows:

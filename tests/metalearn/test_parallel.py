@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from recmeta.metalearn.parallel import on_threads, one_thread
+from recmeta.metalearn.numerics.threads import on_threads, one_thread
 
 CPU = torch.device("cpu")
 

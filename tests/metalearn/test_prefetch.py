@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
-from recmeta.metalearn.prefetch import AHEAD, Built, ahead, arrived, prefetched
+from recmeta.metalearn.outer_loop.prefetch import AHEAD, Built, ahead, arrived, prefetched
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 

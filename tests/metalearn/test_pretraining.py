@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
-from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
-from recmeta.metalearn.encoding import Encoder, FeatureConfig
-from recmeta.metalearn.factorisation import FactorisationConfig, factorise
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
+from recmeta.metalearn.factors.factorisation import FactorisationConfig, factorise
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.pretraining import (
+from recmeta.metalearn.starts.pretraining import (
     start_from_factorisation,
     start_from_factors,
     start_from_model,
 )
+from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import TaskSet
 

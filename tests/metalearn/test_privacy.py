@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from recmeta.metalearn.privacy import delta_of, epsilon_of
+from recmeta.metalearn.outer_loop.privacy import delta_of, epsilon_of
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.reptile import Reptile, ReptileConfig
-from recmeta.metalearn.batch import joined
+from recmeta.metalearn.algorithms.optimisation_based.reptile import Reptile, ReptileConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.tensors.batch import joined
 from recmeta.tasks.task_set import TaskSet
 
 NETWORK = PreferenceConfig(embedding_dim=3, hidden_dims=(5,))

@@ -10,14 +10,15 @@ from maml_tasks import ITEM_FIELDS, USER_FIELDS, item_features, make_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recmeta.metalearn import row_adamw
-from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
-from recmeta.metalearn.encoding import Field
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.preference import PreferenceNetwork
-from recmeta.metalearn.outer_optimiser import OuterOptimiser
-from recmeta.metalearn.row_adamw import RowAdamW, no_gradient, touched
+from recmeta.metalearn.numerics import sparse_gradients
+from recmeta.metalearn.numerics.sparse_gradients import no_gradient, touched
+from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
+from recmeta.metalearn.outer_loop.row_adamw import RowAdamW
+from recmeta.metalearn.tensors.encoding import Field
 
 RATE, DECAY = 0.05, 0.7
 
@@ -88,7 +89,7 @@ def test_the_rows_of_gradients() -> None:
 
 @pytest.fixture
 def every_table_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_adamw, "LARGE_FROM", 2)
+    monkeypatch.setattr(sparse_gradients, "LARGE_FROM", 2)
 
 
 def test_a_table_that_nothing_read_has_no_row(every_table_is_large: None) -> None:
@@ -115,7 +116,7 @@ def test_sparse_gradients_are_the_dense_ones(monkeypatch: pytest.MonkeyPatch) ->
     learner, params = make_learner()
     batch = make_batch(graded=True)
     expected, _ = learner.meta_gradient(params, batch, torch.Generator())
-    monkeypatch.setattr(row_adamw, "LARGE_FROM", 2)
+    monkeypatch.setattr(sparse_gradients, "LARGE_FROM", 2)
     found, _ = learner.meta_gradient(params, batch, torch.Generator())
     assert {name for name, g in found.items() if g.is_sparse} == {
         name for name in params if name.startswith("embedding.")

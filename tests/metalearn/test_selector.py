@@ -11,10 +11,8 @@ from maml_tasks import ITEM_FIELDS, USER_FIELDS, item_features, make_batch
 from recmeta.config import parse, to_dict
 from recmeta.evaluation.choice import judge_choice
 from recmeta.metalearn import members
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
-from recmeta.metalearn.algorithms.learner_config import Setting
-from recmeta.metalearn.algorithms.maml import MAMLConfig
-from recmeta.metalearn.algorithms.selector import (
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.algorithms.combined.selector import (
     CHOICE,
     Member,
     Selector,
@@ -22,13 +20,15 @@ from recmeta.metalearn.algorithms.selector import (
     as_member,
     of_member,
 )
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.task_metadata import METADATA, task_metadata
-from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.task_metadata import METADATA, task_metadata
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
 

@@ -8,13 +8,13 @@ import torch
 from amortised_tasks import LENGTHS, known_rows, make, only
 from toy_tasks import changes_of_mind
 
-from recmeta.metalearn.algorithms.snail import SNAIL, SNAILConfig
-from recmeta.metalearn.encoding import FeatureConfig
+from recmeta.metalearn.algorithms.model_based.snail import SNAIL, SNAILConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.workspace import Folder

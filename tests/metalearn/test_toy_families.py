@@ -7,18 +7,18 @@ import pytest
 import torch
 from toy_tasks import NUM_WAYS, digits, lines, sinusoids
 
-from recmeta.metalearn.algorithms.registry import ALGORITHMS, config_class
-from recmeta.metalearn.encoding import FeatureConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.registry import LEARNERS, config_class
+from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder
 
 NETWORK = PreferenceConfig(embedding_dim=8, hidden_dims=(32,), use_statistics=False)
-OF_RATINGS = [name for name in ALGORITHMS if "rating" in config_class(name).objectives]
+OF_RATINGS = [name for name in LEARNERS if "rating" in config_class(name).objectives]
 LEARNING_RATES = {"transformer-np": 3e-3}
 """Of learners for which 0.01 is too long a step: attention stays where it began."""
 

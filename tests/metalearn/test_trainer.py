@@ -14,20 +14,20 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn import row_adamw
-from recmeta.metalearn.algorithms.maml import MAML
-from recmeta.metalearn.batch import TaskBatch
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML
 from recmeta.metalearn.learner import Metrics, Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import (
+from recmeta.metalearn.numerics import sparse_gradients
+from recmeta.metalearn.outer_loop.trainer import (
     CHECKPOINT,
     Epoch,
     TrainingConfig,
     development_loss,
     train,
 )
+from recmeta.metalearn.tensors.batch import TaskBatch
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_model(task_set: TaskSet) -> None:
 def test_training_learns(
     task_set: TaskSet, monkeypatch: pytest.MonkeyPatch, large_from: int
 ) -> None:
-    monkeypatch.setattr(row_adamw, "LARGE_FROM", large_from)
+    monkeypatch.setattr(sparse_gradients, "LARGE_FROM", large_from)
     _, history = fit(task_set, config=dataclasses.replace(CONFIG, epochs=20, patience=20))
     losses = [e.train_loss for e in history]  # each of other random episodes
     assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
@@ -89,7 +89,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     large_from: int,
 ) -> None:
     """With every embedding table dense, and with all but the smallest optimised row by row."""
-    monkeypatch.setattr(row_adamw, "LARGE_FROM", large_from)
+    monkeypatch.setattr(sparse_gradients, "LARGE_FROM", large_from)
 
     def stop(epoch: Epoch) -> None:
         if epoch.number == killed_after:

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.maml import MAML
-from recmeta.metalearn.algorithms.transfer import FineTunedConfig, FrozenConfig, Transfer
-from recmeta.metalearn.batch import joined
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML
+from recmeta.metalearn.algorithms.optimisation_based.transfer_fine_tuned import (
+    FineTunedConfig,
+    Transfer,
+)
+from recmeta.metalearn.algorithms.optimisation_based.transfer_frozen import FrozenConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.row_features import RowFeatures
+from recmeta.metalearn.tensors.batch import joined
 from recmeta.tasks.task_set import TaskSet
 
 NETWORK = PreferenceConfig(embedding_dim=3, hidden_dims=(5,))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from amortised_tasks import LENGTHS, known_rows, make, only
 
-from recmeta.metalearn.algorithms.transformer_np import TransformerNPConfig
+from recmeta.metalearn.algorithms.model_based.transformer_np import TransformerNPConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.dense import attention
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmeta.config import parse, to_dict
-from recmeta.metalearn.uncertainty import (
+from recmeta.metalearn.heads.uncertainty import (
     LEVELS,
     SIGNS,
     Array,

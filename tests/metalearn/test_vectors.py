@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
-from recmeta.metalearn.content_prior import ContentConfig, ContentRegression
-from recmeta.metalearn.encoding import Encoder, FeatureConfig
+from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.pretraining import start_from_factorisation, start_from_model
-from recmeta.metalearn.vectors import principal_components, read_vectors
+from recmeta.metalearn.starts.pretraining import start_from_factorisation, start_from_model
+from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
+from recmeta.metalearn.tensors.vectors import principal_components, read_vectors
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Items, TaskSet, write_items
 from recmeta.workspace import Folder

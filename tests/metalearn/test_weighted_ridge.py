@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.weighted_ridge import (
+from recmeta.metalearn.algorithms.closed_form.weighted_ridge import (
     FACTORS,
     IDENTITY,
     LOG_CONFIDENCE,
@@ -16,18 +16,18 @@ from recmeta.metalearn.algorithms.weighted_ridge import (
     WeightedRidge,
     WeightedRidgeConfig,
 )
-from recmeta.metalearn.catalogue_ndcg import ndcg
-from recmeta.metalearn.encoding import FeatureConfig
-from recmeta.metalearn.implicit_start import NUM_FOLDS, start_weighted_ridge
-from recmeta.metalearn.model import Model
-from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.trainer import TrainingConfig
-from recmeta.metalearn.weighted_als import (
+from recmeta.metalearn.factors.weighted_als import (
     WeightedALSConfig,
     factorise_weighted,
     fold_in,
     left_out_factors,
 )
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.metalearn.starts.implicit_start import NUM_FOLDS, start_weighted_ridge
+from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.testing.conformance import LearnerConformance

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recmeta.protocols.log import ALWAYS, Log
-from recmeta.protocols.states import COLD_STATES
+from benchmarks.accuracy.log import ALWAYS, Log
+from benchmarks.accuracy.states import COLD_STATES
 from recmeta.tasks.task_set import Items
 
 

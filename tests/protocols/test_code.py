@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recmeta.protocols import code
+from benchmarks.accuracy import code
 
 SOURCE = """'''A module.'''
 

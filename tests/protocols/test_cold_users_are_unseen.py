@@ -9,19 +9,19 @@ import pyarrow as pa
 import pytest
 from small_logs import small_log
 
+from benchmarks.accuracy import cells, implicit, meta_learned, states, temporal
+from benchmarks.accuracy.arrival import first_times
+from benchmarks.accuracy.cells import Cell
+from benchmarks.accuracy.learners import LEARNERS, Fitted, Learner
+from benchmarks.accuracy.log import Log
+from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.protocol import PROTOCOLS
 from recmeta.features.text_vectors import TEXT_VECTOR
-from recmeta.metalearn.trainer import TrainingConfig
-from recmeta.protocols import cells, implicit, meta_learned, states, temporal
-from recmeta.protocols.arrival import first_times
-from recmeta.protocols.cells import Cell
-from recmeta.protocols.learners import LEARNERS, Fitted, Learner
-from recmeta.protocols.log import Log
-from recmeta.protocols.problem import Problem
-from recmeta.protocols.protocol import PROTOCOLS
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes import RECIPES
-from recmeta.recipes.learners import training_of
-from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.tasks.task_set import Tasks
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.recipes import training_of
 from recmeta.workspace import Folder
 
 RATING_BASELINES = [

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 from small_logs import small_log
 
-from recmeta.protocols import implicit, states
-from recmeta.protocols.families.support_features import (
+from benchmarks.accuracy import implicit, states
+from benchmarks.accuracy.families.support_features import (
     ITEM_SHRINKAGE,
     USER_SHRINKAGE,
     SupportFeatures,
 )
-from recmeta.protocols.learners import LEARNERS
-from recmeta.protocols.problem import Problem
-from recmeta.protocols.search import BUDGET, choose, judged
+from benchmarks.accuracy.learners import LEARNERS
+from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.search import BUDGET, choose, judged
 
 
 def test_ials_folds_a_user_in_by_the_papers_equation() -> None:
     pytest.importorskip("implicit")
-    from recmeta.protocols.families.ials import IALS, IALSConfig
+    from benchmarks.accuracy.families.ials import IALS, IALSConfig
 
     log = small_log(graded=False)
     problem = implicit.random_problem(log, "all", 0)
@@ -80,8 +80,8 @@ def test_a_supports_summary_by_hand(problem: Problem) -> None:
 
 def test_boosted_trees_learn_and_score_the_catalogue_alike(problem: Problem) -> None:
     pytest.importorskip("lightgbm")
+    from benchmarks.accuracy.families.boosted_trees import BoostedTrees, BoostedTreesConfig
     from recmeta.evaluation.baselines.means import GlobalMean
-    from recmeta.protocols.families.boosted_trees import BoostedTrees, BoostedTreesConfig
 
     features = SupportFeatures.fit(problem.development["user_cold"].train, problem)
     train, judges = (
@@ -99,7 +99,7 @@ def test_boosted_trees_learn_and_score_the_catalogue_alike(problem: Problem) -> 
 
 
 def test_the_best_by_the_judges_is_chosen_within_the_budget(problem: Problem) -> None:
-    from recmeta.protocols.families.biases import GRID, ITEM_MEAN_USER_BIAS, fit
+    from benchmarks.accuracy.families.biases import GRID, ITEM_MEAN_USER_BIAS, fit
 
     assert len(GRID) <= BUDGET
     development = problem.development["user_cold"]
@@ -117,7 +117,7 @@ def test_the_best_by_the_judges_is_chosen_within_the_budget(problem: Problem) ->
 
 
 def test_every_learner_names_a_module_that_is_there() -> None:
-    from recmeta.protocols import code
+    from benchmarks.accuracy import code
 
     prints = {name: code.fingerprint(*learner.modules) for name, learner in LEARNERS.items()}
     assert all(len(text) == 16 for text in prints.values())
@@ -126,7 +126,7 @@ def test_every_learner_names_a_module_that_is_there() -> None:
 
 
 def test_errors_fall_into_the_segments_of_their_items(problem: Problem) -> None:
-    from recmeta.protocols import analysis
+    from benchmarks.accuracy import analysis
 
     assert analysis.names_of((0, 1, 20)) == ["0", "1–19", "20+"]
     judges = problem.development["user_cold"].judges
@@ -142,7 +142,7 @@ def test_errors_fall_into_the_segments_of_their_items(problem: Problem) -> None:
 
 
 def test_predictions_are_rounded_to_the_scale(problem: Problem) -> None:
-    from recmeta.protocols import analysis
+    from benchmarks.accuracy import analysis
 
     level = analysis.levels(problem)
     values = [problem.train.support.value, problem.train.query.value]

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from small_logs import shared_data
 
+from benchmarks.accuracy import datasets, melu_files
+from benchmarks.accuracy.log import Log
 from recmeta.errors import UserError
-from recmeta.protocols import datasets, melu_files
-from recmeta.protocols.log import Log
 
 FEW = 20  # one user of so many
 

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from small_logs import small_log
 
+from benchmarks.accuracy import run as runs
+from benchmarks.accuracy.learners import LEARNERS, Fitted
+from benchmarks.accuracy.plots import pictures
+from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.protocol import PROTOCOLS
+from benchmarks.accuracy.report import as_html, benchmark_report
+from benchmarks.accuracy.summary import summarise
 from recmeta.errors import UserError
-from recmeta.protocols import run as runs
-from recmeta.protocols.learners import LEARNERS, Fitted
-from recmeta.protocols.problem import Problem
-from recmeta.protocols.protocol import PROTOCOLS
-from recmeta.protocols.summary import summarise
-from recmeta.reporting.benchmark import as_html, benchmark_report
-from recmeta.reporting.benchmark_plots import pictures
 from recmeta.workspace import Folder
 
 CHEAP = ("global-mean", "popularity", "item-mean-user-bias")

@@ -3,10 +3,10 @@ import polars as pl
 import pytest
 from small_logs import shared_data, small_log
 
+from benchmarks.accuracy import datasets, states
+from benchmarks.accuracy.learners import MELU_FEATURES, melu_published
+from benchmarks.accuracy.problem import Development
 from recmeta.errors import UserError
-from recmeta.protocols import datasets, states
-from recmeta.protocols.learners import MELU_FEATURES, melu_published
-from recmeta.protocols.problem import Development
 from recmeta.tasks.task_set import Tasks
 
 NUM_TASKS = {"user_cold": 668, "item_cold": 2863, "user_and_item_cold": 723}

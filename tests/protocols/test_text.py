@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from small_logs import small_log
 
+from benchmarks.accuracy import text
+from benchmarks.accuracy.log import Log
 from recmeta.errors import UserError
 from recmeta.features.text_vectors import MODEL, TEXT_VECTOR, keep, key_of
-from recmeta.protocols import text
-from recmeta.protocols.log import Log
 from recmeta.workspace import Folder
 
 

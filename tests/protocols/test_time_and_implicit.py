@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small_logs import small_log
 
-from recmeta.protocols import implicit, temporal
-from recmeta.protocols.arrival import first_times
-from recmeta.protocols.log import Log
+from benchmarks.accuracy import implicit, temporal
+from benchmarks.accuracy.arrival import first_times
+from benchmarks.accuracy.log import Log
 from recmeta.tasks.task_set import Tasks
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.maml_variants import FOMAMLConfig
-from recmeta.metalearn.algorithms.selector import SelectorConfig
+from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
+from recmeta.metalearn.algorithms.optimisation_based.fomaml import FOMAMLConfig
 from recmeta.recipes.configuration import pipeline_config
-from recmeta.recipes.learners import training_of
+from recmeta.training.recipes import training_of
 
 NAMED = """
 [train.model]

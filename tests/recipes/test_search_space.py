@@ -5,14 +5,14 @@ import pytest
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.registry import ALGORITHMS
+from recmeta.metalearn.registry import LEARNERS
 from recmeta.recipes.configuration import merged
-from recmeta.recipes.learners import training_of
 from recmeta.recipes.search_space import Dimension, nested, read_space, space_of
-from recmeta.steps.meta_train import MetaTrainConfig
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.recipes import training_of
 
 
-@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+@pytest.mark.parametrize("algorithm", list(LEARNERS))
 def test_everything_in_a_learners_space_is_a_configuration(algorithm: str) -> None:
     space = space_of(algorithm)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

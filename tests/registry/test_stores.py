@@ -17,7 +17,7 @@ from registry_pipeline import CONFIG, INPUTS, Pipeline
 
 from recmeta.evaluation.baselines.fit import Trial
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.trainer import Epoch
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry import record, tracking, versions
 from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun, log_evaluation

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from recmeta.metalearn.trainer import Epoch
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry.features import FeaturesRead
 from recmeta.registry.tracking import connect, data_versions, experiment_id
 from recmeta.registry.training_run import TrainingRun, log_evaluation

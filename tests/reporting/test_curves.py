@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from recmeta.metalearn.algorithms.registry import ALGORITHMS
-from recmeta.reporting.benchmark import benchmark_report
-from recmeta.reporting.benchmark_plots import pictures
-from recmeta.reporting.curves import best_baseline, one_curve
-from recmeta.reporting.families import FAMILY_OF, OTHER, PANELS, family_of
+from benchmarks.accuracy.algorithm_families import FAMILY_OF, OTHER, PANELS, family_of
+from benchmarks.accuracy.curves import best_baseline, one_curve
+from benchmarks.accuracy.plots import pictures
+from benchmarks.accuracy.report import benchmark_report
+from recmeta.metalearn.registry import LEARNERS
 
 PNG = b"\x89PNG"
 BASELINES = ["item-mean", "ease"]
@@ -72,15 +72,15 @@ def result(learners: list[str]) -> dict[str, Any]:
 
 
 def test_every_learner_has_a_family_and_every_family_a_panel() -> None:
-    assert {family_of(name) for name in ALGORITHMS} <= set(FAMILY_OF.values())
+    assert {family_of(name) for name in LEARNERS} <= set(FAMILY_OF.values())
     shown = [family for families in PANELS.values() for family in families]
     assert sorted(shown) == sorted({*FAMILY_OF.values(), OTHER})
     assert family_of("my-learner") == OTHER
 
 
-@pytest.mark.parametrize("num_learners", [1, len(ALGORITHMS)])
+@pytest.mark.parametrize("num_learners", [1, len(LEARNERS)])
 def test_few_and_many_learners_are_drawn(num_learners: int) -> None:
-    found = result(list(ALGORITHMS)[:num_learners])
+    found = result(list(LEARNERS)[:num_learners])
     assert best_baseline(found, "mae") == "ease"
     drawn = pictures(found)
     assert list(drawn) == ["mae by number of shots", "paired differences in mae"]
@@ -89,7 +89,7 @@ def test_few_and_many_learners_are_drawn(num_learners: int) -> None:
 
 
 def test_the_report_of_many_sets_differences_side_by_side() -> None:
-    few, many = result(["maml"]), result([*ALGORITHMS, *(f"other-{n}" for n in range(30))])
+    few, many = result(["maml"]), result([*LEARNERS, *(f"other-{n}" for n in range(30))])
     listed, side_by_side = (benchmark_report(found, {}) for found in (few, many))
     assert "| maml − ease | all | shots=5 |" in listed
     assert "### shots=5, training: all" in side_by_side

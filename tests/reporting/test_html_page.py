@@ -1,6 +1,6 @@
 """A report as one page: what a log named is text, whatever it looks like."""
 
-from recmeta.reporting.benchmark import as_html
+from benchmarks.accuracy.report import as_html
 from recmeta.reporting.markdown import table
 
 

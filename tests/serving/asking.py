@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.serving.evidence.fitting import at_the_end, counted

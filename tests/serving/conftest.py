@@ -6,7 +6,7 @@ import torch
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate

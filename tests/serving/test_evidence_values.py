@@ -11,8 +11,8 @@ import torch
 from asking import closed_form, people_of
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear
-from recmeta.metalearn.algorithms.maml import MAML
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinear
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.networks.network import layer_of
 from recmeta.serving.evidence.adaptive_loss import falls_by_class, measure_falls

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
+from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.uncertainty import LEVELS, Uncertainty
 from recmeta.serving.lists import ListMaker, Lists
 from recmeta.serving.new_users import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users

@@ -6,16 +6,18 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinearConfig
-from recmeta.metalearn.algorithms.selector import SelectorConfig, of_member
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.algorithms.combined.selector import SelectorConfig, of_member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import Epoch, TrainingConfig
-from recmeta.steps.meta_train import MetaTrainConfig, at_start, fit
+from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.fit import fit
+from recmeta.training.start import at_start
 from recmeta.workspace import Folder
 
 TRAINING = TrainingConfig(epochs=2, learning_rate=1e-2)

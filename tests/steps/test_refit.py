@@ -9,16 +9,18 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.evaluation.baselines.weighted_als import WeightedALS, tune_weighted_als
-from recmeta.metalearn.algorithms.weighted_ridge import FACTORS
+from recmeta.metalearn.algorithms.closed_form.weighted_ridge import FACTORS
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.pretraining import known_items
-from recmeta.metalearn.trainer import Epoch, TrainingConfig
-from recmeta.steps import meta_train
-from recmeta.steps.meta_train import MetaTrainConfig, at_start, best_epoch, fit, refit
+from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig
+from recmeta.metalearn.starts.pretraining import known_items
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import ShareConfig, write_task_set
+from recmeta.training import start
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.fit import best_epoch, fit, refit
+from recmeta.training.start import at_start
 from recmeta.workspace import Folder
 
 CONFIG = MetaTrainConfig(
@@ -87,7 +89,7 @@ def test_all_are_learned_from_as_if_nobody_had_been_held_out(
     factors = WeightedALS.fit(
         everybody.tasks("train"), task_set.spec.num_items, chosen.config, CONFIG.seed
     )
-    monkeypatch.setattr(meta_train, "tune_weighted_als", lambda *_: factors)
+    monkeypatch.setattr(start, "tune_weighted_als", lambda *_: factors)
     training = dataclasses.replace(CONFIG.training, epochs=best.number)
     alone = dataclasses.replace(CONFIG, training=training, refit=False)
     expected = at_start(alone, everybody, torch.device("cpu"))

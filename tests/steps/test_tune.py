@@ -10,18 +10,18 @@ import pytest
 
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest
-from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import TrainingConfig
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.recipes.search_space import Dimension
 from recmeta.registry.tracking import PARENT, connect, experiment_id
 from recmeta.steps import tune
-from recmeta.steps.meta_train import MetaTrainConfig
 from recmeta.steps.tune import Candidate, TuneConfig
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import ShareConfig, write_task_set
+from recmeta.training.config import MetaTrainConfig
 from recmeta.workspace import Workspace
 
 TRAINING = TrainingConfig(epochs=3, learning_rate=1e-3)

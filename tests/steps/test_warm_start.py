@@ -8,12 +8,12 @@ import pytest
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest
 from recmeta.recipes import default
-from recmeta.recipes.learners import training_of
 from recmeta.registry import versions
 from recmeta.registry.tracking import data_versions
 from recmeta.steps import build_tasks, evaluate, ingest, meta_train, register
 from recmeta.steps.split_log import split_by_day
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
+from recmeta.training.recipes import training_of
 from recmeta.workspace import Workspace
 
 

@@ -8,11 +8,11 @@ from recmeta.evaluation.baselines.fit import fit_baselines
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.result import Evaluation
-from recmeta.metalearn.algorithms.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.trainer import TrainingConfig, train
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.testing.synthetic import BayesOptimal, SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set

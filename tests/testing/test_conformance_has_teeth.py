@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from recmeta.metalearn.algorithms.maml import MAML, MAMLConfig
-from recmeta.metalearn.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfig
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 

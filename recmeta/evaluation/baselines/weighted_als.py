@@ -13,7 +13,7 @@ import torch
 from recmeta.evaluation.baselines.rows import training_rows
 from recmeta.evaluation.predictor import FloatArray
 from recmeta.evaluation.ranking import ranking_of
-from recmeta.metalearn.weighted_als import WeightedALSConfig, factorise_weighted, fold_in
+from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_weighted, fold_in
 from recmeta.tasks.task_set import Tasks
 
 REGULARISATION_PATH = (30.0, 10.0, 3.0, 1.0)

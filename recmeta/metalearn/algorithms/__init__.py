@@ -1,1 +1,1 @@
-"""Meta-learning algorithms, a small file each."""
+"""Meta-learning algorithms: one learner, one file, named as the learner is."""

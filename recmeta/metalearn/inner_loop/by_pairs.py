@@ -1,4 +1,5 @@
-"""The inner loop of linear layers, without weights per user: see `recmeta.metalearn.adaptation`.
+"""The inner loop of linear layers, without weights per user: see
+`recmeta.metalearn.networks.adapted_layers`.
 
 Legend: B users, S support rows, R rows, F embedded features.
 """
@@ -7,11 +8,11 @@ import dataclasses
 
 import torch
 
-from recmeta.metalearn.adaptation import Features, LayerState, Parts, adapt
-from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.inner_loop.steps import InnerSteps
 from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.networks.adapted_layers import Features, LayerState, Parts, adapt
 from recmeta.metalearn.networks.network import EmbeddedItems, JoinedRows, LinearNetwork
+from recmeta.metalearn.tensors.batch import Rows
 
 
 class PairLoop:

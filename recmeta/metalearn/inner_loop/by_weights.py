@@ -12,10 +12,10 @@ import math
 import torch
 from torch.func import grad, vmap
 
-from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.inner_loop.steps import InnerSteps
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.metalearn.networks.network import EmbeddedItems, Network
+from recmeta.metalearn.tensors.batch import Rows
 
 WEIGHT = "weight."
 """Prefix of a user's own weights in their state."""

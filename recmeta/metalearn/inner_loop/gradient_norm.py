@@ -6,11 +6,11 @@ Legend: B users, S support rows, F embedded features, D item statistics.
 import torch
 from torch.func import grad, vmap
 
-from recmeta.metalearn.batch import Rows
+from recmeta.metalearn.inner_loop.objectives import loss_of
 from recmeta.metalearn.inner_loop.steps import InnerSteps
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.network import EmbeddedItems, Network, layer_of
-from recmeta.metalearn.objectives import loss_of
+from recmeta.metalearn.tensors.batch import Rows
 
 
 def gradient_norm(

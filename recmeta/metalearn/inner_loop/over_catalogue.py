@@ -14,11 +14,11 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.adaptation import folded
-from recmeta.metalearn.batch import Rows
 from recmeta.metalearn.inner_loop.by_pairs import layer_state
 from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.networks.adapted_layers import folded
 from recmeta.metalearn.networks.network import EmbeddedItems, LinearNetwork
+from recmeta.metalearn.tensors.batch import Rows
 
 PAIRS_IN_CACHE = 4_096
 """Pairs of user and item that go through the layers together on a CPU: 64 columns of them are 1 MB,

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import torch
 
-from recmeta.metalearn.batch import Rows
+from recmeta.metalearn.inner_loop.objectives import ObjectiveName, loss_of, slope_of
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.metalearn.networks.network import EmbeddedItems, layer_of
-from recmeta.metalearn.objectives import ObjectiveName, loss_of, slope_of
+from recmeta.metalearn.tensors.batch import Rows
 
 RATES = "inner_rates"
 """Name of the learned rates of layers among the meta-parameters, (K, L)."""

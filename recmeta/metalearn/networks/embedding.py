@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from recmeta.errors import UserError
-from recmeta.metalearn.batch import NUM_STATISTICS
-from recmeta.metalearn.encoding import ITEM_ID_FIELD, Field
-from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.row_adamw import is_large
+from recmeta.metalearn.numerics.sparse_gradients import is_large
+from recmeta.metalearn.tensors.batch import NUM_STATISTICS
+from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Field
+from recmeta.metalearn.tensors.encoding import Features as Encoded
 
 SORT_FROM = 16
 """Items per row of a batch from which sorting the rows is cheaper than a mark for every item."""

@@ -13,10 +13,10 @@ import math
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.embedding import EmbeddingNetwork
 from recmeta.metalearn.networks.network import EmbeddedItems
+from recmeta.metalearn.tensors.encoding import Features as Encoded
 
 USER_FACTORS, USER_FACTOR_BIAS, ITEM_FACTORS = (
     f"layer.0.{name}" for name in ("user_factors", "user_factor_bias", "item_factors")

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.batch import NUM_STATISTICS
-from recmeta.metalearn.content_prior import embed
-from recmeta.metalearn.encoding import ITEM_ID_FIELD, Features, Field
+from recmeta.metalearn.factors.content_prior import embed
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.tensors.batch import NUM_STATISTICS
+from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
 
 INTERCEPT = "content.intercept"
 FACTORS = f"factors.item.{ITEM_ID_FIELD}"

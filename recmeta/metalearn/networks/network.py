@@ -12,9 +12,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from recmeta.metalearn.adaptation import Features, LayerState, Parts, Pass
-from recmeta.metalearn.encoding import Features as Encoded
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.networks.adapted_layers import Features, LayerState, Parts, Pass
+from recmeta.metalearn.tensors.encoding import Features as Encoded
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.adaptation import Features, LayerState, Parts, Pass, by_hidden
-from recmeta.metalearn.differentiable import relu
-from recmeta.metalearn.encoding import Features as Encoded
-from recmeta.metalearn.encoding import Field
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.networks.adapted_layers import Features, LayerState, Parts, Pass, by_hidden
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.embedding import EmbeddingNetwork
 from recmeta.metalearn.networks.network import EmbeddedItems, JoinedRows
+from recmeta.metalearn.numerics.differentiable import relu
+from recmeta.metalearn.tensors.encoding import Features as Encoded
+from recmeta.metalearn.tensors.encoding import Field
 
 
 class PreferenceNetwork(EmbeddingNetwork):

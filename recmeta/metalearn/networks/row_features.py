@@ -8,10 +8,10 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.batch import Rows
-from recmeta.metalearn.encoding import Features
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.embedding import EmbeddingNetwork, distinct, gather
+from recmeta.metalearn.tensors.batch import Rows
+from recmeta.metalearn.tensors.encoding import Features
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.metalearn.batch import END_OF_TIME
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.tensors.batch import END_OF_TIME
 from recmeta.serving.evidence.adaptive_loss import MeasuredFalls, falls_by_class, measure_falls
 from recmeta.serving.evidence.controls import popularity
 from recmeta.serving.evidence.familiarity import LatentClasses, knows

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.batch import Support
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.evidence.respondents import Respondents
 from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks

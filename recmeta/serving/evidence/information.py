@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinear
 from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.familiarity import LatentClasses
 from recmeta.serving.evidence.strategy import Candidates, FloatArray, SoFar

@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
-from recmeta.metalearn.algorithms.bayesian_linear import BayesianLinear
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinear
 from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.adaptive_loss import AdaptiveLoss
 from recmeta.serving.evidence.controls import RandomOrder

@@ -1,0 +1,1 @@
+"""Contests: accuracy by published protocols, and speed beside other libraries."""

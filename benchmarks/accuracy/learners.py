@@ -1,0 +1,227 @@
+"""The competitors, by name. A new one is a line here.
+
+A baseline is a family whose hyperparameters are chosen for each kind of cold user on the
+development judges. A meta-learner is a recipe; it is trained once and meets all cold users.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.accuracy import meta_learned
+from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.search import Chosen, Family, choose
+from recmeta.config import to_dict
+from recmeta.evaluation.predictor import Predictor
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
+from recmeta.metalearn.registry import LEARNERS as ALGORITHMS
+from recmeta.metalearn.registry import config_class
+from recmeta.recipes import RECIPES
+from recmeta.tasks.task_set import Objective
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.recipes import training_of
+from recmeta.workspace import Folder
+
+FAMILIES_PACKAGE = "benchmarks.accuracy.families"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A learner that has seen all it may see."""
+
+    predictors: Mapping[str, Predictor]
+    """By state."""
+    chosen: dict[str, Any]
+    """Hyperparameters by state and where they were chosen, JSON-ready."""
+
+
+Fit = Callable[[Problem, Folder, int], Fitted]
+"""Learns from a problem: (problem, folder for checkpoints, seed)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learner:
+    """A competitor."""
+
+    fit: Fit
+    modules: tuple[str, ...]
+    """Where its code begins: what these import decides its results."""
+    is_baseline: bool
+    settings: Callable[[str, Objective], dict[str, Any]] = lambda dataset, objective: {}
+    """What decides its results on a data set beside the code: a recipe's whole configuration."""
+    objectives: tuple[Objective, ...] = ("rating", "implicit")
+    trainings: tuple[str, ...] | None = None
+    """Trainings that it enters; None: all."""
+    unasked: bool = True
+    """Whether it takes part where the user names no learners."""
+    library: str | None = None
+    """What it needs beside the library's own dependencies: a module of the extra `accuracy`."""
+    reads_texts: bool = False
+    """Whether it reads vectors of the items' texts, too (`benchmarks.accuracy.text`)."""
+
+
+def _family(
+    name: str,
+    *,
+    objectives: tuple[Objective, ...] = ("rating",),
+    known_items: bool = False,
+    library: str | None = None,
+) -> Learner:
+    """Return a baseline.
+
+    Args:
+        name: `module.FAMILY` in the package of families.
+        known_items: whether it has nothing to say of new items, and stays out of those states.
+        library: what it needs of the extra `accuracy`.
+    """
+    module, _, attribute = name.partition(".")
+    path = f"{FAMILIES_PACKAGE}.{module}"
+
+    def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
+        # Imported here, as are the libraries below it: only some of them may be installed.
+        family: Family = getattr(importlib.import_module(path), attribute)
+        found: dict[int, Chosen] = {}
+        by_state: dict[str, Chosen] = {}
+        for state, development in problem.development.items():
+            if known_items and state.endswith("item_cold"):
+                continue
+            if id(development) not in found:  # states that share their judges share the choice
+                found[id(development)] = choose(family, problem, state, seed)
+            by_state[state] = found[id(development)]
+        return Fitted(
+            predictors={state: c.predictor for state, c in by_state.items()},
+            chosen={
+                state: {
+                    "config": c.config,
+                    "trials": c.num_trials,
+                    "chosen_by": c.judged_by,
+                    "development_loss": c.loss,
+                }
+                for state, c in by_state.items()
+            },
+        )
+
+    return Learner(
+        fit=fit, modules=(path,), is_baseline=True, objectives=objectives, library=library
+    )
+
+
+def _recipe(
+    name: str,
+    config: Callable[[str, Objective], MetaTrainConfig],
+    *,
+    objectives: tuple[Objective, ...] = ("rating", "implicit"),
+    algorithm: str = "maml",
+    trainings: tuple[str, ...] | None = None,
+    unasked: bool = True,
+) -> Learner:
+    """Return a meta-learner that is trained as its configuration for a data set says.
+
+    Args:
+        algorithm: of that configuration.
+    """
+
+    def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
+        found = meta_learned.fit(
+            name, config(problem.name, problem.objective), problem, folder, seed
+        )
+        how = {
+            "config": found.config,
+            "chosen_by": "the recipe; the number of epochs by the development judges",
+            "epochs": found.epochs,
+            "best_epoch": found.best_epoch,
+            "development_loss": found.dev_loss,
+        }
+        return Fitted(
+            predictors=dict.fromkeys(problem.development, found.predictor),
+            chosen=dict.fromkeys(problem.development, how),
+        )
+
+    return Learner(
+        fit=fit,
+        modules=("benchmarks.accuracy.meta_learned", ALGORITHMS.module_of(algorithm)),
+        is_baseline=False,
+        settings=lambda dataset, objective: to_dict(config(dataset, objective)),
+        objectives=objectives,
+        trainings=trainings,
+        unasked=unasked,
+    )
+
+
+MELU_FEATURES = {
+    "ml-1m": (
+        ("gender", "age", "occupation", "zip_code"),
+        ("rate", "genres", "directors", "actors"),
+    ),
+    "book-crossing": (("age", "country", "region"), ("year", "author", "publisher")),
+}
+"""The attributes of users and items that MeLU's authors read."""
+
+
+def melu_published(dataset: str, _: Objective) -> MetaTrainConfig:
+    """Return MeLU-5 as published: the recipe `melu-paper` with five inner steps."""
+    config = RECIPES["melu-paper"]().train
+    users, items = MELU_FEATURES[dataset]
+    features = dataclasses.replace(config.model.features, user_features=users, item_features=items)
+    published = config.model.learner
+    assert isinstance(published, MAMLConfig), "MeLU adapts as MAML does"
+    learner = dataclasses.replace(published, num_steps=5)
+    model = dataclasses.replace(config.model, features=features, learner=learner)
+    return dataclasses.replace(config, model=model)
+
+
+def _training_of(recipe: str) -> Callable[[str, Objective], MetaTrainConfig]:
+    """Return what gives a recipe's training, the same for every data set."""
+    return lambda dataset, objective: RECIPES[recipe]().train
+
+
+def _algorithm(name: str) -> Learner:
+    """Return an algorithm of the library, trained on every data set as is best for it."""
+    unasked = name in COMPARED
+    objectives = config_class(name).objectives
+    return _recipe(
+        name,
+        lambda dataset, objective: training_of(name, objective),
+        objectives=objectives,
+        algorithm=name,
+        unasked=unasked,
+    )
+
+
+def _reading_texts(learner: Learner) -> Learner:
+    """Return the same learner with the items' texts before it; it takes part where it is named."""
+    modules = (*learner.modules, "benchmarks.accuracy.text")
+    return dataclasses.replace(learner, modules=modules, reads_texts=True, unasked=False)
+
+
+COMPARED = ("maml", "bayesian-linear", "weighted-ridge")
+"""The algorithms that take part in every benchmark; the others, where they are named."""
+BOTH: tuple[Objective, ...] = ("rating", "implicit")
+
+LEARNERS: dict[str, Learner] = {
+    "global-mean": _family("averages.GLOBAL_MEAN"),
+    "popularity": _family("averages.POPULARITY", objectives=BOTH, known_items=True),
+    "item-mean": _family("averages.ITEM_MEAN"),
+    "item-mean-user-bias": _family("biases.ITEM_MEAN_USER_BIAS"),
+    "mf-fold-in": _family("factorisation.MF_FOLD_IN", known_items=True),
+    "item-knn": _family("item_knn.ITEM_KNN", objectives=BOTH, known_items=True),
+    "ease": _family("ease.EASE", objectives=BOTH, known_items=True),
+    "ials": _family(
+        "ials.IALS_FOLD_IN", objectives=("implicit",), known_items=True, library="implicit"
+    ),
+    "boosted-trees": _family("boosted_trees.BOOSTED_TREES", library="lightgbm"),
+    "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
+    "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
+    "maml-median": _recipe("maml-median", _training_of("maml-ml1m"), objectives=("rating",)),
+    **{name: _algorithm(name) for name in ALGORITHMS},
+    "content-ridge-text": _reading_texts(_family("content_ridge_text.CONTENT_RIDGE_TEXT")),
+    "bayesian-linear-text": _reading_texts(
+        _recipe(
+            "bayesian-linear-text",
+            lambda dataset, objective: training_of("bayesian-linear"),
+            algorithm="bayesian-linear",
+            objectives=("rating",),
+        )
+    ),
+}

@@ -1,0 +1,115 @@
+"""The table of meta-training: everybody on one thread and on all, the same loss beside each."""
+
+import importlib.util
+from typing import Any
+
+from benchmarks.speed.processes import measure_alone
+from benchmarks.speed.result import BenchmarkResult, machine
+
+MODULE = "benchmarks.speed.meta_train.measure"
+OURS = "recmeta"
+LETTERS = {"dense loop": "(a)", "higher": "(b)", "torchopt": "(c)", "vmap(grad)": "(d)"}
+TITLES = {
+    "dense loop": "loop over users, dense multi-hot",
+    "higher": "loop over users, higher",
+    "torchopt": "loop over users, TorchOpt",
+    "vmap(grad)": "torch.func vmap(grad)",
+}
+BATCH_SIZES = {
+    OURS: [32, 256, 1024],
+    "dense loop": [32],
+    "higher": [32],
+    "torchopt": [32],
+    "vmap(grad)": [32, 128, 512],
+}
+BATCH_SIZES_ON_GPU = {
+    OURS: [1_024, 8_192, 65_536],
+    "dense loop": [32],
+    "higher": [32],
+    "torchopt": [32],
+    "vmap(grad)": [512, 4_096],
+}
+TOLERANCE = 1e-4
+"""Largest relative difference of losses and gradients from ours, in float32."""
+
+
+def run(
+    threads: tuple[int, ...] = (1, 2), seconds: float = 2.5, device: str = "cpu"
+) -> BenchmarkResult:
+    """Measure all contestants whose libraries are installed.
+
+    Args:
+        threads: each contestant runs with each of these.
+        seconds: about how long each is measured at each batch size.
+        device: where.
+
+    Returns:
+        Rows with name, threads, users_per_second, loss and more: each contestant at its best batch
+        size, and `times_slower`: our speed with as many threads over theirs. Ours have
+        `share_of_ceiling` and `share_of_products`, of the time that their products would take by
+        themselves: see `roofline`.
+    """
+    about = machine("torch", "numpy", "higher", "torchopt")
+    rows: list[dict[str, Any]] = []
+    for num_steps in (1, 5):
+        for number in threads:
+            found = [_best(name, num_steps, number, seconds, device) for name in _installed()]
+            ours = found[0]
+            for row in found:
+                check(ours, row)
+                row["times_slower"] = ours["users_per_second"] / row["users_per_second"]
+            rows += found
+    return BenchmarkResult(
+        name="meta-train",
+        title=f"Meta-training in MeLU's shape, second order ({rows[0]['source']})",
+        columns=(
+            "name",
+            "inner_steps",
+            "threads",
+            "batch_size",
+            "users_per_second",
+            "times_slower",
+            "share_of_ceiling",
+            "share_of_products",
+            "loss",
+            "gradient_norm",
+        ),
+        rows=rows,
+        machine=about,
+    )
+
+
+def check(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Raise where somebody computes something else: a benchmark that compares it is none."""
+    for name in ("loss", "gradient_norm"):
+        if abs(ours[name] - theirs[name]) > TOLERANCE * abs(ours[name]):
+            raise AssertionError(
+                f"{theirs['name']} has {name} {theirs[name]}, recmeta has {ours[name]}"
+            )
+
+
+def _installed() -> list[str]:
+    names = [OURS, *TITLES]
+    return [n for n in names if n not in ("higher", "torchopt") or importlib.util.find_spec(n)]
+
+
+def _best(name: str, num_steps: int, threads: int, seconds: float, device: str) -> dict[str, Any]:
+    """Return a contestant's row at its best batch size, with the speeds at all."""
+    arguments = {
+        "name": name,
+        "num_steps": num_steps,
+        "batch_sizes": (BATCH_SIZES if device == "cpu" else BATCH_SIZES_ON_GPU)[name],
+        "seconds": seconds,
+        "device": device,
+    }
+    found = measure_alone(MODULE, arguments, threads=threads)
+    best = max(found, key=lambda row: row["users_per_second"])
+    title = f"{LETTERS[name]} {TITLES[name]}" if name in TITLES else name
+    sweep = {str(row["batch_size"]): row["users_per_second"] for row in found}
+    return {
+        "name": title,
+        "threads": threads,
+        "inner_steps": num_steps,
+        **best,
+        "users_per_second_by_batch_size": sweep,
+    }

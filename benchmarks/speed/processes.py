@@ -1,0 +1,56 @@
+"""Measurements in processes of their own, so that each has just the threads that it is said to
+have."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from recmeta.errors import UserError
+
+
+def measure_alone(module: str, arguments: dict[str, Any], *, threads: int) -> Any:
+    """Return what `measure(**arguments)` of a module returns in a new process.
+
+    Args:
+        module: full name; its `measure` takes and returns JSON-ready values.
+        threads: of PyTorch, OpenMP and BLAS. Idle ones sleep, or they would disturb the others.
+
+    Raises:
+        UserError: when the process fails; its last lines tell why.
+    """
+    number = str(threads)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": number,
+        "MKL_NUM_THREADS": number,
+        "POLARS_MAX_THREADS": number,
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.processes", module],
+        input=json.dumps(arguments),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        reason = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise UserError(f"the measurement {module} {arguments} failed:\n{reason}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _main() -> None:
+    import importlib
+
+    module = importlib.import_module(sys.argv[1])
+    if torch := sys.modules.get("torch"):  # where it is not needed it would only take memory
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    found = module.measure(**json.load(sys.stdin))
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    _main()

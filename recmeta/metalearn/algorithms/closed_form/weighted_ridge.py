@@ -1,0 +1,327 @@
+"""Weighted ridge regression on item vectors: implicit feedback in closed form.
+
+    score_ui = w_u · x_i
+    w_u = argmin  Σ_{i in support} (1 + c) (1 - score_ui)² + Σ_{other i} score_ui² + |w|²_Λ
+
+is how a new user is folded into weighted matrix factorisation (Hu, Koren, Volinsky, ICDM 2008).
+What the items that a user did *not* take say is the same for everybody, the Gram matrix Σ x_i x_iᵀ,
+which makes the prior's precision; its mean is what is expected by the profile. Meta-training begins
+where such a factorisation ends, and differentiates through the closed form (R2-D2: Bertinetto et
+al., ICLR 2019) to learn vectors, confidence c and prior by the factorisation's own loss of the
+query, over the whole catalogue. While it trains, a user's items are read by vectors that this
+user's rows had no part in (`recmeta.metalearn.starts.implicit_start`): otherwise it would learn to
+trust what has seen the answer.
+
+Legend: B users, S support rows (padded), R rows, N items, F factors, K folds of training users.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from recmeta.errors import UserError
+from recmeta.metalearn.factors.content_prior import embed
+from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
+from recmeta.metalearn.learner_config import LearnerConfig, Setting
+from recmeta.metalearn.networks.item_vectors import content_name
+from recmeta.metalearn.numerics.sparse_gradients import gradients_by, is_large
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
+from recmeta.tasks.task_set import Objective
+
+INTERCEPT = "content.intercept"
+FACTORS = f"factors.item.{ITEM_ID_FIELD}"
+"""A known item's factors as the factorisation found them; they stay."""
+IDENTITY = f"embedding.item.{ITEM_ID_FIELD}"
+"""What meta-training adds to a known item's factors."""
+PRIOR_MEAN = "prior.mean"
+PRIOR_LOG_PRECISION = "prior.log_precision"
+LOG_CONFIDENCE = "confidence.log"
+LOG_SCALE = "scale.log_tenth"
+"""A tenth of the logarithm of what scores are multiplied with: predictions of what a user will take
+are less sure than those of what the factorisation has seen. A tenth, so that the rate that suits
+the vectors moves it, too."""
+LOG_CONFIDENCE_RANGE = (-6.0, 6.0)
+LOG_PRECISION_RANGE = (-4.0, 12.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightedRidgeConfig(LearnerConfig):
+    """The regression, and how it is learned."""
+
+    objectives: ClassVar[tuple[Objective, ...]] = ("implicit",)
+
+    num_factors: int = 32
+    """Numbers of an item's vector where nothing else says it: a factorisation that meta-training
+    starts from brings its own, chosen on the development users."""
+    query_confidence: float = 4.0
+    """Weight of a query item's squared error over that of an item that was not taken."""
+    catalogue_sample: int = 20_000
+    """Items that the meta-training loss is over: a sample of so many where there are more."""
+
+    def __post_init__(self) -> None:
+        if self.num_factors < 1 or self.catalogue_sample < 1 or not self.query_confidence > 0:
+            raise ValueError(
+                f"num_factors {self.num_factors}, catalogue_sample {self.catalogue_sample} and "
+                f"query_confidence {self.query_confidence} must be positive."
+            )
+
+    def build(self, setting: Setting) -> "WeightedRidge":
+        """Return the learner with these hyperparameters.
+
+        Raises:
+            UserError: for ratings.
+        """
+        if setting.is_graded:
+            raise UserError(
+                "the learner is 'weighted-ridge', which learns from implicit feedback alone: "
+                "choose 'bayesian-linear' for ratings."
+            )
+        return WeightedRidge(self, setting.user_fields, setting.item_fields, setting.item_features)
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorRows(Rows):
+    """Rows whose items' vectors `prepare` has looked up."""
+
+    vector_BRF: torch.Tensor
+
+
+class WeightedRidge:
+    """Every user is a ridge regression on the vectors of what they took."""
+
+    def __init__(
+        self,
+        config: WeightedRidgeConfig,
+        user_fields: tuple[Field, ...],
+        item_fields: tuple[Field, ...],
+        item_features: Features,
+    ) -> None:
+        self.config = config
+        self.user_fields = user_fields
+        self.content_fields = tuple(f for f in item_fields if f.name != ITEM_ID_FIELD)
+        self.num_ids = next((f.num_codes for f in item_fields if f.name == ITEM_ID_FIELD), 0)
+        self.item_features = item_features
+        self._kept_gram: torch.Tensor | None = None
+        self._kept_for: list[torch.Tensor] = []
+        self._kept_versions: list[int] = []
+        self.left_out_KIF: torch.Tensor | None = None
+        """Training data: a known item's factors without the users of each fold, by its code; set
+        by `recmeta.metalearn.starts.implicit_start`. Training user u is in fold u mod K."""
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return fresh meta-parameters; `recmeta.metalearn.starts` has a better start."""
+        width = self.config.num_factors
+
+        def noise(rows: int) -> torch.Tensor:
+            return 0.1 * torch.randn((rows, width), generator=generator)
+
+        params = {content_name(f): noise(f.num_rows) for f in self.content_fields}
+        params[INTERCEPT] = torch.zeros(width)
+        if self.num_ids:
+            params[FACTORS] = noise(self.num_ids)
+            params[IDENTITY] = torch.zeros((self.num_ids, width))
+        params[LOG_SCALE] = torch.tensor(0.0)
+        params[PRIOR_MEAN] = torch.zeros(width)
+        params[PRIOR_LOG_PRECISION] = torch.zeros(width)
+        params[LOG_CONFIDENCE] = torch.tensor(math.log(self.config.query_confidence))
+        for field in self.user_fields:
+            params[user_name(field)] = torch.zeros((field.num_rows, width))
+        return params
+
+    def meta_gradient(
+        self, params: Params, batch: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, Metrics]:
+        """Return the exact gradient of the mean query loss, and the loss; where the catalogue is
+        sampled, of its estimate.
+
+        Args:
+            generator: draws the sample of the catalogue.
+        """
+        leaves = {n: p.detach().requires_grad_(n != FACTORS) for n, p in params.items()}
+        size = min(self._num_everywhere, self.config.catalogue_sample)
+        sample_N = torch.randperm(self._num_everywhere, generator=generator)[:size]
+        sample_N = sample_N.to(batch.query.mask_BR.device)
+        with torch.enable_grad():
+            losses = [
+                self._loss(leaves, users_b, batch, factors_IF, sample_N)
+                for users_b, factors_IF in self._folds(leaves, batch)
+            ]
+            loss = torch.stack(losses).sum() / len(batch)
+        gradients = gradients_by(loss, {n: p for n, p in leaves.items() if n != FACTORS})
+        if FACTORS in params:
+            gradients[FACTORS] = torch.zeros_like(params[FACTORS])
+        return gradients, {"loss": float(loss.detach())}
+
+    def adapt(self, params: Params, support: Support) -> UserState:
+        """Return each user's `weights` (B, F)."""
+        known_BSF = self._vectors(params, support.rows.item_BR, params.get(FACTORS))
+        gram_FF = self._known_gram(params)
+        return {"weights": self._weights(params, support, known_BSF, gram_FF)}
+
+    def prepare(self, params: Params, items: Rows) -> Rows:
+        """Return the rows with their items' vectors."""
+        vector_BRF = self._vectors(params, items.item_BR, params.get(FACTORS))
+        return VectorRows(**vars(items), vector_BRF=vector_BRF)
+
+    def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
+        """Return scores: about 1 of what a user takes, about 0 of most items."""
+        if isinstance(items, VectorRows):
+            return Prediction(_scores(params, state["weights"], items.vector_BRF))
+        vector_BRF = self._vectors(params, items.item_BR, params.get(FACTORS))
+        return Prediction(_scores(params, state["weights"], vector_BRF))
+
+    def _folds(
+        self, params: Params, batch: TaskBatch
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+        """Yield the users of the batch that share a fold, and the items' factors without these."""
+        everybody_B = torch.arange(len(batch), device=batch.query.mask_BR.device)
+        if self.left_out_KIF is None or batch.place_B is None:
+            yield everybody_B, params.get(FACTORS)
+            return
+        fold_B = batch.place_B % len(self.left_out_KIF)
+        for fold, left_out_IF in enumerate(self.left_out_KIF):
+            users_b = everybody_B[fold_B == fold]
+            if len(users_b):
+                yield users_b, left_out_IF.to(params[FACTORS])
+
+    def _loss(
+        self,
+        params: Params,
+        users_b: torch.Tensor,
+        batch: TaskBatch,
+        factors_IF: torch.Tensor | None,
+        sample_N: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the sum over some users of the mean, by query item, of the factorisation's loss:
+        all items but the support's are 0, and the query's 1."""
+        support = Support(
+            {name: t[users_b] for name, t in batch.support.user.items()},
+            _of_users(batch.support.rows, users_b),
+        )
+        query = _of_users(batch.query, users_b)
+        gram_FF = self._gram(params, sample_N, factors_IF)
+        known_BSF = self._vectors(params, support.rows.item_BR, factors_IF)
+        weights_BF = self._weights(params, support, known_BSF, gram_FF)
+        asked_BR = _scores(params, weights_BF, self._vectors(params, query.item_BR, factors_IF))
+        everywhere_B = _scale(params).square() * ((weights_BF @ gram_FF) * weights_BF).sum(1)
+        met_BS = support.rows.mask_BR & (support.rows.value_BR > 0)
+        known_B = (_scores(params, weights_BF, known_BSF).square() * met_BS).sum(1)
+        taken_BR = query.mask_BR & (query.value_BR > 0)
+        wrong_BR = self.config.query_confidence * (1 - asked_BR).square() - asked_BR.square()
+        total_B = everywhere_B - known_B + (wrong_BR * taken_BR).sum(1)
+        num_taken_B = taken_BR.sum(1)
+        return (total_B * (num_taken_B > 0) / num_taken_B.clamp(min=1)).sum()
+
+    @property
+    def _num_everywhere(self) -> int:
+        """Number of the items that users could have taken: those with ids of their own, or the
+        catalogue."""
+        if self.num_ids:
+            return self.num_ids - 1
+        return len(next(iter(self.item_features.values())))
+
+    def _gram(
+        self, params: Params, sample_N: torch.Tensor, factors_IF: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return (F, F) the sum over items, estimated from a sample of them, of the outer product
+        of their factors with themselves."""
+        if factors_IF is None:
+            vector_NF = self._vectors(params, sample_N, None)
+        else:
+            vector_NF = self._own(params, sample_N + 1, factors_IF)
+        share = len(sample_N) / self._num_everywhere
+        return vector_NF.T @ vector_NF / share
+
+    def _known_gram(self, params: Params) -> torch.Tensor:
+        """Return the same of all items; it is kept for as long as the parameters stay."""
+        read = [p for name, p in params.items() if ".item." in name or name == INTERCEPT]
+        versions = [p._version for p in read]
+        same = len(read) == len(self._kept_for) and all(
+            a is b for a, b in zip(read, self._kept_for, strict=True)
+        )
+        if self._kept_gram is None or not same or versions != self._kept_versions:
+            everything_N = torch.arange(self._num_everywhere, device=read[0].device)
+            self._kept_gram = self._gram(params, everything_N, params.get(FACTORS))
+            self._kept_for, self._kept_versions = read, versions
+        return self._kept_gram
+
+    def _own(self, params: Params, code_N: torch.Tensor, factors_IF: torch.Tensor) -> torch.Tensor:
+        """Return vectors (N, F) of known items by their codes."""
+        table = params[IDENTITY]
+        learned_NF = F.embedding(code_N, table, sparse=is_large(table))
+        return learned_NF + F.embedding(code_N, factors_IF)
+
+    def _vectors(
+        self, params: Params, item: torch.Tensor, factors_IF: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return vectors (..., F) of rows (...) of the catalogue, a known item's by these
+        factors."""
+        flat_N = item.reshape(-1)
+        encoded = {name: t[flat_N] for name, t in self.item_features.items()}
+        new_NF = params[INTERCEPT].expand(len(flat_N), -1)
+        for field in self.content_fields:
+            new_NF = new_NF + embed(params[content_name(field)], field, encoded[field.name])
+        vector_NF = new_NF
+        if factors_IF is not None:
+            code_N = encoded[ITEM_ID_FIELD]
+            own_NF = self._own(params, code_N, factors_IF)
+            vector_NF = torch.where((code_N > 0)[:, None], own_NF, new_NF)
+        return vector_NF.view(*item.shape, vector_NF.shape[1])
+
+    def _weights(
+        self, params: Params, support: Support, known_BSF: torch.Tensor, gram_FF: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (B, F) the minimum of the weighted ridge regression on what users took."""
+        rows = support.rows
+        is_met_BS = rows.mask_BR & (rows.value_BR > 0)
+        confidence = params[LOG_CONFIDENCE].clamp(*LOG_CONFIDENCE_RANGE).exp()
+        # The more is known of a user's own choices, the less everybody's say of them.
+        prior_BF = self._profile(params, support) / (1 + is_met_BS.sum(1, keepdim=True))
+        weighted_BSF = known_BSF * (confidence * is_met_BS)[..., None]
+        ridge_F = params[PRIOR_LOG_PRECISION].clamp(*LOG_PRECISION_RANGE).exp()
+        prior_FF = gram_FF + ridge_F.diag()
+        factor_BFF = torch.linalg.cholesky(weighted_BSF.mT @ known_BSF + prior_FF)
+        expected_BS = (known_BSF @ prior_BF[..., None])[..., 0]
+        # A support row is one of `all items`, too, which wants 0 of it: 1 / c makes up for that.
+        wanted = 1 + 1 / confidence
+        moment_BF1 = weighted_BSF.mT @ (wanted - expected_BS)[..., None]
+        return prior_BF + torch.cholesky_solve(moment_BF1, factor_BFF)[..., 0]
+
+    def _profile(self, params: Params, support: Support) -> torch.Tensor:
+        """Return (B, F) what is expected of a user of whom nothing but the profile is known."""
+        prior_BF = params[PRIOR_MEAN].expand(len(support.rows.mask_BR), -1)
+        for field in self.user_fields:
+            prior_BF = prior_BF + embed(params[user_name(field)], field, support.user[field.name])
+        return prior_BF
+
+
+def _scale(params: Params) -> torch.Tensor:
+    return (10 * params[LOG_SCALE]).exp()
+
+
+def _scores(params: Params, weights_BF: torch.Tensor, vector_BRF: torch.Tensor) -> torch.Tensor:
+    if len(vector_BRF) == 1:  # one large product instead of a thin one for each user
+        return _scale(params) * (weights_BF @ vector_BRF[0].T)
+    return _scale(params) * (vector_BRF @ weights_BF[..., None])[..., 0]
+
+
+def _of_users(rows: Rows, users_b: torch.Tensor) -> Rows:
+    return Rows(
+        rows.item_BR[users_b],
+        rows.statistics_BRD[users_b],
+        rows.value_BR[users_b],
+        rows.mask_BR[users_b],
+    )
+
+
+def user_name(field: Field) -> str:
+    """Return the parameter's name of what a field of the profile adds to the prior mean."""
+    return f"{'embedding' if field.is_coded else 'prior'}.user.{field.name}"
+
+
+LEARNER = WeightedRidgeConfig

@@ -1,0 +1,1 @@
+"""Learners that adapt by comparing items with those that the user rated."""

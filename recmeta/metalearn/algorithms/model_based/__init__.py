@@ -1,0 +1,1 @@
+"""Learners that adapt by the forward pass of a network."""

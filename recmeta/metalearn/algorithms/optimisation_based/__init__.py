@@ -1,0 +1,1 @@
+"""Learners that adapt by steps of an optimiser."""

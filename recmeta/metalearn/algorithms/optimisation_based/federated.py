@@ -1,0 +1,189 @@
+"""Federated meta-learning: clients send updates, never interactions (FedMeta: Chen, Luo, Dong, Li,
+He, 2018; FedAvg: McMahan et al., AISTATS 2017).
+
+    client u:  Δ_u = (θ − θ_u) / (K·α),   θ_u: θ after K steps of rate α down its own task's loss
+    server:    θ ← θ − β · (Σ_u clip(Δ_u, C) + N(0, (z·C)²)) / B
+
+A client's loss is that of any other learner: of its query after adapting to its support. With K = 1
+the update is the meta-gradient, as in FedMeta, and without clipping the server's is, exactly, that
+of the learner trained centrally; with K > 1 it is FedAvg's. The server's step is the trainer's
+optimiser (Reddi et al., ICLR 2021). Clipped and noised, the updates are private, user by user
+(McMahan et al., ICLR 2018): see `recmeta.metalearn.outer_loop.privacy`.
+
+Clients whose updates differ from their gradients are called one by one, as in a federation; nothing
+else is.
+
+Legend: B clients of a round.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import torch
+
+from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, UserState
+from recmeta.metalearn.learner_config import LearnerConfig, Setting
+from recmeta.metalearn.outer_loop.privacy import epsilon_of
+from recmeta.metalearn.registry import config_class, with_learner
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FederatedConfig(LearnerConfig):
+    """What clients learn, and what they send."""
+
+    algorithm: str = "maml"
+    """What every client learns: a name in `recmeta.metalearn.registry.LEARNERS`."""
+    learner: LearnerConfig = LearnerConfig()
+    """That algorithm's hyperparameters; a plain `LearnerConfig` stands for its defaults."""
+    local_steps: int = 1
+    """K: steps of a client in a round."""
+    local_learning_rate: float = 0.01
+    """α; without effect for one step."""
+    clip_norm: float | None = None
+    """C: longest update of a client, as a Euclidean norm over all parameters. None: any."""
+    noise_multiplier: float = 0.0
+    """z: standard deviation of the noise on a round's sum, in units of C. 0: none."""
+    delta: float = 1e-5
+    """δ for which ε is stated; below one over the number of clients."""
+
+    def __post_init__(self) -> None:
+        if self.algorithm == "federated":
+            raise ValueError("algorithm is 'federated'; clients must learn something else.")
+        if type(self.learner) is LearnerConfig:
+            object.__setattr__(self, "learner", config_class(self.algorithm)())
+        if self.local_steps < 1 or self.local_learning_rate <= 0:
+            raise ValueError(
+                f"local_steps {self.local_steps} must be at least 1, local_learning_rate "
+                f"{self.local_learning_rate} positive."
+            )
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; it must be positive, or left out.")
+        if self.noise_multiplier < 0 or (self.noise_multiplier and self.clip_norm is None):
+            raise ValueError(
+                f"noise_multiplier is {self.noise_multiplier}; it must not be negative, and needs "
+                "a clip_norm, which is its unit."
+            )
+        if not 0 < self.delta < 1:
+            raise ValueError(f"delta is {self.delta}; it must be between 0 and 1.")
+
+    @classmethod
+    def before_parsing(cls, data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """Return the mapping with the learner read as its algorithm's hyperparameters."""
+        return with_learner(data, cls.algorithm, where)
+
+    @property
+    def reads_in_order(self) -> bool:
+        """Whether the clients' learner does."""
+        return self.learner.reads_in_order
+
+    def build(self, setting: Setting) -> "Federated":
+        """Return the learner with these hyperparameters."""
+        return Federated(self, self.learner.build(setting))
+
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
+        """Return the same with so many levels, where the clients' learner reads them."""
+        return dataclasses.replace(self, learner=self.learner.with_levels(num_levels, top_share))
+
+    def guarantees(self, epochs: int) -> dict[str, float]:
+        """Return ε and δ of what so many epochs have sent, where there is noise; a client takes
+        part once in each."""
+        if self.noise_multiplier == 0:
+            return {}
+        epsilon = epsilon_of(self.delta, self.noise_multiplier, epochs)
+        return {"epsilon": epsilon, "delta": self.delta}
+
+
+class Federated:
+    """Any learner, learned from updates."""
+
+    def __init__(self, config: FederatedConfig, learner: MetaLearner) -> None:
+        self.config = config
+        self.learner = learner
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return the clients' learner's fresh meta-parameters."""
+        return self.learner.init_params(generator)
+
+    def meta_gradient(
+        self, params: Params, batch: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, Metrics]:
+        """Return what the server makes of a round: the mean of the clients' updates, with noise,
+        and of their losses."""
+        if self.config.local_steps == 1 and self.config.clip_norm is None:
+            # The mean of the clients' gradients is the gradient of their mean loss.
+            return self.learner.meta_gradient(params, batch, generator)
+        clients = [client_of(batch, number) for number in range(len(batch))]
+        sent = [self.update(params, client, generator) for client in clients]
+        mean = self.aggregate((self.clipped(update) for update, _ in sent), generator)
+        return mean, {"loss": sum(loss for _, loss in sent) / len(sent)}
+
+    def aggregate(self, updates: Iterable[Params], generator: torch.Generator) -> Params:
+        """Return the mean of the clients' clipped updates, with the noise of a round."""
+        total: Params = {}
+        count = 0
+        for update in updates:
+            total = {n: total[n] + part for n, part in update.items()} if count else update
+            count += 1
+        if self.config.noise_multiplier and self.config.clip_norm:
+            spread = self.config.noise_multiplier * self.config.clip_norm
+            for name, t in total.items():
+                noise = torch.randn(t.shape, generator=generator, dtype=t.dtype)
+                total[name] = t + spread * noise.to(t.device)
+        return {name: t / count for name, t in total.items()}
+
+    def update(
+        self, params: Params, client: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, float]:
+        """Return what a client sends, before it is clipped, and the loss that it began with."""
+        gradients, metrics = self.learner.meta_gradient(params, client, generator)
+        loss = metrics["loss"]
+        if self.config.local_steps == 1:
+            return {n: g.to_dense() if g.is_sparse else g for n, g in gradients.items()}, loss
+        rate, own = self.config.local_learning_rate, params
+        for step in range(self.config.local_steps):
+            if step > 0:
+                gradients, _ = self.learner.meta_gradient(own, client, generator)
+            own = own | {name: own[name].detach() - rate * g for name, g in gradients.items()}
+        share = 1 / (rate * self.config.local_steps)
+        return {name: (p.detach() - own[name]) * share for name, p in params.items()}, loss
+
+    def clipped(self, update: Params) -> Params:
+        """Return an update that is no longer than it may be."""
+        if self.config.clip_norm is None:
+            return update
+        norm = torch.stack([part.norm() for part in update.values()]).norm()
+        share = (self.config.clip_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
+        return {name: part * share for name, part in update.items()}
+
+    def adapt(self, params: Params, support: Support) -> UserState:
+        """Return the users' states, as the clients' learner adapts them."""
+        return self.learner.adapt(params, support)
+
+    def prepare(self, params: Params, items: Rows) -> Rows:
+        """Return the rows as the clients' learner prepares them."""
+        return self.learner.prepare(params, items)
+
+    def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
+        """Return the clients' learner's predictions."""
+        return self.learner.predict(params, state, items)
+
+
+def client_of(batch: TaskBatch, number: int) -> TaskBatch:
+    """Return one user's task, without the padding that others need."""
+
+    def own(rows: Rows) -> Rows:
+        length = int(rows.mask_BR[number].sum())
+        return Rows(
+            rows.item_BR[number : number + 1, :length],
+            rows.statistics_BRD[number : number + 1, :length],
+            rows.value_BR[number : number + 1, :length],
+            rows.mask_BR[number : number + 1, :length],
+        )
+
+    user = {name: t[number : number + 1] for name, t in batch.support.user.items()}
+    return TaskBatch(Support(user, own(batch.support.rows)), own(batch.query))
+
+
+LEARNER = FederatedConfig

@@ -1,0 +1,18 @@
+"""First-order MAML (Finn, Abbeel, Levine, ICML 2017)."""
+
+import dataclasses
+
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FOMAMLConfig(MAMLConfig):
+    """First-order MAML (Finn, Abbeel, Levine, ICML 2017, section 5.2): the outer gradient is taken
+    at the adapted weights, as if the inner gradients did not depend on the initial ones. Learned
+    rates get the gradient of what they do to the adapted weights."""
+
+    second_order: bool = False
+    """First-order, by definition; True would be MAML."""
+
+
+LEARNER = FOMAMLConfig

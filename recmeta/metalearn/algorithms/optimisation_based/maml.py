@@ -1,0 +1,328 @@
+"""MAML on the decision layers (Finn, Abbeel, Levine, ICML 2017), as MeLU uses it.
+
+    θ_u = θ − α ∇_θ L(support_u; φ, θ)             decision layers θ only, num_steps times
+    (φ, θ) ← (φ, θ) − β ∇ Σ_u L(query_u; φ, θ_u)   embeddings φ and decision layers θ
+
+(Lee et al., KDD 2019, algorithm 1). The gradient of the second line goes through the first (second
+order) unless told otherwise. Rates are learned, too: one per step and layer (Antoniou, Edwards,
+Storkey: How to train your MAML, ICLR 2019), or one per parameter (Meta-SGD, Li et al., 2017).
+"""
+
+import dataclasses
+from typing import Literal, Self
+
+import torch
+
+from recmeta.metalearn.heads.median import MedianOfLevels
+from recmeta.metalearn.inner_loop.by_pairs import PairLoop
+from recmeta.metalearn.inner_loop.by_weights import WeightLoop
+from recmeta.metalearn.inner_loop.choice import inner_loop
+from recmeta.metalearn.inner_loop.gradient_norm import gradient_norm
+from recmeta.metalearn.inner_loop.objectives import ObjectiveName, loss_of
+from recmeta.metalearn.inner_loop.over_catalogue import CatalogueItems, CatalogueLoop
+from recmeta.metalearn.inner_loop.steps import RATES, InnerLoop, InnerSteps, own_rate
+from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
+from recmeta.metalearn.learner_config import LearnerConfig, Setting
+from recmeta.metalearn.networks.embedding import distinct, gather, some_hidden
+from recmeta.metalearn.networks.network import EmbeddedItems, Network
+from recmeta.metalearn.numerics.sparse_gradients import no_gradient
+from recmeta.metalearn.numerics.threads import num_threads, on_threads
+from recmeta.metalearn.tensors.batch import Places, Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.encoding import Features as Encoded
+from recmeta.metalearn.tensors.grouping import Group, groups_by_length
+from recmeta.tasks.task_set import Objective
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MAMLConfig(LearnerConfig):
+    """The inner loop and the losses."""
+
+    num_steps: int = 3
+    """Gradient steps on the support."""
+    inner_learning_rate: float = 0.1
+    """Rate of an inner step; the starting value where rates are learned."""
+    learn_rates: bool = True
+    """Whether the rates are meta-learned."""
+    rates_per: Literal["layer", "parameter"] = "layer"
+    """What learned rates there are: one per step and layer, or one for every number that adapts,
+    the same in all steps (Meta-SGD), which may become negative. The latter give every user weights
+    of their own, and take longer."""
+    second_order: bool = True
+    """Whether the outer gradient goes through the inner steps. False is first-order MAML."""
+    adapt_layers: Literal["all", "last"] = "all"
+    """Which decision layers adapt: all (MAML), or the last alone (ANIL, Raghu et al., ICLR
+    2020)."""
+    support_prior: float = 3.0
+    """The inner loss is a sum over n support rows, divided by n + this: one row moves a user less
+    than twenty do, as in a shrunk mean. 0 is MeLU's plain mean."""
+    inner_objective: ObjectiveName | None = None
+    """Loss of the inner steps, in units of the model; None: squared for ratings, else bce."""
+    outer_objective: ObjectiveName | None = None
+    """Loss of the query, in units of the model; None: absolute for ratings, which is what MAE
+    measures, else bce."""
+    hidden_share: float = 0.0
+    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    Volkovs, Yu, Poutanen, NeurIPS 2017)."""
+    estimate: Literal["median", "mean"] = "mean"
+    """What is predicted of a rating: the network's output, which the inner steps fit (`mean`), or
+    the median on a scale of `num_levels` levels that it stands for, which has the least absolute
+    error and is what the outer loss then sees."""
+    num_levels: int | None = None
+    """Levels of that scale, evenly spaced over the range of values. None: as many as the
+    meta-training values have; without steps, the mean is predicted."""
+
+    def __post_init__(self) -> None:
+        if self.num_levels is not None and self.num_levels < 2:
+            raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
+        if not 0 <= self.hidden_share <= 1:
+            raise ValueError(f"hidden_share is {self.hidden_share}; it must be between 0 and 1.")
+        if self.num_steps < 0:
+            raise ValueError(f"num_steps is {self.num_steps}; it must not be negative.")
+        if self.inner_learning_rate <= 0:
+            raise ValueError(
+                f"inner_learning_rate is {self.inner_learning_rate}; it must be positive."
+            )
+
+    def build(self, setting: Setting) -> "MAML":
+        """Return the learner with these hyperparameters."""
+        return MAML(
+            self, setting.network, setting.item_features, setting.objective, setting.value_range
+        )
+
+    def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
+        """Return the same with so many levels, where they are not set."""
+        return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRows(Rows):
+    """Rows of which `prepare` has done what no user changes."""
+
+    embedded: EmbeddedItems
+    catalogue: CatalogueItems | None
+    """Where all users share the rows, and the inner loop is one of pairs."""
+
+    def placed(self, places: Places) -> "PreparedRows":
+        """Return the rows in other places, with their items embedded."""
+        tables = [gather(table[0], places.place_BR) for table in self.embedded.tables]
+        return PreparedRows(
+            **vars(super().placed(places)), embedded=EmbeddedItems(tables), catalogue=None
+        )
+
+
+class MAML:
+    """A preference estimator whose decision layers adapt to each user by gradient steps."""
+
+    def __init__(
+        self,
+        config: MAMLConfig,
+        network: Network,
+        item_features: Encoded,
+        objective: Objective,
+        value_range: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """
+        Args:
+            value_range: lowest and highest value, in units of the model, for the median.
+        """
+        self.config = config
+        self.network = network
+        self.item_features = item_features
+        self.objective: Objective = objective
+        self.value_range = value_range
+        graded = objective == "rating"
+        self.median = (
+            MedianOfLevels(*value_range, config.num_levels)
+            if graded and config.estimate == "median" and config.num_levels is not None
+            else None
+        )
+        last = network.num_layers - 1
+        self.steps = InnerSteps(
+            num_steps=config.num_steps,
+            adapted_layers=tuple(
+                config.adapt_layers == "all" or layer == last for layer in range(last + 1)
+            ),
+            learning_rate=config.inner_learning_rate,
+            second_order=config.second_order,
+            support_prior=config.support_prior,
+            objective=config.inner_objective or ("squared" if graded else "bce"),
+        )
+        self.has_own_rates = config.learn_rates and config.rates_per == "parameter"
+        if self.has_own_rates:
+            self.loop: InnerLoop = WeightLoop(network, self.steps)
+        else:
+            self.loop = inner_loop(network, self.steps)
+        self.catalogue: CatalogueLoop | None = None
+        if isinstance(self.loop, PairLoop):
+            self.catalogue = CatalogueLoop(self.loop.network)
+        self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return fresh meta-parameters: the network's, and inner rates where they are learned."""
+        params = self.network.init_params(generator)
+        if self.has_own_rates:
+            for name in self.steps.adapted(self.network.decision_shapes):
+                rate = torch.full_like(params[name], self.config.inner_learning_rate)
+                params[own_rate(name)] = rate
+        elif self.config.learn_rates:
+            shape = (self.config.num_steps, self.network.num_layers)
+            params[RATES] = torch.full(shape, self.config.inner_learning_rate)
+        if self.median is not None:
+            params |= self.median.init_params()
+        return params
+
+    def meta_gradient(
+        self, params: Params, batch: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, Metrics]:
+        """Return the exact gradient of the mean query loss, and that loss.
+
+        What users or rows share is done once: embedding, and the features' half of the first layer
+        for each distinct item. The decision layers run on groups of users of similar length.
+        """
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        groups = groups_by_length(batch, self.loop.least_rows)
+        sides = [rows.item_BR for group in groups for rows in (group.support, group.query)]
+        item_U, places = distinct(sides, self.item_features)
+        features = some_hidden(self.item_features, self.config.hidden_share, generator)
+        with torch.enable_grad():
+            user_BF = self.network.embed_users(leaves, batch.support.user, len(batch))
+            items = self.network.embed_items(leaves, features, item_U)
+        shared = [user_BF, *items.tables]
+        fixed = [t.detach() for t in shared]
+        layers = {name: p for name, p in leaves.items() if not name.startswith("embedding.")}
+
+        def work(numbers: range) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            total = torch.zeros((), dtype=torch.float64, device=user_BF.device)
+            sums = [torch.zeros_like(t) for t in [*fixed, *layers.values()]]
+            for n in numbers:
+                both = places[2 * n], places[2 * n + 1]
+                total += self._add_group(sums, layers, fixed, groups[n], both)
+            return total, sums
+
+        # Every so-manieth group, since they grow: each thread has its share of all lengths.
+        num_shares = min(num_threads(user_BF.device), len(groups))
+        shares = [range(first, len(groups), num_shares) for first in range(num_shares)]
+        (loss, sums), *others = on_threads(work, shares, user_BF.device)
+        for other_loss, other_sums in others:
+            loss += other_loss
+            torch._foreach_add_(sums, other_sums)
+        learned = [n for n, t in enumerate(shared) if t.requires_grad]
+        through_shared = torch.autograd.grad(
+            [shared[n] for n in learned],
+            list(leaves.values()),
+            [sums[n] for n in learned],
+            allow_unused=True,
+        )
+        gradients = dict(zip(layers, sums[len(fixed) :], strict=True))
+        for (name, p), found in zip(leaves.items(), through_shared, strict=True):
+            if name not in layers:
+                gradients[name] = no_gradient(p) if found is None else found
+            elif found is not None:
+                gradients[name] += found
+        return gradients, {"loss": float(loss)}
+
+    def _add_group(
+        self,
+        sums: list[torch.Tensor],
+        layers: Params,
+        shared: list[torch.Tensor],
+        group: Group,
+        places: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return a group's share of the batch's mean loss, and add its gradient to the sums.
+
+        Args:
+            sums: of the gradients by `shared`, then by `layers`.
+            layers: parameters of the decision layers, and the rates.
+            shared: the users' embedded features, then the tables of the distinct items.
+            places: for support and query, each row's place in those tables.
+        """
+        user_BF, *tables = shared
+        with torch.enable_grad():
+            user = user_BF[group.user_B].requires_grad_()
+            items = [
+                EmbeddedItems([gather(t, place_BR).requires_grad_() for t in tables])
+                for place_BR in places
+            ]
+            state = self.loop.adapt(layers, user, items[0], group.support)
+            rows = group.query
+            output_BR = self._estimate(layers, self.loop.predict(layers, state, items[1], rows))
+            loss_B = self._outer_loss(output_BR, rows.value_BR, rows.mask_BR)
+            loss = loss_B.sum() / len(user_BF)
+        # Not one gradient by `shared` for each group: a table has more rows than a group.
+        wanted = [user, *items[0].tables, *items[1].tables, *layers.values()]
+        found = list(torch.autograd.grad(loss, wanted, allow_unused=True))
+        _add(sums[0], group.user_B, found.pop(0))
+        for place_BR in places:
+            for total in sums[1 : len(shared)]:
+                _add(total, place_BR, found.pop(0))
+        for total, gradient in zip(sums[len(shared) :], found, strict=True):
+            if gradient is not None:
+                total += gradient
+        return loss.detach()  # not yet a number: a GPU would have to finish first
+
+    def adapt(self, params: Params, support: Support) -> UserState:
+        """Return each user's embedded features, and what the inner loop keeps of them."""
+        user_BF = self.network.embed_users(params, support.user, len(support.rows.mask_BR))
+        return self.loop.adapt(params, user_BF, self._embed(params, support.rows), support.rows)
+
+    def prepare(self, params: Params, items: Rows) -> Rows:
+        """Return the rows with their items embedded and through their half of the first layer."""
+        embedded = self._embed(params, items)
+        catalogue = None
+        if self.catalogue is not None and len(items.item_BR) == 1:
+            catalogue = self.catalogue.prepare(params, embedded, items)
+        return PreparedRows(**vars(items), embedded=embedded, catalogue=catalogue)
+
+    def settle(self, params: Params, state: UserState) -> UserState:
+        """Return the users as `ranked_by` reads them."""
+        return state if self.catalogue is None else self.catalogue.settle(params, state)
+
+    def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
+        """Return the adapted networks' outputs for items from `prepare`."""
+        if self.catalogue is None:
+            return self.loop.predict(params, settled, self._embed(params, items), items)
+        assert isinstance(items, PreparedRows)
+        assert items.catalogue is not None
+        return self.catalogue.outputs(params, settled, items.catalogue)
+
+    def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
+        """Return the adapted network's output for each row."""
+        embedded = self._embed(params, items)
+        output_BR = self.loop.predict(params, state, embedded, items)
+        estimate_BR = self._estimate(params, output_BR)
+        return Prediction(estimate_BR, utility_BR=None if self.median is None else output_BR)
+
+    def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
+        """Return (B,) the Frobenius norm of the first inner step's gradient, by the weights that
+        adapt."""
+        user_BF = self.network.embed_users(params, support.user, len(support.rows.mask_BR))
+        items = self._embed(params, support.rows)
+        return gradient_norm(self.network, self.steps, params, user_BF, items, support.rows)
+
+    def _estimate(self, params: Params, output_BR: torch.Tensor) -> torch.Tensor:
+        """Return what is predicted where the network puts out this."""
+        if self.median is None:
+            return output_BR
+        return self.median.of(params, output_BR, torch.ones_like(output_BR))
+
+    def _embed(self, params: Params, rows: Rows) -> EmbeddedItems:
+        """Return the items of rows; each distinct one is embedded once."""
+        if isinstance(rows, PreparedRows):
+            return rows.embedded
+        if len(rows.item_BR) == 1:  # hardly anybody has an item twice
+            items = self.network.embed_items(params, self.item_features, rows.item_BR[0])
+            return EmbeddedItems([table_RF[None] for table_RF in items.tables])
+        item_U, [place_BR] = distinct([rows.item_BR], self.item_features)
+        items = self.network.embed_items(params, self.item_features, item_U)
+        return EmbeddedItems([gather(t, place_BR) for t in items.tables])
+
+
+def _add(total_UF: torch.Tensor, place: torch.Tensor, gradient: torch.Tensor | None) -> None:
+    """Add the gradients of gathered rows to the table's; None where nothing read them."""
+    if gradient is not None:
+        rows = gradient.reshape(place.numel(), total_UF.shape[1])  # which may have no columns
+        total_UF.index_add_(0, place.reshape(-1), rows)
+
+
+LEARNER = MAMLConfig

@@ -1,0 +1,18 @@
+"""Pre-trained features that stay as they are, and a last layer that a new user fits (Tian, Wang,
+Krishnan, Tenenbaum, Isola, ECCV 2020)."""
+
+import dataclasses
+from typing import Literal
+
+from recmeta.metalearn.algorithms.optimisation_based.transfer_fine_tuned import FineTunedConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrozenConfig(FineTunedConfig):
+    """The features stay as pre-training found them; a new user fits the last layer."""
+
+    adapt_layers: Literal["all", "last"] = "last"
+    """The last, by definition; `all` would be fine-tuning."""
+
+
+LEARNER = FrozenConfig

@@ -1,0 +1,62 @@
+"""A model's outputs in units of the value that users gave: what is said, what is expected.
+
+A learner computes on values of mean 0 and standard deviation 1. For implicit feedback its outputs
+are logits, which have no units and stay as they are.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recmeta.metalearn.heads.uncertainty import Uncertainty
+from recmeta.tasks.task_set import Objective
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValueUnits:
+    """How outputs, tensors of any shape, become values of the same shape."""
+
+    objective: Objective
+    value_range: tuple[float, float]
+    """Smallest and largest value."""
+    mean: float
+    """Of the values of the meta-training users."""
+    scale: float
+    """Their standard deviation."""
+    uncertainty: Uncertainty | None
+    """Knows what is expected where the learner says something; None: what it says is expected."""
+
+    def to_values(self, output: torch.Tensor) -> FloatArray:
+        """Return what the learner says, within the range of values."""
+        return self._clipped(self.unclipped(output))
+
+    def to_expected(self, output: torch.Tensor) -> FloatArray:
+        """Return what is expected, within the range of values.
+
+        Args:
+            output: what lists are ordered by.
+        """
+        return self._clipped(self.expected_unclipped(output))
+
+    def unclipped(self, output: torch.Tensor) -> FloatArray:
+        """Return what the learner says, also past the ends of the range."""
+        result: FloatArray = output.detach().cpu().float().numpy()
+        if self.objective == "rating":
+            result = result * self.scale + self.mean
+        return result
+
+    def expected_unclipped(self, output: torch.Tensor) -> FloatArray:
+        """Return what is expected, also past the ends of the range: effects are differences, which
+        the ends would cut off."""
+        said = self.unclipped(output)
+        known = self.uncertainty
+        return said if known is None else known.expected(said).astype(np.float32)
+
+    def _clipped(self, values: FloatArray) -> FloatArray:
+        if self.objective == "rating":
+            return np.clip(values, *self.value_range).astype(np.float32)
+        return values

@@ -1,0 +1,1 @@
+"""Meta-training: the trainer, its optimisers, checkpoints, the loss that stops it."""

@@ -1,0 +1,71 @@
+"""The outer optimiser: AdamW with clipping; large embedding tables row by row, all else dense."""
+
+from collections.abc import Iterator
+
+import torch
+
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.numerics.sparse_gradients import is_large, touched
+from recmeta.metalearn.outer_loop.row_adamw import RowAdamW
+
+
+class OuterOptimiser:
+    """AdamW (Loshchilov and Hutter, ICLR 2019) on parameters that it changes in place."""
+
+    def __init__(
+        self, params: Params, *, learning_rate: float, weight_decay: float, clip_norm: float
+    ) -> None:
+        self.clip_norm = clip_norm
+        self.tables = {
+            name: RowAdamW(p, learning_rate=learning_rate, weight_decay=weight_decay)
+            for name, p in params.items()
+            if "embedding." in name and is_large(p)
+        }
+        self.dense = {name: p for name, p in params.items() if name not in self.tables}
+        self._adamw = torch.optim.AdamW(
+            list(self.dense.values()), lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
+
+    def step(self, gradients: Params) -> float:
+        """Step down the gradients, clipped, and return their norm; where it is not finite, nothing
+        changes. A parameter without a gradient stays as it is."""
+        rows = {name: touched(gradients[name]) for name in self.tables if name in gradients}
+        for name, p in self.dense.items():
+            p.grad = gradients.get(name)
+        all_values = [gradients[name] for name in self.dense if name in gradients]
+        all_values += [values for _, values in rows.values()]
+        norm = torch.nn.utils.get_total_norm(all_values)
+        length = float(norm)
+        if length < float("inf"):
+            share = (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+            torch._foreach_mul_(all_values, share)
+            self._adamw.step()
+            for name, (row_N, values_NE) in rows.items():
+                self.tables[name].step(row_N, values_NE)
+        return length
+
+    def settle(self) -> None:
+        """Bring every parameter up to date; to be called before they are read whole."""
+        for table in self.tables.values():
+            table.settle()
+
+    def state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the state of settled parameters, by names that no two of them share."""
+        for name, p in self.dense.items():
+            for key, value in self._adamw.state[p].items():
+                yield f"{key}.{name}", value
+        for name, table in self.tables.items():
+            for key, value in table.state.items():
+                yield f"{key}.{name}", value
+
+    def restore(self, tensors: Params) -> None:
+        """Take over what `state` gave."""
+        for name, p in self.dense.items():
+            if f"step.{name}" in tensors:  # else it never had a gradient
+                self._adamw.state[p] = {
+                    key: tensors[f"{key}.{name}"].to(p.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        for name, table in self.tables.items():
+            for key, value in table.state.items():
+                value.copy_(tensors[f"{key}.{name}"])

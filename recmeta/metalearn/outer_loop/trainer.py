@@ -1,0 +1,317 @@
+"""The outer loop: optimiser, clipping, finite checks, early stopping, checkpoint and resume.
+
+The trainer knows a learner only by its protocol. After every epoch it writes one file, atomically,
+that holds all that the next epoch depends on; a run that was killed goes on from there and ends, on
+a CPU, with the same bits as one that was not.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+
+from recmeta.errors import UserError
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.numerics.memory import kept_heap
+from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
+from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
+from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
+from recmeta.metalearn.outer_loop.prefetch import prefetched
+from recmeta.metalearn.tensors.batch import TaskBatch, onto
+from recmeta.metalearn.tensors.encoding import Features
+from recmeta.tasks.episodes import EpisodeConfig, epoch
+from recmeta.tasks.task_set import Tasks
+from recmeta.workspace import Folder
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The outer loop."""
+
+    epochs: int = 60
+    """Most passes over the meta-training users."""
+    patience: int = 10
+    """Epochs without a better development loss after which training stops."""
+    learning_rate: float = 1e-3
+    """Of AdamW (Loshchilov and Hutter, ICLR 2019)."""
+    weight_decay: float = 1.0
+    """Of AdamW, per step as a share of the learning rate."""
+    clip_norm: float = 1.0
+    """Longest outer gradient, as a Euclidean norm over all parameters."""
+    dev_batch_size: int = 256
+    """Development users that are evaluated at once."""
+    dev_items: int = 4096
+    """Implicit feedback only: most items that development users' are ranked among; a larger
+    catalogue is sampled. A sample is quicker, and may prefer another epoch than all items do."""
+    precision: Precision = "float32"
+    """Of the matrix products of the outer gradient; see
+    `recmeta.metalearn.numerics.precision` for what the others lose."""
+    deterministic: bool = False
+    """Whether a GPU may only use algorithms that give the same bits every time. A CPU always
+    does."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "dev_batch_size", "dev_items"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"learning_rate {self.learning_rate} and clip_norm {self.clip_norm} must be "
+                f"positive, weight_decay {self.weight_decay} not negative."
+            )
+
+
+class Diverged(UserError):
+    """A loss or a gradient is not finite any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What one epoch brought."""
+
+    number: int
+    """From 1."""
+    train_loss: float
+    """Mean query loss of the meta-training episodes, in units of the model."""
+    dev_loss: float
+    """Of the development users: mean absolute error in units of the value for ratings; for implicit
+    feedback 1 - nDCG@10 over the catalogue (`TrainingConfig.dev_items`)."""
+
+
+@kept_heap()
+def train(
+    model: Model,
+    train_tasks: Tasks,
+    dev_tasks: Tasks,
+    *,
+    episodes: EpisodeConfig,
+    config: TrainingConfig,
+    seed: int,
+    in_order: bool = False,
+    checkpoint: Folder | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    held: Mapping[str, torch.Tensor] | None = None,
+) -> list[Epoch]:
+    """Meta-train a model in place, leaving it with the parameters of the best epoch.
+
+    Args:
+        model: its parameters, if it has any, are the start; otherwise they are drawn from the seed.
+        dev_tasks: held-out users for early stopping. Without any, the last epoch is kept.
+        in_order: whether the tasks' rows are in the order of time, so that episodes can keep it for
+            a learner that reads it.
+        checkpoint: where to write after every epoch, and to go on from if a checkpoint is there.
+        on_epoch: called after every epoch, also for those found in a checkpoint.
+        held: by parameter, (N,) which rows of it stay as they are.
+
+    Returns:
+        The epochs, in order.
+
+    Raises:
+        Diverged: when a loss or a gradient is not finite.
+        UserError: when there is no task to train on, or the device cannot compute as configured.
+    """
+    if len(train_tasks) == 0:
+        raise UserError(
+            "there is no user to meta-train on: loosen the filters of build-tasks or ingest more."
+        )
+    in_order = in_order and model.config.learner.reads_in_order
+    run = _Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
+    if checkpoint is not None and checkpoint.exists(CHECKPOINT):
+        run.restore(checkpoint.read_bytes(CHECKPOINT))
+    for past in run.history:
+        if on_epoch:
+            on_epoch(past)
+    users = model.catalogue.users(train_tasks)
+    while not run.finished:
+        number = len(run.history) + 1
+        try:
+            with deterministic(config.deterministic, model.device):
+                generator = np.random.default_rng((seed, number))
+                draws = epoch(train_tasks, episodes, generator, in_order=in_order)
+                train_loss = _pass(run, model, users, draws, (seed, number))
+                run.settle()
+                dev_loss = development_loss(model, run.params, dev_tasks, config)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise _diverged(f"in epoch {number} a learner's matrix was not a number") from error
+        record = Epoch(number, train_loss, dev_loss)
+        run.record(record)
+        if checkpoint is not None:
+            checkpoint.write_bytes(CHECKPOINT, run.to_bytes())
+        if on_epoch:
+            on_epoch(record)
+    model.params = run.best
+    return run.history
+
+
+def _pass(
+    run: "_Run",
+    model: Model,
+    users: Features,
+    draws: Iterator[tuple[npt.NDArray[np.int64], Tasks]],
+    seed_and_number: tuple[int, int],
+) -> float:
+    """Take the outer steps of one epoch and return the tasks' mean query loss.
+
+    Args:
+        draws: positions among the tasks, and their episodes, batch by batch.
+    """
+    seed, number = seed_and_number
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+
+    def build(draw: tuple[npt.NDArray[np.int64], Tasks]) -> TaskBatch:
+        positions, drawn = draw
+        index = onto(model.device, torch.from_numpy(positions))
+        known = {n: t[index] for n, t in users.items()}
+        return model.batch(drawn, known, salt=2 * number, place_B=index)
+
+    total, num_tasks = 0.0, 0
+    for batch in prefetched(draws, build, model.device):
+        with precision(run.config.precision, model.device):
+            gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
+        if not math.isfinite(metrics["loss"]):
+            raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
+        total += metrics["loss"] * len(batch)
+        num_tasks += len(batch)
+        run.step(gradients)
+    return total / num_tasks
+
+
+def development_loss(model: Model, params: Params, tasks: Tasks, config: TrainingConfig) -> float:
+    """Return the loss that early stopping watches: see `Epoch.dev_loss`. 0 without any task."""
+    if len(tasks) == 0:
+        return 0.0
+    loss = float(task_losses(model, params, tasks, config).mean())
+    if not math.isfinite(loss):
+        raise _diverged(f"the development loss is {loss}")
+    return loss
+
+
+def task_losses(model: Model, params: Params, tasks: Tasks, config: TrainingConfig) -> torch.Tensor:
+    """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`."""
+    losses = [torch.zeros(0, dtype=torch.float64)]
+    with torch.no_grad():
+        for some in tasks.batches(config.dev_batch_size):
+            if model.objective == "rating":
+                losses.append(_absolute_errors(model, params, some).double().cpu())
+            else:
+                losses.append(torch.from_numpy(1 - ndcg(model, params, some, config.dev_items)))
+    return torch.cat(losses)
+
+
+def _absolute_errors(model: Model, params: Params, tasks: Tasks) -> torch.Tensor:
+    """Return the tasks' MAE (B,), in units of the value."""
+    batch = model.batch(tasks)
+    state = model.learner.adapt(params, batch.support)
+    output_BR = model.learner.predict(params, state, batch.query).mean_BR
+    mask_BR = batch.query.mask_BR
+    values = torch.from_numpy(model.units.to_values(output_BR)).to(mask_BR.device)
+    truth = batch.query.value_BR * model.encoder.value_scale + model.encoder.value_mean
+    return ((values - truth).abs() * mask_BR).sum(1) / mask_BR.sum(1).clamp(min=1)
+
+
+def _diverged(what: str) -> Diverged:
+    return Diverged(
+        f"{what}: training diverged and was stopped. Lower training.learning_rate or "
+        "learner.inner_learning_rate, or take fewer inner steps (learner.num_steps), where the "
+        "learner has them."
+    )
+
+
+class _Run:
+    """The state of one training run: all that a checkpoint must hold."""
+
+    def __init__(
+        self,
+        model: Model,
+        config: TrainingConfig,
+        seed: int,
+        held: Mapping[str, torch.Tensor],
+        *,
+        stops_early: bool,
+    ) -> None:
+        self.config = config
+        self.stops_early = stops_early
+        start = model.params or model.learner.init_params(torch.Generator().manual_seed(seed))
+        self.params: Params = {
+            name: p.detach().clone().to(model.device) for name, p in start.items()
+        }
+        self.best: Params = {name: p.clone() for name, p in self.params.items()}
+        self.held = {name: rows.to(model.device) for name, rows in held.items()}
+        self.kept: Params = {name: self.params[name][rows] for name, rows in self.held.items()}
+        self.history: list[Epoch] = []
+        self.optimiser = OuterOptimiser(
+            self.params,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+        )
+
+    @property
+    def best_epoch(self) -> int:
+        """The number of the epoch with the lowest development loss, or of the last where nobody was
+        there to measure it; 0 before the first."""
+        if not self.stops_early:
+            return len(self.history)
+        return min(self.history, key=lambda e: e.dev_loss).number if self.history else 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epochs or the patience are used up."""
+        num = len(self.history)
+        return num >= self.config.epochs or num - self.best_epoch >= self.config.patience
+
+    def step(self, gradients: Params) -> None:
+        norm = self.optimiser.step(gradients)
+        if not math.isfinite(norm):
+            raise _diverged(f"the outer gradient's norm in epoch {len(self.history) + 1} is {norm}")
+        self._put_back()
+
+    def settle(self) -> None:
+        self.optimiser.settle()
+        self._put_back()
+
+    def _put_back(self) -> None:
+        """Undo what the optimiser, its decay included, did to the rows that are held."""
+        for name, rows in self.held.items():
+            self.params[name][rows] = self.kept[name]
+
+    def record(self, result: Epoch) -> None:
+        self.history.append(result)
+        if self.best_epoch == result.number:
+            for name, p in self.params.items():
+                self.best[name].copy_(p)
+
+    def to_bytes(self) -> bytes:
+        tensors = {f"params.{name}": p for name, p in self.params.items()}
+        tensors |= {f"best.{name}": p for name, p in self.best.items()}
+        tensors |= dict(self.optimiser.state())
+        plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        history = [dataclasses.asdict(e) for e in self.history]
+        metadata = {"history": json.dumps(history)}
+        content: bytes = safetensors.torch.save(plain, metadata=metadata)
+        return content
+
+    def restore(self, content: bytes) -> None:
+        tensors = safetensors.torch.load(content)
+        self.history = [Epoch(**e) for e in json.loads(_metadata(content)["history"])]
+        for name, p in self.params.items():
+            p.copy_(tensors[f"params.{name}"])
+            self.best[name].copy_(tensors[f"best.{name}"])
+        self.optimiser.restore(tensors)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file: the header is JSON, after 8 bytes of its
+    length."""
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    return dict(header["__metadata__"])

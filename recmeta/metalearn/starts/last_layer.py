@@ -1,0 +1,78 @@
+"""A network's last layer in closed form: where meta-training begins, for those that adapt it.
+
+What the last layer reads is fixed at the start: embeddings that a factorisation has filled, and the
+hidden layers' random features of them. The weights that predict everybody's values best from these
+are a ridge regression, which gradient steps would need epochs to find.
+
+Legend: B users, R rows, F features, H inputs of the last layer, the constant among them.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.tensors.batch import Rows
+from recmeta.metalearn.tensors.encoding import Features
+from recmeta.tasks.task_set import Tasks
+
+USERS_AT_ONCE = 256
+CONSTANT_RIDGE = 1e-6
+"""Of the bias, which is as good as free."""
+
+
+def reads_linearly(model: Model, params: Params) -> bool:
+    """Return whether a model has the network whose last layer can be found so."""
+    last = f"layer.{model.network.num_layers - 1}.weight"
+    return model.config.network.is_linear and last in params
+
+
+def start_last_layer(model: Model, params: Params, tasks: Tasks, ridge: float) -> Params:
+    """Return parameters whose last layer is the ridge regression of the tasks' values, in units of
+    the model, on what it reads before any user has adapted. Others are as they were.
+
+    Args:
+        tasks: support and query rows are the data.
+        ridge: weight of the squared norm of the weights beside the sum of squared errors.
+    """
+    last = model.network.num_layers - 1
+    weight, bias = f"layer.{last}.weight", f"layer.{last}.bias"
+    width = params[weight].shape[1] + 1
+    gram_HH = torch.zeros((width, width), dtype=torch.float64)
+    moment_H = torch.zeros(width, dtype=torch.float64)
+    with torch.no_grad():
+        for some in tasks.batches(USERS_AT_ONCE):
+            batch = model.batch(some)
+            for rows in (batch.support.rows, batch.query):
+                input_NH = _last_inputs(model, params, batch.support.user, rows)
+                gram_HH += (input_NH.T @ input_NH).cpu()
+                value_N = rows.value_BR[rows.mask_BR].to(input_NH)
+                moment_H += (input_NH.T @ value_N).cpu()
+    ridge_H = torch.full((width,), ridge, dtype=torch.float64)
+    ridge_H[-1] = CONSTANT_RIDGE
+    found_H = torch.linalg.solve(gram_HH + ridge_H.diag(), moment_H)
+    return {
+        **params,
+        weight: found_H[None, :-1].to(params[weight]),
+        bias: found_H[-1:].to(params[bias]),
+    }
+
+
+def _last_inputs(model: Model, params: Params, user: Features, rows: Rows) -> torch.Tensor:
+    """Return the last layer's inputs on all rows that are there, and a 1: (N, H), float64."""
+    network, mask_BR = model.network, rows.mask_BR
+    params = {name: p.to(mask_BR.device) for name, p in params.items()}
+    user_BF = network.embed_users(params, user, len(mask_BR))
+    parts = [
+        user_BF[mask_BR.nonzero()[:, 0]],
+        network.embedded_items(params, model.catalogue.features, rows.item_BR[mask_BR]),
+    ]
+    if network.config.use_statistics:
+        parts.append(rows.statistics_BRD[mask_BR])
+    feature_NF = hidden_NF = torch.cat(parts, 1)
+    last = network.num_layers - 1
+    for index in range(last):
+        layer = f"layer.{index}"
+        hidden_NF = F.linear(hidden_NF, params[f"{layer}.weight"], params[f"{layer}.bias"]).relu()
+    read = [hidden_NF, feature_NF] if network.config.wide and last > 0 else [hidden_NF]
+    return torch.cat([*read, torch.ones_like(hidden_NF[:, :1])], 1).double()

@@ -1,0 +1,231 @@
+"""Tasks as padded tensors, ready for a learner.
+
+Legend: B tasks, R rows of one side (padded), I items, V item versions, D item statistics.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recmeta.metalearn.tensors.encoding import Encoder, Features
+from recmeta.metalearn.tensors.lookup import Lookup
+from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
+
+NUM_STATISTICS = 2
+"""What a learner sees of an item's past: its shrunk mean value, its popularity."""
+END_OF_TIME = int(np.iinfo(np.int64).max)
+"""The cut time of a task that knows all that is known by now."""
+POPULARITY_SCALE = 10
+"""A learner sees log(1 + users) as a share of this, so that it is about as large as the rest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """One side of B tasks, padded to the longest; B is 1 where all users share the rows."""
+
+    item_BR: torch.Tensor
+    """int64, row of the catalogue's features; 0 where padded."""
+    statistics_BRD: torch.Tensor
+    """float32, what was known of the item at the task's cut time, without the row itself."""
+    value_BR: torch.Tensor
+    """float32, in units of the model: (value - mean) / scale for ratings, 0 or 1 for implicit."""
+    mask_BR: torch.Tensor
+    """bool, false where padded."""
+
+    def placed(self, places: "Places") -> "Rows":
+        """Return rows that all users share (B is 1) as each user's own, in other places. A subclass
+        takes along what it has beside this, or is asked for it anew."""
+        past_BRD = self.statistics_BRD[0][places.place_BR]
+        return Rows(
+            self.item_BR[0][places.place_BR],
+            past_BRD * places.mask_BR[..., None],
+            places.value_BR,
+            places.mask_BR,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Which of the rows that all users share are those of B users, padded."""
+
+    place_BR: torch.Tensor
+    """int64; 0 where padded."""
+    value_BR: torch.Tensor
+    """As in `Rows`."""
+    mask_BR: torch.Tensor
+    """As in `Rows`."""
+
+
+def joined(first: Rows, second: Rows) -> Rows:
+    """Return both sides' rows of the same tasks as one; padding may lie between them."""
+    sides = zip(
+        (first.item_BR, first.statistics_BRD, first.value_BR, first.mask_BR),
+        (second.item_BR, second.statistics_BRD, second.value_BR, second.mask_BR),
+        strict=True,
+    )
+    return Rows(*(torch.cat(both, 1) for both in sides))
+
+
+@dataclasses.dataclass(frozen=True)
+class Support:
+    """What is known of B users: their features and a few interactions."""
+
+    user: Features
+    rows: Rows
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskBatch:
+    """B tasks: what is known and what to predict."""
+
+    support: Support
+    query: Rows
+    place_B: torch.Tensor | None = None
+    """int64, each task's place among those that are trained on; None where it is not one of
+    them."""
+
+    def __len__(self) -> int:
+        return len(self.query.mask_BR)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return all that the batch holds."""
+        rows = [*vars(self.support.rows).values(), *vars(self.query).values()]
+        places = [] if self.place_B is None else [self.place_B]
+        return [*self.support.user.values(), *rows, *places]
+
+
+def onto(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a CPU's tensor on a device; to a GPU it goes from pinned memory, while the caller goes
+    on."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class Catalogue:
+    """The items, encoded for one model, and what had been seen of them when."""
+
+    def __init__(
+        self,
+        items: Items,
+        statistics: ItemStatistics,
+        encoder: Encoder,
+        prior_strength: float,
+        device: torch.device,
+    ) -> None:
+        self.items = items
+        self.statistics = statistics
+        self.encoder = encoder
+        self.prior_strength = prior_strength
+        self.device = device
+        ids = items.item_id.take(items.item)
+        encoded = encoder.encode_items(ids, items.attributes)
+        self.features: Features = {name: t.to(device) for name, t in encoded.items()}
+        self.lookup = Lookup(items.item_id)
+        """Finds items by their ids."""
+        self._has_versions = len(items.item) > len(items.item_id)
+        self._times = np.unique(items.valid_from)
+        self._version_keys = self._key(items.item, np.searchsorted(self._times, items.valid_from))
+
+    @property
+    def num_items(self) -> int:
+        """Number of distinct items."""
+        return len(self.items.item_id)
+
+    def versions(
+        self, item: npt.NDArray[np.integer], cut_time: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Return the row of `features` that was valid for each item at each cut time, same shape.
+
+        Where no version was valid yet, the item's earliest is taken: a catalogue lists what it
+        offers.
+        """
+        if not self._has_versions:
+            return np.asarray(item, np.int64)
+        rank = np.searchsorted(self._times, cut_time, side="right") - 1
+        found = np.searchsorted(self._version_keys, self._key(item, rank), side="right") - 1
+        first = np.searchsorted(self._version_keys, self._key(item, np.zeros_like(rank)))
+        return np.maximum(found, first)
+
+    def past(
+        self,
+        item: npt.NDArray[np.integer],
+        snapshot: npt.NDArray[np.integer],
+        own: npt.NDArray[np.bool_] | None = None,
+        own_value: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Return what was known of items at snapshots, (..., D) for inputs that broadcast to (...).
+
+        Column 0 is the item's mean value, shrunk to the global mean as if by `prior_strength` more
+        users, less the global mean, in units of the encoder's scale; column 1 is log(1 + users) /
+        `POPULARITY_SCALE`. Rows with `own` are first taken out of their item's count and sum, so
+        that no row's features contain its own value.
+        """
+        count = self.statistics.num_users[snapshot, item]
+        total = self.statistics.sum_values[snapshot, item]
+        if own is not None and own_value is not None:
+            count = count - own
+            total = total - own * own_value
+        mean = self.encoder.value_mean
+        excess = (total - count * mean) / (count + self.prior_strength)
+        popularity = np.log1p(np.maximum(count, 0)) / POPULARITY_SCALE
+        return np.stack([excess / self.encoder.value_scale, popularity], -1).astype(np.float32)
+
+    def users(self, tasks: Tasks) -> Features:
+        """Return the features of the tasks' users on the catalogue's device."""
+        encoded = self.encoder.encode_users(tasks.profile)
+        return {name: onto(self.device, t) for name, t in encoded.items()}
+
+    def support(self, tasks: Tasks) -> Support:
+        """Return what is known of the tasks' users."""
+        return Support(self.users(tasks), self.rows(tasks.support, tasks))
+
+    def rows(self, side: Ragged, tasks: Tasks) -> Rows:
+        """Return one side of the tasks as padded tensors."""
+        task, mask = side.task, side.mask
+        version = self.versions(side.item, tasks.cut_time[task])
+        past = self.past(side.item, tasks.snapshot[task], side.counted, side.value)
+        return Rows(
+            self._padded(version, mask),
+            self._padded(past, mask),
+            self._padded(self._scaled(side), mask),
+            onto(self.device, torch.from_numpy(mask)),
+        )
+
+    def is_of_now(self, side: Ragged, tasks: Tasks) -> bool:
+        """Return whether the tasks know of the side's items what is known at the end of the log,
+        the rows themselves not taken out."""
+        last = len(self.statistics.time) - 1
+        return bool(
+            (tasks.snapshot == last).all()
+            and (tasks.cut_time == END_OF_TIME).all()
+            and not side.counted.any()
+        )
+
+    def places(self, side: Ragged) -> Places:
+        """Return one side as places in the whole catalogue, in the order of its numbers."""
+        mask = side.mask
+        return Places(
+            self._padded(side.item.astype(np.int64), mask),
+            self._padded(self._scaled(side), mask),
+            onto(self.device, torch.from_numpy(mask)),
+        )
+
+    def _scaled(self, side: Ragged) -> npt.NDArray[np.float32]:
+        """Return (N,) values in units of the model."""
+        scaled = (side.value - self.encoder.value_mean) / self.encoder.value_scale
+        return scaled.astype(np.float32)
+
+    def _padded(self, values: npt.NDArray[np.generic], mask: npt.NDArray[np.bool_]) -> torch.Tensor:
+        """Return values (N, ...) laid out as the mask (B, R) says, 0 where padded."""
+        full = np.zeros(mask.shape + values.shape[1:], values.dtype)
+        full[mask] = values
+        return onto(self.device, torch.from_numpy(full))
+
+    def _key(
+        self, item: npt.NDArray[np.integer], time_rank: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.int64]:
+        """Return numbers that order (item, time) pairs."""
+        return np.asarray(item, np.int64) * (len(self._times) + 1) + time_rank + 1

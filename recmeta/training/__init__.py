@@ -1,0 +1,1 @@
+"""Training: a configuration and a task set become a model."""

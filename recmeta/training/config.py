@@ -1,0 +1,69 @@
+"""Everything that decides which model comes out of a task set."""
+
+import dataclasses
+from typing import Literal
+
+from recmeta.errors import UserError
+from recmeta.metalearn.members import with_members
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.tasks.episodes import EpisodeConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MetaTrainConfig:
+    """Everything that decides which model comes out of a task set."""
+
+    model: ModelConfig = ModelConfig()
+    """Features, network and learner."""
+    episodes: EpisodeConfig = EpisodeConfig()
+    """How users are presented."""
+    training: TrainingConfig = TrainingConfig()
+    """The outer loop."""
+    start: Literal["factors", "bayesian-factors", "champion", "random"] = "factors"
+    """`factors`: the items' embeddings start from a matrix factorisation, whose size and
+    regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
+    and whose items fall back on content; content's embeddings start from it too. The Bayesian
+    linear learner takes the latter for either; implicit feedback takes a weighted factorisation for
+    either. `champion`: everything starts from the champion of now; before the first one, from
+    factors."""
+    content_from: str | None = None
+    """A model, of another data set maybe, whose content this one starts from: its folder, or
+    `models:/NAME/VERSION` or `models:/NAME@ALIAS` in MLflow. Attributes are matched by name and
+    categories by value; ids are never carried over. It needs the same learner and widths. Not with
+    `start = "champion"`."""
+    freeze_content: bool = False
+    """Whether what `content_from` says of content stays as it is; otherwise it goes on learning."""
+    last_layer_ridge: float | None = None
+    """Of MAML's start from `factors`: the last layer begins as the ridge regression of the values,
+    with this weight, on what it reads. None: as the sum of the items' biases. Ratings only."""
+    refit: bool = False
+    """Whether the development users are learned from in the end: once they have said how many
+    epochs are best, training begins anew with them among the others. Implicit feedback only."""
+    seed: int = 0
+    """Of initial parameters and the order of users."""
+    members: tuple["MetaTrainConfig", ...] = ()
+    """Of a selector: which learners it chooses from, and how each is trained before the gate is.
+    What they read, and the seed, are the selector's. Without any, those that its learner names
+    learn along with the gate, from `random`."""
+
+    def __post_init__(self) -> None:
+        if self.members and self.model.algorithm != "selector":
+            raise ValueError(
+                f"members are given, and the algorithm is {self.model.algorithm!r}: only the "
+                "selector has members."
+            )
+        if self.members:
+            if any(how.content_from is not None for how in (self, *self.members)):
+                raise ValueError("content_from is given: a selector's members cannot start so.")
+            models = tuple(how.model for how in self.members)
+            object.__setattr__(self, "model", with_members(self.model, models))
+        if self.refit and self.members:
+            raise ValueError("refit is true: a selector's members are trained once.")
+        if self.content_from is None and self.freeze_content:
+            raise UserError("freeze_content is true without content_from: name the model, too.")
+        if self.content_from is not None and self.start == "champion":
+            raise UserError(
+                f"content_from is {self.content_from!r} and start 'champion', which brings its own "
+                "content: start from 'factors', 'bayesian-factors' or 'random' instead."
+            )

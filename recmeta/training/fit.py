@@ -1,0 +1,89 @@
+"""Meta-training: a model at its start becomes a trained one."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from recmeta.evaluation.calibration import learn_uncertainty
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.outer_loop.trainer import Epoch, train
+from recmeta.metalearn.starts.content_transfer import matched
+from recmeta.tasks.task_set import TaskSet
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.members import train_members
+from recmeta.training.start import at_start, member_start
+from recmeta.workspace import Folder
+
+
+def fit(
+    config: MetaTrainConfig,
+    model: Model,
+    task_set: TaskSet,
+    folder: Folder,
+    on_epoch: Callable[[Epoch], None],
+    source: Model | None = None,
+) -> list[Epoch]:
+    """Meta-train a model in place, a selector's members first, and learn how far it is off; return
+    its epochs.
+
+    Args:
+        folder: of the checkpoints. Where there are some already, training goes on from them.
+        source: what `content_source` gives.
+    """
+    held = {}
+    if source is not None and config.freeze_content:
+        held = matched(model, source).held_rows(model.params)
+    development = task_set.tasks("dev")
+    train_members(config, model, task_set, folder, member_start)
+    history = train(
+        model,
+        task_set.tasks("train"),
+        development,
+        episodes=config.episodes,
+        config=config.training,
+        seed=config.seed,
+        in_order=task_set.spec.temporal,
+        checkpoint=folder,
+        on_epoch=on_epoch,
+        held=held,
+    )
+    model.uncertainty = learn_uncertainty(model, development)
+    return history
+
+
+def best_epoch(history: Sequence[Epoch], task_set: TaskSet) -> Epoch:
+    """Return the epoch whose parameters `fit` kept."""
+    if not task_set.spec.num_tasks["dev"]:
+        return history[-1]
+    return min(history, key=lambda e: e.dev_loss)
+
+
+def refit(
+    config: MetaTrainConfig,
+    model: Model,
+    best: Epoch,
+    task_set: TaskSet,
+    folder: Folder,
+    on_epoch: Callable[[Epoch], None],
+    earlier: Model | None = None,
+    source: Model | None = None,
+    everybody: TaskSet | None = None,
+) -> Model:
+    """Return a model that has learned from the development users, too: from the start again, for as
+    many epochs as were best without them. Where there are none, it is the same model.
+
+    Args:
+        model: trained by `fit` on the task set.
+        best: its best epoch.
+        folder: of the model; the checkpoint is below it, and training goes on from it.
+        earlier: the model that training went on from, where there was one.
+        source: what `content_source` gives.
+        everybody: whom to train on; None: the training and the development users.
+    """
+    if not task_set.spec.num_tasks["dev"]:
+        return model
+    everybody = task_set.joined() if everybody is None else everybody
+    training = dataclasses.replace(config.training, epochs=best.number)
+    config = dataclasses.replace(config, training=training)
+    again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
+    fit(config, again, everybody, folder / "refit", on_epoch, source)
+    return again

@@ -1,0 +1,58 @@
+"""A selector's members: trained one by one before its gate, and judged beside its choice."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from recmeta.evaluation.choice import judge_choice
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.members import member, num_members, put_member
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.outer_loop.trainer import train
+from recmeta.tasks.task_set import Tasks, TaskSet
+from recmeta.training.config import MetaTrainConfig
+from recmeta.workspace import Folder
+
+Begin = Callable[[MetaTrainConfig, Model, TaskSet], Params]
+"""Returns the parameters that a member's training begins with."""
+
+
+def train_members(
+    config: MetaTrainConfig, model: Model, task_set: TaskSet, folder: Folder, begin: Begin
+) -> None:
+    """Train the members that a configuration names, and give the selector their parameters.
+
+    Args:
+        config: of the selector, whose seed is theirs.
+        folder: of the selector's checkpoint; theirs are below it, and training goes on from them.
+    """
+    for number, how in enumerate(config.members):
+        part = member(model, number)
+        part.params = begin(dataclasses.replace(how, seed=config.seed), part, task_set)
+        train(
+            part,
+            task_set.tasks("train"),
+            task_set.tasks("dev"),
+            episodes=how.episodes,
+            config=how.training,
+            seed=config.seed,
+            in_order=task_set.spec.temporal,
+            checkpoint=folder / f"members/{number}",
+        )
+        put_member(model, number, part)
+
+
+def judged_choice(model: Model, development: Tasks, folder: Folder) -> dict[str, Any]:
+    """Write what a selector's choice is worth on development tasks into choice.json, and return the
+    heart of it; nothing of a model that does not choose, or without tasks."""
+    if not num_members(model) or len(development) == 0:
+        return {}
+    report = judge_choice(model, development).to_dict()
+    folder.write_json("choice.json", report)
+    gain = report["chosen_less_best"]
+    return {
+        "best_member": report["best_member"],
+        "best_member_loss": report["members"][report["best_member"]],
+        "oracle_loss": report["oracle"],
+        "choice_less_best_member": [gain[end] for end in ("mean", "ci_low", "ci_high")],
+    }

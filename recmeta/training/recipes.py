@@ -1,0 +1,167 @@
+"""How each learner is trained unless told otherwise.
+
+All hyperparameters were chosen on development users of MovieLens 100K, unless said otherwise; an
+algorithm that is not here is trained as `MetaTrainConfig` says.
+"""
+
+from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
+from recmeta.metalearn.algorithms.metric_based.matching import MatchingConfig
+from recmeta.metalearn.algorithms.metric_based.prototypical import PrototypicalConfig
+from recmeta.metalearn.algorithms.model_based.conditional_vae import ConditionalVAEConfig
+from recmeta.metalearn.algorithms.model_based.film import FiLMConfig
+from recmeta.metalearn.algorithms.optimisation_based.anil import ANILConfig
+from recmeta.metalearn.algorithms.optimisation_based.fomaml import FOMAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.implicit_maml import ImplicitMAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.meta_lstm import MetaLSTMConfig
+from recmeta.metalearn.algorithms.optimisation_based.meta_sgd import MetaSGDConfig
+from recmeta.metalearn.algorithms.optimisation_based.reptile import ReptileConfig
+from recmeta.metalearn.algorithms.optimisation_based.transfer_fine_tuned import FineTunedConfig
+from recmeta.metalearn.algorithms.optimisation_based.transfer_frozen import FrozenConfig
+from recmeta.metalearn.learner_config import LearnerConfig
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.tasks.episodes import EpisodeConfig
+from recmeta.tasks.task_set import Objective
+from recmeta.training.config import MetaTrainConfig
+
+CLOSED_FORM = MetaTrainConfig(
+    model=ModelConfig(algorithm="bayesian-linear"),
+    # As many support rows as the fullest users of MeLU's protocol have.
+    episodes=EpisodeConfig(batch_size=64, max_support=90, max_query=40),
+    # What keeps the item vectors small is the learner's own penalty.
+    training=TrainingConfig(epochs=30, patience=30, learning_rate=5e-3, weight_decay=0.0),
+)
+"""The closed-form learner; chosen on held-out warm users and films of MovieLens 1M."""
+
+
+def _amortised(algorithm: str) -> MetaTrainConfig:
+    """Return how learners that adapt by a forward pass are trained."""
+    return MetaTrainConfig(
+        model=ModelConfig(algorithm=algorithm),
+        training=TrainingConfig(epochs=40, patience=8, learning_rate=1e-3, weight_decay=0.1),
+        start="bayesian-factors",
+    )
+
+
+WEIGHTED_RIDGE = MetaTrainConfig(
+    model=ModelConfig(algorithm="weighted-ridge", num_negatives=0),
+    episodes=EpisodeConfig(batch_size=64, max_support=45, max_query=32),
+    training=TrainingConfig(
+        epochs=20, patience=4, learning_rate=1e-3, weight_decay=0.0, dev_items=50_000
+    ),
+    refit=True,
+)
+"""Implicit feedback in closed form; chosen on held-out warm users of Last.FM."""
+
+IMPLICIT_MAML = MetaTrainConfig(
+    model=ModelConfig(
+        algorithm="maml",
+        # Room for popularity and 64 of the factors.
+        network=PreferenceConfig(embedding_dim=65),
+        num_negatives=20,
+    ),
+    episodes=EpisodeConfig(batch_size=16, max_support=45, max_query=32),
+    training=TrainingConfig(
+        epochs=10, patience=3, learning_rate=1e-3, weight_decay=0.1, dev_items=50_000
+    ),
+    refit=True,
+)
+"""MAML on implicit feedback; chosen on held-out warm users of Last.FM."""
+
+CONDITIONAL_VAE = MetaTrainConfig(
+    model=ModelConfig(
+        algorithm="conditional-vae",
+        network=PreferenceConfig(hidden_dims=(128, 64)),
+        learner=ConditionalVAEConfig(width=16, hidden_share=0.25, divergence_weight=0.86),
+    ),
+    training=TrainingConfig(epochs=40, patience=8, learning_rate=3.5e-4, weight_decay=0.12),
+    start="bayesian-factors",
+)
+"""Found by `recmeta tune`, in sixteen trials."""
+
+FEDERATED = MetaTrainConfig(
+    # A factorisation, and what others thought of an item, would need the clients' interactions.
+    model=ModelConfig(algorithm="federated", network=PreferenceConfig(use_statistics=False)),
+    training=TrainingConfig(weight_decay=0.1),
+    start="random",
+)
+"""Clients send updates alone."""
+
+
+def _on_network(
+    algorithm: str, learner: LearnerConfig, *, use_statistics: bool = False
+) -> MetaTrainConfig:
+    """Return the training of a learner on a preference estimator, which starts from what a
+    factorisation says of items and their content; where the learner has the share, half of its
+    batches are without item ids, or it would learn the training users' items by heart."""
+    return MetaTrainConfig(
+        model=ModelConfig(
+            algorithm=algorithm,
+            network=PreferenceConfig(use_statistics=use_statistics),
+            learner=learner,
+        ),
+        training=TrainingConfig(epochs=20, patience=6, learning_rate=3e-3, weight_decay=0.05),
+        start="bayesian-factors",
+    )
+
+
+TUNED: dict[str, MetaTrainConfig] = {
+    "maml": _on_network(
+        "maml",
+        MAMLConfig(estimate="median", hidden_share=0.5, support_prior=10.0),
+        use_statistics=True,  # chosen on MovieLens 1M in time order, too
+    ),
+    "fomaml": _on_network(
+        "fomaml", FOMAMLConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "anil": _on_network(
+        "anil", ANILConfig(num_steps=5, estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "meta-sgd": _on_network(
+        "meta-sgd", MetaSGDConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "reptile": _on_network(
+        "reptile", ReptileConfig(inner_objective="absolute", hidden_share=0.5, support_prior=10.0)
+    ),
+    "implicit-maml": _on_network(
+        "implicit-maml", ImplicitMAMLConfig(hidden_share=0.5, support_prior=10.0)
+    ),
+    "meta-lstm": _on_network("meta-lstm", MetaLSTMConfig(hidden_share=0.5, support_prior=10.0)),
+    "transfer-frozen": _on_network(
+        "transfer-frozen", FrozenConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "transfer-fine-tuned": _on_network(
+        "transfer-fine-tuned",
+        FineTunedConfig(estimate="median", hidden_share=0.5, support_prior=10.0),
+    ),
+    "matching": _on_network("matching", MatchingConfig(hidden_share=0.5)),
+    "prototypical": _on_network("prototypical", PrototypicalConfig(hidden_share=0.5)),
+    "film": _on_network("film", FiLMConfig(hidden_share=0.5)),
+    **{name: _amortised(name) for name in ("transformer-np", "snail", "latent-np")},
+    "conditional-vae": CONDITIONAL_VAE,
+    "federated": FEDERATED,
+    "bayesian-linear": CLOSED_FORM,
+    "weighted-ridge": WEIGHTED_RIDGE,
+}
+# A closed form, gradient steps and a forward pass. What stands beside them is the gate's alone.
+TUNED["selector"] = MetaTrainConfig(
+    model=ModelConfig(algorithm="selector", learner=SelectorConfig(members_learn=False)),
+    episodes=EpisodeConfig(batch_size=64),
+    training=TrainingConfig(epochs=15, patience=6, learning_rate=1e-2, weight_decay=0.1),
+    members=tuple(TUNED[name] for name in ("bayesian-linear", "anil", "film")),
+)
+
+TUNED_IMPLICIT: dict[str, MetaTrainConfig] = {"maml": IMPLICIT_MAML}
+"""How learners are trained on implicit feedback, where that is not as on ratings."""
+
+
+def training_of(algorithm: str, objective: Objective = "rating") -> MetaTrainConfig:
+    """Return how a learner is trained on feedback of a kind.
+
+    Raises:
+        UserError: for a learner that there is not.
+    """
+    tuned = TUNED.get(algorithm) or MetaTrainConfig(model=ModelConfig(algorithm=algorithm))
+    return TUNED_IMPLICIT.get(algorithm, tuned) if objective == "implicit" else tuned
