@@ -1,99 +1,21 @@
-"""The commands and what their help shows at the end."""
+"""The application: the commands of `recmeta/cli/commands/`, in the order of the flow."""
 
+import importlib
 import importlib.metadata
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import typer
 
-from recmeta.cli import data_commands as data
-from recmeta.cli import evidence_command as asking
-from recmeta.cli import explain_command as explain
-from recmeta.cli import feature_commands as features
-from recmeta.cli import forget_command as privacy
-from recmeta.cli import learning_commands as learning
-from recmeta.cli import pipeline_commands as pipeline
-from recmeta.cli import serve_command
-from recmeta.cli import serving_commands as serving
-from recmeta.cli.command import command
-from recmeta.cli.output import Outcome
-from recmeta.cli.tune_command import tune
+from recmeta.cli.command import Command, command
+from recmeta.plugins import Registry
 
 HELP = "Recommendations for users who are new, by meta-learning: from logs to ranked lists."
-INGEST_EXAMPLES = """
-recmeta ingest ml-100k
-
-recmeta ingest events.csv --user-col uid --item-col sku --time-col ts --value-col stars --scale 1:5
-
-recmeta ingest clicks.jsonl --user-col u --item-col i --time-col at --time-unit iso --event view
-
-recmeta ingest --mapping shop.toml
-"""
-RUN_EXAMPLES = """
-recmeta run --dataset ml-100k
-
-recmeta run --dataset events.csv --user-col uid --item-col sku --time-col ts --value-col stars
-
-recmeta run --dataset shop.toml --new-users new.csv --config mine.toml --json
-"""
-TUNE_EXAMPLES = """
-recmeta tune --trials 30
-
-recmeta tune --learner maml,bayesian-linear --minutes 60 --out mine.toml
-
-recmeta run --dataset ml-100k --config mine.toml
-"""
-SCORE_EXAMPLES = """
-recmeta score new_users.csv
-
-recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
-
-recmeta score new.csv --profiles profiles.csv --model-version 3
-"""
-EXPLAIN_EXAMPLES = """
-recmeta explain 42 1193
-
-recmeta explain alice 318 --new-users new.csv --plot why.png
-
-recmeta explain 42 1193 --features shapley --json
-"""
-SERVE_EXAMPLES = """
-recmeta serve --no-auth
-
-recmeta serve --host 0.0.0.0 --api-keys keys.txt
-"""
-EVIDENCE_EXAMPLES = """
-recmeta evidence
-
-recmeta evidence --strategy popularity --count 20 --json
-
-recmeta evidence --simulate
-"""
-FORGET_EXAMPLES = """
-recmeta forget 42
-
-recmeta forget 42 77 --reference "request 2026-118" --feature-store feature_store --yes
-"""
-REBUILD_EXAMPLES = """
-recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f
-
-recmeta rebuild 5f0c1e7d9a4b4c1d8e2f3a6b7c8d9e0f --into rebuilt --json
-"""
-MATERIALISE_EXAMPLES = """
-recmeta materialise-features
-
-recmeta materialise-features --feature-store feature_store --until 2026-02-01
-"""
-CHECK_EXAMPLES = """
-recmeta features check
-
-recmeta features check --sample 1000 --max-share 0.01 --json
-"""
-FETCH_EXAMPLES = """
-recmeta data fetch ml-1m
-
-recmeta data fetch book-crossing --from BX-CSV-Dump.zip
-"""
+PACKAGE = "recmeta.cli.commands"
+COMMANDS: Registry[Command] = Registry("command", package=PACKAGE, attribute="COMMAND")
+"""Commands by name. A file in a folder is a command of a group, which the folder names and its
+docstring explains."""
 
 
 def build() -> typer.Typer:
@@ -106,45 +28,49 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help=HELP)(_global)
-
-    def add(
-        name: str, function: Callable[..., Outcome], examples: str, to: typer.Typer = app
-    ) -> None:
-        heading = "Examples:" if "\n\n" in examples.strip() else "Example:"
-        to.command(name, epilog=f"{heading}\n\n{examples.strip()}")(command(function))
-
-    add("ingest", data.ingest, INGEST_EXAMPLES)
-    add("materialise-features", features.materialise, MATERIALISE_EXAMPLES)
-    add("build-tasks", learning.build_tasks, "recmeta build-tasks --seed 7")
-    add("meta-train", learning.meta_train, "recmeta meta-train --epochs 20 --device cpu")
-    add("tune", tune, TUNE_EXAMPLES)
-    add("evaluate", learning.evaluate, "recmeta evaluate --json")
-    add("register", learning.register, "recmeta register\n\nrecmeta register --force")
-    add("adapt", serving.adapt, "recmeta adapt new_users.csv")
-    add("score", serving.score, SCORE_EXAMPLES)
-    add("explain", explain.explain, EXPLAIN_EXAMPLES)
-    add("serve", serve_command.serve, SERVE_EXAMPLES)
-    add("evidence", asking.evidence, EVIDENCE_EXAMPLES)
-    add("run", pipeline.run, RUN_EXAMPLES)
-    add("rollback", learning.rollback, "recmeta rollback")
-    add("rebuild", learning.rebuild, REBUILD_EXAMPLES)
-    add("forget", privacy.forget, FORGET_EXAMPLES)
-    add("report", pipeline.report, "recmeta report -w workspace")
-    add("doctor", pipeline.doctor, "recmeta doctor\n\nrecmeta doctor --json")
-    sets = typer.Typer(help="The built-in public data sets.", no_args_is_help=True)
-    add(
-        "fetch",
-        data.fetch,
-        "recmeta data fetch ml-1m\n\nrecmeta data fetch ml-1m --from ml-1m.zip",
-        sets,
-    )
-    add("list", data.list_, "recmeta data list", sets)
-    app.add_typer(sets, name="data")
-    store = typer.Typer(help="The feature store: a Feast repository.", no_args_is_help=True)
-    add("apply", features.apply, "recmeta features apply", store)
-    add("check", features.check, CHECK_EXAMPLES, store)
-    app.add_typer(store, name="features")
+    groups: dict[str, dict[str, Command]] = defaultdict(dict)
+    for name, found in COMMANDS.items():
+        groups[_group_of(name)][name] = found
+    _add(groups.pop(""), app)
+    for group, commands in sorted(groups.items()):
+        help_text = importlib.import_module(f"{PACKAGE}.{group}").__doc__
+        below = typer.Typer(help=help_text, no_args_is_help=True)
+        _add(commands, below)
+        app.add_typer(below, name=group)
     return app
+
+
+def in_order(commands: Mapping[str, Command]) -> list[str]:
+    """Return the names with each one after the command that it is listed after.
+
+    Those that are listed after none of the others come first; those after the same one are in
+    alphabetical order.
+    """
+
+    def following(place: str | None) -> Iterator[str]:
+        for name in sorted(commands):
+            after = commands[name].after
+            if (after if after in commands else None) == place:
+                yield name
+                yield from following(name)
+
+    return list(following(None))
+
+
+def _group_of(name: str) -> str:
+    """Return the folder that a command's file is in; empty where it is in none, or not ours."""
+    module = COMMANDS.module_of(name)
+    if not module.startswith(f"{PACKAGE}."):
+        return ""
+    return module.removeprefix(f"{PACKAGE}.").rpartition(".")[0]
+
+
+def _add(commands: Mapping[str, Command], app: typer.Typer) -> None:
+    for name in in_order(commands):
+        found = commands[name]
+        examples = found.examples.strip()
+        heading = "Examples:" if "\n\n" in examples else "Example:"
+        app.command(name, epilog=f"{heading}\n\n{examples}")(command(found.function))
 
 
 def _print_version(wanted: bool) -> None:

@@ -36,6 +36,22 @@ _ENVIRONMENT = {
 """What the machine refuses, and what helps."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command as its file in `recmeta/cli/commands/` describes it; the file's name is its name.
+
+    What the function says of itself is the help.
+    """
+
+    function: Callable[..., Outcome]
+    """See `command`."""
+    _: dataclasses.KW_ONLY
+    examples: str
+    """What the help shows at the end, a blank line between any two."""
+    after: str | None = None
+    """The command of the same group that it is listed after; None where it is the first."""
+
+
 def command(function: Callable[..., Outcome]) -> Callable[..., None]:
     """Return `function` with every parameter that is a group spread into the group's fields.
 

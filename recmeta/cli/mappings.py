@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recmeta.cli.options import AttributeOptions, LogOptions
 from recmeta.cli.output import tell
@@ -14,6 +14,9 @@ from recmeta.logs.files import find_files
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping, Source, load_mapping
 from recmeta.progress import Progress
 from recmeta.schema import TIMESTAMP, VALUE
+
+if TYPE_CHECKING:
+    from recmeta.metalearn.model import Model
 
 MAPPING_ENDING = ".toml"
 
@@ -138,6 +141,28 @@ def present_profiles(wanted: AttributeSource) -> AttributeSource:
         said = unknown_attribute(unread, list(wanted.columns))
         tell(f"--profiles {wanted.path!r}: not read: {', '.join(unread)}; {said}")
     return dataclasses.replace(wanted, columns=columns)
+
+
+def new_users_source(
+    model: "Model | None",
+    new_users: str,
+    log: LogOptions,
+    profiles: str | None,
+    profile_id_col: str,
+) -> "LogMapping":
+    """Return how to read new users.
+
+    Args:
+        model: says which attributes a profile has; needed where there are `profiles`.
+    """
+    from recmeta.steps.adapt import profiles_for
+
+    mapping = new_users_mapping(new_users, log)
+    if profiles is None:
+        return mapping
+    assert model is not None
+    source = profiles_for(model, profiles, profile_id_col)
+    return dataclasses.replace(mapping, users=present_profiles(source))
 
 
 def _with_attribute_files(mapping: LogMapping, attributes: AttributeOptions) -> LogMapping:

@@ -47,6 +47,11 @@ FeatureStore = Annotated[
     ),
 ]
 
+ModelVersion = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Version of the model. [default: the champion]"),
+]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CommonOptions:

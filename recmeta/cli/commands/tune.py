@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, ConfigOptions, Device
 from recmeta.cli.output import Outcome
 from recmeta.cli.progress_bars import shown_progress
@@ -87,3 +88,16 @@ def _as_text(found: "Tuned", recipe: str) -> str:
     return "\n".join(
         [f"Trials: {counts}.", "", *rows, "", *values, "", f"`recmeta run --config {recipe}`"]
     )
+
+
+COMMAND = Command(
+    tune,
+    examples="""
+recmeta tune --trials 30
+
+recmeta tune --learner maml,bayesian-linear --minutes 60 --out mine.toml
+
+recmeta run --dataset ml-100k --config mine.toml
+""",
+    after="meta-train",
+)

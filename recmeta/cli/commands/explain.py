@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recmeta.cli.options import CommonOptions, LogOptions, ProfileIdCol, Profiles
+from recmeta.cli.command import Command
+from recmeta.cli.options import CommonOptions, LogOptions, ModelVersion, ProfileIdCol, Profiles
 from recmeta.cli.output import Outcome
-from recmeta.cli.serving_commands import ModelVersion, new_users_source
 
 if TYPE_CHECKING:
     from recmeta.steps.explain import Explanation
-
 MOST_ROWS = 20
 """Of a table that is printed; --json has all."""
 
@@ -48,6 +47,7 @@ def explain(
 
     The effect of an interaction is the score less the score without it, exactly.
     """
+    from recmeta.cli.mappings import new_users_source
     from recmeta.errors import UserError
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
@@ -97,3 +97,16 @@ def _text(found: "Explanation", unit: str, version: str) -> str:
             f"## What is known of the item\n\n{table(['feature', 'value', 'effect'], features)}",
         ]
     )
+
+
+COMMAND = Command(
+    explain,
+    examples="""
+recmeta explain 42 1193
+
+recmeta explain alice 318 --new-users new.csv --plot why.png
+
+recmeta explain 42 1193 --features shapley --json
+""",
+    after="score",
+)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, FeatureStore, RuleOptions
 from recmeta.cli.output import Outcome, tell
 
@@ -103,3 +104,14 @@ def _require_libraries() -> None:
     for name in ("fastapi", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(name) is None:
             raise UserError(f"serving needs {name}: pip install 'recmeta[serve]'.")
+
+
+COMMAND = Command(
+    serve,
+    examples="""
+recmeta serve --no-auth
+
+recmeta serve --host 0.0.0.0 --api-keys keys.txt
+""",
+    after="explain",
+)

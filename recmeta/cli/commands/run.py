@@ -1,4 +1,4 @@
-"""run, report and doctor: the whole, and how it stands."""
+"""run: the whole, from a log to ranked lists."""
 
 import dataclasses
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recmeta.cli.command import REFUSED, USERS
-from recmeta.cli.learning_commands import refused
+from recmeta.cli.command import REFUSED, Command
+from recmeta.cli.commands.register import refused
 from recmeta.cli.options import (
     AttributeOptions,
     CommonOptions,
@@ -105,45 +105,6 @@ def run(
     )
 
 
-def report(common: CommonOptions) -> Outcome:
-    """Show the report of the last run."""
-    from recmeta.errors import UserError
-    from recmeta.pipeline import REPORT
-    from recmeta.workspace import Workspace
-
-    workspace = Workspace(common.workspace)
-    if not workspace.exists(REPORT):
-        raise UserError(
-            f"the workspace {workspace.location} has no report yet: `recmeta run` writes it."
-        )
-    text = workspace.read_bytes(REPORT).decode()
-    path = f"{workspace.location}/{REPORT}"
-    return Outcome(data={"path": path, "report": text}, text=text)
-
-
-def doctor(common: CommonOptions) -> Outcome:
-    """Check the installation, the GPU and the stores, and say how to mend what is wrong.
-
-    Exit code 2: something must be mended.
-    """
-    from recmeta.doctor import examine
-
-    checks = examine(common.workspace)
-    width = max(len(check.name) for check in checks)
-    lines = []
-    for check in checks:
-        lines.append(f"    {check.status:<4}  {check.name:<{width}}  {check.found}")
-        if check.remedy:
-            lines.append(f"    {'':<4}  {'':<{width}}  -> {check.remedy}")
-    failed = [check.name for check in checks if check.status == "fail"]
-    return Outcome(
-        data={"ok": not failed, "checks": [dataclasses.asdict(check) for check in checks]},
-        text="\n".join(lines),
-        note=f"To be mended: {', '.join(failed)}." if failed else "",
-        exit_code=USERS if failed else 0,
-    )
-
-
 def _mappings(
     dataset: str | None,
     new_users: str | None,
@@ -181,10 +142,23 @@ def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
         f"- All lists: {result.manifests[score.STEP].outputs['recommendations']}",
         f"- Runs, plots and model versions, in MLflow: {page}",
     ]
-    checkout = Path(__file__).parents[2]
+    checkout = Path(__file__).parents[3]
     if (checkout / "pyproject.toml").exists():
         for pattern, what in (("notebooks/*.ipynb", "Notebooks"), ("dags/*.py", "Airflow DAGs")):
             found = sorted(checkout.glob(pattern))
             if found:
                 lines.append(f"- {what}: {found[0].parent}")
     return "## Where to look next\n\n" + "\n".join(lines)
+
+
+COMMAND = Command(
+    run,
+    examples="""
+recmeta run --dataset ml-100k
+
+recmeta run --dataset events.csv --user-col uid --item-col sku --time-col ts --value-col stars
+
+recmeta run --dataset shop.toml --new-users new.csv --config mine.toml --json
+""",
+    after="evidence",
+)

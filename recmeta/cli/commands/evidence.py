@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recmeta.cli.options import CommonOptions, Device
+from recmeta.cli.command import Command
+from recmeta.cli.options import CommonOptions, Device, ModelVersion
 from recmeta.cli.output import Outcome
 from recmeta.cli.progress_bars import shown_progress
-from recmeta.cli.serving_commands import ModelVersion
 
 if TYPE_CHECKING:
     from recmeta.manifest import Manifest
@@ -86,3 +86,16 @@ def _lists(questions: dict[str, list[dict[str, str]]], made: "Manifest") -> str:
 
 def _where(workspace: "Workspace", simulated: "Manifest") -> str:
     return f"The picture: {workspace.location}/{simulated.outputs['report']}/simulation.png"
+
+
+COMMAND = Command(
+    evidence,
+    examples="""
+recmeta evidence
+
+recmeta evidence --strategy popularity --count 20 --json
+
+recmeta evidence --simulate
+""",
+    after="serve",
+)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, FeatureStore
 from recmeta.cli.output import Outcome, as_list
 
@@ -46,3 +47,14 @@ def forget(
     elif not any(found[place] for place in found if place != "online_views"):
         note = "Nothing of them was found: are the ids spelled as in the table interactions?"
     return Outcome(data=found, text=as_list(found), note=note)
+
+
+COMMAND = Command(
+    forget,
+    examples="""
+recmeta forget 42
+
+recmeta forget 42 77 --reference "request 2026-118" --feature-store feature_store --yes
+""",
+    after="rebuild",
+)

@@ -1,10 +1,10 @@
-"""ingest, and the built-in data sets."""
+"""ingest: a log into the interactions table."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from recmeta.cli.command import Command
 from recmeta.cli.options import AttributeOptions, CommonOptions, LogOptions
 from recmeta.cli.output import Outcome, as_list
 from recmeta.cli.progress_bars import shown_progress
@@ -16,10 +16,6 @@ SourceArgument = Annotated[
         "CSV, TSV, JSON lines, Parquet or Delta log.",
         show_default=False,
     ),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Where data sets are kept. [default: ~/.cache/recmeta]"),
 ]
 
 
@@ -68,46 +64,15 @@ def ingest(
     return Outcome(data=data, text=text, note=" ".join(filter(None, notes)))
 
 
-def fetch(
-    common: CommonOptions,
-    name: Annotated[str, typer.Argument(help="ml-100k, ml-1m or book-crossing.")],
-    from_: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", metavar="PATH", help="A local copy: the original zip file or its folder."
-        ),
-    ] = None,
-    cache: CacheOption = None,
-) -> Outcome:
-    """Download a public data set once, check it, and keep it."""
-    from recmeta.logs import datasets
+COMMAND = Command(
+    ingest,
+    examples="""
+recmeta ingest ml-100k
 
-    with shown_progress() as progress:
-        folder = datasets.fetch(name, cache, from_, progress)
-    files = sorted(path.name for path in folder.iterdir())
-    data = {"name": name, "folder": str(folder), "files": files}
-    return Outcome(data=data, text=as_list(data))
+recmeta ingest events.csv --user-col uid --item-col sku --time-col ts --value-col stars --scale 1:5
 
+recmeta ingest clicks.jsonl --user-col u --item-col i --time-col at --time-unit iso --event view
 
-def list_(common: CommonOptions, cache: CacheOption = None) -> Outcome:
-    """List the data sets that can be fetched, and their licences."""
-    from recmeta.logs.datasets import DATASETS, default_cache
-    from recmeta.reporting.markdown import table
-
-    folder = cache or default_cache()
-    found = [
-        {
-            "name": name,
-            "ratings": sum(dataset.histogram.values()),
-            "fetched": (folder / name).exists(),
-            "page": dataset.page,
-            "licence": dataset.licence,
-        }
-        for name, dataset in DATASETS.items()
-    ]
-    rows = [
-        [str(d["name"]), f"{d['ratings']:,}", "yes" if d["fetched"] else "no", str(d["licence"])]
-        for d in found
-    ]
-    text = table(["name", "ratings", "fetched", "licence"], rows)
-    return Outcome(data={"datasets": found}, text=text)
+recmeta ingest --mapping shop.toml
+""",
+)

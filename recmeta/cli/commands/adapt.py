@@ -1,0 +1,105 @@
+"""adapt: the champion to new users."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recmeta.cli.command import Command
+from recmeta.cli.options import (
+    CommonOptions,
+    Device,
+    FeatureStore,
+    LogOptions,
+    ModelVersion,
+    ProfileIdCol,
+    Profiles,
+)
+from recmeta.cli.output import Outcome, as_list
+from recmeta.cli.progress_bars import shown_progress
+
+if TYPE_CHECKING:
+    from recmeta.manifest import Manifest
+    from recmeta.progress import Progress
+    from recmeta.workspace import Workspace
+
+NewUsers = Annotated[
+    str,
+    typer.Argument(
+        help="The new users' interactions, in any format of a log, or a .toml mapping. Columns "
+        "named user_id, item_id, value and timestamp need no options. A row without an item names "
+        "a user of whom nothing is known.",
+        show_default=False,
+    ),
+]
+
+
+def adapt(
+    common: CommonOptions,
+    log: LogOptions,
+    new_users: NewUsers,
+    profiles: Profiles = None,
+    profile_id_col: ProfileIdCol = "user_id",
+    feature_store: FeatureStore = None,
+    model_version: ModelVersion = None,
+    device: Device = "auto",
+) -> Outcome:
+    """Adapt the champion to new users, without scoring anything yet."""
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    with shown_progress() as progress:
+        manifest = adapt_given(
+            workspace,
+            new_users,
+            log,
+            profiles,
+            profile_id_col,
+            feature_store,
+            model_version,
+            device,
+            progress,
+        )
+    data = {**manifest.summary(), "reused": manifest.reused}
+    return Outcome(data=data, text=as_list(data), note=note_on_nobody(manifest, new_users))
+
+
+def note_on_nobody(adapted: "Manifest", new_users: str) -> str:
+    """Return a sentence where there is nobody to adapt to; else nothing."""
+    if adapted.counts["users"]:
+        return ""
+    return f"{new_users} names no user, so that there is nobody to make a list for."
+
+
+def adapt_given(
+    workspace: "Workspace",
+    new_users: str,
+    log: LogOptions,
+    profiles: str | None,
+    profile_id_col: str,
+    feature_store: str | None,
+    model_version: str | None,
+    device: str,
+    progress: "Progress",
+) -> "Manifest":
+    """Adapt the model of a version, or the champion, to the users in a file."""
+    from recmeta.cli.mappings import new_users_source
+    from recmeta.metalearn.model import Model
+    from recmeta.registry import versions
+    from recmeta.steps import adapt as step
+    from recmeta.training.device import choose_device
+
+    version = versions.in_use(workspace, model_version)
+    model = None
+    if profiles is not None:
+        model = Model.load(versions.model_folder(workspace, version), choose_device("cpu"))
+    return step.run(
+        new_users_source(model, new_users, log, profiles, profile_id_col),
+        workspace,
+        version=version,
+        device=device,
+        feature_store=feature_store,
+        progress=progress,
+    )
+
+
+COMMAND = Command(adapt, examples="recmeta adapt new_users.csv", after="register")

@@ -1,0 +1,43 @@
+"""doctor: is the installation sound?"""
+
+import dataclasses
+
+from recmeta.cli.command import USERS, Command
+from recmeta.cli.options import (
+    CommonOptions,
+)
+from recmeta.cli.output import Outcome
+
+
+def doctor(common: CommonOptions) -> Outcome:
+    """Check the installation, the GPU and the stores, and say how to mend what is wrong.
+
+    Exit code 2: something must be mended.
+    """
+    from recmeta.doctor import examine
+
+    checks = examine(common.workspace)
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"    {check.status:<4}  {check.name:<{width}}  {check.found}")
+        if check.remedy:
+            lines.append(f"    {'':<4}  {'':<{width}}  -> {check.remedy}")
+    failed = [check.name for check in checks if check.status == "fail"]
+    return Outcome(
+        data={"ok": not failed, "checks": [dataclasses.asdict(check) for check in checks]},
+        text="\n".join(lines),
+        note=f"To be mended: {', '.join(failed)}." if failed else "",
+        exit_code=USERS if failed else 0,
+    )
+
+
+COMMAND = Command(
+    doctor,
+    examples="""
+recmeta doctor
+
+recmeta doctor --json
+""",
+    after="report",
+)

@@ -1,0 +1,43 @@
+"""evaluate: the model beside the champion and the baselines."""
+
+from recmeta.cli.command import Command
+from recmeta.cli.options import CommonOptions, ConfigOptions, Device
+from recmeta.cli.output import Outcome
+from recmeta.cli.progress_bars import shown_progress
+
+
+def evaluate(
+    common: CommonOptions, configuration: ConfigOptions, device: Device = "auto"
+) -> Outcome:
+    """Measure the model that was trained last beside the champion and the baselines."""
+    from recmeta import manifest as manifests
+    from recmeta.errors import UserError
+    from recmeta.steps import build_tasks, meta_train
+    from recmeta.steps import evaluate as step
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    config = configuration.values()
+    trained = manifests.latest(workspace, meta_train.STEP)
+    # Not the latest tasks: of those it may have been trained on the cold users.
+    tasks = manifests.find(workspace, build_tasks.STEP, trained.inputs["tasks"])
+    if tasks is None:  # forgotten users take their tasks with them
+        raise UserError(
+            f"the tasks that the last model was trained on are no longer in {workspace.location}: "
+            "run `recmeta build-tasks` and `recmeta meta-train` first."
+        )
+    with shown_progress() as progress:
+        manifest = step.run(
+            config.evaluate, workspace, tasks, trained, device=device, progress=progress
+        )
+    folder = workspace / manifest.outputs["report"]
+    data = {
+        **manifest.summary(),
+        "metrics": folder.read_json("evaluation.json")["metrics"],
+        "reasons": folder.read_json("decision.json")["reasons"],
+        "reused": manifest.reused,
+    }
+    return Outcome(data=data, text=folder.read_bytes("report.md").decode())
+
+
+COMMAND = Command(evaluate, examples="recmeta evaluate --json", after="tune")

@@ -1,0 +1,59 @@
+"""meta-train: from tasks to a model."""
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from recmeta.cli.command import Command
+from recmeta.cli.options import CommonOptions, ConfigOptions, Device
+from recmeta.cli.output import Outcome, as_list
+from recmeta.cli.progress_bars import shown_progress
+
+ContentFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Start from the content of another model, of another data set maybe: its folder, or "
+        "models:/NAME/VERSION. Attributes are matched by name, categories by value.",
+    ),
+]
+
+
+FreezeContent = Annotated[
+    bool, typer.Option("--freeze-content", help="Keep what --content-from brings as it is.")
+]
+
+
+def meta_train(
+    common: CommonOptions,
+    configuration: ConfigOptions,
+    content_from: ContentFrom = None,
+    freeze_content: FreezeContent = False,
+    device: Device = "auto",
+) -> Outcome:
+    """Meta-train on the tasks that were built last; a run that was killed goes on."""
+    from recmeta import manifest as manifests
+    from recmeta.steps import build_tasks
+    from recmeta.steps import meta_train as step
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    config = configuration.values()
+    tasks = manifests.latest(workspace, build_tasks.STEP)
+    with shown_progress() as progress:
+        training = config.training_for(tasks.outputs["objective"])
+        if content_from is not None or freeze_content:
+            training = dataclasses.replace(
+                training,
+                content_from=content_from or training.content_from,
+                freeze_content=freeze_content or training.freeze_content,
+            )
+        manifest = step.run(training, workspace, tasks, device=device, progress=progress)
+    data = {**manifest.summary(), "reused": manifest.reused}
+    return Outcome(data=data, text=as_list(data))
+
+
+COMMAND = Command(
+    meta_train, examples="recmeta meta-train --epochs 20 --device cpu", after="build-tasks"
+)

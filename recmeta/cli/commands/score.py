@@ -1,0 +1,103 @@
+"""score: a ranked list for each new user."""
+
+from typing import Annotated, Any
+
+import typer
+
+from recmeta.cli.command import Command
+from recmeta.cli.commands.adapt import NewUsers, adapt_given, note_on_nobody
+from recmeta.cli.options import (
+    CommonOptions,
+    Device,
+    FeatureStore,
+    LogOptions,
+    ModelVersion,
+    ProfileIdCol,
+    Profiles,
+    RuleOptions,
+)
+from recmeta.cli.output import Outcome, as_list
+from recmeta.cli.progress_bars import shown_progress
+
+
+def score(
+    common: CommonOptions,
+    log: LogOptions,
+    rules: RuleOptions,
+    new_users: NewUsers,
+    profiles: Profiles = None,
+    profile_id_col: ProfileIdCol = "user_id",
+    feature_store: FeatureStore = None,
+    model_version: ModelVersion = None,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="K", help="Length of a list. [default: 10]")
+    ] = None,
+    exclude_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--no-exclude-seen",
+            help="Keep the user's own items out of the list. [default: yes]",
+        ),
+    ] = None,
+    reasons: Annotated[
+        bool | None,
+        typer.Option(
+            "--reasons/--no-reasons",
+            help="Say which interaction put each item on the list. [default: yes]",
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> Outcome:
+    """Adapt the champion to new users and publish a ranked list for each.
+
+    The lists are in the table `recommendations`, under the `run` that is printed.
+    """
+    from recmeta.config import parse, to_dict
+    from recmeta.recipes.configuration import merged, pipeline_config
+    from recmeta.serving.ranking import ScoringConfig
+    from recmeta.steps import score as step
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    options: dict[str, Any] = {}
+    if exclude_seen is not None:
+        options["exclude_seen"] = exclude_seen
+    if reasons is not None:
+        options["reasons"] = reasons
+    if top_k is not None:
+        options["top_k"] = top_k
+    base = to_dict(pipeline_config(path=rules.config).score)
+    config = parse(ScoringConfig, merged(base, {**options, "rules": rules.given()}))
+    with shown_progress() as progress:
+        adapted = adapt_given(
+            workspace,
+            new_users,
+            log,
+            profiles,
+            profile_id_col,
+            feature_store,
+            model_version,
+            device,
+            progress,
+        )
+        scored = step.run(config, workspace, adapted, device=device, progress=progress)
+    data = {
+        **adapted.counts,
+        **scored.counts,
+        **scored.outputs,
+        "reused": adapted.reused and scored.reused,
+    }
+    return Outcome(data=data, text=as_list(data), note=note_on_nobody(adapted, new_users))
+
+
+COMMAND = Command(
+    score,
+    examples="""
+recmeta score new_users.csv
+
+recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
+
+recmeta score new.csv --profiles profiles.csv --model-version 3
+""",
+    after="adapt",
+)
