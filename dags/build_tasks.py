@@ -61,23 +61,24 @@ def build_tasks() -> None:
     @task(task_id="choose-day")
     def choose_day(**context) -> str:
         """The run's partition, the param, or the day that is due."""
-        from recmeta.steps.daily import next_day
+        from recmeta.steps.parts.days import next_day
 
         return (day_of(context) or next_day(mapping(), workspace())).isoformat()
 
     @task(task_id="ingest", outlets=[INTERACTIONS], pool=TABLES_POOL)
     def ingest(day: str, *, outlet_events=None) -> str:
         """The day's log becomes rows of the interactions, or of the quarantine."""
-        from recmeta.steps.daily import ingest_day, parse_day
+        from recmeta.logs.partitions import parse_day
+        from recmeta.steps.data.ingest import run_day
 
-        done = ingest_day(mapping(), parse_day(day), workspace())
+        done = run_day(mapping(), parse_day(day), workspace())
         announce(outlet_events, INTERACTIONS, day, key=done.key, **done.counts)
         return done.key
 
     @task(task_id="check-data-quality")
     def check_data_quality(key: str, *, params=None) -> dict[str, float]:
         """Stop a day that looks wrong before tasks are built from it."""
-        from recmeta.steps.data_quality import DataQualityConfig, check
+        from recmeta.steps.data.data_quality import DataQualityConfig, check
 
         limits = DataQualityConfig(
             max_quarantined_share=params["max_quarantined_share"],
@@ -88,8 +89,8 @@ def build_tasks() -> None:
     @task(task_id="materialise-features", pool=TABLES_POOL)
     def materialise(day: str) -> str:
         """Activity of users and items day by day; with a feature store, everything online."""
-        from recmeta.steps import materialise_features
-        from recmeta.steps.daily import end_of, parse_day
+        from recmeta.logs.partitions import end_of, parse_day
+        from recmeta.steps.data import materialise_features
 
         return materialise_features.run(
             workspace(), feature_store=feature_store(), until=end_of(parse_day(day))
@@ -98,7 +99,7 @@ def build_tasks() -> None:
     @task(task_id="build-tasks", outlets=[TASKS], pool=TABLES_POOL)
     def build(day: str, *, outlet_events=None) -> str:
         """Users' support and query sets, and item features as of each one's cut time."""
-        from recmeta.steps import build_tasks
+        from recmeta.steps.data import build_tasks
 
         done = build_tasks.run(config().tasks, workspace())
         announce(outlet_events, TASKS, day, key=done.key, **done.counts)
@@ -109,8 +110,8 @@ def build_tasks() -> None:
         """Announce that the day brought somebody new."""
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from recmeta.steps.daily import parse_day
-        from recmeta.steps.new_users import count_arrivals
+        from recmeta.logs.partitions import parse_day
+        from recmeta.steps.serving.shard_new_users import count_arrivals
 
         users = count_arrivals(workspace(), parse_day(day))
         if not users:

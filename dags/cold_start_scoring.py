@@ -60,7 +60,7 @@ def cold_start_scoring() -> None:
     @task(task_id="choose-day")
     def choose_day(**context) -> str:
         """The run's partition, the param, or the newest day that was ingested."""
-        from recmeta.steps.daily import latest_day
+        from recmeta.steps.parts.days import latest_day
 
         return (day_of(context) or latest_day(workspace())).isoformat()
 
@@ -75,22 +75,22 @@ def cold_start_scoring() -> None:
     @task(task_id="shard-new-users")
     def shard_new_users(day: str, *, params=None) -> list[str]:
         """Write down who is new on that day and what little they did."""
-        from recmeta.steps import new_users, publish
-        from recmeta.steps.daily import parse_day
+        from recmeta.logs.partitions import parse_day
+        from recmeta.steps.serving import publish, shard_new_users
 
-        limits = new_users.NewUsersConfig(
+        limits = shard_new_users.NewUsersConfig(
             window_days=params["window_days"], users_per_shard=params["users_per_shard"]
         )
         publish.create_tables(workspace())
-        return new_users.run(workspace(), parse_day(day), limits).outputs["shards"]
+        return shard_new_users.run(workspace(), parse_day(day), limits).outputs["shards"]
 
     @task(task_id="adapt", pool=SCORING_POOL)
     def adapt(shard: str, version: str) -> str:
         """Adapt the model to each user of a shard."""
         from recmeta.registry import versions
-        from recmeta.steps import adapt, new_users
+        from recmeta.steps.serving import adapt, shard_new_users
 
-        users = new_users.shard_mapping(workspace(), shard)
+        users = shard_new_users.shard_mapping(workspace(), shard)
         model = versions.get(workspace(), version)
         return adapt.run(
             users, workspace(), version=model, feature_store=feature_store(), device=device()
@@ -99,7 +99,7 @@ def cold_start_scoring() -> None:
     @task(task_id="score", pool=SCORING_POOL)
     def score(adapted: str) -> str:
         """Rank the whole catalogue for each user of a shard."""
-        from recmeta.steps import score
+        from recmeta.steps.serving import score
 
         users = manifest("adapt", adapted)
         return score.run(config().score, workspace(), users, device=device()).key
@@ -107,15 +107,15 @@ def cold_start_scoring() -> None:
     @task(task_id="audit")
     def audit(keys: list[str]) -> dict[str, int]:
         """Stop lists that are not as lists must be before anybody reads them."""
-        from recmeta.steps import publish
+        from recmeta.steps.serving import publish
 
         return publish.audit(workspace(), [manifest("score", key) for key in keys])
 
     @task(task_id="publish", pool=TABLES_POOL)
     def publish(day: str, keys: list[str]) -> dict[str, int]:
         """Make the lists of all shards those of the day, at once."""
-        from recmeta.steps import publish
-        from recmeta.steps.daily import parse_day
+        from recmeta.logs.partitions import parse_day
+        from recmeta.steps.serving import publish
 
         scored = [manifest("score", key) for key in keys]
         return publish.publish(workspace(), parse_day(day), scored)

@@ -57,7 +57,7 @@ def maintenance() -> None:
     @task(task_id="expire", pool=TABLES_POOL)
     def expire(*, params=None) -> dict[str, int]:
         """Delete lists and user states past their time."""
-        from recmeta.steps.maintenance import MaintenanceConfig, expire
+        from recmeta.steps.upkeep.maintenance import MaintenanceConfig, expire
 
         limits = MaintenanceConfig(
             recommendation_days=params["recommendation_days"], state_days=params["state_days"]
@@ -67,30 +67,30 @@ def maintenance() -> None:
     @task(task_id="optimise", pool=TABLES_POOL)
     def optimise() -> dict[str, int]:
         """Put small files together."""
-        from recmeta.steps.maintenance import optimise
+        from recmeta.steps.upkeep.maintenance import optimise
 
         return optimise(workspace())
 
     @task(task_id="vacuum", pool=TABLES_POOL)
     def vacuum(*, params=None) -> dict[str, int]:
         """Remove files that no version needs."""
-        from recmeta.steps.maintenance import MaintenanceConfig, vacuum
+        from recmeta.steps.upkeep.maintenance import MaintenanceConfig, vacuum
 
         return vacuum(workspace(), MaintenanceConfig(vacuum_days=params["vacuum_days"]))
 
     @task(task_id="choose-day")
     def choose_day(**context) -> str:
         """The param, or the newest day that was ingested."""
-        from recmeta.steps.daily import latest_day
+        from recmeta.steps.parts.days import latest_day
 
         return (day_of(context) or latest_day(workspace())).isoformat()
 
     @task(task_id="drift")
     def drift(day: str) -> list[str]:
         """What is out of bounds, compared with what the champion was trained on."""
+        from recmeta.logs.partitions import parse_day
         from recmeta.registry import versions
-        from recmeta.steps import drift
-        from recmeta.steps.daily import parse_day
+        from recmeta.steps.upkeep import drift
 
         if versions.champion(workspace()) is None:
             logger.info("There is no champion to watch yet.")
@@ -100,7 +100,7 @@ def maintenance() -> None:
     @task.short_circuit(task_id="needs-retraining")
     def needs_retraining(findings: list[str], *, params=None) -> bool:
         """Whether something is out of bounds, or the last training too long ago."""
-        from recmeta.steps.retraining import is_overdue
+        from recmeta.steps.learning.retraining import is_overdue
 
         return is_overdue(workspace(), findings, max_days=params["max_days"])
 

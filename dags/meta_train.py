@@ -84,7 +84,7 @@ def meta_train() -> None:
     @task.short_circuit(task_id="is-due")
     def is_due(key: str, *, params=None, triggering_asset_events=None) -> bool:
         """Not too often, not for too little, and never too late."""
-        from recmeta.steps.retraining import RetrainingConfig, is_due
+        from recmeta.steps.learning.retraining import RetrainingConfig, is_due
 
         limits = {name: params[name] for name in ("min_days", "min_new_interactions", "max_days")}
         if triggering_asset_events.get(RETRAINING_REQUEST):
@@ -98,7 +98,7 @@ def meta_train() -> None:
         """Learn how to learn a user, with a checkpoint after every epoch."""
         import dataclasses
 
-        from recmeta.steps import meta_train
+        from recmeta.steps.learning import meta_train
 
         tasks_built = manifest("build-tasks", tasks)
         settings = config().training_for(tasks_built.outputs["objective"])
@@ -111,7 +111,7 @@ def meta_train() -> None:
     @task(task_id="evaluate", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=2))
     def evaluate(tasks: str, model: str) -> str:
         """Candidate, champion and baselines on the same cold users."""
-        from recmeta.steps import evaluate
+        from recmeta.steps.learning import evaluate
 
         return evaluate.run(
             config().evaluate,
@@ -130,8 +130,8 @@ def meta_train() -> None:
     @task(task_id="register", outlets=[CHAMPION_MODEL])
     def register(key: str, *, params=None, outlet_events=None, **context) -> str:
         """Make the candidate the champion."""
-        from recmeta.steps import register
-        from recmeta.steps.daily import latest_day
+        from recmeta.steps.learning import register
+        from recmeta.steps.parts.days import latest_day
 
         done = register.run(workspace(), manifest("evaluate", key), force=params["force"])
         day = day_of({**context, "params": params}) or latest_day(workspace())
@@ -142,7 +142,7 @@ def meta_train() -> None:
     @task(task_id="register-challenger")
     def register_challenger(key: str) -> str:
         """Keep the candidate on record, with the gate's reasons; the champion stays."""
-        from recmeta.steps import register
+        from recmeta.steps.learning import register
 
         return register.run(workspace(), manifest("evaluate", key)).outputs["model_version"]
 

@@ -125,6 +125,18 @@ def run_once(
     return manifest
 
 
+def forget(workspace: Workspace, step: str, key: str) -> None:
+    """Delete a step's manifest, so that the step is done anew if it is asked for again.
+
+    Call it before the outputs are deleted: where a manifest stands, the outputs are whole.
+    """
+    folder = workspace / "manifests" / step
+    if folder.exists(LATEST) and folder.read_json(LATEST)["key"] == key:
+        folder.filesystem.delete_file(f"{folder.path}/{LATEST}")
+    if folder.exists(f"{key}.json"):
+        folder.filesystem.delete_file(f"{folder.path}/{key}.json")
+
+
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of those of our libraries that are installed."""
     versions = {"python": platform.python_version()}

@@ -14,22 +14,14 @@ from recmeta.progress import Progress, silent
 from recmeta.recipes import PipelineConfig
 from recmeta.registry import versions
 from recmeta.reporting import markdown
-from recmeta.steps import (
-    adapt,
-    build_tasks,
-    evaluate,
-    ingest,
-    materialise_features,
-    meta_train,
-    register,
-    score,
-)
-from recmeta.steps.cold_users import cold_users
+from recmeta.steps.data import build_tasks, ingest, materialise_features
+from recmeta.steps.learning import evaluate, meta_train, register
+from recmeta.steps.parts.cold_users import cold_users
+from recmeta.steps.serving import adapt, score
 from recmeta.tasks.task_set import TaskSet
-from recmeta.workspace import Workspace
+from recmeta.workspace import REPORT, Workspace
 
 NUM_SUPPORT_SHOWN = 8
-REPORT = "report.md"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

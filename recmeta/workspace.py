@@ -6,6 +6,7 @@ models/KEY         checkpoints and the finished model of a training run
 reports/KEY        an evaluation
 text_vectors/MODEL vectors of texts, by content
 manifests/STEP     what each step did
+report.md          what the last run of the whole pipeline found
 """
 
 import contextlib
@@ -22,6 +23,8 @@ import pyarrow.parquet as pq
 
 from recmeta.errors import UserError
 from recmeta.schema import Table
+
+REPORT = "report.md"
 
 
 class Folder:

@@ -181,7 +181,7 @@ from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.testing.synthetic import SyntheticConfig, generate

@@ -31,7 +31,7 @@ from recmeta.metalearn.predicted_rows import predict_query
 from recmeta.registry import frames
 from recmeta.reporting.explanation_plot import explanation
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.steps import explain
+from recmeta.steps.serving import explain
 from recmeta.tasks.task_set import Ragged, Tasks
 
 LEVEL = 0.9

@@ -26,8 +26,8 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import frames
 from recmeta.registry.versions import Version
 from recmeta.reporting import evidence as evidence_report
-from recmeta.steps import evidence
-from recmeta.steps.explain import user_of_log
+from recmeta.steps.serving import evidence
+from recmeta.steps.serving.explain import user_of_log
 from recmeta.workspace import Workspace
 
 

@@ -28,7 +28,8 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.tracking import PARENT, connect, experiment_id
 from recmeta.reporting import plots
-from recmeta.steps import build_tasks, evaluate
+from recmeta.steps.data import build_tasks
+from recmeta.steps.learning import evaluate
 from recmeta.tasks.task_set import Split, TaskSet
 from recmeta.workspace import Workspace
 

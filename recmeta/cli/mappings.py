@@ -155,7 +155,7 @@ def new_users_source(
     Args:
         model: says which attributes a profile has; needed where there are `profiles`.
     """
-    from recmeta.steps.adapt import profiles_for
+    from recmeta.steps.serving.adapt import profiles_for
 
     mapping = new_users_mapping(new_users, log)
     if profiles is None:

@@ -19,8 +19,8 @@ from recmeta.serving.intake import GivenUser, Intake
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import ScoringConfig, adapt_users
 from recmeta.serving.rules import ItemFacts
-from recmeta.steps import catalogue
-from recmeta.steps.item_facts import item_facts
+from recmeta.steps.parts import catalogue
+from recmeta.steps.parts.item_facts import item_facts
 from recmeta.workspace import Workspace
 
 

@@ -8,7 +8,8 @@ from recmeta.metalearn.model import Model
 from recmeta.registry.versions import Version
 from recmeta.serving.evidence.questionnaire import Questionnaire
 from recmeta.serving.evidence.strategy import Strategy
-from recmeta.steps import evaluate, evidence
+from recmeta.steps.learning import evaluate
+from recmeta.steps.serving import evidence
 from recmeta.workspace import Folder, Workspace
 
 

@@ -16,17 +16,10 @@ from recmeta.logs import tables
 from recmeta.manifest import latest
 from recmeta.registry import run_page, versions
 from recmeta.registry.versions import Version
-from recmeta.steps import (
-    adapt,
-    build_tasks,
-    drift,
-    evaluate,
-    ingest,
-    materialise_features,
-    meta_train,
-    register,
-    score,
-)
+from recmeta.steps.data import build_tasks, ingest, materialise_features
+from recmeta.steps.learning import evaluate, meta_train, register
+from recmeta.steps.serving import adapt, score
+from recmeta.steps.upkeep import drift
 from recmeta.workspace import Workspace
 
 STEPS = (ingest, materialise_features, build_tasks, meta_train, evaluate, register, adapt, score)

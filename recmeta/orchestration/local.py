@@ -77,8 +77,8 @@ class LocalConfig:
 def replayed_movielens(workspace: Path) -> Path:
     """Return the mapping of MovieLens 100K in daily partitions, made and its past ingested once."""
     from recmeta.logs import datasets
-    from recmeta.steps import ingest
-    from recmeta.steps.split_log import split_by_day
+    from recmeta.logs.split_by_day import split_by_day
+    from recmeta.steps.data import ingest
 
     logs, name = Workspace(workspace) / "logs", "mapping.json"
     if not logs.exists(name):

@@ -30,8 +30,8 @@ class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not
 
     def execute(self, context: Context) -> list[str]:
         """Return the paths if all are there, else wait for them."""
+        from recmeta.logs.partitions import has_arrived, mapping_of, parse_day
         from recmeta.orchestration.arrival import ArrivalTrigger
-        from recmeta.steps.daily import has_arrived, mapping_of, parse_day
 
         log = mapping_of(mapping(), parse_day(self.day))
         paths = [source.path for source in (log, log.users, log.items) if source is not None]

@@ -9,8 +9,8 @@ from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.steps.build_tasks import BuildTasksConfig
-from recmeta.steps.evaluate import EvaluateConfig
+from recmeta.steps.data.build_tasks import BuildTasksConfig
+from recmeta.steps.learning.evaluate import EvaluateConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import Objective

@@ -7,7 +7,7 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Tasks
 

@@ -16,7 +16,7 @@ from recmeta import schema
 from recmeta.errors import FieldError, did_you_mean
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.tensors.encoding import Field
-from recmeta.serving.new_users import tasks_of_rows
+from recmeta.serving.new_user_tasks import tasks_of_rows
 from recmeta.tasks.task_set import Tasks
 
 Value = str | float | Sequence[str] | None

@@ -87,7 +87,7 @@ def nothing_known(recmeta: Call, workspace: Path, new_users: Path) -> float:
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
     from recmeta.serving.feature_effects import features, scores_knowing
-    from recmeta.steps.explain import user_of_file
+    from recmeta.steps.serving.explain import user_of_file
     from recmeta.workspace import Workspace
 
     space = Workspace(workspace)

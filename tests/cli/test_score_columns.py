@@ -15,7 +15,7 @@ from recmeta import schema
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest, latest
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.steps import adapt, score
+from recmeta.steps.serving import adapt, score
 from recmeta.workspace import Workspace
 
 NEW = ("uncertainty", "because_item", "listed_by")

@@ -11,7 +11,7 @@ from airflow_process import AirflowProcess
 from tiny import Tiny, make
 
 from recmeta import schema
-from recmeta.steps.publish import lists_of
+from recmeta.steps.serving.publish import lists_of
 from recmeta.workspace import Workspace
 
 RUN = """

@@ -23,13 +23,13 @@ from recmeta.config import to_dict
 from recmeta.features.feast_repository import open_store
 from recmeta.features.feast_skew import compare_views
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.split_by_day import split_by_day
 from recmeta.manifest import latest
 from recmeta.orchestration.local import LocalConfig, airflow, serving
 from recmeta.registry import versions
-from recmeta.steps import build_tasks, ingest
-from recmeta.steps.build_tasks import BuildTasksConfig
-from recmeta.steps.publish import lists_of
-from recmeta.steps.split_log import split_by_day
+from recmeta.steps.data import build_tasks, ingest
+from recmeta.steps.data.build_tasks import BuildTasksConfig
+from recmeta.steps.serving.publish import lists_of
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
 

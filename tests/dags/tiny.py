@@ -7,8 +7,8 @@ from pathlib import Path
 
 from recmeta.config import to_dict
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.steps import ingest
-from recmeta.steps.split_log import split_by_day
+from recmeta.logs.split_by_day import split_by_day
+from recmeta.steps.data import ingest
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
 

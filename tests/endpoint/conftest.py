@@ -15,7 +15,8 @@ from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
 from recmeta.recipes import default
 from recmeta.registry import versions
-from recmeta.steps import build_tasks, evaluate, ingest, meta_train, register
+from recmeta.steps.data import build_tasks, ingest
+from recmeta.steps.learning import evaluate, meta_train, register
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
 

@@ -13,7 +13,7 @@ from recmeta.endpoint.champion import Champion, RegistrySource
 from recmeta.logs.mapping import LogMapping
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.serving.rules import Rules
-from recmeta.steps import adapt, score
+from recmeta.steps.serving import adapt, score
 from recmeta.workspace import Workspace
 
 USERS = {

@@ -4,7 +4,7 @@ import pytest
 from feature_repository import Repository, copied
 
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.steps import build_tasks, ingest, materialise_features
+from recmeta.steps.data import build_tasks, ingest, materialise_features
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 
 

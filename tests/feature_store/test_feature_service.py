@@ -7,7 +7,7 @@ from recmeta import manifest
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.registry.features import features_read
-from recmeta.steps import build_tasks
+from recmeta.steps.data import build_tasks
 from recmeta.tasks.task_set import TaskSet
 
 

@@ -10,7 +10,8 @@ from feature_repository import copied
 from recmeta.features.feast_online import online_profiles
 from recmeta.features.feast_repository import open_store
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.steps import forget, ingest, materialise_features
+from recmeta.steps.data import ingest, materialise_features
+from recmeta.steps.upkeep import forget
 
 GONE = "zz-forget-me-zz"
 UNTIL = datetime.datetime(2024, 3, 8, tzinfo=datetime.UTC)

@@ -16,7 +16,7 @@ from recmeta.features.feast_online import content_id, online_profiles
 from recmeta.features.feast_repository import apply_definitions, materialised_until, open_store
 from recmeta.features.feast_skew import compare_views
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.steps import ingest, materialise_features
+from recmeta.steps.data import ingest, materialise_features
 
 USERS = [
     {"user_id": "ann", "age": 30, "city": "Lviv", "likes": "a|b"},

@@ -17,7 +17,7 @@ from recmeta.manifest import latest
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.serving.intake import GivenUser, Value
-from recmeta.steps import build_tasks
+from recmeta.steps.data import build_tasks
 from recmeta.tasks.task_set import TaskSet
 
 

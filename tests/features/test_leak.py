@@ -18,7 +18,7 @@ from recmeta import schema
 from recmeta.features.item_statistics import StatisticsConfig
 from recmeta.metalearn.tensors.batch import Catalogue
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
-from recmeta.steps import build_tasks
+from recmeta.steps.data import build_tasks
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import SPLITS, Split, TaskSet
 from recmeta.workspace import Workspace

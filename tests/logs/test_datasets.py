@@ -22,7 +22,7 @@ from recmeta.logs.builtin_mappings import book_crossing
 from recmeta.logs.datasets import DATASETS, fetch, mapping_for
 from recmeta.logs.files import find_files
 from recmeta.logs.mapping import AttributeSource
-from recmeta.steps import ingest
+from recmeta.steps.data import ingest
 from recmeta.workspace import Workspace
 
 SHARED = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data"))

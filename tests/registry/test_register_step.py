@@ -5,7 +5,7 @@ from registry_pipeline import Pipeline
 
 from recmeta.registry import versions
 from recmeta.registry.tracking import connect
-from recmeta.steps import register
+from recmeta.steps.learning import register
 from recmeta.workspace import Workspace
 
 

@@ -7,7 +7,7 @@ from recmeta.registry import versions
 from recmeta.registry.run_page import describe_run
 from recmeta.registry.tracking import connect
 from recmeta.registry.training_run import log_evaluation
-from recmeta.steps import register
+from recmeta.steps.learning import register
 
 TAGS = {
     "recmeta.input.interactions": "3",

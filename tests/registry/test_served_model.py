@@ -27,7 +27,7 @@ from recmeta.registry import tracking, versions
 from recmeta.registry.features import features_read
 from recmeta.registry.packaging import input_example
 from recmeta.registry.served_model import recommend
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace

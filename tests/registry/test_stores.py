@@ -22,7 +22,7 @@ from recmeta.registry import record, tracking, versions
 from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun, log_evaluation
 from recmeta.registry.tuning import log_tuning
-from recmeta.steps import register
+from recmeta.steps.learning import register
 from recmeta.workspace import Workspace
 
 

@@ -90,7 +90,7 @@ import os, sys
 from recmeta.registry import tracking, versions
 from recmeta.registry.features import FeaturesRead
 from recmeta.registry.training_run import TrainingRun
-from recmeta.steps import register
+from recmeta.steps.learning import register
 from recmeta.workspace import Workspace
 assert "mlflow" not in sys.modules, "importing recmeta.registry imports MLflow"
 assert "MLFLOW_DISABLE_TELEMETRY" not in os.environ, "importing changes the environment"

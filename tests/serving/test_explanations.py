@@ -12,7 +12,7 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.serving import explanations
 from recmeta.serving.explanations import SupportEffects, support_effects
 from recmeta.serving.feature_effects import PAST, feature_effects, features, scores_knowing
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Tasks, TaskSet
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from recmeta.errors import FieldError
 from recmeta.metalearn.model import Model
 from recmeta.serving.intake import GivenUser, Intake
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 
 ROWS = st.lists(
     st.tuples(

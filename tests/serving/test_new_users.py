@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.tasks.task_set import Tasks
 
 

@@ -13,7 +13,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.serving.lists import ListMaker
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Tasks, TaskSet
 

@@ -13,7 +13,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.serving.lists import ListMaker, Lists
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users
 from recmeta.serving.rearrange import Arrangement, Cap
 from recmeta.serving.rules import ItemFacts, Rules, categories

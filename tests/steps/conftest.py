@@ -8,10 +8,11 @@ import pytest
 from trained import Trained
 
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.split_by_day import split_by_day
 from recmeta.recipes import default
 from recmeta.registry.tracking import DATABASE
-from recmeta.steps import build_tasks, daily, evaluate, ingest, meta_train, register
-from recmeta.steps.split_log import split_by_day
+from recmeta.steps.data import build_tasks, ingest
+from recmeta.steps.learning import evaluate, meta_train, register
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
 
@@ -49,7 +50,7 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
     report = evaluate.run(recipe.evaluate, workspace, tasks, model, device="cpu")
     register.run(workspace, report, force=True)
     for day in split.days:
-        daily.ingest_day(split.daily, day, workspace)
+        ingest.run_day(split.daily, day, workspace)
     return root / "ws", Trained(workspace, tasks, model, split.days)
 
 

@@ -16,8 +16,9 @@ from recmeta.logs.files import Inputs
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.manifest import Manifest
 from recmeta.serving.ranking import AdaptedUsers
-from recmeta.steps import adapt, given_users
-from recmeta.steps.user_parts import UserParts
+from recmeta.steps.parts import given_users
+from recmeta.steps.parts.user_parts import UserParts
+from recmeta.steps.serving import adapt
 from recmeta.tasks.task_set import read_tasks
 from recmeta.workspace import Workspace
 

@@ -14,8 +14,8 @@ from recmeta.features.text_vectors import TEXT_VECTOR, keep, key_of
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.steps import build_tasks, ingest
-from recmeta.steps.build_tasks import BuildTasksConfig
+from recmeta.steps.data import build_tasks, ingest
+from recmeta.steps.data.build_tasks import BuildTasksConfig
 from recmeta.tasks import shards
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.splits import interactions

@@ -11,7 +11,7 @@ from recmeta.errors import UserError
 from recmeta.recipes import default
 from recmeta.registry import versions
 from recmeta.registry.tracking import connect, model_name
-from recmeta.steps import meta_train
+from recmeta.steps.learning import meta_train
 
 
 def test_a_training_says_what_it_carried_over(trained: Trained) -> None:

@@ -13,12 +13,14 @@ from polars.testing import assert_frame_equal
 
 from recmeta import schema
 from recmeta.errors import UserError
+from recmeta.logs import partitions
 from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.logs.split_by_day import split_by_day
 from recmeta.manifest import Manifest
-from recmeta.steps import build_tasks, daily, data_quality, ingest
-from recmeta.steps.build_tasks import BuildTasksConfig
-from recmeta.steps.data_quality import DataQualityConfig
-from recmeta.steps.split_log import split_by_day
+from recmeta.steps.data import build_tasks, data_quality, ingest
+from recmeta.steps.data.build_tasks import BuildTasksConfig
+from recmeta.steps.data.data_quality import DataQualityConfig
+from recmeta.steps.parts import days as days_read
 from recmeta.workspace import Workspace
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -42,7 +44,7 @@ def test_a_day_is_put_into_every_path() -> None:
         users=AttributeSource(path="users-{date}.csv", id_col="u", columns={}),
         items=AttributeSource(path="items.csv", id_col="i", columns={}),
     )
-    found = daily.mapping_of(mapping, DAY)
+    found = partitions.mapping_of(mapping, DAY)
     assert found.path == "s3://logs/day=2025-03-01/"
     assert found.users is not None
     assert found.users.path == "users-2025-03-01.csv"
@@ -51,26 +53,26 @@ def test_a_day_is_put_into_every_path() -> None:
 
 @pytest.mark.parametrize("text", ["2025-03-01", "2025-03-01T23:59:59+00:00"])
 def test_days_are_parsed(text: str) -> None:
-    assert daily.parse_day(text) == DAY
+    assert partitions.parse_day(text) == DAY
 
 
 def test_a_bad_day_is_refused() -> None:
     with pytest.raises(UserError, match="'yesterday'; write it as 2026-01-31"):
-        daily.parse_day("yesterday")
+        partitions.parse_day("yesterday")
 
 
 @pytest.mark.parametrize("pattern", ["day-{date}.csv", "{date}", "dt={date}/events.csv"])
 def test_available_days_are_those_with_a_file(tmp_path: Path, pattern: str) -> None:
     mapping = LogMapping(path=str(tmp_path / pattern), format="csv")
-    assert daily.available_days(mapping) == []
+    assert partitions.available_days(mapping) == []
     for day in ("2025-03-02", "2025-03-01", "2025-02-31", "soon"):
         path = tmp_path / pattern.replace("{date}", day)
         path.parent.mkdir(exist_ok=True)
         path.write_text("")
     (tmp_path / "other.csv").write_text("")
-    assert daily.available_days(mapping) == [DAY, DAY + datetime.timedelta(days=1)]
-    assert daily.has_arrived(daily.mapping_of(mapping, DAY).path)
-    assert not daily.has_arrived(str(tmp_path / "2025-03-09.csv"))
+    assert partitions.available_days(mapping) == [DAY, DAY + datetime.timedelta(days=1)]
+    assert partitions.has_arrived(partitions.mapping_of(mapping, DAY).path)
+    assert not partitions.has_arrived(str(tmp_path / "2025-03-09.csv"))
 
 
 def test_the_next_day_is_the_oldest_that_was_not_ingested(tmp_path: Path) -> None:
@@ -80,23 +82,23 @@ def test_the_next_day_is_the_oldest_that_was_not_ingested(tmp_path: Path) -> Non
         (tmp_path / f"2025-03-0{number}.csv").write_text(
             f"user_id,item_id,time,stars\nu,i{number},2025-03-0{number},4\n"
         )
-    days = daily.available_days(mapping)
-    assert daily.next_day(mapping, workspace) == days[0]
-    daily.ingest_day(mapping, days[0], workspace, now=NOW)
-    daily.ingest_day(mapping, days[2], workspace, now=NOW)
-    assert daily.next_day(mapping, workspace) == days[1]
-    assert daily.latest_day(workspace) == days[2]
-    assert daily.of_day(workspace, days[0]) != daily.of_day(workspace, days[2])
+    days = partitions.available_days(mapping)
+    assert days_read.next_day(mapping, workspace) == days[0]
+    ingest.run_day(mapping, days[0], workspace, now=NOW)
+    ingest.run_day(mapping, days[2], workspace, now=NOW)
+    assert days_read.next_day(mapping, workspace) == days[1]
+    assert days_read.latest_day(workspace) == days[2]
+    assert days_read.ingest_of(workspace, days[0]) != days_read.ingest_of(workspace, days[2])
     with pytest.raises(UserError, match="2025-03-02 has not been ingested"):
-        daily.of_day(workspace, days[1])
-    daily.ingest_day(mapping, days[1], workspace, now=NOW)
-    assert daily.next_day(mapping, workspace) == days[2]
+        days_read.ingest_of(workspace, days[1])
+    ingest.run_day(mapping, days[1], workspace, now=NOW)
+    assert days_read.next_day(mapping, workspace) == days[2]
 
 
 def test_without_partitions_it_is_yesterday(tmp_path: Path) -> None:
     mapping = LogMapping(path=str(tmp_path / "all.csv"))
     tomorrow = DAY + datetime.timedelta(days=1)
-    assert daily.next_day(mapping, Workspace(tmp_path), today=tomorrow) == DAY
+    assert days_read.next_day(mapping, Workspace(tmp_path), today=tomorrow) == DAY
 
 
 ROWS = st.lists(
@@ -142,7 +144,7 @@ def test_split_into_days_and_ingested_in_any_order_it_is_the_same_log(
     days = Workspace(folder / "daily")
     manifests = [ingest.run(split.history, days, now=NOW)] if split.history else []
     for day in split.days[:: -1 if backwards else 1]:
-        manifests.append(daily.ingest_day(split.daily, day, days, now=NOW))
+        manifests.append(ingest.run_day(split.daily, day, days, now=NOW))
     assert_frame_equal(interactions(days), interactions(whole))
     for name in ("rows_read", "accepted", "duplicates", "quarantined"):
         assert sum(m.counts[name] for m in manifests) == counts[name], name
@@ -171,7 +173,7 @@ def test_ten_days_of_movielens_give_the_tables_of_one_ingest(tmp_path: Path) -> 
     ingest.run(mapping, whole)
     ingest.run(split.history, days)
     for day in split.days:
-        daily.ingest_day(split.daily, day, days)
+        ingest.run_day(split.daily, day, days)
     assert_frame_equal(interactions(days), interactions(whole))
     both = [build_tasks.run(BuildTasksConfig(), ws) for ws in (days, whole)]
     assert both[0].counts == both[1].counts
@@ -201,7 +203,7 @@ def ingested(tmp_path: Path, days: dict[int, int], bad: int = 0) -> tuple[Worksp
             max_bad_share=0.9,
         )
         day = datetime.date(2025, 3, number)
-        manifests.append(daily.ingest_day(mapping, day, workspace, now=NOW))
+        manifests.append(ingest.run_day(mapping, day, workspace, now=NOW))
     return workspace, manifests[-1]
 
 

@@ -14,9 +14,9 @@ from recmeta.registry import versions
 from recmeta.serving.evidence.fitting import as_training_users_left_it
 from recmeta.serving.evidence.greedy import GreedyConfig
 from recmeta.serving.evidence.questionnaire import QuestionnaireConfig
-from recmeta.steps import evidence
-from recmeta.steps.evidence import EvidenceConfig
-from recmeta.steps.evidence_trial import HeldOut, TrialConfig
+from recmeta.steps.parts.evidence_trial import HeldOut, TrialConfig
+from recmeta.steps.serving import evidence
+from recmeta.steps.serving.evidence import EvidenceConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
 

@@ -13,7 +13,9 @@ from recmeta.errors import UserError
 from recmeta.features.activity import activity
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.manifest import Manifest
-from recmeta.steps import adapt, daily, ingest, materialise_features, new_users
+from recmeta.steps.data import ingest, materialise_features
+from recmeta.steps.parts import days as days_read
+from recmeta.steps.serving import adapt, shard_new_users
 from recmeta.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -128,9 +130,9 @@ def test_profiles_are_read_online(trained: "Trained", tmp_path: Path) -> None:
 
 
 def test_without_a_feature_store_a_shard_is_adapted_once(trained: "Trained") -> None:
-    shards = new_users.run(trained.workspace, daily.latest_day(trained.workspace))
+    shards = shard_new_users.run(trained.workspace, days_read.latest_day(trained.workspace))
     (shard, *_) = shards.outputs["shards"]
-    mapping = new_users.shard_mapping(trained.workspace, shard)
+    mapping = shard_new_users.shard_mapping(trained.workspace, shard)
     first = adapt.run(mapping, trained.workspace, device="cpu")
     assert schema.FEATURE_SERVICE not in first.inputs
     assert adapt.run(mapping, trained.workspace, device="cpu").reused

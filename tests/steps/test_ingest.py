@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 from recmeta.errors import UserError
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
-from recmeta.steps import ingest
+from recmeta.steps.data import ingest
 from recmeta.workspace import Workspace
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -203,7 +203,7 @@ KILLED = """
 import datetime, os, signal, sys
 from pathlib import Path
 from recmeta.logs.mapping import load_mapping
-from recmeta.steps import ingest
+from recmeta.steps.data import ingest
 from recmeta.workspace import Workspace
 
 calls = int(sys.argv[3])

@@ -13,23 +13,16 @@ from trained import Trained
 
 from recmeta import schema
 from recmeta.errors import UserError
+from recmeta.features.stability import stability
 from recmeta.logs.mapping import LogMapping
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.steps import (
-    adapt,
-    build_tasks,
-    drift,
-    ingest,
-    maintenance,
-    new_users,
-    publish,
-    score,
-)
-from recmeta.steps.build_tasks import BuildTasksConfig
-from recmeta.steps.drift import DriftConfig
-from recmeta.steps.maintenance import MaintenanceConfig
-from recmeta.steps.retraining import RetrainingConfig, is_due, is_overdue, last_training
-from recmeta.steps.stability import stability
+from recmeta.steps.data import build_tasks, ingest
+from recmeta.steps.data.build_tasks import BuildTasksConfig
+from recmeta.steps.learning.retraining import RetrainingConfig, is_due, is_overdue, last_training
+from recmeta.steps.serving import adapt, publish, score, shard_new_users
+from recmeta.steps.upkeep import drift, maintenance
+from recmeta.steps.upkeep.drift import DriftConfig
+from recmeta.steps.upkeep.maintenance import MaintenanceConfig
 from recmeta.workspace import Workspace
 
 FAR = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=400)
@@ -37,8 +30,8 @@ FAR = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=400)
 
 def publish_day(trained: Trained, day: datetime.date) -> None:
     ws = trained.workspace
-    shards = new_users.run(ws, day).outputs["shards"]
-    adapted = [adapt.run(new_users.shard_mapping(ws, s), ws, device="cpu") for s in shards]
+    shards = shard_new_users.run(ws, day).outputs["shards"]
+    adapted = [adapt.run(shard_new_users.shard_mapping(ws, s), ws, device="cpu") for s in shards]
     publish.publish(ws, day, [score.run(ScoringConfig(), ws, a, device="cpu") for a in adapted])
 
 

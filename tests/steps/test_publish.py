@@ -10,8 +10,8 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, latest
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.steps import adapt, new_users, publish, score
-from recmeta.steps.new_users import NewUsersConfig
+from recmeta.steps.serving import adapt, publish, score, shard_new_users
+from recmeta.steps.serving.shard_new_users import NewUsersConfig
 
 
 def interactions(trained: Trained) -> pl.DataFrame:
@@ -26,8 +26,8 @@ def first_days(trained: Trained) -> pl.DataFrame:
 def scored(trained: Trained, day: datetime.date, config: NewUsersConfig) -> list[Manifest]:
     """Adapt to and score everybody who is new on a day, shard by shard."""
     ws = trained.workspace
-    shards = new_users.run(ws, day, config).outputs["shards"]
-    adapted = [adapt.run(new_users.shard_mapping(ws, s), ws, device="cpu") for s in shards]
+    shards = shard_new_users.run(ws, day, config).outputs["shards"]
+    adapted = [adapt.run(shard_new_users.shard_mapping(ws, s), ws, device="cpu") for s in shards]
     return [score.run(ScoringConfig(top_k=5), ws, a, device="cpu") for a in adapted]
 
 
@@ -35,7 +35,7 @@ def test_arrivals_are_the_first_interactions_of_a_day(trained: Trained) -> None:
     first = first_days(trained)
     for day in trained.days:
         expected = first.filter(pl.col("first") == day).height
-        assert new_users.count_arrivals(trained.workspace, day) == expected
+        assert shard_new_users.count_arrivals(trained.workspace, day) == expected
 
 
 @pytest.mark.parametrize("window", [1, 20])
@@ -44,10 +44,10 @@ def test_shards_hold_each_new_user_once_with_all_that_was_known(
 ) -> None:
     day = trained.days[2]
     config = NewUsersConfig(window_days=window, users_per_shard=2)
-    manifest = new_users.run(trained.workspace, day, config)
-    assert new_users.run(trained.workspace, day, config).reused
+    manifest = shard_new_users.run(trained.workspace, day, config)
+    assert shard_new_users.run(trained.workspace, day, config).reused
     frames = [
-        pl.read_parquet(new_users.shard_mapping(trained.workspace, shard).path)
+        pl.read_parquet(shard_new_users.shard_mapping(trained.workspace, shard).path)
         for shard in manifest.outputs["shards"]
     ]
     rows = pl.concat(frames)
@@ -58,7 +58,7 @@ def test_shards_hold_each_new_user_once_with_all_that_was_known(
     expected = until.join(new, on=schema.USER_ID, how="semi")
     key = [schema.USER_ID, schema.ITEM_ID, schema.TIMESTAMP, schema.VALUE]
     assert rows.select(key).sort(key).equals(expected.select(key).sort(key))
-    profiles = new_users.shard_mapping(trained.workspace, manifest.outputs["shards"][0]).users
+    profiles = shard_new_users.shard_mapping(trained.workspace, manifest.outputs["shards"][0]).users
     assert profiles is not None
     assert {n: a.kind for n, a in profiles.columns.items()} == {
         "group": "categorical",
@@ -67,7 +67,7 @@ def test_shards_hold_each_new_user_once_with_all_that_was_known(
 
 
 def test_a_day_without_new_users_has_no_shards(trained: Trained) -> None:
-    manifest = new_users.run(trained.workspace, datetime.date(1999, 1, 1))
+    manifest = shard_new_users.run(trained.workspace, datetime.date(1999, 1, 1))
     assert manifest.outputs["shards"] == []
     assert publish.audit(trained.workspace, []) == {"users": 0, "rows": 0}
 

@@ -14,7 +14,8 @@ from recmeta.errors import UserError
 from recmeta.recipes import default
 from recmeta.registry import versions
 from recmeta.registry.tracking import connect
-from recmeta.steps import build_tasks, evaluate, meta_train, rebuild, register
+from recmeta.steps.data import build_tasks
+from recmeta.steps.learning import evaluate, meta_train, rebuild, register
 from recmeta.workspace import Workspace
 
 

@@ -13,11 +13,11 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.serving.lists import ListMaker
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users
 from recmeta.serving.retrieval import Factors, RetrievalConfig, recall
 from recmeta.serving.rules import ItemFacts, Rules
-from recmeta.steps.faiss_index import EXACT_BELOW, FaissIndex
+from recmeta.steps.parts.faiss_index import EXACT_BELOW, FaissIndex
 from recmeta.tasks.task_set import Tasks
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set

@@ -17,8 +17,8 @@ from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.recipes.search_space import Dimension
 from recmeta.registry.tracking import PARENT, connect, experiment_id
-from recmeta.steps import tune
-from recmeta.steps.tune import Candidate, TuneConfig
+from recmeta.steps.learning import tune
+from recmeta.steps.learning.tune import Candidate, TuneConfig
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import ShareConfig, write_task_set
 from recmeta.training.config import MetaTrainConfig

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from recmeta.logs.mapping import LogMapping
+from recmeta.logs.split_by_day import split_by_day
 from recmeta.manifest import Manifest
 from recmeta.recipes import default
 from recmeta.registry import versions
 from recmeta.registry.tracking import data_versions
-from recmeta.steps import build_tasks, evaluate, ingest, meta_train, register
-from recmeta.steps.split_log import split_by_day
+from recmeta.steps.data import build_tasks, ingest
+from recmeta.steps.learning import evaluate, meta_train, register
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.training.recipes import training_of
 from recmeta.workspace import Workspace

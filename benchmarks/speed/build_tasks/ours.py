@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from recmeta.steps import build_tasks
+from recmeta.steps.data import build_tasks
 from recmeta.workspace import Workspace
 
 

@@ -85,7 +85,7 @@ def adapt_given(
     from recmeta.cli.mappings import new_users_source
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
-    from recmeta.steps import adapt as step
+    from recmeta.steps.serving import adapt as step
     from recmeta.training.device import choose_device
 
     version = versions.in_use(workspace, model_version)

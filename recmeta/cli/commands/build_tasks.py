@@ -8,7 +8,7 @@ from recmeta.cli.progress_bars import shown_progress
 
 def build_tasks(common: CommonOptions, configuration: ConfigOptions) -> Outcome:
     """Split users into meta-train, development and cold test, and their rows into tasks."""
-    from recmeta.steps import build_tasks as step
+    from recmeta.steps.data import build_tasks as step
     from recmeta.workspace import Workspace
 
     config = configuration.values()

@@ -12,8 +12,9 @@ def evaluate(
     """Measure the model that was trained last beside the champion and the baselines."""
     from recmeta import manifest as manifests
     from recmeta.errors import UserError
-    from recmeta.steps import build_tasks, meta_train
-    from recmeta.steps import evaluate as step
+    from recmeta.steps.data import build_tasks
+    from recmeta.steps.learning import evaluate as step
+    from recmeta.steps.learning import meta_train
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

@@ -39,8 +39,8 @@ def evidence(
     """
     from recmeta.registry import versions
     from recmeta.serving.evidence.questionnaire import STRATEGIES, unknown_strategy
-    from recmeta.steps import evidence as step
-    from recmeta.steps.evidence_trial import TrialConfig
+    from recmeta.steps.parts.evidence_trial import TrialConfig
+    from recmeta.steps.serving import evidence as step
     from recmeta.workspace import Workspace
 
     if strategy is not None and strategy not in STRATEGIES:

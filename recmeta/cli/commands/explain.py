@@ -10,7 +10,7 @@ from recmeta.cli.options import CommonOptions, LogOptions, ModelVersion, Profile
 from recmeta.cli.output import Outcome
 
 if TYPE_CHECKING:
-    from recmeta.steps.explain import Explanation
+    from recmeta.steps.serving.explain import Explanation
 MOST_ROWS = 20
 """Of a table that is printed; --json has all."""
 
@@ -51,8 +51,8 @@ def explain(
     from recmeta.errors import UserError
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
-    from recmeta.steps import catalogue
-    from recmeta.steps import explain as step
+    from recmeta.steps.parts import catalogue
+    from recmeta.steps.serving import explain as step
     from recmeta.workspace import Workspace
 
     if features not in ("ablation", "shapley"):

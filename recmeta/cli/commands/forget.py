@@ -27,7 +27,7 @@ def forget(
     marked for retraining. The files that were ingested are not touched: ingest them again, and the
     users are back.
     """
-    from recmeta.steps import forget as step
+    from recmeta.steps.upkeep import forget as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

@@ -35,7 +35,7 @@ def ingest(
     categorical. A mapping file says it otherwise.
     """
     from recmeta.cli.mappings import hint_on_unread, kinds_found, log_mapping, unread_columns
-    from recmeta.steps import ingest as step
+    from recmeta.steps.data import ingest as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

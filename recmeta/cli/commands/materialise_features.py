@@ -28,7 +28,7 @@ def materialise_features(
 
     With a feature store its definitions are applied, too. Doing it again changes nothing.
     """
-    from recmeta.steps import materialise_features as step
+    from recmeta.steps.data import materialise_features as step
     from recmeta.workspace import Workspace
 
     with shown_progress() as progress:

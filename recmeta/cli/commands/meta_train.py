@@ -34,8 +34,8 @@ def meta_train(
 ) -> Outcome:
     """Meta-train on the tasks that were built last; a run that was killed goes on."""
     from recmeta import manifest as manifests
-    from recmeta.steps import build_tasks
-    from recmeta.steps import meta_train as step
+    from recmeta.steps.data import build_tasks
+    from recmeta.steps.learning import meta_train as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

@@ -11,7 +11,7 @@ from recmeta.cli.output import Outcome
 from recmeta.cli.progress_bars import shown_progress
 
 if TYPE_CHECKING:
-    from recmeta.steps.rebuild import Rebuild
+    from recmeta.steps.learning.rebuild import Rebuild
 
 
 def rebuild(
@@ -38,7 +38,7 @@ def rebuild(
     Exit code 4: a metric differs by more than the tolerance. Exit code 2: the run does not hold all
     that is needed, or a version of a table is gone.
     """
-    from recmeta.steps import rebuild as step
+    from recmeta.steps.learning import rebuild as step
     from recmeta.workspace import Workspace
 
     with shown_progress() as progress:

@@ -11,8 +11,8 @@ def register(common: CommonOptions, force: Force = False) -> Outcome:
     Exit code 3: the gate refused; the model is registered as challenger.
     """
     from recmeta import manifest as manifests
-    from recmeta.steps import evaluate
-    from recmeta.steps import register as step
+    from recmeta.steps.learning import evaluate
+    from recmeta.steps.learning import register as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

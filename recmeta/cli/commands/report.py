@@ -10,8 +10,7 @@ from recmeta.cli.output import Outcome
 def report(common: CommonOptions) -> Outcome:
     """Show the report of the last run."""
     from recmeta.errors import UserError
-    from recmeta.pipeline import REPORT
-    from recmeta.workspace import Workspace
+    from recmeta.workspace import REPORT, Workspace
 
     workspace = Workspace(common.workspace)
     if not workspace.exists(REPORT):

@@ -129,9 +129,10 @@ def _mappings(
 
 def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
     """Return the report's last section: what there is to look at, as far as it is there."""
-    from recmeta.pipeline import REPORT
     from recmeta.registry.tracking import shown_uri
-    from recmeta.steps import evaluate, score
+    from recmeta.steps.learning import evaluate
+    from recmeta.steps.serving import score
+    from recmeta.workspace import REPORT
 
     uri = shown_uri(workspace)
     page = uri if uri.startswith("http") else f"`mlflow server --backend-store-uri {uri}`"

@@ -55,7 +55,7 @@ def score(
     from recmeta.config import parse, to_dict
     from recmeta.recipes.configuration import merged, pipeline_config
     from recmeta.serving.ranking import ScoringConfig
-    from recmeta.steps import score as step
+    from recmeta.steps.serving import score as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

@@ -12,7 +12,7 @@ from recmeta.cli.output import Outcome
 from recmeta.cli.progress_bars import shown_progress
 
 if TYPE_CHECKING:
-    from recmeta.steps.tune import Tuned
+    from recmeta.steps.learning.tune import Tuned
 
 
 def tune(
@@ -47,8 +47,8 @@ def tune(
     """
     from recmeta import manifest as manifests
     from recmeta.recipes.search_space import read_space, space_of
-    from recmeta.steps import build_tasks
-    from recmeta.steps import tune as step
+    from recmeta.steps.data import build_tasks
+    from recmeta.steps.learning import tune as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

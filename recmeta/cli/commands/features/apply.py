@@ -25,7 +25,7 @@ Repository = Annotated[
 def apply(common: CommonOptions, feature_store: Repository = REPOSITORY) -> Outcome:
     """Register what the feature repository defines over the tables of the workspace."""
     from recmeta.features.feast_repository import open_store
-    from recmeta.steps import materialise_features as step
+    from recmeta.steps.data import materialise_features as step
     from recmeta.workspace import Workspace
 
     step.apply(Workspace(common.workspace), feature_store)

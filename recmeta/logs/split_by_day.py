@@ -13,9 +13,9 @@ from recmeta.errors import UserError
 from recmeta.logs import contracts, parsing
 from recmeta.logs.files import find_files
 from recmeta.logs.mapping import LogMapping
+from recmeta.logs.partitions import DATE as DATE_IN_PATH
 from recmeta.logs.sources import read
 from recmeta.schema import DATE, FILE, LINE, RAW
-from recmeta.steps.daily import DATE as DATE_IN_PATH
 from recmeta.workspace import Folder
 
 HISTORY = "history.parquet"

@@ -9,9 +9,11 @@ from recmeta.logs import checked, conflicts, tables
 from recmeta.logs.attributes import read_attributes
 from recmeta.logs.files import Inputs, SourceFile, how_read, source_id
 from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.logs.partitions import mapping_of
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
 from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
+from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path
 
 STEP = "ingest"
@@ -55,6 +57,24 @@ def run(
 
     config = {"mapping": how_read(mapping)}
     return run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
+
+
+def run_day(
+    mapping: LogMapping,
+    day: datetime.date,
+    workspace: Workspace,
+    *,
+    now: datetime.datetime | None = None,
+    progress: Progress = silent,
+) -> Manifest:
+    """Ingest one day's partition and note that the day is done.
+
+    Raises:
+        UserError: as `run` does.
+    """
+    manifest = run(mapping_of(mapping, day), workspace, now=now, progress=progress)
+    days.note(workspace, day, key=manifest.key, source=manifest.outputs["source"])
+    return manifest
 
 
 def _ingest(

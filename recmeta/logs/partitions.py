@@ -1,4 +1,4 @@
-"""One day of a log: the partition that a daily run reads, and which days have been read.
+"""The daily partitions of a log.
 
 A mapping whose paths hold `{date}` (`logs/{date}.csv`, `s3://logs/day={date}/`) is a log in daily
 partitions. A mapping without it is one log that is exported whole every day: its known rows are
@@ -12,14 +12,9 @@ import pyarrow.fs as pafs
 
 from recmeta.errors import UserError
 from recmeta.logs.mapping import AttributeSource, LogMapping
-from recmeta.manifest import Manifest
-from recmeta.progress import Progress, silent
-from recmeta.steps import ingest
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder
 
 DATE = "{date}"
-INGESTED = "partitions"
-"""Folder of the workspace with a small file per day that was ingested."""
 
 
 def parse_day(text: str) -> datetime.date:
@@ -82,70 +77,6 @@ def available_days(mapping: LogMapping) -> list[datetime.date]:
         except ValueError:
             continue
     return sorted(days)
-
-
-def ingested_days(workspace: Workspace) -> list[datetime.date]:
-    """Return the days that `ingest_day` has ingested, sorted."""
-    names = (workspace / INGESTED).names()
-    return sorted(datetime.date.fromisoformat(name.removesuffix(".json")) for name in names)
-
-
-def next_day(
-    mapping: LogMapping, workspace: Workspace, today: datetime.date | None = None
-) -> datetime.date:
-    """Return the day that a run without a date of its own reads.
-
-    That is the oldest available day that was not ingested; else the newest available one; without
-    daily partitions, the day before `today`.
-    """
-    available = available_days(mapping)
-    if not available:
-        today = today or datetime.datetime.now(datetime.UTC).date()
-        return today - datetime.timedelta(days=1)
-    done = set(ingested_days(workspace))
-    return next((day for day in available if day not in done), available[-1])
-
-
-def latest_day(workspace: Workspace) -> datetime.date:
-    """Return the newest day that was ingested; before the first, yesterday."""
-    days = ingested_days(workspace)
-    if days:
-        return days[-1]
-    return datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
-
-
-def ingest_day(
-    mapping: LogMapping,
-    day: datetime.date,
-    workspace: Workspace,
-    *,
-    now: datetime.datetime | None = None,
-    progress: Progress = silent,
-) -> Manifest:
-    """Ingest one day's partition and note that the day is done.
-
-    Raises:
-        UserError: as `recmeta.steps.ingest.run` does.
-    """
-    manifest = ingest.run(mapping_of(mapping, day), workspace, now=now, progress=progress)
-    (workspace / INGESTED).write_json(
-        f"{day.isoformat()}.json", {"key": manifest.key, "source": manifest.outputs["source"]}
-    )
-    return manifest
-
-
-def of_day(workspace: Workspace, day: datetime.date) -> str:
-    """Return the key of the ingest of a day.
-
-    Raises:
-        UserError: when the day was not ingested.
-    """
-    name = f"{day.isoformat()}.json"
-    folder = workspace / INGESTED
-    if not folder.exists(name):
-        raise UserError(f"{day} has not been ingested in the workspace {workspace.location}.")
-    key: str = folder.read_json(name)["key"]
-    return key
 
 
 def _on(path: str, day: datetime.date) -> str:

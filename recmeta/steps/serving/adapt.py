@@ -22,10 +22,10 @@ from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
 from recmeta.registry.versions import Version
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import adapt_users
-from recmeta.steps import catalogue, given_users
-from recmeta.steps.given_users import GivenUsers
+from recmeta.steps.parts import catalogue, given_users
+from recmeta.steps.parts.given_users import GivenUsers
 from recmeta.tasks.task_set import Tasks, write_tasks
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace

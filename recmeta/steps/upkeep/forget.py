@@ -20,11 +20,13 @@ from recmeta.config import fingerprint
 from recmeta.errors import UserError
 from recmeta.logs.erase import erase_rows
 from recmeta.manifest import finished
-from recmeta.pipeline import REPORT
+from recmeta.manifest import forget as forget_step
 from recmeta.registry import forgotten
 from recmeta.serving.ranking import AdaptedUsers
-from recmeta.steps import adapt, build_tasks, cleanup, meta_train, new_users
-from recmeta.workspace import Folder, Workspace
+from recmeta.steps.data import build_tasks
+from recmeta.steps.learning import meta_train
+from recmeta.steps.serving import adapt, shard_new_users
+from recmeta.workspace import REPORT, Folder, Workspace
 
 STEP = "forget"
 OF_USERS = (
@@ -37,7 +39,7 @@ OF_USERS = (
 CACHES = {
     "tasks": build_tasks.STEP,
     "states": adapt.STEP,
-    "new_users": new_users.STEP,
+    "new_users": shard_new_users.STEP,
     "lists": None,
 }
 """Folders whose subfolders are made again when they are needed, and the step that makes them."""
@@ -151,7 +153,7 @@ def _drop_caches(
         folder = workspace / name / key
         if any(_has_users(file, content, user_ids) for file, content in _files(folder)):
             if step is not None:
-                cleanup.forget(workspace, step, key)
+                forget_step(workspace, step, key)
             folder.filesystem.delete_dir(folder.path)
             dropped += 1
     return dropped

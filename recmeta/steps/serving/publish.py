@@ -17,9 +17,8 @@ from deltalake import DeltaTable, write_deltalake
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs import tables
-from recmeta.manifest import Manifest, find
-from recmeta.steps import adapt, score
-from recmeta.steps.cleanup import forget
+from recmeta.manifest import Manifest, find, forget
+from recmeta.steps.serving import adapt, score
 from recmeta.workspace import Workspace
 
 ROWS_AT_ONCE = 2_000_000

@@ -16,15 +16,15 @@ from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
 from recmeta.features.attributes import newest
+from recmeta.features.stability import stability
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, find, run_once
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.versions import Version
-from recmeta.steps import meta_train
-from recmeta.steps.live_error import live_error
-from recmeta.steps.publish import lists_of
-from recmeta.steps.stability import stability
+from recmeta.steps.learning import meta_train
+from recmeta.steps.parts.live_error import live_error
+from recmeta.steps.serving.publish import lists_of
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, find, finished, latest
-from recmeta.steps import build_tasks, meta_train
+from recmeta.steps.data import build_tasks
+from recmeta.steps.learning import meta_train
 from recmeta.workspace import Workspace
 
 

@@ -28,9 +28,10 @@ from recmeta.progress import Progress, silent
 from recmeta.registry import record, versions
 from recmeta.registry.record import Record, TableVersion
 from recmeta.registry.training_run import flat_metrics
-from recmeta.steps import build_tasks, evaluate, meta_train
-from recmeta.steps.build_tasks import BuildTasksConfig
-from recmeta.steps.evaluate import CHAMPION, EvaluateConfig
+from recmeta.steps.data import build_tasks
+from recmeta.steps.data.build_tasks import BuildTasksConfig
+from recmeta.steps.learning import evaluate, meta_train
+from recmeta.steps.learning.evaluate import CHAMPION, EvaluateConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device

@@ -5,7 +5,7 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest
-from recmeta.steps.new_users import INTERACTIONS, PROFILES, shard_mapping
+from recmeta.steps.serving.shard_new_users import INTERACTIONS, PROFILES, shard_mapping
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
 

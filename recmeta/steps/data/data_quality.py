@@ -9,7 +9,8 @@ import statistics
 
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, find
-from recmeta.steps import daily, ingest
+from recmeta.steps.data import ingest
+from recmeta.steps.parts import days
 from recmeta.workspace import Workspace
 
 
@@ -83,7 +84,7 @@ def check(
 
 def _usual_rows(workspace: Workspace, ingested: Manifest, num_days: int) -> float | None:
     """Return the median of the rows read on the days before this ingest's, if enough are known."""
-    keys = {day: daily.of_day(workspace, day) for day in daily.ingested_days(workspace)}
+    keys = {day: days.ingest_of(workspace, day) for day in days.ingested_days(workspace)}
     own = [day for day, key in keys.items() if key == ingested.key]
     if not own:
         return None

@@ -19,7 +19,7 @@ from recmeta.logs import attributes, checked
 from recmeta.logs.files import Inputs
 from recmeta.logs.mapping import LogMapping
 from recmeta.progress import Progress, silent
-from recmeta.steps.user_parts import UserParts
+from recmeta.steps.parts.user_parts import UserParts
 
 ROWS_AT_ONCE = 500_000
 """About how many rows of interactions and profiles one part has, as one block of a file has."""

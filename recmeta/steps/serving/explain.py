@@ -16,8 +16,8 @@ from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import FloatArray, Model
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.feature_effects import feature_effects, features, scores_knowing
-from recmeta.serving.new_users import tasks_for_new_users
-from recmeta.steps import given_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.steps.parts import given_users
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Workspace
 

@@ -14,10 +14,9 @@ from deltalake import DeltaTable
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs import tables
-from recmeta.manifest import find, finished
+from recmeta.manifest import find, finished, forget
 from recmeta.registry import tracking, versions
-from recmeta.steps import adapt, publish, score
-from recmeta.steps.cleanup import forget
+from recmeta.steps.serving import adapt, publish, score
 from recmeta.workspace import Workspace
 
 MIN_FILES = 16

@@ -24,7 +24,7 @@ from recmeta.recipes.configuration import merged
 from recmeta.recipes.search_space import Space, nested
 from recmeta.recipes.toml import to_toml
 from recmeta.registry.tuning import SearchRun
-from recmeta.steps.meta_train import content_source
+from recmeta.steps.learning.meta_train import content_source
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device

@@ -16,7 +16,7 @@ from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.features.attributes import newest
 from recmeta.logs import tables
 from recmeta.metalearn.model import Model
-from recmeta.serving.new_users import tasks_for_new_users
+from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.tasks.task_set import Ragged
 from recmeta.workspace import Workspace
 

@@ -23,9 +23,10 @@ from recmeta.serving.evidence.fitting import (
 from recmeta.serving.evidence.information import About
 from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireConfig
 from recmeta.serving.evidence.strategy import next_questions
-from recmeta.serving.new_users import tasks_for_new_users
-from recmeta.steps import build_tasks, meta_train
-from recmeta.steps.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies
+from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.steps.data import build_tasks
+from recmeta.steps.learning import meta_train
+from recmeta.steps.parts.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.training.device import choose_device
 from recmeta.workspace import Workspace

@@ -26,9 +26,9 @@ from recmeta.registry import versions
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
 from recmeta.serving.rules import ItemFacts
-from recmeta.steps import catalogue
-from recmeta.steps.faiss_index import FaissIndex
-from recmeta.steps.item_facts import item_facts
+from recmeta.steps.parts import catalogue
+from recmeta.steps.parts.faiss_index import FaissIndex
+from recmeta.steps.parts.item_facts import item_facts
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace

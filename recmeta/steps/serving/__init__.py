@@ -1,0 +1,1 @@
+"""From new users to what they get."""

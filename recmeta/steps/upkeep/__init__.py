@@ -1,0 +1,1 @@
+"""Looking after a workspace: drift, old files, users to be forgotten."""
