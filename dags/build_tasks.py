@@ -78,13 +78,14 @@ def build_tasks() -> None:
     @task(task_id="check-data-quality")
     def check_data_quality(key: str, *, params=None) -> dict[str, float]:
         """Stop a day that looks wrong before tasks are built from it."""
+        from recmeta.steps.data import ingest
         from recmeta.steps.data.data_quality import DataQualityConfig, check
 
         limits = DataQualityConfig(
             max_quarantined_share=params["max_quarantined_share"],
             max_volume_ratio=params["max_volume_ratio"],
         )
-        return check(workspace(), manifest("ingest", key), limits)
+        return check(workspace(), manifest(ingest.STEP, key), limits)
 
     @task(task_id="materialise-features", pool=TABLES_POOL)
     def materialise(day: str) -> str:

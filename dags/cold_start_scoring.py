@@ -82,15 +82,16 @@ def cold_start_scoring() -> None:
             window_days=params["window_days"], users_per_shard=params["users_per_shard"]
         )
         publish.create_tables(workspace())
-        return shard_new_users.run(workspace(), parse_day(day), limits).outputs["shards"]
+        return list(shard_new_users.run(workspace(), parse_day(day), limits).outputs.shards)
 
     @task(task_id="adapt", pool=SCORING_POOL)
     def adapt(shard: str, version: str) -> str:
         """Adapt the model to each user of a shard."""
         from recmeta.registry import versions
-        from recmeta.steps.serving import adapt, shard_new_users
+        from recmeta.steps.parts import new_user_files
+        from recmeta.steps.serving import adapt
 
-        users = shard_new_users.shard_mapping(workspace(), shard)
+        users = new_user_files.shard_mapping(workspace(), shard)
         model = versions.get(workspace(), version)
         return adapt.run(
             users, workspace(), version=model, feature_store=feature_store(), device=device()
@@ -99,25 +100,25 @@ def cold_start_scoring() -> None:
     @task(task_id="score", pool=SCORING_POOL)
     def score(adapted: str) -> str:
         """Rank the whole catalogue for each user of a shard."""
-        from recmeta.steps.serving import score
+        from recmeta.steps.serving import adapt, score
 
-        users = manifest("adapt", adapted)
+        users = manifest(adapt.STEP, adapted)
         return score.run(config().score, workspace(), users, device=device()).key
 
     @task(task_id="audit")
     def audit(keys: list[str]) -> dict[str, int]:
         """Stop lists that are not as lists must be before anybody reads them."""
-        from recmeta.steps.serving import publish
+        from recmeta.steps.serving import publish, score
 
-        return publish.audit(workspace(), [manifest("score", key) for key in keys])
+        return publish.audit(workspace(), [manifest(score.STEP, key) for key in keys])
 
     @task(task_id="publish", pool=TABLES_POOL)
     def publish(day: str, keys: list[str]) -> dict[str, int]:
         """Make the lists of all shards those of the day, at once."""
         from recmeta.logs.partitions import parse_day
-        from recmeta.steps.serving import publish
+        from recmeta.steps.serving import publish, score
 
-        scored = [manifest("score", key) for key in keys]
+        scored = [manifest(score.STEP, key) for key in keys]
         return publish.publish(workspace(), parse_day(day), scored)
 
     day = choose_day()

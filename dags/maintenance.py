@@ -95,7 +95,7 @@ def maintenance() -> None:
         if versions.champion(workspace()) is None:
             logger.info("There is no champion to watch yet.")
             return []
-        return drift.run(workspace(), parse_day(day)).outputs["findings"]
+        return list(drift.run(workspace(), parse_day(day)).outputs.findings)
 
     @task.short_circuit(task_id="needs-retraining")
     def needs_retraining(findings: list[str], *, params=None) -> bool:

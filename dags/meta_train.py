@@ -75,21 +75,23 @@ def meta_train() -> None:
     def choose_tasks(*, triggering_asset_events=None) -> str:
         """The tasks that triggered this run; those built last, if a person or drift did."""
         from recmeta.manifest import latest
+        from recmeta.steps.data import build_tasks
 
         events = triggering_asset_events.get(TASKS, [])
         if events:
             return events[-1].extra["key"]
-        return latest(workspace(), "build-tasks").key
+        return latest(workspace(), build_tasks.STEP).key
 
     @task.short_circuit(task_id="is-due")
     def is_due(key: str, *, params=None, triggering_asset_events=None) -> bool:
         """Not too often, not for too little, and never too late."""
+        from recmeta.steps.data import build_tasks
         from recmeta.steps.learning.retraining import RetrainingConfig, is_due
 
         limits = {name: params[name] for name in ("min_days", "min_new_interactions", "max_days")}
         if triggering_asset_events.get(RETRAINING_REQUEST):
             limits |= {"min_days": 0.0, "min_new_interactions": 0}
-        found = is_due(workspace(), manifest("build-tasks", key), RetrainingConfig(**limits))
+        found = is_due(workspace(), manifest(build_tasks.STEP, key), RetrainingConfig(**limits))
         logger.info(found.reason)
         return found.due
 
@@ -98,10 +100,11 @@ def meta_train() -> None:
         """Learn how to learn a user, with a checkpoint after every epoch."""
         import dataclasses
 
+        from recmeta.steps.data import build_tasks
         from recmeta.steps.learning import meta_train
 
-        tasks_built = manifest("build-tasks", tasks)
-        settings = config().training_for(tasks_built.outputs["objective"])
+        tasks_built = manifest(build_tasks.STEP, tasks)
+        settings = config().training_for(tasks_built.outputs.objective)
         if params["start"]:
             settings = dataclasses.replace(settings, start=params["start"])
         return meta_train.run(
@@ -111,40 +114,43 @@ def meta_train() -> None:
     @task(task_id="evaluate", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=2))
     def evaluate(tasks: str, model: str) -> str:
         """Candidate, champion and baselines on the same cold users."""
-        from recmeta.steps.learning import evaluate
+        from recmeta.steps.data import build_tasks
+        from recmeta.steps.learning import evaluate, meta_train
 
         return evaluate.run(
             config().evaluate,
             workspace(),
-            manifest("build-tasks", tasks),
-            manifest("meta-train", model),
+            manifest(build_tasks.STEP, tasks),
+            manifest(meta_train.STEP, model),
             device=device(),
         ).key
 
     @task.branch(task_id="gate")
     def gate(key: str, *, params=None) -> str:
         """What the paired tests decided."""
-        promoted = manifest("evaluate", key).outputs["promoted"]
+        from recmeta.steps.learning import evaluate
+
+        promoted = manifest(evaluate.STEP, key).outputs.promoted
         return "register" if promoted or params["force"] else "register-challenger"
 
     @task(task_id="register", outlets=[CHAMPION_MODEL])
     def register(key: str, *, params=None, outlet_events=None, **context) -> str:
         """Make the candidate the champion."""
-        from recmeta.steps.learning import register
+        from recmeta.steps.learning import evaluate, register
         from recmeta.steps.parts.days import latest_day
 
-        done = register.run(workspace(), manifest("evaluate", key), force=params["force"])
+        done = register.run(workspace(), manifest(evaluate.STEP, key), force=params["force"])
         day = day_of({**context, "params": params}) or latest_day(workspace())
-        version = done.outputs["model_version"]
+        version = done.outputs.model_version
         announce(outlet_events, CHAMPION_MODEL, day.isoformat(), model_version=version)
         return version
 
     @task(task_id="register-challenger")
     def register_challenger(key: str) -> str:
         """Keep the candidate on record, with the gate's reasons; the champion stays."""
-        from recmeta.steps.learning import register
+        from recmeta.steps.learning import evaluate, register
 
-        return register.run(workspace(), manifest("evaluate", key)).outputs["model_version"]
+        return register.run(workspace(), manifest(evaluate.STEP, key)).outputs.model_version
 
     tasks = choose_tasks()
     model = train(tasks)

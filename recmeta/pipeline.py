@@ -15,9 +15,17 @@ from recmeta.recipes import PipelineConfig
 from recmeta.registry import versions
 from recmeta.reporting import markdown
 from recmeta.steps.data import build_tasks, ingest, materialise_features
+from recmeta.steps.data.build_tasks import BuildTasksOutputs
+from recmeta.steps.data.ingest import IngestOutputs
+from recmeta.steps.data.materialise_features import MaterialiseFeaturesOutputs
 from recmeta.steps.learning import evaluate, meta_train, register
-from recmeta.steps.parts.cold_users import cold_users
+from recmeta.steps.learning.evaluate import EvaluateOutputs
+from recmeta.steps.learning.meta_train import MetaTrainOutputs
+from recmeta.steps.learning.register import RegisterOutputs
+from recmeta.steps.parts.new_user_files import cold_users
 from recmeta.steps.serving import adapt, score
+from recmeta.steps.serving.adapt import AdaptOutputs
+from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import REPORT, Workspace
 
@@ -28,8 +36,14 @@ NUM_SUPPORT_SHOWN = 8
 class PipelineResult:
     """What came out of a run."""
 
-    manifests: dict[str, Manifest]
-    """By step."""
+    ingested: Manifest[IngestOutputs]
+    features: Manifest[MaterialiseFeaturesOutputs]
+    tasks: Manifest[BuildTasksOutputs]
+    trained: Manifest[MetaTrainOutputs]
+    evaluated: Manifest[EvaluateOutputs]
+    registered: Manifest[RegisterOutputs]
+    adapted: Manifest[AdaptOutputs]
+    scored: Manifest[ScoreOutputs]
     evaluation: dict[str, Any]
     """evaluation.json"""
     decision: dict[str, Any]
@@ -40,27 +54,39 @@ class PipelineResult:
     """The version that made the lists: the champion, or this run's candidate before there is
     one."""
 
+    @property
+    def manifests(self) -> tuple[Manifest[Any], ...]:
+        """All steps', in the order of the flow."""
+        return (
+            self.ingested,
+            self.features,
+            self.tasks,
+            self.trained,
+            self.evaluated,
+            self.registered,
+            self.adapted,
+            self.scored,
+        )
+
     def summary(self) -> dict[str, Any]:
         """Return the run as one JSON-ready object."""
-        ingested = self.manifests[ingest.STEP]
-        registered = self.manifests[register.STEP]
-        scored = self.manifests[score.STEP]
+        registered, scored = self.registered.outputs, self.scored.outputs
         return {
             "metrics": _with_plain_ndcg(self.evaluation),
             "gate": {
-                "promoted": registered.outputs["promoted"],
-                "decision": registered.outputs["decision"],
+                "promoted": registered.promoted,
+                "decision": registered.decision,
                 "reasons": self.decision["reasons"],
             },
-            "model_version": registered.outputs["model_version"],
+            "model_version": registered.model_version,
             "scored_by_version": self.scored_by.version,
-            "recommendations": scored.outputs["recommendations"],
-            "recommendations_run": scored.outputs["run"],
-            "report": self.manifests[evaluate.STEP].outputs["report"],
-            "ingest": ingested.counts,
-            "tasks": self.manifests[build_tasks.STEP].counts,
-            "score": scored.counts,
-            "reused": {step: m.reused for step, m in self.manifests.items()},
+            "recommendations": scored.recommendations,
+            "recommendations_run": scored.run,
+            "report": self.evaluated.outputs.report,
+            "ingest": self.ingested.counts,
+            "tasks": self.tasks.counts,
+            "score": self.scored.counts,
+            "reused": {str(m.step): m.reused for m in self.manifests},
         }
 
 
@@ -97,10 +123,10 @@ def run(
         progress=progress,
     )
     registered = register.run(workspace, evaluated, force=force)
-    candidate = versions.get(workspace, registered.outputs["model_version"])
+    candidate = versions.get(workspace, registered.outputs.model_version)
     version = versions.champion(workspace) or candidate
     adapted = adapt.run(
-        new_users or cold_users(workspace, tasks),
+        new_users or cold_users(workspace, tasks.key, TaskSet(workspace / tasks.outputs.tasks)),
         workspace,
         version=version,
         device=device,
@@ -108,18 +134,24 @@ def run(
         progress=progress,
     )
     scored = score.run(config.score, workspace, adapted, device=device, progress=progress)
-    folder = workspace / evaluated.outputs["report"]
+    folder = workspace / evaluated.outputs.report
     evaluation, decision = folder.read_json("evaluation.json"), folder.read_json("decision.json")
     parts = _report_parts(
-        ingested, tasks, evaluation, {**decision, "promoted": registered.outputs["promoted"]}
+        ingested, tasks, evaluation, {**decision, "promoted": registered.outputs.promoted}
     )
     if new_users is None:
         parts.append(_example(workspace, tasks, scored))
     report = "\n\n".join(parts) + "\n"
     workspace.write_bytes(REPORT, report.encode())
-    manifests = (ingested, features, tasks, trained, evaluated, registered, adapted, scored)
     return PipelineResult(
-        manifests={m.step: m for m in manifests},
+        ingested=ingested,
+        features=features,
+        tasks=tasks,
+        trained=trained,
+        evaluated=evaluated,
+        registered=registered,
+        adapted=adapted,
+        scored=scored,
         evaluation=evaluation,
         decision=decision,
         report=report,
@@ -128,10 +160,14 @@ def run(
 
 
 def _train(
-    config: PipelineConfig, workspace: Workspace, tasks: Manifest, device: str, progress: Progress
-) -> tuple[Manifest, Manifest | None]:
+    config: PipelineConfig,
+    workspace: Workspace,
+    tasks: Manifest[BuildTasksOutputs],
+    device: str,
+    progress: Progress,
+) -> tuple[Manifest[MetaTrainOutputs], Manifest[MetaTrainOutputs] | None]:
     """Return the manifests of the model and of its rival, if there is to be one."""
-    objective = tasks.outputs["objective"]
+    objective = tasks.outputs.objective
     rival_config = config.rival_for(objective)
     rival = None
     if rival_config is not None:  # before the model, which then is the one that was trained last
@@ -143,10 +179,13 @@ def _train(
 
 
 def _report_parts(
-    ingested: Manifest, tasks: Manifest, evaluation: dict[str, Any], decision: dict[str, Any]
+    ingested: Manifest[IngestOutputs],
+    tasks: Manifest[BuildTasksOutputs],
+    evaluation: dict[str, Any],
+    decision: dict[str, Any],
 ) -> list[str]:
     """Return the sections of the report, from what was read to the gate's verdict."""
-    objective, temporal = tasks.outputs["objective"], tasks.outputs["temporal"]
+    objective, temporal = tasks.outputs.objective, tasks.outputs.temporal
     return [
         "# What this run did",
         markdown.data(ingested.counts, tasks.counts, objective, temporal),
@@ -159,9 +198,11 @@ def _report_parts(
     ]
 
 
-def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:
+def _example(
+    workspace: Workspace, tasks: Manifest[BuildTasksOutputs], scored: Manifest[ScoreOutputs]
+) -> str:
     """Return the list of the cold user of whom most is known, with titles."""
-    task_set = TaskSet(workspace / tasks.outputs["tasks"])
+    task_set = TaskSet(workspace / tasks.outputs.tasks)
     test, items = task_set.tasks("test"), task_set.items()
     chosen = int(test.support.lengths.argmax())
     user_id = test.user_id[chosen]
@@ -173,8 +214,8 @@ def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:
     names = items.names().to_pylist()
     support = [[names[item], f"{value:g}"] for value, item in liked[:NUM_SUPPORT_SHOWN]]
     lists = (
-        pl.scan_delta(scored.outputs["recommendations"])
-        .filter((pl.col(schema.RUN) == scored.outputs["run"]) & (pl.col(schema.USER_ID) == user_id))
+        pl.scan_delta(scored.outputs.recommendations)
+        .filter((pl.col(schema.RUN) == scored.outputs.run) & (pl.col(schema.USER_ID) == user_id))
         .sort(schema.RANK)
         .select(schema.RANK, schema.ITEM_ID, schema.SCORE)
         .collect()
@@ -184,7 +225,7 @@ def _example(workspace: Workspace, tasks: Manifest, scored: Manifest) -> str:
         lists[schema.RANK].to_list(), number.to_pylist(), lists[schema.SCORE].to_list(), strict=True
     )
     rows_shown = [[str(place), names[item], f"{value:.2f}"] for place, item, value in listed]
-    return markdown.top_list(user_id, support, rows_shown, scored.outputs["model_version"])
+    return markdown.top_list(user_id, support, rows_shown, scored.outputs.model_version)
 
 
 def _with_plain_ndcg(evaluation: dict[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -1,30 +1,55 @@
 """A finished step is not done twice; a killed one leaves no manifest."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recmeta.errors import UserError
-from recmeta.manifest import find, finished, git_commit, latest, library_versions, run_once
+from recmeta.manifest import (
+    Manifest,
+    Step,
+    as_stored,
+    find,
+    finished,
+    git_commit,
+    latest,
+    library_versions,
+    run_once,
+    spread,
+)
 from recmeta.workspace import Workspace
 
 
-class Step:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TasksOutputs:
+    """What the step leaves."""
+
+    tasks: str
+    shards: tuple[str, ...] = ()
+    recall: float | None = None
+    also: dict[str, Any] = spread()
+
+
+BUILD_TASKS = Step("build-tasks", TasksOutputs)
+
+
+class Working:
     """Counts how often its work is done."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.done: list[str] = []
 
-    def run(self, seed: int = 0, version: int = 1) -> Any:
-        def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def run(self, seed: int = 0, version: int = 1) -> Manifest[TasksOutputs]:
+        def work(key: str) -> tuple[TasksOutputs, dict[str, int]]:
             self.done.append(key)
-            return {"tasks": f"tasks/{key}"}, {"rows": 7}
+            return TasksOutputs(tasks=f"tasks/{key}"), {"rows": 7}
 
         return run_once(
             self.workspace,
-            "build-tasks",
+            BUILD_TASKS,
             config={"seed": seed},
             inputs={"interactions": version},
             work=work,
@@ -32,11 +57,11 @@ class Step:
 
 
 @pytest.fixture
-def step(tmp_path: Path) -> Step:
-    return Step(Workspace(tmp_path))
+def step(tmp_path: Path) -> Working:
+    return Working(Workspace(tmp_path))
 
 
-def test_a_finished_step_is_not_done_again(step: Step) -> None:
+def test_a_finished_step_is_not_done_again(step: Working) -> None:
     first, second = step.run(), step.run()
     assert len(step.done) == 1
     assert not first.reused
@@ -50,44 +75,83 @@ def test_a_finished_step_is_not_done_again(step: Step) -> None:
     }
 
 
-def test_another_configuration_or_input_is_another_step(step: Step) -> None:
+def test_another_configuration_or_input_is_another_step(step: Working) -> None:
     keys = {step.run().key, step.run(seed=1).key, step.run(version=2).key}
     assert len(keys) == len(step.done) == 3
     assert set(step.done) == keys
 
 
-def test_latest_is_what_was_returned_last(step: Step) -> None:
+def test_latest_is_what_was_returned_last(step: Working) -> None:
     first = step.run()
     step.run(seed=1)
-    assert latest(step.workspace, "build-tasks").config == {"seed": 1}
+    assert latest(step.workspace, BUILD_TASKS).config == {"seed": 1}
     assert step.run().key == first.key
-    assert latest(step.workspace, "build-tasks").key == first.key
+    assert latest(step.workspace, BUILD_TASKS).key == first.key
 
 
-def test_all_that_finished_is_told_in_order(step: Step) -> None:
-    assert finished(step.workspace, "build-tasks") == []
+def test_all_that_finished_is_told_in_order(step: Working) -> None:
+    assert finished(step.workspace, BUILD_TASKS) == []
     keys = [step.run(seed=seed).key for seed in (2, 0, 1)]
     step.run(seed=2)  # done already: it keeps its place
-    assert [m.key for m in finished(step.workspace, "build-tasks")] == keys
+    assert [m.key for m in finished(step.workspace, BUILD_TASKS)] == keys
 
 
-def test_a_step_that_fails_leaves_no_manifest(step: Step) -> None:
-    def fail(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+def test_a_step_that_fails_leaves_no_manifest(step: Working) -> None:
+    def fail(key: str) -> tuple[TasksOutputs, dict[str, int]]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_once(step.workspace, "build-tasks", config={}, inputs={}, work=fail)
+        run_once(step.workspace, BUILD_TASKS, config={}, inputs={}, work=fail)
     with pytest.raises(UserError, match="run `recmeta build-tasks`"):
-        latest(step.workspace, "build-tasks")
+        latest(step.workspace, BUILD_TASKS)
     assert step.workspace.names() == []
 
 
-def test_what_is_not_there_is_not_found(step: Step) -> None:
-    assert find(step.workspace, "build-tasks", "0123456789abcdef") is None
-    assert find(step.workspace, "build-tasks", step.run().key) is not None
+def test_outputs_are_read_as_they_were_left(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    left = TasksOutputs(tasks="tasks/k", shards=("a", "b"), recall=0.5, also={"epsilon": 2.0})
+
+    def work(key: str) -> tuple[TasksOutputs, dict[str, int]]:
+        return left, {}
+
+    done = run_once(workspace, BUILD_TASKS, config={}, inputs={}, work=work)
+    assert latest(workspace, BUILD_TASKS).outputs == left
+    in_file = {"tasks": "tasks/k", "shards": ["a", "b"], "recall": 0.5, "epsilon": 2.0}
+    assert latest(workspace, as_stored("build-tasks")).outputs == in_file
+    assert done.summary() == {
+        "step": "build-tasks",
+        "key": done.key,
+        **in_file,
+        "shards": ("a", "b"),
+    }
 
 
-def test_a_manifest_names_the_libraries_and_the_commit(step: Step) -> None:
+def test_versions_of_a_step_read_each_others_manifests(step: Working) -> None:
+    """One that leaves more takes what it knows; one that needs more than is there does it anew."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Fewer:
+        recall: float | None = None
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class More(TasksOutputs):
+        num_shards: int
+
+    key = step.run().key
+    fewer = find(step.workspace, Step("build-tasks", Fewer), key)
+    assert fewer is not None
+    assert fewer.outputs == Fewer()
+    assert find(step.workspace, Step("build-tasks", More), key) is None
+    assert finished(step.workspace, Step("build-tasks", More)) == []
+    assert [m.key for m in finished(step.workspace, as_stored("build-tasks"))] == [key]
+
+
+def test_what_is_not_there_is_not_found(step: Working) -> None:
+    assert find(step.workspace, BUILD_TASKS, "0123456789abcdef") is None
+    assert find(step.workspace, BUILD_TASKS, step.run().key) is not None
+
+
+def test_a_manifest_names_the_libraries_and_the_commit(step: Working) -> None:
     manifest = step.run()
     assert {"python", "torch", "numpy", "pyarrow"} <= set(manifest.libraries)
     assert manifest.libraries == library_versions()

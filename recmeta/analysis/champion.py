@@ -27,6 +27,7 @@ from recmeta.registry import frames
 from recmeta.registry.versions import Version
 from recmeta.reporting import evidence as evidence_report
 from recmeta.steps.serving import evidence
+from recmeta.steps.serving.evidence import EvidenceOutputs
 from recmeta.steps.serving.explain import user_of_log
 from recmeta.workspace import Workspace
 
@@ -125,17 +126,17 @@ class Champion:
     @property
     def recommended_strategy(self) -> str:
         """The strategy that was best on development users."""
-        name: str = self._questionnaire.outputs["recommended"]
+        name: str = self._questionnaire.outputs.recommended
         return name
 
     @functools.cached_property
-    def _questionnaire(self) -> Manifest:
+    def _questionnaire(self) -> Manifest[EvidenceOutputs]:
         return evidence.run(evidence.EvidenceConfig(), self.workspace, version=self.version)
 
     @functools.cached_property
     def _simulation(self) -> dict[str, Any]:
         made = self._questionnaire
         simulated = evidence.simulate(evidence.EvidenceConfig().trial, self.workspace, made)
-        folder = self.workspace / simulated.outputs["report"]
+        folder = self.workspace / simulated.outputs.report
         found: dict[str, Any] = folder.read_json("simulation.json")
         return found

@@ -23,7 +23,7 @@ from recmeta import schema
 from recmeta.analysis.champion import Champion
 from recmeta.analysis.picture import Picture
 from recmeta.errors import UserError, did_you_mean
-from recmeta.manifest import Manifest, latest
+from recmeta.manifest import Manifest, as_stored, latest
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.tracking import PARENT, connect, experiment_id
@@ -106,19 +106,19 @@ class OpenWorkspace:
 
     # What steps did ------------------------------------------------------------------------------
 
-    def manifest(self, step: str) -> Manifest:
+    def manifest(self, step: str) -> Manifest[dict[str, Any]]:
         """Return what a step last did: configuration, versions read and written, counts.
 
         >>> import recmeta
         >>> recmeta.open_workspace("workspace").manifest("ingest").counts["quarantined"]
         0
         """
-        return latest(self.workspace, step)
+        return latest(self.workspace, as_stored(step))
 
     def steps(self) -> pd.DataFrame:
         """Return a row per step that has finished: `step`, `finished_at`, `seconds`, `key`."""
         folder = self.workspace / "manifests"
-        found = [latest(self.workspace, step) for step in folder.names()]
+        found = [self.manifest(step) for step in folder.names()]
         columns = ("step", "finished_at", "seconds", "key")
         rows = [{name: getattr(m, name) for name in columns} for m in found]
         return pd.DataFrame(rows).sort_values("finished_at", ignore_index=True)
@@ -126,7 +126,7 @@ class OpenWorkspace:
     @functools.cached_property
     def task_set(self) -> TaskSet:
         """The task set that was built last."""
-        return TaskSet(self.workspace / self.manifest(build_tasks.STEP).outputs["tasks"])
+        return TaskSet(self.workspace / latest(self.workspace, build_tasks.STEP).outputs.tasks)
 
     def tasks(self, split: Split) -> pd.DataFrame:
         """Return a row per task of a split: `user_id`, `state`, `cut_time`, sizes of support and
@@ -199,7 +199,7 @@ class OpenWorkspace:
 
     @property
     def _report(self) -> Any:
-        return self.workspace / self.manifest(evaluate.STEP).outputs["report"]
+        return self.workspace / latest(self.workspace, evaluate.STEP).outputs.report
 
     # Models --------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from recmeta.manifest import Manifest, finished
+from recmeta.manifest import finished
 from recmeta.metalearn.model import Model
 from recmeta.registry.versions import Version
 from recmeta.serving.evidence.questionnaire import Questionnaire
@@ -25,26 +25,22 @@ class Interview:
 def evaluation_of(workspace: Workspace, version: Version) -> dict[str, Any] | None:
     """Return evaluation.json of a version's newest evaluation; None where the workspace has
     none."""
-    folder = evaluations(workspace).get(version.model_key)
+    folder = evaluations(workspace).get(version.model_key or "")
     return None if folder is None else dict(folder.read_json("evaluation.json"))
 
 
-def evaluations(workspace: Workspace) -> dict[str | None, Folder]:
+def evaluations(workspace: Workspace) -> dict[str, Folder]:
     """Return by model key the folder of each model's newest evaluation."""
-    found = _newest_by(workspace, evaluate.STEP, "model_key")
-    return {key: workspace / manifest.outputs["report"] for key, manifest in found.items()}
+    found = [manifest.outputs for manifest in finished(workspace, evaluate.STEP)]
+    return {one.model_key: workspace / one.report for one in found}  # of a key, the last one stays
 
 
 def interview_of(workspace: Workspace, version: Version, model: Model) -> Interview | None:
     """Return what `recmeta evidence` last found for a version; None where it did not run."""
-    newest = _newest_by(workspace, evidence.STEP, "model_version").get(version.version)
+    found = [manifest.outputs for manifest in finished(workspace, evidence.STEP)]
+    newest = {one.model_version: one for one in found}.get(version.version)
     if newest is None:
         return None
-    questionnaire = Questionnaire.load(workspace / newest.outputs["questionnaire"], model)
-    strategy = questionnaire.strategy(newest.outputs["recommended"], model)
+    questionnaire = Questionnaire.load(workspace / newest.questionnaire, model)
+    strategy = questionnaire.strategy(newest.recommended, model)
     return Interview(questionnaire, strategy)
-
-
-def _newest_by(workspace: Workspace, step: str, output: str) -> dict[str | None, Manifest]:
-    """Return a step's newest manifest for each value of one of its outputs."""
-    return {m.outputs.get(output): m for m in finished(workspace, step)}

@@ -137,7 +137,7 @@ def _coverage(workspace: Workspace) -> Coverage | None:
         scored = latest(workspace, score.STEP)
     except UserError:
         return None
-    own = pl.col(schema.RUN) == scored.outputs["run"]
+    own = pl.col(schema.RUN) == scored.outputs.run
     lists = tables.scan(workspace, schema.RECOMMENDATIONS).filter(own)
     of_user = lists.group_by(schema.USER_ID).len("length").collect()
     of_item = lists.group_by(schema.ITEM_ID).len("lists").collect()
@@ -159,7 +159,7 @@ def _drift(workspace: Workspace) -> Drift | None:
         newest = latest(workspace, drift.STEP)
     except UserError:
         return None
-    report = (workspace / newest.outputs["report"]).read_json("drift.json")
+    report = (workspace / newest.outputs.report).read_json("drift.json")
     return Drift(
         day=report["day"],
         model_version=report["model_version"],
@@ -172,7 +172,7 @@ def _records(workspace: Workspace) -> list[ChampionRecord]:
     folders = evaluations(workspace)  # once: each version would read all manifests
     found = []
     for version in reversed(versions.versions(workspace)):
-        folder = folders.get(version.model_key)
+        folder = folders.get(version.model_key or "")
         evaluation = {} if folder is None else folder.read_json("evaluation.json")
         found.append(_record(version, evaluation))
     return found

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recmeta.logs.mapping import LogMapping
-    from recmeta.manifest import Manifest
+    from recmeta.manifest import Manifest, Outputs, Step
     from recmeta.recipes import PipelineConfig
     from recmeta.workspace import Workspace
 
@@ -73,7 +73,7 @@ def feature_store() -> str | None:
     return setting("feature_store")
 
 
-def manifest(step: str, key: str) -> "Manifest":
+def manifest(step: "Step[Outputs]", key: str) -> "Manifest[Outputs]":
     """Return the manifest of a finished step, whose key an XCom or an asset event carried."""
     from recmeta.errors import UserError
     from recmeta.manifest import find

@@ -16,6 +16,7 @@ from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest, latest
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.steps.serving import adapt, score
+from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.workspace import Workspace
 
 NEW = ("uncertainty", "because_item", "listed_by")
@@ -95,7 +96,7 @@ def test_killed_between_shards_and_run_again(
     rows = [f"new{n:02d},i{n % 20},{1 + n % 5}" for n in range(10)]
     events.write_text("\n".join(["user_id,item_id,value", *rows]) + "\n")
     adapted = adapt.run(LogMapping(path=str(events), value_col="value"), space, device="cpu")
-    assert adapted.outputs["num_shards"] == 4
+    assert adapted.outputs.num_shards == 4
     made: list[int] = []
     shard = score._shard
 
@@ -118,9 +119,9 @@ def test_killed_between_shards_and_run_again(
     assert done.counts == {"users": 10, "rows_written": 40, "popular": 0}
     found = rows_of(space, done)
     assert found.group_by("user_id").len()["len"].to_list() == [4] * 10
-    assert 0 < done.outputs["lists_coverage"] <= 1
-    assert 0 < done.outputs["lists_gini"] < 1
-    assert 0.5 < done.outputs["lists_popularity"] <= 1
+    assert 0 < done.outputs.lists_coverage <= 1
+    assert 0 < done.outputs.lists_gini < 1
+    assert 0.5 < done.outputs.lists_popularity <= 1
     assert not (space / "lists").names()
     whole = score.run(ScoringConfig(top_k=4, user_batch=2), space, adapted, device="cpu")
     assert_frame_equal(
@@ -132,9 +133,9 @@ def version(space: Workspace) -> int:
     return DeltaTable(space.table_uri(schema.RECOMMENDATIONS)).version()
 
 
-def rows_of(space: Workspace, scored: Manifest) -> pl.DataFrame:
+def rows_of(space: Workspace, scored: Manifest[ScoreOutputs]) -> pl.DataFrame:
     table = pl.read_delta(space.table_uri(schema.RECOMMENDATIONS))
-    return table.filter(pl.col("run") == scored.outputs["run"]).sort("user_id", "rank")
+    return table.filter(pl.col("run") == scored.outputs.run).sort("user_id", "rank")
 
 
 def test_items_that_came_after_the_training_are_scored_by_their_content(
@@ -166,4 +167,4 @@ def test_items_that_came_after_the_training_are_scored_by_their_content(
     explained = recmeta("explain", "a", "new1", "-w", copy, "--json", "--new-users", new_users)
     assert explained.code == 0, explained.stderr
     assert explained.json["score"] == pytest.approx(score_of["new1"], abs=1e-4)
-    assert latest(Workspace(copy), "adapt").counts["new_items"] == 2
+    assert latest(Workspace(copy), adapt.STEP).counts["new_items"] == 2

@@ -29,6 +29,7 @@ from recmeta.orchestration.local import LocalConfig, airflow, serving
 from recmeta.registry import versions
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.data.build_tasks import BuildTasksConfig
+from recmeta.steps.serving import adapt
 from recmeta.steps.serving.publish import lists_of
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
@@ -147,7 +148,7 @@ def test_one_trigger_gives_a_champion_and_lists_and_a_kill_is_mended(
         assert reports["user_profile"].num_rows > 100
         assert sum(report.differences.height for report in reports.values()) == 0
         killed_ingest_is_retried(tiny, api, tmp_path)
-    adapted = latest(Workspace(tiny.workspace), "adapt")
+    adapted = latest(Workspace(tiny.workspace), adapt.STEP)
     assert schema.FEATURE_SERVICE in adapted.inputs  # profiles came from the online store
 
 
@@ -236,8 +237,7 @@ def test_a_backfill_of_ten_days_gives_the_tables_of_one_ingest(
         one, other = (pl.read_delta(ws.table_uri(table)) for ws in (daily, whole))
         assert_frame_equal(one, other, check_row_order=False)
     sets = [
-        TaskSet(ws / build_tasks.run(BuildTasksConfig(), ws).outputs["tasks"])
-        for ws in (daily, whole)
+        TaskSet(ws / build_tasks.run(BuildTasksConfig(), ws).outputs.tasks) for ws in (daily, whole)
     ]
     one, other = (dataclasses.asdict(s.tasks("train").query) for s in sets)
     assert all((one[name] == other[name]).all() for name in one)

@@ -17,6 +17,7 @@ from recmeta.recipes import default
 from recmeta.registry import versions
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.learning import evaluate, meta_train, register
+from recmeta.steps.learning.evaluate import EvaluateOutputs
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
 
@@ -59,14 +60,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     config_e = dataclasses.replace(recipe.evaluate, evaluation=quick)
     report = evaluate.run(config_e, workspace, tasks, trained, device="cpu")
     registered = register.run(workspace, report, force=True)
-    _register_another(workspace, registered.outputs["model_version"], report)
+    _register_another(workspace, registered.outputs.model_version, report)
     return workspace
 
 
-def _register_another(workspace: Workspace, number: str, report: Manifest) -> None:
+def _register_another(workspace: Workspace, number: str, report: Manifest[EvaluateOutputs]) -> None:
     """Register a second version, whose scores are others, and make it the previous champion."""
     first = versions.get(workspace, number)
-    model = Model.load(workspace / report.outputs["model"])
+    model = Model.load(workspace / report.outputs.model)
     model.params = {name: p * 1.1 for name, p in model.params.items()}
     folder = workspace / "models" / "another"
     model.save(folder)

@@ -40,7 +40,7 @@ def test_lists_are_those_of_the_batch_job(
     mapping = LogMapping(path=str(tmp_path / "new.csv"), value_col="value")
     adapted = adapt.run(mapping, workspace, device="cpu")
     scored = score.run(ScoringConfig(top_k=7), workspace, adapted, device="cpu")
-    published = pl.read_delta(scored.outputs["recommendations"]).sort("user_id", "rank")
+    published = pl.read_delta(scored.outputs.recommendations).sort("user_id", "rank")
     for user, rows in USERS.items():
         own = published.filter(pl.col("user_id") == user)
         answer = served.ask(*rows, top_k=7)

@@ -13,7 +13,7 @@ from recmeta.tasks.task_set import TaskSet
 
 def test_a_model_reads_the_features_of_its_service(repository: Repository) -> None:
     tasks = manifest.latest(repository.workspace, build_tasks.STEP)
-    task_set = TaskSet(repository.workspace / tasks.outputs["tasks"])
+    task_set = TaskSet(repository.workspace / tasks.outputs.tasks)
     found = features_read(Model.untrained(ModelConfig(), task_set, torch.device("cpu")))
     service = repository.store().get_feature_service(found.service)
     assert set(found.features) == {

@@ -66,7 +66,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     done = materialise_features.run(
         repository.workspace, feature_store=str(repository.folder), until=LATEST
     )
-    assert done.outputs["online_until"] == LATEST.isoformat()
+    assert done.outputs.online_until == LATEST.isoformat()
     return repository
 
 
@@ -112,7 +112,7 @@ def test_a_late_day_takes_nothing_back(repository: Repository) -> None:
         until=LATEST - datetime.timedelta(days=5),
     )
     assert done.reused
-    assert done.outputs["online_until"] == LATEST.isoformat()
+    assert done.outputs.online_until == LATEST.isoformat()
     assert set(num_different(repository).values()) == {0}
     store = open_store(str(repository.folder))
     assert materialised_until(store) == LATEST

@@ -24,7 +24,7 @@ from recmeta.tasks.task_set import TaskSet
 @pytest.fixture(scope="module")
 def champion(repository: Repository) -> Champion:
     tasks = latest(repository.workspace, build_tasks.STEP)
-    task_set = TaskSet(repository.workspace / tasks.outputs["tasks"])
+    task_set = TaskSet(repository.workspace / tasks.outputs.tasks)
     model = Model.untrained(ModelConfig(), task_set, torch.device("cpu"))
     params = model.learner.init_params(torch.Generator().manual_seed(0))
     # A fresh last layer is nearly zero, and would hide the profile.

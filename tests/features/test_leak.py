@@ -100,7 +100,7 @@ def build(log: Log, folder: Path, config: SplitConfig, num_snapshots: int = 8) -
     manifest = build_tasks.run(
         build_tasks.BuildTasksConfig(split=config, statistics=statistics), workspace
     )
-    return TaskSet(workspace / manifest.outputs["tasks"])
+    return TaskSet(workspace / manifest.outputs.tasks)
 
 
 ENCODER = Encoder.fit(  # fixed, since what a model is trained on is another matter

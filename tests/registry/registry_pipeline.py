@@ -13,6 +13,7 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun
+from recmeta.steps.learning.evaluate import EvaluateOutputs
 from recmeta.tasks.task_set import (
     Items,
     ItemStatistics,
@@ -138,7 +139,7 @@ class Pipeline:
         promoted: bool,
         compared_with: str | None,
         beaten_by: tuple[str, ...] = (),
-    ) -> Manifest:
+    ) -> Manifest[EvaluateOutputs]:
         """Write a report with the gate's decision, as evaluate does; return its manifest."""
         name = f"reports/{key}-{compared_with}-{promoted}"
         report = self.workspace / name
@@ -170,13 +171,14 @@ class Pipeline:
             key=name,
             config={},
             inputs={},
-            outputs={
-                "report": name,
-                "model": f"models/{key}",
-                "model_key": key,
-                "run_id": self.train(key),
-                "compared_with": compared_with,
-            },
+            outputs=EvaluateOutputs(
+                report=name,
+                model=f"models/{key}",
+                model_key=key,
+                run_id=self.train(key),
+                compared_with=compared_with,
+                promoted=promoted,
+            ),
             counts={},
             libraries={},
             git_commit=None,

@@ -6,6 +6,7 @@ from registry_pipeline import Pipeline
 from recmeta.registry import versions
 from recmeta.registry.tracking import connect
 from recmeta.steps.learning import register
+from recmeta.steps.learning.register import RegisterOutputs
 from recmeta.workspace import Workspace
 
 
@@ -19,23 +20,23 @@ def test_promoted_then_refused_then_forced(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "kim")
     workspace = pipeline.workspace
     first = register.run(workspace, pipeline.evaluate("k1", promoted=True, compared_with=None))
-    assert first.outputs == {
-        "model_version": "1",
-        "promoted": True,
-        "decision": "promoted",
-        "aliases": ["champion"],
-    }
+    assert first.outputs == RegisterOutputs(
+        model_version="1",
+        promoted=True,
+        decision="promoted",
+        aliases=("champion",),
+    )
 
     evaluation = pipeline.evaluate(
         "k2", promoted=False, compared_with="1", beaten_by=("item-mean", "popularity")
     )
     refused = register.run(workspace, evaluation)
-    assert refused.outputs == {
-        "model_version": "2",
-        "promoted": False,
-        "decision": "refused",
-        "aliases": ["challenger"],
-    }
+    assert refused.outputs == RegisterOutputs(
+        model_version="2",
+        promoted=False,
+        decision="refused",
+        aliases=("challenger",),
+    )
     second = versions.versions(workspace)[1]
     assert {k: v for k, v in second.tags.items() if k.startswith("recmeta.")} == {
         "recmeta.model_key": "k2",
@@ -57,8 +58,8 @@ def test_promoted_then_refused_then_forced(
     assert "| item-mean | 0.8000 |" in described
 
     forced = register.run(workspace, evaluation, force=True)
-    assert forced.outputs["model_version"] == "2"
-    assert forced.outputs["decision"] == "forced"
+    assert forced.outputs.model_version == "2"
+    assert forced.outputs.decision == "forced"
     assert aliases(workspace) == {"champion": "2", "previous": "1"}
     tags = versions.versions(workspace)[1].tags
     assert tags["recmeta.reasons"] == "Worse than item-mean."
@@ -100,5 +101,5 @@ def test_killed_and_run_again(
     assert reference.version == "1", "a rerun of evaluate would compare with another model"
 
     finished = register.run(workspace, evaluation)
-    assert finished.outputs["model_version"] == "2"
+    assert finished.outputs.model_version == "2"
     assert aliases(workspace) == {"champion": "2", "previous": "1"}

@@ -61,9 +61,9 @@ def test_the_page_follows_the_model(pipeline: Pipeline, monkeypatch: pytest.Monk
     monkeypatch.setenv("AIRFLOW_CTX_DAG_ID", "meta_train")
     monkeypatch.setenv("AIRFLOW_CTX_DAG_RUN_ID", "scheduled__2024-05-01")
     evaluation = pipeline.evaluate("k1", promoted=True, compared_with=None)
-    run_id = evaluation.outputs["run_id"]
+    run_id = evaluation.outputs.run_id
     assert "not evaluated yet" in note(pipeline, run_id)
-    report = workspace / evaluation.outputs["report"]
+    report = workspace / evaluation.outputs.report
     log_evaluation(
         workspace,
         run_id,
@@ -93,7 +93,7 @@ def test_the_page_follows_the_model(pipeline: Pipeline, monkeypatch: pytest.Monk
 def test_a_persons_own_description_stays(pipeline: Pipeline) -> None:
     workspace = pipeline.workspace
     evaluation = pipeline.evaluate("k1", promoted=True, compared_with=None)
-    run_id = evaluation.outputs["run_id"]
+    run_id = evaluation.outputs.run_id
     connect(workspace).set_tag(run_id, "mlflow.note.content", "Mine.")
     register.run(workspace, evaluation)
     assert note(pipeline, run_id) == "Mine."

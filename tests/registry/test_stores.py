@@ -92,7 +92,7 @@ def test_a_model_from_its_training_to_a_rollback(
         pipeline.evaluate(key, promoted=True, compared_with=before)
         for key, before in (("k1", None), ("k2", "1"))
     ]
-    run_id = evaluations[0].outputs["run_id"]
+    run_id = evaluations[0].outputs.run_id
     model = Model.load(workspace / "models" / "k1")
     resumed = TrainingRun.start_or_resume(
         workspace,
@@ -111,7 +111,7 @@ def test_a_model_from_its_training_to_a_rollback(
         time.sleep(0.5)
     trials = [Trial(method="mf", config={"num_factors": 4}, loss=0.1)]
     log_tuning(workspace, run_id, "meta-train", trials)
-    report = workspace / evaluations[0].outputs["report"]
+    report = workspace / evaluations[0].outputs.report
     evaluated = report.read_json("evaluation.json")
     evaluated["metrics"]["meta-learner"]["mae"] = 0.1 + 0.2
     report.write_json("evaluation.json", evaluated)

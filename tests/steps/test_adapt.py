@@ -19,6 +19,7 @@ from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.parts import given_users
 from recmeta.steps.parts.user_parts import UserParts
 from recmeta.steps.serving import adapt
+from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.tasks.task_set import read_tasks
 from recmeta.workspace import Workspace
 
@@ -52,10 +53,12 @@ def test_a_users_rows_are_in_one_part_in_their_order(
             assert own == sorted(own)
 
 
-def by_user(workspace: Workspace, done: Manifest) -> dict[str, tuple[list[int], torch.Tensor]]:
+def by_user(
+    workspace: Workspace, done: Manifest[AdaptOutputs]
+) -> dict[str, tuple[list[int], torch.Tensor]]:
     """Return what each user was adapted to, and all numbers of the state."""
-    folder, found = workspace / done.outputs["states"], {}
-    for number in range(done.outputs["num_shards"]):
+    folder, found = workspace / done.outputs.states, {}
+    for number in range(done.outputs.num_shards):
         users = AdaptedUsers.from_bytes(folder.read_bytes(f"shard-{number:05d}.safetensors"))
         tasks = read_tasks(folder, f"tasks-{number:05d}.arrow")
         assert tasks.user_id == users.user_id
@@ -77,7 +80,7 @@ def test_parts_change_nothing(
     pl.DataFrame(known).write_csv(profiles)
     columns = {"group": Attribute(kind="categorical"), "age": Attribute(kind="numeric")}
 
-    def adapted(name: str, end: str) -> Manifest:
+    def adapted(name: str, end: str) -> Manifest[AdaptOutputs]:
         path = tmp_path / name
         path.write_text("user_id,item_id,value\n" + "\n".join(rows) + end)
         users = AttributeSource(path=str(profiles), id_col="user_id", columns=columns)
@@ -87,8 +90,8 @@ def test_parts_change_nothing(
     whole = adapted("whole.csv", "\n")
     monkeypatch.setattr(given_users, "ROWS_AT_ONCE", 8)
     in_parts = adapted("parts.csv", "\n\n")  # another file, so that it is done again
-    assert whole.outputs["num_shards"] == 1
-    assert in_parts.outputs["num_shards"] == 7
+    assert whole.outputs.num_shards == 1
+    assert in_parts.outputs.num_shards == 7
     assert whole.counts == in_parts.counts
     assert whole.counts["users"] == 13
     assert whole.counts["rows"] == 46

@@ -58,14 +58,14 @@ def test_the_task_set_is_the_same_however_the_log_is_parted(
     config = BuildTasksConfig(split=SplitConfig(split=kind))
     workspace = ingested(tmp_path)
     whole = build_tasks.run(config, workspace)
-    before = contents(workspace, whole.outputs["tasks"])
+    before = contents(workspace, whole.outputs.tasks)
     monkeypatch.setattr(interactions, "ROWS_PER_PART", 400)
     monkeypatch.setattr(interactions, "ROWS_PER_BATCH", 300)
     again = Workspace(tmp_path / "again")
     shutil.copytree(workspace.local_path("tables"), again.local_path("tables"))
     parted = build_tasks.run(config, again)
     assert parted.counts == whole.counts
-    assert contents(again, parted.outputs["tasks"]) == before
+    assert contents(again, parted.outputs.tasks) == before
 
 
 def test_shards_together_are_the_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_shards_together_are_the_split(tmp_path: Path, monkeypatch: pytest.Monke
     manifest = build_tasks.run(
         BuildTasksConfig(), workspace, progress=lambda *message: told.append(message)
     )
-    task_set = TaskSet(workspace / manifest.outputs["tasks"])
+    task_set = TaskSet(workspace / manifest.outputs.tasks)
     interactions = 0
     for name in SPLITS:
         tasks = task_set.tasks(name)
@@ -111,7 +111,7 @@ def test_texts_of_items_become_vectors_that_models_read(tmp_path: Path) -> None:
     known = zip([key_of(title) for title in titles], vectors, strict=True)
     keep(workspace / build_tasks.TEXT_VECTORS, dict(known))
     config = BuildTasksConfig(item_texts=("title",))
-    task_set = TaskSet(workspace / build_tasks.run(config, workspace).outputs["tasks"])
+    task_set = TaskSet(workspace / build_tasks.run(config, workspace).outputs.tasks)
     found = task_set.items()
     number = int(found.item_id.to_pylist()[7][1:])
     assert found.attributes[TEXT_VECTOR][7].as_py() == vectors[number].tolist()

@@ -18,15 +18,15 @@ def test_a_training_says_what_it_carried_over(trained: Trained) -> None:
     ws = trained.workspace
     recipe = default().train
     training = dataclasses.replace(recipe.training, epochs=1)
-    folder = str((ws / trained.model.outputs["model"]).local_path())
+    folder = str((ws / trained.model.outputs.model).local_path())
     asked = dataclasses.replace(recipe, training=training, content_from=folder, freeze_content=True)
     found = meta_train.run(asked, ws, trained.tasks, device="cpu")
-    told = found.outputs["carried_over"]
+    told = found.outputs.carried_over
     assert told["item.genre"].split(" of ")[0] == told["item.genre"].split(" of ")[1].split(" ")[0]
     assert told["user.age"] == "carried over"
     assert told["item.item_id"].startswith("fresh")
     client = connect(ws)
-    run_id = found.outputs["run_id"]
+    run_id = found.outputs.run_id
     logged = Path(client.download_artifacts(run_id, "carried_over.json"))
     assert json.loads(logged.read_text(encoding="utf-8")) == told
     assert client.get_run(run_id).data.params["content_from"] == folder

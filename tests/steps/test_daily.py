@@ -20,6 +20,7 @@ from recmeta.manifest import Manifest
 from recmeta.steps.data import build_tasks, data_quality, ingest
 from recmeta.steps.data.build_tasks import BuildTasksConfig
 from recmeta.steps.data.data_quality import DataQualityConfig
+from recmeta.steps.data.ingest import IngestOutputs
 from recmeta.steps.parts import days as days_read
 from recmeta.workspace import Workspace
 
@@ -179,13 +180,15 @@ def test_ten_days_of_movielens_give_the_tables_of_one_ingest(tmp_path: Path) -> 
     assert both[0].counts == both[1].counts
     for name in ("items.arrow", "statistics.arrow", "train-00000.arrow", "test-00000.arrow"):
         one, other = (
-            (ws / m.outputs["tasks"]).read_bytes(name)
+            (ws / m.outputs.tasks).read_bytes(name)
             for ws, m in zip((days, whole), both, strict=True)
         )
         assert one == other, name
 
 
-def ingested(tmp_path: Path, days: dict[int, int], bad: int = 0) -> tuple[Workspace, Manifest]:
+def ingested(
+    tmp_path: Path, days: dict[int, int], bad: int = 0
+) -> tuple[Workspace, Manifest[IngestOutputs]]:
     """Ingest days of March with so many rows each; the last one has `bad` bad ones more."""
     workspace = Workspace(tmp_path / "ws")
     manifests = []

@@ -34,7 +34,7 @@ def test_questions_and_what_they_are_worth(trained: Trained) -> None:
     made = evidence.run(CONFIG, trained.workspace, device="cpu")
     assert evidence.run(CONFIG, trained.workspace, device="cpu").reused
     questions = evidence.first_questions(trained.workspace, made, None, 4)
-    assert made.outputs["recommended"] in questions
+    assert made.outputs.recommended in questions
     assert "information-gain" in questions  # the default learner has a posterior
     for found in questions.values():
         assert len({row["item_id"] for row in found}) == 4
@@ -43,7 +43,7 @@ def test_questions_and_what_they_are_worth(trained: Trained) -> None:
     )
 
     simulated = evidence.simulate(TRIAL, trained.workspace, made, device="cpu")
-    folder = trained.workspace / simulated.outputs["report"]
+    folder = trained.workspace / simulated.outputs.report
     result = folder.read_json("simulation.json")
     assert result["num_users"] == simulated.counts["users"] > 10
     start = [s["by_questions"]["mae"][0]["mean"] for s in result["strategies"].values()]
@@ -55,14 +55,14 @@ def test_questions_and_what_they_are_worth(trained: Trained) -> None:
         assert answers[-1] <= 5
     control = result["strategies"]["popularity"]["mae_less_popularity"]
     assert [p["mean"] for p in control] == [0.0] * 3
-    assert "**" + made.outputs["recommended"] + "**" in folder.read_bytes("simulation.md").decode()
+    assert "**" + made.outputs.recommended + "**" in folder.read_bytes("simulation.md").decode()
     assert folder.read_bytes("simulation.png").startswith(b"\x89PNG")
 
 
 def test_held_out_users_answer_with_all_that_they_rated(trained: Trained) -> None:
     version = versions.champion(trained.workspace)
     assert version is not None
-    task_set = TaskSet(trained.workspace / trained.tasks.outputs["tasks"])
+    task_set = TaskSet(trained.workspace / trained.tasks.outputs.tasks)
     model = Model.load(versions.model_folder(trained.workspace, version))
     train = task_set.tasks("train")
     model = as_training_users_left_it(model.on(task_set.items(), task_set.statistics()), train)

@@ -15,7 +15,9 @@ from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.manifest import Manifest
 from recmeta.steps.data import ingest, materialise_features
 from recmeta.steps.parts import days as days_read
+from recmeta.steps.parts import new_user_files
 from recmeta.steps.serving import adapt, shard_new_users
+from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,8 +79,8 @@ def newcomers(folder: Path, profiles: pl.DataFrame) -> LogMapping:
     return LogMapping(path=str(folder / "new.csv"), value_col="value", users=source)
 
 
-def states(workspace: Workspace, done: Manifest) -> bytes:
-    return (workspace / done.outputs["states"]).read_bytes("shard-00000.safetensors")
+def states(workspace: Workspace, done: Manifest[AdaptOutputs]) -> bytes:
+    return (workspace / done.outputs.states).read_bytes("shard-00000.safetensors")
 
 
 def test_profiles_are_read_online(trained: "Trained", tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_profiles_are_read_online(trained: "Trained", tmp_path: Path) -> None:
         pl.when(pl.col("user_id") == NEW).then("age").otherwise(99.0).alias("age")
     )
 
-    def adapted(profiles: pl.DataFrame, feature_store: str | None) -> Manifest:
+    def adapted(profiles: pl.DataFrame, feature_store: str | None) -> Manifest[AdaptOutputs]:
         folder = tmp_path / "users"
         folder.mkdir(exist_ok=True)
         return adapt.run(
@@ -131,8 +133,8 @@ def test_profiles_are_read_online(trained: "Trained", tmp_path: Path) -> None:
 
 def test_without_a_feature_store_a_shard_is_adapted_once(trained: "Trained") -> None:
     shards = shard_new_users.run(trained.workspace, days_read.latest_day(trained.workspace))
-    (shard, *_) = shards.outputs["shards"]
-    mapping = shard_new_users.shard_mapping(trained.workspace, shard)
+    (shard, *_) = shards.outputs.shards
+    mapping = new_user_files.shard_mapping(trained.workspace, shard)
     first = adapt.run(mapping, trained.workspace, device="cpu")
     assert schema.FEATURE_SERVICE not in first.inputs
     assert adapt.run(mapping, trained.workspace, device="cpu").reused

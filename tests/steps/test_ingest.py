@@ -66,7 +66,7 @@ def test_a_log_with_every_fate_of_a_row(tmp_path: Path) -> None:
         ("a.csv", 4, ["superseded"], "u,j,2,3"),
         ("a.csv", 7, ["unparsable_time", "value_out_of_scale"], "u,k,noon,9"),
     ]
-    assert manifest.outputs["tables"] == {
+    assert manifest.outputs.tables == {
         "interactions": 1,
         "quarantine": 1,
         "users": 0,
@@ -84,7 +84,7 @@ def test_twice_is_once(tmp_path: Path) -> None:
     other = ingest.run(mapping(log(tmp_path / "b.csv", "v,j,2.0,3.0\nu,i,1,5\n")), workspace)
     assert not other.reused
     assert sums(other.counts) == (2, 0, 2, 0)
-    assert other.outputs["tables"] == first.outputs["tables"]
+    assert other.outputs.tables == first.outputs.tables
 
 
 def test_late_rows_are_merged_and_corrections_replace(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_late_rows_are_merged_and_corrections_replace(tmp_path: Path) -> None:
     assert sums(late.counts) == (3, 2, 1, 0)
     assert values(workspace) == [("u", "i", 1.0), ("u", "z", 2.0), ("v", "j", 3.0)]
     replaced = table(workspace, QUARANTINE).row(0, named=True)
-    assert replaced["source"] == late.outputs["source"]
-    assert (replaced["file"], replaced["line"]) == (first.outputs["source"], 0)
+    assert replaced["source"] == late.outputs.source
+    assert (replaced["file"], replaced["line"]) == (first.outputs.source, 0)
     assert replaced["rules"] == ["superseded"]
     assert '"value":5.0' in replaced["raw"]
 
@@ -164,7 +164,7 @@ def test_attributes_are_upserted(tmp_path: Path) -> None:
     ]
     items.write_text("id,title,genre\n3,Three,y\n")
     third = ingest.run(items_mapping(path, items, title=title, genre=genre), workspace, now=NOW)
-    assert third.outputs["tables"]["items"] == second.outputs["tables"]["items"]
+    assert third.outputs.tables["items"] == second.outputs.tables["items"]
     with pytest.raises(UserError, match="'title' as String already"):
         ingest.run(items_mapping(path, items, title=Attribute(kind="numeric")), workspace)
 

@@ -19,6 +19,7 @@ from recmeta.serving.ranking import ScoringConfig
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.data.build_tasks import BuildTasksConfig
 from recmeta.steps.learning.retraining import RetrainingConfig, is_due, is_overdue, last_training
+from recmeta.steps.parts import new_user_files
 from recmeta.steps.serving import adapt, publish, score, shard_new_users
 from recmeta.steps.upkeep import drift, maintenance
 from recmeta.steps.upkeep.drift import DriftConfig
@@ -30,8 +31,8 @@ FAR = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=400)
 
 def publish_day(trained: Trained, day: datetime.date) -> None:
     ws = trained.workspace
-    shards = shard_new_users.run(ws, day).outputs["shards"]
-    adapted = [adapt.run(shard_new_users.shard_mapping(ws, s), ws, device="cpu") for s in shards]
+    shards = shard_new_users.run(ws, day).outputs.shards
+    adapted = [adapt.run(new_user_files.shard_mapping(ws, s), ws, device="cpu") for s in shards]
     publish.publish(ws, day, [score.run(ScoringConfig(), ws, a, device="cpu") for a in adapted])
 
 
@@ -170,7 +171,7 @@ def test_the_days_after_the_training_do_not_drift(trained: Trained) -> None:
     ws, day = trained.workspace, trained.days[-1]
     publish_day(trained, day)
     found = drift.run(ws, day, DriftConfig(window_days=60, min_rows=30))
-    report = (ws / found.outputs["report"]).read_json("drift.json")
+    report = (ws / found.outputs.report).read_json("drift.json")
     assert set(report["stability_index"]) == {
         "value",
         "users.group",
@@ -181,7 +182,7 @@ def test_the_days_after_the_training_do_not_drift(trained: Trained) -> None:
     assert report["unknown_items"] == 0
     assert report["live_error"]["rows"] > 0
     assert 0 < report["live_error"]["model_mae"] < 2
-    assert found.outputs["retrain"] == bool(found.outputs["findings"])
+    assert found.outputs.retrain == bool(found.outputs.findings)
     assert drift.run(ws, day, DriftConfig(window_days=60, min_rows=30)).reused
 
 
@@ -201,11 +202,11 @@ def test_a_strange_day_is_found_out(trained: Trained, tmp_path: Path) -> None:
     rows.write_csv(path)
     ingest.run(LogMapping(path=str(path), time_col="time", value_col="value"), ws)
     found = drift.run(ws, day, DriftConfig(window_days=1, min_rows=100))
-    assert found.outputs["retrain"]
-    told = " ".join(found.outputs["findings"])
+    assert found.outputs.retrain
+    told = " ".join(found.outputs.findings)
     assert "value has moved" in told
     assert "50% of the interactions are with items that the champion does not know" in told
-    text = (ws / found.outputs["report"]).read_bytes("drift.md").decode()
+    text = (ws / found.outputs.report).read_bytes("drift.md").decode()
     assert "# Drift on" in text
     assert "| value |" in text
 

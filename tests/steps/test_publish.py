@@ -10,7 +10,9 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, latest
 from recmeta.serving.ranking import ScoringConfig
+from recmeta.steps.parts import new_user_files
 from recmeta.steps.serving import adapt, publish, score, shard_new_users
+from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.steps.serving.shard_new_users import NewUsersConfig
 
 
@@ -23,11 +25,13 @@ def first_days(trained: Trained) -> pl.DataFrame:
     return interactions(trained).group_by(schema.USER_ID).agg(first)
 
 
-def scored(trained: Trained, day: datetime.date, config: NewUsersConfig) -> list[Manifest]:
+def scored(
+    trained: Trained, day: datetime.date, config: NewUsersConfig
+) -> list[Manifest[ScoreOutputs]]:
     """Adapt to and score everybody who is new on a day, shard by shard."""
     ws = trained.workspace
-    shards = shard_new_users.run(ws, day, config).outputs["shards"]
-    adapted = [adapt.run(shard_new_users.shard_mapping(ws, s), ws, device="cpu") for s in shards]
+    shards = shard_new_users.run(ws, day, config).outputs.shards
+    adapted = [adapt.run(new_user_files.shard_mapping(ws, s), ws, device="cpu") for s in shards]
     return [score.run(ScoringConfig(top_k=5), ws, a, device="cpu") for a in adapted]
 
 
@@ -47,8 +51,8 @@ def test_shards_hold_each_new_user_once_with_all_that_was_known(
     manifest = shard_new_users.run(trained.workspace, day, config)
     assert shard_new_users.run(trained.workspace, day, config).reused
     frames = [
-        pl.read_parquet(shard_new_users.shard_mapping(trained.workspace, shard).path)
-        for shard in manifest.outputs["shards"]
+        pl.read_parquet(new_user_files.shard_mapping(trained.workspace, shard).path)
+        for shard in manifest.outputs.shards
     ]
     rows = pl.concat(frames)
     assert sum(f[schema.USER_ID].n_unique() for f in frames) == rows[schema.USER_ID].n_unique()
@@ -58,7 +62,7 @@ def test_shards_hold_each_new_user_once_with_all_that_was_known(
     expected = until.join(new, on=schema.USER_ID, how="semi")
     key = [schema.USER_ID, schema.ITEM_ID, schema.TIMESTAMP, schema.VALUE]
     assert rows.select(key).sort(key).equals(expected.select(key).sort(key))
-    profiles = shard_new_users.shard_mapping(trained.workspace, manifest.outputs["shards"][0]).users
+    profiles = new_user_files.shard_mapping(trained.workspace, manifest.outputs.shards[0]).users
     assert profiles is not None
     assert {n: a.kind for n, a in profiles.columns.items()} == {
         "group": "categorical",
@@ -68,7 +72,7 @@ def test_shards_hold_each_new_user_once_with_all_that_was_known(
 
 def test_a_day_without_new_users_has_no_shards(trained: Trained) -> None:
     manifest = shard_new_users.run(trained.workspace, datetime.date(1999, 1, 1))
-    assert manifest.outputs["shards"] == []
+    assert manifest.outputs.shards == ()
     assert publish.audit(trained.workspace, []) == {"users": 0, "rows": 0}
 
 
@@ -88,7 +92,7 @@ def test_publishing_again_replaces_the_day_and_nothing_else(trained: Trained) ->
     anew = scored(trained, one, NewUsersConfig(users_per_shard=2_000))
     result = publish.publish(ws, one, anew)
     assert result == {"runs": 1, "users": users, "deleted": users * 5}
-    assert set(publish.lists_of(ws, one)[schema.RUN]) == {anew[0].outputs["run"]}
+    assert set(publish.lists_of(ws, one)[schema.RUN]) == {anew[0].outputs.run}
     assert publish.lists_of(ws, other).equals(untouched)
     version = ws.table_uri(schema.PUBLISHED)
     before = pl.read_delta(version)
@@ -96,7 +100,7 @@ def test_publishing_again_replaces_the_day_and_nothing_else(trained: Trained) ->
     assert pl.read_delta(version).equals(before)
     # The replaced runs are made again when they are asked for.
     assert not scored(trained, one, config)[0].reused
-    assert latest(ws, "score").step == "score"
+    assert latest(ws, score.STEP).step == "score"
 
 
 @pytest.mark.parametrize("rows_at_once", [publish.ROWS_AT_ONCE, 7])

@@ -29,7 +29,7 @@ def _trained(trained: Trained) -> Trained:
 
 
 def run_of(trained: Trained) -> str:
-    run_id: str = trained.model.outputs["run_id"]
+    run_id: str = trained.model.outputs.run_id
     return run_id
 
 
@@ -82,7 +82,7 @@ def test_the_rebuilt_model_can_be_kept(trained: Trained, tmp_path: Path) -> None
     into = tmp_path / "rebuilt"
     found = rebuild.run(trained.workspace, run_of(trained), into=str(into))
     assert found.folder == str(into)
-    original = trained.workspace / trained.model.outputs["model"]
+    original = trained.workspace / trained.model.outputs.model
     kept = Workspace(into) / rebuild.MODEL
     for name in ("model.safetensors", "encoder.arrow", "items.arrow", "statistics.arrow"):
         assert kept.read_bytes(name) == original.read_bytes(name)
@@ -101,9 +101,9 @@ def test_a_model_that_went_on_from_the_champion(trained: Trained) -> None:
     register.run(workspace, report, force=True)
     for name in ("tasks", "models"):
         shutil.rmtree(Path(workspace.path) / name)
-    found = rebuild.run(workspace, model.outputs["run_id"])
+    found = rebuild.run(workspace, model.outputs.run_id)
     assert found.reproduced
-    assert "mae.champion" in connect(workspace).get_run(model.outputs["run_id"]).data.metrics
+    assert "mae.champion" in connect(workspace).get_run(model.outputs.run_id).data.metrics
     assert "mae.champion" not in found.metrics
 
 

@@ -17,6 +17,7 @@ from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.recipes.search_space import Dimension
 from recmeta.registry.tracking import PARENT, connect, experiment_id
+from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning import tune
 from recmeta.steps.learning.tune import Candidate, TuneConfig
 from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -63,17 +64,23 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 
 @pytest.fixture
-def tasks() -> Manifest:
+def tasks() -> Manifest[BuildTasksOutputs]:
     return manifest("k")
 
 
-def manifest(key: str) -> Manifest:
+def manifest(key: str) -> Manifest[BuildTasksOutputs]:
     return Manifest(
         step="build-tasks",
         key=key,
         config={},
         inputs={},
-        outputs={"tasks": f"tasks/{key}"},
+        outputs=BuildTasksOutputs(
+            tasks=f"tasks/{key}",
+            objective="rating",
+            temporal=False,
+            item_statistics=0,
+            interactions_id="",
+        ),
         counts={},
         libraries={},
         git_commit=None,
@@ -82,7 +89,9 @@ def manifest(key: str) -> Manifest:
     )
 
 
-def test_the_best_of_two_learners_is_a_recipe(workspace: Workspace, tasks: Manifest) -> None:
+def test_the_best_of_two_learners_is_a_recipe(
+    workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
+) -> None:
     candidates = {"bayesian-linear": CLOSED_FORM, "maml": MAML}
     found = tune.run(TuneConfig(trials=6), candidates, workspace, tasks, device="cpu")
     assert set(found.as_it_is) == {"bayesian-linear", "maml"}
@@ -107,7 +116,9 @@ def test_the_best_of_two_learners_is_a_recipe(workspace: Workspace, tasks: Manif
     assert not (workspace / "tuning" / found.key / "trials").names()
 
 
-def test_asked_for_more_it_goes_on(workspace: Workspace, tasks: Manifest) -> None:
+def test_asked_for_more_it_goes_on(
+    workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
+) -> None:
     candidates = {"bayesian-linear": CLOSED_FORM}
     first = tune.run(TuneConfig(trials=2), candidates, workspace, tasks, device="cpu")
     again = tune.run(TuneConfig(trials=2), candidates, workspace, tasks, device="cpu")
@@ -118,7 +129,9 @@ def test_asked_for_more_it_goes_on(workspace: Workspace, tasks: Manifest) -> Non
     assert more.dev_loss <= first.dev_loss
 
 
-def test_a_trial_that_was_under_way_goes_on(workspace: Workspace, tasks: Manifest) -> None:
+def test_a_trial_that_was_under_way_goes_on(
+    workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
+) -> None:
     candidates = {"bayesian-linear": CLOSED_FORM}
     before = set((workspace / "tuning").names())
     short = TuneConfig(trials=2, minutes=1e-9, seed=5)
@@ -146,7 +159,7 @@ def test_a_trial_that_was_under_way_goes_on(workspace: Workspace, tasks: Manifes
 
 
 def test_what_falls_behind_is_stopped_and_what_diverges_is_told(
-    workspace: Workspace, tasks: Manifest
+    workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
 ) -> None:
     slow = {"training.learning_rate": Dimension(choices=(1e-9, 2e-9, 3e-9))}
     candidate = dataclasses.replace(CLOSED_FORM, space=slow)
@@ -162,7 +175,7 @@ def test_what_falls_behind_is_stopped_and_what_diverges_is_told(
 
 
 def test_what_cannot_be_searched_is_refused(
-    workspace: Workspace, tasks: Manifest, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tasks: Manifest[BuildTasksOutputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unknown = dataclasses.replace(
         CLOSED_FORM, space={"training.learning_rat": Dimension(choices=(1,))}

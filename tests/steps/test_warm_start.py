@@ -13,6 +13,7 @@ from recmeta.registry import versions
 from recmeta.registry.tracking import data_versions
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.learning import evaluate, meta_train, register
+from recmeta.steps.learning.meta_train import MetaTrainOutputs
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.training.recipes import training_of
 from recmeta.workspace import Workspace
@@ -35,18 +36,18 @@ def test_what_the_champion_has_learned_is_not_learned_again(
     training = dataclasses.replace(how.training, epochs=4)
     config = dataclasses.replace(how, training=training, start="champion")
 
-    def train() -> Manifest:
+    def train() -> Manifest[MetaTrainOutputs]:
         tasks = build_tasks.run(recipe.tasks, ws)
         return meta_train.run(config, ws, tasks, device="cpu")
 
-    def promote(model: Manifest) -> str:
+    def promote(model: Manifest[MetaTrainOutputs]) -> str:
         tasks = build_tasks.run(recipe.tasks, ws)
         report = evaluate.run(recipe.evaluate, ws, tasks, model, device="cpu")
-        version: str = register.run(ws, report, force=True).outputs["model_version"]
+        version: str = register.run(ws, report, force=True).outputs.model_version
         return version
 
-    def losses(model: Manifest) -> list[float]:
-        history = (ws / model.outputs["model"]).read_json("history.json")
+    def losses(model: Manifest[MetaTrainOutputs]) -> list[float]:
+        history = (ws / model.outputs.model).read_json("history.json")
         return [epoch["dev_loss"] for epoch in history]
 
     ingest.run(split.history, ws)
@@ -59,7 +60,7 @@ def test_what_the_champion_has_learned_is_not_learned_again(
         ingest.run(dataclasses.replace(split.daily, path=path), ws)
     second = train()
     assert second.inputs["champion"] == version
-    assert data_versions(ws, second.outputs["run_id"])["champion"] == version
+    assert data_versions(ws, second.outputs.run_id)["champion"] == version
     assert losses(second)[0] < at_most * losses(first)[0]
     promote(second)
     champion = versions.champion(ws)

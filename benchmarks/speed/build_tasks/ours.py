@@ -34,5 +34,5 @@ def build(workspace: Workspace, folder: Path) -> dict[str, float]:
     manifest = build_tasks.run(config, workspace, progress=stages)
     stages("opening", 1, 1)
     folder.rmdir()
-    folder.symlink_to(workspace.local_path(manifest.outputs["tasks"]))
+    folder.symlink_to(workspace.local_path(manifest.outputs.tasks))
     return dict(stages.seconds)

@@ -20,6 +20,7 @@ from recmeta.cli.progress_bars import shown_progress
 if TYPE_CHECKING:
     from recmeta.manifest import Manifest
     from recmeta.progress import Progress
+    from recmeta.steps.serving.adapt import AdaptOutputs
     from recmeta.workspace import Workspace
 
 NewUsers = Annotated[
@@ -63,7 +64,7 @@ def adapt(
     return Outcome(data=data, text=as_list(data), note=note_on_nobody(manifest, new_users))
 
 
-def note_on_nobody(adapted: "Manifest", new_users: str) -> str:
+def note_on_nobody(adapted: "Manifest[AdaptOutputs]", new_users: str) -> str:
     """Return a sentence where there is nobody to adapt to; else nothing."""
     if adapted.counts["users"]:
         return ""
@@ -80,7 +81,7 @@ def adapt_given(
     model_version: str | None,
     device: str,
     progress: "Progress",
-) -> "Manifest":
+) -> "Manifest[AdaptOutputs]":
     """Adapt the model of a version, or the champion, to the users in a file."""
     from recmeta.cli.mappings import new_users_source
     from recmeta.metalearn.model import Model

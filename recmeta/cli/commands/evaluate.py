@@ -31,7 +31,7 @@ def evaluate(
         manifest = step.run(
             config.evaluate, workspace, tasks, trained, device=device, progress=progress
         )
-    folder = workspace / manifest.outputs["report"]
+    folder = workspace / manifest.outputs.report
     data = {
         **manifest.summary(),
         "metrics": folder.read_json("evaluation.json")["metrics"],

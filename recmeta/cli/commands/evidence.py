@@ -11,6 +11,7 @@ from recmeta.cli.progress_bars import shown_progress
 
 if TYPE_CHECKING:
     from recmeta.manifest import Manifest
+    from recmeta.steps.serving.evidence import EvidenceOutputs, SimulationOutputs
     from recmeta.workspace import Workspace
 
 
@@ -60,15 +61,15 @@ def evidence(
     data: dict[str, Any] = {**made.summary(), "questions": questions}
     parts = [_lists(questions, made)]
     if simulated is not None:
-        folder = workspace / simulated.outputs["report"]
+        folder = workspace / simulated.outputs.report
         data["simulation"] = folder.read_json("simulation.json")
-        data["report"] = simulated.outputs["report"]
+        data["report"] = simulated.outputs.report
         parts.append(folder.read_bytes("simulation.md").decode())
         parts.append(_where(workspace, simulated))
     return Outcome(data=data, text="\n\n".join(parts))
 
 
-def _lists(questions: dict[str, list[dict[str, str]]], made: "Manifest") -> str:
+def _lists(questions: dict[str, list[dict[str, str]]], made: "Manifest[EvidenceOutputs]") -> str:
     from recmeta.reporting.markdown import table
 
     names = list(questions)
@@ -76,7 +77,7 @@ def _lists(questions: dict[str, list[dict[str, str]]], made: "Manifest") -> str:
         [str(place + 1), *[questions[n][place]["title"] for n in names]]
         for place in range(max(len(found) for found in questions.values()))
     ]
-    recommended = made.outputs["recommended"]
+    recommended = made.outputs.recommended
     header = ["", *[f"**{n}**" if n == recommended else n for n in names]]
     return (
         f"# What to ask a new user\n\n{table(header, rows)}\n\n`{recommended}` did best on "
@@ -84,8 +85,8 @@ def _lists(questions: dict[str, list[dict[str, str]]], made: "Manifest") -> str:
     )
 
 
-def _where(workspace: "Workspace", simulated: "Manifest") -> str:
-    return f"The picture: {workspace.location}/{simulated.outputs['report']}/simulation.png"
+def _where(workspace: "Workspace", simulated: "Manifest[SimulationOutputs]") -> str:
+    return f"The picture: {workspace.location}/{simulated.outputs.report}/simulation.png"
 
 
 COMMAND = Command(

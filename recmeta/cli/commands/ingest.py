@@ -46,19 +46,20 @@ def ingest(
     if manifest.reused:  # the counts are those of the call that did the work
         counts["duplicates"] += counts["accepted"]
         counts["accepted"] = 0
+    kinds = kinds_found(mapping)
     data = {
         **counts,
         "reused": manifest.reused,
-        "attributes": kinds_found(mapping),
+        "attributes": kinds,
         "unread_columns": unread_columns(mapping),
-        "source": manifest.outputs["source"],
-        "tables": manifest.outputs["tables"],
+        "source": manifest.outputs.source,
+        "tables": manifest.outputs.tables,
     }
-    found = [
-        f"- attributes of {name}: " + ", ".join(f"{a} ({kind})" for a, kind in kinds.items())
-        for name, kinds in data["attributes"].items()
+    attributes_found = [
+        f"- attributes of {name}: " + ", ".join(f"{a} ({kind})" for a, kind in found.items())
+        for name, found in kinds.items()
     ]
-    text = "\n".join([as_list(counts), *found])
+    text = "\n".join([as_list(counts), *attributes_found])
     notes = ["This log had been ingested before; nothing changed."] if manifest.reused else []
     notes.append(hint_on_unread(mapping))
     return Outcome(data=data, text=text, note=" ".join(filter(None, notes)))

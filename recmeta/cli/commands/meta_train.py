@@ -42,7 +42,7 @@ def meta_train(
     config = configuration.values()
     tasks = manifests.latest(workspace, build_tasks.STEP)
     with shown_progress() as progress:
-        training = config.training_for(tasks.outputs["objective"])
+        training = config.training_for(tasks.outputs.objective)
         if content_from is not None or freeze_content:
             training = dataclasses.replace(
                 training,

@@ -18,13 +18,13 @@ def register(common: CommonOptions, force: Force = False) -> Outcome:
     workspace = Workspace(common.workspace)
     evaluated = manifests.latest(workspace, evaluate.STEP)
     manifest = step.run(workspace, evaluated, force=force)
-    reasons = (workspace / evaluated.outputs["report"]).read_json("decision.json")["reasons"]
+    reasons = (workspace / evaluated.outputs.report).read_json("decision.json")["reasons"]
     data = {**manifest.summary(), "reasons": reasons, "reused": manifest.reused}
-    promoted = manifest.outputs["promoted"]
+    promoted = manifest.outputs.promoted
     return Outcome(
         data=data,
         text=as_list(data),
-        note="" if promoted else refused(manifest.outputs["model_version"]),
+        note="" if promoted else refused(manifest.outputs.model_version),
         exit_code=0 if promoted else REFUSED,
     )
 

@@ -130,17 +130,15 @@ def _mappings(
 def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
     """Return the report's last section: what there is to look at, as far as it is there."""
     from recmeta.registry.tracking import shown_uri
-    from recmeta.steps.learning import evaluate
-    from recmeta.steps.serving import score
     from recmeta.workspace import REPORT
 
     uri = shown_uri(workspace)
     page = uri if uri.startswith("http") else f"`mlflow server --backend-store-uri {uri}`"
-    evaluation = result.manifests[evaluate.STEP].outputs["report"]
+    evaluation = result.evaluated.outputs.report
     lines = [
         f"- This report: {workspace.location}/{REPORT}",
         f"- The adaptation curve: {workspace.location}/{evaluation}/adaptation_curve.png",
-        f"- All lists: {result.manifests[score.STEP].outputs['recommendations']}",
+        f"- All lists: {result.scored.outputs.recommendations}",
         f"- Runs, plots and model versions, in MLflow: {page}",
     ]
     checkout = Path(__file__).parents[3]

@@ -53,6 +53,7 @@ def score(
     The lists are in the table `recommendations`, under the `run` that is printed.
     """
     from recmeta.config import parse, to_dict
+    from recmeta.manifest import plain
     from recmeta.recipes.configuration import merged, pipeline_config
     from recmeta.serving.ranking import ScoringConfig
     from recmeta.steps.serving import score as step
@@ -84,7 +85,7 @@ def score(
     data = {
         **adapted.counts,
         **scored.counts,
-        **scored.outputs,
+        **plain(scored.outputs),
         "reused": adapted.reused and scored.reused,
     }
     return Outcome(data=data, text=as_list(data), note=note_on_nobody(adapted, new_users))

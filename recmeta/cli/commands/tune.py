@@ -57,7 +57,7 @@ def tune(
     candidates = {}
     for name in names:
         named = dataclasses.replace(configuration, learner=name and name.strip())
-        config = named.values().training_for(tasks.outputs["objective"])
+        config = named.values().training_for(tasks.outputs.objective)
         algorithm = config.model.algorithm
         chosen = space_of(algorithm) if space is None else read_space(space)
         candidates[algorithm] = step.Candidate(config=config, space=chosen)

@@ -25,7 +25,7 @@ from recmeta.features.item_statistics import (
 )
 from recmeta.features.text_vectors import MODEL, with_text_vectors
 from recmeta.logs.tables import as_dataset, sources_id
-from recmeta.manifest import Manifest, run_once
+from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.tasks.placed_rows import PlacedRows
 from recmeta.tasks.shards import shards, task_table
@@ -36,6 +36,7 @@ from recmeta.tasks.splits.interactions import ROWS_PER_BATCH, split_interactions
 from recmeta.tasks.task_set import (
     SPLITS,
     ItemStatistics,
+    Objective,
     Split,
     TaskSetSpec,
     write_items,
@@ -46,7 +47,6 @@ from recmeta.tasks.task_set import (
 from recmeta.tasks.threads import in_threads
 from recmeta.workspace import Folder, Workspace
 
-STEP = "build-tasks"
 SOURCES = "sources"
 TEXT_VECTORS = f"text_vectors/{MODEL}"
 
@@ -66,7 +66,28 @@ class BuildTasksConfig:
     """Of the hashes that draw users, items and rows."""
 
 
-def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = silent) -> Manifest:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildTasksOutputs:
+    """What build-tasks leaves."""
+
+    tasks: str
+    """Folder of the task set, in the workspace."""
+    objective: Objective
+    """Of the feedback."""
+    temporal: bool
+    """Whether the log has times, so that tasks are cut by them."""
+    item_statistics: int
+    """Version of the table."""
+    interactions_id: str
+    """Id of the table of interactions, which tells its versions from those of another."""
+
+
+STEP = Step("build-tasks", BuildTasksOutputs)
+
+
+def run(
+    config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = silent
+) -> Manifest[BuildTasksOutputs]:
     """Build the task set of the tables as they stand; nothing is done if it is there.
 
     Raises:
@@ -79,7 +100,7 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
     # Tells these versions from another workspace's, where both keep their models in one MLflow.
     inputs[SOURCES] = sources_id(tables[schema.INTERACTIONS.name])
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(key: str) -> tuple[BuildTasksOutputs, dict[str, int]]:
         folder = workspace / "tasks" / key
         progress("numbering", 0, 1)
         log = as_dataset(
@@ -105,13 +126,13 @@ def run(config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = 
         counts = _write_tasks(folder, split, statistics, users, progress)
         if split.objective == "implicit":
             counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
-        outputs = {
-            "tasks": f"tasks/{key}",
-            "objective": split.objective,
-            "temporal": split.temporal,
-            schema.ITEM_STATISTICS.name: version,
-            schema.INTERACTIONS_ID: str(tables[schema.INTERACTIONS.name].metadata().id),
-        }
+        outputs = BuildTasksOutputs(
+            tasks=f"tasks/{key}",
+            objective=split.objective,
+            temporal=split.temporal,
+            item_statistics=version,
+            interactions_id=str(tables[schema.INTERACTIONS.name].metadata().id),
+        )
         return outputs, counts
 
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)

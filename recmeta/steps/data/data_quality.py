@@ -10,6 +10,7 @@ import statistics
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, find
 from recmeta.steps.data import ingest
+from recmeta.steps.data.ingest import IngestOutputs
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace
 
@@ -41,7 +42,7 @@ MIN_DAYS = 3
 
 
 def check(
-    workspace: Workspace, ingested: Manifest, config: DataQualityConfig | None = None
+    workspace: Workspace, ingested: Manifest[IngestOutputs], config: DataQualityConfig | None = None
 ) -> dict[str, float]:
     """Return what was measured of an ingest if it is fit to build tasks from.
 
@@ -74,7 +75,7 @@ def check(
             )
     if faults:
         raise UserError(
-            f"the log that was ingested as {ingested.outputs['source']} is not fit to build tasks "
+            f"the log that was ingested as {ingested.outputs.source} is not fit to build tasks "
             f"from: {'; '.join(faults)}. Its good rows are in the interactions. Look at its source "
             "and at its rows in the quarantine; if it is as it should be, loosen the limit and run "
             "the day again."
@@ -82,7 +83,9 @@ def check(
     return measured
 
 
-def _usual_rows(workspace: Workspace, ingested: Manifest, num_days: int) -> float | None:
+def _usual_rows(
+    workspace: Workspace, ingested: Manifest[IngestOutputs], num_days: int
+) -> float | None:
     """Return the median of the rows read on the days before this ingest's, if enough are known."""
     keys = {day: days.ingest_of(workspace, day) for day in days.ingested_days(workspace)}
     own = [day for day, key in keys.items() if key == ingested.key]

@@ -1,7 +1,7 @@
 """Step 1: a log becomes rows of the interactions, or of the quarantine, and none is lost."""
 
+import dataclasses
 import datetime
-from typing import Any
 
 import polars as pl
 
@@ -10,13 +10,24 @@ from recmeta.logs.attributes import read_attributes
 from recmeta.logs.files import Inputs, SourceFile, how_read, source_id
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.logs.partitions import mapping_of
-from recmeta.manifest import Manifest, run_once
+from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path
 
-STEP = "ingest"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IngestOutputs:
+    """What ingest leaves."""
+
+    source: str
+    """Content id of what was read; the rows bear it."""
+    tables: dict[str, int]
+    """The tables' versions when it was done."""
+
+
+STEP = Step("ingest", IngestOutputs)
 
 
 def run(
@@ -25,7 +36,7 @@ def run(
     *,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[IngestOutputs]:
     """Ingest a log, and the users' and items' attributes that come with it.
 
     Args:
@@ -47,13 +58,13 @@ def run(
     source = source_id(mapping, inputs)
     clock = now or datetime.datetime.now(datetime.UTC)
 
-    def work(_: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(_: str) -> tuple[IngestOutputs, dict[str, int]]:
         tables.create_tables(workspace)
         # Killed between the commit and the manifest? Then the commit knows the counts.
         counts = tables.ingested_counts(workspace, source)
         if counts is None:
             counts = _ingest(mapping, inputs, source, workspace, clock, progress)
-        return {"source": source, "tables": tables.versions(workspace)}, counts
+        return IngestOutputs(source=source, tables=tables.versions(workspace)), counts
 
     config = {"mapping": how_read(mapping)}
     return run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
@@ -66,14 +77,14 @@ def run_day(
     *,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[IngestOutputs]:
     """Ingest one day's partition and note that the day is done.
 
     Raises:
         UserError: as `run` does.
     """
     manifest = run(mapping_of(mapping, day), workspace, now=now, progress=progress)
-    days.note(workspace, day, key=manifest.key, source=manifest.outputs["source"])
+    days.note(workspace, day, key=manifest.key, source=manifest.outputs.source)
     return manifest
 
 

@@ -6,7 +6,6 @@ is outside of the workspace and can lose what it has, so it is written in every 
 
 import dataclasses
 import datetime
-from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable, write_deltalake
@@ -14,11 +13,24 @@ from deltalake import DeltaTable, write_deltalake
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.features.activity import activity
-from recmeta.manifest import Manifest, run_once
+from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.workspace import Workspace
 
-STEP = "materialise-features"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaterialiseFeaturesOutputs:
+    """What materialise-features leaves."""
+
+    user_activity: int
+    """Version of the table."""
+    item_activity: int
+    """Version of the table."""
+    online_until: str | None = None
+    """The time (ISO 8601) as of which features are online; None without a feature store."""
+
+
+STEP = Step("materialise-features", MaterialiseFeaturesOutputs)
 ACTIVITY = (schema.USER_ACTIVITY, schema.ITEM_ACTIVITY)
 
 
@@ -28,7 +40,7 @@ def run(
     feature_store: str | None = None,
     until: datetime.datetime | None = None,
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[MaterialiseFeaturesOutputs]:
     """Write the features of the interactions as they stand, and put them online.
 
     The tables are not written again if they are there. Where a feature store is named, its
@@ -40,7 +52,7 @@ def run(
             so that an old day which is ingested late takes nothing back. None: now.
 
     Returns:
-        The manifest; with a feature store its outputs also say `online_until`.
+        The manifest; `online_until` is not stored, since every call puts features online.
 
     Raises:
         UserError: when nothing has been ingested, or Feast refuses the repository.
@@ -52,7 +64,7 @@ def run(
         )
     interactions = DeltaTable(workspace.table_uri(schema.INTERACTIONS))
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(key: str) -> tuple[MaterialiseFeaturesOutputs, dict[str, int]]:
         versions, counts = {}, {}
         for table in ACTIVITY:
             frame = activity(pl.scan_delta(interactions), table)
@@ -60,7 +72,7 @@ def run(
             write_deltalake(workspace.table_uri(table), rows, mode="overwrite")
             versions[table.name] = DeltaTable(workspace.table_uri(table)).version()
             counts[f"{table.name}_rows"] = rows.num_rows
-        return versions, counts
+        return MaterialiseFeaturesOutputs(**versions), counts
 
     progress(STEP, 0, 2)
     inputs = {schema.INTERACTIONS.name: interactions.version()}
@@ -68,7 +80,7 @@ def run(
     progress(STEP, 1, 2)
     if feature_store is not None:
         end = _put_online(workspace, feature_store, until or datetime.datetime.now(datetime.UTC))
-        outputs = {**manifest.outputs, "online_until": end.isoformat()}
+        outputs = dataclasses.replace(manifest.outputs, online_until=end.isoformat())
         manifest = dataclasses.replace(manifest, outputs=outputs)
     progress(STEP, 2, 2)
     return manifest

@@ -16,7 +16,7 @@ from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import Evaluation
 from recmeta.evaluation.values import Values, describe
-from recmeta.manifest import Manifest, run_once
+from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
@@ -26,11 +26,12 @@ from recmeta.registry.tuning import log_tuning
 from recmeta.registry.versions import Version
 from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
+from recmeta.steps.data.build_tasks import BuildTasksOutputs
+from recmeta.steps.learning.meta_train import MetaTrainOutputs
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace
 
-STEP = "evaluate"
 CHAMPION = "champion"
 
 
@@ -71,16 +72,37 @@ class Judgement:
         return {**found, self.candidate: {**found[self.candidate], **self.held}}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateOutputs:
+    """What evaluate leaves."""
+
+    report: str
+    """Folder of the report, in the workspace."""
+    model: str
+    """Folder of the model that was evaluated."""
+    model_key: str
+    """Key of its training."""
+    run_id: str
+    """MLflow's id of its training."""
+    compared_with: str | None
+    """The version that was champion then; None before the first."""
+    promoted: bool
+    """Whether the gate lets it become the champion."""
+
+
+STEP = Step("evaluate", EvaluateOutputs)
+
+
 def run(
     config: EvaluateConfig,
     workspace: Workspace,
-    tasks: Manifest,
-    trained: Manifest,
+    tasks: Manifest[BuildTasksOutputs],
+    trained: Manifest[MetaTrainOutputs],
     *,
-    rival: Manifest | None = None,
+    rival: Manifest[MetaTrainOutputs] | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[EvaluateOutputs]:
     """Evaluate a trained model and decide whether it may become the champion.
 
     Args:
@@ -91,9 +113,9 @@ def run(
     champion = versions.reference_champion(workspace, trained.key)
     torch_device = choose_device(device)
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(key: str) -> tuple[EvaluateOutputs, dict[str, int]]:
         folder = workspace / "reports" / key
-        task_set = TaskSet(workspace / tasks.outputs["tasks"])
+        task_set = TaskSet(workspace / tasks.outputs.tasks)
         candidate, reigning, other = _models(workspace, trained, champion, rival, torch_device)
         trials: list[Trial] = []
         judgement = measure(
@@ -101,18 +123,18 @@ def run(
         )
         decision = _decision(config, judgement, champion)
         progress(STEP, 3, 4)
-        history = (workspace / trained.outputs["model"]).read_json("history.json")
+        history = (workspace / trained.outputs.model).read_json("history.json")
         _write_report(folder, judgement, decision, champion is not None, other, history)
-        _log(workspace, trained.outputs["run_id"], folder, config, judgement, trials)
+        _log(workspace, trained.outputs.run_id, folder, config, judgement, trials)
         progress(STEP, 4, 4)
-        outputs = {
-            "report": f"reports/{key}",
-            "model": trained.outputs["model"],
-            "model_key": trained.key,
-            "run_id": trained.outputs["run_id"],
-            "compared_with": champion.version if champion is not None else None,
-            "promoted": decision.promoted,
-        }
+        outputs = EvaluateOutputs(
+            report=f"reports/{key}",
+            model=trained.outputs.model,
+            model_key=trained.key,
+            run_id=trained.outputs.run_id,
+            compared_with=champion.version if champion is not None else None,
+            promoted=decision.promoted,
+        )
         found = judgement.evaluation
         return outputs, {"cold_users": len(found.user_id), "predictors": len(found.per_user)}
 
@@ -128,19 +150,19 @@ def run(
 
 def _models(
     workspace: Workspace,
-    trained: Manifest,
+    trained: Manifest[MetaTrainOutputs],
     champion: Version | None,
-    rival: Manifest | None,
+    rival: Manifest[MetaTrainOutputs] | None,
     device: torch.device,
 ) -> tuple[Model, Model | None, Model | None]:
     """Return the candidate, the champion and the rival, as far as there is one, on a device."""
-    candidate = Model.load(workspace / trained.outputs["model"], device)
+    candidate = Model.load(workspace / trained.outputs.model, device)
     reigning = None
     if champion is not None:
         reigning = Model.load(versions.model_folder(workspace, champion), device)
     other = None
     if rival is not None:
-        other = Model.load(workspace / rival.outputs["model"], device)
+        other = Model.load(workspace / rival.outputs.model, device)
     return candidate, reigning, other
 
 

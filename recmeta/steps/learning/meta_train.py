@@ -7,7 +7,7 @@ from typing import Any
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.evaluation.baselines.fit import Trial
-from recmeta.manifest import Manifest, find, git_commit, library_versions, run_once
+from recmeta.manifest import Manifest, Step, find, git_commit, library_versions, run_once, spread
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.metalearn.starts.content_transfer import matched
@@ -17,6 +17,7 @@ from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun
 from recmeta.registry.tuning import log_tuning
 from recmeta.registry.versions import Version
+from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
@@ -25,17 +26,39 @@ from recmeta.training.members import judged_choice
 from recmeta.training.start import at_start
 from recmeta.workspace import Workspace
 
-STEP = "meta-train"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MetaTrainOutputs:
+    """What meta-train leaves."""
+
+    model: str
+    """Folder of the model, in the workspace."""
+    run_id: str
+    """MLflow's id of the training."""
+    device: str
+    """The kind of device that trained it: `cpu` or `cuda`."""
+    best_epoch: int
+    """The epoch whose parameters were kept, from 1."""
+    dev_loss: float
+    """Of that epoch: see `recmeta.metalearn.outer_loop.trainer.Epoch`."""
+    carried_over: dict[str, str] | None = None
+    """What came from the model that `content_from` names, by `side.field`; None without one."""
+    also: dict[str, Any] = spread()
+    """What the learner promises (`LearnerConfig.guarantees`), and of a selector what its choice is
+    worth."""
+
+
+STEP = Step("meta-train", MetaTrainOutputs)
 
 
 def run(
     config: MetaTrainConfig,
     workspace: Workspace,
-    tasks: Manifest,
+    tasks: Manifest[BuildTasksOutputs],
     *,
     device: str = "auto",
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[MetaTrainOutputs]:
     """Meta-train a model on a task set; a run that was killed goes on after its last epoch.
 
     Args:
@@ -54,9 +77,9 @@ def run(
     if source is not None:
         inputs["content_from"] = source.digest()
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(key: str) -> tuple[MetaTrainOutputs, dict[str, int]]:
         folder = workspace / "models" / key
-        task_set = TaskSet(workspace / tasks.outputs["tasks"])
+        task_set = TaskSet(workspace / tasks.outputs.tasks)
         trials: list[Trial] = []
         earlier = None
         if champion is not None:
@@ -84,16 +107,15 @@ def run(
                 model = refit(config, model, best, task_set, folder, told, earlier, source)
             model.save(folder)
             folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
-        outputs = {
-            "model": f"models/{key}",
-            "run_id": tracked.run_id,
-            "device": torch_device.type,
-            "best_epoch": best.number,
-            "dev_loss": best.dev_loss,
-            **({"carried_over": carried} if carried else {}),
-            **config.model.learner.guarantees(num_passes),
-            **choice,
-        }
+        outputs = MetaTrainOutputs(
+            model=f"models/{key}",
+            run_id=tracked.run_id,
+            device=torch_device.type,
+            best_epoch=best.number,
+            dev_loss=best.dev_loss,
+            carried_over=carried or None,
+            also={**config.model.learner.guarantees(num_passes), **choice},
+        )
         num_parameters = sum(p.numel() for p in model.params.values())
         return outputs, {"epochs": len(history), "parameters": num_parameters}
 
@@ -108,12 +130,12 @@ def _tracked(
     workspace: Workspace,
     key: str,
     config: MetaTrainConfig,
-    tasks: Manifest,
+    tasks: Manifest[BuildTasksOutputs],
     inputs: dict[str, str],
     model: Model,
 ) -> TrainingRun:
     """Return the MLflow run of the training with this key."""
-    table_id = tasks.outputs[schema.INTERACTIONS_ID]
+    table_id = tasks.outputs.interactions_id
     return TrainingRun.start_or_resume(
         workspace,
         key,
@@ -127,7 +149,9 @@ def _tracked(
     )
 
 
-def _start_from(workspace: Workspace, config: MetaTrainConfig, tasks: Manifest) -> Version | None:
+def _start_from(
+    workspace: Workspace, config: MetaTrainConfig, tasks: Manifest[BuildTasksOutputs]
+) -> Version | None:
     """Return the champion to start from, or None before the first one.
 
     A champion that came out of the very training that is asked for was started from another one,

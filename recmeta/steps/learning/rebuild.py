@@ -140,7 +140,7 @@ def _repeat(
 ) -> dict[str, float]:
     """Return the losses of the last epoch and the metrics of the model and of the baselines."""
     tasks = build_tasks.run(parse(BuildTasksConfig, found.tasks_config), scratch, progress=progress)
-    task_set = TaskSet(scratch / tasks.outputs["tasks"])
+    task_set = TaskSet(scratch / tasks.outputs.tasks)
     config = parse(MetaTrainConfig, found.train_config)
     earlier = None
     if found.started_from is not None:

@@ -1,31 +1,47 @@
 """evaluation ──▶ a model version in MLflow, with the alias that the gate's decision gives it."""
 
-from typing import Any
+import dataclasses
+from typing import Any, Literal
 
-from recmeta.manifest import Manifest, run_once
+from recmeta.manifest import Manifest, Step, run_once
 from recmeta.registry import run_page, tracking, versions
 from recmeta.registry.description import describe
 from recmeta.registry.provenance import actor
+from recmeta.steps.learning.evaluate import EvaluateOutputs
 from recmeta.workspace import Workspace
 
-STEP = "register"
+Decision = Literal["promoted", "refused", "forced"]
 BECAUSE = {"promoted": "it passed the gate", "forced": "it was forced, against the gate"}
 
 
-def run(workspace: Workspace, evaluation: Manifest, *, force: bool = False) -> Manifest:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RegisterOutputs:
+    """What register leaves."""
+
+    model_version: str
+    """The version of the registered model."""
+    promoted: bool
+    """Whether it became the champion."""
+    decision: Decision
+    """`forced` where it became the champion against the gate."""
+    aliases: tuple[str, ...]
+    """Of the version, as they are after this."""
+
+
+STEP = Step("register", RegisterOutputs)
+
+
+def run(
+    workspace: Workspace, evaluation: Manifest[EvaluateOutputs], *, force: bool = False
+) -> Manifest[RegisterOutputs]:
     """Register the evaluated model; it becomes champion if the gate decided so, else challenger.
 
     Args:
-        evaluation: of the evaluate step. Its outputs name `report`, `model`, `model_key`, `run_id`
-            and `compared_with`.
+        evaluation: of the evaluate step.
         force: make it champion even if the gate refused; the reasons stay on record.
-
-    Returns:
-        The manifest, with `model_version`, `promoted`, `decision` (promoted, refused or forced) and
-        the version's `aliases` as they are after this.
     """
 
-    def work(_: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(_: str) -> tuple[RegisterOutputs, dict[str, int]]:
         return _register(workspace, evaluation.outputs, force), {}
 
     return run_once(
@@ -37,19 +53,19 @@ def run(workspace: Workspace, evaluation: Manifest, *, force: bool = False) -> M
     )
 
 
-def _register(workspace: Workspace, evaluated: dict[str, Any], force: bool) -> dict[str, Any]:
-    report = workspace / evaluated["report"]
+def _register(workspace: Workspace, evaluated: EvaluateOutputs, force: bool) -> RegisterOutputs:
+    report = workspace / evaluated.report
     gate = report.read_json("decision.json")
     decision = _decision(gate, force)
     promoted = decision != "refused"
-    compared_with = evaluated["compared_with"]
-    run_id = evaluated["run_id"]
+    compared_with = evaluated.compared_with
+    run_id = evaluated.run_id
     tags = tracking.run_tags(workspace, run_id)
     version = versions.register_version(
         workspace,
         run_id=run_id,
-        model_folder=workspace / evaluated["model"],
-        model_key=evaluated["model_key"],
+        model_folder=workspace / evaluated.model,
+        model_key=evaluated.model_key,
         tags={
             versions.COMPARED_WITH: compared_with or versions.NONE,
             versions.DECISION: decision,
@@ -64,22 +80,22 @@ def _register(workspace: Workspace, evaluated: dict[str, Any], force: bool) -> d
             data=run_page.data(tags),
             features=run_page.features(tags),
             promoted_by=actor() if promoted else None,
-            report=evaluated["report"],
+            report=evaluated.report,
         ),
     )
     if promoted:
         versions.promote(workspace, version, BECAUSE[decision])
     else:
         versions.challenge(workspace, version)
-    return {
-        "model_version": version,
-        "promoted": promoted,
-        "decision": decision,
-        "aliases": versions.aliases_of(workspace, version),
-    }
+    return RegisterOutputs(
+        model_version=version,
+        promoted=promoted,
+        decision=decision,
+        aliases=tuple(versions.aliases_of(workspace, version)),
+    )
 
 
-def _decision(gate: dict[str, Any], force: bool) -> str:
+def _decision(gate: dict[str, Any], force: bool) -> Decision:
     if gate["promoted"]:
         return "promoted"
     return "forced" if force else "refused"

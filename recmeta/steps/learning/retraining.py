@@ -3,11 +3,14 @@
 import dataclasses
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, find, finished, latest
 from recmeta.steps.data import build_tasks
+from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning import meta_train
+from recmeta.steps.learning.meta_train import MetaTrainOutputs
 from recmeta.workspace import Workspace
 
 
@@ -45,7 +48,7 @@ class Due:
 
 def is_due(
     workspace: Workspace,
-    tasks: Manifest,
+    tasks: Manifest[BuildTasksOutputs],
     config: RetrainingConfig | None = None,
     *,
     now: datetime.datetime | None = None,
@@ -109,12 +112,12 @@ def is_overdue(
     return bool(findings) or last is None or days_since(last, now) >= max_days
 
 
-def last_training(workspace: Workspace) -> Manifest | None:
+def last_training(workspace: Workspace) -> Manifest[MetaTrainOutputs] | None:
     """Return the manifest of the training that ended last, or None before the first."""
     return next(reversed(finished(workspace, meta_train.STEP)), None)
 
 
-def days_since(training: Manifest, now: datetime.datetime | None = None) -> float:
+def days_since(training: Manifest[Any], now: datetime.datetime | None = None) -> float:
     """Return how many days ago a step finished."""
     clock = now or datetime.datetime.now(datetime.UTC)
     passed = clock - datetime.datetime.fromisoformat(training.finished_at)

@@ -24,6 +24,7 @@ from recmeta.recipes.configuration import merged
 from recmeta.recipes.search_space import Space, nested
 from recmeta.recipes.toml import to_toml
 from recmeta.registry.tuning import SearchRun
+from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import content_source
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
@@ -104,7 +105,7 @@ def run(
     config: TuneConfig,
     candidates: Mapping[str, Candidate],
     workspace: Workspace,
-    tasks: Manifest,
+    tasks: Manifest[BuildTasksOutputs],
     *,
     device: str = "auto",
     progress: Progress = silent,
@@ -122,7 +123,7 @@ def run(
             for a space that names what is not there, and where no trial could end in time.
     """
     optuna = _optuna()
-    task_set = TaskSet(workspace / tasks.outputs["tasks"])
+    task_set = TaskSet(workspace / tasks.outputs.tasks)
     _check(task_set, candidates)
     torch_device = choose_device(device)
     plain = {name: to_dict(candidate) for name, candidate in candidates.items()}

@@ -138,7 +138,7 @@ class HeldOut:
     def of(
         cls,
         workspace: Workspace,
-        tasks: Manifest,
+        tasks: Manifest[Any],
         users: Tasks,
         model: Model,
         config: TrialConfig,
@@ -240,7 +240,7 @@ def _after_answers(model: Model, held: Interview, config: TrialConfig) -> FloatA
     return np.stack(columns, 1)
 
 
-def _all_rows(workspace: Workspace, tasks: Manifest, users: Tasks, model: Model) -> Ragged:
+def _all_rows(workspace: Workspace, tasks: Manifest[Any], users: Tasks, model: Model) -> Ragged:
     """Return every user's first rating of each item, in the order of time."""
     version = tasks.inputs[schema.INTERACTIONS.name]
     table = DeltaTable(workspace.table_uri(schema.INTERACTIONS), version=version)

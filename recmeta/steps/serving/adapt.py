@@ -17,7 +17,7 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs.files import Inputs, how_read, source_id
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.manifest import Manifest, run_once
+from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
@@ -30,8 +30,21 @@ from recmeta.tasks.task_set import Tasks, write_tasks
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace
 
-STEP = "adapt"
 USERS_PER_SHARD = 2_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptOutputs:
+    """What adapt leaves."""
+
+    states: str
+    """Folder of the users' states and of what they were adapted to, shard by shard."""
+    num_shards: int
+    model_version: str
+    """The version of the model that was adapted."""
+
+
+STEP = Step("adapt", AdaptOutputs)
 
 
 def run(
@@ -43,7 +56,7 @@ def run(
     feature_store: str | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[AdaptOutputs]:
     """Adapt a model to new users.
 
     Args:
@@ -71,7 +84,7 @@ def run(
         schema.ITEMS.name: catalogue.version(workspace),
     }
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(key: str) -> tuple[AdaptOutputs, dict[str, int]]:
         folder = workspace / "states" / key
         model = Model.load(versions.model_folder(workspace, version), torch_device)
         model, num_new_items = catalogue.with_new_items(model, workspace)
@@ -81,11 +94,9 @@ def run(
         if found.num_good:
             _check_values(model, new_users, version)
         num_shards, counts = _adapt_parts(model, found, folder, progress)
-        outputs = {
-            "states": f"states/{key}",
-            "num_shards": num_shards,
-            "model_version": version.version,
-        }
+        outputs = AdaptOutputs(
+            states=f"states/{key}", num_shards=num_shards, model_version=version.version
+        )
         return outputs, {
             **counts,
             "rows": found.num_rows,

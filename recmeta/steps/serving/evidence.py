@@ -1,7 +1,6 @@
 """champion ──▶ questionnaire: which items to ask a new user about; and what each way is worth."""
 
 import dataclasses
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -9,7 +8,7 @@ import torch
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
-from recmeta.manifest import Manifest, find, run_once
+from recmeta.manifest import Manifest, Step, find, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
@@ -25,14 +24,13 @@ from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireC
 from recmeta.serving.evidence.strategy import next_questions
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.steps.data import build_tasks
+from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning import meta_train
 from recmeta.steps.parts.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.training.device import choose_device
 from recmeta.workspace import Workspace
 
-STEP = "evidence"
-SIMULATION = "evidence-simulation"
 INFORMATION = "information-gain"
 
 
@@ -55,6 +53,31 @@ class EvidenceConfig:
                 raise ValueError(f"{name} is empty; give at least one.")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvidenceOutputs:
+    """What evidence leaves."""
+
+    questionnaire: str
+    """Folder of the questionnaire, in the workspace."""
+    recommended: str
+    """The strategy that was best on development users."""
+    model_version: str
+    tasks: str
+    """Key of the tasks whose training users it was made from."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimulationOutputs:
+    """What a simulation leaves."""
+
+    report: str
+    """Folder of the report, in the workspace."""
+
+
+STEP = Step("evidence", EvidenceOutputs)
+SIMULATION = Step("evidence-simulation", SimulationOutputs)
+
+
 def run(
     config: EvidenceConfig,
     workspace: Workspace,
@@ -62,7 +85,7 @@ def run(
     version: Version | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[EvidenceOutputs]:
     """Make a model's questionnaire. Classes, subject and strategy are those that lead to the least
     error on the development users, averaged over the numbers of questions.
 
@@ -76,9 +99,9 @@ def run(
     tasks = _tasks_of(workspace, version)
     torch_device = choose_device(device)
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(key: str) -> tuple[EvidenceOutputs, dict[str, int]]:
         folder = workspace / "evidence" / key
-        task_set = TaskSet(workspace / tasks.outputs["tasks"])
+        task_set = TaskSet(workspace / tasks.outputs.tasks)
         model = _model(workspace, version, task_set, torch_device)
         progress(STEP, 0, 2)
         tried = try_answers(model, task_set.tasks("train"), config.questionnaire)
@@ -89,12 +112,12 @@ def run(
         recommended = min(areas, key=lambda name: areas[name])
         folder.write_json("development.json", {"mae": areas, "recommended": recommended})
         progress(STEP, 2, 2)
-        outputs = {
-            "questionnaire": f"evidence/{key}",
-            "recommended": recommended,
-            "model_version": version.version,
-            "tasks": tasks.key,
-        }
+        outputs = EvidenceOutputs(
+            questionnaire=f"evidence/{key}",
+            recommended=recommended,
+            model_version=version.version,
+            tasks=tasks.key,
+        )
         return outputs, {
             "candidates": len(questionnaire.candidates),
             "development_users": len(held_out.users),
@@ -107,11 +130,11 @@ def run(
 def simulate(
     config: TrialConfig,
     workspace: Workspace,
-    made: Manifest,
+    made: Manifest[EvidenceOutputs],
     *,
     device: str = "auto",
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[SimulationOutputs]:
     """Ask the cold test users by every strategy, and report what it is worth.
 
     Args:
@@ -119,26 +142,26 @@ def simulate(
     """
     torch_device = choose_device(device)
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
-        version = versions.get(workspace, made.outputs["model_version"])
+    def work(key: str) -> tuple[SimulationOutputs, dict[str, int]]:
+        version = versions.get(workspace, made.outputs.model_version)
         tasks = _tasks_of(workspace, version)
-        task_set = TaskSet(workspace / tasks.outputs["tasks"])
+        task_set = TaskSet(workspace / tasks.outputs.tasks)
         model = _model(workspace, version, task_set, torch_device)
-        questionnaire = Questionnaire.load(workspace / made.outputs["questionnaire"], model)
+        questionnaire = Questionnaire.load(workspace / made.outputs.questionnaire, model)
         held_out = HeldOut.of(workspace, tasks, task_set.tasks("test"), model, config)
         names = questionnaire.names(model)
         trial = try_strategies(model, questionnaire, names, held_out, config, progress)
         result = {
             **trial.to_dict(),
             "model": model.config.learner_name,
-            "recommended": made.outputs["recommended"],
+            "recommended": made.outputs.recommended,
             "questionnaire": to_dict(questionnaire.config),
         }
-        folder = workspace / made.outputs["questionnaire"] / key
+        folder = workspace / made.outputs.questionnaire / key
         folder.write_json("simulation.json", result)
         folder.write_bytes("simulation.png", reporting.plot(result))
         folder.write_bytes("simulation.md", reporting.report(result).encode())
-        outputs = {"report": f"{made.outputs['questionnaire']}/{key}"}
+        outputs = SimulationOutputs(report=f"{made.outputs.questionnaire}/{key}")
         return outputs, {"users": trial.num_users, "strategies": len(names)}
 
     inputs = {"questionnaire": made.key}
@@ -146,7 +169,7 @@ def simulate(
 
 
 def first_questions(
-    workspace: Workspace, made: Manifest, strategy: str | None, count: int
+    workspace: Workspace, made: Manifest[EvidenceOutputs], strategy: str | None, count: int
 ) -> dict[str, list[dict[str, str]]]:
     """Return, by strategy, `item_id` and `title` of what is asked of a user who knows nothing of
     it, one item after the other.
@@ -154,9 +177,9 @@ def first_questions(
     Args:
         strategy: None: all that apply.
     """
-    version = versions.get(workspace, made.outputs["model_version"])
+    version = versions.get(workspace, made.outputs.model_version)
     model = Model.load(versions.model_folder(workspace, version))
-    questionnaire = Questionnaire.load(workspace / made.outputs["questionnaire"], model)
+    questionnaire = Questionnaire.load(workspace / made.outputs.questionnaire, model)
     nobody = pa.table({schema.USER_ID: ["new"], schema.ITEM_ID: pa.array([None], pa.string())})
     user, _ = tasks_for_new_users(model, nobody.append_column(schema.VALUE, pa.array([0.0])))
     titles = model.catalogue.items.names()
@@ -206,7 +229,7 @@ def _choose(
     return best, least | {name: error(best, name) for name in ("random", *tried.lists)}
 
 
-def _tasks_of(workspace: Workspace, version: Version) -> Manifest:
+def _tasks_of(workspace: Workspace, version: Version) -> Manifest[BuildTasksOutputs]:
     """Return the manifest of the tasks that a model was trained on."""
     trained = find(workspace, meta_train.STEP, version.model_key or "")
     tasks = find(workspace, build_tasks.STEP, trained.inputs["tasks"]) if trained else None

@@ -19,6 +19,8 @@ from recmeta.errors import UserError
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, find, forget
 from recmeta.steps.serving import adapt, score
+from recmeta.steps.serving.adapt import AdaptOutputs
+from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.workspace import Workspace
 
 ROWS_AT_ONCE = 2_000_000
@@ -32,7 +34,7 @@ def create_tables(workspace: Workspace) -> None:
         tables.create(workspace, table)
 
 
-def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:
+def audit(workspace: Workspace, scored: list[Manifest[ScoreOutputs]]) -> dict[str, int]:
     """Return how many users and rows the runs have, if their lists are as lists must be.
 
     Raises:
@@ -40,7 +42,7 @@ def audit(workspace: Workspace, scored: list[Manifest]) -> dict[str, int]:
             ranks count from 1 without a gap, scores are finite, no item stands twice.
     """
     create_tables(workspace)
-    runs = [manifest.outputs["run"] for manifest in scored]
+    runs = [manifest.outputs.run for manifest in scored]
     lists = tables.scan(workspace, schema.RECOMMENDATIONS).filter(pl.col(schema.RUN).is_in(runs))
     expected = sum(_adapted(workspace, manifest).counts["users"] for manifest in scored)
     num_rows = lists.select(pl.len()).collect().item()
@@ -90,7 +92,7 @@ def _audited(lists: pl.LazyFrame) -> dict[str, int]:
 def publish(
     workspace: Workspace,
     day: datetime.date,
-    scored: list[Manifest],
+    scored: list[Manifest[ScoreOutputs]],
     *,
     now: datetime.datetime | None = None,
 ) -> dict[str, int]:
@@ -109,8 +111,8 @@ def publish(
     rows = pl.DataFrame(
         {
             schema.DATE: [day] * len(scored),
-            schema.RUN: [m.outputs["run"] for m in scored],
-            schema.MODEL_VERSION: [m.outputs["model_version"] for m in scored],
+            schema.RUN: [m.outputs.run for m in scored],
+            schema.MODEL_VERSION: [m.outputs.model_version for m in scored],
             schema.NUM_USERS: [m.counts["users"] for m in scored],
             schema.PUBLISHED_AT: [clock] * len(scored),
         },
@@ -158,10 +160,10 @@ def delete_runs(workspace: Workspace, runs: list[str]) -> int:
     return int(metrics["num_deleted_rows"] or 0)
 
 
-def _adapted(workspace: Workspace, scored: Manifest) -> Manifest:
+def _adapted(workspace: Workspace, scored: Manifest[ScoreOutputs]) -> Manifest[AdaptOutputs]:
     found = find(workspace, adapt.STEP, scored.inputs["adapted"])
     if found is None:
         raise UserError(
-            f"the users of the run {scored.outputs['run']} were cleaned up: adapt and score again."
+            f"the users of the run {scored.outputs.run} were cleaned up: adapt and score again."
         )
     return found

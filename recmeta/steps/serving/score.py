@@ -19,7 +19,7 @@ from recmeta import schema
 from recmeta.config import fingerprint, to_dict
 from recmeta.evaluation.exposure import exposure
 from recmeta.logs import tables
-from recmeta.manifest import Manifest, run_once
+from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
@@ -29,26 +29,51 @@ from recmeta.serving.rules import ItemFacts
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.faiss_index import FaissIndex
 from recmeta.steps.parts.item_facts import item_facts
+from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace
 
-STEP = "score"
 LISTED_BY = ("model", "popularity")
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
 """Columns that are the same in all rows of a run."""
 OF_LIST = pa.schema([f for f in schema.RECOMMENDATIONS.columns if f.name not in OF_RUN])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreOutputs:
+    """What score leaves."""
+
+    recommendations: str
+    """Address of the table with the lists."""
+    run: str
+    """The run whose rows of the table they are."""
+    model_version: str
+    """The version of the model that made them."""
+    table_version: int
+    """Of the table, with these lists."""
+    lists_coverage: float | None = None
+    """Of all lists together: see `recmeta.evaluation.exposure`. None where there are none."""
+    lists_gini: float | None = None
+    lists_popularity: float | None = None
+    retrieval_recall: float | None = None
+    """Of the lists made with an index; None without one, or of too few users to say."""
+    retrieval_used: bool | None = None
+    """Whether the index finds enough to be used; None without one."""
+
+
+STEP = Step("score", ScoreOutputs)
+
+
 def run(
     config: ScoringConfig,
     workspace: Workspace,
-    adapted: Manifest,
+    adapted: Manifest[AdaptOutputs],
     *,
     device: str = "auto",
     now: datetime.datetime | None = None,
     progress: Progress = silent,
-) -> Manifest:
+) -> Manifest[ScoreOutputs]:
     """Rank the catalogue for adapted users and publish the lists in the `recommendations` table.
 
     A run's lists appear in one commit; doing the run again replaces them and nothing else. A run
@@ -62,11 +87,11 @@ def run(
     clock = now or datetime.datetime.now(datetime.UTC)
     facts = item_facts(config.rules, workspace, clock)
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
-        number = adapted.outputs["model_version"]
-        states = workspace / adapted.outputs["states"]
+    def work(key: str) -> tuple[ScoreOutputs, dict[str, int]]:
+        number = adapted.outputs.model_version
+        states = workspace / adapted.outputs.states
         staged = workspace / "lists" / key
-        names = [f"shard-{n:05d}.parquet" for n in range(adapted.outputs["num_shards"])]
+        names = [f"shard-{n:05d}.parquet" for n in range(adapted.outputs.num_shards)]
         model = Model.load(
             versions.model_folder(workspace, versions.get(workspace, number)), torch_device
         )
@@ -82,15 +107,15 @@ def run(
         tally = _Tally(maker.model)
         table_version = _publish(workspace, staged, names, of_run, tally)
         staged.filesystem.delete_dir(staged.path)
-        outputs = {
-            "recommendations": workspace.table_uri(schema.RECOMMENDATIONS),
-            "run": key,
-            "model_version": number,
-            "table_version": table_version,
+        outputs = ScoreOutputs(
+            recommendations=workspace.table_uri(schema.RECOMMENDATIONS),
+            run=key,
+            model_version=number,
+            table_version=table_version,
             **tally.metrics(),
-        }
-        if config.retrieval is not None:
-            outputs |= {"retrieval_recall": recall, "retrieval_used": maker.uses_index}
+            retrieval_recall=recall,
+            retrieval_used=None if config.retrieval is None else maker.uses_index,
+        )
         return outputs, tally.counts
 
     inputs: dict[str, Any] = {"adapted": adapted.key}

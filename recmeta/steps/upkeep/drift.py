@@ -18,7 +18,7 @@ from recmeta.errors import UserError
 from recmeta.features.attributes import newest
 from recmeta.features.stability import stability
 from recmeta.logs import tables
-from recmeta.manifest import Manifest, find, run_once
+from recmeta.manifest import Manifest, Step, find, run_once
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.versions import Version
@@ -27,8 +27,6 @@ from recmeta.steps.parts.live_error import live_error
 from recmeta.steps.serving.publish import lists_of
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Workspace
-
-STEP = "drift"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,11 +51,25 @@ class DriftConfig:
             )
 
 
-def run(workspace: Workspace, day: datetime.date, config: DriftConfig | None = None) -> Manifest:
-    """Write the drift report of a day: `drift.json` and, for people, `drift.md`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DriftOutputs:
+    """What drift leaves."""
 
-    Returns:
-        The manifest; `retrain` says whether anything is too much, `findings` what.
+    report: str
+    """Folder of the day's report, in the workspace."""
+    retrain: bool
+    """Whether anything is too much."""
+    findings: tuple[str, ...]
+    """What is too much, in sentences."""
+
+
+STEP = Step("drift", DriftOutputs)
+
+
+def run(
+    workspace: Workspace, day: datetime.date, config: DriftConfig | None = None
+) -> Manifest[DriftOutputs]:
+    """Write the drift report of a day: `drift.json` and, for people, `drift.md`.
 
     Raises:
         UserError: when there is no champion yet.
@@ -68,7 +80,7 @@ def run(workspace: Workspace, day: datetime.date, config: DriftConfig | None = N
         raise UserError("there is no champion to watch yet: run the pipeline first.")
     versions_read = tables.versions(workspace)
 
-    def work(key: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def work(key: str) -> tuple[DriftOutputs, dict[str, int]]:
         model = Model.load(versions.model_folder(workspace, champion))
         window = _window(workspace, day, config.window_days).collect()
         report: dict[str, Any] = {
@@ -86,11 +98,11 @@ def run(workspace: Workspace, day: datetime.date, config: DriftConfig | None = N
         folder = workspace / "reports" / "drift" / day.isoformat()
         folder.write_json("drift.json", report)
         folder.write_bytes("drift.md", _markdown(report).encode())
-        outputs = {
-            "report": f"reports/drift/{day.isoformat()}",
-            "retrain": bool(findings),
-            "findings": findings,
-        }
+        outputs = DriftOutputs(
+            report=f"reports/drift/{day.isoformat()}",
+            retrain=bool(findings),
+            findings=tuple(findings),
+        )
         return outputs, {"interactions": window.height}
 
     return run_once(

@@ -19,7 +19,7 @@ from recmeta import schema
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
 from recmeta.logs.erase import erase_rows
-from recmeta.manifest import finished
+from recmeta.manifest import as_stored, finished
 from recmeta.manifest import forget as forget_step
 from recmeta.registry import forgotten
 from recmeta.serving.ranking import AdaptedUsers
@@ -36,7 +36,7 @@ OF_USERS = (
     schema.RECOMMENDATIONS,
 )
 """Tables with a column of user ids."""
-CACHES = {
+CACHES: dict[str, str | None] = {
     "tasks": build_tasks.STEP,
     "states": adapt.STEP,
     "new_users": shard_new_users.STEP,
@@ -140,7 +140,7 @@ def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
             if name.rsplit("/", 1)[-1].startswith(TRAINED_ON)
         ]
         tasks[key] = any(_has_users(name, content, user_ids) for name, content in shards)
-    trainings = finished(workspace, meta_train.STEP)
+    trainings = finished(workspace, as_stored(meta_train.STEP))
     return {m.key for m in trainings if tasks.get(m.inputs["tasks"], in_log)}
 
 

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs import tables
-from recmeta.manifest import find, finished, forget
+from recmeta.manifest import as_stored, find, finished, forget
 from recmeta.registry import tracking, versions
 from recmeta.steps.serving import adapt, publish, score
 from recmeta.workspace import Workspace
@@ -139,7 +139,7 @@ def _expire_states(workspace: Workspace, now: datetime.datetime, days: int) -> i
     for manifest in finished(workspace, adapt.STEP):
         if datetime.datetime.fromisoformat(manifest.finished_at) < limit:
             forget(workspace, adapt.STEP, manifest.key)
-            folder = workspace / manifest.outputs["states"]
+            folder = workspace / manifest.outputs.states
             folder.filesystem.delete_dir(folder.path)
             deleted += 1
     return deleted
@@ -155,7 +155,7 @@ def _expire_unfinished(workspace: Workspace, now: datetime.datetime, days: int) 
             selector = pafs.FileSelector(folder.path, recursive=True)
             written = [f.mtime for f in folder.filesystem.get_file_info(selector) if f.mtime]
             is_old = max(written, default=now) < limit
-            if is_old and find(workspace, step, key) is None:
+            if is_old and find(workspace, as_stored(step), key) is None:
                 folder.filesystem.delete_dir(folder.path)
                 deleted += 1
     return deleted
