@@ -147,9 +147,9 @@ def _train(
     source = None if arm == "none" else teacher
     with tempfile.TemporaryDirectory() as place:
         task_set = write_task_set(problem, judged_on(problem), Folder.at(place) / "tasks")
-        model = at_start(config, task_set, torch.device("cpu"), source=source)
-        fit(config, model, task_set, Folder.at(place), lambda _: None, source)
-    return model
+        begun = at_start(config, task_set, torch.device("cpu"), source=source)
+        fit(config, begun, task_set, Folder.at(place), lambda _: None, source)
+    return begun.model
 
 
 def _config(learner: str, seed: int, *, frozen: bool) -> MetaTrainConfig:

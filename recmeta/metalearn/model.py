@@ -99,6 +99,11 @@ class Model:
             {} if params is None else {name: p.to(device) for name, p in params.items()}
         )
 
+    @property
+    def algorithm(self) -> str:
+        """The learner's name."""
+        return self.config.algorithm
+
     @classmethod
     def untrained(
         cls,

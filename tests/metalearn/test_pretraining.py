@@ -1,12 +1,14 @@
 """A model starts with what a factorisation, or an earlier model, knows already."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.closed_form import bayesian_linear
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.factors.factorisation import FactorisationConfig, factorise
@@ -14,11 +16,8 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.starts.pretraining import (
-    start_from_factorisation,
-    start_from_factors,
-    start_from_model,
-)
+from recmeta.metalearn.starts.earlier_model import Rescale, start_from_model
+from recmeta.metalearn.starts.pretraining import start_from_factorisation, start_from_factors
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import TaskSet
@@ -112,6 +111,11 @@ def drawn(task_set: TaskSet, config: ModelConfig | None = None, seed: int = 0) -
     return model
 
 
+def rescaled_for(model: Model) -> Rescale:
+    """Return how a model's learner takes another scale of values."""
+    return functools.partial(model.config.learner.rescaled, model)
+
+
 def with_encoder(model: Model, encoder: Encoder) -> Model:
     """Return a model of the same shape with fresh parameters for another encoder."""
     other = Model(
@@ -151,7 +155,7 @@ def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(
         earlier.encoder, item_fields=fields, value_scale=2 * scale, value_mean=mean + 0.25
     )
     later = with_encoder(earlier, changed)
-    later.params = start_from_model(later, later.params, earlier)
+    later.params = start_from_model(later, later.params, earlier, rescaled_for(later))
     tasks = task_set.tasks("test").with_shots(num_shots)
     np.testing.assert_allclose(later.score_query(tasks), earlier.score_query(tasks), atol=1e-5)
 
@@ -164,7 +168,7 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     model = drawn(task_set, config)
     train = task_set.tasks("train")
     rows = concatenate(train.support, train.query)
-    model.params = start_from_factorisation(model, model.params, rows, seed=0)
+    model.params = bayesian_linear.start_from_factorisation(model, model.params, rows, seed=0)
     content = ContentRegression(
         model.encoder.item_fields, model.catalogue.features, NUM_ITEMS, ContentConfig(), 0
     )
@@ -198,7 +202,7 @@ def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: Tas
         assert column is not None
         assert started["layer.1.weight"][0, column] == 1.0
     same = drawn(task_set, CLOSED_FORM)
-    other = start_from_factorisation(same, same.params, rows, seed=0)
+    other = bayesian_linear.start_from_factorisation(same, same.params, rows, seed=0)
     identity = started["embedding.item.item_id"]
     torch.testing.assert_close(identity, other["factors.item.item_id"])
     for field in tables:
@@ -215,7 +219,7 @@ def test_what_the_earlier_model_did_not_know_stays_fresh(task_set: TaskSet) -> N
     )
     later = with_encoder(earlier, dataclasses.replace(earlier.encoder, item_fields=fields))
     fresh = {name: p.clone() for name, p in later.params.items()}
-    started = start_from_model(later, later.params, earlier)
+    started = start_from_model(later, later.params, earlier, rescaled_for(later))
     name = "embedding.item.item_id"
     assert torch.equal(started[name][1], fresh[name][1])
     assert torch.equal(started[name][0], earlier.params[name][0])
@@ -243,4 +247,4 @@ def test_a_model_of_another_shape_is_no_start(
 ) -> None:
     later = drawn(task_set, config)
     with pytest.raises(UserError, match=message):
-        start_from_model(later, later.params, drawn(task_set))
+        start_from_model(later, later.params, drawn(task_set), rescaled_for(later))
