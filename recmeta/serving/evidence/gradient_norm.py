@@ -7,29 +7,18 @@ Legend: C candidates, N answers.
 """
 
 import dataclasses
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.learner import Params
+from recmeta.metalearn.learner import HasSupportGradient
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.evidence.respondents import Respondents
 from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 ROWS_AT_ONCE = 512
-
-
-@runtime_checkable
-class HasSupportGradient(Protocol):
-    """A learner that says how far a support pulls at a user's weights."""
-
-    def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
-        """Return (B,) the norm of the gradient of the support loss before adaptation."""
-        ...
 
 
 def gradient_norm_times_popularity(

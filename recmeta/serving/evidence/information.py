@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinear
+from recmeta.metalearn.learner import HasPosterior
 from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.familiarity import LatentClasses
 from recmeta.serving.evidence.strategy import Candidates, FloatArray, SoFar
@@ -46,7 +46,7 @@ class InformationGain:
             UserError: for a model without a posterior.
         """
         learner = model.learner
-        if not isinstance(learner, BayesianLinear):
+        if not isinstance(learner, HasPosterior):
             raise UserError(
                 f"information-gain needs a posterior over users, which {model.config.algorithm!r} "
                 "does not have: ask by adaptive-loss, or train with --recipe bayesian-linear."
