@@ -95,6 +95,28 @@ class LeavesOut(Protocol):
 
 
 @runtime_checkable
+class Derives(Protocol):
+    """A learner whose adaptation reads what follows from the parameters alone, and costs more than
+    a user does."""
+
+    def derived(self, params: Params) -> Params:
+        """Return the tensors that `adapt` reads where they are among `params`, and makes itself
+        where they are not."""
+        ...
+
+
+def derived(learner: MetaLearner, params: Params) -> Params:
+    """Return what a learner derives from its parameters; nothing for most."""
+    return learner.derived(params) if isinstance(learner, Derives) else {}
+
+
+def with_derived(learner: MetaLearner, params: Params) -> Params:
+    """Return the parameters with what follows from them: for `adapt`, `prepare` and `predict`, to
+    be made once for many users, and anew where the parameters change."""
+    return params | derived(learner, params)
+
+
+@runtime_checkable
 class HasPosterior(Protocol):
     """A learner whose users are Gaussians over the weights of a linear function of items: `adapt`
     gives its mean `weights` (B, W) and a `whitener` (B, W, W), the covariance being whitenerᵀ

@@ -16,6 +16,7 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.starts.earlier_model import Rescale, start_from_model
 from recmeta.metalearn.starts.pretraining import start_from_factorisation, start_from_factors
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
@@ -66,7 +67,7 @@ def test_the_start_tells_items_apart_by_their_bias(task_set: TaskSet) -> None:
         model.params = params
         rows = model.catalogue.rows(tasks.query, tasks)
         with torch.no_grad():
-            state = model.learner.adapt(params, model.support(tasks))
+            state = model.learner.adapt(params, Scorer.of(model).support(tasks))
             outputs.append(model.learner.predict(params, state, rows).mean_BR[rows.mask_BR])
     known = np.isin(tasks.query.item, task_set.tasks("train").query.item)
     expected = bias_I[torch.from_numpy(tasks.query.item.astype(np.int64))]
@@ -157,7 +158,9 @@ def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(
     later = with_encoder(earlier, changed)
     later.params = start_from_model(later, later.params, earlier, rescaled_for(later))
     tasks = task_set.tasks("test").with_shots(num_shots)
-    np.testing.assert_allclose(later.score_query(tasks), earlier.score_query(tasks), atol=1e-5)
+    np.testing.assert_allclose(
+        Scorer.of(later).score_query(tasks), Scorer.of(earlier).score_query(tasks), atol=1e-5
+    )
 
 
 def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: TaskSet) -> None:
@@ -184,7 +187,7 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     vector_NC = found.item_IC[torch.from_numpy(tasks.query.item.astype(np.int64))]
     expected_N = found.user_mean_C[0] + vector_NC[:, 0] + vector_NC[:, 1:] @ found.user_mean_C[1:]
     expected_N = np.clip((expected_N * scale + mean).numpy(), *model.value_range)
-    np.testing.assert_allclose(model.score_query(tasks), expected_N, rtol=1e-4)
+    np.testing.assert_allclose(Scorer.of(model).score_query(tasks), expected_N, rtol=1e-4)
 
 
 def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: TaskSet) -> None:

@@ -20,6 +20,7 @@ from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegres
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.starts import pretraining
 from recmeta.metalearn.starts.earlier_model import start_from_model
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
@@ -133,11 +134,11 @@ def test_models_read_vectors(
     train = told.tasks("train")
     model.params = start(model, params, concatenate(train.support, train.query), seed=0)
     tasks = told.tasks("test")
-    predicted = model.score_query(tasks)
+    predicted = Scorer.of(model).score_query(tasks)
     assert np.isfinite(predicted).all()
     model.save(Folder.at(tmp_path / "model"))
     loaded = Model.load(Folder.at(tmp_path / "model")).on(told.items(), told.statistics())
-    np.testing.assert_array_equal(loaded.score_query(tasks), predicted)
+    np.testing.assert_array_equal(Scorer.of(loaded).score_query(tasks), predicted)
 
 
 def test_a_model_that_starts_from_another_reads_vectors_as_it_did(
@@ -165,4 +166,6 @@ def test_a_model_that_starts_from_another_reads_vectors_as_it_did(
     assert again["plot"] == by_name["plot"]
     on_old = second.on(items, told.statistics())
     tasks = told.tasks("test")
-    np.testing.assert_allclose(on_old.score_query(tasks), first.score_query(tasks), atol=1e-4)
+    np.testing.assert_allclose(
+        Scorer.of(on_old).score_query(tasks), Scorer.of(first).score_query(tasks), atol=1e-4
+    )

@@ -29,6 +29,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.starts.beginning import Start
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import concatenate
@@ -154,11 +155,11 @@ def test_the_start_orders_items_as_folding_in_does(
     tasks = task_set.tasks("test")
     # Without a prior of the user's own: the factorisation has none.
     params = {**started.params, "prior.mean": torch.zeros(6)}
-    items = started.item_rows(np.arange(60))
-    state = started.learner.adapt(params, started.support(tasks))
+    items = started.catalogue.item_rows(np.arange(60))
+    state = started.learner.adapt(params, Scorer.of(started).support(tasks))
     scores_BI = started.learner.predict(params, state, items).mean_BR
     item_IF = factorise_weighted(rows, 60, ALS, seed=0)
-    known_I = started.item_rows(np.arange(60)).item_BR[0]
+    known_I = started.catalogue.item_rows(np.arange(60)).item_BR[0]
     expected_BI = fold_in(tasks.support, item_IF, ALS, ALS.regularisation) @ item_IF.T
     codes_I = started.catalogue.features["item_id"][known_I]
     torch.testing.assert_close(

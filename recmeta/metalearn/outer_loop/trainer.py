@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.learner import Params
+from recmeta.metalearn.learner import Params, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.memory import kept_heap
 from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
@@ -205,6 +205,7 @@ def task_losses(model: Model, params: Params, tasks: Tasks, config: TrainingConf
     """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`."""
     losses = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad():
+        params = with_derived(model.learner, params)
         for some in tasks.batches(config.dev_batch_size):
             if model.objective == "rating":
                 losses.append(_absolute_errors(model, params, some).double().cpu())

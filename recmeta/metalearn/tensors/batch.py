@@ -199,6 +199,24 @@ class Catalogue:
             onto(self.device, torch.from_numpy(mask)),
         )
 
+    def item_rows(
+        self, numbers: npt.NDArray[np.int64], snapshot: int = -1, cut_time: int = END_OF_TIME
+    ) -> Rows:
+        """Return items of these numbers as rows that all users share (B is 1).
+
+        Args:
+            snapshot: the item statistics to use; the newest unless told otherwise.
+            cut_time: microseconds since 1970; attributes valid then are used.
+        """
+        versions = self.versions(numbers, np.full(len(numbers), cut_time))
+        past = self.past(numbers, np.full(len(numbers), snapshot))
+        return Rows(
+            torch.from_numpy(versions[None]).to(self.device),
+            torch.from_numpy(past[None]).to(self.device),
+            torch.zeros((1, len(numbers)), device=self.device),
+            torch.ones((1, len(numbers)), dtype=torch.bool, device=self.device),
+        )
+
     def is_of_now(self, side: Ragged, tasks: Tasks) -> bool:
         """Return whether the tasks know of the side's items what is known at the end of the log,
         the rows themselves not taken out."""

@@ -14,6 +14,7 @@ import torch
 from recmeta.errors import UserError
 from recmeta.metalearn.learner import HasSupportGradient
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.respondents import Respondents
 from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
@@ -61,10 +62,11 @@ def _norms(model: Model, people: Respondents, row_N: IntArray) -> FloatArray:
             f"gradient-norm needs a learner that takes gradients, which {model.config.algorithm!r} "
             "is not: ask by adaptive-loss instead."
         )
+    scorer = Scorer.of(model)
     parts = [np.zeros(0)]
     for start in range(0, len(row_N), ROWS_AT_ONCE):
-        support = model.support(_single_answers(people, row_N[start : start + ROWS_AT_ONCE]))
-        norm_N = learner.support_gradient_norm(model.params, support)
+        support = scorer.support(_single_answers(people, row_N[start : start + ROWS_AT_ONCE]))
+        norm_N = learner.support_gradient_norm(scorer.params, support)
         parts.append(norm_N.double().cpu().numpy())
     return np.concatenate(parts)
 

@@ -52,6 +52,9 @@ are less sure than those of what the factorisation has seen. A tenth, so that th
 the vectors moves it, too."""
 LOG_CONFIDENCE_RANGE = (-6.0, 6.0)
 LOG_PRECISION_RANGE = (-4.0, 12.0)
+GRAM = "derived.gram"
+"""(F, F) the sum over items of the outer product of their factors with themselves: not learned, but
+what follows from the parameters."""
 NUM_FOLDS = 5
 
 
@@ -127,9 +130,6 @@ class WeightedRidge:
         self.content_fields = tuple(f for f in item_fields if f.name != ITEM_ID_FIELD)
         self.num_ids = next((f.num_codes for f in item_fields if f.name == ITEM_ID_FIELD), 0)
         self.item_features = item_features
-        self._kept_gram: torch.Tensor | None = None
-        self._kept_for: list[torch.Tensor] = []
-        self._kept_versions: list[int] = []
 
     def init_params(self, generator: torch.Generator) -> Params:
         """Return fresh meta-parameters; `recmeta.metalearn.starts` has a better start."""
@@ -178,8 +178,12 @@ class WeightedRidge:
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's `weights` (B, F)."""
         known_BSF = self._vectors(params, support.rows.item_BR, params.get(FACTORS))
-        gram_FF = self._known_gram(params)
+        gram_FF = params[GRAM] if GRAM in params else self._gram_of_all(params)
         return {"weights": self._weights(params, support, known_BSF, gram_FF)}
+
+    def derived(self, params: Params) -> Params:
+        """Return the Gram matrix of all items."""
+        return {GRAM: self._gram_of_all(params)}
 
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows with their items' vectors."""
@@ -255,18 +259,10 @@ class WeightedRidge:
         share = len(sample_N) / self._num_everywhere
         return vector_NF.T @ vector_NF / share
 
-    def _known_gram(self, params: Params) -> torch.Tensor:
-        """Return the same of all items; it is kept for as long as the parameters stay."""
-        read = [p for name, p in params.items() if ".item." in name or name == INTERCEPT]
-        versions = [p._version for p in read]
-        same = len(read) == len(self._kept_for) and all(
-            a is b for a, b in zip(read, self._kept_for, strict=True)
-        )
-        if self._kept_gram is None or not same or versions != self._kept_versions:
-            everything_N = torch.arange(self._num_everywhere, device=read[0].device)
-            self._kept_gram = self._gram(params, everything_N, params.get(FACTORS))
-            self._kept_for, self._kept_versions = read, versions
-        return self._kept_gram
+    def _gram_of_all(self, params: Params) -> torch.Tensor:
+        """Return the same of all items."""
+        everything_N = torch.arange(self._num_everywhere, device=params[INTERCEPT].device)
+        return self._gram(params, everything_N, params.get(FACTORS))
 
     def _own(self, params: Params, code_N: torch.Tensor, factors_IF: torch.Tensor) -> torch.Tensor:
         """Return vectors (N, F) of known items by their codes."""
