@@ -181,6 +181,7 @@ from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.episodes import EpisodeConfig
@@ -206,7 +207,7 @@ assert np.isfinite(evaluation.intervals["maml"]["mae"].mean)
 events = pa.table({"user_id": ["new"], "item_id": ["i03"], "value": [4.0]})
 tasks, counts = tasks_for_new_users(Model.load(folder / "model"), events)
 assert counts.used == 1
-lists = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=3))
+lists = rank(Scorer.of(model), adapt_users(Scorer.of(model), tasks), ScoringConfig(top_k=3))
 assert lists.item_Bk.shape == (1, 3) and 3 not in lists.item_Bk
 found = [name for name in sys.argv[1].split() if name in sys.modules]
 assert not found, found

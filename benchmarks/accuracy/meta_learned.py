@@ -58,8 +58,9 @@ def fit(
     config = dataclasses.replace(config, seed=seed)
     development = judged_on(problem)
     task_set = write_task_set(problem, development, folder / "tasks")
-    model = at_start(config, task_set, choose_device("cpu"))
-    history = fit_model(config, model, task_set, folder, lambda _: None)
+    begun = at_start(config, task_set, choose_device("cpu"))
+    model = begun.model
+    history = fit_model(config, begun, task_set, folder, lambda _: None)
     best = best_epoch(history, task_set)
     if config.refit:
         nobody = development.judges.take(np.zeros(0, np.int64))

@@ -22,6 +22,7 @@ from benchmarks.speed.result import BenchmarkResult, machine
 from benchmarks.speed.roofline import Products, roofline, wait_for
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import one_thread
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.intake import GivenUser, Intake
 from recmeta.serving.ranking import RankedLists, Ranker, ScoringConfig, adapt_users
 from recmeta.tasks.task_set import Tasks
@@ -86,7 +87,7 @@ def measure(
     }
     tasks = shape.tasks.take(np.arange(users))
     few = tasks.with_shots(FEW)
-    ranker = Ranker(shape.model, config)
+    ranker = Ranker(Scorer.of(shape.model), config)
     rows = [
         {"name": name} | _in_batches(ranker, some, seconds)
         for name, some in ((f"batch, {FEW} ratings", few), ("batch, all", tasks))
@@ -125,8 +126,7 @@ def _one_at_a_time(
     Between requests the matrix products of one are taken by themselves: what the machine makes of
     these, in the median and at its worst, is a floor.
     """
-    model = model.ready()
-    ranker, intake = Ranker(model, config), Intake(model)
+    ranker, intake = Ranker(Scorer.of(model).ready(), config), Intake(model)
     given = given_users(model, tasks)
     _lists(ranker, intake.tasks(given[:1]))  # prepares the catalogue, once
     with Products() as products:
@@ -187,4 +187,4 @@ def _frozen() -> Iterator[None]:
 
 
 def _lists(ranker: Ranker, tasks: Tasks) -> RankedLists:
-    return ranker.rank(adapt_users(ranker.model, tasks))
+    return ranker.rank(adapt_users(ranker.scorer, tasks))

@@ -33,6 +33,7 @@ from recmeta.evaluation.bootstrap import mean_intervals
 from recmeta.evaluation.metrics import mae
 from recmeta.evaluation.predictor import FloatArray, IntArray
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.progress import Progress, silent
 from recmeta.tasks.task_set import Tasks
@@ -147,9 +148,9 @@ def _train(
     source = None if arm == "none" else teacher
     with tempfile.TemporaryDirectory() as place:
         task_set = write_task_set(problem, judged_on(problem), Folder.at(place) / "tasks")
-        model = at_start(config, task_set, torch.device("cpu"), source=source)
-        fit(config, model, task_set, Folder.at(place), lambda _: None, source)
-    return model
+        begun = at_start(config, task_set, torch.device("cpu"), source=source)
+        fit(config, begun, task_set, Folder.at(place), lambda _: None, source)
+    return begun.model
 
 
 def _config(learner: str, seed: int, *, frozen: bool) -> MetaTrainConfig:
@@ -201,7 +202,7 @@ def _tasks(log: Log, users: IntArray) -> Tasks:
 
 
 def _errors(model: Model, tasks: Tasks, shots: int) -> dict[str, float]:
-    shown = tasks.with_shots(shots)
-    predicted = np.concatenate([model.score_query(some) for some in shown.batches(256)])
+    scorer, shown = Scorer.of(model), tasks.with_shots(shots)
+    predicted = np.concatenate([scorer.score_query(some) for some in shown.batches(256)])
     error_U = mae(predicted.astype(np.float64), shown.query)
     return dict(zip(tasks.profile["user_id"].to_pylist(), error_U.tolist(), strict=True))

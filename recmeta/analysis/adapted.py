@@ -28,6 +28,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.heads.uncertainty import LEVELS
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
+from recmeta.metalearn.scorer import Scorer
 from recmeta.registry import frames
 from recmeta.reporting.explanation_plot import explanation
 from recmeta.serving.ranking import ScoringConfig
@@ -74,9 +75,9 @@ class Adapted:
             exclude_seen: whether a user's own items stay out of the list.
         """
         config = ScoringConfig(top_k=top_k, exclude_seen=exclude_seen)
-        names = self.model.catalogue.items.names()
+        scorer, names = Scorer.of(self.model), self.model.catalogue.items.names()
         found = [
-            frames.lists(self.model, some, names, config)
+            frames.lists(scorer, some, names, config)
             for some in self.tasks.batches(config.user_batch)
         ]
         return pa.concat_tables(found).to_pandas()
@@ -108,7 +109,7 @@ class Adapted:
             np.zeros(len(asked_N), np.bool_),
         )
         tasks = dataclasses.replace(self.tasks, query=query)
-        found = predict_query(self.model, tasks)
+        found = predict_query(Scorer.of(self.model), tasks)
         frame = pd.DataFrame(
             {
                 schema.USER_ID: np.repeat(np.array(tasks.user_id, dtype=object), len(ids)),

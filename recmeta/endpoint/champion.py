@@ -14,6 +14,7 @@ from recmeta.endpoint.config import MAX_TOP_K
 from recmeta.endpoint.history import Interview, evaluation_of, interview_of
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.registry import versions
 from recmeta.serving.intake import GivenUser, Intake
 from recmeta.serving.lists import ListMaker
@@ -30,7 +31,7 @@ class Champion:
     one."""
 
     version: str
-    model: Model
+    scorer: Scorer
     intake: Intake
     lists: ListMaker
     """By the business rules; without reasons, which each request asks for or not."""
@@ -47,6 +48,11 @@ class Champion:
     interview: Interview | None = None
     """What to ask, where `recmeta evidence` has found it out."""
 
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+        return self.scorer.model
+
     @classmethod
     def of(
         cls,
@@ -58,15 +64,15 @@ class Champion:
         facts: ItemFacts | None = None,
     ) -> "Champion":
         """Return a model made ready: what every request shares is computed before the first."""
-        model, items = model.ready(), model.catalogue.items
+        scorer, items = Scorer.of(model).ready(), model.catalogue.items
         config = dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False)
         titles = items.titles()
         made = cls(
             item_ids=items.item_id.to_pylist(),
             version=version,
-            model=model,
+            scorer=scorer,
             intake=Intake(model),
-            lists=ListMaker(model, config, facts),
+            lists=ListMaker(scorer, config, facts),
             titles=[None] * model.catalogue.num_items if titles is None else titles.to_pylist(),
             names=pc.utf8_lower(items.names()),
             popularity=model.catalogue.statistics.num_users[-1],
@@ -74,7 +80,7 @@ class Champion:
             interview=interview,
         )
         nobody = made.intake.tasks([GivenUser()])
-        made.lists.make(adapt_users(model, nobody), nobody)
+        made.lists.make(adapt_users(scorer, nobody), nobody)
         return made
 
 

@@ -93,8 +93,8 @@ def _lists(
     users = [_with_profile(champion, ask, profiles) for ask in asks]
     tasks = champion.intake.tasks(users)
     longest = max(ask.top_k for ask in asks)
-    support = champion.model.support(tasks)
-    lists = champion.lists.make(adapt_users(champion.model, tasks, support), tasks, longest)
+    support = champion.scorer.support(tasks)
+    lists = champion.lists.make(adapt_users(champion.scorer, tasks, support), tasks, longest)
     item_BK = lists.item_Bk
     explained_BK = np.where(lists.is_popular_Bk, -1, item_BK)
     reasons = _reasons(champion, asks, tasks, support, explained_BK)
@@ -142,10 +142,10 @@ def _reasons(
         return {}
     if len(rows) == len(asks):
         some = tasks
-        effects = support_effects(champion.model, tasks, item_BK, support)
+        effects = support_effects(champion.scorer, tasks, item_BK, support)
     else:
         some = tasks.take(rows)
-        effects = support_effects(champion.model, some, item_BK[rows])
+        effects = support_effects(champion.scorer, some, item_BK[rows])
     found = {}
     for number, row in enumerate(rows.tolist()):
         ask = asks[row]

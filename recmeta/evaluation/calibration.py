@@ -14,6 +14,7 @@ from recmeta.metalearn.heads import uncertainty
 from recmeta.metalearn.heads.uncertainty import LEVELS, Array, Uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
+from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.task_set import Tasks
 
 SHOTS = (0, 1, 3, 10)
@@ -52,10 +53,11 @@ class Residuals:
 
 def residuals(model: Model, tasks: Tasks) -> Residuals:
     """Return what a model of ratings says of the tasks' queries."""
+    scorer = Scorer.of(model)
     parts, values, users = [], [], []
     for first in range(0, len(tasks), USERS_AT_ONCE):
         some = tasks.take(np.arange(first, min(first + USERS_AT_ONCE, len(tasks))))
-        parts.append(predict_query(model, some))
+        parts.append(predict_query(scorer, some))
         values.append(some.query.value)
         users.append(some.query.task + first)
     spreads = [part.spread_N for part in parts if part.spread_N is not None]

@@ -16,6 +16,7 @@ from recmeta.metalearn import members
 from recmeta.metalearn.algorithms.combined.selector import CHOICE
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, task_losses
+from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
@@ -62,7 +63,8 @@ def judge_choice(model: Model, tasks: Tasks, seed: int = 0) -> ChoiceReport:
     chosen_U = task_losses(model, model.params, tasks, config).numpy()
     parts = [members.member(model, number) for number in range(len(names))]
     losses_KU = np.stack([task_losses(part, part.params, tasks, config).numpy() for part in parts])
-    weights = [model.adapt(some)[CHOICE].cpu().numpy() for some in tasks.batches(USERS_AT_ONCE)]
+    scorer = Scorer.of(model)
+    weights = [scorer.adapt(some)[CHOICE].cpu().numpy() for some in tasks.batches(USERS_AT_ONCE)]
     shares_K = np.concatenate(weights).mean(0)
     best = int(losses_KU.mean(1).argmin())
     oracle_U = losses_KU.min(0)

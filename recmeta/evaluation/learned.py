@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.heads.units import FloatArray
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
@@ -14,18 +16,18 @@ class LearnedPredictor:
 
     def __init__(self, name: str, model: Model) -> None:
         self.name = name
-        self.model = model
+        self.scorer = Scorer.of(model)
         self.predicts_values = model.objective == "rating"
 
     def score_query(self, tasks: Tasks) -> FloatArray:
         """Return a prediction for each of the N query rows."""
-        parts = [self.model.score_query(some) for some in tasks.batches(USERS_AT_ONCE)]
+        parts = [self.scorer.score_query(some) for some in tasks.batches(USERS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def score_and_order_query(self, tasks: Tasks) -> tuple[FloatArray, FloatArray]:
         """Return predictions of the query rows, and their expected values, in units of the model,
         also where medians are predicted: these put many rows level."""
-        parts = [self.model.score_and_expect(some) for some in tasks.batches(USERS_AT_ONCE)]
+        parts = [self.scorer.score_and_expect(some) for some in tasks.batches(USERS_AT_ONCE)]
         if not parts:
             return np.zeros(0, np.float32), np.zeros(0, np.float32)
         predicted, expected = zip(*parts, strict=True)
@@ -37,14 +39,14 @@ class LearnedPredictor:
         They are what lists are ordered by, in units of the model and not clipped, so that the best
         items do not tie.
         """
-        num_items = self.model.catalogue.num_items
+        num_items = self.scorer.model.catalogue.num_items
         scores = np.empty((len(tasks), num_items), np.float32)
         moments = np.stack([tasks.snapshot.astype(np.int64), tasks.cut_time])
         for snapshot, cut_time in np.unique(moments, axis=1).T:
             chosen = np.flatnonzero((tasks.snapshot == snapshot) & (tasks.cut_time == cut_time))
-            settled = self.model.settled(self.model.adapt(tasks.take(chosen)))
+            settled = self.scorer.settled(self.scorer.adapt(tasks.take(chosen)))
             for first in range(0, num_items, ITEMS_AT_ONCE):
                 last = min(first + ITEMS_AT_ONCE, num_items)
-                items = self.model.item_block(int(snapshot), int(cut_time), first, last)
-                scores[chosen, first:last] = self.model.rank_block(settled, items).cpu().numpy()
+                items = self.scorer.item_block(int(snapshot), int(cut_time), first, last)
+                scores[chosen, first:last] = self.scorer.rank_block(settled, items).cpu().numpy()
         return scores

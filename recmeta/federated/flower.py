@@ -22,8 +22,7 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.optimisation_based.federated import Federated
-from recmeta.metalearn.learner import Params
+from recmeta.metalearn.learner import LearnsFromUpdates, Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, development_loss
@@ -114,7 +113,7 @@ def simulate(model_folder: str, tasks_folder: str, config: FlowerConfig) -> list
 def _serve(
     grid: Any,
     model: Model,
-    learner: Federated,
+    learner: LearnsFromUpdates,
     dev_tasks: Tasks,
     num_clients: int,
     config: FlowerConfig,
@@ -231,8 +230,8 @@ def _model(folder: Folder, task_set: TaskSet) -> Model:
     return Model.load(folder).on(task_set.items(), task_set.statistics())
 
 
-def _federated(model: Model) -> Federated:
-    if not isinstance(model.learner, Federated):
+def _federated(model: Model) -> LearnsFromUpdates:
+    if not isinstance(model.learner, LearnsFromUpdates):
         raise UserError(
             f"the model's algorithm is {model.config.algorithm!r}; a federation needs a model of "
             "the algorithm 'federated', whose setting `learner.algorithm` is what clients learn."

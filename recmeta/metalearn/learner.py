@@ -2,6 +2,7 @@
 about it."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -90,4 +91,68 @@ class LeavesOut(Protocol):
         """Return (B, 1 + S, R) `predict(...).ranked_by_BR` of each user's items: with all S rows of
         the support, then without each in turn (places of padding hold anything). None where
         users have to be adapted anew."""
+        ...
+
+
+@runtime_checkable
+class Derives(Protocol):
+    """A learner whose adaptation reads what follows from the parameters alone, and costs more than
+    a user does."""
+
+    def derived(self, params: Params) -> Params:
+        """Return the tensors that `adapt` reads where they are among `params`, and makes itself
+        where they are not."""
+        ...
+
+
+def derived(learner: MetaLearner, params: Params) -> Params:
+    """Return what a learner derives from its parameters; nothing for most."""
+    return learner.derived(params) if isinstance(learner, Derives) else {}
+
+
+def with_derived(learner: MetaLearner, params: Params) -> Params:
+    """Return the parameters with what follows from them: for `adapt`, `prepare` and `predict`, to
+    be made once for many users, and anew where the parameters change."""
+    return params | derived(learner, params)
+
+
+@runtime_checkable
+class HasPosterior(Protocol):
+    """A learner whose users are Gaussians over the weights of a linear function of items: `adapt`
+    gives its mean `weights` (B, W) and a `whitener` (B, W, W), the covariance being whitenerᵀ
+    whitener."""
+
+    def linear_parts(
+        self, params: Params, items: Rows
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what the weights act on: offsets (B, R), design (B, R, W) with value = offset +
+        design · weights + noise, and the variance of that noise (B, R)."""
+        ...
+
+
+@runtime_checkable
+class HasSupportGradient(Protocol):
+    """A learner that says how far a support pulls at a user's weights."""
+
+    def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
+        """Return (B,) the norm of the gradient of the support loss before adaptation."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromUpdates(Protocol):
+    """A learner whose meta-gradient is made of what clients send, each out of its own task."""
+
+    def update(
+        self, params: Params, client: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, float]:
+        """Return what a client sends, before it is clipped, and the loss that it began with."""
+        ...
+
+    def clipped(self, update: Params) -> Params:
+        """Return an update that is no longer than it may be."""
+        ...
+
+    def aggregate(self, updates: Iterable[Params], generator: torch.Generator) -> Params:
+        """Return the mean of the clients' clipped updates, with the noise of a round."""
         ...

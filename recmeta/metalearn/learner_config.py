@@ -1,12 +1,15 @@
-"""What an algorithm is to the rest of the library: its hyperparameters, which build its learner."""
+"""What an algorithm is to the rest of the library: its hyperparameters, which build its learner and
+say how it starts."""
 
 import dataclasses
 from typing import ClassVar, Self
 
-from recmeta.metalearn.learner import MetaLearner
+from recmeta.metalearn.learner import MetaLearner, Params
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.interacting import InteractingNetwork
 from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
+from recmeta.metalearn.starts.of_networks import rescale_last_layer, start_embeddings
 from recmeta.metalearn.tensors.encoding import Features, Field
 from recmeta.tasks.task_set import Objective
 
@@ -57,6 +60,29 @@ class LearnerConfig:
     def build(self, setting: Setting) -> MetaLearner:
         """Return the learner with these hyperparameters."""
         raise NotImplementedError(f"{type(self).__name__} must say how to build its learner.")
+
+    def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
+        """Return what meta-training begins with. Unless a learner says otherwise, a learner with
+        embeddings: its items' are filled from the factorisation that is asked for, and its
+        content's from the source.
+
+        Args:
+            built: the model, without parameters.
+            fresh: what the learner's `init_params` gave; it stays as it is.
+
+        Raises:
+            UserError: where nothing of the source's content has a place in the model.
+        """
+        return Start(start_embeddings(built, fresh, inputs))
+
+    def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
+        """Return parameters for values v' = ratio · v + shift that predict as these do of v.
+        Unless a learner says otherwise, those of a network with another last layer.
+
+        Args:
+            built: the model that they are for.
+        """
+        return rescale_last_layer(built, params, ratio, shift)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same for a scale of values with so many levels; None: one without steps. An

@@ -1,4 +1,6 @@
-"""A model: a learner, its meta-parameters, its encoder and its catalogue, kept and used as one.
+"""A model: a learner, its meta-parameters, its encoder and its catalogue, kept as one.
+
+`recmeta.metalearn.scorer` uses it.
 
     model.safetensors   meta-parameters
     model.json          configuration, objective, range of values
@@ -6,10 +8,9 @@
     items.arrow         the catalogue with raw attributes
     statistics.arrow    what had been seen of each item by the end of the log
 
-Legend: B users, I items, N query rows of all users.
+Legend: B users.
 """
 
-import copy
 import dataclasses
 import hashlib
 
@@ -23,14 +24,11 @@ from recmeta.config import parse, to_dict
 from recmeta.metalearn.heads.median import count_levels, top_share
 from recmeta.metalearn.heads.uncertainty import Uncertainty
 from recmeta.metalearn.heads.units import ValueUnits
-from recmeta.metalearn.learner import CatalogueRanker, Params, UserState
+from recmeta.metalearn.learner import Params
 from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.tensors.batch import (
-    END_OF_TIME,
-    POPULARITY_SCALE,
     Catalogue,
-    Rows,
     Support,
     TaskBatch,
 )
@@ -53,12 +51,8 @@ from recmeta.workspace import Folder
 FloatArray = npt.NDArray[np.float32]
 
 
-MOST_READY_ITEMS = 200_000
-"""Largest catalogue that `Model.ready` prepares as a whole, some hundred numbers an item."""
-
-
 class Model:
-    """A learner that is ready to adapt to users and to score items."""
+    """A learner, and all that it takes to adapt to users and to score items with it."""
 
     def __init__(
         self,
@@ -93,11 +87,14 @@ class Model:
         )
         self.network = setting.network
         self.learner = config.learner.build(setting)
-        self._ranker = self.learner if isinstance(self.learner, CatalogueRanker) else None
-        self._prepared: Rows | None = None
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}
         )
+
+    @property
+    def algorithm(self) -> str:
+        """The learner's name."""
+        return self.config.algorithm
 
     @classmethod
     def untrained(
@@ -153,19 +150,6 @@ class Model:
             self.uncertainty,
         )
 
-    def ready(self) -> "Model":
-        """Return the same model with all its items prepared, for tasks of now: a request has a
-        handful of items, and looking these up takes less than preparing them each time.
-
-        Its parameters must stay as they are. A model of a larger catalogue goes on preparing items
-        when they are met.
-        """
-        made = copy.copy(self)
-        if made.catalogue.num_items > MOST_READY_ITEMS:
-            return made
-        made._prepared = made.item_block(-1, END_OF_TIME, 0, made.catalogue.num_items)
-        return made
-
     def save(self, folder: Folder) -> None:
         """Write the model; of the item statistics, the newest. Nothing in it is pickled."""
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.params.items()}
@@ -207,52 +191,6 @@ class Model:
             found.update(name.encode() + p.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:16]
 
-    # Tasks to tensors ----------------------------------------------------------------------------
-
-    def support(self, tasks: Tasks, users: Features | None = None, salt: int = 0) -> Support:
-        """Return what is known of the tasks' users; for implicit feedback, with sampled
-        negatives."""
-        known = tasks.support
-        if self.objective == "implicit":
-            known = self._with_negatives(known, known, salt)
-        if users is None:
-            users = self.catalogue.users(tasks)
-        return Support(users, self.rows(known, tasks))
-
-    def rows(self, side: Ragged, tasks: Tasks) -> Rows:
-        """Return one side of the tasks as padded tensors; prepared, where the model is `ready`."""
-        if self._prepared is None or not self.catalogue.is_of_now(side, tasks):
-            return self.catalogue.rows(side, tasks)
-        return self._prepared.placed(self.catalogue.places(side))
-
-    def batch(
-        self,
-        tasks: Tasks,
-        users: Features | None = None,
-        salt: int = 0,
-        place_B: torch.Tensor | None = None,
-    ) -> TaskBatch:
-        """Return tasks for training; for implicit feedback, both sides get sampled negatives.
-
-        A support's negatives avoid the support alone, since nothing else is known when a model is
-        used; a query's avoid both.
-
-        Args:
-            place_B: each task's place among those that are trained on, if it is one of them.
-        """
-        query = tasks.query
-        if self.objective == "implicit":
-            query = self._with_negatives(query, concatenate(tasks.support, query), salt + 1)
-        asked = self.catalogue.rows(query, tasks)
-        return TaskBatch(self.support(tasks, users, salt), asked, place_B)
-
-    def _with_negatives(self, rows: Ragged, known: Ragged, salt: int) -> Ragged:
-        return with_negatives(
-            rows, known, self.catalogue.num_items, self.config.num_negatives, salt
-        )
-
-    # Use -----------------------------------------------------------------------------------------
-
     @property
     def units(self) -> ValueUnits:
         """What its outputs mean in units of the value."""
@@ -264,104 +202,37 @@ class Model:
             uncertainty=self.uncertainty,
         )
 
-    @torch.no_grad()
-    def adapt(self, tasks: Tasks, support: Support | None = None) -> UserState:
-        """Return the states of the tasks' users after their support.
+    # Tasks to tensors ----------------------------------------------------------------------------
+
+    def known_rows(self, tasks: Tasks, salt: int = 0) -> Ragged:
+        """Return the support of tasks as learners see it: for implicit feedback, with sampled
+        negatives, which avoid the support alone, since nothing else is known when a model is
+        used."""
+        known = tasks.support
+        return self._with_negatives(known, known, salt) if self.objective == "implicit" else known
+
+    def batch(
+        self,
+        tasks: Tasks,
+        users: Features | None = None,
+        salt: int = 0,
+        place_B: torch.Tensor | None = None,
+    ) -> TaskBatch:
+        """Return tasks for training; for implicit feedback, both sides get sampled negatives, and
+        a query's avoid both.
 
         Args:
-            support: what `support` returns of the tasks, where it is at hand.
+            place_B: each task's place among those that are trained on, if it is one of them.
         """
-        return self.learner.adapt(self.params, support or self.support(tasks))
+        query = tasks.query
+        if self.objective == "implicit":
+            query = self._with_negatives(query, concatenate(tasks.support, query), salt + 1)
+        if users is None:
+            users = self.catalogue.users(tasks)
+        known = self.catalogue.rows(self.known_rows(tasks, salt), tasks)
+        return TaskBatch(Support(users, known), self.catalogue.rows(query, tasks), place_B)
 
-    @torch.no_grad()
-    def score_query(self, tasks: Tasks) -> FloatArray:
-        """Return (N,) predictions of the query rows after adapting to the support.
-
-        For ratings they are in units of the value and within its range; for implicit feedback they
-        are logits.
-        """
-        return self.score_and_expect(tasks)[0]
-
-    @torch.no_grad()
-    def score_and_expect(self, tasks: Tasks) -> tuple[FloatArray, FloatArray]:
-        """Return (N,) what `score_query` gives, and (N,) what to order the query rows by, in units
-        of the model: the expected value where that predicts a median."""
-        rows = self.rows(tasks.query, tasks)
-        predicted = self.learner.predict(self.params, self.adapt(tasks), rows)
-        expected_N: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
-        return self.units.to_values(predicted.mean_BR[rows.mask_BR]), expected_N
-
-    def score_items(
-        self, state: UserState, snapshot: int, cut_time: int, first: int, last: int
-    ) -> torch.Tensor:
-        """Return scores (B, last - first) of items numbered first to last, exclusive, for adapted
-        users.
-
-        Args:
-            state: from `adapt`.
-            snapshot: the item statistics to use.
-            cut_time: microseconds since 1970; attributes valid then are used.
-        """
-        return self.score_block(state, self.item_block(snapshot, cut_time, first, last))
-
-    def item_block(self, snapshot: int, cut_time: int, first: int, last: int) -> Rows:
-        """Return items numbered first to last, exclusive, `prepared`."""
-        return self.prepared(self.item_rows(np.arange(first, last), snapshot, cut_time))
-
-    @torch.no_grad()
-    def prepared(self, rows: Rows) -> Rows:
-        """Return rows for `score_block` and `rank_block`, with the work done that no user changes:
-        to be kept where many users are asked about them, as long as `params` stay."""
-        return self.learner.prepare(self.params, rows)
-
-    def item_rows(
-        self, numbers: npt.NDArray[np.int64], snapshot: int = -1, cut_time: int = END_OF_TIME
-    ) -> Rows:
-        """Return items of these numbers as rows that all users share (B is 1).
-
-        Args:
-            snapshot: the item statistics to use; the newest unless told otherwise.
-            cut_time: as for `score_items`.
-        """
-        versions = self.catalogue.versions(numbers, np.full(len(numbers), cut_time))
-        past = self.catalogue.past(numbers, np.full(len(numbers), snapshot))
-        return Rows(
-            torch.from_numpy(versions[None]).to(self.device),
-            torch.from_numpy(past[None]).to(self.device),
-            torch.zeros((1, len(numbers)), device=self.device),
-            torch.ones((1, len(numbers)), dtype=torch.bool, device=self.device),
+    def _with_negatives(self, rows: Ragged, known: Ragged, salt: int) -> Ragged:
+        return with_negatives(
+            rows, known, self.catalogue.num_items, self.config.num_negatives, salt
         )
-
-    @torch.no_grad()
-    def score_block(self, state: UserState, items: Rows) -> torch.Tensor:
-        """Return scores (B, items) of what `item_block` gave, for adapted users: expected values in
-        units of the model, or logits."""
-        return self.learner.predict(self.params, state, items).ranked_by_BR
-
-    @property
-    def settles(self) -> bool:
-        """Whether the learner is a `CatalogueRanker`."""
-        return self._ranker is not None
-
-    @torch.no_grad()
-    def settled(self, state: UserState) -> UserState:
-        """Return adapted users as `rank_block` reads them: to be done once for many blocks."""
-        return state if self._ranker is None else self._ranker.settle(self.params, state)
-
-    @torch.no_grad()
-    def rank_block(self, settled: UserState, items: Rows) -> torch.Tensor:
-        """Return what lists are ordered by (B, items): the scores of `score_block` and what
-        popularity adds to them."""
-        bonus_BR = self.popularity_bonus(items.statistics_BRD)
-        if self._ranker is None:
-            return self.score_block(settled, items).add_(bonus_BR)
-        return self._ranker.ranked_by(self.params, settled, items).add_(bonus_BR)
-
-    def popularity_bonus(self, past: torch.Tensor) -> torch.Tensor:
-        """Return what popularity adds to the scores of items in lists, (...), in their units.
-
-        Args:
-            past: (..., D) from `Catalogue.past`.
-        """
-        weight = self.config.popularity_weight if self.objective == "rating" else 0.0
-        return weight * POPULARITY_SCALE * past[..., 1]

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from recmeta.metalearn.heads.uncertainty import Array, design, support_variance
+from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import Prediction, UserState
-from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Rows
 from recmeta.tasks.task_set import Tasks
 
@@ -34,18 +36,19 @@ class PredictedRows:
 
 
 @torch.no_grad()
-def predict_query(model: Model, tasks: Tasks) -> PredictedRows:
+def predict_query(scorer: Scorer, tasks: Tasks) -> PredictedRows:
     """Return predictions of the query rows after adapting to the support, and how far they may
     be off."""
-    return predict_rows(model, model.adapt(tasks), tasks)
+    return predict_rows(scorer, scorer.adapt(tasks), tasks)
 
 
 @torch.no_grad()
-def predict_rows(model: Model, state: UserState, tasks: Tasks) -> PredictedRows:
+def predict_rows(scorer: Scorer, state: UserState, tasks: Tasks) -> PredictedRows:
     """Return predictions of the query rows for users who are adapted to the tasks' support
     already."""
-    rows = model.rows(tasks.query, tasks)
-    predicted = model.learner.predict(model.params, state, rows)
+    model = scorer.model
+    rows = scorer.rows(tasks.query, tasks)
+    predicted = scorer.predict(state, rows)
     ranked_by_N = predicted.ranked_by_BR[rows.mask_BR]
     expected_N = model.units.to_expected(ranked_by_N)
     spread_N = _spread(model, predicted, rows)

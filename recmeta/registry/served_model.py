@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.registry.frames import lists, tasks_of_frame
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder
@@ -27,8 +28,8 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the model from the artifacts."""
-        self.model = Model.load(Folder.at(context.artifacts[ARTIFACT]))
-        self.titles = self.model.catalogue.items.titles()
+        self.scorer = Scorer.of(Model.load(Folder.at(context.artifacts[ARTIFACT])))
+        self.titles = self.scorer.model.catalogue.items.titles()
 
     def predict(
         self,
@@ -50,13 +51,13 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
             MlflowException: for input that cannot be read; a server answers 400.
         """
         try:
-            return recommend(self.model, model_input, self.titles, params or {})
+            return recommend(self.scorer, model_input, self.titles, params or {})
         except (ValueError, pa.ArrowException) as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
 def recommend(
-    model: Model, frame: pd.DataFrame, titles: pa.Array | None, params: dict[str, Any]
+    scorer: Scorer, frame: pd.DataFrame, titles: pa.Array | None, params: dict[str, Any]
 ) -> pd.DataFrame:
     """Return what `ServedRecommender.predict` does.
 
@@ -65,6 +66,6 @@ def recommend(
         ValueError: for a parameter out of its range.
     """
     config = ScoringConfig(**params)
-    tasks = tasks_of_frame(model, frame)
-    found = [lists(model, some, titles, config) for some in tasks.batches(config.user_batch)]
+    tasks = tasks_of_frame(scorer.model, frame)
+    found = [lists(scorer, some, titles, config) for some in tasks.batches(config.user_batch)]
     return pa.concat_tables(found).to_pandas()

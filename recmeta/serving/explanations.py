@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import LeavesOut
-from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import Support
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -59,19 +60,19 @@ class SupportEffects:
 
 
 def support_effects(
-    model: Model, tasks: Tasks, item_Bk: IntArray, support: Support | None = None
+    scorer: Scorer, tasks: Tasks, item_Bk: IntArray, support: Support | None = None
 ) -> SupportEffects:
     """Return the exact effect of every support row on the scores of given items.
 
     Args:
         tasks: B users, with what is known of them as support.
         item_Bk: numbers of the items to explain; -1 for none.
-        support: from `model.support(tasks)`, where it is at hand.
+        support: from `scorer.support(tasks)`, where it is at hand.
     """
-    at_once = _without_each(model, tasks, item_Bk, support)
+    at_once = _without_each(scorer, tasks, item_Bk, support)
     if at_once is not None:
         return at_once
-    score_Vk, owner_V, omitted_V = _leave_one_out(model, tasks, item_Bk)
+    score_Vk, owner_V, omitted_V = _leave_one_out(scorer, tasks, item_Bk)
     everything = omitted_V < 0
     score_Bk = score_Vk[everything]
     user_N = owner_V[~everything]
@@ -80,10 +81,10 @@ def support_effects(
 
 @torch.no_grad()
 def _without_each(
-    model: Model, tasks: Tasks, item_Bk: IntArray, support: Support | None
+    scorer: Scorer, tasks: Tasks, item_Bk: IntArray, support: Support | None
 ) -> SupportEffects | None:
     """Return the effects as the learner itself knows them; None where it does not."""
-    learner, known = model.learner, tasks.support
+    learner, known = scorer.model.learner, tasks.support
     if not isinstance(learner, LeavesOut):
         return None
     named_Bk = item_Bk >= 0
@@ -94,13 +95,13 @@ def _without_each(
     for number, some in enumerate(tasks.batches(size)):
         first = number * size
         chosen = slice(first, first + len(some))
-        rows = model.rows(Ragged.asking(item_Bk[chosen]), some)
-        own = support if support is not None and some is tasks else model.support(some)
-        found = learner.ranked_without(model.params, own, rows)
+        rows = scorer.rows(Ragged.asking(item_Bk[chosen]), some)
+        own = support if support is not None and some is tasks else scorer.support(some)
+        found = learner.ranked_without(scorer.params, own, rows)
         if found is None:
             return None
         score_BVk = np.where(
-            named_Bk[chosen][:, None], model.units.expected_unclipped(found), np.nan
+            named_Bk[chosen][:, None], scorer.model.units.expected_unclipped(found), np.nan
         )
         score_Bk[chosen] = score_BVk[:, 0]
         task, position = some.support.task, some.support.position
@@ -110,7 +111,7 @@ def _without_each(
 
 
 def _leave_one_out(
-    model: Model, tasks: Tasks, item_Bk: IntArray
+    scorer: Scorer, tasks: Tasks, item_Bk: IntArray
 ) -> tuple[FloatArray, IntArray, IntArray]:
     """Return scores (V, k), each variant's user, and the place of the row that it lacks (-1: it
     lacks none, which comes first)."""
@@ -130,14 +131,16 @@ def _leave_one_out(
         variants = tasks.take(owner_V[chosen])
         left = variants.support.position != omitted_V[chosen][variants.support.task]
         variants = dataclasses.replace(variants, support=variants.support.select(left))
-        score_Vk[chosen] = _scores(model, variants, item_Bk[owner_V[chosen]])
+        score_Vk[chosen] = _scores(scorer, variants, item_Bk[owner_V[chosen]])
         start = end
     return score_Vk, owner_V, omitted_V
 
 
 @torch.no_grad()
-def _scores(model: Model, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
     """Return the users' scores of their items, before clipping."""
-    rows = model.rows(Ragged.asking(item_Bk), tasks)
-    output = model.learner.predict(model.params, model.adapt(tasks), rows).ranked_by_BR
-    return np.where(item_Bk >= 0, model.units.expected_unclipped(output), np.nan).astype(np.float32)
+    rows = scorer.rows(Ragged.asking(item_Bk), tasks)
+    output = scorer.predict(scorer.adapt(tasks), rows).ranked_by_BR
+    return np.where(item_Bk >= 0, scorer.model.units.expected_unclipped(output), np.nan).astype(
+        np.float32
+    )

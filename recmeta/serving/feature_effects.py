@@ -15,8 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmeta import schema
+from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import UserState
-from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.task_set import Items, ItemStatistics
 
 PAST = "past interactions"
@@ -88,10 +90,9 @@ def scores_knowing(
         past.num_users[:, [item]] * has_past_M,
         past.sum_values[:, [item]] * has_past_M,
     )
-    of_copies = model.on(copies, statistics)
-    score_M: FloatArray = model.units.expected_unclipped(
-        of_copies.score_items(state, 0, END_OF_TIME, 0, num_copies)
-    )[0]
+    scorer = Scorer(model.on(copies, statistics), model.params, 0.0)  # the user is adapted
+    output = scorer.predict(state, scorer.item_block(0, END_OF_TIME, 0, num_copies)).ranked_by_BR
+    score_M: FloatArray = model.units.expected_unclipped(output)[0]
     return score_M
 
 

@@ -11,8 +11,10 @@ import numpy.typing as npt
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.heads.units import FloatArray
+from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_rows
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.ranking import AdaptedUsers, Ranker, ScoringConfig
 from recmeta.serving.rearrange import Arrangement, Cap
@@ -60,10 +62,10 @@ class _Retrieval:
     item_I: IntArray
     """The item of each vector."""
 
-    def search(self, model: Model, users: AdaptedUsers) -> IntArray:
+    def search(self, scorer: Scorer, users: AdaptedUsers) -> IntArray:
         """Return (B, n) candidates; -1 where there are no more."""
         landmarks = self.item_I[self.factors.landmark_L]
-        query_Bf = self.factors.query(rank_scores(model, users.state, landmarks))
+        query_Bf = self.factors.query(rank_scores(scorer, users.state, landmarks))
         num_seen = int(np.bincount(users.seen_user, minlength=1).max())
         most = min(len(self.item_I), self.config.candidates + num_seen)
         place_Bn = self.index.search(query_Bf, most)
@@ -73,13 +75,15 @@ class _Retrieval:
 class ListMaker:
     """Makes lists by one model and configuration; to be made once for many calls."""
 
-    def __init__(self, model: Model, config: ScoringConfig, facts: ItemFacts | None = None) -> None:
+    def __init__(
+        self, scorer: Scorer, config: ScoringConfig, facts: ItemFacts | None = None
+    ) -> None:
         """
         Raises:
             UserError: for a rule that does not fit the catalogue or the model.
         """
+        self.model = model = scorer.model
         rules, items = config.rules, model.catalogue.items
-        self.model = model = config.weighted(model)
         self.config = config
         self.is_eligible_I = eligible_items(items, rules, facts or ItemFacts())
         if rules.max_uncertainty is not None and model.uncertainty is None:
@@ -91,7 +95,8 @@ class ListMaker:
             Cap(categories(items, name)[0], most) for name, most in rules.max_per_category.items()
         )
         self.kind_IW = _kinds(model) if rules.diversity else None
-        self.ranker = Ranker(model, config, self.is_eligible_I)
+        self.ranker = Ranker(scorer, config, self.is_eligible_I)
+        self.scorer = self.ranker.scorer
         self._retrieval: _Retrieval | None = None
         popularity_I = model.catalogue.statistics.num_users[-1]
         order_I = np.argsort(-popularity_I, kind="stable")
@@ -115,7 +120,7 @@ class ListMaker:
             item_Bk,
             score_Bk,
             is_popular_Bk,
-            deviations(self.model, users, tasks, item_Bk),
+            deviations(self.scorer, users, tasks, item_Bk),
             self._reasons(tasks, np.where(is_popular_Bk, -1, item_Bk)),
         )
 
@@ -151,7 +156,7 @@ class ListMaker:
         most = self.config.rules.max_uncertainty
         if most is None:
             return item_Bm
-        is_sure_Bm = deviations(self.model, users, tasks, item_Bm) <= most
+        is_sure_Bm = deviations(self.scorer, users, tasks, item_Bm) <= most
         return np.where(is_sure_Bm, item_Bm, -1)
 
     def use_index(
@@ -181,7 +186,7 @@ class ListMaker:
         score_AI = np.empty((num_anchors, len(items)), np.float32)
         for first in range(0, len(items), self.config.item_block):
             block = slice(first, first + self.config.item_block)
-            score_AI[:, block] = rank_scores(self.model, anchors.state, items[block])
+            score_AI[:, block] = rank_scores(self.scorer, anchors.state, items[block])
         factors = Factors.of(score_AI, config.num_factors, np.random.default_rng(0))
         judges = np.arange(num_anchors, min(len(tasks), num_anchors + config.num_judges))
         some, of_judges = _some(users, judges), tasks.take(judges)
@@ -211,7 +216,7 @@ class ListMaker:
         if self._retrieval is None or length > self._retrieval.config.candidates:
             ranked = self.ranker.rank(users, length)
             return ranked.item_Bk, ranked.score_Bk
-        item_Bn = self._retrieval.search(self.model, users)
+        item_Bn = self._retrieval.search(self.scorer, users)
         worth_Bn, score_Bn = self._worths(users, tasks, item_Bn)
         if self.config.exclude_seen:
             for place in range(int(tasks.support.lengths.max(initial=0))):
@@ -241,7 +246,7 @@ class ListMaker:
     def _reasons(self, tasks: Tasks, item_Bk: IntArray) -> IntArray:
         if not self.config.reasons or not len(tasks.support.item):
             return np.full(item_Bk.shape, -1, np.int64)
-        row_Bk = support_effects(self.model, tasks, item_Bk).best_reason()
+        row_Bk = support_effects(self.scorer, tasks, item_Bk).best_reason()
         return np.where(row_Bk >= 0, tasks.support.item[np.maximum(row_Bk, 0)], -1).astype(np.int64)
 
     def _scores(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
@@ -253,19 +258,19 @@ class ListMaker:
         self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         """Return (B, k) what lists are ordered by, and expected values."""
-        rows = self.model.rows(Ragged.asking(item_Bk), tasks)
-        expected_Bk = self.model.learner.predict(self.model.params, users.state, rows).ranked_by_BR
-        worth_Bk = expected_Bk + self.model.popularity_bonus(rows.statistics_BRD)
+        rows = self.scorer.rows(Ragged.asking(item_Bk), tasks)
+        expected_Bk = self.scorer.predict(users.state, rows).ranked_by_BR
+        worth_Bk = expected_Bk + self.scorer.popularity_bonus(rows.statistics_BRD)
         return worth_Bk.float().cpu().numpy(), self.model.units.to_expected(expected_Bk)
 
 
-def deviations(model: Model, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+def deviations(scorer: Scorer, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
     """Return (B, k) standard deviations of users' items; NaN where there is none to tell of."""
     found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
-    if model.uncertainty is None or not item_Bk.size:
+    if scorer.model.uncertainty is None or not item_Bk.size:
         return found_Bk
     asked = dataclasses.replace(tasks, query=Ragged.asking(item_Bk))
-    deviation_N = predict_rows(model, users.state, asked).deviation_N
+    deviation_N = predict_rows(scorer, users.state, asked).deviation_N
     assert deviation_N is not None
     deviation_Bk = deviation_N.reshape(item_Bk.shape).astype(np.float32)
     return np.where(item_Bk >= 0, deviation_Bk, found_Bk)

@@ -3,7 +3,6 @@
 Legend: B users, I items, k list length.
 """
 
-import copy
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,9 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.learner import UserState
-from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import num_threads, on_threads, one_thread
-from recmeta.metalearn.tensors.batch import Rows, Support
+from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.tensors.batch import END_OF_TIME, Rows, Support
 from recmeta.serving.retrieval import RetrievalConfig
 from recmeta.serving.rules import Rules
 from recmeta.tasks.task_set import Tasks
@@ -69,14 +68,6 @@ class ScoringConfig:
                 f"popularity_weight is {self.popularity_weight}; it must be at least 0, which is "
                 "ranking by the expected value alone."
             )
-
-    def weighted(self, model: Model) -> Model:
-        """Return the model with the weight of popularity that is asked for."""
-        if self.popularity_weight is None:
-            return model
-        changed = copy.copy(model)
-        changed.config = dataclasses.replace(model.config, popularity_weight=self.popularity_weight)
-        return changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +135,14 @@ class RankedLists:
     order; a logit for implicit feedback."""
 
 
-def adapt_users(model: Model, tasks: Tasks, support: Support | None = None) -> AdaptedUsers:
+def adapt_users(scorer: Scorer, tasks: Tasks, support: Support | None = None) -> AdaptedUsers:
     """Return the tasks' users, adapted to their support.
 
     Args:
-        support: from `model.support(tasks)`, where it is at hand.
+        support: from `scorer.support(tasks)`, where it is at hand.
     """
     with one_thread(len(tasks) <= FEW_USERS):
-        state = model.adapt(tasks, support)
+        state = scorer.adapt(tasks, support)
     return AdaptedUsers(
         tasks.user_id,
         state,
@@ -160,21 +151,20 @@ def adapt_users(model: Model, tasks: Tasks, support: Support | None = None) -> A
     )
 
 
-def rank(model: Model, users: AdaptedUsers, config: ScoringConfig) -> RankedLists:
+def rank(scorer: Scorer, users: AdaptedUsers, config: ScoringConfig) -> RankedLists:
     """Return each user's best items: see `Ranker`."""
-    return Ranker(model, config).rank(users)
+    return Ranker(scorer, config).rank(users)
 
 
 class Ranker:
     """Ranks the catalogue as it stands at the end of a model's log.
 
-    What no user changes of the scoring is done once and kept: to be made once for many calls. The
-    model's parameters must stay as they are.
+    What no user changes of the scoring is done once and kept: to be made once for many calls.
     """
 
     def __init__(
         self,
-        model: Model,
+        scorer: Scorer,
         config: ScoringConfig,
         is_eligible_I: npt.NDArray[np.bool_] | None = None,
     ) -> None:
@@ -182,7 +172,10 @@ class Ranker:
         Args:
             is_eligible_I: which items may be in a list; None: all.
         """
-        self.model = config.weighted(model)
+        if config.popularity_weight is not None:
+            scorer = scorer.weighted(config.popularity_weight)
+        self.scorer = scorer
+        self.model = model = scorer.model
         self.config = config
         self._barred_I = None
         if is_eligible_I is not None and not is_eligible_I.all():
@@ -204,13 +197,13 @@ class Ranker:
 
     def _rank(self, users: AdaptedUsers, length: int) -> RankedLists:
         device = self.model.device
-        most_rows = SETTLED_ROWS_AT_ONCE if self.model.settles else ROWS_AT_ONCE
+        most_rows = SETTLED_ROWS_AT_ONCE if self.scorer.settles else ROWS_AT_ONCE
         at_once = max(1, most_rows // self.config.item_block)
         if device.type != "cpu":
             at_once = self.config.user_batch
         # No thread is left idle by few users.
         at_once = max(1, min(at_once, -(-len(users.user_id) // num_threads(device))))
-        settled = dataclasses.replace(users, state=self.model.settled(users.state))
+        settled = dataclasses.replace(users, state=self.scorer.settled(users.state))
         batches = list(settled.batches(at_once))
         # Fewer users than threads share the catalogue's blocks.
         num_shares = max(1, min(num_threads(device) // max(len(batches), 1), len(self.starts)))
@@ -233,14 +226,14 @@ class Ranker:
         """Return (B, k) what popularity added to the scores of these items."""
         last = np.full(item_Bk.shape, len(self.model.catalogue.statistics.time) - 1)
         past = self.model.catalogue.past(np.maximum(item_Bk, 0), last)
-        return self.model.popularity_bonus(torch.from_numpy(past))
+        return self.scorer.popularity_bonus(torch.from_numpy(past))
 
     def _best_keys(self, users: AdaptedUsers, starts: Sequence[int], length: int) -> torch.Tensor:
         """Return keys (B, k) of some users' best items, in order, of the blocks that start here."""
         device = self.model.device
         best_Bk = torch.zeros((len(users.user_id), 0), dtype=torch.int64, device=device)
         for first in starts:
-            scores = self.model.rank_block(users.state, self._block(first))
+            scores = self.scorer.rank_block(users.state, self._block(first))
             last = first + scores.shape[1]
             if self._barred_I is not None:
                 scores[:, self._barred_I[first:last]] = -torch.inf
@@ -258,7 +251,7 @@ class Ranker:
             return self._kept[first]
         last = min(first + self.config.item_block, self.model.catalogue.num_items)
         snapshot = len(self.model.catalogue.statistics.time) - 1
-        block = self.model.item_block(snapshot, int(np.iinfo(np.int64).max), first, last)
+        block = self.scorer.item_block(snapshot, END_OF_TIME, first, last)
         if self._keeps:
             self._kept[first] = block
         return block

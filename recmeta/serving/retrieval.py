@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -110,11 +110,12 @@ class Factors:
         return np.concatenate([ones_B1, rest_BL @ self.solve_fL.T], 1).astype(np.float32)
 
 
-def rank_scores(model: Model, state: dict[str, torch.Tensor], items: IntArray) -> FloatArray:
+def rank_scores(scorer: Scorer, state: dict[str, torch.Tensor], items: IntArray) -> FloatArray:
     """Return (B, items) what lists are ordered by, of items that all users share."""
-    last = len(model.catalogue.statistics.time) - 1
-    rows = model.prepared(model.item_rows(items, last, END_OF_TIME))
-    found: FloatArray = model.rank_block(model.settled(state), rows).float().cpu().numpy()
+    catalogue = scorer.model.catalogue
+    last = len(catalogue.statistics.time) - 1
+    rows = scorer.prepared(catalogue.item_rows(items, last, END_OF_TIME))
+    found: FloatArray = scorer.rank_block(scorer.settled(state), rows).float().cpu().numpy()
     return found
 
 

@@ -11,6 +11,7 @@ pytest finds the inherited tests. Needs pytest, which recmeta itself does not.
 Legend: B users, R rows (padded), N query rows of all users.
 """
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,17 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.metalearn.learner import Params
+from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_weighted
+from recmeta.metalearn.learner import Params, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, development_loss, train
+from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.starts.beginning import (
+    ItemFactors,
+    StartInputs,
+    StartName,
+    WeightedItemFactors,
+)
 from recmeta.metalearn.tensors.batch import END_OF_TIME, Rows, Support, TaskBatch
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
 from recmeta.tasks.task_set import Objective, Ragged, Tasks, TaskSet
@@ -81,7 +90,7 @@ class LearnerConformance:
     @pytest.mark.parametrize("num_shots", [0, 1, 2, 10])
     def test_predicts_for_any_number_of_shots(self, subject: Subject, num_shots: int) -> None:
         tasks = subject.task_set.tasks("test").with_shots(num_shots)
-        scores = subject.model.score_query(tasks)
+        scores = Scorer.of(subject.model).score_query(tasks)
         assert scores.shape == tasks.query.item.shape
         assert np.isfinite(scores).all()
 
@@ -118,6 +127,26 @@ class LearnerConformance:
             assert torch.equal(p, before[name]), name
             assert not p.requires_grad, name
 
+    def test_the_learner_holds_no_state(self, subject: Subject) -> None:
+        """What was asked before, and of which parameters, changes nothing."""
+        model, batch = subject.model, subject.batch()
+        unused = copy.deepcopy(model.learner)
+        fresh = model.learner.init_params(torch.Generator().manual_seed(9))
+        other = {name: p + 0.01 for name, p in fresh.items()}
+        model.learner.meta_gradient(other, batch, torch.Generator().manual_seed(7))
+        self._predict(subject, batch.support, batch.query, other)
+        for name, p in other.items():  # in place, as an optimiser changes them
+            p.copy_(model.params[name])
+        used = self._predict(subject, batch.support, batch.query, other)
+        model.learner = unused
+        assert torch.equal(self._predict(subject, batch.support, batch.query), used)
+
+    def test_what_is_derived_changes_nothing(self, subject: Subject) -> None:
+        model, batch = subject.model, subject.batch()
+        whole = with_derived(model.learner, model.params)
+        expected = self._predict(subject, batch.support, batch.query)
+        assert torch.equal(self._predict(subject, batch.support, batch.query, whole), expected)
+
     def test_predicting_does_not_read_the_truth(self, subject: Subject) -> None:
         batch = subject.batch()
         blind = dataclasses.replace(
@@ -126,7 +155,7 @@ class LearnerConformance:
         seen = self._predict(subject, batch.support, batch.query)
         assert torch.equal(self._predict(subject, batch.support, blind), seen)
 
-    def test_a_ready_model_predicts_the_same(self, subject: Subject) -> None:
+    def test_a_ready_scorer_predicts_the_same(self, subject: Subject) -> None:
         model, ragged = subject.model, subject.ragged
         last = len(model.catalogue.statistics.time) - 1
         of_now = dataclasses.replace(
@@ -136,8 +165,9 @@ class LearnerConformance:
             support=_not_counted(ragged.support),
             query=_not_counted(ragged.query),
         )
-        expected_N = model.score_query(of_now)
-        found_N = model.ready().score_query(of_now)
+        scorer = Scorer.of(model)
+        expected_N = scorer.score_query(of_now)
+        found_N = scorer.ready().score_query(of_now)
         np.testing.assert_allclose(found_N, expected_N, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
@@ -201,6 +231,33 @@ class LearnerConformance:
         for name, gradient in first.items():
             assert torch.equal(gradient, second[name]), name
 
+    # The start -----------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("name", ["factors", "bayesian-factors", "random"])
+    def test_a_start_has_the_parameters_of_the_learner(
+        self, subject: Subject, name: StartName
+    ) -> None:
+        model, fresh = subject.model, subject.model.params
+        before = {n: p.clone() for n, p in fresh.items()}
+        inputs = _start_inputs(subject, name)
+        start = model.config.learner.start(model, fresh, inputs)
+        again = model.config.learner.start(model, fresh, inputs)
+        assert start.params.keys() == fresh.keys()
+        for n, p in start.params.items():
+            assert torch.equal(fresh[n], before[n]), n
+            assert torch.equal(again.params[n], p), n
+            assert p.isfinite().all(), n
+            assert name != "random" or torch.equal(p, fresh[n]), n
+        own = dataclasses.replace(
+            model.batch(inputs.tasks.take(np.arange(5)), place_B=torch.arange(5)),
+            left_out_KIF=start.left_out_KIF,
+        )
+        gradients, metrics = model.learner.meta_gradient(
+            start.params, own, torch.Generator().manual_seed(7)
+        )
+        assert np.isfinite(metrics["loss"])
+        assert all(g.isfinite().all() for g in gradients.values())
+
     # Keeping and training ----------------------------------------------------------------------
 
     def test_saved_and_loaded_it_predicts_the_same_bits(
@@ -211,8 +268,8 @@ class LearnerConformance:
         # A saved model has the newest item statistics alone; tasks ask for those of their time.
         catalogue = subject.model.catalogue
         loaded = self.load_model(folder).on(catalogue.items, catalogue.statistics)
-        expected = subject.model.score_query(subject.ragged)
-        np.testing.assert_array_equal(loaded.score_query(subject.ragged), expected)
+        expected_N = Scorer.of(subject.model).score_query(subject.ragged)
+        np.testing.assert_array_equal(Scorer.of(loaded).score_query(subject.ragged), expected_N)
 
     def test_adapting_pays_after_training(self, subject: Subject) -> None:
         model = self.make_model(subject.task_set)
@@ -242,6 +299,32 @@ class LearnerConformance:
     def _gradient(self, subject: Subject, batch: TaskBatch) -> tuple[Params, dict[str, float]]:
         generator = torch.Generator().manual_seed(7)
         return subject.model.learner.meta_gradient(subject.model.params, batch, generator)
+
+
+def _start_inputs(subject: Subject, name: StartName) -> StartInputs:
+    """Return the inputs of a start whose factorisations are not tuned."""
+    tasks = subject.task_set.tasks("train")
+    config = WeightedALSConfig(num_factors=4, sweeps=2)
+    num_items = subject.model.catalogue.num_items
+    generator = torch.Generator().manual_seed(5)
+
+    def factors() -> ItemFactors:
+        return ItemFactors(
+            torch.randn(num_items, generator=generator.manual_seed(5)),
+            torch.randn((num_items, 3), generator=generator),
+        )
+
+    def weighted_factors() -> WeightedItemFactors:
+        rows = concatenate(tasks.support, tasks.query)
+        return WeightedItemFactors(factorise_weighted(rows, num_items, config, 0), config)
+
+    return StartInputs(
+        name=name,
+        seed=0,
+        tasks=tasks,
+        tuned_factors=factors,
+        tuned_weighted_factors=weighted_factors,
+    )
 
 
 def _ragged(tasks: Tasks, objective: Objective) -> Tasks:

@@ -1,12 +1,12 @@
 """Everything that decides which model comes out of a task set."""
 
 import dataclasses
-from typing import Literal
 
 from recmeta.errors import UserError
 from recmeta.metalearn.members import with_members
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.metalearn.starts.beginning import StartName
 from recmeta.tasks.episodes import EpisodeConfig
 
 
@@ -20,7 +20,7 @@ class MetaTrainConfig:
     """How users are presented."""
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
-    start: Literal["factors", "bayesian-factors", "champion", "random"] = "factors"
+    start: StartName = "factors"
     """`factors`: the items' embeddings start from a matrix factorisation, whose size and
     regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
     and whose items fall back on content; content's embeddings start from it too. The Bayesian

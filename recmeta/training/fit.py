@@ -10,13 +10,13 @@ from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.members import train_members
-from recmeta.training.start import at_start, member_start
+from recmeta.training.start import Begun, at_start, member_start
 from recmeta.workspace import Folder
 
 
 def fit(
     config: MetaTrainConfig,
-    model: Model,
+    begun: Begun,
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
@@ -26,10 +26,11 @@ def fit(
     its epochs.
 
     Args:
+        begun: what `at_start` gives on the task set.
         folder: of the checkpoints. Where there are some already, training goes on from them.
         source: what `content_source` gives.
     """
-    held = {}
+    model, held = begun.model, {}
     if source is not None and config.freeze_content:
         held = matched(model, source).held_rows(model.params)
     development = task_set.tasks("dev")
@@ -45,6 +46,7 @@ def fit(
         checkpoint=folder,
         on_epoch=on_epoch,
         held=held,
+        left_out_KIF=begun.left_out_KIF,
     )
     model.uncertainty = learn_uncertainty(model, development)
     return history
@@ -86,4 +88,4 @@ def refit(
     config = dataclasses.replace(config, training=training)
     again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
     fit(config, again, everybody, folder / "refit", on_epoch, source)
-    return again
+    return again.model

@@ -5,16 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 from recmeta.evaluation.choice import judge_choice
-from recmeta.metalearn.learner import Params
 from recmeta.metalearn.members import member, num_members, put_member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import train
+from recmeta.metalearn.starts.beginning import Start
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.workspace import Folder
 
-Begin = Callable[[MetaTrainConfig, Model, TaskSet], Params]
-"""Returns the parameters that a member's training begins with."""
+Begin = Callable[[MetaTrainConfig, Model, TaskSet], Start]
+"""Returns what a member's training begins with."""
 
 
 def train_members(
@@ -28,7 +28,8 @@ def train_members(
     """
     for number, how in enumerate(config.members):
         part = member(model, number)
-        part.params = begin(dataclasses.replace(how, seed=config.seed), part, task_set)
+        start = begin(dataclasses.replace(how, seed=config.seed), part, task_set)
+        part.params = start.params
         train(
             part,
             task_set.tasks("train"),
@@ -38,6 +39,7 @@ def train_members(
             seed=config.seed,
             in_order=task_set.spec.temporal,
             checkpoint=folder / f"members/{number}",
+            left_out_KIF=start.left_out_KIF,
         )
         put_member(model, number, part)
 

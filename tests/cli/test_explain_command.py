@@ -85,6 +85,7 @@ def nothing_known(recmeta: Call, workspace: Path, new_users: Path) -> float:
 
     from recmeta.logs.mapping import LogMapping
     from recmeta.metalearn.model import Model
+    from recmeta.metalearn.scorer import Scorer
     from recmeta.registry import versions
     from recmeta.serving.feature_effects import features, scores_knowing
     from recmeta.steps.serving.explain import user_of_file
@@ -94,7 +95,7 @@ def nothing_known(recmeta: Call, workspace: Path, new_users: Path) -> float:
     model = Model.load(versions.model_folder(space, versions.in_use(space)))
     tasks = user_of_file(model, LogMapping(path=str(new_users), value_col="value"), "a")
     hidden = np.zeros((1, len(features(model))), np.bool_)
-    return float(scores_knowing(model, model.adapt(tasks), 3, hidden)[0])
+    return float(scores_knowing(model, Scorer.of(model).adapt(tasks), 3, hidden)[0])
 
 
 def test_users_of_the_log_and_pictures(

@@ -13,6 +13,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.predicted_rows import predict_query
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
@@ -72,7 +73,7 @@ def test_every_user_counts_alike(model: Model, task_set: TaskSet) -> None:
     found = residuals(model, dev)
     assert found.user_N.tolist() == dev.query.task.tolist()
     assert np.bincount(found.user_N, found.weight_N) == pytest.approx(np.ones(len(dev)))
-    expected = dev.query.value - predict_query(model, dev).expected_N
+    expected = dev.query.value - predict_query(Scorer.of(model), dev).expected_N
     np.testing.assert_allclose(found.residual_N, expected, atol=1e-5)
 
 
@@ -93,7 +94,7 @@ def test_lists_explanations_and_intervals_have_one_centre(model: Model, task_set
     assert model.uncertainty is not None
     assert model.uncertainty.slope != 1
     tasks = _at_the_end(task_set.tasks("test")).take(np.arange(5))
-    lists = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=3))
+    lists = rank(Scorer.of(model), adapt_users(Scorer.of(model), tasks), ScoringConfig(top_k=3))
     for place in range(3):
         item = lists.item_Bk[:, [place]]
         asked = Ragged(
@@ -102,9 +103,9 @@ def test_lists_explanations_and_intervals_have_one_centre(model: Model, task_set
             np.zeros(5, np.float32),
             np.zeros(5, np.bool_),
         )
-        found = predict_query(model, dataclasses.replace(tasks, query=asked))
+        found = predict_query(Scorer.of(model), dataclasses.replace(tasks, query=asked))
         assert lists.score_Bk[:, place] == pytest.approx(found.expected_N, abs=1e-4)
-        effects = support_effects(model, tasks, item)
+        effects = support_effects(Scorer.of(model), tasks, item)
         low, high = model.value_range
         score = np.clip(effects.score_Bk[:, 0], low, high)
         assert score == pytest.approx(found.expected_N, abs=1e-4)

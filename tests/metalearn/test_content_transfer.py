@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import (
+    BayesianLinearConfig,
+    start_from_factorisation,
+)
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.starts.content_transfer import matched, start_from_content
-from recmeta.metalearn.starts.pretraining import start_from_factorisation
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
 from recmeta.tasks.task_set import TaskSet, write_items
@@ -88,7 +91,7 @@ def test_an_item_of_known_content_is_read_as_the_source_reads_it(
 
     def output(asked: Model) -> np.ndarray:
         rows = asked.catalogue.rows(tasks.query, tasks)
-        predicted = asked.learner.predict(asked.params, asked.adapt(tasks), rows)
+        predicted = asked.learner.predict(asked.params, Scorer.of(asked).adapt(tasks), rows)
         return predicted.mean_BR[rows.mask_BR].detach().numpy()[keep]
 
     np.testing.assert_allclose(output(model), output(there), atol=2e-4)

@@ -12,7 +12,7 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.starts.implicit_start import start_network
+from recmeta.metalearn.starts.implicit_start import start_from_weighted_factors
 from recmeta.metalearn.starts.pretraining import known_items
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import concatenate
@@ -53,7 +53,7 @@ def test_embeddings_span_what_the_factorisation_found(
     network = PreferenceConfig(embedding_dim=width)
     model, params = untrained(task_set, FeatureConfig(), network)
     item_IF = factorise_weighted(rows, model.catalogue.num_items, ALS, 0)
-    table = start_network(model, params, rows, item_IF)[NAME]
+    table = start_from_weighted_factors(model, params, rows, item_IF)[NAME]
     item = known_items(model)
     assert item is not None
     is_met = torch.from_numpy(np.bincount(rows.item, minlength=len(item_IF)))[item] > 0
@@ -72,7 +72,7 @@ def test_embeddings_span_what_the_factorisation_found(
 def test_the_untrained_network_adds_popularity(task_set: TaskSet, rows: Ragged) -> None:
     model, params = untrained(task_set, FeatureConfig(), PreferenceConfig())
     item_IF = factorise_weighted(rows, model.catalogue.num_items, ALS, 0)
-    started = start_network(model, params, rows, item_IF)
+    started = start_from_weighted_factors(model, params, rows, item_IF)
     item = known_items(model)
     assert item is not None
     count = np.bincount(rows.item, minlength=len(item_IF))[item.numpy()]
@@ -88,4 +88,4 @@ def test_a_network_without_items_of_their_own_starts_as_ever(
 ) -> None:
     model, params = untrained(task_set, FeatureConfig(use_item_id=False), PreferenceConfig())
     item_IF = factorise_weighted(rows, model.catalogue.num_items, ALS, 0)
-    assert start_network(model, params, rows, item_IF) is params
+    assert start_from_weighted_factors(model, params, rows, item_IF) is params

@@ -65,7 +65,7 @@ def test_other_networks_and_learners_have_none(task_set: TaskSet) -> None:
 def test_training_begins_there_where_it_is_asked_for(task_set: TaskSet) -> None:
     config = MetaTrainConfig(model=ModelConfig(network=WIDE))
     asked = dataclasses.replace(config, last_layer_ridge=10.0)
-    plain, begun = (at_start(c, task_set, torch.device("cpu")) for c in (config, asked))
+    plain, begun = (at_start(c, task_set, torch.device("cpu")).model for c in (config, asked))
     train = task_set.tasks("train")
     expected = start_last_layer(plain, plain.params, train, 10.0)
     for name, p in begun.params.items():

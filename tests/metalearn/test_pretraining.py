@@ -1,12 +1,14 @@
 """A model starts with what a factorisation, or an earlier model, knows already."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.closed_form import bayesian_linear
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.factors.factorisation import FactorisationConfig, factorise
@@ -14,11 +16,9 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.starts.pretraining import (
-    start_from_factorisation,
-    start_from_factors,
-    start_from_model,
-)
+from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.starts.earlier_model import Rescale, start_from_model
+from recmeta.metalearn.starts.pretraining import start_from_factorisation, start_from_factors
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import TaskSet
@@ -67,7 +67,7 @@ def test_the_start_tells_items_apart_by_their_bias(task_set: TaskSet) -> None:
         model.params = params
         rows = model.catalogue.rows(tasks.query, tasks)
         with torch.no_grad():
-            state = model.learner.adapt(params, model.support(tasks))
+            state = model.learner.adapt(params, Scorer.of(model).support(tasks))
             outputs.append(model.learner.predict(params, state, rows).mean_BR[rows.mask_BR])
     known = np.isin(tasks.query.item, task_set.tasks("train").query.item)
     expected = bias_I[torch.from_numpy(tasks.query.item.astype(np.int64))]
@@ -112,6 +112,11 @@ def drawn(task_set: TaskSet, config: ModelConfig | None = None, seed: int = 0) -
     return model
 
 
+def rescaled_for(model: Model) -> Rescale:
+    """Return how a model's learner takes another scale of values."""
+    return functools.partial(model.config.learner.rescaled, model)
+
+
 def with_encoder(model: Model, encoder: Encoder) -> Model:
     """Return a model of the same shape with fresh parameters for another encoder."""
     other = Model(
@@ -151,9 +156,11 @@ def test_a_model_that_starts_from_an_earlier_one_predicts_as_it_does(
         earlier.encoder, item_fields=fields, value_scale=2 * scale, value_mean=mean + 0.25
     )
     later = with_encoder(earlier, changed)
-    later.params = start_from_model(later, later.params, earlier)
+    later.params = start_from_model(later, later.params, earlier, rescaled_for(later))
     tasks = task_set.tasks("test").with_shots(num_shots)
-    np.testing.assert_allclose(later.score_query(tasks), earlier.score_query(tasks), atol=1e-5)
+    np.testing.assert_allclose(
+        Scorer.of(later).score_query(tasks), Scorer.of(earlier).score_query(tasks), atol=1e-5
+    )
 
 
 def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: TaskSet) -> None:
@@ -164,7 +171,7 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     model = drawn(task_set, config)
     train = task_set.tasks("train")
     rows = concatenate(train.support, train.query)
-    model.params = start_from_factorisation(model, model.params, rows, seed=0)
+    model.params = bayesian_linear.start_from_factorisation(model, model.params, rows, seed=0)
     content = ContentRegression(
         model.encoder.item_fields, model.catalogue.features, NUM_ITEMS, ContentConfig(), 0
     )
@@ -180,7 +187,7 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     vector_NC = found.item_IC[torch.from_numpy(tasks.query.item.astype(np.int64))]
     expected_N = found.user_mean_C[0] + vector_NC[:, 0] + vector_NC[:, 1:] @ found.user_mean_C[1:]
     expected_N = np.clip((expected_N * scale + mean).numpy(), *model.value_range)
-    np.testing.assert_allclose(model.score_query(tasks), expected_N, rtol=1e-4)
+    np.testing.assert_allclose(Scorer.of(model).score_query(tasks), expected_N, rtol=1e-4)
 
 
 def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: TaskSet) -> None:
@@ -198,7 +205,7 @@ def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: Tas
         assert column is not None
         assert started["layer.1.weight"][0, column] == 1.0
     same = drawn(task_set, CLOSED_FORM)
-    other = start_from_factorisation(same, same.params, rows, seed=0)
+    other = bayesian_linear.start_from_factorisation(same, same.params, rows, seed=0)
     identity = started["embedding.item.item_id"]
     torch.testing.assert_close(identity, other["factors.item.item_id"])
     for field in tables:
@@ -215,7 +222,7 @@ def test_what_the_earlier_model_did_not_know_stays_fresh(task_set: TaskSet) -> N
     )
     later = with_encoder(earlier, dataclasses.replace(earlier.encoder, item_fields=fields))
     fresh = {name: p.clone() for name, p in later.params.items()}
-    started = start_from_model(later, later.params, earlier)
+    started = start_from_model(later, later.params, earlier, rescaled_for(later))
     name = "embedding.item.item_id"
     assert torch.equal(started[name][1], fresh[name][1])
     assert torch.equal(started[name][0], earlier.params[name][0])
@@ -243,4 +250,4 @@ def test_a_model_of_another_shape_is_no_start(
 ) -> None:
     later = drawn(task_set, config)
     with pytest.raises(UserError, match=message):
-        start_from_model(later, later.params, drawn(task_set))
+        start_from_model(later, later.params, drawn(task_set), rescaled_for(later))

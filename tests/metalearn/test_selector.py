@@ -27,6 +27,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.tensors.task_metadata import METADATA, task_metadata
 from recmeta.tasks.episodes import EpisodeConfig
@@ -213,7 +214,7 @@ def test_a_choice_is_judged_beside_each_member_and_the_oracle(task_set: TaskSet)
         assert report.members[report.best_member] == min(report.members.values())
         assert report.oracle <= min(report.members.values())
         alone = members.member(model, number)
-        error_N = np.abs(alone.score_query(tasks) - tasks.query.value)
+        error_N = np.abs(Scorer.of(alone).score_query(tasks) - tasks.query.value)
         by_user = np.bincount(tasks.query.task, error_N) / tasks.query.lengths
         assert report.members[name] == pytest.approx(by_user.mean(), rel=1e-5)
 

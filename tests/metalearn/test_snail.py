@@ -14,6 +14,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
@@ -89,7 +90,7 @@ def changes(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
 
 
 def error(model: Model, tasks: Tasks) -> float:
-    return float(np.abs(model.score_query(tasks) - tasks.query.value).mean())
+    return float(np.abs(Scorer.of(model).score_query(tasks) - tasks.query.value).mean())
 
 
 def reversed_support(tasks: Tasks) -> Tasks:

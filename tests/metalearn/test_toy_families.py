@@ -12,6 +12,7 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
 from recmeta.metalearn.registry import LEARNERS, config_class
+from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
@@ -53,7 +54,7 @@ def trained(algorithm: str, task_set: TaskSet, num_epochs: int, *, use_ids: bool
 
 def error(model: Model, task_set: TaskSet, num_shots: int) -> float:
     tasks = task_set.tasks("test").with_shots(num_shots)
-    return float(np.abs(model.score_query(tasks) - tasks.query.value).mean())
+    return float(np.abs(Scorer.of(model).score_query(tasks) - tasks.query.value).mean())
 
 
 def accuracy(model: Model, task_set: TaskSet, num_shots: int) -> float:
@@ -61,7 +62,7 @@ def accuracy(model: Model, task_set: TaskSet, num_shots: int) -> float:
     tasks = task_set.tasks("test").with_shots(num_shots)
     rows = model.catalogue.rows(tasks.query, tasks)
     with torch.no_grad():
-        output_TR = model.learner.predict(model.params, model.adapt(tasks), rows).mean_BR
+        output_TR = model.learner.predict(model.params, Scorer.of(model).adapt(tasks), rows).mean_BR
     told = output_TR.view(-1, NUM_WAYS, output_TR.shape[1]).argmax(1)
     truth = rows.value_BR.view(-1, NUM_WAYS, output_TR.shape[1]).argmax(1)
     return float((told == truth).float().mean())

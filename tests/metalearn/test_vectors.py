@@ -3,6 +3,8 @@
 Legend: N vectors, W numbers of a raw vector, D numbers that are read, I items, C coefficients.
 """
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.closed_form import bayesian_linear
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
+from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.starts.pretraining import start_from_factorisation, start_from_model
+from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.starts import pretraining
+from recmeta.metalearn.starts.earlier_model import start_from_model
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.tensors.vectors import principal_components, read_vectors
 from recmeta.tasks.episodes import concatenate
@@ -112,21 +118,27 @@ def with_vectors(task_set: TaskSet, folder: Path) -> TaskSet:
     return TaskSet(Folder.at(folder))
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "bayesian-linear"])
-def test_models_read_vectors(task_set: TaskSet, tmp_path: Path, algorithm: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "start"),
+    [
+        ("maml", pretraining.start_from_factorisation),
+        ("bayesian-linear", bayesian_linear.start_from_factorisation),
+    ],
+)
+def test_models_read_vectors(
+    task_set: TaskSet, tmp_path: Path, algorithm: str, start: Callable[..., Params]
+) -> None:
     told = with_vectors(task_set, tmp_path / "told")
     model = Model.untrained(ModelConfig(algorithm=algorithm), told, torch.device("cpu"))
     params = model.learner.init_params(torch.Generator().manual_seed(0))
     train = told.tasks("train")
-    model.params = start_from_factorisation(
-        model, params, concatenate(train.support, train.query), seed=0
-    )
+    model.params = start(model, params, concatenate(train.support, train.query), seed=0)
     tasks = told.tasks("test")
-    predicted = model.score_query(tasks)
+    predicted = Scorer.of(model).score_query(tasks)
     assert np.isfinite(predicted).all()
     model.save(Folder.at(tmp_path / "model"))
     loaded = Model.load(Folder.at(tmp_path / "model")).on(told.items(), told.statistics())
-    np.testing.assert_array_equal(loaded.score_query(tasks), predicted)
+    np.testing.assert_array_equal(Scorer.of(loaded).score_query(tasks), predicted)
 
 
 def test_a_model_that_starts_from_another_reads_vectors_as_it_did(
@@ -147,10 +159,13 @@ def test_a_model_that_starts_from_another_reads_vectors_as_it_did(
     write_items(told.folder, Items(items.item_id, items.item, items.valid_from, flipped))
     second = Model.untrained(config, turned, cpu, first.encoder)
     fresh = second.learner.init_params(torch.Generator().manual_seed(1))
-    second.params = start_from_model(second, fresh, first)
+    rescaled = functools.partial(second.config.learner.rescaled, second)
+    second.params = start_from_model(second, fresh, first, rescaled)
     by_name = {f.name: f for f in first.encoder.item_fields}
     again = {f.name: f for f in second.encoder.item_fields}
     assert again["plot"] == by_name["plot"]
     on_old = second.on(items, told.statistics())
     tasks = told.tasks("test")
-    np.testing.assert_allclose(on_old.score_query(tasks), first.score_query(tasks), atol=1e-4)
+    np.testing.assert_allclose(
+        Scorer.of(on_old).score_query(tasks), Scorer.of(first).score_query(tasks), atol=1e-4
+    )

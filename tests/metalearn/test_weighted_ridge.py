@@ -3,6 +3,8 @@
 Legend: B users, I items, F factors.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,10 @@ from recmeta.metalearn.algorithms.closed_form.weighted_ridge import (
     FACTORS,
     IDENTITY,
     LOG_CONFIDENCE,
+    NUM_FOLDS,
     PRIOR_LOG_PRECISION,
-    WeightedRidge,
     WeightedRidgeConfig,
+    start_from_factorisation,
 )
 from recmeta.metalearn.factors.weighted_als import (
     WeightedALSConfig,
@@ -26,7 +29,8 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
-from recmeta.metalearn.starts.implicit_start import NUM_FOLDS, start_weighted_ridge
+from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.starts.beginning import Start
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, TaskSet
@@ -131,12 +135,18 @@ def test_a_fold_does_not_see_its_users(rows: Ragged) -> None:
 
 
 @pytest.fixture(scope="module")
-def started(task_set: TaskSet, rows: Ragged) -> Model:
+def begun(task_set: TaskSet, rows: Ragged) -> tuple[Model, Start]:
     model = make_model(task_set)
     params = model.learner.init_params(torch.Generator().manual_seed(0))
     item_IF = factorise_weighted(rows, 60, ALS, seed=0)
-    model.params = start_weighted_ridge(model, params, rows, item_IF, ALS, seed=0)
-    return model
+    start = start_from_factorisation(model, params, rows, item_IF, ALS, seed=0)
+    model.params = start.params
+    return model, start
+
+
+@pytest.fixture(scope="module")
+def started(begun: tuple[Model, Start]) -> Model:
+    return begun[0]
 
 
 def test_the_start_orders_items_as_folding_in_does(
@@ -145,11 +155,11 @@ def test_the_start_orders_items_as_folding_in_does(
     tasks = task_set.tasks("test")
     # Without a prior of the user's own: the factorisation has none.
     params = {**started.params, "prior.mean": torch.zeros(6)}
-    items = started.item_rows(np.arange(60))
-    state = started.learner.adapt(params, started.support(tasks))
+    items = started.catalogue.item_rows(np.arange(60))
+    state = started.learner.adapt(params, Scorer.of(started).support(tasks))
     scores_BI = started.learner.predict(params, state, items).mean_BR
     item_IF = factorise_weighted(rows, 60, ALS, seed=0)
-    known_I = started.item_rows(np.arange(60)).item_BR[0]
+    known_I = started.catalogue.item_rows(np.arange(60)).item_BR[0]
     expected_BI = fold_in(tasks.support, item_IF, ALS, ALS.regularisation) @ item_IF.T
     codes_I = started.catalogue.features["item_id"][known_I]
     torch.testing.assert_close(
@@ -162,15 +172,19 @@ def test_without_support_everybody_gets_what_all_take(task_set: TaskSet, started
     assert ndcg(started, started.params, tasks, 60).mean() > 0.1
 
 
-def test_training_reads_vectors_without_the_user(task_set: TaskSet, started: Model) -> None:
+def test_training_reads_vectors_without_the_user(
+    task_set: TaskSet, begun: tuple[Model, Start]
+) -> None:
+    started, start = begun
     learner = started.learner
-    assert isinstance(learner, WeightedRidge)
-    assert learner.left_out_KIF is not None
-    assert len(learner.left_out_KIF) == NUM_FOLDS
+    assert start.left_out_KIF is not None
+    assert len(start.left_out_KIF) == NUM_FOLDS
     tasks = task_set.tasks("train").take(np.arange(5))
     generator = torch.Generator().manual_seed(0)
     everybody = started.batch(tasks)
-    own = started.batch(tasks, place_B=torch.arange(5))
+    own = dataclasses.replace(
+        started.batch(tasks, place_B=torch.arange(5)), left_out_KIF=start.left_out_KIF
+    )
     losses = [
         learner.meta_gradient(started.params, batch, generator)[1]["loss"]
         for batch in (everybody, own)

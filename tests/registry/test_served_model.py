@@ -23,6 +23,7 @@ from registry_pipeline import Pipeline
 
 from recmeta.config import to_dict
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.registry import tracking, versions
 from recmeta.registry.features import features_read
 from recmeta.registry.packaging import input_example
@@ -90,8 +91,8 @@ def expected(workspace: Workspace, top_k: int) -> list[tuple[str, int, str, floa
     )
     tasks, counts = tasks_for_new_users(model, interactions, profiles)
     assert (counts.users, counts.used, counts.without_interactions) == (3, 4, 1)
-    users = adapt_users(model, tasks)
-    ranked = rank(model, users, ScoringConfig(top_k=top_k))
+    users = adapt_users(Scorer.of(model), tasks)
+    ranked = rank(Scorer.of(model), users, ScoringConfig(top_k=top_k))
     return [
         (
             user,
@@ -210,7 +211,7 @@ def test_implicit_feedback_needs_no_values(registered: Workspace) -> None:
     )
     example = input_example(model)
     assert list(example.columns) == ["user_id", "item_id"]
-    found = recommend(model, example, None, {"top_k": 2})
+    found = recommend(Scorer.of(model), example, None, {"top_k": 2})
     assert list(found.columns) == ["user_id", "rank", "item_id", "score"]
     assert len(found) == 2
 

@@ -15,6 +15,7 @@ from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLin
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAML
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.networks.network import layer_of
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.adaptive_loss import falls_by_class, measure_falls
 from recmeta.serving.evidence.familiarity import LatentClasses
 from recmeta.serving.evidence.gradient_norm import gradient_norm_times_popularity
@@ -40,7 +41,7 @@ def _with_answer(tasks: Tasks, item: int, value: float = 4.0) -> Tasks:
 
 
 def _covariance(model: Model, tasks: Tasks) -> torch.Tensor:
-    whitener_BWW = model.adapt(tasks)["whitener"].double()
+    whitener_BWW = Scorer.of(model).adapt(tasks)["whitener"].double()
     return whitener_BWW.mT @ whitener_BWW
 
 
@@ -54,7 +55,7 @@ def test_information_is_what_the_posterior_loses(
     strategy = InformationGain(model, candidates, ALL_KNOW, about)
     found_BC = strategy.worth(SoFar.of(candidates, users))
     assert isinstance(model.learner, BayesianLinear)
-    rows = model.item_rows(candidates.item_C)
+    rows = model.catalogue.item_rows(candidates.item_C)
     design_CW = model.learner.linear_parts(model.params, rows)[1][0].double()
     share_C = torch.from_numpy(candidates.share_C / candidates.share_C.sum())
     before = _covariance(model, users)
@@ -81,12 +82,12 @@ def test_gradient_norms_are_those_of_automatic_differentiation(
     model = model if algorithm == "maml" else closed_form(task_set)
     people = people_of(model, task_set.tasks("test"))
     tasks = people.after(people.answers.position < 2).take(np.arange(4))
-    support = model.support(tasks)
+    support = Scorer.of(model).support(tasks)
     learner = model.learner
     assert isinstance(learner, MAML | BayesianLinear)
     norm_B = learner.support_gradient_norm(model.params, support)
     for b in range(4):
-        one = model.support(tasks.take(np.array([b])))
+        one = Scorer.of(model).support(tasks.take(np.array([b])))
         if isinstance(learner, MAML):
             weights = {
                 n: p.detach().requires_grad_()
@@ -104,7 +105,7 @@ def test_gradient_norms_are_those_of_automatic_differentiation(
             gradients = torch.autograd.grad(loss, list(weights.values()))
         else:
             nothing = tasks.take(np.array([b])).with_shots(0)
-            prior_W = model.adapt(nothing)["weights"][0].requires_grad_()
+            prior_W = Scorer.of(model).adapt(nothing)["weights"][0].requires_grad_()
             offset, design, noise = learner.linear_parts(model.params, one.rows)
             surprise = one.rows.value_BR[0] - offset[0] - design[0] @ prior_W
             loss = (surprise.square() / (2 * noise[0])).sum()

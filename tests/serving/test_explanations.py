@@ -9,6 +9,7 @@ import torch
 
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving import explanations
 from recmeta.serving.explanations import SupportEffects, support_effects
 from recmeta.serving.feature_effects import PAST, feature_effects, features, scores_knowing
@@ -58,8 +59,9 @@ def score(model: Model, interactions: pa.Table, user: int, item: int) -> float:
     """Return a score by the public path, before clipping."""
     tasks, _ = tasks_for_new_users(model, interactions)
     snapshot = len(model.catalogue.statistics.time) - 1
-    state = model.adapt(tasks)
-    output = model.score_items(state, snapshot, END_OF_TIME, item, item + 1)[user, 0].item()
+    scorer = Scorer.of(model)
+    asked = scorer.item_block(snapshot, END_OF_TIME, item, item + 1)
+    output = scorer.predict(scorer.adapt(tasks), asked).ranked_by_BR[user, 0].item()
     if model.objective == "rating":
         return output * model.encoder.value_scale + model.encoder.value_mean
     return output
@@ -69,7 +71,7 @@ def test_without_a_row_the_score_is_what_its_effect_says(explained: Model) -> No
     everything = events(explained)
     tasks, _ = tasks_for_new_users(explained, everything)
     item_Bk = np.array([[12, 10], [11, -1], [3, 4]])
-    found = support_effects(explained, tasks, item_Bk)
+    found = support_effects(Scorer.of(explained), tasks, item_Bk)
     assert found.user_N.tolist() == [0] * 6 + [1]
     assert np.isnan(found.score_Bk).tolist() == [[False, False], [False, True], [False, False]]
     for row, (user, number) in enumerate(zip(found.user_N, tasks.support.item, strict=True)):
@@ -98,18 +100,18 @@ def pairs(table: pa.Table) -> list[tuple[str, str | None]]:
 def test_batches_change_nothing(explained: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks, _ = tasks_for_new_users(explained, events(explained))
     item_Bk = np.array([[12, 10], [11, 13], [3, 4]])
-    together = support_effects(explained, tasks, item_Bk)
+    together = support_effects(Scorer.of(explained), tasks, item_Bk)
     monkeypatch.setattr(explanations, "ROWS_AT_ONCE", 1)
-    alone = support_effects(explained, tasks, item_Bk)
+    alone = support_effects(Scorer.of(explained), tasks, item_Bk)
     np.testing.assert_allclose(together.score_Bk, alone.score_Bk, atol=1e-5)
     np.testing.assert_allclose(together.effect_Nk, alone.effect_Nk, atol=2e-5)
 
 
-def test_a_ready_model_has_the_same_effects(explained: Model) -> None:
+def test_a_ready_scorer_has_the_same_effects(explained: Model) -> None:
     tasks, _ = tasks_for_new_users(explained, events(explained))
     items = np.array([[0, 12, 3], [4, 5, -1], [7, -1, -1]])
-    expected = support_effects(explained, tasks, items)
-    ready = explained.ready()
+    expected = support_effects(Scorer.of(explained), tasks, items)
+    ready = Scorer.of(explained).ready()
     for found in (
         support_effects(ready, tasks, items),
         support_effects(ready, tasks, items, ready.support(tasks)),
@@ -120,8 +122,10 @@ def test_a_ready_model_has_the_same_effects(explained: Model) -> None:
 
 def test_scores_are_those_of_the_ranked_list(explained: Model) -> None:
     tasks, _ = tasks_for_new_users(explained, events(explained))
-    ranked = rank(explained, adapt_users(explained, tasks), ScoringConfig(top_k=3))
-    found = support_effects(explained, tasks, ranked.item_Bk)
+    ranked = rank(
+        Scorer.of(explained), adapt_users(Scorer.of(explained), tasks), ScoringConfig(top_k=3)
+    )
+    found = support_effects(Scorer.of(explained), tasks, ranked.item_Bk)
     clipped = found.score_Bk
     if explained.objective == "rating":
         clipped = np.clip(clipped, *explained.value_range)
@@ -138,7 +142,7 @@ def test_the_best_reason_is_the_row_that_raises_the_score_most() -> None:
 
 def test_a_feature_is_left_out_by_scoring_an_item_without_it(explained: Model) -> None:
     tasks, _ = tasks_for_new_users(explained, events(explained))
-    state = explained.adapt(tasks.take(np.array([0])))
+    state = Scorer.of(explained).adapt(tasks.take(np.array([0])))
     found = feature_effects(explained, state, 12)
     assert found.name == features(explained)
     assert found.name[-1] == PAST
@@ -161,19 +165,20 @@ def test_an_unknown_attribute_is_what_is_left_out(model: Model) -> None:
     place = items.attributes.schema.get_field_index(name)
     less = items.attributes.set_column(place, name, column.take(keep))
     without = model.on(dataclasses.replace(items, attributes=less), model.catalogue.statistics)
-    state = model.adapt(tasks.take(np.array([0])))
+    state = Scorer.of(model).adapt(tasks.take(np.array([0])))
     found = feature_effects(model, state, 12)
     last = len(model.catalogue.statistics.time) - 1
-    outputs = [
-        m.score_items(state, last, END_OF_TIME, 12, 13).item() * m.encoder.value_scale
-        for m in (model, without)
-    ]
+    outputs = []
+    for scorer in (Scorer.of(model), Scorer.of(without)):
+        asked = scorer.item_block(last, END_OF_TIME, 12, 13)
+        output = scorer.predict(state, asked).ranked_by_BR.item()
+        outputs.append(output * model.encoder.value_scale)
     effect = float(found.effect_F[found.name.index(name)])
     assert outputs[0] - outputs[1] == pytest.approx(effect, abs=1e-5)
 
 
 def test_attributes_that_an_item_lacks_have_no_effect(tasks_alone: Tasks, model: Model) -> None:
-    state = model.adapt(tasks_alone)
+    state = Scorer.of(model).adapt(tasks_alone)
     masks = np.zeros((1, len(features(model))), np.bool_)
     nothing = [float(scores_knowing(model, state, item, masks)[0]) for item in (2, 3)]
     assert nothing[0] == pytest.approx(nothing[1], abs=1e-5)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.tasks.task_set import Tasks
 
@@ -35,7 +36,7 @@ def test_users_become_tasks_in_the_order_of_their_ids(model: Model) -> None:
     assert counts.rows == counts.used == 3
     assert counts.users == counts.without_profile == 2
     assert len(tasks.query.item) == 0
-    assert model.adapt(tasks)["user"].isfinite().all()
+    assert Scorer.of(model).adapt(tasks)["user"].isfinite().all()
 
 
 def test_the_latest_of_two_rows_counts(model: Model) -> None:

@@ -12,6 +12,7 @@ from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users, rank
@@ -43,8 +44,9 @@ def brute_force(model: Model, tasks: Tasks, top_k: int, exclude_seen: bool) -> l
         one = tasks.take(np.array([b]))
         last = len(model.catalogue.statistics.time) - 1
         end = int(np.iinfo(np.int64).max)
-        items = model.item_block(last, end, 0, NUM_ITEMS)
-        scores = model.rank_block(model.settled(model.adapt(one)), items)[0].numpy()
+        scorer = Scorer.of(model)
+        items = scorer.item_block(last, end, 0, NUM_ITEMS)
+        scores = scorer.rank_block(scorer.settled(scorer.adapt(one)), items)[0].numpy()
         seen = set(one.support.item.tolist()) if exclude_seen else set()
         order = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in seen]
         lists.append(order[:top_k])
@@ -57,7 +59,7 @@ def test_lists_are_the_best_unseen_items(
     model: Model, tasks: Tasks, item_block: int, exclude_seen: bool
 ) -> None:
     config = ScoringConfig(top_k=6, item_block=item_block, exclude_seen=exclude_seen)
-    found = rank(model, adapt_users(model, tasks), config)
+    found = rank(Scorer.of(model), adapt_users(Scorer.of(model), tasks), config)
     assert found.item_Bk.tolist() == brute_force(model, tasks, 6, exclude_seen)
     low, high = model.value_range
     assert (found.score_Bk >= low).all()
@@ -72,7 +74,11 @@ def test_threads_that_share_the_catalogue_find_the_same_lists(
     one = tasks.take(np.arange(1))
     torch.set_num_threads(num_threads)
     try:
-        found = rank(model, adapt_users(model, one), ScoringConfig(top_k=6, item_block=4))
+        found = rank(
+            Scorer.of(model),
+            adapt_users(Scorer.of(model), one),
+            ScoringConfig(top_k=6, item_block=4),
+        )
     finally:
         torch.set_num_threads(before)
     assert found.item_Bk.tolist() == brute_force(model, one, 6, exclude_seen=True)
@@ -88,15 +94,15 @@ def with_popularity(model: Model, weight: float) -> Model:
 def test_popularity_has_a_say_in_the_order_and_none_in_the_score(
     model: Model, tasks: Tasks
 ) -> None:
-    users, config = adapt_users(model, tasks), ScoringConfig(top_k=100)
-    by_value = rank(with_popularity(model, 0.0), users, config)
+    users, config = adapt_users(Scorer.of(model), tasks), ScoringConfig(top_k=100)
+    by_value = rank(Scorer.of(with_popularity(model, 0.0)), users, config)
     assert (np.diff(by_value.score_Bk, axis=1) <= 0).all()
-    by_count = rank(with_popularity(model, 1e4), users, config)
+    by_count = rank(Scorer.of(with_popularity(model, 1e4)), users, config)
     count_I = model.catalogue.statistics.num_users[-1]
     for b in range(len(tasks)):
         listed = by_count.item_Bk[b][by_count.item_Bk[b] >= 0]
         assert (np.diff(count_I[listed]) <= 0).all()
-    blended = rank(model, users, config)
+    blended = rank(Scorer.of(model), users, config)
     for b in range(len(tasks)):
         length = int((blended.item_Bk[b] >= 0).sum())
         expected = dict(zip(by_value.item_Bk[b], by_value.score_Bk[b], strict=True))
@@ -109,20 +115,22 @@ def test_popularity_has_a_say_in_the_order_and_none_in_the_score(
 def test_whoever_asks_for_lists_may_weigh_popularity_otherwise(
     model: Model, tasks: Tasks, weight: float
 ) -> None:
-    users, before = adapt_users(model, tasks), model.config
+    users, before = adapt_users(Scorer.of(model), tasks), model.config
     asked = ScoringConfig(top_k=NUM_ITEMS, popularity_weight=weight)
-    found = rank(model, users, asked)
+    found = rank(Scorer.of(model), users, asked)
     assert model.config is before
-    other = asked.weighted(model)
+    other = Scorer.of(model).weighted(weight)
     expected = rank(other, users, ScoringConfig(top_k=NUM_ITEMS))
     np.testing.assert_array_equal(found.item_Bk, expected.item_Bk)
-    made = ListMaker(model, asked).make(users, tasks)
+    made = ListMaker(Scorer.of(model), asked).make(users, tasks)
     np.testing.assert_array_equal(made.item_Bk, found.item_Bk)
     if weight == 0:
         falls = np.diff(found.score_Bk, axis=1) <= 1e-5
         assert (falls | (found.item_Bk[:, 1:] < 0)).all()
     else:
-        assert (found.item_Bk != rank(model, users, ScoringConfig(top_k=NUM_ITEMS)).item_Bk).any()
+        assert (
+            found.item_Bk != rank(Scorer.of(model), users, ScoringConfig(top_k=NUM_ITEMS)).item_Bk
+        ).any()
     with pytest.raises(UserError, match="popularity_weight is -1"):
         ScoringConfig(popularity_weight=-1)
 
@@ -130,7 +138,11 @@ def test_whoever_asks_for_lists_may_weigh_popularity_otherwise(
 def test_implicit_lists_are_in_the_order_of_their_scores(implicit_model: Model) -> None:
     events = pa.table({"user_id": ["a", "b"], "item_id": ["i03", "i05"]})
     tasks, _ = tasks_for_new_users(implicit_model, events)
-    found = rank(implicit_model, adapt_users(implicit_model, tasks), ScoringConfig(top_k=10))
+    found = rank(
+        Scorer.of(implicit_model),
+        adapt_users(Scorer.of(implicit_model), tasks),
+        ScoringConfig(top_k=10),
+    )
     assert (np.diff(found.score_Bk, axis=1) <= 0).all()
 
 
@@ -153,7 +165,7 @@ def test_a_median_does_not_tie_the_best_items(task_set: TaskSet) -> None:
         model.value_range,
         model.device,
     )
-    found = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=10))
+    found = rank(Scorer.of(model), adapt_users(Scorer.of(model), tasks), ScoringConfig(top_k=10))
     assert found.item_Bk.tolist() == brute_force(mean, tasks, 10, exclude_seen=True)
 
 
@@ -163,14 +175,14 @@ def test_a_network_that_is_not_linear_is_ranked_too(task_set: TaskSet, item_bloc
     model = Model.untrained(ModelConfig(network=network), task_set, torch.device("cpu"))
     model.params = model.learner.init_params(torch.Generator().manual_seed(0))
     tasks = task_set.tasks("test")
-    users = adapt_users(model, tasks)
+    users = adapt_users(Scorer.of(model), tasks)
     stored = AdaptedUsers.from_bytes(users.to_bytes())
-    found = rank(model, stored, ScoringConfig(top_k=6, item_block=item_block))
+    found = rank(Scorer.of(model), stored, ScoringConfig(top_k=6, item_block=item_block))
     assert found.item_Bk.tolist() == brute_force(model, tasks, 6, exclude_seen=True)
 
 
 def test_places_without_an_item_say_so(model: Model, tasks: Tasks) -> None:
-    found = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=100))
+    found = rank(Scorer.of(model), adapt_users(Scorer.of(model), tasks), ScoringConfig(top_k=100))
     for row, length in zip(found.item_Bk, tasks.support.lengths, strict=True):
         unseen = NUM_ITEMS - length
         assert len(set(row[:unseen].tolist())) == unseen
@@ -179,19 +191,19 @@ def test_places_without_an_item_say_so(model: Model, tasks: Tasks) -> None:
 
 
 def test_adapted_users_survive_storage(model: Model, tasks: Tasks) -> None:
-    users = adapt_users(model, tasks)
+    users = adapt_users(Scorer.of(model), tasks)
     stored = AdaptedUsers.from_bytes(users.to_bytes())
     assert stored.user_id == users.user_id
     config = ScoringConfig()
-    expected, found = rank(model, users, config), rank(model, stored, config)
+    expected, found = rank(Scorer.of(model), users, config), rank(Scorer.of(model), stored, config)
     np.testing.assert_array_equal(found.item_Bk, expected.item_Bk)
     np.testing.assert_array_equal(found.score_Bk, expected.score_Bk)
 
 
 def test_batches_of_users_get_the_same_lists(model: Model, tasks: Tasks) -> None:
-    users = adapt_users(model, tasks)
-    whole = rank(model, users, ScoringConfig())
-    parts = [rank(model, some, ScoringConfig()) for some in users.batches(3)]
+    users = adapt_users(Scorer.of(model), tasks)
+    whole = rank(Scorer.of(model), users, ScoringConfig())
+    parts = [rank(Scorer.of(model), some, ScoringConfig()) for some in users.batches(3)]
     np.testing.assert_array_equal(np.concatenate([p.item_Bk for p in parts]), whole.item_Bk)
 
 
@@ -200,14 +212,16 @@ def test_among_equals_the_lower_number_comes_first(model: Model, tasks: Tasks) -
     flat = with_popularity(model, 0.0)
     flat.params = level
     nobody = dataclasses.replace(tasks, support=tasks.support.first(0))
-    found = rank(flat, adapt_users(flat, nobody), ScoringConfig(top_k=4, item_block=5))
+    found = rank(
+        Scorer.of(flat), adapt_users(Scorer.of(flat), nobody), ScoringConfig(top_k=4, item_block=5)
+    )
     assert found.item_Bk.tolist() == [[0, 1, 2, 3]] * len(tasks)
 
 
 def test_no_users_get_no_lists(model: Model, tasks: Tasks) -> None:
     none = tasks.take(np.arange(0))
-    users = adapt_users(model, none)
-    found = rank(model, AdaptedUsers.from_bytes(users.to_bytes()), ScoringConfig())
+    users = adapt_users(Scorer.of(model), none)
+    found = rank(Scorer.of(model), AdaptedUsers.from_bytes(users.to_bytes()), ScoringConfig())
     assert found.item_Bk.shape[0] == 0
     assert list(users.batches(4)) == []
 
@@ -215,7 +229,11 @@ def test_no_users_get_no_lists(model: Model, tasks: Tasks) -> None:
 def test_implicit_feedback_is_ranked_too(implicit_model: Model) -> None:
     events = pa.table({"user_id": ["a", "a", "b"], "item_id": ["i03", "i05", None]})
     tasks, _ = tasks_for_new_users(implicit_model, events)
-    found = rank(implicit_model, adapt_users(implicit_model, tasks), ScoringConfig(top_k=20))
+    found = rank(
+        Scorer.of(implicit_model),
+        adapt_users(Scorer.of(implicit_model), tasks),
+        ScoringConfig(top_k=20),
+    )
     assert set(found.item_Bk[0, :18].tolist()) == set(range(20)) - {3, 5}
     assert sorted(found.item_Bk[1].tolist()) == list(range(20))
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.ranking import ScoringConfig, adapt_users, item_keys, parted, rank
 from recmeta.tasks.task_set import TaskSet
 
@@ -36,18 +37,18 @@ def test_lists_are_those_of_the_cpu(
     """Up to rounding: where another item is in a place, its score is that of the CPU's item."""
     tasks = task_set.tasks("test")
     config = ScoringConfig(top_k=6, item_block=item_block, exclude_seen=exclude_seen, user_batch=4)
-    expected = rank(model, adapt_users(model, tasks), config)
+    expected = rank(Scorer.of(model), adapt_users(Scorer.of(model), tasks), config)
     other = on_gpu(model)
-    found = rank(other, adapt_users(other, tasks), config)
+    found = rank(Scorer.of(other), adapt_users(Scorer.of(other), tasks), config)
     np.testing.assert_allclose(found.score_Bk, expected.score_Bk, rtol=1e-4, atol=1e-4)
     assert (found.item_Bk == expected.item_Bk).mean() > 0.98
 
 
 def test_adapted_users_travel_between_devices(model: Model, task_set: TaskSet) -> None:
     tasks = task_set.tasks("test")
-    users = adapt_users(model, tasks)
-    expected = rank(model, users, ScoringConfig(top_k=4))
-    found = rank(on_gpu(model), users.to(GPU), ScoringConfig(top_k=4))
+    users = adapt_users(Scorer.of(model), tasks)
+    expected = rank(Scorer.of(model), users, ScoringConfig(top_k=4))
+    found = rank(Scorer.of(on_gpu(model)), users.to(GPU), ScoringConfig(top_k=4))
     np.testing.assert_allclose(found.score_Bk, expected.score_Bk, rtol=1e-4, atol=1e-4)
 
 

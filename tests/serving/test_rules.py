@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recmeta.errors import UserError
 from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.lists import ListMaker, Lists
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users
@@ -57,7 +58,9 @@ def tasks(model: Model) -> Tasks:
 
 def lists(model: Model, tasks: Tasks, facts: ItemFacts | None = None, **rules: Any) -> Lists:
     config = ScoringConfig(top_k=TOP_K, rules=Rules(**rules), item_block=11)
-    return ListMaker(model, config, facts).make(adapt_users(model, tasks), tasks)
+    return ListMaker(Scorer.of(model), config, facts).make(
+        adapt_users(Scorer.of(model), tasks), tasks
+    )
 
 
 def numbers(model: Model, *ids: int) -> tuple[str, ...]:
@@ -206,7 +209,7 @@ def test_certainty_cannot_be_asked_of_a_model_that_has_none(
 ) -> None:
     config = ScoringConfig(rules=Rules(max_uncertainty=1.0))
     with pytest.raises(UserError, match="does not say how certain"):
-        ListMaker(implicit_model, config)
+        ListMaker(Scorer.of(implicit_model), config)
 
 
 @pytest.mark.parametrize(

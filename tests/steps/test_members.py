@@ -57,9 +57,9 @@ def trained(
         if epoch.number == killed_in:
             raise Killed
 
-    model = at_start(config, task_set, torch.device("cpu"))
-    fit(config, model, task_set, Folder.at(folder), on_epoch)
-    return model
+    begun = at_start(config, task_set, torch.device("cpu"))
+    fit(config, begun, task_set, Folder.at(folder), on_epoch)
+    return begun.model
 
 
 def test_members_are_what_they_are_alone_and_a_killed_training_ends_the_same(

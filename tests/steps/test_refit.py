@@ -45,8 +45,9 @@ def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
 
 def trained(config: MetaTrainConfig, task_set: TaskSet, folder: Path) -> tuple[Model, Model, Epoch]:
     """Return the model of the training users, that of all, and the epoch that was best."""
-    model = at_start(config, task_set, torch.device("cpu"))
-    history = fit(config, model, task_set, Folder.at(folder), lambda _: None)
+    begun = at_start(config, task_set, torch.device("cpu"))
+    model = begun.model
+    history = fit(config, begun, task_set, Folder.at(folder), lambda _: None)
     best = best_epoch(history, task_set)
     again = refit(config, model, best, task_set, Folder.at(folder), lambda _: None)
     return model, again, best
@@ -94,7 +95,7 @@ def test_all_are_learned_from_as_if_nobody_had_been_held_out(
     alone = dataclasses.replace(CONFIG, training=training, refit=False)
     expected = at_start(alone, everybody, torch.device("cpu"))
     fit(alone, expected, everybody, Folder.at(tmp_path / "two"), lambda _: None)
-    assert_same_bits(found, expected)
+    assert_same_bits(found, expected.model)
 
 
 def test_items_that_only_development_users_met_are_known(task_set: TaskSet, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_items_that_only_development_users_met_are_known(task_set: TaskSet, tmp_
 
 
 def test_a_killed_refit_goes_on_to_the_same_bits(task_set: TaskSet, tmp_path: Path) -> None:
-    first = at_start(CONFIG, task_set, torch.device("cpu"))
+    first = at_start(CONFIG, task_set, torch.device("cpu")).model
     told: list[int] = []
 
     def run(folder: Path, killed_in: int | None = None) -> Model:

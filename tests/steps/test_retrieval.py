@@ -12,6 +12,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users
@@ -54,13 +55,13 @@ def tasks(model: Model) -> Tasks:
 
 @pytest.fixture(scope="module")
 def users(model: Model, tasks: Tasks) -> AdaptedUsers:
-    return adapt_users(model, tasks)
+    return adapt_users(Scorer.of(model), tasks)
 
 
 def maker(model: Model, retrieval: RetrievalConfig | None, **rules: Any) -> ListMaker:
     config = ScoringConfig(top_k=TOP_K, reasons=False, retrieval=retrieval, rules=Rules(**rules))
     denied = model.catalogue.items.item_id.slice(0, 50).to_pylist()
-    return ListMaker(model, config, ItemFacts(denied=denied))
+    return ListMaker(Scorer.of(model), config, ItemFacts(denied=denied))
 
 
 def test_lists_are_nearly_the_exhaustive_ones(

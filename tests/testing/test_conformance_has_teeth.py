@@ -83,6 +83,15 @@ class Forgetful(MAML):
         return {n: g for n, g in gradients.items() if not n.startswith("embedding")}, metrics
 
 
+class Remembering(MAML):
+    """Keeps what it made of the first parameters that it saw."""
+
+    def adapt(self, params: Params, support: Support) -> UserState:
+        if not hasattr(self, "kept"):
+            self.kept = params["layer.0.bias"].clone()
+        return super().adapt({**params, "layer.0.bias": self.kept}, support)
+
+
 class Deaf(MAML):
     """Does not adapt at all."""
 
@@ -98,6 +107,7 @@ IN_FLOAT32: dict[str, object] = {"dtype": "float32", "tolerance": 1e-4}
     [
         (Aliasing, "test_adapting_and_predicting_leave_the_parameters", {}),
         (Mixing, "test_a_user_is_alone_in_the_batch", IN_FLOAT32),
+        (Remembering, "test_the_learner_holds_no_state", {}),
         (Peeking, "test_predicting_does_not_read_the_truth", {}),
         (Unmasked, "test_padding_changes_nothing", IN_FLOAT32),
         (Unmasked, "test_no_support_columns_equal_masked_ones", {}),

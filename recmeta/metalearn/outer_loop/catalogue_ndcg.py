@@ -9,6 +9,7 @@ import torch
 
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.tensors.batch import Support
 from recmeta.tasks.task_set import Tasks
 
 K = 10
@@ -28,8 +29,10 @@ def ndcg(model: Model, params: Params, tasks: Tasks, most_items: int) -> npt.NDA
     """
     num_items = model.catalogue.num_items
     candidates_M = _candidates(tasks, num_items, most_items)
-    rows = model.item_rows(candidates_M, int(tasks.snapshot.max()), int(tasks.cut_time.max()))
-    state = model.learner.adapt(params, model.support(tasks))
+    catalogue = model.catalogue
+    rows = catalogue.item_rows(candidates_M, int(tasks.snapshot.max()), int(tasks.cut_time.max()))
+    known = catalogue.rows(model.known_rows(tasks), tasks)
+    state = model.learner.adapt(params, Support(catalogue.users(tasks), known))
     items = model.learner.prepare(params, rows)
     ranked_BM = model.learner.predict(params, state, items).ranked_by_BR
     scores_BM = ranked_BM.cpu().double().numpy().copy()

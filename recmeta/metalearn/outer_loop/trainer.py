@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.learner import Params
+from recmeta.metalearn.learner import Params, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.memory import kept_heap
 from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
@@ -100,6 +100,7 @@ def train(
     checkpoint: Folder | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     held: Mapping[str, torch.Tensor] | None = None,
+    left_out_KIF: torch.Tensor | None = None,
 ) -> list[Epoch]:
     """Meta-train a model in place, leaving it with the parameters of the best epoch.
 
@@ -111,6 +112,7 @@ def train(
         checkpoint: where to write after every epoch, and to go on from if a checkpoint is there.
         on_epoch: called after every epoch, also for those found in a checkpoint.
         held: by parameter, (N,) which rows of it stay as they are.
+        left_out_KIF: what every batch has of it, by the tasks' places in `train_tasks`.
 
     Returns:
         The epochs, in order.
@@ -131,13 +133,15 @@ def train(
         if on_epoch:
             on_epoch(past)
     users = model.catalogue.users(train_tasks)
+    if left_out_KIF is not None:
+        left_out_KIF = left_out_KIF.to(model.device)
     while not run.finished:
         number = len(run.history) + 1
         try:
             with deterministic(config.deterministic, model.device):
                 generator = np.random.default_rng((seed, number))
                 draws = epoch(train_tasks, episodes, generator, in_order=in_order)
-                train_loss = _pass(run, model, users, draws, (seed, number))
+                train_loss = _pass(run, model, users, draws, (seed, number), left_out_KIF)
                 run.settle()
                 dev_loss = development_loss(model, run.params, dev_tasks, config)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -158,6 +162,7 @@ def _pass(
     users: Features,
     draws: Iterator[tuple[npt.NDArray[np.int64], Tasks]],
     seed_and_number: tuple[int, int],
+    left_out_KIF: torch.Tensor | None,
 ) -> float:
     """Take the outer steps of one epoch and return the tasks' mean query loss.
 
@@ -171,7 +176,8 @@ def _pass(
         positions, drawn = draw
         index = onto(model.device, torch.from_numpy(positions))
         known = {n: t[index] for n, t in users.items()}
-        return model.batch(drawn, known, salt=2 * number, place_B=index)
+        batch = model.batch(drawn, known, salt=2 * number, place_B=index)
+        return dataclasses.replace(batch, left_out_KIF=left_out_KIF)
 
     total, num_tasks = 0.0, 0
     for batch in prefetched(draws, build, model.device):
@@ -199,6 +205,7 @@ def task_losses(model: Model, params: Params, tasks: Tasks, config: TrainingConf
     """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`."""
     losses = [torch.zeros(0, dtype=torch.float64)]
     with torch.no_grad():
+        params = with_derived(model.learner, params)
         for some in tasks.batches(config.dev_batch_size):
             if model.objective == "rating":
                 losses.append(_absolute_errors(model, params, some).double().cpu())

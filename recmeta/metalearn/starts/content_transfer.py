@@ -20,8 +20,8 @@ import torch
 from recmeta.errors import UserError
 from recmeta.metalearn.factors.content_prior import KnownContent
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model
 from recmeta.metalearn.networks import item_vectors
+from recmeta.metalearn.starts.beginning import Built
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Field
 
 Side = Literal["user", "item"]
@@ -79,7 +79,7 @@ class Matched:
         return told | {name: f"fresh: {why}" for name, why in self.fresh.items()}
 
 
-def matched(model: Model, source: Model) -> Matched:
+def matched(built: Built, source: Built) -> Matched:
     """Return what the content of a source is to a new model.
 
     Raises:
@@ -88,8 +88,8 @@ def matched(model: Model, source: Model) -> Matched:
     found: list[MatchedField] = []
     fresh: dict[str, str] = {}
     sides: tuple[tuple[Side, tuple[Field, ...], tuple[Field, ...]], ...] = (
-        ("user", model.encoder.user_fields, source.encoder.user_fields),
-        ("item", model.encoder.item_fields, source.encoder.item_fields),
+        ("user", built.encoder.user_fields, source.encoder.user_fields),
+        ("item", built.encoder.item_fields, source.encoder.item_fields),
     )
     for side, fields, known in sides:
         by_name = {f.name: f for f in known}
@@ -130,16 +130,14 @@ def _match(side: Side, field: Field, source: Field | None) -> MatchedField | str
     return MatchedField(side, field, source, torch.arange(field.num_rows))
 
 
-def start_from_content(model: Model, params: Params, source: Model) -> Params:
+def start_from_content(built: Built, params: Params, source: Built) -> Params:
     """Return parameters with the source's embeddings of content, and, where both have a preference
     network, with the layers that read them.
 
     Raises:
         UserError: when no field matches, or widths differ.
     """
-    if item_vectors.FROM_CONTENT in params:
-        return _start_item_vectors(model, params, source)
-    found = matched(model, source)
+    found = matched(built, source)
     started = dict(params)
     for one in found.fields:
         for name, fresh in params.items():
@@ -149,17 +147,17 @@ def start_from_content(model: Model, params: Params, source: Model) -> Params:
                     raise _other_width(name, learned.shape[1], fresh.shape[1])
                 started[name] = one.taken_from(learned, fresh)
     if "layer.0.weight" in params and "layer.0.weight" in source.params:
-        started |= _layers(model, started, source, found)
+        started |= _layers(built, started, source, found)
     if not any(started[name] is not params[name] for name in params):
         raise UserError(
-            f"content_from names a model of the learner {source.config.algorithm!r}, whose "
-            f"parameters have no place in {model.config.algorithm!r}: choose a model of the same "
+            f"content_from names a model of the learner {source.algorithm!r}, whose "
+            f"parameters have no place in {built.algorithm!r}: choose a model of the same "
             "learner."
         )
     return started
 
 
-def known_content(model: Model, source: Model, num_factors: int, *, keep: bool) -> KnownContent:
+def known_content(built: Built, source: Built, num_factors: int, *, keep: bool) -> KnownContent:
     """Return the content tables of a closed-form source, for the factorisation of a new log.
 
     They are in the axes that the source's users' weights act on.
@@ -173,10 +171,10 @@ def known_content(model: Model, source: Model, num_factors: int, *, keep: bool) 
             or shorter.
     """
     width = num_factors + 1
-    _check_closed_form(model, source, width)
+    _check_closed_form(built, source, width)
     axes_CC = source.params[item_vectors.FROM_CONTENT][:, :width].double()
     tables, known = {}, {}
-    for one in matched(model, source).fields:
+    for one in matched(built, source).fields:
         if one.side == "item":
             name = item_vectors.content_name(one.source)
             learned_NC = source.params[name].double() @ axes_CC
@@ -186,7 +184,7 @@ def known_content(model: Model, source: Model, num_factors: int, *, keep: bool) 
     return KnownContent(tables, known, keep=keep)
 
 
-def start_users(model: Model, params: Params, source: Model, turn_CC: torch.Tensor) -> Params:
+def start_users(built: Built, params: Params, source: Built, turn_CC: torch.Tensor) -> Params:
     """Return parameters whose tables of user attributes are a closed-form source's.
 
     Args:
@@ -198,7 +196,7 @@ def start_users(model: Model, params: Params, source: Model, turn_CC: torch.Tens
     back_CC = torch.zeros_like(turn_CC)
     back_CC[0, 0] = 1.0
     back_CC[1:, 1:] = torch.linalg.inv(turn_CC[1:, 1:]).T
-    for one in matched(model, source).fields:
+    for one in matched(built, source).fields:
         for name in params if one.side == "user" else ():
             if _is_table(name, one) and name in source.params:
                 learned_NC = source.params[name].double() @ back_CC
@@ -206,35 +204,39 @@ def start_users(model: Model, params: Params, source: Model, turn_CC: torch.Tens
     return started
 
 
-def _start_item_vectors(model: Model, params: Params, source: Model) -> Params:
-    """Return the parameters of a closed-form learner without a factorisation (implicit feedback)
-    that start from a source's content."""
+def start_item_vectors(built: Built, params: Params, source: Built) -> Params:
+    """Return parameters of a learner on `ItemVectors` with a source's content, where there is no
+    factorisation to put it into.
+
+    Raises:
+        UserError: as `known_content` does.
+    """
     width = len(params[item_vectors.INTERCEPT])
-    told = known_content(model, source, width - 1, keep=False)
+    told = known_content(built, source, width - 1, keep=False)
     started = dict(params)
-    for field in model.encoder.item_fields:
+    for field in built.encoder.item_fields:
         if field.name in told.tables:
             name = item_vectors.content_name(field)
             table_NC = told.tables[field.name].to(params[name])
             started[name] = torch.where(told.known[field.name][:, None], table_NC, params[name])
-    return start_users(model, started, source, torch.eye(width, dtype=torch.float64))
+    return start_users(built, started, source, torch.eye(width, dtype=torch.float64))
 
 
-def _check_closed_form(model: Model, source: Model, width: int) -> None:
+def _check_closed_form(built: Built, source: Built, width: int) -> None:
     if item_vectors.FROM_CONTENT not in source.params:
         raise UserError(
-            f"content_from names a model of the learner {source.config.algorithm!r}, and "
-            f"{model.config.algorithm!r} starts from one of its own kind alone."
+            f"content_from names a model of the learner {source.algorithm!r}, and "
+            f"{built.algorithm!r} starts from one of its own kind alone."
         )
     found = len(source.params[item_vectors.INTERCEPT])
     if found != width:
         raise _other_width("learner.num_factors", found - 1, width - 1)
 
 
-def _layers(model: Model, params: Params, source: Model, found: Matched) -> Params:
+def _layers(built: Built, params: Params, source: Built, found: Matched) -> Params:
     """Return the decision layers as the source has them, but for the columns that read what does
     not match."""
-    ours, theirs = model.network, source.network
+    ours, theirs = built.network, source.network
     if ours.config.hidden_dims != theirs.config.hidden_dims:
         raise UserError(
             f"content_from names a model with network.hidden_dims {theirs.config.hidden_dims}, and "

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model
+from recmeta.metalearn.starts.beginning import Built
 from recmeta.metalearn.tensors.batch import Rows
 from recmeta.metalearn.tensors.encoding import Features
 from recmeta.tasks.task_set import Tasks
@@ -21,13 +21,19 @@ CONSTANT_RIDGE = 1e-6
 """Of the bias, which is as good as free."""
 
 
-def reads_linearly(model: Model, params: Params) -> bool:
+def last_layer_names(built: Built) -> tuple[str, str]:
+    """Return the names of the last layer's weight and bias, which only a learner with the network
+    has among its parameters."""
+    last = f"layer.{built.network.num_layers - 1}"
+    return f"{last}.weight", f"{last}.bias"
+
+
+def reads_linearly(built: Built, params: Params) -> bool:
     """Return whether a model has the network whose last layer can be found so."""
-    last = f"layer.{model.network.num_layers - 1}.weight"
-    return model.config.network.is_linear and last in params
+    return built.network.config.is_linear and last_layer_names(built)[0] in params
 
 
-def start_last_layer(model: Model, params: Params, tasks: Tasks, ridge: float) -> Params:
+def start_last_layer(built: Built, params: Params, tasks: Tasks, ridge: float) -> Params:
     """Return parameters whose last layer is the ridge regression of the tasks' values, in units of
     the model, on what it reads before any user has adapted. Others are as they were.
 
@@ -35,16 +41,15 @@ def start_last_layer(model: Model, params: Params, tasks: Tasks, ridge: float) -
         tasks: support and query rows are the data.
         ridge: weight of the squared norm of the weights beside the sum of squared errors.
     """
-    last = model.network.num_layers - 1
-    weight, bias = f"layer.{last}.weight", f"layer.{last}.bias"
+    weight, bias = last_layer_names(built)
     width = params[weight].shape[1] + 1
     gram_HH = torch.zeros((width, width), dtype=torch.float64)
     moment_H = torch.zeros(width, dtype=torch.float64)
     with torch.no_grad():
         for some in tasks.batches(USERS_AT_ONCE):
-            batch = model.batch(some)
-            for rows in (batch.support.rows, batch.query):
-                input_NH = _last_inputs(model, params, batch.support.user, rows)
+            support = built.catalogue.support(some)
+            for rows in (support.rows, built.catalogue.rows(some.query, some)):
+                input_NH = _last_inputs(built, params, support.user, rows)
                 gram_HH += (input_NH.T @ input_NH).cpu()
                 value_N = rows.value_BR[rows.mask_BR].to(input_NH)
                 moment_H += (input_NH.T @ value_N).cpu()
@@ -58,14 +63,14 @@ def start_last_layer(model: Model, params: Params, tasks: Tasks, ridge: float) -
     }
 
 
-def _last_inputs(model: Model, params: Params, user: Features, rows: Rows) -> torch.Tensor:
+def _last_inputs(built: Built, params: Params, user: Features, rows: Rows) -> torch.Tensor:
     """Return the last layer's inputs on all rows that are there, and a 1: (N, H), float64."""
-    network, mask_BR = model.network, rows.mask_BR
+    network, mask_BR = built.network, rows.mask_BR
     params = {name: p.to(mask_BR.device) for name, p in params.items()}
     user_BF = network.embed_users(params, user, len(mask_BR))
     parts = [
         user_BF[mask_BR.nonzero()[:, 0]],
-        network.embedded_items(params, model.catalogue.features, rows.item_BR[mask_BR]),
+        network.embedded_items(params, built.catalogue.features, rows.item_BR[mask_BR]),
     ]
     if network.config.use_statistics:
         parts.append(rows.statistics_BRD[mask_BR])

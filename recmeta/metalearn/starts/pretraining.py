@@ -1,8 +1,7 @@
-"""A start for meta-training: what a matrix factorisation or an earlier model has found already.
+"""A start for meta-training: what a matrix factorisation has found already.
 
 Meta-training from noise must find the items' directions and how users move along them at once, from
-few users. Starting where a factorisation ends leaves it the second task; starting where an earlier
-model ends leaves what is new.
+few users. Starting where a factorisation ends leaves it the second task.
 
 Legend: I items, F factors, E embedding width.
 """
@@ -14,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form import bayesian_linear
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression, KnownContent
 from recmeta.metalearn.factors.factorisation import (
     BayesianFactorisation,
@@ -23,10 +20,9 @@ from recmeta.metalearn.factors.factorisation import (
     factorise,
 )
 from recmeta.metalearn.learner import Params
-from recmeta.metalearn.model import Model
-from recmeta.metalearn.networks import item_vectors
-from recmeta.metalearn.starts.content_transfer import known_content, start_users
-from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Field
+from recmeta.metalearn.starts.beginning import Built
+from recmeta.metalearn.starts.last_layer import last_layer_names
+from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD
 from recmeta.tasks.task_set import Ragged
 
 MOST_NETWORK_FACTORS = 16
@@ -34,7 +30,7 @@ MOST_NETWORK_FACTORS = 16
 
 
 def start_from_factors(
-    model: Model, params: Params, bias_I: torch.Tensor, factors_IF: torch.Tensor
+    built: Built, params: Params, bias_I: torch.Tensor, factors_IF: torch.Tensor
 ) -> Params:
     """Return the parameters with the items' own embeddings taken from a factorisation.
 
@@ -49,18 +45,18 @@ def start_from_factors(
         factors_IF: in any scale.
     """
     name = f"embedding.item.{ITEM_ID_FIELD}"
-    item = known_items(model)
+    item = known_items(built)
     if item is None or name not in params:
         return params
     table = params[name].clone()
     room = min(factors_IF.shape[1], table.shape[1] - 1)
     components = _leading(factors_IF, room)
     table[0] = 0.0
-    table[1:, 0] = (bias_I[item] / model.encoder.value_scale).to(table)
+    table[1:, 0] = (bias_I[item] / built.encoder.value_scale).to(table)
     table[1:, 1 : 1 + room] = components[item].to(table)
     started = {**params, name: table}
-    column = model.network.wide_column(ITEM_ID_FIELD)
-    last, _ = _last_layer(model)
+    column = built.network.wide_column(ITEM_ID_FIELD)
+    last, _ = last_layer_names(built)
     if column is not None and last in params:
         weight = params[last].clone()
         weight[0, column] = 1.0
@@ -68,111 +64,71 @@ def start_from_factors(
     return started
 
 
-def start_from_factorisation(
-    model: Model,
-    params: Params,
-    rows: Ragged,
-    seed: int,
-    source: Model | None = None,
-    *,
-    keep: bool = False,
-) -> Params:
-    """Return parameters that begin with a Bayesian matrix factorisation of the meta-training rows.
-
-    A learner on item vectors then predicts as the factorisation does. Any other gets it into its
-    embeddings: those of content attributes hold what these say of an item's bias and factors, those
-    of items the rest; where it has a network whose last layer is `wide`, that starts by adding the
+def start_from_factorisation(built: Built, params: Params, rows: Ragged, seed: int) -> Params:
+    """Return parameters whose embeddings hold a Bayesian matrix factorisation of the meta-training
+    rows: those of content attributes what these say of an item's bias and factors, those of items
+    the rest. Where the learner has a network whose last layer is `wide`, that starts by adding the
     biases.
 
     Args:
         rows: per user, in units of the value.
         seed: of the factorisation.
-        source: of a learner on item vectors, the model whose content the factorisation begins with
-            and shrinks to, and whose users' attributes are carried over; None: none.
-        keep: whether the rows of that content stay as they are.
-
-    Raises:
-        UserError: when the source's content has no place here.
     """
-    if not reads_item_vectors(params):
-        num_factors = min(MOST_NETWORK_FACTORS, model.config.network.embedding_dim - 1)
-        found = _factorised(model, rows, num_factors, seed)
-        return _network_start(model, params, found.standardised())
-    num_factors = len(params[item_vectors.INTERCEPT]) - 1
-    known = None if source is None else known_content(model, source, num_factors, keep=keep)
-    found = _factorised(model, rows, num_factors, seed, known)
-    started = _closed_form_start(model, params, found.standardised())
-    return started if source is None else start_users(model, started, source, found.turn())
-
-
-def reads_item_vectors(params: Params) -> bool:
-    """Return whether the parameters are of a learner on `ItemVectors`, which are a factorisation's
-    by nature."""
-    return item_vectors.INTERCEPT in params
+    num_factors = min(MOST_NETWORK_FACTORS, built.network.config.embedding_dim - 1)
+    found = bayesian_factors(built, rows, num_factors, seed)
+    return _in_embeddings(built, params, found.standardised())
 
 
 def has_embedding_per_item(params: Params) -> bool:
     """Return whether the parameters are of a learner whose items have embeddings of their own to
-    begin with a factorisation's vectors; item vectors, which are those, are not among them."""
-    return f"embedding.item.{ITEM_ID_FIELD}" in params and not reads_item_vectors(params)
+    begin with a factorisation's vectors."""
+    return f"embedding.item.{ITEM_ID_FIELD}" in params
 
 
-def _factorised(
-    model: Model, rows: Ragged, num_factors: int, seed: int, known: KnownContent | None = None
+def bayesian_factors(
+    built: Built,
+    rows: Ragged,
+    num_factors: int,
+    seed: int,
+    known: KnownContent | None = None,
 ) -> BayesianFactorisation:
-    catalogue, encoder = model.catalogue, model.encoder
+    """Return a Bayesian matrix factorisation of the values, in units of the model.
+
+    Args:
+        rows: per user, in units of the value.
+        seed: of the factorisation.
+        known: the content that it begins with and shrinks to; None: none.
+    """
+    encoder = built.encoder
     scaled = (rows.value - encoder.value_mean) / encoder.value_scale
-    _, version_I = np.unique(catalogue.items.item, return_index=True)
-    first = torch.from_numpy(version_I)
-    features = {name: t.cpu()[first] for name, t in catalogue.features.items()}
-    content = ContentRegression(
-        encoder.item_fields, features, catalogue.num_items, ContentConfig(), seed, known
-    )
     return factorise(
         dataclasses.replace(rows, value=scaled),
-        content,
-        catalogue.num_items,
+        content_regression(built, seed, known),
+        built.catalogue.num_items,
         FactorisationConfig(num_factors=num_factors),
         seed,
     )
 
 
-def _closed_form_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:
+def content_regression(
+    built: Built, seed: int, known: KnownContent | None = None
+) -> ContentRegression:
+    """Return the regression on what the catalogue's items were at first."""
+    catalogue = built.catalogue
+    _, version_I = np.unique(catalogue.items.item, return_index=True)
+    first = torch.from_numpy(version_I)
+    features = {name: t.cpu()[first] for name, t in catalogue.features.items()}
+    return ContentRegression(
+        built.encoder.item_fields, features, catalogue.num_items, ContentConfig(), seed, known
+    )
+
+
+def _in_embeddings(built: Built, params: Params, found: BayesianFactorisation) -> Params:
     started = dict(params)
-
-    def put(name: str, value: torch.Tensor) -> None:
-        if name in params:
-            started[name] = value.to(params[name])
-
-    prior = found.content
-    for field in model.encoder.item_fields:
-        if field.name != ITEM_ID_FIELD:
-            put(item_vectors.content_name(field), prior.tables[field.name])
-    put(item_vectors.INTERCEPT, prior.intercept_C)
-    bias_X = torch.zeros_like(params[item_vectors.BIAS])
-    bias_X[0] = found.user_mean_C[0]
-    put(item_vectors.BIAS, bias_X)
-    put(bayesian_linear.LOG_NOISE, torch.tensor(found.noise).log())
-    put(bayesian_linear.PRIOR_LOG_PRECISION, -found.user_covariance_CC.diagonal().log())
-    known = known_items(model)
-    if known is not None:
-        put(item_vectors.IDENTITY, torch.zeros_like(params[item_vectors.IDENTITY]))
-        deviation_IC = found.item_covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()
-        for name, told_IC in (
-            (item_vectors.DEVIATION, deviation_IC),
-            (item_vectors.FACTORS, found.item_IC - prior.fitted_IC),
-            (item_vectors.HELD_OUT, prior.held_out_IC - prior.fitted_IC),
-        ):
-            put(name, torch.cat([torch.zeros_like(told_IC[:1]), told_IC[known]]))
-    return started
-
-
-def _network_start(model: Model, params: Params, found: BayesianFactorisation) -> Params:
-    started = dict(params)
-    weight_name, bias_name = _last_layer(model)
+    weight_name, bias_name = last_layer_names(built)
     last = {n: params[n].clone() for n in (weight_name, bias_name) if n in params}
-    known = known_items(model)
-    for field in model.encoder.item_fields:
+    known = known_items(built)
+    for field in built.encoder.item_fields:
         if not field.is_coded:
             continue  # it has no embedding to hold anything
         if field.name != ITEM_ID_FIELD:
@@ -188,7 +144,7 @@ def _network_start(model: Model, params: Params, found: BayesianFactorisation) -
         table[:, : told.shape[1]] = told.to(table)
         table[0] = 0.0
         started[name] = table
-        column = model.network.wide_column(field.name)
+        column = built.network.wide_column(field.name)
         if column is not None and weight_name in last:
             last[weight_name][0, column] = 1.0
     if bias_name in last:
@@ -196,101 +152,14 @@ def _network_start(model: Model, params: Params, found: BayesianFactorisation) -
     return started | last
 
 
-def _last_layer(model: Model) -> tuple[str, str]:
-    """Return the names of the last layer's weight and bias, where a learner has the network."""
-    last = f"layer.{model.network.num_layers - 1}"
-    return f"{last}.weight", f"{last}.bias"
-
-
-def known_items(model: Model) -> torch.Tensor | None:
+def known_items(built: Built) -> torch.Tensor | None:
     """Return the number of the item of each code but 0; None where items have no embedding of their
     own."""
-    field = next((f for f in model.encoder.item_fields if f.name == ITEM_ID_FIELD), None)
+    field = next((f for f in built.encoder.item_fields if f.name == ITEM_ID_FIELD), None)
     if field is None:
         return None
-    number = pc.index_in(pa.array(field.values, pa.string()), model.catalogue.items.item_id)
+    number = pc.index_in(pa.array(field.values, pa.string()), built.catalogue.items.item_id)
     return torch.from_numpy(np.asarray(number.to_numpy(), np.int64))
-
-
-def start_from_model(model: Model, params: Params, earlier: Model) -> Params:
-    """Return the parameters of an earlier model, as far as they have a place in the new one.
-
-    A value that both vocabularies know keeps its embedding; one that is new has the fresh one of
-    `params`. Where the scale of the values has changed, the last layer of a network is changed so
-    that outputs mean the same in units of the value.
-
-    Raises:
-        UserError: when the earlier model has other features or another shape.
-    """
-    started = dict(params)
-    transferred = set[str]()
-    for side, fields, known in (
-        ("user", model.encoder.user_fields, earlier.encoder.user_fields),
-        ("item", model.encoder.item_fields, earlier.encoder.item_fields),
-    ):
-        if [(f.name, f.kind) for f in fields] != [(f.name, f.kind) for f in known]:
-            raise UserError(
-                f"the model to start from reads {_names(known)} of {side}s, and the new one "
-                f"{_names(fields)}: start from 'factors' or 'random' instead."
-            )
-        for field, before in zip(fields, known, strict=True):
-            tables = [n for n in params if n.endswith(f".{side}.{field.name}")]
-            for name in tables if field.is_coded else ():
-                found = _learned(earlier, name, params[name])
-                started[name] = _transferred(params[name], field, found, before)
-                transferred.add(name)
-    for name, value in params.items():
-        if name in transferred:
-            continue
-        found = _learned(earlier, name, value)
-        if found.shape != value.shape:
-            raise _other_shape(f"shape {tuple(found.shape)}", name, value)
-        started[name] = found.detach().cpu().clone()
-    ratio = earlier.encoder.value_scale / model.encoder.value_scale
-    shift = (earlier.encoder.value_mean - model.encoder.value_mean) / model.encoder.value_scale
-    if bayesian_linear.PRIOR_BY_SUPPORT in params:
-        return bayesian_linear.rescaled(started, ratio, shift)
-    weight_name, bias_name = _last_layer(model)
-    if bias_name in started:
-        started[weight_name] = started[weight_name] * ratio
-        started[bias_name] = started[bias_name] * ratio + shift
-    return started
-
-
-def _learned(earlier: Model, name: str, fresh: torch.Tensor) -> torch.Tensor:
-    if name not in earlier.params:
-        raise _other_shape("nothing", name, fresh)
-    return earlier.params[name]
-
-
-def _other_shape(has: str, name: str, fresh: torch.Tensor) -> UserError:
-    return UserError(
-        f"the model to start from has {has} where the new one has {name!r} of shape "
-        f"{tuple(fresh.shape)}: give both the same configuration, or start from 'factors' or "
-        "'random'."
-    )
-
-
-def _transferred(
-    fresh: torch.Tensor, field: Field, learned: torch.Tensor, known: Field
-) -> torch.Tensor:
-    """Return an embedding table whose rows are the learned ones where the value was known."""
-    if fresh.shape[1] != learned.shape[1]:
-        raise UserError(
-            f"the model to start from has embeddings of width {learned.shape[1]}, and the new one "
-            f"of {fresh.shape[1]}: give both the same network.embedding_dim, or start from "
-            "'factors' or 'random'."
-        )
-    place = pc.index_in(pa.array(field.values, pa.string()), pa.array(known.values, pa.string()))
-    code = np.concatenate([[0], pc.fill_null(place, -1).to_numpy() + 1]).astype(np.int64)
-    found = np.flatnonzero((code > 0) | (np.arange(len(code)) == 0))
-    table = fresh.clone()
-    table[torch.from_numpy(found)] = learned.detach().cpu()[torch.from_numpy(code[found])]
-    return table
-
-
-def _names(fields: tuple[Field, ...]) -> str:
-    return ", ".join(f"{f.name} ({f.kind})" for f in fields) or "nothing"
 
 
 def _leading(factors_IF: torch.Tensor, room: int) -> torch.Tensor:

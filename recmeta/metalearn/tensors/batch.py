@@ -1,6 +1,7 @@
 """Tasks as padded tensors, ready for a learner.
 
-Legend: B tasks, R rows of one side (padded), I items, V item versions, D item statistics.
+Legend: B tasks, R rows of one side (padded), I items, V item versions, D item statistics, F
+factors, K folds.
 """
 
 import dataclasses
@@ -85,12 +86,16 @@ class TaskBatch:
     place_B: torch.Tensor | None = None
     """int64, each task's place among those that are trained on; None where it is not one of
     them."""
+    left_out_KIF: torch.Tensor | None = None
+    """For a learner that starts from a factorisation which has seen the tasks: the known items'
+    factors without the tasks of each of K folds, by code. The task of place p is in fold p mod K.
+    """
 
     def __len__(self) -> int:
         return len(self.query.mask_BR)
 
     def tensors(self) -> list[torch.Tensor]:
-        """Return all that the batch holds."""
+        """Return all that was made for the batch; the left-out factors are every batch's."""
         rows = [*vars(self.support.rows).values(), *vars(self.query).values()]
         places = [] if self.place_B is None else [self.place_B]
         return [*self.support.user.values(), *rows, *places]
@@ -192,6 +197,24 @@ class Catalogue:
             self._padded(past, mask),
             self._padded(self._scaled(side), mask),
             onto(self.device, torch.from_numpy(mask)),
+        )
+
+    def item_rows(
+        self, numbers: npt.NDArray[np.int64], snapshot: int = -1, cut_time: int = END_OF_TIME
+    ) -> Rows:
+        """Return items of these numbers as rows that all users share (B is 1).
+
+        Args:
+            snapshot: the item statistics to use; the newest unless told otherwise.
+            cut_time: microseconds since 1970; attributes valid then are used.
+        """
+        versions = self.versions(numbers, np.full(len(numbers), cut_time))
+        past = self.past(numbers, np.full(len(numbers), snapshot))
+        return Rows(
+            torch.from_numpy(versions[None]).to(self.device),
+            torch.from_numpy(past[None]).to(self.device),
+            torch.zeros((1, len(numbers)), device=self.device),
+            torch.ones((1, len(numbers)), dtype=torch.bool, device=self.device),
         )
 
     def is_of_now(self, side: Ragged, tasks: Tasks) -> bool:

@@ -7,29 +7,19 @@ Legend: C candidates, N answers.
 """
 
 import dataclasses
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.learner import Params
+from recmeta.metalearn.learner import HasSupportGradient
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.tensors.batch import Support
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.respondents import Respondents
 from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 ROWS_AT_ONCE = 512
-
-
-@runtime_checkable
-class HasSupportGradient(Protocol):
-    """A learner that says how far a support pulls at a user's weights."""
-
-    def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
-        """Return (B,) the norm of the gradient of the support loss before adaptation."""
-        ...
 
 
 def gradient_norm_times_popularity(
@@ -72,10 +62,11 @@ def _norms(model: Model, people: Respondents, row_N: IntArray) -> FloatArray:
             f"gradient-norm needs a learner that takes gradients, which {model.config.algorithm!r} "
             "is not: ask by adaptive-loss instead."
         )
+    scorer = Scorer.of(model)
     parts = [np.zeros(0)]
     for start in range(0, len(row_N), ROWS_AT_ONCE):
-        support = model.support(_single_answers(people, row_N[start : start + ROWS_AT_ONCE]))
-        norm_N = learner.support_gradient_norm(model.params, support)
+        support = scorer.support(_single_answers(people, row_N[start : start + ROWS_AT_ONCE]))
+        norm_N = learner.support_gradient_norm(scorer.params, support)
         parts.append(norm_N.double().cpu().numpy())
     return np.concatenate(parts)
 

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinear
+from recmeta.metalearn.learner import HasPosterior
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.familiarity import LatentClasses
 from recmeta.serving.evidence.strategy import Candidates, FloatArray, SoFar
 
@@ -46,15 +47,15 @@ class InformationGain:
             UserError: for a model without a posterior.
         """
         learner = model.learner
-        if not isinstance(learner, BayesianLinear):
+        if not isinstance(learner, HasPosterior):
             raise UserError(
                 f"information-gain needs a posterior over users, which {model.config.algorithm!r} "
                 "does not have: ask by adaptive-loss, or train with --recipe bayesian-linear."
             )
-        self.model = model
+        self._scorer = Scorer.of(model)
         self.classes = classes
         self.about = about
-        rows = model.item_rows(candidates.item_C)
+        rows = model.catalogue.item_rows(candidates.item_C)
         with torch.no_grad():
             _, design_1CW, noise_1C = learner.linear_parts(model.params, rows)
         self._design_CW, self._noise_C = design_1CW[0], noise_1C[0]
@@ -65,7 +66,7 @@ class InformationGain:
     def worth(self, so_far: SoFar) -> FloatArray:
         """Return the expected gain of asking."""
         batches = so_far.users.batches(USERS_AT_ONCE)
-        parts = [self._gain(self.model.adapt(some)["whitener"]) for some in batches]
+        parts = [self._gain(self._scorer.adapt(some)["whitener"]) for some in batches]
         gain_BC = np.concatenate(parts) if parts else np.zeros(so_far.known_BC.shape)
         worth_BC: FloatArray = gain_BC * self.classes.probability(so_far)
         return worth_BC

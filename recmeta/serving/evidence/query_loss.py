@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.respondents import Respondents
 from recmeta.serving.evidence.strategy import FloatArray, IntArray
 from recmeta.tasks.episodes import concatenate
@@ -21,9 +22,10 @@ def query_loss(model: Model, tasks: Tasks) -> FloatArray:
 
     In units of the value.
     """
+    scorer = Scorer.of(model)
     parts = [np.zeros(0)]
     for some in tasks.batches(TASKS_AT_ONCE):
-        error = np.abs(model.score_query(some) - some.query.value)
+        error = np.abs(scorer.score_query(some) - some.query.value)
         total = np.bincount(some.query.task, error, minlength=len(some))
         parts.append(total / np.maximum(some.query.lengths, 1))
     return np.concatenate(parts)

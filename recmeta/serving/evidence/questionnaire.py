@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
-from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinear
+from recmeta.metalearn.learner import HasPosterior
 from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.adaptive_loss import AdaptiveLoss
 from recmeta.serving.evidence.controls import RandomOrder
@@ -77,7 +77,7 @@ class Questionnaire:
 
     def names(self, model: Model) -> tuple[StrategyName, ...]:
         """Return the strategies that apply to a model."""
-        has_posterior = isinstance(model.learner, BayesianLinear)
+        has_posterior = isinstance(model.learner, HasPosterior)
         return tuple(n for n in STRATEGIES if has_posterior or n != "information-gain")
 
     def strategy(self, name: str, model: Model) -> Strategy:

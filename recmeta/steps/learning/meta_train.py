@@ -84,7 +84,8 @@ def run(
         earlier = None
         if champion is not None:
             earlier = Model.load(versions.model_folder(workspace, champion))
-        model = at_start(config, task_set, torch_device, earlier, trials.append, source)
+        begun = at_start(config, task_set, torch_device, earlier, trials.append, source)
+        model = begun.model
         tracked = _tracked(workspace, key, config, tasks, inputs, model)
         log_tuning(workspace, tracked.run_id, STEP, trials)
         carried = {} if source is None else matched(model, source).report()
@@ -96,7 +97,7 @@ def run(
             progress(STEP, epoch.number, config.training.epochs)
 
         with tracked:
-            history = fit(config, model, task_set, folder, on_epoch, source)
+            history = fit(config, begun, task_set, folder, on_epoch, source)
             progress(STEP, config.training.epochs, config.training.epochs)
             choice = judged_choice(model, task_set.tasks("dev"), folder)
             best = best_epoch(history, task_set)

@@ -147,11 +147,12 @@ def _repeat(
         version = versions.get(workspace, found.started_from)
         earlier = Model.load(versions.model_folder(workspace, version))
     source = meta_train.content_source(config, workspace)
-    model = at_start(config, task_set, device, earlier, source=source)
+    begun = at_start(config, task_set, device, earlier, source=source)
+    model = begun.model
     folder = scratch / MODEL
     history = fit_model(
         config,
-        model,
+        begun,
         task_set,
         folder,
         lambda epoch: progress(meta_train.STEP, epoch.number, config.training.epochs),

@@ -144,8 +144,8 @@ def run(
             checkpoints = folder / "trials" / fingerprint(asked)
             try:
                 source = content_source(asked, workspace)
-                model = at_start(asked, task_set, torch_device, source=source)
-                history = fit(asked, model, task_set, checkpoints, on_epoch, source)
+                begun = at_start(asked, task_set, torch_device, source=source)
+                history = fit(asked, begun, task_set, checkpoints, on_epoch, source)
             except _OutOfTime:
                 break
             except optuna.TrialPruned:

@@ -19,6 +19,7 @@ from recmeta.evaluation import metrics
 from recmeta.evaluation.bootstrap import Interval, mean_intervals, paired_difference
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
 from recmeta.serving.evidence.fitting import at_the_end, counted
 from recmeta.serving.evidence.interview import Interview, interview
@@ -220,10 +221,11 @@ def _mean_of_present(values_DUP: FloatArray) -> FloatArray:
 
 
 def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict[str, FloatArray]:
+    scorer = Scorer.of(model)
     found: dict[str, list[FloatArray]] = {name: [] for name in METRICS}
     for num_questions in config.questions:
         tasks = held.after_questions(num_questions)
-        predicted, expected = model.score_and_expect(tasks)
+        predicted, expected = scorer.score_and_expect(tasks)
         lowest = model.value_range[0]
         found["mae"].append(metrics.mae(predicted, tasks.query))
         found["ndcg"].append(metrics.ndcg(expected, tasks.query, config.ndcg_k, "linear", lowest))
@@ -232,10 +234,10 @@ def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict
 
 
 def _after_answers(model: Model, held: Interview, config: TrialConfig) -> FloatArray:
-    columns = []
+    scorer, columns = Scorer.of(model), []
     for num_answers in config.answers:
         tasks, enough_U = held.after_answers(num_answers)
-        mae_U = metrics.mae(model.score_query(tasks), tasks.query)
+        mae_U = metrics.mae(scorer.score_query(tasks), tasks.query)
         columns.append(np.where(enough_U, mae_U, np.nan))
     return np.stack(columns, 1)
 

@@ -19,6 +19,7 @@ from recmeta.logs.files import Inputs, how_read, source_id
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
 from recmeta.registry.versions import Version
@@ -132,20 +133,20 @@ def _adapt_parts(
 ) -> tuple[int, collections.Counter[str]]:
     """Write the states of all users, part by part, and return the number of shards and what became
     of the rows."""
-    num_shards = 0
+    scorer, num_shards = Scorer.of(model), 0
     counts: collections.Counter[str] = collections.Counter()
     for number, (rows, profiles) in enumerate(found.parts()):
         tasks, counts_here = tasks_for_new_users(model, rows, profiles)
         counts.update(dataclasses.asdict(counts_here))
         num_here = max(1, -(-len(tasks) // USERS_PER_SHARD))
         for place in range(num_here):
-            _adapt_shard(model, tasks, place, folder, num_shards)
+            _adapt_shard(scorer, tasks, place, folder, num_shards)
             num_shards += 1
             progress(STEP, number * num_here + place + 1, found.num_parts * num_here)
     return num_shards, counts
 
 
-def _adapt_shard(model: Model, tasks: Tasks, place: int, folder: Folder, number: int) -> None:
+def _adapt_shard(scorer: Scorer, tasks: Tasks, place: int, folder: Folder, number: int) -> None:
     """Write the states of a slice of users, and what they were adapted to, unless a run that was
     killed has done so.
 
@@ -159,7 +160,7 @@ def _adapt_shard(model: Model, tasks: Tasks, place: int, folder: Folder, number:
     first = place * USERS_PER_SHARD
     some = tasks.take(np.arange(first, min(first + USERS_PER_SHARD, len(tasks))))
     write_tasks(folder, f"tasks-{number:05d}.arrow", some)
-    folder.write_bytes(name, adapt_users(model, some).to_bytes())
+    folder.write_bytes(name, adapt_users(scorer, some).to_bytes())
 
 
 def profiles_for(model: Model, path: str, id_col: str) -> AttributeSource:

@@ -12,8 +12,10 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.logs import tables
 from recmeta.logs.files import Inputs
 from recmeta.logs.mapping import LogMapping
+from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import UserState
-from recmeta.metalearn.model import FloatArray, Model
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.feature_effects import feature_effects, features, scores_knowing
 from recmeta.serving.new_user_tasks import tasks_for_new_users
@@ -91,8 +93,9 @@ def explain(
             "or rebuild the tasks and train again if the item is new."
         )
     names = items.names()
-    effects = support_effects(model, tasks, np.array([[item]]))
-    nothing = support_effects(model, tasks.with_shots(0), np.array([[item]]))
+    scorer = Scorer.of(model)
+    effects = support_effects(scorer, tasks, np.array([[item]]))
+    nothing = support_effects(scorer, tasks.with_shots(0), np.array([[item]]))
     support = [
         SupportReason(
             item_id=items.item_id[number].as_py(),
@@ -107,7 +110,7 @@ def explain(
             strict=True,
         )
     ]
-    state = model.adapt(tasks)
+    state = scorer.adapt(tasks)
     if method == "shapley":
         effect_F = _shapley(model, state, item)
     else:

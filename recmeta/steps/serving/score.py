@@ -21,6 +21,7 @@ from recmeta.evaluation.exposure import exposure
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
 from recmeta.registry import versions
 from recmeta.serving.lists import ListMaker
@@ -95,7 +96,7 @@ def run(
         model = Model.load(
             versions.model_folder(workspace, versions.get(workspace, number)), torch_device
         )
-        maker = ListMaker(catalogue.as_written(model, states), config, facts)
+        maker = ListMaker(Scorer.of(catalogue.as_written(model, states)), config, facts)
         recall = None
         if config.retrieval is not None:
             recall = maker.use_index(FaissIndex, *_adapted(states, 0, torch_device))

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from recmeta.metalearn.factors.content_prior import embed
+from recmeta.metalearn.factors.factorisation import BayesianFactorisation
 from recmeta.metalearn.heads.median import MedianOfLevels
 from recmeta.metalearn.inner_loop.leave_one_out import all_then_without, means_without
 from recmeta.metalearn.inner_loop.objectives import ObjectiveName, gaussian, loss_of
@@ -29,15 +30,27 @@ from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.embedding import distinct
 from recmeta.metalearn.networks.item_vectors import (
     BIAS,
+    DEVIATION,
+    FACTORS,
     FROM_CONTENT,
     FROM_STATISTICS,
+    HELD_OUT,
     IDENTITY,
+    INTERCEPT,
     UNKNOWN,
     ItemVectors,
+    content_name,
 )
+from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
+from recmeta.metalearn.starts.content_transfer import (
+    known_content,
+    start_item_vectors,
+    start_users,
+)
+from recmeta.metalearn.starts.pretraining import bayesian_factors, known_items
 from recmeta.metalearn.tensors.batch import Places, Rows, Support, TaskBatch
-from recmeta.metalearn.tensors.encoding import Features, Field
-from recmeta.tasks.task_set import Objective
+from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
+from recmeta.tasks.task_set import Objective, Ragged
 
 PRIOR_MEAN = "prior.mean"
 PRIOR_LOG_PRECISION = "prior.log_precision"
@@ -109,6 +122,39 @@ class BayesianLinearConfig(LearnerConfig):
             setting.objective,
             setting.value_range,
         )
+
+    def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
+        """Return the Bayesian factorisation, whichever is asked for, of ratings: its vectors are
+        the learner's own. Training that continues begins with the earlier model's vectors, which
+        have other axes than a new factorisation would."""
+        if inputs.continues:
+            return Start(fresh)
+        source = inputs.source
+        if built.objective == "rating" and inputs.has_factors:
+            started = start_from_factorisation(
+                built, fresh, inputs.rows, inputs.seed, source, keep=inputs.keep_source
+            )
+            return Start(started)
+        return Start(fresh if source is None else start_item_vectors(built, fresh, source))
+
+    def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
+        """Return parameters for values v' = ratio · v + shift that predict as these do of v.
+
+        Up to what offsets of the support's items say of the user: the shift of those is not undone.
+        """
+        changed = dict(params)
+        for name, p in params.items():
+            if name in OFFSET_COLUMNS:
+                changed[name] = torch.cat([p[..., :1] * ratio, p[..., 1:]], -1)
+            elif name == PRIOR_MEAN or name.startswith(("embedding.user.", "prior.user.")):
+                changed[name] = p * ratio
+        changed[BIAS] = changed[BIAS].clone()
+        changed[BIAS][0] += shift
+        by_offset_1W, by_rest_XW = params[PRIOR_BY_SUPPORT][:1], params[PRIOR_BY_SUPPORT][1:]
+        changed[PRIOR_BY_SUPPORT] = torch.cat([by_offset_1W, by_rest_XW * ratio])
+        changed[PRIOR_LOG_PRECISION] = params[PRIOR_LOG_PRECISION] - 2 * math.log(ratio)
+        changed[LOG_NOISE] = params[LOG_NOISE] + 2 * math.log(ratio)
+        return changed
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels and the weight that suits them, where they are not
@@ -376,25 +422,63 @@ class BayesianLinear:
         return Prediction(self.median.of(params, mean_BR, spread_BR), spread_BR, mean_BR)
 
 
-def rescaled(params: Params, ratio: float, shift: float) -> Params:
-    """Return parameters of a learner of values v' = ratio · v + shift that predicts as this one
-    does of v.
+def start_from_factorisation(
+    built: Built,
+    params: Params,
+    rows: Ragged,
+    seed: int,
+    source: Built | None = None,
+    *,
+    keep: bool = False,
+) -> Params:
+    """Return parameters that predict as a Bayesian matrix factorisation of the meta-training rows
+    does.
 
-    Up to what offsets of the support's items say of the user: the shift of those is not undone.
+    Args:
+        rows: per user, in units of the value.
+        seed: of the factorisation.
+        source: the model whose content the factorisation begins with and shrinks to, and whose
+            users' attributes are carried over; None: none.
+        keep: whether the rows of that content stay as they are.
+
+    Raises:
+        UserError: when the source's content has no place here.
     """
-    changed = dict(params)
-    for name, p in params.items():
-        if name in OFFSET_COLUMNS:
-            changed[name] = torch.cat([p[..., :1] * ratio, p[..., 1:]], -1)
-        elif name == PRIOR_MEAN or name.startswith(("embedding.user.", "prior.user.")):
-            changed[name] = p * ratio
-    changed[BIAS] = changed[BIAS].clone()
-    changed[BIAS][0] += shift
-    by_offset_1W, by_rest_XW = params[PRIOR_BY_SUPPORT][:1], params[PRIOR_BY_SUPPORT][1:]
-    changed[PRIOR_BY_SUPPORT] = torch.cat([by_offset_1W, by_rest_XW * ratio])
-    changed[PRIOR_LOG_PRECISION] = params[PRIOR_LOG_PRECISION] - 2 * math.log(ratio)
-    changed[LOG_NOISE] = params[LOG_NOISE] + 2 * math.log(ratio)
-    return changed
+    num_factors = len(params[INTERCEPT]) - 1
+    known = None if source is None else known_content(built, source, num_factors, keep=keep)
+    found = bayesian_factors(built, rows, num_factors, seed, known)
+    started = _with_factors(built, params, found.standardised())
+    return started if source is None else start_users(built, started, source, found.turn())
+
+
+def _with_factors(built: Built, params: Params, found: BayesianFactorisation) -> Params:
+    started = dict(params)
+
+    def put(name: str, value: torch.Tensor) -> None:
+        if name in params:
+            started[name] = value.to(params[name])
+
+    prior = found.content
+    for field in built.encoder.item_fields:
+        if field.name != ITEM_ID_FIELD:
+            put(content_name(field), prior.tables[field.name])
+    put(INTERCEPT, prior.intercept_C)
+    bias_X = torch.zeros_like(params[BIAS])
+    bias_X[0] = found.user_mean_C[0]
+    put(BIAS, bias_X)
+    put(LOG_NOISE, torch.tensor(found.noise).log())
+    put(PRIOR_LOG_PRECISION, -found.user_covariance_CC.diagonal().log())
+    known = known_items(built)
+    if known is not None:
+        put(IDENTITY, torch.zeros_like(params[IDENTITY]))
+        deviation_IC = found.item_covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()
+        for name, told_IC in (
+            (DEVIATION, deviation_IC),
+            (FACTORS, found.item_IC - prior.fitted_IC),
+            (HELD_OUT, prior.held_out_IC - prior.fitted_IC),
+        ):
+            put(name, torch.cat([torch.zeros_like(told_IC[:1]), told_IC[known]]))
+    return started
 
 
 def _user_name(field: Field) -> str:

@@ -9,8 +9,8 @@ which makes the prior's precision; its mean is what is expected by the profile. 
 where such a factorisation ends, and differentiates through the closed form (R2-D2: Bertinetto et
 al., ICLR 2019) to learn vectors, confidence c and prior by the factorisation's own loss of the
 query, over the whole catalogue. While it trains, a user's items are read by vectors that this
-user's rows had no part in (`recmeta.metalearn.starts.implicit_start`): otherwise it would learn to
-trust what has seen the answer.
+user's rows had no part in (`start_from_factorisation`): otherwise it would learn to trust what has
+seen the answer.
 
 Legend: B users, S support rows (padded), R rows, N items, F factors, K folds of training users.
 """
@@ -25,13 +25,18 @@ import torch.nn.functional as F
 
 from recmeta.errors import UserError
 from recmeta.metalearn.factors.content_prior import embed
+from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, fold_in, left_out_factors
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.item_vectors import content_name
 from recmeta.metalearn.numerics.sparse_gradients import gradients_by, is_large
+from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
+from recmeta.metalearn.starts.content_transfer import start_from_content
+from recmeta.metalearn.starts.implicit_start import fitted_content
+from recmeta.metalearn.starts.pretraining import known_items
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
-from recmeta.tasks.task_set import Objective
+from recmeta.tasks.task_set import Objective, Ragged
 
 INTERCEPT = "content.intercept"
 FACTORS = f"factors.item.{ITEM_ID_FIELD}"
@@ -47,6 +52,10 @@ are less sure than those of what the factorisation has seen. A tenth, so that th
 the vectors moves it, too."""
 LOG_CONFIDENCE_RANGE = (-6.0, 6.0)
 LOG_PRECISION_RANGE = (-4.0, 12.0)
+GRAM = "derived.gram"
+"""(F, F) the sum over items of the outer product of their factors with themselves: not learned, but
+what follows from the parameters."""
+NUM_FOLDS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +92,21 @@ class WeightedRidgeConfig(LearnerConfig):
             )
         return WeightedRidge(self, setting.user_fields, setting.item_fields, setting.item_features)
 
+    def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
+        """Return the weighted factorisation, whichever is asked for, and what it finds without the
+        users of each fold. Training that continues begins with the earlier model's vectors, which
+        have other axes than a new factorisation would."""
+        start = Start(fresh)
+        if inputs.has_factors and not inputs.continues:
+            found = inputs.tuned_weighted_factors()
+            start = start_from_factorisation(
+                built, fresh, inputs.rows, found.item_IF, found.config, inputs.seed
+            )
+        if inputs.source is None:
+            return start
+        started = start_from_content(built, start.params, inputs.source)
+        return dataclasses.replace(start, params=started)
+
 
 @dataclasses.dataclass(frozen=True)
 class VectorRows(Rows):
@@ -106,12 +130,6 @@ class WeightedRidge:
         self.content_fields = tuple(f for f in item_fields if f.name != ITEM_ID_FIELD)
         self.num_ids = next((f.num_codes for f in item_fields if f.name == ITEM_ID_FIELD), 0)
         self.item_features = item_features
-        self._kept_gram: torch.Tensor | None = None
-        self._kept_for: list[torch.Tensor] = []
-        self._kept_versions: list[int] = []
-        self.left_out_KIF: torch.Tensor | None = None
-        """Training data: a known item's factors without the users of each fold, by its code; set
-        by `recmeta.metalearn.starts.implicit_start`. Training user u is in fold u mod K."""
 
     def init_params(self, generator: torch.Generator) -> Params:
         """Return fresh meta-parameters; `recmeta.metalearn.starts` has a better start."""
@@ -130,7 +148,7 @@ class WeightedRidge:
         params[PRIOR_LOG_PRECISION] = torch.zeros(width)
         params[LOG_CONFIDENCE] = torch.tensor(math.log(self.config.query_confidence))
         for field in self.user_fields:
-            params[user_name(field)] = torch.zeros((field.num_rows, width))
+            params[_user_name(field)] = torch.zeros((field.num_rows, width))
         return params
 
     def meta_gradient(
@@ -160,8 +178,12 @@ class WeightedRidge:
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's `weights` (B, F)."""
         known_BSF = self._vectors(params, support.rows.item_BR, params.get(FACTORS))
-        gram_FF = self._known_gram(params)
+        gram_FF = params[GRAM] if GRAM in params else self._gram_of_all(params)
         return {"weights": self._weights(params, support, known_BSF, gram_FF)}
+
+    def derived(self, params: Params) -> Params:
+        """Return the Gram matrix of all items."""
+        return {GRAM: self._gram_of_all(params)}
 
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows with their items' vectors."""
@@ -180,11 +202,11 @@ class WeightedRidge:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
         """Yield the users of the batch that share a fold, and the items' factors without these."""
         everybody_B = torch.arange(len(batch), device=batch.query.mask_BR.device)
-        if self.left_out_KIF is None or batch.place_B is None:
+        if batch.left_out_KIF is None or batch.place_B is None:
             yield everybody_B, params.get(FACTORS)
             return
-        fold_B = batch.place_B % len(self.left_out_KIF)
-        for fold, left_out_IF in enumerate(self.left_out_KIF):
+        fold_B = batch.place_B % len(batch.left_out_KIF)
+        for fold, left_out_IF in enumerate(batch.left_out_KIF):
             users_b = everybody_B[fold_B == fold]
             if len(users_b):
                 yield users_b, left_out_IF.to(params[FACTORS])
@@ -237,18 +259,10 @@ class WeightedRidge:
         share = len(sample_N) / self._num_everywhere
         return vector_NF.T @ vector_NF / share
 
-    def _known_gram(self, params: Params) -> torch.Tensor:
-        """Return the same of all items; it is kept for as long as the parameters stay."""
-        read = [p for name, p in params.items() if ".item." in name or name == INTERCEPT]
-        versions = [p._version for p in read]
-        same = len(read) == len(self._kept_for) and all(
-            a is b for a, b in zip(read, self._kept_for, strict=True)
-        )
-        if self._kept_gram is None or not same or versions != self._kept_versions:
-            everything_N = torch.arange(self._num_everywhere, device=read[0].device)
-            self._kept_gram = self._gram(params, everything_N, params.get(FACTORS))
-            self._kept_for, self._kept_versions = read, versions
-        return self._kept_gram
+    def _gram_of_all(self, params: Params) -> torch.Tensor:
+        """Return the same of all items."""
+        everything_N = torch.arange(self._num_everywhere, device=params[INTERCEPT].device)
+        return self._gram(params, everything_N, params.get(FACTORS))
 
     def _own(self, params: Params, code_N: torch.Tensor, factors_IF: torch.Tensor) -> torch.Tensor:
         """Return vectors (N, F) of known items by their codes."""
@@ -296,7 +310,7 @@ class WeightedRidge:
         """Return (B, F) what is expected of a user of whom nothing but the profile is known."""
         prior_BF = params[PRIOR_MEAN].expand(len(support.rows.mask_BR), -1)
         for field in self.user_fields:
-            prior_BF = prior_BF + embed(params[user_name(field)], field, support.user[field.name])
+            prior_BF = prior_BF + embed(params[_user_name(field)], field, support.user[field.name])
         return prior_BF
 
 
@@ -319,7 +333,60 @@ def _of_users(rows: Rows, users_b: torch.Tensor) -> Rows:
     )
 
 
-def user_name(field: Field) -> str:
+def start_from_factorisation(
+    built: Built,
+    params: Params,
+    rows: Ragged,
+    item_IF: torch.Tensor,
+    config: WeightedALSConfig,
+    seed: int,
+) -> Start:
+    """Return parameters that score as the factorisation does with a new user folded in, and the
+    vectors to train by.
+
+    A new item begins with what its content says, a user without support with the training users'
+    mean.
+
+    Args:
+        rows: per training user, what they took.
+        item_IF: as `factorise_weighted` found them with this configuration.
+        seed: of the content regression's folds.
+    """
+    user_fields, item_fields = built.encoder.user_fields, built.encoder.item_fields
+    content_fields = [f for f in item_fields if f.name != ITEM_ID_FIELD]
+    ridge = config.regularisation * config.fold_in_ratio
+    width = item_IF.shape[1]
+    new_IF = torch.zeros_like(item_IF)
+    started = dict(params)
+    started[INTERCEPT] = torch.zeros(width)
+    started[PRIOR_MEAN] = fold_in(rows, item_IF, config, ridge).mean(0)
+    started[PRIOR_LOG_PRECISION] = torch.full((width,), math.log(ridge))
+    started[LOG_CONFIDENCE] = torch.tensor(math.log(config.confidence - 1))
+    for field in user_fields:
+        started[_user_name(field)] = torch.zeros((field.num_rows, width))
+    if content_fields:  # without any, a new item is nowhere
+        content = fitted_content(built, item_IF, rows, seed)
+        new_IF = content.held_out_IC.float()
+        started[INTERCEPT] = content.intercept_C.float()
+        for field in content_fields:
+            started[content_name(field)] = content.tables[field.name].float()
+    known = known_items(built)
+    if known is None:
+        return Start(started)
+
+    def by_code(table_IF: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.zeros_like(table_IF[:1]), table_IF[known]])
+
+    started[FACTORS] = by_code(item_IF)
+    started[IDENTITY] = torch.zeros((len(known) + 1, width))
+    left_out = [
+        by_code(torch.where(one_IF.any(1, keepdim=True), one_IF, new_IF))
+        for one_IF in left_out_factors(rows, item_IF, config, NUM_FOLDS)
+    ]
+    return Start(started, torch.stack(left_out))
+
+
+def _user_name(field: Field) -> str:
     """Return the parameter's name of what a field of the profile adds to the prior mean."""
     return f"{'embedding' if field.is_coded else 'prior'}.user.{field.name}"
 

@@ -19,7 +19,14 @@ from typing import Any, Literal, Self
 import torch
 
 from recmeta.metalearn.inner_loop.objectives import ObjectiveName, loss_of
-from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, UserState
+from recmeta.metalearn.learner import (
+    MetaLearner,
+    Metrics,
+    Params,
+    Prediction,
+    UserState,
+    derived,
+)
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.dense import dense, init_dense
@@ -174,6 +181,13 @@ class Selector:
             chosen_B = weight_BK.argmax(1)
             weight_BK = torch.zeros_like(weight_BK).scatter_(1, chosen_B[:, None], 1.0)
         return {**state, CHOICE: weight_BK}
+
+    def derived(self, params: Params) -> Params:
+        """Return what the members derive."""
+        found: Params = {}
+        for number, (member, own) in enumerate(self._each(params)):
+            found |= as_member(number, derived(member, own))
+        return found
 
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows as each member prepares them."""

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import torch
 
-from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, UserState
+from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, UserState, derived
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.outer_loop.privacy import epsilon_of
 from recmeta.metalearn.registry import config_class, with_learner
@@ -160,6 +160,10 @@ class Federated:
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return the users' states, as the clients' learner adapts them."""
         return self.learner.adapt(params, support)
+
+    def derived(self, params: Params) -> Params:
+        """Return what the clients' learner derives."""
+        return derived(self.learner, params)
 
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows as the clients' learner prepares them."""
