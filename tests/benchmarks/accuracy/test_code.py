@@ -26,7 +26,7 @@ def test_code_counts_and_words_about_it_do_not(
     (package / "__init__.py").write_text("")
     (package / "inner.py").write_text("ONE = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(code, "PACKAGE", "pretended")
+    monkeypatch.setattr(code, "PACKAGES", ("pretended",))
 
     def fingerprint(text: str) -> str:
         code._bare.cache_clear()
