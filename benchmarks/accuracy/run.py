@@ -73,9 +73,10 @@ def run(
 
 def _read(protocol: Protocol, data: Path | None) -> Log:
     """Return the protocol's data set, where it is MeLU's out of the authors' own files, too."""
-    place = folder_of(protocol.dataset, data)
-    if protocol.module == "benchmarks.accuracy.states" and melu_files.are_in(place):
-        return melu_files.read(place)
+    if protocol.module == "benchmarks.accuracy.states":
+        place = folder_of(protocol.dataset, data)
+        if melu_files.are_in(place):
+            return melu_files.read(place)
     return datasets.read(protocol.dataset, data)
 
 
