@@ -253,7 +253,7 @@ def _step(model: Model, tasks: Tasks) -> dict[str, Any]:
 
         with profile(activities=[ProfilerActivity.CUDA]) as profiler:
             step()
-        kernels = [e for e in profiler.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+        kernels = [e for e in profiler.events() if e.device_type.name == "CUDA"]
         found["kernels"] = len(kernels)
         found["kernel_ms"] = sum(e.device_time for e in kernels) / 1e3
     return found
