@@ -15,8 +15,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 BENCHMARKS := meta-train adapt-score point-in-time build-tasks serve
+PROTOCOL  ?= temporal-ml100k
+SEEDS     ?= 5
+LEARNERS  ?=
+OUT       ?= benchmarks/accuracy/results
 
-.PHONY: help setup demo test test-gpu bench lint format mlflow notebooks airflow serve app doctor constraints clean
+.PHONY: help setup demo test test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -42,10 +46,13 @@ test: setup ## Run the whole test suite.
 test-gpu: setup ## Run the tests that need a GPU; they skip where there is none.
 	$(BIN)/python -m pytest -m gpu -rs tests/metalearn tests/serving
 
-bench: setup ## Measure speed against peers, print the tables, save them in benchmarks/results.
+accuracy: setup ## Measure accuracy by a published protocol: PROTOCOL=temporal-ml100k [SEEDS= LEARNERS= OUT=].
+	$(BIN)/python -m benchmarks.accuracy $(PROTOCOL) --seeds $(SEEDS) --out $(OUT) $(if $(LEARNERS),--learners $(LEARNERS))
+
+bench: setup ## Measure speed against peers, print the tables, save them in benchmarks/speed/results.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS),bench]'
 	for name in $(BENCHMARKS); do \
-	  $(BIN)/recmeta bench $$name --save benchmarks/results/$$name.json || exit 1; \
+	  $(BIN)/python -m benchmarks.speed $$name --save benchmarks/speed/results/$$name.json || exit 1; \
 	done
 
 lint: setup ## Check style, format and types.

@@ -1,9 +1,9 @@
-"""Puts what was measured into the learners' pages: `python docs/learner_pages.py`.
+"""Puts what was measured into the learners' pages: `python -m docs.learner_pages`.
 
-Reads docs/results/all-learners/temporal-ml100k.json, as
-`recmeta benchmark temporal-ml100k --learners all --out docs/results/all-learners` wrote
-it; draws docs/learners/NAME.png, and replaces what stands between the marks `<!-- measured -->` and
-`<!-- end -->` in docs/learners.md and docs/learners/NAME.md.
+Reads benchmarks/accuracy/results/all-learners/temporal-ml100k.json, as
+`make accuracy PROTOCOL=temporal-ml100k LEARNERS=all OUT=benchmarks/accuracy/results/all-learners`
+wrote it; draws docs/learners/NAME.png, and replaces what stands between the marks
+`<!-- measured -->` and `<!-- end -->` in docs/learners.md and docs/learners/NAME.md.
 """
 
 import json
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy.compact import expand
 from benchmarks.accuracy.curves import SHOTS, best_baseline, one_curve
 from recmeta.reporting.markdown import table
 
 DOCS = Path(__file__).parent
-RESULT = DOCS / "results" / "all-learners" / "temporal-ml100k.json"
+RESULT = DOCS.parent / "benchmarks/accuracy/results/all-learners/temporal-ml100k.json"
 BEGIN, END = "<!-- measured -->", "<!-- end -->"
 SHOWN = ("0", "1", "5", "10", "20")
 ROUNDED, ORDER = "mae_rounded", "ndcg@5_exponential"
@@ -24,7 +25,7 @@ Result = Mapping[str, Any]
 
 def main() -> None:
     """Write pictures and numbers."""
-    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    result = expand(json.loads(RESULT.read_text(encoding="utf-8")))
     replace(DOCS / "learners.md", overview(result))
     for page in sorted((DOCS / "learners").glob("*.md")):
         if page.stem in {cell["learner"] for cell in result["cells"]}:

@@ -230,6 +230,12 @@ def test_the_core_runs_where_nothing_else_is_installed(tmp_path: Path) -> None:
     assert done.stdout.strip() == "done"
 
 
+def test_nothing_imports_the_research_rig() -> None:
+    for folder in ("recmeta", "dags", "feature_store"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            assert not any(name.split(".")[0] == "benchmarks" for name in imports(path)), path
+
+
 def test_the_feature_repository_knows_the_schema_and_the_features_alone() -> None:
     for path in sorted((ROOT / "feature_store").glob("*.py")):
         own = [name for name in imports(path) if name.split(".")[0] == "recmeta"]

@@ -1,102 +1,97 @@
-"""benchmark: a published protocol, all learners and baselines, to a report and a JSON."""
+"""`python -m benchmarks.accuracy PROTOCOL`: a published protocol, from its data to a report."""
 
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+from benchmarks.accuracy.protocol import PROTOCOLS
+from benchmarks.command import Found, show
 
-from recmeta.cli.options import CommonOptions
-from recmeta.cli.output import Outcome
-from recmeta.cli.progress_bars import shown_progress
+RESULTS = Path(__file__).parent / "results"
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-ProtocolName = Annotated[
-    str,
-    typer.Argument(
-        metavar="PROTOCOL",
-        show_default=False,
-        help="melu-ml1m, melu-book-crossing, temporal-ml100k, temporal-ml1m, "
-        "implicit-online-retail or implicit-lastfm.",
-    ),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 for a user's mistake, 130 if interrupted."""
+    asked = parser().parse_args(arguments)
+    return show(lambda: measured(asked), as_json=asked.json)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy",
+        description="Measure accuracy by a published protocol: every learner against tuned "
+        "baselines. Writes PROTOCOL.json, PROTOCOL.md and pictures. What is done is kept, learner "
+        "by learner and seed by seed: a run that was killed goes on.",
+    )
+    found.add_argument("protocol", metavar="PROTOCOL", help=f"one of {', '.join(PROTOCOLS)}")
+    found.add_argument(
+        "--data",
+        type=Path,
         metavar="DIR",
-        help="Folder with the data sets as Parquet. [default: $RECMETA_SHARED_DATA, else "
-        "../shared/data]",
-    ),
-]
-Seeds = Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, …")]
-Learners = Annotated[
-    str | None,
-    typer.Option(
+        help="folder with the data sets as Parquet (default: $RECMETA_SHARED_DATA, else "
+        "../shared/data; what is not there is fetched where it can be)",
+    )
+    found.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="how many seeds: 0, 1, 2, … (default: 5)"
+    )
+    found.add_argument(
+        "--learners",
         metavar="NAMES",
-        help="Learners, separated by commas, or `all`. [default: the baselines, MeLU as "
-        "published, bayesian-linear and MAML]",
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="For results. [default: docs/results in a checkout, else ./results]"
-    ),
-]
+        help="learners, separated by commas, or `all` (default: the baselines, MeLU as published, "
+        "bayesian-linear and MAML)",
+    )
+    found.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="for results (default: benchmarks/accuracy/results)",
+    )
+    found.add_argument("--json", action="store_true", help="print one JSON object")
+    return found
 
 
-def benchmark(
-    common: CommonOptions,
-    protocol: ProtocolName,
-    data: Data = None,
-    seeds: Seeds = 5,
-    learners: Learners = None,
-    out: Out = None,
-) -> Outcome:
-    """Measure accuracy by a published protocol: every learner against tuned baselines.
-
-    Writes PROTOCOL.json, .md, .html and plots. What is done is kept, learner by learner and seed by
-    seed: a run that was killed goes on.
-    """
+def measured(asked: argparse.Namespace) -> Found:
+    """Run the protocol, write its results, and return the rows of its primary metric and the
+    report."""
     from benchmarks.accuracy import run
+    from recmeta.cli.progress_bars import shown_progress
 
-    folder = out or default_out()
     with shown_progress() as progress:
         result = run.run(
-            protocol,
-            data=data,
-            num_seeds=seeds,
-            learners=[n.strip() for n in learners.split(",")] if learners else None,
-            out=folder,
+            asked.protocol,
+            data=asked.data,
+            num_seeds=asked.seeds,
+            learners=[n.strip() for n in asked.learners.split(",")] if asked.learners else None,
+            out=asked.out,
             progress=progress,
         )
-    report = write(result, folder)
+    report = write(result, asked.out)
     shown = {k: result[k] for k in ("protocol", "command", "primary_metric")}
     primary = [r for r in result["rows"] if r["metric"] == result["primary_metric"]]
-    return Outcome(data={**shown, "out": str(folder), "rows": primary}, text=report)
+    return {**shown, "out": str(asked.out), "rows": primary}, report
 
 
-def default_out() -> Path:
-    """Return docs/results where the working folder is a checkout, else results."""
-    in_checkout = Path("pyproject.toml").exists() and Path("docs").is_dir()
-    return Path("docs/results" if in_checkout else "results")
-
-
-def write(result: "Mapping[str, Any]", out: Path) -> str:
-    """Write JSON, Markdown, HTML and pictures; return the Markdown."""
+def write(result: Mapping[str, Any], out: Path) -> str:
+    """Write compact JSON, Markdown and pictures; return the Markdown."""
+    from benchmarks.accuracy.compact import compact, to_text
     from benchmarks.accuracy.plots import pictures
-    from benchmarks.accuracy.report import as_html, benchmark_report
+    from benchmarks.accuracy.report import benchmark_report
     from recmeta.workspace import Folder
 
     folder, name = Folder.at(out), result["protocol"]
-    folder.write_json(f"{name}.json", result)
+    folder.write_bytes(f"{name}.json", to_text(compact(result)).encode())
     drawn = pictures(result)
     files = {shown: f"{name}-{number}.png" for number, shown in enumerate(drawn, 1)}
     for shown, file in files.items():
         folder.write_bytes(file, drawn[shown])
     report = benchmark_report(result, files)
-    page = as_html(report, result["title"], {files[shown]: drawn[shown] for shown in drawn})
     folder.write_bytes(f"{name}.md", report.encode())
-    folder.write_bytes(f"{name}.html", page.encode())
     return report
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,12 +7,12 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = "recmeta"
+PACKAGES = ("recmeta", "benchmarks")
 
 
 def fingerprint(*modules: str) -> str:
-    """Return 16 hex digits of the code of these modules and of all recmeta modules that they
-    import, directly or not. Comments, docstrings and layout are no part of it."""
+    """Return 16 hex digits of the code of these modules and of all of ours that they import,
+    directly or not. Comments, docstrings and layout are no part of it."""
     seen: dict[str, bytes] = {}
     waiting = list(modules)
     while waiting:
@@ -60,11 +60,11 @@ def _walk(path: Path) -> Iterator[str]:
             names = [node.module, *[n for n in inner if _is_module(n)]]
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] == PACKAGE)
+        yield from (name for name in names if name.split(".")[0] in PACKAGES)
 
 
 def _is_module(name: str) -> bool:
-    if name.split(".")[0] != PACKAGE:
+    if name.split(".")[0] not in PACKAGES:
         return False
     parent, _, last = name.rpartition(".")
     package = _path(parent)

@@ -2,16 +2,15 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from benchmarks.accuracy.log import Log, number
+from benchmarks.accuracy.places import ENVIRONMENT, folder_of
 from recmeta.errors import UserError
 
-ENVIRONMENT = "RECMETA_SHARED_DATA"
 TABLES = ("interactions.parquet", "users.parquet", "items.parquet")
 MELU_STATES = {
     "warm_state": "warm",
@@ -43,6 +42,8 @@ class Source:
     data set has states. All are asserted."""
     cite: str
     """The paper that its publisher asks to cite."""
+    obtain: str
+    """Where to get it from."""
 
 
 def read(name: str, folder: Path | None = None) -> Log:
@@ -50,20 +51,19 @@ def read(name: str, folder: Path | None = None) -> Log:
 
     Args:
         name: a name in `SOURCES`.
-        folder: holds a folder of that name; None: $RECMETA_SHARED_DATA, else ../shared/data.
+        folder: holds a folder of that name; None: see `folder_of`.
 
     Raises:
         UserError: where the files are absent, or their counts are not the documented ones.
     """
-    root = folder or Path(os.environ.get(ENVIRONMENT) or "../shared/data")
-    place = root / name
+    place, source = folder_of(name, folder), SOURCES[name]
     for table in TABLES:
         if not (place / table).exists():
             raise UserError(
                 f"the data set {name} is not there: {str(place / table)!r} is missing. Give the "
-                f"folder that holds {name}/{table} with --data, or in ${ENVIRONMENT}."
+                f"folder that holds {name}/{table} with --data, or in ${ENVIRONMENT}. "
+                f"{source.obtain}"
             )
-    source = SOURCES[name]
     frames = source.read(place)
     counts = {
         "rows_in_file": frames.file_rows,
@@ -236,25 +236,35 @@ SOURCES = {
             "rows_warm": 640_448,
         },
         cite="Harper and Konstan, ACM TiiS 5(4):19, 2015; states: Lee et al., KDD 2019",
+        obtain="For melu-ml1m copy the folder movielens/ml-1m of the repository hoyeoplee/MeLU on "
+        "GitHub there, as it is. For temporal-ml1m the ratings of grouplens.org/datasets/"
+        "movielens/1m, which alone have times, are to be joined with its films' attributes.",
     ),
     "ml-100k": Source(
         read=_movielens_100k,
         counts={"rows_in_file": 100_000, "rows": 100_000, "users": 943, "items": 1_682},
         cite="Harper and Konstan, ACM TiiS 5(4):19, 2015",
+        obtain="Without --data, and where that variable names no folder with it, it is fetched.",
     ),
     "book-crossing": Source(
         read=_book_crossing,
         counts={"rows_in_file": 255_662, "rows": 230_936, "users": 51_759, "items": 27_109},
         cite="Ziegler et al., WWW 2005",
+        obtain="The core are the 230,936 ratings of BX-Ratings.csv and BX-NewBooksRatings.csv in "
+        "the repository springtiming/ML-Models-for-Book-Rating-Prediction on GitHub; the whole "
+        "data set, which `recmeta data fetch book-crossing` gets, is another one.",
     ),
     "online-retail": Source(
         read=_online_retail,
         counts={"rows_in_file": 406_829, "rows": 396_370, "users": 4_335, "items": 3_659},
         cite="Chen, Sain and Guo, J. Database Marketing 19(3), 2012",
+        obtain="It is data set 352 of the UCI Machine Learning Repository: "
+        "archive.ics.uci.edu/dataset/352/online+retail.",
     ),
     "lastfm-hetrec": Source(
         read=_lastfm,
         counts={"rows_in_file": 92_834, "rows": 92_834, "users": 1_892, "items": 17_632},
         cite="Cantador, Brusilovsky and Kuflik, HetRec at RecSys 2011",
+        obtain="It is at grouplens.org/datasets/hetrec-2011.",
     ),
 }

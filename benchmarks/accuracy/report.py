@@ -1,19 +1,11 @@
-"""The report of a protocol as Markdown and as one self-contained HTML page."""
+"""The report of a protocol as Markdown."""
 
-import base64
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recmeta.evaluation.direction import is_error
 from recmeta.reporting.markdown import table
 
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .6rem;"
-    "border-bottom:1px solid #ddd;white-space:nowrap}img{max-width:100%}"
-    "code{background:#f3f3f3;padding:.1rem .25rem}"
-)
 MOST_DIFFERENCES = 200
 """Rows of a list of differences; where there are more, they are set side by side."""
 
@@ -22,7 +14,7 @@ def benchmark_report(result: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     """Return the report of a protocol.
 
     Args:
-        result: the protocol's JSON.
+        result: of `run.run`, or what `compact.expand` makes of the JSON.
         pictures: file name of each picture, by what it shows.
     """
     parts = [
@@ -40,26 +32,6 @@ def benchmark_report(result: Mapping[str, Any], pictures: Mapping[str, str]) -> 
         _provenance(result),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def as_html(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
-    """Return the report as one page that needs no other file.
-
-    Args:
-        pictures: PNG by file name, as the Markdown refers to them.
-    """
-    from markdown_it import MarkdownIt
-
-    plain = MarkdownIt("commonmark", {"html": False})  # names out of a log are no tags
-    body = plain.enable("table").render(markdown)
-    for file, content in pictures.items():
-        encoded = base64.b64encode(content).decode()
-        body = body.replace(f'src="{file}"', f'src="data:image/png;base64,{encoded}"')
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title>"
-        f"<style>{STYLE}</style></head><body>\n{body}</body></html>\n"
-    )
 
 
 def rows_of(result: Mapping[str, Any], **wanted: str) -> list[Mapping[str, Any]]:

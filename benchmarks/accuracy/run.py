@@ -22,7 +22,6 @@ from recmeta.workspace import Folder
 
 WORK = "work"
 ALL = "all"
-FORMAT_VERSION = 1
 
 
 def run(
@@ -34,7 +33,9 @@ def run(
     out: Path,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Run a protocol and return what NAME.json holds; cells that are done are not done again.
+    """Run a protocol and return what `compact` shortens to NAME.json.
+
+    Cells that are done are not done again.
 
     Args:
         data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
@@ -72,9 +73,10 @@ def run(
 
 def _read(protocol: Protocol, data: Path | None) -> Log:
     """Return the protocol's data set, where it is MeLU's out of the authors' own files, too."""
-    place = folder_of(protocol.dataset, data)
-    if protocol.module == "benchmarks.accuracy.states" and melu_files.are_in(place):
-        return melu_files.read(place)
+    if protocol.module == "benchmarks.accuracy.states":
+        place = folder_of(protocol.dataset, data)
+        if melu_files.are_in(place):
+            return melu_files.read(place)
     return datasets.read(protocol.dataset, data)
 
 
@@ -132,14 +134,13 @@ def _result(
 ) -> dict[str, Any]:
     per_user = {(c.learner, c.training, c.seed): r.per_user for c, r in found.items()}
     baselines = [n for n, one in learners.items() if one.is_baseline]
-    command = f"recmeta benchmark {name} --seeds {num_seeds}"
+    command = f"python -m benchmarks.accuracy {name} --seeds {num_seeds}"
     known = {n: one for n, one in LEARNERS.items() if protocol.objective in one.objectives}
     if learners == _chosen([ALL], known, name):
         command += f" --learners {ALL}"
     elif learners != _chosen(None, known, name):
         command += f" --learners {','.join(learners)}"
     return {
-        "format_version": FORMAT_VERSION,
         "protocol": name,
         "title": protocol.title,
         "objective": protocol.objective,

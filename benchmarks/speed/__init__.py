@@ -1,1 +1,1 @@
-"""Speed against peers: one module or package per benchmark, `recmeta bench` runs them."""
+"""Speed against peers: a module or package per benchmark, run by `python -m benchmarks.speed`."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from benchmarks.speed.melu_shape import melu_shape
 from benchmarks.speed.processes import measure_alone
-from benchmarks.speed.result import BenchmarkResult, machine
+from benchmarks.speed.result import BenchmarkResult, OnRow, Row, machine, unheard
 from benchmarks.speed.roofline import Products, roofline, wait_for
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import one_thread
@@ -37,7 +37,10 @@ FLOOR_EVERY = 4
 
 
 def run(
-    threads: tuple[int, ...] = (1, 2), seconds: float = 4.0, device: str = "cpu"
+    threads: tuple[int, ...] = (1, 2),
+    seconds: float = 4.0,
+    device: str = "cpu",
+    on_row: OnRow = unheard,
 ) -> BenchmarkResult:
     """Measure users per second in batch, and the latency of single users.
 
@@ -47,10 +50,12 @@ def run(
         device: where.
     """
     about = machine("torch", "numpy", "pyarrow")
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for number in threads:
         asked = {"threads": number, "seconds": seconds, "device": device}
-        rows += measure_alone(__name__, asked, threads=number)
+        for row in measure_alone(__name__, asked, threads=number):
+            on_row(row)
+            rows.append(row)
     return BenchmarkResult(
         name="adapt-score",
         title=f"Adapt to new users and rank {rows[0]['items']:,} items ({rows[0]['source']})",

@@ -85,7 +85,7 @@ def melu_shape(
             for the contestants' losses to tell whether they adapt at all.
         device: of the model. For a GPU the users are repeated, or its batches would be too small.
     """
-    found = _data_folder()
+    found = data_folder()
     log = _movielens(found) if found else _synthetic()
     config = config or ModelConfig(
         features=FeatureConfig(
@@ -126,7 +126,7 @@ def melu_shape(
     return MeluShape(source=log.source, tasks=tasks, model=model)
 
 
-def _data_folder() -> Path | None:
+def data_folder() -> Path | None:
     """Return where MovieLens 1M is: under RECMETA_SHARED_DATA, else ../shared/data."""
     root = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data"))
     folder = root / "ml-1m"

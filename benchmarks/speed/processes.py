@@ -5,9 +5,31 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from recmeta.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+"""The checkout, which is installed nowhere."""
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process that finds the checkout, wherever it is started from.
+
+    Args:
+        threads: of PyTorch, OpenMP, BLAS and Polars. Idle ones sleep, or they would disturb the
+            others.
+    """
+    number, known = str(threads), os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *([known] if known else [])]),
+        "OMP_NUM_THREADS": number,
+        "MKL_NUM_THREADS": number,
+        "POLARS_MAX_THREADS": number,
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
 
 
 def measure_alone(module: str, arguments: dict[str, Any], *, threads: int) -> Any:
@@ -15,25 +37,17 @@ def measure_alone(module: str, arguments: dict[str, Any], *, threads: int) -> An
 
     Args:
         module: full name; its `measure` takes and returns JSON-ready values.
-        threads: of PyTorch, OpenMP and BLAS. Idle ones sleep, or they would disturb the others.
+        threads: of PyTorch, OpenMP and BLAS.
 
     Raises:
         UserError: when the process fails; its last lines tell why.
     """
-    number = str(threads)
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": number,
-        "MKL_NUM_THREADS": number,
-        "POLARS_MAX_THREADS": number,
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.processes", module],
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
-        env=environment,
+        env=environment(threads),
         check=False,
     )
     if done.returncode:

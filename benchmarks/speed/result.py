@@ -4,11 +4,17 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+OnRow = Callable[[Row], None]
+"""Called with each row as soon as it is measured."""
+
+
+def unheard(row: Row) -> None:
+    """Tell nobody."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
 """The table of meta-training: everybody on one thread and on all, the same loss beside each."""
 
 import importlib.util
+import sys
 from typing import Any
 
 from benchmarks.speed.processes import measure_alone
-from benchmarks.speed.result import BenchmarkResult, machine
+from benchmarks.speed.result import BenchmarkResult, OnRow, Row, machine, unheard
+from recmeta.errors import UserError
 
 MODULE = "benchmarks.speed.meta_train.measure"
 OURS = "recmeta"
@@ -34,7 +36,10 @@ TOLERANCE = 1e-4
 
 
 def run(
-    threads: tuple[int, ...] = (1, 2), seconds: float = 2.5, device: str = "cpu"
+    threads: tuple[int, ...] = (1, 2),
+    seconds: float = 2.5,
+    device: str = "cpu",
+    on_row: OnRow = unheard,
 ) -> BenchmarkResult:
     """Measure all contestants whose libraries are installed.
 
@@ -42,6 +47,7 @@ def run(
         threads: each contestant runs with each of these.
         seconds: about how long each is measured at each batch size.
         device: where.
+        on_row: called with each contestant's row at each batch size.
 
     Returns:
         Rows with name, threads, users_per_second, loss and more: each contestant at its best batch
@@ -50,11 +56,16 @@ def run(
         themselves: see `roofline`.
     """
     about = machine("torch", "numpy", "higher", "torchopt")
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for num_steps in (1, 5):
         for number in threads:
-            found = [_best(name, num_steps, number, seconds, device) for name in _installed()]
-            ours = found[0]
+            ours = _best(OURS, num_steps, number, seconds, device, on_row)
+            found = [ours]
+            for name in _peers():
+                try:
+                    found.append(_best(name, num_steps, number, seconds, device, on_row))
+                except UserError as error:  # it is installed, and does not run here
+                    sys.stderr.write(f"{name} is left out: {error}\n")
             for row in found:
                 check(ours, row)
                 row["times_slower"] = ours["users_per_second"] / row["users_per_second"]
@@ -88,28 +99,31 @@ def check(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
             )
 
 
-def _installed() -> list[str]:
-    names = [OURS, *TITLES]
-    return [n for n in names if n not in ("higher", "torchopt") or importlib.util.find_spec(n)]
+def _peers() -> list[str]:
+    return [n for n in TITLES if n not in ("higher", "torchopt") or importlib.util.find_spec(n)]
 
 
-def _best(name: str, num_steps: int, threads: int, seconds: float, device: str) -> dict[str, Any]:
+def _best(
+    name: str, num_steps: int, threads: int, seconds: float, device: str, on_row: OnRow
+) -> Row:
     """Return a contestant's row at its best batch size, with the speeds at all."""
-    arguments = {
-        "name": name,
-        "num_steps": num_steps,
-        "batch_sizes": (BATCH_SIZES if device == "cpu" else BATCH_SIZES_ON_GPU)[name],
-        "seconds": seconds,
-        "device": device,
-    }
-    found = measure_alone(MODULE, arguments, threads=threads)
-    best = max(found, key=lambda row: row["users_per_second"])
     title = f"{LETTERS[name]} {TITLES[name]}" if name in TITLES else name
+    common = {"name": title, "threads": threads, "inner_steps": num_steps}
+    arguments = {"name": name, "num_steps": num_steps, "seconds": seconds, "device": device}
+    found: list[Row] = []
+    for sizes in _together(name, device):
+        asked = {**arguments, "batch_sizes": sizes}
+        for row in measure_alone(MODULE, asked, threads=threads):
+            found.append(common | row)
+            on_row(found[-1])
+    best = max(found, key=lambda row: row["users_per_second"])
     sweep = {str(row["batch_size"]): row["users_per_second"] for row in found}
-    return {
-        "name": title,
-        "threads": threads,
-        "inner_steps": num_steps,
-        **best,
-        "users_per_second_by_batch_size": sweep,
-    }
+    return {**best, "users_per_second_by_batch_size": sweep}
+
+
+def _together(name: str, device: str) -> list[list[int]]:
+    """Return the batch sizes of each process. On a GPU each size has a process, so that one which
+    is killed or out of memory takes no other with it."""
+    if device == "cpu":
+        return [BATCH_SIZES[name]]
+    return [[size] for size in BATCH_SIZES_ON_GPU[name]]

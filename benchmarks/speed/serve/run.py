@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.melu_shape import MeluShape
+from benchmarks.speed.processes import environment
 from benchmarks.speed.result import BenchmarkResult, Row, machine
 from benchmarks.speed.serve.models import model_of
 from recmeta.errors import UserError
@@ -122,9 +122,8 @@ def _served(learner: str) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.serve.server"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     server = subprocess.Popen(
-        [*command, learner, str(port)], env=environment, stderr=subprocess.DEVNULL
+        [*command, learner, str(port)], env=environment(1), stderr=subprocess.DEVNULL
     )
     try:
         _wait(server, f"http://127.0.0.1:{port}/readyz")
@@ -153,6 +152,7 @@ def _drive(
         input=json.dumps(asked),
         capture_output=True,
         text=True,
+        env=environment(1),
         check=False,
     )
     if done.returncode:
