@@ -47,6 +47,12 @@ def make_learner(config: MAMLConfig, network: PreferenceConfig) -> tuple[MAML, P
     }
 
 
+def outcome(learner: MAML, params: Params, batch: TaskBatch) -> Params:
+    """Return the gradients of a batch by name, and as "loss" its loss."""
+    gradients, metrics = learner.meta_gradient(params, batch, torch.Generator())
+    return {"loss": torch.tensor(metrics["loss"], dtype=torch.float64), **gradients}
+
+
 def make_batch(seed: int = 0) -> TaskBatch:
     generator = torch.Generator().manual_seed(seed)
     num_users = len(SUPPORT)

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from learners import outcome
 from maml_oracle import Oracle
 from maml_tasks import (
     ITEM_FIELDS,
@@ -22,8 +23,12 @@ from recmeta.metalearn.inner_loop.steps import RATES
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.networks.preference import PreferenceNetwork
 from recmeta.metalearn.tensors.batch import Rows, Support
+from recmeta.testing.rounding import assert_equal_but_for_rounding, tolerances
 
 GRADED = ("squared", "absolute")
+ROUNDINGS = 500
+"""Sums over up to a dozen rows and twenty features, in three layers, forth and back through four
+evaluations of them."""
 
 
 def make(
@@ -61,13 +66,10 @@ def assert_equals_loop(config: MAMLConfig, graded: bool, network: PreferenceConf
     learner, oracle, params = make(config, network, graded)
     batch = make_batch(graded)
     expected, expected_loss = oracle.meta_gradient(params, batch)
-    gradients, metrics = learner.meta_gradient(params, batch, torch.Generator())
-    assert metrics["loss"] == pytest.approx(expected_loss, rel=1e-10, abs=1e-10)
-    assert gradients.keys() == expected.keys()
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(
-            gradient, expected[name], rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
-        )
+    expected["loss"] = torch.tensor(expected_loss, dtype=torch.float64)
+    gradients = outcome(learner, params, batch)
+    allowed = tolerances(lambda p: outcome(learner, p, batch), params, roundings=ROUNDINGS)
+    assert_equal_but_for_rounding(gradients, expected, allowed)
     if config.learn_rates and config.num_steps:
         rates = [name for name in gradients if name.startswith("inner_rate")]
         assert all(gradients[name].any() for name in rates)
@@ -171,8 +173,13 @@ def test_a_linear_model_adapts_by_formula(num_steps: int, support_prior: float) 
     network = PreferenceConfig(embedding_dim=2, hidden_dims=(), start_from_item_mean=False)
     learner, _, params = make(config, network, graded=True)
     batch = make_batch(graded=True)
-    state = learner.adapt(params, batch.support)
-    predicted_BR = learner.predict(params, state, batch.query).mean_BR.detach().numpy()
+
+    def predicted(params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        state = learner.adapt(params, batch.support)
+        return {"mean": learner.predict(params, state, batch.query).mean_BR.detach()}
+
+    predicted_BR = predicted(params)["mean"].numpy()
+    allowed = tolerances(predicted, params, roundings=ROUNDINGS)["mean"]
 
     shapes = learner.network
 
@@ -197,7 +204,7 @@ def test_a_linear_model_adapts_by_formula(num_steps: int, support_prior: float) 
             w = powers[num_steps] @ w + rate * sum(powers[:num_steps]) @ target
         expected = design(batch.query, b) @ w
         got = predicted_BR[b, : QUERY_LENGTHS[b]]
-        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=allowed)
 
 
 def test_support_rows_of_other_values_move_only_their_user() -> None:

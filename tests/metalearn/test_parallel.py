@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from recmeta.metalearn.numerics.threads import on_threads, one_thread
+from recmeta.metalearn.numerics.threads import in_turn, on_threads, one_thread
 
 CPU = torch.device("cpu")
 
@@ -24,6 +24,15 @@ def test_results_come_in_order(threads: int) -> None:
     assert on_threads(lambda n: n * n, range(50), CPU) == [n * n for n in range(50)]
     assert on_threads(lambda n: n, [], CPU) == []
     assert torch.get_num_threads() == threads
+
+
+def test_the_first_is_there_before_all_are(threads: int) -> None:
+    """Sums are taken as pieces come, and no more than a few of them are kept."""
+    last = threading.Event()
+    found = in_turn(lambda n: last.wait(timeout=60) if n == 40 else n, range(41), CPU)
+    assert next(found) == 0
+    last.set()
+    assert list(found) == [*range(1, 40), True]
 
 
 def test_small_work_has_one_thread(threads: int) -> None:

@@ -99,7 +99,7 @@ class Deaf(MAML):
         return {"user": super().adapt(params, support)["user"]}
 
 
-IN_FLOAT32: dict[str, object] = {"dtype": "float32", "tolerance": 1e-4}
+IN_FLOAT32: dict[str, object] = {"dtype": "float32"}
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,17 @@ def num_threads(device: torch.device) -> int:
 
 def on_threads(work: Callable[[T], R], pieces: Sequence[T], device: torch.device) -> list[R]:
     """Return `work` of every piece, in order, as many at a time as there are threads."""
+    return list(in_turn(work, pieces, device))
+
+
+def in_turn(work: Callable[[T], R], pieces: Sequence[T], device: torch.device) -> Iterator[R]:
+    """Yield `work` of every piece, in order, as many at a time as there are threads.
+
+    What is summed in the order of the pieces has the same bits for any number of threads.
+    """
     if min(len(pieces), num_threads(device)) <= 1:
-        return [work(piece) for piece in pieces]
+        yield from map(work, pieces)
+        return
     recording = torch.is_grad_enabled()
     lowered = torch.is_autocast_enabled(device.type)
     dtype = torch.get_autocast_dtype(device.type)
@@ -38,7 +47,7 @@ def on_threads(work: Callable[[T], R], pieces: Sequence[T], device: torch.device
         ):
             return work(piece)
 
-    return list(_pool(torch.get_num_threads(), os.getpid()).map(one, pieces))
+    yield from _pool(torch.get_num_threads(), os.getpid()).map(one, pieces)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ Storkey: How to train your MAML, ICLR 2019), or one per parameter (Meta-SGD, Li 
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import torch
@@ -26,7 +27,7 @@ from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.embedding import distinct, gather, some_hidden
 from recmeta.metalearn.networks.network import EmbeddedItems, Network
 from recmeta.metalearn.numerics.sparse_gradients import no_gradient
-from recmeta.metalearn.numerics.threads import num_threads, on_threads
+from recmeta.metalearn.numerics.threads import in_turn
 from recmeta.metalearn.tensors.batch import Places, Rows, Support, TaskBatch
 from recmeta.metalearn.tensors.encoding import Features as Encoded
 from recmeta.metalearn.tensors.grouping import Group, groups_by_length
@@ -191,21 +192,17 @@ class MAML:
         fixed = [t.detach() for t in shared]
         layers = {name: p for name, p in leaves.items() if not name.startswith("embedding.")}
 
-        def work(numbers: range) -> tuple[torch.Tensor, list[torch.Tensor]]:
-            total = torch.zeros((), dtype=torch.float64, device=user_BF.device)
-            sums = [torch.zeros_like(t) for t in [*fixed, *layers.values()]]
-            for n in numbers:
-                both = places[2 * n], places[2 * n + 1]
-                total += self._add_group(sums, layers, fixed, groups[n], both)
-            return total, sums
+        def work(n: int) -> tuple[torch.Tensor, Sequence[torch.Tensor | None]]:
+            return self._of_group(layers, fixed, groups[n], (places[2 * n], places[2 * n + 1]))
 
-        # Every so-manieth group, since they grow: each thread has its share of all lengths.
-        num_shares = min(num_threads(user_BF.device), len(groups))
-        shares = [range(first, len(groups), num_shares) for first in range(num_shares)]
-        (loss, sums), *others = on_threads(work, shares, user_BF.device)
-        for other_loss, other_sums in others:
-            loss += other_loss
-            torch._foreach_add_(sums, other_sums)
+        loss = torch.zeros((), dtype=torch.float64, device=user_BF.device)
+        sums = [torch.zeros_like(t) for t in [*fixed, *layers.values()]]
+        device = user_BF.device
+        # Group by group, in order: the same bits for any number of threads.
+        for n, (share, by_group) in enumerate(in_turn(work, range(len(groups)), device)):
+            loss += share
+            row_of = [groups[n].user_B, *places[2 * n : 2 * n + 2]]
+            _add_group(sums, len(items.tables), row_of, by_group)
         learned = [n for n, t in enumerate(shared) if t.requires_grad]
         through_shared = torch.autograd.grad(
             [shared[n] for n in learned],
@@ -221,18 +218,18 @@ class MAML:
                 gradients[name] += found
         return gradients, {"loss": float(loss)}
 
-    def _add_group(
+    def _of_group(
         self,
-        sums: list[torch.Tensor],
         layers: Params,
         shared: list[torch.Tensor],
         group: Group,
         places: tuple[torch.Tensor, torch.Tensor],
-    ) -> torch.Tensor:
-        """Return a group's share of the batch's mean loss, and add its gradient to the sums.
+    ) -> tuple[torch.Tensor, Sequence[torch.Tensor | None]]:
+        """Return a group's share of the batch's mean loss, and its gradients: by its users'
+        features, by the support's and by the query's rows of each table, and by the layers; None
+        where nothing was read.
 
         Args:
-            sums: of the gradients by `shared`, then by `layers`.
             layers: parameters of the decision layers, and the rates.
             shared: the users' embedded features, then the tables of the distinct items.
             places: for support and query, each row's place in those tables.
@@ -251,15 +248,9 @@ class MAML:
             loss = loss_B.sum() / len(user_BF)
         # Not one gradient by `shared` for each group: a table has more rows than a group.
         wanted = [user, *items[0].tables, *items[1].tables, *layers.values()]
-        found = list(torch.autograd.grad(loss, wanted, allow_unused=True))
-        _add(sums[0], group.user_B, found.pop(0))
-        for place_BR in places:
-            for total in sums[1 : len(shared)]:
-                _add(total, place_BR, found.pop(0))
-        for total, gradient in zip(sums[len(shared) :], found, strict=True):
-            if gradient is not None:
-                total += gradient
-        return loss.detach()  # not yet a number: a GPU would have to finish first
+        found: Sequence[torch.Tensor | None]
+        found = torch.autograd.grad(loss, wanted, allow_unused=True)
+        return loss.detach(), found  # not yet a number: a GPU would have to finish first
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's embedded features, and what the inner loop keeps of them."""
@@ -316,6 +307,29 @@ class MAML:
         item_U, [place_BR] = distinct([rows.item_BR], self.item_features)
         items = self.network.embed_items(params, self.item_features, item_U)
         return EmbeddedItems([gather(t, place_BR) for t in items.tables])
+
+
+def _add_group(
+    sums: list[torch.Tensor],
+    num_tables: int,
+    places: list[torch.Tensor],
+    found: Sequence[torch.Tensor | None],
+) -> None:
+    """Add a group's gradients to the sums.
+
+    Args:
+        sums: of the gradients by the users' features, by the tables, and by the layers.
+        places: the group's users, and for support and query each row's place in the tables.
+        found: as `MAML._of_group` returns them.
+    """
+    users, tables = sums[:1], sums[1 : 1 + num_tables]
+    place_of = [places[0], *[places[1]] * num_tables, *[places[2]] * num_tables]
+    gathered = [*users, *tables, *tables]
+    for total, place, gradient in zip(gathered, place_of, found[: len(gathered)], strict=True):
+        _add(total, place, gradient)
+    for total, gradient in zip(sums[1 + num_tables :], found[len(gathered) :], strict=True):
+        if gradient is not None:
+            total += gradient
 
 
 def _add(total_UF: torch.Tensor, place: torch.Tensor, gradient: torch.Tensor | None) -> None:
