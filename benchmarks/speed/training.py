@@ -28,6 +28,7 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, train
+from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.episodes import epoch
 from recmeta.tasks.task_set import Objective, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -157,7 +158,7 @@ def begun(learner: str, task_set: TaskSet, folder: Folder) -> MetaTrainConfig:
     config = training_of(learner)
     if config.members:
         raise UserError(f"{learner} trains its members first: name a learner without members.")
-    at_start(config, task_set, torch.device("cpu")).save(folder)
+    at_start(config, task_set, torch.device("cpu")).model.save(folder)
     return config
 
 
@@ -227,7 +228,7 @@ def check(rows: Sequence[Row]) -> None:
 def _test_mae(model: Model, task_set: TaskSet) -> float:
     """Return the mean absolute error of the users whom nothing is trained on."""
     test = task_set.tasks("test")
-    error_N = np.abs(model.score_query(test) - test.query.value)
+    error_N = np.abs(Scorer.of(model).score_query(test) - test.query.value)
     return float((np.bincount(test.query.task, error_N) / test.query.lengths).mean())
 
 
