@@ -4,8 +4,6 @@ import dataclasses
 import datetime
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -22,6 +20,7 @@ from recmeta.serving.ranking import ScoringConfig, adapt_users
 from recmeta.serving.rules import ItemFacts
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.item_facts import item_facts
+from recmeta.tasks.arrays import Float32Array
 from recmeta.workspace import Workspace
 
 
@@ -41,7 +40,7 @@ class Champion:
     """By item number."""
     names: pa.Array
     """(I,) what a search looks through, in lower case."""
-    popularity: npt.NDArray[np.float32]
+    popularity: Float32Array
     """(I,) users who had met each item when the model was trained."""
     evaluation: dict[str, Any] | None = None
     """evaluation.json, where the workspace has it."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from recmeta.endpoint.champion import Champion
 from recmeta.endpoint.metrics import Metrics
@@ -20,6 +19,7 @@ from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.intake import GivenUser, Value
 from recmeta.serving.ranking import adapt_users
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Tasks
 
 LISTED_BY: tuple[Literal["model", "popularity"], ...] = ("model", "popularity")
@@ -133,7 +133,7 @@ def _reasons(
     asks: Sequence[Ask],
     tasks: Tasks,
     support: Support,
-    item_BK: npt.NDArray[np.int64],
+    item_BK: IntArray,
 ) -> dict[tuple[int, int], list[Reason]]:
     """Return the reasons for each (row, place) that was asked for: the largest effects first."""
     wanted = np.array([ask.max_reasons > 0 for ask in asks]) & (tasks.support.lengths > 0)

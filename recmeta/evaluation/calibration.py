@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from recmeta.evaluation.bootstrap import MIN_USERS, mean_intervals
 from recmeta.metalearn.heads import uncertainty
-from recmeta.metalearn.heads.uncertainty import LEVELS, Array, Uncertainty
+from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
 from recmeta.metalearn.scorer import Scorer
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 SHOTS = (0, 1, 3, 10)
@@ -29,24 +30,24 @@ NORMAL_QUANTILES = (0.6744897501960817, 1.2815515655446004, 1.6448536269514722, 
 class Residuals:
     """What a model says of query rows beside what was there."""
 
-    value_N: Array
-    said_N: Array
+    value_N: Float64Array
+    said_N: Float64Array
     """What the learner says of the expected values, in units of the value."""
-    expected_N: Array
+    expected_N: Float64Array
     """What the model makes of that."""
-    design_NF: Array
+    design_NF: Float64Array
     """What the uncertainty is a function of."""
-    spread_N: Array | None
+    spread_N: Float64Array | None
     """The learner's own standard deviation, in units of the value."""
     user_N: npt.NDArray[np.int64]
 
     @property
-    def residual_N(self) -> Array:
+    def residual_N(self) -> Float64Array:
         """Value less the expected one, in units of the value."""
         return self.value_N - self.expected_N
 
     @property
-    def weight_N(self) -> Array:
+    def weight_N(self) -> Float64Array:
         """One over the rows of each row's user."""
         return 1.0 / np.bincount(self.user_N)[self.user_N]
 
@@ -123,7 +124,7 @@ def calibration(
         return None
     found = residuals(model, tasks)
     observed = mean_intervals(_held(known, found), generator)
-    development_L: Array | None = None
+    development_L: Float64Array | None = None
     if len(development):
         development_L = _held(known, residuals(model, development)).mean(0)
     weight_N = found.weight_N / found.weight_N.sum()
@@ -148,7 +149,7 @@ def calibration(
     }
 
 
-def _held(known: Uncertainty, found: Residuals) -> Array:
+def _held(known: Uncertainty, found: Residuals) -> Float64Array:
     """Return (U, L) which share of each user's values is within their intervals."""
     half_NL = known.deviation(found.design_NF)[:, None] * np.array(known.factors)
     is_held_NL = np.abs(found.residual_N)[:, None] <= half_NL
@@ -158,7 +159,9 @@ def _held(known: Uncertainty, found: Residuals) -> Array:
     return total_UL
 
 
-def _bins(sigma_N: Array, size_N: Array, weight_N: Array) -> list[dict[str, float]]:
+def _bins(
+    sigma_N: Float64Array, size_N: Float64Array, weight_N: Float64Array
+) -> list[dict[str, float]]:
     order = np.argsort(sigma_N, kind="stable")
     share_N = np.cumsum(weight_N[order]) - weight_N[order] / 2
     bin_N = np.minimum((share_N * NUM_BINS).astype(np.int64), NUM_BINS - 1)

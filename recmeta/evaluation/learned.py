@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
+from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
@@ -19,12 +19,12 @@ class LearnedPredictor:
         self.scorer = Scorer.of(model)
         self.predicts_values = model.objective == "rating"
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float32Array:
         """Return a prediction for each of the N query rows."""
         parts = [self.scorer.score_query(some) for some in tasks.batches(USERS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
-    def score_and_order_query(self, tasks: Tasks) -> tuple[FloatArray, FloatArray]:
+    def score_and_order_query(self, tasks: Tasks) -> tuple[Float32Array, Float32Array]:
         """Return predictions of the query rows, and their expected values, in units of the model,
         also where medians are predicted: these put many rows level."""
         parts = [self.scorer.score_and_expect(some) for some in tasks.batches(USERS_AT_ONCE)]
@@ -33,7 +33,7 @@ class LearnedPredictor:
         predicted, expected = zip(*parts, strict=True)
         return np.concatenate(predicted), np.concatenate(expected)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float32Array:
         """Return scores (B, I) of the whole catalogue, with what was known at each cut time.
 
         They are what lists are ordered by, in units of the model and not clipped, so that the best

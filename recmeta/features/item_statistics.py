@@ -17,6 +17,7 @@ import polars as pl
 
 from recmeta import schema
 from recmeta.features.order_statistics import values_at
+from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import ItemStatistics
 from recmeta.tasks.threads import in_threads
 
@@ -43,18 +44,18 @@ class Events(NamedTuple):
 
     item: npt.NDArray[np.int32]
     """(N,) numbers."""
-    value: npt.NDArray[np.float32]
+    value: Float32Array
     """(N,)"""
-    time: npt.NDArray[np.int64] | None
+    time: IntArray | None
     """(N,) microseconds since 1970; None where the log has no times."""
 
 
 def snapshot_times(
     num_events: int,
-    times: Callable[[], Iterable[npt.NDArray[np.int64]]] | None,
+    times: Callable[[], Iterable[IntArray]] | None,
     num_items: int,
     config: StatisticsConfig,
-) -> npt.NDArray[np.int64]:
+) -> IntArray:
     """Return snapshot times (T,), from before everything to after everything.
 
     Args:
@@ -70,9 +71,7 @@ def snapshot_times(
     return np.unique(np.concatenate([ends, values_at(ranks, times)]))
 
 
-def item_statistics(
-    events: Iterable[Events], times: npt.NDArray[np.int64], num_items: int
-) -> ItemStatistics:
+def item_statistics(events: Iterable[Events], times: IntArray, num_items: int) -> ItemStatistics:
     """Return the statistics at every snapshot.
 
     Args:
@@ -80,7 +79,7 @@ def item_statistics(
         times: (T,) from `snapshot_times`.
     """
 
-    def work(some: Events) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.complex128]]:
+    def work(some: Events) -> tuple[IntArray, npt.NDArray[np.complex128]]:
         first_holding = (
             np.full(len(some.item), len(times) - 1)
             if some.time is None

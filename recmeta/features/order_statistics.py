@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.threads import in_threads
 
-IntArray = npt.NDArray[np.int64]
 DIGIT_BITS = 16
 """The column is read once for each so many bits of its range, and once for the range."""
 

@@ -9,8 +9,9 @@ the symmetrised Kullback-Leibler divergence (Siddiqi, Credit Risk Scorecards, 20
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+
+from recmeta.tasks.arrays import Float64Array
 
 NUM_BINS = 10
 MAX_CATEGORIES = 20
@@ -58,14 +59,12 @@ def stability(reference: pl.Series, now: pl.Series) -> Stability | None:
     )
 
 
-def _counts_of_numbers(
-    reference: pl.Series, now: pl.Series
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _counts_of_numbers(reference: pl.Series, now: pl.Series) -> tuple[Float64Array, Float64Array]:
     known = reference.drop_nulls().to_numpy().astype(np.float64)
     inner = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
     edges = np.unique(np.quantile(known, inner)) if len(known) else np.zeros(0)
 
-    def counts(values: pl.Series) -> npt.NDArray[np.float64]:
+    def counts(values: pl.Series) -> Float64Array:
         numbers = values.drop_nulls().to_numpy().astype(np.float64)
         place = np.searchsorted(edges, numbers, side="left")
         inside = np.bincount(place, minlength=len(edges) + 1).astype(np.float64)
@@ -76,11 +75,11 @@ def _counts_of_numbers(
 
 def _counts_of_categories(
     reference: pl.Series, now: pl.Series
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[Float64Array, Float64Array]:
     frequent = reference.drop_nulls().value_counts(sort=True).head(MAX_CATEGORIES)
     known = frequent.get_column(reference.name)
 
-    def counts(values: pl.Series) -> npt.NDArray[np.float64]:
+    def counts(values: pl.Series) -> Float64Array:
         code = pl.DataFrame({"v": values}).join(
             pl.DataFrame({"v": known}).with_row_index("code"), on="v", how="left"
         )["code"]

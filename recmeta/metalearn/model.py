@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import safetensors.torch
 import torch
@@ -47,8 +46,6 @@ from recmeta.tasks.task_set import (
     write_statistics,
 )
 from recmeta.workspace import Folder
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class Model:

@@ -8,12 +8,12 @@ import dataclasses
 import numpy as np
 import torch
 
-from recmeta.metalearn.heads.uncertainty import Array, design, support_variance
-from recmeta.metalearn.heads.units import FloatArray
+from recmeta.metalearn.heads.uncertainty import design, support_variance
 from recmeta.metalearn.learner import Prediction, UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Rows
+from recmeta.tasks.arrays import Float32Array, Float64Array
 from recmeta.tasks.task_set import Tasks
 
 
@@ -21,17 +21,17 @@ from recmeta.tasks.task_set import Tasks
 class PredictedRows:
     """Predictions of N query rows, laid end to end."""
 
-    value_N: FloatArray
+    value_N: Float32Array
     """As `ValueUnits.to_values` gives them."""
-    expected_N: FloatArray
+    expected_N: Float32Array
     """As `ValueUnits.to_expected` gives them."""
-    said_N: FloatArray
+    said_N: Float32Array
     """What the learner says of the expected values, in units of the value."""
-    spread_N: Array | None
+    spread_N: Float64Array | None
     """The learner's own standard deviation, in units of the value, where it has one."""
-    design_NF: Array
+    design_NF: Float64Array
     """What the uncertainty is a function of."""
-    deviation_N: Array | None
+    deviation_N: Float64Array | None
     """The standard deviation by the model's uncertainty; None where it has none."""
 
 
@@ -76,7 +76,7 @@ def predict_rows(scorer: Scorer, state: UserState, tasks: Tasks) -> PredictedRow
     )
 
 
-def _spread(model: Model, predicted: Prediction, rows: Rows) -> Array | None:
+def _spread(model: Model, predicted: Prediction, rows: Rows) -> Float64Array | None:
     if predicted.spread_BR is None:
         return None
     spread_N = predicted.spread_BR[rows.mask_BR].detach().cpu().double().numpy()

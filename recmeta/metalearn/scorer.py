@@ -8,10 +8,10 @@ import dataclasses
 import numpy as np
 import torch
 
-from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import CatalogueRanker, Params, Prediction, UserState, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.tensors.batch import END_OF_TIME, POPULARITY_SCALE, Rows, Support
+from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
 MOST_READY_ITEMS = 200_000
@@ -83,7 +83,7 @@ class Scorer:
         """Return predictions of rows for adapted users, in units of the model."""
         return self.model.learner.predict(self.params, state, items)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float32Array:
         """Return (N,) predictions of the query rows after adapting to the support.
 
         For ratings they are in units of the value and within its range; for implicit feedback they
@@ -91,12 +91,12 @@ class Scorer:
         """
         return self.score_and_expect(tasks)[0]
 
-    def score_and_expect(self, tasks: Tasks) -> tuple[FloatArray, FloatArray]:
+    def score_and_expect(self, tasks: Tasks) -> tuple[Float32Array, Float32Array]:
         """Return (N,) what `score_query` gives, and (N,) what to order the query rows by, in units
         of the model: the expected value where that predicts a median."""
         rows = self.rows(tasks.query, tasks)
         predicted = self.predict(self.adapt(tasks), rows)
-        expected_N: FloatArray = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
+        expected_N: Float32Array = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
         return self.model.units.to_values(predicted.mean_BR[rows.mask_BR]), expected_N
 
     # Lists ---------------------------------------------------------------------------------------

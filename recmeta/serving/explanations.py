@@ -12,16 +12,14 @@ Legend: B users, k items of each, N support rows of all users, V variants (N + B
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import LeavesOut
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import Support
+from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
-IntArray = npt.NDArray[np.int64]
 ROWS_AT_ONCE = 65_536
 """Support rows and scored items, of all variants, that are in memory at once."""
 
@@ -30,10 +28,10 @@ ROWS_AT_ONCE = 65_536
 class SupportEffects:
     """What each support row does to the scores of its user's items."""
 
-    score_Bk: FloatArray
+    score_Bk: Float32Array
     """Scores with all rows, in units of the value (a logit for implicit feedback), before they
     are clipped to its range; NaN where there is no item."""
-    effect_Nk: FloatArray
+    effect_Nk: Float32Array
     """The score with all rows less the one without this row, same units. The rows are laid end to
     end, as in `Tasks.support`."""
     user_N: IntArray
@@ -112,7 +110,7 @@ def _without_each(
 
 def _leave_one_out(
     scorer: Scorer, tasks: Tasks, item_Bk: IntArray
-) -> tuple[FloatArray, IntArray, IntArray]:
+) -> tuple[Float32Array, IntArray, IntArray]:
     """Return scores (V, k), each variant's user, and the place of the row that it lacks (-1: it
     lacks none, which comes first)."""
     lengths = tasks.support.lengths
@@ -137,7 +135,7 @@ def _leave_one_out(
 
 
 @torch.no_grad()
-def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray) -> Float32Array:
     """Return the users' scores of their items, before clipping."""
     rows = scorer.rows(Ragged.asking(item_Bk), tasks)
     output = scorer.predict(scorer.adapt(tasks), rows).ranked_by_BR

@@ -11,14 +11,13 @@ Legend: F features, M masks.
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
+from recmeta.tasks.arrays import BoolArray, Float32Array
 from recmeta.tasks.task_set import Items, ItemStatistics
 
 PAST = "past interactions"
@@ -33,7 +32,7 @@ class FeatureEffects:
     name: tuple[str, ...]
     """F features: attributes, the item's id (what is known of this very item beside its
     attributes), and `PAST`."""
-    effect_F: FloatArray
+    effect_F: Float32Array
     """In units of the value; a logit for implicit feedback."""
 
 
@@ -55,9 +54,7 @@ def feature_effects(model: Model, state: UserState, item: int) -> FeatureEffects
     return FeatureEffects(names, score_M[0] - score_M[1:])
 
 
-def scores_knowing(
-    model: Model, state: UserState, item: int, known_MF: npt.NDArray[np.bool_]
-) -> FloatArray:
+def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArray) -> Float32Array:
     """Return (M,) scores of an item, before clipping, of which only some features are known.
 
     Args:
@@ -92,11 +89,11 @@ def scores_knowing(
     )
     scorer = Scorer(model.on(copies, statistics), model.params, 0.0)  # the user is adapted
     output = scorer.predict(state, scorer.item_block(0, END_OF_TIME, 0, num_copies)).ranked_by_BR
-    score_M: FloatArray = model.units.expected_unclipped(output)[0]
+    score_M: Float32Array = model.units.expected_unclipped(output)[0]
     return score_M
 
 
-def _copies(value: pa.Array, known_M: npt.NDArray[np.bool_] | None, num_copies: int) -> pa.Array:
+def _copies(value: pa.Array, known_M: BoolArray | None, num_copies: int) -> pa.Array:
     """Return M times the one value, null where it is not known; None: it is known everywhere."""
     known = np.ones(num_copies, np.bool_) if known_M is None else known_M
     return value.take(pa.array(np.zeros(num_copies, np.int64), mask=~known))

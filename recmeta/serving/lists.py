@@ -7,11 +7,9 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_rows
 from recmeta.metalearn.scorer import Scorer
@@ -26,10 +24,9 @@ from recmeta.serving.retrieval import (
     recall,
 )
 from recmeta.serving.rules import ItemFacts, categories, eligible_items, kinds
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 FEWEST_ANCHORS = 16
 """With fewer users, an index is not worth it, nor can its recall be measured."""
 MORE = 4
@@ -41,11 +38,11 @@ class Lists:
     """The lists of B users. Places past a list's end have item -1."""
 
     item_Bk: IntArray
-    score_Bk: FloatArray
+    score_Bk: Float32Array
     """As in `RankedLists`."""
     is_popular_Bk: BoolArray
     """Whether the place went to a popular item, because the model was not sure enough."""
-    uncertainty_Bk: FloatArray
+    uncertainty_Bk: Float32Array
     """Standard deviation of what the user would give, in units of the value; NaN where the model
     knows none."""
     because_Bk: IntArray
@@ -160,7 +157,7 @@ class ListMaker:
         return np.where(is_sure_Bm, item_Bm, -1)
 
     def use_index(
-        self, make: Callable[[FloatArray, FloatArray], Index], users: AdaptedUsers, tasks: Tasks
+        self, make: Callable[[Float32Array, Float32Array], Index], users: AdaptedUsers, tasks: Tasks
     ) -> float | None:
         """Find candidates by an index from now on, if it finds enough of what is to be found.
 
@@ -211,7 +208,9 @@ class ListMaker:
         """Whether candidates are found by an index."""
         return self._retrieval is not None
 
-    def _best(self, users: AdaptedUsers, tasks: Tasks, length: int) -> tuple[IntArray, FloatArray]:
+    def _best(
+        self, users: AdaptedUsers, tasks: Tasks, length: int
+    ) -> tuple[IntArray, Float32Array]:
         """Return (B, length) the best items and their scores, of all or of candidates."""
         if self._retrieval is None or length > self._retrieval.config.candidates:
             ranked = self.ranker.rank(users, length)
@@ -249,14 +248,14 @@ class ListMaker:
         row_Bk = support_effects(self.scorer, tasks, item_Bk).best_reason()
         return np.where(row_Bk >= 0, tasks.support.item[np.maximum(row_Bk, 0)], -1).astype(np.int64)
 
-    def _scores(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+    def _scores(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> Float32Array:
         """Return (B, k) expected values, as the ranker gives them."""
         return self._worths(users, tasks, item_Bk)[1]
 
     @torch.no_grad()
     def _worths(
         self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[Float32Array, Float32Array]:
         """Return (B, k) what lists are ordered by, and expected values."""
         rows = self.scorer.rows(Ragged.asking(item_Bk), tasks)
         expected_Bk = self.scorer.predict(users.state, rows).ranked_by_BR
@@ -264,7 +263,9 @@ class ListMaker:
         return worth_Bk.float().cpu().numpy(), self.model.units.to_expected(expected_Bk)
 
 
-def deviations(scorer: Scorer, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> FloatArray:
+def deviations(
+    scorer: Scorer, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
+) -> Float32Array:
     """Return (B, k) standard deviations of users' items; NaN where there is none to tell of."""
     found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
     if scorer.model.uncertainty is None or not item_Bk.size:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
 from recmeta.metalearn.model import Model
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -100,10 +101,10 @@ def tasks_for_new_users(
 def tasks_of_rows(
     model: Model,
     profile: pa.Table,
-    user: npt.NDArray[np.int64],
-    item: npt.NDArray[np.int64],
-    value: npt.NDArray[np.float32] | None,
-    time: npt.NDArray[np.int64],
+    user: IntArray,
+    item: IntArray,
+    value: Float32Array | None,
+    time: IntArray,
 ) -> Tasks:
     """Return a task per user, by the rules of `tasks_for_new_users`, of rows that are numbers.
 
@@ -123,19 +124,19 @@ def tasks_of_rows(
     return _tasks(model, profile, support)
 
 
-def _is_good(model: Model, value: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _is_good(model: Model, value: Float32Array) -> BoolArray:
     low, high = model.value_range
-    good: npt.NDArray[np.bool_] = np.isfinite(value) & (value >= low) & (value <= high)
+    good: BoolArray = np.isfinite(value) & (value >= low) & (value <= high)
     return good
 
 
 def _support(
     num_users: int,
-    user: npt.NDArray[np.int64],
-    item: npt.NDArray[np.int64],
-    value: npt.NDArray[np.float32],
+    user: IntArray,
+    item: IntArray,
+    value: Float32Array,
     time: npt.NDArray[np.number],
-    usable: npt.NDArray[np.bool_],
+    usable: BoolArray,
 ) -> tuple[Ragged, int]:
     """Return the usable rows in the order of time, the last of each user and item, and how many
     earlier ones there are."""
@@ -185,7 +186,7 @@ def _ids(table: pa.Table, name: str) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
-def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
+def _numbers(table: pa.Table, name: str) -> Float32Array:
     column = table[name].combine_chunks()
     try:
         numbers = column.cast(pa.float32())
@@ -220,7 +221,7 @@ def _moments(time: pa.Array) -> pa.Array:
         ) from error
 
 
-def _is_last(user: npt.NDArray[np.int64], item: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _is_last(user: IntArray, item: IntArray) -> BoolArray:
     """Return which rows have no later row of the same user and item."""
     order = np.lexsort((np.arange(len(user)), item, user))
     same = (np.diff(user[order]) == 0) & (np.diff(item[order]) == 0)

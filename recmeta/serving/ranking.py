@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import safetensors.torch
 import torch
 
@@ -19,6 +18,7 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import END_OF_TIME, Rows, Support
 from recmeta.serving.retrieval import RetrievalConfig
 from recmeta.serving.rules import Rules
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 ROWS_AT_ONCE = 16_384
@@ -77,9 +77,9 @@ class AdaptedUsers:
     user_id: list[str]
     """B ids."""
     state: UserState
-    seen_user: npt.NDArray[np.int64]
+    seen_user: IntArray
     """(N,) position of the user of each seen item."""
-    seen_item: npt.NDArray[np.int64]
+    seen_item: IntArray
     """(N,) its number."""
 
     def batches(self, size: int) -> Iterator["AdaptedUsers"]:
@@ -129,8 +129,8 @@ class AdaptedUsers:
 class RankedLists:
     """Ranked items of B users, best first. A user's places past the end have item -1."""
 
-    item_Bk: npt.NDArray[np.int64]
-    score_Bk: npt.NDArray[np.float32]
+    item_Bk: IntArray
+    score_Bk: Float32Array
     """The expected value for ratings, which popularity's part in the ranking need not leave in
     order; a logit for implicit feedback."""
 
@@ -166,7 +166,7 @@ class Ranker:
         self,
         scorer: Scorer,
         config: ScoringConfig,
-        is_eligible_I: npt.NDArray[np.bool_] | None = None,
+        is_eligible_I: BoolArray | None = None,
     ) -> None:
         """
         Args:
@@ -222,7 +222,7 @@ class Ranker:
         expected_Bk = score_Bk - self._bonus(numbers_Bk).to(score_Bk)
         return RankedLists(numbers_Bk, self.model.units.to_expected(expected_Bk))
 
-    def _bonus(self, item_Bk: npt.NDArray[np.int64]) -> torch.Tensor:
+    def _bonus(self, item_Bk: IntArray) -> torch.Tensor:
         """Return (B, k) what popularity added to the scores of these items."""
         last = np.full(item_Bk.shape, len(self.model.catalogue.statistics.time) - 1)
         past = self.model.catalogue.past(np.maximum(item_Bk, 0), last)

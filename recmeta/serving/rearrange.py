@@ -6,11 +6,8 @@ Legend: B users, m candidates, k places, W categories of an item (padded), c cat
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +96,7 @@ class Arrangement:
             under_Bm &= (count_Bc[row_B11, cap.code_IW[item_Bm]] < cap.at_most).all(2)
         return under_Bm
 
-    def _likeness(self, item_Bm: IntArray, other_B: IntArray) -> FloatArray:
+    def _likeness(self, item_Bm: IntArray, other_B: IntArray) -> Float32Array:
         """Return the cosine of the candidates' kinds with those of one other item; 0 for none."""
         assert self.kind_IW is not None
         kind_BmW = self.kind_IW[item_Bm]
@@ -108,5 +105,5 @@ class Arrangement:
         for code_B in other_BW.T:
             shared_Bm += ((kind_BmW == code_B[:, None, None]) & (kind_BmW >= 0)).any(2)
         sizes = (kind_BmW >= 0).sum(2) * (other_BW >= 0).sum(1)[:, None]
-        likeness: FloatArray = (shared_Bm / np.sqrt(np.maximum(sizes, 1))).astype(np.float32)
+        likeness: Float32Array = (shared_Bm / np.sqrt(np.maximum(sizes, 1))).astype(np.float32)
         return likeness

@@ -17,14 +17,12 @@ import dataclasses
 from typing import Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.scorer import Scorer
+from recmeta.tasks.arrays import Float32Array, IntArray
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
 END_OF_TIME = int(np.iinfo(np.int64).max)
 LANDMARKS_PER_FACTOR = 8
 RIDGE = 1e-3
@@ -59,7 +57,7 @@ class RetrievalConfig:
 class Index(Protocol):
     """Finds large inner products."""
 
-    def search(self, query_Bf: FloatArray, num_found: int) -> IntArray:
+    def search(self, query_Bf: Float32Array, num_found: int) -> IntArray:
         """Return (B, n) places of vectors with large inner products, the largest first; -1 where
         there are no more."""
         ...
@@ -69,16 +67,16 @@ class Index(Protocol):
 class Factors:
     """What the scores of all users are nearly made of."""
 
-    vector_If: FloatArray
+    vector_If: Float32Array
     """[mean, v] of each item."""
     landmark_L: IntArray
     """Items of which new users' exact scores are asked."""
-    solve_fL: FloatArray
+    solve_fL: Float32Array
     """From a user's scores of the landmarks, less their means, to q."""
 
     @classmethod
     def of(
-        cls, score_AI: FloatArray, num_factors: int, generator: np.random.Generator
+        cls, score_AI: Float32Array, num_factors: int, generator: np.random.Generator
     ) -> "Factors":
         """Return the factors of anchors' scores, by a truncated singular value decomposition."""
         num_items = score_AI.shape[1]
@@ -103,19 +101,19 @@ class Factors:
             solve_fL.astype(np.float32),
         )
 
-    def query(self, score_BL: FloatArray) -> FloatArray:
+    def query(self, score_BL: Float32Array) -> Float32Array:
         """Return (B, 1 + f) queries out of users' exact scores of the landmarks."""
         rest_BL = score_BL - self.vector_If[self.landmark_L, 0]
         ones_B1 = np.ones((len(score_BL), 1), np.float32)
         return np.concatenate([ones_B1, rest_BL @ self.solve_fL.T], 1).astype(np.float32)
 
 
-def rank_scores(scorer: Scorer, state: dict[str, torch.Tensor], items: IntArray) -> FloatArray:
+def rank_scores(scorer: Scorer, state: dict[str, torch.Tensor], items: IntArray) -> Float32Array:
     """Return (B, items) what lists are ordered by, of items that all users share."""
     catalogue = scorer.model.catalogue
     last = len(catalogue.statistics.time) - 1
     rows = scorer.prepared(catalogue.item_rows(items, last, END_OF_TIME))
-    found: FloatArray = scorer.rank_block(scorer.settled(state), rows).float().cpu().numpy()
+    found: Float32Array = scorer.rank_block(scorer.settled(state), rows).float().cpu().numpy()
     return found
 
 

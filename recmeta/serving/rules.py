@@ -7,16 +7,13 @@ import dataclasses
 from collections.abc import Collection
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
+from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.task_set import Items
-
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

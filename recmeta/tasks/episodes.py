@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -40,7 +41,7 @@ class EpisodeConfig:
 
 def epoch(
     tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator, *, in_order: bool = False
-) -> Iterator[tuple[npt.NDArray[np.int64], Tasks]]:
+) -> Iterator[tuple[IntArray, Tasks]]:
     """Yield (positions in `tasks`, episodes) batch by batch: every task that is long enough once,
     in a random order.
 
@@ -61,7 +62,7 @@ def epoch(
         yield positions, batch
 
 
-def _presented(tasks: Tasks, min_rows: int) -> npt.NDArray[np.int64]:
+def _presented(tasks: Tasks, min_rows: int) -> IntArray:
     """Return the positions of the tasks that have `min_rows` rows, or as many of these as leaves
     half of all rows."""
     length_B = tasks.support.lengths + tasks.query.lengths
@@ -158,7 +159,7 @@ def with_negatives(
     return concatenate(positives, negatives)
 
 
-def _times_met_before(rows: Ragged) -> npt.NDArray[np.int64]:
+def _times_met_before(rows: Ragged) -> IntArray:
     """Return for each row in how many earlier rows of its task its item stands."""
     order = np.lexsort((rows.item, rows.task))  # stable: equal pairs stay in their order
     same = (np.diff(rows.item[order]) == 0) & (np.diff(rows.task[order]) == 0)

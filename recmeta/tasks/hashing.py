@@ -2,13 +2,13 @@
 version."""
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.episodes import splitmix64
 
 
-def unit_hash(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
+def unit_hash(ids: pa.Array, seed: int) -> Float64Array:
     """Return a number in [0, 1) for each string: FNV-1a over its UTF-8 bytes, mixed with the seed.
 
     Vectorised over ids; the loop runs over byte positions, up to the longest id.
@@ -29,5 +29,5 @@ def unit_hash(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
             byte = data[offsets[:-1][inside] + place].astype(np.uint64)
             state[inside] = (state[inside] ^ byte) * np.uint64(0x100000001B3)
         mixed = splitmix64(state + splitmix64(np.array([seed], np.uint64)))
-    shares: npt.NDArray[np.float64] = (mixed >> np.uint64(11)).astype(np.float64) / 2**53
+    shares: Float64Array = (mixed >> np.uint64(11)).astype(np.float64) / 2**53
     return shares

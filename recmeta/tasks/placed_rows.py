@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
+
 NO_TIME: Final = int(np.iinfo(np.int64).max)
 
 
@@ -57,27 +59,27 @@ class PlacedRows:
     num_support: npt.NDArray[np.int32]
     num_query: npt.NDArray[np.int32]
     """(T,) rows that are here."""
-    time: npt.NDArray[np.int64]
+    time: IntArray
     """(N,) µs since 1970, NO_TIME where unknown."""
     item: npt.NDArray[np.int32]
     """(N,) numbers."""
-    value: npt.NDArray[np.float32]
+    value: Float32Array
     """(N,)"""
 
     def __len__(self) -> int:
         return len(self.place)
 
     @property
-    def num_kept(self) -> npt.NDArray[np.int64]:
+    def num_kept(self) -> IntArray:
         """(T,) rows of each task that are here."""
         return self.num_support.astype(np.int64) + self.num_query
 
     @property
-    def offsets(self) -> npt.NDArray[np.int64]:
+    def offsets(self) -> IntArray:
         """(T + 1,) task t owns rows offsets[t]:offsets[t + 1]."""
         return np.concatenate([[0], self.num_kept.cumsum()])
 
-    def is_query(self, *, temporal: bool) -> npt.NDArray[np.bool_]:
+    def is_query(self, *, temporal: bool) -> BoolArray:
         """Return (N,) which rows are query, the others being support."""
         sides = (self.num_support, self.num_query)
         lengths = np.stack(sides if temporal else sides[::-1], axis=1).reshape(-1)

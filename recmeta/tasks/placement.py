@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.episodes import splitmix64
 from recmeta.tasks.placed_rows import NO_TIME, PLACES, Place, PlacedRows
 from recmeta.tasks.row_order import order_by
@@ -24,7 +25,6 @@ ROW = np.dtype(
 _SECOND: Final = 1_000_000
 
 Rows = npt.NDArray[np.void]
-IntArray = npt.NDArray[np.int64]
 
 DEV: Final = PLACES.index(Place("dev", "warm"))
 COLD: Final = PLACES.index(Place("test", "user_cold"))
@@ -45,7 +45,7 @@ class Placement:
     temporal: bool
     place: npt.NDArray[np.uint8]
     """(U,) index in PLACES by user."""
-    new_item: npt.NDArray[np.bool_] | None
+    new_item: BoolArray | None
     """(I,) which items are new; None where the protocol knows no new items."""
     user_hash: npt.NDArray[np.uint64]
     item_hash: npt.NDArray[np.uint64]
@@ -128,7 +128,7 @@ def _tasks(
     )
 
 
-def _changes(values: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+def _changes(values: npt.NDArray[np.integer]) -> BoolArray:
     changed = np.ones(len(values), np.bool_)
     changed[1:] = values[1:] != values[:-1]
     return changed

@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.arrays import IntArray
+
 _BITS = 64
 
 
-def order_by(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def order_by(*keys: npt.NDArray[Any]) -> IntArray:
     """Return the positions (N,) of rows sorted by the keys, the first one counting most.
 
     As many leading bits of the keys as 64 bits hold become one number, since sorting one column of
@@ -35,10 +37,10 @@ def order_by(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _settle_ties(
-    order: npt.NDArray[np.int64],
+    order: IntArray,
     packed: npt.NDArray[np.uint64],
     keys: tuple[npt.NDArray[Any], ...],
-) -> npt.NDArray[np.int64]:
+) -> IntArray:
     in_order = packed[order]
     equal = in_order[1:] == in_order[:-1]
     tied = np.flatnonzero(np.concatenate([[False], equal]) | np.concatenate([equal, [False]]))

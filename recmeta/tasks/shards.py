@@ -6,10 +6,10 @@ Legend: N rows, T tasks, S snapshots.
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from recmeta import schema
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.placed_rows import PLACES, PlacedRows, concatenate
 
 TASKS_PER_SHARD = 50_000
@@ -37,9 +37,7 @@ def shards(pieces: Iterable[PlacedRows]) -> Iterator[PlacedRows]:
         yield concatenate(waiting)
 
 
-def task_table(
-    tasks: PlacedRows, snapshot_times: npt.NDArray[np.int64], *, temporal: bool
-) -> pa.Table:
+def task_table(tasks: PlacedRows, snapshot_times: IntArray, *, temporal: bool) -> pa.Table:
     """Return T tasks with the columns `task_set.TASK_COLUMNS`.
 
     In a temporal task set every row counts in its item's statistics from its own time on, and a

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.placed_rows import PLACES, ROW_COLUMNS, TASK_COLUMNS, PlacedRows
 from recmeta.tasks.row_files import RowFiles
 from recmeta.tasks.task_set import Objective
@@ -42,7 +42,7 @@ class SplitRows:
         found = [index for index, place in enumerate(PLACES) if place.split == split]
         return sum(int(np.isin(part.place, found).sum()) for part in self.parts)
 
-    def times(self) -> Iterator[npt.NDArray[np.int64]]:
+    def times(self) -> Iterator[IntArray]:
         """Yield the times of all rows, µs since 1970, in no order that means anything."""
         for number in range(len(self.parts)):
             yield self.files.read(_file("time", number), np.int64)

@@ -28,6 +28,7 @@ import pyarrow.ipc as ipc
 from recmeta import schema
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 from recmeta.workspace import Folder
 
 Objective = Literal["rating", "implicit"]
@@ -63,13 +64,13 @@ class Ragged:
     """One side (support or query) of B tasks, laid end to end: task b owns rows
     offsets[b]:offsets[b+1]."""
 
-    offsets: npt.NDArray[np.int64]
+    offsets: IntArray
     """(B + 1,)"""
     item: npt.NDArray[np.int32]
     """(N,) item numbers, in time order within a task where there are times."""
-    value: npt.NDArray[np.float32]
+    value: Float32Array
     """(N,)"""
-    counted: npt.NDArray[np.bool_]
+    counted: BoolArray
     """(N,) whether the row itself is part of its item's statistics at the task's snapshot."""
 
     @classmethod
@@ -90,7 +91,7 @@ class Ragged:
         )
 
     @classmethod
-    def asking(cls, item_Bk: npt.NDArray[np.int64]) -> "Ragged":
+    def asking(cls, item_Bk: IntArray) -> "Ragged":
         """Return k items for each of B users, as queries; item 0 stands where there is none."""
         num_users, length = item_Bk.shape
         return cls(
@@ -115,30 +116,30 @@ class Ragged:
         return len(self.offsets) - 1
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> IntArray:
         """(B,) rows per task."""
         return np.diff(self.offsets)
 
     @property
-    def task(self) -> npt.NDArray[np.int64]:
+    def task(self) -> IntArray:
         """(N,) the task that each row belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @property
-    def position(self) -> npt.NDArray[np.int64]:
+    def position(self) -> IntArray:
         """(N,) each row's place within its task, from 0."""
         return np.arange(self.offsets[0], self.offsets[-1]) - np.repeat(
             self.offsets[:-1], self.lengths
         )
 
     @property
-    def mask(self) -> npt.NDArray[np.bool_]:
+    def mask(self) -> BoolArray:
         """(B, R) where a task has a row, padded to the longest."""
         lengths = self.lengths
-        found: npt.NDArray[np.bool_] = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        found: BoolArray = np.arange(lengths.max(initial=0)) < lengths[:, None]
         return found
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> "Ragged":
+    def select(self, keep: BoolArray) -> "Ragged":
         """Return the rows where `keep` (N,) is true, same tasks."""
         lengths = np.bincount(self.task[keep], minlength=len(self))
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -162,7 +163,7 @@ class Tasks:
 
     profile: pa.Table
     """B rows: `user_id` and the user's raw attributes as known at the cut time."""
-    cut_time: npt.NDArray[np.int64]
+    cut_time: IntArray
     """(B,) microseconds since 1970 UTC; the support is not later, the query not earlier. int64's
     largest value where the log has no times: everything that is known then is known to the task."""
     snapshot: npt.NDArray[np.int32]
@@ -225,12 +226,12 @@ class Items:
     """(I,) item ids; an item's number is its position here."""
     item: npt.NDArray[np.int32]
     """(V,) the item that each version describes."""
-    valid_from: npt.NDArray[np.int64]
+    valid_from: IntArray
     """(V,) microseconds since 1970 UTC; int64's smallest value where always known."""
     attributes: pa.Table
     """(V rows) raw attributes."""
 
-    def newest(self) -> npt.NDArray[np.int64]:
+    def newest(self) -> IntArray:
         """Return (I,) the row of each item's newest version."""
         numbers = np.arange(len(self.item_id))
         return np.searchsorted(self.item, numbers, side="right") - 1
@@ -251,11 +252,11 @@ class Items:
 class ItemStatistics:
     """What had been seen of each item before each snapshot. Snapshot 0 is before everything."""
 
-    time: npt.NDArray[np.int64]
+    time: IntArray
     """(T,) microseconds; a snapshot holds the events strictly before it."""
-    num_users: npt.NDArray[np.float32]
+    num_users: Float32Array
     """(T, I) users who had met the item."""
-    sum_values: npt.NDArray[np.float32]
+    sum_values: Float32Array
     """(T, I) sum of the value that each of them first gave it."""
 
     @classmethod
@@ -393,7 +394,7 @@ def write_statistics(folder: Folder, statistics: ItemStatistics) -> None:
     """Write the items' statistics, one row per snapshot."""
     num_items = statistics.num_users.shape[1]
 
-    def column(matrix_TI: npt.NDArray[np.float32]) -> pa.Array:
+    def column(matrix_TI: Float32Array) -> pa.Array:
         return pa.FixedSizeListArray.from_arrays(pa.array(matrix_TI.reshape(-1)), num_items)
 
     table = pa.table(
@@ -410,8 +411,8 @@ def read_statistics(folder: Folder) -> ItemStatistics:
     """Read what `write_statistics` wrote."""
     table = _read_table(folder, "statistics.arrow").combine_chunks()
 
-    def matrix(name: str) -> npt.NDArray[np.float32]:
-        flat: npt.NDArray[np.float32] = table[name].combine_chunks().flatten().to_numpy()
+    def matrix(name: str) -> Float32Array:
+        flat: Float32Array = table[name].combine_chunks().flatten().to_numpy()
         return flat.reshape(table.num_rows, -1)
 
     return ItemStatistics(

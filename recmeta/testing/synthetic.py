@@ -19,16 +19,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from recmeta import schema
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Objective, Tasks
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 START = 1_600_000_000
 """Seconds since 1970 of the first possible event."""
@@ -94,15 +91,15 @@ class SyntheticConfig:
 class Truth:
     """What generated a log. Users and items stand in the order of their ids."""
 
-    item_base_I: FloatArray
+    item_base_I: Float64Array
     """Mean value plus the item's quality."""
-    item_vector_Iw: FloatArray
+    item_vector_Iw: Float64Array
     """φ: a 1, then the item's properties."""
-    user_vector_Uw: FloatArray
+    user_vector_Uw: Float64Array
     """w_u, which nobody knows."""
-    prior_mean_Uw: FloatArray
+    prior_mean_Uw: Float64Array
     """m: what the user's profile says of w_u."""
-    prior_variance_w: FloatArray
+    prior_variance_w: Float64Array
     """The diagonal of Σ; off it Σ is 0."""
     noise: float
     """Standard deviation of ε."""
@@ -188,7 +185,7 @@ def _population(
 
 def _draw_items(
     config: SyntheticConfig, rng: np.random.Generator
-) -> tuple[pa.Table, FloatArray, FloatArray]:
+) -> tuple[pa.Table, Float64Array, Float64Array]:
     """Draw the table of items, their properties (I, d) and their qualities (I,)."""
     num_preferences = config.num_preferences
     genre = rng.integers(0, 6, config.num_items)
@@ -219,7 +216,7 @@ def _draw_items(
 
 def _draw_users(
     config: SyntheticConfig, rng: np.random.Generator
-) -> tuple[pa.Table, FloatArray, FloatArray]:
+) -> tuple[pa.Table, Float64Array, Float64Array]:
     """Draw the table of users, and the mean (U, w) and the variances (w,) of their vectors."""
     num_preferences = config.num_preferences
     width = 1 + num_preferences
@@ -240,16 +237,16 @@ def _draw_users(
     return users, mean_Uw, variance_w
 
 
-def _mixed(told: FloatArray, share: float, rng: np.random.Generator) -> FloatArray:
+def _mixed(told: Float64Array, share: float, rng: np.random.Generator) -> Float64Array:
     """Return columns of variance 1, of which attributes tell `share`."""
-    mixed: FloatArray = np.sqrt(share) * _standardised(told) + np.sqrt(1 - share) * rng.normal(
+    mixed: Float64Array = np.sqrt(share) * _standardised(told) + np.sqrt(1 - share) * rng.normal(
         size=told.shape
     )
     return mixed
 
 
-def _standardised(columns: FloatArray) -> FloatArray:
-    standardised: FloatArray = (columns - columns.mean(0)) / np.maximum(columns.std(0), 1e-9)
+def _standardised(columns: Float64Array) -> Float64Array:
+    standardised: Float64Array = (columns - columns.mean(0)) / np.maximum(columns.std(0), 1e-9)
     return standardised
 
 
@@ -296,7 +293,7 @@ class BayesOptimal:
         self._user_id = log.users[schema.USER_ID].combine_chunks()
         self._truth = log.truth
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) the posterior mean of every query row's value, given the task's support.
 
         The tasks' item numbers must be those of the log's whole catalogue in the order of its ids.
@@ -304,17 +301,17 @@ class BayesOptimal:
         truth, query = self._truth, tasks.query
         mean_Bw = self._posterior_mean(tasks)
         agreement = np.einsum("nw,nw->n", mean_Bw[query.task], truth.item_vector_Iw[query.item])
-        predicted: FloatArray = truth.item_base_I[query.item] + agreement
+        predicted: Float64Array = truth.item_base_I[query.item] + agreement
         return predicted
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) the posterior mean of every item's value."""
-        scores: FloatArray = (
+        scores: Float64Array = (
             self._truth.item_base_I + self._posterior_mean(tasks) @ self._truth.item_vector_Iw.T
         )
         return scores
 
-    def _posterior_mean(self, tasks: Tasks) -> FloatArray:
+    def _posterior_mean(self, tasks: Tasks) -> Float64Array:
         """Return (B, w): (Σ⁻¹ + ΦᵀΦ/σ²)⁻¹ (Σ⁻¹ m + Φᵀ (r − base)/σ²), user by user."""
         truth, support = self._truth, tasks.support
         ids = tasks.profile[schema.USER_ID].combine_chunks()
@@ -330,5 +327,5 @@ class BayesOptimal:
         right_Bw = truth.prior_mean_Uw[user_B] / truth.prior_variance_w + (
             np.einsum("bsw,bs->bw", phi_BSw, left_BS) / truth.noise**2
         )
-        mean_Bw: FloatArray = np.linalg.solve(precision_Bww, right_Bw[..., None])[..., 0]
+        mean_Bw: Float64Array = np.linalg.solve(precision_Bww, right_Bw[..., None])[..., 0]
         return mean_Bw

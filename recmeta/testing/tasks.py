@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
+from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import (
     SPLITS,
     TASK_COLUMNS,
@@ -125,7 +126,7 @@ def _splits(num_users: int, config: ShareConfig) -> npt.NDArray[np.str_]:
 
 
 def _sides(
-    columns: Sequence[npt.NDArray[np.generic]], length_U: npt.NDArray[np.int64], num_support: int
+    columns: Sequence[npt.NDArray[np.generic]], length_U: IntArray, num_support: int
 ) -> list[pa.Array]:
     """Return the columns as lists by user: first those of the support, then those of the query.
 
@@ -141,8 +142,8 @@ def _sides(
 
 def _in_lists(
     column: npt.NDArray[np.generic],
-    start_U: npt.NDArray[np.int64],
-    rows_U: npt.NDArray[np.int64],
+    start_U: IntArray,
+    rows_U: IntArray,
 ) -> pa.Array:
     """Return U lists: of each user, so many rows of a column from where they start."""
     offsets = np.concatenate([[0], np.cumsum(rows_U)]).astype(np.int32)
@@ -150,9 +151,7 @@ def _in_lists(
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(column[rows]))
 
 
-def _statistics(
-    item_N: npt.NDArray[np.int64], value_N: npt.NDArray[np.float32], num_items: int
-) -> ItemStatistics:
+def _statistics(item_N: IntArray, value_N: Float32Array, num_items: int) -> ItemStatistics:
     """Return two snapshots: before everything, and with these interactions."""
     count_I = np.bincount(item_N, minlength=num_items)
     total_I = np.bincount(item_N, weights=value_N, minlength=num_items)
@@ -173,9 +172,9 @@ def _items(log: Log) -> Items:
     )
 
 
-def _numbers(values: pa.ChunkedArray, known: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+def _numbers(values: pa.ChunkedArray, known: pa.ChunkedArray) -> IntArray:
     """Return (N,) the place of each value among those that are known."""
-    found: npt.NDArray[np.int64] = (
+    found: IntArray = (
         pc.index_in(values.combine_chunks(), known.combine_chunks()).to_numpy().astype(np.int64)
     )
     return found

@@ -9,17 +9,17 @@ from recmeta.config import parse, to_dict
 from recmeta.metalearn.heads.uncertainty import (
     LEVELS,
     SIGNS,
-    Array,
     Uncertainty,
     design,
     fit,
     fit_line,
     support_variance,
 )
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged
 
 
-def rows(seed: int, num_rows: int = 20_000) -> Array:
+def rows(seed: int, num_rows: int = 20_000) -> Float64Array:
     """Return the design of rows drawn at random, with a spread."""
     random = np.random.default_rng(seed)
     return design(

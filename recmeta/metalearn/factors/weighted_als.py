@@ -14,12 +14,11 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Ragged
 
-IntArray = npt.NDArray[np.int64]
 PADDING = 1.2
 """The longest of a group has at most this many times the rows of the shortest."""
 MOST_NUMBERS = 200_000

@@ -12,10 +12,10 @@ Legend: B users, R rows, T = L - 1 thresholds.
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.learner import Params
+from recmeta.tasks.arrays import Float32Array
 
 THRESHOLD = "median.threshold"
 LOG_SOFTNESS = "median.log_softness"
@@ -29,7 +29,7 @@ MOST_LEVELS = 20
 """A scale with more is taken for one without steps."""
 
 
-def count_levels(values: npt.NDArray[np.float32], value_range: tuple[float, float]) -> int | None:
+def count_levels(values: Float32Array, value_range: tuple[float, float]) -> int | None:
     """Return how many evenly spaced levels a scale has, or None where it has no steps.
 
     Args:
@@ -46,7 +46,7 @@ def count_levels(values: npt.NDArray[np.float32], value_range: tuple[float, floa
     return int(places[-1].round()) + 1
 
 
-def top_share(values: npt.NDArray[np.float32]) -> float:
+def top_share(values: Float32Array) -> float:
     """Return the share of the most frequent value among all; 0 of none."""
     if len(values) == 0:
         return 0.0

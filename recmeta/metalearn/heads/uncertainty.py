@@ -27,9 +27,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged
 
-Array = npt.NDArray[np.float64]
 FloatArray = npt.NDArray[np.floating]
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 SIGNS = {
@@ -88,7 +88,7 @@ class Uncertainty:
         """
         return np.asarray(self.intercept + self.slope * value, value.dtype)
 
-    def deviation(self, design_NF: Array) -> Array:
+    def deviation(self, design_NF: Float64Array) -> Float64Array:
         """Return (N,) standard deviations, in units of the value."""
         names = list(SIGNS)[: design_NF.shape[-1]]
         coefficient_F = np.array([getattr(self, name) or 0.0 for name in names])
@@ -96,13 +96,13 @@ class Uncertainty:
 
 
 def design(
-    value: Array,
+    value: Float64Array,
     value_range: tuple[float, float],
-    num_support: Array,
-    num_users: Array,
-    variance: Array,
-    spread: Array | None,
-) -> Array:
+    num_support: Float64Array,
+    num_users: Float64Array,
+    variance: Float64Array,
+    spread: Float64Array | None,
+) -> Float64Array:
     """Return what the standard deviation is a function of, (..., F) for inputs of shape (...).
 
     Args:
@@ -126,20 +126,22 @@ def design(
     return np.stack(columns, -1).astype(np.float64)
 
 
-def with_expected(design_NF: Array, value_N: Array, value_range: tuple[float, float]) -> Array:
+def with_expected(
+    design_NF: Float64Array, value_N: Float64Array, value_range: tuple[float, float]
+) -> Float64Array:
     """Return the same design where other values are expected."""
     changed_NF = design_NF.copy()
     changed_NF[:, list(SIGNS).index("middle")] = _middle(value_N, value_range)
     return changed_NF
 
 
-def _middle(value: Array, value_range: tuple[float, float]) -> Array:
+def _middle(value: Float64Array, value_range: tuple[float, float]) -> Float64Array:
     low, high = value_range
     place = np.clip((value - low) / max(high - low, 1e-9), 0, 1)
     return np.asarray(np.log(0.05 + 4 * place * (1 - place)))
 
 
-def support_variance(support: Ragged, mean: float, scale: float) -> Array:
+def support_variance(support: Ragged, mean: float, scale: float) -> Float64Array:
     """Return (B,) the shrunk variance of the values of each user's support.
 
     Args:
@@ -155,7 +157,9 @@ def support_variance(support: Ragged, mean: float, scale: float) -> Array:
     return np.asarray(shrunk_B)
 
 
-def fit_line(said_N: Array, value_N: Array, weight_N: Array) -> tuple[float, float]:
+def fit_line(
+    said_N: Float64Array, value_N: Float64Array, weight_N: Float64Array
+) -> tuple[float, float]:
     """Return intercept and slope, not negative, of the least squares of values on what is said of
     them; 0 and 1 where what is said is always the same."""
     weight_N = weight_N / max(float(weight_N.sum()), 1e-12)
@@ -168,10 +172,10 @@ def fit_line(said_N: Array, value_N: Array, weight_N: Array) -> tuple[float, flo
 
 
 def fit(
-    design_NF: Array,
-    residual_N: Array,
-    weight_N: Array,
-    user_N: npt.NDArray[np.int64],
+    design_NF: Float64Array,
+    residual_N: Float64Array,
+    weight_N: Float64Array,
+    user_N: IntArray,
     line: tuple[float, float] = (0.0, 1.0),
 ) -> Uncertainty | None:
     """Return the standard deviations that residuals speak for; None where these are too few.
@@ -206,7 +210,9 @@ def fit(
     )
 
 
-def _coefficients(design_NF: Array, residual_N: Array, weight_N: Array) -> Array:
+def _coefficients(
+    design_NF: Float64Array, residual_N: Float64Array, weight_N: Float64Array
+) -> Float64Array:
     """Return the coefficients (F,), those that would have the wrong sign at 0."""
     sign_F = np.array(list(SIGNS.values())[: design_NF.shape[1]])
     kept = np.arange(design_NF.shape[1])
@@ -222,7 +228,9 @@ def _coefficients(design_NF: Array, residual_N: Array, weight_N: Array) -> Array
     return coefficient_F
 
 
-def _gamma_regression(design_NF: Array, square_N: Array, weight_N: Array) -> Array:
+def _gamma_regression(
+    design_NF: Float64Array, square_N: Float64Array, weight_N: Float64Array
+) -> Float64Array:
     """Return the coefficients of log E[square], by Fisher scoring with halved steps."""
     weight_N = weight_N / weight_N.sum()
     information_FF = design_NF.T @ (weight_N[:, None] * design_NF)
@@ -230,7 +238,7 @@ def _gamma_regression(design_NF: Array, square_N: Array, weight_N: Array) -> Arr
     coefficient_F = np.zeros(design_NF.shape[1])
     coefficient_F[0] = np.log(max(float(weight_N @ square_N), 1e-12))
 
-    def loss(c_F: Array) -> float:
+    def loss(c_F: Float64Array) -> float:
         log_N = _clipped(design_NF @ c_F)
         return float(weight_N @ (log_N + square_N * np.exp(-log_N)))
 
@@ -248,7 +256,7 @@ def _gamma_regression(design_NF: Array, square_N: Array, weight_N: Array) -> Arr
     return coefficient_F
 
 
-def _quantiles(ratio_N: Array, weight_N: Array, levels: Array) -> Array:
+def _quantiles(ratio_N: Float64Array, weight_N: Float64Array, levels: Float64Array) -> Float64Array:
     """Return the smallest ratios below which the levels' shares of the weight lie; of a level past
     1, the largest."""
     order = np.argsort(ratio_N, kind="stable")
@@ -257,5 +265,5 @@ def _quantiles(ratio_N: Array, weight_N: Array, levels: Array) -> Array:
     return np.asarray(ratio_N[order][place])
 
 
-def _clipped(log_variance: Array) -> Array:
+def _clipped(log_variance: Float64Array) -> Float64Array:
     return np.clip(log_variance, -LOG_VARIANCE_RANGE, LOG_VARIANCE_RANGE)

@@ -7,13 +7,11 @@ are logits, which have no units and stay as they are.
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.heads.uncertainty import Uncertainty
+from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Objective
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,11 +28,11 @@ class ValueUnits:
     uncertainty: Uncertainty | None
     """Knows what is expected where the learner says something; None: what it says is expected."""
 
-    def to_values(self, output: torch.Tensor) -> FloatArray:
+    def to_values(self, output: torch.Tensor) -> Float32Array:
         """Return what the learner says, within the range of values."""
         return self._clipped(self.unclipped(output))
 
-    def to_expected(self, output: torch.Tensor) -> FloatArray:
+    def to_expected(self, output: torch.Tensor) -> Float32Array:
         """Return what is expected, within the range of values.
 
         Args:
@@ -42,21 +40,21 @@ class ValueUnits:
         """
         return self._clipped(self.expected_unclipped(output))
 
-    def unclipped(self, output: torch.Tensor) -> FloatArray:
+    def unclipped(self, output: torch.Tensor) -> Float32Array:
         """Return what the learner says, also past the ends of the range."""
-        result: FloatArray = output.detach().cpu().float().numpy()
+        result: Float32Array = output.detach().cpu().float().numpy()
         if self.objective == "rating":
             result = result * self.scale + self.mean
         return result
 
-    def expected_unclipped(self, output: torch.Tensor) -> FloatArray:
+    def expected_unclipped(self, output: torch.Tensor) -> Float32Array:
         """Return what is expected, also past the ends of the range: effects are differences, which
         the ends would cut off."""
         said = self.unclipped(output)
         known = self.uncertainty
         return said if known is None else known.expected(said).astype(np.float32)
 
-    def _clipped(self, values: FloatArray) -> FloatArray:
+    def _clipped(self, values: Float32Array) -> Float32Array:
         if self.objective == "rating":
             return np.clip(values, *self.value_range).astype(np.float32)
         return values

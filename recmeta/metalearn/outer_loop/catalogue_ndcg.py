@@ -4,19 +4,19 @@ Legend: B users, M candidate items, R relevant items of all users.
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.tensors.batch import Support
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 K = 10
 
 
 @torch.no_grad()
-def ndcg(model: Model, params: Params, tasks: Tasks, most_items: int) -> npt.NDArray[np.float64]:
+def ndcg(model: Model, params: Params, tasks: Tasks, most_items: int) -> Float64Array:
     """Return (B,) nDCG@10 of the query items among the items that are not in the support; ties
     count against them, and a user without any has 0.
 
@@ -59,7 +59,7 @@ def ndcg(model: Model, params: Params, tasks: Tasks, most_items: int) -> npt.NDA
     return np.asarray(np.bincount(user_R, gain_R, minlength=len(tasks)) / most_B)
 
 
-def _candidates(tasks: Tasks, num_items: int, most_items: int) -> npt.NDArray[np.int64]:
+def _candidates(tasks: Tasks, num_items: int, most_items: int) -> IntArray:
     """Return the distinct items to rank, sorted."""
     if num_items <= most_items:
         return np.arange(num_items)

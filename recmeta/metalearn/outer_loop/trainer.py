@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors.torch
 import torch
 
@@ -26,6 +25,7 @@ from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
 from recmeta.metalearn.outer_loop.prefetch import prefetched
 from recmeta.metalearn.tensors.batch import TaskBatch, onto
 from recmeta.metalearn.tensors.encoding import Features
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
@@ -160,7 +160,7 @@ def _pass(
     run: "_Run",
     model: Model,
     users: Features,
-    draws: Iterator[tuple[npt.NDArray[np.int64], Tasks]],
+    draws: Iterator[tuple[IntArray, Tasks]],
     seed_and_number: tuple[int, int],
     left_out_KIF: torch.Tensor | None,
 ) -> float:
@@ -172,7 +172,7 @@ def _pass(
     seed, number = seed_and_number
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
 
-    def build(draw: tuple[npt.NDArray[np.int64], Tasks]) -> TaskBatch:
+    def build(draw: tuple[IntArray, Tasks]) -> TaskBatch:
         positions, drawn = draw
         index = onto(model.device, torch.from_numpy(positions))
         known = {n: t[index] for n, t in users.items()}

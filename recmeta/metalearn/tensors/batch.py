@@ -12,6 +12,7 @@ import torch
 
 from recmeta.metalearn.tensors.encoding import Encoder, Features
 from recmeta.metalearn.tensors.lookup import Lookup
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_STATISTICS = 2
@@ -139,9 +140,7 @@ class Catalogue:
         """Number of distinct items."""
         return len(self.items.item_id)
 
-    def versions(
-        self, item: npt.NDArray[np.integer], cut_time: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
+    def versions(self, item: npt.NDArray[np.integer], cut_time: IntArray) -> IntArray:
         """Return the row of `features` that was valid for each item at each cut time, same shape.
 
         Where no version was valid yet, the item's earliest is taken: a catalogue lists what it
@@ -158,9 +157,9 @@ class Catalogue:
         self,
         item: npt.NDArray[np.integer],
         snapshot: npt.NDArray[np.integer],
-        own: npt.NDArray[np.bool_] | None = None,
-        own_value: npt.NDArray[np.float32] | None = None,
-    ) -> npt.NDArray[np.float32]:
+        own: BoolArray | None = None,
+        own_value: Float32Array | None = None,
+    ) -> Float32Array:
         """Return what was known of items at snapshots, (..., D) for inputs that broadcast to (...).
 
         Column 0 is the item's mean value, shrunk to the global mean as if by `prior_strength` more
@@ -199,9 +198,7 @@ class Catalogue:
             onto(self.device, torch.from_numpy(mask)),
         )
 
-    def item_rows(
-        self, numbers: npt.NDArray[np.int64], snapshot: int = -1, cut_time: int = END_OF_TIME
-    ) -> Rows:
+    def item_rows(self, numbers: IntArray, snapshot: int = -1, cut_time: int = END_OF_TIME) -> Rows:
         """Return items of these numbers as rows that all users share (B is 1).
 
         Args:
@@ -236,19 +233,17 @@ class Catalogue:
             onto(self.device, torch.from_numpy(mask)),
         )
 
-    def _scaled(self, side: Ragged) -> npt.NDArray[np.float32]:
+    def _scaled(self, side: Ragged) -> Float32Array:
         """Return (N,) values in units of the model."""
         scaled = (side.value - self.encoder.value_mean) / self.encoder.value_scale
         return scaled.astype(np.float32)
 
-    def _padded(self, values: npt.NDArray[np.generic], mask: npt.NDArray[np.bool_]) -> torch.Tensor:
+    def _padded(self, values: npt.NDArray[np.generic], mask: BoolArray) -> torch.Tensor:
         """Return values (N, ...) laid out as the mask (B, R) says, 0 where padded."""
         full = np.zeros(mask.shape + values.shape[1:], values.dtype)
         full[mask] = values
         return onto(self.device, torch.from_numpy(full))
 
-    def _key(
-        self, item: npt.NDArray[np.integer], time_rank: npt.NDArray[np.integer]
-    ) -> npt.NDArray[np.int64]:
+    def _key(self, item: npt.NDArray[np.integer], time_rank: npt.NDArray[np.integer]) -> IntArray:
         """Return numbers that order (item, time) pairs."""
         return np.asarray(item, np.int64) * (len(self._times) + 1) + time_rank + 1

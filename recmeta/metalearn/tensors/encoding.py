@@ -10,7 +10,6 @@ import io
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc as ipc
@@ -25,6 +24,7 @@ from recmeta.metalearn.tensors.vectors import (
     raw_vectors,
     read_vectors,
 )
+from recmeta.tasks.arrays import Float32Array, IntArray
 
 Kind = Literal["categorical", "multi", "numeric", "vector"]
 Features = dict[str, torch.Tensor]
@@ -105,7 +105,7 @@ class Encoder:
         profile: pa.Table,
         item_id: pa.Array,
         attributes: pa.Table,
-        values: npt.NDArray[np.float32] | None,
+        values: Float32Array | None,
         config: FeatureConfig,
         earlier: "Encoder | None" = None,
     ) -> "Encoder":
@@ -288,5 +288,5 @@ def _encode(field: Field, column: pa.Array) -> torch.Tensor:
     return torch.from_numpy(padded)
 
 
-def _codes(values: pa.Array, field: Field) -> npt.NDArray[np.int64]:
+def _codes(values: pa.Array, field: Field) -> IntArray:
     return field.lookup.numbers_of(values) + 1

@@ -10,10 +10,10 @@ import dataclasses
 import itertools
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.tensors.batch import Rows, TaskBatch
+from recmeta.tasks.arrays import IntArray
 
 GROUP_COST = 300
 """Padded rows that take as long as another group's fixed cost does, some hundred small operations;
@@ -59,8 +59,8 @@ def groups_by_length(batch: TaskBatch, least_rows: int = 0) -> list[Group]:
 
 
 def cuts(
-    support_B: npt.NDArray[np.int64],
-    query_B: npt.NDArray[np.int64],
+    support_B: IntArray,
+    query_B: IntArray,
     most_rows: int,
     least_rows: int = 0,
 ) -> list[int]:

@@ -3,9 +3,10 @@
 import functools
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from recmeta.tasks.arrays import IntArray
 
 FEW = 64
 """So few are looked up in a table that is kept; so are others, where there are this many times as
@@ -26,7 +27,7 @@ class Lookup:
         """
         self.names = names
 
-    def numbers_of(self, asked: pa.Array) -> npt.NDArray[np.int64]:
+    def numbers_of(self, asked: pa.Array) -> IntArray:
         """Return each one's place among the names, (N,); -1 where it is not known, or null."""
         if asked.type != pa.string():
             asked = asked.cast(pa.string())

@@ -7,12 +7,10 @@ Legend: N vectors, W numbers of a raw vector, D numbers that are read.
 """
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from recmeta.errors import UserError
-
-FloatArray = npt.NDArray[np.float32]
+from recmeta.tasks.arrays import Float32Array
 
 
 def is_vector(kind: pa.DataType) -> bool:
@@ -20,14 +18,14 @@ def is_vector(kind: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type))
 
 
-def raw_vectors(column: pa.Array) -> FloatArray:
+def raw_vectors(column: pa.Array) -> Float32Array:
     """Return the vectors (N, W) of a column, those that are null left out."""
     flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    vectors: FloatArray = flat.reshape(-1, column.type.list_size)
+    vectors: Float32Array = flat.reshape(-1, column.type.list_size)
     return vectors
 
 
-def principal_components(raw_NW: FloatArray, most: int) -> FloatArray:
+def principal_components(raw_NW: Float32Array, most: int) -> Float32Array:
     """Return the map (W + 1, D) to the leading D principal components, D being `most` or W.
 
     Its last row moves the mean to 0. It is scaled as a whole, so that the numbers that are read
@@ -46,7 +44,7 @@ def principal_components(raw_NW: FloatArray, most: int) -> FloatArray:
     return np.vstack([found_WD, -mean_W @ found_WD]).astype(np.float32)
 
 
-def read_vectors(name: str, column: pa.Array, map_WD: FloatArray) -> FloatArray:
+def read_vectors(name: str, column: pa.Array, map_WD: Float32Array) -> Float32Array:
     """Return what is read of a column of vectors, (N, D): 0 where there is none.
 
     Raises:

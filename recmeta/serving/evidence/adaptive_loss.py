@@ -16,7 +16,8 @@ from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.familiarity import LatentClasses
 from recmeta.serving.evidence.query_loss import loss_with_answer, query_loss
 from recmeta.serving.evidence.respondents import Respondents
-from recmeta.serving.evidence.strategy import Candidates, FloatArray, IntArray, SoFar
+from recmeta.serving.evidence.strategy import Candidates, SoFar
+from recmeta.tasks.arrays import Float64Array, IntArray
 
 PRIOR_ANSWERS = 50.0
 """An item's mean fall is shrunk to that of all items, and a class's to its item's, as if by this
@@ -30,7 +31,7 @@ class MeasuredFalls:
     user_N: IntArray
     place_N: IntArray
     """The candidate that each answer is about."""
-    fall_N: FloatArray
+    fall_N: Float64Array
     """In units of the value."""
 
 
@@ -68,8 +69,8 @@ def measure_falls(
 
 
 def falls_by_class(
-    falls: MeasuredFalls, classes: LatentClasses, member_UK: FloatArray
-) -> FloatArray:
+    falls: MeasuredFalls, classes: LatentClasses, member_UK: Float64Array
+) -> Float64Array:
     """Return (K, C) the mean fall of an answer about each candidate by a member of each class."""
     num_classes, num_candidates = classes.share_KC.shape
     overall = float(falls.fall_N.mean()) if len(falls.fall_N) else 0.0
@@ -91,11 +92,11 @@ class AdaptiveLoss:
     """Asks what lowers the query loss most for people who know what this user knows."""
 
     classes: LatentClasses
-    fall_KC: FloatArray
+    fall_KC: Float64Array
     """Of `falls_by_class`."""
     name: str = "adaptive-loss"
 
-    def worth(self, so_far: SoFar) -> FloatArray:
+    def worth(self, so_far: SoFar) -> Float64Array:
         """Return by how much asking is expected to lower the loss."""
         member_BK = self.classes.membership(so_far.known_BC, so_far.unknown_BC)
         return member_BK @ (self.classes.share_KC * self.fall_KC)

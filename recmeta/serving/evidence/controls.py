@@ -8,7 +8,8 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, SoFar
+from recmeta.serving.evidence.strategy import Candidates, FixedOrder, SoFar
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.episodes import splitmix64
 from recmeta.tasks.hashing import unit_hash
 
@@ -26,7 +27,7 @@ class RandomOrder:
     seed: int = 0
     name: str = "random"
 
-    def worth(self, so_far: SoFar) -> FloatArray:
+    def worth(self, so_far: SoFar) -> Float64Array:
         """Return a hash of user and item, uniform between 0 and 1."""
         share_B = unit_hash(pa.array(so_far.users.user_id, pa.string()), self.seed)
         user_B1 = splitmix64((share_B * 2**53).astype(np.uint64))[:, None]

@@ -12,7 +12,8 @@ import dataclasses
 
 import numpy as np
 
-from recmeta.serving.evidence.strategy import BoolArray, Candidates, FloatArray, SoFar
+from recmeta.serving.evidence.strategy import Candidates, SoFar
+from recmeta.tasks.arrays import BoolArray, Float64Array
 from recmeta.tasks.task_set import Tasks
 
 PRIOR_MEMBERS = 20.0
@@ -24,9 +25,9 @@ SHARE_RANGE = (1e-4, 1 - 1e-4)
 class LatentClasses:
     """Kinds of people by what they know."""
 
-    weight_K: FloatArray
+    weight_K: Float64Array
     """How common each class is."""
-    share_KC: FloatArray
+    share_KC: Float64Array
     """Probability that a member knows each candidate."""
 
     @classmethod
@@ -56,7 +57,7 @@ class LatentClasses:
             member_UK = found.membership(knows_UC, ~knows_UC)
         return found
 
-    def membership(self, known_BC: BoolArray, unknown_BC: BoolArray) -> FloatArray:
+    def membership(self, known_BC: BoolArray, unknown_BC: BoolArray) -> Float64Array:
         """Return (B, K) how probably each user belongs to each class."""
         log_yes_KC = np.log(self.share_KC).astype(np.float32)
         log_no_KC = np.log1p(-self.share_KC).astype(np.float32)
@@ -66,7 +67,7 @@ class LatentClasses:
         likely_BK = np.exp(log_BK - log_BK.max(1, keepdims=True))
         return np.asarray(likely_BK / likely_BK.sum(1, keepdims=True))
 
-    def probability(self, so_far: SoFar) -> FloatArray:
+    def probability(self, so_far: SoFar) -> Float64Array:
         """Return (B, C) how probably each user knows each candidate."""
         return self.membership(so_far.known_BC, so_far.unknown_BC) @ self.share_KC
 
@@ -78,7 +79,7 @@ class KnownItems:
     classes: LatentClasses
     name: str = "known-items"
 
-    def worth(self, so_far: SoFar) -> FloatArray:
+    def worth(self, so_far: SoFar) -> Float64Array:
         """Return the probability that the user knows the item."""
         return self.classes.probability(so_far)
 

@@ -18,7 +18,8 @@ from recmeta.serving.evidence.gradient_norm import gradient_norm_times_popularit
 from recmeta.serving.evidence.greedy import greedy_loss
 from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireConfig
 from recmeta.serving.evidence.respondents import respondents
-from recmeta.serving.evidence.strategy import BoolArray, Candidates, FloatArray, IntArray
+from recmeta.serving.evidence.strategy import Candidates
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import ItemStatistics, Ragged, Tasks
 
@@ -34,7 +35,7 @@ class TriedAnswers:
     """Positions of those on whom answers were tried."""
     falls: MeasuredFalls
     """Users are positions in `tried`."""
-    lists: Mapping[str, FloatArray]
+    lists: Mapping[str, Float64Array]
     """(C,) worth by name of a strategy that asks everybody the same."""
 
     def questionnaire(self, config: QuestionnaireConfig) -> Questionnaire:

@@ -16,7 +16,8 @@ from recmeta.metalearn.learner import HasSupportGradient
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.respondents import Respondents
-from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, IntArray
+from recmeta.serving.evidence.strategy import Candidates, FixedOrder
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 ROWS_AT_ONCE = 512
@@ -54,7 +55,7 @@ def gradient_norm_times_popularity(
 
 
 @torch.no_grad()
-def _norms(model: Model, people: Respondents, row_N: IntArray) -> FloatArray:
+def _norms(model: Model, people: Respondents, row_N: IntArray) -> Float64Array:
     """Return (N,) the norm of the gradient of each answer."""
     learner = model.learner
     if not isinstance(learner, HasSupportGradient):

@@ -14,13 +14,8 @@ import numpy as np
 from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.query_loss import loss_with_answer, query_loss
 from recmeta.serving.evidence.respondents import Respondents
-from recmeta.serving.evidence.strategy import (
-    BoolArray,
-    Candidates,
-    FixedOrder,
-    FloatArray,
-    IntArray,
-)
+from recmeta.serving.evidence.strategy import Candidates, FixedOrder
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,12 +69,12 @@ def _gains(
     place_N: IntArray,
     given_N: BoolArray,
     checked_C: BoolArray,
-) -> FloatArray:
+) -> Float64Array:
     """Return (C,) by how much asking about each checked candidate lowers the mean loss."""
     before = people.after(given_N)
     loss_B = query_loss(model, before)
     row_N = np.flatnonzero((place_N >= 0) & ~given_N & checked_C[place_N])
     after_N = loss_with_answer(model, people, before.support, row_N)
     gain_N = loss_B[people.answers.task[row_N]] - after_N
-    gain_C: FloatArray = np.bincount(place_N[row_N], gain_N, len(checked_C)) / len(people)
+    gain_C: Float64Array = np.bincount(place_N[row_N], gain_N, len(checked_C)) / len(people)
     return gain_C

@@ -24,7 +24,8 @@ from recmeta.metalearn.learner import HasPosterior
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.familiarity import LatentClasses
-from recmeta.serving.evidence.strategy import Candidates, FloatArray, SoFar
+from recmeta.serving.evidence.strategy import Candidates, SoFar
+from recmeta.tasks.arrays import Float64Array
 
 About = Literal["weights", "predictions"]
 USERS_AT_ONCE = 128
@@ -63,16 +64,16 @@ class InformationGain:
         weighted_CW = self._design_CW * (share_C / share_C.sum())[:, None]
         self._target_WW = weighted_CW.T @ self._design_CW
 
-    def worth(self, so_far: SoFar) -> FloatArray:
+    def worth(self, so_far: SoFar) -> Float64Array:
         """Return the expected gain of asking."""
         batches = so_far.users.batches(USERS_AT_ONCE)
         parts = [self._gain(self._scorer.adapt(some)["whitener"]) for some in batches]
         gain_BC = np.concatenate(parts) if parts else np.zeros(so_far.known_BC.shape)
-        worth_BC: FloatArray = gain_BC * self.classes.probability(so_far)
+        worth_BC: Float64Array = gain_BC * self.classes.probability(so_far)
         return worth_BC
 
     @torch.no_grad()
-    def _gain(self, whitener_BWW: torch.Tensor) -> FloatArray:
+    def _gain(self, whitener_BWW: torch.Tensor) -> Float64Array:
         """Return (B, C) the gain of an answer."""
         white_BWC = whitener_BWW @ self._design_CW.T
         variance_BC = white_BWC.square().sum(1)
@@ -82,5 +83,5 @@ class InformationGain:
             moved_BWC = whitener_BWW.mT @ white_BWC  # Σ x_c
             taken_BC = (moved_BWC * (self._target_WW @ moved_BWC)).sum(1)
             gain_BC = taken_BC / (variance_BC + self._noise_C)
-        found: FloatArray = gain_BC.double().cpu().numpy()
+        found: Float64Array = gain_BC.double().cpu().numpy()
         return found

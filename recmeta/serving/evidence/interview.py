@@ -9,15 +9,8 @@ import dataclasses
 import numpy as np
 
 from recmeta.serving.evidence.respondents import Respondents
-from recmeta.serving.evidence.strategy import (
-    BoolArray,
-    Candidates,
-    FloatArray,
-    IntArray,
-    SoFar,
-    Strategy,
-    best_places,
-)
+from recmeta.serving.evidence.strategy import Candidates, SoFar, Strategy, best_places
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 
@@ -83,7 +76,7 @@ def interview(
     return Interview(people, item_BQ, answered_BQ, question_N)
 
 
-def _first(best: tuple[IntArray, FloatArray]) -> tuple[IntArray, BoolArray]:
+def _first(best: tuple[IntArray, Float64Array]) -> tuple[IntArray, BoolArray]:
     """Return (B,) the best place, and whether there is one."""
     place_BQ, worth_BQ = best
     return place_BQ[:, 0], worth_BQ[:, 0] > -np.inf

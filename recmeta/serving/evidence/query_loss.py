@@ -10,14 +10,14 @@ import numpy as np
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.respondents import Respondents
-from recmeta.serving.evidence.strategy import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, Tasks
 
 TASKS_AT_ONCE = 1024
 
 
-def query_loss(model: Model, tasks: Tasks) -> FloatArray:
+def query_loss(model: Model, tasks: Tasks) -> Float64Array:
     """Return (B,) each user's mean absolute error on their query, after adapting to the support.
 
     In units of the value.
@@ -33,7 +33,7 @@ def query_loss(model: Model, tasks: Tasks) -> FloatArray:
 
 def loss_with_answer(
     model: Model, people: Respondents, support: Ragged, row_N: IntArray
-) -> FloatArray:
+) -> Float64Array:
     """Return (N,) what the loss of an answer's user would be, had they given that answer, too.
 
     Args:

@@ -24,7 +24,8 @@ from recmeta.serving.evidence.controls import RandomOrder
 from recmeta.serving.evidence.familiarity import KnownItems, LatentClasses
 from recmeta.serving.evidence.greedy import GreedyConfig
 from recmeta.serving.evidence.information import About, InformationGain
-from recmeta.serving.evidence.strategy import Candidates, FixedOrder, FloatArray, Strategy
+from recmeta.serving.evidence.strategy import Candidates, FixedOrder, Strategy
+from recmeta.tasks.arrays import Float64Array
 from recmeta.workspace import Folder
 
 StrategyName = Literal[
@@ -70,9 +71,9 @@ class Questionnaire:
     config: QuestionnaireConfig
     candidates: Candidates
     classes: LatentClasses
-    fall_KC: FloatArray
+    fall_KC: Float64Array
     """By how much an answer lowers the query loss, by class: see `adaptive_loss.py`."""
-    lists: Mapping[str, FloatArray]
+    lists: Mapping[str, Float64Array]
     """(C,) worth by name of a strategy that asks everybody the same."""
 
     def names(self, model: Model) -> tuple[StrategyName, ...]:

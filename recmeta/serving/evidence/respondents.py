@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from recmeta.serving.evidence.strategy import BoolArray, IntArray
+from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 

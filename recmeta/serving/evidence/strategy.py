@@ -9,11 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Candidates:
 
     item_C: IntArray
     """Item numbers, those that most training users rated first."""
-    share_C: FloatArray
+    share_C: Float64Array
     """Share of the training users who rated each."""
 
     @classmethod
@@ -91,7 +88,7 @@ class Strategy(Protocol):
         """The name it goes by in reports, such as `information-gain`."""
         ...
 
-    def worth(self, so_far: SoFar) -> FloatArray:
+    def worth(self, so_far: SoFar) -> Float64Array:
         """Return (B, C), or (1, C) where all users are asked the same: higher is asked first."""
         ...
 
@@ -101,10 +98,10 @@ class FixedOrder:
     """Asks everybody the same, whatever they answer."""
 
     name: str
-    worth_C: FloatArray
+    worth_C: Float64Array
     """-inf for a candidate that is never asked."""
 
-    def worth(self, so_far: SoFar) -> FloatArray:
+    def worth(self, so_far: SoFar) -> Float64Array:
         """Return the worth, the same for all."""
         return self.worth_C[None]
 
@@ -133,7 +130,7 @@ def next_questions(
     return np.pad(item_BQ, ((0, 0), (0, missing)), constant_values=-1)
 
 
-def best_places(strategy: Strategy, so_far: SoFar, count: int) -> tuple[IntArray, FloatArray]:
+def best_places(strategy: Strategy, so_far: SoFar, count: int) -> tuple[IntArray, Float64Array]:
     """Return places among the candidates (B, count) and their worth, -inf where there is none."""
     asked_BC = so_far.known_BC | so_far.unknown_BC
     worth_BC = np.where(asked_BC, -np.inf, strategy.worth(so_far))

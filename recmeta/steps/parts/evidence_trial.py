@@ -26,7 +26,7 @@ from recmeta.serving.evidence.interview import Interview, interview
 from recmeta.serving.evidence.query_loss import query_loss
 from recmeta.serving.evidence.questionnaire import Questionnaire
 from recmeta.serving.evidence.respondents import Respondents, respondents
-from recmeta.serving.evidence.strategy import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.workspace import Workspace
 
@@ -81,9 +81,9 @@ class Trial:
 
     config: TrialConfig
     num_users: int
-    by_questions: dict[str, dict[str, FloatArray]]
+    by_questions: dict[str, dict[str, Float64Array]]
     """By strategy and metric, (U, P) after that many questions."""
-    by_answers: dict[str, FloatArray]
+    by_answers: dict[str, Float64Array]
     """By strategy, (U, P) the MAE after that many answers; NaN for users who gave fewer."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Trial:
             },
         }
 
-    def _intervals(self, values_UP: FloatArray) -> list[dict[str, Any]]:
+    def _intervals(self, values_UP: Float64Array) -> list[dict[str, Any]]:
         generator = np.random.default_rng(self.config.seed)
         found = mean_intervals(
             values_UP, generator, self.config.num_resamples, self.config.confidence
@@ -211,7 +211,7 @@ def mean_error(
     return float(np.mean(errors))
 
 
-def _mean_of_present(values_DUP: FloatArray) -> FloatArray:
+def _mean_of_present(values_DUP: Float64Array) -> Float64Array:
     """Return (U, P) the mean over the draws that have a value; NaN where none has."""
     num_UP = (~np.isnan(values_DUP)).sum(0)
     total_UP = np.nansum(values_DUP, 0)
@@ -220,9 +220,9 @@ def _mean_of_present(values_DUP: FloatArray) -> FloatArray:
     return mean_UP
 
 
-def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict[str, FloatArray]:
+def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict[str, Float64Array]:
     scorer = Scorer.of(model)
-    found: dict[str, list[FloatArray]] = {name: [] for name in METRICS}
+    found: dict[str, list[Float64Array]] = {name: [] for name in METRICS}
     for num_questions in config.questions:
         tasks = held.after_questions(num_questions)
         predicted, expected = scorer.score_and_expect(tasks)
@@ -233,7 +233,7 @@ def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict
     return {name: np.stack(columns, 1) for name, columns in found.items()}
 
 
-def _after_answers(model: Model, held: Interview, config: TrialConfig) -> FloatArray:
+def _after_answers(model: Model, held: Interview, config: TrialConfig) -> Float64Array:
     scorer, columns = Scorer.of(model), []
     for num_answers in config.answers:
         tasks, enough_U = held.after_answers(num_answers)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.serving.retrieval import FloatArray, IntArray
+from recmeta.tasks.arrays import Float32Array, IntArray
 
 EXACT_BELOW = 50_000
 """Vectors that are looked at one by one; of more, an inverted file looks at some cells."""
@@ -29,7 +29,7 @@ TUNED_FOR = 10
 class FaissIndex:
     """An index of item vectors."""
 
-    def __init__(self, vector_If: FloatArray, query_Af: FloatArray) -> None:
+    def __init__(self, vector_If: Float32Array, query_Af: Float32Array) -> None:
         """
         Args:
             query_Af: queries of some users, by which is found how many cells to look at.
@@ -75,7 +75,7 @@ class FaissIndex:
         self.num_probed = min(num_cells, self.num_cells)
         faiss.extract_index_ivf(self._index).nprobe = self.num_probed
 
-    def search(self, query_Bf: FloatArray, num_found: int) -> IntArray:
+    def search(self, query_Bf: Float32Array, num_found: int) -> IntArray:
         """Return (B, n) places of vectors with large inner products, the largest first; -1 where
         there are no more."""
         if not self._is_exact:
@@ -84,7 +84,7 @@ class FaissIndex:
         return np.asarray(place_Bn, np.int64)
 
 
-def _nth_largest(product_I: FloatArray) -> float:
+def _nth_largest(product_I: Float32Array) -> float:
     """Return what the `TUNED_FOR` largest products are at least, up to rounding."""
     least = float(np.partition(product_I, -TUNED_FOR)[-TUNED_FOR])
     return least - 1e-4 * float(product_I.std())

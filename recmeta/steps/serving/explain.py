@@ -12,7 +12,6 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.logs import tables
 from recmeta.logs.files import Inputs
 from recmeta.logs.mapping import LogMapping
-from recmeta.metalearn.heads.units import FloatArray
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
@@ -20,6 +19,7 @@ from recmeta.serving.explanations import support_effects
 from recmeta.serving.feature_effects import feature_effects, features, scores_knowing
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.steps.parts import given_users
+from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Workspace
 
@@ -184,7 +184,7 @@ def user_of_file(model: Model, new_users: LogMapping, user_id: str) -> Tasks:
 
 def _shapley(
     model: Model, state: UserState, item: int, *, num_orders: int = 25, seed: int = 0
-) -> FloatArray:
+) -> Float32Array:
     """Return what each feature adds, averaged over sampled orders in which features become known
     (Castro, Gómez, Tejada, Computers & Operations Research 2009)."""
     try:
@@ -207,7 +207,7 @@ def _shapley(
             n_samples=num_orders,
             perturbations_per_eval=num_features,
         )
-    result: FloatArray = effect_1F[0].float().numpy()
+    result: Float32Array = effect_1F[0].float().numpy()
     return result
 
 

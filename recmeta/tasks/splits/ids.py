@@ -15,9 +15,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.threads import in_threads
-
-IntArray = npt.NDArray[np.int64]
 
 
 class IdCounts(NamedTuple):

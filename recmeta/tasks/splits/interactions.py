@@ -26,19 +26,11 @@ from pyarrow import dataset
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.progress import Progress, silent
+from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.episodes import splitmix64
 from recmeta.tasks.hashing import unit_hash
 from recmeta.tasks.placed_rows import NO_TIME, PlacedRows
-from recmeta.tasks.placement import (
-    COLD,
-    DEV,
-    ROW,
-    TRAIN,
-    IntArray,
-    Placement,
-    Rows,
-    place_rows,
-)
+from recmeta.tasks.placement import COLD, DEV, ROW, TRAIN, Placement, Rows, place_rows
 from recmeta.tasks.row_files import RowFiles
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows, put_away
@@ -129,7 +121,7 @@ class _Chosen(NamedTuple):
     log: dataset.Dataset
     kinds: IdNumbers
     """Of all kinds in the log."""
-    is_chosen: npt.NDArray[np.bool_]
+    is_chosen: BoolArray
     """By number of the kind."""
     positive: bool
     """Whether values must be above 0, and then count as 1: feedback is implicit."""

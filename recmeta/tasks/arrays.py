@@ -1,0 +1,26 @@
+"""Names of array types, and rows of many owners laid end to end.
+
+Legend: N rows of all owners, M owners.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+
+def offsets_of(length_M: npt.NDArray[np.integer]) -> IntArray:
+    """Return (M + 1,) where each owner's rows begin among all of them, and where the last ones
+    end."""
+    offsets = np.zeros(len(length_M) + 1, np.int64)
+    np.cumsum(length_M, out=offsets[1:])
+    return offsets
+
+
+def positions_of(length_M: npt.NDArray[np.integer]) -> IntArray:
+    """Return (N,) the place of each row among its owner's own."""
+    first_M = np.cumsum(length_M) - length_M
+    return np.arange(int(np.sum(length_M)), dtype=np.int64) - np.repeat(first_M, length_M)
