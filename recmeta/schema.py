@@ -9,6 +9,12 @@ from typing import Final
 
 import pyarrow as pa
 
+# Times, in microseconds since 1970 ---------------------------------------------------------------
+ALWAYS: Final = -(2**63)
+"""Before everything: from here on holds what has no beginning."""
+END_OF_TIME: Final = 2**63 - 1
+"""After everything: whoever asks as of here is told all that is known."""
+
 # Columns -----------------------------------------------------------------------------------------
 USER_ID: Final = "user_id"
 ITEM_ID: Final = "item_id"

@@ -4,6 +4,7 @@ import numpy as np
 
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.problem import lengths, ranks, tasks_of
+from recmeta import schema
 from recmeta.evaluation.predictor import IntArray
 from recmeta.tasks.task_set import Tasks
 
@@ -11,7 +12,7 @@ from recmeta.tasks.task_set import Tasks
 def first_times(log: Log) -> IntArray:
     """Return (U,) when each user appears; the largest number for one without rows."""
     assert log.time is not None
-    first_U = np.full(log.num_users, np.iinfo(np.int64).max)
+    first_U = np.full(log.num_users, schema.END_OF_TIME)
     np.minimum.at(first_U, log.user, log.time)
     return first_U
 

@@ -15,8 +15,6 @@ from recmeta import schema
 from recmeta.evaluation.predictor import IntArray
 from recmeta.tasks.task_set import Items
 
-ALWAYS = int(np.iinfo(np.int64).min)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Log:
@@ -94,7 +92,7 @@ def number(
         items=Items(
             catalogue["item_id"].combine_chunks(),
             np.arange(num_items, dtype=np.int32),
-            np.full(num_items, ALWAYS),
+            np.full(num_items, schema.ALWAYS),
             catalogue.drop_columns(["item_id"]),
         ),
         user=rows["user"].to_numpy().astype(np.int64),

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.accuracy.log import Log
+from recmeta import schema
 from recmeta.evaluation.baselines.rows import training_rows
 from recmeta.evaluation.predictor import BoolArray, IntArray
+from recmeta.tasks.arrays import offsets_of
 from recmeta.tasks.task_set import Items, ItemStatistics, Objective, Ragged, Tasks
 
-END_OF_TIME = int(np.iinfo(np.int64).max)
 BEFORE_ALL, OF_TRAINING = 0, 1
 """Snapshots of the item statistics: nothing, and the rows of the training users."""
 
@@ -89,7 +90,7 @@ def tasks_of(
         chosen = rows[keep]
         length = np.bincount(task[keep], minlength=len(users))
         return Ragged(
-            np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
+            offsets_of(length),
             log.item[chosen].astype(np.int32),
             log.value[chosen],
             np.full(len(chosen), counted),
@@ -97,7 +98,7 @@ def tasks_of(
 
     return Tasks(
         log.profiles.take(pa.array(users)),
-        np.full(len(users), END_OF_TIME),
+        np.full(len(users), schema.END_OF_TIME),
         np.full(len(users), OF_TRAINING, np.int32),
         np.full(len(users), state),
         side(~is_query),
@@ -129,7 +130,7 @@ def statistics_of(train: Tasks, num_items: int) -> ItemStatistics:
     total_I = np.bincount(rows.item, rows.value.astype(np.float64), minlength=num_items)
     zeros_I = np.zeros(num_items)
     return ItemStatistics(
-        np.array([np.iinfo(np.int64).min, END_OF_TIME]),
+        np.array([schema.ALWAYS, schema.END_OF_TIME]),
         np.stack([zeros_I, count_I]).astype(np.float32),
         np.stack([zeros_I, total_I]).astype(np.float32),
     )

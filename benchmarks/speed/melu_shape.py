@@ -25,6 +25,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
+from recmeta.tasks.arrays import offsets_of, positions_of
 from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_QUERY = 10
@@ -32,8 +33,6 @@ FEWEST, MOST = 13, 100
 NUM_USERS_ON_GPU = 65_536
 USER_FEATURES = ("gender", "age", "occupation", "zip_code")
 ITEM_FEATURES = ("rate", "genres", "directors", "actors")
-ALWAYS = int(np.iinfo(np.int64).min)
-END_OF_TIME = int(np.iinfo(np.int64).max)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,7 @@ def melu_shape(
     num_items = log.items.num_rows
     item_id = pa.array(np.arange(num_items)).cast(pa.string())
     items = Items(
-        item_id, np.arange(num_items, dtype=np.int32), np.full(num_items, ALWAYS), log.items
+        item_id, np.arange(num_items, dtype=np.int32), np.full(num_items, schema.ALWAYS), log.items
     )
     profile = log.users.append_column(
         schema.USER_ID, pa.array(np.arange(log.users.num_rows)).cast(pa.string())
@@ -181,7 +180,7 @@ def _synthetic() -> _Log:
     # The items of the largest keys, user by user, are a draw without replacement (Gumbel's trick).
     keys_UI = np.log(popularity) + rng.gumbel(size=(num_users, num_items))
     order_UI = np.argpartition(-keys_UI, MOST, axis=1)[:, :MOST]
-    place = np.arange(len(user)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    place = positions_of(lengths)
 
     def words(name: str, size: int, num_values: int) -> pa.Array:
         drawn = rng.integers(0, num_values, size)
@@ -189,7 +188,7 @@ def _synthetic() -> _Log:
 
     def lists(name: str, num_values: int, most: int) -> pa.Array:
         sizes = rng.integers(1, most + 1, num_items)
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        offsets = offsets_of(sizes).astype(np.int32)
         return pa.ListArray.from_arrays(offsets, words(name, int(offsets[-1]), num_values))
 
     return _Log(
@@ -223,14 +222,14 @@ def _tasks(log: _Log, profile: pa.Table) -> Tasks:
     keep_U = (count_U >= FEWEST) & (count_U <= MOST)
     kept = np.flatnonzero(keep_U)
     rows = keep_U[user]
-    offsets = np.concatenate([[0], np.cumsum(count_U[kept])])
+    offsets = offsets_of(count_U[kept])
     everything = Ragged(
         offsets, item[rows].astype(np.int32), value[rows], np.zeros(rows.sum(), np.bool_)
     )
     is_query = everything.position < NUM_QUERY
     return Tasks(
         profile.take(pa.array(kept)),
-        np.full(len(kept), END_OF_TIME),
+        np.full(len(kept), schema.END_OF_TIME),
         np.zeros(len(kept), np.int32),
         np.full(len(kept), "warm"),
         everything.select(~is_query),

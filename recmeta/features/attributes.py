@@ -1,13 +1,10 @@
 """Attributes of users and items as they were known at a time."""
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from recmeta import schema
 from recmeta.tasks.task_set import Items
-
-ALWAYS = int(np.iinfo(np.int64).min)
 
 
 def profiles_as_of(tasks: pl.DataFrame, users: pl.LazyFrame) -> pl.DataFrame:
@@ -83,4 +80,4 @@ def catalogue(item_id: pl.Series, items: pl.LazyFrame) -> Items:
 
 
 def _micros(name: str) -> pl.Expr:
-    return pl.col(name).dt.timestamp("us").fill_null(ALWAYS).alias(name)
+    return pl.col(name).dt.timestamp("us").fill_null(schema.ALWAYS).alias(name)

@@ -21,8 +21,6 @@ from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import ItemStatistics
 from recmeta.tasks.threads import in_threads
 
-BEFORE_EVERYTHING = int(np.iinfo(np.int64).min)
-AFTER_EVERYTHING = int(np.iinfo(np.int64).max)
 MOST_CELLS = 200_000_000
 """Snapshots × items that are kept; larger catalogues get fewer snapshots."""
 
@@ -63,7 +61,7 @@ def snapshot_times(
         times: gives the microseconds since 1970 of all events, in pieces; None where the log has no
             times.
     """
-    ends = np.array([BEFORE_EVERYTHING, AFTER_EVERYTHING])
+    ends = np.array([schema.ALWAYS, schema.END_OF_TIME])
     wanted = min(config.num_snapshots, max(2, MOST_CELLS // max(num_items, 1)))
     if times is None or num_events == 0 or wanted == 2:
         return ends
@@ -108,7 +106,7 @@ def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:
     Args:
         item_id: sorted ids; the table is sorted by them, then by time.
     """
-    finite = (statistics.time > BEFORE_EVERYTHING) & (statistics.time < AFTER_EVERYTHING)
+    finite = (statistics.time > schema.ALWAYS) & (statistics.time < schema.END_OF_TIME)
     count = statistics.num_users[finite]
     changed = np.diff(count, axis=0, prepend=np.zeros((1, count.shape[1]), np.float32)) != 0
     item, snapshot = np.nonzero(changed.T)  # in the order of the ids, which are sorted

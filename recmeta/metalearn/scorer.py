@@ -8,9 +8,10 @@ import dataclasses
 import numpy as np
 import torch
 
+from recmeta import schema
 from recmeta.metalearn.learner import CatalogueRanker, Params, Prediction, UserState, with_derived
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.tensors.batch import END_OF_TIME, POPULARITY_SCALE, Rows, Support
+from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Rows, Support
 from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -50,7 +51,7 @@ class Scorer:
         if num_items > MOST_READY_ITEMS:
             return self
         return dataclasses.replace(
-            self, prepared_items=self.item_block(-1, END_OF_TIME, 0, num_items)
+            self, prepared_items=self.item_block(-1, schema.END_OF_TIME, 0, num_items)
         )
 
     # Users ---------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from recmeta.tasks.task_set import Items, ItemStatistics
 
 PAST = "past interactions"
 """What others did with the item, seen as one more feature."""
-END_OF_TIME = int(np.iinfo(np.int64).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +63,7 @@ def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArra
     known = {f.name: known_MF[:, n] for n, f in enumerate(model.encoder.item_fields)}
     num_copies = len(known_MF)
     catalogue = model.catalogue
-    version = int(catalogue.versions(np.array([item]), np.array([END_OF_TIME]))[0])
+    version = int(catalogue.versions(np.array([item]), np.array([schema.END_OF_TIME]))[0])
     attributes = {
         name: _copies(column.combine_chunks().slice(version, 1), known.get(name), num_copies)
         for name, column in zip(
@@ -77,7 +76,7 @@ def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArra
     copies = Items(
         _copies(identity, known.get(schema.ITEM_ID), num_copies),
         np.arange(num_copies, dtype=np.int32),
-        np.full(num_copies, np.iinfo(np.int64).min),
+        np.full(num_copies, schema.ALWAYS),
         pa.table(attributes) if attributes else _no_columns(num_copies),
     )
     past = catalogue.statistics.last()
@@ -88,7 +87,9 @@ def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArra
         past.sum_values[:, [item]] * has_past_M,
     )
     scorer = Scorer(model.on(copies, statistics), model.params, 0.0)  # the user is adapted
-    output = scorer.predict(state, scorer.item_block(0, END_OF_TIME, 0, num_copies)).ranked_by_BR
+    output = scorer.predict(
+        state, scorer.item_block(0, schema.END_OF_TIME, 0, num_copies)
+    ).ranked_by_BR
     score_M: Float32Array = model.units.expected_unclipped(output)[0]
     return score_M
 

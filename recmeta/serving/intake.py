@@ -21,7 +21,6 @@ from recmeta.tasks.task_set import Tasks
 
 Value = str | float | Sequence[str] | None
 """Of an attribute: text for categories, a number, a list of texts for multi-valued ones."""
-EARLIEST = int(np.iinfo(np.int64).min)
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multi": pa.list_(pa.string())}
 
 
@@ -84,7 +83,7 @@ class Intake:
     def tasks(self, users: Sequence[GivenUser]) -> Tasks:
         """Return a task per user, in order."""
         rows = [
-            (place, self.number_of.get(item.strip(), -1), EARLIEST if time is None else time)
+            (place, self.number_of.get(item.strip(), -1), schema.ALWAYS if time is None else time)
             for place, user in enumerate(users)
             for item, time in zip(user.item_id, user.time, strict=True)
         ]

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
 from recmeta.metalearn.model import Model
-from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -145,7 +145,7 @@ def _support(
     kept = order[_is_last(user[order], item[order])]
     lengths = np.bincount(user[kept], minlength=num_users)
     support = Ragged(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        offsets_of(lengths),
         item[kept].astype(np.int32),
         value[kept],
         np.zeros(len(kept), np.bool_),
@@ -164,7 +164,7 @@ def _tasks(model: Model, profile: pa.Table, support: Ragged) -> Tasks:
     )
     return Tasks(
         profile,
-        np.full(num_users, np.iinfo(np.int64).max),
+        np.full(num_users, schema.END_OF_TIME),
         np.full(num_users, len(model.catalogue.statistics.time) - 1, np.int32),
         np.full(num_users, "user_cold"),
         support,
@@ -200,7 +200,7 @@ def _order(time: pa.Array) -> npt.NDArray[np.number]:
     if pa.types.is_floating(time.type):
         return np.asarray(pc.fill_null(time.cast(pa.float64()), -np.inf).to_numpy())
     moments = time if pa.types.is_integer(time.type) else _moments(time)
-    earliest = int(np.iinfo(np.int64).min)
+    earliest = schema.ALWAYS
     return np.asarray(pc.fill_null(moments.cast(pa.int64()), earliest).to_numpy())
 
 

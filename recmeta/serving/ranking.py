@@ -11,11 +11,12 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.numerics.threads import num_threads, on_threads, one_thread
 from recmeta.metalearn.scorer import Scorer
-from recmeta.metalearn.tensors.batch import END_OF_TIME, Rows, Support
+from recmeta.metalearn.tensors.batch import Rows, Support
 from recmeta.serving.retrieval import RetrievalConfig
 from recmeta.serving.rules import Rules
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
@@ -251,7 +252,7 @@ class Ranker:
             return self._kept[first]
         last = min(first + self.config.item_block, self.model.catalogue.num_items)
         snapshot = len(self.model.catalogue.statistics.time) - 1
-        block = self.scorer.item_block(snapshot, END_OF_TIME, first, last)
+        block = self.scorer.item_block(snapshot, schema.END_OF_TIME, first, last)
         if self._keeps:
             self._kept[first] = block
         return block

@@ -19,11 +19,11 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
+from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import Float32Array, IntArray
 
-END_OF_TIME = int(np.iinfo(np.int64).max)
 LANDMARKS_PER_FACTOR = 8
 RIDGE = 1e-3
 """Of the least squares, as a share of the factors' mean square."""
@@ -112,7 +112,7 @@ def rank_scores(scorer: Scorer, state: dict[str, torch.Tensor], items: IntArray)
     """Return (B, items) what lists are ordered by, of items that all users share."""
     catalogue = scorer.model.catalogue
     last = len(catalogue.statistics.time) - 1
-    rows = scorer.prepared(catalogue.item_rows(items, last, END_OF_TIME))
+    rows = scorer.prepared(catalogue.item_rows(items, last, schema.END_OF_TIME))
     found: Float32Array = scorer.rank_block(scorer.settled(state), rows).float().cpu().numpy()
     return found
 

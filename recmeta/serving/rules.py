@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
-from recmeta.tasks.arrays import BoolArray, IntArray
+from recmeta.tasks.arrays import BoolArray, IntArray, positions_of
 from recmeta.tasks.task_set import Items
 
 
@@ -120,7 +120,7 @@ def categories(items: Items, name: str) -> tuple[IntArray, list[str]]:
     code_N = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
     code_IW = np.full((len(column), max(1, int(lengths.max(initial=0)))), -1, np.int64)
     row_N = np.repeat(np.arange(len(column)), lengths)
-    place_N = np.arange(len(code_N)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    place_N = positions_of(lengths)
     code_IW[row_N, place_N] = code_N
     return code_IW, encoded.dictionary.to_pylist()
 

@@ -3,6 +3,8 @@
 Legend: N rows of all owners, M owners.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +14,7 @@ Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 
 
-def offsets_of(length_M: npt.NDArray[np.integer]) -> IntArray:
+def offsets_of(length_M: npt.NDArray[np.integer] | Sequence[int]) -> IntArray:
     """Return (M + 1,) where each owner's rows begin among all of them, and where the last ones
     end."""
     offsets = np.zeros(len(length_M) + 1, np.int64)
@@ -22,5 +24,5 @@ def offsets_of(length_M: npt.NDArray[np.integer]) -> IntArray:
 
 def positions_of(length_M: npt.NDArray[np.integer]) -> IntArray:
     """Return (N,) the place of each row among its owner's own."""
-    first_M = np.cumsum(length_M) - length_M
-    return np.arange(int(np.sum(length_M)), dtype=np.int64) - np.repeat(first_M, length_M)
+    first_M = offsets_of(length_M)
+    return np.arange(first_M[-1], dtype=np.int64) - first_M[:-1].repeat(length_M)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from recmeta.tasks.arrays import IntArray
+from recmeta.tasks.arrays import IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -151,7 +151,7 @@ def with_negatives(
     task, drawn = task[fresh], drawn[fresh]
     lengths = np.bincount(task, minlength=len(positives))
     negatives = Ragged(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        offsets_of(lengths),
         drawn,
         np.zeros(len(drawn), np.float32),
         np.zeros(len(drawn), np.bool_),

@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
+from recmeta import schema
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
 
-NO_TIME: Final = int(np.iinfo(np.int64).max)
+NO_TIME: Final = schema.END_OF_TIME
 
 
 class Place(NamedTuple):
@@ -77,7 +78,7 @@ class PlacedRows:
     @property
     def offsets(self) -> IntArray:
         """(T + 1,) task t owns rows offsets[t]:offsets[t + 1]."""
-        return np.concatenate([[0], self.num_kept.cumsum()])
+        return offsets_of(self.num_kept)
 
     def is_query(self, *, temporal: bool) -> BoolArray:
         """Return (N,) which rows are query, the others being support."""

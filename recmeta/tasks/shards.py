@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.tasks.arrays import IntArray
+from recmeta.tasks.arrays import IntArray, offsets_of
 from recmeta.tasks.placed_rows import PLACES, PlacedRows, concatenate
 
 TASKS_PER_SHARD = 50_000
-END_OF_TIME = int(np.iinfo(np.int64).max)
 
 
 def shards(pieces: Iterable[PlacedRows]) -> Iterator[PlacedRows]:
@@ -54,7 +53,7 @@ def task_table(tasks: PlacedRows, snapshot_times: IntArray, *, temporal: bool) -
         snapshot = np.searchsorted(snapshot_times, cut_time, side="right") - 1
         counted = tasks.time < np.repeat(snapshot_times[snapshot], tasks.num_kept)
     else:
-        cut_time = np.full(len(tasks), END_OF_TIME)
+        cut_time = np.full(len(tasks), schema.END_OF_TIME)
         snapshot = np.full(len(tasks), len(snapshot_times) - 1)
         is_training = np.array([place.split == "train" for place in PLACES])
         counted = np.repeat(is_training[tasks.place], tasks.num_kept)
@@ -71,7 +70,7 @@ def task_table(tasks: PlacedRows, snapshot_times: IntArray, *, temporal: bool) -
     for (names, chosen), lengths in zip(
         sides.items(), (tasks.num_support, tasks.num_query), strict=True
     ):
-        offsets = pa.array(np.concatenate([[0], lengths.cumsum()]), pa.int32())
+        offsets = pa.array(offsets_of(lengths), pa.int32())
         for name, values in zip(names, (tasks.item, tasks.value, counted), strict=True):
             columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values[chosen]))
     return pa.table(columns)

@@ -28,7 +28,7 @@ import pyarrow.ipc as ipc
 from recmeta import schema
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
-from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
 from recmeta.workspace import Folder
 
 Objective = Literal["rating", "implicit"]
@@ -84,7 +84,7 @@ class Ragged:
         lengths = [len(row) for row in items]
         flags = counted if counted is not None else [[False] * n for n in lengths]
         return cls(
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            offsets_of(lengths),
             np.array([i for row in items for i in row], np.int32),
             np.array([v for row in values for v in row], np.float32),
             np.array([c for row in flags for c in row], np.bool_),
@@ -106,7 +106,7 @@ class Ragged:
         """Return the rows of all parts, one part's tasks after the other's."""
         length = np.concatenate([r.lengths for r in parts])
         return cls(
-            np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
+            offsets_of(length),
             np.concatenate([r.item for r in parts]),
             np.concatenate([r.value for r in parts]),
             np.concatenate([r.counted for r in parts]),
@@ -142,7 +142,7 @@ class Ragged:
     def select(self, keep: BoolArray) -> "Ragged":
         """Return the rows where `keep` (N,) is true, same tasks."""
         lengths = np.bincount(self.task[keep], minlength=len(self))
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        offsets = offsets_of(lengths)
         return Ragged(offsets, self.item[keep], self.value[keep], self.counted[keep])
 
     def first(self, num_rows: int) -> "Ragged":
@@ -152,7 +152,7 @@ class Ragged:
     def take(self, tasks: npt.NDArray[np.integer]) -> "Ragged":
         """Return the tasks at these positions, in this order."""
         lengths = self.lengths[tasks]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        offsets = offsets_of(lengths)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][tasks] - offsets[:-1], lengths)
         return Ragged(offsets, self.item[rows], self.value[rows], self.counted[rows])
 
@@ -263,7 +263,7 @@ class ItemStatistics:
     def empty(cls, num_items: int) -> "ItemStatistics":
         """Return statistics that know nothing."""
         zeros = np.zeros((1, num_items), np.float32)
-        return cls(np.array([np.iinfo(np.int64).min]), zeros, zeros)
+        return cls(np.array([schema.ALWAYS]), zeros, zeros)
 
     def last(self) -> "ItemStatistics":
         """Return only the newest snapshot, which is what scoring uses."""

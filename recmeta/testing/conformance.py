@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 
+from recmeta import schema
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_weighted
 from recmeta.metalearn.learner import Params, with_derived
 from recmeta.metalearn.model import Model
@@ -32,7 +33,7 @@ from recmeta.metalearn.starts.beginning import (
     StartName,
     WeightedItemFactors,
 )
-from recmeta.metalearn.tensors.batch import END_OF_TIME, Rows, Support, TaskBatch
+from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
 from recmeta.tasks.task_set import Objective, Ragged, Tasks, TaskSet
 from recmeta.testing.rounding import tolerances
@@ -164,7 +165,7 @@ class LearnerConformance:
         last = len(model.catalogue.statistics.time) - 1
         of_now = dataclasses.replace(
             ragged,
-            cut_time=np.full_like(ragged.cut_time, END_OF_TIME),
+            cut_time=np.full_like(ragged.cut_time, schema.END_OF_TIME),
             snapshot=np.full_like(ragged.snapshot, last),
             support=_not_counted(ragged.support),
             query=_not_counted(ragged.query),

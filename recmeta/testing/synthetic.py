@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from recmeta import schema
-from recmeta.tasks.arrays import Float64Array, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray, offsets_of, positions_of
 from recmeta.tasks.task_set import Objective, Tasks
 
 START = 1_600_000_000
@@ -141,7 +141,7 @@ def generate(config: SyntheticConfig, seed: int) -> SyntheticLog:
     order_UI = np.argsort(-(appeal_UI + rng.gumbel(size=appeal_UI.shape)), axis=1)
     num_rows_U = rng.integers(config.rows_per_user[0], config.rows_per_user[1] + 1, num_users)
     user = np.repeat(np.arange(num_users), num_rows_U)
-    position = np.arange(len(user)) - np.repeat(np.cumsum(num_rows_U) - num_rows_U, num_rows_U)
+    position = positions_of(num_rows_U)
     item = order_UI[user, position]
 
     arrival_U = START + rng.integers(0, DURATION, num_users)
@@ -199,7 +199,7 @@ def _draw_items(
     told_I = rng.normal(size=6)[genre] + length
     property_Id = _mixed(told_Id, config.attribute_share, rng)
     quality_I = config.quality_scale * _mixed(told_I[:, None], config.attribute_share, rng)[:, 0]
-    offsets = np.concatenate([[0], np.cumsum(has_tag.sum(1))]).astype(np.int32)
+    offsets = offsets_of(has_tag.sum(1)).astype(np.int32)
     items = pa.table(
         {
             schema.ITEM_ID: _ids("i", config.num_items),

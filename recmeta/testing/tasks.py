@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
-from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.arrays import Float32Array, IntArray, offsets_of
 from recmeta.tasks.task_set import (
     SPLITS,
     TASK_COLUMNS,
@@ -28,9 +28,6 @@ from recmeta.tasks.task_set import (
     write_statistics,
 )
 from recmeta.workspace import Folder
-
-ALWAYS = int(np.iinfo(np.int64).min)
-END_OF_TIME = int(np.iinfo(np.int64).max)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +82,7 @@ def write_task_set(log: Log, folder: Folder, config: ShareConfig | None = None) 
     length_U = np.bincount(user_N, minlength=num_users)
     table = pa.table(
         [
-            pa.array(np.full(num_users, END_OF_TIME)),
+            pa.array(np.full(num_users, schema.END_OF_TIME)),
             pa.array(np.ones(num_users, np.int32)),
             pa.array(np.where(split_U == "test", "user_cold", "warm")),
             *_sides((item_N.astype(np.int32), value_N, counted_N), length_U, config.num_support),
@@ -146,7 +143,7 @@ def _in_lists(
     rows_U: IntArray,
 ) -> pa.Array:
     """Return U lists: of each user, so many rows of a column from where they start."""
-    offsets = np.concatenate([[0], np.cumsum(rows_U)]).astype(np.int32)
+    offsets = offsets_of(rows_U).astype(np.int32)
     rows = np.arange(offsets[-1]) + np.repeat(start_U - offsets[:-1], rows_U)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(column[rows]))
 
@@ -156,7 +153,7 @@ def _statistics(item_N: IntArray, value_N: Float32Array, num_items: int) -> Item
     count_I = np.bincount(item_N, minlength=num_items)
     total_I = np.bincount(item_N, weights=value_N, minlength=num_items)
     return ItemStatistics(
-        np.array([ALWAYS, END_OF_TIME]),
+        np.array([schema.ALWAYS, schema.END_OF_TIME]),
         np.stack([np.zeros(num_items), count_I]).astype(np.float32),
         np.stack([np.zeros(num_items), total_I]).astype(np.float32),
     )
@@ -167,7 +164,7 @@ def _items(log: Log) -> Items:
     return Items(
         log.items[schema.ITEM_ID].combine_chunks(),
         np.arange(num_items, dtype=np.int32),
-        np.full(num_items, ALWAYS),
+        np.full(num_items, schema.ALWAYS),
         log.items.drop_columns([schema.ITEM_ID, schema.VALID_FROM]),
     )
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recmeta import schema
 from recmeta.features.item_statistics import (
-    AFTER_EVERYTHING,
-    BEFORE_EVERYTHING,
     Events,
     StatisticsConfig,
     as_table,
@@ -48,8 +47,8 @@ def test_a_snapshot_holds_the_events_strictly_before_it(
     item, value, time = columns(log)
     config = StatisticsConfig(num_snapshots=num_snapshots)
     times = snapshot_times(len(time), lambda: halves(time), NUM_ITEMS, config)
-    assert times[0] == BEFORE_EVERYTHING
-    assert times[-1] == AFTER_EVERYTHING
+    assert times[0] == schema.ALWAYS
+    assert times[-1] == schema.END_OF_TIME
     assert (times[1:] > times[:-1]).all()
     assert 2 <= len(times) <= num_snapshots
     found = item_statistics(pieces(item, value, time), times, NUM_ITEMS)

@@ -1,14 +1,13 @@
 """Attributes as known at a time, against looking them up one by one."""
 
-import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recmeta.features.attributes import ALWAYS, catalogue, profiles_as_of
+from recmeta import schema
+from recmeta.features.attributes import catalogue, profiles_as_of
 
 TIME = pl.Datetime("us", "UTC")
-END_OF_TIME = int(np.iinfo(np.int64).max)
 versions = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "c"]),
@@ -34,7 +33,7 @@ def entities(key: str, rows: list[tuple[str, int | None, int | None]]) -> pl.Laz
     versions,
     st.lists(
         st.tuples(
-            st.sampled_from(["a", "b", "c", "d"]), st.integers(-1, 12) | st.just(END_OF_TIME)
+            st.sampled_from(["a", "b", "c", "d"]), st.integers(-1, 12) | st.just(schema.END_OF_TIME)
         ),
         max_size=10,
     ),
@@ -49,7 +48,7 @@ def test_profiles_are_the_newest_known_at_the_cut(
     assert found.columns == ["user_id", "age"]
     expected = []
     for user, cut in tasks:
-        known = [(ALWAYS if t is None else t, age) for u, t, age in rows if u == user]
+        known = [(schema.ALWAYS if t is None else t, age) for u, t, age in rows if u == user]
         known = sorted((v for v in known if v[0] <= cut), key=lambda v: v[0])
         expected.append((user, known[-1][1] if known else None))
     assert found.rows() == expected
@@ -64,11 +63,11 @@ def test_the_catalogue_has_every_item_and_all_its_versions(
     found = catalogue(item_id, entities("item_id", rows))
     assert found.item_id.to_pylist() == item_id.to_list()
     expected = [
-        (number, ALWAYS if time is None else time, age)
+        (number, schema.ALWAYS if time is None else time, age)
         for number, name in enumerate(item_id)
         for time, age in sorted(
             [(t, age) for i, t, age in rows if i == name] or [(None, None)],
-            key=lambda v: ALWAYS if v[0] is None else v[0],
+            key=lambda v: schema.ALWAYS if v[0] is None else v[0],
         )
     ]
     assert (

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recmeta import schema
 from recmeta.tasks import shards as module
 from recmeta.tasks.placed_rows import NO_TIME, PLACES, PlacedRows, concatenate
-from recmeta.tasks.shards import END_OF_TIME, shards, task_table
+from recmeta.tasks.shards import shards, task_table
 from recmeta.tasks.task_set import TASK_COLUMNS
 
 task = st.tuples(st.integers(0, len(PLACES) - 1), st.integers(0, 3), st.integers(1, 3))
@@ -51,7 +52,7 @@ def test_shards_are_the_same_tasks_cut_anew(
 def test_a_task_says_of_each_row_what_is_known_of_it(
     tasks: list[tuple[int, int, int]], temporal: bool, moments: set[int]
 ) -> None:
-    times = np.array([np.iinfo(np.int64).min, *sorted(moments), END_OF_TIME])
+    times = np.array([schema.ALWAYS, *sorted(moments), schema.END_OF_TIME])
     rows = placed(tasks)
     table = task_table(rows, times, temporal=temporal)
     assert set(table.column_names) == set(TASK_COLUMNS)
@@ -63,7 +64,7 @@ def test_a_task_says_of_each_row_what_is_known_of_it(
         first, second = (list(range(*ends[n : n + 2])) for n in range(2))
         support, query = (first, second) if temporal else (second, first)
         start = ends[-1]
-        cut = rows.time[query].min() if temporal else END_OF_TIME
+        cut = rows.time[query].min() if temporal else schema.END_OF_TIME
         known = max(n for n, moment in enumerate(times) if moment <= cut)
         assert (found["cut_time"], found["snapshot"]) == (cut, known)
         assert found["state"] == PLACES[place].state

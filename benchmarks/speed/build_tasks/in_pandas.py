@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 
 from benchmarks.speed.build_tasks.built import splits_of, write_split
 from recmeta import schema
+from recmeta.tasks.arrays import offsets_of
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import SPLITS
 from recmeta.workspace import Workspace
@@ -62,7 +63,7 @@ def _tasks(rows: pd.DataFrame, is_query: np.ndarray, user_id: pd.Index) -> pa.Ta
     )
     for item_name, value_name, chosen in sides:
         lengths = np.bincount(np.searchsorted(users, user[chosen]), minlength=len(users))
-        offsets = pa.array(np.concatenate([[0], lengths.cumsum()]), pa.int32())
+        offsets = pa.array(offsets_of(lengths), pa.int32())
         for name, column in ((item_name, "item"), (value_name, "value")):
             values = pa.array(rows[column].to_numpy()[chosen])
             columns[name] = pa.ListArray.from_arrays(offsets, values)

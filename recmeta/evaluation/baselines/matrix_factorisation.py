@@ -3,9 +3,7 @@
 Legend: U users, I items, N rows, F factors, C = F + 1 coefficients (bias first).
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 from recmeta.errors import UserError
 from recmeta.evaluation.baselines.rows import mean_value, training_rows
 from recmeta.evaluation.predictor import FloatArray
+from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -40,21 +39,6 @@ class MatrixFactorisationConfig:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be above 0.")
         if self.num_factors < 0:
             raise UserError(f"num_factors is {self.num_factors}; it must be 0 or more.")
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to the calling thread inside the block.
-
-    These systems are many and small: threads gain nothing on an idle machine, lose a factor of ten
-    on a busy one, and one thread sums in the same order on any machine.
-    """
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +73,9 @@ class Rows:
         )
 
 
-@one_thread()
+# These systems are many and small: threads gain nothing on an idle machine, lose a factor of ten
+# on a busy one, and one thread sums in the same order on any machine.
+@one_thread(True)
 def ridge(rows: Rows, other_OC: Tensor, bias_ridge: float, factor_ridge: float) -> Tensor:
     """Return (U, C) the coefficients of every user given those of the items, in closed form.
 

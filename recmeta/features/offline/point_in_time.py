@@ -20,8 +20,8 @@ import numpy as np
 import polars as pl
 
 from recmeta.errors import UserError
+from recmeta.schema import ALWAYS
 
-ALWAYS = int(np.iinfo(np.int64).min)
 LONGEST = int(np.iinfo(np.int64).max)
 ROW = "__row"
 TIME = "__time"

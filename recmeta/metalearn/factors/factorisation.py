@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from recmeta.metalearn.factors.content_prior import ContentPrior, ContentRegression
+from recmeta.tasks.arrays import offsets_of
 from recmeta.tasks.task_set import Ragged
 
 USER_BIAS, ITEM_BIAS = 0, 1
@@ -198,7 +199,7 @@ def _by_item(rows: Ragged, num_items: int) -> _Side:
     order = np.argsort(rows.item, kind="stable")
     lengths = np.bincount(rows.item, minlength=num_items)
     return _Side(
-        torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+        torch.from_numpy(offsets_of(lengths)),
         torch.from_numpy(rows.task[order].astype(np.int64)),
         torch.from_numpy(rows.value[order].astype(np.float64)),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmeta import schema
 from recmeta.metalearn.tensors.encoding import Encoder, Features
 from recmeta.metalearn.tensors.lookup import Lookup
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
@@ -17,8 +18,6 @@ from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
 
 NUM_STATISTICS = 2
 """What a learner sees of an item's past: its shrunk mean value, its popularity."""
-END_OF_TIME = int(np.iinfo(np.int64).max)
-"""The cut time of a task that knows all that is known by now."""
 POPULARITY_SCALE = 10
 """A learner sees log(1 + users) as a share of this, so that it is about as large as the rest."""
 
@@ -198,7 +197,9 @@ class Catalogue:
             onto(self.device, torch.from_numpy(mask)),
         )
 
-    def item_rows(self, numbers: IntArray, snapshot: int = -1, cut_time: int = END_OF_TIME) -> Rows:
+    def item_rows(
+        self, numbers: IntArray, snapshot: int = -1, cut_time: int = schema.END_OF_TIME
+    ) -> Rows:
         """Return items of these numbers as rows that all users share (B is 1).
 
         Args:
@@ -220,7 +221,7 @@ class Catalogue:
         last = len(self.statistics.time) - 1
         return bool(
             (tasks.snapshot == last).all()
-            and (tasks.cut_time == END_OF_TIME).all()
+            and (tasks.cut_time == schema.END_OF_TIME).all()
             and not side.counted.any()
         )
 

@@ -24,7 +24,7 @@ from recmeta.metalearn.tensors.vectors import (
     raw_vectors,
     read_vectors,
 )
-from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.arrays import Float32Array, IntArray, positions_of
 
 Kind = Literal["categorical", "multi", "numeric", "vector"]
 Features = dict[str, torch.Tensor]
@@ -281,7 +281,7 @@ def _encode(field: Field, column: pa.Array) -> torch.Tensor:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     flat = _codes(column.flatten(), field)
     row = np.repeat(np.arange(len(column)), lengths)
-    place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    place = positions_of(lengths)
     keep = (place < field.width) & (flat > 0)
     padded = np.zeros((len(column), field.width), np.int64)
     padded[row[keep], place[keep]] = flat[keep]

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.tensors.batch import END_OF_TIME
 from recmeta.serving.evidence.adaptive_loss import MeasuredFalls, falls_by_class, measure_falls
 from recmeta.serving.evidence.controls import popularity
 from recmeta.serving.evidence.familiarity import LatentClasses, knows
@@ -94,7 +94,7 @@ def as_training_users_left_it(model: Model, train: Tasks) -> Model:
     num_users = np.bincount(rows.item, minlength=num_items)
     sum_values = np.bincount(rows.item, rows.value, num_items)
     statistics = ItemStatistics(
-        np.array([END_OF_TIME]),
+        np.array([schema.END_OF_TIME]),
         num_users[None].astype(np.float32),
         sum_values[None].astype(np.float32),
     )
@@ -107,7 +107,7 @@ def at_the_end(users: Tasks, model: Model) -> Tasks:
     return dataclasses.replace(
         users,
         snapshot=np.full(len(users), newest, np.int32),
-        cut_time=np.full(len(users), END_OF_TIME),
+        cut_time=np.full(len(users), schema.END_OF_TIME),
     )
 
 

@@ -53,7 +53,7 @@ def with_new_items(model: Model, workspace: Workspace) -> tuple[Model, int]:
     items = Items(
         pa.concat_arrays([known.item_id, rows[schema.ITEM_ID].combine_chunks()]),
         np.concatenate([known.item, len(known.item_id) + np.arange(new.height, dtype=np.int32)]),
-        np.concatenate([known.valid_from, np.full(new.height, np.iinfo(np.int64).min)]),
+        np.concatenate([known.valid_from, np.full(new.height, schema.ALWAYS)]),
         pa.concat_tables([known.attributes, _aligned(rows, known.attributes.schema)]),
     )
     past = model.catalogue.statistics

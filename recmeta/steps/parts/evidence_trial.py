@@ -26,7 +26,7 @@ from recmeta.serving.evidence.interview import Interview, interview
 from recmeta.serving.evidence.query_loss import query_loss
 from recmeta.serving.evidence.questionnaire import Questionnaire
 from recmeta.serving.evidence.respondents import Respondents, respondents
-from recmeta.tasks.arrays import Float64Array
+from recmeta.tasks.arrays import Float64Array, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.workspace import Workspace
 
@@ -266,7 +266,7 @@ def _all_rows(workspace: Workspace, tasks: Manifest[Any], users: Tasks, model: M
     )
     lengths = np.bincount(rows["user"].to_numpy(), minlength=len(users))
     return Ragged(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        offsets_of(lengths),
         rows["item"].to_numpy(),
         rows[schema.VALUE].to_numpy(),
         np.zeros(len(rows), np.bool_),

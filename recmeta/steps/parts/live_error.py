@@ -17,6 +17,7 @@ from recmeta.features.attributes import newest
 from recmeta.logs import tables
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.tasks.arrays import offsets_of
 from recmeta.tasks.task_set import Ragged
 from recmeta.workspace import Workspace
 
@@ -105,7 +106,7 @@ def _query(today: pl.DataFrame, user_id: list[str]) -> Ragged:
     rows = today.join(order, on=schema.USER_ID).sort("task", maintain_order=True)
     lengths = np.bincount(rows["task"].to_numpy(), minlength=len(user_id))
     return Ragged(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        offsets_of(lengths),
         rows["item"].to_numpy().astype(np.int32),
         rows[schema.VALUE].to_numpy().astype(np.float32),
         np.zeros(len(rows), np.bool_),

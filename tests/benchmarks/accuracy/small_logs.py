@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.accuracy.log import ALWAYS, Log
+from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.states import COLD_STATES
+from recmeta import schema
 from recmeta.tasks.task_set import Items
 
 
@@ -45,7 +46,7 @@ def small_log(
         items=Items(
             pa.array(names.tolist()),
             np.arange(num_items, dtype=np.int32),
-            np.full(num_items, ALWAYS),
+            np.full(num_items, schema.ALWAYS),
             pa.table(
                 {
                     "year": pa.array(1980.0 + np.arange(num_items) % 20),
