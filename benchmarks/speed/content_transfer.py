@@ -149,7 +149,7 @@ def _train(
     with tempfile.TemporaryDirectory() as place:
         task_set = write_task_set(problem, judged_on(problem), Folder.at(place) / "tasks")
         begun = at_start(config, task_set, torch.device("cpu"), source=source)
-        fit(config, begun, task_set, Folder.at(place), lambda _: None, source)
+        fit(config, begun, task_set, Folder.at(place), lambda _: None)
     return begun.model
 
 

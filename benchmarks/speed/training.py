@@ -32,7 +32,7 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.episodes import epoch
 from recmeta.tasks.task_set import Objective, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
-from recmeta.testing.tasks import ALWAYS, Log, write_task_set
+from recmeta.testing.tasks import Log, write_task_set
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.recipes import training_of
 from recmeta.training.start import at_start
@@ -296,7 +296,7 @@ def _movielens(folder: Path, users: int | None) -> MovieLens:
         items=pa.table(
             {
                 schema.ITEM_ID: text(items, "item_id"),
-                schema.VALID_FROM: pa.array(np.full(items.num_rows, ALWAYS)),
+                schema.VALID_FROM: pa.array(np.full(items.num_rows, schema.ALWAYS)),
                 "year": items["year"].cast(pa.float64()),
                 "genres": items["genres"],
             }

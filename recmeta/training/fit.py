@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, train
-from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.members import train_members
-from recmeta.training.start import Begun, at_start, member_start
+from recmeta.training.start import Begun, at_start
 from recmeta.workspace import Folder
 
 
@@ -20,7 +19,6 @@ def fit(
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
-    source: Model | None = None,
 ) -> list[Epoch]:
     """Meta-train a model in place, a selector's members first, and learn how far it is off; return
     its epochs.
@@ -28,13 +26,9 @@ def fit(
     Args:
         begun: what `at_start` gives on the task set.
         folder: of the checkpoints. Where there are some already, training goes on from them.
-        source: what `content_source` gives.
     """
-    model, held = begun.model, {}
-    if source is not None and config.freeze_content:
-        held = matched(model, source).held_rows(model.params)
-    development = task_set.tasks("dev")
-    train_members(config, model, task_set, folder, member_start)
+    model, development = begun.model, task_set.tasks("dev")
+    train_members(config.members, model, task_set, folder, config.seed)
     history = train(
         model,
         task_set.tasks("train"),
@@ -45,7 +39,7 @@ def fit(
         in_order=task_set.spec.temporal,
         checkpoint=folder,
         on_epoch=on_epoch,
-        held=held,
+        held=begun.held,
         left_out_KIF=begun.left_out_KIF,
     )
     model.uncertainty = learn_uncertainty(model, development)
@@ -87,5 +81,5 @@ def refit(
     training = dataclasses.replace(config.training, epochs=best.number)
     config = dataclasses.replace(config, training=training)
     again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
-    fit(config, again, everybody, folder / "refit", on_epoch, source)
+    fit(config, again, everybody, folder / "refit", on_epoch)
     return again.model

@@ -1,34 +1,35 @@
 """A selector's members: trained one by one before its gate, and judged beside its choice."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from recmeta.evaluation.choice import judge_choice
 from recmeta.metalearn.members import member, num_members, put_member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import train
-from recmeta.metalearn.starts.beginning import Start
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
+from recmeta.training.start import member_start
 from recmeta.workspace import Folder
-
-Begin = Callable[[MetaTrainConfig, Model, TaskSet], Start]
-"""Returns what a member's training begins with."""
 
 
 def train_members(
-    config: MetaTrainConfig, model: Model, task_set: TaskSet, folder: Folder, begin: Begin
+    members: Sequence[MetaTrainConfig],
+    model: Model,
+    task_set: TaskSet,
+    folder: Folder,
+    seed: int,
 ) -> None:
-    """Train the members that a configuration names, and give the selector their parameters.
+    """Train a selector's members, each as it is said, and give the selector their parameters.
 
     Args:
-        config: of the selector, whose seed is theirs.
+        members: none for a model that is no selector, or whose members learn along with its gate.
         folder: of the selector's checkpoint; theirs are below it, and training goes on from them.
     """
-    for number, how in enumerate(config.members):
+    for number, how in enumerate(members):
         part = member(model, number)
-        start = begin(dataclasses.replace(how, seed=config.seed), part, task_set)
+        start = member_start(dataclasses.replace(how, seed=seed), part, task_set)
         part.params = start.params
         train(
             part,
@@ -36,7 +37,7 @@ def train_members(
             task_set.tasks("dev"),
             episodes=how.episodes,
             config=how.training,
-            seed=config.seed,
+            seed=seed,
             in_order=task_set.spec.temporal,
             checkpoint=folder / f"members/{number}",
             left_out_KIF=start.left_out_KIF,

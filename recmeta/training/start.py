@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import torch
 
@@ -20,6 +21,7 @@ from recmeta.metalearn.starts.beginning import (
     StartInputs,
     WeightedItemFactors,
 )
+from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.metalearn.starts.earlier_model import start_from_model
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
@@ -31,8 +33,10 @@ class Begun:
 
     model: Model
     """With the parameters that training begins with."""
-    left_out_KIF: torch.Tensor | None
+    left_out_KIF: torch.Tensor | None = None
     """See `TaskBatch.left_out_KIF`."""
+    held: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    """By parameter, (N,) which rows of it are the source's, to stay as they are."""
 
 
 def at_start(
@@ -75,7 +79,10 @@ def at_start(
     if earlier is not None:
         rescaled = functools.partial(model.config.learner.rescaled, model)
         model.params = start_from_model(model, start.params, earlier, rescaled)
-    return Begun(model, start.left_out_KIF)
+    held = {}
+    if source is not None and config.freeze_content:
+        held = matched(model, source).held_rows(model.params)
+    return Begun(model, start.left_out_KIF, held)
 
 
 def member_start(config: MetaTrainConfig, model: Model, task_set: TaskSet) -> Start:

@@ -146,7 +146,7 @@ def _repeat(
     if found.started_from is not None:
         version = versions.get(workspace, found.started_from)
         earlier = Model.load(versions.model_folder(workspace, version))
-    source = meta_train.content_source(config, workspace)
+    source = meta_train.content_source(config.content_from, workspace)
     begun = at_start(config, task_set, device, earlier, source=source)
     model = begun.model
     folder = scratch / MODEL
@@ -156,7 +156,6 @@ def _repeat(
         task_set,
         folder,
         lambda epoch: progress(meta_train.STEP, epoch.number, config.training.epochs),
-        source,
     )
     progress(meta_train.STEP, config.training.epochs, config.training.epochs)
     if config.refit:

@@ -143,9 +143,9 @@ def run(
             on_epoch = _watch(optuna, trial, search, asked, values, deadline)
             checkpoints = folder / "trials" / fingerprint(asked)
             try:
-                source = content_source(asked, workspace)
+                source = content_source(asked.content_from, workspace)
                 begun = at_start(asked, task_set, torch_device, source=source)
-                history = fit(asked, begun, task_set, checkpoints, on_epoch, source)
+                history = fit(asked, begun, task_set, checkpoints, on_epoch)
             except _OutOfTime:
                 break
             except optuna.TrialPruned:
