@@ -20,7 +20,7 @@ SEEDS     ?= 5
 LEARNERS  ?=
 OUT       ?= benchmarks/accuracy/results
 
-.PHONY: help setup demo test test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints clean
+.PHONY: help setup demo test test-numerics test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -42,6 +42,9 @@ demo: setup ## Fetch MovieLens 100K and run the whole pipeline on it, from the l
 
 test: setup ## Run the whole test suite.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-numerics: setup ## Run the tests that compare floats on other processors' kernels, with 1 and 2 threads.
+	RECMETA_SLOW=1 $(BIN)/python -m pytest tests/testing/test_on_any_processor.py
 
 test-gpu: setup ## Run the tests that need a GPU; they skip where there is none.
 	$(BIN)/python -m pytest -m gpu -rs tests/metalearn tests/serving

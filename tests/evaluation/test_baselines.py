@@ -302,9 +302,9 @@ def test_factorisation_beats_the_biases_on_movielens() -> None:
     if not path.exists():
         pytest.skip("no ml-100k/interactions.parquet under RECMETA_SHARED_DATA or ../shared/data")
     train, dev, test, num_items = movielens_tasks(path, seed=0)
-    started = time.perf_counter()
+    started = time.process_time()  # others may keep this machine busy
     fitted = fit_baselines(make_spec(num_items), train, dev, seed=0)
-    assert time.perf_counter() - started < 30  # seconds; under 2 on an idle machine
+    assert time.process_time() - started < 30  # seconds; about 2 as a rule
     errors = {
         name: mae(p.score_query(test), test.query)
         for name, p in fitted.items()

@@ -25,7 +25,7 @@ from recmeta.testing.rounding import assert_equal_but_for_rounding, tolerances
 NETWORK = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
 SOLVED = ImplicitMAMLConfig(
     num_steps=2,
-    num_conjugate_steps=80,
+    num_conjugate_steps=30,
     proximal_strength=0.7,
     outer_objective="squared",
 )
@@ -97,7 +97,7 @@ def test_on_all_layers_it_solves_the_dense_system(task_set: TaskSet) -> None:
     config = ImplicitMAMLConfig(
         adapt_layers="all",
         num_steps=3,
-        num_conjugate_steps=200,
+        num_conjugate_steps=60,
         proximal_strength=5.0,
         outer_objective="squared",
     )

@@ -6,7 +6,6 @@ import torch
 
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.numerics.sparse_gradients import is_large, touched
-from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.outer_loop.row_adamw import RowAdamW
 
 
@@ -35,8 +34,7 @@ class OuterOptimiser:
             p.grad = gradients.get(name)
         all_values = [gradients[name] for name in self.dense if name in gradients]
         all_values += [values for _, values in rows.values()]
-        with one_thread(True):  # of which each would sum a part of a large table
-            norm = torch.nn.utils.get_total_norm(all_values)
+        norm = torch.nn.utils.get_total_norm(all_values)
         length = float(norm)
         if length < float("inf"):
             share = (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
