@@ -20,8 +20,8 @@ import polars as pl
 from deltalake import DeltaTable
 
 from recmeta import schema
-from recmeta.analysis.champion import Champion
 from recmeta.analysis.picture import Picture
+from recmeta.analysis.registered_model import RegisteredModel
 from recmeta.errors import UserError, did_you_mean
 from recmeta.manifest import Manifest, as_stored, latest
 from recmeta.metalearn.model import Model
@@ -204,12 +204,12 @@ class OpenWorkspace:
     # Models --------------------------------------------------------------------------------------
 
     @functools.cached_property
-    def champion(self) -> Champion:
+    def champion(self) -> RegisteredModel:
         """The champion; before the first promotion, the version that was registered last.
 
         >>> import recmeta
         >>> recmeta.open_workspace("workspace").champion
-        Champion(version='2', bayesian-linear)
+        RegisteredModel(version='2', bayesian-linear)
         """
         found = versions.champion(self.workspace)
         if found is None:
@@ -221,11 +221,11 @@ class OpenWorkspace:
             found = registered[-1]
         return self.model(found.version)
 
-    def model(self, version: str) -> Champion:
+    def model(self, version: str) -> RegisteredModel:
         """Return a version of the registered model, with all that the champion offers."""
         found = versions.get(self.workspace, version)
         model = Model.load(versions.model_folder(self.workspace, found))
-        return Champion(self.workspace, found, model)
+        return RegisteredModel(self.workspace, found, model)
 
     def versions(self) -> pd.DataFrame:
         """Return a row per registered version: `version`, `aliases`, `run_id`, and its tags."""

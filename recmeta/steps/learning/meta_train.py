@@ -73,7 +73,7 @@ def run(
     inputs = {"tasks": tasks.key}
     if champion is not None:
         inputs["champion"] = champion.version
-    source = content_source(config, workspace)
+    source = content_source(config.content_from, workspace)
     if source is not None:
         inputs["content_from"] = source.digest()
 
@@ -168,12 +168,12 @@ def _start_from(
     return None if before is None else versions.get(workspace, before)
 
 
-def content_source(config: MetaTrainConfig, workspace: Workspace) -> Model | None:
-    """Return the model that `content_from` names, or None where it names none.
+def content_source(content_from: str | None, workspace: Workspace) -> Model | None:
+    """Return the model that a training's `content_from` names, or None where it names none.
 
     Raises:
         UserError: when there is no such model.
     """
-    if config.content_from is None:
+    if content_from is None:
         return None
-    return Model.load(versions.named_model(workspace, config.content_from))
+    return Model.load(versions.named_model(workspace, content_from))
