@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from recmeta.errors import UserError
@@ -33,5 +34,5 @@ def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "log.txt").write_text("user^item\nu1^i1\nu2^i2\n")
     source = Source(path=str(tmp_path / "log.txt"), format="house_formats:CARETS")
     assert column_names(source) == ["user", "item"]
-    (rows,) = read(source, find_files(source), Wanted(columns={"who": "user"}))
+    rows = pl.concat(read(source, find_files(source), Wanted(columns={"who": "user"})))
     assert rows["who"].to_list() == ["u1", "u2"]
