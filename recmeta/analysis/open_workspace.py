@@ -23,7 +23,7 @@ from recmeta import schema
 from recmeta.analysis.picture import Picture
 from recmeta.analysis.registered_model import RegisteredModel
 from recmeta.errors import UserError, did_you_mean
-from recmeta.manifest import Manifest, as_stored, latest
+from recmeta.manifest import LATEST, Manifest, as_stored, latest
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.tracking import PARENT, connect, experiment_id
@@ -118,7 +118,9 @@ class OpenWorkspace:
     def steps(self) -> pd.DataFrame:
         """Return a row per step that has finished: `step`, `finished_at`, `seconds`, `key`."""
         folder = self.workspace / "manifests"
-        found = [self.manifest(step) for step in folder.names()]
+        # A record of users who were forgotten is no step that can be found again.
+        finished = [step for step in folder.names() if (folder / step).exists(LATEST)]
+        found = [self.manifest(step) for step in finished]
         columns = ("step", "finished_at", "seconds", "key")
         rows = [{name: getattr(m, name) for name in columns} for m in found]
         return pd.DataFrame(rows).sort_values("finished_at", ignore_index=True)
