@@ -69,6 +69,17 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over`, table by table."""
+    result = dict(base)
+    for name, value in over.items():
+        known = base.get(name)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            value = merged(known, value)
+        result[name] = value
+    return result
+
+
 def fingerprint(*parts: Any) -> str:
     """Return 16 hex digits that identify JSON-ready values and dataclasses, in order."""
     plain = [to_dict(p) if dataclasses.is_dataclass(p) else p for p in parts]

@@ -16,8 +16,9 @@ from recmeta.logs.attributes import read_attributes
 from recmeta.logs.datasets import default_cache, fetch, mapping_for
 from recmeta.logs.download import move_into_place
 from recmeta.logs.files import find_files
+from recmeta.logs.log_format import Wanted
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.logs.sources import Wanted, read
+from recmeta.logs.sources import read
 from recmeta.schema import ITEM_ID, USER_ID
 
 NAMES = ("ml-100k",)

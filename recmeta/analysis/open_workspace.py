@@ -20,10 +20,10 @@ import polars as pl
 from deltalake import DeltaTable
 
 from recmeta import schema
-from recmeta.analysis.champion import Champion
 from recmeta.analysis.picture import Picture
+from recmeta.analysis.registered_model import RegisteredModel
 from recmeta.errors import UserError, did_you_mean
-from recmeta.manifest import Manifest, as_stored, latest
+from recmeta.manifest import LATEST, Manifest, as_stored, latest
 from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.tracking import PARENT, connect, experiment_id
@@ -118,7 +118,9 @@ class OpenWorkspace:
     def steps(self) -> pd.DataFrame:
         """Return a row per step that has finished: `step`, `finished_at`, `seconds`, `key`."""
         folder = self.workspace / "manifests"
-        found = [self.manifest(step) for step in folder.names()]
+        # A record of users who were forgotten is no step that can be found again.
+        finished = [step for step in folder.names() if (folder / step).exists(LATEST)]
+        found = [self.manifest(step) for step in finished]
         columns = ("step", "finished_at", "seconds", "key")
         rows = [{name: getattr(m, name) for name in columns} for m in found]
         return pd.DataFrame(rows).sort_values("finished_at", ignore_index=True)
@@ -204,12 +206,12 @@ class OpenWorkspace:
     # Models --------------------------------------------------------------------------------------
 
     @functools.cached_property
-    def champion(self) -> Champion:
+    def champion(self) -> RegisteredModel:
         """The champion; before the first promotion, the version that was registered last.
 
         >>> import recmeta
         >>> recmeta.open_workspace("workspace").champion
-        Champion(version='2', bayesian-linear)
+        RegisteredModel(version='2', bayesian-linear)
         """
         found = versions.champion(self.workspace)
         if found is None:
@@ -221,11 +223,11 @@ class OpenWorkspace:
             found = registered[-1]
         return self.model(found.version)
 
-    def model(self, version: str) -> Champion:
+    def model(self, version: str) -> RegisteredModel:
         """Return a version of the registered model, with all that the champion offers."""
         found = versions.get(self.workspace, version)
         model = Model.load(versions.model_folder(self.workspace, found))
-        return Champion(self.workspace, found, model)
+        return RegisteredModel(self.workspace, found, model)
 
     def versions(self) -> pd.DataFrame:
         """Return a row per registered version: `version`, `aliases`, `run_id`, and its tags."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recmeta.logs.formats import FORMATS
+
 if TYPE_CHECKING:
     from recmeta.recipes import PipelineConfig
 
@@ -147,7 +149,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="csv, tsv, jsonl, parquet or delta. [default: by the file's ending]",
+            help=f"{', '.join(FORMATS)}. [default: by the file's ending]",
             rich_help_panel=FORMAT,
         ),
     ] = None

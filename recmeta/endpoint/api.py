@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
-from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.champion import ServedChampion
 from recmeta.endpoint.config import MAX_ID_LENGTH
 from recmeta.endpoint.items import search
 from recmeta.endpoint.models import (
@@ -129,9 +129,9 @@ def model(request: Request) -> ModelAnswer:
     )
 
 
-def champion_of(request: Request) -> Champion:
+def champion_of(request: Request) -> ServedChampion:
     """Return the champion that answers now; 503 before the first one."""
-    champion: Champion | None = request.app.state.holder.current
+    champion: ServedChampion | None = request.app.state.holder.current
     if champion is None:
         request.app.state.metrics.shed.labels("no_champion").inc()
         raise HTTPException(503, "there is no champion yet.", retry_after(5))

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from recmeta.endpoint import api, health, owner, pages
 from recmeta.endpoint.batcher import Batcher
-from recmeta.endpoint.champion import Champion, ChampionSource
+from recmeta.endpoint.champion import ChampionSource, ServedChampion
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.gate import Gate
 from recmeta.endpoint.holder import ChampionHolder
@@ -33,7 +33,7 @@ def create_app(
     config: EndpointConfig | None = None,
     online: OnlineProfiles | None = None,
     workspace: Workspace | None = None,
-    first: Champion | None = None,
+    first: ServedChampion | None = None,
 ) -> FastAPI:
     """Return the application. Nothing runs until the server starts it.
 
@@ -82,7 +82,7 @@ def _lifespan(
     online: OnlineProfiles | None,
     config: EndpointConfig,
     metrics: Metrics,
-    first: Champion | None,
+    first: ServedChampion | None,
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     """Return what runs from the server's start to its stop: it watches for a new champion, and
     gathers requests into batches."""

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import torch
 
 from recmeta.endpoint.config import MAX_TOP_K
-from recmeta.endpoint.history import Interview, evaluation_of, interview_of
+from recmeta.endpoint.history import QuestionPlan, evaluation_of, interview_of
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
@@ -25,7 +25,7 @@ from recmeta.workspace import Workspace
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Champion:
+class ServedChampion:
     """One version of the model, ready for many requests. Never changes: a new version is a new
     one."""
 
@@ -44,7 +44,7 @@ class Champion:
     """(I,) users who had met each item when the model was trained."""
     evaluation: dict[str, Any] | None = None
     """evaluation.json, where the workspace has it."""
-    interview: Interview | None = None
+    interview: QuestionPlan | None = None
     """What to ask, where `recmeta evidence` has found it out."""
 
     @property
@@ -58,10 +58,10 @@ class Champion:
         version: str,
         model: Model,
         evaluation: dict[str, Any] | None = None,
-        interview: Interview | None = None,
+        interview: QuestionPlan | None = None,
         scoring: ScoringConfig | None = None,
         facts: ItemFacts | None = None,
-    ) -> "Champion":
+    ) -> "ServedChampion":
         """Return a model made ready: what every request shares is computed before the first."""
         scorer, items = Scorer.of(model).ready(), model.catalogue.items
         config = dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False)
@@ -90,7 +90,7 @@ class ChampionSource(Protocol):
         """Return which version is to answer; None where there is none yet."""
         ...
 
-    def load(self, version: str) -> Champion:
+    def load(self, version: str) -> ServedChampion:
         """Return that version, ready."""
         ...
 
@@ -112,7 +112,7 @@ class RegistrySource:
         found = versions.champion(self.workspace)
         return None if found is None else found.version
 
-    def first(self) -> Champion | None:
+    def first(self) -> ServedChampion | None:
         """Return the champion to begin with; None where there is none yet, or it cannot be read.
 
         Raises:
@@ -127,13 +127,13 @@ class RegistrySource:
         except Exception:  # whoever holds champions tries again, and logs it
             return None
 
-    def load(self, version: str) -> Champion:
+    def load(self, version: str) -> ServedChampion:
         """Return that version, over the items of now, with its evaluation and its questions."""
         found = versions.get(self.workspace, version)
         folder = versions.model_folder(self.workspace, found)
         trained = Model.load(folder, torch.device("cpu"))
         model, _ = catalogue.with_new_items(trained, self.workspace)
-        return Champion.of(
+        return ServedChampion.of(
             version,
             model,
             evaluation_of(self.workspace, found),

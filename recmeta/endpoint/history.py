@@ -14,7 +14,7 @@ from recmeta.workspace import Folder, Workspace
 
 
 @dataclasses.dataclass(frozen=True)
-class Interview:
+class QuestionPlan:
     """How new users are asked."""
 
     questionnaire: Questionnaire
@@ -35,7 +35,7 @@ def evaluations(workspace: Workspace) -> dict[str, Folder]:
     return {one.model_key: workspace / one.report for one in found}  # of a key, the last one stays
 
 
-def interview_of(workspace: Workspace, version: Version, model: Model) -> Interview | None:
+def interview_of(workspace: Workspace, version: Version, model: Model) -> QuestionPlan | None:
     """Return what `recmeta evidence` last found for a version; None where it did not run."""
     found = [manifest.outputs for manifest in finished(workspace, evidence.STEP)]
     newest = {one.model_version: one for one in found}.get(version.version)
@@ -43,4 +43,4 @@ def interview_of(workspace: Workspace, version: Version, model: Model) -> Interv
         return None
     questionnaire = Questionnaire.load(workspace / newest.questionnaire, model)
     strategy = questionnaire.strategy(newest.recommended, model)
-    return Interview(questionnaire, strategy)
+    return QuestionPlan(questionnaire, strategy)

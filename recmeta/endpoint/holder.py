@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 
-from recmeta.endpoint.champion import Champion, ChampionSource
+from recmeta.endpoint.champion import ChampionSource, ServedChampion
 from recmeta.endpoint.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ class ChampionHolder:
         *,
         poll_seconds: float,
         metrics: Metrics,
-        first: Champion | None = None,
+        first: ServedChampion | None = None,
     ) -> None:
         self._source = source
         self._poll_seconds = poll_seconds
         self._metrics = metrics
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="recmeta-champion", daemon=True)
-        self.current: Champion | None = None
+        self.current: ServedChampion | None = None
         """Read it once per request; None before the first promotion."""
         if first is not None:
             self._take_over(first)
@@ -65,7 +65,7 @@ class ChampionHolder:
             return
         self._take_over(champion)
 
-    def _take_over(self, champion: Champion) -> None:
+    def _take_over(self, champion: ServedChampion) -> None:
         before = None if self.current is None else self.current.version
         if self.current is None:
             gc.collect()

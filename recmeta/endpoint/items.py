@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow.compute as pc
 
-from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.champion import ServedChampion
 from recmeta.endpoint.models import Item
 
 
-def search(champion: Champion, query: str, limit: int) -> list[Item]:
+def search(champion: ServedChampion, query: str, limit: int) -> list[Item]:
     """Return items whose title has every word of the query, those that most users met first."""
     names, numbers = champion.names, np.arange(len(champion.names))
     # Each word looks at what the ones before have left: many words cost little more than one.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.champion import ServedChampion
 from recmeta.endpoint.models import Item, QuestionsAnswer
 from recmeta.serving.evidence.strategy import next_questions
 from recmeta.serving.intake import GivenUser
@@ -19,7 +19,7 @@ POPULARITY = "popularity"
 class Inquiry:
     """One user's request for questions, checked."""
 
-    champion: Champion
+    champion: ServedChampion
     user: GivenUser
     unknown: Sequence[str]
     """Ids of items that the user does not know."""

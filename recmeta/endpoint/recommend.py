@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.champion import ServedChampion
 from recmeta.endpoint.metrics import Metrics
 from recmeta.endpoint.models import Reason, Recommendation, RecommendationAnswer, Warning_
 from recmeta.metalearn.tensors.batch import Support
@@ -32,7 +32,7 @@ OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
 class Ask:
     """One user's request, checked."""
 
-    champion: Champion
+    champion: ServedChampion
     """That which checked it answers it, whichever version may take over meanwhile."""
     user: GivenUser
     user_id: str | None
@@ -88,7 +88,7 @@ class Recommender:
 
 
 def _lists(
-    champion: Champion, asks: Sequence[Ask], profiles: Mapping[str, Mapping[str, Value]]
+    champion: ServedChampion, asks: Sequence[Ask], profiles: Mapping[str, Mapping[str, Value]]
 ) -> list[RecommendationAnswer]:
     users = [_with_profile(champion, ask, profiles) for ask in asks]
     tasks = champion.intake.tasks(users)
@@ -129,7 +129,7 @@ def _lists(
 
 
 def _reasons(
-    champion: Champion,
+    champion: ServedChampion,
     asks: Sequence[Ask],
     tasks: Tasks,
     support: Support,
@@ -169,7 +169,7 @@ def _reasons(
 
 
 def _with_profile(
-    champion: Champion, ask: Ask, profiles: Mapping[str, Mapping[str, Value]]
+    champion: ServedChampion, ask: Ask, profiles: Mapping[str, Mapping[str, Value]]
 ) -> GivenUser:
     """Return the user with the profile of the online store, where that knows the user."""
     known = profiles.get(ask.user_id) if ask.user_id is not None else None

@@ -33,7 +33,7 @@ from feast.utils import (
 
 from recmeta.errors import UserError
 from recmeta.features.offline.entity_frame import EVENT_TIMESTAMP, entity_frame
-from recmeta.features.offline.point_in_time import Lookup, point_in_time_join
+from recmeta.features.offline.point_in_time import FeatureLookup, point_in_time_join
 from recmeta.features.offline.retrieval_job import PolarsRetrievalJob, as_feast_reads, time_span
 from recmeta.features.offline.sources import Location
 
@@ -247,13 +247,13 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not ty
 
 def _lookup(
     config: RepoConfig, view: FeatureView, features: Sequence[str], full_feature_names: bool
-) -> Lookup:
+) -> FeatureLookup:
     source = view.batch_source
     prefix = f"{view.projection.name_alias or view.name}__" if full_feature_names else ""
     column = {new: old for old, new in source.field_mapping.items()}
     renamed = view.projection.join_key_map
     keys = [field.name for field in view.entity_columns if field.name != DUMMY_ENTITY_ID]
-    return Lookup(
+    return FeatureLookup(
         view=view.projection.name_to_use(),
         rows=Location(config, source).scan(),
         keys={column.get(key, key): renamed.get(key, key) for key in keys},
@@ -265,7 +265,7 @@ def _lookup(
 
 
 def _entities_within(
-    lookups: Sequence[Lookup], start: datetime.datetime, end: datetime.datetime
+    lookups: Sequence[FeatureLookup], start: datetime.datetime, end: datetime.datetime
 ) -> pl.LazyFrame:
     """Return the keys that any view has a row of within a span, each once, at the span's end.
 

@@ -10,9 +10,9 @@ import polars as pl
 
 from recmeta.errors import UserError
 from recmeta.logs import parsing
-from recmeta.logs.files import SourceFile
+from recmeta.logs.log_format import FAULTS, SourceFile, Wanted
 from recmeta.logs.mapping import Attribute, AttributeSource, parse_scale
-from recmeta.logs.sources import FAULTS, Wanted, read
+from recmeta.logs.sources import read
 from recmeta.schema import FILE, LINE, RAW, RULES, VALID_FROM
 
 _ID, _VALID_FROM = "id", "valid_from"

@@ -7,7 +7,7 @@ import polars as pl
 
 from recmeta.errors import UserError
 from recmeta.logs import contracts
-from recmeta.logs.files import SourceFile
+from recmeta.logs.log_format import SourceFile
 from recmeta.logs.mapping import LogMapping
 from recmeta.logs.sources import read
 from recmeta.progress import Progress

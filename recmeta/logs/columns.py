@@ -1,23 +1,17 @@
 """What columns a file has, and of what kind each seems to be: for those who write no mapping."""
 
-import contextlib
-import json
 import re
 
 import polars as pl
-import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from recmeta.errors import UserError, did_you_mean
-from recmeta.logs.files import SourceFile, find_files
-from recmeta.logs.lines import TEXT, read_lines
+from recmeta.logs.files import find_files
+from recmeta.logs.formats import FORMATS
+from recmeta.logs.log_format import LogFormat, Wanted
 from recmeta.logs.mapping import Attribute, AttributeSource, Kind, Source
-from recmeta.logs.records import Dialect, header_fields
-from recmeta.logs.sources import Wanted, read
+from recmeta.logs.sources import read
 from recmeta.schema import ITEM_ID, TITLE, USER_ID, VALID_FROM
 
-NUM_OBJECTS = 1000
-"""JSON objects whose keys are looked at."""
 SEPARATOR = "|"
 DISTINCT_SHARE = 0.9
 DISTINCT_FROM = 20
@@ -34,16 +28,8 @@ def column_names(source: Source) -> list[str]:
     """
     file = find_files(source)[0]
     try:
-        if file.format in ("csv", "tsv"):
-            return list(source.column_names) or _header(source, file)
-        if file.format == "jsonl":
-            return _keys(source, file)
-        if file.format == "delta":
-            fields = DeltaTable(file.path, version=file.version).schema().fields
-            return [field.name for field in fields]
-        with file.filesystem.open_input_file(file.path) as handle:
-            names: list[str] = pq.read_schema(handle).names
-        return names
+        how: LogFormat = FORMATS[file.format]
+        return how.column_names(source, file)
     except (OSError, EOFError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -111,26 +97,3 @@ def guess_kind(name: str, values: pl.Series) -> Kind:
 
 def _are_json_lists(text: pl.Series) -> bool:
     return bool(len(text) and text.str.contains(r"^\[.*\]$").all())
-
-
-def _header(source: Source, file: SourceFile) -> list[str]:
-    separator = source.separator or ("\t" if file.format == "tsv" else ",")
-    dialect = Dialect(separator=separator, quote=source.quote, escape=source.escape, width=0)
-    with file.open() as stream:
-        for lines, _ in read_lines(stream, source.encoding):
-            header = lines.filter(pl.col(TEXT).str.strip_chars(" ") != "").head(1)
-            if header.height:
-                return header_fields(header[TEXT].item(), dialect)
-    raise UserError(f"{file.name!r} is empty: it has not even a header line.")
-
-
-def _keys(source: Source, file: SourceFile) -> list[str]:
-    keys: dict[str, None] = {}
-    with file.open() as stream:
-        for lines, _ in read_lines(stream, source.encoding):
-            for line in lines[TEXT].head(NUM_OBJECTS).to_list():
-                with contextlib.suppress(ValueError):  # a broken row is the contracts' affair
-                    found = json.loads(line)
-                    keys.update(dict.fromkeys(found if isinstance(found, dict) else ()))
-            break
-    return list(keys)

@@ -15,8 +15,8 @@ import dataframely as dy
 import polars as pl
 
 from recmeta.logs import parsing
+from recmeta.logs.log_format import Wanted
 from recmeta.logs.mapping import LogMapping
-from recmeta.logs.sources import Wanted
 from recmeta.schema import EVENT, FILE, ITEM_ID, LINE, RAW, RULES, TIMESTAMP, USER_ID, VALUE
 
 MAX_CLOCK_SKEW = datetime.timedelta(days=1)

@@ -29,8 +29,9 @@ from recmeta.logs.download import (
     sha256_of,
 )
 from recmeta.logs.files import find_files
+from recmeta.logs.log_format import Wanted
 from recmeta.logs.mapping import LogMapping
-from recmeta.logs.sources import Wanted, read
+from recmeta.logs.sources import read
 from recmeta.progress import Progress, silent
 
 logger = logging.getLogger(__name__)

@@ -10,48 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from recmeta.config import fingerprint, to_dict
 from recmeta.errors import UserError
 from recmeta.logs.download import NotAvailableError, download
-from recmeta.logs.mapping import Format, LogMapping, Source, format_of
+from recmeta.logs.formats import FORMATS
+from recmeta.logs.log_format import LogFormat, SourceFile
+from recmeta.logs.mapping import AUTO, LogMapping, Source
 from recmeta.progress import silent
 from recmeta.workspace import Folder
 
 TIMEOUT_SECONDS = 30
+PACKED = (".gz", ".bz2", ".zst")
+"""Endings of packed files."""
 _HASH_BLOCK = 8 * 1024 * 1024
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceFile:
-    """One file, or one Delta table at one version."""
-
-    name: str
-    """What users see: the file's name, within a folder with its path there."""
-    format: Format
-    filesystem: pafs.FileSystem
-    path: str
-    size: int = 0
-    """Bytes as stored; 0 where unknown."""
-    version: int | None = None
-    """Of a Delta table."""
-
-    def open(self) -> Any:
-        """Return a binary stream of the content, unpacked by the name's .gz, .bz2 or .zst."""
-        return self.filesystem.open_input_stream(self.path, compression="detect")
-
-    def content_id(self) -> str:
-        """Return the SHA-256 of the bytes, or a Delta table's id and version."""
-        if self.format == "delta":
-            table = DeltaTable(self.path, version=self.version)
-            return f"delta:{table.metadata().id}:{self.version}"
-        digest = hashlib.sha256()
-        with self.filesystem.open_input_stream(self.path, compression=None) as stream:
-            while block := stream.read(_HASH_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,10 +50,22 @@ def source_id(mapping: LogMapping, inputs: Inputs) -> str:
     Where the files lie does not count; see `how_read`.
     """
     contents = {
-        field.name: [file.content_id() for file in getattr(inputs, field.name)]
+        field.name: [content_id(file) for file in getattr(inputs, field.name)]
         for field in dataclasses.fields(inputs)
     }
     return fingerprint(contents, how_read(mapping))
+
+
+def content_id(file: SourceFile) -> str:
+    """Return the SHA-256 of a file's bytes, or what its format says of a table."""
+    how: LogFormat = FORMATS[file.format]
+    if how.table is not None:
+        return how.table.content_id(file)
+    digest = hashlib.sha256()
+    with file.filesystem.open_input_stream(file.path, compression=None) as stream:
+        while block := stream.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def how_read(mapping: LogMapping) -> dict[str, Any]:
@@ -98,6 +82,28 @@ def how_read(mapping: LogMapping) -> dict[str, Any]:
     return plain
 
 
+def format_of(path: str) -> str:
+    """Return the format that a path's ending names. Raises UserError where it names none."""
+    name = path.split("?")[0].rstrip("/").lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    how: LogFormat
+    for format_, how in FORMATS.items():
+        if name.endswith(how.endings):
+            return format_
+    *others, last = FORMATS
+    raise UserError(
+        f"cannot tell the format of {path!r} by its name: set format (--format) to "
+        f"{', '.join(others)} or {last}."
+    )
+
+
+def resolved_format(source: Source) -> str:
+    """Return a source's format, read off its path where it is `auto`. Raises UserError where that
+    names none."""
+    return source.format if source.format != AUTO else format_of(source.path)
+
+
 def find_files(source: Source) -> list[SourceFile]:
     """Return the files of a source in the order of their names.
 
@@ -107,28 +113,40 @@ def find_files(source: Source) -> list[SourceFile]:
     path = source.path
     if path.startswith(("http://", "https://")):
         return [_download(source)]
-    if source.format == "delta" or (source.format == "auto" and _is_delta(path)):
-        return [_delta_table(path)]
+    table = _table_at(source)
+    if table is not None:
+        return [table]
     folder, name = Folder.at(path), path.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
     info = folder.filesystem.get_file_info(folder.path)
     if info.type == pafs.FileType.NotFound:
         raise UserError(f"there is nothing at {path!r}: check the path.")
     if info.type == pafs.FileType.File:
-        return [_file(name, source.resolved_format, folder, info)]
+        return [_file(name, resolved_format(source), folder, info)]
     selector = pafs.FileSelector(folder.path, recursive=True)
     found: list[SourceFile] = []
     for entry in sorted(folder.filesystem.get_file_info(selector), key=lambda entry: entry.path):
         inner = os.path.relpath(entry.path, folder.path)
         hidden = any(part.startswith((".", "_")) for part in inner.split(os.sep))
         if entry.type == pafs.FileType.File and not hidden:
-            format_ = source.format if source.format != "auto" else format_of(entry.path)
-            found.append(_file(inner, format_, folder, entry))
+            own = source.format if source.format != AUTO else format_of(entry.path)
+            found.append(_file(inner, own, folder, entry))
     if not found:
         raise UserError(f"the folder {path!r} has no files.")
     return found
 
 
-def _file(name: str, format_: Format, folder: Folder, info: pafs.FileInfo) -> SourceFile:
+def _table_at(source: Source) -> SourceFile | None:
+    """Return the table that a source is; None where its format has files, not tables."""
+    how: LogFormat
+    for name, how in FORMATS.items():
+        if how.table is None or source.format not in (AUTO, name):
+            continue
+        if source.format == name or Folder.at(source.path).exists(how.table.holds):
+            return how.table.open(source.path)
+    return None
+
+
+def _file(name: str, format_: str, folder: Folder, info: pafs.FileInfo) -> SourceFile:
     return SourceFile(
         name=name,
         format=format_,
@@ -138,27 +156,9 @@ def _file(name: str, format_: Format, folder: Folder, info: pafs.FileInfo) -> So
     )
 
 
-def _is_delta(path: str) -> bool:
-    return Folder.at(path).exists("_delta_log")
-
-
-def _delta_table(path: str) -> SourceFile:
-    try:
-        version = DeltaTable(path).version()
-    except DeltaError as error:
-        raise UserError(f"cannot open the Delta table at {path!r}: {error}") from error
-    return SourceFile(
-        name=path.rstrip("/").rsplit("/", 1)[-1],
-        format="delta",
-        filesystem=pafs.LocalFileSystem(),
-        path=path,
-        version=version,
-    )
-
-
 def _download(source: Source) -> SourceFile:
     """Copy a URL to this machine, for as long as the file's object lives."""
-    format_ = source.resolved_format
+    format_ = resolved_format(source)
     name = source.path.split("?")[0].rsplit("/", 1)[-1] or "download"
     folder = tempfile.mkdtemp(prefix="recmeta-")
     path = Path(folder, name)

@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 from recmeta.config import parse
 from recmeta.errors import UserError, did_you_mean
+from recmeta.logs.formats import FORMATS
 from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
 
-Format = Literal["auto", "csv", "tsv", "jsonl", "parquet", "delta"]
+AUTO = "auto"
+"""The format of a source whose files' names say it."""
 Kind = Literal["categorical", "multi", "numeric", "text"]
 TIME_UNITS = ("s", "ms", "us", "ns", "iso")
 
@@ -29,8 +31,9 @@ class Source:
 
     path: str
     """A file, a folder of files of one format, a Delta table, or a URL of one (http, s3, gs…)."""
-    format: Format = "auto"
-    """`auto` goes by the file's extension (`.gz` may follow it)."""
+    format: str = AUTO
+    """A name in `recmeta.logs.formats.FORMATS`; `auto` goes by the file's ending (`.gz` may follow
+    it)."""
     separator: str = ""
     """CSV and TSV: what stands between fields, one character or more. Empty: `,` or a tab."""
     quote: str = '"'
@@ -47,6 +50,12 @@ class Source:
     def __post_init__(self) -> None:
         if not self.path:
             raise UserError("path is empty: name a file, a folder or a URL.")
+        if self.format != AUTO and self.format not in FORMATS:
+            known = [AUTO, *FORMATS]
+            raise UserError(
+                f"format is {self.format!r}; it must be one of {known}."
+                f"{did_you_mean(self.format, known)}"
+            )
         if len(self.separator) > 1 and self.quote == '"':
             object.__setattr__(self, "quote", "")
         for name in ("quote", "escape"):
@@ -66,11 +75,6 @@ class Source:
                 f"encoding is {self.encoding!r}, which Python does not know. "
                 "Common ones: utf-8, latin-1, cp1252, utf-16."
             ) from error
-
-    @property
-    def resolved_format(self) -> Format:
-        """The format, read off the path where it is `auto`. Raises UserError if it cannot be."""
-        return self.format if self.format != "auto" else format_of(self.path)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,29 +241,6 @@ def parse_scale(scale: str) -> tuple[float, float]:
     if not colon or not bounds[0] <= bounds[1]:
         raise UserError(f"scale is {scale!r}; write it as lowest:highest, such as 1:5 or 0:.")
     return bounds
-
-
-def format_of(path: str) -> Format:
-    """Return the format that a path's extension names. Raises UserError where it names none."""
-    name = path.split("?")[0].rstrip("/").lower()
-    for packed in (".gz", ".bz2", ".zst"):
-        name = name.removesuffix(packed)
-    endings: dict[str, Format] = {
-        ".csv": "csv",
-        ".tsv": "tsv",
-        ".jsonl": "jsonl",
-        ".ndjson": "jsonl",
-        ".json": "jsonl",
-        ".parquet": "parquet",
-        ".pq": "parquet",
-    }
-    for ending, format_ in endings.items():
-        if name.endswith(ending):
-            return format_
-    raise UserError(
-        f"cannot tell the format of {path!r} by its name: set format (--format) to csv, tsv, "
-        "jsonl, parquet or delta."
-    )
 
 
 def _check_time_unit(unit: str) -> None:

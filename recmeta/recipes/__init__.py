@@ -10,7 +10,7 @@ from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.steps.data.build_tasks import BuildTasksConfig
-from recmeta.steps.learning.evaluate import EvaluateConfig
+from recmeta.steps.learning.evaluate import JudgementConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import Objective
@@ -32,7 +32,7 @@ class PipelineConfig:
     """A second model, trained for the report alone: it is never promoted. None: none."""
     implicit_rival: MetaTrainConfig | None = None
     """The second model where feedback is implicit; None: as `rival` says."""
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: JudgementConfig = JudgementConfig()
     """evaluate"""
     score: ScoringConfig = ScoringConfig()
     """score"""

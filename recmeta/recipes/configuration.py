@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recmeta.config import parse, to_dict
+from recmeta.config import merged, parse, to_dict
 from recmeta.errors import UserError, did_you_mean
 from recmeta.recipes import RECIPES, PipelineConfig
 from recmeta.training.config import MetaTrainConfig
@@ -73,17 +73,6 @@ def _of(how: MetaTrainConfig, features: Mapping[str, Any]) -> dict[str, Any]:
     values = to_dict(how)
     values["model"]["features"] = features
     return values
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `over`, table by table."""
-    result = dict(base)
-    for name, value in over.items():
-        known = base.get(name)
-        if isinstance(known, Mapping) and isinstance(value, Mapping):
-            value = merged(known, value)
-        result[name] = value
-    return result
 
 
 def _trained(

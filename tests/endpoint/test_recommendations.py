@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from served import RECOMMENDATIONS, Served, body, serving
 
-from recmeta.endpoint.champion import Champion, RegistrySource
+from recmeta.endpoint.champion import RegistrySource, ServedChampion
 from recmeta.logs.mapping import LogMapping
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.serving.rules import Rules
@@ -24,9 +24,9 @@ USERS = {
 }
 
 
-def champion(served: Served) -> Champion:
+def champion(served: Served) -> ServedChampion:
     found = served.app.state.holder.current
-    assert isinstance(found, Champion)
+    assert isinstance(found, ServedChampion)
     return found
 
 

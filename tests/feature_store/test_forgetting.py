@@ -42,7 +42,8 @@ def test_a_forgotten_user_is_not_online(tmp_path: Path) -> None:
     assert known(folder, users) == {"ann", GONE, "cat"}
 
     found = forget.run(repository.workspace, [GONE], feature_store=folder)
-    assert found["online_views"] > 0
+    assert found.online_views is not None
+    assert found.online_views > 0
     assert known(folder, users) == {"ann", "cat"}
     kept = [p for p in repository.folder.rglob("*") if p.is_file()]
     assert [p.name for p in kept if GONE.encode() in p.read_bytes()] == []

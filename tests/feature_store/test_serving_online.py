@@ -7,7 +7,7 @@ import pytest
 import torch
 from feature_repository import Repository
 
-from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.champion import ServedChampion
 from recmeta.endpoint.metrics import Metrics
 from recmeta.endpoint.models import RecommendationAnswer
 from recmeta.endpoint.online import online_profiles_of
@@ -22,7 +22,7 @@ from recmeta.tasks.task_set import TaskSet
 
 
 @pytest.fixture(scope="module")
-def champion(repository: Repository) -> Champion:
+def champion(repository: Repository) -> ServedChampion:
     tasks = latest(repository.workspace, build_tasks.STEP)
     task_set = TaskSet(repository.workspace / tasks.outputs.tasks)
     model = Model.untrained(ModelConfig(), task_set, torch.device("cpu"))
@@ -32,10 +32,10 @@ def champion(repository: Repository) -> Champion:
         name: p + 0.1 * torch.sin(torch.arange(p.numel())).reshape(p.shape)
         for name, p in params.items()
     }
-    return Champion.of("1", model)
+    return ServedChampion.of("1", model)
 
 
-def ask(champion: Champion, user_id: str | None, **profile: Value) -> Ask:
+def ask(champion: ServedChampion, user_id: str | None, **profile: Value) -> Ask:
     return Ask(
         champion=champion,
         user=GivenUser(item_id=("i03",), value=(4.0,), time=(None,), profile=profile),
@@ -49,7 +49,9 @@ def scores(answer: RecommendationAnswer) -> list[float]:
     return [one.score for one in answer.recommendations]
 
 
-def test_the_store_wins_over_what_is_given(repository: Repository, champion: Champion) -> None:
+def test_the_store_wins_over_what_is_given(
+    repository: Repository, champion: ServedChampion
+) -> None:
     online = online_profiles_of(str(repository.folder))
     (user_id,) = list(online(["u00", "u000", "u01", "u001"]))[:1]
     known = {n: v for n, v in online([user_id])[user_id].items() if n in champion.intake.fields}
@@ -69,7 +71,7 @@ def test_the_store_wins_over_what_is_given(repository: Repository, champion: Cha
     assert not any(answer.warnings for answer in answers)
 
 
-def test_a_store_that_fails_is_done_without(champion: Champion) -> None:
+def test_a_store_that_fails_is_done_without(champion: ServedChampion) -> None:
     def failing(user_ids: Sequence[str]) -> Mapping[str, Mapping[str, Value]]:
         raise ConnectionError("the store is away")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
-from recmeta.features.offline.point_in_time import Lookup, point_in_time_join
+from recmeta.features.offline.point_in_time import FeatureLookup, point_in_time_join
 
 Unit = Literal["us", "ns", "ms"]
 START = datetime.datetime(2024, 3, 1)
@@ -81,7 +81,7 @@ def test_the_join_is_its_rules(
     units: tuple[Unit, Unit],
 ) -> None:
     source = pl.LazyFrame(rows, schema=SOURCE, orient="row")
-    lookup = Lookup(
+    lookup = FeatureLookup(
         view="view",
         rows=source.with_columns(times("time", units[0]), times("created", units[0])),
         keys={"key": "key", "second": "other"},
@@ -97,7 +97,7 @@ def test_the_join_is_its_rules(
     assert result["feature"].to_list() == expected
 
 
-def simple_lookup(**changes: Any) -> Lookup:
+def simple_lookup(**changes: Any) -> FeatureLookup:
     fields: dict[str, Any] = {
         "view": "view",
         "rows": pl.LazyFrame({"key": ["a"], "time": [START], "value": [1]}),
@@ -107,7 +107,7 @@ def simple_lookup(**changes: Any) -> Lookup:
         "ttl": None,
         "features": {"value": "feature"},
     }
-    return Lookup(**fields | changes)
+    return FeatureLookup(**fields | changes)
 
 
 def joined(frame: pl.LazyFrame, **changes: Any) -> pl.DataFrame:

@@ -3,13 +3,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from recmeta.config import parse, to_dict
+from recmeta.config import merged, parse, to_dict
 from recmeta.errors import UserError
 from recmeta.metalearn.registry import LEARNERS
-from recmeta.recipes.configuration import merged
-from recmeta.recipes.search_space import Dimension, nested, read_space, space_of
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.recipes import training_of
+from recmeta.training.search_space import Dimension, nested, read_space, space_of
 
 
 @pytest.mark.parametrize("algorithm", list(LEARNERS))

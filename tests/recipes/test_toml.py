@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from recmeta.config import to_dict
 from recmeta.recipes import RECIPES
-from recmeta.recipes.toml import to_toml
+from recmeta.steps.parts.toml import to_toml
 
 NAMES = st.text("abcXYZ_-012", min_size=1, max_size=6)
 SCALARS = (

@@ -15,7 +15,6 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes.configuration import pipeline_config
-from recmeta.recipes.search_space import Dimension
 from recmeta.registry.tracking import PARENT, connect, experiment_id
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning import tune
@@ -23,6 +22,7 @@ from recmeta.steps.learning.tune import Candidate, TuneConfig
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import ShareConfig, write_task_set
 from recmeta.training.config import MetaTrainConfig
+from recmeta.training.search_space import Dimension
 from recmeta.workspace import Workspace
 
 TRAINING = TrainingConfig(epochs=3, learning_rate=1e-3)

@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.speed.serve.models import model_of
 from recmeta.endpoint.app import create_app
-from recmeta.endpoint.champion import Champion
+from recmeta.endpoint.champion import ServedChampion
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.server import serve
 
@@ -13,14 +13,14 @@ from recmeta.endpoint.server import serve
 class FixedSource:
     """Always the same champion."""
 
-    def __init__(self, champion: Champion) -> None:
+    def __init__(self, champion: ServedChampion) -> None:
         self.champion = champion
 
     def newest(self) -> str:
         """Return its version."""
         return self.champion.version
 
-    def load(self, version: str) -> Champion:
+    def load(self, version: str) -> ServedChampion:
         """Return it."""
         return self.champion
 
@@ -28,7 +28,7 @@ class FixedSource:
 def main(learner: str, port: int) -> None:
     """Serve until a signal comes."""
     config = EndpointConfig()
-    source = FixedSource(Champion.of("1", model_of(learner).model))
+    source = FixedSource(ServedChampion.of("1", model_of(learner).model))
     serve(create_app(source, keys=None, config=config), host="127.0.0.1", port=port, config=config)
 
 

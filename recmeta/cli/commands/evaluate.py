@@ -12,7 +12,6 @@ def evaluate(
     """Measure the model that was trained last beside the champion and the baselines."""
     from recmeta import manifest as manifests
     from recmeta.errors import UserError
-    from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import evaluate as step
     from recmeta.steps.learning import meta_train
     from recmeta.workspace import Workspace
@@ -21,7 +20,7 @@ def evaluate(
     config = configuration.values()
     trained = manifests.latest(workspace, meta_train.STEP)
     # Not the latest tasks: of those it may have been trained on the cold users.
-    tasks = manifests.find(workspace, build_tasks.STEP, trained.inputs["tasks"])
+    tasks = meta_train.tasks_of(workspace, trained)
     if tasks is None:  # forgotten users take their tasks with them
         raise UserError(
             f"the tasks that the last model was trained on are no longer in {workspace.location}: "

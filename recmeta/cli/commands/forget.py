@@ -39,14 +39,14 @@ def forget(
         )
     found = step.run(workspace, users, feature_store=feature_store, reference=reference)
     note = ""
-    if found["models"]:
+    if found.models:
         note = (
-            f"Trained on them, and marked for retraining: version {', '.join(found['models'])}. "
+            f"Trained on them, and marked for retraining: version {', '.join(found.models)}. "
             "`recmeta run` trains a new one."
         )
-    elif not any(found[place] for place in found if place != "online_views"):
+    elif not any(found.removed.values()):
         note = "Nothing of them was found: are the ids spelled as in the table interactions?"
-    return Outcome(data=found, text=as_list(found), note=note)
+    return Outcome(data=found.summary(), text=as_list(found.summary()), note=note)
 
 
 COMMAND = Command(

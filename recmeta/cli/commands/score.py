@@ -52,9 +52,9 @@ def score(
 
     The lists are in the table `recommendations`, under the `run` that is printed.
     """
-    from recmeta.config import parse, to_dict
+    from recmeta.config import merged, parse, to_dict
     from recmeta.manifest import plain
-    from recmeta.recipes.configuration import merged, pipeline_config
+    from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
     from recmeta.steps.serving import score as step
     from recmeta.workspace import Workspace

@@ -65,13 +65,13 @@ def serve(
         "poll_seconds": poll_seconds,
     }
     _require_libraries()
-    from recmeta.config import parse, to_dict
+    from recmeta.config import merged, parse, to_dict
     from recmeta.endpoint.app import create_app
     from recmeta.endpoint.champion import RegistrySource
     from recmeta.endpoint.config import EndpointConfig
     from recmeta.endpoint.online import online_profiles_of
     from recmeta.endpoint.server import serve as run
-    from recmeta.recipes.configuration import merged, pipeline_config
+    from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
     from recmeta.workspace import Workspace
 

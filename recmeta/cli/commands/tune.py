@@ -46,9 +46,9 @@ def tune(
     users are not looked at.
     """
     from recmeta import manifest as manifests
-    from recmeta.recipes.search_space import read_space, space_of
     from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import tune as step
+    from recmeta.training.search_space import read_space, space_of
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

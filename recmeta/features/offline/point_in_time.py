@@ -34,7 +34,7 @@ Unit = Literal["us", "ns"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lookup:
+class FeatureLookup:
     """What one feature view contributes to a point-in-time join."""
 
     view: str
@@ -54,7 +54,11 @@ class Lookup:
 
 
 def point_in_time_join(
-    entities: pl.LazyFrame, time: str, lookups: Sequence[Lookup], *, created_before: bool = False
+    entities: pl.LazyFrame,
+    time: str,
+    lookups: Sequence[FeatureLookup],
+    *,
+    created_before: bool = False,
 ) -> pl.LazyFrame:
     """Return the entity rows with the features that were known at each row's time.
 
@@ -88,7 +92,7 @@ def point_in_time_join(
 def _join(
     entities: pl.LazyFrame,
     schema: Mapping[str, pl.DataType],
-    lookup: Lookup,
+    lookup: FeatureLookup,
     entity_unit: Unit,
     created_before: bool,
 ) -> pl.LazyFrame:
@@ -186,7 +190,7 @@ def _as_type(entity: str, have: pl.DataType, need: pl.DataType, view: str) -> pl
 
 
 def _check_columns(
-    lookup: Lookup, schema: Mapping[str, pl.DataType], *, taken: Sequence[str]
+    lookup: FeatureLookup, schema: Mapping[str, pl.DataType], *, taken: Sequence[str]
 ) -> None:
     types = lookup.rows.collect_schema()
     needed = [*lookup.keys, lookup.time, lookup.created, *lookup.features]

@@ -73,7 +73,7 @@ class LatentClasses:
 
 
 @dataclasses.dataclass(frozen=True)
-class KnownItems:
+class LikelyKnown:
     """Asks about what the user most probably knows: what adapting to non-answers alone is worth."""
 
     classes: LatentClasses

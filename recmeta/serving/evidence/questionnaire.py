@@ -21,7 +21,7 @@ from recmeta.metalearn.learner import HasPosterior
 from recmeta.metalearn.model import Model
 from recmeta.serving.evidence.adaptive_loss import AdaptiveLoss
 from recmeta.serving.evidence.controls import RandomOrder
-from recmeta.serving.evidence.familiarity import KnownItems, LatentClasses
+from recmeta.serving.evidence.familiarity import LatentClasses, LikelyKnown
 from recmeta.serving.evidence.greedy import GreedyConfig
 from recmeta.serving.evidence.information import About, InformationGain
 from recmeta.serving.evidence.strategy import Candidates, FixedOrder, Strategy
@@ -92,7 +92,7 @@ class Questionnaire:
         if name == "random":
             return RandomOrder(self.candidates, self.config.seed)
         if name == "known-items":
-            return KnownItems(self.classes)
+            return LikelyKnown(self.classes)
         if name == "adaptive-loss":
             return AdaptiveLoss(self.classes, self.fall_KC)
         if name == "information-gain":

@@ -7,7 +7,8 @@ import polars as pl
 
 from recmeta.logs import checked, conflicts, tables
 from recmeta.logs.attributes import read_attributes
-from recmeta.logs.files import Inputs, SourceFile, how_read, source_id
+from recmeta.logs.files import Inputs, how_read, source_id
+from recmeta.logs.log_format import SourceFile
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.logs.partitions import mapping_of
 from recmeta.manifest import Manifest, Step, run_once

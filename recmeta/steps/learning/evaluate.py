@@ -36,7 +36,7 @@ CHAMPION = "champion"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class JudgementConfig:
     """What is measured and what the gate asks for."""
 
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -94,7 +94,7 @@ STEP = Step("evaluate", EvaluateOutputs)
 
 
 def run(
-    config: EvaluateConfig,
+    config: JudgementConfig,
     workspace: Workspace,
     tasks: Manifest[BuildTasksOutputs],
     trained: Manifest[MetaTrainOutputs],
@@ -119,7 +119,13 @@ def run(
         candidate, reigning, other = _models(workspace, trained, champion, rival, torch_device)
         trials: list[Trial] = []
         judgement = measure(
-            config, task_set, candidate, reigning, other, on_trial=trials.append, progress=progress
+            config.evaluation,
+            task_set,
+            candidate,
+            reigning,
+            other,
+            on_trial=trials.append,
+            progress=progress,
         )
         decision = _decision(config, judgement, champion)
         progress(STEP, 3, 4)
@@ -167,7 +173,7 @@ def _models(
 
 
 def _decision(
-    config: EvaluateConfig, judgement: Judgement, champion: Version | None
+    config: JudgementConfig, judgement: Judgement, champion: Version | None
 ) -> GateDecision:
     """Return what the gate says of the candidate; if the champion is due to go, its reasons say so,
     too."""
@@ -227,7 +233,7 @@ def _log(
     workspace: Workspace,
     run_id: str,
     folder: Folder,
-    config: EvaluateConfig,
+    config: JudgementConfig,
     judgement: Judgement,
     trials: list[Trial],
 ) -> None:
@@ -246,7 +252,7 @@ def _log(
 
 
 def measure(
-    config: EvaluateConfig,
+    config: EvaluationConfig,
     task_set: TaskSet,
     candidate: Model,
     champion: Model | None,
@@ -268,8 +274,8 @@ def measure(
             predictors[name] = LearnedPredictor(name, model.on(items, statistics))
     progress(STEP, 1, 4)
     train, spec = task_set.tasks("train"), task_set.spec
-    baselines = fit_baselines(spec, train, task_set.tasks("dev"), config.evaluation.seed, on_trial)
-    values, how = None, config.evaluation
+    baselines = fit_baselines(spec, train, task_set.tasks("dev"), config.seed, on_trial)
+    values, how = None, config
     if spec.objective == "rating":
         values = describe(training_rows(train).value, spec.value_range)
         if how.relevant_from is None:
@@ -289,7 +295,7 @@ def measure(
         candidate=name,
         baselines=tuple(baselines),
         calibration=calibration(
-            judged, test, task_set.tasks("dev"), np.random.default_rng(config.evaluation.seed)
+            judged, test, task_set.tasks("dev"), np.random.default_rng(config.seed)
         ),
         values=values,
     )

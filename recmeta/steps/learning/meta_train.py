@@ -17,6 +17,7 @@ from recmeta.registry.features import features_read
 from recmeta.registry.training_run import TrainingRun
 from recmeta.registry.tuning import log_tuning
 from recmeta.registry.versions import Version
+from recmeta.steps.data import build_tasks
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
@@ -168,8 +169,16 @@ def _start_from(
     return None if before is None else versions.get(workspace, before)
 
 
+def tasks_of(
+    workspace: Workspace, trained: Manifest[MetaTrainOutputs]
+) -> Manifest[BuildTasksOutputs] | None:
+    """Return the manifest of the tasks that a model was trained on; None where they are gone, as
+    those of users who were forgotten are."""
+    return find(workspace, build_tasks.STEP, trained.inputs["tasks"])
+
+
 def content_source(content_from: str | None, workspace: Workspace) -> Model | None:
-    """Return the model that `content_from` names, or None where it names none.
+    """Return the model that a training's `content_from` names, or None where it names none.
 
     Raises:
         UserError: when there is no such model.

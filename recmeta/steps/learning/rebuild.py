@@ -31,7 +31,7 @@ from recmeta.registry.training_run import flat_metrics
 from recmeta.steps.data import build_tasks
 from recmeta.steps.data.build_tasks import BuildTasksConfig
 from recmeta.steps.learning import evaluate, meta_train
-from recmeta.steps.learning.evaluate import CHAMPION, EvaluateConfig
+from recmeta.steps.learning.evaluate import CHAMPION, JudgementConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
@@ -48,7 +48,7 @@ MODEL = "model"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
+class RebuiltMetric:
     """One metric, as it was recorded and as it came out again."""
 
     recorded: float | None
@@ -67,7 +67,7 @@ class Rebuild:
     """The run that was repeated."""
     rebuild_run_id: str
     """The nested run in which the repetition is logged."""
-    metrics: dict[str, Comparison]
+    metrics: dict[str, RebuiltMetric]
     """By metric."""
     tolerance: float
     """The largest difference that counts as equal; 0: the same bits."""
@@ -163,7 +163,7 @@ def _repeat(
         model = refit_model(config, model, best, task_set, folder, lambda _: None, earlier, source)
     model.save(folder)
     measured = evaluate.measure(
-        parse(EvaluateConfig, found.evaluate_config),
+        parse(JudgementConfig, found.evaluate_config).evaluation,
         task_set,
         Model.load(folder, device),
         None,
@@ -239,13 +239,13 @@ def _copy(source: TableVersion, target: str) -> None:
     pl.scan_delta(delta).sink_delta(target)
 
 
-def _compare(recorded: float | None, rebuilt: float | None, tolerance: float) -> Comparison:
+def _compare(recorded: float | None, rebuilt: float | None, tolerance: float) -> RebuiltMetric:
     if recorded is None or rebuilt is None:
         equal = False
     else:  # without development users their loss is no number, then and now
         both_undefined = math.isnan(recorded) and math.isnan(rebuilt)
         equal = both_undefined or abs(recorded - rebuilt) <= tolerance
-    return Comparison(recorded=recorded, rebuilt=rebuilt, equal=equal)
+    return RebuiltMetric(recorded=recorded, rebuilt=rebuilt, equal=equal)
 
 
 def _changes(found: Record, device: str) -> Iterator[str]:

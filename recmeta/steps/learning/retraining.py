@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recmeta.errors import UserError
-from recmeta.manifest import Manifest, find, finished, latest
+from recmeta.manifest import Manifest, finished, latest
 from recmeta.steps.data import build_tasks
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning import meta_train
@@ -70,7 +70,7 @@ def is_due(
     if last is None:
         return Due(due=True, reason="No model has been trained here yet.")
     days = days_since(last, now)
-    seen = find(workspace, build_tasks.STEP, last.inputs["tasks"])
+    seen = meta_train.tasks_of(workspace, last)
     num_new = tasks.counts["interactions"] - (seen.counts["interactions"] if seen else 0)
     past = f"the last training ended {days:.1f} days ago"
     if days < config.min_days:

@@ -15,21 +15,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recmeta.config import fingerprint, parse, to_dict
+from recmeta.config import fingerprint, merged, parse, to_dict
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest
 from recmeta.metalearn.outer_loop.trainer import Diverged, Epoch
 from recmeta.progress import Progress, silent
-from recmeta.recipes.configuration import merged
-from recmeta.recipes.search_space import Space, nested
-from recmeta.recipes.toml import to_toml
 from recmeta.registry.tuning import SearchRun
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import content_source
+from recmeta.steps.parts.toml import to_toml
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
 from recmeta.training.fit import fit
+from recmeta.training.search_space import Space, nested
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder, Workspace
 

@@ -76,7 +76,7 @@ class TrialConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class StrategyTrial:
     """What asking by each strategy led to."""
 
     config: TrialConfig
@@ -175,7 +175,7 @@ def try_strategies(
     held_out: HeldOut,
     config: TrialConfig,
     progress: Progress = silent,
-) -> Trial:
+) -> StrategyTrial:
     """Ask people by each strategy.
 
     Args:
@@ -194,7 +194,7 @@ def try_strategies(
         by_questions[name] = {m: np.mean([one[m] for one in asked], axis=0) for m in METRICS}
         by_answers[name] = _mean_of_present(np.stack(answered))
     progress("asking", len(names), len(names))
-    return Trial(config, len(by_answers[names[0]]), by_questions, by_answers)
+    return StrategyTrial(config, len(by_answers[names[0]]), by_questions, by_answers)
 
 
 def mean_error(

@@ -23,7 +23,6 @@ from recmeta.serving.evidence.information import About
 from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireConfig
 from recmeta.serving.evidence.strategy import next_questions
 from recmeta.serving.new_user_tasks import tasks_for_new_users
-from recmeta.steps.data import build_tasks
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning import meta_train
 from recmeta.steps.parts.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies
@@ -232,7 +231,7 @@ def _choose(
 def _tasks_of(workspace: Workspace, version: Version) -> Manifest[BuildTasksOutputs]:
     """Return the manifest of the tasks that a model was trained on."""
     trained = find(workspace, meta_train.STEP, version.model_key or "")
-    tasks = find(workspace, build_tasks.STEP, trained.inputs["tasks"]) if trained else None
+    tasks = meta_train.tasks_of(workspace, trained) if trained else None
     if tasks is None:
         raise UserError(
             f"the tasks that version {version.version} was trained on are not in "

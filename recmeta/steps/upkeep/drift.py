@@ -131,8 +131,9 @@ def _stability(
     """Return by name each index that says something, less what chance explains."""
     pairs = _scores(workspace, champion, day)
     trained = find(workspace, meta_train.STEP, champion.model_key or "")
-    if trained is not None and (workspace / "tasks").exists(trained.inputs["tasks"]):
-        task_set = TaskSet(workspace / "tasks" / trained.inputs["tasks"])
+    tasks = None if trained is None else meta_train.tasks_of(workspace, trained)
+    if tasks is not None:
+        task_set = TaskSet(workspace / tasks.outputs.tasks)
         pairs |= _attributes(workspace, model, task_set, window)
     found = {}
     for name, (reference, now) in pairs.items():

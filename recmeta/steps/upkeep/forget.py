@@ -3,6 +3,7 @@
 Models are not changed. Those that were trained on the user are marked for retraining.
 """
 
+import dataclasses
 import datetime
 import re
 from collections.abc import Collection, Iterator
@@ -47,6 +48,23 @@ TRAINED_ON = ("train-", "dev-")
 """How shards of users begin whom a training saw."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forgotten:
+    """What was removed, and which models knew it."""
+
+    models: tuple[str, ...]
+    """Versions that were trained on the users, and are marked for retraining."""
+    removed: dict[str, int]
+    """Rows by table, folders by cache, changed files of `reports` and `mlflow_artifacts`."""
+    online_views: int | None = None
+    """Views that were put online anew; None without a feature store."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return all of it by name, JSON-ready."""
+        online = {} if self.online_views is None else {"online_views": self.online_views}
+        return {"models": list(self.models), **self.removed, **online}
+
+
 def run(
     workspace: Workspace,
     user_ids: Collection[str],
@@ -54,16 +72,13 @@ def run(
     feature_store: str | None = None,
     reference: str | None = None,
     now: datetime.datetime | None = None,
-) -> dict[str, Any]:
+) -> Forgotten:
     """Remove users for good. Doing it again, or after having been killed, finds what is left.
 
     Args:
         feature_store: a Feast repository, or a configuration in it, whose online store knows users.
         reference: what to write down of the request, such as the number of a ticket; no id.
         now: None: the clock.
-
-    Returns:
-        What was removed, by place; `models` that are marked for retraining.
 
     Raises:
         UserError: where an id is empty, the reference contains one, or there is no workspace.
@@ -75,29 +90,30 @@ def run(
     why = f"users whom it was trained on were forgotten on {clock.date().isoformat()}"
     # First the models: which of them knew the users, the task sets tell that go next.
     keys = _trainings_on(workspace, user_ids)
-    found: dict[str, Any] = {
-        "models": forgotten.mark_for_retraining(workspace, keys, why) if keys else []
-    }
+    models = forgotten.mark_for_retraining(workspace, keys, why) if keys else []
+    removed: dict[str, int] = {}
     for table in OF_USERS:
-        found[table.name] = erase_rows(workspace, table, _is_any_of(user_ids))
-    found[schema.QUARANTINE.name] = erase_rows(
+        removed[table.name] = erase_rows(workspace, table, _is_any_of(user_ids))
+    removed[schema.QUARANTINE.name] = erase_rows(
         workspace,
         schema.QUARANTINE,
         pc.match_substring_regex(pc.field(schema.RAW), _words(user_ids)),
     )
     for name, step in CACHES.items():
-        found[name] = _drop_caches(workspace, name, step, user_ids)
-    found["reports"] = _rewrite_reports(workspace, user_ids)
-    found["mlflow_artifacts"] = forgotten.erase_from_artifacts(workspace, user_ids)
+        removed[name] = _drop_caches(workspace, name, step, user_ids)
+    removed["reports"] = _rewrite_reports(workspace, user_ids)
+    removed["mlflow_artifacts"] = forgotten.erase_from_artifacts(workspace, user_ids)
+    online_views = None
     if feature_store is not None:
         from recmeta.features.feast_forget import put_users_online_anew
 
-        found["online_views"] = put_users_online_anew(feature_store)
+        online_views = put_users_online_anew(feature_store)
+    found = Forgotten(models=tuple(models), removed=removed, online_views=online_views)
     record = {
         "at": clock.isoformat(),
         "num_users": len(set(user_ids)),
         "reference": reference,
-        "removed": found,
+        "removed": found.summary(),
     }
     # Of the ids nothing is kept: a hash of a short one is found out by trying.
     folder = workspace / "manifests" / STEP

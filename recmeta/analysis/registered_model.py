@@ -32,7 +32,7 @@ from recmeta.steps.serving.explain import user_of_log
 from recmeta.workspace import Workspace
 
 
-class Champion:
+class RegisteredModel:
     """One version of the registered model."""
 
     def __init__(self, workspace: Workspace, version: Version, model: Model) -> None:
@@ -41,7 +41,9 @@ class Champion:
         self.model = model
 
     def __repr__(self) -> str:
-        return f"Champion(version={self.version.version!r}, {self.model.config.learner_name})"
+        return (
+            f"RegisteredModel(version={self.version.version!r}, {self.model.config.learner_name})"
+        )
 
     def adapt(self, interactions: pd.DataFrame) -> Adapted:
         """Return users, adapted to their interactions.

@@ -1,0 +1,5 @@
+"""Comma-separated values."""
+
+from recmeta.logs.separated import separated
+
+FORMAT = separated(",", endings=(".csv",))

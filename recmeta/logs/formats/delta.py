@@ -1,0 +1,62 @@
+"""A Delta table, read at the version at which it is found."""
+
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow.fs as pafs
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from recmeta.errors import UserError
+from recmeta.logs.log_format import LogFormat, SourceFile, TableFolder, Wanted, positions
+from recmeta.logs.mapping import Source
+from recmeta.logs.typed_rows import TYPED_BATCH_ROWS, numbered
+from recmeta.workspace import check_delta_path
+
+
+def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    return numbered(_batches(file, wanted), wanted)
+
+
+def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    columns = list(dict.fromkeys(wanted.columns.values()))
+    if "://" not in file.path:
+        check_delta_path(file.path, "the log")
+    table = pl.scan_delta(file.path, version=file.version)
+    positions(table.collect_schema().names(), wanted, file)
+    rows = table.select(columns)
+    yield rows.clear().collect()  # a table without rows has columns, too
+    yield from rows.collect_batches(
+        chunk_size=TYPED_BATCH_ROWS, maintain_order=True, engine="streaming"
+    )
+
+
+def _column_names(source: Source, file: SourceFile) -> list[str]:
+    fields = DeltaTable(file.path, version=file.version).schema().fields
+    return [field.name for field in fields]
+
+
+def _open(path: str) -> SourceFile:
+    try:
+        version = DeltaTable(path).version()
+    except DeltaError as error:
+        raise UserError(f"cannot open the Delta table at {path!r}: {error}") from error
+    return SourceFile(
+        name=path.rstrip("/").rsplit("/", 1)[-1],
+        format="delta",
+        filesystem=pafs.LocalFileSystem(),
+        path=path,
+        version=version,
+    )
+
+
+def _content_id(file: SourceFile) -> str:
+    table = DeltaTable(file.path, version=file.version)
+    return f"delta:{table.metadata().id}:{file.version}"
+
+
+FORMAT = LogFormat(
+    read=_read,
+    column_names=_column_names,
+    table=TableFolder(holds="_delta_log", open=_open, content_id=_content_id),
+)

@@ -1,0 +1,34 @@
+"""Parquet files."""
+
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from recmeta.logs.log_format import LogFormat, SourceFile, Wanted, positions
+from recmeta.logs.mapping import Source
+from recmeta.logs.typed_rows import TYPED_BATCH_ROWS, numbered
+
+
+def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    return numbered(_batches(file, wanted), wanted)
+
+
+def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    columns = list(dict.fromkeys(wanted.columns.values()))
+    with file.filesystem.open_input_file(file.path) as handle:
+        parquet = pq.ParquetFile(handle)
+        positions(parquet.schema_arrow.names, wanted, file)
+        if not parquet.metadata.num_rows:
+            yield pl.DataFrame(parquet.schema_arrow.empty_table()).select(columns)
+        for batch in parquet.iter_batches(TYPED_BATCH_ROWS, columns=columns):
+            yield pl.DataFrame(pl.from_arrow(batch)).select(columns)
+
+
+def _column_names(source: Source, file: SourceFile) -> list[str]:
+    with file.filesystem.open_input_file(file.path) as handle:
+        names: list[str] = pq.read_schema(handle).names
+    return names
+
+
+FORMAT = LogFormat(read=_read, column_names=_column_names, endings=(".parquet", ".pq"))
