@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.accuracy.log import Log
-from recmeta.evaluation.baselines.rows import training_rows
+from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.predictor import BoolArray, IntArray
 from recmeta.tasks.task_set import Items, ItemStatistics, Objective, Ragged, Tasks
 
