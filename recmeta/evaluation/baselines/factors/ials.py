@@ -79,7 +79,9 @@ def _matrix(rows: Ragged, num_items: int) -> Any:
     from scipy.sparse import csr_matrix
 
     ones = np.ones(len(rows.item), np.float32)
-    return csr_matrix((ones, rows.item, rows.offsets), shape=(len(rows), num_items))
+    shape = (len(rows), num_items)
+    # A copy, since the library refuses the read-only arrays that tasks are made of.
+    return csr_matrix((ones, rows.item, rows.offsets), shape=shape, copy=True)
 
 
 BASELINE = Baseline(

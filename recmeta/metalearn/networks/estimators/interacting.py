@@ -15,8 +15,6 @@ import torch.nn.functional as F
 
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.embedding import EmbeddingNetwork
-from recmeta.metalearn.networks.network import EmbeddedItems
-from recmeta.metalearn.tensors.encoding import Features as Encoded
 
 USER_FACTORS, USER_FACTOR_BIAS, ITEM_FACTORS = (
     f"layer.0.{name}" for name in ("user_factors", "user_factor_bias", "item_factors")
@@ -58,10 +56,6 @@ class InteractingNetwork(EmbeddingNetwork):
                 params[name] = scale * torch.randn(shape, generator=generator)
         return params
 
-    def embed_items(self, params: Params, features: Encoded, item_U: torch.Tensor) -> EmbeddedItems:
-        """Return items embedded; to be done once for each distinct item."""
-        return EmbeddedItems([self.embedded_items(params, features, item_U)])
-
     def last_inputs(
         self,
         params: Params,
@@ -97,3 +91,6 @@ def _normalised(x_RF: torch.Tensor) -> torch.Tensor:
     """
     centred_RF = x_RF - x_RF.mean(-1, keepdim=True)
     return centred_RF * (centred_RF.square().mean(-1, keepdim=True) + EPSILON).rsqrt()
+
+
+NETWORK = InteractingNetwork

@@ -146,3 +146,6 @@ class PreferenceNetwork(EmbeddingNetwork):
         widths = list(self.feature_widths)
         weight_oi = params[f"layer.{layer}.weight"]
         return torch.split(weight_oi[:, weight_oi.shape[1] - sum(widths) :], widths, 1)
+
+
+NETWORK = PreferenceNetwork
