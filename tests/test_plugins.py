@@ -56,21 +56,10 @@ def call(*arguments: object, installed: Path | None) -> subprocess.CompletedProc
 def run(learner: str, log: Path, workspace: Path, installed: Path) -> dict[str, Any]:
     """Return the report of a run of the whole pipeline."""
     columns = ("--time-col", "timestamp", "--value-col", "value")
+    where = ("--config", EXAMPLE / "example.toml", "--workspace", workspace)
     done = call(
-        *(
-            "-m",
-            "recmeta.cli",
-            "run",
-            "--dataset",
-            log,
-            *columns,
-            "--learner",
-            learner,
-            "--epochs",
-            "2",
-        ),
-        *("--config", EXAMPLE / "example.toml", "--workspace", workspace),
-        *("--device", "cpu", "--force", "--json"),
+        *("-m", "recmeta.cli", "run", "--dataset", log, *columns, "--learner", learner),
+        *(*where, "--epochs", "2", "--no-rival", "--device", "cpu", "--force", "--json"),
         installed=installed,
     )
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from evaluation_tasks import low_rank_tasks, make_spec
+from recmeta.steps.evaluate import EvaluateConfig
 
 from recmeta.errors import UserError
 from recmeta.evaluation.baseline import Baseline, BaselineSearch
@@ -13,7 +14,6 @@ from recmeta.evaluation.fit_baselines import (
     baseline,
     fit_baselines,
 )
-from recmeta.steps.evaluate import EvaluateConfig
 from recmeta.testing.baseline_conformance import BaselineConformance
 
 ALIKE_FOR_ALL = ("global-mean", "item-mean", "popularity")

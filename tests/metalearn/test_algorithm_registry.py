@@ -62,7 +62,11 @@ def test_what_is_not_known_is_told(data: dict[str, Any], message: str) -> None:
 
 
 def test_a_network_is_found_by_name_and_by_path() -> None:
-    fields = {"user_fields": USER_FIELDS, "item_fields": ITEM_FIELDS, "graded": True}
+    fields: dict[str, Any] = {
+        "user_fields": USER_FIELDS,
+        "item_fields": ITEM_FIELDS,
+        "graded": True,
+    }
     chain = network_of(PreferenceConfig(), **fields)
     assert type(chain) is NETWORKS["preference"]
     normalised = network_of(PreferenceConfig(layer_norm=True), **fields)
@@ -72,7 +76,7 @@ def test_a_network_is_found_by_name_and_by_path() -> None:
     assert type(normalised) is type(named) is type(found) is NETWORKS["interacting"]
     with pytest.raises(UserError, match="must be a subclass"):
         network_of(PreferenceConfig(kind="numpy:ndarray"), **fields)
-    with pytest.raises(UserError, match="no network 'preferences'. Did you mean 'preference'"):
+    with pytest.raises(UserError, match=r"no network 'preferences'\. Did you mean 'preference'"):
         parse(ModelConfig, {"network": {"kind": "preferences"}})
 
 

@@ -19,6 +19,7 @@ import torch
 from recmeta.metalearn.inner_loop.objectives import loss_of
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
+from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
 from recmeta.metalearn.tensors.batch import NUM_STATISTICS, Rows, Support, TaskBatch
 
 WEIGHT, INTERCEPT, LOG_SHRINKAGE = "item.weight", "item.intercept", "user.log_shrinkage"
@@ -40,6 +41,10 @@ class ShrunkenBiasConfig(LearnerConfig):
     def build(self, setting: Setting) -> "ShrunkenBias":
         """Return the learner with these hyperparameters."""
         return ShrunkenBias(self)
+
+    def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
+        """Return the fresh parameters: there are no embeddings for a factorisation to fill."""
+        return Start(fresh)
 
 
 class ShrunkenBias:
