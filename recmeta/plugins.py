@@ -78,6 +78,21 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._installed[name].module
         raise self._unknown(name)
 
+    def distribution_of(self, name: str) -> str | None:
+        """Return the installed distribution that an implementation from outside is in, such as
+        `recmeta-example 0.1`; None for one of this package, and for one that is in no
+        distribution."""
+        if name in self._own:
+            return None
+        if name in self._installed:
+            found = self._installed[name].dist
+            return None if found is None else f"{found.name} {found.version}"
+        top = self.module_of(name).partition(".")[0]
+        holding = importlib.metadata.packages_distributions().get(top, [])
+        if not holding or top == __package__:
+            return None
+        return f"{holding[0]} {importlib.metadata.version(holding[0])}"
+
     @functools.cached_property
     def _own(self) -> dict[str, str]:
         """Modules by name."""

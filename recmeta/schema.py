@@ -31,6 +31,8 @@ RAW: Final = "raw"
 
 VALID_FROM: Final = "valid_from"
 TITLE: Final = "title"
+TEXT_VECTOR: Final = "text_vector"
+"""The attribute that holds the vector of an item's text."""
 
 CUT_TIME: Final = "cut_time"
 SNAPSHOT: Final = "snapshot"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.accuracy.problem import Problem
-from recmeta.evaluation.metrics import mae
+from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.predictor import FloatArray, IntArray, Scores
 from recmeta.tasks.task_set import Tasks
 

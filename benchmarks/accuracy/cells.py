@@ -21,12 +21,14 @@ from benchmarks.accuracy import analysis, code
 from benchmarks.accuracy.learners import Fitted, Learner
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.protocol import Protocol
-from benchmarks.accuracy.search import RANKING_K
 from recmeta import config as configs
 from recmeta import schema
-from recmeta.evaluation import metrics
+from recmeta.evaluation.baseline import RANKING_K
+from recmeta.evaluation.catalogue_metrics import ranking_of
+from recmeta.evaluation.metrics.errors.mae import mae
+from recmeta.evaluation.metrics.errors.rmse import rmse
+from recmeta.evaluation.metrics.query_order.ndcg import ndcg
 from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor, scores_and_order
-from recmeta.evaluation.ranking import ranking_of
 from recmeta.manifest import git_commit, library_versions
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
@@ -171,13 +173,13 @@ def rating_metrics(
     )
     found: dict[str, FloatArray] = {}
     if predictor.predicts_values:
-        found["mae"] = metrics.mae(predicted_N, tasks.query)
+        found["mae"] = mae(predicted_N, tasks.query)
         if len(level_L):
             whole_N = analysis.rounded(predicted_N, level_L)
-            found["mae_rounded"] = metrics.mae(whole_N, tasks.query)
-        found["rmse"] = metrics.rmse(predicted_N, tasks.query)
+            found["mae_rounded"] = mae(whole_N, tasks.query)
+        found["rmse"] = rmse(predicted_N, tasks.query)
         found |= analysis.columns(predicted_N, tasks, count_I)
     for k in (1, 3, 5, 10):
-        found[f"ndcg@{k}_linear"] = metrics.ndcg(order_N, tasks.query, k, "linear")
-        found[f"ndcg@{k}_exponential"] = metrics.ndcg(order_N, tasks.query, k, "exponential")
+        found[f"ndcg@{k}_linear"] = ndcg(order_N, tasks.query, k, "linear")
+        found[f"ndcg@{k}_exponential"] = ndcg(order_N, tasks.query, k, "exponential")
     return found

@@ -1,18 +1,18 @@
-"""The competitors, by name. A new one is a line here.
+"""The competitors, by name: the library's baselines and algorithms, and some recipes.
 
-A baseline is a family whose hyperparameters are chosen for each kind of cold user on the
-development judges. A meta-learner is a recipe; it is trained once and meets all cold users.
+A baseline's hyperparameters are chosen for each kind of cold user on the development judges. A
+meta-learner is a recipe; it is trained once and meets all cold users.
 """
 
 import dataclasses
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.accuracy import meta_learned
 from benchmarks.accuracy.problem import Problem
-from benchmarks.accuracy.search import Chosen, Family, choose
+from benchmarks.accuracy.search import Chosen, choose
 from recmeta.config import to_dict
+from recmeta.evaluation.fit_baselines import BASELINES, baseline
 from recmeta.evaluation.predictor import Predictor
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.registry import LEARNERS as ALGORITHMS
@@ -23,7 +23,7 @@ from recmeta.training.config import MetaTrainConfig
 from recmeta.training.recipes import training_of
 from recmeta.workspace import Folder
 
-FAMILIES_PACKAGE = "benchmarks.accuracy.families"
+TEXTS = "benchmarks.accuracy.text"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,33 +61,18 @@ class Learner:
     """Whether it reads vectors of the items' texts, too (`benchmarks.accuracy.text`)."""
 
 
-def _family(
-    name: str,
-    *,
-    objectives: tuple[Objective, ...] = ("rating",),
-    known_items: bool = False,
-    library: str | None = None,
-) -> Learner:
-    """Return a baseline.
-
-    Args:
-        name: `module.FAMILY` in the package of families.
-        known_items: whether it has nothing to say of new items, and stays out of those states.
-        library: what it needs of the extra `accuracy`.
-    """
-    module, _, attribute = name.partition(".")
-    path = f"{FAMILIES_PACKAGE}.{module}"
+def _baseline(name: str) -> Learner:
+    """Return a baseline of the library, its hyperparameters chosen for each kind of cold user."""
+    one = baseline(name)
 
     def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
-        # Imported here, as are the libraries below it: only some of them may be installed.
-        family: Family = getattr(importlib.import_module(path), attribute)
         found: dict[int, Chosen] = {}
         by_state: dict[str, Chosen] = {}
         for state, development in problem.development.items():
-            if known_items and state.endswith("item_cold"):
+            if one.known_items_only and state.endswith("item_cold"):
                 continue
             if id(development) not in found:  # states that share their judges share the choice
-                found[id(development)] = choose(family, problem, state, seed)
+                found[id(development)] = choose(one, problem, state, seed)
             by_state[state] = found[id(development)]
         return Fitted(
             predictors={state: c.predictor for state, c in by_state.items()},
@@ -102,8 +87,15 @@ def _family(
             },
         )
 
+    modules = (BASELINES.module_of(name), *([TEXTS] if one.reads_texts else []))
     return Learner(
-        fit=fit, modules=(path,), is_baseline=True, objectives=objectives, library=library
+        fit=fit,
+        modules=modules,
+        is_baseline=True,
+        objectives=one.objectives,
+        unasked=name in COMPARED_BASELINES,
+        library=one.library,
+        reads_texts=one.reads_texts,
     )
 
 
@@ -191,31 +183,32 @@ def _algorithm(name: str) -> Learner:
 
 def _reading_texts(learner: Learner) -> Learner:
     """Return the same learner with the items' texts before it; it takes part where it is named."""
-    modules = (*learner.modules, "benchmarks.accuracy.text")
+    modules = (*learner.modules, TEXTS)
     return dataclasses.replace(learner, modules=modules, reads_texts=True, unasked=False)
 
 
 COMPARED = ("maml", "bayesian-linear", "weighted-ridge")
 """The algorithms that take part in every benchmark; the others, where they are named."""
-BOTH: tuple[Objective, ...] = ("rating", "implicit")
+COMPARED_BASELINES = (
+    "global-mean",
+    "popularity",
+    "item-mean",
+    "item-mean-user-bias",
+    "mf-fold-in",
+    "item-knn",
+    "ease",
+    "ials",
+    "boosted-trees",
+    "content-ridge",
+)
+"""The baselines that do, in the order of the reports; the others, where they are named."""
 
 LEARNERS: dict[str, Learner] = {
-    "global-mean": _family("averages.GLOBAL_MEAN"),
-    "popularity": _family("averages.POPULARITY", objectives=BOTH, known_items=True),
-    "item-mean": _family("averages.ITEM_MEAN"),
-    "item-mean-user-bias": _family("biases.ITEM_MEAN_USER_BIAS"),
-    "mf-fold-in": _family("factorisation.MF_FOLD_IN", known_items=True),
-    "item-knn": _family("item_knn.ITEM_KNN", objectives=BOTH, known_items=True),
-    "ease": _family("ease.EASE", objectives=BOTH, known_items=True),
-    "ials": _family(
-        "ials.IALS_FOLD_IN", objectives=("implicit",), known_items=True, library="implicit"
-    ),
-    "boosted-trees": _family("boosted_trees.BOOSTED_TREES", library="lightgbm"),
-    "content-ridge": _family("content_ridge.CONTENT_RIDGE"),
+    **{name: _baseline(name) for name in COMPARED_BASELINES},
     "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
     "maml-median": _recipe("maml-median", _training_of("maml-ml1m"), objectives=("rating",)),
     **{name: _algorithm(name) for name in ALGORITHMS},
-    "content-ridge-text": _reading_texts(_family("content_ridge_text.CONTENT_RIDGE_TEXT")),
+    **{name: _baseline(name) for name in BASELINES if name not in COMPARED_BASELINES},
     "bayesian-linear-text": _reading_texts(
         _recipe(
             "bayesian-linear-text",

@@ -30,7 +30,7 @@ from benchmarks.accuracy.problem import (
 )
 from benchmarks.speed.result import BenchmarkResult, Row, machine
 from recmeta.evaluation.bootstrap import mean_intervals
-from recmeta.evaluation.metrics import mae
+from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.predictor import FloatArray, IntArray
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer

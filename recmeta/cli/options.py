@@ -309,7 +309,8 @@ class ConfigOptions:
         typer.Option(
             metavar="NAME",
             help="How a user is learned, trained as is best for it: maml, bayesian-linear, … "
-            "(docs/learners.md). [default: the recipe's]",
+            "(docs/learners.md), or one of your own as package.module:Class. "
+            "[default: the recipe's]",
             rich_help_panel=CONFIGURATION,
         ),
     ] = None

@@ -1,7 +1,7 @@
 """Put predictors to the same held-out users: metrics with intervals, by state and by shots."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,20 +9,41 @@ from recmeta.errors import UserError
 from recmeta.evaluation.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.curve import adaptation_curve
 from recmeta.evaluation.measure import Measured, MetricSelection, measure
+from recmeta.evaluation.metric import METRICS, Metric, metric
 from recmeta.evaluation.predictor import BoolArray, IntArray, Predictor
 from recmeta.evaluation.result import AdaptationCurve, Evaluation
 from recmeta.evaluation.values import RELEVANT_SHARE
-from recmeta.tasks.task_set import Tasks, TaskSetSpec
+from recmeta.tasks.task_set import Objective, Tasks, TaskSetSpec
+
+STANDARD = (
+    "mae",
+    "rmse",
+    "ndcg",
+    "ndcg-exponential",
+    "precision",
+    "recall",
+    "hit",
+    "mrr",
+    "catalogue-ndcg",
+    "coverage",
+    "gini",
+    "popularity",
+)
+"""What is measured always, in the order of reports."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class MeasureConfig:
     """What to measure and how finely."""
 
     shots: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20)
     """Numbers of support rows on the adaptation curve."""
     ks: tuple[int, ...] = (5, 10)
     """Cut-offs of the ranking metrics."""
+    metrics: tuple[str, ...] = ()
+    """Metrics that reports show beside the usual ones: names in
+    `recmeta.evaluation.metric.METRICS`, of entry points `recmeta.metrics`, or paths
+    `package.module:Object`."""
     relevant_from: float | None = None
     """Smallest value that makes an item relevant; None: 60 % up the value range (4 on 1–5), or
     what a quarter of the values reach where a tail has stretched that range."""
@@ -47,6 +68,8 @@ class EvaluationConfig:
             raise UserError(f"ks has {min(self.ks)}; it must be 1 or more.")
         if not 0 < self.confidence < 1:
             raise UserError(f"confidence is {self.confidence}; it must lie between 0 and 1.")
+        for name in self.metrics:
+            METRICS.module_of(name)  # an unknown one is refused before anything runs
         for name, least in (("num_negatives", 0), ("num_resamples", 1), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
@@ -56,20 +79,20 @@ def evaluate(
     predictors: Mapping[str, Predictor],
     tasks: Tasks,
     spec: TaskSetSpec,
-    config: EvaluationConfig | None = None,
+    config: MeasureConfig | None = None,
     num_users_I: IntArray | None = None,
 ) -> Evaluation:
     """Return every metric of every predictor on these tasks.
 
-    Metrics by name (docs and formulas in `metrics.py` and `ranking.py`), all per user, then
-    averaged:
+    Metrics by name (formulas in `metrics/`), all per user, then averaged; after them those of
+    `config.metrics`:
     - `mae`, `rmse`: error of the query rows; rating only, and only if the predictor predicts
       values;
     - `ndcg@k`, `ndcg@k_exp`: order of the user's own query rows, linear and exponential gain;
       rating only, since with every value 1 any order is ideal;
     - `full_precision@k`, `full_recall@k`, `full_hit@k`, `full_mrr@k`, `full_ndcg@k`: the relevant
       query items among the catalogue without the support; `full_coverage@k`, `full_gini@k`,
-      `full_popularity@k`: what all users' top k show of the catalogue, see `exposure.py`;
+      `full_popularity@k`: what all users' top k show of the catalogue, see `metrics/exposure/`;
     - `sampled_…@k`: the same among the relevant items and `num_negatives` sampled others.
 
     Args:
@@ -78,7 +101,7 @@ def evaluate(
     Raises:
         UserError: where there are no predictors or no tasks.
     """
-    config = config or EvaluationConfig()
+    config = config or MeasureConfig()
     if not predictors:
         raise UserError("there are no predictors to evaluate; give at least one.")
     if len(tasks) == 0:
@@ -97,8 +120,8 @@ def evaluate(
     intervals = _intervals(measured, np.ones(len(tasks), np.bool_), config, resamples)
     for name, shown in measured.exposure.items():
         intervals[name] |= {
-            metric: Interval(mean=value, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks))
-            for metric, value in shown.items()
+            shown_as: Interval(mean=value, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks))
+            for shown_as, value in shown.items()
         }
     states = [str(s) for s in np.unique(tasks.state)]
     return Evaluation(
@@ -115,46 +138,75 @@ def evaluate(
         if len(states) > 1
         else {},
         curve=curve,
+        further={
+            name: one.lower_is_better
+            for one in _further(spec.objective, config, [])
+            for name in one.names(config.ks)
+        },
     )
 
 
-def _all_metrics(spec: TaskSetSpec, config: EvaluationConfig) -> MetricSelection:
-    """Return the selection of every metric that the objective has."""
-    is_rating = spec.objective == "rating"
+def _all_metrics(spec: TaskSetSpec, config: MeasureConfig) -> MetricSelection:
+    """Return the selection of the standard metrics that the objective has, and those asked for."""
+    standard = [m for m in map(metric, STANDARD) if spec.objective in m.objectives]
     relevant_from = config.relevant_from
     if relevant_from is None:
         low, high = spec.value_range
         relevant_from = low + RELEVANT_SHARE * (high - low)
     return MetricSelection(
-        errors=is_rating,
-        query_ks=config.ks if is_rating else (),
-        catalogue_ks=config.ks,
+        metrics=(*standard, *_further(spec.objective, config, standard)),
+        ks=config.ks,
         num_negatives=config.num_negatives,
         relevant_from=relevant_from,
     )
+
+
+def _further(
+    objective: Objective, config: MeasureConfig, standard: Sequence[Metric]
+) -> list[Metric]:
+    """Return the metrics that were asked for beside the standard ones.
+
+    Raises:
+        UserError: where one does not suit the feedback, or is called as another.
+    """
+    found: list[Metric] = []
+    known = {name for one in standard for name in one.names(config.ks)}
+    for asked in config.metrics:
+        one = metric(asked)
+        if one in standard:
+            continue
+        if objective not in one.objectives:
+            raise UserError(
+                f"the metric {asked!r} is for feedback of the kind {' or '.join(one.objectives)}, "
+                f"and this is {objective}: leave it out of evaluation.metrics."
+            )
+        if known & set(one.names(config.ks)):
+            raise UserError(f"the metric {asked!r} is called as another is, {one.label!r}.")
+        known |= set(one.names(config.ks))
+        found.append(one)
+    return found
 
 
 def _primary_curve(
     predictors: Mapping[str, Predictor],
     tasks: Tasks,
     spec: TaskSetSpec,
-    config: EvaluationConfig,
+    config: MeasureConfig,
     everything: MetricSelection,
     generator: np.random.Generator,
 ) -> AdaptationCurve:
     """Return the curve of the primary metric, for which nothing but this metric is measured."""
     is_rating = spec.objective == "rating"
     k = max(config.ks)
+    primary = metric("mae" if is_rating else "catalogue-ndcg")
     return adaptation_curve(
         {n: p for n, p in predictors.items() if p.predicts_values or not is_rating},
         tasks,
         spec,
         shots=config.shots,
-        metric="mae" if is_rating else f"full_ndcg@{k}",
-        lower_is_better=is_rating,
-        selection=dataclasses.replace(
-            everything, query_ks=(), catalogue_ks=() if is_rating else (k,), num_negatives=0
-        ),
+        metric=primary.names([k])[0],
+        lower_is_better=primary.lower_is_better,
+        selection=dataclasses.replace(everything, metrics=(primary,), ks=(k,), num_negatives=0),
         batch_size=config.batch_size,
         generator=generator,
         num_resamples=config.num_resamples,
@@ -163,13 +215,13 @@ def _primary_curve(
 
 
 def _intervals(
-    measured: Measured, keep_U: BoolArray, config: EvaluationConfig, generator: np.random.Generator
+    measured: Measured, keep_U: BoolArray, config: MeasureConfig, generator: np.random.Generator
 ) -> dict[str, dict[str, Interval]]:
     """Return the intervals of the mean over the kept users, all from the same resamples."""
     columns = [(n, m) for n, found in measured.per_user.items() for m in found]
     values_UM = np.stack([measured.per_user[n][m][keep_U] for n, m in columns], axis=1)
     found = mean_intervals(values_UM, generator, config.num_resamples, config.confidence)
     intervals: dict[str, dict[str, Interval]] = {name: {} for name in measured.per_user}
-    for (name, metric), interval in zip(columns, found, strict=True):
-        intervals[name][metric] = interval
+    for (name, measure_of), interval in zip(columns, found, strict=True):
+        intervals[name][measure_of] = interval
     return intervals

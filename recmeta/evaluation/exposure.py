@@ -7,25 +7,20 @@ Legend: I items.
 
 import dataclasses
 
-import numpy as np
-import numpy.typing as npt
-
-Counts = npt.NDArray[np.integer]
+from recmeta.evaluation.metric import Counts
+from recmeta.evaluation.metrics.exposure.coverage import coverage
+from recmeta.evaluation.metrics.exposure.gini import gini
+from recmeta.evaluation.metrics.exposure.popularity import popularity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """What lists show of the catalogue; all NaN where they show nothing."""
+    """What lists show of the catalogue, as the metrics of these names; all NaN where they show
+    nothing."""
 
     coverage: float
-    """Share of the catalogue that is in some list."""
     gini: float
-    """Gini coefficient of how often items are listed: 0 where all are equally often, near 1 where
-    few have all the places (Fleder and Hosanagar, Management Science 2009)."""
     popularity: float
-    """Mean over the places of the lists of the share of the catalogue that fewer users had met,
-    half of those counted that equally many had: 1 for the best known item, 0.5 of items drawn
-    evenly. Low is novel."""
 
 
 def exposure(listed_I: Counts, num_users_I: Counts) -> Exposure:
@@ -35,17 +30,8 @@ def exposure(listed_I: Counts, num_users_I: Counts) -> Exposure:
         listed_I: how often each item is in a list.
         num_users_I: users who had met it.
     """
-    num_items, num_places = len(listed_I), int(listed_I.sum())
-    if num_places == 0:
-        return Exposure(coverage=np.nan, gini=np.nan, popularity=np.nan)
-    rank_I = np.arange(1, num_items + 1)
-    gini = float((2 * rank_I - num_items - 1) @ np.sort(listed_I)) / (num_items * num_places)
-    known_I = np.sort(num_users_I)
-    below_I = np.searchsorted(known_I, num_users_I, side="left")
-    not_above_I = np.searchsorted(known_I, num_users_I, side="right")
-    percentile_I = (below_I + not_above_I) / (2 * num_items)
     return Exposure(
-        coverage=float((listed_I > 0).mean()),
-        gini=gini,
-        popularity=float(percentile_I @ listed_I / num_places),
+        coverage=coverage(listed_I),
+        gini=gini(listed_I),
+        popularity=popularity(listed_I, num_users_I),
     )

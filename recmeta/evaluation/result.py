@@ -58,6 +58,9 @@ class Evaluation:
     by_state: dict[str, dict[str, dict[str, Interval]]]
     """The same by state; empty where all users are in one."""
     curve: AdaptationCurve
+    further: dict[str, bool]
+    """Names of the metrics that were asked for beside the standard ones, each with whether lower is
+    better."""
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -84,6 +87,7 @@ class Evaluation:
             "lower_is_better": self.lower_is_better,
             "relevant_from": self.relevant_from,
             "confidence": self.confidence,
+            "further_metrics": self.further,
             "num_users": len(self.user_id),
             "num_users_by_state": {str(s): int(n) for s, n in zip(states, counts, strict=True)},
             "metrics": {

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta.errors import UserError, did_you_mean
+from recmeta.schema import TEXT_VECTOR
 from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Items
 from recmeta.workspace import Folder
 
-TEXT_VECTOR = "text_vector"
-"""The attribute that holds an item's vector."""
 MODEL = "all-MiniLM-L6-v2"
 TEXTS_AT_ONCE = 64
 _KEY, _VECTOR = "sha256", "vector"

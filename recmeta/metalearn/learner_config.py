@@ -6,8 +6,8 @@ from typing import ClassVar, Self
 
 from recmeta.metalearn.learner import MetaLearner, Params
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.networks.interacting import InteractingNetwork
-from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.networks.embedding import EmbeddingNetwork
+from recmeta.metalearn.networks.registry import network_of
 from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
 from recmeta.metalearn.starts.of_networks import rescale_last_layer, start_embeddings
 from recmeta.metalearn.tensors.encoding import Features, Field
@@ -37,10 +37,11 @@ class Setting:
         return self.objective == "rating"
 
     @property
-    def network(self) -> PreferenceNetwork | InteractingNetwork:
-        """The preference estimator of that shape."""
-        kind = PreferenceNetwork if self.network_config.is_linear else InteractingNetwork
-        return kind(self.network_config, self.user_fields, self.item_fields, graded=self.is_graded)
+    def network(self) -> EmbeddingNetwork:
+        """The preference estimator of that kind and shape."""
+        return network_of(
+            self.network_config, self.user_fields, self.item_fields, graded=self.is_graded
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from recmeta.metalearn.heads.uncertainty import Uncertainty
 from recmeta.metalearn.heads.units import ValueUnits
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.learner_config import Setting
-from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.model_config import ModelConfig, packages_of, saved_config
 from recmeta.metalearn.tensors.batch import (
     Catalogue,
     Support,
@@ -161,16 +161,21 @@ class Model:
                 "objective": self.objective,
                 "value_range": list(self.value_range),
                 "uncertainty": None if self.uncertainty is None else to_dict(self.uncertainty),
+                "packages": packages_of(self.config),
             },
         )
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device | None = None) -> "Model":
-        """Read what `save` wrote, onto a device (the CPU unless told otherwise)."""
+        """Read what `save` wrote, onto a device (the CPU unless told otherwise).
+
+        Raises:
+            UserError: where its learner or network is of a package that is not installed.
+        """
         about = folder.read_json("model.json")
         uncertainty = about.get("uncertainty")  # models of earlier versions have none
         return cls(
-            parse(ModelConfig, about["config"]),
+            saved_config(about["config"], about.get("packages", ())),
             safetensors.torch.load(folder.read_bytes("model.safetensors")),
             Encoder.from_bytes(folder.read_bytes("encoder.arrow")),
             read_items(folder),

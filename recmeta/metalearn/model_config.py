@@ -1,13 +1,15 @@
 """What a model is: which attributes it reads, how it adapts to a user, how it ranks."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recmeta.config import parse
 from recmeta.errors import UserError
 from recmeta.metalearn.learner_config import LearnerConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.registry import config_class, with_learner
+from recmeta.metalearn.networks.registry import NETWORKS
+from recmeta.metalearn.registry import LEARNERS, config_class, with_learner
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 
 
@@ -34,6 +36,7 @@ class ModelConfig:
     like, that comes first which people meet at all. 0 ranks by the expected value alone."""
 
     def __post_init__(self) -> None:
+        NETWORKS.module_of(self.network.kind)  # an unknown one is refused before anything runs
         wanted = config_class(self.algorithm)
         if type(self.learner) is LearnerConfig:
             object.__setattr__(self, "learner", wanted())
@@ -60,3 +63,32 @@ class ModelConfig:
     def learner_name(self) -> str:
         """What reports call the model."""
         return self.algorithm
+
+
+def packages_of(config: ModelConfig) -> list[str]:
+    """Return the distributions from outside, with their versions, that a model's learner and
+    network are of."""
+    found = (
+        LEARNERS.distribution_of(config.algorithm),
+        NETWORKS.distribution_of(config.network.kind),
+    )
+    return sorted({package for package in found if package is not None})
+
+
+def saved_config(data: Mapping[str, Any], packages: Sequence[str]) -> ModelConfig:
+    """Return the configuration of a model that was saved.
+
+    Args:
+        packages: those from outside that it was made with, as `packages_of` gave them.
+
+    Raises:
+        UserError: where it cannot be read; it says which packages were there.
+    """
+    try:
+        return parse(ModelConfig, data)
+    except UserError as error:
+        if not packages:
+            raise
+        raise UserError(
+            f"the model was made with {' and '.join(packages)}: install that to load it. {error}"
+        ) from error

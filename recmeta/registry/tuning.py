@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from recmeta.evaluation.baselines.fit import Trial
+from recmeta.evaluation.baseline import Trial
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry.tracking import (
     INPUT,

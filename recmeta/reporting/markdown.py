@@ -47,6 +47,9 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
         )
     else:
         intro += "`full_` ranks the whole catalogue, `sampled_` against sampled negatives."
+    lower = [f"`{name}`" for name in _further(evaluation) if evaluation["further_metrics"][name]]
+    if lower:
+        intro += f" Lower is better of {', '.join(lower)}."
     return f"{intro}\n\n{_metric_table(evaluation['intervals'], evaluation)}"
 
 
@@ -209,13 +212,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _metric_table(intervals: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> str:
-    wanted = HEADLINE[evaluation["objective"]]
+    wanted = dict.fromkeys([*HEADLINE[evaluation["objective"]], *_further(evaluation)])
     header = [m for m in wanted if any(m in found for found in intervals.values())]
     rows = [
         [_emphasised(name, evaluation), *[_interval(found.get(m)) for m in header]]
         for name, found in intervals.items()
     ]
     return table(["", *header], rows)
+
+
+def _further(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return the metrics that were asked for beside the usual ones; of those that rank the
+    catalogue, without their sampled twins."""
+    further = evaluation.get("further_metrics", {})
+    return [name for name in further if not name.startswith("sampled_")]
 
 
 def _emphasised(name: str, evaluation: Mapping[str, Any]) -> str:
@@ -226,6 +236,8 @@ def _interval(found: Mapping[str, Any] | None) -> str:
     if found is None or found["mean"] is None:
         return "–"
     low, high = found["ci_low"], found["ci_high"]
+    if low is None and high is None:
+        return _number(found["mean"])
     return f"{_number(found['mean'])} [{_number(low)}, {_number(high)}]"
 
 

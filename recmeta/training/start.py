@@ -7,13 +7,9 @@ from collections.abc import Mapping
 import torch
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baselines.fit import (
-    OnTrial,
-    tune_biases,
-    tune_matrix_factorisation,
-    unrecorded,
-)
-from recmeta.evaluation.baselines.weighted_als import tune_weighted_als
+from recmeta.evaluation.baseline import OnTrial, unrecorded
+from recmeta.evaluation.baselines.factors.mf_fold_in import tune_matrix_factorisation
+from recmeta.evaluation.baselines.factors.weighted_als import tune_weighted_als
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.starts.beginning import (
     ItemFactors,
@@ -108,10 +104,7 @@ def _inputs(
     train_tasks, dev_tasks = task_set.tasks("train"), task_set.tasks("dev")
 
     def tuned_factors() -> ItemFactors:
-        biases = tune_biases(spec, train_tasks, dev_tasks, on_trial)
-        found = tune_matrix_factorisation(
-            spec, train_tasks, dev_tasks, biases.config, seed, on_trial
-        )
+        found = tune_matrix_factorisation(spec, train_tasks, dev_tasks, seed, on_trial)
         return ItemFactors(found.item_IC[:, 0], found.item_IC[:, 1:])
 
     def tuned_weighted_factors() -> WeightedItemFactors:

@@ -14,19 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baselines.biases import BiasConfig, ItemMeanUserBias
-from recmeta.evaluation.baselines.ease import Ease
-from recmeta.evaluation.baselines.fit import Trial, fit_baselines
-from recmeta.evaluation.baselines.matrix_factorisation import (
+from recmeta.evaluation.baseline import Trial
+from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
+from recmeta.evaluation.baselines.averages.item_mean import ItemMean, ItemMeanConfig
+from recmeta.evaluation.baselines.averages.item_mean_user_bias import BiasConfig, ItemMeanUserBias
+from recmeta.evaluation.baselines.averages.popularity import Popularity
+from recmeta.evaluation.baselines.averages.user_median import UserMedian, UserMedianConfig
+from recmeta.evaluation.baselines.factors.mf_fold_in import (
     MatrixFactorisation,
     MatrixFactorisationConfig,
 )
-from recmeta.evaluation.baselines.means import GlobalMean, ItemMean, ItemMeanConfig
-from recmeta.evaluation.baselines.popularity import Popularity
-from recmeta.evaluation.baselines.user_median import UserMedian, UserMedianConfig
+from recmeta.evaluation.baselines.item_to_item.ease import Ease
 from recmeta.evaluation.bootstrap import paired_difference
-from recmeta.evaluation.metrics import mae
-from recmeta.evaluation.ranking import ranking_of
+from recmeta.evaluation.catalogue_metrics import ranking_of
+from recmeta.evaluation.fit_baselines import fit_baselines
+from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.tasks.task_set import Ragged, Tasks
 
 TRAIN = make_tasks([{0: 5.0, 1: 1.0}, {0: 4.0}], [{2: 3.0}, {1: 2.0}])  # mean 3

@@ -7,16 +7,16 @@ from evaluation_tasks import low_rank_tasks, make_spec, make_tasks
 
 from recmeta.errors import UserError
 from recmeta.evaluation import measure
-from recmeta.evaluation.baselines.fit import fit_baselines
-from recmeta.evaluation.baselines.means import GlobalMean
-from recmeta.evaluation.baselines.popularity import Popularity
+from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
+from recmeta.evaluation.baselines.averages.popularity import Popularity
 from recmeta.evaluation.curve import choose_cohort
-from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
+from recmeta.evaluation.evaluate import MeasureConfig, evaluate
+from recmeta.evaluation.fit_baselines import fit_baselines
 from recmeta.evaluation.predictor import FloatArray, Predictor
 from recmeta.evaluation.result import Evaluation
 from recmeta.tasks.task_set import Tasks
 
-CONFIG = EvaluationConfig(num_resamples=200, num_negatives=10)
+CONFIG = MeasureConfig(num_resamples=200, num_negatives=10)
 SPEC = make_spec(40)
 TEST = low_rank_tasks(50, 40, 30, 20, seed=9)
 
@@ -132,7 +132,7 @@ def test_implicit_feedback_is_judged_by_ranking() -> None:
         {"popularity": Popularity.fit(train, 5)},
         test,
         spec,
-        EvaluationConfig(ks=(1, 2), shots=(0, 1), num_resamples=50, num_negatives=2),
+        MeasureConfig(ks=(1, 2), shots=(0, 1), num_resamples=50, num_negatives=2),
     )
     assert (found.primary_metric, found.lower_is_better) == ("full_ndcg@2", False)
     metrics = found.per_user["popularity"]
@@ -178,7 +178,7 @@ def test_the_candidates_stay_the_same_along_the_curve() -> None:
         {"popularity": Popularity(np.arange(9.0, 0.0, -1.0))},
         test,
         make_spec(9, "implicit", (1.0, 1.0)),
-        EvaluationConfig(shots=(0, 1, 3), num_resamples=20),
+        MeasureConfig(shots=(0, 1, 3), num_resamples=20),
     )
     assert [i.mean for i in found.curve.points["popularity"]] == [1.0, 1.0, 1.0]
 
@@ -189,4 +189,4 @@ def test_what_cannot_be_evaluated_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match="no predictors"):
         evaluate({}, TEST, SPEC, CONFIG)
     with pytest.raises(UserError, match="shots has -1"):
-        EvaluationConfig(shots=(-1, 2))
+        MeasureConfig(shots=(-1, 2))

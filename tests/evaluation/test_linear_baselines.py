@@ -9,13 +9,13 @@ import torch
 from evaluation_tasks import low_rank_tasks
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baselines.biases import BiasConfig, ItemMeanUserBias
-from recmeta.evaluation.baselines.content import item_content
-from recmeta.evaluation.baselines.content_ridge import ContentRidge, ContentRidgeConfig
-from recmeta.evaluation.baselines.ease import Ease, EaseConfig, residuals
-from recmeta.evaluation.baselines.item_knn import ItemKNN, ItemKNNConfig
-from recmeta.evaluation.baselines.neighbourhood import USERS_AT_ONCE, KnownItems, gram
-from recmeta.evaluation.baselines.rows import training_rows
+from recmeta.evaluation.baseline_parts.item_content import item_content
+from recmeta.evaluation.baseline_parts.neighbourhood import USERS_AT_ONCE, KnownItems, gram
+from recmeta.evaluation.baseline_parts.rows import training_rows
+from recmeta.evaluation.baselines.averages.item_mean_user_bias import BiasConfig, ItemMeanUserBias
+from recmeta.evaluation.baselines.content.content_ridge import ContentRidge, ContentRidgeConfig
+from recmeta.evaluation.baselines.item_to_item.ease import Ease, EaseConfig, residuals
+from recmeta.evaluation.baselines.item_to_item.item_knn import ItemKNN, ItemKNNConfig
 from recmeta.evaluation.predictor import FloatArray
 from recmeta.tasks.task_set import Items, Ragged, Tasks
 

@@ -7,7 +7,9 @@ from evaluation_tasks import tasks_strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.evaluation.metrics import mae, ndcg, rmse
+from recmeta.evaluation.metrics.errors.mae import mae
+from recmeta.evaluation.metrics.errors.rmse import rmse
+from recmeta.evaluation.metrics.query_order.ndcg import ndcg
 from recmeta.tasks.task_set import Ragged, Tasks
 
 

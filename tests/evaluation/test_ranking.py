@@ -6,10 +6,10 @@ from evaluation_tasks import NUM_ITEMS, make_tasks, tasks_strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.evaluation.ranking import (
+from recmeta.evaluation.catalogue_metrics import ranking_metrics
+from recmeta.evaluation.catalogue_ranking import (
     Relevant,
     candidate_scores,
-    ranking_metrics,
     ranks_in_catalogue,
     ranks_in_sample,
     sample_negatives,

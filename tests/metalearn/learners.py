@@ -8,8 +8,8 @@ from maml_tasks import ITEM_FIELDS, USER_FIELDS, item_features, make_rows
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.networks.interacting import InteractingNetwork
-from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.networks.estimators.interacting import InteractingNetwork
+from recmeta.metalearn.networks.estimators.preference import PreferenceNetwork
 from recmeta.metalearn.tensors.batch import Support, TaskBatch
 
 SUPPORT = (0, 1, 2, 500)

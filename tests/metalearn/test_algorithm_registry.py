@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from learners import ITEM_FIELDS, USER_FIELDS
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
@@ -15,6 +16,8 @@ from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.learner_config import LearnerConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.networks.registry import NETWORKS, network_of
 from recmeta.metalearn.registry import LEARNERS, config_class
 from recmeta.tasks.task_set import TaskSet
 
@@ -56,6 +59,25 @@ def test_some_values_are_laid_over_the_defaults_of_the_algorithm_that_is_named()
 def test_what_is_not_known_is_told(data: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse(ModelConfig, data, "model")
+
+
+def test_a_network_is_found_by_name_and_by_path() -> None:
+    fields: dict[str, Any] = {
+        "user_fields": USER_FIELDS,
+        "item_fields": ITEM_FIELDS,
+        "graded": True,
+    }
+    chain = network_of(PreferenceConfig(), **fields)
+    assert type(chain) is NETWORKS["preference"]
+    normalised = network_of(PreferenceConfig(layer_norm=True), **fields)
+    named = network_of(PreferenceConfig(kind="interacting"), **fields)
+    path = "recmeta.metalearn.networks.estimators.interacting:InteractingNetwork"
+    found = network_of(PreferenceConfig(kind=path), **fields)
+    assert type(normalised) is type(named) is type(found) is NETWORKS["interacting"]
+    with pytest.raises(UserError, match="must be a subclass"):
+        network_of(PreferenceConfig(kind="numpy:ndarray"), **fields)
+    with pytest.raises(UserError, match=r"no network 'preferences'\. Did you mean 'preference'"):
+        parse(ModelConfig, {"network": {"kind": "preferences"}})
 
 
 def test_hyperparameters_of_another_algorithm_are_refused() -> None:

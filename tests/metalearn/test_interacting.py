@@ -5,8 +5,8 @@ import torch
 from maml_tasks import ITEM_FIELDS, USER_FIELDS
 
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.networks.interacting import InteractingNetwork
-from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.networks.estimators.interacting import InteractingNetwork
+from recmeta.metalearn.networks.estimators.preference import PreferenceNetwork
 
 
 def test_the_output_is_that_of_layer_norms_and_a_product() -> None:

@@ -17,7 +17,7 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.networks.estimators.preference import PreferenceNetwork
 from recmeta.metalearn.numerics import sparse_gradients
 from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
 from recmeta.metalearn.outer_loop.prefetch import prefetched

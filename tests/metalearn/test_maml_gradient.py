@@ -21,7 +21,7 @@ from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfi
 from recmeta.metalearn.algorithms.optimisation_based.meta_sgd import MetaSGDConfig
 from recmeta.metalearn.inner_loop.steps import RATES
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.networks.estimators.preference import PreferenceNetwork
 from recmeta.metalearn.tensors.batch import Rows, Support
 from recmeta.testing.rounding import assert_equal_but_for_rounding, tolerances
 

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, MAMLConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.metalearn.networks.preference import PreferenceNetwork
+from recmeta.metalearn.networks.estimators.preference import PreferenceNetwork
 from recmeta.metalearn.numerics import sparse_gradients
 from recmeta.metalearn.numerics.sparse_gradients import no_gradient, touched
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser

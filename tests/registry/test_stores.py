@@ -15,7 +15,7 @@ import pytest
 from postgresql import postgresql
 from registry_pipeline import CONFIG, INPUTS, Pipeline
 
-from recmeta.evaluation.baselines.fit import Trial
+from recmeta.evaluation.baseline import Trial
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry import record, tracking, versions

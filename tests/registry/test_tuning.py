@@ -3,7 +3,7 @@ from pathlib import Path
 from mlflow.artifacts import load_dict
 from registry_pipeline import Pipeline
 
-from recmeta.evaluation.baselines.fit import Trial
+from recmeta.evaluation.baseline import Trial
 from recmeta.registry.tracking import connect, experiment_id
 from recmeta.registry.tuning import log_tuning
 

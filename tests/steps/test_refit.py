@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baselines.weighted_als import WeightedALS, tune_weighted_als
+from recmeta.evaluation.baselines.factors.weighted_als import WeightedALS, tune_weighted_als
 from recmeta.metalearn.algorithms.closed_form.weighted_ridge import FACTORS
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig

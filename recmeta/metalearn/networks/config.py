@@ -5,8 +5,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreferenceConfig:
-    """Shape of the preference estimator."""
+    """Kind and shape of the preference estimator."""
 
+    kind: str = "preference"
+    """Which one: a name in `recmeta.metalearn.networks.registry.NETWORKS`, of an entry point
+    `recmeta.networks`, or a path `package.module:Class`. `preference` with `layer_norm` or
+    `num_factors`, which no chain of linear layers has, is `interacting`."""
     embedding_dim: int = 32
     """Width of each categorical or multi-valued field's embedding."""
     hidden_dims: tuple[int, ...] = (64, 64)
@@ -38,6 +42,12 @@ class PreferenceConfig:
             raise ValueError(f"num_factors is {self.num_factors}; it must not be negative.")
 
     @property
+    def estimator(self) -> str:
+        """The name or path of the network."""
+        is_chain = not self.layer_norm and self.num_factors == 0
+        return "interacting" if self.kind == "preference" and not is_chain else self.kind
+
+    @property
     def is_linear(self) -> bool:
         """Whether the decision layers are a chain of linear layers, which adapt fastest."""
-        return not self.layer_norm and self.num_factors == 0
+        return self.estimator == "preference"

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from recmeta.errors import UserError
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.networks.network import EmbeddedItems
 from recmeta.metalearn.numerics.sparse_gradients import is_large
 from recmeta.metalearn.tensors.batch import NUM_STATISTICS
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Field
@@ -24,7 +25,12 @@ SORT_FROM = 16
 
 
 class EmbeddingNetwork:
-    """Pure functions of the parameters; holds only shapes."""
+    """Base of all networks: pure functions of the parameters; holds only shapes.
+
+    A network says in `last_inputs` what its hidden layers do; that is all that the inner loops, the
+    starts and the learners need. It is built with the four arguments below, and has its own
+    parameters in `decision_shapes` and `init_params`.
+    """
 
     def __init__(
         self,
@@ -119,6 +125,11 @@ class EmbeddingNetwork:
         if parts:
             return torch.cat(parts, -1)
         return params["layer.0.bias"].new_zeros((num_users, 0))
+
+    def embed_items(self, params: Params, features: Encoded, item_U: torch.Tensor) -> EmbeddedItems:
+        """Return items with the work that no user changes done; to be done once for each distinct
+        item."""
+        return EmbeddedItems([self.embedded_items(params, features, item_U)])
 
     def embedded_items(
         self, params: Params, features: Encoded, item_U: torch.Tensor

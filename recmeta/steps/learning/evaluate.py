@@ -7,10 +7,12 @@ import numpy as np
 import torch
 
 from recmeta.config import to_dict
-from recmeta.evaluation.baselines.fit import OnTrial, Trial, fit_baselines, unrecorded
-from recmeta.evaluation.baselines.rows import training_rows
+from recmeta.errors import UserError
+from recmeta.evaluation.baseline import OnTrial, Trial, unrecorded
+from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.calibration import calibration
-from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
+from recmeta.evaluation.evaluate import MeasureConfig, evaluate
+from recmeta.evaluation.fit_baselines import BASELINES, fit_baselines
 from recmeta.evaluation.gate import GateConfig, GateDecision, decide
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.predictor import Predictor
@@ -39,10 +41,18 @@ CHAMPION = "champion"
 class JudgementConfig:
     """What is measured and what the gate asks for."""
 
-    evaluation: EvaluationConfig = EvaluationConfig()
+    baselines: tuple[str, ...] | None = None
+    """What the model must not lose to, and stands beside in the report: names in
+    `recmeta.evaluation.fit_baselines.BASELINES`, of entry points `recmeta.baselines`, or paths
+    `package.module:Object`. None: those that are usual for the feedback."""
+    evaluation: MeasureConfig = MeasureConfig()
     """Metrics, shots, intervals."""
     gate: GateConfig = GateConfig()
     """The paired tests that decide on promotion."""
+
+    def __post_init__(self) -> None:
+        for name in self.baselines or ():
+            BASELINES.module_of(name)  # an unknown one is refused before anything runs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,6 +134,7 @@ def run(
             candidate,
             reigning,
             other,
+            baseline_names=config.baselines,
             on_trial=trials.append,
             progress=progress,
         )
@@ -252,12 +263,13 @@ def _log(
 
 
 def measure(
-    config: EvaluationConfig,
+    config: MeasureConfig,
     task_set: TaskSet,
     candidate: Model,
     champion: Model | None,
     rival: Model | None = None,
     *,
+    baseline_names: tuple[str, ...] | None = None,
     on_trial: OnTrial = unrecorded,
     progress: Progress = silent,
 ) -> Judgement:
@@ -274,7 +286,18 @@ def measure(
             predictors[name] = LearnedPredictor(name, model.on(items, statistics))
     progress(STEP, 1, 4)
     train, spec = task_set.tasks("train"), task_set.spec
-    baselines = fit_baselines(spec, train, task_set.tasks("dev"), config.seed, on_trial)
+    baselines = fit_baselines(
+        spec,
+        train,
+        task_set.tasks("dev"),
+        config.seed,
+        on_trial,
+        names=baseline_names,
+        items=items,
+    )
+    taken = [name for name in baselines if name in predictors]
+    if taken:
+        raise UserError(f"the baseline {taken[0]!r} is called as a model here is: leave it out.")
     values, how = None, config
     if spec.objective == "rating":
         values = describe(training_rows(train).value, spec.value_range)

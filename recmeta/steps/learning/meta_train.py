@@ -6,7 +6,7 @@ from typing import Any
 
 from recmeta import schema
 from recmeta.config import to_dict
-from recmeta.evaluation.baselines.fit import Trial
+from recmeta.evaluation.baseline import Trial
 from recmeta.manifest import Manifest, Step, find, git_commit, library_versions, run_once, spread
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch

@@ -162,11 +162,13 @@ def _repeat(
         best = best_epoch(history, task_set)
         model = refit_model(config, model, best, task_set, folder, lambda _: None, earlier, source)
     model.save(folder)
+    judged = parse(JudgementConfig, found.evaluate_config)
     measured = evaluate.measure(
-        parse(JudgementConfig, found.evaluate_config).evaluation,
+        judged.evaluation,
         task_set,
         Model.load(folder, device),
         None,
+        baseline_names=judged.baselines,
         progress=progress,
     )
     progress(evaluate.STEP, 4, 4)

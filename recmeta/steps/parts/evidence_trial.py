@@ -15,8 +15,9 @@ import polars as pl
 from deltalake import DeltaTable
 
 from recmeta import schema
-from recmeta.evaluation import metrics
 from recmeta.evaluation.bootstrap import Interval, mean_intervals, paired_difference
+from recmeta.evaluation.metrics.errors.mae import mae
+from recmeta.evaluation.metrics.query_order.ndcg import ndcg
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
@@ -227,8 +228,8 @@ def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict
         tasks = held.after_questions(num_questions)
         predicted, expected = scorer.score_and_expect(tasks)
         lowest = model.value_range[0]
-        found["mae"].append(metrics.mae(predicted, tasks.query))
-        found["ndcg"].append(metrics.ndcg(expected, tasks.query, config.ndcg_k, "linear", lowest))
+        found["mae"].append(mae(predicted, tasks.query))
+        found["ndcg"].append(ndcg(expected, tasks.query, config.ndcg_k, "linear", lowest))
         found["answers"].append(tasks.support.lengths.astype(np.float64))
     return {name: np.stack(columns, 1) for name, columns in found.items()}
 
@@ -237,7 +238,7 @@ def _after_answers(model: Model, held: Interview, config: TrialConfig) -> Float6
     scorer, columns = Scorer.of(model), []
     for num_answers in config.answers:
         tasks, enough_U = held.after_answers(num_answers)
-        mae_U = metrics.mae(scorer.score_query(tasks), tasks.query)
+        mae_U = mae(scorer.score_query(tasks), tasks.query)
         columns.append(np.where(enough_U, mae_U, np.nan))
     return np.stack(columns, 1)
 

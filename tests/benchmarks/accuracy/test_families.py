@@ -1,23 +1,29 @@
-"""The families that need a library, and what the boosted trees are told, by plain formulas."""
+"""The baselines that need a library, and what the boosted trees are told, by plain formulas."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 from small_logs import small_log
 
 from benchmarks.accuracy import implicit, states
-from benchmarks.accuracy.families.support_features import (
+from benchmarks.accuracy.learners import LEARNERS
+from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.search import BUDGET, choose, search_of
+from recmeta.evaluation.baseline import judged
+from recmeta.evaluation.baseline_parts.support_features import (
     ITEM_SHRINKAGE,
     USER_SHRINKAGE,
     SupportFeatures,
 )
-from benchmarks.accuracy.learners import LEARNERS
-from benchmarks.accuracy.problem import Problem
-from benchmarks.accuracy.search import BUDGET, choose, judged
+from recmeta.evaluation.baselines.averages.item_mean_user_bias import ItemMeanUserBias
+from recmeta.evaluation.fit_baselines import BASELINES, baseline
+from recmeta.tasks.task_set import Tasks
 
 
 def test_ials_folds_a_user_in_by_the_papers_equation() -> None:
     pytest.importorskip("implicit")
-    from benchmarks.accuracy.families.ials import IALS, IALSConfig
+    from recmeta.evaluation.baselines.factors.ials import IALS, IALSConfig
 
     log = small_log(graded=False)
     problem = implicit.random_problem(log, "all", 0)
@@ -41,9 +47,13 @@ def problem() -> Problem:
     return states.problem(small_log(), "filtered", 0)
 
 
+def features_of(problem: Problem, train: Tasks) -> SupportFeatures:
+    return SupportFeatures.fit(train, problem.items, problem.num_items, problem.value_range)
+
+
 def test_a_rows_own_value_is_not_among_its_features(problem: Problem) -> None:
     """Whatever a training query's value is, the features that predict it are the same."""
-    features = SupportFeatures.fit(problem.train, problem)
+    features = features_of(problem, problem.train)
     task = problem.train.take(np.array([3]))
     base, matrix = features.of(task, strangers=False)
     item, value = task.query.item[0], task.query.value[0]
@@ -58,7 +68,7 @@ def test_a_rows_own_value_is_not_among_its_features(problem: Problem) -> None:
 
 
 def test_a_supports_summary_by_hand(problem: Problem) -> None:
-    features = SupportFeatures.fit(problem.train, problem)
+    features = features_of(problem, problem.train)
     judges = problem.development["item_cold"].judges.take(np.array([0, 1]))
     base, matrix = features.of(judges, strangers=True)
     for user in range(2):
@@ -80,10 +90,10 @@ def test_a_supports_summary_by_hand(problem: Problem) -> None:
 
 def test_boosted_trees_learn_and_score_the_catalogue_alike(problem: Problem) -> None:
     pytest.importorskip("lightgbm")
-    from benchmarks.accuracy.families.boosted_trees import BoostedTrees, BoostedTreesConfig
-    from recmeta.evaluation.baselines.means import GlobalMean
+    from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
+    from recmeta.evaluation.baselines.trees.boosted_trees import BoostedTrees, BoostedTreesConfig
 
-    features = SupportFeatures.fit(problem.development["user_cold"].train, problem)
+    features = features_of(problem, problem.development["user_cold"].train)
     train, judges = (
         problem.development["user_cold"].train,
         problem.development["user_cold"].judges,
@@ -99,21 +109,32 @@ def test_boosted_trees_learn_and_score_the_catalogue_alike(problem: Problem) -> 
 
 
 def test_the_best_by_the_judges_is_chosen_within_the_budget(problem: Problem) -> None:
-    from benchmarks.accuracy.families.biases import GRID, ITEM_MEAN_USER_BIAS, fit
-
-    assert len(GRID) <= BUDGET
-    development = problem.development["user_cold"]
+    one = baseline("item-mean-user-bias")
+    search = search_of(problem, "user_cold", 0)
+    grid = one.candidates(search)
+    assert len(grid) <= BUDGET
     losses = [
-        judged(fit(development.train, problem, config), development.judges, "rating")
-        for config in GRID
+        judged(predictor, search.judges, "rating")
+        for predictor in one.fit_all(search, search.train, grid)
     ]
-    chosen = choose(ITEM_MEAN_USER_BIAS, problem, "user_cold", 0)
+    chosen = choose(one, problem, "user_cold", 0)
     assert chosen.loss == min(losses)
-    assert chosen.num_trials == len(GRID)
-    best = GRID[int(np.argmin(losses))]
+    assert chosen.num_trials == len(grid)
+    best = grid[int(np.argmin(losses))]
     assert chosen.config["user_regularisation"] == best.user_regularisation
-    refitted = fit(problem.train, problem, best)
+    refitted = ItemMeanUserBias.fit(problem.train, problem.num_items, problem.value_range, best)
+    assert isinstance(chosen.predictor, ItemMeanUserBias)
     np.testing.assert_array_equal(chosen.predictor.item_bias, refitted.item_bias)
+
+
+def test_no_baseline_has_more_candidates_than_the_budget(problem: Problem) -> None:
+    search = search_of(problem, "user_cold", 0)
+    implicit_search = dataclasses.replace(search, objective="implicit")
+    for name in BASELINES:
+        one = baseline(name)
+        for objective in one.objectives:
+            asked = search if objective == "rating" else implicit_search
+            assert 1 <= len(one.candidates(asked)) <= BUDGET, name
 
 
 def test_every_learner_names_a_module_that_is_there() -> None:

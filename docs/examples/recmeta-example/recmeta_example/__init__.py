@@ -1,0 +1,1 @@
+"""A learner, a baseline and a metric for recmeta, one file each."""

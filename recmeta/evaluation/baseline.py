@@ -1,0 +1,266 @@
+"""What a baseline is: its candidates and how they are fitted. And how one of them is chosen.
+
+A baseline that was not tuned is a straw man: each has candidates, which are fitted to training
+users and judged by how they do on the query rows of others. The users that predictors are compared
+on are never seen here.
+"""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from recmeta.errors import UserError
+from recmeta.evaluation.catalogue_metrics import ranking_of
+from recmeta.evaluation.metrics.errors.mae import mae
+from recmeta.evaluation.predictor import FloatArray, Predictor
+from recmeta.tasks.task_set import Items, Objective, Tasks, TaskSetSpec
+
+Config = Any
+"""A baseline's own frozen dataclass, or None for one without hyperparameters."""
+
+Grid = Literal["gate", "published"]
+"""Which candidates are tried. Those of the gate are few, since it tunes anew in every evaluation;
+the published protocols try more. Where a baseline has both, either is fixed by what it decided
+already: the gates that were passed, and the numbers that were published."""
+
+RANKING_K = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One candidate of a search, and how it did."""
+
+    method: str
+    """Name of the predictor."""
+    config: dict[str, Any]
+    """All its parameters."""
+    loss: float
+    """Mean over the development users, lower is better."""
+    measure: str = "dev_mae"
+    """What the loss is: their MAE, in units of the value; or `dev_ranking_loss`, 1 - nDCG@10 over
+    the whole catalogue."""
+
+
+OnTrial = Callable[[Trial], None]
+
+
+def unrecorded(_: Trial) -> None:
+    """Do nothing with a trial."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A kind of recommender and the candidates that are tried of it.
+
+    A file in `recmeta.evaluation.baselines` ends with its own, as `BASELINE`; an entry point of the
+    group `recmeta.baselines` leads to one.
+    """
+
+    name: str
+    """What reports call it, and what its predictors are called."""
+    candidates: Callable[["BaselineSearch"], Sequence[Config]]
+    """Returns the hyperparameters to try; they may follow from what the search chooses of a simpler
+    baseline. A single candidate is taken without a trial."""
+    fit_all: Callable[["BaselineSearch", Tasks, Sequence[Config]], Iterator[Predictor]]
+    """Fits one predictor after the other to the support and query rows of the same tasks, so that
+    candidates may share work."""
+    default: Callable[["BaselineSearch"], Config] | None = None
+    """Returns what is taken where there is nobody to judge; None: the first candidate."""
+    refinements: tuple[Callable[[Config], Sequence[Config]], ...] = ()
+    """Further candidates that follow from the best so far, stage after stage."""
+    objectives: tuple[Objective, ...] = ("rating",)
+    """The feedback that it can learn from."""
+    known_items_only: bool = False
+    """Whether it has nothing to say of items that no training user met."""
+    reads_texts: bool = False
+    """Whether it reads the vectors of the items' texts."""
+    library: str | None = None
+    """What it needs beside the package's own dependencies: a module of the extra `accuracy`."""
+
+
+def fixed(*configs: Config) -> Callable[["BaselineSearch"], Sequence[Config]]:
+    """Return the `candidates` of a baseline that tries these, whatever the data."""
+    return lambda search: configs
+
+
+def each(
+    fit: Callable[["BaselineSearch", Tasks, Any], Predictor],
+) -> Callable[["BaselineSearch", Tasks, Sequence[Config]], Iterator[Predictor]]:
+    """Return the `fit_all` of a baseline whose candidates share no work."""
+    return lambda search, train, configs: (fit(search, train, config) for config in configs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The candidate that did best."""
+
+    config: Config
+    predictor: Predictor | None = None
+    """As it was judged; None where there was nothing to judge."""
+    loss: float | None = None
+    """Of the judges; None where there was nothing to judge."""
+    num_trials: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineSearch:
+    """The data that baselines are fitted to, and what was chosen of them so far."""
+
+    objective: Objective
+    value_range: tuple[float, float]
+    """Lowest and highest value."""
+    num_items: int
+    train: Tasks
+    """Meta-training tasks: candidates are fitted to their support and query rows."""
+    judges: Tasks
+    """Development tasks, whose query rows decide among candidates: by MAE, or for implicit feedback
+    by nDCG@10 over the whole catalogue. Where there are none, defaults hold."""
+    everybody: Tasks | None = None
+    """What the chosen candidate is fitted to again; None: it stays as it was judged."""
+    items: Items | None = None
+    """The catalogue, for baselines that read its attributes."""
+    grid: Grid = "gate"
+    seed: int = 0
+    """Of whatever is drawn."""
+    on_trial: OnTrial = unrecorded
+    """Told of each candidate that was tried, baseline by baseline."""
+    _found: dict[str, Chosen] = dataclasses.field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(
+        cls, spec: TaskSetSpec, train: Tasks, judges: Tasks, seed: int, on_trial: OnTrial
+    ) -> Self:
+        """Return a search of the gate's candidates on the tasks of a task set."""
+        return cls(
+            objective=spec.objective,
+            value_range=spec.value_range,
+            num_items=spec.num_items,
+            train=train,
+            judges=judges,
+            seed=seed,
+            on_trial=on_trial,
+        )
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is a row to judge candidates by."""
+        return len(self.judges.query.item) > 0
+
+    @property
+    def measure(self) -> str:
+        """What a trial's loss is."""
+        return "dev_mae" if self.objective == "rating" else "dev_ranking_loss"
+
+    def catalogue(self) -> Items:
+        """Return the items.
+
+        Raises:
+            UserError: where the search was not given them.
+        """
+        if self.items is None:
+            raise UserError(
+                "a baseline that reads what items are made of needs the items: give them, too."
+            )
+        return self.items
+
+    def fitted(self, baseline: Baseline) -> Predictor:
+        """Return a baseline with its best hyperparameters, fitted to all it may see.
+
+        Raises:
+            UserError: where it does not suit the feedback, its library is absent, or there is not a
+                single row to learn from.
+        """
+        found = self.chosen(baseline)
+        if found.predictor is not None and self.everybody is None:
+            return found.predictor
+        rows = self.train if self.everybody is None else self.everybody
+        return next(iter(baseline.fit_all(self, rows, [found.config])))
+
+    def chosen(self, baseline: Baseline) -> Chosen:
+        """Return a baseline's best candidate, the first of equals; found once.
+
+        Raises:
+            UserError: as for `fitted`.
+        """
+        if baseline.name not in self._found:
+            self._found[baseline.name] = self._choose(baseline)
+        return self._found[baseline.name]
+
+    def _choose(self, baseline: Baseline) -> Chosen:
+        self._check(baseline)
+        if not self.is_judged and baseline.default is not None:
+            return Chosen(config=baseline.default(self))
+        configs = baseline.candidates(self)
+        if not self.is_judged or len(configs) == 1:
+            return Chosen(config=configs[0])
+        best = min(self._tried(baseline, configs), key=_loss)
+        num_trials = len(configs)
+        for refine in baseline.refinements:
+            further = refine(best.config)
+            num_trials += len(further)
+            best = min([best, *_best_of(self._tried(baseline, further))], key=_loss)
+        return dataclasses.replace(best, num_trials=num_trials)
+
+    def _tried(self, baseline: Baseline, configs: Sequence[Config]) -> Iterator[Chosen]:
+        fits = baseline.fit_all(self, self.train, configs)
+        for config, predictor in zip(configs, fits, strict=True):
+            loss = judged(predictor, self.judges, self.objective)
+            trial = Trial(
+                method=baseline.name, config=flat(config), loss=loss, measure=self.measure
+            )
+            self.on_trial(trial)
+            yield Chosen(config=config, predictor=predictor, loss=loss)
+
+    def _check(self, baseline: Baseline) -> None:
+        if self.objective not in baseline.objectives:
+            kind = "ratings" if self.objective == "rating" else "implicit feedback"
+            raise UserError(
+                f"the baseline {baseline.name!r} learns from feedback of the kind "
+                f"{' or '.join(baseline.objectives)}, and these are {kind}: leave it out."
+            )
+        if baseline.library is not None and importlib.util.find_spec(baseline.library) is None:
+            raise UserError(
+                f"the baseline {baseline.name!r} needs the library {baseline.library}, which is "
+                "not installed: pip install 'recmeta[accuracy]', or leave it out."
+            )
+
+
+def judged(predictor: Predictor, judges: Tasks, objective: Objective) -> float:
+    """Return the mean over the judges of MAE, or of 1 - nDCG@10 over the whole catalogue.
+
+    Judges for whom it is undefined are left out; where it is so for all, it is infinite.
+    """
+    if objective == "rating":
+        return _mean(mae(predictor.score_query(judges), judges.query))
+    return 1.0 - _mean(ranking_of(predictor, judges, RANKING_K)[f"ndcg@{RANKING_K}"], -np.inf)
+
+
+def _mean(value_B: FloatArray, of_none: float = np.inf) -> float:
+    return of_none if np.isnan(value_B).all() else float(np.nanmean(value_B))
+
+
+def _loss(found: Chosen) -> float:
+    assert found.loss is not None, "only candidates that were judged are compared"
+    return found.loss
+
+
+def _best_of(found: Iterable[Chosen]) -> list[Chosen]:
+    """Return the best of some candidates, where there are any, without keeping the others."""
+    best = min(found, key=_loss, default=None)
+    return [] if best is None else [best]
+
+
+def flat(config: Config, prefix: str = "") -> dict[str, Any]:
+    """Return a configuration's values by name, those of configurations inside it by dotted name."""
+    if not dataclasses.is_dataclass(config):
+        return {}
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        is_inner = dataclasses.is_dataclass(value)
+        name = prefix + field.name
+        found |= flat(value, f"{name}.") if is_inner else {name: value}
+    return found

@@ -1,0 +1,1 @@
+"""What several baselines share: their training rows, items as vectors, summaries of a support."""

@@ -1,0 +1,1 @@
+"""Averages: of everything, of the item, of the user."""

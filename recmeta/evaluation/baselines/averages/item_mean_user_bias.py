@@ -1,0 +1,124 @@
+"""Item mean plus the user's own bias: how generous this user is, seen from the support."""
+
+import dataclasses
+import itertools
+from typing import ClassVar
+
+import numpy as np
+
+from recmeta.errors import UserError
+from recmeta.evaluation.baseline import Baseline, BaselineSearch, each
+from recmeta.evaluation.baseline_parts.rows import (
+    mean_value,
+    sum_by_item,
+    sum_by_task,
+    training_rows,
+)
+from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.task_set import Ragged, Tasks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BiasConfig:
+    """Ridge weights of the two biases; each counts like that many ratings with a bias of zero."""
+
+    item_regularisation: float = 3.0
+    """Ridge weight of an item's bias; above 0."""
+    user_regularisation: float = 5.0
+    """Ridge weight of a user's bias; above 0."""
+    sweeps: int = 10
+    """Alternations between the users' and the items' biases."""
+
+    def __post_init__(self) -> None:
+        for name in ("item_regularisation", "user_regularisation"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be above 0.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemMeanUserBias:
+    """Predicts mu + b_i + b_u, the ridge regression on who and what (Koren, KDD 2008, section 2.1).
+
+    The biases b minimise sum (r_ui - mu - b_i - b_u)^2 + l_i sum b_i^2 + l_u sum b_u^2, by
+    alternating exact steps. A new user's bias is that step for the support: sum (r - mu - b_i) / (n
+    + l_u), so 0 with no support. An unknown item has b_i = 0.
+    """
+
+    mean: float
+    item_bias: FloatArray
+    """(I,)"""
+    config: BiasConfig
+    value_range: tuple[float, float]
+    name: ClassVar[str] = "item-mean-user-bias"
+    predicts_values: ClassVar[bool] = True
+
+    @classmethod
+    def fit(
+        cls,
+        train: Tasks,
+        num_items: int,
+        value_range: tuple[float, float],
+        config: BiasConfig | None = None,
+    ) -> "ItemMeanUserBias":
+        """Learn the items' biases from the support and query rows of the meta-training tasks."""
+        config = config or BiasConfig()
+        rows = training_rows(train)
+        mean = mean_value(rows)
+        residual_N = rows.value.astype(np.float64) - mean
+        weight_I = np.bincount(rows.item, minlength=num_items) + config.item_regularisation
+        weight_B = rows.lengths + config.user_regularisation
+        item_bias = sum_by_item(rows, residual_N, num_items) / weight_I
+        for _ in range(config.sweeps):
+            user_bias = sum_by_task(rows, residual_N - item_bias[rows.item]) / weight_B
+            item_bias = sum_by_item(rows, residual_N - user_bias[rows.task], num_items) / weight_I
+        return cls(mean, item_bias, config, value_range)
+
+    def user_bias(self, support: Ragged) -> FloatArray:
+        """Return (B,) the bias that each support shows."""
+        residual_N = support.value.astype(np.float64) - self.mean - self.item_bias[support.item]
+        return sum_by_task(support, residual_N) / (
+            support.lengths + self.config.user_regularisation
+        )
+
+    def score_query(self, tasks: Tasks) -> FloatArray:
+        """Return (N,) predicted values, clipped to the value range."""
+        user_bias_N = self.user_bias(tasks.support)[tasks.query.task]
+        predicted_N = self.mean + self.item_bias[tasks.query.item] + user_bias_N
+        return np.clip(predicted_N, *self.value_range)
+
+    def score_items(self, tasks: Tasks) -> FloatArray:
+        """Return (B, I) predicted values, not clipped, so that the best items do not tie."""
+        return self.mean + self.item_bias + self.user_bias(tasks.support)[:, None]
+
+
+GATE_GRID = ((0.5, 1.0, 2.0, 4.0, 8.0), (2.0, 4.0, 8.0, 12.0, 20.0))
+PUBLISHED_GRID = ((0.3, 1.0, 3.0, 8.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0))
+"""Ridge weights of items, and of users."""
+
+
+def _candidates(search: BaselineSearch) -> list[BiasConfig]:
+    grid = GATE_GRID if search.grid == "gate" else PUBLISHED_GRID
+    return [
+        BiasConfig(item_regularisation=item, user_regularisation=user)
+        for item, user in itertools.product(*grid)
+    ]
+
+
+def _fit(search: BaselineSearch, train: Tasks, config: BiasConfig) -> ItemMeanUserBias:
+    return ItemMeanUserBias.fit(train, search.num_items, search.value_range, config)
+
+
+BASELINE = Baseline(
+    name=ItemMeanUserBias.name,
+    candidates=_candidates,
+    fit_all=each(_fit),
+    default=lambda search: BiasConfig(),
+)
+
+
+def chosen_biases(search: BaselineSearch, train: Tasks) -> ItemMeanUserBias | None:
+    """Return the biases of training rows that models of residuals begin with, their ridge weights
+    being those that the search chooses; None for implicit feedback."""
+    if search.objective == "implicit":
+        return None
+    return _fit(search, train, search.chosen(BASELINE).config)

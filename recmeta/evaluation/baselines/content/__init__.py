@@ -1,0 +1,1 @@
+"""Linear models of what items are made of."""

@@ -1,0 +1,1 @@
+"""Factorisations whose new users are folded in."""

@@ -1,0 +1,1 @@
+"""Models whose parameters are weights between pairs of items."""

@@ -1,0 +1,1 @@
+"""Trees on features of user, item and support."""

@@ -1,0 +1,106 @@
+"""LightGBM on features of user, item and a summary of the support (Ke et al., NeurIPS 2017).
+
+Legend: N rows, I items, B tasks, F content columns.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
+from recmeta.evaluation.baseline_parts.support_features import SupportFeatures
+from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.episodes import EpisodeConfig, resample
+from recmeta.tasks.task_set import Tasks
+
+EPISODES = EpisodeConfig(max_support=90, max_query=20)
+"""How training users are presented: any number of support rows that a cold user may have."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoostedTreesConfig:
+    """What the library is told, and whether items are strangers."""
+
+    num_leaves: int = 31
+    """Of a tree."""
+    num_trees: int = 200
+    """Rounds of boosting."""
+    learning_rate: float = 0.05
+    """Of a round."""
+    loss: str = "l2"
+    """`l1` or `l2`."""
+    strangers: bool = False
+    """Train as if no item had been rated before, which is how new items look."""
+
+
+GRID = tuple(
+    BoostedTreesConfig(num_leaves=leaves, loss=loss, strangers=strangers)
+    for leaves, loss, strangers in itertools.product((15, 63), ("l1", "l2"), (False, True))
+)
+
+
+class BoostedTrees:
+    """Predicts item effect plus user bias, and by trees what these leave over."""
+
+    name: ClassVar[str] = "boosted-trees"
+    predicts_values: ClassVar[bool] = True
+
+    def __init__(self, features: SupportFeatures, booster: Any, config: BoostedTreesConfig) -> None:
+        self.features = features
+        self.booster = booster
+        self.config = config
+
+    @classmethod
+    def fit(
+        cls, features: SupportFeatures, episodes: Tasks, config: BoostedTreesConfig, seed: int
+    ) -> "BoostedTrees":
+        """Learn the trees from the queries of training episodes."""
+        import lightgbm
+
+        base_N, matrix_NF = features.of(episodes, strangers=config.strangers)
+        data = lightgbm.Dataset(matrix_NF, episodes.query.value - base_N)
+        parameters = {
+            "objective": config.loss,
+            "num_leaves": config.num_leaves,
+            "learning_rate": config.learning_rate,
+            "min_data_in_leaf": 50,
+            "num_threads": 1,
+            "seed": seed,
+            "deterministic": True,
+            "verbosity": -1,
+        }
+        booster = lightgbm.train(parameters, data, num_boost_round=config.num_trees)
+        return cls(features, booster, config)
+
+    def score_query(self, tasks: Tasks) -> FloatArray:
+        """Return (N,) predicted values, clipped to the value range."""
+        base_N, matrix_NF = self.features.of(tasks, strangers=self.config.strangers)
+        predicted_N = base_N + self.booster.predict(matrix_NF, num_threads=1)
+        clipped: FloatArray = np.clip(predicted_N, *self.features.value_range)
+        return clipped
+
+    def score_items(self, tasks: Tasks) -> FloatArray:
+        """Return (B, I) predicted values of the whole catalogue."""
+        rows = [self.score_query(one) for one in self.features.whole_catalogue(tasks)]
+        return np.stack(rows) if rows else np.zeros((0, self.features.num_items))
+
+
+def _fit_all(
+    search: BaselineSearch, train: Tasks, configs: Sequence[BoostedTreesConfig]
+) -> Iterator[BoostedTrees]:
+    items, num_items = search.catalogue(), search.num_items
+    features = SupportFeatures.fit(train, items, num_items, search.value_range)
+    episodes = resample(train, EPISODES, np.random.default_rng([search.seed, 3]))
+    return (BoostedTrees.fit(features, episodes, config, search.seed) for config in configs)
+
+
+BASELINE = Baseline(
+    name=BoostedTrees.name,
+    candidates=fixed(*GRID),
+    fit_all=_fit_all,
+    default=lambda search: BoostedTreesConfig(),
+    library="lightgbm",
+)

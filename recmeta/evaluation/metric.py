@@ -1,0 +1,110 @@
+"""What a metric is: its name, which way is better, and what it reads.
+
+Legend: B users (tasks), N query rows of all of them, R relevant items of all of them, I items.
+
+A user for whom a metric is undefined (no query row, no gain to find) or whose predictions are
+incomplete (a NaN) gets NaN; what averages over users leaves such users out and reports how many
+remain.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from recmeta.errors import UserError
+from recmeta.evaluation.catalogue_ranking import Relevant
+from recmeta.evaluation.predictor import FloatArray, IntArray, Scores
+from recmeta.plugins import Registry
+from recmeta.tasks.task_set import Objective, Ragged
+
+Counts = npt.NDArray[np.integer]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """Base of the four kinds of metric, which differ in what they read.
+
+    A file in `recmeta.evaluation.metrics` ends with its own, as `METRIC`; an entry point of the
+    group `recmeta.metrics` leads to one.
+    """
+
+    label: str
+    """Its name in reports; where it has a cut-off, `{k}` stands for it, as in `ndcg@{k}`."""
+    lower_is_better: bool = False
+    objectives: tuple[Objective, ...] = ("rating", "implicit")
+    """The feedback that it means something for."""
+
+    def names(self, ks: Sequence[int]) -> list[str]:
+        """Return what reports call it at these cut-offs."""
+        return list(dict.fromkeys(self.label.format(k=k) for k in ks))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ErrorMetric(Metric):
+    """Reads predicted values of query rows; of predictors that predict values."""
+
+    of: Callable[[Scores, Ragged], FloatArray]
+    """Returns (B,), of (N,) predicted values and the query rows."""
+    lower_is_better: bool = True
+    objectives: tuple[Objective, ...] = ("rating",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OrderMetric(Metric):
+    """Reads in which order a user's own query rows are put."""
+
+    of: Callable[[Scores, Ragged, int, float], FloatArray]
+    """Returns (B,), of (N,) what the rows are ordered by, higher first, the query rows, the cut-off
+    and the lowest value of the scale."""
+    objectives: tuple[Objective, ...] = ("rating",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CatalogueMetric(Metric):
+    """Reads the ranks of relevant items: among all candidates of the catalogue, as `full_…`, and
+    among the relevant and some sampled items, as `sampled_…`."""
+
+    of: Callable[[IntArray, Relevant, int], FloatArray]
+    """Returns (B,), of (R,) ranks from 1, whose they are, and the cut-off: ranks are exact up to
+    it."""
+
+    def names(self, ks: Sequence[int]) -> list[str]:
+        """Return what reports call it at these cut-offs."""
+        plain = super().names(ks)
+        return [f"full_{name}" for name in plain] + [f"sampled_{name}" for name in plain]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExposureMetric(Metric):
+    """Reads which items the lists of all users show; it belongs to no user."""
+
+    of: Callable[[Counts, Counts | None], float | None]
+    """Returns a number, NaN where lists show nothing, of (I,) in how many lists each item is and
+    (I,) how many users had met it, where that is known. None where it cannot be said."""
+
+    def names(self, ks: Sequence[int]) -> list[str]:
+        """Return what reports call it at these cut-offs."""
+        return [f"full_{name}" for name in super().names(ks)]
+
+
+METRICS: Registry[Metric] = Registry(
+    "metric", package="recmeta.evaluation.metrics", attribute="METRIC"
+)
+"""Every metric. A file in the folder names its own `METRIC`."""
+
+
+def metric(name: str) -> Metric:
+    """Return the metric of a name, or at a path `package.module:Object`.
+
+    Raises:
+        UserError: for one that leads to none.
+    """
+    found = METRICS[name]
+    if not isinstance(found, (ErrorMetric, OrderMetric, CatalogueMetric, ExposureMetric)):
+        raise UserError(
+            f"the metric {name!r} is {found!r}; it must be an ErrorMetric, OrderMetric, "
+            "CatalogueMetric or ExposureMetric of recmeta.evaluation.metric."
+        )
+    return found

@@ -1,0 +1,1 @@
+"""How high a user's relevant items are ranked among others."""

@@ -1,0 +1,13 @@
+"""Precision: which share of a list is relevant."""
+
+from recmeta.evaluation.catalogue_ranking import Relevant
+from recmeta.evaluation.metric import CatalogueMetric
+from recmeta.evaluation.predictor import FloatArray, IntArray
+
+
+def precision(rank_R: IntArray, relevant: Relevant, k: int) -> FloatArray:
+    """Return (B,) |{r <= k}| / k, for a user whose relevant items have the ranks r."""
+    return relevant.hits(rank_R, k) / k + relevant.undefined_B
+
+
+METRIC = CatalogueMetric(label="precision@{k}", of=precision)

@@ -1,0 +1,17 @@
+"""Recall: which share of what is relevant is in a list."""
+
+import numpy as np
+
+from recmeta.evaluation.catalogue_ranking import Relevant
+from recmeta.evaluation.metric import CatalogueMetric
+from recmeta.evaluation.predictor import FloatArray, IntArray
+
+
+def recall(rank_R: IntArray, relevant: Relevant, k: int) -> FloatArray:
+    """Return (B,) |{r <= k}| / n, for a user whose n relevant items have the ranks r."""
+    count_B = relevant.count_B
+    # A user without relevant items divides 0 by NaN: NaN.
+    return relevant.hits(rank_R, k) / np.where(count_B > 0, count_B, np.nan)
+
+
+METRIC = CatalogueMetric(label="recall@{k}", of=recall)

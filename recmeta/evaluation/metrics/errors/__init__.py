@@ -1,0 +1,1 @@
+"""How far predictions of a user's query rows are off."""

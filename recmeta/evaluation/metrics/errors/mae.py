@@ -1,0 +1,16 @@
+"""The mean absolute error."""
+
+import numpy as np
+
+from recmeta.evaluation.metric import ErrorMetric
+from recmeta.evaluation.per_user import mean_per_user
+from recmeta.evaluation.predictor import FloatArray, Scores
+from recmeta.tasks.task_set import Ragged
+
+
+def mae(predicted_N: Scores, query: Ragged) -> FloatArray:
+    """Return (B,) the mean absolute error of each user's rows: sum |r - r'| / n."""
+    return mean_per_user(np.abs(predicted_N - query.value), query)
+
+
+METRIC = ErrorMetric(label="mae", of=mae)

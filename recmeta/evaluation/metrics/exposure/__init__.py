@@ -1,0 +1,1 @@
+"""What all lists together show of the catalogue."""

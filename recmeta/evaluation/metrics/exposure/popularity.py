@@ -1,0 +1,26 @@
+"""How well known the items are that lists show."""
+
+import numpy as np
+
+from recmeta.evaluation.metric import Counts, ExposureMetric
+
+
+def popularity(listed_I: Counts, num_users_I: Counts) -> float:
+    """Return the mean over the places of the lists of the share of the catalogue that fewer users
+    had met, half of those counted that equally many had: 1 for the best known item, 0.5 of items
+    drawn evenly. Low is novel. NaN where there is no list."""
+    num_items, num_places = len(listed_I), int(listed_I.sum())
+    if num_places == 0:
+        return np.nan
+    known_I = np.sort(num_users_I)
+    below_I = np.searchsorted(known_I, num_users_I, side="left")
+    not_above_I = np.searchsorted(known_I, num_users_I, side="right")
+    percentile_I = (below_I + not_above_I) / (2 * num_items)
+    return float(percentile_I @ listed_I / num_places)
+
+
+METRIC = ExposureMetric(
+    label="popularity@{k}",
+    of=lambda listed_I, known_I: None if known_I is None else popularity(listed_I, known_I),
+    lower_is_better=True,
+)

@@ -1,0 +1,1 @@
+"""How well a user's own query rows are ordered."""

@@ -1,0 +1,28 @@
+"""Sums and means over each user's query rows.
+
+Legend: B users, N query rows.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from recmeta.evaluation.predictor import BoolArray, FloatArray, Scores
+from recmeta.tasks.task_set import Ragged
+
+
+def sum_per_user(value_N: npt.NDArray[np.generic], query: Ragged) -> FloatArray:
+    """Return (B,) the sum over each user's rows."""
+    return np.bincount(query.task, value_N, minlength=len(query)).astype(np.float64)
+
+
+def mean_per_user(value_N: Scores, query: Ragged) -> FloatArray:
+    """Return (B,) the mean over each user's rows; NaN for a user without any."""
+    num_rows_B = query.lengths.astype(np.float64)
+    return ratio(sum_per_user(value_N, query), num_rows_B, num_rows_B > 0)
+
+
+def ratio(above_B: FloatArray, below_B: FloatArray, defined_B: BoolArray) -> FloatArray:
+    """Return (B,) the ratio where it is defined, NaN elsewhere."""
+    ratio_B = np.full(len(above_B), np.nan)
+    np.divide(above_B, below_B, out=ratio_B, where=defined_B)
+    return ratio_B

@@ -1,0 +1,1 @@
+"""Preference estimators: one file each, found by its name."""
