@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
-from recmeta.registry.database import create_database
+from recmeta.registry.database import create_database, is_there
 from recmeta.workspace import Workspace
 
 NAME = "RECMETA_MODEL_NAME"
@@ -86,6 +86,15 @@ def store_name(workspace: Workspace) -> str:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return f"{DATABASE}{model}"  # the workspace may move
     return shown_uri(workspace) + model
+
+
+def has_store(workspace: Workspace) -> bool:
+    """Return whether the workspace's MLflow store has been made; a server's is taken to be there.
+
+    Nothing is imported and nothing is asked, so that who has no store is told so at once.
+    """
+    uri = tracking_uri(workspace)
+    return is_there(uri) or is_there(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
 
 def connect(workspace: Workspace) -> Any:
