@@ -117,7 +117,7 @@ def model_service(store: "FeatureStore") -> "FeatureService":
 
 
 def find(repository: str) -> tuple[Path, Path]:
-    """Return the folder of a repository and its configuration, both absolute; Feast is not imported.
+    """Return the folder of a repository and its configuration, both absolute, without Feast.
 
     Raises:
         UserError: when there is no configuration, or Feast is not installed.

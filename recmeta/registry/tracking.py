@@ -169,10 +169,15 @@ def get_run(client: Any, workspace: Workspace, run_id: str) -> Any:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise UserError(
-            f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model "
-            "was trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again."
-        ) from error
+        raise no_run(workspace, run_id) from error
+
+
+def no_run(workspace: Workspace, run_id: str) -> UserError:
+    """Return what to say where the store does not have a run."""
+    return UserError(
+        f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model was "
+        "trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again."
+    )
 
 
 def create_run(
