@@ -50,7 +50,7 @@ def pipeline_config(
         implicit = training_of(learner, "implicit")
         as_ever = implicit == training_of(learner)
         values["implicit"] = None if as_ever else _of(implicit, features)
-    elif learner is not None or _at(over, "train", "model", "learner") is not None:
+    elif learner is not None or _at(over, "train", "model", "learner"):
         values["implicit"] = None  # what is said of one learner holds for any feedback
     values = _trained(values, ("implicit",), over.get("train", {}))
     values = merged(values, over)
