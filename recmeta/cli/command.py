@@ -93,10 +93,10 @@ def command(function: Callable[..., Outcome], needs: str | None = None) -> Calla
 
 
 def _require(step: str, workspace: str) -> None:
-    from recmeta.manifest import latest
+    from recmeta.manifest import as_stored, latest
     from recmeta.workspace import Workspace
 
-    latest(Workspace(workspace), step)
+    latest(Workspace(workspace), as_stored(step))
 
 
 def _spread(function: Callable[..., Outcome]) -> list[inspect.Parameter]:
