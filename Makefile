@@ -1,4 +1,4 @@
-# Two commands to begin with: `make demo` and `make test`. Each sets up what it needs, once.
+# Two commands to begin with: `make demo` and `make test`. Each installs what it needs, once.
 
 PYTHON    ?= $(shell command -v python3.11 || command -v python3)
 VENV      ?= .venv
@@ -6,10 +6,13 @@ WORKSPACE ?= workspace
 DATASET   ?= ml-100k
 WORKERS   ?= 2
 PORT      ?= 5000
-EXTRAS    := pipeline,notebooks,accuracy,serve,retrieval,text,explain,tune,dev
 
 BIN       := $(VENV)/bin
+# What `make TARGET` installs of pyproject.toml's extras; each has a file that says when it did.
+DEMO      := $(VENV)/.installed-demo
 INSTALLED := $(VENV)/.installed
+$(DEMO):      EXTRAS := pipeline
+$(INSTALLED): EXTRAS := all,accuracy,dev
 
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -26,10 +29,12 @@ help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 	@echo "Variables: PYTHON, VENV, WORKSPACE ($(WORKSPACE)), DATASET ($(DATASET)), WORKERS ($(WORKERS)), PORT ($(PORT))."
+	@echo "demo, mlflow and doctor install the extra pipeline alone, the others all extras and the test tools;"
+	@echo "again only after pyproject.toml or constraints.txt changed. README.md lists the extras."
 
-setup: $(INSTALLED) ## Create .venv and install everything into it; again only after pyproject.toml or constraints.txt changed.
+setup: $(INSTALLED) ## Create .venv and install everything into it, test tools included.
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(DEMO) $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "recmeta needs Python 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,7 +42,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-demo: setup ## Fetch MovieLens 100K and run the whole pipeline on it, from the log to ranked lists.
+demo: $(DEMO) ## Fetch MovieLens 100K and run the whole pipeline on it, from the log to ranked lists.
 	$(BIN)/recmeta run --dataset $(DATASET) --workspace $(WORKSPACE) || test $$? -eq 3
 
 test: setup ## Run the whole test suite.
@@ -53,7 +58,7 @@ accuracy: setup ## Measure accuracy by a published protocol: PROTOCOL=temporal-m
 	$(BIN)/python -m benchmarks.accuracy $(PROTOCOL) --seeds $(SEEDS) --out $(OUT) $(if $(LEARNERS),--learners $(LEARNERS))
 
 bench: setup ## Measure speed against peers, print the tables, save them in benchmarks/speed/results.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS),bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for name in $(BENCHMARKS); do \
 	  $(BIN)/python -m benchmarks.speed $$name --save benchmarks/speed/results/$$name.json || exit 1; \
 	done
@@ -67,7 +72,7 @@ format: setup ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-mlflow: setup ## Serve the MLflow page of the workspace.
+mlflow: $(DEMO) ## Serve the MLflow page of the workspace.
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db --port $(PORT)
 
 notebooks: setup ## Run the notebooks anew on ./workspace, and keep what they show.
@@ -83,14 +88,14 @@ app: setup ## Open the page to try the champion, for this machine alone: http://
 	$(BIN)/recmeta evidence --workspace $(WORKSPACE)
 	$(BIN)/recmeta serve --workspace $(WORKSPACE) --no-auth
 
-doctor: setup ## Check the installation, the GPU and the stores.
+doctor: $(DEMO) ## Check the installation, the GPU and the stores.
 	$(BIN)/recmeta doctor --workspace $(WORKSPACE)
 
 constraints: ## Resolve all dependencies and extras together anew, and write constraints.txt.
 	$(PYTHON) -m venv --clear build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
 	build/resolve/bin/python -m pip install --quiet --dry-run --ignore-installed \
-	  --report build/resolve/report.json '.[$(EXTRAS),gpu,bench,ray]'
+	  --report build/resolve/report.json '.[all,accuracy,bench,gpu,dev]'
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PYTHON) -c 'import json; found = json.load(open("build/resolve/report.json"))["install"]; \
 	  pins = ("{name}=={version}".format(**p["metadata"]).split("+")[0] for p in found); \

@@ -4,7 +4,8 @@ import datetime
 
 from airflow.sdk import CronPartitionTimetable, Param, dag, task
 
-from recmeta.orchestration.names import DATE_PARAM, INTERACTIONS, NEW_USERS, TABLES_POOL, TASKS
+from recmeta.orchestration.names import DATE_PARAM, INTERACTIONS, NEW_USERS, TASKS
+from recmeta.orchestration.pools import TABLES_POOL
 from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of
 from recmeta.orchestration.settings import config, feature_store, manifest, mapping, workspace
 from recmeta.orchestration.waiting import WaitForLog

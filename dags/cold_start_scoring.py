@@ -2,14 +2,8 @@
 
 from airflow.sdk import Param, PartitionedAssetTimetable, dag, task
 
-from recmeta.orchestration.names import (
-    CHAMPION_MODEL,
-    DATE_PARAM,
-    MODEL_PARAM,
-    NEW_USERS,
-    SCORING_POOL,
-    TABLES_POOL,
-)
+from recmeta.orchestration.names import CHAMPION_MODEL, DATE_PARAM, MODEL_PARAM, NEW_USERS
+from recmeta.orchestration.pools import SCORING_POOL, TABLES_POOL
 from recmeta.orchestration.runs import DEFAULT_ARGS, day_of
 from recmeta.orchestration.settings import config, device, feature_store, manifest, workspace
 

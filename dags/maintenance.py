@@ -2,7 +2,8 @@
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
-from recmeta.orchestration.names import DATE_PARAM, RETRAINING_REQUEST, TABLES_POOL
+from recmeta.orchestration.names import DATE_PARAM, RETRAINING_REQUEST
+from recmeta.orchestration.pools import TABLES_POOL
 from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, logger
 from recmeta.orchestration.settings import workspace
 

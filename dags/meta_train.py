@@ -4,7 +4,8 @@ import datetime
 
 from airflow.sdk import Label, Param, PartitionedAssetTimetable, dag, task
 
-from recmeta.orchestration.names import CHAMPION_MODEL, GPU_POOL, RETRAINING_REQUEST, TASKS
+from recmeta.orchestration.names import CHAMPION_MODEL, RETRAINING_REQUEST, TASKS
+from recmeta.orchestration.pools import GPU_POOL
 from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, log_progress, logger
 from recmeta.orchestration.settings import config, device, manifest, workspace
 

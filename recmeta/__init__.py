@@ -14,5 +14,8 @@ def __getattr__(name: str) -> Any:
     if name == "open_workspace":
         import importlib
 
-        return importlib.import_module("recmeta.analysis.open_workspace").OpenWorkspace
+        from recmeta import extras
+
+        with extras.explained():
+            return importlib.import_module("recmeta.analysis.open_workspace").OpenWorkspace
     raise AttributeError(f"module 'recmeta' has no attribute {name!r}")

@@ -7,9 +7,11 @@ turns mappings (from TOML, JSON or the command line) into them and back, and fin
 import dataclasses
 import hashlib
 import json
+import tomllib
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from recmeta.errors import UserError, did_you_mean
@@ -61,6 +63,22 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         return cls(**values)
     except ValueError as error:  # what a dataclass says of values that do not fit
         raise UserError(f"{where}: {error}" if where else str(error)) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a configuration file.
+
+    Raises:
+        UserError: where it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot read the configuration {str(path)!r}: {error.strerror}."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"the configuration {str(path)!r} is not valid TOML: {error}") from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:

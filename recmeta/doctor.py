@@ -19,6 +19,8 @@ from recmeta.errors import UserError
 from recmeta.tasks.threads import num_cores
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
     from recmeta.workspace import Workspace
 
 Status = Literal["ok", "warn", "fail"]
@@ -27,9 +29,10 @@ PYTHONS: Final = ((3, 11), (3, 14))
 """The oldest version, and the first that is too new."""
 NEEDED_EXTRA: Final = "pipeline"
 NOT_ALWAYS_NEEDED: Final = {
-    "apache-airflow": "schedules cannot run without it",
+    "airflow": "schedules cannot run without it",
     "feast": "the feature store cannot be used without it",
 }
+"""By extra, what is missed without its library."""
 INSTALL: Final = "run `make setup`, or `pip install -c constraints.txt -e '.[pipeline]'`"
 GIGABYTE: Final = 1024**3
 FREE_TO_WORK: Final = GIGABYTE // 4
@@ -110,20 +113,30 @@ def _dependencies() -> Iterator[Check]:
         yield Check(name=PACKAGE, status="fail", found="not installed", remedy=INSTALL)
         return
     for requirement in map(Requirement, lines):
-        if requirement.marker and not requirement.marker.evaluate({"extra": NEEDED_EXTRA}):
+        extra = _extra_of(requirement)
+        if extra is None or requirement.name == PACKAGE:
             continue
         name, wanted = requirement.name, str(requirement.specifier)
-        missed = NOT_ALWAYS_NEEDED.get(name)
+        missed = NOT_ALWAYS_NEEDED.get(extra)
         broken: Status = "warn" if missed else "fail"
+        remedy = f"pip install '{PACKAGE}[{extra}]', if you want it" if missed else INSTALL
         version = _version(name)
         if version is None:
             found = f"not installed{f': {missed}' if missed else ''}"
-            yield Check(name=name, status=broken, found=found, remedy=INSTALL)
+            yield Check(name=name, status=broken, found=found, remedy=remedy)
         elif not requirement.specifier.contains(version, prereleases=True):
             found = f"{version}, which is not {wanted}"
-            yield Check(name=name, status=broken, found=found, remedy=INSTALL)
+            yield Check(name=name, status=broken, found=found, remedy=remedy)
         else:
             yield Check(name=name, status="ok", found=version)
+
+
+def _extra_of(requirement: "Requirement") -> str | None:
+    """Return which of the extras that are looked at has a requirement; None where none has it."""
+    extras = (NEEDED_EXTRA, *NOT_ALWAYS_NEEDED)
+    marker = requirement.marker
+    found = (e for e in extras if marker is None or marker.evaluate({"extra": e}))
+    return next(found, None)
 
 
 def _version(name: str) -> str | None:
@@ -242,9 +255,8 @@ def _mlflow(workspace: "Workspace") -> Check:
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SECONDS)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    uri = tracking.tracking_uri(workspace)
     store = tracking.store_name(workspace)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if not tracking.has_store(workspace):
         return Check(name="mlflow", status="ok", found=f"{store} is not there yet")
     try:
         champion = versions.champion(workspace)

@@ -25,6 +25,7 @@ from recmeta.errors import UserError
 from recmeta.schema import Table
 
 REPORT = "report.md"
+"""What the last run of the pipeline found."""
 
 
 class Folder:
@@ -137,6 +138,18 @@ class Workspace(Folder):
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""
         return f"{self.location}/tables/{table.name}"
+
+    def require(self, table: Table) -> None:
+        """Check that a Delta table is here.
+
+        Raises:
+            UserError: where it is not.
+        """
+        if not self.exists(f"tables/{table.name}/_delta_log"):
+            raise UserError(
+                f"the workspace {self.location} has no {table.name} table: ingest a log first, "
+                "with `recmeta ingest`."
+            )
 
 
 def check_delta_path(path: str, what: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import typer
 
+from recmeta import extras
 from recmeta.cli import output
 from recmeta.cli.options import CommonOptions
 from recmeta.cli.output import Outcome
@@ -50,13 +51,17 @@ class Command:
     """What the help shows at the end, a blank line between any two."""
     after: str | None = None
     """The command of the same group that it is listed after; None where it is the first."""
+    needs: str | None = None
+    """A step that must have finished in the workspace. Without it the command ends before it
+    imports anything heavy."""
 
 
-def command(function: Callable[..., Outcome]) -> Callable[..., None]:
+def command(function: Callable[..., Outcome], needs: str | None = None) -> Callable[..., None]:
     """Return `function` with every parameter that is a group spread into the group's fields.
 
     Args:
         function: keyword parameters as Typer knows them, and `common`: `CommonOptions`.
+        needs: see `Command`.
     """
     groups: dict[str, Any] = {
         name: p.annotation
@@ -70,7 +75,13 @@ def command(function: Callable[..., Outcome]) -> Callable[..., None]:
             fields = [f.name for f in dataclasses.fields(group)]
             given[name] = group(**{field: given.pop(field) for field in fields})
         common: CommonOptions = given["common"]
-        outcome = _guarded(lambda: function(**given), common)
+
+        def work() -> Outcome:
+            if needs is not None:
+                _require(needs, common.workspace)
+            return function(**given)
+
+        outcome = _guarded(work, common)
         output.show(outcome, as_json=common.as_json)
         raise typer.Exit(outcome.exit_code)
 
@@ -79,6 +90,13 @@ def command(function: Callable[..., Outcome]) -> Callable[..., None]:
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     del run.__wrapped__  # or Typer would look at the original's annotations
     return run
+
+
+def _require(step: str, workspace: str) -> None:
+    from recmeta.manifest import as_stored, latest
+    from recmeta.workspace import Workspace
+
+    latest(Workspace(workspace), as_stored(step))
 
 
 def _spread(function: Callable[..., Outcome]) -> list[inspect.Parameter]:
@@ -117,8 +135,9 @@ def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
 
 def _explained(error: BaseException) -> tuple[str, int]:
     """Return the paragraph for an error, and the exit code."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted. The same command goes on from here.", INTERRUPTED
+    error = extras.missing_extra(error) or error
     if isinstance(error, UserError):
         return str(error), USERS
     return _refused(error) or _out_of_reach(error) or (_ours(error), OURS)

@@ -59,7 +59,7 @@ def log_mapping(
     elif options.mapping is not None:
         mapping = load_mapping(options.mapping, source)
     elif source is not None:
-        _check_is_there(source)
+        check_is_there(source)
         mapping = LogMapping(path=source)
     else:
         raise UserError(
@@ -93,7 +93,7 @@ def new_users_mapping(
     if like is not None:
         alike: dict[str, Any] = {"path": path, "format": "auto", "users": None, "items": None}
         return parse(LogMapping, to_dict(like) | alike | given)
-    _check_is_there(path)
+    check_is_there(path)
     source = parse(Source, {"path": path} | _of_source(given))
     present = column_names(source)
     for option, column in (("value_col", VALUE), ("time_col", TIMESTAMP)):
@@ -143,24 +143,12 @@ def present_profiles(wanted: AttributeSource) -> AttributeSource:
     return dataclasses.replace(wanted, columns=columns)
 
 
-def new_users_source(
-    model: "Model | None",
-    new_users: str,
-    log: LogOptions,
-    profiles: str | None,
-    profile_id_col: str,
-) -> "LogMapping":
-    """Return how to read new users.
-
-    Args:
-        model: says which attributes a profile has; needed where there are `profiles`.
-    """
+def with_profiles(
+    mapping: LogMapping, model: "Model", profiles: str, profile_id_col: str
+) -> LogMapping:
+    """Return how to read new users with their profiles, whose attributes are those of a model."""
     from recmeta.steps.serving.adapt import profiles_for
 
-    mapping = new_users_mapping(new_users, log)
-    if profiles is None:
-        return mapping
-    assert model is not None
     source = profiles_for(model, profiles, profile_id_col)
     return dataclasses.replace(mapping, users=present_profiles(source))
 
@@ -218,9 +206,9 @@ def _of_source(given: dict[str, Any]) -> dict[str, Any]:
     return {name: v for name, v in given.items() if name in Source.__dataclass_fields__}
 
 
-def _check_is_there(path: str) -> None:
+def check_is_there(path: str) -> None:
     """Raise UserError where nothing is, with the name of the data set that was perhaps meant."""
-    if "://" in path or Path(path).expanduser().exists():
+    if path in DATASETS or "://" in path or Path(path).expanduser().exists():
         return
     hint = did_you_mean(path, list(DATASETS))
     if hint:

@@ -277,6 +277,13 @@ class RuleOptions:
         ),
     ] = None
 
+    def check(self) -> None:
+        """Raise UserError where the file cannot be read: before PyTorch is imported."""
+        if self.config is not None:
+            from recmeta.config import read_toml
+
+            read_toml(self.config)
+
     def given(self) -> dict[str, Any]:
         """Return the rules that were given. Raises UserError for a cap without a number."""
         from recmeta.errors import UserError
@@ -332,8 +339,20 @@ class ConfigOptions:
         typer.Option(help="Most passes of meta-training.", rich_help_panel=CONFIGURATION),
     ] = None
 
+    def check(self) -> None:
+        """Raise UserError where the file cannot be read or the learner is not known: before
+        PyTorch is imported."""
+        from recmeta.config import read_toml
+        from recmeta.metalearn.registry import LEARNERS
+
+        if self.config is not None:
+            read_toml(self.config)
+        if self.learner is not None:
+            LEARNERS.module_of(self.learner)
+
     def values(self) -> "PipelineConfig":
         """Return the configuration. Raises UserError for what is unknown or refused."""
+        self.check()
         from recmeta.recipes.configuration import pipeline_config
 
         return pipeline_config(

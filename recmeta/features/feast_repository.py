@@ -11,24 +11,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-
-from feast import FeatureService, FeatureStore
-from feast.errors import FeatureServiceNotFoundException
+from typing import TYPE_CHECKING
 
 from recmeta.errors import UserError
+from recmeta.extras import require
 from recmeta.schema import FEATURE_SERVICE
+
+if TYPE_CHECKING:
+    from feast import FeatureService, FeatureStore
 
 CONFIGURATION = "feature_store.yaml"
 BEGINNING = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
-def open_store(repository: str) -> FeatureStore:
+def open_store(repository: str) -> "FeatureStore":
     """Return the feature store. It takes a fifth of a second: never inside a loop.
 
     Raises:
         UserError: when there is no configuration.
     """
-    folder, configuration = _places(repository)
+    folder, configuration = find(repository)
+    from feast import FeatureStore
+
     return FeatureStore(str(folder), fs_yaml_file=configuration)
 
 
@@ -41,7 +45,7 @@ def apply_definitions(repository: str, workspace: str) -> None:
     Raises:
         UserError: with Feast's own words, when it refuses.
     """
-    folder, configuration = _places(repository)
+    folder, configuration = find(repository)
     command = [sys.executable, "-m", "feast.cli.cli"]
     done = subprocess.run(
         [*command, "--feature-store-yaml", str(configuration), "apply"],
@@ -56,7 +60,7 @@ def apply_definitions(repository: str, workspace: str) -> None:
         raise UserError(f"`feast apply` failed in {folder}: {said[-1]}")
 
 
-def materialise(store: FeatureStore, until: datetime.datetime) -> datetime.datetime:
+def materialise(store: "FeatureStore", until: datetime.datetime) -> datetime.datetime:
     """Put each entity's newest features online.
 
     All of history is looked through and every entity written, whatever was online before. Feast's
@@ -79,7 +83,7 @@ def materialise(store: FeatureStore, until: datetime.datetime) -> datetime.datet
     return end
 
 
-def materialised_until(store: FeatureStore) -> datetime.datetime | None:
+def materialised_until(store: "FeatureStore") -> datetime.datetime | None:
     """Return the latest end of a materialisation; None before the first.
 
     Raises:
@@ -95,12 +99,14 @@ def materialised_until(store: FeatureStore) -> datetime.datetime | None:
     return max(filter(None, ends), default=None)
 
 
-def model_service(store: FeatureStore) -> FeatureService:
+def model_service(store: "FeatureStore") -> "FeatureService":
     """Return the feature service of the models.
 
     Raises:
         UserError: when it was not applied.
     """
+    from feast.errors import FeatureServiceNotFoundException
+
     try:
         return store.get_feature_service(FEATURE_SERVICE)
     except FeatureServiceNotFoundException as error:
@@ -110,13 +116,18 @@ def model_service(store: FeatureStore) -> FeatureService:
         ) from error
 
 
-def _places(repository: str) -> tuple[Path, Path]:
-    """Return the folder of a repository and its configuration, both absolute."""
+def find(repository: str) -> tuple[Path, Path]:
+    """Return the folder of a repository and its configuration, both absolute, without Feast.
+
+    Raises:
+        UserError: when there is no configuration, or Feast is not installed.
+    """
     given = Path(repository).expanduser().resolve()
     configuration = given if given.suffix in (".yaml", ".yml") else given / CONFIGURATION
     if not configuration.is_file():
         raise UserError(
             f"there is no feature store at {repository!r}: name a folder with {CONFIGURATION} in "
-            "it, or a file like that one."
+            "it, or a file like that one; `recmeta init` lays one out."
         )
+    require("feast")
     return configuration.parent, configuration

@@ -1,26 +1,30 @@
 """The learners by name: those in `recmeta.metalearn.algorithms`, and those that others install."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recmeta.config import parse
 from recmeta.errors import UserError
-from recmeta.metalearn.learner_config import LearnerConfig
 from recmeta.plugins import Registry
 
-LEARNERS: Registry[type[LearnerConfig]] = Registry(
+if TYPE_CHECKING:
+    from recmeta.metalearn.learner_config import LearnerConfig
+
+LEARNERS: Registry["type[LearnerConfig]"] = Registry(
     "learner", package="recmeta.metalearn.algorithms", attribute="LEARNER"
 )
 """The classes of the learners' hyperparameters. A file there names its own `LEARNER`; an entry
 point of the group `recmeta.learners` leads to such a class."""
 
 
-def config_class(algorithm: str) -> type[LearnerConfig]:
+def config_class(algorithm: str) -> "type[LearnerConfig]":
     """Return the class of a learner's hyperparameters.
 
     Raises:
         UserError: for a name that leads to none.
     """
+    from recmeta.metalearn.learner_config import LearnerConfig
+
     found = LEARNERS[algorithm]
     if not (isinstance(found, type) and issubclass(found, LearnerConfig)):
         raise UserError(

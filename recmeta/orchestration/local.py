@@ -9,6 +9,7 @@ replayed: its last ten days become daily partitions, what is older is ingested a
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -21,8 +22,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recmeta import extras
 from recmeta.config import to_dict
-from recmeta.orchestration.names import GPU_POOL, SCORING_POOL, TABLES_POOL
+from recmeta.errors import UserError
+from recmeta.features.feast_repository import find
+from recmeta.orchestration.pools import GPU_POOL, SCORING_POOL, TABLES_POOL
 from recmeta.registry.database import create_database
 from recmeta.workspace import Workspace
 
@@ -204,17 +208,23 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     parser.add_argument("--mapping", type=Path, help="the log's mapping (else MovieLens 100K)")
     parser.add_argument("--dags", type=Path, default=Path("dags"))
-    parser.add_argument("--feature-store", type=Path, default=Path("feature_store"))
+    parser.add_argument(
+        "--feature-store", type=Path, help="(else ./feature_store, where it and Feast are there)"
+    )
     parser.add_argument("--airflow-port", type=int, default=8080)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     given = parser.parse_args()
+    try:
+        store = _feature_store(given.dags, given.feature_store)
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
     workspace = given.workspace.resolve()
     mapping = given.mapping or replayed_movielens(workspace)
     config = LocalConfig(
         workspace=workspace,
         dags=given.dags.resolve(),
         mapping=mapping.resolve(),
-        feature_store=given.feature_store.resolve(),
+        feature_store=store,
         airflow_port=given.airflow_port,
         mlflow_port=given.mlflow_port,
     )
@@ -231,6 +241,24 @@ def main() -> None:
         )
         sys.stdout.flush()
         signal.pause()
+
+
+def _feature_store(dags: Path, given: Path | None) -> Path | None:
+    """Return the feature repository to use, if there is one.
+
+    Raises:
+        UserError: where something that is needed is not there.
+    """
+    extras.require("airflow", "mlflow")
+    if not dags.is_dir():
+        raise UserError(
+            f"there is no folder {str(dags)!r} with DAGs: name one with --dags, or let `recmeta "
+            "init` lay one out."
+        )
+    if given is not None:
+        return find(str(given))[1]
+    usual = Path("feature_store")
+    return usual.resolve() if usual.is_dir() and importlib.util.find_spec("feast") else None
 
 
 def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,4 +1,4 @@
-"""Assets, pools and params that several DAGs speak of."""
+"""Assets and params that several DAGs speak of."""
 
 from airflow.sdk import Asset, Param
 
@@ -8,13 +8,6 @@ TASKS = Asset("tasks", group=GROUP)
 NEW_USERS = Asset("new_users", group=GROUP)
 CHAMPION_MODEL = Asset("champion_model", group=GROUP)
 RETRAINING_REQUEST = Asset("retraining_request", group=GROUP)
-
-TABLES_POOL = "recmeta_tables"
-"""One slot: who changes a table of the workspace does so alone."""
-GPU_POOL = "recmeta_gpu"
-"""As many slots as there are GPUs; one where there is none."""
-SCORING_POOL = "recmeta_scoring"
-"""As many slots as shards of users may be adapted to and scored at once."""
 
 DATE_PARAM = Param(
     None,

@@ -1,11 +1,10 @@
 """A recipe with a TOML file and single values laid over it, strictly parsed."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recmeta.config import merged, parse, to_dict
+from recmeta.config import merged, parse, read_toml, to_dict
 from recmeta.errors import UserError, did_you_mean
 from recmeta.recipes import RECIPES, PipelineConfig
 from recmeta.training.config import MetaTrainConfig
@@ -43,7 +42,7 @@ def pipeline_config(
             f"There are: {', '.join(RECIPES)}."
         )
     values = to_dict(RECIPES[recipe]())
-    over = {} if path is None else _with_members(_read(path))
+    over = {} if path is None else _with_members(read_toml(path))
     learner = learner or _algorithm_in(over)
     if learner is not None and learner != _algorithm_in(values):
         features = values["train"]["model"]["features"]
@@ -51,7 +50,7 @@ def pipeline_config(
         implicit = training_of(learner, "implicit")
         as_ever = implicit == training_of(learner)
         values["implicit"] = None if as_ever else _of(implicit, features)
-    elif learner is not None or _at(over, "train", "model", "learner") is not None:
+    elif learner is not None or _at(over, "train", "model", "learner"):
         values["implicit"] = None  # what is said of one learner holds for any feedback
     values = _trained(values, ("implicit",), over.get("train", {}))
     values = merged(values, over)
@@ -119,14 +118,3 @@ def _at(values: Any, *names: str) -> Any:
             return None
         values = values[name]
     return values
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot read the configuration {str(path)!r}: {error.strerror}."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"the configuration {str(path)!r} is not valid TOML: {error}") from error

@@ -13,6 +13,11 @@ from pathlib import Path
 _SCHEME = "sqlite:///"
 
 
+def is_there(uri: str) -> bool:
+    """Return whether there may be a store: False for the address of a SQLite file that is not."""
+    return not uri.startswith(_SCHEME) or Path(uri.removeprefix(_SCHEME)).exists()
+
+
 def create_database(uri: str, artifacts: str) -> None:
     """Make the database of a `sqlite:///` address; nothing happens where there is one already.
 
@@ -20,9 +25,9 @@ def create_database(uri: str, artifacts: str) -> None:
         uri: address of the store; others than SQLite files are left alone.
         artifacts: where the default experiment keeps its artifacts, a URI.
     """
-    path = Path(uri.removeprefix(_SCHEME))
-    if not uri.startswith(_SCHEME) or path.exists():
+    if is_there(uri):
         return
+    path = Path(uri.removeprefix(_SCHEME))
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
-from recmeta.registry.database import create_database
+from recmeta.registry.database import create_database, is_there
 from recmeta.workspace import Workspace
 
 NAME = "RECMETA_MODEL_NAME"
@@ -86,6 +86,15 @@ def store_name(workspace: Workspace) -> str:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return f"{DATABASE}{model}"  # the workspace may move
     return shown_uri(workspace) + model
+
+
+def has_store(workspace: Workspace) -> bool:
+    """Return whether the workspace's MLflow store has been made; a server's is taken to be there.
+
+    Nothing is imported and nothing is asked, so that who has no store is told so at once.
+    """
+    uri = tracking_uri(workspace)
+    return is_there(uri) or is_there(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
 
 def connect(workspace: Workspace) -> Any:
@@ -160,10 +169,15 @@ def get_run(client: Any, workspace: Workspace, run_id: str) -> Any:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise UserError(
-            f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model "
-            "was trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again."
-        ) from error
+        raise no_run(workspace, run_id) from error
+
+
+def no_run(workspace: Workspace, run_id: str) -> UserError:
+    """Return what to say where the store does not have a run."""
+    return UserError(
+        f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model was "
+        "trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again."
+    )
 
 
 def create_run(

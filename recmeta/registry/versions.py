@@ -19,6 +19,7 @@ from recmeta.registry.logged_model import MODEL_KEY, logged_model
 from recmeta.registry.provenance import actor
 from recmeta.registry.tracking import (
     connect,
+    has_store,
     model_name,
     shown_uri,
     store_name,
@@ -101,6 +102,8 @@ def register_version(
 
 def versions(workspace: Workspace) -> list[Version]:
     """Return all versions, the oldest first."""
+    if not has_store(workspace):
+        return []
     client = connect(workspace)
     aliases = _aliases(client)
     found = [_version(v, aliases) for v in _search(client, f"name = '{model_name()}'")]
@@ -113,8 +116,10 @@ def get(workspace: Workspace, number: str) -> Version:
     Raises:
         UserError: when there is none.
     """
-    client = connect(workspace)
-    found = _get(client, number, _aliases(client)) if re.fullmatch("[0-9]+", number) else None
+    found = None
+    if has_store(workspace) and re.fullmatch("[0-9]+", number):
+        client = connect(workspace)
+        found = _get(client, number, _aliases(client))
     if found is None:
         raise UserError(
             f"the model {model_name()!r} in {shown_uri(workspace)} has no version {number!r}. "
@@ -125,6 +130,8 @@ def get(workspace: Workspace, number: str) -> Version:
 
 def champion(workspace: Workspace) -> Version | None:
     """Return the version with the alias champion, or None before the first promotion."""
+    if not has_store(workspace):
+        return None
     client = connect(workspace)
     aliases = _aliases(client)
     return _get(client, aliases.get(CHAMPION), aliases)
@@ -151,6 +158,8 @@ def reference_champion(workspace: Workspace, candidate_key: str) -> Version | No
     That is the champion; but if the candidate is itself the champion, because the pipeline is run
     again, it is the one that it was compared with when it was registered.
     """
+    if not has_store(workspace):
+        return None
     client = connect(workspace)
     aliases = _aliases(client)
     reigning = _get(client, aliases.get(CHAMPION), aliases)
@@ -254,14 +263,14 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
     Raises:
         UserError: when there is no champion or no other version before it.
     """
-    client = connect(workspace)
-    aliases = _aliases(client)
-    old, new = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-    if old is None:
+    if champion(workspace) is None:
         raise UserError(
             f"there is no champion in the MLflow store {store_name(workspace)} to roll back: run "
             "the pipeline first."
         )
+    client = connect(workspace)
+    aliases = _aliases(client)
+    old, new = aliases[CHAMPION], aliases.get(PREVIOUS)
     if new is None or new == old:
         raise UserError(
             f"version {old} is the champion and there is no previous one to go back to: give a "

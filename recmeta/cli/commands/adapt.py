@@ -18,8 +18,10 @@ from recmeta.cli.output import Outcome, as_list
 from recmeta.cli.progress_bars import shown_progress
 
 if TYPE_CHECKING:
+    from recmeta.logs.mapping import LogMapping
     from recmeta.manifest import Manifest
     from recmeta.progress import Progress
+    from recmeta.registry.versions import Version
     from recmeta.steps.serving.adapt import AdaptOutputs
     from recmeta.workspace import Workspace
 
@@ -48,15 +50,15 @@ def adapt(
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)
+    source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     with shown_progress() as progress:
         manifest = adapt_given(
             workspace,
-            new_users,
-            log,
+            source,
+            version,
             profiles,
             profile_id_col,
             feature_store,
-            model_version,
             device,
             progress,
         )
@@ -71,30 +73,51 @@ def note_on_nobody(adapted: "Manifest[AdaptOutputs]", new_users: str) -> str:
     return f"{new_users} names no user, so that there is nobody to make a list for."
 
 
-def adapt_given(
+def whom_and_with_what(
     workspace: "Workspace",
     new_users: str,
     log: LogOptions,
     profiles: str | None,
+    model_version: str | None,
+) -> "tuple[LogMapping, Version]":
+    """Return how to read the users in a file, without their profiles, and the model's version.
+
+    What is not there is told before PyTorch is imported.
+
+    Raises:
+        UserError: where a file, the version or a champion is not there.
+    """
+    from recmeta.cli.mappings import check_is_there, new_users_mapping
+    from recmeta.registry import versions
+
+    source = new_users_mapping(new_users, log)
+    if profiles is not None:
+        check_is_there(profiles)
+    return source, versions.in_use(workspace, model_version)
+
+
+def adapt_given(
+    workspace: "Workspace",
+    source: "LogMapping",
+    version: "Version",
+    profiles: str | None,
     profile_id_col: str,
     feature_store: str | None,
-    model_version: str | None,
     device: str,
     progress: "Progress",
 ) -> "Manifest[AdaptOutputs]":
-    """Adapt the model of a version, or the champion, to the users in a file."""
-    from recmeta.cli.mappings import new_users_source
+    """Adapt the model of a version to new users."""
+    from recmeta.cli.mappings import with_profiles
     from recmeta.metalearn.model import Model
     from recmeta.registry import versions
     from recmeta.steps.serving import adapt as step
     from recmeta.training.device import choose_device
 
-    version = versions.in_use(workspace, model_version)
-    model = None
     if profiles is not None:
         model = Model.load(versions.model_folder(workspace, version), choose_device("cpu"))
+        source = with_profiles(source, model, profiles, profile_id_col)
     return step.run(
-        new_users_source(model, new_users, log, profiles, profile_id_col),
+        source,
         workspace,
         version=version,
         device=device,

@@ -8,12 +8,16 @@ from recmeta.cli.progress_bars import shown_progress
 
 def build_tasks(common: CommonOptions, configuration: ConfigOptions) -> Outcome:
     """Split users into meta-train, development and cold test, and their rows into tasks."""
-    from recmeta.steps.data import build_tasks as step
+    from recmeta.schema import INTERACTIONS
     from recmeta.workspace import Workspace
 
+    workspace = Workspace(common.workspace)
+    workspace.require(INTERACTIONS)
     config = configuration.values()
+    from recmeta.steps.data import build_tasks as step
+
     with shown_progress() as progress:
-        manifest = step.run(config.tasks, Workspace(common.workspace), progress=progress)
+        manifest = step.run(config.tasks, workspace, progress=progress)
     data = {**manifest.summary(), "reused": manifest.reused}
     return Outcome(data=data, text=as_list(data))
 

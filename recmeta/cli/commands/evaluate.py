@@ -40,4 +40,4 @@ def evaluate(
     return Outcome(data=data, text=folder.read_bytes("report.md").decode())
 
 
-COMMAND = Command(evaluate, examples="recmeta evaluate --json", after="tune")
+COMMAND = Command(evaluate, examples="recmeta evaluate --json", after="tune", needs="meta-train")

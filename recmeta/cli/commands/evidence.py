@@ -39,15 +39,16 @@ def evidence(
     strategies ask next depends on the answers; the list is what they ask of a user who knows none.
     """
     from recmeta.registry import versions
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    version = versions.in_use(workspace, model_version)
     from recmeta.serving.evidence.questionnaire import STRATEGIES, unknown_strategy
     from recmeta.steps.parts.evidence_trial import TrialConfig
     from recmeta.steps.serving import evidence as step
-    from recmeta.workspace import Workspace
 
     if strategy is not None and strategy not in STRATEGIES:
         raise unknown_strategy(strategy)
-    workspace = Workspace(common.workspace)
-    version = versions.get(workspace, model_version) if model_version is not None else None
     with shown_progress() as progress:
         made = step.run(
             step.EvidenceConfig(), workspace, version=version, device=device, progress=progress

@@ -47,26 +47,33 @@ def explain(
 
     The effect of an interaction is the score less the score without it, exactly.
     """
-    from recmeta.cli.mappings import new_users_source
+    from recmeta.cli.commands.adapt import whom_and_with_what
+    from recmeta.cli.mappings import with_profiles
     from recmeta.errors import UserError
-    from recmeta.metalearn.model import Model
     from recmeta.registry import versions
-    from recmeta.steps.parts import catalogue
-    from recmeta.steps.serving import explain as step
     from recmeta.workspace import Workspace
 
     if features not in ("ablation", "shapley"):
         raise UserError(f"--features is {features!r}; it must be ablation or shapley.")
+    if new_users is None and profiles is not None:
+        raise UserError("--profiles describes the users of --new-users, which is not given.")
     workspace = Workspace(common.workspace)
-    version = versions.in_use(workspace, model_version)
+    source = None
+    if new_users is None:
+        version = versions.in_use(workspace, model_version)
+    else:
+        source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
+    from recmeta.metalearn.model import Model
+    from recmeta.steps.parts import catalogue
+    from recmeta.steps.serving import explain as step
+
     trained = Model.load(versions.model_folder(workspace, version))
     model, _ = catalogue.with_new_items(trained, workspace)
-    if new_users is None:
-        if profiles is not None:
-            raise UserError("--profiles describes the users of --new-users, which is not given.")
+    if source is None:
         tasks = step.user_of_log(workspace, model, user)
     else:
-        source = new_users_source(model, new_users, log, profiles, profile_id_col)
+        if profiles is not None:
+            source = with_profiles(source, model, profiles, profile_id_col)
         tasks = step.user_of_file(model, source, user)
     method: step.FeatureMethod = "shapley" if features == "shapley" else "ablation"
     found = step.explain(model, tasks, item, method)

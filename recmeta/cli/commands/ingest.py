@@ -35,12 +35,13 @@ def ingest(
     categorical. A mapping file says it otherwise.
     """
     from recmeta.cli.mappings import hint_on_unread, kinds_found, log_mapping, unread_columns
-    from recmeta.steps.data import ingest as step
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)
     with shown_progress() as progress:
         mapping = log_mapping(source, log, attributes, progress)
+        from recmeta.steps.data import ingest as step
+
         manifest = step.run(mapping, workspace, progress=progress)
     counts = dict(manifest.counts)
     if manifest.reused:  # the counts are those of the call that did the work

@@ -55,5 +55,8 @@ def meta_train(
 
 
 COMMAND = Command(
-    meta_train, examples="recmeta meta-train --epochs 20 --device cpu", after="build-tasks"
+    meta_train,
+    examples="recmeta meta-train --epochs 20 --device cpu",
+    after="build-tasks",
+    needs="build-tasks",
 )

@@ -38,12 +38,17 @@ def rebuild(
     Exit code 4: a metric differs by more than the tolerance. Exit code 2: the run does not hold all
     that is needed, or a version of a table is gone.
     """
-    from recmeta.steps.learning import rebuild as step
+    from recmeta.registry.tracking import has_store, no_run
     from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    if not has_store(workspace):
+        raise no_run(workspace, run_id)
+    from recmeta.steps.learning import rebuild as step
 
     with shown_progress() as progress:
         found = step.run(
-            Workspace(common.workspace),
+            workspace,
             run_id,
             tolerance=tolerance,
             device=device,

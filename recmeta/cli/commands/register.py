@@ -45,4 +45,5 @@ recmeta register
 recmeta register --force
 """,
     after="evaluate",
+    needs="evaluate",
 )

@@ -68,15 +68,21 @@ def run(
 
     Exit code 3: all is done, and the gate did not promote the model.
     """
-    from recmeta import pipeline
-    from recmeta.cli.mappings import hint_on_unread, profiles_like
+    from recmeta.cli.mappings import check_is_there, hint_on_unread, profiles_like
     from recmeta.errors import UserError
+    from recmeta.features.feast_repository import find
     from recmeta.workspace import Workspace
 
     if profiles is not None and new_users is None:
         raise UserError("--profiles describes the users of --new-users, which is not given.")
     workspace = Workspace(common.workspace)
+    for path in filter(None, (dataset, new_users, profiles)):
+        check_is_there(path)
+    if feature_store is not None:
+        find(feature_store)
     config = configuration.values()
+    from recmeta import pipeline
+
     if not rival:
         config = dataclasses.replace(config, rival=None, implicit_rival=None)
     with shown_progress() as progress:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from recmeta.cli.command import Command
-from recmeta.cli.commands.adapt import NewUsers, adapt_given, note_on_nobody
+from recmeta.cli.commands.adapt import NewUsers, adapt_given, note_on_nobody, whom_and_with_what
 from recmeta.cli.options import (
     CommonOptions,
     Device,
@@ -52,14 +52,17 @@ def score(
 
     The lists are in the table `recommendations`, under the `run` that is printed.
     """
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(common.workspace)
+    rules.check()
+    source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     from recmeta.config import merged, parse, to_dict
     from recmeta.manifest import plain
     from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
     from recmeta.steps.serving import score as step
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
     options: dict[str, Any] = {}
     if exclude_seen is not None:
         options["exclude_seen"] = exclude_seen
@@ -72,12 +75,11 @@ def score(
     with shown_progress() as progress:
         adapted = adapt_given(
             workspace,
-            new_users,
-            log,
+            source,
+            version,
             profiles,
             profile_id_col,
             feature_store,
-            model_version,
             device,
             progress,
         )

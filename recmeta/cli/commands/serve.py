@@ -57,6 +57,7 @@ def serve(
     A new champion takes over without a request being dropped. `/` is a page to try it.
     """
     from recmeta.endpoint.keys import guard, read_keys
+    from recmeta.extras import require
 
     keys = guard(read_keys(api_keys), no_auth=no_auth, host=host)
     given = {
@@ -64,7 +65,8 @@ def serve(
         "queue_users": queue_users,
         "poll_seconds": poll_seconds,
     }
-    _require_libraries()
+    rules.check()
+    require("fastapi", "uvicorn", "prometheus_client")
     from recmeta.config import merged, parse, to_dict
     from recmeta.endpoint.app import create_app
     from recmeta.endpoint.champion import RegistrySource
@@ -93,17 +95,6 @@ def serve(
     tell(f"serving at {address}; stop with Ctrl-C.")
     run(app, host=host, port=port, config=config)
     return Outcome(data={"stopped": address}, text=f"stopped: {address}")
-
-
-def _require_libraries() -> None:
-    """Raise UserError where the extra `serve` is not installed."""
-    import importlib.util
-
-    from recmeta.errors import UserError
-
-    for name in ("fastapi", "uvicorn", "prometheus_client"):
-        if importlib.util.find_spec(name) is None:
-            raise UserError(f"serving needs {name}: pip install 'recmeta[serve]'.")
 
 
 COMMAND = Command(

@@ -100,4 +100,5 @@ recmeta tune --learner maml,bayesian-linear --minutes 60 --out mine.toml
 recmeta run --dataset ml-100k --config mine.toml
 """,
     after="meta-train",
+    needs="build-tasks",
 )

@@ -144,13 +144,8 @@ def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
     Raises:
         UserError: where it is not there.
     """
-    uri = workspace.table_uri(table)
-    if not DeltaTable.is_deltatable(uri):
-        raise UserError(
-            f"the workspace {workspace.location} has no {table.name} table: ingest a log first, "
-            "with `recmeta ingest`."
-        )
-    return DeltaTable(uri)
+    workspace.require(table)
+    return DeltaTable(workspace.table_uri(table))
 
 
 def _item_ids(log: dataset.Dataset, items: pl.LazyFrame) -> pl.Series:

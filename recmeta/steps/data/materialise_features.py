@@ -11,7 +11,6 @@ import polars as pl
 from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
-from recmeta.errors import UserError
 from recmeta.features.activity import activity
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
@@ -57,11 +56,7 @@ def run(
     Raises:
         UserError: when nothing has been ingested, or Feast refuses the repository.
     """
-    if not DeltaTable.is_deltatable(workspace.table_uri(schema.INTERACTIONS)):
-        raise UserError(
-            f"the workspace {workspace.location} has no {schema.INTERACTIONS.name} table: ingest a "
-            "log first, with `recmeta ingest`."
-        )
+    workspace.require(schema.INTERACTIONS)
     interactions = DeltaTable(workspace.table_uri(schema.INTERACTIONS))
 
     def work(key: str) -> tuple[MaterialiseFeaturesOutputs, dict[str, int]]:

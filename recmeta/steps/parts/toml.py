@@ -13,7 +13,7 @@ def to_toml(values: Mapping[str, Any], where: str = "") -> str:
         where: the name of the table that they stand in.
     """
     plain = {n: v for n, v in values.items() if not isinstance(v, Mapping) and v is not None}
-    lines = [f"{name} = {_value(value)}" for name, value in plain.items()]
+    lines = [f"{name} = {toml_value(value)}" for name, value in plain.items()]
     if where and (lines or not values):
         lines.insert(0, f"[{where}]")
     parts = ["\n".join(lines) + "\n"] if lines else []
@@ -23,12 +23,12 @@ def to_toml(values: Mapping[str, Any], where: str = "") -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _value(value: Any) -> str:
-    """Return one value: TOML spells text and truth almost as JSON does."""
+def toml_value(value: Any) -> str:
+    """Return one value as TOML: it spells text and truth almost as JSON does."""
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(one) for one in value)}]"
+        return f"[{', '.join(toml_value(one) for one in value)}]"
     if isinstance(value, Mapping):  # in a list
-        entries = [f"{name} = {_value(one)}" for name, one in value.items() if one is not None]
+        entries = [f"{name} = {toml_value(one)}" for name, one in value.items() if one is not None]
         return f"{{ {', '.join(entries)} }}"
     if isinstance(value, float):
         return repr(value)  # JSON has no infinity

@@ -40,7 +40,9 @@ def check(
 
     Exit code 4: of some feature more than --max-share differs.
     """
-    from recmeta.features.feast_repository import open_store
+    from recmeta.features.feast_repository import find, open_store
+
+    find(feature_store)
     from recmeta.features.feast_skew import compare_views
 
     reports = compare_views(open_store(feature_store), sample)
