@@ -53,6 +53,7 @@ LAYERS: dict[str, int] = {
 ROOMS = (
     # layer 0
     "recmeta.errors",
+    "recmeta.extras",
     "recmeta.schema",
     "recmeta.progress",
     "recmeta.plugins",
@@ -96,6 +97,7 @@ ROOMS = (
     "recmeta.federated",
     "recmeta.pipeline",
     "recmeta.doctor",
+    "recmeta.project",
     # layer 4
     "recmeta.orchestration",
     "recmeta.analysis",
