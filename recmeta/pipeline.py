@@ -68,16 +68,26 @@ class PipelineResult:
             self.scored,
         )
 
+    @property
+    def metrics(self) -> dict[str, dict[str, float | None]]:
+        """Means over the cold users by predictor and metric."""
+        return _with_plain_ndcg(self.evaluation)
+
+    @property
+    def gate(self) -> dict[str, Any]:
+        """Whether the model was promoted, by which decision, and the gate's reasons."""
+        return {
+            "promoted": self.registered.outputs.promoted,
+            "decision": self.registered.outputs.decision,
+            "reasons": self.decision["reasons"],
+        }
+
     def summary(self) -> dict[str, Any]:
         """Return the run as one JSON-ready object."""
         registered, scored = self.registered.outputs, self.scored.outputs
         return {
-            "metrics": _with_plain_ndcg(self.evaluation),
-            "gate": {
-                "promoted": registered.promoted,
-                "decision": registered.decision,
-                "reasons": self.decision["reasons"],
-            },
+            "metrics": self.metrics,
+            "gate": self.gate,
             "model_version": registered.model_version,
             "scored_by_version": self.scored_by.version,
             "recommendations": scored.recommendations,

@@ -26,6 +26,8 @@ from recmeta.schema import Table
 
 REPORT = "report.md"
 """What the last run of the pipeline found."""
+_NO_FILESYSTEM = pafs.SubTreeFileSystem("/dev/null", pafs.LocalFileSystem())
+"""Of folders in memory: nothing can be written there."""
 
 
 class Folder:
@@ -124,6 +126,39 @@ class Folder:
         if not self.is_local:
             raise UserError(f"{self.path} is in an object store; this needs a local folder.")
         return os.path.join(self.path, name) if name else self.path
+
+
+class MemoryFolder(Folder):
+    """A folder that is nowhere but in memory, for the files of the folders below it, too."""
+
+    def __init__(self, files: dict[str, bytes] | None = None, path: str = "") -> None:
+        super().__init__(_NO_FILESYSTEM, path)
+        self._files: dict[str, bytes] = {} if files is None else files
+
+    def __truediv__(self, name: str) -> "MemoryFolder":
+        return MemoryFolder(self._files, f"{self.path}/{name}")
+
+    def exists(self, name: str) -> bool:
+        """Return whether a file (or a folder) of that name is here."""
+        place = f"{self.path}/{name}"
+        return place in self._files or any(p.startswith(f"{place}/") for p in self._files)
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders here, sorted."""
+        start = f"{self.path}/"
+        inside = (p.removeprefix(start) for p in self._files if p.startswith(start))
+        return sorted({name.partition("/")[0] for name in inside})
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError where there is none."""
+        try:
+            return self._files[f"{self.path}/{name}"]
+        except KeyError:
+            raise FileNotFoundError(f"{self.path}/{name}") from None
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Keep a file's content."""
+        self._files[f"{self.path}/{name}"] = content
 
 
 class Workspace(Folder):

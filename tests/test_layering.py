@@ -43,6 +43,7 @@ LAYERS: dict[str, int] = {
     "recmeta.pipeline": 3,
     "recmeta.project": 3,
     "recmeta.doctor": 3,
+    "recmeta.api": 4,
     "recmeta.endpoint": 4,
     "recmeta.analysis": 4,
     "recmeta.cli": 4,
@@ -100,6 +101,7 @@ ROOMS = (
     "recmeta.project",
     # layer 4
     "recmeta.orchestration",
+    "recmeta.api",
     "recmeta.analysis",
     "recmeta.endpoint",
     "recmeta.cli",

@@ -20,7 +20,6 @@ import polars as pl
 from deltalake import DeltaTable
 
 from recmeta import schema
-from recmeta.analysis.picture import Picture
 from recmeta.analysis.registered_model import RegisteredModel
 from recmeta.errors import UserError, did_you_mean
 from recmeta.manifest import LATEST, Manifest, as_stored, latest
@@ -28,6 +27,7 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import versions
 from recmeta.registry.tracking import PARENT, connect, experiment_id
 from recmeta.reporting import plots
+from recmeta.reporting.picture import Picture
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate
 from recmeta.tasks.task_set import Split, TaskSet

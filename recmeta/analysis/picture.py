@@ -1,27 +1,4 @@
-"""A picture that a notebook shows and a script can save."""
-
-import dataclasses
-import os
-from pathlib import Path
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A PNG."""
-
-    png: bytes
-
-    def _repr_png_(self) -> bytes:
-        """Return what Jupyter shows."""
-        return self.png
-
-    def __repr__(self) -> str:
-        return f"Picture({len(self.png) // 1024} KiB, PNG)"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it into a file."""
-        Path(path).write_bytes(self.png)
-
+"""How the notebooks' own plots look."""
 
 STYLE: dict[str, object] = {
     "figure.figsize": (7.5, 3.8),

@@ -14,51 +14,36 @@ Adapted(1 user, 2 interactions)
 import functools
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from recmeta import schema
-from recmeta.analysis.adapted import Adapted
-from recmeta.analysis.picture import Picture
+from recmeta.api.adapted import Adapted
+from recmeta.api.data.frames import Kind
+from recmeta.api.recommender import Recommender
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
-from recmeta.registry import frames
 from recmeta.registry.versions import Version
 from recmeta.reporting import evidence as evidence_report
+from recmeta.reporting.picture import Picture
 from recmeta.steps.serving import evidence
 from recmeta.steps.serving.evidence import EvidenceOutputs
 from recmeta.steps.serving.explain import user_of_log
 from recmeta.workspace import Workspace
 
 
-class RegisteredModel:
-    """One version of the registered model."""
+class RegisteredModel(Recommender[pd.DataFrame]):
+    """One version of the registered model: a recommender that knows its workspace."""
 
     def __init__(self, workspace: Workspace, version: Version, model: Model) -> None:
+        super().__init__(model)
         self.workspace = workspace
         self.version = version
-        self.model = model
 
     def __repr__(self) -> str:
         return (
             f"RegisteredModel(version={self.version.version!r}, {self.model.config.learner_name})"
         )
 
-    def adapt(self, interactions: pd.DataFrame) -> Adapted:
-        """Return users, adapted to their interactions.
-
-        Args:
-            interactions: `user_id`, `item_id`, for ratings `value`, optionally `timestamp`; a row
-                whose item is missing only names a user. Further columns that are named as the
-                model's user attributes describe the users.
-
-        Raises:
-            UserError: for a missing column or a user without an id.
-        """
-        return Adapted(self.model, frames.tasks_of_frame(self.model, interactions))
-
-    def user(self, user_id: str) -> Adapted:
+    def user(self, user_id: str) -> Adapted[pd.DataFrame]:
         """Return a user of the workspace's log, adapted to all that they did.
 
         >>> import recmeta
@@ -66,25 +51,12 @@ class RegisteredModel:
         >>> workspace.champion.user(workspace.tasks("test")["user_id"][0])
         Adapted(1 user, ... interactions)
         """
-        return Adapted(self.model, user_of_log(self.workspace, self.model, user_id))
+        tasks = user_of_log(self.workspace, self.model, user_id)
+        return Adapted(self.model, tasks, kind="pandas")
 
-    def recommend(self, interactions: pd.DataFrame, top_k: int = 10) -> pd.DataFrame:
-        """Return ranked lists for users with these interactions: `adapt`, then `recommend`."""
-        return self.adapt(interactions).recommend(top_k)
-
-    def items(self) -> pd.DataFrame:
-        """Return the catalogue: `item_id`, `title`, its attributes, and `num_users` who met each
-        item by the end of the log."""
-        items = self.model.catalogue.items
-        frame = items.attributes.take(pa.array(items.newest())).to_pandas()
-        frame.insert(0, schema.ITEM_ID, items.item_id.to_pandas())
-        frame[schema.NUM_USERS] = self.model.catalogue.statistics.num_users[-1].astype(np.int64)
-        return frame
-
-    def popular_items(self, count: int) -> pd.DataFrame:
-        """Return the items that most users met, the most popular first."""
-        frame = self.items()
-        return frame.nlargest(count, schema.NUM_USERS, keep="first").reset_index(drop=True)
+    @property
+    def _kind(self) -> Kind:
+        return "pandas"
 
     # Asking --------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from recmeta.errors import UserError
 from recmeta.logs import parsing
 from recmeta.logs.log_format import FAULTS, SourceFile, Wanted
 from recmeta.logs.mapping import Attribute, AttributeSource, parse_scale
-from recmeta.logs.sources import read
+from recmeta.logs.sources import read, read_frame
 from recmeta.schema import FILE, LINE, RAW, RULES, VALID_FROM
 
 _ID, _VALID_FROM = "id", "valid_from"
@@ -33,7 +33,27 @@ def read_attributes(
     Raises:
         UserError: where a column is missing or a pattern is not a regular expression.
     """
-    good, bad = zip(*read_blocks(source, files, id_name), strict=True)
+    return _whole(read_blocks(source, files, id_name), id_name)
+
+
+def attributes_in_frame(
+    source: AttributeSource, frame: pl.DataFrame, name: str, id_name: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return of a frame in memory what `read_attributes` returns of files.
+
+    Args:
+        name: what stands in the place of the file's name.
+
+    Raises:
+        UserError: as `read_attributes`.
+    """
+    return _whole(_parsed(source, read_frame(frame, name, _wanted(source)), id_name), id_name)
+
+
+def _whole(
+    blocks: Iterator[tuple[pl.DataFrame, pl.DataFrame]], id_name: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    good, bad = zip(*blocks, strict=True)
     return each_once(pl.concat(good), id_name), pl.concat(bad)
 
 
@@ -48,7 +68,13 @@ def read_blocks(
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Yield what `read_attributes` reads block by block, at least one: entities, perhaps several
     times, and unreadable rows."""
-    for batch in read(source, files, _wanted(source)):
+    return _parsed(source, read(source, files, _wanted(source)), id_name)
+
+
+def _parsed(
+    source: AttributeSource, batches: Iterator[pl.DataFrame], id_name: str
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    for batch in batches:
         missing = parsing.text(_ID, batch.schema[_ID]).is_null()
         whole = ~pl.col("ragged_line") & ~pl.col("unparsable_json")
         rules = [pl.when(fault).then(pl.lit(fault)) for fault in FAULTS]

@@ -61,18 +61,24 @@ def guess_attributes(source: Source, id_col: str) -> AttributeSource:
     if not others:
         raise UserError(f"{source.path!r} has no column beside {id_col!r}: it has no attributes.")
     batches = read(source, find_files(source), Wanted(columns={name: name for name in others}))
-    sample = next(batches)
+    sample = next(batches).select(others)
+    fields = {name: getattr(source, name) for name in Source.__dataclass_fields__}
+    return AttributeSource(**fields, id_col=id_col, columns=attributes_of(sample))
+
+
+def attributes_of(sample: pl.DataFrame) -> dict[str, Attribute]:
+    """Return how to read the columns of a frame, by the names that they get as attributes; see
+    `guess_attributes`."""
     columns = {}
-    for column in others:
+    for column in sample.columns:
         kind = guess_kind(column, sample[column])
         attribute = re.sub(r"^(?=\d)|\W", "_", column)
-        if attribute.lower() in NAMES_OF_TITLES and TITLE not in others:
+        if attribute.lower() in NAMES_OF_TITLES and TITLE not in sample.columns:
             attribute = TITLE
         if attribute in (USER_ID, ITEM_ID, VALID_FROM):
             attribute += "_"
         columns[attribute] = Attribute(kind=kind, column=column, separator=SEPARATOR)
-    fields = {name: getattr(source, name) for name in Source.__dataclass_fields__}
-    return AttributeSource(**fields, id_col=id_col, columns=columns)
+    return columns
 
 
 def guess_kind(name: str, values: pl.Series) -> Kind:

@@ -82,14 +82,14 @@ class TableFolder:
     """Returns what tells its content from any other."""
 
 
-def positions(names: list[str], wanted: Wanted, file: SourceFile, hint: str = "") -> dict[str, int]:
+def positions(names: list[str], wanted: Wanted, name: str, hint: str = "") -> dict[str, int]:
     """Return the index of each role's column. Raises UserError where there is none, or two."""
     for column in wanted.columns.values():
         if names.count(column) > 1:
-            raise UserError(f"{file.name!r} has {names.count(column)} columns named {column!r}.")
+            raise UserError(f"{name!r} has {names.count(column)} columns named {column!r}.")
         if column not in names:
             raise UserError(
-                f"{file.name!r} has no column {column!r}.{did_you_mean(column, names)} "
+                f"{name!r} has no column {column!r}.{did_you_mean(column, names)} "
                 f"It has: {', '.join(names)}.{hint}"
             )
     return {role: names.index(column) for role, column in wanted.columns.items()}

@@ -52,7 +52,7 @@ def _read(
                     if len(names) == 1
                     else ""
                 )
-                columns = positions(names, wanted, file, hint)
+                columns = positions(names, wanted, file.name, hint)
                 dialect = dataclasses.replace(
                     dialect,
                     width=len(names),

@@ -18,8 +18,9 @@ import pyarrow as pa
 from recmeta.errors import UserError
 from recmeta.logs.files import resolved_format
 from recmeta.logs.formats import FORMATS
-from recmeta.logs.log_format import FAULTS, LogFormat, SourceFile, Wanted
+from recmeta.logs.log_format import FAULTS, LogFormat, SourceFile, Wanted, positions
 from recmeta.logs.mapping import Source
+from recmeta.logs.typed_rows import TYPED_BATCH_ROWS, numbered
 from recmeta.schema import FILE, LINE, RAW
 
 
@@ -41,10 +42,32 @@ def read(source: Source, files: list[SourceFile], wanted: Wanted) -> Iterator[pl
             ) from error
 
 
+def read_frame(frame: pl.DataFrame, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a frame in memory as `read` does those of a Parquet file.
+
+    Args:
+        name: what stands in the place of the file's name.
+
+    Raises:
+        UserError: where it lacks a wanted column.
+    """
+    positions(frame.columns, wanted, name)
+    columns = list(dict.fromkeys(wanted.columns.values()))
+    rows = frame.select(columns)
+    slices = rows.iter_slices(TYPED_BATCH_ROWS) if rows.height else [rows]
+    for batch in numbered(slices, wanted):
+        yield _in_order(batch, name, wanted)
+
+
 def _read_file(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     how: LogFormat = FORMATS[file.format]
     for batch in how.read(source, file, wanted):
-        absent = [pl.lit(False).alias(fault) for fault in FAULTS if fault not in batch.columns]
-        yield batch.with_columns(pl.lit(file.name).alias(FILE), *absent).select(
-            FILE, LINE, RAW, *FAULTS, *wanted.columns
-        )
+        yield _in_order(batch, file.name, wanted)
+
+
+def _in_order(batch: pl.DataFrame, name: str, wanted: Wanted) -> pl.DataFrame:
+    """Return a batch with the columns that `read` promises."""
+    absent = [pl.lit(False).alias(fault) for fault in FAULTS if fault not in batch.columns]
+    return batch.with_columns(pl.lit(name).alias(FILE), *absent).select(
+        FILE, LINE, RAW, *FAULTS, *wanted.columns
+    )

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 
+from recmeta.evaluation.judgement import JudgementConfig
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.steps.data.build_tasks import BuildTasksConfig
-from recmeta.steps.learning.evaluate import JudgementConfig
+from recmeta.steps.parts.task_building import BuildTasksConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import Objective

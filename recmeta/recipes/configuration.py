@@ -19,6 +19,7 @@ def pipeline_config(
     *,
     learner: str | None = None,
     path: Path | None = None,
+    values: Mapping[str, Any] | None = None,
     seed: int | None = None,
     epochs: int | None = None,
 ) -> PipelineConfig:
@@ -30,6 +31,7 @@ def pipeline_config(
             rest of the recipe's training gives way, for implicit feedback, too. None: the one that
             the file names as `train.model.algorithm`, else the recipe's.
         path: a TOML file whose values win over the recipe's and the learner's.
+        values: the same as nested tables, in its place.
         seed: of splits, training and evaluation; wins over both.
         epochs: most epochs of meta-training; wins over both.
 
@@ -41,8 +43,8 @@ def pipeline_config(
             f"there is no recipe {recipe!r}.{did_you_mean(recipe, list(RECIPES))} "
             f"There are: {', '.join(RECIPES)}."
         )
+    over = _with_members(dict(values or {}) if path is None else read_toml(path))
     values = to_dict(RECIPES[recipe]())
-    over = {} if path is None else _with_members(read_toml(path))
     learner = learner or _algorithm_in(over)
     if learner is not None and learner != _algorithm_in(values):
         features = values["train"]["model"]["features"]

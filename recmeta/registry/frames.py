@@ -1,15 +1,12 @@
-"""New users as a pandas frame of their interactions, and their ranked lists."""
+"""New users as a pandas frame of their interactions."""
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.errors import UserError
+from recmeta.errors import UserError, did_you_mean
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.new_user_tasks import tasks_for_new_users
-from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Tasks
 
 INTERACTION_COLUMNS = (schema.USER_ID, schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
@@ -21,23 +18,15 @@ def tasks_of_frame(model: Model, frame: pd.DataFrame) -> Tasks:
     Raises:
         UserError: for a missing column, a user without an id or a column of mixed types.
     """
+    if schema.ITEM_ID not in frame:
+        known = {*INTERACTION_COLUMNS, *profile_fields(model)}
+        others = [str(name) for name in frame.columns if name not in known]
+        if others:  # one of them may be meant
+            raise UserError(
+                f"the frame has no column {schema.ITEM_ID!r}."
+                f"{did_you_mean(schema.ITEM_ID, others)} It has: {', '.join(map(str, frame))}."
+            )
     return tasks_for_new_users(model, _interactions(frame), _profiles(model, frame))[0]
-
-
-def lists(scorer: Scorer, tasks: Tasks, titles: pa.Array | None, config: ScoringConfig) -> pa.Table:
-    """Return the ranked lists of some users, a row per user and rank."""
-    users = adapt_users(scorer, tasks)
-    ranked = rank(scorer, users, config)
-    user, place = np.nonzero(ranked.item_Bk >= 0)
-    item = pa.array(ranked.item_Bk[user, place])
-    columns = {
-        schema.USER_ID: pa.array(users.user_id).take(pa.array(user)),
-        schema.RANK: pa.array((place + 1).astype(np.int32)),
-        schema.ITEM_ID: scorer.model.catalogue.items.item_id.take(item),
-        schema.TITLE: None if titles is None else titles.take(item),
-        schema.SCORE: pa.array(ranked.score_Bk[user, place]),
-    }
-    return pa.table({name: c for name, c in columns.items() if c is not None})
 
 
 def profile_fields(model: Model) -> dict[str, str]:

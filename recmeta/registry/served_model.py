@@ -9,7 +9,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
-from recmeta.registry.frames import lists, tasks_of_frame
+from recmeta.registry.frames import tasks_of_frame
+from recmeta.serving.list_table import lists
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, train
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
-from recmeta.training.members import train_members
+from recmeta.training.members import judged_choice, train_members
 from recmeta.training.start import Begun, at_start
 from recmeta.workspace import Folder
 
@@ -83,3 +84,58 @@ def refit(
     again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
     fit(config, again, everybody, folder / "refit", on_epoch)
     return again.model
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A trained model and how it came to be."""
+
+    model: Model
+    history: list[Epoch]
+    """Of the training whose epochs the development users judged."""
+    best: Epoch
+    """The epoch that they chose."""
+    num_passes: int
+    """Epochs in all, those of the refit included."""
+    choice: dict[str, Any]
+    """Of a selector: what its choice is worth; else empty."""
+
+
+def fit_whole(
+    config: MetaTrainConfig,
+    begun: Begun,
+    task_set: TaskSet,
+    folder: Folder,
+    on_epoch: Callable[[Epoch], None],
+    on_refit: Callable[[Epoch, int], None] = lambda epoch, num_epochs: None,
+    earlier: Model | None = None,
+    source: Model | None = None,
+) -> Fitted:
+    """Train a model from its start to its end: `fit` and, where the configuration asks for it,
+    `refit`.
+
+    Args:
+        begun: from `at_start`.
+        folder: of the checkpoints. Where there are some already, training goes on from them.
+        on_refit: called after each epoch of the refit, with how many there will be.
+        earlier: the model that training went on from, where there was one.
+        source: the model whose content this one started from.
+    """
+    model = begun.model
+    history = fit(config, begun, task_set, folder, on_epoch)
+    choice = judged_choice(model, task_set.tasks("dev"), folder)
+    best = best_epoch(history, task_set)
+    num_passes = len(history)
+    if config.refit:
+        num_passes += best.number
+        model = refit(
+            config,
+            model,
+            best,
+            task_set,
+            folder,
+            lambda epoch: on_refit(epoch, best.number),
+            earlier,
+            source,
+        )
+    return Fitted(model=model, history=history, best=best, num_passes=num_passes, choice=choice)

@@ -18,7 +18,7 @@ from recmeta.analysis.open_workspace import OpenWorkspace
 from recmeta.cli.app import build
 from recmeta.errors import UserError
 
-MODULES = ("open_workspace", "champion", "adapted")
+MODULES = ("open_workspace", "champion")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
 

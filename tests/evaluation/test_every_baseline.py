@@ -13,7 +13,7 @@ from recmeta.evaluation.fit_baselines import (
     baseline,
     fit_baselines,
 )
-from recmeta.steps.learning.evaluate import JudgementConfig
+from recmeta.evaluation.judgement import JudgementConfig
 from recmeta.testing.baseline_conformance import BaselineConformance
 
 ALIKE_FOR_ALL = ("global-mean", "item-mean", "popularity")

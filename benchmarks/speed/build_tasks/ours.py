@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from recmeta.steps.data import build_tasks
+from recmeta.steps.parts.task_building import BuildTasksConfig
 from recmeta.workspace import Workspace
 
 
@@ -30,7 +31,7 @@ def build(workspace: Workspace, folder: Path) -> dict[str, float]:
         Seconds by stage.
     """
     stages = StageTimes()
-    config = build_tasks.BuildTasksConfig()
+    config = BuildTasksConfig()
     manifest = build_tasks.run(config, workspace, progress=stages)
     stages("opening", 1, 1)
     folder.rmdir()

@@ -10,7 +10,7 @@ from recmeta.cli.options import CommonOptions, LogOptions, ModelVersion, Profile
 from recmeta.cli.output import Outcome
 
 if TYPE_CHECKING:
-    from recmeta.steps.serving.explain import Explanation
+    from recmeta.steps.parts.explanation import Explanation
 MOST_ROWS = 20
 """Of a table that is printed; --json has all."""
 
@@ -65,18 +65,19 @@ def explain(
         source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     from recmeta.metalearn.model import Model
     from recmeta.steps.parts import catalogue
-    from recmeta.steps.serving import explain as step
+    from recmeta.steps.parts.explanation import FeatureMethod, explain
+    from recmeta.steps.serving.explain import user_of_file, user_of_log
 
     trained = Model.load(versions.model_folder(workspace, version))
     model, _ = catalogue.with_new_items(trained, workspace)
     if source is None:
-        tasks = step.user_of_log(workspace, model, user)
+        tasks = user_of_log(workspace, model, user)
     else:
         if profiles is not None:
             source = with_profiles(source, model, profiles, profile_id_col)
-        tasks = step.user_of_file(model, source, user)
-    method: step.FeatureMethod = "shapley" if features == "shapley" else "ablation"
-    found = step.explain(model, tasks, item, method)
+        tasks = user_of_file(model, source, user)
+    method: FeatureMethod = "shapley" if features == "shapley" else "ablation"
+    found = explain(model, tasks, item, method)
     unit = "in units of the value" if model.objective == "rating" else "a logit"
     data = {**found.to_dict(), "model_version": version.version, "plot": None}
     if plot is not None:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import polars as pl
 import pyarrow.fs as pafs
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from recmeta.errors import UserError
 from recmeta.logs.log_format import LogFormat, SourceFile, TableFolder, Wanted, positions
@@ -23,7 +21,7 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     if "://" not in file.path:
         check_delta_path(file.path, "the log")
     table = pl.scan_delta(file.path, version=file.version)
-    positions(table.collect_schema().names(), wanted, file)
+    positions(table.collect_schema().names(), wanted, file.name)
     rows = table.select(columns)
     yield rows.clear().collect()  # a table without rows has columns, too
     yield from rows.collect_batches(
@@ -32,11 +30,16 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
 
 
 def _column_names(source: Source, file: SourceFile) -> list[str]:
+    from deltalake import DeltaTable
+
     fields = DeltaTable(file.path, version=file.version).schema().fields
     return [field.name for field in fields]
 
 
 def _open(path: str) -> SourceFile:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
     try:
         version = DeltaTable(path).version()
     except DeltaError as error:
@@ -51,6 +54,8 @@ def _open(path: str) -> SourceFile:
 
 
 def _content_id(file: SourceFile) -> str:
+    from deltalake import DeltaTable
+
     table = DeltaTable(file.path, version=file.version)
     return f"delta:{table.metadata().id}:{file.version}"
 

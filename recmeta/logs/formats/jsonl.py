@@ -45,7 +45,7 @@ def _check_keys(batch: pl.DataFrame, wanted: Wanted, file: SourceFile) -> None:
         if column not in keys and batch[role].null_count() == batch.height
     }
     if absent:
-        positions(keys, Wanted(columns=absent), file)
+        positions(keys, Wanted(columns=absent), file.name)
 
 
 def _keys(source: Source, file: SourceFile) -> list[str]:

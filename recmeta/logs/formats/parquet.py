@@ -18,7 +18,7 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     columns = list(dict.fromkeys(wanted.columns.values()))
     with file.filesystem.open_input_file(file.path) as handle:
         parquet = pq.ParquetFile(handle)
-        positions(parquet.schema_arrow.names, wanted, file)
+        positions(parquet.schema_arrow.names, wanted, file.name)
         if not parquet.metadata.num_rows:
             yield pl.DataFrame(parquet.schema_arrow.empty_table()).select(columns)
         for batch in parquet.iter_batches(TYPED_BATCH_ROWS, columns=columns):

@@ -1,7 +1,6 @@
 """tasks ──▶ model: meta-train across users, with a checkpoint and a line in MLflow per epoch."""
 
 import dataclasses
-import functools
 from typing import Any
 
 from recmeta import schema
@@ -22,8 +21,7 @@ from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
-from recmeta.training.fit import best_epoch, fit, refit
-from recmeta.training.members import judged_choice
+from recmeta.training.fit import fit_whole
 from recmeta.training.start import at_start
 from recmeta.workspace import Workspace
 
@@ -97,35 +95,28 @@ def run(
             tracked.log_epoch(epoch)
             progress(STEP, epoch.number, config.training.epochs)
 
-        with tracked:
-            history = fit(config, begun, task_set, folder, on_epoch)
+        def on_refit(epoch: Epoch, num_epochs: int) -> None:
             progress(STEP, config.training.epochs, config.training.epochs)
-            choice = judged_choice(model, task_set.tasks("dev"), folder)
-            best = best_epoch(history, task_set)
-            num_passes = len(history)
-            if config.refit:
-                num_passes += best.number
-                told = functools.partial(_tell, progress, best.number)
-                model = refit(config, model, best, task_set, folder, told, earlier, source)
-            model.save(folder)
-            folder.write_json("history.json", [dataclasses.asdict(e) for e in history])
+            progress("refit", epoch.number, num_epochs)
+
+        with tracked:
+            done = fit_whole(config, begun, task_set, folder, on_epoch, on_refit, earlier, source)
+            progress(STEP, config.training.epochs, config.training.epochs)
+            done.model.save(folder)
+            folder.write_json("history.json", [dataclasses.asdict(e) for e in done.history])
         outputs = MetaTrainOutputs(
             model=f"models/{key}",
             run_id=tracked.run_id,
             device=torch_device.type,
-            best_epoch=best.number,
-            dev_loss=best.dev_loss,
+            best_epoch=done.best.number,
+            dev_loss=done.best.dev_loss,
             carried_over=carried or None,
-            also={**config.model.learner.guarantees(num_passes), **choice},
+            also={**config.model.learner.guarantees(done.num_passes), **done.choice},
         )
-        num_parameters = sum(p.numel() for p in model.params.values())
-        return outputs, {"epochs": len(history), "parameters": num_parameters}
+        num_parameters = sum(p.numel() for p in done.model.params.values())
+        return outputs, {"epochs": len(done.history), "parameters": num_parameters}
 
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
-
-
-def _tell(progress: Progress, num_epochs: int, epoch: Epoch) -> None:
-    progress("refit", epoch.number, num_epochs)
 
 
 def _tracked(

@@ -22,6 +22,7 @@ from deltalake.exceptions import DeltaError
 from recmeta import schema
 from recmeta.config import parse
 from recmeta.errors import UserError
+from recmeta.evaluation.judgement import CHAMPION, JudgementConfig, judge
 from recmeta.manifest import git_commit, library_versions
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
@@ -29,15 +30,12 @@ from recmeta.registry import record, versions
 from recmeta.registry.record import Record, TableVersion
 from recmeta.registry.training_run import flat_metrics
 from recmeta.steps.data import build_tasks
-from recmeta.steps.data.build_tasks import BuildTasksConfig
 from recmeta.steps.learning import evaluate, meta_train
-from recmeta.steps.learning.evaluate import CHAMPION, JudgementConfig
+from recmeta.steps.parts.task_building import BuildTasksConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
-from recmeta.training.fit import best_epoch
-from recmeta.training.fit import fit as fit_model
-from recmeta.training.fit import refit as refit_model
+from recmeta.training.fit import fit_whole
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder, Workspace
 
@@ -148,22 +146,20 @@ def _repeat(
         earlier = Model.load(versions.model_folder(workspace, version))
     source = meta_train.content_source(config.content_from, workspace)
     begun = at_start(config, task_set, device, earlier, source=source)
-    model = begun.model
     folder = scratch / MODEL
-    history = fit_model(
+    done = fit_whole(
         config,
         begun,
         task_set,
         folder,
         lambda epoch: progress(meta_train.STEP, epoch.number, config.training.epochs),
+        earlier=earlier,
+        source=source,
     )
     progress(meta_train.STEP, config.training.epochs, config.training.epochs)
-    if config.refit:
-        best = best_epoch(history, task_set)
-        model = refit_model(config, model, best, task_set, folder, lambda _: None, earlier, source)
-    model.save(folder)
+    done.model.save(folder)
     judged = parse(JudgementConfig, found.evaluate_config)
-    measured = evaluate.measure(
+    measured = judge(
         judged.evaluation,
         task_set,
         Model.load(folder, device),
@@ -172,7 +168,7 @@ def _repeat(
         progress=progress,
     )
     progress(evaluate.STEP, 4, 4)
-    last = history[-1]
+    last = done.history[-1]
     losses = {"train_loss": last.train_loss, "dev_loss": last.dev_loss}
     return losses | flat_metrics(measured.metrics)
 

@@ -1,1 +1,1 @@
-"""What only steps share."""
+"""What several steps, and the library's front door, do alike."""

@@ -1,8 +1,6 @@
-"""one user and item ──▶ why: which interactions and which features of the item moved its score."""
+"""Whose score is to be explained: a user of the log, or of a file."""
 
-import dataclasses
 import datetime
-from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -12,123 +10,11 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.logs import tables
 from recmeta.logs.files import Inputs
 from recmeta.logs.mapping import LogMapping
-from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.scorer import Scorer
-from recmeta.serving.explanations import support_effects
-from recmeta.serving.feature_effects import feature_effects, features, scores_knowing
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.steps.parts import given_users
-from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Workspace
-
-FeatureMethod = Literal["ablation", "shapley"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SupportReason:
-    """One interaction of the user, and what it does to the score."""
-
-    item_id: str
-    title: str
-    value: float
-    """What the user gave it; 1 for implicit feedback."""
-    effect: float
-    """The score less the score without this interaction: exact."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FeatureReason:
-    """One feature of the item, and what it does to the score."""
-
-    name: str
-    value: str
-    """As the catalogue has it; empty where it has none."""
-    effect: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Explanation:
-    """Why an item has the score that it has for a user."""
-
-    user_id: str
-    item_id: str
-    title: str
-    score: float
-    """In units of the value, before it is clipped to its range; a logit for implicit feedback."""
-    score_of_unknown_user: float
-    """The same for a user with this profile and no interaction: where the score started."""
-    support: tuple[SupportReason, ...]
-    """The interactions that the user is adapted to, the largest effect first."""
-    features: tuple[FeatureReason, ...]
-    """The item's features, the largest effect first."""
-    feature_method: FeatureMethod
-    """`ablation`: the score less that without the feature. `shapley`: shares that add up to the
-    score less that of an item of which nothing is known."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-ready."""
-        return dataclasses.asdict(self)
-
-
-def explain(
-    model: Model, tasks: Tasks, item_id: str, method: FeatureMethod = "ablation"
-) -> Explanation:
-    """Return why a model gives an item its score for one user.
-
-    Args:
-        tasks: one user.
-        item_id: in the model's catalogue.
-        method: how effects of features are told.
-
-    Raises:
-        UserError: for an item that the catalogue does not have, and for `shapley` without Captum.
-    """
-    items = model.catalogue.items
-    item = items.item_id.index(item_id).as_py()
-    if item < 0:
-        raise UserError(
-            f"the model's catalogue has no item {item_id!r}: give an item_id of the table items, "
-            "or rebuild the tasks and train again if the item is new."
-        )
-    names = items.names()
-    scorer = Scorer.of(model)
-    effects = support_effects(scorer, tasks, np.array([[item]]))
-    nothing = support_effects(scorer, tasks.with_shots(0), np.array([[item]]))
-    support = [
-        SupportReason(
-            item_id=items.item_id[number].as_py(),
-            title=names[number].as_py(),
-            value=value,
-            effect=effect,
-        )
-        for number, value, effect in zip(
-            tasks.support.item.tolist(),
-            tasks.support.value.tolist(),
-            effects.effect_Nk[:, 0].tolist(),
-            strict=True,
-        )
-    ]
-    state = scorer.adapt(tasks)
-    if method == "shapley":
-        effect_F = _shapley(model, state, item)
-    else:
-        effect_F = feature_effects(model, state, item).effect_F
-    reasons = [
-        FeatureReason(name=name, value=_shown(model, item, name), effect=effect)
-        for name, effect in zip(features(model), effect_F.tolist(), strict=True)
-    ]
-    return Explanation(
-        user_id=tasks.user_id[0],
-        item_id=item_id,
-        title=names[item].as_py(),
-        score=float(effects.score_Bk[0, 0]),
-        score_of_unknown_user=float(nothing.score_Bk[0, 0]),
-        support=tuple(sorted(support, key=lambda r: -abs(r.effect))),
-        features=tuple(sorted(reasons, key=lambda r: -abs(r.effect))),
-        feature_method=method,
-    )
 
 
 def user_of_log(workspace: Workspace, model: Model, user_id: str) -> Tasks:
@@ -180,45 +66,3 @@ def user_of_file(model: Model, new_users: LogMapping, user_id: str) -> Tasks:
         f"{new_users.path!r} has no user {user_id!r}.{did_you_mean(user_id, others)} "
         f"It has {len(others)} others."
     )
-
-
-def _shapley(
-    model: Model, state: UserState, item: int, *, num_orders: int = 25, seed: int = 0
-) -> Float32Array:
-    """Return what each feature adds, averaged over sampled orders in which features become known
-    (Castro, Gómez, Tejada, Computers & Operations Research 2009)."""
-    try:
-        import torch
-        from captum.attr import ShapleyValueSampling
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "Shapley effects are computed by Captum, which is not installed: install "
-            "recmeta[explain], or take the method 'ablation'."
-        ) from error
-
-    def score(known_MF: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(scores_knowing(model, state, item, known_MF.numpy() > 0.5))
-
-    num_features = len(features(model))
-    with torch.random.fork_rng(devices=[]):  # Captum draws from the global generator
-        torch.manual_seed(seed)
-        effect_1F = ShapleyValueSampling(score).attribute(
-            torch.ones((1, num_features)),
-            n_samples=num_orders,
-            perturbations_per_eval=num_features,
-        )
-    result: Float32Array = effect_1F[0].float().numpy()
-    return result
-
-
-def _shown(model: Model, item: int, name: str) -> str:
-    """Return a feature's value as text; of the past how many users met the item."""
-    items = model.catalogue.items
-    if name in items.attributes.column_names:
-        value = items.attributes[name][int(items.newest()[item])].as_py()
-        if isinstance(value, list):
-            return ", ".join(map(str, value))
-        return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    if name == schema.ITEM_ID:
-        return str(items.item_id[item].as_py())
-    return f"{model.catalogue.statistics.num_users[-1, item]:g} users"

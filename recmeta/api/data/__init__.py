@@ -1,0 +1,1 @@
+"""Frames, matrices and files become data sets; answers become frames."""

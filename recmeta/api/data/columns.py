@@ -1,0 +1,82 @@
+"""Which column of a frame is the user, the item, the time, the value and the kind of event."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import polars as pl
+
+from recmeta import schema
+from recmeta.api.data.frames import CLOSE, missing_column
+from recmeta.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The names of a frame's columns. None: the frame has no such column, or it is not read."""
+
+    user_id: str = schema.USER_ID
+    item_id: str = schema.ITEM_ID
+    timestamp: str | None = schema.TIMESTAMP
+    value: str | None = schema.VALUE
+    event: str | None = schema.EVENT
+
+    def of(self, frame: pl.DataFrame, what: str, known: tuple[str, ...] = ()) -> "Columns":
+        """Return the columns that a frame has.
+
+        A column that nobody named need not be there, unless another one is so alike that it must
+        be meant. One of times that are all null is not there.
+
+        Args:
+            what: what the frame holds, for messages.
+            known: further columns that are read, which stand for no other.
+
+        Raises:
+            UserError: where a column that is needed, or was named, is not there.
+        """
+        names = frame.columns
+        for role, column in (("user_id", self.user_id), ("item_id", self.item_id)):
+            if column not in names:
+                raise missing_column(what, column, names, f" Name it with {role}='…'.")
+        unread = [name for name in names if name not in {*self._named, *known}]
+        found: dict[str, Any] = {}
+        for role in ("timestamp", "value", "event"):
+            column = getattr(self, role)
+            found[role] = column if column in names else None
+            if column is None:
+                continue
+            if column in names:
+                if role == "timestamp" and frame[column].null_count() == frame.height:
+                    found[role] = None  # as a data set without times gives its rows
+                continue
+            if column != getattr(Columns, role):
+                raise missing_column(what, column, names)
+            self._refuse_alike(role, unread, what)
+        return dataclasses.replace(self, **found)
+
+    def among(self, frame: pl.DataFrame) -> "Columns":
+        """Return these columns, each by its standard name where the frame does not have it."""
+        return dataclasses.replace(
+            self,
+            **{
+                role: getattr(Columns, role)
+                for role in ROLES
+                if getattr(self, role) is None or getattr(self, role) not in frame.columns
+            },
+        )
+
+    @property
+    def _named(self) -> set[str]:
+        return {name for role in ROLES if (name := getattr(self, role)) is not None}
+
+    def _refuse_alike(self, role: str, unread: list[str], what: str) -> None:
+        alike = difflib.get_close_matches(role, [name.lower() for name in unread], 1, CLOSE)
+        if alike:
+            meant = next(name for name in unread if name.lower() == alike[0])
+            raise UserError(
+                f"{what} has no column {role!r}. Did you mean {meant!r}? Name it with "
+                f"{role}={meant!r}, or say {role}=None to leave it unread."
+            )
+
+
+ROLES = tuple(field.name for field in dataclasses.fields(Columns))

@@ -1,0 +1,496 @@
+"""A log of users and items in memory, checked as `recmeta ingest` checks one.
+
+>>> import recmeta
+>>> from recmeta.testing.synthetic import SyntheticConfig, generate
+>>> log = generate(SyntheticConfig(num_users=60, num_items=30, rows_per_user=(5, 12)), seed=0)
+>>> data = recmeta.Dataset.from_frame(log.interactions, items=log.items, users=log.users)
+>>> data
+Dataset(60 users, 30 items, ... interactions, 0 in quarantine)
+>>> data.counts.rows_read == data.counts.accepted == data.interactions.num_rows
+True
+"""
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import dataset
+
+from recmeta import schema
+from recmeta.api.data.columns import Columns
+from recmeta.api.data.frames import FrameT, Kind, kind_of, out
+from recmeta.api.data.log_frames import (
+    INTERACTIONS,
+    Feedback,
+    LogFrames,
+    csr_frame,
+    of_frames,
+    scale_text,
+)
+from recmeta.api.data.recbole import recbole_mapping
+from recmeta.config import fingerprint, parse
+from recmeta.errors import UserError, did_you_mean
+from recmeta.logs import checked, conflicts, contracts
+from recmeta.logs.attributes import attributes_in_frame, read_attributes
+from recmeta.logs.files import Inputs
+from recmeta.logs.log_format import SourceFile
+from recmeta.logs.mapping import AttributeSource, LogMapping, load_mapping
+from recmeta.logs.sources import read_frame
+from recmeta.progress import Progress, silent
+from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import MemoryFolder
+
+COLUMNS = [
+    name
+    for name in schema.INTERACTIONS.columns.names
+    if name not in (schema.SOURCE, schema.INGESTED_AT)
+]
+PLACE_OF_BAD = "`.quarantine` of a Dataset that is made with max_bad_share=1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogCounts:
+    """What became of a log's rows: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
+
+    rows_read: int
+    accepted: int
+    duplicates: int
+    """Rows that repeat another one: same user, item, time, kind and value."""
+    quarantined: int
+    """Rows that break a rule, or that a later one with another value contradicts."""
+    users: int
+    """Rows of users' attributes read."""
+    items: int
+    """Rows of items' attributes read."""
+
+
+class Dataset(Generic[FrameT]):
+    """A log in memory: the rows that keep every rule, users and items, and the rows that do not.
+
+    Make one with `from_frame`, `from_csr`, `from_mapping` or `from_recbole`. What it gives out are
+    frames of the library whose frames came in; of files and matrices, Polars.
+    """
+
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        users: pl.DataFrame,
+        items: pl.DataFrame,
+        *,
+        quarantine: pl.DataFrame,
+        counts: LogCounts,
+        columns: Columns,
+        kind: Kind,
+    ) -> None:
+        """Hold rows that were checked; the class methods check them."""
+        self._rows = rows
+        self._users = users
+        self._items = items
+        self._quarantine = quarantine
+        self.counts = counts
+        """What became of the rows."""
+        self.columns = columns
+        """The names that the frame's columns had; `adapt` knows them, too."""
+        self.kind = kind
+        """The library of the frames."""
+        self._built: dict[str, TaskSet] = {}
+
+    @classmethod
+    def from_frame(
+        cls,
+        interactions: FrameT,
+        *,
+        items: Any = None,
+        users: Any = None,
+        user_id: str = schema.USER_ID,
+        item_id: str = schema.ITEM_ID,
+        timestamp: str | None = schema.TIMESTAMP,
+        value: str | None = schema.VALUE,
+        event: str | None = schema.EVENT,
+        scale: tuple[float | None, float | None] | None = None,
+        feedback: Feedback | None = None,
+        time_unit: str | None = None,
+        max_bad_share: float = 0.1,
+    ) -> "Dataset[FrameT]":
+        """Return the data set of a frame with a row per interaction.
+
+        Args:
+            interactions: a pandas or Polars DataFrame, or a pyarrow Table. Ids may be of any type.
+            items: a frame with a row per item: the column of its id, and its attributes. `title`
+                is what lists call it. With a column `valid_from`, a row per item and time from
+                which it holds.
+            users: the same of users.
+            user_id: the column of the users' ids, and so on for the next ones; the last three need
+                not be there, and None leaves one unread. Without times, users' rows are drawn
+                instead of ordered; without values, every row is a click.
+            scale: lowest and highest value allowed, such as (1, 5); None for an open end.
+            feedback: `rating` or `implicit`: what the rows are, whatever the columns say. None:
+                ratings where there are values and no kinds of event that say otherwise.
+            time_unit: s, ms, us, ns (since 1970), iso, or a strptime format; None: as it shows.
+                Typed times need none.
+            max_bad_share: the largest share of the rows, 0 to 1, that may break a rule.
+
+        Raises:
+            UserError: for a missing column, naming the nearest, or too many bad rows.
+
+        >>> import polars as pl
+        >>> ratings = pl.DataFrame({"user_id": [7, 7, 8], "film": [1, 2, 1], "stars": [4, 5, 9]})
+        >>> data = Dataset.from_frame(
+        ...     ratings, item_id="film", value="stars", scale=(1, 5), max_bad_share=0.5
+        ... )
+        >>> data.counts.accepted, data.quarantine["line"].to_list()
+        (2, [3])
+        """
+        columns = Columns(
+            user_id=user_id, item_id=item_id, timestamp=timestamp, value=value, event=event
+        )
+        log = of_frames(
+            interactions,
+            users=users,
+            items=items,
+            columns=columns,
+            scale=scale,
+            feedback=feedback,
+            unit=time_unit,
+            max_bad_share=max_bad_share,
+        )
+        return cls._of_log(log, kind_of(interactions, INTERACTIONS))
+
+    @classmethod
+    def from_csr(
+        cls,
+        matrix: Any,
+        *,
+        user_ids: Sequence[Any] | None = None,
+        item_ids: Sequence[Any] | None = None,
+        items: Any = None,
+        users: Any = None,
+        scale: tuple[float | None, float | None] | None = None,
+        feedback: Feedback | None = None,
+        max_bad_share: float = 0.1,
+    ) -> "Dataset[pl.DataFrame]":
+        """Return the data set of a user-item matrix; it has no times.
+
+        Args:
+            matrix: (users, items), sparse in compressed rows, such as SciPy's csr_array.
+            user_ids: of its rows; None: their numbers.
+            item_ids: of its columns; None: their numbers.
+            items: as `from_frame`, and so are the others.
+            feedback: None: `implicit` where all values are 1, else `rating`.
+
+        Raises:
+            UserError: for what is no such matrix, and as `from_frame`.
+
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> two_by_three = SimpleNamespace(  # or a scipy.sparse.csr_array
+        ...     indptr=np.array([0, 2, 3]), indices=np.array([0, 2, 1]),
+        ...     data=np.array([5.0, 3.0, 4.0]), shape=(2, 3),
+        ... )
+        >>> data = Dataset.from_csr(two_by_three, item_ids=["a", "b", "c"])
+        >>> data.interactions["item_id"].to_list()
+        ['a', 'c', 'b']
+        """
+        frame = csr_frame(matrix, user_ids, item_ids)
+        if feedback is None and frame.height and (frame[schema.VALUE] == 1).all():
+            feedback = "implicit"
+        log = of_frames(
+            frame,
+            users=users,
+            items=items,
+            columns=Columns(),
+            scale=scale,
+            feedback=feedback,
+            max_bad_share=max_bad_share,
+        )
+        return Dataset[pl.DataFrame]._of_log(log, "polars")
+
+    @classmethod
+    def from_mapping(
+        cls,
+        mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]",
+        *,
+        progress: Progress = silent,
+    ) -> "Dataset[pl.DataFrame]":
+        """Return the data set of a log in files, which a mapping describes.
+
+        Args:
+            mapping: a `LogMapping`, the same as nested tables of values, or the path of a TOML or
+                JSON file that holds it; see docs/how-to/own-logs.md.
+
+        Raises:
+            UserError: where the mapping does not fit the files, or too many rows are bad.
+
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "log.csv").write_text("user_id,item_id,stars\\nann,1,4\\nbob,1,2\\n")
+        >>> Dataset.from_mapping({"path": str(folder / "log.csv"), "value_col": "stars"})
+        Dataset(2 users, 1 item, 2 interactions, 0 in quarantine)
+        """
+        found = as_mapping(mapping)
+        inputs = Inputs.of(found)
+        now = datetime.datetime.now(datetime.UTC)
+        good, bad = checked.read_log(found, inputs.log, now, progress)
+        return Dataset[pl.DataFrame]._checked(
+            found,
+            good,
+            bad,
+            _attributes(found.users, inputs.users, schema.USERS),
+            _attributes(found.items, inputs.items, schema.ITEMS),
+            Columns(
+                user_id=found.user_col,
+                item_id=found.item_col,
+                timestamp=found.time_col,
+                value=found.value_col,
+                event=found.event_col,
+            ),
+            "polars",
+        )
+
+    @classmethod
+    def from_recbole(
+        cls,
+        place: str | os.PathLike[str],
+        *,
+        user_id: str = schema.USER_ID,
+        item_id: str = schema.ITEM_ID,
+        timestamp: str | None = schema.TIMESTAMP,
+        value: str | None = "rating",
+        scale: tuple[float | None, float | None] | None = None,
+        max_bad_share: float = 0.1,
+    ) -> "Dataset[pl.DataFrame]":
+        """Return the data set of RecBole's atomic files.
+
+        Args:
+            place: the folder with `NAME.inter` and, where there are attributes, `NAME.user` and
+                `NAME.item`, or the path of `NAME.inter`.
+            user_id: the field of the users' ids, and so on, without its type.
+            scale: lowest and highest value allowed.
+            max_bad_share: the largest share of the rows, 0 to 1, that may break a rule.
+
+        Raises:
+            UserError: where a file or a field is missing, and as `from_mapping`.
+
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> rows = ["user_id:token\\titem_id:token", "ann\\tx", "bob\\tx"]
+        >>> _ = (folder / "toy.inter").write_text("\\n".join(rows))
+        >>> Dataset.from_recbole(folder).interactions["event"].to_list()
+        ['click', 'click']
+        """
+        columns = Columns(
+            user_id=user_id, item_id=item_id, timestamp=timestamp, value=value, event=None
+        )
+        mapping = recbole_mapping(place, columns, scale_text(scale))
+        found = cls.from_mapping(dataclasses.replace(mapping, max_bad_share=max_bad_share))
+        found.columns = columns
+        return found
+
+    @classmethod
+    def _of_log(cls, log: LogFrames, kind: Kind) -> "Dataset[FrameT]":
+        """Check frames as `ingest` checks files."""
+        mapping = log.mapping
+        now = datetime.datetime.now(datetime.UTC)
+        wanted = contracts.wanted_columns(mapping)
+        parted = (
+            contracts.check(batch, mapping, now)
+            for batch in read_frame(log.interactions, INTERACTIONS, wanted)
+        )
+        good, bad = zip(*parted, strict=True)
+        return cls._checked(
+            mapping,
+            pl.concat(good),
+            pl.concat(bad),
+            _attributes_of(mapping.users, log.users, schema.USERS),
+            _attributes_of(mapping.items, log.items, schema.ITEMS),
+            log.columns,
+            kind,
+        )
+
+    @classmethod
+    def _checked(
+        cls,
+        mapping: LogMapping,
+        good: pl.DataFrame,
+        rejected: pl.DataFrame,
+        users: tuple[pl.DataFrame, pl.DataFrame],
+        items: tuple[pl.DataFrame, pl.DataFrame],
+        columns: Columns,
+        kind: Kind,
+    ) -> "Dataset[FrameT]":
+        bad = rejected.drop(schema.USER_ID, schema.ITEM_ID)
+        if checked.is_too_bad(mapping, good, bad):
+            raise checked.too_bad(mapping, good, bad, PLACE_OF_BAD)
+        settled = conflicts.settle(good)
+        superseded = conflicts.superseded(settled.superseded)
+        counts = LogCounts(
+            rows_read=good.height + bad.height,
+            accepted=settled.rows.height,
+            duplicates=settled.num_duplicates,
+            quarantined=bad.height + superseded.height,
+            users=users[0].height,
+            items=items[0].height,
+        )
+        if not counts.accepted:
+            raise UserError("the log has no row that keeps the rules: see max_bad_share.")
+        return cls(
+            settled.rows.select(COLUMNS),
+            users[0],
+            items[0],
+            quarantine=pl.concat([bad, superseded, users[1], items[1]]),
+            counts=counts,
+            columns=columns,
+            kind=kind,
+        )
+
+    def __repr__(self) -> str:
+        num_users, num_items = (self._rows[n].n_unique() for n in (schema.USER_ID, schema.ITEM_ID))
+        return (
+            f"Dataset({counted(num_users, 'user')}, {counted(num_items, 'item')}, "
+            f"{counted(self._rows.height, 'interaction')}, {self._quarantine.height:,} in "
+            "quarantine)"
+        )
+
+    @property
+    def interactions(self) -> FrameT:
+        """The rows that keep every rule, one per user, item, time and kind of event, sorted:
+        `user_id`, `item_id` (text), `timestamp` (UTC, null without times), `event`, `value`."""
+        return self._out(self._rows)
+
+    @property
+    def users(self) -> FrameT:
+        """The users' attributes: `user_id`, `valid_from` (null: always), and theirs."""
+        return self._out(self._users)
+
+    @property
+    def items(self) -> FrameT:
+        """The items' attributes: `item_id`, `valid_from` (null: always), and theirs."""
+        return self._out(self._items)
+
+    @property
+    def quarantine(self) -> FrameT:
+        """The rows that were refused: `file` (the frame or file), `line` (from 1), `rules` (all
+        that are broken) and `raw` (the row as JSON or text)."""
+        return self._out(self._quarantine)
+
+    def rows(self, *user_ids: Any) -> FrameT:
+        """Return the interactions of some users, ready for `recommend` or `adapt`.
+
+        Raises:
+            UserError: for a user who has none.
+
+        >>> import polars as pl
+        >>> data = Dataset.from_frame(pl.DataFrame({"user_id": [1, 2], "item_id": ["x", "y"]}))
+        >>> data.rows(2)["item_id"].to_list()
+        ['y']
+        """
+        wanted = [str(user_id) for user_id in user_ids]
+        known = self._rows[schema.USER_ID].unique()
+        for user_id in wanted:
+            if user_id not in known:
+                raise UserError(
+                    f"the data set has no user {user_id!r}.{did_you_mean(user_id, known.to_list())}"
+                )
+        return self._out(self._rows.filter(pl.col(schema.USER_ID).is_in(wanted)))
+
+    def user_ids(self) -> pa.Array:
+        """Return the ids of all users with interactions, sorted."""
+        return self._rows[schema.USER_ID].unique().sort().to_arrow().cast(pa.string())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell these interactions from any others, in whatever library or file
+        they came. Attributes do not count."""
+        digest = hashlib.sha256()
+        table = self._arrow()
+        for name in table.column_names:
+            column = table[name].combine_chunks()
+            if pa.types.is_string(column.type):
+                digest.update(np.ascontiguousarray(pc.binary_length(column).to_numpy()).tobytes())
+                digest.update("".join(column.to_pylist()).encode())
+                continue
+            if pa.types.is_timestamp(column.type):
+                column = pc.fill_null(column.cast(pa.int64()), int(np.iinfo(np.int64).min))
+            digest.update(column.to_numpy(zero_copy_only=False).tobytes())
+        return digest.hexdigest()[:16]
+
+    def task_set(self, config: BuildTasksConfig, progress: Progress = silent) -> TaskSet:
+        """Return the users' tasks, as `recmeta build-tasks` builds them, in memory; those that were
+        built last are kept.
+
+        Raises:
+            UserError: when the filters leave no task, or an option does not fit the log.
+        """
+        key = fingerprint(config)
+        if key not in self._built:
+            folder = MemoryFolder()
+            log = self._arrow()
+            for name in (schema.ITEM_ID, schema.EVENT):
+                place = log.column_names.index(name)
+                log = log.set_column(place, name, log[name].dictionary_encode())
+            write_tasks(
+                config,
+                dataset.dataset(log),
+                self._users.lazy(),
+                self._items.lazy(),
+                folder / "tasks",
+                text_vectors=folder / "text_vectors",
+                progress=progress,
+            )
+            self._built = {key: TaskSet(folder / "tasks")}
+        return self._built[key]
+
+    def _arrow(self) -> pa.Table:
+        plain = self._rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+        fields = [schema.INTERACTIONS.columns.field(name) for name in COLUMNS]
+        return plain.cast(pa.schema(fields))
+
+    def _out(self, rows: pl.DataFrame) -> FrameT:
+        found: FrameT = out(rows, self.kind)
+        return found
+
+
+def as_mapping(mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]") -> LogMapping:
+    """Return a mapping from what may stand for one.
+
+    Raises:
+        UserError: where the file cannot be read, or it says what a mapping cannot.
+    """
+    if isinstance(mapping, LogMapping):
+        return mapping
+    if isinstance(mapping, Mapping):
+        return parse(LogMapping, mapping)
+    return load_mapping(os.fspath(mapping))
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words, such as `1,682 items`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _attributes_of(
+    source: AttributeSource | None, frame: pl.DataFrame | None, table: schema.Table
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if source is None or frame is None:
+        return _none(table)
+    return attributes_in_frame(source, frame, table.name, table.key[0])
+
+
+def _attributes(
+    source: AttributeSource | None, files: list[SourceFile], table: schema.Table
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return _none(table) if source is None else read_attributes(source, files, table.key[0])
+
+
+def _none(table: schema.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+    empty = pl.DataFrame(pl.from_arrow(table.columns.empty_table()))
+    return empty, conflicts.NONE_QUARANTINED

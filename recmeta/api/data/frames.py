@@ -1,0 +1,142 @@
+"""Frames in and frames out: pandas, Polars and Arrow, and what goes out is what came in.
+
+Inside all rows are Polars. Neither pandas nor anything else is imported unless it is handed in.
+"""
+
+import sys
+from typing import Any, Literal, TypeVar
+
+import polars as pl
+import pyarrow as pa
+
+from recmeta.errors import UserError, did_you_mean
+from recmeta.logs.mapping import TIME_UNITS
+
+FrameT = TypeVar("FrameT")
+"""A pandas or Polars DataFrame, or a pyarrow Table: of the library that a class gives out."""
+RowsT = TypeVar("RowsT")
+"""The same, of the library of what a method is given."""
+Kind = Literal["pandas", "polars", "arrow"]
+CLOSE = 0.8
+"""How alike, from 0 to 1, a column is to a name that is looked for where it must be meant."""
+_LATEST = {"s": 1e11, "ms": 1e14, "us": 1e17}
+"""Numbers from here up are no times of the unit: they would be after the year 5000."""
+
+
+def kind_of(frame: Any, what: str) -> Kind:
+    """Return which library a frame is of.
+
+    Args:
+        what: what the frame holds, for the message.
+
+    Raises:
+        UserError: for anything that is no such frame.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(frame, pandas.DataFrame):
+        return "pandas"
+    if isinstance(frame, pl.DataFrame):
+        return "polars"
+    if isinstance(frame, pa.Table):
+        return "arrow"
+    hint = " Collect it first." if isinstance(frame, pl.LazyFrame) else ""
+    raise UserError(
+        f"{what} is a {type(frame).__name__}; it must be a pandas or Polars DataFrame or a pyarrow "
+        f"Table.{hint}"
+    )
+
+
+def to_polars(frame: Any, what: str) -> pl.DataFrame:
+    """Return a frame as Polars, categories as the values that they stand for.
+
+    Args:
+        what: what the frame holds, for messages.
+
+    Raises:
+        UserError: for what is no frame, two columns of one name, or a column of several types.
+    """
+    kind = kind_of(frame, what)
+    if isinstance(frame, pl.DataFrame):
+        return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False) if kind == "pandas" else frame
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+        raise UserError(
+            f"{what} has a column that holds values of several types, or two columns of one name: "
+            f"{error}"
+        ) from error
+    names = table.column_names
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"{what} has {names.count(twice[0])} columns named {twice[0]!r}.")
+    plain = {
+        name: column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for name, column in zip(names, table.columns, strict=True)
+    }
+    return pl.DataFrame(pl.from_arrow(pa.table(plain))) if plain else pl.DataFrame()
+
+
+def out(rows: pl.DataFrame | pa.Table, kind: Kind) -> Any:
+    """Return rows as a frame of a library.
+
+    Raises:
+        UserError: where pandas is asked for and not installed.
+    """
+    if kind == "polars":
+        return rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(pl.from_arrow(rows))
+    table = (
+        rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+        if isinstance(rows, pl.DataFrame)
+        else rows
+    )
+    if kind == "arrow":
+        return table
+    try:
+        return table.to_pandas()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "the model was fitted on pandas frames, and pandas is not installed: pip install "
+            "pandas."
+        ) from error
+
+
+def with_ids(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """Return a frame whose ids are whole numbers again where pandas made them floats, as it does
+    where one is missing."""
+    whole = [
+        name
+        for name in columns
+        if frame.schema[name].is_float() and _are_whole(frame[name].drop_nans().drop_nulls())
+    ]
+    return frame.with_columns(pl.col(name).fill_nan(None).cast(pl.Int64) for name in whole)
+
+
+def _are_whole(numbers: pl.Series) -> bool:
+    return bool(((numbers == numbers.floor()) & (numbers.abs() < 2**53)).all())
+
+
+def time_unit(times: pl.Series, unit: str | None) -> str:
+    """Return how times are spelled: as it is said, or as it shows.
+
+    Text is ISO 8601 unless it is numbers; numbers are seconds since 1970, or milliseconds,
+    microseconds or nanoseconds where as seconds they would be after the year 5000.
+    """
+    if unit is not None:
+        return unit
+    numbers = times
+    if times.dtype == pl.String:
+        numbers = times.str.strip_chars().cast(pl.Float64, strict=False)
+        if times.len() == times.null_count() or numbers.null_count() > times.null_count():
+            return "iso"
+    if not numbers.dtype.is_numeric():
+        return "s"  # typed as a time: it needs no unit
+    greatest = numbers.cast(pl.Float64).drop_nans().drop_nulls().quantile(0.5) or 0.0
+    return next((name for name, latest in _LATEST.items() if abs(greatest) < latest), TIME_UNITS[3])
+
+
+def missing_column(what: str, name: str, columns: list[str], how: str = "") -> UserError:
+    """Return the error of a frame without a column, with the one that is perhaps meant."""
+    return UserError(
+        f"{what} has no column {name!r}.{did_you_mean(name, columns)}{how} "
+        f"It has: {', '.join(columns) or 'none'}."
+    )

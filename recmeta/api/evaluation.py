@@ -1,0 +1,196 @@
+"""A model before the cold users whom it never saw, beside tuned baselines.
+
+>>> import recmeta
+>>> from recmeta.testing.synthetic import SyntheticConfig, generate
+>>> log = generate(SyntheticConfig(num_users=200, num_items=30, rows_per_user=(5, 12)), seed=0)
+>>> data = recmeta.Dataset.from_frame(log.interactions, items=log.items, users=log.users)
+>>> model = recmeta.fit(data, learner="bayesian-linear", epochs=1, progress=False)
+>>> found = recmeta.evaluate(model, data, baselines=["item-mean"], progress=False)
+>>> found
+EvaluationResult(bayesian-linear: mae ... [..., ...] on ... cold users; item-mean: ...)
+>>> found.to_frame().column_names
+['predictor', 'metric', 'mean', 'ci_low', 'ci_high', 'num_users']
+>>> found.curve.column_names
+['predictor', 'shots', 'mean', 'ci_low', 'ci_high', 'num_users']
+>>> sorted(found.metrics)
+['bayesian-linear', 'item-mean']
+"""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any, Generic
+
+import numpy as np
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.api import origin as origins
+from recmeta.api.data.dataset import Dataset
+from recmeta.api.data.frames import FrameT, Kind, out
+from recmeta.api.recommender import Recommender
+from recmeta.errors import UserError
+from recmeta.evaluation.bootstrap import Interval
+from recmeta.evaluation.evaluate import MeasureConfig
+from recmeta.evaluation.gate import GateDecision
+from recmeta.evaluation.judgement import Judgement, JudgementConfig, gate, judge
+from recmeta.reporting.picture import Picture
+from recmeta.reporting.progress_bars import shown_progress
+
+_FIELDS = ("mean", "ci_low", "ci_high", "num_users")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationResult(Generic[FrameT]):
+    """What the cold users said of a model and of baselines."""
+
+    judgement: Judgement
+    """All that was measured, user by user."""
+    gate: GateDecision
+    """Whether the model would be promoted where there is no champion yet, and why."""
+    kind: Kind
+    """The library of the frames that go out."""
+
+    def __repr__(self) -> str:
+        found = self.judgement.evaluation
+        metric, name = found.primary_metric, self.judgement.candidate
+        own = found.intervals[name][metric]
+        others = "".join(
+            f"; {other}: {intervals[metric].mean:.3f}"
+            for other, intervals in found.intervals.items()
+            if other != name and metric in intervals
+        )
+        return (
+            f"EvaluationResult({name}: {metric} {own.mean:.3f} [{own.ci_low:.3f}, "
+            f"{own.ci_high:.3f}] on {own.num_users:,} cold users{others})"
+        )
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Means by predictor and metric, such as `metrics["maml"]["mae"]`; docs/metrics.md explains
+        them. Of the model also how often its intervals held."""
+        return self.judgement.metrics
+
+    def to_frame(self) -> FrameT:
+        """Return a row per predictor and metric: `predictor`, `metric`, `mean` over the cold users,
+        its interval `ci_low` to `ci_high`, and `num_users` who have the metric."""
+        rows = [
+            ({"predictor": name, "metric": metric}, interval)
+            for name, found in self.judgement.evaluation.intervals.items()
+            for metric, interval in found.items()
+        ]
+        return self._out(rows)
+
+    @property
+    def curve(self) -> FrameT:
+        """The adaptation curve, a row per predictor and number of shots: `predictor`, `shots`,
+        `mean` of the primary metric, `ci_low`, `ci_high`, `num_users`, who are the same throughout.
+        """
+        curve = self.judgement.evaluation.curve
+        rows = [
+            ({"predictor": name, "shots": shots}, interval)
+            for name, points in curve.points.items()
+            for shots, interval in zip(curve.shots, points, strict=True)
+        ]
+        return self._out(rows)
+
+    def per_user(self) -> FrameT:
+        """Return a row per predictor and cold user, with every metric; null where it has none."""
+        found: FrameT = out(self.judgement.evaluation.per_user_table(), self.kind)
+        return found
+
+    def cold_users(self) -> FrameT:
+        """Return `user_id` of those who judged."""
+        ids = pa.array(list(self.judgement.evaluation.user_id), pa.string())
+        found: FrameT = out(pa.table({schema.USER_ID: ids}), self.kind)
+        return found
+
+    def plot(self) -> Picture:
+        """Return the picture of the adaptation curve, which notebooks show. It needs Matplotlib.
+
+        Raises:
+            UserError: where Matplotlib is not installed.
+        """
+        from recmeta.reporting import plots
+
+        curve = self.judgement.evaluation.to_dict()["adaptation_curve"]
+        curve["learned"] = [self.judgement.candidate]
+        return Picture.drawn(lambda: plots.adaptation_curve(curve))
+
+    def _out(self, rows: list[tuple[dict[str, Any], Interval]]) -> FrameT:
+        plain = [keys | {name: getattr(i, name) for name in _FIELDS} for keys, i in rows]
+        found: FrameT = out(pa.Table.from_pylist(plain), self.kind)
+        return found
+
+
+def evaluate(
+    model: Recommender[Any],
+    data: Dataset[FrameT],
+    *,
+    baselines: Collection[str] | None = None,
+    config: JudgementConfig | MeasureConfig | None = None,
+    progress: bool = True,
+) -> EvaluationResult[FrameT]:
+    """Measure a model on the cold users of a data set, whom `fit` never saw, beside baselines that
+    are tuned on the development users.
+
+    Every cold user's first interactions are shown, and the next ones are to be predicted and
+    ranked, as `recmeta evaluate` does it, by the same functions.
+
+    Args:
+        model: from `fit`, or from `load` where `Recommender.save` wrote it.
+        data: what the model was fitted on; or data none of whose users it knows, of which those are
+            measured who would be held out.
+        baselines: their names, such as `["item-mean", "mf-fold-in"]`. None: those that
+            are usual for the feedback. Empty: none.
+        config: metrics, shots and intervals; an `JudgementConfig` also says how the gate tests.
+            None: as the model's configuration says.
+        progress: whether standard error, or a notebook, shows how it gets on.
+
+    Raises:
+        UserError: for data of whose users the model knows some and which is not what it was fitted
+            on, an unknown baseline, or a data set without cold users.
+    """
+    origin, seen = model.origin, model.seen
+    if origin is None or seen is None:
+        raise UserError(
+            "the model comes from a workspace, which knows what it was trained on: measure it "
+            "there with `recmeta evaluate`, or look at open_workspace(…).metrics()."
+        )
+    _check_unseen(data, origin.data, seen)
+    how = config if isinstance(config, JudgementConfig) else origin.evaluate
+    if isinstance(config, MeasureConfig):
+        how = dataclasses.replace(how, evaluation=config)
+    with shown_progress(shown=progress) as show:
+        task_set = data.task_set(origin.tasks, show)
+        if task_set.spec.objective != model.feedback:
+            raise UserError(
+                f"the data set is of {task_set.spec.objective} feedback and the model learned from "
+                f"{model.feedback}: give feedback={model.feedback!r} where the Dataset is made."
+            )
+        found = judge(
+            how.evaluation,
+            task_set,
+            model.model,
+            None,
+            baseline_names=how.baselines if baselines is None else tuple(baselines),
+            progress=show,
+        )
+        decision = gate(how, found, has_champion=False)
+        show("evaluate", 4, 4)
+    return EvaluationResult(judgement=found, gate=decision, kind=data.kind)
+
+
+def _check_unseen(
+    data: Dataset[Any], fitted_on: str, seen: np.ndarray[Any, np.dtype[np.int64]]
+) -> None:
+    """Refuse data on which the model would be measured with what it has learned from."""
+    if data.fingerprint == fitted_on:
+        return
+    users = data.user_ids()
+    num_known = int(np.isin(origins.hashes(users), seen).sum())
+    if num_known:
+        raise UserError(
+            f"the data set is not the one that the model was fitted on, and the model has learned "
+            f"from {num_known:,} of its {len(users):,} users: evaluate it on the data of fit, or "
+            "on users none of whom it knows."
+        )

@@ -1,0 +1,100 @@
+"""A data set becomes a model, in memory: no workspace, no registry, nothing written.
+
+>>> import recmeta
+>>> from recmeta.testing.synthetic import SyntheticConfig, generate
+>>> log = generate(SyntheticConfig(num_users=60, num_items=30, rows_per_user=(5, 12)), seed=0)
+>>> data = recmeta.Dataset.from_frame(log.interactions, items=log.items, users=log.users)
+>>> recmeta.fit(data, learner="maml", seed=1, epochs=1, progress=False)
+Recommender(maml, 30 items)
+>>> recmeta.fit(data, learner="mamal")
+Traceback (most recent call last):
+recmeta.errors.UserError: there is no learner 'mamal'. Did you mean 'maml'? ...
+"""
+
+from recmeta.api import origin as origins
+from recmeta.api.configuration import Config, configured
+from recmeta.api.data.dataset import Dataset
+from recmeta.api.data.frames import FrameT
+from recmeta.api.load import model_folder
+from recmeta.api.origin import Origin
+from recmeta.api.recommender import Recommender
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.outer_loop.trainer import Epoch
+from recmeta.reporting.progress_bars import shown_progress
+from recmeta.training.device import choose_device
+from recmeta.training.fit import fit_whole
+from recmeta.training.start import at_start
+from recmeta.workspace import MemoryFolder
+
+TRAINING = "meta-train"
+
+
+def fit(
+    data: Dataset[FrameT],
+    learner: str | None = None,
+    *,
+    seed: int | None = None,
+    epochs: int | None = None,
+    config: Config | None = None,
+    recipe: str = "default",
+    device: str = "auto",
+    progress: bool = True,
+) -> Recommender[FrameT]:
+    """Return a model that is meta-trained on a data set: to the last bit the one that `recmeta run`
+    trains on the same rows with the same configuration, seed and number of threads.
+
+    Users fall into training, development and cold test users by a hash of their ids. The model
+    learns from the first; the second choose among epochs and hyperparameters; it never sees the
+    third, on whom `evaluate` measures it.
+
+    Args:
+        data: a log in memory.
+        learner: a name such as `maml` or `bayesian-linear` (docs/learners.md lists them), that of
+            one that another package brings, or `package.module:Class`, trained as is best for it.
+            None: the configuration's, else the recipe's choice for this kind of feedback.
+        seed: of splits, training and evaluation. None: the configuration's, which is 0 unless it
+            says otherwise.
+        epochs: most passes over the training users. None: the configuration's.
+        config: a `MetaTrainConfig`, a `PipelineConfig`, nested tables of the values that differ
+            from the recipe's, or the path of a TOML file with such; see `recmeta run --config`.
+        recipe: named configuration that the rest is laid over.
+        device: `cpu`, `cuda`, or `auto`, which is CUDA where there is a GPU.
+        progress: whether standard error, or a notebook, shows how training gets on.
+
+    Raises:
+        UserError: for an unknown learner or option, a log too small to hold users out, or training
+            that diverges.
+    """
+    chosen = configured(config, learner=learner, seed=seed, epochs=epochs, recipe=recipe)
+    torch_device = choose_device(device)
+    folder = MemoryFolder()
+    with shown_progress(shown=progress) as show:
+        task_set = data.task_set(chosen.tasks, show)
+        how = chosen.training_for(task_set.spec.objective)
+        num_epochs = how.training.epochs
+        source = None
+        if how.content_from is not None:
+            source = Model.load(model_folder(how.content_from))
+        begun = at_start(how, task_set, torch_device, source=source)
+
+        def on_epoch(epoch: Epoch) -> None:
+            show(TRAINING, epoch.number, num_epochs)
+
+        def on_refit(epoch: Epoch, num_epochs: int) -> None:
+            show("refit", epoch.number, num_epochs)
+
+        done = fit_whole(how, begun, task_set, folder, on_epoch, on_refit, source=source)
+        show(TRAINING, num_epochs, num_epochs)
+    # As it would be read from a workspace: the items as they are now, and no trace of training.
+    done.model.save(folder)
+    return Recommender(
+        Model.load(folder, torch_device),
+        origin=Origin(
+            tasks=chosen.tasks,
+            evaluate=chosen.evaluate,
+            data=data.fingerprint,
+            columns=data.columns,
+            kind=data.kind,
+        ),
+        seen=origins.seen_by(task_set),
+    )

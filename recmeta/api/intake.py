@@ -1,0 +1,204 @@
+"""Rows of users who are to be adapted to, as tasks, and what of them was not used.
+
+They are checked as `recmeta adapt` checks a file of new users, by the same functions.
+"""
+
+import dataclasses
+import datetime
+import warnings
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.api.data.columns import Columns
+from recmeta.api.data.frames import missing_column, time_unit, to_polars, with_ids
+from recmeta.errors import UserError
+from recmeta.logs import checked, contracts
+from recmeta.logs.attributes import attributes_in_frame
+from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.sources import read_frame
+from recmeta.metalearn.model import Model
+from recmeta.serving.new_user_tasks import NewUserCounts, tasks_for_new_users
+from recmeta.tasks.task_set import Tasks
+
+ROWS, USERS = "rows", "users"
+
+
+class UnusedRowsWarning(UserWarning):
+    """Some rows that a model was given were not used; the message says how many and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptCounts(NewUserCounts):
+    """What became of the rows that a model was given."""
+
+    bad_rows: int
+    """Rows without a user, or of whose time nothing can be made."""
+
+    @property
+    def unused(self) -> int:
+        """Interactions that were given and not used."""
+        return self.duplicates + self.unknown_items + self.bad_values + self.bad_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Intake:
+    """Users as tasks, and what their frame was like."""
+
+    tasks: Tasks
+    counts: AdaptCounts
+    whole_ids: bool
+    """Whether the frame's ids of users are whole numbers, and so are to go out."""
+    whole_items: bool
+    """The same of items."""
+
+
+def intake(model: Model, rows: Any, users: Any, columns: Columns) -> Intake:
+    """Return the users of a frame as tasks, sorted by id.
+
+    Args:
+        rows: a frame of interactions; see `Recommender.adapt`.
+        users: a frame of the users' attributes, or None.
+        columns: the names that the columns may have beside the standard ones.
+
+    Raises:
+        UserError: for a missing column, or one that is spelled nearly as one that is missing.
+    """
+    frame = to_polars(rows, ROWS)
+    if not frame.height:
+        raise UserError("there is no row: give at least one, with a user_id.")
+    named = columns.among(frame)
+    attributes = attribute_kinds(model)
+    frame = _with_items(frame, named, (*attributes, schema.EVENT))
+    found = named.of(frame, ROWS, (*attributes, schema.EVENT))
+    frame = with_ids(frame, [found.user_id, found.item_id])
+    knows_items = frame[found.item_id].null_count() < frame.height
+    if model.objective == "rating" and found.value is None and knows_items:
+        raise missing_column(ROWS, schema.VALUE, frame.columns, " The model learned from ratings.")
+    mapping = LogMapping(
+        path=ROWS,
+        user_col=found.user_id,
+        item_col=found.item_id,
+        time_col=found.timestamp,
+        time_unit="s" if found.timestamp is None else time_unit(frame[found.timestamp], None),
+        value_col=found.value if knows_items else None,
+    )
+    usable, num_bad = _checked(frame, mapping)
+    profiles = _profiles(model, frame, users, found, attributes)
+    tasks, counts = tasks_for_new_users(model, usable, profiles)
+    return Intake(
+        tasks=tasks,
+        counts=AdaptCounts(**dataclasses.asdict(counts), bad_rows=num_bad),
+        whole_ids=frame.schema[found.user_id].is_integer(),
+        whole_items=frame.schema[found.item_id].is_integer(),
+    )
+
+
+def warn_of_unused(model: Model, counts: AdaptCounts, stacklevel: int) -> None:
+    """Warn once of all rows that were not used, if there are any.
+
+    Args:
+        stacklevel: as `warnings.warn`, seen from here.
+    """
+    if not counts.unused:
+        return
+    low, high = model.value_range
+    of_values = (
+        f"whose value is no number from {low:g} to {high:g}"
+        if model.objective == "rating"
+        else "whose value is 0 or less"
+    )
+    reasons = [
+        f"{number:,} {why}"
+        for number, why in (
+            (counts.unknown_items, "of items that the model does not know"),
+            (counts.bad_values, of_values),
+            (counts.duplicates, "which later ones of the same user and item replace"),
+            (counts.bad_rows, "without a user or a readable time"),
+        )
+        if number
+    ]
+    strangers = ""
+    if counts.without_interactions and not counts.used:
+        strangers = " Nothing is left to adapt to: lists are those of a stranger."
+    elif counts.without_interactions:
+        strangers = f" {counts.without_interactions:,} users are left with none."
+    given = counts.rows + counts.bad_rows
+    warnings.warn(
+        f"{counts.unused:,} of {given:,} interactions were not used: {'; '.join(reasons)}."
+        f"{strangers}",
+        UnusedRowsWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+def attribute_kinds(model: Model) -> dict[str, Attribute]:
+    """Return the users' attributes that the model reads and a frame may give."""
+    return {
+        field.name: Attribute(kind=field.kind)
+        for field in model.encoder.user_fields
+        if field.kind != "vector"
+        and field.name not in (schema.USER_ID, schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
+    }
+
+
+def _with_items(frame: pl.DataFrame, columns: Columns, known: tuple[str, ...]) -> pl.DataFrame:
+    """Return the frame; with a column of items that are null where it only names users.
+
+    Raises:
+        UserError: where there is another column, which may be meant.
+    """
+    if columns.item_id in frame.columns:
+        return frame
+    read = {columns.user_id, *known}
+    others = [name for name in frame.columns if name not in read]
+    if others:
+        raise missing_column(ROWS, columns.item_id, others)
+    return frame.with_columns(pl.lit(None, pl.String).alias(columns.item_id))
+
+
+def _checked(frame: pl.DataFrame, mapping: LogMapping) -> tuple[pa.Table, int]:
+    """Return the rows that name a user, and how many others there are."""
+    now = datetime.datetime.now(datetime.UTC)
+    blocks, num_bad = [], 0
+    for batch in read_frame(frame, ROWS, contracts.wanted_columns(mapping)):
+        good, bad = contracts.check(batch, mapping, now)
+        named, num_faults = checked.named_users(bad)
+        blocks += [good, named]
+        num_bad += num_faults
+    rows = pl.concat(blocks, how="diagonal").drop(schema.FILE, schema.LINE, schema.RAW)
+    return schema.with_plain_types(rows.to_arrow()), num_bad
+
+
+def _profiles(
+    model: Model,
+    frame: pl.DataFrame,
+    users: Any,
+    columns: Columns,
+    attributes: dict[str, Attribute],
+) -> pa.Table | None:
+    """Return a row per user of whom an attribute is given: those of `users`, or of each user's rows
+    the first that has it."""
+    given, key = frame, columns.user_id
+    if users is not None:
+        given = to_polars(users, USERS)
+        key = columns.user_id if columns.user_id in given.columns else schema.USER_ID
+        if key not in given.columns:
+            raise missing_column(USERS, key, given.columns)
+        given = with_ids(given, [key])
+    present = {name: kind for name, kind in attributes.items() if name in given.columns}
+    if not present:
+        if users is not None:
+            raise UserError(
+                f"users has none of the attributes that the model reads: "
+                f"{', '.join(attributes) or 'it reads none'}. It has: {', '.join(given.columns)}."
+            )
+        return None
+    if users is None:
+        first = [pl.col(name).drop_nulls().first() for name in present]
+        given = given.group_by(key, maintain_order=True).agg(first)
+    source = AttributeSource(path=USERS, id_col=key, columns=present)
+    found, _ = attributes_in_frame(source, given, USERS, schema.USER_ID)
+    return schema.with_plain_types(found.drop(schema.VALID_FROM).to_arrow())

@@ -1,0 +1,68 @@
+"""A model that was saved, in hand again.
+
+>>> import recmeta
+>>> recmeta.load("no-such-folder")
+Traceback (most recent call last):
+recmeta.errors.UserError: there is no model in 'no-such-folder': ...
+"""
+
+import os
+from typing import Any
+
+from recmeta import extras
+from recmeta.api import origin as origins
+from recmeta.api.recommender import Recommender
+from recmeta.errors import UserError
+from recmeta.metalearn.model import Model
+from recmeta.training.device import choose_device
+from recmeta.workspace import Folder, Workspace
+
+REGISTERED = "models:/"
+
+
+def load(
+    place: str | os.PathLike[str],
+    *,
+    workspace: str | os.PathLike[str] = "workspace",
+    device: str = "cpu",
+) -> Recommender[Any]:
+    """Return a model from where it was written.
+
+    Args:
+        place: a folder, or an address in an object store, that `Recommender.save` wrote or that
+            holds a model of a workspace (`WORKSPACE/models/KEY`); or `models:/NAME@ALIAS` or
+            `models:/NAME/VERSION` in MLflow, which needs recmeta's pipeline installed.
+        workspace: whose MLflow store it is, where `place` is in MLflow and `MLFLOW_TRACKING_URI`
+            does not say.
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        UserError: where there is no model.
+    """
+    folder = model_folder(place, workspace)
+    known = origins.read(folder)
+    origin, seen = (None, None) if known is None else known
+    return Recommender(Model.load(folder, choose_device(device)), origin=origin, seen=seen)
+
+
+def model_folder(
+    place: str | os.PathLike[str], workspace: str | os.PathLike[str] = "workspace"
+) -> Folder:
+    """Return the folder of a model that a user names.
+
+    Raises:
+        UserError: where there is none, or MLflow is asked for and not installed.
+    """
+    text = os.fspath(place)
+    if text.startswith(REGISTERED):
+        with extras.explained():
+            from recmeta.registry.versions import named_model
+
+            return named_model(Workspace(workspace), text)
+    folder = Folder.at(place)
+    if not folder.exists("model.json"):
+        raise UserError(
+            f"there is no model in {text!r}: name a folder that Recommender.save wrote, "
+            "WORKSPACE/models/KEY, or models:/NAME@ALIAS."
+        )
+    return folder

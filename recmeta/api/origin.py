@@ -1,0 +1,71 @@
+"""What a model was fitted on, so that it is measured on users whom it never saw.
+
+origin.json         how the tasks were built, the interactions' fingerprint, the columns' names
+seen_users.parquet  a 53-bit hash of each user whom the model learned from
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recmeta import schema
+from recmeta.api.data.columns import Columns
+from recmeta.api.data.frames import Kind
+from recmeta.config import parse, to_dict
+from recmeta.evaluation.judgement import JudgementConfig
+from recmeta.steps.parts.task_building import BuildTasksConfig
+from recmeta.tasks.hashing import unit_hash
+from recmeta.tasks.task_set import TaskSet
+from recmeta.workspace import Folder
+
+ORIGIN, SEEN = "origin.json", "seen_users.parquet"
+HASH = "hash"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a model was fitted on, and how."""
+
+    tasks: BuildTasksConfig
+    """Who is held out, and the rest of how the tasks were built."""
+    evaluate: JudgementConfig
+    """How it is measured unless told otherwise."""
+    data: str
+    """`Dataset.fingerprint`."""
+    columns: Columns
+    """Of the frame of interactions."""
+    kind: Kind
+    """The library of the frames."""
+
+
+def hashes(user_id: pa.Array) -> npt.NDArray[np.int64]:
+    """Return a number for each user that tells little of who it is and never changes."""
+    found: npt.NDArray[np.int64] = (unit_hash(user_id, 0) * 2**53).astype(np.int64)
+    return found
+
+
+def seen_by(task_set: TaskSet) -> npt.NDArray[np.int64]:
+    """Return the hashes of the users whom training reads: those that are trained on, and those that
+    choose among epochs and hyperparameters."""
+    ids = [
+        task_set.tasks(split).profile[schema.USER_ID].combine_chunks() for split in ("train", "dev")
+    ]
+    return np.unique(hashes(pc.unique(pa.concat_arrays(ids))))
+
+
+def write(folder: Folder, origin: Origin, seen: npt.NDArray[np.int64]) -> None:
+    """Write both files."""
+    folder.write_json(ORIGIN, to_dict(origin))
+    folder.write_parquet(SEEN, pa.table({HASH: seen}))
+
+
+def read(folder: Folder) -> tuple[Origin, npt.NDArray[np.int64]] | None:
+    """Read what `write` wrote; None where a step of the pipeline wrote the model."""
+    if not folder.exists(ORIGIN):
+        return None
+    values: dict[str, Any] = folder.read_json(ORIGIN)
+    return parse(Origin, values), folder.read_parquet(SEEN)[HASH].to_numpy()

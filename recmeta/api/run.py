@@ -1,0 +1,104 @@
+"""The whole pipeline from Python: a workspace with tables, models, reports and lists."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recmeta import extras
+from recmeta.api.configuration import Config, configured
+from recmeta.api.data.columns import Columns
+from recmeta.api.data.dataset import as_mapping
+from recmeta.api.data.log_frames import Feedback, of_frames
+from recmeta.logs.mapping import LogMapping
+from recmeta.reporting.progress_bars import shown_progress
+from recmeta.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID, VALUE
+from recmeta.workspace import Workspace
+
+if TYPE_CHECKING:
+    from recmeta.pipeline import PipelineResult
+
+
+def run(
+    log: Any,
+    *,
+    workspace: str | os.PathLike[str] = "workspace",
+    items: Any = None,
+    users: Any = None,
+    user_id: str = USER_ID,
+    item_id: str = ITEM_ID,
+    timestamp: str | None = TIMESTAMP,
+    value: str | None = VALUE,
+    event: str | None = EVENT,
+    scale: tuple[float | None, float | None] | None = None,
+    feedback: Feedback | None = None,
+    time_unit: str | None = None,
+    max_bad_share: float = 0.1,
+    learner: str | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    config: Config | None = None,
+    recipe: str = "default",
+    device: str = "auto",
+    rival: bool = True,
+    force: bool = False,
+    progress: bool = True,
+) -> "PipelineResult":
+    """Do every step from a log to ranked lists in a workspace, as `recmeta run` does; finished
+    steps are not done again.
+
+    Args:
+        log: a frame with a row per interaction, a `LogMapping`, the same as nested tables, or the
+            path of a TOML file that holds one.
+        workspace: the folder or object store that keeps everything.
+        items: of a frame, as `Dataset.from_frame`; a mapping says these things itself. So are the
+            next ones, up to `max_bad_share`.
+        learner: as `fit`, and so are the next ones, up to `device`.
+        rival: whether a second learner is trained, too, which stands in the report beside the
+            first: MAML, where the recipe trains another.
+        force: promote the model even if the gate refuses.
+        progress: whether standard error, or a notebook, shows how it gets on.
+
+    Returns:
+        What came out: `report`, `metrics`, `gate`, and the manifests of all steps.
+
+    Raises:
+        UserError: for what any step refuses, or where the pipeline is not installed.
+
+    >>> import recmeta, tempfile
+    >>> from recmeta.testing.synthetic import SyntheticConfig, generate
+    >>> log = generate(SyntheticConfig(num_users=60, num_items=30, rows_per_user=(5, 12)), seed=0)
+    >>> result = recmeta.run(
+    ...     log.interactions, workspace=tempfile.mkdtemp(), learner="bayesian-linear", epochs=1,
+    ...     progress=False,
+    ... )
+    >>> result.report.splitlines()[0], sorted(result.gate)
+    ('# What this run did', ['decision', 'promoted', 'reasons'])
+    """
+    with extras.explained():
+        from recmeta import pipeline
+    chosen = configured(config, learner=learner, seed=seed, epochs=epochs, recipe=recipe)
+    if not rival:
+        chosen = dataclasses.replace(chosen, rival=None, implicit_rival=None)
+    with tempfile.TemporaryDirectory(prefix="recmeta-run-") as folder:
+        if isinstance(log, LogMapping | Mapping | str | os.PathLike):
+            mapping = as_mapping(log)
+        else:
+            mapping = of_frames(
+                log,
+                users=users,
+                items=items,
+                columns=Columns(
+                    user_id=user_id, item_id=item_id, timestamp=timestamp, value=value, event=event
+                ),
+                scale=scale,
+                feedback=feedback,
+                unit=time_unit,
+                max_bad_share=max_bad_share,
+            ).written(Path(folder))
+        with shown_progress(shown=progress) as show:
+            return pipeline.run(
+                chosen, mapping, Workspace(workspace), force=force, device=device, progress=show
+            )

@@ -1,0 +1,154 @@
+"""A model before its judges: the cold users of a task set, beside baselines, and the gate."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from recmeta.errors import UserError
+from recmeta.evaluation.baseline import OnTrial, unrecorded
+from recmeta.evaluation.baseline_parts.rows import training_rows
+from recmeta.evaluation.calibration import calibration
+from recmeta.evaluation.evaluate import MeasureConfig, evaluate
+from recmeta.evaluation.fit_baselines import BASELINES, fit_baselines
+from recmeta.evaluation.gate import GateConfig, GateDecision, decide
+from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.evaluation.predictor import Predictor
+from recmeta.evaluation.result import Evaluation
+from recmeta.evaluation.values import Values, describe
+from recmeta.metalearn.model import Model
+from recmeta.progress import Progress, silent
+from recmeta.tasks.task_set import TaskSet
+
+PROGRESS = "evaluate"
+CHAMPION = "champion"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgementConfig:
+    """What is measured and what the gate asks for."""
+
+    baselines: tuple[str, ...] | None = None
+    """What the model must not lose to, and stands beside in the report: names in
+    `recmeta.evaluation.fit_baselines.BASELINES`, of entry points `recmeta.baselines`, or paths
+    `package.module:Object`. None: those that are usual for the feedback."""
+    evaluation: MeasureConfig = MeasureConfig()
+    """Metrics, shots, intervals."""
+    gate: GateConfig = GateConfig()
+    """The paired tests that decide on promotion."""
+
+    def __post_init__(self) -> None:
+        for name in self.baselines or ():
+            BASELINES.module_of(name)  # an unknown one is refused before anything runs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the cold users said."""
+
+    evaluation: Evaluation
+    """Of all predictors."""
+    candidate: str
+    """The name of the model that was put to them."""
+    baselines: tuple[str, ...]
+    calibration: dict[str, Any] | None
+    """How the candidate's uncertainty fared; None where it has none."""
+    values: Values | None
+    """What the ratings are like; None of implicit feedback."""
+
+    @property
+    def held(self) -> dict[str, float]:
+        """How often the candidate's intervals held, as metrics; empty where it has none."""
+        rows = [] if self.calibration is None else self.calibration["coverage"]
+        return {f"interval_coverage@{round(100 * r['level'])}": r["observed"] for r in rows}
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Means by predictor and metric; of the candidate also `held`."""
+        found = self.evaluation.metrics
+        return {**found, self.candidate: {**found[self.candidate], **self.held}}
+
+
+def judge(
+    config: MeasureConfig,
+    task_set: TaskSet,
+    candidate: Model,
+    champion: Model | None,
+    rival: Model | None = None,
+    *,
+    baseline_names: tuple[str, ...] | None = None,
+    on_trial: OnTrial = unrecorded,
+    progress: Progress = silent,
+) -> Judgement:
+    """Put a model, the champion, a rival and tuned baselines to the cold users of a task set.
+
+    Args:
+        baseline_names: None: those that are usual for the feedback.
+
+    Raises:
+        UserError: for a baseline that there is not, or where there are no cold users.
+    """
+    items, statistics = task_set.items(), task_set.statistics()
+    progress(PROGRESS, 0, 4)
+    predictors: dict[str, Predictor] = {}
+    models = {candidate.config.learner_name: candidate, CHAMPION: champion}
+    if rival is not None:
+        assert rival.config.learner_name not in models, "a rival is another learner"
+        models[rival.config.learner_name] = rival
+    for name, model in models.items():
+        if model is not None:
+            predictors[name] = LearnedPredictor(name, model.on(items, statistics))
+    progress(PROGRESS, 1, 4)
+    train, spec = task_set.tasks("train"), task_set.spec
+    baselines = fit_baselines(
+        spec,
+        train,
+        task_set.tasks("dev"),
+        config.seed,
+        on_trial,
+        names=baseline_names,
+        items=items,
+    )
+    taken = [name for name in baselines if name in predictors]
+    if taken:
+        raise UserError(f"the baseline {taken[0]!r} is called as a model here is: leave it out.")
+    values, how = None, config
+    if spec.objective == "rating":
+        values = describe(training_rows(train).value, spec.value_range)
+        if how.relevant_from is None:
+            how = dataclasses.replace(how, relevant_from=values.relevant_from)
+    progress(PROGRESS, 2, 4)
+    test, name = task_set.tasks("test"), candidate.config.learner_name
+    found = evaluate(
+        {**predictors, **baselines},
+        test,
+        spec,
+        how,
+        statistics.num_users[-1].astype(np.int64),
+    )
+    judged = candidate.on(items, statistics)
+    return Judgement(
+        evaluation=found,
+        candidate=name,
+        baselines=tuple(baselines),
+        calibration=calibration(
+            judged, test, task_set.tasks("dev"), np.random.default_rng(config.seed)
+        ),
+        values=values,
+    )
+
+
+def gate(config: JudgementConfig, judgement: Judgement, *, has_champion: bool) -> GateDecision:
+    """Return what the gate says of the candidate."""
+    found = judgement.evaluation
+    per_user = found.primary_per_user()
+    return decide(
+        candidate=judgement.candidate,
+        champion=CHAMPION if has_champion else None,
+        per_user=per_user,
+        baselines=[b for b in judgement.baselines if b in per_user],
+        metric=found.primary_metric,
+        lower_is_better=found.lower_is_better,
+        config=config.gate,
+        generator=np.random.default_rng(config.evaluation.seed),
+    )

@@ -1,0 +1,204 @@
+"""interactions, users, items ──▶ tasks, wherever the rows come from: tables or frames in memory."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from pyarrow import dataset
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.features.attributes import catalogue, profiles_as_of
+from recmeta.features.item_statistics import (
+    Events,
+    StatisticsConfig,
+    item_statistics,
+    snapshot_times,
+)
+from recmeta.features.text_vectors import with_text_vectors
+from recmeta.progress import Progress, silent
+from recmeta.tasks.placed_rows import PlacedRows
+from recmeta.tasks.shards import shards, task_table
+from recmeta.tasks.split_config import SplitConfig
+from recmeta.tasks.split_rows import SplitRows
+from recmeta.tasks.splits.ids import count_ids
+from recmeta.tasks.splits.interactions import ROWS_PER_BATCH, split_interactions
+from recmeta.tasks.task_set import (
+    SPLITS,
+    ItemStatistics,
+    Split,
+    TaskSetSpec,
+    write_items,
+    write_shard,
+    write_spec,
+    write_statistics,
+)
+from recmeta.tasks.threads import in_threads
+from recmeta.workspace import Folder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildTasksConfig:
+    """Everything that decides what the tasks are."""
+
+    split: SplitConfig = SplitConfig()
+    """Users and their rows."""
+    statistics: StatisticsConfig = StatisticsConfig()
+    """How finely the items' past is kept."""
+    item_texts: tuple[str, ...] = ()
+    """Free-text attributes of items, such as title and plot, that models read as the vector of a
+    sentence (`text_vector`). Empty: none. Needs the extra `text`, where tasks are built only."""
+    seed: int = 0
+    """Of the hashes that draw users, items and rows."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltTasks:
+    """What was written, and what others keep of it."""
+
+    spec: TaskSetSpec
+    item_id: pl.Series
+    """(I,) sorted."""
+    statistics: ItemStatistics
+    counts: dict[str, int]
+    """Tasks by split, users, items, interactions; of implicit feedback the rows that are no
+    positives."""
+
+
+def write_tasks(
+    config: BuildTasksConfig,
+    log: dataset.Dataset,
+    users: pl.LazyFrame,
+    items: pl.LazyFrame,
+    folder: Folder,
+    *,
+    text_vectors: Folder,
+    progress: Progress = silent,
+) -> BuiltTasks:
+    """Write the task set of a log into a folder.
+
+    Args:
+        log: rows of the table `interactions`, in any order; fastest with `item_id` and `event`
+            dictionary encoded.
+        users: rows of the table `users`.
+        items: rows of the table `items`.
+        text_vectors: where the vectors of `item_texts` are kept.
+
+    Raises:
+        UserError: when the filters leave no task, or an option does not fit the log.
+    """
+    progress("numbering", 0, 1)
+    item_id = _item_ids(log, items)
+    split = split_interactions(log, item_id, items, config.split, config.seed, progress=progress)
+    progress("statistics", 0, 1)
+    statistics = _statistics(split, len(item_id), config.statistics)
+    write_statistics(folder, statistics)
+    progress("statistics", 1, 1)
+    described = catalogue(item_id, items)
+    if config.item_texts:
+        described = with_text_vectors(described, config.item_texts, text_vectors)
+    write_items(folder, described)
+    spec, counts = _write_tasks(folder, split, statistics, users, progress)
+    if split.objective == "implicit":
+        counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
+    return BuiltTasks(spec=spec, item_id=item_id, statistics=statistics, counts=counts)
+
+
+def _item_ids(log: dataset.Dataset, items: pl.LazyFrame) -> pl.Series:
+    """Return the sorted ids of all items that the log or the table of items knows."""
+    of_items = items.select(schema.ITEM_ID).collect().to_series().to_arrow()
+    of_log = (
+        batch.column(0)
+        for batch in log.to_batches(columns=[schema.ITEM_ID], batch_size=ROWS_PER_BATCH)
+    )
+    return count_ids(itertools.chain([of_items], of_log)).ids
+
+
+def _statistics(split: SplitRows, num_items: int, config: StatisticsConfig) -> ItemStatistics:
+    """Return the items' statistics: of all rows, or without times of the training users' rows."""
+    column = split.times if split.temporal else None
+    times = snapshot_times(split.num_rows, column, num_items, config)
+    counting = split.pieces(None if split.temporal else "train")
+    events = (Events(p.item, p.value, p.time if split.temporal else None) for p in counting)
+    return item_statistics(events, times, num_items)
+
+
+def _write_tasks(
+    folder: Folder,
+    split: SplitRows,
+    statistics: ItemStatistics,
+    users: pl.LazyFrame,
+    progress: Progress,
+) -> tuple[TaskSetSpec, dict[str, int]]:
+    """Write the shards of all splits, and what the task set is; return that and the counts.
+
+    Raises:
+        UserError: where nobody is left to meta-train on.
+    """
+    num_tasks: dict[str, int] = {name: split.num_tasks(name) for name in SPLITS}
+    if num_tasks["train"] == 0:
+        raise UserError(
+            "no user is left to meta-train on: ingest more users, or lower dev_share, test_share "
+            "and min_interactions."
+        )
+    num_shards: dict[str, int] = {}
+    num_items, num_written = statistics.num_users.shape[1], 0
+    lowest, highest = np.inf, -np.inf
+    progress("writing", 0, sum(num_tasks.values()))
+    for name in SPLITS:
+        num_shards[name] = 0
+        for shard in _write_split(folder, name, split, statistics, users):
+            num_shards[name] += 1
+            num_written += len(shard)
+            progress("writing", num_written, sum(num_tasks.values()))
+            if name == "train":
+                lowest = min(lowest, float(shard.value.min()))
+                highest = max(highest, float(shard.value.max()))
+    spec = TaskSetSpec(
+        objective=split.objective,
+        value_range=(lowest, highest),
+        num_items=num_items,
+        num_tasks=num_tasks,
+        num_shards=num_shards,
+        num_interactions=split.num_rows,
+        temporal=split.temporal,
+    )
+    write_spec(folder, spec)
+    return spec, {
+        **{f"tasks_{name}": count for name, count in num_tasks.items()},
+        "users": split.num_users,
+        "items": num_items,
+        "interactions": split.num_rows,
+    }
+
+
+def _write_split(
+    folder: Folder, name: Split, split: SplitRows, statistics: ItemStatistics, users: pl.LazyFrame
+) -> Iterator[PlacedRows]:
+    """Write the shards of one split, and yield each one that is written."""
+
+    def write(numbered: tuple[int, PlacedRows]) -> PlacedRows:
+        index, shard = numbered
+        table = task_table(shard, statistics.time, temporal=split.temporal)
+        user_id = split.user_id.take(pa.array(shard.user))
+        write_shard(folder, name, index, _with_profiles(table, user_id, users))
+        return shard
+
+    return in_threads(write, enumerate(shards(split.pieces(name))))
+
+
+def _with_profiles(table: pa.Table, user_id: pa.Array, users: pl.LazyFrame) -> pa.Table:
+    """Return the tasks with their users' ids and attributes as known at each one's cut time."""
+    tasks = pl.DataFrame(
+        {
+            schema.USER_ID: pl.from_arrow(user_id),
+            schema.CUT_TIME: pl.from_arrow(table[schema.CUT_TIME]),
+        }
+    )
+    profile = schema.with_plain_types(profiles_as_of(tasks, users).to_arrow())
+    for name in profile.column_names:
+        table = table.append_column(name, profile[name])
+    return table
