@@ -155,7 +155,7 @@ def _with_items(frame: pl.DataFrame, columns: Columns, known: tuple[str, ...]) -
     read = {columns.user_id, *known}
     others = [name for name in frame.columns if name not in read]
     if others:
-        raise missing_column(ROWS, columns.item_id, others)
+        raise missing_column(ROWS, columns.item_id, frame.columns, spare=others)
     return frame.with_columns(pl.lit(None, pl.String).alias(columns.item_id))
 
 

@@ -11,7 +11,7 @@ import recmeta
 from recmeta import UserError
 from recmeta.config import to_dict
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.steps import ingest
+from recmeta.steps.data import ingest
 from recmeta.testing.synthetic import write_csv
 from recmeta.workspace import Workspace
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import recmeta
 from recmeta import UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
-from recmeta.steps import meta_train
+from recmeta.steps.learning import meta_train
 from recmeta.training.recipes import training_of
 from recmeta.workspace import Folder
 
@@ -70,8 +71,8 @@ def test_a_frame_that_is_run_again_is_not_done_again(
         result = recmeta.run(
             log().interactions.to_pandas(), workspace=tmp_path / "w", rival=False, **options
         )
-        assert result.manifests["ingest"].reused is reused
-        assert result.manifests["meta-train"].reused is reused
+        assert result.ingested.reused is reused
+        assert result.trained.reused is reused
 
 
 def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,3 +170,29 @@ def test_what_is_saved_is_plain(tmp_path: Path) -> None:
     hashes = Folder.at(tmp_path).read_parquet("seen_users.parquet")["hash"].to_numpy()
     assert np.array_equal(hashes, model().seen)
     assert not any("u00" in path.read_text(errors="ignore") for path in [tmp_path / "origin.json"])
+
+
+SHARED = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data")).resolve()
+
+
+@pytest.mark.skipif(
+    not (SHARED / "ml-100k").exists(), reason="no shared data (RECMETA_SHARED_DATA)"
+)
+def test_movielens_from_frames_as_they_are() -> None:
+    """Typed columns, lists and dates of a real data set, with whole numbers as ids."""
+    ratings, users, items = (
+        pl.read_parquet(SHARED / "ml-100k" / f"{name}.parquet")
+        for name in ("interactions", "users", "items")
+    )
+    made = recmeta.Dataset.from_frame(
+        ratings, items=items, users=users, value="rating", scale=(1, 5)
+    )
+    assert repr(made) == ("Dataset(943 users, 1,682 items, 100,000 interactions, 0 in quarantine)")
+    fitted = recmeta.fit(made, learner="bayesian-linear", epochs=1, progress=False)
+    rows = ratings.filter(pl.col("user_id") == 42)
+    lists = fitted.recommend(rows, top_k=5)
+    assert lists.join(rows.cast({"item_id": pl.Int64}), on="item_id").height == 0
+    assert lists["title"].is_in(items["title"].implode()).all()
+    found = recmeta.evaluate(fitted, made, baselines=["item-mean"], progress=False)
+    assert found.metrics["item-mean"]["mae"] == pytest.approx(0.87317, abs=1e-5)
+    assert found.metrics["bayesian-linear"]["mae"] < 0.79

@@ -134,9 +134,17 @@ def time_unit(times: pl.Series, unit: str | None) -> str:
     return next((name for name, latest in _LATEST.items() if abs(greatest) < latest), TIME_UNITS[3])
 
 
-def missing_column(what: str, name: str, columns: list[str], how: str = "") -> UserError:
-    """Return the error of a frame without a column, with the one that is perhaps meant."""
+def missing_column(
+    what: str, name: str, columns: list[str], how: str = "", *, spare: list[str] | None = None
+) -> UserError:
+    """Return the error of a frame without a column, with the one that is perhaps meant.
+
+    Args:
+        columns: of the frame.
+        how: a sentence more.
+        spare: columns that may be meant; None: any.
+    """
+    meant = did_you_mean(name, columns if spare is None else spare)
     return UserError(
-        f"{what} has no column {name!r}.{did_you_mean(name, columns)}{how} "
-        f"It has: {', '.join(columns) or 'none'}."
+        f"{what} has no column {name!r}.{meant}{how} It has: {', '.join(columns) or 'none'}."
     )
