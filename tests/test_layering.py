@@ -53,6 +53,7 @@ LAYERS: dict[str, int] = {
 ROOMS = (
     # layer 0
     "recmeta.errors",
+    "recmeta.extras",
     "recmeta.schema",
     "recmeta.progress",
     "recmeta.plugins",
@@ -95,6 +96,7 @@ ROOMS = (
     "recmeta.recipes",
     "recmeta.federated",
     "recmeta.pipeline",
+    "recmeta.project",
     "recmeta.doctor",
     # layer 4
     "recmeta.orchestration",
@@ -125,7 +127,6 @@ CIRCLES: set[frozenset[str]] = set()
 
 CROWDED: dict[str, str] = {
     "recmeta.evaluation": "to be divided",
-    "recmeta.evaluation.baselines": "one baseline, one file",
     "recmeta.logs": "to be divided",
     "recmeta.registry": "to be divided",
     "recmeta.cli.commands": "one command, one file",
