@@ -97,6 +97,7 @@ ROOMS = (
     "recmeta.recipes",
     "recmeta.federated",
     "recmeta.pipeline",
+    "recmeta.project",
     "recmeta.doctor",
     "recmeta.project",
     # layer 4
@@ -129,7 +130,6 @@ CIRCLES: set[frozenset[str]] = set()
 
 CROWDED: dict[str, str] = {
     "recmeta.evaluation": "to be divided",
-    "recmeta.evaluation.baselines": "one baseline, one file",
     "recmeta.logs": "to be divided",
     "recmeta.registry": "to be divided",
     "recmeta.cli.commands": "one command, one file",

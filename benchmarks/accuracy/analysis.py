@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.accuracy.problem import Problem
 from recmeta.evaluation.metrics.errors.mae import mae
-from recmeta.evaluation.predictor import FloatArray, IntArray, Scores
+from recmeta.evaluation.predictor import Scores
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 SUPPORT_ROWS = "support_rows"
@@ -33,21 +34,21 @@ def training_counts(problem: Problem) -> IntArray:
     return total
 
 
-def levels(problem: Problem) -> FloatArray:
+def levels(problem: Problem) -> Float64Array:
     """Return the sorted values that training rows have, or none where the scale is continuous."""
     sides = (problem.train.support.value, problem.train.query.value)
-    found: FloatArray = np.unique(np.concatenate(sides)).astype(np.float64)
+    found: Float64Array = np.unique(np.concatenate(sides)).astype(np.float64)
     return found if len(found) <= MOST_LEVELS else found[:0]
 
 
-def rounded(predicted_N: Scores, level_L: FloatArray) -> FloatArray:
+def rounded(predicted_N: Scores, level_L: Float64Array) -> Float64Array:
     """Return each prediction's nearest level; the upper one of two that are as near."""
     middles = (level_L[1:] + level_L[:-1]) / 2
-    nearest_N: FloatArray = level_L[np.searchsorted(middles, predicted_N, side="right")]
+    nearest_N: Float64Array = level_L[np.searchsorted(middles, predicted_N, side="right")]
     return np.where(np.isnan(predicted_N), np.nan, nearest_N)
 
 
-def columns(predicted_N: Scores, tasks: Tasks, count_I: IntArray) -> dict[str, FloatArray]:
+def columns(predicted_N: Scores, tasks: Tasks, count_I: IntArray) -> dict[str, Float64Array]:
     """Return (U,) each user's MAE over the query rows of each segment of items; NaN without any."""
     segment_N = np.searchsorted(POPULARITY_EDGES, count_I[tasks.query.item], side="right") - 1
     found = {}
@@ -68,8 +69,8 @@ def names_of(edges: Sequence[int]) -> list[str]:
 
 
 def by_support(
-    columns_of: Mapping[str, FloatArray], support_U: FloatArray
-) -> list[tuple[str, str, FloatArray]]:
+    columns_of: Mapping[str, Float64Array], support_U: Float64Array
+) -> list[tuple[str, str, Float64Array]]:
     """Return (learner, segment, (U,) MAE of the users of that segment, NaN for all others).
 
     Args:

@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.problem import lengths, ranks, tasks_of
 from recmeta import schema
-from recmeta.evaluation.predictor import IntArray
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Tasks
 
 

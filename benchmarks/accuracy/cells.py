@@ -28,8 +28,9 @@ from recmeta.evaluation.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.errors.rmse import rmse
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
-from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor, scores_and_order
+from recmeta.evaluation.predictor import Predictor, scores_and_order
 from recmeta.manifest import git_commit, library_versions
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder
 
@@ -117,7 +118,7 @@ def measure(
     cold: dict[str, Tasks],
     protocol: Protocol,
     count_I: IntArray,
-    level_L: FloatArray,
+    level_L: Float64Array,
 ) -> pa.Table:
     """Return every metric of every cold user, a row per state and user.
 
@@ -164,14 +165,14 @@ def _adaptation_us(fitted: Fitted, cold: dict[str, Tasks], protocol: Protocol) -
 
 
 def rating_metrics(
-    predictor: Predictor, tasks: Tasks, count_I: IntArray, level_L: FloatArray
-) -> dict[str, FloatArray]:
+    predictor: Predictor, tasks: Tasks, count_I: IntArray, level_L: Float64Array
+) -> dict[str, Float64Array]:
     """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
     parts = [scores_and_order(predictor, batch) for batch in tasks.batches(USERS_AT_ONCE)]
     predicted_N, order_N = (
         np.concatenate(side).astype(np.float64) for side in zip(*parts, strict=True)
     )
-    found: dict[str, FloatArray] = {}
+    found: dict[str, Float64Array] = {}
     if predictor.predicts_values:
         found["mae"] = mae(predicted_N, tasks.query)
         if len(level_L):

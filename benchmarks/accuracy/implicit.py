@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.accuracy.arrival import before, first_cold, first_times, halves
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.problem import Development, Problem, lengths, ranks, shuffled, tasks_of
-from recmeta.evaluation.predictor import BoolArray
+from recmeta.tasks.arrays import BoolArray
 from recmeta.tasks.task_set import Tasks
 
 STATE = "user_cold"

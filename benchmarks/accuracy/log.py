@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.evaluation.predictor import IntArray
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Items
 
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 from benchmarks.accuracy.log import Log
 from recmeta import schema
 from recmeta.evaluation.baseline_parts.rows import training_rows
-from recmeta.evaluation.predictor import BoolArray, IntArray
-from recmeta.tasks.arrays import offsets_of
+from recmeta.tasks.arrays import BoolArray, IntArray, offsets_of
 from recmeta.tasks.task_set import Items, ItemStatistics, Objective, Ragged, Tasks
 
 BEFORE_ALL, OF_TRAINING = 0, 1

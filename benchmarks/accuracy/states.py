@@ -20,7 +20,7 @@ from benchmarks.accuracy.problem import (
     training_tasks,
     value_range,
 )
-from recmeta.evaluation.predictor import BoolArray, IntArray
+from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.hashing import unit_hash
 from recmeta.tasks.task_set import Tasks
 

@@ -18,13 +18,13 @@ from benchmarks.accuracy.protocol import Protocol
 from recmeta import schema
 from recmeta.evaluation.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.direction import is_error
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 
 NUM_RESAMPLES = 2000
 MOST_PAIRS = 1000
 """Paired differences of a training and state; where there would be more, those of the metrics that
 the report shows are taken alone."""
-Columns = dict[tuple[str, str], FloatArray]
+Columns = dict[tuple[str, str], Float64Array]
 """(U,) by (learner, metric); NaN for users that have no value."""
 
 

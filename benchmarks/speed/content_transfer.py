@@ -31,11 +31,11 @@ from benchmarks.accuracy.problem import (
 from benchmarks.speed.result import BenchmarkResult, Row, machine
 from recmeta.evaluation.bootstrap import mean_intervals
 from recmeta.evaluation.metrics.errors.mae import mae
-from recmeta.evaluation.predictor import FloatArray, IntArray
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.progress import Progress, silent
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.fit import fit
@@ -122,7 +122,7 @@ def _row(
     """Return the mean over users, each averaged over the seeds that measured it."""
     users = sorted(set().union(*errors))
 
-    def of(found: list[dict[str, float]]) -> FloatArray:
+    def of(found: list[dict[str, float]]) -> Float64Array:
         return np.array([np.mean([one[u] for one in found if u in one]) for u in users])
 
     mean, difference = mean_intervals(

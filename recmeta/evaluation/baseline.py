@@ -15,7 +15,8 @@ import numpy as np
 from recmeta.errors import UserError
 from recmeta.evaluation.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
-from recmeta.evaluation.predictor import FloatArray, Predictor
+from recmeta.evaluation.predictor import Predictor
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Items, Objective, Tasks, TaskSetSpec
 
 Config = Any
@@ -238,7 +239,7 @@ def judged(predictor: Predictor, judges: Tasks, objective: Objective) -> float:
     return 1.0 - _mean(ranking_of(predictor, judges, RANKING_K)[f"ndcg@{RANKING_K}"], -np.inf)
 
 
-def _mean(value_B: FloatArray, of_none: float = np.inf) -> float:
+def _mean(value_B: Float64Array, of_none: float = np.inf) -> float:
     return of_none if np.isnan(value_B).all() else float(np.nanmean(value_B))
 
 

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 
 MAX_DRAWS = 2**22  # drawn at once, so that memory stays at some tens of megabytes
 MIN_USERS = 2  # of one user nothing can be said about spread
@@ -28,7 +28,7 @@ class Interval:
 
 
 def mean_intervals(
-    values_UM: FloatArray,
+    values_UM: Float64Array,
     generator: np.random.Generator,
     num_resamples: int = 2000,
     confidence: float = 0.95,
@@ -65,8 +65,8 @@ def mean_intervals(
 
 
 def paired_difference(
-    first_U: FloatArray,
-    second_U: FloatArray,
+    first_U: Float64Array,
+    second_U: Float64Array,
     generator: np.random.Generator,
     num_resamples: int = 2000,
     confidence: float = 0.95,
@@ -81,11 +81,11 @@ def paired_difference(
 
 
 def _resampled_means(
-    values_UM: FloatArray,
-    present_UM: FloatArray,
+    values_UM: Float64Array,
+    present_UM: Float64Array,
     generator: np.random.Generator,
     num_resamples: int,
-) -> FloatArray:
+) -> Float64Array:
     num_users, num_metrics = values_UM.shape
     means_SM = np.empty((num_resamples, num_metrics))
     step = max(1, MAX_DRAWS // num_users)

@@ -7,7 +7,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recmeta.evaluation.bootstrap import MIN_USERS, mean_intervals
 from recmeta.metalearn.heads import uncertainty
@@ -15,7 +14,7 @@ from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
 from recmeta.metalearn.scorer import Scorer
-from recmeta.tasks.arrays import Float64Array
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 SHOTS = (0, 1, 3, 10)
@@ -39,7 +38,7 @@ class Residuals:
     """What the uncertainty is a function of."""
     spread_N: Float64Array | None
     """The learner's own standard deviation, in units of the value."""
-    user_N: npt.NDArray[np.int64]
+    user_N: IntArray
 
     @property
     def residual_N(self) -> Float64Array:

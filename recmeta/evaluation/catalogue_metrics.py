@@ -14,7 +14,8 @@ from recmeta.evaluation.catalogue_ranking import (
 )
 from recmeta.evaluation.metric import CatalogueMetric
 from recmeta.evaluation.metrics.catalogue import catalogue_ndcg, hit, mrr, precision, recall
-from recmeta.evaluation.predictor import FloatArray, IntArray, Predictor
+from recmeta.evaluation.predictor import Predictor
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
@@ -26,7 +27,7 @@ def ranking_metrics(
     relevant: Relevant,
     ks: Sequence[int],
     metrics: Sequence[CatalogueMetric] = STANDARD,
-) -> dict[str, FloatArray]:
+) -> dict[str, Float64Array]:
     """Return (B,) metrics by name, such as `ndcg@10`, at each cut-off k; NaN for a user without
     relevant items."""
     return {
@@ -34,10 +35,10 @@ def ranking_metrics(
     }
 
 
-def ranking_of(predictor: Predictor, tasks: Tasks, k: int) -> dict[str, FloatArray]:
+def ranking_of(predictor: Predictor, tasks: Tasks, k: int) -> dict[str, Float64Array]:
     """Return (B,) ranking metrics at k by name, all query items being relevant: NaN where a score
     is not finite."""
-    parts: list[dict[str, FloatArray]] = []
+    parts: list[dict[str, Float64Array]] = []
     for batch in tasks.batches(USERS_AT_ONCE):
         scores_BI, complete_B = candidate_scores(predictor.score_items(batch), batch)
         relevant = Relevant.of(batch, -np.inf, scores_BI.shape[1])

@@ -17,7 +17,8 @@ import functools
 
 import numpy as np
 
-from recmeta.evaluation.predictor import BoolArray, FloatArray, IntArray, Scores
+from recmeta.evaluation.predictor import Scores
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 
@@ -46,18 +47,18 @@ class Relevant:
         return np.bincount(self.task, minlength=self.num_tasks)
 
     @property
-    def undefined_B(self) -> FloatArray:
+    def undefined_B(self) -> Float64Array:
         """(B,) NaN for a user without relevant items, 0 for all others: to be added."""
-        undefined: FloatArray = np.where(self.count_B > 0, 0.0, np.nan)
+        undefined: Float64Array = np.where(self.count_B > 0, 0.0, np.nan)
         return undefined
 
-    def hits(self, rank_R: IntArray, k: int) -> FloatArray:
+    def hits(self, rank_R: IntArray, k: int) -> Float64Array:
         """Return (B,) how many of each user's relevant items have a rank up to k."""
         is_hit_R = (rank_R <= k).astype(np.float64)
         return np.bincount(self.task, is_hit_R, minlength=self.num_tasks).astype(np.float64)
 
 
-def candidate_scores(scores_BI: Scores, tasks: Tasks) -> tuple[FloatArray, BoolArray]:
+def candidate_scores(scores_BI: Scores, tasks: Tasks) -> tuple[Float64Array, BoolArray]:
     """Return a copy of the scores with support items at -inf, and (B,) which users have no flaw.
 
     A user with a NaN or an infinite score is flawed, and has all scores at 0.
@@ -68,7 +69,7 @@ def candidate_scores(scores_BI: Scores, tasks: Tasks) -> tuple[FloatArray, BoolA
     return candidates_BI, complete_B
 
 
-def ranks_in_catalogue(scores_BI: FloatArray, relevant: Relevant, k: int) -> IntArray:
+def ranks_in_catalogue(scores_BI: Float64Array, relevant: Relevant, k: int) -> IntArray:
     """Return (R,) each relevant item's rank among all candidates, from 1; exact up to k."""
     relevant_R = scores_BI[relevant.task, relevant.item]
     others_BI = scores_BI.copy()
@@ -79,7 +80,9 @@ def ranks_in_catalogue(scores_BI: FloatArray, relevant: Relevant, k: int) -> Int
     return _ranks(relevant_R, relevant, best_BK)
 
 
-def ranks_in_sample(scores_BI: FloatArray, relevant: Relevant, negatives_BM: IntArray) -> IntArray:
+def ranks_in_sample(
+    scores_BI: Float64Array, relevant: Relevant, negatives_BM: IntArray
+) -> IntArray:
     """Return (R,) each relevant item's rank among the user's relevant and sampled items, from 1."""
     relevant_R = scores_BI[relevant.task, relevant.item]
     others_BM = np.take_along_axis(scores_BI, np.maximum(negatives_BM, 0), axis=1)
@@ -105,7 +108,7 @@ def sample_negatives(
     return np.where(np.take_along_axis(keys_BI, drawn_BM, axis=1) >= 0, drawn_BM, -1)
 
 
-def top_items(scores_BI: FloatArray, k: int) -> IntArray:
+def top_items(scores_BI: Float64Array, k: int) -> IntArray:
     """Return (B, K) the best items, best first; of equals, the lower item number first.
 
     Excluded items (-inf) come last, and are among them where there are fewer than k candidates.
@@ -121,7 +124,7 @@ def top_items(scores_BI: FloatArray, k: int) -> IntArray:
     return np.take_along_axis(items_BK, order, axis=1)
 
 
-def _ranks(relevant_R: FloatArray, relevant: Relevant, others_BM: FloatArray) -> IntArray:
+def _ranks(relevant_R: Float64Array, relevant: Relevant, others_BM: Float64Array) -> IntArray:
     ahead_R = (others_BM[relevant.task] >= relevant_R[:, None]).sum(axis=1)
     order = np.lexsort((-relevant_R, relevant.task))
     start_B = np.searchsorted(relevant.task, np.arange(relevant.num_tasks))

@@ -6,8 +6,9 @@ import numpy as np
 
 from recmeta.evaluation.bootstrap import mean_intervals
 from recmeta.evaluation.measure import MetricSelection, measure
-from recmeta.evaluation.predictor import IntArray, Predictor
+from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import AdaptationCurve
+from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
 MIN_COHORT = 30

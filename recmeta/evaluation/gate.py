@@ -19,7 +19,7 @@ import numpy as np
 
 from recmeta.errors import UserError
 from recmeta.evaluation.bootstrap import Interval, paired_difference
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 
 Verdict = Literal["better", "worse", "tie"]
 
@@ -74,7 +74,7 @@ class GateDecision:
 def decide(
     candidate: str,
     champion: str | None,
-    per_user: Mapping[str, FloatArray],
+    per_user: Mapping[str, Float64Array],
     baselines: Sequence[str],
     metric: str,
     lower_is_better: bool,
@@ -138,7 +138,7 @@ def decide(
 def _unfit(
     candidate: str,
     others: Sequence[str],
-    per_user: Mapping[str, FloatArray],
+    per_user: Mapping[str, Float64Array],
     metric: str,
     config: GateConfig,
 ) -> list[str]:

@@ -18,13 +18,8 @@ from recmeta.evaluation.metric import (
     Metric,
     OrderMetric,
 )
-from recmeta.evaluation.predictor import (
-    FloatArray,
-    IntArray,
-    Predictor,
-    Scores,
-    scores_and_order,
-)
+from recmeta.evaluation.predictor import Predictor, Scores, scores_and_order
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
 M = TypeVar("M", bound=Metric)
@@ -58,7 +53,7 @@ class MetricSelection:
 class Measured:
     """Per-user metrics, and what lists show of the catalogue, which belongs to no user."""
 
-    per_user: dict[str, dict[str, FloatArray]]
+    per_user: dict[str, dict[str, Float64Array]]
     """By predictor and metric, (U,)."""
     exposure: dict[str, dict[str, float]]
     """By predictor and metric, such as `full_coverage@k`, of all users' top k."""
@@ -86,7 +81,7 @@ def measure(
     """
     if selection.reads_catalogue:
         batch_size = max(1, min(batch_size, MAX_SCORES // spec.num_items))
-    parts: dict[str, list[dict[str, FloatArray]]] = {name: [] for name in predictors}
+    parts: dict[str, list[dict[str, Float64Array]]] = {name: [] for name in predictors}
     listed: dict[str, dict[int, IntArray]] = {
         name: {k: np.zeros(spec.num_items, np.int64) for k in selection.ks} for name in predictors
     }
@@ -126,7 +121,7 @@ def _exposure(
 
 def _query_metrics(
     predictor: Predictor, batch: Tasks, spec: TaskSetSpec, selection: MetricSelection
-) -> dict[str, FloatArray]:
+) -> dict[str, Float64Array]:
     errors, orders = selection.of_kind(ErrorMetric), selection.of_kind(OrderMetric)
     if not (errors or orders):
         return {}
@@ -171,7 +166,7 @@ class _Candidates:
 
     def metrics(
         self, scores_BI: Scores, selection: MetricSelection, listed: Mapping[int, IntArray]
-    ) -> dict[str, FloatArray]:
+    ) -> dict[str, Float64Array]:
         """Return the ranking metrics, and count in `listed` the items of each user's top k."""
         candidates_BI, complete_B = catalogue_ranking.candidate_scores(scores_BI, self.tasks)
         ks, metrics = selection.ks, selection.of_kind(CatalogueMetric)
@@ -190,7 +185,7 @@ class _Candidates:
         return {m: np.where(complete_B, value_B, np.nan) for m, value_B in found.items()}
 
 
-def _count(listed: Mapping[int, IntArray], scores_BI: FloatArray, ks: Sequence[int]) -> None:
+def _count(listed: Mapping[int, IntArray], scores_BI: Float64Array, ks: Sequence[int]) -> None:
     top_BK = catalogue_ranking.top_items(scores_BI, max(ks))
     is_candidate_BK = np.isfinite(np.take_along_axis(scores_BI, top_BK, axis=1))
     for k in ks:

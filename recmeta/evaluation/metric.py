@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from recmeta.errors import UserError
 from recmeta.evaluation.catalogue_ranking import Relevant
-from recmeta.evaluation.predictor import FloatArray, IntArray, Scores
+from recmeta.evaluation.predictor import Scores
 from recmeta.plugins import Registry
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Objective, Ragged
 
 Counts = npt.NDArray[np.integer]
@@ -45,7 +46,7 @@ class Metric:
 class ErrorMetric(Metric):
     """Reads predicted values of query rows; of predictors that predict values."""
 
-    of: Callable[[Scores, Ragged], FloatArray]
+    of: Callable[[Scores, Ragged], Float64Array]
     """Returns (B,), of (N,) predicted values and the query rows."""
     lower_is_better: bool = True
     objectives: tuple[Objective, ...] = ("rating",)
@@ -55,7 +56,7 @@ class ErrorMetric(Metric):
 class OrderMetric(Metric):
     """Reads in which order a user's own query rows are put."""
 
-    of: Callable[[Scores, Ragged, int, float], FloatArray]
+    of: Callable[[Scores, Ragged, int, float], Float64Array]
     """Returns (B,), of (N,) what the rows are ordered by, higher first, the query rows, the cut-off
     and the lowest value of the scale."""
     objectives: tuple[Objective, ...] = ("rating",)
@@ -66,7 +67,7 @@ class CatalogueMetric(Metric):
     """Reads the ranks of relevant items: among all candidates of the catalogue, as `full_…`, and
     among the relevant and some sampled items, as `sampled_…`."""
 
-    of: Callable[[IntArray, Relevant, int], FloatArray]
+    of: Callable[[IntArray, Relevant, int], Float64Array]
     """Returns (B,), of (R,) ranks from 1, whose they are, and the cut-off: ranks are exact up to
     it."""
 

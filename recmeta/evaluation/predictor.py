@@ -7,9 +7,6 @@ import numpy.typing as npt
 
 from recmeta.tasks.task_set import Tasks
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating[Any]]  # a network's are float32, a closed form's float64
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.evaluation.bootstrap import Interval
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Objective
 
 PREDICTOR = "predictor"
@@ -50,7 +50,7 @@ class Evaluation:
     """U users, in the order of all per-user arrays."""
     state: npt.NDArray[np.str_]
     """(U,)"""
-    per_user: dict[str, dict[str, FloatArray]]
+    per_user: dict[str, dict[str, Float64Array]]
     """By predictor and metric, (U,); NaN where undefined."""
     intervals: dict[str, dict[str, Interval]]
     """By predictor and metric, over all users. What lists show of the catalogue belongs to
@@ -70,7 +70,7 @@ class Evaluation:
             for name, found in self.intervals.items()
         }
 
-    def primary_per_user(self) -> dict[str, FloatArray]:
+    def primary_per_user(self) -> dict[str, Float64Array]:
         """Return (U,) the primary metric by predictor that has it: what the gate reads."""
         return {
             name: found[self.primary_metric]

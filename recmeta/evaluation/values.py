@@ -4,9 +4,9 @@ liked."""
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
 from recmeta.metalearn.heads.median import count_levels
+from recmeta.tasks.arrays import Float32Array
 
 RELEVANT_SHARE = 0.6
 """Of the value range: 4 and 5 on a scale from 1 to 5."""
@@ -32,7 +32,7 @@ class Values:
     quarter reaches."""
 
 
-def describe(values: npt.NDArray[np.float32], value_range: tuple[float, float]) -> Values:
+def describe(values: Float32Array, value_range: tuple[float, float]) -> Values:
     """Return what the training values (N,), at least one, are like.
 
     Args:

@@ -12,8 +12,9 @@ from recmeta.evaluation.baselines.averages.popularity import Popularity
 from recmeta.evaluation.curve import choose_cohort
 from recmeta.evaluation.evaluate import MeasureConfig, evaluate
 from recmeta.evaluation.fit_baselines import fit_baselines
-from recmeta.evaluation.predictor import FloatArray, Predictor
+from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import Evaluation
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 CONFIG = MeasureConfig(num_resamples=200, num_negatives=10)
@@ -27,10 +28,10 @@ class Broken:
     name = "broken"
     predicts_values = True
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         return np.where(tasks.query.task == 0, np.nan, 3.0)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         scores = np.tile(np.arange(40.0), (len(tasks), 1))
         scores[0] = np.nan
         return scores

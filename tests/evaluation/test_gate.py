@@ -6,13 +6,13 @@ import pytest
 from recmeta.config import to_dict
 from recmeta.errors import UserError
 from recmeta.evaluation.gate import GateConfig, GateDecision, decide
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 
 U = 200
 BASE = np.random.default_rng(0).normal(0.8, 0.3, U)
 
 
-def mae_around(difference: float, seed: int) -> FloatArray:
+def mae_around(difference: float, seed: int) -> Float64Array:
     noise = np.random.default_rng(seed).normal(0, 0.05, U)
     return BASE + difference + noise - noise.mean()
 
@@ -22,7 +22,7 @@ def gate(
     baselines: tuple[str, ...] = ("mf-fold-in",),
     config: GateConfig | None = None,
     lower_is_better: bool = True,
-    **others: FloatArray,
+    **others: Float64Array,
 ) -> GateDecision:
     per_user = {"maml": BASE, **{k.replace("_", "-"): v for k, v in others.items()}}
     return decide(

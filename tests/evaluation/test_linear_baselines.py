@@ -16,7 +16,7 @@ from recmeta.evaluation.baselines.averages.item_mean_user_bias import BiasConfig
 from recmeta.evaluation.baselines.content.content_ridge import ContentRidge, ContentRidgeConfig
 from recmeta.evaluation.baselines.item_to_item.ease import Ease, EaseConfig, residuals
 from recmeta.evaluation.baselines.item_to_item.item_knn import ItemKNN, ItemKNNConfig
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Items, Ragged, Tasks
 
 NUM_ITEMS = 12
@@ -26,7 +26,7 @@ COLD = low_rank_tasks(9, NUM_ITEMS, 8, 5, seed=1)
 BIASES = ItemMeanUserBias.fit(TRAIN, NUM_ITEMS, RANGE, BiasConfig())
 
 
-def matrix(rows: Ragged, value_N: FloatArray) -> FloatArray:
+def matrix(rows: Ragged, value_N: Float64Array) -> Float64Array:
     """Return the rows as a plain users by items matrix."""
     dense = np.zeros((len(rows), NUM_ITEMS))
     dense[rows.task, rows.item] = value_N
@@ -58,7 +58,7 @@ def test_only_the_most_met_items_have_weights() -> None:
     np.testing.assert_array_equal(known.dense(rows, np.ones(6)).numpy(), [[1, 1], [1, 1], [0, 1]])
 
 
-def ease_weights(data: FloatArray, regularisation: float) -> FloatArray:
+def ease_weights(data: Float64Array, regularisation: float) -> Float64Array:
     """Solve each column's ridge regression on the other columns, one at a time."""
     weights = np.zeros((NUM_ITEMS, NUM_ITEMS))
     for item in range(NUM_ITEMS):
@@ -96,7 +96,7 @@ def test_ease_of_ratings_adds_to_the_biases() -> None:
         np.testing.assert_allclose(model.score_query(COLD), predicted, atol=1e-4)
 
 
-def similarities(data: FloatArray, met: FloatArray, shrinkage: float) -> FloatArray:
+def similarities(data: Float64Array, met: Float64Array, shrinkage: float) -> Float64Array:
     found = np.zeros((NUM_ITEMS, NUM_ITEMS))
     for i in range(NUM_ITEMS):
         for j in range(NUM_ITEMS):

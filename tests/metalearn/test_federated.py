@@ -9,6 +9,7 @@ from learners import LINEAR, make_batch, make_learner
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.algorithms.optimisation_based.federated import (
     Federated,
     FederatedConfig,
@@ -18,6 +19,9 @@ from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.tensors.batch import TaskBatch
+from recmeta.tasks.task_set import TaskSet
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.start import at_start
 
 INNER = MAMLConfig(num_steps=2)
 
@@ -112,6 +116,21 @@ def test_the_clients_learner_is_configured_in_its_place() -> None:
     assert type(learner.learner).__name__ == "ReptileConfig"
     with pytest.raises(UserError, match=r"learner\.learner\.num_step"):
         parse(ModelConfig, {"algorithm": "federated", "learner": {"learner": {"num_step": 1}}})
+
+
+def test_a_federation_starts_as_its_learner_does(task_set: TaskSet) -> None:
+    inner = BayesianLinearConfig(num_factors=2)
+    alone = ModelConfig(algorithm="bayesian-linear", learner=inner)
+    within = ModelConfig(
+        algorithm="federated", learner=FederatedConfig(algorithm="bayesian-linear", learner=inner)
+    )
+    expected, found = (
+        at_start(MetaTrainConfig(model=model), task_set, torch.device("cpu")).model.params
+        for model in (alone, within)
+    )
+    assert found.keys() == expected.keys()
+    for name, p in expected.items():
+        assert torch.equal(found[name], p), name
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from recmeta.evaluation.predictor import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Items
 
 MAX_COLUMNS = 512
@@ -28,7 +28,7 @@ def item_content(items: Items, max_columns: int = MAX_COLUMNS) -> tuple[torch.Te
     first = np.flatnonzero(np.diff(items.item, prepend=-1))
     table = items.attributes.take(pa.array(first))
     numbers = [n for n in table.column_names if _is_number(table[n].type)]
-    columns: list[FloatArray] = []
+    columns: list[Float64Array] = []
     names: list[str] = []
     for name in numbers:
         columns.append(_standardised(table[name]))
@@ -58,12 +58,12 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
-def _standardised(column: pa.ChunkedArray) -> FloatArray:
+def _standardised(column: pa.ChunkedArray) -> Float64Array:
     value = pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy()
     spread = np.nanstd(value) if np.isfinite(value).any() else 0.0
     if not spread > 0:
         return np.zeros(len(value))
-    scaled: FloatArray = np.nan_to_num((value - np.nanmean(value)) / spread)
+    scaled: Float64Array = np.nan_to_num((value - np.nanmean(value)) / spread)
     return np.clip(scaled, -CLIP, CLIP)
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from recmeta.evaluation.predictor import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged
 
 MAX_ITEMS = 6000
@@ -38,7 +38,7 @@ class KnownItems:
     def __len__(self) -> int:
         return len(self.item_J)
 
-    def dense(self, rows: Ragged, value_N: FloatArray) -> torch.Tensor:
+    def dense(self, rows: Ragged, value_N: Float64Array) -> torch.Tensor:
         """Return (B, J) the rows' values as a matrix; rows of other items are dropped."""
         place_N = self.place_I[rows.item]
         known = place_N >= 0
@@ -48,7 +48,7 @@ class KnownItems:
         return matrix
 
 
-def gram(known: KnownItems, rows: Ragged, value_N: FloatArray) -> torch.Tensor:
+def gram(known: KnownItems, rows: Ragged, value_N: Float64Array) -> torch.Tensor:
     """Return (J, J) the sum over users of the outer product of a user's values with themselves."""
     total = torch.zeros((len(known), len(known)), dtype=torch.float32)
     for start in range(0, len(rows), USERS_AT_ONCE):

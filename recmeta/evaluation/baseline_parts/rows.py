@@ -3,7 +3,7 @@
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -22,7 +22,7 @@ def training_rows(train: Tasks) -> Ragged:
         )
     order = np.argsort(task, kind="stable")
     return Ragged(
-        np.concatenate([[0], np.cumsum(support.lengths + query.lengths)]),
+        offsets_of(support.lengths + query.lengths),
         np.concatenate([support.item, query.item])[order],
         np.concatenate([support.value, query.value])[order],
         np.concatenate([support.counted, query.counted])[order],
@@ -34,11 +34,11 @@ def mean_value(rows: Ragged) -> float:
     return float(rows.value.mean(dtype=np.float64))
 
 
-def sum_by_item(rows: Ragged, weight_N: FloatArray, num_items: int) -> FloatArray:
+def sum_by_item(rows: Ragged, weight_N: Float64Array, num_items: int) -> Float64Array:
     """Return (I,) the sum of the rows' weights at each item."""
     return np.bincount(rows.item, weight_N, minlength=num_items).astype(np.float64)
 
 
-def sum_by_task(rows: Ragged, weight_N: FloatArray) -> FloatArray:
+def sum_by_task(rows: Ragged, weight_N: Float64Array) -> Float64Array:
     """Return (B,) the sum of the rows' weights in each task."""
     return np.bincount(rows.task, weight_N, minlength=len(rows)).astype(np.float64)

@@ -16,8 +16,8 @@ from recmeta.evaluation.baseline_parts.rows import (
     sum_by_task,
     training_rows,
 )
-from recmeta.evaluation.predictor import FloatArray
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Items, Ragged, Tasks
 
 NUM_FOLDS = 5
@@ -31,11 +31,11 @@ class SupportFeatures:
     """What is known of items and users, and how a support is summarised."""
 
     mean: float
-    count_I: FloatArray
+    count_I: Float64Array
     """Training rows of each item."""
-    left_I: FloatArray
+    left_I: Float64Array
     """Sum of their values less the mean."""
-    by_content_I: FloatArray
+    by_content_I: Float64Array
     """What an item's content says of it, learned from other items."""
     content_IF: torch.Tensor
     encoder: Encoder
@@ -66,7 +66,7 @@ class SupportFeatures:
         by_content_I = _out_of_fold(content_IF.double(), left_I, count_I)
         return cls(mean, count_I, left_I, by_content_I, content_IF, encoder, value_range)
 
-    def of(self, tasks: Tasks, *, strangers: bool) -> tuple[FloatArray, FloatArray]:
+    def of(self, tasks: Tasks, *, strangers: bool) -> tuple[Float64Array, Float64Array]:
         """Return (N,) item effect plus user bias, and (N, F) features of every query row.
 
         A row that is itself part of what is known of its item (`counted`) is taken out of it.
@@ -105,7 +105,7 @@ class SupportFeatures:
             )
             yield dataclasses.replace(tasks.take(np.array([place])), query=query)
 
-    def _effects(self, rows: Ragged, strangers: bool) -> tuple[FloatArray, FloatArray]:
+    def _effects(self, rows: Ragged, strangers: bool) -> tuple[Float64Array, Float64Array]:
         """Return (N,) each row's item effect without the row itself, and the rows it rests on."""
         by_content_N = self.by_content_I[rows.item]
         if strangers:
@@ -116,7 +116,7 @@ class SupportFeatures:
         beside_N = (left_N - count_N * by_content_N) / (count_N + ITEM_SHRINKAGE)
         return by_content_N + beside_N, count_N
 
-    def _affinity(self, tasks: Tasks, left_S: FloatArray) -> FloatArray:
+    def _affinity(self, tasks: Tasks, left_S: Float64Array) -> Float64Array:
         """Return (N,) the mean of the support's residuals, weighted by likeness of content."""
         support = tasks.support
         parts = [np.zeros(0)]
@@ -143,7 +143,9 @@ def _padded(rows: Ragged) -> torch.Tensor:
     return torch.from_numpy(item_BR)
 
 
-def _out_of_fold(content_IF: torch.Tensor, left_I: FloatArray, count_I: FloatArray) -> FloatArray:
+def _out_of_fold(
+    content_IF: torch.Tensor, left_I: Float64Array, count_I: Float64Array
+) -> Float64Array:
     """Return (I,) a ridge regression of items' means on content, each item by the other folds."""
     num_items, num_columns = content_IF.shape
     fold_I = np.random.default_rng(0).integers(0, NUM_FOLDS, num_items)

@@ -7,7 +7,7 @@ import numpy as np
 
 from recmeta.evaluation.baseline import Baseline, each, fixed
 from recmeta.evaluation.baseline_parts.rows import mean_value, training_rows
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 
@@ -25,11 +25,11 @@ class GlobalMean:
         """Learn the mean from the support and query rows of the meta-training tasks."""
         return cls(mean_value(training_rows(train)), num_items)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) the mean."""
         return np.full(len(tasks.query.item), self.mean)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) the mean: all items tie."""
         return np.broadcast_to(np.float64(self.mean), (len(tasks), self.num_items))
 

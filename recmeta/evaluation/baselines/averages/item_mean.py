@@ -7,7 +7,7 @@ import numpy as np
 
 from recmeta.evaluation.baseline import Baseline, BaselineSearch, each
 from recmeta.evaluation.baseline_parts.rows import mean_value, sum_by_item, training_rows
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 
@@ -26,7 +26,7 @@ class ItemMean:
     score(i) = mu + sum_{u rated i} (r_ui - mu) / (n_i + regularisation); mu for an unknown item.
     """
 
-    item_score: FloatArray
+    item_score: Float64Array
     """(I,)"""
     name: ClassVar[str] = "item-mean"
     predicts_values: ClassVar[bool] = True
@@ -41,11 +41,11 @@ class ItemMean:
         total = sum_by_item(rows, rows.value.astype(np.float64) - mean, num_items)
         return cls(mean + np.divide(total, weight, out=np.zeros(num_items), where=weight > 0))
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) the mean of each row's item; within the values seen in training."""
         return self.item_score[tasks.query.item]
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) the items' means, the same for all."""
         return np.broadcast_to(self.item_score, (len(tasks), len(self.item_score)))
 

@@ -14,7 +14,7 @@ from recmeta.evaluation.baseline_parts.rows import (
     sum_by_task,
     training_rows,
 )
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -45,7 +45,7 @@ class ItemMeanUserBias:
     """
 
     mean: float
-    item_bias: FloatArray
+    item_bias: Float64Array
     """(I,)"""
     config: BiasConfig
     value_range: tuple[float, float]
@@ -73,20 +73,20 @@ class ItemMeanUserBias:
             item_bias = sum_by_item(rows, residual_N - user_bias[rows.task], num_items) / weight_I
         return cls(mean, item_bias, config, value_range)
 
-    def user_bias(self, support: Ragged) -> FloatArray:
+    def user_bias(self, support: Ragged) -> Float64Array:
         """Return (B,) the bias that each support shows."""
         residual_N = support.value.astype(np.float64) - self.mean - self.item_bias[support.item]
         return sum_by_task(support, residual_N) / (
             support.lengths + self.config.user_regularisation
         )
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) predicted values, clipped to the value range."""
         user_bias_N = self.user_bias(tasks.support)[tasks.query.task]
         predicted_N = self.mean + self.item_bias[tasks.query.item] + user_bias_N
         return np.clip(predicted_N, *self.value_range)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) predicted values, not clipped, so that the best items do not tie."""
         return self.mean + self.item_bias + self.user_bias(tasks.support)[:, None]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from recmeta.evaluation.baseline import Baseline, each, fixed
 from recmeta.evaluation.baseline_parts.rows import training_rows
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 
@@ -15,7 +15,7 @@ from recmeta.tasks.task_set import Tasks
 class Popularity:
     """Scores an item by the number of meta-training users who met it, whatever value they gave."""
 
-    num_users: FloatArray
+    num_users: Float64Array
     """(I,)"""
     name: ClassVar[str] = "popularity"
     predicts_values: ClassVar[bool] = False
@@ -27,11 +27,11 @@ class Popularity:
         pairs = np.unique(rows.task * num_items + rows.item)
         return cls(np.bincount(pairs % num_items, minlength=num_items).astype(np.float64))
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) the count of each row's item."""
         return self.num_users[tasks.query.item]
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) the items' counts, the same for all."""
         return np.broadcast_to(self.num_users, (len(tasks), len(self.num_users)))
 

@@ -9,7 +9,7 @@ import numpy as np
 from recmeta.errors import UserError
 from recmeta.evaluation.baseline import Baseline, each, fixed
 from recmeta.evaluation.baseline_parts.rows import training_rows
-from recmeta.evaluation.predictor import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -49,7 +49,7 @@ class UserMedian:
         median = float(np.median(training_rows(train).value))
         return cls(median, num_items, config or UserMedianConfig())
 
-    def of_users(self, support: Ragged) -> FloatArray:
+    def of_users(self, support: Ragged) -> Float64Array:
         """Return (B,) each user's median."""
         value_N = support.value.astype(np.float64)
         sorted_N = value_N[np.lexsort((value_N, support.task))]
@@ -57,7 +57,7 @@ class UserMedian:
         num_below_B = np.bincount(support.task, below, minlength=len(support)).astype(np.int64)
         last_B = support.lengths + self.config.num_imaginary - 1
 
-        def at(place_B: IntArray) -> FloatArray:
+        def at(place_B: IntArray) -> Float64Array:
             """The value at a place of the user's sorted ratings, imaginary ones among them."""
             beyond_B = place_B - num_below_B
             own_B = np.where(beyond_B < 0, place_B, place_B - self.config.num_imaginary)
@@ -66,14 +66,14 @@ class UserMedian:
             found_B[is_own_B] = sorted_N[(support.offsets[:-1] + own_B)[is_own_B]]
             return found_B
 
-        middle: FloatArray = (at(last_B // 2) + at((last_B + 1) // 2)) / 2
+        middle: Float64Array = (at(last_B // 2) + at((last_B + 1) // 2)) / 2
         return middle
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) the user's median."""
         return self.of_users(tasks.support)[tasks.query.task]
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) the user's median: all items tie."""
         median_B1 = self.of_users(tasks.support)[:, None]
         return np.broadcast_to(median_B1, (len(tasks), self.num_items))

@@ -20,7 +20,7 @@ from recmeta.evaluation.baseline_parts.rows import (
     sum_by_task,
     training_rows,
 )
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
 USERS_AT_ONCE = 128
@@ -58,7 +58,7 @@ class ContentRidge:
     """
 
     mean: float
-    item_I: FloatArray
+    item_I: Float64Array
     """(I,) x_i.w + d_i."""
     content_IF: torch.Tensor
     config: ContentRidgeConfig
@@ -81,14 +81,14 @@ class ContentRidge:
             content_IF: of every item of the catalogue.
         """
         rows = training_rows(train)
-        shared: dict[ContentRidgeConfig, FloatArray] = {}
+        shared: dict[ContentRidgeConfig, Float64Array] = {}
         for config in configs:
             key = dataclasses.replace(config, taste_regularisation=1.0)
             if key not in shared:
                 shared[key] = _item_effects(rows, content_IF, config)
             yield cls(mean_value(rows), shared[key], content_IF, config, value_range)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) predicted values, clipped to the value range."""
         parts = [np.zeros(0)]
         for batch in tasks.batches(USERS_AT_ONCE):
@@ -98,7 +98,7 @@ class ContentRidge:
             parts.append(self.mean + self.item_I[batch.query.item] + own_N)
         return np.clip(np.concatenate(parts), *self.value_range)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) predicted values, not clipped, so that the best items do not tie."""
         own = [
             self._own(batch.support, self.content_IF.expand(len(batch), -1, -1)).numpy()
@@ -137,7 +137,9 @@ def _padded(rows: Ragged) -> torch.Tensor:
     return torch.from_numpy(item_BR)
 
 
-def _item_effects(rows: Ragged, content_IF: torch.Tensor, config: ContentRidgeConfig) -> FloatArray:
+def _item_effects(
+    rows: Ragged, content_IF: torch.Tensor, config: ContentRidgeConfig
+) -> Float64Array:
     """Return (I,) x_i.w + d_i."""
     num_items, num_columns = content_IF.shape
     left_N = rows.value.astype(np.float64) - mean_value(rows)

@@ -11,7 +11,8 @@ import numpy as np
 
 from recmeta.evaluation.baseline import Baseline, each, fixed
 from recmeta.evaluation.baseline_parts.rows import training_rows
-from recmeta.evaluation.predictor import FloatArray, Scores
+from recmeta.evaluation.predictor import Scores
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -64,7 +65,7 @@ class IALS:
     def score_query(self, tasks: Tasks) -> Scores:
         """Return (N,) a score for every query row."""
         scores_BI = self.score_items(tasks)
-        scores: FloatArray = scores_BI[tasks.query.task, tasks.query.item].astype(np.float64)
+        scores: Float64Array = scores_BI[tasks.query.task, tasks.query.item].astype(np.float64)
         return scores
 
     def score_items(self, tasks: Tasks) -> Scores:

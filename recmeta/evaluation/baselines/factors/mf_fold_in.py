@@ -17,8 +17,8 @@ from recmeta.errors import UserError
 from recmeta.evaluation.baseline import Baseline, BaselineSearch, OnTrial, unrecorded
 from recmeta.evaluation.baseline_parts.rows import mean_value, training_rows
 from recmeta.evaluation.baselines.averages import item_mean_user_bias
-from recmeta.evaluation.predictor import FloatArray
 from recmeta.metalearn.numerics.threads import one_thread
+from recmeta.tasks.arrays import Float64Array, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSetSpec
 
 
@@ -72,7 +72,7 @@ class Rows:
         order = np.argsort(rows.item, kind="stable")
         lengths = np.bincount(rows.item, minlength=num_items)
         return cls(
-            torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+            torch.from_numpy(offsets_of(lengths)),
             torch.from_numpy(rows.task[order]),
             torch.from_numpy(rows.value.astype(np.float64)[order] - mean),
         )
@@ -180,21 +180,21 @@ class MatrixFactorisation:
             self.config.factor_regularisation,
         )
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) predicted values, clipped to the value range."""
         user_NC = self.fold_in(tasks.support)[torch.from_numpy(tasks.query.task)]
         item_NC = self.item_IC[torch.from_numpy(tasks.query.item.astype(np.int64))]
         bias_N = user_NC[:, 0] + item_NC[:, 0]
         predicted_N = self.mean + bias_N + (user_NC[:, 1:] * item_NC[:, 1:]).sum(1)
-        clipped: FloatArray = predicted_N.clamp(*self.value_range).numpy()
+        clipped: Float64Array = predicted_N.clamp(*self.value_range).numpy()
         return clipped
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) predicted values, not clipped, so that the best items do not tie."""
         user_BC = self.fold_in(tasks.support)
         scores_BI = user_BC[:, 1:] @ self.item_IC[:, 1:].T
         scores_BI += self.mean + user_BC[:, :1] + self.item_IC[:, 0]
-        scores: FloatArray = scores_BI.numpy()
+        scores: Float64Array = scores_BI.numpy()
         return scores
 
 

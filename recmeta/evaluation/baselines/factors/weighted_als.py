@@ -13,8 +13,8 @@ import torch
 
 from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
 from recmeta.evaluation.baseline_parts.rows import training_rows
-from recmeta.evaluation.predictor import FloatArray
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_weighted, fold_in
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 REGULARISATION_PATH = (30.0, 10.0, 3.0, 1.0)
@@ -40,7 +40,7 @@ class WeightedALS:
         """Learn the items' vectors from the support and query rows of the meta-training tasks."""
         return cls(factorise_weighted(training_rows(train), num_items, config, seed), config)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) a score for every query row."""
         parts = [
             self.score_items(some)[some.query.task, some.query.item]
@@ -48,7 +48,7 @@ class WeightedALS:
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) scores of the whole catalogue."""
         ridge = self.config.regularisation * self.config.fold_in_ratio
         user_BF = fold_in(tasks.support, self.item_IF, self.config, ridge)

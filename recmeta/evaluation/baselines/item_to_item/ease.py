@@ -19,7 +19,7 @@ from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     ItemMeanUserBias,
     chosen_biases,
 )
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
 USERS_AT_ONCE = 512
@@ -85,12 +85,12 @@ class Ease:
                 last = config.regularisation, _weights(gram_JJ, config.regularisation)
             yield cls(known, last[1], config, biases)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) a score for every query row, clipped to the value range for ratings."""
         parts = [self._batch_query(batch) for batch in tasks.batches(USERS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) scores of the whole catalogue, not clipped."""
         scores_BI = np.zeros((len(tasks), len(self.known.place_I)))
         scores_BI[:, self.known.item_J] = self._linear(tasks).numpy()
@@ -98,7 +98,7 @@ class Ease:
             scores_BI = self.biases.score_items(tasks) + self.config.scale * scores_BI
         return scores_BI
 
-    def _batch_query(self, tasks: Tasks) -> FloatArray:
+    def _batch_query(self, tasks: Tasks) -> Float64Array:
         place_N = self.known.place_I[tasks.query.item]
         linear_BJ = self._linear(tasks).numpy()
         scores_N = np.where(
@@ -116,13 +116,13 @@ class Ease:
         return values_BJ @ self.weight_JJ
 
 
-def residuals(rows: Ragged, biases: ItemMeanUserBias | None) -> FloatArray:
+def residuals(rows: Ragged, biases: ItemMeanUserBias | None) -> Float64Array:
     """Return (N,) what the biases leave of the values; the values themselves without biases."""
     value_N = rows.value.astype(np.float64)
     if biases is None:
         return value_N
     user_N = biases.user_bias(rows)[rows.task]
-    left: FloatArray = value_N - biases.mean - biases.item_bias[rows.item] - user_N
+    left: Float64Array = value_N - biases.mean - biases.item_bias[rows.item] - user_N
     return left
 
 

@@ -21,7 +21,7 @@ from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     chosen_biases,
 )
 from recmeta.evaluation.baselines.item_to_item.ease import residuals
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 MAX_CELLS = 2**24  # similarities gathered at once
@@ -101,7 +101,7 @@ class ItemKNN:
                 shrunk_JJ = _largest(shrunk_JJ, config.num_neighbours)
             yield cls(known, shrunk_JJ, config, biases)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) a score for every query row, clipped to the value range for ratings."""
         support, query = tasks.support, tasks.query
         if self.biases is None:
@@ -121,7 +121,7 @@ class ItemKNN:
         base_N = self.biases.mean + self.biases.item_bias[query.item] + user_N
         return np.clip(base_N + score_N, *self.biases.value_range)
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) scores of the whole catalogue, not clipped."""
         scores_BI = np.zeros((len(tasks), len(self.known.place_I)))
         if self.biases is None:

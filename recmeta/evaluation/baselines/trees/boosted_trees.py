@@ -12,7 +12,7 @@ import numpy as np
 
 from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
 from recmeta.evaluation.baseline_parts.support_features import SupportFeatures
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.episodes import EpisodeConfig, resample
 from recmeta.tasks.task_set import Tasks
 
@@ -75,14 +75,14 @@ class BoostedTrees:
         booster = lightgbm.train(parameters, data, num_boost_round=config.num_trees)
         return cls(features, booster, config)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) predicted values, clipped to the value range."""
         base_N, matrix_NF = self.features.of(tasks, strangers=self.config.strangers)
         predicted_N = base_N + self.booster.predict(matrix_NF, num_threads=1)
-        clipped: FloatArray = np.clip(predicted_N, *self.features.value_range)
+        clipped: Float64Array = np.clip(predicted_N, *self.features.value_range)
         return clipped
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) predicted values of the whole catalogue."""
         rows = [self.score_query(one) for one in self.features.whole_catalogue(tasks)]
         return np.stack(rows) if rows else np.zeros((0, self.features.num_items))

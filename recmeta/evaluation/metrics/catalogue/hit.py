@@ -4,10 +4,10 @@ import numpy as np
 
 from recmeta.evaluation.catalogue_ranking import Relevant
 from recmeta.evaluation.metric import CatalogueMetric
-from recmeta.evaluation.predictor import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 
 
-def hit(rank_R: IntArray, relevant: Relevant, k: int) -> FloatArray:
+def hit(rank_R: IntArray, relevant: Relevant, k: int) -> Float64Array:
     """Return (B,) 1 if any r <= k, else 0, for a user whose relevant items have the ranks r."""
     return np.minimum(relevant.hits(rank_R, k), 1.0) + relevant.undefined_B
 

@@ -4,15 +4,15 @@ import numpy as np
 
 from recmeta.evaluation.catalogue_ranking import Relevant
 from recmeta.evaluation.metric import CatalogueMetric
-from recmeta.evaluation.predictor import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 
 
-def mrr(rank_R: IntArray, relevant: Relevant, k: int) -> FloatArray:
+def mrr(rank_R: IntArray, relevant: Relevant, k: int) -> Float64Array:
     """Return (B,) 1 / min r if min r <= k, else 0, for a user whose relevant items have the ranks
     r."""
     first_B = np.full(relevant.num_tasks, np.inf)
     np.minimum.at(first_B, relevant.task, rank_R)
-    found: FloatArray = np.where(first_B <= k, 1.0 / first_B, 0.0) + relevant.undefined_B
+    found: Float64Array = np.where(first_B <= k, 1.0 / first_B, 0.0) + relevant.undefined_B
     return found
 
 

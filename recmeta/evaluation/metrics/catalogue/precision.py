@@ -2,10 +2,10 @@
 
 from recmeta.evaluation.catalogue_ranking import Relevant
 from recmeta.evaluation.metric import CatalogueMetric
-from recmeta.evaluation.predictor import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 
 
-def precision(rank_R: IntArray, relevant: Relevant, k: int) -> FloatArray:
+def precision(rank_R: IntArray, relevant: Relevant, k: int) -> Float64Array:
     """Return (B,) |{r <= k}| / k, for a user whose relevant items have the ranks r."""
     return relevant.hits(rank_R, k) / k + relevant.undefined_B
 

@@ -4,10 +4,10 @@ import numpy as np
 
 from recmeta.evaluation.catalogue_ranking import Relevant
 from recmeta.evaluation.metric import CatalogueMetric
-from recmeta.evaluation.predictor import FloatArray, IntArray
+from recmeta.tasks.arrays import Float64Array, IntArray
 
 
-def recall(rank_R: IntArray, relevant: Relevant, k: int) -> FloatArray:
+def recall(rank_R: IntArray, relevant: Relevant, k: int) -> Float64Array:
     """Return (B,) |{r <= k}| / n, for a user whose n relevant items have the ranks r."""
     count_B = relevant.count_B
     # A user without relevant items divides 0 by NaN: NaN.

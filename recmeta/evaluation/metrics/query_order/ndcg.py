@@ -6,7 +6,8 @@ import numpy as np
 
 from recmeta.evaluation.metric import OrderMetric
 from recmeta.evaluation.per_user import ratio, sum_per_user
-from recmeta.evaluation.predictor import FloatArray, IntArray, Scores
+from recmeta.evaluation.predictor import Scores
+from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged
 
 Gain = Literal["linear", "exponential"]
@@ -18,7 +19,7 @@ def ndcg(
     k: int,
     gain: Gain = "linear",
     lowest_value: float = 0.0,
-) -> FloatArray:
+) -> Float64Array:
     """Return (B,) the normalised discounted cumulative gain of ordering each user's own query rows.
 
     DCG@k = sum over places j = 1..k of gain(rel_j) / log2(1 + j), divided by the DCG@k of the best
@@ -49,14 +50,14 @@ def ndcg(
     return ratio(dcg_B, ideal_B, defined_B)
 
 
-def _mean_of_ties(score_N: Scores, task_N: IntArray, gain_N: FloatArray) -> FloatArray:
+def _mean_of_ties(score_N: Scores, task_N: IntArray, gain_N: Float64Array) -> Float64Array:
     """Return (N,) the mean gain of rows with the same score; rows sorted by task, then score."""
     if len(score_N) == 0:
         return gain_N
     starts_N = np.ones(len(score_N), np.bool_)
     starts_N[1:] = (np.diff(task_N) != 0) | (score_N[1:] != score_N[:-1])
     group_N = np.cumsum(starts_N) - 1
-    mean: FloatArray = (np.bincount(group_N, gain_N) / np.bincount(group_N))[group_N]
+    mean: Float64Array = (np.bincount(group_N, gain_N) / np.bincount(group_N))[group_N]
     return mean
 
 

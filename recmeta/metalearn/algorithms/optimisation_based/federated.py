@@ -26,6 +26,7 @@ from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, 
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.outer_loop.privacy import epsilon_of
 from recmeta.metalearn.registry import config_class, with_learner
+from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 
 
@@ -81,6 +82,14 @@ class FederatedConfig(LearnerConfig):
     def build(self, setting: Setting) -> "Federated":
         """Return the learner with these hyperparameters."""
         return Federated(self, self.learner.build(setting))
+
+    def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
+        """Return what the clients' learner begins with."""
+        return self.learner.start(built, fresh, inputs)
+
+    def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
+        """Return the clients' learner's parameters for another scale of values."""
+        return self.learner.rescaled(built, params, ratio, shift)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels, where the clients' learner reads them."""
