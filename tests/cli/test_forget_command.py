@@ -12,6 +12,7 @@ import pytest
 from cli_calls import Call, Called, run_arguments
 from deltalake import DeltaTable
 
+from recmeta.analysis.open_workspace import OpenWorkspace
 from recmeta.doctor import examine
 from recmeta.registry import versions
 from recmeta.registry.forgotten import why_retrain
@@ -127,6 +128,7 @@ def test_no_byte_is_left(workspace: Path, recmeta: Call) -> None:
     assert "run `recmeta build-tasks`" in gone.json["error"]
     records = [path.read_text() for path in (workspace / "manifests" / "forget").iterdir()]
     assert sum("request 7" in record for record in records) == 2
+    assert "ingest" in set(OpenWorkspace(workspace).steps()["step"])
 
 
 @pytest.mark.parametrize(
