@@ -95,7 +95,7 @@ def plain(outputs: Any) -> dict[str, Any]:
         if field.metadata.get(_SPREAD):
             found |= value
         elif field.default is dataclasses.MISSING or value != field.default:
-            found[field.name] = value
+            found[field.name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
