@@ -2,14 +2,11 @@
 
 import csv
 import json
-import os
 import random
 from pathlib import Path
 
-import pytest
 from environments import Installed
-
-slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+from test_layering import CORE_SCRIPT
 
 FAST = """
 [train.training]
@@ -17,34 +14,6 @@ epochs = 1
 [evaluate.evaluation]
 num_resamples = 50
 num_negatives = 10
-"""
-CORE = """
-import pathlib, sys
-import numpy as np
-import pyarrow as pa
-import torch
-torch.set_num_threads(1)
-from recmeta.metalearn.model import Model
-from recmeta.metalearn.model_config import ModelConfig
-from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
-from recmeta.serving.new_users import tasks_for_new_users
-from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
-from recmeta.tasks.episodes import EpisodeConfig
-from recmeta.testing.synthetic import SyntheticConfig, generate
-from recmeta.testing.tasks import write_task_set
-from recmeta.workspace import Folder
-
-folder = Folder.at("work")
-log = generate(SyntheticConfig(num_users=40, num_items=20, rows_per_user=(4, 8)), seed=0)
-task_set = write_task_set(log, folder / "tasks")
-model = Model.untrained(ModelConfig(), task_set, torch.device("cpu"))
-splits = [task_set.tasks(name) for name in ("train", "dev")]
-train(model, *splits, episodes=EpisodeConfig(), config=TrainingConfig(epochs=1), seed=0)
-model.save(folder / "model")
-rows = pa.table({"user_id": ["new"], "item_id": ["i03"], "value": [4.0]})
-tasks, counts = tasks_for_new_users(Model.load(folder / "model"), rows)
-lists = rank(model, adapt_users(model, tasks), ScoringConfig(top_k=3))
-print(lists.item_Bk.shape)
 """
 FRONT_DOOR = """
 import recmeta
@@ -77,9 +46,9 @@ def write_log(folder: Path) -> Path:
     return path
 
 
-def test_the_core_trains_adapts_and_ranks(installed: Installed, tmp_path: Path) -> None:
-    done = installed().run("python", "-c", CORE, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "(1, 3)\n"), done.stderr
+def test_the_core_trains_evaluates_adapts_and_ranks(installed: Installed, tmp_path: Path) -> None:
+    done = installed().run("python", "-c", CORE_SCRIPT, "", "recmeta.schema", ".", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 def test_the_core_says_in_one_sentence_what_the_rest_needs(
