@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.accuracy.algorithm_families import PANELS, family_of
+from benchmarks.accuracy.direction import is_error
 from benchmarks.accuracy.report import distinct, rows_of
-from recmeta.evaluation.direction import is_error
 from recmeta.reporting.plots import to_png
 
 SHOTS = "shots="

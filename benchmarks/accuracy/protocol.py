@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 from benchmarks.accuracy import implicit, states, temporal
+from benchmarks.accuracy.direction import is_error
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.problem import Problem
-from recmeta.evaluation.direction import is_error
 from recmeta.tasks.task_set import Objective, Tasks
 
 RATING_METRICS = (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recmeta.evaluation.direction import is_error
+from benchmarks.accuracy.direction import is_error
 from recmeta.reporting.markdown import table
 
 MOST_DIFFERENCES = 200

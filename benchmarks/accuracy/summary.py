@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.accuracy import analysis
+from benchmarks.accuracy.direction import is_error
 from benchmarks.accuracy.protocol import Protocol
 from recmeta import schema
 from recmeta.evaluation.bootstrap import Interval, mean_intervals
-from recmeta.evaluation.direction import is_error
 from recmeta.tasks.arrays import Float64Array
 
 NUM_RESAMPLES = 2000

@@ -9,13 +9,20 @@ from recmeta.errors import UserError
 from recmeta.evaluation import measure
 from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
 from recmeta.evaluation.baselines.averages.popularity import Popularity
+from recmeta.evaluation.catalogue_ranking import Relevant
 from recmeta.evaluation.curve import choose_cohort
 from recmeta.evaluation.evaluate import MeasureConfig, evaluate
 from recmeta.evaluation.fit_baselines import fit_baselines
-from recmeta.evaluation.predictor import Predictor
+from recmeta.evaluation.metric import (
+    CatalogueMetric,
+    ErrorMetric,
+    ExposureMetric,
+    OrderMetric,
+)
+from recmeta.evaluation.predictor import Predictor, Scores
 from recmeta.evaluation.result import Evaluation
-from recmeta.tasks.arrays import Float64Array
-from recmeta.tasks.task_set import Tasks
+from recmeta.tasks.arrays import Float64Array, IntArray
+from recmeta.tasks.task_set import Ragged, Tasks
 
 CONFIG = MeasureConfig(num_resamples=200, num_negatives=10)
 SPEC = make_spec(40)
@@ -191,3 +198,65 @@ def test_what_cannot_be_evaluated_is_the_users_mistake() -> None:
         evaluate({}, TEST, SPEC, CONFIG)
     with pytest.raises(UserError, match="shots has -1"):
         MeasureConfig(shots=(-1, 2))
+
+
+def _largest_error(predicted_N: Scores, query: Ragged) -> Float64Array:
+    found = np.zeros(len(query))
+    np.maximum.at(found, query.task, np.abs(predicted_N - query.value))
+    return found
+
+
+def _is_first(rank_R: IntArray, relevant: Relevant, k: int) -> Float64Array:
+    found = np.zeros(relevant.num_tasks)
+    found[relevant.task[rank_R == 1]] = 1.0
+    return found
+
+
+LARGEST = ErrorMetric(label="largest", of=_largest_error)
+ODD = OrderMetric(label="rows@{k}", of=lambda order_N, query, k, _: np.minimum(query.lengths, k))
+FIRST = CatalogueMetric(label="first@{k}", of=_is_first)
+LISTED = ExposureMetric(label="listed@{k}", of=lambda listed_I, _: float(listed_I.sum()))
+
+
+def test_metrics_of_every_kind_stand_beside_the_standard_ones() -> None:
+    names = tuple(f"{__name__}:{name}" for name in ("LARGEST", "ODD", "FIRST", "LISTED"))
+    predictors = {"global-mean": GlobalMean(3.0, 40), "broken": Broken()}
+    plain = evaluate(predictors, TEST, SPEC, CONFIG)
+    found = evaluate(predictors, TEST, SPEC, dataclasses.replace(CONFIG, metrics=names))
+    assert found.further["largest"]
+    assert not found.further["full_first@5"]
+    own = found.per_user["global-mean"]
+    expected = _largest_error(np.full(len(TEST.query.item), 3.0), TEST.query)
+    np.testing.assert_array_equal(own["largest"], expected)
+    assert (own["rows@5"] == np.minimum(TEST.query.lengths, 5)).all()
+    assert found.metrics["global-mean"]["full_listed@5"] == 5 * len(TEST)
+    np.testing.assert_array_equal(own["full_first@5"], own["full_hit@5"] * own["full_mrr@5"] == 1)
+    assert {"largest", "rows@5", "full_first@10"} <= set(found.per_user_table().column_names)
+    for name, metrics in plain.per_user.items():
+        for metric, values_U in metrics.items():
+            np.testing.assert_array_equal(found.per_user[name][metric], values_U)
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("mea", r"no metric 'mea'\. Did you mean 'mae'"),
+        ("numpy:ndarray", "must be an ErrorMetric"),
+        (f"{__name__}:CALLED_AS_ANOTHER", "is called as another is, 'mae'"),
+    ],
+)
+def test_a_metric_that_is_none_is_refused(metric: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config = MeasureConfig(metrics=(metric,))
+        evaluate({"global-mean": GlobalMean(3.0, 40)}, TEST, SPEC, config)
+
+
+def test_a_metric_of_ratings_is_refused_for_clicks() -> None:
+    test = make_tasks([{0: 1.0}], [{1: 1.0}])
+    spec = make_spec(5, "implicit", (1.0, 1.0))
+    with pytest.raises(UserError, match="'mae' is for feedback of the kind rating"):
+        config = MeasureConfig(metrics=("mae",), shots=(0,))
+        evaluate({"popularity": Popularity(np.arange(5.0))}, test, spec, config)
+
+
+CALLED_AS_ANOTHER = ErrorMetric(label="mae", of=_largest_error)

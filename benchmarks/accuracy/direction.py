@@ -1,4 +1,4 @@
-"""Which way is better, by the name of a metric."""
+"""Which way is better, by the name of a column of the protocols, `mae_rounded` among them."""
 
 ERRORS = ("mae", "mae_rounded", "rmse")
 
