@@ -330,7 +330,7 @@ import torch
 torch.set_num_threads(1)
 import pyarrow as pa
 from recmeta.evaluation.fit_baselines import fit_baselines
-from recmeta.evaluation.evaluate import MeasureConfig, evaluate
+from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
@@ -355,7 +355,7 @@ assert len(history) == 1
 model.save(folder / "model")
 predictors = fit_baselines(task_set.spec, splits[0], splits[1])
 predictors["maml"] = LearnedPredictor("maml", model)
-config = MeasureConfig(num_resamples=10, shots=(0, 2))
+config = EvaluationConfig(num_resamples=10, shots=(0, 2))
 evaluation = evaluate(predictors, splits[2], task_set.spec, config)
 assert np.isfinite(evaluation.intervals["maml"]["mae"].mean)
 events = pa.table({"user_id": ["new"], "item_id": ["i03"], "value": [4.0]})

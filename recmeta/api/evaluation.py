@@ -30,7 +30,7 @@ from recmeta.api.data.frames import FrameT, Kind, out
 from recmeta.api.recommender import Recommender
 from recmeta.errors import UserError
 from recmeta.evaluation.bootstrap import Interval
-from recmeta.evaluation.evaluate import MeasureConfig
+from recmeta.evaluation.evaluate import EvaluationConfig
 from recmeta.evaluation.gate import GateDecision
 from recmeta.evaluation.judgement import Judgement, JudgementConfig, gate, judge
 from recmeta.reporting.picture import Picture
@@ -127,7 +127,7 @@ def evaluate(
     data: Dataset[FrameT],
     *,
     baselines: Collection[str] | None = None,
-    config: JudgementConfig | MeasureConfig | None = None,
+    config: JudgementConfig | EvaluationConfig | None = None,
     progress: bool = True,
 ) -> EvaluationResult[FrameT]:
     """Measure a model on the cold users of a data set, whom `fit` never saw, beside baselines that
@@ -158,7 +158,7 @@ def evaluate(
         )
     _check_unseen(data, origin.data, seen)
     how = config if isinstance(config, JudgementConfig) else origin.evaluate
-    if isinstance(config, MeasureConfig):
+    if isinstance(config, EvaluationConfig):
         how = dataclasses.replace(how, evaluation=config)
     with shown_progress(shown=progress) as show:
         task_set = data.task_set(origin.tasks, show)

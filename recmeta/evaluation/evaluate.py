@@ -34,7 +34,7 @@ STANDARD = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MeasureConfig:
+class EvaluationConfig:
     """What to measure and how finely."""
 
     shots: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20)
@@ -80,7 +80,7 @@ def evaluate(
     predictors: Mapping[str, Predictor],
     tasks: Tasks,
     spec: TaskSetSpec,
-    config: MeasureConfig | None = None,
+    config: EvaluationConfig | None = None,
     num_users_I: IntArray | None = None,
 ) -> Evaluation:
     """Return every metric of every predictor on these tasks.
@@ -102,7 +102,7 @@ def evaluate(
     Raises:
         UserError: where there are no predictors or no tasks.
     """
-    config = config or MeasureConfig()
+    config = config or EvaluationConfig()
     if not predictors:
         raise UserError("there are no predictors to evaluate; give at least one.")
     if len(tasks) == 0:
@@ -147,7 +147,7 @@ def evaluate(
     )
 
 
-def _all_metrics(spec: TaskSetSpec, config: MeasureConfig) -> MetricSelection:
+def _all_metrics(spec: TaskSetSpec, config: EvaluationConfig) -> MetricSelection:
     """Return the selection of the standard metrics that the objective has, and those asked for."""
     standard = [m for m in map(metric, STANDARD) if spec.objective in m.objectives]
     relevant_from = config.relevant_from
@@ -163,7 +163,7 @@ def _all_metrics(spec: TaskSetSpec, config: MeasureConfig) -> MetricSelection:
 
 
 def _further(
-    objective: Objective, config: MeasureConfig, standard: Sequence[Metric]
+    objective: Objective, config: EvaluationConfig, standard: Sequence[Metric]
 ) -> list[Metric]:
     """Return the metrics that were asked for beside the standard ones.
 
@@ -192,7 +192,7 @@ def _primary_curve(
     predictors: Mapping[str, Predictor],
     tasks: Tasks,
     spec: TaskSetSpec,
-    config: MeasureConfig,
+    config: EvaluationConfig,
     everything: MetricSelection,
     generator: np.random.Generator,
 ) -> AdaptationCurve:
@@ -216,7 +216,7 @@ def _primary_curve(
 
 
 def _intervals(
-    measured: Measured, keep_U: BoolArray, config: MeasureConfig, generator: np.random.Generator
+    measured: Measured, keep_U: BoolArray, config: EvaluationConfig, generator: np.random.Generator
 ) -> dict[str, dict[str, Interval]]:
     """Return the intervals of the mean over the kept users, all from the same resamples."""
     columns = [(n, m) for n, found in measured.per_user.items() for m in found]

@@ -9,7 +9,7 @@ from recmeta.errors import UserError
 from recmeta.evaluation.baseline import OnTrial, unrecorded
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.calibration import calibration
-from recmeta.evaluation.evaluate import MeasureConfig, evaluate
+from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import BASELINES, fit_baselines
 from recmeta.evaluation.gate import GateConfig, GateDecision, decide
 from recmeta.evaluation.learned import LearnedPredictor
@@ -32,7 +32,7 @@ class JudgementConfig:
     """What the model must not lose to, and stands beside in the report: names in
     `recmeta.evaluation.fit_baselines.BASELINES`, of entry points `recmeta.baselines`, or paths
     `package.module:Object`. None: those that are usual for the feedback."""
-    evaluation: MeasureConfig = MeasureConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     """Metrics, shots, intervals."""
     gate: GateConfig = GateConfig()
     """The paired tests that decide on promotion."""
@@ -70,7 +70,7 @@ class Judgement:
 
 
 def judge(
-    config: MeasureConfig,
+    config: EvaluationConfig,
     task_set: TaskSet,
     candidate: Model,
     champion: Model | None,

@@ -11,7 +11,7 @@ from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
 from recmeta.evaluation.baselines.averages.popularity import Popularity
 from recmeta.evaluation.catalogue_ranking import Relevant
 from recmeta.evaluation.curve import choose_cohort
-from recmeta.evaluation.evaluate import MeasureConfig, evaluate
+from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import fit_baselines
 from recmeta.evaluation.metric import (
     CatalogueMetric,
@@ -24,7 +24,7 @@ from recmeta.evaluation.result import Evaluation
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
-CONFIG = MeasureConfig(num_resamples=200, num_negatives=10)
+CONFIG = EvaluationConfig(num_resamples=200, num_negatives=10)
 SPEC = make_spec(40)
 TEST = low_rank_tasks(50, 40, 30, 20, seed=9)
 
@@ -140,7 +140,7 @@ def test_implicit_feedback_is_judged_by_ranking() -> None:
         {"popularity": Popularity.fit(train, 5)},
         test,
         spec,
-        MeasureConfig(ks=(1, 2), shots=(0, 1), num_resamples=50, num_negatives=2),
+        EvaluationConfig(ks=(1, 2), shots=(0, 1), num_resamples=50, num_negatives=2),
     )
     assert (found.primary_metric, found.lower_is_better) == ("full_ndcg@2", False)
     metrics = found.per_user["popularity"]
@@ -186,7 +186,7 @@ def test_the_candidates_stay_the_same_along_the_curve() -> None:
         {"popularity": Popularity(np.arange(9.0, 0.0, -1.0))},
         test,
         make_spec(9, "implicit", (1.0, 1.0)),
-        MeasureConfig(shots=(0, 1, 3), num_resamples=20),
+        EvaluationConfig(shots=(0, 1, 3), num_resamples=20),
     )
     assert [i.mean for i in found.curve.points["popularity"]] == [1.0, 1.0, 1.0]
 
@@ -197,7 +197,7 @@ def test_what_cannot_be_evaluated_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match="no predictors"):
         evaluate({}, TEST, SPEC, CONFIG)
     with pytest.raises(UserError, match="shots has -1"):
-        MeasureConfig(shots=(-1, 2))
+        EvaluationConfig(shots=(-1, 2))
 
 
 def _largest_error(predicted_N: Scores, query: Ragged) -> Float64Array:
@@ -246,16 +246,16 @@ def test_metrics_of_every_kind_stand_beside_the_standard_ones() -> None:
     ],
 )
 def test_a_metric_that_is_none_is_refused(metric: str, message: str) -> None:
+    config = EvaluationConfig(metrics=(metric,))
     with pytest.raises(UserError, match=message):
-        config = MeasureConfig(metrics=(metric,))
         evaluate({"global-mean": GlobalMean(3.0, 40)}, TEST, SPEC, config)
 
 
 def test_a_metric_of_ratings_is_refused_for_clicks() -> None:
     test = make_tasks([{0: 1.0}], [{1: 1.0}])
     spec = make_spec(5, "implicit", (1.0, 1.0))
+    config = EvaluationConfig(metrics=("mae",), shots=(0,))
     with pytest.raises(UserError, match="'mae' is for feedback of the kind rating"):
-        config = MeasureConfig(metrics=("mae",), shots=(0,))
         evaluate({"popularity": Popularity(np.arange(5.0))}, test, spec, config)
 
 

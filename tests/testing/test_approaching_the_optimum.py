@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recmeta.evaluation.evaluate import MeasureConfig, evaluate
+from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import fit_baselines
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.result import Evaluation
@@ -48,7 +48,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         "maml": LearnedPredictor("maml", model),
         "bayes-optimal": BayesOptimal(log),
     }
-    config = MeasureConfig(shots=SHOTS, num_resamples=200, num_negatives=0)
+    config = EvaluationConfig(shots=SHOTS, num_resamples=200, num_negatives=0)
     return evaluate(predictors, task_set.tasks("test"), task_set.spec, config)
 
 
