@@ -10,7 +10,7 @@ import numpy as np
 
 from recmeta.evaluation.baseline import Baseline, each, fixed
 from recmeta.evaluation.baseline_parts.rows import mean_value, sum_by_task, training_rows
-from recmeta.evaluation.predictor import FloatArray
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
 
@@ -32,17 +32,17 @@ class UserMean:
     name: ClassVar[str] = "user-mean"
     predicts_values: ClassVar[bool] = True
 
-    def of_users(self, tasks: Tasks) -> FloatArray:
+    def of_users(self, tasks: Tasks) -> Float64Array:
         """Return (B,) each user's mean."""
         support, shrinkage = tasks.support, self.config.shrinkage
         total_B = sum_by_task(support, support.value.astype(np.float64) - self.mean)
         return self.mean + total_B / (support.lengths + shrinkage)
 
-    def score_query(self, tasks: Tasks) -> FloatArray:
+    def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) the user's mean."""
         return self.of_users(tasks)[tasks.query.task]
 
-    def score_items(self, tasks: Tasks) -> FloatArray:
+    def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) the user's mean: all items tie."""
         return np.broadcast_to(self.of_users(tasks)[:, None], (len(tasks), self.num_items))
 

@@ -7,11 +7,12 @@ import numpy as np
 
 from recmeta.evaluation.metric import ErrorMetric
 from recmeta.evaluation.per_user import mean_per_user
-from recmeta.evaluation.predictor import FloatArray, Scores
+from recmeta.evaluation.predictor import Scores
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged
 
 
-def within_one(predicted_N: Scores, query: Ragged) -> FloatArray:
+def within_one(predicted_N: Scores, query: Ragged) -> Float64Array:
     """Return (B,) the share of each user's rows whose error is at most 1; NaN where a row has no
     prediction."""
     error_N = np.abs(predicted_N - query.value)
