@@ -94,6 +94,9 @@ def __getattr__(name: str) -> Any:
     """Return a public name, and with it all that it needs, when it is first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module 'recmeta' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOMES[name]), name)
+    from recmeta import extras
+
+    with extras.explained():
+        found = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = found
     return found

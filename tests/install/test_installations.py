@@ -15,6 +15,17 @@ epochs = 1
 num_resamples = 50
 num_negatives = 10
 """
+IN_MEMORY = """
+import polars as pl
+import recmeta
+from recmeta.testing.synthetic import SyntheticConfig, generate
+
+log = generate(SyntheticConfig(num_users=60, num_items=20, rows_per_user=(4, 8)), seed=0)
+ratings = pl.from_arrow(log.interactions)
+data = recmeta.Dataset.from_frame(ratings, items=log.items, users=log.users)
+model = recmeta.fit(data, learner="bayesian-linear", seed=0)
+print(model.recommend(data.rows("u00"), top_k=3).height)
+"""
 FRONT_DOOR = """
 import recmeta
 try:
@@ -49,6 +60,12 @@ def write_log(folder: Path) -> Path:
 def test_the_core_trains_evaluates_adapts_and_ranks(installed: Installed, tmp_path: Path) -> None:
     done = installed().run("python", "-c", CORE_SCRIPT, "", "recmeta.schema", ".", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def test_the_core_fits_a_frame(installed: Installed, tmp_path: Path) -> None:
+    done = installed().run("python", "-c", IN_MEMORY, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_core_says_in_one_sentence_what_the_rest_needs(
