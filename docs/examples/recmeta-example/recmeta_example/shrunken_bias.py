@@ -69,7 +69,7 @@ class ShrunkenBias:
         predicted_BR = self.predict(leaves, state, query).mean_BR
         loss = loss_of("squared")(predicted_BR, query.value_BR, query.mask_BR).mean()
         gradients = torch.autograd.grad(loss, list(leaves.values()))
-        return dict(zip(leaves, gradients, strict=True)), {"loss": float(loss)}
+        return dict(zip(leaves, gradients, strict=True)), {"loss": float(loss.detach())}
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return the users' biases, (B,): 0 with no support."""
