@@ -69,7 +69,7 @@ def build_tasks() -> None:
     @task(task_id="ingest", outlets=[INTERACTIONS], pool=TABLES_POOL)
     def ingest(day: str, *, outlet_events=None) -> str:
         """The day's log becomes rows of the interactions, or of the quarantine."""
-        from recmeta.logs.partitions import parse_day
+        from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.data.ingest import run_day
 
         done = run_day(mapping(), parse_day(day), workspace())
@@ -91,7 +91,7 @@ def build_tasks() -> None:
     @task(task_id="materialise-features", pool=TABLES_POOL)
     def materialise(day: str) -> str:
         """Activity of users and items day by day; with a feature store, everything online."""
-        from recmeta.logs.partitions import end_of, parse_day
+        from recmeta.logs.reading.partitions import end_of, parse_day
         from recmeta.steps.data import materialise_features
 
         return materialise_features.run(
@@ -112,7 +112,7 @@ def build_tasks() -> None:
         """Announce that the day brought somebody new."""
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from recmeta.logs.partitions import parse_day
+        from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving.shard_new_users import count_arrivals
 
         users = count_arrivals(workspace(), parse_day(day))

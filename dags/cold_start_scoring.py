@@ -61,7 +61,7 @@ def cold_start_scoring() -> None:
     @task.short_circuit(task_id="choose-model")
     def choose_model(*, params=None) -> str | None:
         """The champion of now, for all shards; none before the first promotion."""
-        from recmeta.registry import versions
+        from recmeta.registry.models import versions
 
         champion = versions.champion(workspace())
         return params["model_version"] or (champion and champion.version)
@@ -69,7 +69,7 @@ def cold_start_scoring() -> None:
     @task(task_id="shard-new-users")
     def shard_new_users(day: str, *, params=None) -> list[str]:
         """Write down who is new on that day and what little they did."""
-        from recmeta.logs.partitions import parse_day
+        from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving import publish, shard_new_users
 
         limits = shard_new_users.NewUsersConfig(
@@ -81,7 +81,7 @@ def cold_start_scoring() -> None:
     @task(task_id="adapt", pool=SCORING_POOL)
     def adapt(shard: str, version: str) -> str:
         """Adapt the model to each user of a shard."""
-        from recmeta.registry import versions
+        from recmeta.registry.models import versions
         from recmeta.steps.parts import new_user_files
         from recmeta.steps.serving import adapt
 
@@ -109,7 +109,7 @@ def cold_start_scoring() -> None:
     @task(task_id="publish", pool=TABLES_POOL)
     def publish(day: str, keys: list[str]) -> dict[str, int]:
         """Make the lists of all shards those of the day, at once."""
-        from recmeta.logs.partitions import parse_day
+        from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving import publish, score
 
         scored = [manifest(score.STEP, key) for key in keys]

@@ -89,8 +89,8 @@ def maintenance() -> None:
     @task(task_id="drift")
     def drift(day: str) -> list[str]:
         """What is out of bounds, compared with what the champion was trained on."""
-        from recmeta.logs.partitions import parse_day
-        from recmeta.registry import versions
+        from recmeta.logs.reading.partitions import parse_day
+        from recmeta.registry.models import versions
         from recmeta.steps.upkeep import drift
 
         if versions.champion(workspace()) is None:

@@ -250,8 +250,9 @@ def _tables(workspace: "Workspace") -> Check:
 
 
 def _mlflow(workspace: "Workspace") -> Check:
-    from recmeta.registry import tracking, versions
-    from recmeta.registry.forgotten import why_retrain
+    from recmeta.registry import tracking
+    from recmeta.registry.models import versions
+    from recmeta.registry.models.forgotten import why_retrain
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SECONDS)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

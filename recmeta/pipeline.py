@@ -12,7 +12,7 @@ from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest
 from recmeta.progress import Progress, silent
 from recmeta.recipes import PipelineConfig
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.reporting import markdown
 from recmeta.steps.data import build_tasks, ingest, materialise_features
 from recmeta.steps.data.build_tasks import BuildTasksOutputs

@@ -58,7 +58,7 @@ def measured(asked: argparse.Namespace) -> Found:
     """Run the protocol, write its results, and return the rows of its primary metric and the
     report."""
     from benchmarks.accuracy import run
-    from recmeta.cli.progress_bars import shown_progress
+    from recmeta.reporting.progress_bars import shown_progress
 
     with shown_progress() as progress:
         result = run.run(

@@ -24,7 +24,7 @@ from benchmarks.accuracy.protocol import Protocol
 from recmeta import config as configs
 from recmeta import schema
 from recmeta.evaluation.baseline import RANKING_K
-from recmeta.evaluation.catalogue_metrics import ranking_of
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.errors.rmse import rmse
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg

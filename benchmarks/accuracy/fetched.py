@@ -12,13 +12,13 @@ from pathlib import Path
 
 import polars as pl
 
-from recmeta.logs.attributes import read_attributes
-from recmeta.logs.datasets import default_cache, fetch, mapping_for
-from recmeta.logs.download import move_into_place
-from recmeta.logs.files import find_files
-from recmeta.logs.log_format import Wanted
+from recmeta.logs.checking.attributes import read_attributes
+from recmeta.logs.fetching.datasets import default_cache, fetch, mapping_for
+from recmeta.logs.fetching.download import move_into_place
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.logs.sources import read
+from recmeta.logs.reading.files import find_files
+from recmeta.logs.reading.log_format import Wanted
+from recmeta.logs.reading.sources import read
 from recmeta.schema import ITEM_ID, USER_ID
 
 NAMES = ("ml-100k",)

@@ -17,7 +17,7 @@ from benchmarks.accuracy import analysis
 from benchmarks.accuracy.direction import is_error
 from benchmarks.accuracy.protocol import Protocol
 from recmeta import schema
-from recmeta.evaluation.bootstrap import Interval, mean_intervals
+from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
 from recmeta.tasks.arrays import Float64Array
 
 NUM_RESAMPLES = 2000

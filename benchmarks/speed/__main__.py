@@ -113,7 +113,7 @@ def _serve(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
 
 def _content_transfer(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
     from benchmarks.speed.content_transfer import LEARNERS, run
-    from recmeta.cli.progress_bars import shown_progress
+    from recmeta.reporting.progress_bars import shown_progress
 
     with shown_progress() as progress:
         return run(

@@ -29,7 +29,7 @@ from benchmarks.accuracy.problem import (
     value_range,
 )
 from benchmarks.speed.result import BenchmarkResult, Row, machine
-from recmeta.evaluation.bootstrap import mean_intervals
+from recmeta.evaluation.comparison.bootstrap import mean_intervals
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer

@@ -24,7 +24,7 @@ from recmeta.analysis.registered_model import RegisteredModel
 from recmeta.errors import UserError, did_you_mean
 from recmeta.manifest import LATEST, Manifest, as_stored, latest
 from recmeta.metalearn.model import Model
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.registry.tracking import PARENT, connect, experiment_id
 from recmeta.reporting import plots
 from recmeta.reporting.picture import Picture

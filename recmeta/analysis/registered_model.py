@@ -21,7 +21,7 @@ from recmeta.api.data.frames import Kind
 from recmeta.api.recommender import Recommender
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
-from recmeta.registry.versions import Version
+from recmeta.registry.models.versions import Version
 from recmeta.reporting import evidence as evidence_report
 from recmeta.reporting.picture import Picture
 from recmeta.steps.serving import evidence

@@ -29,9 +29,9 @@ from recmeta.api.data.dataset import Dataset
 from recmeta.api.data.frames import FrameT, Kind, out
 from recmeta.api.recommender import Recommender
 from recmeta.errors import UserError
-from recmeta.evaluation.bootstrap import Interval
+from recmeta.evaluation.comparison.bootstrap import Interval
+from recmeta.evaluation.comparison.gate import GateDecision
 from recmeta.evaluation.evaluate import EvaluationConfig
-from recmeta.evaluation.gate import GateDecision
 from recmeta.evaluation.judgement import Judgement, JudgementConfig, gate, judge
 from recmeta.reporting.picture import Picture
 from recmeta.reporting.progress_bars import shown_progress

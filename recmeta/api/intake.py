@@ -15,10 +15,10 @@ from recmeta import schema
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.frames import missing_column, time_unit, to_polars, with_ids
 from recmeta.errors import UserError
-from recmeta.logs import checked, contracts
-from recmeta.logs.attributes import attributes_in_frame
+from recmeta.logs.checking import checked, contracts
+from recmeta.logs.checking.attributes import attributes_in_frame
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.logs.sources import read_frame
+from recmeta.logs.reading.sources import read_frame
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_user_tasks import NewUserCounts, tasks_for_new_users
 from recmeta.tasks.task_set import Tasks

@@ -56,7 +56,7 @@ def model_folder(
     text = os.fspath(place)
     if text.startswith(REGISTERED):
         with extras.explained():
-            from recmeta.registry.versions import named_model
+            from recmeta.registry.models.versions import named_model
 
             return named_model(Workspace(workspace), text)
     folder = Folder.at(place)

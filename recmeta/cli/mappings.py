@@ -8,10 +8,10 @@ from recmeta.cli.options import AttributeOptions, LogOptions
 from recmeta.cli.output import tell
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError, did_you_mean
-from recmeta.logs.columns import column_names, guess_attributes
-from recmeta.logs.datasets import DATASETS, fetch, mapping_for
-from recmeta.logs.files import find_files
+from recmeta.logs.fetching.datasets import DATASETS, fetch, mapping_for
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping, Source, load_mapping
+from recmeta.logs.reading.columns import column_names, guess_attributes
+from recmeta.logs.reading.files import find_files
 from recmeta.progress import Progress
 from recmeta.schema import TIMESTAMP, VALUE
 

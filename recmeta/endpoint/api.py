@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
-from recmeta.endpoint.champion import ServedChampion
-from recmeta.endpoint.config import MAX_ID_LENGTH
-from recmeta.endpoint.items import search
-from recmeta.endpoint.models import (
+from recmeta.endpoint.answers.champion import ServedChampion
+from recmeta.endpoint.answers.items import search
+from recmeta.endpoint.answers.models import (
     Curve,
     CurvePoint,
     ItemsAnswer,
@@ -23,10 +22,11 @@ from recmeta.endpoint.models import (
     UserBody,
     Warning_,
 )
-from recmeta.endpoint.problems import retry_after
-from recmeta.endpoint.questions import Inquiry
-from recmeta.endpoint.recommend import Ask
-from recmeta.endpoint.strict_json import StrictJsonRoute
+from recmeta.endpoint.answers.questions import Inquiry
+from recmeta.endpoint.answers.recommend import Ask
+from recmeta.endpoint.config import MAX_ID_LENGTH
+from recmeta.endpoint.guard.problems import retry_after
+from recmeta.endpoint.guard.strict_json import StrictJsonRoute
 from recmeta.serving.intake import GivenUser, Remark
 
 EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)

@@ -6,20 +6,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastapi import FastAPI
 
-from recmeta.endpoint import api, health, owner, pages
-from recmeta.endpoint.batcher import Batcher
-from recmeta.endpoint.champion import ChampionSource, ServedChampion
+from recmeta.endpoint import api
+from recmeta.endpoint.answers.batcher import Batcher
+from recmeta.endpoint.answers.champion import ChampionSource, ServedChampion
+from recmeta.endpoint.answers.holder import ChampionHolder
+from recmeta.endpoint.answers.models import QuestionsAnswer, RecommendationAnswer
+from recmeta.endpoint.answers.questions import Inquiry
+from recmeta.endpoint.answers.questions import answer as answer_inquiry
+from recmeta.endpoint.answers.recommend import Ask, OnlineProfiles, Recommender
 from recmeta.endpoint.config import EndpointConfig
-from recmeta.endpoint.gate import Gate
-from recmeta.endpoint.holder import ChampionHolder
-from recmeta.endpoint.journal import Journal
-from recmeta.endpoint.keys import ApiKeys
-from recmeta.endpoint.metrics import Metrics
-from recmeta.endpoint.models import QuestionsAnswer, RecommendationAnswer
-from recmeta.endpoint.problems import add_handlers
-from recmeta.endpoint.questions import Inquiry
-from recmeta.endpoint.questions import answer as answer_inquiry
-from recmeta.endpoint.recommend import Ask, OnlineProfiles, Recommender
+from recmeta.endpoint.guard.gate import Gate
+from recmeta.endpoint.guard.keys import ApiKeys
+from recmeta.endpoint.guard.problems import add_handlers
+from recmeta.endpoint.operation import health, owner, pages
+from recmeta.endpoint.operation.journal import Journal
+from recmeta.endpoint.operation.metrics import Metrics
 from recmeta.manifest import library_versions
 from recmeta.workspace import Workspace
 

@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from recmeta.endpoint.config import EndpointConfig
-from recmeta.endpoint.logs import log_json
+from recmeta.endpoint.operation.logs import log_json
 
 SWITCH_SECONDS = 0.0005
 """How long the thread that computes may keep the interpreter from the one that answers; Python's

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.evaluation.catalogue_metrics import ranking_of
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.arrays import Float64Array

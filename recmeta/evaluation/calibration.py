@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recmeta.evaluation.bootstrap import MIN_USERS, mean_intervals
+from recmeta.evaluation.comparison.bootstrap import MIN_USERS, mean_intervals
 from recmeta.metalearn.heads import uncertainty
 from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model

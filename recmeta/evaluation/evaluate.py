@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.evaluation.bootstrap import Interval, mean_intervals
-from recmeta.evaluation.curve import adaptation_curve
-from recmeta.evaluation.measure import Measured, MetricSelection, measure
+from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
+from recmeta.evaluation.measuring.curve import adaptation_curve
+from recmeta.evaluation.measuring.measure import Measured, MetricSelection, measure
+from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.metric import METRICS, Metric, metric
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import AdaptationCurve, Evaluation
-from recmeta.evaluation.values import RELEVANT_SHARE
 from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.task_set import Objective, Tasks, TaskSetSpec
 

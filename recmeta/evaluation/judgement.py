@@ -9,13 +9,13 @@ from recmeta.errors import UserError
 from recmeta.evaluation.baseline import OnTrial, unrecorded
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.calibration import calibration
+from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, decide
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import BASELINES, fit_baselines
-from recmeta.evaluation.gate import GateConfig, GateDecision, decide
 from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.evaluation.measuring.values import Values, describe
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import Evaluation
-from recmeta.evaluation.values import Values, describe
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.tasks.task_set import TaskSet

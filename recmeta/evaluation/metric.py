@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recmeta.errors import UserError
-from recmeta.evaluation.catalogue_ranking import Relevant
+from recmeta.evaluation.measuring.catalogue_ranking import Relevant
 from recmeta.evaluation.predictor import Scores
 from recmeta.plugins import Registry
 from recmeta.tasks.arrays import Float64Array, IntArray

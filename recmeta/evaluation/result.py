@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.evaluation.bootstrap import Interval
+from recmeta.evaluation.comparison.bootstrap import Interval
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Objective
 

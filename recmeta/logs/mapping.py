@@ -1,7 +1,7 @@
 """Which column of a log is the user, the item, the time, the event and the value.
 
 A mapping comes from a TOML or JSON file, from the command line's options, or from
-`recmeta.logs.datasets` for the data sets that are built in.
+`recmeta.logs.fetching.datasets` for the data sets that are built in.
 """
 
 import codecs

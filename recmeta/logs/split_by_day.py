@@ -10,11 +10,11 @@ import io
 import polars as pl
 
 from recmeta.errors import UserError
-from recmeta.logs import contracts, parsing
-from recmeta.logs.files import find_files
+from recmeta.logs.checking import contracts, parsing
 from recmeta.logs.mapping import LogMapping
-from recmeta.logs.partitions import DATE as DATE_IN_PATH
-from recmeta.logs.sources import read
+from recmeta.logs.reading.files import find_files
+from recmeta.logs.reading.partitions import DATE as DATE_IN_PATH
+from recmeta.logs.reading.sources import read
 from recmeta.schema import DATE, FILE, LINE, RAW
 from recmeta.workspace import Folder
 

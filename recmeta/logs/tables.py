@@ -20,7 +20,7 @@ from pyarrow import dataset
 
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
-from recmeta.logs.conflicts import Changes
+from recmeta.logs.checking.conflicts import Changes
 from recmeta.schema import (
     FILE,
     INGESTED_AT,

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from recmeta.logs.partitions import has_arrived
+from recmeta.logs.reading.partitions import has_arrived
 
 
 class ArrivalTrigger(BaseTrigger):  # type: ignore[misc]  # Airflow is not typed for us

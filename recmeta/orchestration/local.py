@@ -80,7 +80,7 @@ class LocalConfig:
 
 def replayed_movielens(workspace: Path) -> Path:
     """Return the mapping of MovieLens 100K in daily partitions, made and its past ingested once."""
-    from recmeta.logs import datasets
+    from recmeta.logs.fetching import datasets
     from recmeta.logs.split_by_day import split_by_day
     from recmeta.steps.data import ingest
 

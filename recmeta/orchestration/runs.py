@@ -52,7 +52,7 @@ DEFAULT_ARGS: dict[str, Any] = {
 
 def day_of(context: Context) -> datetime.date | None:
     """Return the day that a run is about: its param, else its partition, else None."""
-    from recmeta.logs.partitions import parse_day
+    from recmeta.logs.reading.partitions import parse_day
 
     text = context["params"].get("date") or context["dag_run"].partition_key
     return parse_day(text) if text else None

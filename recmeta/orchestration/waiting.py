@@ -30,7 +30,7 @@ class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not
 
     def execute(self, context: Context) -> list[str]:
         """Return the paths if all are there, else wait for them."""
-        from recmeta.logs.partitions import has_arrived, mapping_of, parse_day
+        from recmeta.logs.reading.partitions import has_arrived, mapping_of, parse_day
         from recmeta.orchestration.arrival import ArrivalTrigger
 
         log = mapping_of(mapping(), parse_day(self.day))

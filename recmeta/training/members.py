@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from recmeta.evaluation.choice import judge_choice
+from recmeta.evaluation.comparison.choice import judge_choice
 from recmeta.metalearn.members import member, num_members, put_member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import train

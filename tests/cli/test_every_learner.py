@@ -11,7 +11,7 @@ import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, Call, Called, call
 
 from recmeta.metalearn.registry import LEARNERS, config_class
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Workspace
 

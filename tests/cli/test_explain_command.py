@@ -86,7 +86,7 @@ def nothing_known(recmeta: Call, workspace: Path, new_users: Path) -> float:
     from recmeta.logs.mapping import LogMapping
     from recmeta.metalearn.model import Model
     from recmeta.metalearn.scorer import Scorer
-    from recmeta.registry import versions
+    from recmeta.registry.models import versions
     from recmeta.serving.feature_effects import features, scores_knowing
     from recmeta.steps.serving.explain import user_of_file
     from recmeta.workspace import Workspace

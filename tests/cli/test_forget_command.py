@@ -14,8 +14,8 @@ from deltalake import DeltaTable
 
 from recmeta.analysis.open_workspace import OpenWorkspace
 from recmeta.doctor import examine
-from recmeta.registry import versions
-from recmeta.registry.forgotten import why_retrain
+from recmeta.registry.models import versions
+from recmeta.registry.models.forgotten import why_retrain
 from recmeta.workspace import Workspace
 
 NAMES = [f"zz-forget-{n}-me-zz" for n in range(12)]

@@ -16,8 +16,8 @@ from recmeta.cli.app import build
 from recmeta.cli.command import command
 from recmeta.cli.options import CommonOptions
 from recmeta.cli.output import Outcome, to_json
-from recmeta.cli.progress_bars import shown_progress
 from recmeta.errors import UserError
+from recmeta.reporting.progress_bars import shown_progress
 
 COMMANDS = ["ingest", "build-tasks", "meta-train", "evaluate", "register", "adapt", "score"]
 COMMANDS += ["run", "rollback", "report", "doctor", "data fetch", "data list"]

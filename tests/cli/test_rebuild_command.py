@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_calls import LOG_OPTIONS, Call, Called
 
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.registry.tracking import connect
 from recmeta.workspace import Workspace
 

@@ -26,7 +26,7 @@ from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.logs.split_by_day import split_by_day
 from recmeta.manifest import latest
 from recmeta.orchestration.local import LocalConfig, airflow, serving
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.data.build_tasks import BuildTasksConfig
 from recmeta.steps.serving import adapt

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from served import Served, serving
 
-from recmeta.endpoint.champion import RegistrySource
+from recmeta.endpoint.answers.champion import RegistrySource
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
 from recmeta.recipes import default
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.learning import evaluate, meta_train, register
 from recmeta.steps.learning.evaluate import EvaluateOutputs

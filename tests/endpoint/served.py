@@ -12,10 +12,10 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from recmeta.endpoint.answers.champion import ChampionSource
 from recmeta.endpoint.app import create_app
-from recmeta.endpoint.champion import ChampionSource
 from recmeta.endpoint.config import EndpointConfig
-from recmeta.endpoint.keys import ApiKeys
+from recmeta.endpoint.guard.keys import ApiKeys
 from recmeta.workspace import Workspace
 
 KEY = "a-key-for-the-tests"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from recmeta.endpoint.batcher import Batcher, OverloadedError
+from recmeta.endpoint.answers.batcher import Batcher, OverloadedError
 
 
 def test_what_gathers_while_one_batch_runs_is_the_next() -> None:

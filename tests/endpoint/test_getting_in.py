@@ -9,8 +9,8 @@ import httpx
 import pytest
 from served import KEY, RECOMMENDATIONS, Served, body, serving, until
 
-from recmeta.endpoint.champion import RegistrySource
-from recmeta.endpoint.pages import FILES
+from recmeta.endpoint.answers.champion import RegistrySource
+from recmeta.endpoint.operation.pages import FILES
 
 CLOSED = ["/v1/model", "/v1/items?query=film", "/metrics", "/v1/nothing", "/nothing", "/docs"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from recmeta.endpoint.keys import VARIABLE, ApiKeys, guard, read_keys
-from recmeta.endpoint.rate import RateLimit
+from recmeta.endpoint.guard.keys import VARIABLE, ApiKeys, guard, read_keys
+from recmeta.endpoint.guard.rate import RateLimit
 from recmeta.errors import UserError
 
 GOOD, OTHER = "a" * 16, "b" * 20

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from served import KEY, Served, serving
 
-from recmeta.endpoint.champion import RegistrySource
+from recmeta.endpoint.answers.champion import RegistrySource
 from recmeta.workspace import Workspace
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from served import RECOMMENDATIONS, Served, body, serving
 
-from recmeta.endpoint.champion import RegistrySource, ServedChampion
+from recmeta.endpoint.answers.champion import RegistrySource, ServedChampion
 from recmeta.logs.mapping import LogMapping
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.serving.rules import Rules

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from served import RECOMMENDATIONS, body, until
 
-from recmeta.endpoint.keys import VARIABLE
+from recmeta.endpoint.guard.keys import VARIABLE
 from recmeta.workspace import Workspace
 
 KEY = "0123456789abcdefghij"

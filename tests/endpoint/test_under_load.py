@@ -11,8 +11,8 @@ import httpx
 import pytest
 from served import KEY, RECOMMENDATIONS, Served, body, serving, until
 
-from recmeta.endpoint.champion import RegistrySource
-from recmeta.registry import versions
+from recmeta.endpoint.answers.champion import RegistrySource
+from recmeta.registry.models import versions
 from recmeta.workspace import Workspace
 
 ROWS = (("i03", 5.0), ("i07", 1.0))

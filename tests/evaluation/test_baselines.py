@@ -25,9 +25,9 @@ from recmeta.evaluation.baselines.factors.mf_fold_in import (
     MatrixFactorisationConfig,
 )
 from recmeta.evaluation.baselines.item_to_item.ease import Ease
-from recmeta.evaluation.bootstrap import paired_difference
-from recmeta.evaluation.catalogue_metrics import ranking_of
+from recmeta.evaluation.comparison.bootstrap import paired_difference
 from recmeta.evaluation.fit_baselines import fit_baselines
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.tasks.task_set import Ragged, Tasks
 

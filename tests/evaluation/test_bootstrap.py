@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from recmeta.evaluation import bootstrap
-from recmeta.evaluation.bootstrap import mean_intervals, paired_difference
+from recmeta.evaluation.comparison import bootstrap
+from recmeta.evaluation.comparison.bootstrap import mean_intervals, paired_difference
 
 
 def test_interval_agrees_with_the_normal_theory() -> None:

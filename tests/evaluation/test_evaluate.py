@@ -6,13 +6,13 @@ import pytest
 from evaluation_tasks import low_rank_tasks, make_spec, make_tasks
 
 from recmeta.errors import UserError
-from recmeta.evaluation import measure
 from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
 from recmeta.evaluation.baselines.averages.popularity import Popularity
-from recmeta.evaluation.catalogue_ranking import Relevant
-from recmeta.evaluation.curve import choose_cohort
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import fit_baselines
+from recmeta.evaluation.measuring import measure
+from recmeta.evaluation.measuring.catalogue_ranking import Relevant
+from recmeta.evaluation.measuring.curve import choose_cohort
 from recmeta.evaluation.metric import (
     CatalogueMetric,
     ErrorMetric,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recmeta.evaluation.exposure import exposure
+from recmeta.evaluation.measuring.exposure import exposure
 
 
 def test_everything_alike_and_one_alone() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from recmeta.config import to_dict
 from recmeta.errors import UserError
-from recmeta.evaluation.gate import GateConfig, GateDecision, decide
+from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, decide
 from recmeta.tasks.arrays import Float64Array
 
 U = 200

@@ -6,8 +6,8 @@ from evaluation_tasks import NUM_ITEMS, make_tasks, tasks_strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.evaluation.catalogue_metrics import ranking_metrics
-from recmeta.evaluation.catalogue_ranking import (
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_metrics
+from recmeta.evaluation.measuring.catalogue_ranking import (
     Relevant,
     candidate_scores,
     ranks_in_catalogue,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recmeta.evaluation.values import describe
+from recmeta.evaluation.measuring.values import describe
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from feature_repository import Repository
 from recmeta import manifest
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
-from recmeta.registry.features import features_read
+from recmeta.registry.models.features import features_read
 from recmeta.steps.data import build_tasks
 from recmeta.tasks.task_set import TaskSet
 

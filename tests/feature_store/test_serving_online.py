@@ -7,11 +7,11 @@ import pytest
 import torch
 from feature_repository import Repository
 
-from recmeta.endpoint.champion import ServedChampion
-from recmeta.endpoint.metrics import Metrics
-from recmeta.endpoint.models import RecommendationAnswer
-from recmeta.endpoint.online import online_profiles_of
-from recmeta.endpoint.recommend import Ask, Recommender
+from recmeta.endpoint.answers.champion import ServedChampion
+from recmeta.endpoint.answers.models import RecommendationAnswer
+from recmeta.endpoint.answers.online import online_profiles_of
+from recmeta.endpoint.answers.recommend import Ask, Recommender
+from recmeta.endpoint.operation.metrics import Metrics
 from recmeta.errors import UserError
 from recmeta.manifest import latest
 from recmeta.metalearn.model import Model

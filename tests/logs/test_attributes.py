@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from recmeta.errors import UserError
-from recmeta.logs.attributes import read_attributes
-from recmeta.logs.files import find_files
+from recmeta.logs.checking.attributes import read_attributes
 from recmeta.logs.mapping import Attribute, AttributeSource
+from recmeta.logs.reading.files import find_files
 
 ITEMS = """id,name,tags,year,action,drama,since
 1,"Toy

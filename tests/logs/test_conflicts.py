@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.logs import conflicts
+from recmeta.logs.checking import conflicts
 
 TIMES = [None, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)]
 ROW = st.tuples(

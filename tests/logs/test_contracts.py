@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.logs import contracts, parsing
-from recmeta.logs.files import find_files
+from recmeta.logs.checking import contracts, parsing
 from recmeta.logs.mapping import LogMapping
-from recmeta.logs.sources import read
+from recmeta.logs.reading.files import find_files
+from recmeta.logs.reading.sources import read
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 HEADER = "user_id,item_id,time,value,event\n"

@@ -16,12 +16,12 @@ import polars as pl
 import pytest
 
 from recmeta.errors import UserError
-from recmeta.logs import datasets
-from recmeta.logs.attributes import read_attributes
-from recmeta.logs.builtin_mappings import book_crossing
-from recmeta.logs.datasets import DATASETS, fetch, mapping_for
-from recmeta.logs.files import find_files
+from recmeta.logs.checking.attributes import read_attributes
+from recmeta.logs.fetching import datasets
+from recmeta.logs.fetching.builtin_mappings import book_crossing
+from recmeta.logs.fetching.datasets import DATASETS, fetch, mapping_for
 from recmeta.logs.mapping import AttributeSource
+from recmeta.logs.reading.files import find_files
 from recmeta.steps.data import ingest
 from recmeta.workspace import Workspace
 

@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 
 from recmeta.errors import UserError
-from recmeta.logs.columns import column_names
-from recmeta.logs.files import find_files
 from recmeta.logs.formats import FORMATS
-from recmeta.logs.log_format import LogFormat, Wanted
 from recmeta.logs.mapping import Source
-from recmeta.logs.sources import read
+from recmeta.logs.reading.columns import column_names
+from recmeta.logs.reading.files import find_files
+from recmeta.logs.reading.log_format import LogFormat, Wanted
+from recmeta.logs.reading.sources import read
 
 
 def test_every_file_is_a_format() -> None:
@@ -29,7 +29,8 @@ def test_an_unknown_format_is_refused() -> None:
 def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "house_formats.py").write_text(
-        "from recmeta.logs.separated import separated\nCARETS = separated('^', endings=())\n"
+        "from recmeta.logs.reading.separated import separated\n"
+        "CARETS = separated('^', endings=())\n"
     )
     (tmp_path / "log.txt").write_text("user^item\nu1^i1\nu2^i2\n")
     source = Source(path=str(tmp_path / "log.txt"), format="house_formats:CARETS")

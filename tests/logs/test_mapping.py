@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from recmeta.errors import UserError
-from recmeta.logs.files import Inputs, format_of, source_id
 from recmeta.logs.mapping import LogMapping, load_mapping, parse_scale
+from recmeta.logs.reading.files import Inputs, format_of, source_id
 
 TOML = """
 path = "events.csv"

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from recmeta.errors import UserError
-from recmeta.logs.files import find_files
-from recmeta.logs.lines import read_lines
-from recmeta.logs.log_format import Wanted
 from recmeta.logs.mapping import Source
-from recmeta.logs.records import Dialect, join_lines, split_fields
-from recmeta.logs.sources import read
+from recmeta.logs.reading.files import find_files
+from recmeta.logs.reading.lines import read_lines
+from recmeta.logs.reading.log_format import Wanted
+from recmeta.logs.reading.records import Dialect, join_lines, split_fields
+from recmeta.logs.reading.sources import read
 
 COLUMNS = Wanted(columns={"user": "user_id", "item": "item_id", "value": "rating"})
 # What an id may be made of: everything that a text file can hold but line breaks, and no blanks at

@@ -9,7 +9,7 @@ import torch
 from maml_tasks import ITEM_FIELDS, USER_FIELDS, item_features, make_batch
 
 from recmeta.config import parse, to_dict
-from recmeta.evaluation.choice import judge_choice
+from recmeta.evaluation.comparison.choice import judge_choice
 from recmeta.metalearn import members
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.algorithms.combined.selector import (

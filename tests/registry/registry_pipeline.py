@@ -11,8 +11,8 @@ from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
-from recmeta.registry.features import features_read
-from recmeta.registry.training_run import TrainingRun
+from recmeta.registry.models.features import features_read
+from recmeta.registry.runs.training_run import TrainingRun
 from recmeta.steps.learning.evaluate import EvaluateOutputs
 from recmeta.tasks.task_set import (
     Items,

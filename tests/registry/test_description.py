@@ -1,4 +1,4 @@
-from recmeta.registry.description import describe
+from recmeta.registry.models.description import describe
 
 EVALUATION = {
     "primary_metric": "mae",

@@ -6,7 +6,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.tensors.encoding import FeatureConfig
-from recmeta.registry.features import features_read
+from recmeta.registry.models.features import features_read
 from recmeta.tasks.task_set import TaskSet
 
 

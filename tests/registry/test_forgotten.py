@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.artifacts import download_artifacts
 
-from recmeta.registry.forgotten import erase_from_artifacts
+from recmeta.registry.models.forgotten import erase_from_artifacts
+from recmeta.registry.runs.training_run import EVALUATION
 from recmeta.registry.tracking import NAME, connect, experiment_id, tracking_uri
-from recmeta.registry.training_run import EVALUATION
 from recmeta.workspace import Workspace
 
 USERS = pa.table({"user_id": ["ann", "bob"], "mae": [0.5, 0.7]})

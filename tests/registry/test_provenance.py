@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import recmeta
-from recmeta.registry.provenance import actor
+from recmeta.registry.runs.provenance import actor
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_changes_of_recmetas_own_files_are_seen(tmp_path: Path) -> None:
         shutil.copy(source / name, package / name)
 
     def changed() -> str:
-        code = "from recmeta.registry.provenance import uncommitted_changes as c; print(c())"
+        code = "from recmeta.registry.runs.provenance import uncommitted_changes as c; print(c())"
         command = [sys.executable, "-B", "-c", code]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.strip()

@@ -3,7 +3,7 @@ from unittest.mock import ANY
 import pytest
 from registry_pipeline import Pipeline
 
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.registry.tracking import connect
 from recmeta.steps.learning import register
 from recmeta.steps.learning.register import RegisterOutputs

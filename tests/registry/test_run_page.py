@@ -3,10 +3,10 @@
 import pytest
 from registry_pipeline import Pipeline
 
-from recmeta.registry import versions
-from recmeta.registry.run_page import describe_run
+from recmeta.registry.models import versions
+from recmeta.registry.runs.run_page import describe_run
+from recmeta.registry.runs.training_run import log_evaluation
 from recmeta.registry.tracking import connect
-from recmeta.registry.training_run import log_evaluation
 from recmeta.steps.learning import register
 
 TAGS = {

@@ -24,9 +24,10 @@ from registry_pipeline import Pipeline
 from recmeta.config import to_dict
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
-from recmeta.registry import tracking, versions
-from recmeta.registry.features import features_read
-from recmeta.registry.packaging import input_example
+from recmeta.registry import tracking
+from recmeta.registry.models import versions
+from recmeta.registry.models.features import features_read
+from recmeta.registry.models.packaging import input_example
 from recmeta.registry.served_model import recommend
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank

@@ -18,10 +18,12 @@ from registry_pipeline import CONFIG, INPUTS, Pipeline
 from recmeta.evaluation.baseline import Trial
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
-from recmeta.registry import record, tracking, versions
-from recmeta.registry.features import features_read
-from recmeta.registry.training_run import TrainingRun, log_evaluation
-from recmeta.registry.tuning import log_tuning
+from recmeta.registry import tracking
+from recmeta.registry.models import versions
+from recmeta.registry.models.features import features_read
+from recmeta.registry.runs import record
+from recmeta.registry.runs.training_run import TrainingRun, log_evaluation
+from recmeta.registry.runs.tuning import log_tuning
 from recmeta.steps.learning import register
 from recmeta.workspace import Workspace
 

@@ -87,9 +87,10 @@ def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
 def test_first_use_prints_nothing_and_leaves_mlflows_globals_alone(tmp_path: Path) -> None:
     code = """
 import os, sys
-from recmeta.registry import tracking, versions
-from recmeta.registry.features import FeaturesRead
-from recmeta.registry.training_run import TrainingRun
+from recmeta.registry import tracking
+from recmeta.registry.models import versions
+from recmeta.registry.models.features import FeaturesRead
+from recmeta.registry.runs.training_run import TrainingRun
 from recmeta.steps.learning import register
 from recmeta.workspace import Workspace
 assert "mlflow" not in sys.modules, "importing recmeta.registry imports MLflow"

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from recmeta.metalearn.outer_loop.trainer import Epoch
-from recmeta.registry.features import FeaturesRead
+from recmeta.registry.models.features import FeaturesRead
+from recmeta.registry.runs.training_run import TrainingRun, log_evaluation
 from recmeta.registry.tracking import connect, data_versions, experiment_id
-from recmeta.registry.training_run import TrainingRun, log_evaluation
 from recmeta.workspace import Workspace
 
 CONFIG: dict[str, Any] = {

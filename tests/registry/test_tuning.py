@@ -4,8 +4,8 @@ from mlflow.artifacts import load_dict
 from registry_pipeline import Pipeline
 
 from recmeta.evaluation.baseline import Trial
+from recmeta.registry.runs.tuning import log_tuning
 from recmeta.registry.tracking import connect, experiment_id
-from recmeta.registry.tuning import log_tuning
 
 TRIALS = [
     Trial(method="item-mean", config={"regularisation": r}, loss=mae)

@@ -5,8 +5,8 @@ from registry_pipeline import Pipeline
 
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
-from recmeta.registry import versions
-from recmeta.registry.packaging import package
+from recmeta.registry.models import versions
+from recmeta.registry.models.packaging import package
 from recmeta.registry.tracking import connect, experiment_id, store_name
 from recmeta.workspace import Workspace
 
@@ -78,7 +78,7 @@ def test_killed_while_logging_the_model(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("recmeta.registry.packaging.package", killed_after_writing)
+        patch.setattr("recmeta.registry.models.packaging.package", killed_after_writing)
         with pytest.raises(KeyboardInterrupt):
             register(pipeline, "k1")
     assert versions.versions(pipeline.workspace) == []

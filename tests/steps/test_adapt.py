@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.logs.files import Inputs
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.reading.files import Inputs
 from recmeta.manifest import Manifest
 from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.parts import given_users

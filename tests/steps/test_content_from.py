@@ -9,7 +9,7 @@ from trained import Trained
 
 from recmeta.errors import UserError
 from recmeta.recipes import default
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.registry.tracking import connect, model_name
 from recmeta.steps.learning import meta_train
 

@@ -13,8 +13,8 @@ from polars.testing import assert_frame_equal
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.logs import partitions
 from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.logs.reading import partitions
 from recmeta.logs.split_by_day import split_by_day
 from recmeta.manifest import Manifest
 from recmeta.steps.data import build_tasks, data_quality, ingest

@@ -10,7 +10,7 @@ from trained import Trained
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.serving.evidence.fitting import as_training_users_left_it
 from recmeta.serving.evidence.greedy import GreedyConfig
 from recmeta.serving.evidence.questionnaire import QuestionnaireConfig

@@ -12,7 +12,7 @@ from trained import Trained
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.recipes import default
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.registry.tracking import connect
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate, meta_train, rebuild, register

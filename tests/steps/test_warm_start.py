@@ -9,7 +9,7 @@ from recmeta.logs.mapping import LogMapping
 from recmeta.logs.split_by_day import split_by_day
 from recmeta.manifest import Manifest
 from recmeta.recipes import default
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.registry.tracking import data_versions
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.learning import evaluate, meta_train, register

@@ -4,8 +4,8 @@ benchmark's own instead of a registry's."""
 import sys
 
 from benchmarks.speed.serve.models import model_of
+from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.app import create_app
-from recmeta.endpoint.champion import ServedChampion
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.server import serve
 

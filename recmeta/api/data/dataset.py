@@ -38,12 +38,12 @@ from recmeta.api.data.log_frames import (
 from recmeta.api.data.recbole import recbole_mapping
 from recmeta.config import fingerprint, parse
 from recmeta.errors import UserError, did_you_mean
-from recmeta.logs import checked, conflicts, contracts
-from recmeta.logs.attributes import attributes_in_frame, read_attributes
-from recmeta.logs.files import Inputs
-from recmeta.logs.log_format import SourceFile
+from recmeta.logs.checking import checked, conflicts, contracts
+from recmeta.logs.checking.attributes import attributes_in_frame, read_attributes
 from recmeta.logs.mapping import AttributeSource, LogMapping, load_mapping
-from recmeta.logs.sources import read_frame
+from recmeta.logs.reading.files import Inputs
+from recmeta.logs.reading.log_format import SourceFile
+from recmeta.logs.reading.sources import read_frame
 from recmeta.progress import Progress, silent
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks.task_set import TaskSet

@@ -13,8 +13,8 @@ from recmeta import schema
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.frames import missing_column, time_unit, to_polars, with_ids
 from recmeta.errors import UserError
-from recmeta.logs.columns import attributes_of
 from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.logs.reading.columns import attributes_of
 from recmeta.schema import ITEM_ID, USER_ID, VALID_FROM
 
 Feedback = Literal["rating", "implicit"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from recmeta.api.data.columns import Columns
 from recmeta.errors import UserError, did_you_mean
-from recmeta.logs.columns import NAMES_OF_TITLES, column_names
 from recmeta.logs.mapping import Attribute, AttributeSource, Kind, LogMapping, Source
+from recmeta.logs.reading.columns import NAMES_OF_TITLES, column_names
 from recmeta.schema import ITEM_ID, TITLE, USER_ID
 
 KINDS: dict[str, Kind] = {"token": "categorical", "token_seq": "multi", "float": "numeric"}

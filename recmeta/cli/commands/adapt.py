@@ -15,13 +15,13 @@ from recmeta.cli.options import (
     Profiles,
 )
 from recmeta.cli.output import Outcome, as_list
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
     from recmeta.logs.mapping import LogMapping
     from recmeta.manifest import Manifest
     from recmeta.progress import Progress
-    from recmeta.registry.versions import Version
+    from recmeta.registry.models.versions import Version
     from recmeta.steps.serving.adapt import AdaptOutputs
     from recmeta.workspace import Workspace
 
@@ -88,7 +88,7 @@ def whom_and_with_what(
         UserError: where a file, the version or a champion is not there.
     """
     from recmeta.cli.mappings import check_is_there, new_users_mapping
-    from recmeta.registry import versions
+    from recmeta.registry.models import versions
 
     source = new_users_mapping(new_users, log)
     if profiles is not None:
@@ -109,7 +109,7 @@ def adapt_given(
     """Adapt the model of a version to new users."""
     from recmeta.cli.mappings import with_profiles
     from recmeta.metalearn.model import Model
-    from recmeta.registry import versions
+    from recmeta.registry.models import versions
     from recmeta.steps.serving import adapt as step
     from recmeta.training.device import choose_device
 

@@ -3,7 +3,7 @@
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, ConfigOptions
 from recmeta.cli.output import Outcome, as_list
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 
 def build_tasks(common: CommonOptions, configuration: ConfigOptions) -> Outcome:

@@ -3,7 +3,7 @@
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, ConfigOptions, Device
 from recmeta.cli.output import Outcome
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 
 def evaluate(

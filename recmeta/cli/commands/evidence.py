@@ -7,7 +7,7 @@ import typer
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, Device, ModelVersion
 from recmeta.cli.output import Outcome
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
     from recmeta.manifest import Manifest
@@ -38,7 +38,7 @@ def evidence(
     Printed are the first questions to somebody of whom nothing is known. What the adaptive
     strategies ask next depends on the answers; the list is what they ask of a user who knows none.
     """
-    from recmeta.registry import versions
+    from recmeta.registry.models import versions
     from recmeta.workspace import Workspace
 
     workspace = Workspace(common.workspace)

@@ -50,7 +50,7 @@ def explain(
     from recmeta.cli.commands.adapt import whom_and_with_what
     from recmeta.cli.mappings import with_profiles
     from recmeta.errors import UserError
-    from recmeta.registry import versions
+    from recmeta.registry.models import versions
     from recmeta.workspace import Workspace
 
     if features not in ("ablation", "shapley"):

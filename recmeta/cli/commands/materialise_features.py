@@ -8,8 +8,8 @@ import typer
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, FeatureStore
 from recmeta.cli.output import Outcome, as_list
-from recmeta.cli.progress_bars import shown_progress
 from recmeta.errors import UserError
+from recmeta.reporting.progress_bars import shown_progress
 
 
 def materialise_features(

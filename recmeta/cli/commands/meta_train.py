@@ -8,7 +8,7 @@ import typer
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, ConfigOptions, Device
 from recmeta.cli.output import Outcome, as_list
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 ContentFrom = Annotated[
     str | None,

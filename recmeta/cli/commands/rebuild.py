@@ -8,7 +8,7 @@ import typer
 from recmeta.cli.command import DIFFERS, Command
 from recmeta.cli.options import CommonOptions
 from recmeta.cli.output import Outcome
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
     from recmeta.steps.learning.rebuild import Rebuild

@@ -7,7 +7,7 @@ from recmeta.cli.output import Outcome, as_list
 
 def rollback(common: CommonOptions) -> Outcome:
     """Make the previous champion the champion again; a second rollback undoes the first."""
-    from recmeta.registry import versions
+    from recmeta.registry.models import versions
     from recmeta.workspace import Workspace
 
     old, new = versions.rollback(Workspace(common.workspace))

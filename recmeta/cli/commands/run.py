@@ -20,7 +20,7 @@ from recmeta.cli.options import (
     Profiles,
 )
 from recmeta.cli.output import Outcome
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
     from recmeta.logs.mapping import LogMapping
@@ -124,7 +124,7 @@ def _mappings(
     they are the new users'.
     """
     from recmeta.cli.mappings import log_mapping, new_users_mapping
-    from recmeta.logs.datasets import DATASETS
+    from recmeta.logs.fetching.datasets import DATASETS
 
     if new_users is not None and dataset in DATASETS:
         mapping = log_mapping(dataset, LogOptions(), attributes, progress)

@@ -17,7 +17,7 @@ from recmeta.cli.options import (
     RuleOptions,
 )
 from recmeta.cli.output import Outcome, as_list
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 
 def score(

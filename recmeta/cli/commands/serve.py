@@ -56,7 +56,7 @@ def serve(
 
     A new champion takes over without a request being dropped. `/` is a page to try it.
     """
-    from recmeta.endpoint.keys import guard, read_keys
+    from recmeta.endpoint.guard.keys import guard, read_keys
     from recmeta.extras import require
 
     keys = guard(read_keys(api_keys), no_auth=no_auth, host=host)
@@ -68,10 +68,10 @@ def serve(
     rules.check()
     require("fastapi", "uvicorn", "prometheus_client")
     from recmeta.config import merged, parse, to_dict
+    from recmeta.endpoint.answers.champion import RegistrySource
+    from recmeta.endpoint.answers.online import online_profiles_of
     from recmeta.endpoint.app import create_app
-    from recmeta.endpoint.champion import RegistrySource
     from recmeta.endpoint.config import EndpointConfig
-    from recmeta.endpoint.online import online_profiles_of
     from recmeta.endpoint.server import serve as run
     from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig

@@ -9,7 +9,7 @@ import typer
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, ConfigOptions, Device
 from recmeta.cli.output import Outcome
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
     from recmeta.steps.learning.tune import Tuned

@@ -5,5 +5,5 @@ from typing import Any
 from recmeta.plugins import Registry
 
 FORMATS: Registry[Any] = Registry("format", package="recmeta.logs.formats", attribute="FORMAT")
-"""Each is a `recmeta.logs.log_format.LogFormat`: a type that knows mappings, which know these
-names."""
+"""Each is a `recmeta.logs.reading.log_format.LogFormat`: a type that knows mappings, which know
+these names."""

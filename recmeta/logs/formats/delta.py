@@ -6,9 +6,9 @@ import polars as pl
 import pyarrow.fs as pafs
 
 from recmeta.errors import UserError
-from recmeta.logs.log_format import LogFormat, SourceFile, TableFolder, Wanted, positions
 from recmeta.logs.mapping import Source
-from recmeta.logs.typed_rows import TYPED_BATCH_ROWS, numbered
+from recmeta.logs.reading.log_format import LogFormat, SourceFile, TableFolder, Wanted, positions
+from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered
 from recmeta.workspace import check_delta_path
 
 

@@ -6,9 +6,15 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from recmeta.logs.lines import TEXT, read_lines
-from recmeta.logs.log_format import UNPARSABLE_JSON, LogFormat, SourceFile, Wanted, positions
 from recmeta.logs.mapping import Source
+from recmeta.logs.reading.lines import TEXT, read_lines
+from recmeta.logs.reading.log_format import (
+    UNPARSABLE_JSON,
+    LogFormat,
+    SourceFile,
+    Wanted,
+    positions,
+)
 from recmeta.schema import RAW
 
 NUM_OBJECTS = 1000

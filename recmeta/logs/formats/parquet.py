@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import polars as pl
 import pyarrow.parquet as pq
 
-from recmeta.logs.log_format import LogFormat, SourceFile, Wanted, positions
 from recmeta.logs.mapping import Source
-from recmeta.logs.typed_rows import TYPED_BATCH_ROWS, numbered
+from recmeta.logs.reading.log_format import LogFormat, SourceFile, Wanted, positions
+from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered
 
 
 def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:

@@ -1,5 +1,5 @@
 """Tab-separated values."""
 
-from recmeta.logs.separated import separated
+from recmeta.logs.reading.separated import separated
 
 FORMAT = separated("\t", endings=(".tsv",))

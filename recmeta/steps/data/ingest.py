@@ -5,12 +5,13 @@ import datetime
 
 import polars as pl
 
-from recmeta.logs import checked, conflicts, tables
-from recmeta.logs.attributes import read_attributes
-from recmeta.logs.files import Inputs, how_read, source_id
-from recmeta.logs.log_format import SourceFile
+from recmeta.logs import tables
+from recmeta.logs.checking import checked, conflicts
+from recmeta.logs.checking.attributes import read_attributes
 from recmeta.logs.mapping import AttributeSource, LogMapping
-from recmeta.logs.partitions import mapping_of
+from recmeta.logs.reading.files import Inputs, how_read, source_id
+from recmeta.logs.reading.log_format import SourceFile
+from recmeta.logs.reading.partitions import mapping_of
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table

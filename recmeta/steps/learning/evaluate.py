@@ -7,16 +7,16 @@ import torch
 
 from recmeta.config import to_dict
 from recmeta.evaluation.baseline import Trial
-from recmeta.evaluation.gate import GateDecision
+from recmeta.evaluation.comparison.gate import GateDecision
 from recmeta.evaluation.judgement import CHAMPION, Judgement, JudgementConfig, gate, judge
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
-from recmeta.registry import versions
-from recmeta.registry.forgotten import why_retrain
-from recmeta.registry.training_run import log_evaluation
-from recmeta.registry.tuning import log_tuning
-from recmeta.registry.versions import Version
+from recmeta.registry.models import versions
+from recmeta.registry.models.forgotten import why_retrain
+from recmeta.registry.models.versions import Version
+from recmeta.registry.runs.training_run import log_evaluation
+from recmeta.registry.runs.tuning import log_tuning
 from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
 from recmeta.steps.data.build_tasks import BuildTasksOutputs

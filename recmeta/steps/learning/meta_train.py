@@ -11,11 +11,11 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.progress import Progress, silent
-from recmeta.registry import versions
-from recmeta.registry.features import features_read
-from recmeta.registry.training_run import TrainingRun
-from recmeta.registry.tuning import log_tuning
-from recmeta.registry.versions import Version
+from recmeta.registry.models import versions
+from recmeta.registry.models.features import features_read
+from recmeta.registry.models.versions import Version
+from recmeta.registry.runs.training_run import TrainingRun
+from recmeta.registry.runs.tuning import log_tuning
 from recmeta.steps.data import build_tasks
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.tasks.task_set import TaskSet

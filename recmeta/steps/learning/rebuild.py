@@ -26,9 +26,10 @@ from recmeta.evaluation.judgement import CHAMPION, JudgementConfig, judge
 from recmeta.manifest import git_commit, library_versions
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
-from recmeta.registry import record, versions
-from recmeta.registry.record import Record, TableVersion
-from recmeta.registry.training_run import flat_metrics
+from recmeta.registry.models import versions
+from recmeta.registry.runs import record
+from recmeta.registry.runs.record import Record, TableVersion
+from recmeta.registry.runs.training_run import flat_metrics
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate, meta_train
 from recmeta.steps.parts.task_building import BuildTasksConfig

@@ -4,9 +4,11 @@ import dataclasses
 from typing import Any, Literal
 
 from recmeta.manifest import Manifest, Step, run_once
-from recmeta.registry import run_page, tracking, versions
-from recmeta.registry.description import describe
-from recmeta.registry.provenance import actor
+from recmeta.registry import tracking
+from recmeta.registry.models import versions
+from recmeta.registry.models.description import describe
+from recmeta.registry.runs import run_page
+from recmeta.registry.runs.provenance import actor
 from recmeta.steps.learning.evaluate import EvaluateOutputs
 from recmeta.workspace import Workspace
 

@@ -20,7 +20,7 @@ from recmeta.errors import UserError
 from recmeta.manifest import Manifest
 from recmeta.metalearn.outer_loop.trainer import Diverged, Epoch
 from recmeta.progress import Progress, silent
-from recmeta.registry.tuning import SearchRun
+from recmeta.registry.runs.tuning import SearchRun
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import content_source
 from recmeta.steps.parts.toml import to_toml

@@ -4,7 +4,7 @@ import datetime
 
 from recmeta.errors import UserError
 from recmeta.logs.mapping import LogMapping
-from recmeta.logs.partitions import available_days
+from recmeta.logs.reading.partitions import available_days
 from recmeta.workspace import Workspace
 
 INGESTED = "partitions"

@@ -15,7 +15,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from recmeta import schema
-from recmeta.evaluation.bootstrap import Interval, mean_intervals, paired_difference
+from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals, paired_difference
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
 from recmeta.manifest import Manifest

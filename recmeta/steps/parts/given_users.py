@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.config import fingerprint
-from recmeta.logs import attributes, checked
-from recmeta.logs.files import Inputs
+from recmeta.logs.checking import attributes, checked
 from recmeta.logs.mapping import LogMapping
+from recmeta.logs.reading.files import Inputs
 from recmeta.progress import Progress, silent
 from recmeta.steps.parts.user_parts import UserParts
 

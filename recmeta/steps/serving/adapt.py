@@ -15,14 +15,14 @@ import numpy as np
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.logs.files import Inputs, how_read, source_id
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
-from recmeta.registry import versions
-from recmeta.registry.versions import Version
+from recmeta.registry.models import versions
+from recmeta.registry.models.versions import Version
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import adapt_users
 from recmeta.steps.parts import catalogue, given_users

@@ -11,8 +11,8 @@ from recmeta.errors import UserError
 from recmeta.manifest import Manifest, Step, find, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
-from recmeta.registry import versions
-from recmeta.registry.versions import Version
+from recmeta.registry.models import versions
+from recmeta.registry.models.versions import Version
 from recmeta.reporting import evidence as reporting
 from recmeta.serving.evidence.fitting import (
     TriedAnswers,

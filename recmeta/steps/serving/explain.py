@@ -8,8 +8,8 @@ import polars as pl
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
 from recmeta.logs import tables
-from recmeta.logs.files import Inputs
 from recmeta.logs.mapping import LogMapping
+from recmeta.logs.reading.files import Inputs
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.steps.parts import given_users

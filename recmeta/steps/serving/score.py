@@ -17,13 +17,13 @@ from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
 from recmeta.config import fingerprint, to_dict
-from recmeta.evaluation.exposure import exposure
+from recmeta.evaluation.measuring.exposure import exposure
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
-from recmeta.registry import versions
+from recmeta.registry.models import versions
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
 from recmeta.serving.rules import ItemFacts
@@ -54,7 +54,8 @@ class ScoreOutputs:
     table_version: int
     """Of the table, with these lists."""
     lists_coverage: float | None = None
-    """Of all lists together: see `recmeta.evaluation.exposure`. None where there are none."""
+    """Of all lists together: see `recmeta.evaluation.measuring.exposure`. None where there are
+    none."""
     lists_gini: float | None = None
     lists_popularity: float | None = None
     retrieval_recall: float | None = None

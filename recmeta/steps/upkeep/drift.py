@@ -20,8 +20,8 @@ from recmeta.features.stability import stability
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, Step, find, run_once
 from recmeta.metalearn.model import Model
-from recmeta.registry import versions
-from recmeta.registry.versions import Version
+from recmeta.registry.models import versions
+from recmeta.registry.models.versions import Version
 from recmeta.steps.learning import meta_train
 from recmeta.steps.parts.live_error import live_error
 from recmeta.steps.serving.publish import lists_of

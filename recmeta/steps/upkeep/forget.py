@@ -22,7 +22,7 @@ from recmeta.errors import UserError
 from recmeta.logs.erase import erase_rows
 from recmeta.manifest import as_stored, finished
 from recmeta.manifest import forget as forget_step
-from recmeta.registry import forgotten
+from recmeta.registry.models import forgotten
 from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import meta_train

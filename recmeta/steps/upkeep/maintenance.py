@@ -15,7 +15,8 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs import tables
 from recmeta.manifest import as_stored, find, finished, forget
-from recmeta.registry import tracking, versions
+from recmeta.registry import tracking
+from recmeta.registry.models import versions
 from recmeta.steps.serving import adapt, publish, score
 from recmeta.workspace import Workspace
 

@@ -10,7 +10,7 @@ from small_logs import shared_data
 from benchmarks.accuracy import datasets, fetched
 from benchmarks.accuracy.places import ENVIRONMENT
 from recmeta.errors import UserError
-from recmeta.logs.datasets import DATASETS, default_cache
+from recmeta.logs.fetching.datasets import DATASETS, default_cache
 
 
 def test_what_is_fetched_is_the_shared_data_set(

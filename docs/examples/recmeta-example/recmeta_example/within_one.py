@@ -5,8 +5,8 @@ Legend: B users, N query rows.
 
 import numpy as np
 
+from recmeta.evaluation.measuring.per_user import mean_per_user
 from recmeta.evaluation.metric import ErrorMetric
-from recmeta.evaluation.per_user import mean_per_user
 from recmeta.evaluation.predictor import Scores
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged

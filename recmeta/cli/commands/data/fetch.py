@@ -8,7 +8,7 @@ import typer
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions
 from recmeta.cli.output import Outcome, as_list
-from recmeta.cli.progress_bars import shown_progress
+from recmeta.reporting.progress_bars import shown_progress
 
 CacheOption = Annotated[
     Path | None,
@@ -28,7 +28,7 @@ def fetch(
     cache: CacheOption = None,
 ) -> Outcome:
     """Download a public data set once, check it, and keep it."""
-    from recmeta.logs import datasets
+    from recmeta.logs.fetching import datasets
 
     with shown_progress() as progress:
         folder = datasets.fetch(name, cache, from_, progress)

@@ -8,7 +8,7 @@ from recmeta.cli.output import Outcome
 
 def list_data_sets(common: CommonOptions, cache: CacheOption = None) -> Outcome:
     """List the data sets that can be fetched, and their licences."""
-    from recmeta.logs.datasets import DATASETS, default_cache
+    from recmeta.logs.fetching.datasets import DATASETS, default_cache
     from recmeta.reporting.markdown import table
 
     folder = cache or default_cache()

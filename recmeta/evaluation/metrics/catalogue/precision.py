@@ -1,6 +1,6 @@
 """Precision: which share of a list is relevant."""
 
-from recmeta.evaluation.catalogue_ranking import Relevant
+from recmeta.evaluation.measuring.catalogue_ranking import Relevant
 from recmeta.evaluation.metric import CatalogueMetric
 from recmeta.tasks.arrays import Float64Array, IntArray
 

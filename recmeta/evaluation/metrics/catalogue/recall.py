@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recmeta.evaluation.catalogue_ranking import Relevant
+from recmeta.evaluation.measuring.catalogue_ranking import Relevant
 from recmeta.evaluation.metric import CatalogueMetric
 from recmeta.tasks.arrays import Float64Array, IntArray
 

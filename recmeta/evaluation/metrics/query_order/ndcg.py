@@ -4,8 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from recmeta.evaluation.measuring.per_user import ratio, sum_per_user
 from recmeta.evaluation.metric import OrderMetric
-from recmeta.evaluation.per_user import ratio, sum_per_user
 from recmeta.evaluation.predictor import Scores
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged

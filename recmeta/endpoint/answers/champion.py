@@ -1,0 +1,143 @@
+"""The model that answers, and all that answering needs beside it."""
+
+import dataclasses
+import datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from recmeta.endpoint.answers.history import QuestionPlan, evaluation_of, interview_of
+from recmeta.endpoint.config import MAX_TOP_K
+from recmeta.errors import UserError
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
+from recmeta.registry.models import versions
+from recmeta.serving.intake import GivenUser, Intake
+from recmeta.serving.lists import ListMaker
+from recmeta.serving.ranking import ScoringConfig, adapt_users
+from recmeta.serving.rules import ItemFacts
+from recmeta.steps.parts import catalogue
+from recmeta.steps.parts.item_facts import item_facts
+from recmeta.tasks.arrays import Float32Array
+from recmeta.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServedChampion:
+    """One version of the model, ready for many requests. Never changes: a new version is a new
+    one."""
+
+    version: str
+    scorer: Scorer
+    intake: Intake
+    lists: ListMaker
+    """By the business rules; without reasons, which each request asks for or not."""
+    item_ids: list[str]
+    """By item number."""
+    titles: list[str | None]
+    """By item number."""
+    names: pa.Array
+    """(I,) what a search looks through, in lower case."""
+    popularity: Float32Array
+    """(I,) users who had met each item when the model was trained."""
+    evaluation: dict[str, Any] | None = None
+    """evaluation.json, where the workspace has it."""
+    interview: QuestionPlan | None = None
+    """What to ask, where `recmeta evidence` has found it out."""
+
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+        return self.scorer.model
+
+    @classmethod
+    def of(
+        cls,
+        version: str,
+        model: Model,
+        evaluation: dict[str, Any] | None = None,
+        interview: QuestionPlan | None = None,
+        scoring: ScoringConfig | None = None,
+        facts: ItemFacts | None = None,
+    ) -> "ServedChampion":
+        """Return a model made ready: what every request shares is computed before the first."""
+        scorer, items = Scorer.of(model).ready(), model.catalogue.items
+        config = dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False)
+        titles = items.titles()
+        made = cls(
+            item_ids=items.item_id.to_pylist(),
+            version=version,
+            scorer=scorer,
+            intake=Intake(model),
+            lists=ListMaker(scorer, config, facts),
+            titles=[None] * model.catalogue.num_items if titles is None else titles.to_pylist(),
+            names=pc.utf8_lower(items.names()),
+            popularity=model.catalogue.statistics.num_users[-1],
+            evaluation=evaluation,
+            interview=interview,
+        )
+        nobody = made.intake.tasks([GivenUser()])
+        made.lists.make(adapt_users(scorer, nobody), nobody)
+        return made
+
+
+class ChampionSource(Protocol):
+    """Where champions come from."""
+
+    def newest(self) -> str | None:
+        """Return which version is to answer; None where there is none yet."""
+        ...
+
+    def load(self, version: str) -> ServedChampion:
+        """Return that version, ready."""
+        ...
+
+
+class RegistrySource:
+    """The champion of a workspace's registry."""
+
+    def __init__(self, workspace: Workspace, scoring: ScoringConfig | None = None) -> None:
+        """
+        Args:
+            scoring: how lists are made; files of its rules are read with each new champion.
+                None: the defaults.
+        """
+        self.workspace = workspace
+        self.scoring = scoring or ScoringConfig()
+
+    def newest(self) -> str | None:
+        """Return the number of the version with the alias champion."""
+        found = versions.champion(self.workspace)
+        return None if found is None else found.version
+
+    def first(self) -> ServedChampion | None:
+        """Return the champion to begin with; None where there is none yet, or it cannot be read.
+
+        Raises:
+            UserError: for a rule that does not fit the catalogue or the model, which would fit no
+                sooner while serving.
+        """
+        try:
+            newest = self.newest()
+            return None if newest is None else self.load(newest)
+        except UserError:
+            raise
+        except Exception:  # whoever holds champions tries again, and logs it
+            return None
+
+    def load(self, version: str) -> ServedChampion:
+        """Return that version, over the items of now, with its evaluation and its questions."""
+        found = versions.get(self.workspace, version)
+        folder = versions.model_folder(self.workspace, found)
+        trained = Model.load(folder, torch.device("cpu"))
+        model, _ = catalogue.with_new_items(trained, self.workspace)
+        return ServedChampion.of(
+            version,
+            model,
+            evaluation_of(self.workspace, found),
+            interview_of(self.workspace, found, model),
+            self.scoring,
+            item_facts(self.scoring.rules, self.workspace, datetime.datetime.now(datetime.UTC)),
+        )

@@ -1,0 +1,179 @@
+"""What is done with a batch of users: adapt to them, rank the catalogue for each, say why.
+
+Legend: B users, K places of a list, N support rows of all users.
+"""
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from recmeta.endpoint.answers.champion import ServedChampion
+from recmeta.endpoint.answers.models import Reason, Recommendation, RecommendationAnswer, Warning_
+from recmeta.endpoint.operation.metrics import Metrics
+from recmeta.metalearn.tensors.batch import Support
+from recmeta.serving.explanations import support_effects
+from recmeta.serving.intake import GivenUser, Value
+from recmeta.serving.ranking import adapt_users
+from recmeta.tasks.arrays import IntArray
+from recmeta.tasks.task_set import Tasks
+
+LISTED_BY: tuple[Literal["model", "popularity"], ...] = ("model", "popularity")
+log = logging.getLogger(__name__)
+OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
+"""Returns what the online store knows, by user id; users whom it does not know are absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One user's request, checked."""
+
+    champion: ServedChampion
+    """That which checked it answers it, whichever version may take over meanwhile."""
+    user: GivenUser
+    user_id: str | None
+    top_k: int
+    max_reasons: int
+
+
+class Recommender:
+    """Answers batches of requests; in one thread."""
+
+    def __init__(self, online: OnlineProfiles | None, metrics: Metrics) -> None:
+        self.online = online
+        self.metrics = metrics
+
+    def __call__(self, asks: Sequence[Ask]) -> list[RecommendationAnswer]:
+        """Return an answer for each, in order."""
+        started = time.perf_counter()
+        answers: dict[int, RecommendationAnswer] = {}
+        profiles, failed = self._profiles(asks)
+        # While a new champion takes over, a batch may hold requests of the old one and of the new.
+        for champion in {id(ask.champion): ask.champion for ask in asks}.values():
+            places = [p for p, ask in enumerate(asks) if ask.champion is champion]
+            own = [asks[place] for place in places]
+            found = _lists(champion, own, profiles)
+            answers |= dict(zip(places, found, strict=True))
+        for place in failed:
+            answers[place].warnings.append(
+                Warning_(
+                    code="profile_unavailable",
+                    field="user_id",
+                    message="the feature store did not answer; the given profile was used.",
+                )
+            )
+        self.metrics.batch_users.observe(len(asks))
+        self.metrics.batch_seconds.observe(time.perf_counter() - started)
+        return [answers[place] for place in range(len(asks))]
+
+    def _profiles(
+        self, asks: Sequence[Ask]
+    ) -> tuple[Mapping[str, Mapping[str, Value]], Sequence[int]]:
+        """Return online profiles by user id, and the places of requests that had to go without."""
+        if self.online is None:
+            return {}, ()
+        ids = {ask.user_id for ask in asks if ask.user_id is not None}
+        if not ids:
+            return {}, ()
+        try:
+            return self.online(sorted(ids)), ()
+        except Exception:  # a list without the profile is better than none
+            self.metrics.online_failures.inc()
+            log.exception("the online feature store failed")
+            return {}, [p for p, ask in enumerate(asks) if ask.user_id is not None]
+
+
+def _lists(
+    champion: ServedChampion, asks: Sequence[Ask], profiles: Mapping[str, Mapping[str, Value]]
+) -> list[RecommendationAnswer]:
+    users = [_with_profile(champion, ask, profiles) for ask in asks]
+    tasks = champion.intake.tasks(users)
+    longest = max(ask.top_k for ask in asks)
+    support = champion.scorer.support(tasks)
+    lists = champion.lists.make(adapt_users(champion.scorer, tasks, support), tasks, longest)
+    item_BK = lists.item_Bk
+    explained_BK = np.where(lists.is_popular_Bk, -1, item_BK)
+    reasons = _reasons(champion, asks, tasks, support, explained_BK)
+    answers = []
+    for row, ask in enumerate(asks):
+        length = min(ask.top_k, int(np.sum(item_BK[row] >= 0)))
+        items = item_BK[row, :length].tolist()
+        scores = lists.score_Bk[row, :length].tolist()
+        uncertain = lists.uncertainty_Bk[row, :length].tolist()
+        listed = [
+            Recommendation(
+                rank=place + 1,
+                item_id=champion.item_ids[item],
+                title=champion.titles[item],
+                score=score,
+                uncertainty=None if math.isnan(uncertainty) else uncertainty,
+                listed_by=LISTED_BY[int(lists.is_popular_Bk[row, place])],
+                reasons=reasons.get((row, place), []),
+            )
+            for place, (item, score, uncertainty) in enumerate(
+                zip(items, scores, uncertain, strict=True)
+            )
+        ]
+        answers.append(
+            RecommendationAnswer(
+                model_version=champion.version,
+                num_used=int(tasks.support.lengths[row]),
+                recommendations=listed,
+            )
+        )
+    return answers
+
+
+def _reasons(
+    champion: ServedChampion,
+    asks: Sequence[Ask],
+    tasks: Tasks,
+    support: Support,
+    item_BK: IntArray,
+) -> dict[tuple[int, int], list[Reason]]:
+    """Return the reasons for each (row, place) that was asked for: the largest effects first."""
+    wanted = np.array([ask.max_reasons > 0 for ask in asks]) & (tasks.support.lengths > 0)
+    rows = np.flatnonzero(wanted)
+    if not len(rows):
+        return {}
+    if len(rows) == len(asks):
+        some = tasks
+        effects = support_effects(champion.scorer, tasks, item_BK, support)
+    else:
+        some = tasks.take(rows)
+        effects = support_effects(champion.scorer, some, item_BK[rows])
+    found = {}
+    for number, row in enumerate(rows.tolist()):
+        ask = asks[row]
+        own = slice(int(some.support.offsets[number]), int(some.support.offsets[number + 1]))
+        given = some.support.item[own].tolist()
+        effect_NK = effects.effect_Nk[own, : ask.top_k]
+        order_NK = np.argsort(-np.abs(effect_NK), axis=0, kind="stable")[: ask.max_reasons]
+        largest_NK = np.take_along_axis(effect_NK, order_NK, axis=0)
+        pairs = zip(order_NK.T.tolist(), largest_NK.T.tolist(), strict=True)
+        for place, (order, values) in enumerate(pairs):
+            found[row, place] = [
+                Reason(
+                    because_item=champion.item_ids[given[n]],
+                    title=champion.titles[given[n]],
+                    effect=effect,
+                )
+                for n, effect in zip(order, values, strict=True)
+                if effect and not math.isnan(effect)
+            ]
+    return found
+
+
+def _with_profile(
+    champion: ServedChampion, ask: Ask, profiles: Mapping[str, Mapping[str, Value]]
+) -> GivenUser:
+    """Return the user with the profile of the online store, where that knows the user."""
+    known = profiles.get(ask.user_id) if ask.user_id is not None else None
+    if known is None:
+        return ask.user
+    read = {name: value for name, value in known.items() if name in champion.intake.fields}
+    return dataclasses.replace(ask.user, profile=read)

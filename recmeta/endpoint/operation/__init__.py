@@ -1,0 +1,1 @@
+"""What the operator and the owner see: health, metrics, logs, pages."""

@@ -1,0 +1,40 @@
+"""Whether the process lives, whether it can answer, and its metrics: for those who watch it."""
+
+from fastapi import APIRouter, Request, Response
+
+from recmeta.endpoint.answers.models import Health
+from recmeta.endpoint.operation.metrics import CONTENT_TYPE, Metrics
+
+OPEN_PATHS = ("/livez", "/readyz")
+"""Probes carry no key."""
+router = APIRouter()
+
+
+@router.get("/livez", summary="Tell whether the process lives")
+async def livez() -> Health:
+    """Return 200 as long as requests are handled at all."""
+    return Health(status="ok")
+
+
+@router.get(
+    "/readyz", summary="Tell whether requests can be answered", responses={503: {"model": Health}}
+)
+async def readyz(request: Request, response: Response) -> Health:
+    """Return 200 with the version that answers; 503 before the first champion, and at the end."""
+    state = request.app.state
+    if state.stopping:
+        response.status_code = 503
+        return Health(status="stopping")
+    champion = state.holder.current
+    if champion is None:
+        response.status_code = 503
+        return Health(status="no champion yet")
+    return Health(status="ok", model_version=champion.version)
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Return the metrics in Prometheus' exposition format."""
+    found: Metrics = request.app.state.metrics
+    found.queue.set(request.app.state.batcher.num_waiting)
+    return Response(found.to_text(), media_type=CONTENT_TYPE)

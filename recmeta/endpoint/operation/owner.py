@@ -1,0 +1,198 @@
+"""What the owner of the job wants to know: the latest run, coverage, drift, the champions."""
+
+import threading
+import time
+from typing import Any
+
+import polars as pl
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from recmeta import schema
+from recmeta.endpoint.answers.history import evaluations
+from recmeta.endpoint.api import REFUSALS
+from recmeta.errors import UserError
+from recmeta.logs import tables
+from recmeta.manifest import latest
+from recmeta.registry.models import versions
+from recmeta.registry.models.versions import Version
+from recmeta.registry.runs import run_page
+from recmeta.steps.data import build_tasks, ingest, materialise_features
+from recmeta.steps.learning import evaluate, meta_train, register
+from recmeta.steps.serving import adapt, score
+from recmeta.steps.upkeep import drift
+from recmeta.workspace import Workspace
+
+STEPS = (ingest, materialise_features, build_tasks, meta_train, evaluate, register, adapt, score)
+KEPT_SECONDS = 10.0
+"""An answer is given again for so long: a page that is reloaded reads no table."""
+router = APIRouter(prefix="/v1", responses=REFUSALS)
+
+
+class StepDone(BaseModel):
+    """The last time that a step finished."""
+
+    step: str
+    finished_at: str
+    seconds: float
+    counts: dict[str, int]
+
+
+class Coverage(BaseModel):
+    """Whom and what the last scoring reached."""
+
+    users: int = Field(description="Users with a list.")
+    full_lists: float = Field(description="Share of them whose list has the usual length.")
+    items: int = Field(description="Distinct items in any list.")
+    catalogue: int = Field(description="Items that there are.")
+    top_share: float = Field(description="Share of lists with the most recommended item.")
+
+
+class Drift(BaseModel):
+    """The newest drift report."""
+
+    day: str
+    model_version: str
+    findings: list[str]
+    stability_index: dict[str, float]
+
+
+class ChampionRecord(BaseModel):
+    """A version of the model, and what became of it."""
+
+    version: str
+    aliases: list[str]
+    decision: str | None
+    promoted_at: str | None
+    promoted_by: str | None
+    promoted_because: str | None
+    reasons: list[str]
+    metric: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class WorkspaceAnswer(BaseModel):
+    """The state of the job."""
+
+    steps: list[StepDone] = Field(description="In the order of the pipeline.")
+    coverage: Coverage | None
+    drift: Drift | None
+    versions: list[ChampionRecord] = Field(description="The newest first.")
+
+
+class OwnerView:
+    """Reads a workspace, at most every few seconds."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._lock = threading.Lock()
+        self._kept: tuple[float, WorkspaceAnswer] | None = None
+
+    def read(self) -> WorkspaceAnswer:
+        """Return the state of the job."""
+        with self._lock:
+            now = time.monotonic()
+            if self._kept is None or now - self._kept[0] > KEPT_SECONDS:
+                self._kept = now, self._read()
+            return self._kept[1]
+
+    def _read(self) -> WorkspaceAnswer:
+        return WorkspaceAnswer(
+            steps=_steps(self.workspace),
+            coverage=_coverage(self.workspace),
+            drift=_drift(self.workspace),
+            versions=_records(self.workspace),
+        )
+
+
+@router.get("/workspace", summary="Tell the state of the job")
+def workspace(request: Request) -> WorkspaceAnswer:
+    """Return the latest run, its coverage, the newest drift report and the champions so far."""
+    view: OwnerView = request.app.state.owner
+    return view.read()
+
+
+def _steps(workspace: Workspace) -> list[StepDone]:
+    found = []
+    for step in STEPS:
+        try:
+            manifest = latest(workspace, step.STEP)
+        except UserError:  # it has not finished yet
+            continue
+        found.append(
+            StepDone(
+                step=manifest.step,
+                finished_at=manifest.finished_at,
+                seconds=manifest.seconds,
+                counts=manifest.counts,
+            )
+        )
+    return found
+
+
+def _coverage(workspace: Workspace) -> Coverage | None:
+    """Return the coverage of the newest scoring run; None before the first."""
+    try:
+        scored = latest(workspace, score.STEP)
+    except UserError:
+        return None
+    own = pl.col(schema.RUN) == scored.outputs.run
+    lists = tables.scan(workspace, schema.RECOMMENDATIONS).filter(own)
+    of_user = lists.group_by(schema.USER_ID).len("length").collect()
+    of_item = lists.group_by(schema.ITEM_ID).len("lists").collect()
+    catalogue = tables.scan(workspace, schema.ITEMS).select(pl.col(schema.ITEM_ID).n_unique())
+    if not of_user.height:
+        return None
+    full = of_user["length"] == of_user["length"].max()
+    return Coverage(
+        users=of_user.height,
+        full_lists=float(full.sum()) / of_user.height,
+        items=of_item.height,
+        catalogue=int(catalogue.collect().item()),
+        top_share=float(of_item.top_k(1, by="lists")["lists"].item()) / of_user.height,
+    )
+
+
+def _drift(workspace: Workspace) -> Drift | None:
+    try:
+        newest = latest(workspace, drift.STEP)
+    except UserError:
+        return None
+    report = (workspace / newest.outputs.report).read_json("drift.json")
+    return Drift(
+        day=report["day"],
+        model_version=report["model_version"],
+        findings=report["findings"],
+        stability_index=report["stability_index"],
+    )
+
+
+def _records(workspace: Workspace) -> list[ChampionRecord]:
+    folders = evaluations(workspace)  # once: each version would read all manifests
+    found = []
+    for version in reversed(versions.versions(workspace)):
+        folder = folders.get(version.model_key or "")
+        evaluation = {} if folder is None else folder.read_json("evaluation.json")
+        found.append(_record(version, evaluation))
+    return found
+
+
+def _record(version: Version, evaluation: dict[str, Any]) -> ChampionRecord:
+    tags = version.tags
+    metric = evaluation.get("primary_metric")
+    interval = evaluation.get("intervals", {}).get(evaluation.get("candidate"), {}).get(metric, {})
+    return ChampionRecord(
+        version=version.version,
+        aliases=list(version.aliases),
+        decision=tags.get(versions.DECISION),
+        promoted_at=tags.get(run_page.PROMOTED_AT),
+        promoted_by=tags.get(run_page.PROMOTED_BY),
+        promoted_because=tags.get(run_page.PROMOTED_BECAUSE),
+        reasons=tags.get(versions.REASONS, "").splitlines(),
+        metric=metric,
+        value=interval.get("mean"),
+        low=interval.get("ci_low"),
+        high=interval.get("ci_high"),
+    )

@@ -1,0 +1,1 @@
+"""Comparing predictors on the same users: resamples, paired tests, the gate."""

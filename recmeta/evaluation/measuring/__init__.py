@@ -1,0 +1,1 @@
+"""Measuring predictors on users: per user, over the catalogue, by number of shots."""

@@ -1,0 +1,48 @@
+"""All metrics of ranking a catalogue at once.
+
+Legend: B users (tasks), R relevant items of all users.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recmeta.evaluation.measuring.catalogue_ranking import (
+    Relevant,
+    candidate_scores,
+    ranks_in_catalogue,
+)
+from recmeta.evaluation.metric import CatalogueMetric
+from recmeta.evaluation.metrics.catalogue import catalogue_ndcg, hit, mrr, precision, recall
+from recmeta.evaluation.predictor import Predictor
+from recmeta.tasks.arrays import Float64Array, IntArray
+from recmeta.tasks.task_set import Tasks
+
+USERS_AT_ONCE = 256
+STANDARD = (precision.METRIC, recall.METRIC, hit.METRIC, mrr.METRIC, catalogue_ndcg.METRIC)
+
+
+def ranking_metrics(
+    rank_R: IntArray,
+    relevant: Relevant,
+    ks: Sequence[int],
+    metrics: Sequence[CatalogueMetric] = STANDARD,
+) -> dict[str, Float64Array]:
+    """Return (B,) metrics by name, such as `ndcg@10`, at each cut-off k; NaN for a user without
+    relevant items."""
+    return {
+        metric.label.format(k=k): metric.of(rank_R, relevant, k) for k in ks for metric in metrics
+    }
+
+
+def ranking_of(predictor: Predictor, tasks: Tasks, k: int) -> dict[str, Float64Array]:
+    """Return (B,) ranking metrics at k by name, all query items being relevant: NaN where a score
+    is not finite."""
+    parts: list[dict[str, Float64Array]] = []
+    for batch in tasks.batches(USERS_AT_ONCE):
+        scores_BI, complete_B = candidate_scores(predictor.score_items(batch), batch)
+        relevant = Relevant.of(batch, -np.inf, scores_BI.shape[1])
+        rank_R = ranks_in_catalogue(scores_BI, relevant, k)
+        found = ranking_metrics(rank_R, relevant, (k,))
+        parts.append({name: np.where(complete_B, v, np.nan) for name, v in found.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,1 @@
+"""Fetching: the public data sets, and how each is read."""

@@ -1,0 +1,1 @@
+"""Reading: files of any format become rows as they were written."""

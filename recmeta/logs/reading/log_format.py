@@ -1,0 +1,95 @@
+"""What a format of logs is: the files it reads, and how.
+
+A format is a file in `recmeta/logs/formats/`, whose name is the format's. It reads a source's files
+into batches that have the columns asked for, renamed to their roles, and say of each row where it
+stood (`line`), how it read there (`raw`) and which of the FAULTS its form has.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import polars as pl
+import pyarrow.fs as pafs
+
+from recmeta.errors import UserError, did_you_mean
+from recmeta.logs.mapping import Source
+from recmeta.logs.reading.lines import WRONG_ENCODING
+from recmeta.logs.reading.records import RAGGED
+
+UNPARSABLE_JSON = "unparsable_json"
+FAULTS = (WRONG_ENCODING, RAGGED, UNPARSABLE_JSON)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """One file, or one Delta table at one version."""
+
+    name: str
+    """What users see: the file's name, within a folder with its path there."""
+    format: str
+    """A name in `recmeta.logs.formats.FORMATS`."""
+    filesystem: pafs.FileSystem
+    path: str
+    size: int = 0
+    """Bytes as stored; 0 where unknown."""
+    version: int | None = None
+    """Of a Delta table."""
+
+    def open(self) -> Any:
+        """Return a binary stream of the content, unpacked by the name's .gz, .bz2 or .zst."""
+        return self.filesystem.open_input_stream(self.path, compression="detect")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The columns to read from a source."""
+
+    columns: Mapping[str, str]
+    """Role to column name."""
+    may_break_lines: frozenset[str] = frozenset()
+    """The roles whose quoted fields may hold line breaks; ids, times and values never do."""
+
+
+Reader = Callable[[Source, SourceFile, Wanted], Iterator[pl.DataFrame]]
+"""Yields a file's rows, in batches of any size. Raises UserError where a wanted column is
+missing."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogFormat:
+    """A format of logs."""
+
+    read: Reader
+    column_names: Callable[[Source, SourceFile], list[str]]
+    """Returns the names of a file's columns, in their order."""
+    endings: tuple[str, ...] = ()
+    """How names of such files end; `.gz`, `.bz2` or `.zst` may follow where they are read by
+    `SourceFile.open`."""
+    table: "TableFolder | None" = None
+    """For a format in which a folder is one table, and not many files."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableFolder:
+    """How a folder is a table."""
+
+    holds: str
+    """What is in the folder of such a table, and in no other."""
+    open: Callable[[str], SourceFile]
+    """Returns the table at a path, as it stands. Raises UserError where there is none."""
+    content_id: Callable[[SourceFile], str]
+    """Returns what tells its content from any other."""
+
+
+def positions(names: list[str], wanted: Wanted, name: str, hint: str = "") -> dict[str, int]:
+    """Return the index of each role's column. Raises UserError where there is none, or two."""
+    for column in wanted.columns.values():
+        if names.count(column) > 1:
+            raise UserError(f"{name!r} has {names.count(column)} columns named {column!r}.")
+        if column not in names:
+            raise UserError(
+                f"{name!r} has no column {column!r}.{did_you_mean(column, names)} "
+                f"It has: {', '.join(names)}.{hint}"
+            )
+    return {role: names.index(column) for role, column in wanted.columns.items()}

@@ -1,0 +1,73 @@
+"""Any log file, folder, Delta table or URL, read into batches of rows.
+
+Every batch has the columns asked for, renamed to their roles, and says of each row where it stood
+(`file`, `line`), how it read there (`raw`) and whether its form was broken (`wrong_encoding`,
+`ragged_line`, `unparsable_json`). A broken row never hides or shifts another one. Blank lines and
+header lines are not rows.
+
+From text files all columns are strings; JSON values become their text, and null and absent are the
+same. Parquet and Delta keep their types; there `line` counts rows and `raw` holds the mapped
+columns as JSON.
+"""
+
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow as pa
+
+from recmeta.errors import UserError
+from recmeta.logs.formats import FORMATS
+from recmeta.logs.mapping import Source
+from recmeta.logs.reading.files import resolved_format
+from recmeta.logs.reading.log_format import FAULTS, LogFormat, SourceFile, Wanted, positions
+from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered
+from recmeta.schema import FILE, LINE, RAW
+
+
+def read(source: Source, files: list[SourceFile], wanted: Wanted) -> Iterator[pl.DataFrame]:
+    """Yield the rows of all files in order, in batches.
+
+    Args:
+        files: what `files.find_files(source)` gives.
+
+    Raises:
+        UserError: where a file lacks a wanted column or is not of the source's format at all.
+    """
+    for file in files:
+        try:
+            yield from _read_file(source, file, wanted)
+        except (pa.ArrowException, OSError, EOFError) as error:
+            raise UserError(
+                f"cannot read {file.name!r} as {resolved_format(source)}: {error}"
+            ) from error
+
+
+def read_frame(frame: pl.DataFrame, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a frame in memory as `read` does those of a Parquet file.
+
+    Args:
+        name: what stands in the place of the file's name.
+
+    Raises:
+        UserError: where it lacks a wanted column.
+    """
+    positions(frame.columns, wanted, name)
+    columns = list(dict.fromkeys(wanted.columns.values()))
+    rows = frame.select(columns)
+    slices = rows.iter_slices(TYPED_BATCH_ROWS) if rows.height else [rows]
+    for batch in numbered(slices, wanted):
+        yield _in_order(batch, name, wanted)
+
+
+def _read_file(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    how: LogFormat = FORMATS[file.format]
+    for batch in how.read(source, file, wanted):
+        yield _in_order(batch, file.name, wanted)
+
+
+def _in_order(batch: pl.DataFrame, name: str, wanted: Wanted) -> pl.DataFrame:
+    """Return a batch with the columns that `read` promises."""
+    absent = [pl.lit(False).alias(fault) for fault in FAULTS if fault not in batch.columns]
+    return batch.with_columns(pl.lit(name).alias(FILE), *absent).select(
+        FILE, LINE, RAW, *FAULTS, *wanted.columns
+    )

@@ -1,0 +1,1 @@
+"""Models in MLflow: versions and aliases, what a logged model consists of."""

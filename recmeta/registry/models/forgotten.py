@@ -1,0 +1,90 @@
+"""What MLflow keeps of users who were forgotten: nothing but which models were trained on them."""
+
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recmeta import schema
+from recmeta.registry.models.versions import Version, versions
+from recmeta.registry.runs.training_run import EVALUATION
+from recmeta.registry.tracking import connect, model_name, tracking_uri
+from recmeta.workspace import Workspace
+
+RETRAIN: Final = "recmeta.retrain"
+"""Tag of a version that should be replaced by a newly trained one; its value says why."""
+
+
+def mark_for_retraining(workspace: Workspace, model_keys: Collection[str], why: str) -> list[str]:
+    """Tag the versions that came out of these trainings.
+
+    Returns:
+        Their numbers.
+    """
+    client = connect(workspace)
+    marked = [v.version for v in versions(workspace) if v.model_key in model_keys]
+    for number in marked:
+        client.set_model_version_tag(model_name(), number, RETRAIN, why)
+    return marked
+
+
+def why_retrain(version: Version) -> str | None:
+    """Return why a version should be trained again; None where it need not be."""
+    return version.tags.get(RETRAIN)
+
+
+def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int:
+    """Take users out of the Parquet files of all evaluations of this model.
+
+    Returns:
+        How many files were written anew.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    client = connect(workspace)
+    changed = 0
+    for run_id in _runs(client):
+        for artifact in client.list_artifacts(run_id, EVALUATION):
+            if not artifact.path.endswith(".parquet"):
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                path = download_artifacts(
+                    run_id=run_id,
+                    artifact_path=artifact.path,
+                    dst_path=folder,
+                    tracking_uri=tracking_uri(workspace),
+                )
+                kept = without_users(pq.read_table(path), user_ids)
+                if kept is not None:
+                    copy = Path(folder) / "kept" / Path(artifact.path).name
+                    copy.parent.mkdir()
+                    pq.write_table(kept, copy)
+                    client.log_artifact(run_id, str(copy), EVALUATION)
+                    changed += 1
+    return changed
+
+
+def without_users(rows: pa.Table, user_ids: Collection[str]) -> pa.Table | None:
+    """Return the rows of other users; None where there is no row of these."""
+    if schema.USER_ID not in rows.column_names:
+        return None
+    column = rows[schema.USER_ID].cast(pa.string())
+    erased = pc.is_in(column, value_set=pa.array(sorted(user_ids), pa.string()))
+    return rows.filter(pc.invert(erased)) if pc.any(erased).as_py() else None
+
+
+def _runs(client: Any) -> Iterator[str]:
+    """Yield the runs of this model's experiment: a user of that id in another one, of a server that
+    is shared, is somebody else."""
+    experiment = client.get_experiment_by_name(model_name())
+    token = None
+    while experiment is not None:
+        page = client.search_runs([experiment.experiment_id], page_token=token)
+        yield from (run.info.run_id for run in page)
+        token = page.token
+        if not token:
+            return

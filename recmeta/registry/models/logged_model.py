@@ -1,0 +1,59 @@
+"""MLflow's logged model of a training: packaged once, and found again by the training's key."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from recmeta.registry.tracking import experiment_id, get_run, model_name
+from recmeta.workspace import Folder, Workspace
+
+MODEL_KEY = "recmeta.model_key"
+
+
+def logged_model(
+    client: Any, workspace: Workspace, run_id: str, folder: Folder, model_key: str
+) -> Any:
+    """Return the model that is logged to the training's run, after logging it if need be."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    experiment = experiment_id(client, workspace)
+    run = get_run(client, workspace, run_id)
+    ready = None
+    for found in client.search_logged_models([experiment], f"tags.`{MODEL_KEY}` = '{model_key}'"):
+        if found.status == LoggedModelStatus.READY:
+            ready = found
+        else:
+            client.delete_logged_model(found.model_id)  # killed half-way
+    if ready is None:
+        ready = _log_model(client, experiment, run, folder, model_key)
+    if ready.model_id not in {output.model_id for output in run.outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=0)])
+    return ready
+
+
+def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key: str) -> Any:
+    """Log a model; what `mlflow.pyfunc.log_model` does, without its global state."""
+    from mlflow.entities import LoggedModelStatus
+    from mlflow.models import Model as MLflowModel
+
+    from recmeta.registry.models.packaging import package
+
+    logged = client.create_logged_model(
+        experiment,
+        name=model_name(),
+        source_run_id=run.info.run_id,
+        tags={MODEL_KEY: model_key},
+        params=run.data.params,
+        model_type="recommender",
+    )
+    about = MLflowModel(
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        run_id=run.info.run_id,
+        model_id=logged.model_id,
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        target = Path(temporary) / "packaged"
+        package(folder, target, about)
+        client.log_model_artifacts(logged.model_id, str(target))
+    return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)

@@ -1,0 +1,119 @@
+"""A finished model as an MLflow model: code, safetensors, Arrow, a signature and an example."""
+
+import importlib.metadata
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.models import Model as MLflowModel
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, Array
+
+from recmeta import schema
+from recmeta.config import to_dict
+from recmeta.metalearn.model import Model
+from recmeta.registry import served_model
+from recmeta.registry.frames import profile_fields
+from recmeta.registry.models.features import features_read
+from recmeta.serving.ranking import ScoringConfig
+from recmeta.workspace import Folder
+
+MODEL_FILES = (
+    "model.safetensors",
+    "model.json",
+    "encoder.arrow",
+    "items.arrow",
+    "statistics.arrow",
+)
+REQUIREMENTS = ("recmeta", "mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors")
+CODE = Path(__file__).with_name("models_from_code.py")
+EXAMPLE_ROWS = 3
+
+
+def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
+    """Write an MLflow model into `target`, a path where nothing is yet. Nothing in it is pickled.
+
+    Its metadata names the feature service and the features that it reads.
+
+    Args:
+        folder: what `recmeta.metalearn.model.Model.save` wrote; other files in it stay behind.
+        mlflow_model: carries the ids of the run and of the logged model.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / served_model.ARTIFACT
+        copy.mkdir()
+        for name in MODEL_FILES:
+            (copy / name).write_bytes(folder.read_bytes(name))
+        model = Model.load(Folder.at(copy))
+        mlflow.pyfunc.save_model(
+            path=str(target),
+            python_model=str(CODE),
+            artifacts={served_model.ARTIFACT: str(copy)},
+            signature=signature(model),
+            input_example=input_example(model),
+            pip_requirements=requirements(),
+            metadata=to_dict(features_read(model)),
+            mlflow_model=mlflow_model,
+        )
+
+
+def signature(model: Model) -> ModelSignature:
+    """Return the columns, parameters and results of the served model.
+
+    Ids, values, times and attributes are of any type, since MLflow would otherwise refuse a frame
+    whose ids or ratings are integers, as every CSV file of ratings gives them; `ServedRecommender`
+    converts them.
+    """
+    attributes = [
+        ColSpec(Array(DataType.string) if kind == "multi" else AnyType(), name, required=False)
+        for name, kind in profile_fields(model).items()
+    ]
+    optional = (schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
+    inputs = Schema(
+        [
+            ColSpec(AnyType(), schema.USER_ID),
+            *(ColSpec(AnyType(), name, required=False) for name in optional),
+            *attributes,
+        ]
+    )
+    outputs = [
+        ColSpec(DataType.string, schema.USER_ID),
+        ColSpec(DataType.integer, schema.RANK),
+        ColSpec(DataType.string, schema.ITEM_ID),
+        ColSpec(DataType.float, schema.SCORE),
+    ]
+    if model.catalogue.items.titles() is not None:
+        outputs.insert(3, ColSpec(DataType.string, schema.TITLE, required=False))
+    defaults = ScoringConfig()
+    params = [
+        ParamSpec("top_k", DataType.long, defaults.top_k),
+        ParamSpec("exclude_seen", DataType.boolean, defaults.exclude_seen),
+    ]
+    return ModelSignature(inputs, Schema(outputs), ParamSchema(params))
+
+
+def input_example(model: Model) -> pd.DataFrame:
+    """Return a new user who met the items that most users met."""
+    catalogue = model.catalogue
+    popularity = catalogue.statistics.num_users[-1]
+    top = (-popularity).argsort(kind="stable")[:EXAMPLE_ROWS]
+    columns: dict[str, Any] = {
+        schema.USER_ID: ["a-new-user"] * len(top),
+        schema.ITEM_ID: [catalogue.items.item_id[int(number)].as_py() for number in top],
+    }
+    if model.objective == "rating":
+        columns[schema.VALUE] = [model.value_range[1]] * len(top)
+    return pd.DataFrame(columns)
+
+
+def requirements() -> list[str]:
+    """Return pinned pip requirements: what is installed here, without local build tags."""
+    return [f"{name}=={_release(name)}" for name in REQUIREMENTS]
+
+
+def _release(name: str) -> str:
+    """Return the installed version; `2.13.0+cpu` is `2.13.0` on the package index."""
+    return importlib.metadata.version(name).partition("+")[0]

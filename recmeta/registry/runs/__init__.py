@@ -1,0 +1,1 @@
+"""Runs in MLflow: trainings, trials, what a run's page says."""
