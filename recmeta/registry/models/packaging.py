@@ -29,7 +29,7 @@ MODEL_FILES = (
     "statistics.arrow",
 )
 REQUIREMENTS = ("recmeta", "mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors")
-CODE = Path(__file__).with_name("models_from_code.py")
+CODE = Path(served_model.__file__).with_name("models_from_code.py")
 EXAMPLE_ROWS = 3
 
 
