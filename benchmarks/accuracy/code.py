@@ -60,7 +60,9 @@ def _walk(path: Path) -> Iterator[str]:
             names = [node.module, *[n for n in inner if _is_module(n)]]
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] in PACKAGES)
+        # A package's own file names all that the package offers, and runs none of it.
+        ours = (name for name in names if name.split(".")[0] in PACKAGES)
+        yield from (name for name in ours if name not in PACKAGES)
 
 
 def _is_module(name: str) -> bool:

@@ -137,7 +137,7 @@ def test_it_is_measured_on_nobody_it_has_learned_from() -> None:
     others = recmeta.Dataset.from_frame(strangers)
     found = recmeta.evaluate(model(), others, baselines=["item-mean"], progress=False)
     assert all(u.startswith("new-") for u in found.cold_users()["user_id"])
-    with pytest.raises(UserError, match=r"no baseline 'item-men' for this feedback. Did you mean"):
+    with pytest.raises(UserError, match=r"no baseline 'item-men'\. Did you mean 'item-mean'"):
         recmeta.evaluate(model(), data(), baselines=["item-men"], progress=False)
     clicks = recmeta.Dataset.from_frame(strangers, feedback="implicit")
     with pytest.raises(UserError, match="of implicit feedback and the model learned from rating"):
