@@ -1,9 +1,14 @@
 """What all tests share: reproducible sums, and no test that fails because the machine is busy."""
 
+import contextlib
 import os
 
 import torch
 from hypothesis import settings
+
+# Before Feast, which else would have it share its values among all that run in this process.
+with contextlib.suppress(ImportError):  # where there is the core alone, there is no endpoint
+    import prometheus_client  # noqa: F401
 
 # One thread, so that test processes side by side do not fight for cores. Tests must pass with any
 # number: `make test-numerics` runs those that compare floats with others.

@@ -46,7 +46,7 @@ def test_a_signal_stops_the_server_after_the_requests_in_flight(workspace: Works
             while not refused:
                 try:
                     answers.append(client.post(url + RECOMMENDATIONS, json=body(("i03", 4.0))))
-                except (httpx.ConnectError, httpx.RemoteProtocolError) as error:
+                except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
                     refused.append(error)  # between two requests: the connection is closed
 
     try:

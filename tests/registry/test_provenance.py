@@ -31,9 +31,10 @@ def test_airflow_is_named_with_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_changes_of_recmetas_own_files_are_seen(tmp_path: Path) -> None:
     """In a checkout of its own: a package, committed, then changed."""
     package = tmp_path / "recmeta"
-    (package / "registry").mkdir(parents=True)
+    (package / "registry" / "runs").mkdir(parents=True)
     source = Path(recmeta.__file__).parent
-    for name in ("__init__.py", "registry/__init__.py", "registry/provenance.py"):
+    runs = ("registry/runs/__init__.py", "registry/runs/provenance.py")
+    for name in ("__init__.py", "registry/__init__.py", *runs):
         shutil.copy(source / name, package / name)
 
     def changed() -> str:

@@ -1,11 +1,29 @@
 """What Prometheus is told."""
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 USERS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class _AnsweringModel(Collector):
+    """The version that answers, and no other: a gauge with labels would keep those of before."""
+
+    version: str | None = None
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield 1 for the version, once there is one."""
+        told = "1 for the version of the model that answers."
+        family = GaugeMetricFamily("recmeta_model_info", told, labels=["version"])
+        if self.version is not None:
+            family.add_metric([self.version], 1)
+        yield family
 
 
 class Metrics:
@@ -41,12 +59,8 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
-        self.model = Gauge(
-            "recmeta_model_info",
-            "1 for the version of the model that answers.",
-            ["version"],
-            registry=self._registry,
-        )
+        self._model = _AnsweringModel()
+        self._registry.register(self._model)
         self.loaded = Gauge(
             "recmeta_model_loaded_timestamp_seconds",
             "When that version began to answer.",
@@ -65,8 +79,7 @@ class Metrics:
 
     def answers(self, version: str, at: float) -> None:
         """Say that a version answers since then (seconds since 1970)."""
-        self.model.clear()
-        self.model.labels(version).set(1)
+        self._model.version = version
         self.loaded.set(at)
 
     def to_text(self) -> bytes:
