@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 
 import polars as pl
@@ -318,3 +319,10 @@ def test_a_url_that_breaks_off_is_not_half_a_log() -> None:
         threading.Thread(target=server.handle_request, daemon=True).start()
         with pytest.raises(UserError, match="broke off after 29 of 1000 bytes"):
             read_all(Source(path=f"http://127.0.0.1:{server.server_port}/log.csv"))
+
+
+def test_a_pipe_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    pipe = tmp_path / "log.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="write what it gives to a file"):
+        find_files(Source(path=str(pipe)))

@@ -122,6 +122,11 @@ def find_files(source: Source) -> list[SourceFile]:
         raise UserError(f"there is nothing at {path!r}: check the path.")
     if info.type == pafs.FileType.File:
         return [_file(name, resolved_format(source), folder, info)]
+    if info.type != pafs.FileType.Directory:
+        raise UserError(
+            f"{path!r} is a pipe or a device, which can be read once only: write what it gives to "
+            "a file, and name that."
+        )
     selector = pafs.FileSelector(folder.path, recursive=True)
     found: list[SourceFile] = []
     for entry in sorted(folder.filesystem.get_file_info(selector), key=lambda entry: entry.path):
