@@ -44,7 +44,7 @@ class AdaptCounts(NewUserCounts):
 
 
 @dataclasses.dataclass(frozen=True)
-class Intake:
+class FrameIntake:
     """Users as tasks, and what their frame was like."""
 
     tasks: Tasks
@@ -55,7 +55,7 @@ class Intake:
     """The same of items."""
 
 
-def intake(model: Model, rows: Any, users: Any, columns: Columns) -> Intake:
+def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake:
     """Return the users of a frame as tasks, sorted by id.
 
     Args:
@@ -88,7 +88,7 @@ def intake(model: Model, rows: Any, users: Any, columns: Columns) -> Intake:
     usable, num_bad = _checked(frame, mapping)
     profiles = _profiles(model, frame, users, found, attributes)
     tasks, counts = tasks_for_new_users(model, usable, profiles)
-    return Intake(
+    return FrameIntake(
         tasks=tasks,
         counts=AdaptCounts(**dataclasses.asdict(counts), bad_rows=num_bad),
         whole_ids=frame.schema[found.user_id].is_integer(),

@@ -13,7 +13,7 @@ from recmeta.endpoint.answers.holder import ChampionHolder
 from recmeta.endpoint.answers.models import QuestionsAnswer, RecommendationAnswer
 from recmeta.endpoint.answers.questions import Inquiry
 from recmeta.endpoint.answers.questions import answer as answer_inquiry
-from recmeta.endpoint.answers.recommend import Ask, OnlineProfiles, Recommender
+from recmeta.endpoint.answers.recommend import Ask, BatchRecommender, OnlineProfiles
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.guard.gate import Gate
 from recmeta.endpoint.guard.keys import ApiKeys
@@ -95,7 +95,7 @@ def _lifespan(
         )
         app.state.holder = holder
         app.state.batcher = Batcher(
-            _answering(Recommender(online, metrics)),
+            _answering(BatchRecommender(online, metrics)),
             most=config.batch_users,
             wait_seconds=config.batch_wait_ms / 1e3,
             queue_size=config.queue_users,
@@ -111,7 +111,7 @@ def _lifespan(
 
 
 def _answering(
-    recommender: Recommender,
+    recommender: BatchRecommender,
 ) -> Callable[[Sequence[Ask | Inquiry]], list[RecommendationAnswer | QuestionsAnswer]]:
     """Return what works on a batch: all that computes does so in the batcher's one thread."""
 

@@ -24,7 +24,7 @@ from recmeta.testing.tasks import write_task_set
 from recmeta.workspace import Folder
 
 
-class Fitted(NamedTuple):
+class FittedBaseline(NamedTuple):
     """What the tests look at."""
 
     search: BaselineSearch
@@ -88,18 +88,18 @@ class BaselineConformance:
         return write_task_set(generate(config, seed=1), folder).tasks("test")
 
     @pytest.fixture
-    def fitted(self, search: BaselineSearch, test: Tasks) -> Fitted:
+    def fitted(self, search: BaselineSearch, test: Tasks) -> FittedBaseline:
         """Return the baseline, tuned and fitted."""
         trials: list[Trial] = []
         told = dataclasses.replace(search, on_trial=trials.append)
         predictor = told.fitted(self.baseline)
         own = [trial for trial in trials if trial.method == self.baseline.name]
-        return Fitted(told, predictor, own, test)
+        return FittedBaseline(told, predictor, own, test)
 
-    def test_it_is_called_as_its_predictor(self, fitted: Fitted) -> None:
+    def test_it_is_called_as_its_predictor(self, fitted: FittedBaseline) -> None:
         assert fitted.predictor.name == self.baseline.name
 
-    def test_scores_are_finite_numbers_of_the_right_shapes(self, fitted: Fitted) -> None:
+    def test_scores_are_finite_numbers_of_the_right_shapes(self, fitted: FittedBaseline) -> None:
         scores_N = fitted.predictor.score_query(fitted.test)
         scores_BI = fitted.predictor.score_items(fitted.test)
         assert scores_N.shape == fitted.test.query.item.shape
@@ -107,7 +107,7 @@ class BaselineConformance:
         assert np.isfinite(scores_N).all()
         assert np.isfinite(scores_BI).all()
 
-    def test_predicted_values_are_on_the_scale(self, fitted: Fitted) -> None:
+    def test_predicted_values_are_on_the_scale(self, fitted: FittedBaseline) -> None:
         if not fitted.predictor.predicts_values:
             pytest.skip(f"{self.baseline.name} predicts no values")
         lowest, highest = fitted.search.value_range
@@ -115,7 +115,7 @@ class BaselineConformance:
         assert scores_N.min() >= lowest - 1e-6
         assert scores_N.max() <= highest + 1e-6
 
-    def test_the_catalogue_is_scored_as_the_query_is(self, fitted: Fitted) -> None:
+    def test_the_catalogue_is_scored_as_the_query_is(self, fitted: FittedBaseline) -> None:
         """But for what lies beyond the scale, which is not clipped in lists."""
         query = fitted.test.query
         scores_N = fitted.predictor.score_items(fitted.test)[query.task, query.item]
@@ -124,7 +124,7 @@ class BaselineConformance:
         expected_N = fitted.predictor.score_query(fitted.test)
         np.testing.assert_allclose(scores_N, expected_N, rtol=1e-3, atol=1e-3)
 
-    def test_without_support_everybody_gets_the_same(self, fitted: Fitted) -> None:
+    def test_without_support_everybody_gets_the_same(self, fitted: FittedBaseline) -> None:
         """Whoever differs by nothing but a profile may differ."""
         strangers = fitted.test.with_shots(0)
         assert np.isfinite(fitted.predictor.score_items(strangers)).all()
@@ -132,12 +132,12 @@ class BaselineConformance:
             expected = fitted.predictor.score_items(fitted.test)
             np.testing.assert_array_equal(fitted.predictor.score_items(strangers), expected)
 
-    def test_a_users_scores_do_not_depend_on_the_batch(self, fitted: Fitted) -> None:
+    def test_a_users_scores_do_not_depend_on_the_batch(self, fitted: FittedBaseline) -> None:
         whole_N = fitted.predictor.score_query(fitted.test)
         parts = [fitted.predictor.score_query(batch) for batch in fitted.test.batches(7)]
         np.testing.assert_allclose(np.concatenate(parts), whole_N, rtol=1e-4, atol=1e-4)
 
-    def test_the_truth_is_not_read(self, fitted: Fitted) -> None:
+    def test_the_truth_is_not_read(self, fitted: FittedBaseline) -> None:
         query = fitted.test.query
         blind = dataclasses.replace(
             fitted.test, query=dataclasses.replace(query, value=np.full_like(query.value, np.nan))
@@ -145,14 +145,16 @@ class BaselineConformance:
         expected = fitted.predictor.score_query(fitted.test)
         np.testing.assert_array_equal(fitted.predictor.score_query(blind), expected)
 
-    def test_the_best_candidate_is_chosen(self, fitted: Fitted) -> None:
+    def test_the_best_candidate_is_chosen(self, fitted: FittedBaseline) -> None:
         search = fitted.search
         found = judged(fitted.predictor, search.judges, search.objective)
         assert np.isfinite(found)
         if fitted.trials:
             assert found == min(trial.loss for trial in fitted.trials)
 
-    def test_the_same_search_finds_the_same(self, search: BaselineSearch, fitted: Fitted) -> None:
+    def test_the_same_search_finds_the_same(
+        self, search: BaselineSearch, fitted: FittedBaseline
+    ) -> None:
         again = search.fitted(self.baseline)
         expected = fitted.predictor.score_items(fitted.test)
         np.testing.assert_array_equal(again.score_items(fitted.test), expected)
@@ -163,7 +165,7 @@ class BaselineConformance:
         assert np.isfinite(predictor.score_query(test)).all()
 
     def test_what_was_chosen_is_fitted_to_everybody(
-        self, search: BaselineSearch, fitted: Fitted
+        self, search: BaselineSearch, fitted: FittedBaseline
     ) -> None:
         everybody = Tasks.joined([search.train, search.judges])
         predictor = dataclasses.replace(search, everybody=everybody).fitted(self.baseline)

@@ -10,7 +10,7 @@ from feature_repository import Repository
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.answers.models import RecommendationAnswer
 from recmeta.endpoint.answers.online import online_profiles_of
-from recmeta.endpoint.answers.recommend import Ask, Recommender
+from recmeta.endpoint.answers.recommend import Ask, BatchRecommender
 from recmeta.endpoint.operation.metrics import Metrics
 from recmeta.errors import UserError
 from recmeta.manifest import latest
@@ -56,7 +56,7 @@ def test_the_store_wins_over_what_is_given(
     (user_id,) = list(online(["u00", "u000", "u01", "u001"]))[:1]
     known = {n: v for n, v in online([user_id])[user_id].items() if n in champion.intake.fields}
     assert known["age"] is not None
-    recommender = Recommender(online, Metrics())
+    recommender = BatchRecommender(online, Metrics())
     asks = [
         ask(champion, user_id, age=99.0),
         ask(champion, None, **known),
@@ -77,7 +77,7 @@ def test_a_store_that_fails_is_done_without(champion: ServedChampion) -> None:
 
     metrics = Metrics()
     asks = [ask(champion, "u01", age=30.0), ask(champion, None, age=30.0)]
-    answers = Recommender(failing, metrics)(asks)
+    answers = BatchRecommender(failing, metrics)(asks)
     assert [w.code for w in answers[0].warnings] == ["profile_unavailable"]
     assert answers[1].warnings == []
     assert scores(answers[0]) == pytest.approx(scores(answers[1]), abs=1e-5)

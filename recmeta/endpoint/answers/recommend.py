@@ -40,7 +40,7 @@ class Ask:
     max_reasons: int
 
 
-class Recommender:
+class BatchRecommender:
     """Answers batches of requests; in one thread."""
 
     def __init__(self, online: OnlineProfiles | None, metrics: Metrics) -> None:

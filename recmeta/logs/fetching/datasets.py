@@ -51,7 +51,7 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Dataset:
+class PublicDataset:
     """A public data set and what is documented of it."""
 
     url: str
@@ -72,7 +72,7 @@ class Dataset:
 
 
 DATASETS = {
-    "ml-100k": Dataset(
+    "ml-100k": PublicDataset(
         url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
         sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
         page="https://grouplens.org/datasets/movielens/100k/",
@@ -90,7 +90,7 @@ DATASETS = {
             "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
         ),
     ),
-    "ml-1m": Dataset(
+    "ml-1m": PublicDataset(
         url="https://files.grouplens.org/datasets/movielens/ml-1m.zip",
         sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
         page="https://grouplens.org/datasets/movielens/1m/",
@@ -102,7 +102,7 @@ DATASETS = {
         ),
         histogram={1: 56174, 2: 107557, 3: 261197, 4: 348971, 5: 226310},
     ),
-    "book-crossing": Dataset(
+    "book-crossing": PublicDataset(
         url="http://www2.informatik.uni-freiburg.de/~cziegler/BX/BX-CSV-Dump.zip",
         sha256=None,
         page="http://www2.informatik.uni-freiburg.de/~cziegler/BX/",
@@ -184,7 +184,7 @@ def mapping_for(name: str, folder: Path) -> LogMapping:
     raise UserError(f"{str(folder)!r} does not hold {name}: {wanted} must be there.")
 
 
-def _dataset(name: str) -> Dataset:
+def _dataset(name: str) -> PublicDataset:
     if name not in DATASETS:
         raise UserError(
             f"there is no built-in data set {name!r}.{did_you_mean(name, list(DATASETS))} "
@@ -194,7 +194,7 @@ def _dataset(name: str) -> Dataset:
 
 
 def _obtain(
-    name: str, dataset: Dataset, folder: Path, from_path: Path | None, progress: Progress
+    name: str, dataset: PublicDataset, folder: Path, from_path: Path | None, progress: Progress
 ) -> tuple[Path, Layout]:
     """Return a zip file or a folder that should hold the data, and the layout it should have."""
     if from_path is not None:
@@ -227,7 +227,7 @@ def _obtain(
     )
 
 
-def _local(name: str, dataset: Dataset, place: Path) -> tuple[Path, Layout]:
+def _local(name: str, dataset: PublicDataset, place: Path) -> tuple[Path, Layout]:
     place = place.expanduser()
     if not place.exists():
         raise UserError(f"--from {str(place)!r}: there is nothing at that path.")
@@ -242,7 +242,7 @@ def _local(name: str, dataset: Dataset, place: Path) -> tuple[Path, Layout]:
     )
 
 
-def _check_content(name: str, dataset: Dataset, mapping: LogMapping) -> None:
+def _check_content(name: str, dataset: PublicDataset, mapping: LogMapping) -> None:
     """Count the ratings of each value and compare them with what is documented."""
     wanted = Wanted(columns={"value": str(mapping.value_col)})
     values = pl.concat(

@@ -53,7 +53,7 @@ class WeightedALSConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Side:
+class _WeightedSide:
     """Whom each of M met."""
 
     length_M: IntArray
@@ -131,7 +131,7 @@ def _alternated(
 
 
 def _solve(
-    side: _Side, table_OF: torch.Tensor, confidence: float, regularisation: float
+    side: _WeightedSide, table_OF: torch.Tensor, confidence: float, regularisation: float
 ) -> torch.Tensor:
     """Return the vectors (M, F) of one side given the other's."""
     num_factors = table_OF.shape[1]
@@ -159,11 +159,11 @@ def _solve(
     return turned_FM.T.contiguous()
 
 
-def _by_user(rows: Ragged) -> _Side:
-    return _Side(rows.lengths.astype(np.int64), rows.item.astype(np.int64))
+def _by_user(rows: Ragged) -> _WeightedSide:
+    return _WeightedSide(rows.lengths.astype(np.int64), rows.item.astype(np.int64))
 
 
-def _by_item(rows: Ragged, num_items: int) -> _Side:
+def _by_item(rows: Ragged, num_items: int) -> _WeightedSide:
     order = np.argsort(rows.item, kind="stable")
     length_I = np.bincount(rows.item, minlength=num_items)
-    return _Side(length_I, rows.task[order].astype(np.int64))
+    return _WeightedSide(length_I, rows.task[order].astype(np.int64))

@@ -47,7 +47,7 @@ class MatrixFactorisationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class GroupedResiduals:
     """The rows of every user (or item): row n belongs to the one whose offsets surround n."""
 
     offsets: Tensor
@@ -58,7 +58,7 @@ class Rows:
     """(N,) value minus the global mean, float64."""
 
     @classmethod
-    def of_users(cls, rows: Ragged, mean: float) -> "Rows":
+    def of_users(cls, rows: Ragged, mean: float) -> "GroupedResiduals":
         """Group by task, as they are."""
         return cls(
             torch.from_numpy(rows.offsets),
@@ -67,7 +67,7 @@ class Rows:
         )
 
     @classmethod
-    def of_items(cls, rows: Ragged, mean: float, num_items: int) -> "Rows":
+    def of_items(cls, rows: Ragged, mean: float, num_items: int) -> "GroupedResiduals":
         """Group by item."""
         order = np.argsort(rows.item, kind="stable")
         lengths = np.bincount(rows.item, minlength=num_items)
@@ -81,7 +81,9 @@ class Rows:
 # These systems are many and small: threads gain nothing on an idle machine, lose a factor of ten
 # on a busy one, and one thread sums in the same order on any machine.
 @one_thread(True)
-def ridge(rows: Rows, other_OC: Tensor, bias_ridge: float, factor_ridge: float) -> Tensor:
+def ridge(
+    rows: GroupedResiduals, other_OC: Tensor, bias_ridge: float, factor_ridge: float
+) -> Tensor:
     """Return (U, C) the coefficients of every user given those of the items, in closed form.
 
     User u's (bias b, vector p) minimises sum_i (residual_ui - b_i - b - p.q_i)^2 + bias_ridge b^2 +
@@ -106,7 +108,7 @@ def ridge(rows: Rows, other_OC: Tensor, bias_ridge: float, factor_ridge: float) 
     return torch.cholesky_solve(target_UC[..., None], factor)[..., 0]
 
 
-def _sum_bags(rows: Rows, table: Tensor, weight_N: Tensor | None = None) -> Tensor:
+def _sum_bags(rows: GroupedResiduals, table: Tensor, weight_N: Tensor | None = None) -> Tensor:
     return torch.nn.functional.embedding_bag(
         rows.other,
         table,
@@ -155,7 +157,10 @@ class MatrixFactorisation:
         config = config or MatrixFactorisationConfig()
         rows = training_rows(train)
         mean = mean_value(rows)
-        users, items = Rows.of_users(rows, mean), Rows.of_items(rows, mean, num_items)
+        users, items = (
+            GroupedResiduals.of_users(rows, mean),
+            GroupedResiduals.of_items(rows, mean, num_items),
+        )
         if start is not None:
             item_IC = start.item_IC
         else:
@@ -174,7 +179,7 @@ class MatrixFactorisation:
     def fold_in(self, support: Ragged) -> Tensor:
         """Return (B, C) each user's bias and vector, given the support."""
         return ridge(
-            Rows.of_users(support, self.mean),
+            GroupedResiduals.of_users(support, self.mean),
             self.item_IC,
             self.config.user_regularisation,
             self.config.factor_regularisation,

@@ -109,7 +109,7 @@ class WeightedRidgeConfig(LearnerConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class VectorRows(Rows):
+class FactorRows(Rows):
     """Rows whose items' vectors `prepare` has looked up."""
 
     vector_BRF: torch.Tensor
@@ -188,11 +188,11 @@ class WeightedRidge:
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows with their items' vectors."""
         vector_BRF = self._vectors(params, items.item_BR, params.get(FACTORS))
-        return VectorRows(**vars(items), vector_BRF=vector_BRF)
+        return FactorRows(**vars(items), vector_BRF=vector_BRF)
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return scores: about 1 of what a user takes, about 0 of most items."""
-        if isinstance(items, VectorRows):
+        if isinstance(items, FactorRows):
             return Prediction(_scores(params, state["weights"], items.vector_BRF))
         vector_BRF = self._vectors(params, items.item_BR, params.get(FACTORS))
         return Prediction(_scores(params, state["weights"], vector_BRF))
