@@ -18,12 +18,17 @@ from recmeta.steps.learning import meta_train
 from recmeta.training.recipes import training_of
 from recmeta.workspace import Folder
 
+slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
 OPTIONS = {"learner": "maml", "seed": 2, "epochs": 2, "progress": False}
 
 
 @pytest.mark.parametrize(
     ("objective", "learner"),
-    [("rating", "maml"), ("implicit", None), ("rating", "selector")],
+    [
+        ("rating", "maml"),
+        ("implicit", None),
+        pytest.param("rating", "selector", marks=(slow, pytest.mark.slow)),
+    ],
 )
 def test_it_is_the_pipelines_model_and_metrics(
     objective: str, learner: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

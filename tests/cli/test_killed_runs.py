@@ -72,7 +72,16 @@ def reference(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return workspace, finish(folder, workspace)
 
 
-@pytest.mark.parametrize("number", range(NUM_KILLS))
+slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+
+
+@pytest.mark.parametrize(
+    "number",  # by default while it learns and while it publishes
+    [
+        pytest.param(n, marks=() if n in (2, 4) else (slow, pytest.mark.slow))
+        for n in range(NUM_KILLS)
+    ],
+)
 def test_a_killed_run_goes_on(
     folder: Path, reference: tuple[Path, float], tmp_path: Path, number: int
 ) -> None:
