@@ -1,11 +1,15 @@
 """The load test drives a real server, and counts every answer."""
 
+import os
+
 import pytest
 
 from benchmarks.speed.serve.run import run
 from recmeta.errors import UserError
 
 
+@pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+@pytest.mark.slow
 def test_every_request_is_answered_or_counted_as_shed() -> None:
     rows = run(["bayesian-linear"], rates=[20], seconds=1.0, max_reasons=[1]).rows
     assert [(row["model"], row["rate"], row["reasons"]) for row in rows] == [

@@ -43,6 +43,8 @@ def test_rows_come_one_by_one_and_together(
         assert row["step_ms"] > 0
 
 
+@pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+@pytest.mark.slow
 def test_the_core_alone_is_enough_anywhere(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RECMETA_SHARED_DATA": str(tmp_path)}
     done = subprocess.run(
