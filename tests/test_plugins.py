@@ -90,6 +90,8 @@ def test_a_package_from_outside_runs_end_to_end(installed: Path, log: Path, tmp_
     assert "ShrunkenBiasConfig" in again.stdout, again.stderr
 
 
+@pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+@pytest.mark.slow
 def test_a_class_is_found_by_its_path(installed: Path, log: Path, tmp_path: Path) -> None:
     found = run(PATH, log, tmp_path / "ws", installed)
     assert found["candidate"] == PATH

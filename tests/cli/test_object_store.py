@@ -1,5 +1,6 @@
 """The whole pipeline with everything in an object store, MLflow's artifacts too."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             server.wait()
 
 
+@pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+@pytest.mark.slow
 def test_a_whole_run_in_an_object_store(
     recmeta: Call, folder: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """Tests that compare floats pass with other processors' instructions and any number of threads.
 
 Each variant is a process of its own, since PyTorch and MKL choose their kernels once. By default
-the most delicate tests run in three variants; with `RECMETA_SLOW=1`, as `make test-numerics` sets
+the most delicate tests run in two variants; with `RECMETA_SLOW=1`, as `make test-numerics` sets
 it, all that compare floats run in all.
 """
 
@@ -51,7 +51,7 @@ slow = pytest.mark.skipif(not SLOW, reason="RECMETA_SLOW=1 runs it")
 VARIANTS = [
     ("default", 1),
     ("avx2", 2),
-    ("own", 2),
+    pytest.param("own", 2, marks=slow),
     pytest.param("default", 2, marks=slow),
     pytest.param("avx2", 1, marks=slow),
 ]
