@@ -1,0 +1,159 @@
+"""A folder on a local disk, in an object store or in memory, with whole-file reads and atomic
+writes."""
+
+import contextlib
+import io
+import json
+import os
+import uuid
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from recmeta.errors import UserError
+
+_NO_FILESYSTEM = pafs.SubTreeFileSystem("/dev/null", pafs.LocalFileSystem())
+"""Of folders in memory: nothing can be written there."""
+
+
+class Folder:
+    """A folder on a local disk or in an object store, with whole-file reads and atomic writes."""
+
+    def __init__(self, filesystem: pafs.FileSystem, path: str) -> None:
+        self.filesystem = filesystem
+        self.path = path
+
+    @classmethod
+    def at(cls, location: str | os.PathLike[str]) -> "Folder":
+        """Return the folder at a local path or an object-store URL (`s3://…`, `gs://…`).
+
+        Raises:
+            UserError: for a URL whose scheme is unknown.
+        """
+        text = os.fspath(location)
+        if "://" not in text:
+            return Folder(pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
+        try:
+            filesystem, path = pafs.FileSystem.from_uri(_with_endpoint(text))
+        except (ValueError, OSError) as error:
+            raise UserError(f"cannot open the location {text!r}: {error}") from error
+        return Folder(filesystem, path.rstrip("/"))
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.filesystem, f"{self.path}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `path` is a path of this machine."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def exists(self, name: str) -> bool:
+        """Return whether a file (or a folder) of that name is here."""
+        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        return bool(info.type != pafs.FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders here, sorted; none if the folder is absent."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        return sorted(
+            i.base_name
+            for i in self.filesystem.get_file_info(selector)
+            if not i.base_name.startswith(".")
+        )
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError where there is none."""
+        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+            content: bytes = stream.read()
+        return content
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file so that a reader sees the old content or the new, never a part."""
+        target = f"{self.path}/{name}"
+        self.filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
+        if not self.is_local:  # a PUT is atomic
+            with self.filesystem.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        folder, base = os.path.split(target)
+        temporary = os.path.join(folder, f".{base}.{uuid.uuid4().hex[:8]}")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:  # a part of it would go on filling a disk that is full
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def read_json(self, name: str) -> Any:
+        """Return the value of a JSON file."""
+        return json.loads(self.read_bytes(name))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a value as an indented JSON file, atomically."""
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+        self.write_bytes(name, text.encode() + b"\n")
+
+    def write_parquet(self, name: str, table: pa.Table) -> None:
+        """Write a table as a Parquet file, atomically."""
+        stream = io.BytesIO()
+        pq.write_table(table, stream, compression="zstd")
+        self.write_bytes(name, stream.getvalue())
+
+    def read_parquet(self, name: str) -> pa.Table:
+        """Return the table in a Parquet file."""
+        return pq.read_table(pa.BufferReader(self.read_bytes(name)))
+
+    def local_path(self, name: str = "") -> str:
+        """Return a path of this machine. Raises UserError for an object store."""
+        if not self.is_local:
+            raise UserError(f"{self.path} is in an object store; this needs a local folder.")
+        return os.path.join(self.path, name) if name else self.path
+
+
+class MemoryFolder(Folder):
+    """A folder that is nowhere but in memory, for the files of the folders below it, too."""
+
+    def __init__(self, files: dict[str, bytes] | None = None, path: str = "") -> None:
+        super().__init__(_NO_FILESYSTEM, path)
+        self._files: dict[str, bytes] = {} if files is None else files
+
+    def __truediv__(self, name: str) -> "MemoryFolder":
+        return MemoryFolder(self._files, f"{self.path}/{name}")
+
+    def exists(self, name: str) -> bool:
+        """Return whether a file (or a folder) of that name is here."""
+        place = f"{self.path}/{name}"
+        return place in self._files or any(p.startswith(f"{place}/") for p in self._files)
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders here, sorted."""
+        start = f"{self.path}/"
+        inside = (p.removeprefix(start) for p in self._files if p.startswith(start))
+        return sorted({name.partition("/")[0] for name in inside})
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError where there is none."""
+        try:
+            return self._files[f"{self.path}/{name}"]
+        except KeyError:
+            raise FileNotFoundError(f"{self.path}/{name}") from None
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Keep a file's content."""
+        self._files[f"{self.path}/{name}"] = content
+
+
+def _with_endpoint(uri: str) -> str:
+    """Let `AWS_ENDPOINT_URL`, which deltalake reads too, name an S3-compatible server."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if not uri.startswith("s3://") or not endpoint or "endpoint_override" in uri:
+        return uri
+    scheme, _, host = endpoint.partition("://")
+    joint = "&" if "?" in uri else "?"
+    return f"{uri}{joint}scheme={scheme}&endpoint_override={host}"
