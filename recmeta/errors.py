@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class WorkspaceBusyError(UserError):
+    """Another command writes to the workspace, and did not end in time."""
+
+
 class FieldError(UserError):
     """One field of a request does not fit; `field` is its place, such as `interactions[2].value`.
 

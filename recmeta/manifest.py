@@ -33,15 +33,21 @@ class Step(str, Generic[Outputs]):
     """The name of a step, as on the command line, and the type of what it leaves."""
 
     outputs: type[Outputs]
+    is_long: bool
 
-    def __new__(cls, name: str, outputs: type[Outputs]) -> "Step[Outputs]":
+    def __new__(
+        cls, name: str, outputs: type[Outputs], *, is_long: bool = False
+    ) -> "Step[Outputs]":
         """Name a step.
 
         Args:
             outputs: a frozen dataclass, or `dict`: see `as_stored`.
+            is_long: whether others may write to the workspace while the step works: what it writes
+                is its own. See `recmeta.workspace.writing`.
         """
         step = super().__new__(cls, name)
         step.outputs = outputs
+        step.is_long = is_long
         return step
 
 
@@ -156,8 +162,23 @@ def run_once(
         config: JSON-ready; with `inputs` it must determine the outputs.
         work: called with the key; returns (outputs, counts). It must leave the same outputs when it
             is called again after having been killed at any point.
+
+    Raises:
+        WorkspaceBusyError: where another command writes to the workspace for longer than is waited.
     """
     key = fingerprint(step, config, inputs)
+    with workspace.working_on(f"{step}-{key}") if step.is_long else workspace.writing():
+        return _run_once(workspace, step, key, config, inputs, work)
+
+
+def _run_once(
+    workspace: Workspace,
+    step: Step[Outputs],
+    key: str,
+    config: dict[str, Any],
+    inputs: dict[str, Any],
+    work: Callable[[str], tuple[Outputs, dict[str, int]]],
+) -> Manifest[Outputs]:
     folder = workspace / "manifests" / step
     done = find(workspace, step, key)
     if done is not None:

@@ -27,7 +27,7 @@ from recmeta.steps.serving import adapt, score
 from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.tasks.task_set import TaskSet
-from recmeta.workspace import REPORT, Workspace
+from recmeta.workspace import REPORT, Workspace, writes
 
 NUM_SUPPORT_SHOWN = 8
 
@@ -100,6 +100,7 @@ class PipelineResult:
         }
 
 
+@writes
 def run(
     config: PipelineConfig,
     mapping: LogMapping,

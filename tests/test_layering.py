@@ -133,6 +133,7 @@ FURTHER = {
     "recmeta.evaluation.baselines.factors.ials": {"implicit", "scipy"},
     "recmeta.evaluation.baselines.trees.boosted_trees": {"lightgbm"},
     "recmeta.testing.baseline_conformance": {"pytest"},
+    "recmeta.workspace.lease": {"obstore"},
     "recmeta.testing.conformance": {"pytest"},
 }
 """What a file may ask for beside, when it is used: baselines of the extra `accuracy`, and tests."""

@@ -45,6 +45,7 @@ def run(
     rival: bool = True,
     force: bool = False,
     progress: bool = True,
+    wait: float = 0.0,
 ) -> "PipelineResult":
     """Do every step from a log to ranked lists in a workspace, as `recmeta run` does; finished
     steps are not done again.
@@ -60,6 +61,7 @@ def run(
             first: MAML, where the recipe trains another.
         force: promote the model even if the gate refuses.
         progress: whether standard error, or a notebook, shows how it gets on.
+        wait: seconds to wait for another command that writes to the workspace.
 
     Returns:
         What came out: `report`, `metrics`, `gate`, and the manifests of all steps.
@@ -100,5 +102,10 @@ def run(
             ).written(Path(folder))
         with shown_progress(shown=progress) as show:
             return pipeline.run(
-                chosen, mapping, Workspace(workspace), force=force, device=device, progress=show
+                chosen,
+                mapping,
+                Workspace(workspace, wait=wait),
+                force=force,
+                device=device,
+                progress=show,
             )

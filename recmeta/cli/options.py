@@ -14,6 +14,7 @@ from recmeta.logs.formats import FORMATS
 
 if TYPE_CHECKING:
     from recmeta.recipes import PipelineConfig
+    from recmeta.workspace import Workspace
 
 COLUMNS = "Columns of the log"
 FORMAT = "Format of the log"
@@ -81,6 +82,24 @@ class CommonOptions:
         bool,
         typer.Option("--debug", help="Show tracebacks and warnings.", rich_help_panel=GENERAL),
     ] = False
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            envvar="RECMETA_WAIT",
+            help="How long to wait for another command that writes to the workspace.",
+            rich_help_panel=GENERAL,
+        ),
+    ] = 0.0
+
+    def open_workspace(self) -> "Workspace":
+        """Return the workspace."""
+        from recmeta.cli.output import tell
+        from recmeta.workspace import Workspace
+
+        return Workspace(self.workspace, wait=self.wait, say=tell)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

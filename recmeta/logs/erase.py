@@ -7,6 +7,7 @@ largest values in the statistics that the log keeps of each file.
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
+from recmeta.logs.tables import ONLY_NEXT, redo
 from recmeta.schema import Table
 from recmeta.workspace import Workspace
 
@@ -30,16 +31,27 @@ def erase_rows(workspace: Workspace, table: Table, erased: pc.Expression) -> int
     uri = workspace.table_uri(table)
     if not DeltaTable.is_deltatable(uri):
         return 0
-    rows = DeltaTable(uri).to_pyarrow_dataset()
-    num_erased = int(rows.count_rows(filter=erased))
-    if num_erased:
-        write_deltalake(uri, rows.scanner(filter=~erased).to_reader(), mode="overwrite")
+
+    def change() -> int:
+        delta = DeltaTable(uri)
+        rows = delta.to_pyarrow_dataset()
+        num_erased = int(rows.count_rows(filter=erased))
+        if num_erased:
+            kept = rows.scanner(filter=~erased).to_reader()
+            write_deltalake(delta, kept, mode="overwrite", commit_properties=ONLY_NEXT)
+        return num_erased
+
+    num_erased = redo(workspace, change)
     forget_history(workspace, table)
     return num_erased
 
 
 def forget_history(workspace: Workspace, table: Table) -> None:
-    """Delete all versions of a table but the newest: their files and what the log says of them."""
+    """Delete all versions of a table but the newest: their files and what the log says of them.
+
+    Files that no version has are deleted, too, as a writer that was killed leaves them. So nobody
+    may be writing: hold the workspace's lock.
+    """
     delta = DeltaTable(workspace.table_uri(table))
     delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
     delta = DeltaTable(workspace.table_uri(table))

@@ -1,5 +1,9 @@
 """Delta tables: made, read, and written so that doing it again changes nothing.
 
+A change opens its table once: what it compares with, what it checks and what it replaces are one
+version. Its commit fails where another writer's came in between (`ONLY_NEXT`), and `redo` then does
+the whole change again.
+
 `replace_quarantine` and `merge_entities` write only where the result differs from what is there.
 `merge_interactions` leaves in its commit a Delta application transaction, by which a run that was
 killed behind the commit knows that it is done, and the counts, which can no longer be counted then.
@@ -9,13 +13,17 @@ Delta tables have no row order: readers sort by key.
 
 import datetime
 import json
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import CommitFailedError, DeltaError
 from pyarrow import dataset
 
 from recmeta.config import fingerprint
@@ -40,10 +48,50 @@ COUNTS = "recmeta.counts"
 LOG_RETENTION = "interval 3650 days"
 """How long Delta remembers a version: a model can be rebuilt from it as long as its files stay."""
 _INGESTED = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
+ONLY_NEXT = CommitProperties(max_commit_retries=0)
+"""Of a commit that must be the next one after the version that was opened."""
+MAX_ATTEMPTS = 20
+LONGEST_PAUSE = 1.0
+"""Seconds between two attempts."""
+T = TypeVar("T")
+
+
+def redo(workspace: Workspace, change: Callable[[], T]) -> T:
+    """Do a change of tables, and do it again where another writer's commit came in between.
+
+    Args:
+        change: opens the tables that it changes, and commits to these versions.
+
+    Raises:
+        UserError: where others' commits come in between every time, or the workspace's lock was
+            lost.
+    """
+    for attempt in range(MAX_ATTEMPTS):
+        workspace.check_lock()
+        try:
+            return change()
+        except CommitFailedError as error:
+            last = error
+        time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.05 * 2**attempt)))
+    raise UserError(
+        f"the tables of {workspace.location} could not be changed: in {MAX_ATTEMPTS} attempts, "
+        f"another writer's commit came first every time ({last}). Nothing is lost; find out what "
+        "else writes to them, and run the command again."
+    ) from last
+
+
+def open_table(workspace: Workspace, table: Table) -> DeltaTable:
+    """Return a table at its newest version.
+
+    Raises:
+        UserError: where it is not there.
+    """
+    workspace.require(table)
+    return DeltaTable(workspace.table_uri(table))
 
 
 def create_tables(workspace: Workspace) -> None:
-    """Make the tables that ingest writes, empty, where they are not there yet."""
+    """Make the tables that ingest writes, empty, where they are not there yet. Writers may race."""
     for table in _INGESTED:
         DeltaTable.create(
             workspace.table_uri(table),
@@ -57,18 +105,26 @@ def create(workspace: Workspace, table: Table) -> None:
     """Make a table, empty, where it is not there yet; where it is, give it the columns that it
     lacks, which are null in the rows that it has. Writers may race."""
     DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
-    delta = DeltaTable(workspace.table_uri(table))
-    known = {field.name for field in delta.schema().fields}
-    added = [
-        field for field in DeltaSchema.from_arrow(table.columns).fields if field.name not in known
-    ]
-    if added:
-        delta.alter.add_columns(added)
+    wanted = DeltaSchema.from_arrow(table.columns).fields
+
+    def change() -> None:
+        delta = DeltaTable(workspace.table_uri(table))
+        known = {field.name for field in delta.schema().fields}
+        added = [field for field in wanted if field.name not in known]
+        if added:
+            delta.alter.add_columns(added, commit_properties=ONLY_NEXT)
+
+    redo(workspace, change)
+
+
+def ingested(workspace: Workspace) -> dict[Table, DeltaTable]:
+    """Return the tables that ingest writes, at their newest versions."""
+    return {table: DeltaTable(workspace.table_uri(table)) for table in _INGESTED}
 
 
 def versions(workspace: Workspace) -> dict[str, int]:
     """Return the version of each table that ingest writes."""
-    return {t.name: DeltaTable(workspace.table_uri(t)).version() for t in _INGESTED}
+    return {table.name: delta.version() for table, delta in ingested(workspace).items()}
 
 
 def sources_id(interactions: DeltaTable) -> str:
@@ -105,42 +161,74 @@ def empty(table: Table) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(table.columns.empty_table()))
 
 
+def overwrite(workspace: Workspace, table: Table, rows: pa.Table) -> int:
+    """Make `rows` the rows of a table, which is made if need be, and return its version."""
+    uri = workspace.table_uri(table)
+
+    def change() -> int:
+        if not DeltaTable.is_deltatable(uri):
+            try:
+                write_deltalake(uri, rows, mode="error")
+                return 0
+            except DeltaError:  # which it is, too, that another made the table meanwhile
+                if not DeltaTable.is_deltatable(uri):
+                    raise
+        delta = DeltaTable(uri)
+        write_deltalake(delta, rows, mode="overwrite", commit_properties=ONLY_NEXT)
+        return int(delta.version())
+
+    return redo(workspace, change)
+
+
+def delete(workspace: Workspace, table: Table, predicate: str) -> int:
+    """Delete the rows for which a predicate is true; return how many there were."""
+
+    def change() -> int:
+        metrics = open_table(workspace, table).delete(predicate)
+        return int(metrics["num_deleted_rows"] or 0)
+
+    return redo(workspace, change)
+
+
 def replace_quarantine(
-    workspace: Workspace, source_id: str, rows: pl.DataFrame, now: datetime.datetime
+    quarantine: DeltaTable, source_id: str, rows: pl.DataFrame, now: datetime.datetime
 ) -> None:
     """Make `rows` the quarantine's rows of one source, in one commit.
 
     Args:
+        quarantine: the table, opened; at the new version afterwards.
         rows: `file`, `line`, `rules` and `raw`.
         now: becomes `ingested_at`.
     """
     key = [FILE, LINE, RAW, RULES]
     rows = rows.with_columns(pl.lit(source_id).alias(SOURCE), pl.lit(now).alias(INGESTED_AT))
     rows = rows.sort(key)
-    stored = scan(workspace, QUARANTINE).filter(pl.col(SOURCE) == source_id).collect().sort(key)
+    stored = pl.scan_delta(quarantine).filter(pl.col(SOURCE) == source_id).collect().sort(key)
     same = stored.drop(INGESTED_AT).equals(rows.select(stored.columns).drop(INGESTED_AT))
     if not same:
         write_deltalake(
-            workspace.table_uri(QUARANTINE),
+            quarantine,
             _to_arrow(rows, QUARANTINE.columns),
             mode="overwrite",
             predicate=f"{SOURCE} = '{source_id}'",
+            commit_properties=ONLY_NEXT,
         )
 
 
-def merge_entities(workspace: Workspace, table: Table, rows: pl.DataFrame) -> None:
+def merge_entities(delta: DeltaTable, table: Table, rows: pl.DataFrame) -> None:
     """Add and update users or items with their attributes.
 
     An attribute that `rows` leaves null, or does not have, keeps what the table says.
 
     Args:
+        delta: the table, opened; at the new version afterwards.
         rows: the table's key columns and any attributes; one row per key.
 
     Raises:
         UserError: where an attribute has another type in the table.
     """
     key = list(table.key)
-    stored = scan(workspace, table).collect()
+    stored = pl.scan_delta(delta).collect()
     for name, dtype in rows.schema.items():
         if stored.schema.get(name, dtype) != dtype:
             raise UserError(
@@ -161,19 +249,19 @@ def merge_entities(workspace: Workspace, table: Table, rows: pl.DataFrame) -> No
     known = {field.name: field for field in table.columns}
     schema = pa.schema([known.get(name, pa.field(name, types[name])) for name in merged.columns])
     write_deltalake(
-        workspace.table_uri(table),
+        delta,
         _to_arrow(merged, schema),
         mode="overwrite",
         schema_mode="overwrite",
+        commit_properties=ONLY_NEXT,
     )
 
 
-def ingested_counts(workspace: Workspace, source_id: str) -> dict[str, int] | None:
+def ingested_counts(interactions: DeltaTable, source_id: str) -> dict[str, int] | None:
     """Return the counts that a source's commit to the interactions left; None without one."""
-    table = DeltaTable(workspace.table_uri(INTERACTIONS))
-    if table.transaction_version(_transaction(source_id)) is None:
+    if interactions.transaction_version(_transaction(source_id)) is None:
         return None
-    for commit in table.history():
+    for commit in interactions.history():
         if commit.get(SOURCE) == source_id and COUNTS in commit:
             counts: dict[str, int] = json.loads(commit[COUNTS])
             return counts
@@ -181,7 +269,7 @@ def ingested_counts(workspace: Workspace, source_id: str) -> dict[str, int] | No
 
 
 def merge_interactions(
-    workspace: Workspace,
+    interactions: DeltaTable,
     source_id: str,
     changes: Changes,
     counts: dict[str, int],
@@ -190,27 +278,30 @@ def merge_interactions(
     """Put a source's rows into the interactions, in one commit; none where nothing changes.
 
     Args:
+        interactions: the table at the version that the changes were found with; at the new version
+            afterwards.
         now: becomes `ingested_at`.
     """
     if not changes.new.height and not changes.replacing.height:
         return
-    uri = workspace.table_uri(INTERACTIONS)
     commit = CommitProperties(
         custom_metadata={SOURCE: source_id, COUNTS: json.dumps(counts)},
         app_transactions=[Transaction(_transaction(source_id), 1)],
+        max_commit_retries=0,
     )
     rows = pl.concat([changes.new, changes.replacing]).sort(INTERACTIONS.key)
     rows = rows.with_columns(pl.lit(source_id).alias(SOURCE), pl.lit(now).alias(INGESTED_AT))
     data = _to_arrow(rows, INTERACTIONS.columns)
     if not changes.replacing.height:
-        write_deltalake(uri, data, mode="append", commit_properties=commit)
+        write_deltalake(interactions, data, mode="append", commit_properties=commit)
         return
     same_key = " AND ".join(
         f"(t.{name} IS NOT DISTINCT FROM s.{name})" for name in INTERACTIONS.key
     )
     (
-        DeltaTable(uri)
-        .merge(data, same_key, source_alias="s", target_alias="t", commit_properties=commit)
+        interactions.merge(
+            data, same_key, source_alias="s", target_alias="t", commit_properties=commit
+        )
         .when_matched_update_all()
         .when_not_matched_insert_all()
         .execute()

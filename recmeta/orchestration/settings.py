@@ -9,6 +9,7 @@ default.
     config      a .toml file whose values replace the recipe's  (none)
     device      cpu, cuda or auto                               auto
     feature_store   folder of a Feast repository                (none)
+    wait        seconds to wait for another that writes         3600
 """
 
 import os
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from recmeta.manifest import Manifest, Outputs, Step
     from recmeta.recipes import PipelineConfig
     from recmeta.workspace import Workspace
+
+
+WAIT = "3600"
+"""Seconds that a task waits for another command that writes to the workspace."""
 
 
 def setting(name: str) -> str | None:
@@ -33,7 +38,20 @@ def workspace() -> "Workspace":
     """Return the workspace."""
     from recmeta.workspace import Workspace
 
-    return Workspace(setting("workspace") or "workspace")
+    return Workspace(setting("workspace") or "workspace", wait=_wait())
+
+
+def _wait() -> float:
+    from recmeta.errors import UserError
+
+    text = setting("wait") or WAIT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"the setting wait is {text!r}; it must be a number of seconds.")
+    return seconds
 
 
 def mapping() -> "LogMapping":

@@ -11,5 +11,14 @@ report.md          what the last run of the whole pipeline found
 
 from recmeta.workspace.folder import Folder, MemoryFolder
 from recmeta.workspace.root import REPORT, Workspace, check_delta_path
+from recmeta.workspace.writing import writes, writes_alone
 
-__all__ = ["REPORT", "Folder", "MemoryFolder", "Workspace", "check_delta_path"]
+__all__ = [
+    "REPORT",
+    "Folder",
+    "MemoryFolder",
+    "Workspace",
+    "check_delta_path",
+    "writes",
+    "writes_alone",
+]

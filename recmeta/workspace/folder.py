@@ -2,10 +2,12 @@
 writes."""
 
 import contextlib
+import errno
 import io
 import json
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,9 +23,18 @@ _NO_FILESYSTEM = pafs.SubTreeFileSystem("/dev/null", pafs.LocalFileSystem())
 class Folder:
     """A folder on a local disk or in an object store, with whole-file reads and atomic writes."""
 
-    def __init__(self, filesystem: pafs.FileSystem, path: str) -> None:
+    def __init__(
+        self, filesystem: pafs.FileSystem, path: str, root: "Folder | None" = None
+    ) -> None:
+        """Name a folder; nothing is made yet.
+
+        Args:
+            root: the folder that keeps the temporary files of this one; None where they are beside
+                what they become.
+        """
         self.filesystem = filesystem
         self.path = path
+        self._root = root
 
     @classmethod
     def at(cls, location: str | os.PathLike[str]) -> "Folder":
@@ -42,7 +53,7 @@ class Folder:
         return Folder(filesystem, path.rstrip("/"))
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.filesystem, f"{self.path}/{name}")
+        return Folder(self.filesystem, f"{self.path}/{name}", self._root)
 
     @property
     def is_local(self) -> bool:
@@ -72,23 +83,16 @@ class Folder:
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file so that a reader sees the old content or the new, never a part."""
         target = f"{self.path}/{name}"
-        self.filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
+        self.filesystem.create_dir(os.path.dirname(target), recursive=True)
         if not self.is_local:  # a PUT is atomic
             with self.filesystem.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        folder, base = os.path.split(target)
-        temporary = os.path.join(folder, f".{base}.{uuid.uuid4().hex[:8]}")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:  # a part of it would go on filling a disk that is full
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        _replace(target, content, self._temporary())
+
+    def _temporary(self) -> Path | None:
+        """Return where a file is written before it gets its name; None: beside it."""
+        return None if self._root is None else self._root._temporary()
 
     def read_json(self, name: str) -> Any:
         """Return the value of a JSON file."""
@@ -147,6 +151,38 @@ class MemoryFolder(Folder):
     def write_bytes(self, name: str, content: bytes) -> None:
         """Keep a file's content."""
         self._files[f"{self.path}/{name}"] = content
+
+
+def _replace(target: str, content: bytes, temporary: Path | None) -> None:
+    """Write a file under another name, and give it its own when it is whole and on the disk."""
+    folder, base = os.path.split(target)
+    unfinished = os.path.join(temporary or folder, f".{base}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, target)
+    except BaseException as error:  # a part of it would go on filling a disk that is full
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+        if temporary is not None and getattr(error, "errno", None) == errno.EXDEV:
+            _replace(target, content, None)  # the folder is a mount of its own
+            return
+        raise
+    sync_folder(folder)
+
+
+def sync_folder(path: str) -> None:
+    """Have the disk keep the names in a folder: a rename is else lost when the power fails."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems sync no folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _with_endpoint(uri: str) -> str:

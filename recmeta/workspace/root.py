@@ -1,11 +1,20 @@
 """The root of everything that the pipeline keeps."""
 
+import contextlib
+import logging
 import os
 import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from recmeta.errors import UserError
 from recmeta.schema import Table
+from recmeta.workspace import temporary
 from recmeta.workspace.folder import Folder
+from recmeta.workspace.writing import FOLDER, FileLocks, Leases, Writers
+
+_LOG = logging.getLogger(__name__)
 
 REPORT = "report.md"
 """What the last run of the pipeline found."""
@@ -14,11 +23,79 @@ REPORT = "report.md"
 class Workspace(Folder):
     """The root of one project's tables, tasks, models, reports and manifests."""
 
-    def __init__(self, location: str | os.PathLike[str] = "workspace") -> None:
+    def __init__(
+        self,
+        location: str | os.PathLike[str] = "workspace",
+        *,
+        wait: float = 0.0,
+        say: Callable[[str], None] = _LOG.warning,
+    ) -> None:
+        """Open a workspace; nothing is made yet.
+
+        Args:
+            location: a local path or an object-store URL.
+            wait: seconds to wait for another command that writes to it.
+            say: told once what is waited for.
+        """
         root = Folder.at(location)
-        super().__init__(root.filesystem, root.path)
+        super().__init__(root.filesystem, root.path, root=self)
         text = os.fspath(location)
         self.location = self.path if self.is_local else text.split("?")[0].rstrip("/")
+        self._writers = Writers(self._lock_name(), self._locks, wait, say)
+
+    @contextlib.contextmanager
+    def writing(self, *, alone: bool = False) -> Iterator[None]:
+        """Be the only one that writes within the block. See `recmeta.workspace.writing`.
+
+        What commands that were killed have left of temporary files is deleted first.
+
+        Args:
+            alone: whether no training and the like may go on, either.
+
+        Raises:
+            WorkspaceBusyError: where another command writes for longer than is waited.
+        """
+        with self._writers.writing(alone=alone) as is_first:
+            if is_first:
+                temporary.sweep(self._temporaries())
+            yield
+
+    def working_on(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Be the only one that does a long piece of work within the block; others may write.
+
+        Args:
+            name: of the work, such as the step and its key.
+
+        Raises:
+            WorkspaceBusyError: where another does it for longer than is waited.
+        """
+        return self._writers.working_on(name)
+
+    def check_lock(self) -> None:
+        """Raise UserError where the lock that this thread holds was lost: before a commit."""
+        self._writers.check()
+
+    def temporary_folder(self) -> "tempfile.TemporaryDirectory[str]":
+        """Return a temporary folder of this machine, to be used as a context manager.
+
+        It is in the workspace where that is local. Should the process be killed, the next command
+        that writes deletes it.
+        """
+        return tempfile.TemporaryDirectory(dir=self._temporary())
+
+    def _temporary(self) -> Path:
+        return temporary.folder_of_mine(self._temporaries())
+
+    def _temporaries(self) -> Path:
+        return Path(self.path) / temporary.FOLDER if self.is_local else temporary.of_the_machine()
+
+    def _lock_name(self) -> str:
+        return os.path.realpath(self.path) if self.is_local else self.location
+
+    def _locks(self) -> FileLocks | Leases:
+        if self.is_local:
+            return FileLocks(Path(self.path) / FOLDER)
+        return Leases(self.location)
 
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""

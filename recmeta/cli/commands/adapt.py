@@ -47,9 +47,8 @@ def adapt(
     device: Device = "auto",
 ) -> Outcome:
     """Adapt the champion to new users, without scoring anything yet."""
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     with shown_progress() as progress:
         manifest = adapt_given(

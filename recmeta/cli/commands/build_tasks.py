@@ -9,9 +9,8 @@ from recmeta.reporting.progress_bars import shown_progress
 def build_tasks(common: CommonOptions, configuration: ConfigOptions) -> Outcome:
     """Split users into meta-train, development and cold test, and their rows into tasks."""
     from recmeta.schema import INTERACTIONS
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     workspace.require(INTERACTIONS)
     config = configuration.values()
     from recmeta.steps.data import build_tasks as step

@@ -14,9 +14,8 @@ def evaluate(
     from recmeta.errors import UserError
     from recmeta.steps.learning import evaluate as step
     from recmeta.steps.learning import meta_train
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     config = configuration.values()
     trained = manifests.latest(workspace, meta_train.STEP)
     # Not the latest tasks: of those it may have been trained on the cold users.

@@ -39,9 +39,8 @@ def evidence(
     strategies ask next depends on the answers; the list is what they ask of a user who knows none.
     """
     from recmeta.registry.models import versions
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     version = versions.in_use(workspace, model_version)
     from recmeta.serving.evidence.questionnaire import STRATEGIES, unknown_strategy
     from recmeta.steps.parts.evidence_trial import TrialConfig

@@ -51,13 +51,12 @@ def explain(
     from recmeta.cli.mappings import with_profiles
     from recmeta.errors import UserError
     from recmeta.registry.models import versions
-    from recmeta.workspace import Workspace
 
     if features not in ("ablation", "shapley"):
         raise UserError(f"--features is {features!r}; it must be ablation or shapley.")
     if new_users is None and profiles is not None:
         raise UserError("--profiles describes the users of --new-users, which is not given.")
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     source = None
     if new_users is None:
         version = versions.in_use(workspace, model_version)

@@ -28,9 +28,8 @@ def forget(
     users are back.
     """
     from recmeta.steps.upkeep import forget as step
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     if not yes and not common.as_json:
         typer.confirm(
             f"Remove {len(users)} of {workspace.location}'s users, and all history of its tables?",

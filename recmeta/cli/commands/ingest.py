@@ -35,9 +35,8 @@ def ingest(
     categorical. A mapping file says it otherwise.
     """
     from recmeta.cli.mappings import hint_on_unread, kinds_found, log_mapping, unread_columns
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     with shown_progress() as progress:
         mapping = log_mapping(source, log, attributes, progress)
         from recmeta.steps.data import ingest as step

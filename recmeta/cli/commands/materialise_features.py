@@ -29,11 +29,10 @@ def materialise_features(
     With a feature store its definitions are applied, too. Doing it again changes nothing.
     """
     from recmeta.steps.data import materialise_features as step
-    from recmeta.workspace import Workspace
 
     with shown_progress() as progress:
         manifest = step.run(
-            Workspace(common.workspace),
+            common.open_workspace(),
             feature_store=feature_store,
             until=None if until is None else _parse_time(until),
             progress=progress,

@@ -36,9 +36,8 @@ def meta_train(
     from recmeta import manifest as manifests
     from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import meta_train as step
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     config = configuration.values()
     tasks = manifests.latest(workspace, build_tasks.STEP)
     with shown_progress() as progress:

@@ -39,9 +39,8 @@ def rebuild(
     that is needed, or a version of a table is gone.
     """
     from recmeta.registry.tracking import has_store, no_run
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     if not has_store(workspace):
         raise no_run(workspace, run_id)
     from recmeta.steps.learning import rebuild as step

@@ -13,9 +13,8 @@ def register(common: CommonOptions, force: Force = False) -> Outcome:
     from recmeta import manifest as manifests
     from recmeta.steps.learning import evaluate
     from recmeta.steps.learning import register as step
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     evaluated = manifests.latest(workspace, evaluate.STEP)
     manifest = step.run(workspace, evaluated, force=force)
     reasons = (workspace / evaluated.outputs.report).read_json("decision.json")["reasons"]

@@ -10,9 +10,9 @@ from recmeta.cli.output import Outcome
 def report(common: CommonOptions) -> Outcome:
     """Show the report of the last run."""
     from recmeta.errors import UserError
-    from recmeta.workspace import REPORT, Workspace
+    from recmeta.workspace import REPORT
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     if not workspace.exists(REPORT):
         raise UserError(
             f"the workspace {workspace.location} has no report yet: `recmeta run` writes it."

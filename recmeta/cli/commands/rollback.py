@@ -8,9 +8,8 @@ from recmeta.cli.output import Outcome, as_list
 def rollback(common: CommonOptions) -> Outcome:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from recmeta.registry.models import versions
-    from recmeta.workspace import Workspace
 
-    old, new = versions.rollback(Workspace(common.workspace))
+    old, new = versions.rollback(common.open_workspace())
     data = {"champion": new, "previous": old}
     return Outcome(data=data, text=as_list(data))
 

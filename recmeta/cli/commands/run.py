@@ -71,11 +71,10 @@ def run(
     from recmeta.cli.mappings import check_is_there, hint_on_unread, profiles_like
     from recmeta.errors import UserError
     from recmeta.features.feast_repository import find
-    from recmeta.workspace import Workspace
 
     if profiles is not None and new_users is None:
         raise UserError("--profiles describes the users of --new-users, which is not given.")
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     for path in filter(None, (dataset, new_users, profiles)):
         check_is_there(path)
     if feature_store is not None:

@@ -1,5 +1,6 @@
 """score: a ranked list for each new user."""
 
+import uuid
 from typing import Annotated, Any
 
 import typer
@@ -52,9 +53,8 @@ def score(
 
     The lists are in the table `recommendations`, under the `run` that is printed.
     """
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     rules.check()
     source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     from recmeta.config import merged, parse, to_dict
@@ -72,7 +72,8 @@ def score(
         options["top_k"] = top_k
     base = to_dict(pipeline_config(path=rules.config).score)
     config = parse(ScoringConfig, merged(base, {**options, "rules": rules.given()}))
-    with shown_progress() as progress:
+    # So that nothing is forgotten or cleaned up between the two steps.
+    with shown_progress() as progress, workspace.working_on(f"score-{uuid.uuid4().hex}"):
         adapted = adapt_given(
             workspace,
             source,

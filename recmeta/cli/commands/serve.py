@@ -75,13 +75,12 @@ def serve(
     from recmeta.endpoint.server import serve as run
     from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
-    from recmeta.workspace import Workspace
 
     base = to_dict(pipeline_config(path=rules.config).score)
     scoring = parse(ScoringConfig, merged(base, {"rules": rules.given()}))
     config = parse(EndpointConfig, {name: v for name, v in given.items() if v is not None})
     online = None if feature_store is None else online_profiles_of(feature_store)
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     source = RegistrySource(workspace, scoring)
     app = create_app(
         source,

@@ -49,9 +49,8 @@ def tune(
     from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import tune as step
     from recmeta.training.search_space import read_space, space_of
-    from recmeta.workspace import Workspace
 
-    workspace = Workspace(common.workspace)
+    workspace = common.open_workspace()
     tasks = manifests.latest(workspace, build_tasks.STEP)
     names = configuration.learner.split(",") if configuration.learner else [None]
     candidates = {}

@@ -25,7 +25,7 @@ from recmeta.registry.tracking import (
     store_name,
     tracking_uri,
 )
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, writes
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
@@ -254,6 +254,7 @@ def challenge(workspace: Workspace, version: str) -> None:
     _refresh_page(client, version)
 
 
+@writes
 def rollback(workspace: Workspace) -> tuple[str, str]:
     """Swap the champion and the previous version.
 
@@ -271,7 +272,9 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
     client = connect(workspace)
     aliases = _aliases(client)
     old, new = aliases[CHAMPION], aliases.get(PREVIOUS)
-    if new is None or new == old:
+    if new == old:  # killed between the two: it was the champion before
+        new = _promoted_before(workspace, old)
+    if new is None:
         raise UserError(
             f"version {old} is the champion and there is no previous one to go back to: give a "
             f"version the alias {PREVIOUS!r} on the MLflow page of the model {model_name()!r}."
@@ -281,6 +284,16 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
     client.set_registered_model_alias(model_name(), PREVIOUS, old)
     _refresh_page(client, new)
     return old, new
+
+
+def _promoted_before(workspace: Workspace, champion: str) -> str | None:
+    """Return the version that was made champion last, apart from the one that is; None without."""
+    promoted = [
+        (version.tags[run_page.PROMOTED_AT], int(version.version))
+        for version in versions(workspace)
+        if run_page.PROMOTED_AT in version.tags and version.version != champion
+    ]
+    return str(max(promoted)[1]) if promoted else None
 
 
 def aliases_of(workspace: Workspace, version: str) -> list[str]:

@@ -5,18 +5,17 @@ import dataclasses
 from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.features.item_statistics import as_table
 from recmeta.features.text_vectors import MODEL
-from recmeta.logs.tables import as_dataset, sources_id
+from recmeta.logs.tables import as_dataset, open_table, overwrite, sources_id
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks.task_set import ItemStatistics, Objective
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, writes
 
 SOURCES = "sources"
 TEXT_VECTORS = f"text_vectors/{MODEL}"
@@ -41,6 +40,7 @@ class BuildTasksOutputs:
 STEP = Step("build-tasks", BuildTasksOutputs)
 
 
+@writes
 def run(
     config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = silent
 ) -> Manifest[BuildTasksOutputs]:
@@ -50,7 +50,7 @@ def run(
         UserError: when nothing has been ingested, or the filters leave no task.
     """
     tables = {
-        t.name: _table(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
+        t.name: open_table(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
     }
     inputs: dict[str, Any] = {name: table.version() for name, table in tables.items()}
     # Tells these versions from another workspace's, where both keep their models in one MLflow.
@@ -85,20 +85,7 @@ def run(
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
 
 
-def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
-    """Open a table.
-
-    Raises:
-        UserError: where it is not there.
-    """
-    workspace.require(table)
-    return DeltaTable(workspace.table_uri(table))
-
-
 def _publish(workspace: Workspace, statistics: ItemStatistics, item_id: pl.Series) -> int:
     """Make the statistics the rows of their table, and return its version."""
-    uri = workspace.table_uri(schema.ITEM_STATISTICS)
     rows = as_table(statistics, item_id).to_arrow().cast(schema.ITEM_STATISTICS.columns)
-    write_deltalake(uri, rows, mode="overwrite")
-    version: int = DeltaTable(uri).version()
-    return version
+    return overwrite(workspace, schema.ITEM_STATISTICS, rows)

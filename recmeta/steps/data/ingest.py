@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 
 import polars as pl
+from deltalake import DeltaTable
 
 from recmeta.logs import tables
 from recmeta.logs.checking import checked, conflicts
@@ -16,7 +17,7 @@ from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
 from recmeta.steps.parts import days
-from recmeta.workspace import Workspace, check_delta_path
+from recmeta.workspace import Workspace, check_delta_path, writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class IngestOutputs:
 STEP = Step("ingest", IngestOutputs)
 
 
+@writes
 def run(
     mapping: LogMapping,
     workspace: Workspace,
@@ -63,15 +65,19 @@ def run(
     def work(_: str) -> tuple[IngestOutputs, dict[str, int]]:
         tables.create_tables(workspace)
         # Killed between the commit and the manifest? Then the commit knows the counts.
-        counts = tables.ingested_counts(workspace, source)
+        counts = tables.ingested_counts(tables.open_table(workspace, INTERACTIONS), source)
         if counts is None:
-            counts = _ingest(mapping, inputs, source, workspace, clock, progress)
+            found = _read(mapping, inputs, source, workspace, clock, progress)
+            counts = tables.redo(
+                workspace, lambda: _publish(found, source, workspace, clock, progress)
+            )
         return IngestOutputs(source=source, tables=tables.versions(workspace)), counts
 
     config = {"mapping": how_read(mapping)}
     return run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
 
 
+@writes
 def run_day(
     mapping: LogMapping,
     day: datetime.date,
@@ -90,45 +96,94 @@ def run_day(
     return manifest
 
 
-def _ingest(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What the files of a source hold."""
+
+    settled: conflicts.Settled
+    num_good: int
+    """Rows that keep every rule."""
+    bad: pl.DataFrame
+    users: pl.DataFrame
+    items: pl.DataFrame
+    bad_entities: pl.DataFrame
+    """Rows of users and items without a readable id."""
+
+
+def _read(
     mapping: LogMapping,
     inputs: Inputs,
     source: str,
     workspace: Workspace,
     now: datetime.datetime,
     progress: Progress,
-) -> dict[str, int]:
+) -> _Found:
+    """Read the files and check their rows.
+
+    Raises:
+        UserError: where too many rows are bad; they are in the quarantine then.
+    """
     good, rejected = checked.read_log(mapping, inputs.log, now, progress)
     bad = rejected.drop(USER_ID, ITEM_ID)
     if checked.is_too_bad(mapping, good, bad):
-        tables.replace_quarantine(workspace, source, bad, now)
+        tables.redo(
+            workspace,
+            lambda: tables.replace_quarantine(
+                tables.open_table(workspace, QUARANTINE), source, bad, now
+            ),
+        )
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
         raise checked.too_bad(mapping, good, bad, place)
-
-    settled, num_good = conflicts.settle(good), good.height
-    del good  # its text would be in memory while the table is written
-    changes = conflicts.compare(settled.rows, tables.scan(workspace, INTERACTIONS))
     users, bad_users = _entities(mapping.users, inputs.users, USERS)
     items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
+    return _Found(
+        settled=conflicts.settle(good),
+        num_good=good.height,
+        bad=bad,
+        users=users,
+        items=items,
+        bad_entities=pl.concat([bad_users, bad_items]),
+    )
+
+
+def _publish(
+    found: _Found,
+    source: str,
+    workspace: Workspace,
+    now: datetime.datetime,
+    progress: Progress,
+) -> dict[str, int]:
+    """Put what was read into the tables as they stand now, and return the counts.
+
+    Raises:
+        CommitFailedError: where another writer changed one of the tables meanwhile.
+    """
+    opened = tables.ingested(workspace)
+    interactions: DeltaTable = opened[INTERACTIONS]
+    counts = tables.ingested_counts(interactions, source)
+    if counts is not None:  # by another writer, meanwhile
+        return counts
+    settled = found.settled
+    changes = conflicts.compare(settled.rows, pl.scan_delta(interactions))
     superseded = conflicts.superseded(settled.superseded)
     replaced = conflicts.replaced(changes.replaced)
     counts = {
-        "rows_read": num_good + bad.height,
+        "rows_read": found.num_good + found.bad.height,
         "accepted": changes.new.height + changes.replacing.height,
         "duplicates": settled.num_duplicates + changes.num_duplicates,
-        "quarantined": bad.height + superseded.height,
-        "users": users.height,
-        "items": items.height,
+        "quarantined": found.bad.height + superseded.height,
+        "users": found.users.height,
+        "items": found.items.height,
     }
     # The interactions last: their commit says that all the rest is written.
-    quarantined = pl.concat([bad, superseded, replaced, bad_users, bad_items])
+    quarantined = pl.concat([found.bad, superseded, replaced, found.bad_entities])
     progress("writing", 0, 3)
-    tables.replace_quarantine(workspace, source, quarantined, now)
+    tables.replace_quarantine(opened[QUARANTINE], source, quarantined, now)
     progress("writing", 1, 3)
-    tables.merge_entities(workspace, USERS, users)
-    tables.merge_entities(workspace, ITEMS, items)
+    tables.merge_entities(opened[USERS], USERS, found.users)
+    tables.merge_entities(opened[ITEMS], ITEMS, found.items)
     progress("writing", 2, 3)
-    tables.merge_interactions(workspace, source, changes, counts, now)
+    tables.merge_interactions(interactions, source, changes, counts, now)
     progress("writing", 3, 3)
     return counts
 

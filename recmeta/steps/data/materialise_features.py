@@ -6,15 +6,17 @@ is outside of the workspace and can lose what it has, so it is written in every 
 
 import dataclasses
 import datetime
+from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.features.activity import activity
+from recmeta.logs import tables
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ STEP = Step("materialise-features", MaterialiseFeaturesOutputs)
 ACTIVITY = (schema.USER_ACTIVITY, schema.ITEM_ACTIVITY)
 
 
+@writes
 def run(
     workspace: Workspace,
     *,
@@ -56,16 +59,15 @@ def run(
     Raises:
         UserError: when nothing has been ingested, or Feast refuses the repository.
     """
-    workspace.require(schema.INTERACTIONS)
-    interactions = DeltaTable(workspace.table_uri(schema.INTERACTIONS))
+    interactions = tables.open_table(workspace, schema.INTERACTIONS)
 
     def work(key: str) -> tuple[MaterialiseFeaturesOutputs, dict[str, int]]:
-        versions, counts = {}, {}
+        versions: dict[str, Any] = {}
+        counts: dict[str, int] = {}
         for table in ACTIVITY:
             frame = activity(pl.scan_delta(interactions), table)
             rows = frame.collect().to_arrow().cast(table.columns)
-            write_deltalake(workspace.table_uri(table), rows, mode="overwrite")
-            versions[table.name] = DeltaTable(workspace.table_uri(table)).version()
+            versions[table.name] = tables.overwrite(workspace, table, rows)
             counts[f"{table.name}_rows"] = rows.num_rows
         return MaterialiseFeaturesOutputs(**versions), counts
 
@@ -81,6 +83,7 @@ def run(
     return manifest
 
 
+@writes
 def apply(workspace: Workspace, feature_store: str) -> None:
     """Register the definitions of a feature repository over the workspace's tables.
 

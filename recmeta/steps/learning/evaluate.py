@@ -44,7 +44,7 @@ class EvaluateOutputs:
     """Whether the gate lets it become the champion."""
 
 
-STEP = Step("evaluate", EvaluateOutputs)
+STEP = Step("evaluate", EvaluateOutputs, is_long=True)
 
 
 def run(

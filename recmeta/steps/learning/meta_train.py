@@ -47,7 +47,7 @@ class MetaTrainOutputs:
     worth."""
 
 
-STEP = Step("meta-train", MetaTrainOutputs)
+STEP = Step("meta-train", MetaTrainOutputs, is_long=True)
 
 
 def run(

@@ -7,7 +7,6 @@ manifest, model, version or alias of it changes. MLflow gets a run, nested in th
 import contextlib
 import dataclasses
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,7 @@ def run(
         raise UserError(f"tolerance is {tolerance}; it must be 0 or more.")
     found = record.read_record(workspace, run_id)
     torch_device = choose_device(device or found.device)
-    with _folder(into) as scratch:
+    with workspace.working_on(f"rebuild-{run_id}"), _folder(into, workspace) as scratch:
         for table, source in _sources(found, workspace).items():
             _copy(source, scratch.table_uri(table))
         metrics = _repeat(found, workspace, scratch, torch_device, progress)
@@ -175,14 +174,14 @@ def _repeat(
 
 
 @contextlib.contextmanager
-def _folder(into: str | None) -> Iterator[Workspace]:
+def _folder(into: str | None, workspace: Workspace) -> Iterator[Workspace]:
     """Yield the workspace of the rebuild, which is gone afterwards unless it was asked for."""
     if into is not None:
         if Folder.at(into).names():
             raise UserError(f"{into} is not empty: give a folder that is not there yet.")
         yield Workspace(into)
         return
-    with tempfile.TemporaryDirectory(prefix="recmeta-rebuild-") as temporary:
+    with workspace.temporary_folder() as temporary:
         yield Workspace(Path(temporary))
 
 

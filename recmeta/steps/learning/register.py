@@ -10,7 +10,7 @@ from recmeta.registry.models.description import describe
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.provenance import actor
 from recmeta.steps.learning.evaluate import EvaluateOutputs
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, writes
 
 Decision = Literal["promoted", "refused", "forced"]
 BECAUSE = {"promoted": "it passed the gate", "forced": "it was forced, against the gate"}
@@ -33,6 +33,7 @@ class RegisterOutputs:
 STEP = Step("register", RegisterOutputs)
 
 
+@writes
 def run(
     workspace: Workspace, evaluation: Manifest[EvaluateOutputs], *, force: bool = False
 ) -> Manifest[RegisterOutputs]:

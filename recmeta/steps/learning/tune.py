@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from recmeta.config import fingerprint, merged, parse, to_dict
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest
@@ -111,7 +113,8 @@ def run(
 ) -> Tuned:
     """Search the candidates' spaces and write the best configuration; go on where a study was left.
 
-    One process at a time: a trial that another one has under way would be taken for a killed one.
+    One process at a time, which the study's lock sees to: a trial that another one has under way
+    would be taken for a killed one.
 
     Args:
         candidates: by algorithm.
@@ -127,6 +130,22 @@ def run(
     torch_device = choose_device(device)
     plain = {name: to_dict(candidate) for name, candidate in candidates.items()}
     key = fingerprint(STEP, tasks.key, plain, config.seed)
+    with workspace.working_on(f"{STEP}-{key}"):
+        return _search(optuna, config, candidates, workspace, tasks, key, torch_device, progress)
+
+
+def _search(
+    optuna: Any,
+    config: TuneConfig,
+    candidates: Mapping[str, Candidate],
+    workspace: Workspace,
+    tasks: Manifest[BuildTasksOutputs],
+    key: str,
+    torch_device: torch.device,
+    progress: Progress,
+) -> Tuned:
+    """Search, as the only one that works on the study with this key."""
+    task_set = TaskSet(workspace / tasks.outputs.tasks)
     folder = workspace / "tuning" / key
     study = _study(optuna, config, folder)
     search = SearchRun.start_or_resume(

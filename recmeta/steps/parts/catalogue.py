@@ -6,7 +6,6 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from recmeta import schema
-from recmeta.logs import tables
 from recmeta.metalearn.model import Model
 from recmeta.tasks.task_set import (
     Items,
@@ -21,14 +20,14 @@ from recmeta.workspace import Folder, Workspace
 ITEMS_FILE = "items.arrow"
 
 
-def version(workspace: Workspace) -> int | None:
-    """Return the version of the table of items; None where there is none."""
+def items_table(workspace: Workspace) -> DeltaTable | None:
+    """Return the table of items at its newest version; None where there is none."""
     uri = workspace.table_uri(schema.ITEMS)
-    return DeltaTable(uri).version() if DeltaTable.is_deltatable(uri) else None
+    return DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None
 
 
-def with_new_items(model: Model, workspace: Workspace) -> tuple[Model, int]:
-    """Return a model over its catalogue and the items that the workspace has beside it.
+def with_new_items(model: Model, table: DeltaTable | None) -> tuple[Model, int]:
+    """Return a model over its catalogue and the items that a table has beside it.
 
     They come after the model's own, whose numbers stay, with their newest attributes and without a
     past. An attribute that the catalogue does not have is left out.
@@ -36,12 +35,12 @@ def with_new_items(model: Model, workspace: Workspace) -> tuple[Model, int]:
     Returns:
         The model and how many items are new to it.
     """
-    if version(workspace) is None:
+    if table is None:
         return model, 0
     known = model.catalogue.items
     ids = pl.DataFrame({schema.ITEM_ID: pl.Series(known.item_id, dtype=pl.String)}).lazy()
     new = (
-        tables.scan(workspace, schema.ITEMS)
+        pl.scan_delta(table)
         .join(ids, on=schema.ITEM_ID, how="anti")
         .sort(schema.ITEM_ID, schema.VALID_FROM)
         .unique(schema.ITEM_ID, keep="last", maintain_order=True)

@@ -45,7 +45,7 @@ class AdaptOutputs:
     """The version of the model that was adapted."""
 
 
-STEP = Step("adapt", AdaptOutputs)
+STEP = Step("adapt", AdaptOutputs, is_long=True)
 
 
 def run(
@@ -79,16 +79,17 @@ def run(
     files = Inputs.of(new_users)
     clock = now or datetime.datetime.now(datetime.UTC)
     torch_device = choose_device(device)
+    items = catalogue.items_table(workspace)
     inputs: dict[str, Any] = {
         "model": version.model_key or version.version,
         "new_users": source_id(new_users, files),
-        schema.ITEMS.name: catalogue.version(workspace),
+        schema.ITEMS.name: None if items is None else items.version(),
     }
 
     def work(key: str) -> tuple[AdaptOutputs, dict[str, int]]:
         folder = workspace / "states" / key
         model = Model.load(versions.model_folder(workspace, version), torch_device)
-        model, num_new_items = catalogue.with_new_items(model, workspace)
+        model, num_new_items = catalogue.with_new_items(model, items)
         if num_new_items:  # score must number the items as they are numbered here
             catalogue.write(folder, model)
         found = users()

@@ -73,8 +73,8 @@ class SimulationOutputs:
     """Folder of the report, in the workspace."""
 
 
-STEP = Step("evidence", EvidenceOutputs)
-SIMULATION = Step("evidence-simulation", SimulationOutputs)
+STEP = Step("evidence", EvidenceOutputs, is_long=True)
+SIMULATION = Step("evidence-simulation", SimulationOutputs, is_long=True)
 
 
 def run(

@@ -21,7 +21,7 @@ from recmeta.manifest import Manifest, find, forget
 from recmeta.steps.serving import adapt, score
 from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.steps.serving.score import ScoreOutputs
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, writes
 
 ROWS_AT_ONCE = 2_000_000
 """Of lists that are audited at once: users are parted by their hash, so that however many there
@@ -89,6 +89,7 @@ def _audited(lists: pl.LazyFrame) -> dict[str, int]:
     return {name: int(count) for name, count in counted.row(0, named=True).items()}
 
 
+@writes
 def publish(
     workspace: Workspace,
     day: datetime.date,
@@ -106,7 +107,6 @@ def publish(
         The day's numbers of runs and users, and how many rows of replaced lists were deleted.
     """
     clock = now or datetime.datetime.now(datetime.UTC)
-    uri = workspace.table_uri(schema.PUBLISHED)
     create_tables(workspace)
     rows = pl.DataFrame(
         {
@@ -118,18 +118,24 @@ def publish(
         },
         schema=pl.Schema(tables.empty(schema.PUBLISHED).schema),
     )
-    before = pl.read_delta(uri)
-    old = before.filter(pl.col(schema.DATE) == day)
-    same = set(old[schema.RUN]) == set(rows[schema.RUN])
-    if not same:
-        write_deltalake(
-            uri,
-            rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.PUBLISHED.columns),
-            mode="overwrite",
-            predicate=f"{schema.DATE} = '{day.isoformat()}'",
-        )
-    of_other_days = before.filter(pl.col(schema.DATE) != day)[schema.RUN]
-    replaced = set(old[schema.RUN]) - set(rows[schema.RUN]) - set(of_other_days)
+
+    def change() -> set[str]:
+        """Publish, and return the runs that no day has any more."""
+        published = tables.open_table(workspace, schema.PUBLISHED)
+        before = pl.scan_delta(published).collect()
+        old = before.filter(pl.col(schema.DATE) == day)
+        if set(old[schema.RUN]) != set(rows[schema.RUN]):
+            write_deltalake(
+                published,
+                rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.PUBLISHED.columns),
+                mode="overwrite",
+                predicate=f"{schema.DATE} = '{day.isoformat()}'",
+                commit_properties=tables.ONLY_NEXT,
+            )
+        of_other_days = before.filter(pl.col(schema.DATE) != day)[schema.RUN]
+        return set(old[schema.RUN]) - set(rows[schema.RUN]) - set(of_other_days)
+
+    replaced = tables.redo(workspace, change)
     deleted = delete_runs(workspace, sorted(replaced))
     return {"runs": len(scored), "users": int(rows[schema.NUM_USERS].sum()), "deleted": deleted}
 
@@ -155,9 +161,7 @@ def delete_runs(workspace: Workspace, runs: list[str]) -> int:
     for run in runs:
         forget(workspace, score.STEP, run)
     named = ", ".join(f"'{run}'" for run in runs)
-    table = DeltaTable(workspace.table_uri(schema.RECOMMENDATIONS))
-    metrics = table.delete(f"{schema.RUN} IN ({named})")
-    return int(metrics["num_deleted_rows"] or 0)
+    return tables.delete(workspace, schema.RECOMMENDATIONS, f"{schema.RUN} IN ({named})")
 
 
 def _adapted(workspace: Workspace, scored: Manifest[ScoreOutputs]) -> Manifest[AdaptOutputs]:

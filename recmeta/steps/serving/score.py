@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from recmeta import schema
 from recmeta.config import fingerprint, to_dict
@@ -64,7 +64,7 @@ class ScoreOutputs:
     """Whether the index finds enough to be used; None without one."""
 
 
-STEP = Step("score", ScoreOutputs)
+STEP = Step("score", ScoreOutputs, is_long=True)
 
 
 def run(
@@ -106,8 +106,7 @@ def run(
                 staged.write_parquet(name, _shard(maker, *_adapted(states, index, torch_device)))
             progress(STEP, index + 1, len(names))
         of_run = {schema.RUN: key, schema.MODEL_VERSION: number, schema.SCORED_AT: clock}
-        tally = _Tally(maker.model)
-        table_version = _publish(workspace, staged, names, of_run, tally)
+        table_version, tally = _publish(workspace, staged, names, of_run, maker.model)
         staged.filesystem.delete_dir(staged.path)
         outputs = ScoreOutputs(
             recommendations=workspace.table_uri(schema.RECOMMENDATIONS),
@@ -186,26 +185,34 @@ class _Tally:
 
 
 def _publish(
-    workspace: Workspace, staged: Folder, names: list[str], of_run: dict[str, Any], tally: _Tally
-) -> int:
-    """Make the shards' lists the run's rows of the table, in one commit, and return its version.
+    workspace: Workspace, staged: Folder, names: list[str], of_run: dict[str, Any], model: Model
+) -> tuple[int, _Tally]:
+    """Make the shards' lists the run's rows of the table, in one commit.
 
     Args:
         names: of the shards' files.
         of_run: the values of the columns OF_RUN.
-        tally: counts the lists.
+        model: which made the lists.
+
+    Returns:
+        The table's version, and the counts of the lists.
     """
     tables.create(workspace, schema.RECOMMENDATIONS)
-    uri = workspace.table_uri(schema.RECOMMENDATIONS)
-    rows = _rows(staged, names, of_run, tally)
-    write_deltalake(
-        uri,
-        pa.RecordBatchReader.from_batches(schema.RECOMMENDATIONS.columns, rows),
-        mode="overwrite",
-        predicate=f"{schema.RUN} = '{of_run[schema.RUN]}'",
-    )
-    version: int = DeltaTable(uri).version()
-    return version
+    columns = schema.RECOMMENDATIONS.columns
+
+    def change() -> tuple[int, _Tally]:
+        tally = _Tally(model)
+        delta = tables.open_table(workspace, schema.RECOMMENDATIONS)
+        write_deltalake(
+            delta,
+            pa.RecordBatchReader.from_batches(columns, _rows(staged, names, of_run, tally)),
+            mode="overwrite",
+            predicate=f"{schema.RUN} = '{of_run[schema.RUN]}'",
+        )
+        return int(delta.version()), tally
+
+    # Runs of other shards may be committed meanwhile: nothing of theirs is replaced.
+    return tables.redo(workspace, change)
 
 
 def _rows(

@@ -16,7 +16,7 @@ from recmeta.logs import tables
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.steps.parts.new_user_files import INTERACTIONS, PROFILES, write
 from recmeta.tasks.hashing import unit_hash
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,7 @@ def count_arrivals(workspace: Workspace, day: datetime.date) -> int:
     return int(first.filter(pl.col(schema.DATE) == day).select(pl.len()).collect().item())
 
 
+@writes
 def run(
     workspace: Workspace, day: datetime.date, config: NewUsersConfig | None = None
 ) -> Manifest[ShardNewUsersOutputs]:

@@ -63,7 +63,7 @@ class DriftOutputs:
     """What is too much, in sentences."""
 
 
-STEP = Step("drift", DriftOutputs)
+STEP = Step("drift", DriftOutputs, is_long=True)
 
 
 def run(

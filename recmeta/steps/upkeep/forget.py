@@ -27,7 +27,7 @@ from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import meta_train
 from recmeta.steps.serving import adapt, shard_new_users
-from recmeta.workspace import REPORT, Folder, Workspace
+from recmeta.workspace import REPORT, Folder, Workspace, writes_alone
 
 STEP = "forget"
 OF_USERS = (
@@ -65,6 +65,7 @@ class Forgotten:
         return {"models": list(self.models), **self.removed, **online}
 
 
+@writes_alone
 def run(
     workspace: Workspace,
     user_ids: Collection[str],

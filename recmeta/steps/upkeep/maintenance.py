@@ -6,6 +6,7 @@ table that a registered model was trained on, so that it can be rebuilt.
 
 import dataclasses
 import datetime
+import functools
 
 import polars as pl
 import pyarrow.fs as pafs
@@ -18,7 +19,7 @@ from recmeta.manifest import as_stored, find, finished, forget
 from recmeta.registry import tracking
 from recmeta.registry.models import versions
 from recmeta.steps.serving import adapt, publish, score
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, writes
 
 MIN_FILES = 16
 """Tables of fewer files are left as they are: a compaction is a new version of the table."""
@@ -48,6 +49,7 @@ def existing_tables(workspace: Workspace) -> list[schema.Table]:
     return [t for t in schema.TABLES if DeltaTable.is_deltatable(workspace.table_uri(t))]
 
 
+@writes
 def expire(
     workspace: Workspace,
     config: MaintenanceConfig | None = None,
@@ -71,6 +73,7 @@ def expire(
     }
 
 
+@writes
 def optimise(workspace: Workspace, min_files: int = MIN_FILES) -> dict[str, int]:
     """Put the small files of each table together.
 
@@ -79,13 +82,22 @@ def optimise(workspace: Workspace, min_files: int = MIN_FILES) -> dict[str, int]
     """
     fewer = {}
     for table in existing_tables(workspace):
-        delta = DeltaTable(workspace.table_uri(table))
-        if len(delta.file_uris()) >= min_files:
-            metrics = delta.optimize.compact()
-            fewer[table.name] = metrics["numFilesRemoved"] - metrics["numFilesAdded"]
+        removed = tables.redo(workspace, functools.partial(_compact, workspace, table, min_files))
+        if removed is not None:
+            fewer[table.name] = removed
     return fewer
 
 
+def _compact(workspace: Workspace, table: schema.Table, min_files: int) -> int | None:
+    """Return how many files fewer a table has; None where there are too few to be touched."""
+    delta = tables.open_table(workspace, table)
+    if len(delta.file_uris()) < min_files:
+        return None
+    metrics = delta.optimize.compact()
+    return int(metrics["numFilesRemoved"] - metrics["numFilesAdded"])
+
+
+@writes
 def vacuum(workspace: Workspace, config: MaintenanceConfig | None = None) -> dict[str, int]:
     """Delete the files of each table that no version needs which is young or trained a model.
 
@@ -130,7 +142,7 @@ def _expire_lists(workspace: Workspace, now: datetime.datetime, days: int) -> in
     runs = last.filter(pl.col(schema.SCORED_AT) < limit).select(schema.RUN).collect().to_series()
     if DeltaTable.is_deltatable(workspace.table_uri(schema.PUBLISHED)) and len(runs):
         named = ", ".join(f"'{run}'" for run in runs.sort())
-        DeltaTable(workspace.table_uri(schema.PUBLISHED)).delete(f"{schema.RUN} IN ({named})")
+        tables.delete(workspace, schema.PUBLISHED, f"{schema.RUN} IN ({named})")
     return publish.delete_runs(workspace, runs.sort().to_list())
 
 

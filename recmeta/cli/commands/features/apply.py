@@ -25,12 +25,11 @@ Repository = Annotated[
 def apply(common: CommonOptions, feature_store: Repository = REPOSITORY) -> Outcome:
     """Register what the feature repository defines over the tables of the workspace."""
     from recmeta.features.feast_repository import find, open_store
-    from recmeta.workspace import Workspace
 
     find(feature_store)
     from recmeta.steps.data import materialise_features as step
 
-    step.apply(Workspace(common.workspace), feature_store)
+    step.apply(common.open_workspace(), feature_store)
     store = open_store(feature_store)
     data = {
         "feature_views": sorted(view.name for view in store.list_feature_views()),

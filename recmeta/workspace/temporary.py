@@ -1,0 +1,79 @@
+"""Temporary files, in a folder that its owner holds: what a dead owner left is deleted by others.
+
+.tmp/OWNER        files of one process
+.tmp/OWNER.lock   which it holds as long as it lives (`recmeta.workspace.lock`)
+"""
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from recmeta.workspace.lock import FileLock, try_lock
+from recmeta.workspace.owner import Owner
+
+FOLDER = ".tmp"
+_LOCK = ".lock"
+_MINE: dict[tuple[Path, int], tuple[Path, FileLock | None]] = {}
+"""This process's folder by the folder that it is in and the process's id, which a fork changes."""
+
+
+def folder_of_mine(root: Path) -> Path:
+    """Return this process's folder in a folder of temporary files, which is made if need be."""
+    key = (root, os.getpid())
+    if key in _MINE and _MINE[key][0].is_dir():
+        return _MINE[key][0]
+    owner = Owner.here()
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / owner.id
+    lock = _MINE[key][1] if key in _MINE else _locked(root / f"{owner.id}{_LOCK}", owner)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _MINE[key] = (folder, lock)
+    return folder
+
+
+def sweep(root: Path) -> int:
+    """Delete the folders of owners that are dead; return how many."""
+    swept = 0
+    if not root.is_dir():
+        return swept
+    for path in sorted(root.glob(f"*{_LOCK}")):
+        with contextlib.suppress(OSError):  # another sweeps, too
+            lock = try_lock(path, Owner.here())
+            if lock is None:
+                continue
+            try:
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                swept += 1
+            finally:
+                lock.release()
+    return swept
+
+
+def of_the_machine() -> Path:
+    """Return the folder for temporary files of workspaces that are in object stores."""
+    user = str(os.getuid()) if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"recmeta-{user}"
+
+
+def _locked(path: Path, owner: Owner) -> FileLock | None:
+    """Return the lock; None where the file system has none, and nobody sweeps either."""
+    try:
+        return try_lock(path, owner)
+    except OSError:
+        return None
+
+
+def _delete_mine() -> None:
+    for (_, pid), (folder, lock) in list(_MINE.items()):
+        if pid == os.getpid():
+            shutil.rmtree(folder, ignore_errors=True)
+            if lock is not None:
+                lock.release()
+            with contextlib.suppress(OSError):  # another's is in it
+                folder.parent.rmdir()
+
+
+atexit.register(_delete_mine)
