@@ -11,7 +11,7 @@ report.md          what the last run of the whole pipeline found
 
 from recmeta.workspace.folder import Folder, MemoryFolder
 from recmeta.workspace.root import REPORT, Workspace, check_delta_path
-from recmeta.workspace.writing import writes, writes_alone
+from recmeta.workspace.writing import works, writes, writes_alone
 
 __all__ = [
     "REPORT",
@@ -19,6 +19,7 @@ __all__ = [
     "MemoryFolder",
     "Workspace",
     "check_delta_path",
+    "works",
     "writes",
     "writes_alone",
 ]

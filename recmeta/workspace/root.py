@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,18 +59,24 @@ class Workspace(Folder):
         with self._writers.writing(alone=alone) as is_first:
             if is_first:
                 temporary.sweep(self._temporaries())
-            yield
+            with temporary.tempfile_in(self._temporaries()):
+                yield
 
-    def working_on(self, name: str) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def working_on(self, name: str | None = None) -> Iterator[None]:
         """Be the only one that does a long piece of work within the block; others may write.
 
         Args:
-            name: of the work, such as the step and its key.
+            name: of the work, such as the step and its key; None: unlike that of any other.
 
         Raises:
             WorkspaceBusyError: where another does it for longer than is waited.
         """
-        return self._writers.working_on(name)
+        with (
+            self._writers.working_on(name or uuid.uuid4().hex),
+            temporary.tempfile_in(self._temporaries()),
+        ):
+            yield
 
     def check_lock(self) -> None:
         """Raise UserError where the lock that this thread holds was lost: before a commit."""
@@ -78,8 +85,8 @@ class Workspace(Folder):
     def temporary_folder(self) -> "tempfile.TemporaryDirectory[str]":
         """Return a temporary folder of this machine, to be used as a context manager.
 
-        It is in the workspace where that is local. Should the process be killed, the next command
-        that writes deletes it.
+        It is in the workspace where that is local, as whatever `tempfile` makes within `writing`
+        and `working_on`. Should the process be killed, the next command that writes deletes it.
         """
         return tempfile.TemporaryDirectory(dir=self._temporary())
 

@@ -6,9 +6,12 @@
 
 import atexit
 import contextlib
+import functools
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from recmeta.workspace.lock import FileLock, try_lock
@@ -18,6 +21,11 @@ FOLDER = ".tmp"
 _LOCK = ".lock"
 _MINE: dict[tuple[Path, int], tuple[Path, FileLock | None]] = {}
 """This process's folder by the folder that it is in and the process's id, which a fork changes."""
+_USERS: list[Path] = []
+"""Folders of temporary files that blocks of `tempfile_in` use now."""
+_BEFORE: list[str | None] = []
+"""What `tempfile` used before the first of these blocks."""
+_LOCK_OF_USERS = threading.Lock()
 
 
 def folder_of_mine(root: Path) -> Path:
@@ -32,6 +40,27 @@ def folder_of_mine(root: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     _MINE[key] = (folder, lock)
     return folder
+
+
+@contextlib.contextmanager
+def tempfile_in(root: Path) -> Iterator[None]:
+    """Within the block, have Python's `tempfile` use this process's folder in a folder of temporary
+    files, so that what libraries put aside is found again, too. It is deleted behind the block."""
+    with _LOCK_OF_USERS:
+        if not _USERS:
+            of_the_machine()  # which is asked of tempfile, and remembered
+            _BEFORE.append(tempfile.tempdir)
+            tempfile.tempdir = str(folder_of_mine(root))
+        _USERS.append(root)
+    try:
+        yield
+    finally:
+        with _LOCK_OF_USERS:
+            _USERS.remove(root)
+            if not _USERS:
+                tempfile.tempdir = _BEFORE.pop()
+            if root not in _USERS:
+                _delete(root)
 
 
 def sweep(root: Path) -> int:
@@ -52,6 +81,7 @@ def sweep(root: Path) -> int:
     return swept
 
 
+@functools.cache
 def of_the_machine() -> Path:
     """Return the folder for temporary files of workspaces that are in object stores."""
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
@@ -66,14 +96,19 @@ def _locked(path: Path, owner: Owner) -> FileLock | None:
         return None
 
 
-def _delete_mine() -> None:
-    for (_, pid), (folder, lock) in list(_MINE.items()):
+def _delete(root: Path) -> None:
+    """Delete this process's folder in a folder of temporary files, if it has one."""
+    folder, lock = _MINE.pop((root, os.getpid()), (None, None))
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        lock.release()
+    with contextlib.suppress(OSError):  # another's is in it
+        root.rmdir()
+
+
+@atexit.register
+def _delete_all() -> None:
+    for root, pid in list(_MINE):
         if pid == os.getpid():
-            shutil.rmtree(folder, ignore_errors=True)
-            if lock is not None:
-                lock.release()
-            with contextlib.suppress(OSError):  # another's is in it
-                folder.parent.rmdir()
-
-
-atexit.register(_delete_mine)
+            _delete(root)

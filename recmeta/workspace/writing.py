@@ -239,6 +239,12 @@ def writes(function: Callable[P, R]) -> Callable[P, R]:
     return _with_workspace(function, lambda workspace: workspace.writing())
 
 
+def works(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function work beside the writers of the workspace that is among its arguments: nobody
+    who must be alone writes meanwhile."""
+    return _with_workspace(function, lambda workspace: workspace.working_on())
+
+
 def writes_alone(function: Callable[P, R]) -> Callable[P, R]:
     """Have a function hold the writer's lock while nothing else goes on in the workspace."""
     return _with_workspace(function, lambda workspace: workspace.writing(alone=True))

@@ -1,6 +1,5 @@
 """score: a ranked list for each new user."""
 
-import uuid
 from typing import Annotated, Any
 
 import typer
@@ -73,7 +72,7 @@ def score(
     base = to_dict(pipeline_config(path=rules.config).score)
     config = parse(ScoringConfig, merged(base, {**options, "rules": rules.given()}))
     # So that nothing is forgotten or cleaned up between the two steps.
-    with shown_progress() as progress, workspace.working_on(f"score-{uuid.uuid4().hex}"):
+    with shown_progress() as progress, workspace.working_on():
         adapted = adapt_given(
             workspace,
             source,

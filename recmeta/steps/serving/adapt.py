@@ -29,7 +29,7 @@ from recmeta.steps.parts import catalogue, given_users
 from recmeta.steps.parts.given_users import GivenUsers
 from recmeta.tasks.task_set import Tasks, write_tasks
 from recmeta.training.device import choose_device
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, works
 
 USERS_PER_SHARD = 2_000
 
@@ -48,6 +48,7 @@ class AdaptOutputs:
 STEP = Step("adapt", AdaptOutputs, is_long=True)
 
 
+@works
 def run(
     new_users: LogMapping,
     workspace: Workspace,
