@@ -45,18 +45,24 @@ _INGESTED = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
 def create_tables(workspace: Workspace) -> None:
     """Make the tables that ingest writes, empty, where they are not there yet."""
     for table in _INGESTED:
-        DeltaTable.create(
-            workspace.table_uri(table),
-            schema=table.columns,
-            mode="ignore",
-            configuration={"delta.logRetentionDuration": LOG_RETENTION},
-        )
+        create(workspace, table, {"delta.logRetentionDuration": LOG_RETENTION})
 
 
-def create(workspace: Workspace, table: Table) -> None:
+def create(
+    workspace: Workspace, table: Table, configuration: dict[str, str | None] | None = None
+) -> None:
     """Make a table, empty, where it is not there yet; where it is, give it the columns that it
-    lacks, which are null in the rows that it has. Writers may race."""
-    DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
+    lacks, which are null in the rows that it has. Writers may race.
+
+    Args:
+        configuration: Delta's own, of a new table.
+    """
+    DeltaTable.create(
+        workspace.table_uri(table),
+        schema=table.columns,
+        mode="ignore",
+        configuration=configuration,
+    )
     delta = DeltaTable(workspace.table_uri(table))
     known = {field.name for field in delta.schema().fields}
     added = [
@@ -111,7 +117,7 @@ def replace_quarantine(
     """Make `rows` the quarantine's rows of one source, in one commit.
 
     Args:
-        rows: `file`, `line`, `rules` and `raw`.
+        rows: all columns of the quarantine but `source` and `ingested_at`.
         now: becomes `ingested_at`.
     """
     key = [FILE, LINE, RAW, RULES]

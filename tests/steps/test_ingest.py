@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from object_store import BUCKET, object_store
 from polars.testing import assert_frame_equal
 
 from recmeta.errors import UserError
+from recmeta.logs.checking import contracts
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
 from recmeta.steps.data import ingest
@@ -357,3 +359,33 @@ def test_a_workspace_whose_tables_could_not_be_read_is_refused_before_anything_i
     with pytest.raises(UserError, match=r"the workspace is .*two words.*plain letters"):
         ingest.run(LogMapping(path=str(tmp_path / "log.csv")), Workspace(place))
     assert not place.exists()
+
+
+def test_the_quarantine_says_what_could_be_read_of_a_row(tmp_path: Path) -> None:
+    """As its source spells it; also in a quarantine that an earlier version made."""
+    workspace = Workspace(tmp_path / "ws")
+    names = ["source", "file", "line", "rules", "raw", "ingested_at"]
+    earlier = pa.schema([QUARANTINE.columns.field(name) for name in names])
+    DeltaTable.create(workspace.table_uri(QUARANTINE), schema=earlier)
+    path = tmp_path / "a.jsonl"
+    lines = [
+        r'{"user_id": "\u0061nn", "item_id": 7, "timestamp": 32503680000, "rating": 2}',
+        '{"user_id": "ann", "item_id": "j", "timestamp": 5, "rating": NaN}',
+        '{"user_id": " bob ", "item_id": "i", "timestamp": 5, "rating": 6.0}',
+    ]
+    path.write_text("\n".join(lines))
+    ingest.run(mapping(path, max_bad_share=1), workspace, now=NOW)
+    read = table(workspace, QUARANTINE).sort("line").select("rules", *contracts.READ)
+    future = datetime.datetime(3000, 1, 1, tzinfo=datetime.UTC)
+    assert read.rows() == [
+        (["future_time"], "ann", "7", future, "rating", 2.0),
+        (["unparsable_json"], None, None, None, "rating", None),
+        (
+            ["value_out_of_scale"],
+            "bob",
+            "i",
+            datetime.datetime(1970, 1, 1, 0, 0, 5, tzinfo=datetime.UTC),
+            "rating",
+            6.0,
+        ),
+    ]

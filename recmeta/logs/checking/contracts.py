@@ -111,7 +111,8 @@ class LogRow(dy.Schema):
         return cls.event.col.is_not_null() | _UNREADABLE
 
 
-CHECKED_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, EVENT, VALUE, FILE, LINE, RAW)
+READ = (USER_ID, ITEM_ID, TIMESTAMP, EVENT, VALUE)
+CHECKED_COLUMNS = (*READ, FILE, LINE, RAW)
 
 
 def wanted_columns(mapping: LogMapping) -> Wanted:
@@ -131,14 +132,14 @@ def check(
 
     Returns:
         The good rows, with `CHECKED_COLUMNS`; the bad ones, with `file`, `line`, `rules`, `raw`
-        and, where they could be read, `user_id` and `item_id`.
+        and, where they could be read, `user_id`, `item_id`, `timestamp`, `event` and `value`.
     """
     good, failure = LogRow.filter(_parse(batch, mapping, now), cast=False)
     details = failure.details()
     rules = [name for name in details.columns if name not in LogRow.column_names()]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     rules_broken = pl.concat_list(broken).list.drop_nulls().alias(RULES)
-    bad = details.select(FILE, LINE, rules_broken, RAW, USER_ID, ITEM_ID)
+    bad = details.select(FILE, LINE, rules_broken, RAW, *READ)
     return good.select(CHECKED_COLUMNS), bad
 
 

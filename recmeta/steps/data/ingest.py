@@ -14,7 +14,7 @@ from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.partitions import mapping_of
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
-from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
+from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path
 
@@ -98,8 +98,7 @@ def _ingest(
     now: datetime.datetime,
     progress: Progress,
 ) -> dict[str, int]:
-    good, rejected = checked.read_log(mapping, inputs.log, now, progress)
-    bad = rejected.drop(USER_ID, ITEM_ID)
+    good, bad = checked.read_log(mapping, inputs.log, now, progress)
     if checked.is_too_bad(mapping, good, bad):
         tables.replace_quarantine(workspace, source, bad, now)
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
