@@ -21,6 +21,7 @@ LAYERS: dict[str, int] = {
     "recmeta.schema": 0,
     "recmeta.errors": 0,
     "recmeta.markup": 0,
+    "recmeta.strict_json": 0,
     "recmeta.config": 0,
     "recmeta.workspace": 0,
     "recmeta.manifest": 0,
@@ -56,6 +57,7 @@ ROOMS = (
     # layer 0
     "recmeta.errors",
     "recmeta.markup",
+    "recmeta.strict_json",
     "recmeta.extras",
     "recmeta.schema",
     "recmeta.progress",

@@ -90,7 +90,8 @@ def _undone(text: str) -> Iterator[str]:
     if "%" in text:
         yield urllib.parse.unquote(text, errors="surrogateescape")
         yield urllib.parse.unquote(text, encoding="latin-1")
-    if "\0" in text or _ESCAPED_BYTES.search(text):  # bytes that were not of the encoding, as the reader marks them
+    if "\0" in text or _ESCAPED_BYTES.search(text):
+        # Bytes that were not of the encoding stand as the reader marks them.
         whole = text.encode("utf-8", "surrogatepass")
         content = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda m: bytes.fromhex(m[1].decode()), whole)
         for codec in _CODECS:

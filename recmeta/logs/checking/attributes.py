@@ -77,7 +77,7 @@ def _parsed(
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     for batch in batches:
         missing = parsing.text(_ID, batch.schema[_ID]).is_null()
-        whole = ~pl.col("ragged_line") & ~pl.col("unparsable_json")
+        whole = ~pl.any_horizontal("ragged_line", "unparsable_json", "repeated_key")
         rules = [pl.when(fault).then(pl.lit(fault)) for fault in FAULTS]
         rules.append(pl.when(missing & whole).then(pl.lit(f"missing_{id_name}")))
         checked = batch.with_columns(pl.concat_list(rules).list.drop_nulls().alias(RULES))

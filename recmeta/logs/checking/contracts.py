@@ -30,7 +30,7 @@ _ROLES = {
 
 
 # Whether the row's fields cannot be told apart, so that nothing more can be said of them.
-_UNREADABLE = ~pl.col("separated") | ~pl.col("parsed")
+_UNREADABLE = ~pl.col("separated") | ~pl.col("parsed") | ~pl.col("unambiguous")
 
 
 class LogRow(dy.Schema):
@@ -48,6 +48,7 @@ class LogRow(dy.Schema):
     encoded = dy.Bool()  # every byte is of the declared encoding
     separated = dy.Bool()  # as many fields as there are columns
     parsed = dy.Bool()  # a JSON object
+    unambiguous = dy.Bool()  # with each key once
     time_given = dy.Bool()  # not empty; true where the source has no times
     time_expected = dy.Bool()  # the source has times
     value_given = dy.Bool()
@@ -67,6 +68,10 @@ class LogRow(dy.Schema):
     @dy.rule()
     def unparsable_json(cls) -> pl.Expr:
         return cls.parsed.col
+
+    @dy.rule()
+    def repeated_key(cls) -> pl.Expr:
+        return cls.unambiguous.col
 
     @dy.rule()
     def missing_user_id(cls) -> pl.Expr:
@@ -165,6 +170,7 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
         encoded=~pl.col("wrong_encoding"),
         separated=~pl.col("ragged_line"),
         parsed=~pl.col("unparsable_json"),
+        unambiguous=~pl.col("repeated_key"),
         time_given=_given("time", types) if has_time else pl.lit(True),
         time_expected=pl.lit(has_time),
         value_given=_given("value", types) if has_value else pl.lit(True),
