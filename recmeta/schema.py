@@ -111,6 +111,13 @@ QUARANTINE = Table(
             pa.field(RULES, pa.list_(pa.string()), nullable=False),
             pa.field(RAW, pa.string(), nullable=False),  # the row as it stood in the file
             pa.field(INGESTED_AT, TIME, nullable=False),
+            # What could be read of the row, as its source is spelled; null where nothing could, and
+            # in rows of versions that did not say.
+            pa.field(USER_ID, pa.string()),
+            pa.field(ITEM_ID, pa.string()),
+            pa.field(TIMESTAMP, TIME),
+            pa.field(EVENT, pa.string()),
+            pa.field(VALUE, pa.float64()),
         ]
     ),
     key=(SOURCE, FILE, LINE),

@@ -20,6 +20,8 @@ LAYERS: dict[str, int] = {
     "recmeta": 0,
     "recmeta.schema": 0,
     "recmeta.errors": 0,
+    "recmeta.markup": 0,
+    "recmeta.strict_json": 0,
     "recmeta.config": 0,
     "recmeta.workspace": 0,
     "recmeta.manifest": 0,
@@ -54,6 +56,8 @@ LAYERS: dict[str, int] = {
 ROOMS = (
     # layer 0
     "recmeta.errors",
+    "recmeta.markup",
+    "recmeta.strict_json",
     "recmeta.extras",
     "recmeta.schema",
     "recmeta.progress",

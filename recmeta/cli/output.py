@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recmeta.markup import visible
+
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
 """A person waits; MLflow would try for minutes. The user's own values win."""
 
@@ -36,9 +38,9 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console().print(Markdown(outcome.text))
+        Console().print(Markdown(visible(outcome.text)))
     else:
-        sys.stdout.write(outcome.text.rstrip("\n") + "\n")
+        sys.stdout.write(visible(outcome.text).rstrip("\n") + "\n")
     sys.stdout.flush()
     if outcome.note:
         tell(outcome.note)
@@ -54,7 +56,8 @@ def tell(text: str, *, kind: str = "") -> None:
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    paragraph = Text(f"{kind}: ", style="bold red") + Text(text) if kind else Text(text)
+    said = Text(visible(text))
+    paragraph = Text(f"{kind}: ", style="bold red") + said if kind else said
     console.print(paragraph, soft_wrap=not console.is_terminal)
 
 

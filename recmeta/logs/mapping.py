@@ -6,7 +6,6 @@ A mapping comes from a TOML or JSON file, from the command line's options, or fr
 
 import codecs
 import dataclasses
-import json
 import math
 import os
 import re
@@ -14,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
+from recmeta import strict_json
 from recmeta.config import parse
 from recmeta.errors import UserError, did_you_mean
 from recmeta.logs.formats import FORMATS
@@ -195,7 +195,7 @@ def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-        data: Any = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+        data: Any = strict_json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read the mapping {str(file)!r}: {error.strerror}.") from error
     except ValueError as error:

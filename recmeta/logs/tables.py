@@ -93,18 +93,24 @@ def open_table(workspace: Workspace, table: Table) -> DeltaTable:
 def create_tables(workspace: Workspace) -> None:
     """Make the tables that ingest writes, empty, where they are not there yet. Writers may race."""
     for table in _INGESTED:
-        DeltaTable.create(
-            workspace.table_uri(table),
-            schema=table.columns,
-            mode="ignore",
-            configuration={"delta.logRetentionDuration": LOG_RETENTION},
-        )
+        create(workspace, table, {"delta.logRetentionDuration": LOG_RETENTION})
 
 
-def create(workspace: Workspace, table: Table) -> None:
+def create(
+    workspace: Workspace, table: Table, configuration: dict[str, str | None] | None = None
+) -> None:
     """Make a table, empty, where it is not there yet; where it is, give it the columns that it
-    lacks, which are null in the rows that it has. Writers may race."""
-    DeltaTable.create(workspace.table_uri(table), schema=table.columns, mode="ignore")
+    lacks, which are null in the rows that it has. Writers may race.
+
+    Args:
+        configuration: Delta's own, of a new table.
+    """
+    DeltaTable.create(
+        workspace.table_uri(table),
+        schema=table.columns,
+        mode="ignore",
+        configuration=configuration,
+    )
     wanted = DeltaSchema.from_arrow(table.columns).fields
 
     def change() -> None:
@@ -197,7 +203,7 @@ def replace_quarantine(
 
     Args:
         quarantine: the table, opened; at the new version afterwards.
-        rows: `file`, `line`, `rules` and `raw`.
+        rows: all columns of the quarantine but `source` and `ingested_at`.
         now: becomes `ingested_at`.
     """
     key = [FILE, LINE, RAW, RULES]
@@ -272,7 +278,7 @@ def merge_interactions(
     interactions: DeltaTable,
     source_id: str,
     changes: Changes,
-    counts: dict[str, int],
+    counts: dict[str, int] | None,
     now: datetime.datetime,
 ) -> None:
     """Put a source's rows into the interactions, in one commit; none where nothing changes.
@@ -280,15 +286,19 @@ def merge_interactions(
     Args:
         interactions: the table at the version that the changes were found with; at the new version
             afterwards.
+        counts: what became of the source's rows; the commit says that the source was ingested. None
+            where it brings later what the source had, too.
         now: becomes `ingested_at`.
     """
     if not changes.new.height and not changes.replacing.height:
         return
-    commit = CommitProperties(
-        custom_metadata={SOURCE: source_id, COUNTS: json.dumps(counts)},
-        app_transactions=[Transaction(_transaction(source_id), 1)],
-        max_commit_retries=0,
-    )
+    commit = ONLY_NEXT
+    if counts is not None:
+        commit = CommitProperties(
+            custom_metadata={SOURCE: source_id, COUNTS: json.dumps(counts)},
+            app_transactions=[Transaction(_transaction(source_id), 1)],
+            max_commit_retries=0,
+        )
     rows = pl.concat([changes.new, changes.replacing]).sort(INTERACTIONS.key)
     rows = rows.with_columns(pl.lit(source_id).alias(SOURCE), pl.lit(now).alias(INGESTED_AT))
     data = _to_arrow(rows, INTERACTIONS.columns)

@@ -1,12 +1,18 @@
 """Reports as Markdown: what a person reads in a file, in the terminal or on the MLflow page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from recmeta.markup import inline
 
 HEADLINE = {
     "rating": ("mae", "rmse", "ndcg@5", "ndcg@5_exp"),
     "implicit": ("full_ndcg@10", "full_recall@10", "full_hit@10", "full_mrr@10", "sampled_ndcg@10"),
 }
+
+NEW_USER = "## Recommendations for new user "
+"""Before the user's id."""
 
 
 def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
@@ -194,15 +200,26 @@ def top_list(
         support: (item, value) rows.
         lists: (rank, item, score) rows.
     """
+    support = [[inline(item), value] for item, value in support]
+    lists = [[rank, inline(item), score] for rank, item, score in lists]
     known = table(["known of the user", "value"], support) if support else "Nothing was known."
     return (
-        f"## Recommendations for new user {user_id}\n\n{known}\n\n"
+        f"{NEW_USER}{inline(user_id)}\n\n{known}\n\n"
         f"Scored by version {version} of the model:\n\n{table(['rank', 'item', 'score'], lists)}"
     )
 
 
+def shows_user(report: str, user_id: str) -> bool:
+    """Return whether a report holds the `top_list` of a user."""
+    return any(f"{NEW_USER}{written}\n" in report for written in (inline(user_id), user_id))
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; all columns but the first are right-aligned."""
+    """Return a Markdown table; all columns but the first are right-aligned.
+
+    Args:
+        rows: Markdown; what is not ours goes through `recmeta.markup.inline` first.
+    """
     lines = [
         "| " + " | ".join(header) + " |",
         "|---" + "|---:" * (len(header) - 1) + "|",
@@ -246,4 +263,4 @@ def _number(value: float | None) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"(?<!\\)\|", r"\\|", text).replace("\n", " ")

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from recmeta import strict_json
 from recmeta.errors import UserError
 
 _NO_FILESYSTEM = pafs.SubTreeFileSystem("/dev/null", pafs.LocalFileSystem())
@@ -95,8 +96,17 @@ class Folder:
         return None if self._root is None else self._root._temporary()
 
     def read_json(self, name: str) -> Any:
-        """Return the value of a JSON file."""
-        return json.loads(self.read_bytes(name))
+        """Return the value of a JSON file.
+
+        Raises:
+            FileNotFoundError: where there is none.
+            UserError: where it is not JSON, or says a thing twice.
+        """
+        content = self.read_bytes(name)
+        try:
+            return strict_json.loads(content)
+        except ValueError as error:
+            raise UserError(f"{self.path}/{name} is broken: {error}.") from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as an indented JSON file, atomically."""

@@ -1,16 +1,13 @@
 """`recmeta forget`: afterwards no byte of the workspace is of the user."""
 
-import io
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pyarrow.ipc as ipc
-import pyarrow.parquet as pq
 import pytest
 from cli_calls import Call, Called, run_arguments
 from deltalake import DeltaTable
+from traces import found_in
 
 from recmeta.analysis.open_workspace import OpenWorkspace
 from recmeta.doctor import examine
@@ -19,25 +16,6 @@ from recmeta.registry.models.forgotten import why_retrain
 from recmeta.workspace import Workspace
 
 NAMES = [f"zz-forget-{n}-me-zz" for n in range(12)]
-
-
-def texts(path: Path) -> Iterator[bytes]:
-    """Yield a file's bytes, and those of its columns where it is a compressed table."""
-    content = path.read_bytes()
-    yield content
-    if path.suffix == ".parquet":
-        yield repr(pq.read_table(io.BytesIO(content)).to_pydict()).encode()
-    if path.suffix == ".db":
-        with sqlite3.connect(path) as database:
-            yield "\n".join(database.iterdump()).encode()
-
-
-def found_in(workspace: Path, user: str) -> list[str]:
-    """Return the files in which a user still is."""
-    files = (path for path in workspace.rglob("*") if path.is_file())
-    return [
-        str(f.relative_to(workspace)) for f in files if any(user.encode() in t for t in texts(f))
-    ]
 
 
 @pytest.fixture(scope="module")

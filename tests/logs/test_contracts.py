@@ -173,3 +173,25 @@ def test_no_text_crashes_the_time_parser(text: str) -> None:
 @given(st.datetimes(datetime.datetime(1, 1, 2), datetime.datetime(9999, 12, 30)))
 def test_iso_times_come_back(time: datetime.datetime) -> None:
     assert parse_time(time.isoformat(), "iso") == time.replace(tzinfo=datetime.UTC)
+
+
+def test_an_object_with_a_key_twice_is_quarantined(tmp_path: Path) -> None:
+    """Nobody can tell which value is meant, also where a key is spelled in two ways."""
+    path = tmp_path / "a.jsonl"
+    rest = '"item_id": "i", "rating": 3'
+    lines = [
+        '{"user_id": "ann", ' + rest + "}",
+        '{"user_id": "ann", "user_id": "bob", ' + rest + "}",
+        r'{"user_id": "ann", "\u0075ser_id": "bob", ' + rest + "}",
+        '{"user_id": "ann", "tags": {"a": 1, "a": 1}, ' + rest + "}",
+        '{"user_id": "ann", "user": {"user_id": "bob"}, ' + rest + "}",
+        r'{"user_id": "ann", "say": "\"user_id\": 1", ' + rest + "}",
+    ]
+    path.write_text("\n".join(lines))
+    mapping = LogMapping(path=str(path), value_col="rating")
+    batches = list(read(mapping, find_files(mapping), contracts.wanted_columns(mapping)))
+    good, bad = contracts.check(pl.concat(batches), mapping, NOW)
+    assert good["line"].to_list() == [1, 5, 6]
+    assert bad.select("line", "rules", "user_id").rows() == [
+        (line, ["repeated_key"], None) for line in (2, 3, 4)
+    ]

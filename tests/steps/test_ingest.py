@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,8 @@ from object_store import BUCKET, object_store
 from polars.testing import assert_frame_equal
 
 from recmeta.errors import UserError
+from recmeta.logs import tables
+from recmeta.logs.checking import contracts
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
 from recmeta.steps.data import ingest
@@ -357,3 +360,130 @@ def test_a_workspace_whose_tables_could_not_be_read_is_refused_before_anything_i
     with pytest.raises(UserError, match=r"the workspace is .*two words.*plain letters"):
         ingest.run(LogMapping(path=str(tmp_path / "log.csv")), Workspace(place))
     assert not place.exists()
+
+
+def test_the_quarantine_says_what_could_be_read_of_a_row(tmp_path: Path) -> None:
+    """As its source spells it; also in a quarantine that an earlier version made."""
+    workspace = Workspace(tmp_path / "ws")
+    names = ["source", "file", "line", "rules", "raw", "ingested_at"]
+    earlier = pa.schema([QUARANTINE.columns.field(name) for name in names])
+    DeltaTable.create(workspace.table_uri(QUARANTINE), schema=earlier)
+    path = tmp_path / "a.jsonl"
+    lines = [
+        r'{"user_id": "\u0061nn", "item_id": 7, "timestamp": 32503680000, "rating": 2}',
+        '{"user_id": "ann", "item_id": "j", "timestamp": 5, "rating": NaN}',
+        '{"user_id": " bob ", "item_id": "i", "timestamp": 5, "rating": 6.0}',
+    ]
+    path.write_text("\n".join(lines))
+    ingest.run(mapping(path, max_bad_share=1), workspace, now=NOW)
+    read = table(workspace, QUARANTINE).sort("line").select("rules", *contracts.READ)
+    future = datetime.datetime(3000, 1, 1, tzinfo=datetime.UTC)
+    assert read.rows() == [
+        (["future_time"], "ann", "7", future, "rating", 2.0),
+        (["unparsable_json"], None, None, None, "rating", None),
+        (
+            ["value_out_of_scale"],
+            "bob",
+            "i",
+            datetime.datetime(1970, 1, 1, 0, 0, 5, tzinfo=datetime.UTC),
+            "rating",
+            6.0,
+        ),
+    ]
+
+
+LATER = NOW + datetime.timedelta(days=30)
+
+
+def test_a_row_of_the_future_is_taken_in_when_its_time_has_come(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    soon = int(NOW.timestamp()) + 10 * 86_400
+    rows = f"u,i,1,5\nu,j,{soon},4\nv,j,{soon},3\nv,j,{soon},2\nw,j,{soon},9\nx,j,{2 * soon},1\n"
+    first = ingest.run(mapping(log(tmp_path / "a.csv", rows), max_bad_share=1), workspace, now=NOW)
+    assert sums(first.counts) == (6, 1, 0, 5)
+    other = mapping(log(tmp_path / "b.csv", "y,i,1,1\n"))
+    assert ingest.run(other, workspace, now=NOW).outputs.came_due == 0
+    again = ingest.run(other, workspace, now=LATER)  # nothing of its own
+    assert (again.reused, again.outputs.came_due) == (True, 3)
+    assert ingest.run(other, workspace, now=LATER).outputs.came_due == 0
+    rules = table(workspace, QUARANTINE).sort("line")["rules"].list.sort().to_list()
+    assert rules == [["superseded"], ["future_time", "value_out_of_scale"], ["future_time"]]
+    assert values(workspace) == [("u", "i", 5.0), ("u", "j", 4.0), ("v", "j", 2.0), ("y", "i", 1.0)]
+
+
+def test_what_came_due_is_taken_in_once_though_killed_at_any_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = int(NOW.timestamp()) + 10 * 86_400
+    rows = f"u,i,1,5\nu,j,{soon},4\nv,j,{soon},3\nv,j,{soon},2\n"
+    source = mapping(log(tmp_path / "a.csv", rows), max_bad_share=1)
+
+    class Killed(BaseException):
+        pass
+
+    def stop_before(number: int, workspace: Workspace) -> None:
+        left = number
+        for name in ("replace_quarantine", "merge_interactions"):
+            original = getattr(tables, name)
+
+            def call(*arguments: Any, original: Any = original) -> None:
+                nonlocal left
+                if not left:
+                    raise Killed
+                left -= 1
+                original(*arguments)
+
+            monkeypatch.setattr(tables, name, call)
+        with pytest.raises(Killed):
+            ingest.take_in_what_came_due(workspace, now=LATER)
+        monkeypatch.undo()
+
+    whole = None
+    for number in (None, 0, 1, 2):
+        workspace = Workspace(tmp_path / f"ws-{number}")
+        ingest.run(source, workspace, now=NOW)
+        if number is not None:
+            stop_before(number, workspace)
+        ingest.take_in_what_came_due(workspace, now=LATER)
+        assert ingest.take_in_what_came_due(workspace, now=LATER) == 0
+        found = [table(workspace, which) for which in (INTERACTIONS, QUARANTINE)]
+        whole = whole or found
+        for expected, frame in zip(whole, found, strict=True):
+            assert_frame_equal(frame, expected)
+    assert whole is not None
+    assert whole[0].height == 3
+    assert whole[1]["rules"].to_list() == [["superseded"]]
+
+
+def test_a_refused_logs_rows_of_the_future_stay_in_the_quarantine(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    soon = int(NOW.timestamp()) + 10 * 86_400
+    with pytest.raises(UserError, match="max_bad_share"):
+        ingest.run(mapping(log(tmp_path / "a.csv", f"u,j,{soon},4\n")), workspace, now=NOW)
+    assert ingest.take_in_what_came_due(workspace, now=LATER) == 0
+    assert values(workspace) == []
+
+
+def test_a_commit_that_comes_in_between_is_seen_and_the_change_done_again(tmp_path: Path) -> None:
+    """As where a lease was lost, or something else than recmeta writes to the tables."""
+    workspace = Workspace(tmp_path / "ws")
+    ingest.run(mapping(log(tmp_path / "a.csv", "u,i,1,5\n")), workspace, now=NOW)
+    second = Workspace(tmp_path / "ws")
+    original, others = tables.merge_interactions, ["u,j,2,3\nu,k,3,3\n", "u,j,2,4\n"]
+
+    def race(interactions: DeltaTable, *arguments: Any) -> None:
+        if others:
+            rows = others.pop()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(tables, "merge_interactions", original)
+                ingest.run(mapping(log(tmp_path / "other.csv", rows)), second, now=NOW)
+        original(interactions, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "merge_interactions", race)
+        manifest = ingest.run(
+            mapping(log(tmp_path / "b.csv", "u,j,2,3\nu,l,4,1\n")), workspace, now=NOW
+        )
+    assert not others
+    assert sums(manifest.counts) == (2, 1, 1, 0)
+    assert values(workspace) == [("u", "i", 5), ("u", "j", 3), ("u", "k", 3), ("u", "l", 1)]

@@ -321,13 +321,12 @@ class Dataset(Generic[FrameT]):
         cls,
         mapping: LogMapping,
         good: pl.DataFrame,
-        rejected: pl.DataFrame,
+        bad: pl.DataFrame,
         users: tuple[pl.DataFrame, pl.DataFrame],
         items: tuple[pl.DataFrame, pl.DataFrame],
         columns: Columns,
         kind: Kind,
     ) -> "Dataset[FrameT]":
-        bad = rejected.drop(schema.USER_ID, schema.ITEM_ID)
         if checked.is_too_bad(mapping, good, bad):
             raise checked.too_bad(mapping, good, bad, PLACE_OF_BAD)
         settled = conflicts.settle(good)

@@ -70,11 +70,12 @@ def evidence(
 
 
 def _lists(questions: dict[str, list[dict[str, str]]], made: "Manifest[EvidenceOutputs]") -> str:
+    from recmeta.markup import inline
     from recmeta.reporting.markdown import table
 
     names = list(questions)
     rows = [
-        [str(place + 1), *[questions[n][place]["title"] for n in names]]
+        [str(place + 1), *[inline(questions[n][place]["title"]) for n in names]]
         for place in range(max(len(found) for found in questions.values()))
     ]
     recommended = made.outputs.recommended

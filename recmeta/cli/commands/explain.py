@@ -88,15 +88,18 @@ def explain(
 
 
 def _text(found: "Explanation", unit: str, version: str) -> str:
+    from recmeta.markup import inline
     from recmeta.reporting.markdown import table
 
     left_out = len(found.support) - MOST_ROWS
     rest = f"\n\n{left_out} interactions with smaller effects are not shown." * (left_out > 0)
-    support = [[r.title, f"{r.value:g}", f"{r.effect:+.3f}"] for r in found.support[:MOST_ROWS]]
-    features = [[r.name, r.value, f"{r.effect:+.3f}"] for r in found.features]
+    support = [
+        [inline(r.title), f"{r.value:g}", f"{r.effect:+.3f}"] for r in found.support[:MOST_ROWS]
+    ]
+    features = [[inline(r.name), inline(r.value), f"{r.effect:+.3f}"] for r in found.features]
     return "\n\n".join(
         [
-            f"# {found.title} for user {found.user_id}: {found.score:.3f}",
+            f"# {inline(found.title)} for user {inline(found.user_id)}: {found.score:.3f}",
             f"A user with this profile of whom no interaction is known: "
             f"{found.score_of_unknown_user:.3f}. Scores and effects are {unit}, by version "
             f"{version} of the model.",

@@ -1,12 +1,13 @@
-"""JSON as RFC 8259 has it: Python's own parser takes NaN and Infinity, and nests without end."""
+"""Bodies are parsed strictly: see `recmeta.strict_json`."""
 
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import pydantic_core
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+
+from recmeta import strict_json
 
 
 class StrictJsonRequest(Request):
@@ -19,7 +20,7 @@ class StrictJsonRequest(Request):
             json.JSONDecodeError: which FastAPI turns into a validation error.
         """
         try:
-            return pydantic_core.from_json(await self.body(), allow_inf_nan=False)
+            return strict_json.loads(await self.body())
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
 

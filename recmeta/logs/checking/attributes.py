@@ -10,6 +10,7 @@ import polars as pl
 
 from recmeta.errors import UserError
 from recmeta.logs.checking import parsing
+from recmeta.logs.checking.conflicts import NONE_QUARANTINED
 from recmeta.logs.mapping import Attribute, AttributeSource, parse_scale
 from recmeta.logs.reading.log_format import FAULTS, SourceFile, Wanted
 from recmeta.logs.reading.sources import read, read_frame
@@ -28,7 +29,7 @@ def read_attributes(
 
     Returns:
         The entities, one row per id and `valid_from` (the last one where there are several), and
-        the unreadable rows with `file`, `line`, `rules` and `raw`.
+        the unreadable rows as rows for the quarantine.
 
     Raises:
         UserError: where a column is missing or a pattern is not a regular expression.
@@ -76,12 +77,14 @@ def _parsed(
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     for batch in batches:
         missing = parsing.text(_ID, batch.schema[_ID]).is_null()
-        whole = ~pl.col("ragged_line") & ~pl.col("unparsable_json")
+        whole = ~pl.any_horizontal("ragged_line", "unparsable_json", "repeated_key")
         rules = [pl.when(fault).then(pl.lit(fault)) for fault in FAULTS]
         rules.append(pl.when(missing & whole).then(pl.lit(f"missing_{id_name}")))
         checked = batch.with_columns(pl.concat_list(rules).list.drop_nulls().alias(RULES))
         broken = pl.col(RULES).list.len() > 0
-        bad = checked.filter(broken).select(FILE, LINE, RULES, RAW)
+        read_id = parsing.text(_ID, batch.schema[_ID]).alias(id_name)
+        bad = checked.filter(broken).select(FILE, LINE, RULES, RAW, read_id)
+        bad = pl.concat([NONE_QUARANTINED, bad], how="diagonal")
         try:
             good = checked.filter(~broken).select(*_columns(source, batch.schema, id_name))
         except pl.exceptions.ComputeError as error:

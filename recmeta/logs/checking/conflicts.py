@@ -8,14 +8,26 @@ import dataclasses
 
 import polars as pl
 
-from recmeta.schema import FILE, INTERACTIONS, LINE, RAW, RULES, SOURCE, TIMESTAMP, VALUE
+from recmeta.schema import (
+    FILE,
+    INGESTED_AT,
+    INTERACTIONS,
+    LINE,
+    QUARANTINE,
+    RAW,
+    RULES,
+    SOURCE,
+    TIMESTAMP,
+    VALUE,
+)
 
 KEY = list(INTERACTIONS.key)
 SUPERSEDED = "superseded"
 """The rule that they break; no fault of theirs, hence no part of the bad share."""
-NONE_QUARANTINED = pl.DataFrame(
-    schema={FILE: pl.String, LINE: pl.Int64, RULES: pl.List(pl.String), RAW: pl.String}
+NONE_QUARANTINED = pl.DataFrame(pl.from_arrow(QUARANTINE.columns.empty_table())).drop(
+    SOURCE, INGESTED_AT
 )
+"""Rows for the quarantine, without one."""
 _RULES = pl.concat_list(pl.lit(SUPERSEDED)).alias(RULES)
 _WINNING = "winning_value"
 
@@ -85,7 +97,7 @@ def compare(rows: pl.DataFrame, table: pl.LazyFrame) -> Changes:
 
 def superseded(rows: pl.DataFrame) -> pl.DataFrame:
     """Return a source's superseded rows as rows for the quarantine."""
-    return rows.select(FILE, LINE, _RULES, RAW)
+    return rows.with_columns(_RULES).select(NONE_QUARANTINED.columns)
 
 
 def replaced(rows: pl.DataFrame) -> pl.DataFrame:
@@ -94,9 +106,9 @@ def replaced(rows: pl.DataFrame) -> pl.DataFrame:
     Their `file` is the id of the source that had brought them, their `line` is 0.
     """
     time = pl.col(TIMESTAMP).dt.to_string("iso:strict").alias(TIMESTAMP)
-    return rows.select(
+    return rows.with_columns(
         pl.col(SOURCE).alias(FILE),
         pl.lit(0, dtype=pl.Int64).alias(LINE),
         _RULES,
         pl.struct(*KEY, VALUE).struct.with_fields(time).struct.json_encode().alias(RAW),
-    )
+    ).select(NONE_QUARANTINED.columns)

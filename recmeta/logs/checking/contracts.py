@@ -30,7 +30,7 @@ _ROLES = {
 
 
 # Whether the row's fields cannot be told apart, so that nothing more can be said of them.
-_UNREADABLE = ~pl.col("separated") | ~pl.col("parsed")
+_UNREADABLE = ~pl.col("separated") | ~pl.col("parsed") | ~pl.col("unambiguous")
 
 
 class LogRow(dy.Schema):
@@ -48,6 +48,7 @@ class LogRow(dy.Schema):
     encoded = dy.Bool()  # every byte is of the declared encoding
     separated = dy.Bool()  # as many fields as there are columns
     parsed = dy.Bool()  # a JSON object
+    unambiguous = dy.Bool()  # with each key once
     time_given = dy.Bool()  # not empty; true where the source has no times
     time_expected = dy.Bool()  # the source has times
     value_given = dy.Bool()
@@ -67,6 +68,10 @@ class LogRow(dy.Schema):
     @dy.rule()
     def unparsable_json(cls) -> pl.Expr:
         return cls.parsed.col
+
+    @dy.rule()
+    def repeated_key(cls) -> pl.Expr:
+        return cls.unambiguous.col
 
     @dy.rule()
     def missing_user_id(cls) -> pl.Expr:
@@ -111,7 +116,8 @@ class LogRow(dy.Schema):
         return cls.event.col.is_not_null() | _UNREADABLE
 
 
-CHECKED_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, EVENT, VALUE, FILE, LINE, RAW)
+READ = (USER_ID, ITEM_ID, TIMESTAMP, EVENT, VALUE)
+CHECKED_COLUMNS = (*READ, FILE, LINE, RAW)
 
 
 def wanted_columns(mapping: LogMapping) -> Wanted:
@@ -131,15 +137,24 @@ def check(
 
     Returns:
         The good rows, with `CHECKED_COLUMNS`; the bad ones, with `file`, `line`, `rules`, `raw`
-        and, where they could be read, `user_id` and `item_id`.
+        and, where they could be read, `user_id`, `item_id`, `timestamp`, `event` and `value`.
     """
     good, failure = LogRow.filter(_parse(batch, mapping, now), cast=False)
     details = failure.details()
     rules = [name for name in details.columns if name not in LogRow.column_names()]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     rules_broken = pl.concat_list(broken).list.drop_nulls().alias(RULES)
-    bad = details.select(FILE, LINE, rules_broken, RAW, USER_ID, ITEM_ID)
+    bad = details.select(FILE, LINE, rules_broken, RAW, *READ)
     return good.select(CHECKED_COLUMNS), bad
+
+
+def has_come_due(now: datetime.datetime) -> pl.Expr:
+    """Whether nothing but its time kept a row of the quarantine out, and that has come.
+
+    Null times are of rows that say no more than their text.
+    """
+    only_its_time = pl.col(RULES) == pl.lit(["future_time"])
+    return (only_its_time & (pl.col(TIMESTAMP) <= now + MAX_CLOCK_SKEW)).fill_null(False)
 
 
 def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> pl.DataFrame:
@@ -164,6 +179,7 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
         encoded=~pl.col("wrong_encoding"),
         separated=~pl.col("ragged_line"),
         parsed=~pl.col("unparsable_json"),
+        unambiguous=~pl.col("repeated_key"),
         time_given=_given("time", types) if has_time else pl.lit(True),
         time_expected=pl.lit(has_time),
         value_given=_given("value", types) if has_value else pl.lit(True),

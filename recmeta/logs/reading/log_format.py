@@ -18,7 +18,8 @@ from recmeta.logs.reading.lines import WRONG_ENCODING
 from recmeta.logs.reading.records import RAGGED
 
 UNPARSABLE_JSON = "unparsable_json"
-FAULTS = (WRONG_ENCODING, RAGGED, UNPARSABLE_JSON)
+REPEATED_KEY = "repeated_key"
+FAULTS = (WRONG_ENCODING, RAGGED, UNPARSABLE_JSON, REPEATED_KEY)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

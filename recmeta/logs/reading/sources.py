@@ -2,8 +2,8 @@
 
 Every batch has the columns asked for, renamed to their roles, and says of each row where it stood
 (`file`, `line`), how it read there (`raw`) and whether its form was broken (`wrong_encoding`,
-`ragged_line`, `unparsable_json`). A broken row never hides or shifts another one. Blank lines and
-header lines are not rows.
+`ragged_line`, `unparsable_json`, `repeated_key`). A broken row never hides or shifts another one.
+Blank lines and header lines are not rows.
 
 From text files all columns are strings; JSON values become their text, and null and absent are the
 same. Parquet and Delta keep their types; there `line` counts rows and `raw` holds the mapped

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recmeta.markup import inline
 from recmeta.registry.tracking import mlflow_name
 
 TELLING = ("mae", "rmse", "ndcg@5", "ndcg@10", "full_ndcg@10", "full_hit@10")
@@ -37,7 +38,7 @@ def describe(
     against = "no earlier version" if compared_with is None else f"version {compared_with}"
     users = evaluation.get("num_users")
     on = "" if users is None else f", on {users} held-out users"
-    by = "" if promoted_by is None else f" by {promoted_by}"
+    by = "" if promoted_by is None else f" by {inline(promoted_by)}"
     lines = [f"**{decision.capitalize()}**{by}, compared with {against}{on}.", ""]
     lines += [f"- {reason}" for reason in reasons]
     lines += ["", *table(evaluation), ""]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from recmeta import schema
 from recmeta.registry.models.versions import Version, versions
 from recmeta.registry.runs.training_run import EVALUATION
-from recmeta.registry.tracking import connect, model_name, tracking_uri
+from recmeta.registry.tracking import connect, has_store, model_name, tracking_uri
 from recmeta.workspace import Workspace
 
 RETRAIN: Final = "recmeta.retrain"
@@ -43,12 +43,14 @@ def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int
     Returns:
         How many files were written anew.
     """
+    if not has_store(workspace):
+        return 0
     from mlflow.artifacts import download_artifacts
 
     client = connect(workspace)
     changed = 0
     for run_id in _runs(client):
-        for artifact in client.list_artifacts(run_id, EVALUATION):
+        for artifact in _files(client, run_id, EVALUATION):
             if not artifact.path.endswith(".parquet"):
                 continue
             with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +65,7 @@ def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int
                     copy = Path(folder) / "kept" / Path(artifact.path).name
                     copy.parent.mkdir()
                     pq.write_table(kept, copy)
-                    client.log_artifact(run_id, str(copy), EVALUATION)
+                    client.log_artifact(run_id, str(copy), artifact.path.rpartition("/")[0])
                     changed += 1
     return changed
 
@@ -77,13 +79,26 @@ def without_users(rows: pa.Table, user_ids: Collection[str]) -> pa.Table | None:
     return rows.filter(pc.invert(erased)) if pc.any(erased).as_py() else None
 
 
+def _files(client: Any, run_id: str, folder: str) -> Iterator[Any]:
+    """Yield the artifacts of a run that are in a folder, or in one of its folders."""
+    for artifact in client.list_artifacts(run_id, folder):
+        if artifact.is_dir:
+            yield from _files(client, run_id, artifact.path)
+        else:
+            yield artifact
+
+
 def _runs(client: Any) -> Iterator[str]:
-    """Yield the runs of this model's experiment: a user of that id in another one, of a server that
-    is shared, is somebody else."""
+    """Yield the runs of this model's experiment, deleted ones too, whose files stay: a user of that
+    id in another one, of a server that is shared, is somebody else."""
+    from mlflow.entities import ViewType
+
     experiment = client.get_experiment_by_name(model_name())
     token = None
     while experiment is not None:
-        page = client.search_runs([experiment.experiment_id], page_token=token)
+        page = client.search_runs(
+            [experiment.experiment_id], run_view_type=ViewType.ALL, page_token=token
+        )
         yield from (run.info.run_id for run in page)
         token = page.token
         if not token:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recmeta.config import fingerprint
+from recmeta.markup import inline
 from recmeta.registry.models.description import table
 from recmeta.registry.tracking import INPUT
 from recmeta.schema import TABLES
@@ -56,7 +57,7 @@ def describe_run(tags: Mapping[str, str], metrics: Mapping[str, float], version:
     """
     lines = [
         f"**Data**: {data(tags)}.",
-        f"**Code**: {_code(tags)}, started by {tags.get(STARTED_BY, 'unknown')}.",
+        f"**Code**: {_code(tags)}, started by {inline(tags.get(STARTED_BY, 'unknown'))}.",
         f"**Features**: {features(tags)}.",
         "**How good**: " + ("not evaluated yet." if PRIMARY_METRIC not in tags else ""),
     ]
@@ -109,8 +110,8 @@ def _decision(version: Any) -> str:
     said = f"version {version.version}, {tags.get(DECISION, 'registered')}."
     if PROMOTED_BY in tags:
         said += (
-            f" Made champion by {tags[PROMOTED_BY]} at {tags[PROMOTED_AT]}: "
-            f"{tags[PROMOTED_BECAUSE]}."
+            f" Made champion by {inline(tags[PROMOTED_BY])} at {tags[PROMOTED_AT]}: "
+            f"{inline(tags[PROMOTED_BECAUSE])}."
         )
     return "\n".join([said, *(f"- {reason}" for reason in _lines(tags.get(REASONS, "")))])
 

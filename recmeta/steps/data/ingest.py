@@ -2,20 +2,21 @@
 
 import dataclasses
 import datetime
+import functools
 
 import polars as pl
 from deltalake import DeltaTable
 
 from recmeta.logs import tables
-from recmeta.logs.checking import checked, conflicts
+from recmeta.logs.checking import checked, conflicts, contracts
 from recmeta.logs.checking.attributes import read_attributes
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.partitions import mapping_of
-from recmeta.manifest import Manifest, Step, run_once
+from recmeta.manifest import Manifest, Step, finished, run_once
 from recmeta.progress import Progress, silent
-from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
+from recmeta.schema import FILE, INTERACTIONS, ITEMS, LINE, QUARANTINE, SOURCE, USERS, Table
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path, writes
 
@@ -28,6 +29,8 @@ class IngestOutputs:
     """Content id of what was read; the rows bear it."""
     tables: dict[str, int]
     """The tables' versions when it was done."""
+    came_due: int = 0
+    """Rows of earlier logs that were of the future then, and were taken in now. Not stored."""
 
 
 STEP = Step("ingest", IngestOutputs)
@@ -58,6 +61,7 @@ def run(
     """
     if workspace.is_local:
         check_delta_path(workspace.path, "the workspace")
+    came_due = take_in_what_came_due(workspace, now=now)
     inputs = Inputs.of(mapping)
     source = source_id(mapping, inputs)
     clock = now or datetime.datetime.now(datetime.UTC)
@@ -74,7 +78,57 @@ def run(
         return IngestOutputs(source=source, tables=tables.versions(workspace)), counts
 
     config = {"mapping": how_read(mapping)}
-    return run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
+    manifest = run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
+    outputs = dataclasses.replace(manifest.outputs, came_due=came_due)
+    return dataclasses.replace(manifest, outputs=outputs)
+
+
+@writes
+def take_in_what_came_due(workspace: Workspace, *, now: datetime.datetime | None = None) -> int:
+    """Move rows that nothing but their time kept out from the quarantine to the interactions, once
+    their time has come.
+
+    Args:
+        now: None: the clock.
+
+    Returns:
+        How many left the quarantine.
+    """
+    if not workspace.exists(f"tables/{QUARANTINE.name}"):
+        return 0
+    clock = now or datetime.datetime.now(datetime.UTC)
+    num_rows = 0
+    for manifest in finished(workspace, STEP):  # a log that was refused brings nothing
+        num_rows += tables.redo(
+            workspace,
+            functools.partial(_take_in, workspace, manifest.outputs.source, clock),
+        )
+    return num_rows
+
+
+def _take_in(workspace: Workspace, source: str, now: datetime.datetime) -> int:
+    opened = tables.ingested(workspace)
+    quarantine, interactions = opened[QUARANTINE], opened[INTERACTIONS]
+    of_source = pl.scan_delta(quarantine).filter(pl.col(SOURCE) == source)
+    due = of_source.filter(contracts.has_come_due(now)).collect()
+    if not due.height:
+        return 0
+    kept = of_source.filter(~contracts.has_come_due(now)).collect()
+    settled = conflicts.settle(due.sort(FILE, LINE))
+    changes = conflicts.compare(settled.rows, pl.scan_delta(interactions))
+    columns = conflicts.NONE_QUARANTINED.columns
+    contradicted = [
+        conflicts.superseded(settled.superseded),
+        conflicts.replaced(changes.replaced),
+    ]
+    left = pl.concat([kept.select(columns), *contradicted]).unique()
+    # What is replaced is written down first; what is taken in leaves the quarantine last.
+    if any(rows.height for rows in contradicted):
+        both = pl.concat([left, due.select(columns)])
+        tables.replace_quarantine(quarantine, source, both, now)
+    tables.merge_interactions(interactions, source, changes, None, now)
+    tables.replace_quarantine(quarantine, source, left, now)
+    return due.height
 
 
 @writes
@@ -123,8 +177,7 @@ def _read(
     Raises:
         UserError: where too many rows are bad; they are in the quarantine then.
     """
-    good, rejected = checked.read_log(mapping, inputs.log, now, progress)
-    bad = rejected.drop(USER_ID, ITEM_ID)
+    good, bad = checked.read_log(mapping, inputs.log, now, progress)
     if checked.is_too_bad(mapping, good, bad):
         tables.redo(
             workspace,

@@ -5,7 +5,6 @@ Models are not changed. Those that were trained on the user are marked for retra
 
 import dataclasses
 import datetime
-import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -15,14 +14,17 @@ import pyarrow.fs as pafs
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from safetensors import SafetensorError
 
 from recmeta import schema
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
 from recmeta.logs.erase import erase_rows
+from recmeta.logs.quarantined import mentions, of_users
 from recmeta.manifest import as_stored, finished
 from recmeta.manifest import forget as forget_step
 from recmeta.registry.models import forgotten
+from recmeta.reporting.markdown import shows_user
 from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import meta_train
@@ -98,7 +100,7 @@ def run(
     removed[schema.QUARANTINE.name] = erase_rows(
         workspace,
         schema.QUARANTINE,
-        pc.match_substring_regex(pc.field(schema.RAW), _words(user_ids)),
+        _in_quarantine(workspace, user_ids),
     )
     for name, step in CACHES.items():
         removed[name] = _drop_caches(workspace, name, step, user_ids)
@@ -127,7 +129,7 @@ def _check(user_ids: Collection[str], reference: str | None) -> None:
         raise UserError(
             "there is no user to forget: give the user_id of one, as the tables have it."
         )
-    if reference is not None and re.search(_words(user_ids), reference):
+    if reference is not None and mentions(reference, user_ids):
         raise UserError("--reference contains the user's id: name the request in another way.")
 
 
@@ -136,10 +138,11 @@ def _is_any_of(user_ids: Collection[str]) -> pc.Expression:
     return pc.field(schema.USER_ID).cast(pa.string()).isin(wanted)
 
 
-def _words(user_ids: Collection[str]) -> str:
-    """Return a pattern of the ids where they stand as words of their own."""
-    either = "|".join(re.escape(user_id) for user_id in sorted(user_ids))
-    return rf"(^|[^A-Za-z0-9_])({either})($|[^A-Za-z0-9_])"
+def _in_quarantine(workspace: Workspace, user_ids: Collection[str]) -> pc.Expression:
+    uri = workspace.table_uri(schema.QUARANTINE)
+    if not DeltaTable.is_deltatable(uri):
+        return pc.scalar(False)
+    return of_users(DeltaTable(uri).to_pyarrow_dataset(), user_ids)
 
 
 def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
@@ -156,7 +159,7 @@ def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
             for name, content in _files(workspace / "tasks" / key)
             if name.rsplit("/", 1)[-1].startswith(TRAINED_ON)
         ]
-        tasks[key] = any(_has_users(name, content, user_ids) for name, content in shards)
+        tasks[key] = any(_may_have(name, content, user_ids) for name, content in shards)
     trainings = finished(workspace, as_stored(meta_train.STEP))
     return {m.key for m in trainings if tasks.get(m.inputs["tasks"], in_log)}
 
@@ -168,7 +171,7 @@ def _drop_caches(
     dropped = 0
     for key in (workspace / name).names():
         folder = workspace / name / key
-        if any(_has_users(file, content, user_ids) for file, content in _files(folder)):
+        if any(_may_have(file, content, user_ids) for file, content in _files(folder)):
             if step is not None:
                 forget_step(workspace, step, key)
             folder.filesystem.delete_dir(folder.path)
@@ -189,7 +192,7 @@ def _rewrite_reports(workspace: Workspace, user_ids: Collection[str]) -> int:
             changed += 1
     if workspace.exists(REPORT):
         text = workspace.read_bytes(REPORT).decode()
-        if re.search(_words(user_ids), text, re.MULTILINE):
+        if any(shows_user(text, user_id) for user_id in user_ids):
             workspace.filesystem.delete_file(f"{workspace.path}/{REPORT}")
             changed += 1
     return changed
@@ -204,8 +207,15 @@ def _files(folder: Folder) -> Iterator[tuple[str, bytes]]:
             yield name, folder.read_bytes(name)
 
 
+def _may_have(name: str, content: bytes, user_ids: Collection[str]) -> bool:
+    """Return whether a file of a cache is of any of the users; true where it cannot be read."""
+    try:
+        return _has_users(name, content, user_ids)
+    except (pa.ArrowException, OSError, ValueError, SafetensorError):
+        return True
+
+
 def _has_users(name: str, content: bytes, user_ids: Collection[str]) -> bool:
-    """Return whether a file of a cache is of any of the users."""
     if name.endswith(".parquet"):
         rows = pq.read_table(pa.BufferReader(content))
     elif name.endswith(".arrow"):

@@ -1,0 +1,116 @@
+"""Whose a quarantined row is.
+
+Most rows say it themselves: the quarantine keeps the user's id where it could be read, as the row's
+source is spelled. Of the others, whose fields could not be told apart, nobody knows; they are taken
+to be of every user whose id stands in them in any of the spellings that logs come in.
+"""
+
+import html
+import re
+import unicodedata
+import urllib.parse
+from collections.abc import Collection, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import dataset
+
+from recmeta.schema import RAW, RULES, USER_ID
+
+MISSING_USER = f"missing_{USER_ID}"
+"""The rule that a row breaks whose field of the user could be read and is empty: it is nobody's."""
+MAX_SPELLINGS = 256
+"""Of one text, of those that are looked at: no log writes so many layers of escapes."""
+_CODECS = ("utf-8", "latin-1", "cp1252", "utf-16-le", "utf-16-be", "shift_jis", "gb18030", "euc_kr")
+_ESCAPED_BYTES = re.compile(r"\\x([0-9a-fA-F]{2})")
+_ESCAPED_UNITS = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+_ESCAPED_LETTER = re.compile(r"\\([^u])", re.DOTALL)
+_LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_PLAIN = re.compile(r"[A-Za-z0-9 ,;:.|\t_-]*")
+"""Texts that have one spelling."""
+
+
+def of_users(rows: dataset.Dataset, user_ids: Collection[str]) -> pc.Expression:
+    """Return an expression that is true for the rows of some users, and never null.
+
+    Args:
+        rows: the quarantine. One of an earlier version of recmeta says of no row whose it is.
+    """
+    told = USER_ID in rows.schema.names
+    user_id = pc.field(USER_ID).cast(pa.string())
+    unread = user_id.is_null() if told else pc.scalar(True)
+    looked_at = rows.to_batches(columns=[RAW, RULES], filter=unread)
+    mentioning = {
+        raw
+        for batch in looked_at
+        for raw, rules in zip(batch[RAW].to_pylist(), batch[RULES].to_pylist(), strict=True)
+        if MISSING_USER not in rules and mentions(raw, user_ids)
+    }
+    found = unread & pc.field(RAW).cast(pa.string()).isin(_values(mentioning))
+    if not told:
+        return found
+    # Where bytes were of another encoding than the source's, the id was read with them as `\xNN`.
+    garbled = user_id.is_valid() & pc.match_substring(pc.coalesce(user_id, pc.scalar("")), r"\x")
+    read = {
+        user
+        for batch in rows.to_batches(columns=[USER_ID], filter=garbled)
+        for user in batch[USER_ID].to_pylist()
+        if not set(spellings(user)).isdisjoint(user_ids)
+    }
+    return found | user_id.isin(_values({*user_ids, *read}))
+
+
+def mentions(text: str, user_ids: Collection[str]) -> bool:
+    """Return whether an id stands in a text, however spelled, and not as a part of a word."""
+    either = "|".join(re.escape(_composed(user_id)) for user_id in sorted(user_ids))
+    words = re.compile(rf"(?<!\w)(?:{either})(?!\w)")
+    return any(words.search(_composed(spelled)) for spelled in spellings(text))
+
+
+def spellings(text: str) -> list[str]:
+    """Return a text and what it may stand for: escapes of JSON, CSV, URLs and HTML undone, bytes of
+    another encoding read as that, and one within another."""
+    found = {text: None}
+    waiting = [] if _PLAIN.fullmatch(text) else [text]
+    while waiting and len(found) < MAX_SPELLINGS:
+        spelled = waiting.pop(0)
+        for undone in _undone(spelled):
+            if undone not in found:
+                found[undone] = None
+                waiting.append(undone)
+    return list(found)
+
+
+def _undone(text: str) -> Iterator[str]:
+    yield _ESCAPED_UNITS.sub(_unescaped_units, text)
+    yield _ESCAPED_LETTER.sub(lambda match: _LETTERS.get(match[1], match[1]), text)
+    yield text.replace('""', '"').replace("''", "'")
+    yield html.unescape(text)
+    yield text.replace("\0", "")
+    if "%" in text:
+        yield urllib.parse.unquote(text, errors="surrogateescape")
+        yield urllib.parse.unquote(text, encoding="latin-1")
+    if "\0" in text or _ESCAPED_BYTES.search(text):
+        # Bytes that were not of the encoding stand as the reader marks them.
+        whole = text.encode("utf-8", "surrogatepass")
+        content = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda m: bytes.fromhex(m[1].decode()), whole)
+        for codec in _CODECS:
+            for start in (0, 1):  # a line of UTF-16 may begin within a character
+                yield content[start:].decode(codec, "ignore")
+    if not text.isascii():  # UTF-8 that was read as an encoding of a byte a letter
+        for codec in ("latin-1", "cp1252"):
+            yield text.encode(codec, "ignore").decode("utf-8", "ignore")
+
+
+def _unescaped_units(match: re.Match[str]) -> str:
+    """Return the letters of `\\uNNNN`, of which two may make one."""
+    units = bytes.fromhex(match[0].replace("\\u", ""))
+    return units.decode("utf-16-be", "replace")
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _values(texts: Collection[str]) -> pa.Array:
+    return pa.array(sorted(texts), pa.string())
