@@ -12,7 +12,8 @@ from recmeta.config import to_dict
 from recmeta.features.item_statistics import as_table
 from recmeta.features.text_vectors import MODEL
 from recmeta.logs.tables import as_dataset, sources_id
-from recmeta.manifest import Manifest, Step, run_once
+from recmeta.logs.whole import TableVersions, check
+from recmeta.manifest import Folders, Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks.task_set import ItemStatistics, Objective
@@ -38,7 +39,14 @@ class BuildTasksOutputs:
     """Id of the table of interactions, which tells its versions from those of another."""
 
 
-STEP = Step("build-tasks", BuildTasksOutputs)
+STEP = Step(
+    "build-tasks",
+    BuildTasksOutputs,
+    leaves=(
+        Folders(lambda outputs: [outputs.tasks]),
+        TableVersions(lambda outputs: {schema.ITEM_STATISTICS: outputs.item_statistics}),
+    ),
+)
 
 
 def run(
@@ -90,9 +98,10 @@ def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
 
     Raises:
         UserError: where it is not there.
+        Broken: where some of its files are not.
     """
     workspace.require(table)
-    return DeltaTable(workspace.table_uri(table))
+    return check(workspace, table)
 
 
 def _publish(workspace: Workspace, statistics: ItemStatistics, item_id: pl.Series) -> int:

@@ -12,9 +12,10 @@ from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.partitions import mapping_of
+from recmeta.logs.whole import TableVersions
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
-from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, USER_ID, USERS, Table
+from recmeta.schema import INTERACTIONS, ITEM_ID, ITEMS, QUARANTINE, TABLES, USER_ID, USERS, Table
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path
 
@@ -29,7 +30,11 @@ class IngestOutputs:
     """The tables' versions when it was done."""
 
 
-STEP = Step("ingest", IngestOutputs)
+def _versions(outputs: IngestOutputs) -> dict[Table, int]:
+    return {t: outputs.tables[t.name] for t in TABLES if t.name in outputs.tables}
+
+
+STEP = Step("ingest", IngestOutputs, leaves=(TableVersions(_versions),))
 
 
 def run(

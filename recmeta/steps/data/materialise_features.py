@@ -12,6 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from recmeta import schema
 from recmeta.features.activity import activity
+from recmeta.logs.whole import TableVersions, check
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.workspace import Workspace
@@ -29,8 +30,14 @@ class MaterialiseFeaturesOutputs:
     """The time (ISO 8601) as of which features are online; None without a feature store."""
 
 
-STEP = Step("materialise-features", MaterialiseFeaturesOutputs)
 ACTIVITY = (schema.USER_ACTIVITY, schema.ITEM_ACTIVITY)
+STEP = Step(
+    "materialise-features",
+    MaterialiseFeaturesOutputs,
+    leaves=(
+        TableVersions(lambda outputs: {table: getattr(outputs, table.name) for table in ACTIVITY}),
+    ),
+)
 
 
 def run(
@@ -57,7 +64,7 @@ def run(
         UserError: when nothing has been ingested, or Feast refuses the repository.
     """
     workspace.require(schema.INTERACTIONS)
-    interactions = DeltaTable(workspace.table_uri(schema.INTERACTIONS))
+    interactions = check(workspace, schema.INTERACTIONS)
 
     def work(key: str) -> tuple[MaterialiseFeaturesOutputs, dict[str, int]]:
         versions, counts = {}, {}
