@@ -53,11 +53,13 @@ class Check:
     """What to do; empty where nothing need be done."""
 
 
-def examine(location: str) -> list[Check]:
+def examine(location: str, *, verify: bool = False) -> list[Check]:
     """Return all checks of the installation, the machine and a workspace.
 
     Args:
         location: of the workspace: a folder or an object-store URL.
+        verify: read every file of the workspace that a step left. Otherwise it is looked at, for
+            the last time that each step was done, whether they are there and have been touched.
     """
     checks = [_python(), *_dependencies()]
     checks += _guarded("constraints", _constraints)
@@ -73,6 +75,7 @@ def examine(location: str) -> list[Check]:
         ("disk", _disk),
         ("tables", _tables),
         ("mlflow", _mlflow),
+        ("outputs", functools.partial(_outputs, full=verify)),
     ):
         checks += _guarded(name, functools.partial(check, workspace))
     return checks
@@ -247,6 +250,25 @@ def _tables(workspace: "Workspace") -> Check:
             )
     text = f"at version: {', '.join(found)}" if found else "none yet: `recmeta ingest` makes them"
     return Check(name="tables", status="ok", found=text)
+
+
+def _outputs(workspace: "Workspace", *, full: bool) -> Check:
+    from recmeta.steps.upkeep import verify
+
+    found = verify.run(workspace, full=full)
+    if found.losses:
+        return Check(
+            name="outputs",
+            status="fail",
+            found=" ".join(f"{loss.what}." for loss in found.losses),
+            remedy=" ".join(dict.fromkeys(loss.remedy for loss in found.losses)),
+        )
+    if not found.num_manifests:
+        return Check(name="outputs", status="ok", found="no step has been done yet")
+    read = "and are what was written" if full else "and seem untouched (--verify reads them all)"
+    text = f"what {found.num_manifests} steps left, {found.num_tables} tables and "
+    text += f"{found.num_versions} versions of the model are there {read}"
+    return Check(name="outputs", status="ok", found=text)
 
 
 def _mlflow(workspace: "Workspace") -> Check:

@@ -15,6 +15,10 @@ class WorkspaceBusyError(UserError):
     """Another command writes to the workspace, and did not end in time."""
 
 
+class Broken(UserError):
+    """Something that was written is not there any more, or is not what it was."""
+
+
 class FieldError(UserError):
     """One field of a request does not fit; `field` is its place, such as `interactions[2].value`.
 

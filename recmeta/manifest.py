@@ -1,7 +1,9 @@
 """What a step did, kept so that a finished step is never done twice and any result can be traced.
 
 A step's *key* is the fingerprint of its configuration and of the versions of what it reads. Its
-manifest is written last, atomically: where it stands, the step's outputs are whole.
+manifest is written last, atomically, with the digests of what the step left. It counts only while
+that is there and is what it was (`run_once`, `latest`, `whole`); a manifest of an earlier version,
+without digests, counts while its outputs exist.
 
 What a step leaves is a frozen dataclass of its own, which its `Step` names. The fields are the keys
 of `outputs` in the manifest's file. A field that has its default is left out of the file, and a key
@@ -9,34 +11,114 @@ that is no field is ignored, unless the dataclass has a field made by `spread`, 
 older and newer versions of a step read each other's manifests.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import datetime
 import importlib.metadata
+import json
+import logging
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from recmeta.config import fingerprint, parse
-from recmeta.errors import UserError
-from recmeta.workspace import Workspace
+from recmeta.errors import Broken, UserError, did_you_mean
+from recmeta.workspace import Workspace, sealed
+from recmeta.workspace.sealed import seal_digest
 
+log = logging.getLogger(__name__)
 Outputs = TypeVar("Outputs")
 
 LATEST = "latest.json"
+_OWN_DIGEST = "digest"
+"""Of a manifest's file: the fingerprint of all the rest of it."""
 LIBRARIES = ("recmeta", "torch", "numpy", "pyarrow", "polars", "deltalake", "mlflow")
 _SPREAD = "spread"
+_REDO: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("redo", default=frozenset())
+
+
+class Left(Protocol):
+    """Something that a step leaves in the workspace, whose digests stand in its manifest."""
+
+    def digests(self, workspace: Workspace, outputs: Any) -> dict[str, Any]:
+        """Return what tells it from anything else, JSON-ready, by its address in the workspace."""
+        ...
+
+    def losses(
+        self, workspace: Workspace, outputs: Any, digests: Mapping[str, Any] | None, *, full: bool
+    ) -> list[str]:
+        """Return in sentences what is missing or is not what it was.
+
+        Args:
+            digests: what `digests` gave when the step was done; None in an old manifest.
+            full: read everything, even what nothing has touched.
+
+        Raises:
+            Broken: for what doing the step again cannot mend, with what does.
+        """
+        ...
+
+    def remove(self, workspace: Workspace, outputs: Any) -> None:
+        """Delete what doing the step again would otherwise go on from."""
+        ...
+
+
+class Folders:
+    """Sealed folders (`recmeta.workspace.sealing`) that a step leaves."""
+
+    def __init__(self, paths: Callable[[Any], Collection[str]]) -> None:
+        """
+        Args:
+            paths: returns from the outputs where the folders are in the workspace.
+        """
+        self._paths = paths
+
+    def digests(self, workspace: Workspace, outputs: Any) -> dict[str, Any]:
+        """Return the digest of each folder's digests."""
+        return {path: seal_digest(workspace / path) for path in self._paths(outputs)}
+
+    def losses(
+        self, workspace: Workspace, outputs: Any, digests: Mapping[str, Any] | None, *, full: bool
+    ) -> list[str]:
+        """Return which files are missing or not what was written: see `Sealed.losses`."""
+        found = []
+        for path in self._paths(outputs):
+            folder = workspace / path
+            if not workspace.exists(path):
+                found.append(f"{folder.path} is missing")
+            elif digests is not None and seal_digest(folder) != digests.get(path):
+                found.append(f"{folder.path} is not what was written")
+            else:
+                try:
+                    found += sealed(folder).losses(full=full)
+                except Broken:
+                    found.append(f"{folder.path} is not what was written")
+        return found
+
+    def remove(self, workspace: Workspace, outputs: Any) -> None:
+        """Delete the folders."""
+        for path in self._paths(outputs):
+            if workspace.exists(path):
+                workspace.filesystem.delete_dir(f"{workspace.path}/{path}")
 
 
 class Step(str, Generic[Outputs]):
-    """The name of a step, as on the command line, and the type of what it leaves."""
+    """The name of a step, as on the command line, the type of its outputs, and what it leaves."""
 
     outputs: type[Outputs]
     is_long: bool
+    leaves: tuple[Left, ...]
 
     def __new__(
-        cls, name: str, outputs: type[Outputs], *, is_long: bool = False
+        cls,
+        name: str,
+        outputs: type[Outputs],
+        *,
+        is_long: bool = False,
+        leaves: tuple[Left, ...] = (),
     ) -> "Step[Outputs]":
         """Name a step.
 
@@ -44,16 +126,18 @@ class Step(str, Generic[Outputs]):
             outputs: a frozen dataclass, or `dict`: see `as_stored`.
             is_long: whether others may write to the workspace while the step works: what it writes
                 is its own. See `recmeta.workspace.writing`.
+            leaves: what must be there for the step to count as done.
         """
         step = super().__new__(cls, name)
         step.outputs = outputs
         step.is_long = is_long
+        step.leaves = leaves
         return step
 
 
 def as_stored(name: str) -> Step[dict[str, Any]]:
     """Return a step by name alone, whose outputs are taken as they are in the file, whatever
-    version of the step wrote them."""
+    version of the step wrote them, and whether or not they are there still."""
     return Step(name, dict)
 
 
@@ -83,6 +167,9 @@ class Manifest(Generic[Outputs]):
     git_commit: str | None
     finished_at: str
     seconds: float
+    digests: dict[str, Any] | None = None
+    """What the step left was when it was done, by its address in the workspace. None in manifests
+    of earlier versions."""
     reused: bool = False
     """True where this call found the step already done. Not stored."""
 
@@ -106,20 +193,70 @@ def plain(outputs: Any) -> dict[str, Any]:
 
 
 def find(workspace: Workspace, step: Step[Outputs], key: str) -> Manifest[Outputs] | None:
-    """Return the manifest of a finished step, or None.
+    """Return the manifest of a finished step, or None. It is the record alone: `losses` tells
+    whether what the step left is still there.
 
-    One of an older version of the step that did not leave all of today's outputs is none: the step
-    is done anew.
+    One that is broken is none, and so is one of an older version of the step that did not leave all
+    of today's outputs: the step is done anew.
     """
     folder = workspace / "manifests" / step
     if not folder.exists(f"{key}.json"):
         return None
-    stored = folder.read_json(f"{key}.json")
     try:
+        stored = folder.read_json(f"{key}.json")
+        digest = stored.pop(_OWN_DIGEST, None)  # manifests of earlier versions have none
+        if digest is not None and digest != _own_digest(stored):
+            raise ValueError("it is not what was written")
         stored["outputs"] = _parsed(step.outputs, stored["outputs"])
+        return Manifest(**stored, reused=True)
     except UserError:
         return None
-    return Manifest(**stored, reused=True)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning(
+            "the manifest %s/%s.json is broken, and counts for nothing: %s", folder.path, key, error
+        )
+        return None
+
+
+def losses(
+    workspace: Workspace, step: Step[Outputs], manifest: Manifest[Outputs], *, full: bool = False
+) -> list[str]:
+    """Return in sentences what a step left and is missing or not what it was; nothing where its
+    manifest counts.
+
+    Args:
+        full: read everything, even what nothing has touched since it was last read.
+
+    Raises:
+        Broken: for what doing the step again cannot mend, with what does.
+    """
+    return [
+        loss
+        for left in step.leaves
+        for loss in left.losses(workspace, manifest.outputs, manifest.digests, full=full)
+    ]
+
+
+def whole(workspace: Workspace, step: Step[Outputs], key: str) -> Manifest[Outputs] | None:
+    """Return the manifest of a finished step whose outputs are there and are what they were; None
+    where the step is to be done again.
+
+    Raises:
+        Broken: as `losses` does.
+    """
+    found = find(workspace, step, key)
+    return None if found is None or losses(workspace, step, found) else found
+
+
+def broken(workspace: Workspace, step: Step[Outputs]) -> list[str]:
+    """Return the manifests of a step that cannot be read, and count for nothing, as sentences."""
+    folder = workspace / "manifests" / step
+    names = [name for name in folder.names() if name.endswith(".json") and name != LATEST]
+    return [
+        f"{folder.path}/{name} is not what was written"
+        for name in names
+        if find(workspace, step, name.removesuffix(".json")) is None
+    ]
 
 
 def finished(workspace: Workspace, step: Step[Outputs]) -> list[Manifest[Outputs]]:
@@ -135,15 +272,20 @@ def latest(workspace: Workspace, step: Step[Outputs]) -> Manifest[Outputs]:
 
     Raises:
         UserError: when the step has not finished here yet.
+        Broken: when what it left is missing or not what it was.
     """
-    folder = workspace / "manifests" / step
-    found = None
-    if folder.exists(LATEST):  # which is written after the manifest
-        found = find(workspace, step, folder.read_json(LATEST)["key"])
+    key = latest_key(workspace, step)  # which is written after the manifest
+    found = None if key is None else find(workspace, step, key)
     if found is None:
         raise UserError(
             f"{step} has not finished in the workspace {workspace.location}: run `recmeta {step}` "
             "(or `recmeta run`) there first."
+        )
+    lost = losses(workspace, step, found)
+    if lost:
+        raise Broken(
+            f"what {step} left is not whole: {_some(lost)}. `recmeta {step}` (or `recmeta run`) "
+            "makes it again."
         )
     return found
 
@@ -156,14 +298,16 @@ def run_once(
     inputs: dict[str, Any],
     work: Callable[[str], tuple[Outputs, dict[str, int]]],
 ) -> Manifest[Outputs]:
-    """Do a step unless its manifest says that it is done.
+    """Do a step unless its manifest says that it is done, and what it left is there and is what it
+    was.
 
     Args:
         config: JSON-ready; with `inputs` it must determine the outputs.
         work: called with the key; returns (outputs, counts). It must leave the same outputs when it
-            is called again after having been killed at any point.
+            is called again after having been killed at any point, or after any of them was lost.
 
     Raises:
+        Broken: where something is broken that doing the step again cannot mend.
         WorkspaceBusyError: where another command writes to the workspace for longer than is waited.
     """
     key = fingerprint(step, config, inputs)
@@ -181,7 +325,7 @@ def _run_once(
 ) -> Manifest[Outputs]:
     folder = workspace / "manifests" / step
     done = find(workspace, step, key)
-    if done is not None:
+    if done is not None and _counts(workspace, step, done):
         folder.write_json(LATEST, {"key": key})
         return done
     started = datetime.datetime.now(datetime.UTC)
@@ -198,12 +342,100 @@ def _run_once(
         git_commit=git_commit(),
         finished_at=finished.isoformat(),
         seconds=round((finished - started).total_seconds(), 3),
+        digests=_digests(workspace, step, outputs),
     )
-    stored = {**vars(manifest), "outputs": plain(outputs)}
-    del stored["reused"]
-    folder.write_json(f"{key}.json", stored)
+    _write(workspace, manifest)
     folder.write_json(LATEST, {"key": key})
     return manifest
+
+
+@contextlib.contextmanager
+def redoing(steps: Collection[str], known: Collection[str]) -> Iterator[None]:
+    """Let the named steps be done again within the block, whatever their manifests say.
+
+    Args:
+        known: the steps that can be named there.
+
+    Raises:
+        UserError: for a name that is none of them.
+    """
+    for name in steps:
+        if name not in known:
+            raise UserError(
+                f"--redo names {name!r}, which is no step of this command."
+                f"{did_you_mean(name, list(known))} There are: {', '.join(known)}."
+            )
+    token = _REDO.set(frozenset(steps))
+    try:
+        yield
+    finally:
+        _REDO.reset(token)
+
+
+def rewriting(
+    workspace: Workspace, step: Step[Outputs], key: str, digests: Mapping[str, Any]
+) -> None:
+    """Put other digests into a step's manifest, whose outputs are about to be written anew on
+    purpose: users are taken out of them, say. Nothing is done where there is no manifest, or an old
+    one.
+
+    Args:
+        digests: by address; those that are not named stay.
+    """
+    found = find(workspace, step, key)
+    if found is not None and found.digests is not None:
+        _write(workspace, dataclasses.replace(found, digests={**found.digests, **digests}))
+
+
+def _counts(workspace: Workspace, step: Step[Outputs], done: Manifest[Outputs]) -> bool:
+    """Return whether a manifest spares its step; where it does not, it is taken back."""
+    redo = step in _REDO.get()
+    lost = [] if redo else losses(workspace, step, done)
+    if not redo and not lost:
+        return True
+    if lost:
+        log.warning("%s is done again: %s.", step, _some(lost))
+    forget(workspace, step, done.key)
+    if redo:
+        for left in step.leaves:
+            left.remove(workspace, done.outputs)
+    return False
+
+
+def _some(lost: list[str]) -> str:
+    """Return the first of what was lost, and how much there is beside."""
+    more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return f"{lost[0]}{more}"
+
+
+def _digests(workspace: Workspace, step: Step[Outputs], outputs: Outputs) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for left in step.leaves:
+        found |= left.digests(workspace, outputs)
+    return found
+
+
+def _write(workspace: Workspace, manifest: Manifest[Any]) -> None:
+    stored = {**vars(manifest), "outputs": plain(manifest.outputs)}
+    del stored["reused"]
+    stored[_OWN_DIGEST] = _own_digest(stored)
+    (workspace / "manifests" / manifest.step).write_json(f"{manifest.key}.json", stored)
+
+
+def _own_digest(stored: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a manifest's content, as it is in the file."""
+    return fingerprint(json.loads(json.dumps(stored)))
+
+
+def latest_key(workspace: Workspace, step: str) -> str | None:
+    """Return the key that the step last returned; None where it is not known."""
+    folder = workspace / "manifests" / step
+    if not folder.exists(LATEST):
+        return None
+    try:
+        return str(folder.read_json(LATEST)["key"])
+    except (ValueError, KeyError, TypeError):  # broken; the step writes it again
+        return None
 
 
 def forget(workspace: Workspace, step: str, key: str) -> None:
@@ -212,7 +444,7 @@ def forget(workspace: Workspace, step: str, key: str) -> None:
     Call it before the outputs are deleted: where a manifest stands, the outputs are whole.
     """
     folder = workspace / "manifests" / step
-    if folder.exists(LATEST) and folder.read_json(LATEST)["key"] == key:
+    if latest_key(workspace, step) == key:
         folder.filesystem.delete_file(f"{folder.path}/{LATEST}")
     if folder.exists(f"{key}.json"):
         folder.filesystem.delete_file(f"{folder.path}/{key}.json")

@@ -27,7 +27,7 @@ from recmeta.steps.serving import adapt, score
 from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.tasks.task_set import TaskSet
-from recmeta.workspace import REPORT, Workspace, writes
+from recmeta.workspace import REPORT, Workspace, sealed, writes
 
 NUM_SUPPORT_SHOWN = 8
 
@@ -145,7 +145,7 @@ def run(
         progress=progress,
     )
     scored = score.run(config.score, workspace, adapted, device=device, progress=progress)
-    folder = workspace / evaluated.outputs.report
+    folder = sealed(workspace / evaluated.outputs.report)
     evaluation, decision = folder.read_json("evaluation.json"), folder.read_json("decision.json")
     parts = _report_parts(
         ingested, tasks, evaluation, {**decision, "promoted": registered.outputs.promoted}

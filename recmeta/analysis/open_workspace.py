@@ -31,7 +31,7 @@ from recmeta.reporting.picture import Picture
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate
 from recmeta.tasks.task_set import Split, TaskSet
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, sealed
 
 Kind = Literal["pandas", "polars", "lazy"]
 _TABLES = {table.name: table for table in schema.TABLES}
@@ -201,7 +201,7 @@ class OpenWorkspace:
 
     @property
     def _report(self) -> Any:
-        return self.workspace / latest(self.workspace, evaluate.STEP).outputs.report
+        return sealed(self.workspace / latest(self.workspace, evaluate.STEP).outputs.report)
 
     # Models --------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from recmeta.reporting.picture import Picture
 from recmeta.steps.serving import evidence
 from recmeta.steps.serving.evidence import EvidenceOutputs
 from recmeta.steps.serving.explain import user_of_log
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, sealed
 
 
 class RegisteredModel(Recommender[pd.DataFrame]):
@@ -111,6 +111,6 @@ class RegisteredModel(Recommender[pd.DataFrame]):
     def _simulation(self) -> dict[str, Any]:
         made = self._questionnaire
         simulated = evidence.simulate(evidence.EvidenceConfig().trial, self.workspace, made)
-        folder = self.workspace / simulated.outputs.report
+        folder = sealed(self.workspace / simulated.outputs.report)
         found: dict[str, Any] = folder.read_json("simulation.json")
         return found

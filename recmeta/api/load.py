@@ -15,7 +15,7 @@ from recmeta.api.recommender import Recommender
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.training.device import choose_device
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, sealed
 
 REGISTERED = "models:/"
 
@@ -38,8 +38,9 @@ def load(
 
     Raises:
         UserError: where there is no model.
+        Broken: where a file of it is missing or not what was written.
     """
-    folder = model_folder(place, workspace)
+    folder = sealed(model_folder(place, workspace))
     known = origins.read(folder)
     origin, seen = (None, None) if known is None else known
     return Recommender(Model.load(folder, choose_device(device)), origin=origin, seen=seen)

@@ -39,7 +39,7 @@ from recmeta.api.origin import Origin
 from recmeta.metalearn.model import Model
 from recmeta.steps.parts.explanation import Explanation
 from recmeta.tasks.task_set import Objective
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, sealing
 
 
 class Recommender(Generic[FrameT]):
@@ -185,12 +185,13 @@ class Recommender(Generic[FrameT]):
         pickled.
 
         Beside the model stands what `evaluate` needs to know its cold users by: the fingerprint of
-        the interactions, and a hash of each user whom it learned from.
+        the interactions, and a hash of each user whom it learned from; and the digest of every
+        file, which `recmeta.load` checks.
         """
-        place = Folder.at(folder)
-        self.model.save(place)
-        if self.origin is not None and self.seen is not None:
-            origins.write(place, self.origin, self.seen)
+        with sealing(Folder.at(folder)) as place:
+            self.model.save(place)
+            if self.origin is not None and self.seen is not None:
+                origins.write(place, self.origin, self.seen)
 
     @property
     def _kind(self) -> Kind:

@@ -70,7 +70,8 @@ def _add(commands: Mapping[str, Command], app: typer.Typer) -> None:
         found = commands[name]
         examples = found.examples.strip()
         heading = "Examples:" if "\n\n" in examples else "Example:"
-        app.command(name, epilog=f"{heading}\n\n{examples}")(command(found.function, found.needs))
+        ready = command(found.function, found.needs, found.steps)
+        app.command(name, epilog=f"{heading}\n\n{examples}")(ready)
 
 
 def _print_version(wanted: bool) -> None:

@@ -22,10 +22,11 @@ import typer
 
 from recmeta import extras
 from recmeta.cli import output
-from recmeta.cli.options import CommonOptions
+from recmeta.cli.options import CommonOptions, Redo
 from recmeta.cli.output import Outcome
 from recmeta.errors import UserError
 
+REDO = "redo"
 OURS, USERS, REFUSED, DIFFERS, INTERRUPTED = 1, 2, 3, 4, 130
 _ENVIRONMENT = {
     errno.EACCES: "allow it, or use another --workspace",
@@ -54,14 +55,18 @@ class Command:
     needs: str | None = None
     """A step that must have finished in the workspace. Without it the command ends before it
     imports anything heavy."""
+    steps: tuple[str, ...] = ()
+    """The steps that it does, which `--redo` can name."""
 
 
-def command(function: Callable[..., Outcome], needs: str | None = None) -> Callable[..., None]:
+def command(
+    function: Callable[..., Outcome], needs: str | None = None, steps: tuple[str, ...] = ()
+) -> Callable[..., None]:
     """Return `function` with every parameter that is a group spread into the group's fields.
 
     Args:
         function: keyword parameters as Typer knows them, and `common`: `CommonOptions`.
-        needs: see `Command`.
+        needs, steps: see `Command`.
     """
     groups: dict[str, Any] = {
         name: p.annotation
@@ -75,17 +80,26 @@ def command(function: Callable[..., Outcome], needs: str | None = None) -> Calla
             fields = [f.name for f in dataclasses.fields(group)]
             given[name] = group(**{field: given.pop(field) for field in fields})
         common: CommonOptions = given["common"]
+        redo = given.pop(REDO, None)
 
         def work() -> Outcome:
             if needs is not None:
                 _require(needs, common.workspace)
-            return function(**given)
+            if not redo:
+                return function(**given)
+            from recmeta.manifest import redoing
+
+            with redoing(redo, steps):
+                return function(**given)
 
         outcome = _guarded(work, common)
         output.show(outcome, as_json=common.as_json)
         raise typer.Exit(outcome.exit_code)
 
     parameters = _spread(function)
+    if steps:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(REDO, kind, default=None, annotation=Redo))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     del run.__wrapped__  # or Typer would look at the original's annotations

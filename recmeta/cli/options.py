@@ -50,6 +50,15 @@ FeatureStore = Annotated[
     ),
 ]
 
+Redo = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STEP",
+        help="Do this step again, whatever is there of it; may be given several times.",
+        rich_help_panel=GENERAL,
+    ),
+]
+
 ModelVersion = Annotated[
     str | None,
     typer.Option(metavar="N", help="Version of the model. [default: the champion]"),

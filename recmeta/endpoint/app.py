@@ -91,7 +91,11 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         holder = ChampionHolder(
-            source, poll_seconds=config.poll_seconds, metrics=metrics, first=first
+            source,
+            poll_seconds=config.poll_seconds,
+            trial_seconds=config.trial_seconds,
+            metrics=metrics,
+            first=first,
         )
         app.state.holder = holder
         app.state.batcher = Batcher(

@@ -33,6 +33,9 @@ class EndpointConfig:
     """How long a body may take to arrive."""
     poll_seconds: float = 5.0
     """How often the registry is asked for the champion."""
+    trial_seconds: float = 300.0
+    """How long a new champion may take to answer its first question, in a process of its own that
+    the requests go before."""
     shutdown_seconds: float = 30.0
     """How long requests in flight may take to finish after a signal to stop."""
 

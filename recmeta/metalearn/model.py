@@ -7,6 +7,7 @@
     encoder.arrow       vocabularies and scales
     items.arrow         the catalogue with raw attributes
     statistics.arrow    what had been seen of each item by the end of the log
+    digests.json        what each of these files was: they are checked before they are parsed
 
 Legend: B users.
 """
@@ -20,6 +21,7 @@ import safetensors.torch
 import torch
 
 from recmeta.config import parse, to_dict
+from recmeta.errors import Broken, UserError
 from recmeta.metalearn.heads.median import count_levels, top_share
 from recmeta.metalearn.heads.uncertainty import Uncertainty
 from recmeta.metalearn.heads.units import ValueUnits
@@ -45,7 +47,7 @@ from recmeta.tasks.task_set import (
     write_items,
     write_statistics,
 )
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, Sealed, sealed, sealing
 
 
 class Model:
@@ -150,20 +152,21 @@ class Model:
     def save(self, folder: Folder) -> None:
         """Write the model; of the item statistics, the newest. Nothing in it is pickled."""
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.params.items()}
-        folder.write_bytes("model.safetensors", safetensors.torch.save(tensors))
-        folder.write_bytes("encoder.arrow", self.encoder.to_bytes())
-        write_items(folder, self.catalogue.items)
-        write_statistics(folder, self.catalogue.statistics.last())
-        folder.write_json(
-            "model.json",
-            {
-                "config": to_dict(self.config),
-                "objective": self.objective,
-                "value_range": list(self.value_range),
-                "uncertainty": None if self.uncertainty is None else to_dict(self.uncertainty),
-                "packages": packages_of(self.config),
-            },
-        )
+        with sealing(folder) as place:
+            place.write_bytes("model.safetensors", safetensors.torch.save(tensors))
+            place.write_bytes("encoder.arrow", self.encoder.to_bytes())
+            write_items(place, self.catalogue.items)
+            write_statistics(place, self.catalogue.statistics.last())
+            place.write_json(
+                "model.json",
+                {
+                    "config": to_dict(self.config),
+                    "objective": self.objective,
+                    "value_range": list(self.value_range),
+                    "uncertainty": None if self.uncertainty is None else to_dict(self.uncertainty),
+                    "packages": packages_of(self.config),
+                },
+            )
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device | None = None) -> "Model":
@@ -171,7 +174,24 @@ class Model:
 
         Raises:
             UserError: where its learner or network is of a package that is not installed.
+            Broken: where a file is missing or not what was written.
         """
+        place = sealed(folder)
+        try:
+            return cls._load(place, device)
+        except UserError:
+            raise
+        except Exception as error:
+            if place.digests is not None:  # the files are as they were written
+                raise
+            raise Broken(
+                f"the model in {folder.path} cannot be read ({type(error).__name__}: {error}), and "
+                "has no digests to say which file is broken, since an earlier version wrote it. "
+                f"{place.remedy}"
+            ) from error
+
+    @classmethod
+    def _load(cls, folder: Sealed, device: torch.device | None) -> "Model":
         about = folder.read_json("model.json")
         uncertainty = about.get("uncertainty")  # models of earlier versions have none
         return cls(

@@ -92,11 +92,18 @@ def feature_store() -> str | None:
 
 
 def manifest(step: "Step[Outputs]", key: str) -> "Manifest[Outputs]":
-    """Return the manifest of a finished step, whose key an XCom or an asset event carried."""
-    from recmeta.errors import UserError
-    from recmeta.manifest import find
+    """Return the manifest of a finished step, whose key an XCom or an asset event carried.
 
-    found = find(workspace(), step, key)
+    Raises:
+        UserError: where it is gone, or what the step left is.
+    """
+    from recmeta.errors import UserError
+    from recmeta.manifest import whole
+
+    found = whole(workspace(), step, key)
     if found is None:
-        raise UserError(f"{step} {key} is not in the workspace any more: run it again.")
+        raise UserError(
+            f"{step} {key} is not in the workspace any more, or what it left is not whole: run it "
+            "again."
+        )
     return found

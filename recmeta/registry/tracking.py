@@ -176,7 +176,8 @@ def no_run(workspace: Workspace, run_id: str) -> UserError:
     """Return what to say where the store does not have a run."""
     return UserError(
         f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model was "
-        "trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again."
+        "trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again, with "
+        "`recmeta run --redo meta-train`."
     )
 
 

@@ -29,7 +29,7 @@ from recmeta import schema
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, arrow_table, sealed
 
 Objective = Literal["rating", "implicit"]
 Split = Literal["train", "dev", "test"]
@@ -277,8 +277,9 @@ class TaskSet:
         """
         Raises:
             UserError: for files that an earlier version wrote in another format.
+            Broken: for a file that is missing or not what was written; so do the methods that read.
         """
-        self.folder = folder
+        self.folder = folder = sealed(folder)
         self.spec = parse(TaskSetSpec, folder.read_json("spec.json"))
         if self.spec.format_version != FORMAT_VERSION:
             raise UserError(
@@ -362,7 +363,7 @@ def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
 
 
 def read_tasks(folder: Folder, name: str) -> Tasks:
-    """Read what `write_tasks` wrote."""
+    """Read what `write_tasks` wrote. Raises Broken where it is not that any more."""
     return _tasks_from_table(_read_table(folder, name))
 
 
@@ -378,7 +379,7 @@ def write_items(folder: Folder, items: Items) -> None:
 
 
 def read_items(folder: Folder) -> Items:
-    """Read what `write_items` wrote."""
+    """Read what `write_items` wrote. Raises Broken where it is not that any more."""
     table = _read_table(folder, "items.arrow").combine_chunks()
     item = table[ITEM_NUMBER].to_numpy()
     first = np.flatnonzero(np.diff(item, prepend=-1))
@@ -408,7 +409,7 @@ def write_statistics(folder: Folder, statistics: ItemStatistics) -> None:
 
 
 def read_statistics(folder: Folder) -> ItemStatistics:
-    """Read what `write_statistics` wrote."""
+    """Read what `write_statistics` wrote. Raises Broken where it is not that any more."""
     table = _read_table(folder, "statistics.arrow").combine_chunks()
 
     def matrix(name: str) -> Float32Array:
@@ -453,6 +454,4 @@ def _write_table(folder: Folder, name: str, table: pa.Table) -> None:
 
 
 def _read_table(folder: Folder, name: str) -> pa.Table:
-    if folder.is_local:
-        return ipc.open_file(pa.memory_map(folder.local_path(name))).read_all()
-    return ipc.open_file(pa.py_buffer(folder.read_bytes(name))).read_all()
+    return arrow_table(folder.read_buffer(name), f"{folder.path}/{name}")

@@ -11,14 +11,21 @@ report.md          what the last run of the whole pipeline found
 
 from recmeta.workspace.folder import Folder, MemoryFolder
 from recmeta.workspace.root import REPORT, Workspace, check_delta_path
+from recmeta.workspace.sealed import DIGESTS, Sealed, arrow_table, resumed, sealed, sealing
 from recmeta.workspace.writing import works, writes, writes_alone
 
 __all__ = [
+    "DIGESTS",
     "REPORT",
     "Folder",
     "MemoryFolder",
+    "Sealed",
     "Workspace",
+    "arrow_table",
     "check_delta_path",
+    "resumed",
+    "sealed",
+    "sealing",
     "works",
     "writes",
     "writes_alone",

@@ -81,6 +81,14 @@ class Folder:
             content: bytes = stream.read()
         return content
 
+    def read_buffer(self, name: str) -> pa.Buffer:
+        """Return a file's content, mapped into memory where the folder is on this machine. Raises
+        FileNotFoundError where there is none."""
+        if not self.is_local:
+            return pa.py_buffer(self.read_bytes(name))
+        with pa.memory_map(self.local_path(name)) as file:
+            return file.read_buffer()
+
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file so that a reader sees the old content or the new, never a part."""
         target = f"{self.path}/{name}"
@@ -94,6 +102,11 @@ class Folder:
     def _temporary(self) -> Path | None:
         """Return where a file is written before it gets its name; None: beside it."""
         return None if self._root is None else self._root._temporary()
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(f"{self.path}/{name}")
 
     def read_json(self, name: str) -> Any:
         """Return the value of a JSON file.
@@ -115,9 +128,7 @@ class Folder:
 
     def write_parquet(self, name: str, table: pa.Table) -> None:
         """Write a table as a Parquet file, atomically."""
-        stream = io.BytesIO()
-        pq.write_table(table, stream, compression="zstd")
-        self.write_bytes(name, stream.getvalue())
+        self.write_bytes(name, parquet_bytes(table))
 
     def read_parquet(self, name: str) -> pa.Table:
         """Return the table in a Parquet file."""
@@ -161,6 +172,17 @@ class MemoryFolder(Folder):
     def write_bytes(self, name: str, content: bytes) -> None:
         """Keep a file's content."""
         self._files[f"{self.path}/{name}"] = content
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        self._files.pop(f"{self.path}/{name}", None)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file."""
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd")
+    return stream.getvalue()
 
 
 def _replace(target: str, content: bytes, temporary: Path | None) -> None:

@@ -59,7 +59,7 @@ def test_a_killed_search_goes_on(recmeta: Call, workspace: Path, tmp_path: Path)
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not list((workspace / "tuning").glob("*/trials/*/checkpoint.safetensors")):
+    while not list((workspace / "tuning").glob("*/trials/*/checkpoint/digests.json")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

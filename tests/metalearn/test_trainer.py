@@ -148,19 +148,47 @@ def test_a_killed_process_goes_on_to_the_same_bits(task_set: TaskSet, tmp_path: 
 def test_a_finished_run_is_not_trained_again(task_set: TaskSet, tmp_path: Path) -> None:
     folder = Folder.at(tmp_path)
     trained, history = fit(task_set, checkpoint=folder)
-    before = (tmp_path / CHECKPOINT).stat().st_mtime_ns
+    before = {f.name: f.stat().st_mtime_ns for f in (tmp_path / CHECKPOINT).iterdir()}
     again, found = fit(task_set, checkpoint=folder)
     assert found == history
-    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == before
+    assert {f.name: f.stat().st_mtime_ns for f in (tmp_path / CHECKPOINT).iterdir()} == before
     assert_same_bits(again, trained)
 
 
 def test_a_checkpoint_is_readable_without_unpickling(task_set: TaskSet, tmp_path: Path) -> None:
     fit(task_set, checkpoint=Folder.at(tmp_path))
-    content = (tmp_path / CHECKPOINT).read_bytes()
+    *_, last = sorted((tmp_path / CHECKPOINT).glob("*.safetensors"))
+    content = last.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert {"params.layer.0.weight", "best.layer.0.weight", "exp_avg.layer.0.weight"} <= set(header)
     assert len(json.loads(header["__metadata__"]["history"])) == CONFIG.epochs
+
+
+@pytest.mark.parametrize("num_broken", [1, 2])
+def test_a_broken_checkpoint_is_not_gone_on_from(
+    task_set: TaskSet, tmp_path: Path, caplog: pytest.LogCaptureFixture, num_broken: int
+) -> None:
+    """The one before it is, or training begins anew where that is broken, too: to the same bits."""
+    folder = Folder.at(tmp_path)
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(task_set, checkpoint=folder, on_epoch=stop)
+    kept = sorted((tmp_path / CHECKPOINT).glob("*.safetensors"))
+    assert [path.name for path in kept] == ["epoch-00002.safetensors", "epoch-00003.safetensors"]
+    for path in kept[-num_broken:]:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    told: list[Epoch] = []
+    again, history = fit(task_set, checkpoint=folder, on_epoch=told.append)
+    assert caplog.text.count("is not what was written") == num_broken
+    straight, expected = fit(task_set)
+    assert history == expected
+    assert_same_bits(again, straight)
 
 
 def test_patience_stops_and_the_best_epoch_is_kept(task_set: TaskSet) -> None:

@@ -140,7 +140,7 @@ def test_a_trial_that_was_under_way_goes_on(
     (study,) = set((workspace / "tuning").names()) - before
     (trial,) = (workspace / "tuning" / study / "trials").names()
     checkpoint = workspace / "tuning" / study / "trials" / trial
-    assert checkpoint.names() == ["checkpoint.safetensors"]
+    assert checkpoint.names() == ["checkpoint"]
 
     long = dataclasses.replace(short, minutes=None)
     found = tune.run(long, candidates, workspace, tasks, device="cpu")

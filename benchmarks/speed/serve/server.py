@@ -2,6 +2,7 @@
 benchmark's own instead of a registry's."""
 
 import sys
+import threading
 
 from benchmarks.speed.serve.models import model_of
 from recmeta.endpoint.answers.champion import ServedChampion
@@ -19,6 +20,9 @@ class FixedSource:
     def newest(self) -> str:
         """Return its version."""
         return self.champion.version
+
+    def try_out(self, version: str, *, seconds: float, stopping: threading.Event) -> None:
+        """It answers."""
 
     def load(self, version: str) -> ServedChampion:
         """Return it."""

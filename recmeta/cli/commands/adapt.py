@@ -125,4 +125,9 @@ def adapt_given(
     )
 
 
-COMMAND = Command(adapt, examples="recmeta adapt new_users.csv", after="register")
+COMMAND = Command(
+    adapt,
+    examples="recmeta adapt new_users.csv",
+    after="register",
+    steps=("adapt",),
+)

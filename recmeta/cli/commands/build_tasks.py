@@ -22,5 +22,8 @@ def build_tasks(common: CommonOptions, configuration: ConfigOptions) -> Outcome:
 
 
 COMMAND = Command(
-    build_tasks, examples="recmeta build-tasks --seed 7", after="materialise-features"
+    build_tasks,
+    examples="recmeta build-tasks --seed 7",
+    after="materialise-features",
+    steps=("build-tasks",),
 )

@@ -1,6 +1,9 @@
 """doctor: is the installation sound?"""
 
 import dataclasses
+from typing import Annotated
+
+import typer
 
 from recmeta.cli.command import USERS, Command
 from recmeta.cli.options import (
@@ -9,14 +12,20 @@ from recmeta.cli.options import (
 from recmeta.cli.output import Outcome
 
 
-def doctor(common: CommonOptions) -> Outcome:
+def doctor(
+    common: CommonOptions,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every file of the workspace and check its digest."),
+    ] = False,
+) -> Outcome:
     """Check the installation, the GPU and the stores, and say how to mend what is wrong.
 
     Exit code 2: something must be mended.
     """
     from recmeta.doctor import examine
 
-    checks = examine(common.workspace)
+    checks = examine(common.workspace, verify=verify)
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
@@ -37,7 +46,7 @@ COMMAND = Command(
     examples="""
 recmeta doctor
 
-recmeta doctor --json
+recmeta doctor --verify --json
 """,
     after="report",
 )

@@ -14,6 +14,7 @@ def evaluate(
     from recmeta.errors import UserError
     from recmeta.steps.learning import evaluate as step
     from recmeta.steps.learning import meta_train
+    from recmeta.workspace import sealed
 
     workspace = common.open_workspace()
     config = configuration.values()
@@ -29,7 +30,7 @@ def evaluate(
         manifest = step.run(
             config.evaluate, workspace, tasks, trained, device=device, progress=progress
         )
-    folder = workspace / manifest.outputs.report
+    folder = sealed(workspace / manifest.outputs.report)
     data = {
         **manifest.summary(),
         "metrics": folder.read_json("evaluation.json")["metrics"],
@@ -39,4 +40,10 @@ def evaluate(
     return Outcome(data=data, text=folder.read_bytes("report.md").decode())
 
 
-COMMAND = Command(evaluate, examples="recmeta evaluate --json", after="tune", needs="meta-train")
+COMMAND = Command(
+    evaluate,
+    examples="recmeta evaluate --json",
+    after="tune",
+    needs="meta-train",
+    steps=("evaluate",),
+)

@@ -39,6 +39,7 @@ def evidence(
     strategies ask next depends on the answers; the list is what they ask of a user who knows none.
     """
     from recmeta.registry.models import versions
+    from recmeta.workspace import sealed
 
     workspace = common.open_workspace()
     version = versions.in_use(workspace, model_version)
@@ -61,7 +62,7 @@ def evidence(
     data: dict[str, Any] = {**made.summary(), "questions": questions}
     parts = [_lists(questions, made)]
     if simulated is not None:
-        folder = workspace / simulated.outputs.report
+        folder = sealed(workspace / simulated.outputs.report)
         data["simulation"] = folder.read_json("simulation.json")
         data["report"] = simulated.outputs.report
         parts.append(folder.read_bytes("simulation.md").decode())
@@ -100,4 +101,5 @@ recmeta evidence --strategy popularity --count 20 --json
 recmeta evidence --simulate
 """,
     after="serve",
+    steps=("evidence", "evidence-simulation"),
 )

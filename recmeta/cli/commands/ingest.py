@@ -76,4 +76,5 @@ recmeta ingest clicks.jsonl --user-col u --item-col i --time-col at --time-unit 
 
 recmeta ingest --mapping shop.toml
 """,
+    steps=("ingest",),
 )

@@ -58,4 +58,5 @@ recmeta materialise-features
 recmeta materialise-features --feature-store feature_store --until 2026-02-01
 """,
     after="ingest",
+    steps=("materialise-features",),
 )

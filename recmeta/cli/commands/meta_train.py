@@ -58,4 +58,5 @@ COMMAND = Command(
     examples="recmeta meta-train --epochs 20 --device cpu",
     after="build-tasks",
     needs="build-tasks",
+    steps=("meta-train",),
 )

@@ -13,11 +13,13 @@ def register(common: CommonOptions, force: Force = False) -> Outcome:
     from recmeta import manifest as manifests
     from recmeta.steps.learning import evaluate
     from recmeta.steps.learning import register as step
+    from recmeta.workspace import sealed
 
     workspace = common.open_workspace()
     evaluated = manifests.latest(workspace, evaluate.STEP)
     manifest = step.run(workspace, evaluated, force=force)
-    reasons = (workspace / evaluated.outputs.report).read_json("decision.json")["reasons"]
+    report = sealed(workspace / evaluated.outputs.report)
+    reasons = report.read_json("decision.json")["reasons"]
     data = {**manifest.summary(), "reasons": reasons, "reused": manifest.reused}
     promoted = manifest.outputs.promoted
     return Outcome(
@@ -45,4 +47,5 @@ recmeta register --force
 """,
     after="evaluate",
     needs="evaluate",
+    steps=("register",),
 )

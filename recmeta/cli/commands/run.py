@@ -165,4 +165,14 @@ recmeta run --dataset events.csv --user-col uid --item-col sku --time-col ts --v
 recmeta run --dataset shop.toml --new-users new.csv --config mine.toml --json
 """,
     after="evidence",
+    steps=(
+        "ingest",
+        "materialise-features",
+        "build-tasks",
+        "meta-train",
+        "evaluate",
+        "register",
+        "adapt",
+        "score",
+    ),
 )

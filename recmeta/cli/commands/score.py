@@ -103,4 +103,5 @@ recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
 recmeta score new.csv --profiles profiles.csv --model-version 3
 """,
     after="adapt",
+    steps=("adapt", "score"),
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import threading
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -9,8 +10,9 @@ import pyarrow.compute as pc
 import torch
 
 from recmeta.endpoint.answers.history import QuestionPlan, evaluation_of, interview_of
+from recmeta.endpoint.answers.trial import try_out
 from recmeta.endpoint.config import MAX_TOP_K
-from recmeta.errors import UserError
+from recmeta.errors import Broken, UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.registry.models import versions
@@ -90,6 +92,15 @@ class ChampionSource(Protocol):
         """Return which version is to answer; None where there is none yet."""
         ...
 
+    def try_out(self, version: str, *, seconds: float, stopping: threading.Event) -> None:
+        """Find out, at a distance, whether that version answers within so many seconds; give up
+        when the event is set.
+
+        Raises:
+            ChampionRefused: when it does not.
+        """
+        ...
+
     def load(self, version: str) -> ServedChampion:
         """Return that version, ready."""
         ...
@@ -126,6 +137,20 @@ class RegistrySource:
             raise
         except Exception:  # whoever holds champions tries again, and logs it
             return None
+
+    def try_out(self, version: str, *, seconds: float, stopping: threading.Event) -> None:
+        """Let a process of its own load that version and answer a question with it, after a look
+        at its files.
+
+        Raises:
+            ChampionRefused: when it does not come to an answer.
+            Broken: where its files are missing or not what was written.
+        """
+        folder = versions.model_folder(self.workspace, versions.get(self.workspace, version))
+        lost = folder.losses(full=True)
+        if lost:
+            raise Broken(f"{'; '.join(lost)}. {folder.remedy}")
+        try_out(self.workspace.location, version, self.scoring, seconds=seconds, stopping=stopping)
 
     def load(self, version: str) -> ServedChampion:
         """Return that version, over the items of now, with its evaluation and its questions."""

@@ -1,8 +1,10 @@
 """What the workspace has on record of its models."""
 
 import dataclasses
+import logging
 from typing import Any
 
+from recmeta.errors import Broken
 from recmeta.manifest import finished
 from recmeta.metalearn.model import Model
 from recmeta.registry.models.versions import Version
@@ -10,7 +12,9 @@ from recmeta.serving.evidence.questionnaire import Questionnaire
 from recmeta.serving.evidence.strategy import Strategy
 from recmeta.steps.learning import evaluate
 from recmeta.steps.serving import evidence
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, sealed
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +27,19 @@ class QuestionPlan:
 
 
 def evaluation_of(workspace: Workspace, version: Version) -> dict[str, Any] | None:
-    """Return evaluation.json of a version's newest evaluation; None where the workspace has
-    none."""
+    """Return evaluation.json of a version's newest evaluation; None where the workspace has none,
+    or it is broken: the model answers without it."""
     folder = evaluations(workspace).get(version.model_key or "")
-    return None if folder is None else dict(folder.read_json("evaluation.json"))
+    return None if folder is None else read_evaluation(folder)
+
+
+def read_evaluation(folder: Folder) -> dict[str, Any] | None:
+    """Return evaluation.json; None where it is broken, which the log says."""
+    try:
+        return dict(sealed(folder).read_json("evaluation.json"))
+    except (Broken, ValueError) as error:
+        log.warning("an evaluation cannot be shown: %s", error)
+        return None
 
 
 def evaluations(workspace: Workspace) -> dict[str, Folder]:
@@ -36,11 +49,16 @@ def evaluations(workspace: Workspace) -> dict[str, Folder]:
 
 
 def interview_of(workspace: Workspace, version: Version, model: Model) -> QuestionPlan | None:
-    """Return what `recmeta evidence` last found for a version; None where it did not run."""
+    """Return what `recmeta evidence` last found for a version; None where it did not run, or where
+    what it left is broken."""
     found = [manifest.outputs for manifest in finished(workspace, evidence.STEP)]
     newest = {one.model_version: one for one in found}.get(version.version)
     if newest is None:
         return None
-    questionnaire = Questionnaire.load(workspace / newest.questionnaire, model)
+    try:
+        questionnaire = Questionnaire.load(workspace / newest.questionnaire, model)
+    except Broken as error:
+        log.warning("nothing can be asked: %s", error)
+        return None
     strategy = questionnaire.strategy(newest.recommended, model)
     return QuestionPlan(questionnaire, strategy)

@@ -1,23 +1,43 @@
 """Which champion answers, and how a new one takes over.
 
-A thread asks the source every few seconds. A new version is loaded and warmed beside the old one,
-then one assignment swaps them. A request keeps the champion that it began with, so that none is
-dropped or answered by two.
+A thread asks the source every few seconds. A new version is tried in a process of its own, then
+loaded and warmed beside the old one, and one assignment swaps them. A request keeps the champion
+that it began with, so that none is dropped or answered by two. A version that is refused is tried
+again, at growing intervals, as long as it is the newest.
 
 Python's collector of cyclic garbage would go through all that the libraries made when they were
 imported, hundreds of thousands of objects, several times a minute, and stop every thread for it.
 So what there is when the first champion is ready is taken out of its sight.
 """
 
+import dataclasses
 import gc
 import logging
 import threading
 import time
 
 from recmeta.endpoint.answers.champion import ChampionSource, ServedChampion
+from recmeta.endpoint.answers.trial import ChampionRefused
 from recmeta.endpoint.operation.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+
+FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0
+"""Seconds before a version that was refused is tried again; they double each time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """A version that is not taken over."""
+
+    version: str
+    reason: str
+    """For whoever watches the server."""
+    pause: float
+    """Seconds before it is tried again."""
+    again: float
+    """When that is, on the monotonic clock."""
 
 
 class ChampionHolder:
@@ -28,16 +48,20 @@ class ChampionHolder:
         source: ChampionSource,
         *,
         poll_seconds: float,
+        trial_seconds: float,
         metrics: Metrics,
         first: ServedChampion | None = None,
     ) -> None:
         self._source = source
+        self._trial_seconds = trial_seconds
         self._poll_seconds = poll_seconds
         self._metrics = metrics
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="recmeta-champion", daemon=True)
         self.current: ServedChampion | None = None
         """Read it once per request; None before the first promotion."""
+        self.refused: Refused | None = None
+        """The newest version, where it is not the one that answers because it failed."""
         if first is not None:
             self._take_over(first)
 
@@ -46,7 +70,7 @@ class ChampionHolder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; a load under way is waited for."""
+        """Stop watching; a trial under way is given up, a load under way is waited for."""
         self._stop.set()
         self._thread.join()
         gc.unfreeze()
@@ -55,15 +79,39 @@ class ChampionHolder:
         """Take the source's champion over if it is another one. The old one stays if that fails."""
         try:
             newest = self._source.newest()
-            known = None if self.current is None else self.current.version
-            if newest is None or newest == known:
-                return
-            champion = self._source.load(newest)
         except Exception:
             self._metrics.poll_failures.inc()
-            log.exception("the champion could not be read; the one at hand goes on answering")
+            log.exception("the registry could not be read; the champion at hand goes on answering")
             return
+        if newest is None or newest == (None if self.current is None else self.current.version):
+            self.refused = None
+            return
+        refused = self.refused
+        if refused and refused.version == newest and time.monotonic() < refused.again:
+            return
+        try:
+            self._source.try_out(newest, seconds=self._trial_seconds, stopping=self._stop)
+            champion = self._source.load(newest)
+        except Exception as error:
+            if not self._stop.is_set():
+                self._refuse(newest, error)
+            return
+        self.refused = None
         self._take_over(champion)
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        """Leave the champion at hand, and say so."""
+        is_refused = isinstance(error, ChampionRefused)
+        why = error.why if isinstance(error, ChampionRefused) else "failed"
+        # What an error says of files and addresses is for the log alone.
+        reason = str(error) if is_refused else f"version {version} could not be read"
+        pause = FIRST_PAUSE
+        if self.refused is not None and self.refused.version == version:
+            pause = min(2 * self.refused.pause, LONGEST_PAUSE)
+        self.refused = Refused(version, reason, pause, time.monotonic() + pause)
+        self._metrics.poll_failures.inc()
+        self._metrics.refused.labels(why).inc()
+        log.error("the champion at hand goes on answering: %s", reason, exc_info=error)
 
     def _take_over(self, champion: ServedChampion) -> None:
         before = None if self.current is None else self.current.version

@@ -228,3 +228,7 @@ class Health(BaseModel):
 
     status: Literal["ok", "no champion yet", "stopping"]
     model_version: str | None = None
+    refused_version: str | None = Field(
+        default=None, description="A newer version that was tried and is not used."
+    )
+    reason: str | None = Field(default=None, description="Why it is not.")

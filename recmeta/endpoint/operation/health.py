@@ -20,16 +20,21 @@ async def livez() -> Health:
     "/readyz", summary="Tell whether requests can be answered", responses={503: {"model": Health}}
 )
 async def readyz(request: Request, response: Response) -> Health:
-    """Return 200 with the version that answers; 503 before the first champion, and at the end."""
+    """Return 200 with the version that answers, and which newer one was refused; 503 before the
+    first champion, and at the end."""
     state = request.app.state
     if state.stopping:
         response.status_code = 503
         return Health(status="stopping")
-    champion = state.holder.current
+    champion, refused = state.holder.current, state.holder.refused
     if champion is None:
         response.status_code = 503
-        return Health(status="no champion yet")
-    return Health(status="ok", model_version=champion.version)
+    return Health(
+        status="no champion yet" if champion is None else "ok",
+        model_version=None if champion is None else champion.version,
+        refused_version=None if refused is None else refused.version,
+        reason=None if refused is None else refused.reason,
+    )
 
 
 @router.get("/metrics", include_in_schema=False)

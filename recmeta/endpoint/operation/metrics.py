@@ -71,6 +71,12 @@ class Metrics:
             "Times that the registry or a new champion could not be read.",
             registry=self._registry,
         )
+        self.refused = Counter(
+            "recmeta_champion_refused_total",
+            "Trials of a new champion that crashed, were too slow or failed; the one before stays.",
+            ["why"],
+            registry=self._registry,
+        )
         self.online_failures = Counter(
             "recmeta_online_store_failures_total",
             "Batches answered without the online store, because it failed.",

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from recmeta import schema
-from recmeta.endpoint.answers.history import evaluations
+from recmeta.endpoint.answers.history import evaluations, read_evaluation
 from recmeta.endpoint.api import REFUSALS
 from recmeta.errors import UserError
 from recmeta.logs import tables
@@ -21,7 +21,7 @@ from recmeta.steps.data import build_tasks, ingest, materialise_features
 from recmeta.steps.learning import evaluate, meta_train, register
 from recmeta.steps.serving import adapt, score
 from recmeta.steps.upkeep import drift
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, sealed
 
 STEPS = (ingest, materialise_features, build_tasks, meta_train, evaluate, register, adapt, score)
 KEPT_SECONDS = 10.0
@@ -160,7 +160,7 @@ def _drift(workspace: Workspace) -> Drift | None:
         newest = latest(workspace, drift.STEP)
     except UserError:
         return None
-    report = (workspace / newest.outputs.report).read_json("drift.json")
+    report = sealed(workspace / newest.outputs.report).read_json("drift.json")
     return Drift(
         day=report["day"],
         model_version=report["model_version"],
@@ -174,7 +174,7 @@ def _records(workspace: Workspace) -> list[ChampionRecord]:
     found = []
     for version in reversed(versions.versions(workspace)):
         folder = folders.get(version.model_key or "")
-        evaluation = {} if folder is None else folder.read_json("evaluation.json")
+        evaluation = {} if folder is None else read_evaluation(folder) or {}
         found.append(_record(version, evaluation))
     return found
 

@@ -2,11 +2,16 @@
 
 The trainer knows a learner only by its protocol. After every epoch it writes one file, atomically,
 that holds all that the next epoch depends on; a run that was killed goes on from there and ends, on
-a CPU, with the same bits as one that was not.
+a CPU, with the same bits as one that was not. The file of the epoch before stays beside it: a run
+goes on from that one where the newest is not what was written.
+
+    checkpoint/epoch-00007.safetensors
+    checkpoint/digests.json
 """
 
 import dataclasses
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,7 +20,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from recmeta.errors import UserError
+from recmeta.errors import Broken, UserError
 from recmeta.metalearn.learner import Params, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.memory import kept_heap
@@ -28,9 +33,12 @@ from recmeta.metalearn.tensors.encoding import Features
 from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Tasks
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, Sealed, resumed
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint"
+"""Folder of the checkpoints."""
+MOST_CHECKPOINTS = 2
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +117,8 @@ def train(
         dev_tasks: held-out users for early stopping. Without any, the last epoch is kept.
         in_order: whether the tasks' rows are in the order of time, so that episodes can keep it for
             a learner that reads it.
-        checkpoint: where to write after every epoch, and to go on from if a checkpoint is there.
+        checkpoint: in whose folder `checkpoint` to write after every epoch, and to go on from if a
+            checkpoint is there.
         on_epoch: called after every epoch, also for those found in a checkpoint.
         held: by parameter, (N,) which rows of it stay as they are.
         left_out_KIF: what every batch has of it, by the tasks' places in `train_tasks`.
@@ -127,8 +136,9 @@ def train(
         )
     in_order = in_order and model.config.learner.reads_in_order
     run = _Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
-    if checkpoint is not None and checkpoint.exists(CHECKPOINT):
-        run.restore(checkpoint.read_bytes(CHECKPOINT))
+    kept = None if checkpoint is None else resumed(checkpoint / CHECKPOINT)
+    if kept is not None:
+        _restore(run, kept)
     for past in run.history:
         if on_epoch:
             on_epoch(past)
@@ -148,12 +158,39 @@ def train(
             raise _diverged(f"in epoch {number} a learner's matrix was not a number") from error
         record = Epoch(number, train_loss, dev_loss)
         run.record(record)
-        if checkpoint is not None:
-            checkpoint.write_bytes(CHECKPOINT, run.to_bytes())
+        if kept is not None:
+            _keep(kept, _checkpoint(number), run.to_bytes())
         if on_epoch:
             on_epoch(record)
     model.params = run.best
     return run.history
+
+
+def _checkpoint(number: int) -> str:
+    return f"epoch-{number:05d}.safetensors"
+
+
+def _keep(kept: Sealed, name: str, content: bytes) -> None:
+    """Write a checkpoint, and delete those that came long before it."""
+    kept.write_bytes(name, content)
+    assert kept.digests is not None, "it was resumed"
+    for old in sorted(kept.digests)[:-MOST_CHECKPOINTS]:
+        kept.delete(old)
+    kept.seal()
+
+
+def _restore(run: "_Run", kept: Sealed) -> None:
+    """Go on from the newest checkpoint that is what was written."""
+    assert kept.digests is not None, "it was resumed"
+    for name in sorted(kept.digests, reverse=True):
+        try:
+            content = kept.read_bytes(name)
+        except Broken as error:
+            log.warning("training goes on from an earlier epoch, or begins anew: %s", error)
+            kept.digests.pop(name)
+        else:
+            run.restore(content)
+            return
 
 
 def _pass(

@@ -25,6 +25,7 @@ from recmeta.metalearn.tensors.vectors import (
     read_vectors,
 )
 from recmeta.tasks.arrays import Float32Array, IntArray, positions_of
+from recmeta.workspace import arrow_table
 
 Kind = Literal["categorical", "multi", "numeric", "vector"]
 Features = dict[str, torch.Tensor]
@@ -174,8 +175,8 @@ class Encoder:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Encoder":
-        """Read what `to_bytes` gave."""
-        table = ipc.open_file(pa.py_buffer(content)).read_all()
+        """Read what `to_bytes` gave. Raises Broken where it is no whole Arrow file."""
+        table = arrow_table(pa.py_buffer(content), "the encoder's file")
         sides: dict[str, list[Field]] = {"user": [], "item": []}
         for row in table.to_pylist():  # a row per field, not per user
             side = row.pop("side")

@@ -3,9 +3,11 @@
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from recmeta.errors import Broken
 from recmeta.registry.tracking import experiment_id, get_run, model_name
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, sealed
 
 MODEL_KEY = "recmeta.model_key"
 
@@ -26,6 +28,8 @@ def logged_model(
             client.delete_logged_model(found.model_id)  # killed half-way
     if ready is None:
         ready = _log_model(client, experiment, run, folder, model_key)
+    elif artifact_losses(ready.artifact_location):
+        _log_files(client, ready, run, folder)
     if ready.model_id not in {output.model_id for output in run.outputs.model_outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=0)])
     return ready
@@ -34,9 +38,6 @@ def logged_model(
 def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key: str) -> Any:
     """Log a model; what `mlflow.pyfunc.log_model` does, without its global state."""
     from mlflow.entities import LoggedModelStatus
-    from mlflow.models import Model as MLflowModel
-
-    from recmeta.registry.models.packaging import package
 
     logged = client.create_logged_model(
         experiment,
@@ -46,6 +47,16 @@ def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key
         params=run.data.params,
         model_type="recommender",
     )
+    _log_files(client, logged, run, folder)
+    return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+
+def _log_files(client: Any, logged: Any, run: Any, folder: Folder) -> None:
+    """Package a model and make that the files of a logged one."""
+    from mlflow.models import Model as MLflowModel
+
+    from recmeta.registry.models.packaging import package
+
     about = MLflowModel(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
@@ -56,4 +67,28 @@ def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key
         target = Path(temporary) / "packaged"
         package(folder, target, about)
         client.log_model_artifacts(logged.model_id, str(target))
-    return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+
+def artifact_losses(location: str, *, full: bool = False) -> list[str]:
+    """Return in sentences which files of a logged model are missing or not what was written; none
+    where its artifacts are not on this machine, and none of a model without digests.
+
+    Args:
+        location: MLflow's address of the model's artifacts.
+        full: read every file.
+    """
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    from recmeta.registry.served_model import ARTIFACT
+
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return []
+    path = local_file_uri_to_path(location)
+    folder = Folder.at(path) / f"artifacts/{ARTIFACT}"
+    if not folder.exists("model.json"):
+        return [f"{folder.path}/model.json is missing"]
+    try:
+        return sealed(folder).losses(full=full)
+    except Broken as error:
+        return [str(error)]

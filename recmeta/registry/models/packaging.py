@@ -19,7 +19,7 @@ from recmeta.registry import served_model
 from recmeta.registry.frames import profile_fields
 from recmeta.registry.models.features import features_read
 from recmeta.serving.ranking import ScoringConfig
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, sealed, sealing
 
 MODEL_FILES = (
     "model.safetensors",
@@ -39,14 +39,16 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
     Its metadata names the feature service and the features that it reads.
 
     Args:
-        folder: what `recmeta.metalearn.model.Model.save` wrote; other files in it stay behind.
+        folder: what `recmeta.metalearn.model.Model.save` wrote; other files in it stay behind, and
+            those that are taken get digests of their own.
         mlflow_model: carries the ids of the run and of the logged model.
     """
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / served_model.ARTIFACT
-        copy.mkdir()
-        for name in MODEL_FILES:
-            (copy / name).write_bytes(folder.read_bytes(name))
+        written = sealed(folder)
+        with sealing(Folder.at(copy)) as place:
+            for name in MODEL_FILES:
+                place.write_bytes(name, written.read_bytes(name))
         model = Model.load(Folder.at(copy))
         mlflow.pyfunc.save_model(
             path=str(target),

@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from recmeta.errors import UserError
-from recmeta.registry.models.logged_model import MODEL_KEY, logged_model
+from recmeta.errors import Broken, UserError
+from recmeta.registry.models.logged_model import MODEL_KEY, artifact_losses, logged_model
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.provenance import actor
 from recmeta.registry.tracking import (
@@ -25,7 +25,7 @@ from recmeta.registry.tracking import (
     store_name,
     tracking_uri,
 )
-from recmeta.workspace import Folder, Workspace, writes
+from recmeta.workspace import Folder, Sealed, Workspace, sealed, writes
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
@@ -168,13 +168,28 @@ def reference_champion(workspace: Workspace, candidate_key: str) -> Version | No
     return _get(client, reigning.tags.get(COMPARED_WITH), aliases)
 
 
-def model_folder(workspace: Workspace, version: Version) -> Folder:
+def model_folder(workspace: Workspace, version: Version) -> Sealed:
     """Return a local folder with the version's model files, for `Model.load`.
 
     Where the artifacts are on this machine it is their own folder; otherwise they are downloaded
     into a new temporary one.
+
+    Raises:
+        Broken: where they are missing, or their digests cannot be read.
     """
-    return _model_folder(connect(workspace), workspace, model_name(), version.version)
+    number = version.version
+    lost = f"the files of version {number} of the model {model_name()!r} are missing."
+    mend = (
+        f"Bring them back from a backup, register the model again with `recmeta run --redo "
+        f"register`, or go back to the version before {number} with `recmeta rollback`."
+    )
+    try:
+        folder = _model_folder(connect(workspace), workspace, model_name(), number)
+    except OSError as error:
+        raise Broken(f"{lost} {mend}") from error
+    if not folder.names():
+        raise Broken(f"{lost} {mend}")
+    return sealed(folder, mend)
 
 
 def named_model(workspace: Workspace, name: str) -> Folder:
@@ -209,6 +224,23 @@ def named_model(workspace: Workspace, name: str) -> Folder:
             f"the MLflow store {store_name(workspace)} has no model {name!r}: "
             f"{error.message} Write models:/NAME/VERSION or models:/NAME@ALIAS."
         ) from error
+
+
+def losses(workspace: Workspace, number: str, *, full: bool = False) -> list[str]:
+    """Return in sentences what a version lacks: itself, or files of its model that are missing or
+    not what was written, where they are on this machine.
+
+    Args:
+        full: read every file.
+    """
+    place = f"version {number} of the model {model_name()!r} in {shown_uri(workspace)}"
+    if not has_store(workspace):
+        return [f"{place} is missing"]
+    client = connect(workspace)
+    if not _search(client, f"name = '{model_name()}' and version_number = {number}"):
+        return [f"{place} is missing"]
+    source = client.get_model_version_download_uri(model_name(), number)
+    return artifact_losses(source, full=full)
 
 
 def _model_folder(client: Any, workspace: Workspace, name: str, version: str) -> Folder:

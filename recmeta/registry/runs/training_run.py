@@ -42,7 +42,7 @@ from recmeta.registry.tracking import (
     shortened,
 )
 from recmeta.schema import TABLES
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import DIGESTS, Folder, Workspace
 
 TASKS_FILE = "tasks.json"
 CONFIG_FILE = "config.json"
@@ -177,7 +177,7 @@ def log_evaluation(
     log_metrics(client, run_id, {n: value for n, value in flat.items() if known.get(n) != value})
     with tempfile.TemporaryDirectory() as copy:
         for name in report_folder.names():
-            if name.endswith(REPORT_SUFFIXES):
+            if name.endswith(REPORT_SUFFIXES) and name != DIGESTS:
                 (Path(copy) / name).write_bytes(report_folder.read_bytes(name))
         client.log_artifacts(run_id, copy, EVALUATION)
     client.log_dict(run_id, dict(config), f"{EVALUATION}/{CONFIG_FILE}")

@@ -26,7 +26,7 @@ from recmeta.serving.evidence.greedy import GreedyConfig
 from recmeta.serving.evidence.information import About, InformationGain
 from recmeta.serving.evidence.strategy import Candidates, FixedOrder, Strategy
 from recmeta.tasks.arrays import Float64Array
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, sealed
 
 StrategyName = Literal[
     "random",
@@ -118,7 +118,9 @@ class Questionnaire:
 
         Raises:
             UserError: where the model's catalogue lacks one of the items.
+            Broken: where a file is missing or not what was written.
         """
+        folder = sealed(folder)
         about = folder.read_json("questionnaire.json")
         found = pc.index_in(pa.array(about["item_id"], pa.string()), model.catalogue.items.item_id)
         if found.null_count:

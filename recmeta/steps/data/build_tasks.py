@@ -5,13 +5,15 @@ import dataclasses
 from typing import Any
 
 import polars as pl
+from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.features.item_statistics import as_table
 from recmeta.features.text_vectors import MODEL
-from recmeta.logs.tables import as_dataset, open_table, overwrite, sources_id
-from recmeta.manifest import Manifest, Step, run_once
+from recmeta.logs.tables import as_dataset, overwrite, sources_id
+from recmeta.logs.whole import TableVersions, check
+from recmeta.manifest import Folders, Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks.task_set import ItemStatistics, Objective
@@ -37,7 +39,14 @@ class BuildTasksOutputs:
     """Id of the table of interactions, which tells its versions from those of another."""
 
 
-STEP = Step("build-tasks", BuildTasksOutputs)
+STEP = Step(
+    "build-tasks",
+    BuildTasksOutputs,
+    leaves=(
+        Folders(lambda outputs: [outputs.tasks]),
+        TableVersions(lambda outputs: {schema.ITEM_STATISTICS: outputs.item_statistics}),
+    ),
+)
 
 
 @writes
@@ -50,7 +59,7 @@ def run(
         UserError: when nothing has been ingested, or the filters leave no task.
     """
     tables = {
-        t.name: open_table(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
+        t.name: _table(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
     }
     inputs: dict[str, Any] = {name: table.version() for name, table in tables.items()}
     # Tells these versions from another workspace's, where both keep their models in one MLflow.
@@ -83,6 +92,17 @@ def run(
         return outputs, built.counts
 
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
+    """Open a table.
+
+    Raises:
+        UserError: where it is not there.
+        Broken: where some of its files are not.
+    """
+    workspace.require(table)
+    return check(workspace, table)
 
 
 def _publish(workspace: Workspace, statistics: ItemStatistics, item_id: pl.Series) -> int:

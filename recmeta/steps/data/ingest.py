@@ -14,9 +14,20 @@ from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.partitions import mapping_of
+from recmeta.logs.whole import TableVersions
 from recmeta.manifest import Manifest, Step, finished, run_once
 from recmeta.progress import Progress, silent
-from recmeta.schema import FILE, INTERACTIONS, ITEMS, LINE, QUARANTINE, SOURCE, USERS, Table
+from recmeta.schema import (
+    FILE,
+    INTERACTIONS,
+    ITEMS,
+    LINE,
+    QUARANTINE,
+    SOURCE,
+    TABLES,
+    USERS,
+    Table,
+)
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path, writes
 
@@ -33,7 +44,11 @@ class IngestOutputs:
     """Rows of earlier logs that were of the future then, and were taken in now. Not stored."""
 
 
-STEP = Step("ingest", IngestOutputs)
+def _versions(outputs: IngestOutputs) -> dict[Table, int]:
+    return {t: outputs.tables[t.name] for t in TABLES if t.name in outputs.tables}
+
+
+STEP = Step("ingest", IngestOutputs, leaves=(TableVersions(_versions),))
 
 
 @writes

@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from recmeta import schema
 from recmeta.features.activity import activity
 from recmeta.logs import tables
+from recmeta.logs.whole import TableVersions, check
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.progress import Progress, silent
 from recmeta.workspace import Workspace, writes
@@ -31,8 +32,14 @@ class MaterialiseFeaturesOutputs:
     """The time (ISO 8601) as of which features are online; None without a feature store."""
 
 
-STEP = Step("materialise-features", MaterialiseFeaturesOutputs)
 ACTIVITY = (schema.USER_ACTIVITY, schema.ITEM_ACTIVITY)
+STEP = Step(
+    "materialise-features",
+    MaterialiseFeaturesOutputs,
+    leaves=(
+        TableVersions(lambda outputs: {table: getattr(outputs, table.name) for table in ACTIVITY}),
+    ),
+)
 
 
 @writes
@@ -59,7 +66,8 @@ def run(
     Raises:
         UserError: when nothing has been ingested, or Feast refuses the repository.
     """
-    interactions = tables.open_table(workspace, schema.INTERACTIONS)
+    workspace.require(schema.INTERACTIONS)
+    interactions = check(workspace, schema.INTERACTIONS)
 
     def work(key: str) -> tuple[MaterialiseFeaturesOutputs, dict[str, int]]:
         versions: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from recmeta.config import to_dict
 from recmeta.evaluation.baseline import Trial
 from recmeta.evaluation.comparison.gate import GateDecision
 from recmeta.evaluation.judgement import CHAMPION, Judgement, JudgementConfig, gate, judge
-from recmeta.manifest import Manifest, Step, run_once
+from recmeta.manifest import Folders, Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
@@ -23,7 +23,7 @@ from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import MetaTrainOutputs
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.device import choose_device
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, sealed, sealing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,9 @@ class EvaluateOutputs:
     """Whether the gate lets it become the champion."""
 
 
-STEP = Step("evaluate", EvaluateOutputs, is_long=True)
+STEP = Step(
+    "evaluate", EvaluateOutputs, is_long=True, leaves=(Folders(lambda outputs: [outputs.report]),)
+)
 
 
 def run(
@@ -84,8 +86,9 @@ def run(
         )
         decision = _decision(config, judgement, champion)
         progress(STEP, 3, 4)
-        history = (workspace / trained.outputs.model).read_json("history.json")
-        _write_report(folder, judgement, decision, champion is not None, other, history)
+        history = sealed(workspace / trained.outputs.model).read_json("history.json")
+        with sealing(folder) as place:
+            _write_report(place, judgement, decision, champion is not None, other, history)
         _log(workspace, trained.outputs.run_id, folder, config, judgement, trials)
         progress(STEP, 4, 4)
         outputs = EvaluateOutputs(

@@ -6,7 +6,17 @@ from typing import Any
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.evaluation.baseline import Trial
-from recmeta.manifest import Manifest, Step, find, git_commit, library_versions, run_once, spread
+from recmeta.manifest import (
+    Folders,
+    Manifest,
+    Step,
+    find,
+    git_commit,
+    library_versions,
+    run_once,
+    spread,
+    whole,
+)
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.metalearn.starts.content_transfer import matched
@@ -23,7 +33,7 @@ from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
 from recmeta.training.fit import fit_whole
 from recmeta.training.start import at_start
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, sealing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +57,9 @@ class MetaTrainOutputs:
     worth."""
 
 
-STEP = Step("meta-train", MetaTrainOutputs, is_long=True)
+STEP = Step(
+    "meta-train", MetaTrainOutputs, is_long=True, leaves=(Folders(lambda outputs: [outputs.model]),)
+)
 
 
 def run(
@@ -102,8 +114,9 @@ def run(
         with tracked:
             done = fit_whole(config, begun, task_set, folder, on_epoch, on_refit, earlier, source)
             progress(STEP, config.training.epochs, config.training.epochs)
-            done.model.save(folder)
-            folder.write_json("history.json", [dataclasses.asdict(e) for e in done.history])
+            with sealing(folder) as place:
+                done.model.save(place)
+                place.write_json("history.json", [dataclasses.asdict(e) for e in done.history])
         outputs = MetaTrainOutputs(
             model=f"models/{key}",
             run_id=tracked.run_id,
@@ -165,7 +178,7 @@ def tasks_of(
 ) -> Manifest[BuildTasksOutputs] | None:
     """Return the manifest of the tasks that a model was trained on; None where they are gone, as
     those of users who were forgotten are."""
-    return find(workspace, build_tasks.STEP, trained.inputs["tasks"])
+    return whole(workspace, build_tasks.STEP, trained.inputs["tasks"])
 
 
 def content_source(content_from: str | None, workspace: Workspace) -> Model | None:

@@ -1,6 +1,7 @@
 """evaluation ──▶ a model version in MLflow, with the alias that the gate's decision gives it."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from recmeta.manifest import Manifest, Step, run_once
@@ -10,7 +11,7 @@ from recmeta.registry.models.description import describe
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.provenance import actor
 from recmeta.steps.learning.evaluate import EvaluateOutputs
-from recmeta.workspace import Workspace, writes
+from recmeta.workspace import Workspace, sealed, writes
 
 Decision = Literal["promoted", "refused", "forced"]
 BECAUSE = {"promoted": "it passed the gate", "forced": "it was forced, against the gate"}
@@ -30,7 +31,29 @@ class RegisterOutputs:
     """Of the version, as they are after this."""
 
 
-STEP = Step("register", RegisterOutputs)
+class _Registered:
+    """The version in MLflow that register leaves; see `recmeta.manifest.Left`."""
+
+    def digests(self, workspace: Workspace, outputs: RegisterOutputs) -> dict[str, Any]:
+        """Return nothing: the model's files have digests of their own."""
+        return {}
+
+    def losses(
+        self,
+        workspace: Workspace,
+        outputs: RegisterOutputs,
+        digests: Mapping[str, Any] | None,
+        *,
+        full: bool,
+    ) -> list[str]:
+        """Return what the version lacks: see `versions.losses`."""
+        return versions.losses(workspace, outputs.model_version, full=full)
+
+    def remove(self, workspace: Workspace, outputs: RegisterOutputs) -> None:
+        """Keep the version: registering its model again brings it up to date."""
+
+
+STEP = Step("register", RegisterOutputs, leaves=(_Registered(),))
 
 
 @writes
@@ -57,7 +80,7 @@ def run(
 
 
 def _register(workspace: Workspace, evaluated: EvaluateOutputs, force: bool) -> RegisterOutputs:
-    report = workspace / evaluated.report
+    report = sealed(workspace / evaluated.report)
     gate = report.read_json("decision.json")
     decision = _decision(gate, force)
     promoted = decision != "refused"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from recmeta import schema
 from recmeta.logs.mapping import Attribute, AttributeSource, Kind, LogMapping
 from recmeta.tasks.task_set import TaskSet
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, resumed
 
 INTERACTIONS = "interactions.parquet"
 PROFILES = "profiles.parquet"
@@ -64,6 +64,7 @@ def cold_users(workspace: Workspace, key: str, task_set: TaskSet) -> LogMapping:
     folder = workspace / name
     test, items = task_set.tasks("test"), task_set.items()
     support = test.support
+    kept = resumed(folder)
     interactions = pa.table(
         {
             schema.USER_ID: test.profile[schema.USER_ID].combine_chunks().take(support.task),
@@ -72,8 +73,9 @@ def cold_users(workspace: Workspace, key: str, task_set: TaskSet) -> LogMapping:
         }
     )
     for file, table in ((INTERACTIONS, interactions), (PROFILES, test.profile)):
-        if not folder.exists(file):
-            folder.write_parquet(file, table)
+        if not kept.has(file):
+            kept.write_parquet(file, table)
+            kept.seal()
     return shard_mapping(workspace, name)
 
 

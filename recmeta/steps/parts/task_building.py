@@ -37,7 +37,7 @@ from recmeta.tasks.task_set import (
     write_statistics,
 )
 from recmeta.tasks.threads import in_threads
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, sealing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,13 +95,14 @@ def write_tasks(
     split = split_interactions(log, item_id, items, config.split, config.seed, progress=progress)
     progress("statistics", 0, 1)
     statistics = _statistics(split, len(item_id), config.statistics)
-    write_statistics(folder, statistics)
-    progress("statistics", 1, 1)
-    described = catalogue(item_id, items)
-    if config.item_texts:
-        described = with_text_vectors(described, config.item_texts, text_vectors)
-    write_items(folder, described)
-    spec, counts = _write_tasks(folder, split, statistics, users, progress)
+    with sealing(folder) as place:
+        write_statistics(place, statistics)
+        progress("statistics", 1, 1)
+        described = catalogue(item_id, items)
+        if config.item_texts:
+            described = with_text_vectors(described, config.item_texts, text_vectors)
+        write_items(place, described)
+        spec, counts = _write_tasks(place, split, statistics, users, progress)
     if split.objective == "implicit":
         counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
     return BuiltTasks(spec=spec, item_id=item_id, statistics=statistics, counts=counts)

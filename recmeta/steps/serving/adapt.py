@@ -17,7 +17,7 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.logs.reading.files import Inputs, how_read, source_id
-from recmeta.manifest import Manifest, Step, run_once
+from recmeta.manifest import Folders, Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
@@ -29,7 +29,7 @@ from recmeta.steps.parts import catalogue, given_users
 from recmeta.steps.parts.given_users import GivenUsers
 from recmeta.tasks.task_set import Tasks, write_tasks
 from recmeta.training.device import choose_device
-from recmeta.workspace import Folder, Workspace, works
+from recmeta.workspace import Sealed, Workspace, resumed, works
 
 USERS_PER_SHARD = 2_000
 
@@ -45,7 +45,9 @@ class AdaptOutputs:
     """The version of the model that was adapted."""
 
 
-STEP = Step("adapt", AdaptOutputs, is_long=True)
+STEP = Step(
+    "adapt", AdaptOutputs, is_long=True, leaves=(Folders(lambda outputs: [outputs.states]),)
+)
 
 
 @works
@@ -88,7 +90,7 @@ def run(
     }
 
     def work(key: str) -> tuple[AdaptOutputs, dict[str, int]]:
-        folder = workspace / "states" / key
+        folder = resumed(workspace / "states" / key)
         model = Model.load(versions.model_folder(workspace, version), torch_device)
         model, num_new_items = catalogue.with_new_items(model, items)
         if num_new_items:  # score must number the items as they are numbered here
@@ -97,6 +99,7 @@ def run(
         if found.num_good:
             _check_values(model, new_users, version)
         num_shards, counts = _adapt_parts(model, found, folder, progress)
+        folder.seal()
         outputs = AdaptOutputs(
             states=f"states/{key}", num_shards=num_shards, model_version=version.version
         )
@@ -131,7 +134,7 @@ def _check_values(model: Model, new_users: LogMapping, version: Version) -> None
 
 
 def _adapt_parts(
-    model: Model, found: GivenUsers, folder: Folder, progress: Progress
+    model: Model, found: GivenUsers, folder: Sealed, progress: Progress
 ) -> tuple[int, collections.Counter[str]]:
     """Write the states of all users, part by part, and return the number of shards and what became
     of the rows."""
@@ -148,7 +151,7 @@ def _adapt_parts(
     return num_shards, counts
 
 
-def _adapt_shard(scorer: Scorer, tasks: Tasks, place: int, folder: Folder, number: int) -> None:
+def _adapt_shard(scorer: Scorer, tasks: Tasks, place: int, folder: Sealed, number: int) -> None:
     """Write the states of a slice of users, and what they were adapted to, unless a run that was
     killed has done so.
 
@@ -156,13 +159,14 @@ def _adapt_shard(scorer: Scorer, tasks: Tasks, place: int, folder: Folder, numbe
         place: of the slice among the tasks.
         number: of the shard among all.
     """
-    name = f"shard-{number:05d}.safetensors"
-    if folder.exists(name):
+    name, of_tasks = f"shard-{number:05d}.safetensors", f"tasks-{number:05d}.arrow"
+    if folder.has(name) and folder.has(of_tasks):
         return
     first = place * USERS_PER_SHARD
     some = tasks.take(np.arange(first, min(first + USERS_PER_SHARD, len(tasks))))
-    write_tasks(folder, f"tasks-{number:05d}.arrow", some)
+    write_tasks(folder, of_tasks, some)
     folder.write_bytes(name, adapt_users(scorer, some).to_bytes())
+    folder.seal()
 
 
 def profiles_for(model: Model, path: str, id_col: str) -> AttributeSource:

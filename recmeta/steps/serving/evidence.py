@@ -8,7 +8,7 @@ import torch
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.errors import UserError
-from recmeta.manifest import Manifest, Step, find, run_once
+from recmeta.manifest import Folders, Manifest, Step, find, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
@@ -28,7 +28,7 @@ from recmeta.steps.learning import meta_train
 from recmeta.steps.parts.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.training.device import choose_device
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, sealing
 
 INFORMATION = "information-gain"
 
@@ -73,8 +73,18 @@ class SimulationOutputs:
     """Folder of the report, in the workspace."""
 
 
-STEP = Step("evidence", EvidenceOutputs, is_long=True)
-SIMULATION = Step("evidence-simulation", SimulationOutputs, is_long=True)
+STEP = Step(
+    "evidence",
+    EvidenceOutputs,
+    is_long=True,
+    leaves=(Folders(lambda outputs: [outputs.questionnaire]),),
+)
+SIMULATION = Step(
+    "evidence-simulation",
+    SimulationOutputs,
+    is_long=True,
+    leaves=(Folders(lambda outputs: [outputs.report]),),
+)
 
 
 def run(
@@ -107,9 +117,10 @@ def run(
         held_out = HeldOut.of(workspace, tasks, task_set.tasks("dev"), model, config.trial)
         progress(STEP, 1, 2)
         questionnaire, areas = _choose(model, tried, held_out, config)
-        questionnaire.save(folder, model)
         recommended = min(areas, key=lambda name: areas[name])
-        folder.write_json("development.json", {"mae": areas, "recommended": recommended})
+        with sealing(folder) as place:
+            questionnaire.save(place, model)
+            place.write_json("development.json", {"mae": areas, "recommended": recommended})
         progress(STEP, 2, 2)
         outputs = EvidenceOutputs(
             questionnaire=f"evidence/{key}",
@@ -156,10 +167,10 @@ def simulate(
             "recommended": made.outputs.recommended,
             "questionnaire": to_dict(questionnaire.config),
         }
-        folder = workspace / made.outputs.questionnaire / key
-        folder.write_json("simulation.json", result)
-        folder.write_bytes("simulation.png", reporting.plot(result))
-        folder.write_bytes("simulation.md", reporting.report(result).encode())
+        with sealing(workspace / made.outputs.questionnaire / key) as folder:
+            folder.write_json("simulation.json", result)
+            folder.write_bytes("simulation.png", reporting.plot(result))
+            folder.write_bytes("simulation.md", reporting.report(result).encode())
         outputs = SimulationOutputs(report=f"{made.outputs.questionnaire}/{key}")
         return outputs, {"users": trial.num_users, "strategies": len(names)}
 

@@ -19,6 +19,7 @@ from recmeta import schema
 from recmeta.config import fingerprint, to_dict
 from recmeta.evaluation.measuring.exposure import exposure
 from recmeta.logs import tables
+from recmeta.logs.whole import TableVersions
 from recmeta.manifest import Manifest, Step, run_once
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
@@ -33,7 +34,7 @@ from recmeta.steps.parts.item_facts import item_facts
 from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, Workspace, resumed, sealed
 
 LISTED_BY = ("model", "popularity")
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
@@ -64,7 +65,12 @@ class ScoreOutputs:
     """Whether the index finds enough to be used; None without one."""
 
 
-STEP = Step("score", ScoreOutputs, is_long=True)
+STEP = Step(
+    "score",
+    ScoreOutputs,
+    is_long=True,
+    leaves=(TableVersions(lambda outputs: {schema.RECOMMENDATIONS: outputs.table_version}),),
+)
 
 
 def run(
@@ -91,8 +97,8 @@ def run(
 
     def work(key: str) -> tuple[ScoreOutputs, dict[str, int]]:
         number = adapted.outputs.model_version
-        states = workspace / adapted.outputs.states
-        staged = workspace / "lists" / key
+        states = sealed(workspace / adapted.outputs.states)
+        staged = resumed(workspace / "lists" / key)
         names = [f"shard-{n:05d}.parquet" for n in range(adapted.outputs.num_shards)]
         model = Model.load(
             versions.model_folder(workspace, versions.get(workspace, number)), torch_device
@@ -102,8 +108,9 @@ def run(
         if config.retrieval is not None:
             recall = maker.use_index(FaissIndex, *_adapted(states, 0, torch_device))
         for index, name in enumerate(names):
-            if not staged.exists(name):
+            if not staged.has(name):
                 staged.write_parquet(name, _shard(maker, *_adapted(states, index, torch_device)))
+                staged.seal()
             progress(STEP, index + 1, len(names))
         of_run = {schema.RUN: key, schema.MODEL_VERSION: number, schema.SCORED_AT: clock}
         table_version, tally = _publish(workspace, staged, names, of_run, maker.model)

@@ -13,10 +13,10 @@ from recmeta.config import to_dict
 from recmeta.errors import UserError
 from recmeta.features.attributes import newest
 from recmeta.logs import tables
-from recmeta.manifest import Manifest, Step, run_once
+from recmeta.manifest import Folders, Manifest, Step, run_once
 from recmeta.steps.parts.new_user_files import INTERACTIONS, PROFILES, write
 from recmeta.tasks.hashing import unit_hash
-from recmeta.workspace import Workspace, writes
+from recmeta.workspace import Workspace, sealing, writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class ShardNewUsersOutputs:
     """Folders in the workspace; none where nobody is new."""
 
 
-STEP = Step("new-users", ShardNewUsersOutputs)
+STEP = Step("new-users", ShardNewUsersOutputs, leaves=(Folders(lambda outputs: outputs.shards),))
 
 
 def count_arrivals(workspace: Workspace, day: datetime.date) -> int:
@@ -75,11 +75,11 @@ def run(
         for index in sorted(shard.unique().to_list()):
             name = f"new_users/{key}/shard-{index:05d}"
             members = placed.filter(pl.col("shard") == index).select(schema.USER_ID)
-            folder = workspace / name
             known = _profiles(profiles, members, day)
-            if known.height:
-                write(folder, PROFILES, known)
-            write(folder, INTERACTIONS, rows.join(members, on=schema.USER_ID, how="semi"))
+            with sealing(workspace / name) as folder:
+                if known.height:
+                    write(folder, PROFILES, known)
+                write(folder, INTERACTIONS, rows.join(members, on=schema.USER_ID, how="semi"))
             shards.append(name)
         counts = {"users": len(users), "interactions": rows.height}
         return ShardNewUsersOutputs(shards=tuple(shards)), counts

@@ -18,7 +18,7 @@ from recmeta.errors import UserError
 from recmeta.features.attributes import newest
 from recmeta.features.stability import stability
 from recmeta.logs import tables
-from recmeta.manifest import Manifest, Step, find, run_once
+from recmeta.manifest import Folders, Manifest, Step, find, finished, forget, run_once
 from recmeta.metalearn.model import Model
 from recmeta.registry.models import versions
 from recmeta.registry.models.versions import Version
@@ -26,7 +26,7 @@ from recmeta.steps.learning import meta_train
 from recmeta.steps.parts.live_error import live_error
 from recmeta.steps.serving.publish import lists_of
 from recmeta.tasks.task_set import TaskSet
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, sealing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,9 @@ class DriftOutputs:
     """What is too much, in sentences."""
 
 
-STEP = Step("drift", DriftOutputs, is_long=True)
+STEP = Step(
+    "drift", DriftOutputs, is_long=True, leaves=(Folders(lambda outputs: [outputs.report]),)
+)
 
 
 def run(
@@ -95,11 +97,15 @@ def run(
             report["live_error"] = dataclasses.asdict(error)
         findings = _findings(report, window.height, config)
         report["findings"] = findings
-        folder = workspace / "reports" / "drift" / day.isoformat()
-        folder.write_json("drift.json", report)
-        folder.write_bytes("drift.md", _markdown(report).encode())
+        place = f"reports/drift/{day.isoformat()}"
+        for earlier in finished(workspace, STEP):  # of the same day, whose report goes
+            if earlier.outputs.report == place:
+                forget(workspace, STEP, earlier.key)
+        with sealing(workspace / place) as folder:
+            folder.write_json("drift.json", report)
+            folder.write_bytes("drift.md", _markdown(report).encode())
         outputs = DriftOutputs(
-            report=f"reports/drift/{day.isoformat()}",
+            report=place,
             retrain=bool(findings),
             findings=tuple(findings),
         )

@@ -11,25 +11,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from safetensors import SafetensorError
 
 from recmeta import schema
 from recmeta.config import fingerprint
-from recmeta.errors import UserError
+from recmeta.errors import Broken, UserError
 from recmeta.logs.erase import erase_rows
 from recmeta.logs.quarantined import mentions, of_users
-from recmeta.manifest import as_stored, finished
+from recmeta.manifest import as_stored, finished, rewriting
 from recmeta.manifest import forget as forget_step
 from recmeta.registry.models import forgotten
 from recmeta.reporting.markdown import shows_user
 from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.data import build_tasks
-from recmeta.steps.learning import meta_train
+from recmeta.steps.learning import evaluate, meta_train
 from recmeta.steps.serving import adapt, shard_new_users
-from recmeta.workspace import REPORT, Folder, Workspace, writes_alone
+from recmeta.workspace import REPORT, Folder, Workspace, arrow_table, sealed, writes_alone
+from recmeta.workspace.folder import parquet_bytes
 
 STEP = "forget"
 OF_USERS = (
@@ -48,6 +48,7 @@ CACHES: dict[str, str | None] = {
 """Folders whose subfolders are made again when they are needed, and the step that makes them."""
 TRAINED_ON = ("train-", "dev-")
 """How shards of users begin whom a training saw."""
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, SafetensorError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
             for name, content in _files(workspace / "tasks" / key)
             if name.rsplit("/", 1)[-1].startswith(TRAINED_ON)
         ]
-        tasks[key] = any(_may_have(name, content, user_ids) for name, content in shards)
+        tasks[key] = any(_has_users(name, content, user_ids) for name, content in shards)
     trainings = finished(workspace, as_stored(meta_train.STEP))
     return {m.key for m in trainings if tasks.get(m.inputs["tasks"], in_log)}
 
@@ -171,7 +172,7 @@ def _drop_caches(
     dropped = 0
     for key in (workspace / name).names():
         folder = workspace / name / key
-        if any(_may_have(file, content, user_ids) for file, content in _files(folder)):
+        if any(_has_users(file, content, user_ids) for file, content in _files(folder)):
             if step is not None:
                 forget_step(workspace, step, key)
             folder.filesystem.delete_dir(folder.path)
@@ -182,20 +183,50 @@ def _drop_caches(
 def _rewrite_reports(workspace: Workspace, user_ids: Collection[str]) -> int:
     """Take the users out of the evaluations' files; a run's report that names one is deleted."""
     changed = 0
-    reports = workspace / "reports"
-    for name, content in _files(reports):
-        if not name.endswith(".parquet"):
-            continue
-        kept = forgotten.without_users(pq.read_table(pa.BufferReader(content)), user_ids)
-        if kept is not None:
-            reports.write_parquet(name, kept)
-            changed += 1
+    for key in (workspace / "reports").names():
+        changed += _rewrite_report(workspace, key, user_ids)
     if workspace.exists(REPORT):
         text = workspace.read_bytes(REPORT).decode()
         if any(shows_user(text, user_id) for user_id in user_ids):
             workspace.filesystem.delete_file(f"{workspace.path}/{REPORT}")
             changed += 1
     return changed
+
+
+def _rewrite_report(workspace: Workspace, key: str, user_ids: Collection[str]) -> int:
+    """Take the users out of one evaluation's files, whose digests are then others; one that cannot
+    be read is deleted, and the evaluation is done again when it is asked for."""
+    folder, changed = workspace / "reports" / key, 0
+    for name, content in _files(folder):
+        if not name.endswith(".parquet"):
+            continue
+        try:
+            kept = forgotten.without_users(_parquet(content), user_ids)
+        except _UNREADABLE:
+            forget_step(workspace, evaluate.STEP, key)
+            folder.delete(name)
+            changed += 1
+            continue
+        if kept is not None:
+            _replace(workspace, key, name, parquet_bytes(kept))
+            changed += 1
+    return changed
+
+
+def _replace(workspace: Workspace, key: str, name: str, content: bytes) -> None:
+    """Write a file of an evaluation anew, and its digests before it: killed in between, the same
+    command finds the users again."""
+    folder = workspace / "reports" / key
+    try:
+        place = sealed(folder)
+    except Broken:  # the evaluation is done again when it is asked for
+        forget_step(workspace, evaluate.STEP, key)
+    else:
+        if place.digests is not None:  # it is not of an earlier version
+            expected = place.expect(name, content)
+            rewriting(workspace, evaluate.STEP, key, {f"reports/{key}": expected})
+            place.seal()
+    folder.write_bytes(name, content)
 
 
 def _files(folder: Folder) -> Iterator[tuple[str, bytes]]:
@@ -207,21 +238,24 @@ def _files(folder: Folder) -> Iterator[tuple[str, bytes]]:
             yield name, folder.read_bytes(name)
 
 
-def _may_have(name: str, content: bytes, user_ids: Collection[str]) -> bool:
-    """Return whether a file of a cache is of any of the users; true where it cannot be read."""
-    try:
-        return _has_users(name, content, user_ids)
-    except (pa.ArrowException, OSError, ValueError, SafetensorError):
-        return True
-
-
 def _has_users(name: str, content: bytes, user_ids: Collection[str]) -> bool:
-    if name.endswith(".parquet"):
-        rows = pq.read_table(pa.BufferReader(content))
-    elif name.endswith(".arrow"):
-        rows = ipc.open_file(pa.py_buffer(content)).read_all()
-    elif name.endswith(".safetensors"):
-        return not set(user_ids).isdisjoint(AdaptedUsers.from_bytes(content).user_id)
-    else:
-        return False
+    """Return whether a file of a cache is of any of the users; one that cannot be read may be."""
+    try:
+        if name.endswith(".parquet"):
+            rows = _parquet(content)
+        elif name.endswith(".arrow"):
+            rows = arrow_table(pa.py_buffer(content), name)
+        elif name.endswith(".safetensors"):
+            return not set(user_ids).isdisjoint(AdaptedUsers.from_bytes(content).user_id)
+        else:
+            return False
+    except _UNREADABLE:
+        return True
     return forgotten.without_users(rows, user_ids) is not None
+
+
+def _parquet(content: bytes) -> pa.Table:
+    """Return the table in a Parquet file, checked in full."""
+    rows = pq.read_table(pa.BufferReader(content))
+    rows.validate(full=True)
+    return rows

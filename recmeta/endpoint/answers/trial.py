@@ -1,0 +1,85 @@
+"""A new champion is tried in a process of its own before the running server takes it over.
+
+Its files are what was written; but a model that ends the process that reads it, or never answers,
+would take the server with it. The process is as considerate as it can be: a lower priority, and one
+thread.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Literal
+
+from recmeta.config import to_dict
+from recmeta.serving.ranking import ScoringConfig
+
+log = logging.getLogger(__name__)
+Why = Literal["crashed", "slow", "failed"]
+PROCESS = "recmeta.endpoint.answers.trial_process"
+_LOOK_SECONDS = 0.2
+_LAST_CHARACTERS = 4_000
+"""Of what the process wrote to standard error; they go to the log."""
+
+
+class ChampionRefused(Exception):
+    """A champion did not stand its trial."""
+
+    def __init__(self, why: Why, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+def try_out(
+    workspace: str,
+    version: str,
+    scoring: ScoringConfig,
+    *,
+    seconds: float,
+    stopping: threading.Event,
+) -> None:
+    """Let another process load a version and answer a question with it.
+
+    Args:
+        workspace: where it is.
+        seconds: how long that may take.
+        stopping: ends it when it is set.
+
+    Raises:
+        ChampionRefused: when it does not come to an answer.
+    """
+    about = {"workspace": workspace, "version": version, "scoring": to_dict(scoring)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", PROCESS],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    written: bytes | None = json.dumps(about).encode()
+    end = time.monotonic() + seconds
+    try:
+        while True:
+            try:
+                _, errors = process.communicate(written, timeout=_LOOK_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                written = None  # it was given
+            if stopping.is_set():
+                raise ChampionRefused("slow", f"version {version} was not tried to the end")
+            if time.monotonic() > end:
+                message = f"version {version} did not answer within {seconds:g} seconds"
+                raise ChampionRefused("slow", message)
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode == 0:
+        return
+    log.error(errors[-_LAST_CHARACTERS:].decode(errors="replace"))
+    if process.returncode < 0:
+        message = f"version {version} ended the process that read it, by signal "
+        raise ChampionRefused("crashed", f"{message}{-process.returncode}")
+    raise ChampionRefused("failed", f"version {version} could not be read or did not answer")
