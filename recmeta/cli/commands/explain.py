@@ -68,7 +68,7 @@ def explain(
     from recmeta.steps.serving.explain import user_of_file, user_of_log
 
     trained = Model.load(versions.model_folder(workspace, version))
-    model, _ = catalogue.with_new_items(trained, workspace)
+    model, _ = catalogue.with_new_items(trained, catalogue.items_table(workspace))
     if source is None:
         tasks = user_of_log(workspace, model, user)
     else:

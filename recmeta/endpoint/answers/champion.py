@@ -157,7 +157,7 @@ class RegistrySource:
         found = versions.get(self.workspace, version)
         folder = versions.model_folder(self.workspace, found)
         trained = Model.load(folder, torch.device("cpu"))
-        model, _ = catalogue.with_new_items(trained, self.workspace)
+        model, _ = catalogue.with_new_items(trained, catalogue.items_table(self.workspace))
         return ServedChampion.of(
             version,
             model,

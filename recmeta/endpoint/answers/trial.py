@@ -75,7 +75,7 @@ def try_out(
                 raise ChampionRefused("slow", message)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()  # which closes its pipes, too
     if process.returncode == 0:
         return
     log.error(errors[-_LAST_CHARACTERS:].decode(errors="replace"))
