@@ -9,18 +9,18 @@ import re
 import time
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
+from recmeta.registry import artifacts
 from recmeta.registry.database import create_database, is_there
+from recmeta.registry.old_locations import mend
 from recmeta.workspace import Workspace
 
 NAME = "RECMETA_MODEL_NAME"
 DEFAULT_NAME = "recmeta"
 DATABASE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
 
 KEY = "recmeta.key"
 INPUT = "recmeta.input."
@@ -62,6 +62,16 @@ def shown_uri(workspace: Workspace) -> str:
     uri = tracking_uri(workspace)
     netloc = urlsplit(uri).netloc
     return uri.replace(f"//{netloc}", f"//{netloc.rpartition('@')[2]}", 1)
+
+
+def server_command(workspace: Workspace) -> str:
+    """Return the command that serves the MLflow page of a store that is a database."""
+    uri = shown_uri(workspace)
+    database = artifacts.database_path(uri)
+    beside = (
+        "" if database is None else f" --artifacts-destination {database.parent}/{artifacts.FOLDER}"
+    )
+    return f"mlflow server --backend-store-uri {uri}{beside}"
 
 
 def model_name() -> str:
@@ -110,11 +120,15 @@ def connect(workspace: Workspace) -> Any:
         from mlflow import MlflowClient
 
     uri = tracking_uri(workspace)
-    create_database(uri, _artifacts(workspace) if workspace.is_local else "./mlruns")
+    create_database(uri)
+    artifacts.register()
+    database = artifacts.database_path(uri)
+    if database is not None:
+        mend(database)
     return MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
 
-def experiment_id(client: Any, workspace: Workspace) -> str:
+def experiment_id(client: Any) -> str:
     """Return the id of the experiment that is named as the model, which is created if need be.
 
     Raises:
@@ -125,8 +139,8 @@ def experiment_id(client: Any, workspace: Workspace) -> str:
     found = client.get_experiment_by_name(model_name())
     if found is None:
         location = None  # a server knows where its artifacts go
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            location = _artifacts(workspace)
+        if artifacts.database_path(client.tracking_uri) is not None:
+            location = artifacts.ROOT
         try:
             return str(client.create_experiment(model_name(), artifact_location=location))
         except MlflowException as error:
@@ -139,10 +153,6 @@ def experiment_id(client: Any, workspace: Workspace) -> str:
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
         )
     return str(found.experiment_id)
-
-
-def _artifacts(workspace: Workspace) -> str:
-    return Path(workspace.local_path(ARTIFACTS)).as_uri()
 
 
 def data_versions(workspace: Workspace, run_id: str) -> dict[str, str]:

@@ -106,7 +106,7 @@ class Workspace(Folder):
 
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""
-        return f"{self.location}/tables/{table.name}"
+        return f"{self.location}/{table.path}"
 
     def require(self, table: Table) -> None:
         """Check that a Delta table is here.
@@ -114,7 +114,7 @@ class Workspace(Folder):
         Raises:
             UserError: where it is not.
         """
-        if not self.exists(f"tables/{table.name}/_delta_log"):
+        if not self.exists(f"{table.path}/_delta_log"):
             raise UserError(
                 f"the workspace {self.location} has no {table.name} table: ingest a log first, "
                 "with `recmeta ingest`."

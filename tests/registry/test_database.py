@@ -12,29 +12,29 @@ from mlflow import MlflowClient
 
 from recmeta.registry.database import create_database
 
-CREATE = "import sys; from recmeta.registry.database import create_database as c; c(*sys.argv[1:])"
+CREATE = "import sys; from recmeta.registry.database import create_database as c; c(sys.argv[1])"
 
 
 def creation(path: Path) -> subprocess.Popen[bytes]:
     """Start making a database in another process."""
-    command = [sys.executable, "-c", CREATE, f"sqlite:///{path}", "file:///artifacts"]
+    command = [sys.executable, "-c", CREATE, f"sqlite:///{path}"]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
 def test_is_one_that_mlflow_takes(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/a folder/mlflow.db"
-    create_database(uri, "file:///artifacts")
+    create_database(uri)
     client = MlflowClient(uri)
-    assert client.get_experiment("0").artifact_location.startswith("file:///artifacts")
+    assert client.get_experiment("0").artifact_location == "mlflow-artifacts:/0"
     assert client.search_registered_models() == []
     assert [path.name for path in (tmp_path / "a folder").iterdir()] == ["mlflow.db"]
 
 
 def test_leaves_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"mine")
-    create_database(f"sqlite:///{tmp_path}/mlflow.db", "file:///artifacts")
+    create_database(f"sqlite:///{tmp_path}/mlflow.db")
     assert (tmp_path / "mlflow.db").read_bytes() == b"mine"
-    create_database("https://mlflow.example:5000", "file:///artifacts")
+    create_database("https://mlflow.example:5000")
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
@@ -48,7 +48,7 @@ def test_a_creation_killed_among_the_migrations_leaves_nothing(tmp_path: Path) -
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not path.exists()
-    create_database(f"sqlite:///{path}", "file:///artifacts")
+    create_database(f"sqlite:///{path}")
     assert MlflowClient(f"sqlite:///{path}").get_experiment("0").name == "Default"
 
 

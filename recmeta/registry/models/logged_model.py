@@ -18,7 +18,7 @@ def logged_model(
     """Return the model that is logged to the training's run, after logging it if need be."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    experiment = experiment_id(client, workspace)
+    experiment = experiment_id(client)
     run = get_run(client, workspace, run_id)
     ready = None
     for found in client.search_logged_models([experiment], f"tags.`{MODEL_KEY}` = '{model_key}'"):

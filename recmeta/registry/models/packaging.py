@@ -9,6 +9,7 @@ import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import Model as MLflowModel
 from mlflow.models import ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME, MODEL_CODE_PATH
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
@@ -60,6 +61,21 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
             metadata=to_dict(features_read(model)),
             mlflow_model=mlflow_model,
         )
+    _name_no_place(target)
+
+
+def _name_no_place(target: Path) -> None:
+    """Take out of MLmodel where the model was packaged and where recmeta is installed here.
+
+    MLflow writes both down. To load a model it looks for the files' names inside of it.
+    """
+    path = target / MLMODEL_FILE_NAME
+    about = MLflowModel.load(str(path))
+    how = about.flavors[mlflow.pyfunc.FLAVOR_NAME]
+    for artifact in how["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    how[MODEL_CODE_PATH] = CODE.name
+    about.save(str(path))
 
 
 def signature(model: Model) -> ModelSignature:

@@ -38,21 +38,12 @@ TOLERANCE = "recmeta.tolerance"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TableVersion:
-    """A Delta table at one of its versions."""
-
-    uri: str
-    """Where the table was when the model was trained."""
-    version: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """The record of one training and of its evaluation."""
 
     run_id: str
-    tables: Mapping[str, TableVersion]
-    """By name."""
+    tables: Mapping[str, int]
+    """Name to version of the Delta tables that were read."""
     table_id: str | None
     """Delta's own name of the interactions table, which tells it from another in its place."""
     tasks_config: Mapping[str, Any]
@@ -147,15 +138,10 @@ def log_rebuild(
     return rebuild
 
 
-def _tables(run: Any) -> dict[str, TableVersion]:
+def _tables(run: Any) -> dict[str, int]:
     """Return the run's datasets; the tags have the versions, of which MLflow leaves out a 0."""
-    tables = {}
-    for found in run.inputs.dataset_inputs:
-        name = found.dataset.name
-        tables[name] = TableVersion(
-            uri=json.loads(found.dataset.source)["path"], version=int(run.data.tags[INPUT + name])
-        )
-    return tables
+    names = (found.dataset.name for found in run.inputs.dataset_inputs)
+    return {name: int(run.data.tags[INPUT + name]) for name in names}
 
 
 def _losses(metrics: Mapping[str, float]) -> dict[str, float]:

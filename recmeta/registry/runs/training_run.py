@@ -41,7 +41,7 @@ from recmeta.registry.tracking import (
     mlflow_name,
     shortened,
 )
-from recmeta.schema import TABLES
+from recmeta.schema import INTERACTIONS_ID, TABLES
 from recmeta.workspace import DIGESTS, Folder, Workspace
 
 TASKS_FILE = "tasks.json"
@@ -99,7 +99,7 @@ class TrainingRun:
             libraries: name to version; in the artifact environment.json.
         """
         client = connect(workspace)
-        experiment = experiment_id(client, workspace)
+        experiment = experiment_id(client)
         found = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
         if found:
             run_id = found[0].info.run_id
@@ -115,7 +115,7 @@ class TrainingRun:
         )
         client.log_dict(run_id, dict(libraries), ENVIRONMENT_FILE)
         client.log_dict(run_id, dataclasses.asdict(features), FEATURES_FILE)
-        datasets = _datasets(workspace, inputs)
+        datasets = _datasets(inputs)
         if datasets:
             client.log_inputs(run_id, datasets)
         run_page.refresh(client, run_id)
@@ -226,8 +226,9 @@ def _tags(
     return tags
 
 
-def _datasets(workspace: Workspace, inputs: Mapping[str, Any]) -> list[Any]:
-    """Return a dataset input for each Delta table among the inputs; nothing of it is read."""
+def _datasets(inputs: Mapping[str, Any]) -> list[Any]:
+    """Return a dataset input for each Delta table among the inputs, named from the workspace;
+    nothing of it is read."""
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import DatasetInput, InputTag
@@ -237,11 +238,10 @@ def _datasets(workspace: Workspace, inputs: Mapping[str, Any]) -> list[Any]:
         version = inputs.get(table.name)
         if not isinstance(version, int):
             continue
-        uri = workspace.table_uri(table)
         dataset = MetaDataset(
-            DeltaDatasetSource(path=uri, delta_table_version=version),
+            DeltaDatasetSource(path=table.path, delta_table_version=version),
             name=table.name,
-            digest=f"v{version}-{fingerprint(uri)[:8]}",
+            digest=f"v{version}-{fingerprint(table.path, inputs.get(INTERACTIONS_ID))[:8]}",
         )
         context = InputTag("mlflow.data.context", "training")
         datasets.append(DatasetInput(dataset._to_mlflow_entity(), [context]))

@@ -47,7 +47,7 @@ def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Tr
     if not trials:
         return
     client = connect(workspace)
-    experiment = experiment_id(client, workspace)
+    experiment = experiment_id(client)
     children = client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}'")
     known = {c.data.tags[TUNING]: c.info for c in children if TUNING in c.data.tags}
     for method, of_method in itertools.groupby(trials, key=lambda trial: trial.method):
@@ -99,7 +99,7 @@ class SearchRun:
             inputs: name to version of what is read.
         """
         client = connect(workspace)
-        experiment = experiment_id(client, workspace)
+        experiment = experiment_id(client)
         found = client.search_runs([experiment], f"tags.`{TUNING}` = '{key}'", max_results=1)
         if found:
             client.update_run(found[0].info.run_id, status="RUNNING")
