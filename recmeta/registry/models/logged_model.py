@@ -1,15 +1,23 @@
 """MLflow's logged model of a training: packaged once, and found again by the training's key."""
 
+import posixpath
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from recmeta.errors import Broken
 from recmeta.registry.tracking import experiment_id, get_run, model_name
 from recmeta.workspace import Folder, Workspace, sealed
 
 MODEL_KEY = "recmeta.model_key"
+MODEL_FILES = (
+    "model.safetensors",
+    "model.json",
+    "encoder.arrow",
+    "items.arrow",
+    "statistics.arrow",
+)
+"""What a model consists of."""
 
 
 def logged_model(
@@ -28,7 +36,7 @@ def logged_model(
             client.delete_logged_model(found.model_id)  # killed half-way
     if ready is None:
         ready = _log_model(client, experiment, run, folder, model_key)
-    elif artifact_losses(ready.artifact_location):
+    elif artifact_losses(ready.artifact_location, client.tracking_uri):
         _log_files(client, ready, run, folder)
     if ready.model_id not in {output.model_id for output in run.outputs.model_outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=0)])
@@ -69,26 +77,31 @@ def _log_files(client: Any, logged: Any, run: Any, folder: Folder) -> None:
         client.log_model_artifacts(logged.model_id, str(target))
 
 
-def artifact_losses(location: str, *, full: bool = False) -> list[str]:
-    """Return in sentences which files of a logged model are missing or not what was written; none
-    where its artifacts are not on this machine, and none of a model without digests.
+def artifact_losses(location: str, tracking_uri: str, *, full: bool = False) -> list[str]:
+    """Return in sentences which files of a logged model are missing or not what was written.
+
+    Where they are on this machine and have digests, they are compared with these; else it is only
+    looked which files there are.
 
     Args:
         location: MLflow's address of the model's artifacts.
+        tracking_uri: address of the store.
         full: read every file.
     """
-    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     from recmeta.registry.served_model import ARTIFACT
 
-    parts = urlsplit(location)
-    if parts.scheme not in ("", "file"):
+    inside = f"artifacts/{ARTIFACT}"
+    repository = get_artifact_repository(location, tracking_uri)
+    present = {posixpath.basename(file.path) for file in repository.list_artifacts(inside)}
+    missing = [name for name in MODEL_FILES if name not in present]
+    if missing:
+        return [f"{location}/{inside} lacks {', '.join(missing)}"]
+    if not isinstance(repository, LocalArtifactRepository):
         return []
-    path = local_file_uri_to_path(location)
-    folder = Folder.at(path) / f"artifacts/{ARTIFACT}"
-    if not folder.exists("model.json"):
-        return [f"{folder.path}/model.json is missing"]
     try:
-        return sealed(folder).losses(full=full)
+        return sealed(Folder.at(repository.artifact_dir) / inside).losses(full=full)
     except Broken as error:
         return [str(error)]

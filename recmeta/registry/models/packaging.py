@@ -19,16 +19,10 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import served_model
 from recmeta.registry.frames import profile_fields
 from recmeta.registry.models.features import features_read
+from recmeta.registry.models.logged_model import MODEL_FILES
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder, sealed, sealing
 
-MODEL_FILES = (
-    "model.safetensors",
-    "model.json",
-    "encoder.arrow",
-    "items.arrow",
-    "statistics.arrow",
-)
 REQUIREMENTS = ("recmeta", "mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors")
 CODE = Path(served_model.__file__).with_name("models_from_code.py")
 EXAMPLE_ROWS = 3

@@ -227,8 +227,8 @@ def named_model(workspace: Workspace, name: str) -> Folder:
 
 
 def losses(workspace: Workspace, number: str, *, full: bool = False) -> list[str]:
-    """Return in sentences what a version lacks: itself, or files of its model that are missing or
-    not what was written, where they are on this machine.
+    """Return in sentences what a version lacks: itself, or files of its model that are missing or,
+    where they are on this machine, not what was written.
 
     Args:
         full: read every file.
@@ -240,7 +240,7 @@ def losses(workspace: Workspace, number: str, *, full: bool = False) -> list[str
     if not _search(client, f"name = '{model_name()}' and version_number = {number}"):
         return [f"{place} is missing"]
     source = client.get_model_version_download_uri(model_name(), number)
-    return artifact_losses(source, full=full)
+    return artifact_losses(source, tracking_uri(workspace), full=full)
 
 
 def _model_folder(client: Any, workspace: Workspace, name: str, version: str) -> Folder:
