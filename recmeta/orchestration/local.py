@@ -142,7 +142,7 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
         RuntimeError: when one of them does not start, naming its log.
     """
     config.home.mkdir(parents=True, exist_ok=True)
-    create_database(config.mlflow_backend)
+    create_database(config.mlflow_backend, Workspace(config.workspace))
     env = environment(config, os.environ)
     airflow(env, "db", "migrate")
     create_pools(config.home, env)  # before the scheduler: a run may be due at once

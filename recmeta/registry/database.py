@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from recmeta.registry.artifacts import ROOT, database_path
+from recmeta.workspace import Workspace
 
 
 def is_there(uri: str) -> bool:
@@ -19,11 +20,12 @@ def is_there(uri: str) -> bool:
     return path is None or path.exists()
 
 
-def create_database(uri: str) -> None:
+def create_database(uri: str, workspace: Workspace) -> None:
     """Make the SQLite file of a store, with artifacts beside it; where there is one, do nothing.
 
     Args:
         uri: address of the store; others than SQLite files are left alone.
+        workspace: has the unfinished database, if it is to have the finished one.
     """
     path = database_path(uri)
     if path is None or path.exists():
@@ -31,7 +33,11 @@ def create_database(uri: str) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+    if workspace.is_local and path.parent == Path(workspace.path):
+        temporary = workspace.temporary_folder()
+    else:
+        temporary = tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
+    with temporary as folder:
         unfinished = Path(folder) / path.name
         store = SqlAlchemyStore(f"sqlite:///{unfinished}", ROOT)
         store.engine.dispose()

@@ -38,6 +38,13 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the caller's
 }
 """What MLflow reads from the environment, partly when imported; the user's own values win."""
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+"""The same, for how long a server may be silent: seconds, then twice more, after 1 and 2 seconds. A
+request is given up on after a minute, and not after 20, as MLflow does."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -113,14 +120,14 @@ def connect(workspace: Workspace) -> Any:
     MLflow's global addresses stay as they are. Its telemetry is off unless the environment turns it
     on.
     """
-    for name, value in QUIET.items():
+    for name, value in (QUIET | PATIENCE).items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")  # in a notebook
         from mlflow import MlflowClient
 
     uri = tracking_uri(workspace)
-    create_database(uri)
+    create_database(uri, workspace)
     artifacts.register()
     database = artifacts.database_path(uri)
     if database is not None:
@@ -211,6 +218,18 @@ def create_run(
     resolved = resolve_tags(own, ignore=[GitRunContext])
     run = client.create_run(experiment, tags=resolved, run_name=name)
     return str(run.info.run_id)
+
+
+def end_run(client: Any, run_id: str, error: BaseException | None) -> None:
+    """Say how a run ended: FINISHED, or FAILED where there was an error.
+
+    Where it is the store that failed, it is not asked again, which may take a minute; the next
+    command that writes to it ends the run (`recmeta.registry.owners`).
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not isinstance(error, MlflowException):
+        client.set_terminated(run_id, "FINISHED" if error is None else "FAILED")
 
 
 def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:

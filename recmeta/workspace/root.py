@@ -90,6 +90,25 @@ class Workspace(Folder):
         """
         return tempfile.TemporaryDirectory(dir=self._temporary())
 
+    def temporary_until_exit(self) -> str:
+        """Return a new temporary folder of this machine that is there until this process ends.
+
+        It is as `temporary_folder`'s, but outside of a workspace that cannot be written to.
+        """
+        try:
+            folder = self._temporary()
+        except OSError:
+            folder = temporary.folder_of_mine(temporary.of_the_machine())
+        return tempfile.mkdtemp(dir=folder)
+
+    def process_id(self) -> str:
+        """Return the name by which others see that this process is alive (`is_alive`)."""
+        return self._temporary().name
+
+    def is_alive(self, process_id: str) -> bool | None:
+        """Return whether the process of that name is alive; None where that cannot be told."""
+        return temporary.is_alive(self._temporaries(), process_id)
+
     def _temporary(self) -> Path:
         return temporary.folder_of_mine(self._temporaries())
 

@@ -1,7 +1,6 @@
 """MLflow's logged model of a training: packaged once, and found again by the training's key."""
 
 import posixpath
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +34,17 @@ def logged_model(
         else:
             client.delete_logged_model(found.model_id)  # killed half-way
     if ready is None:
-        ready = _log_model(client, experiment, run, folder, model_key)
+        ready = _log_model(client, workspace, experiment, run, folder, model_key)
     elif artifact_losses(ready.artifact_location, client.tracking_uri):
-        _log_files(client, ready, run, folder)
+        _log_files(client, workspace, ready, run, folder)
     if ready.model_id not in {output.model_id for output in run.outputs.model_outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=0)])
     return ready
 
 
-def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key: str) -> Any:
+def _log_model(
+    client: Any, workspace: Workspace, experiment: str, run: Any, folder: Folder, model_key: str
+) -> Any:
     """Log a model; what `mlflow.pyfunc.log_model` does, without its global state."""
     from mlflow.entities import LoggedModelStatus
 
@@ -55,11 +56,11 @@ def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key
         params=run.data.params,
         model_type="recommender",
     )
-    _log_files(client, logged, run, folder)
+    _log_files(client, workspace, logged, run, folder)
     return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 
-def _log_files(client: Any, logged: Any, run: Any, folder: Folder) -> None:
+def _log_files(client: Any, workspace: Workspace, logged: Any, run: Any, folder: Folder) -> None:
     """Package a model and make that the files of a logged one."""
     from mlflow.models import Model as MLflowModel
 
@@ -71,7 +72,7 @@ def _log_files(client: Any, logged: Any, run: Any, folder: Folder) -> None:
         run_id=run.info.run_id,
         model_id=logged.model_id,
     )
-    with tempfile.TemporaryDirectory() as temporary:
+    with workspace.temporary_folder() as temporary:
         target = Path(temporary) / "packaged"
         package(folder, target, about)
         client.log_model_artifacts(logged.model_id, str(target))

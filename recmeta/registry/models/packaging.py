@@ -1,7 +1,6 @@
 """A finished model as an MLflow model: code, safetensors, Arrow, a signature and an example."""
 
 import importlib.metadata
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,8 @@ EXAMPLE_ROWS = 3
 def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
     """Write an MLflow model into `target`, a path where nothing is yet. Nothing in it is pickled.
 
+    Beside `target`, which is to be in a temporary folder, the model's files are collected first.
+
     Its metadata names the feature service and the features that it reads.
 
     Args:
@@ -38,23 +39,22 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
             those that are taken get digests of their own.
         mlflow_model: carries the ids of the run and of the logged model.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = Path(temporary) / served_model.ARTIFACT
-        written = sealed(folder)
-        with sealing(Folder.at(copy)) as place:
-            for name in MODEL_FILES:
-                place.write_bytes(name, written.read_bytes(name))
-        model = Model.load(Folder.at(copy))
-        mlflow.pyfunc.save_model(
-            path=str(target),
-            python_model=str(CODE),
-            artifacts={served_model.ARTIFACT: str(copy)},
-            signature=signature(model),
-            input_example=input_example(model),
-            pip_requirements=requirements(),
-            metadata=to_dict(features_read(model)),
-            mlflow_model=mlflow_model,
-        )
+    copy = target.with_name(served_model.ARTIFACT)
+    written = sealed(folder)
+    with sealing(Folder.at(copy)) as place:
+        for name in MODEL_FILES:
+            place.write_bytes(name, written.read_bytes(name))
+    model = Model.load(Folder.at(copy))
+    mlflow.pyfunc.save_model(
+        path=str(target),
+        python_model=str(CODE),
+        artifacts={served_model.ARTIFACT: str(copy)},
+        signature=signature(model),
+        input_example=input_example(model),
+        pip_requirements=requirements(),
+        metadata=to_dict(features_read(model)),
+        mlflow_model=mlflow_model,
+    )
     _name_no_place(target)
 
 

@@ -15,7 +15,6 @@ training that was killed and goes on, or is asked for twice, is one run with eac
 import contextlib
 import dataclasses
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,14 +25,15 @@ import torch
 from recmeta.config import fingerprint
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry.models.features import FeaturesRead
+from recmeta.registry.owners import Heartbeat, connect_to_write, own, tags_of_owner
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.provenance import actor, uncommitted_changes
 from recmeta.registry.runs.system_metrics import system_metrics
 from recmeta.registry.tracking import (
     INPUT,
     KEY,
-    connect,
     create_run,
+    end_run,
     experiment_id,
     get_run,
     log_metrics,
@@ -98,14 +98,15 @@ class TrainingRun:
             device: type of the device that trains.
             libraries: name to version; in the artifact environment.json.
         """
-        client = connect(workspace)
+        client = connect_to_write(workspace)
         experiment = experiment_id(client)
         found = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
         if found:
             run_id = found[0].info.run_id
-            client.update_run(run_id, status="RUNNING")
+            own(client, workspace, run_id)
         else:
             tags = _tags(config, inputs, features, device, git_commit) | {KEY: key}
+            tags |= tags_of_owner(workspace)
             run_id = create_run(client, experiment, f"meta-train {key[:8]}", "meta-train", tags)
         # Again for a run that was found: it may have been killed before this was written.
         log_params(client, run_id, config)
@@ -122,6 +123,8 @@ class TrainingRun:
         return cls(client, run_id)
 
     def __enter__(self) -> Self:
+        heartbeat = self._monitor.enter_context(Heartbeat(self._client))
+        heartbeat.add(self.run_id)
         self._monitor.enter_context(system_metrics(self._client, self.run_id))
         return self
 
@@ -132,7 +135,7 @@ class TrainingRun:
         where: TracebackType | None,
     ) -> None:
         self._monitor.close()
-        self.finish("FINISHED" if kind is None else "FAILED")
+        end_run(self._client, self.run_id, error)
 
     def log_epoch(self, epoch: Epoch) -> None:
         """Log an epoch's losses with the epoch's number as step, unless they are there already."""
@@ -171,11 +174,11 @@ def log_evaluation(
         candidate: the predictor that is the run's own model.
         primary_metric: what the gate decides on.
     """
-    client = connect(workspace)
+    client = connect_to_write(workspace)
     known = get_run(client, workspace, run_id).data.metrics
     flat = flat_metrics(metrics)
     log_metrics(client, run_id, {n: value for n, value in flat.items() if known.get(n) != value})
-    with tempfile.TemporaryDirectory() as copy:
+    with workspace.temporary_folder() as copy:
         for name in report_folder.names():
             if name.endswith(REPORT_SUFFIXES) and name != DIGESTS:
                 (Path(copy) / name).write_bytes(report_folder.read_bytes(name))
