@@ -90,10 +90,11 @@ class Workspace(Folder):
         """
         return tempfile.TemporaryDirectory(dir=self._temporary())
 
-    def temporary_until_exit(self) -> str:
-        """Return a new temporary folder of this machine that is there until this process ends.
+    def temporary_copy(self) -> str:
+        """Return a new temporary folder of this machine for files that are read at once.
 
-        It is as `temporary_folder`'s, but outside of a workspace that cannot be written to.
+        It is there until this process has ended, or has ended to write; in a workspace that cannot
+        be written to it is outside of it.
         """
         try:
             folder = self._temporary()

@@ -253,7 +253,7 @@ def _model_folder(client: Any, workspace: Workspace, name: str, version: str) ->
     source = client.get_model_version_download_uri(name, version)
     repository = get_artifact_repository(source, tracking_uri(workspace))
     is_here = isinstance(repository, LocalArtifactRepository)
-    target = None if is_here else workspace.temporary_until_exit()
+    target = None if is_here else workspace.temporary_copy()
     return Folder.at(repository.download_artifacts(f"artifacts/{ARTIFACT}", target))
 
 
