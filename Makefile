@@ -73,7 +73,8 @@ format: setup ## Format the code.
 	$(BIN)/ruff format .
 
 mlflow: $(DEMO) ## Serve the MLflow page of the workspace.
-	$(BIN)/mlflow server --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db --port $(PORT)
+	$(BIN)/mlflow server --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db \
+	  --artifacts-destination $(abspath $(WORKSPACE))/mlartifacts --port $(PORT)
 
 notebooks: setup ## Run the notebooks anew on ./workspace, and keep what they show.
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

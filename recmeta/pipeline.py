@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
+from recmeta.logs import tables
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest
 from recmeta.progress import Progress, silent
@@ -225,7 +226,7 @@ def _example(
     names = items.names().to_pylist()
     support = [[names[item], f"{value:g}"] for value, item in liked[:NUM_SUPPORT_SHOWN]]
     lists = (
-        pl.scan_delta(scored.outputs.recommendations)
+        tables.scan(workspace, schema.RECOMMENDATIONS)
         .filter((pl.col(schema.RUN) == scored.outputs.run) & (pl.col(schema.USER_ID) == user_id))
         .sort(schema.RANK)
         .select(schema.RANK, schema.ITEM_ID, schema.SCORE)

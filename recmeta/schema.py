@@ -84,6 +84,11 @@ class Table:
     columns: pa.Schema
     key: tuple[str, ...]
 
+    @property
+    def path(self) -> str:
+        """The table's folder in a workspace."""
+        return f"tables/{self.name}"
+
 
 INTERACTIONS = Table(
     name="interactions",

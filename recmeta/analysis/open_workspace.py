@@ -242,7 +242,7 @@ class OpenWorkspace:
         (`params.…`) and its last metrics (`metrics.…`). Runs nested in it, such as those of tuning,
         are left out."""
         client = connect(self.workspace)
-        experiment = experiment_id(client, self.workspace)
+        experiment = experiment_id(client)
         found = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
         rows = [
             {

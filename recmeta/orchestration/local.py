@@ -27,6 +27,7 @@ from recmeta.config import to_dict
 from recmeta.errors import UserError
 from recmeta.features.feast_repository import find
 from recmeta.orchestration.pools import GPU_POOL, SCORING_POOL, TABLES_POOL
+from recmeta.registry import artifacts
 from recmeta.registry.database import create_database
 from recmeta.workspace import Workspace
 
@@ -129,7 +130,7 @@ def mlflow_command(config: LocalConfig) -> list[str]:
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", "127.0.0.1", "--port", str(config.mlflow_port), "--workers", "1"),
         *("--backend-store-uri", config.mlflow_backend),
-        *("--artifacts-destination", str(config.workspace / "mlartifacts")),
+        *("--artifacts-destination", str(config.workspace / artifacts.FOLDER)),
     ]
 
 
@@ -141,7 +142,7 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
         RuntimeError: when one of them does not start, naming its log.
     """
     config.home.mkdir(parents=True, exist_ok=True)
-    create_database(config.mlflow_backend, "mlflow-artifacts:/")
+    create_database(config.mlflow_backend, Workspace(config.workspace))
     env = environment(config, os.environ)
     airflow(env, "db", "migrate")
     create_pools(config.home, env)  # before the scheduler: a run may be due at once

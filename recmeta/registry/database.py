@@ -10,30 +10,36 @@ import os
 import tempfile
 from pathlib import Path
 
-_SCHEME = "sqlite:///"
+from recmeta.registry.artifacts import ROOT, database_path
+from recmeta.workspace import Workspace
 
 
 def is_there(uri: str) -> bool:
     """Return whether there may be a store: False for the address of a SQLite file that is not."""
-    return not uri.startswith(_SCHEME) or Path(uri.removeprefix(_SCHEME)).exists()
+    path = database_path(uri)
+    return path is None or path.exists()
 
 
-def create_database(uri: str, artifacts: str) -> None:
-    """Make the database of a `sqlite:///` address; nothing happens where there is one already.
+def create_database(uri: str, workspace: Workspace) -> None:
+    """Make the SQLite file of a store, with artifacts beside it; where there is one, do nothing.
 
     Args:
         uri: address of the store; others than SQLite files are left alone.
-        artifacts: where the default experiment keeps its artifacts, a URI.
+        workspace: has the unfinished database, if it is to have the finished one.
     """
-    if is_there(uri):
+    path = database_path(uri)
+    if path is None or path.exists():
         return
-    path = Path(uri.removeprefix(_SCHEME))
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+    if workspace.is_local and path.parent == Path(workspace.path):
+        temporary = workspace.temporary_folder()
+    else:
+        temporary = tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
+    with temporary as folder:
         unfinished = Path(folder) / path.name
-        store = SqlAlchemyStore(f"{_SCHEME}{unfinished}", artifacts)
+        store = SqlAlchemyStore(f"sqlite:///{unfinished}", ROOT)
         store.engine.dispose()
         with contextlib.suppress(FileExistsError):  # another process was faster
             os.link(unfinished, path)

@@ -9,18 +9,18 @@ import re
 import time
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
+from recmeta.registry import artifacts
 from recmeta.registry.database import create_database, is_there
+from recmeta.registry.old_locations import mend
 from recmeta.workspace import Workspace
 
 NAME = "RECMETA_MODEL_NAME"
 DEFAULT_NAME = "recmeta"
 DATABASE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
 
 KEY = "recmeta.key"
 INPUT = "recmeta.input."
@@ -38,6 +38,13 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the caller's
 }
 """What MLflow reads from the environment, partly when imported; the user's own values win."""
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+"""The same, for how long a server may be silent: seconds, then twice more, after 1 and 2 seconds. A
+request is given up on after a minute, and not after 20, as MLflow does."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -62,6 +69,16 @@ def shown_uri(workspace: Workspace) -> str:
     uri = tracking_uri(workspace)
     netloc = urlsplit(uri).netloc
     return uri.replace(f"//{netloc}", f"//{netloc.rpartition('@')[2]}", 1)
+
+
+def server_command(workspace: Workspace) -> str:
+    """Return the command that serves the MLflow page of a store that is a database."""
+    uri = shown_uri(workspace)
+    database = artifacts.database_path(uri)
+    beside = (
+        "" if database is None else f" --artifacts-destination {database.parent}/{artifacts.FOLDER}"
+    )
+    return f"mlflow server --backend-store-uri {uri}{beside}"
 
 
 def model_name() -> str:
@@ -103,18 +120,22 @@ def connect(workspace: Workspace) -> Any:
     MLflow's global addresses stay as they are. Its telemetry is off unless the environment turns it
     on.
     """
-    for name, value in QUIET.items():
+    for name, value in (QUIET | PATIENCE).items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")  # in a notebook
         from mlflow import MlflowClient
 
     uri = tracking_uri(workspace)
-    create_database(uri, _artifacts(workspace) if workspace.is_local else "./mlruns")
+    create_database(uri, workspace)
+    artifacts.register()
+    database = artifacts.database_path(uri)
+    if database is not None:
+        mend(database)
     return MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
 
-def experiment_id(client: Any, workspace: Workspace) -> str:
+def experiment_id(client: Any) -> str:
     """Return the id of the experiment that is named as the model, which is created if need be.
 
     Raises:
@@ -125,8 +146,8 @@ def experiment_id(client: Any, workspace: Workspace) -> str:
     found = client.get_experiment_by_name(model_name())
     if found is None:
         location = None  # a server knows where its artifacts go
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            location = _artifacts(workspace)
+        if artifacts.database_path(client.tracking_uri) is not None:
+            location = artifacts.ROOT
         try:
             return str(client.create_experiment(model_name(), artifact_location=location))
         except MlflowException as error:
@@ -139,10 +160,6 @@ def experiment_id(client: Any, workspace: Workspace) -> str:
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
         )
     return str(found.experiment_id)
-
-
-def _artifacts(workspace: Workspace) -> str:
-    return Path(workspace.local_path(ARTIFACTS)).as_uri()
 
 
 def data_versions(workspace: Workspace, run_id: str) -> dict[str, str]:
@@ -201,6 +218,18 @@ def create_run(
     resolved = resolve_tags(own, ignore=[GitRunContext])
     run = client.create_run(experiment, tags=resolved, run_name=name)
     return str(run.info.run_id)
+
+
+def end_run(client: Any, run_id: str, error: BaseException | None) -> None:
+    """Say how a run ended: FINISHED, or FAILED where there was an error.
+
+    Where it is the store that failed, it is not asked again, which may take a minute; the next
+    command that writes to it ends the run (`recmeta.registry.owners`).
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not isinstance(error, MlflowException):
+        client.set_terminated(run_id, "FINISHED" if error is None else "FAILED")
 
 
 def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:

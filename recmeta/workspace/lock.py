@@ -105,6 +105,29 @@ def try_lock(path: Path, owner: Owner) -> FileLock | None:
     return lock
 
 
+def is_held(path: Path) -> bool:
+    """Return whether a lock is held; its file stays as it is.
+
+    Raises:
+        OSError: where the file system has no locks, one of `UNSUPPORTED`.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "this system has no flock")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _HELD:
+            raise
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def owner_of(path: Path) -> Owner | None:
     """Return who holds a lock, as far as its file says."""
     try:

@@ -90,6 +90,26 @@ class Workspace(Folder):
         """
         return tempfile.TemporaryDirectory(dir=self._temporary())
 
+    def temporary_copy(self) -> str:
+        """Return a new temporary folder of this machine for files that are read at once.
+
+        It is there until this process has ended, or has ended to write; in a workspace that cannot
+        be written to it is outside of it.
+        """
+        try:
+            folder = self._temporary()
+        except OSError:
+            folder = temporary.folder_of_mine(temporary.of_the_machine())
+        return tempfile.mkdtemp(dir=folder)
+
+    def process_id(self) -> str:
+        """Return the name by which others see that this process is alive (`is_alive`)."""
+        return self._temporary().name
+
+    def is_alive(self, process_id: str) -> bool | None:
+        """Return whether the process of that name is alive; None where that cannot be told."""
+        return temporary.is_alive(self._temporaries(), process_id)
+
     def _temporary(self) -> Path:
         return temporary.folder_of_mine(self._temporaries())
 
@@ -106,7 +126,7 @@ class Workspace(Folder):
 
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""
-        return f"{self.location}/tables/{table.name}"
+        return f"{self.location}/{table.path}"
 
     def require(self, table: Table) -> None:
         """Check that a Delta table is here.
@@ -114,7 +134,7 @@ class Workspace(Folder):
         Raises:
             UserError: where it is not.
         """
-        if not self.exists(f"tables/{table.name}/_delta_log"):
+        if not self.exists(f"{table.path}/_delta_log"):
             raise UserError(
                 f"the workspace {self.location} has no {table.name} table: ingest a log first, "
                 "with `recmeta ingest`."

@@ -8,13 +8,15 @@ import atexit
 import contextlib
 import functools
 import os
+import platform
+import re
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from recmeta.workspace.lock import FileLock, try_lock
+from recmeta.workspace.lock import FileLock, is_held, try_lock
 from recmeta.workspace.owner import Owner
 
 FOLDER = ".tmp"
@@ -61,6 +63,17 @@ def tempfile_in(root: Path) -> Iterator[None]:
                 tempfile.tempdir = _BEFORE.pop()
             if root not in _USERS:
                 _delete(root)
+
+
+def is_alive(root: Path, owner_id: str) -> bool | None:
+    """Return whether the owner of a folder here lives; None where that cannot be told: of another
+    machine, or where the file system has no locks."""
+    if not re.fullmatch(rf"{re.escape(platform.node())}-[0-9]+-[0-9a-f]+", owner_id):
+        return None
+    try:
+        return is_held(root / f"{owner_id}{_LOCK}")
+    except OSError:
+        return None
 
 
 def sweep(root: Path) -> int:

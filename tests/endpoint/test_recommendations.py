@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 from served import RECOMMENDATIONS, Served, body, serving
 
+from recmeta import schema
 from recmeta.endpoint.answers.champion import RegistrySource, ServedChampion
+from recmeta.logs import tables
 from recmeta.logs.mapping import LogMapping
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.serving.rules import Rules
@@ -39,8 +41,8 @@ def test_lists_are_those_of_the_batch_job(
         writer.writerows((u, *row) for u, rows in USERS.items() for row in rows)
     mapping = LogMapping(path=str(tmp_path / "new.csv"), value_col="value")
     adapted = adapt.run(mapping, workspace, device="cpu")
-    scored = score.run(ScoringConfig(top_k=7), workspace, adapted, device="cpu")
-    published = pl.read_delta(scored.outputs.recommendations).sort("user_id", "rank")
+    score.run(ScoringConfig(top_k=7), workspace, adapted, device="cpu")
+    published = tables.scan(workspace, schema.RECOMMENDATIONS).collect().sort("user_id", "rank")
     for user, rows in USERS.items():
         own = published.filter(pl.col("user_id") == user)
         answer = served.ask(*rows, top_k=7)

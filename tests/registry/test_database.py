@@ -11,30 +11,36 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from recmeta.registry.database import create_database
+from recmeta.workspace import Workspace
 
-CREATE = "import sys; from recmeta.registry.database import create_database as c; c(*sys.argv[1:])"
+CREATE = """
+import sys
+from recmeta.registry.database import create_database
+from recmeta.workspace import Workspace
+create_database(sys.argv[1], Workspace(sys.argv[2]))
+"""
 
 
 def creation(path: Path) -> subprocess.Popen[bytes]:
     """Start making a database in another process."""
-    command = [sys.executable, "-c", CREATE, f"sqlite:///{path}", "file:///artifacts"]
+    command = [sys.executable, "-c", CREATE, f"sqlite:///{path}", str(path.parent)]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
 def test_is_one_that_mlflow_takes(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/a folder/mlflow.db"
-    create_database(uri, "file:///artifacts")
+    create_database(uri, Workspace(tmp_path))
     client = MlflowClient(uri)
-    assert client.get_experiment("0").artifact_location.startswith("file:///artifacts")
+    assert client.get_experiment("0").artifact_location == "mlflow-artifacts:/0"
     assert client.search_registered_models() == []
     assert [path.name for path in (tmp_path / "a folder").iterdir()] == ["mlflow.db"]
 
 
 def test_leaves_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"mine")
-    create_database(f"sqlite:///{tmp_path}/mlflow.db", "file:///artifacts")
+    create_database(f"sqlite:///{tmp_path}/mlflow.db", Workspace(tmp_path))
     assert (tmp_path / "mlflow.db").read_bytes() == b"mine"
-    create_database("https://mlflow.example:5000", "file:///artifacts")
+    create_database("https://mlflow.example:5000", Workspace(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
@@ -48,13 +54,13 @@ def test_a_creation_killed_among_the_migrations_leaves_nothing(tmp_path: Path) -
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not path.exists()
-    create_database(f"sqlite:///{path}", "file:///artifacts")
+    create_database(f"sqlite:///{path}", Workspace(tmp_path))
     assert MlflowClient(f"sqlite:///{path}").get_experiment("0").name == "Default"
 
 
 def num_tables(folder: Path) -> int:
     """Return how many tables an unfinished database in the folder has by now."""
-    for path in folder.glob(".mlflow.db-*/mlflow.db"):
+    for path in folder.glob(".tmp/*/*/mlflow.db"):
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
             return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     return 0

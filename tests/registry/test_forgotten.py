@@ -18,7 +18,7 @@ USERS = pa.table({"user_id": ["ann", "bob"], "mae": [0.5, 0.7]})
 def evaluated(workspace: Workspace, folder: Path) -> str:
     """Return a run of the workspace's model with an evaluation of both users."""
     client = connect(workspace)
-    run_id = str(client.create_run(experiment_id(client, workspace)).info.run_id)
+    run_id = str(client.create_run(experiment_id(client)).info.run_id)
     pq.write_table(USERS, folder / "per_user.parquet")
     client.log_artifact(run_id, str(folder / "per_user.parquet"), EVALUATION)
     return run_id

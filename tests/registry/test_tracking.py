@@ -26,9 +26,9 @@ from recmeta.workspace import Workspace
 def test_default_store_is_in_the_workspace(workspace: Workspace) -> None:
     assert tracking_uri(workspace) == f"sqlite:///{workspace.path}/mlflow.db"
     client = connect(workspace)
-    experiment = client.get_experiment(experiment_id(client, workspace))
+    experiment = client.get_experiment(experiment_id(client))
     assert experiment.name == "recmeta"
-    assert experiment.artifact_location == (Path(workspace.path) / "mlartifacts").as_uri()
+    assert experiment.artifact_location == "mlflow-artifacts:/"  # beside the database
     assert workspace.exists("mlflow.db")
 
 
@@ -49,16 +49,16 @@ def test_object_store_needs_a_server() -> None:
 
 
 def test_unknown_run_is_the_users_mistake(workspace: Workspace) -> None:
-    experiment_id(connect(workspace), workspace)
+    experiment_id(connect(workspace))
     with pytest.raises(UserError, match=r"has no run 0123abcd,.* MLFLOW_TRACKING_URI"):
         data_versions(workspace, "0123abcd")
 
 
 def test_deleted_experiment_is_the_users_mistake(workspace: Workspace) -> None:
     client = connect(workspace)
-    client.delete_experiment(experiment_id(client, workspace))
+    client.delete_experiment(experiment_id(client))
     with pytest.raises(UserError, match="mlflow experiments restore"):
-        experiment_id(client, workspace)
+        experiment_id(client)
 
 
 def test_runs_carry_what_mlflows_context_knows(
@@ -67,7 +67,7 @@ def test_runs_carry_what_mlflows_context_knows(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "kim")
     monkeypatch.setenv("MLFLOW_RUN_CONTEXT", '{"cluster": "blue"}')
     client = connect(workspace)
-    run_id = create_run(client, experiment_id(client, workspace), "a name", "step", {"own": "1"})
+    run_id = create_run(client, experiment_id(client), "a name", "step", {"own": "1"})
     tags = client.get_run(run_id).data.tags
     assert tags == {
         "mlflow.runName": "a name",

@@ -61,7 +61,7 @@ def test_run_holds_all_that_made_the_model(workspace: Workspace) -> None:
     assert set(datasets) == {"interactions", "users"}
     assert datasets["interactions"].source_type == "delta_table"
     assert json.loads(datasets["interactions"].source) == {
-        "path": f"{workspace.path}/tables/interactions",
+        "path": "tables/interactions",
         "delta_table_version": 3,
     }
     artifacts = Path(workspace.path) / "mlartifacts" / run.run_id / "artifacts"
@@ -102,7 +102,7 @@ def test_resumed_run_is_the_same_run_with_each_epoch_once(workspace: Workspace) 
     found = client.get_run(first.run_id)
     assert found.info.status == "FINISHED"
     assert len(found.inputs.dataset_inputs) == 2
-    assert len(client.search_runs([experiment_id(client, workspace)])) == 1
+    assert len(client.search_runs([experiment_id(client)])) == 1
 
 
 def test_other_key_is_another_run(workspace: Workspace) -> None:

@@ -17,7 +17,7 @@ def test_a_nested_run_per_method(pipeline: Pipeline) -> None:
     workspace = pipeline.workspace
     run_id = pipeline.train("k1")
     client = connect(workspace)
-    experiment = experiment_id(client, workspace)
+    experiment = experiment_id(client)
     log_tuning(workspace, run_id, "meta-train", TRIALS)
     nested = "tags.`mlflow.parentRunId` = '" + run_id + "'"
     first = client.search_runs([experiment], nested)
@@ -51,7 +51,7 @@ def test_one_that_was_killed_is_logged_again(pipeline: Pipeline) -> None:
     run_id = pipeline.train("k1")
     log_tuning(workspace, run_id, "meta-train", TRIALS[:3])
     client = connect(workspace)
-    experiment = experiment_id(client, workspace)
+    experiment = experiment_id(client)
     nested = "tags.`mlflow.parentRunId` = '" + run_id + "'"
     (child,) = client.search_runs([experiment], nested)
     client.update_run(child.info.run_id, status="RUNNING")
@@ -65,4 +65,4 @@ def test_nothing_tried_is_nothing_logged(pipeline: Pipeline) -> None:
     run_id = pipeline.train("k1")
     log_tuning(pipeline.workspace, run_id, "meta-train", [])
     client = connect(pipeline.workspace)
-    assert len(client.search_runs([experiment_id(client, pipeline.workspace)])) == 1
+    assert len(client.search_runs([experiment_id(client)])) == 1

@@ -46,7 +46,7 @@ def test_registering_twice_gives_one_version_with_the_newer_tags(pipeline: Pipel
     assert found.model_key == "k1"
     assert found.tags[versions.DECISION] == "forced"
     client = connect(pipeline.workspace)
-    assert len(client.search_logged_models([experiment_id(client, pipeline.workspace)])) == 1
+    assert len(client.search_logged_models([experiment_id(client)])) == 1
 
 
 def test_models_of_other_names_have_champions_of_their_own(
@@ -84,7 +84,7 @@ def test_killed_while_logging_the_model(
     assert versions.versions(pipeline.workspace) == []
     assert register(pipeline, "k1") == "1"
     client = connect(pipeline.workspace)
-    (logged,) = client.search_logged_models([experiment_id(client, pipeline.workspace)])
+    (logged,) = client.search_logged_models([experiment_id(client)])
     assert str(logged.status) == "READY"
     run = client.get_run(pipeline.train("k1"))
     assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]

@@ -101,9 +101,7 @@ def test_the_best_of_two_learners_is_a_recipe(
     assert pipeline_config(path=path).train == found.best
 
     client = connect(workspace)
-    children = client.search_runs(
-        [experiment_id(client, workspace)], f"tags.`{PARENT}` = '{found.run_id}'"
-    )
+    children = client.search_runs([experiment_id(client)], f"tags.`{PARENT}` = '{found.run_id}'")
     assert sorted(run.info.run_name for run in children) == [f"trial {n}" for n in range(6)]
     assert {run.info.status for run in children} == {"FINISHED"}
     whole = [run for run in children if run.data.tags["recmeta.tuning.state"] == "complete"]
@@ -146,9 +144,7 @@ def test_a_trial_that_was_under_way_goes_on(
     found = tune.run(long, candidates, workspace, tasks, device="cpu")
     assert (found.key, sum(found.counts.values())) == (study, 2)
     client = connect(workspace)
-    children = client.search_runs(
-        [experiment_id(client, workspace)], f"tags.`{PARENT}` = '{found.run_id}'"
-    )
+    children = client.search_runs([experiment_id(client)], f"tags.`{PARENT}` = '{found.run_id}'")
     assert len(children) == 2, "the trial that goes on is one run"
     for run in children:
         steps = [m.step for m in client.get_metric_history(run.info.run_id, "dev_loss")]

@@ -134,16 +134,16 @@ def _mappings(
 
 def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
     """Return the report's last section: what there is to look at, as far as it is there."""
-    from recmeta.registry.tracking import shown_uri
+    from recmeta.registry.tracking import server_command, shown_uri
     from recmeta.workspace import REPORT
 
     uri = shown_uri(workspace)
-    page = uri if uri.startswith("http") else f"`mlflow server --backend-store-uri {uri}`"
+    page = uri if uri.startswith("http") else f"`{server_command(workspace)}`"
     evaluation = result.evaluated.outputs.report
     lines = [
         f"- This report: {workspace.location}/{REPORT}",
         f"- The adaptation curve: {workspace.location}/{evaluation}/adaptation_curve.png",
-        f"- All lists: {result.scored.outputs.recommendations}",
+        f"- All lists: {workspace.location}/{result.scored.outputs.recommendations}",
         f"- Runs, plots and model versions, in MLflow: {page}",
     ]
     checkout = Path(__file__).parents[3]

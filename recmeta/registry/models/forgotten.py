@@ -1,6 +1,5 @@
 """What MLflow keeps of users who were forgotten: nothing but which models were trained on them."""
 
-import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +10,9 @@ import pyarrow.parquet as pq
 
 from recmeta import schema
 from recmeta.registry.models.versions import Version, versions
+from recmeta.registry.owners import connect_to_write
 from recmeta.registry.runs.training_run import EVALUATION
-from recmeta.registry.tracking import connect, has_store, model_name, tracking_uri
+from recmeta.registry.tracking import has_store, model_name, tracking_uri
 from recmeta.workspace import Workspace
 
 RETRAIN: Final = "recmeta.retrain"
@@ -25,7 +25,7 @@ def mark_for_retraining(workspace: Workspace, model_keys: Collection[str], why: 
     Returns:
         Their numbers.
     """
-    client = connect(workspace)
+    client = connect_to_write(workspace)
     marked = [v.version for v in versions(workspace) if v.model_key in model_keys]
     for number in marked:
         client.set_model_version_tag(model_name(), number, RETRAIN, why)
@@ -47,13 +47,13 @@ def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int
         return 0
     from mlflow.artifacts import download_artifacts
 
-    client = connect(workspace)
+    client = connect_to_write(workspace)
     changed = 0
     for run_id in _runs(client):
         for artifact in _files(client, run_id, EVALUATION):
             if not artifact.path.endswith(".parquet"):
                 continue
-            with tempfile.TemporaryDirectory() as folder:
+            with workspace.temporary_folder() as folder:
                 path = download_artifacts(
                     run_id=run_id,
                     artifact_path=artifact.path,

@@ -1,15 +1,22 @@
 """MLflow's logged model of a training: packaged once, and found again by the training's key."""
 
-import tempfile
+import posixpath
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from recmeta.errors import Broken
 from recmeta.registry.tracking import experiment_id, get_run, model_name
 from recmeta.workspace import Folder, Workspace, sealed
 
 MODEL_KEY = "recmeta.model_key"
+MODEL_FILES = (
+    "model.safetensors",
+    "model.json",
+    "encoder.arrow",
+    "items.arrow",
+    "statistics.arrow",
+)
+"""What a model consists of."""
 
 
 def logged_model(
@@ -18,7 +25,7 @@ def logged_model(
     """Return the model that is logged to the training's run, after logging it if need be."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    experiment = experiment_id(client, workspace)
+    experiment = experiment_id(client)
     run = get_run(client, workspace, run_id)
     ready = None
     for found in client.search_logged_models([experiment], f"tags.`{MODEL_KEY}` = '{model_key}'"):
@@ -27,15 +34,17 @@ def logged_model(
         else:
             client.delete_logged_model(found.model_id)  # killed half-way
     if ready is None:
-        ready = _log_model(client, experiment, run, folder, model_key)
-    elif artifact_losses(ready.artifact_location):
-        _log_files(client, ready, run, folder)
+        ready = _log_model(client, workspace, experiment, run, folder, model_key)
+    elif artifact_losses(ready.artifact_location, client.tracking_uri):
+        _log_files(client, workspace, ready, run, folder)
     if ready.model_id not in {output.model_id for output in run.outputs.model_outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=0)])
     return ready
 
 
-def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key: str) -> Any:
+def _log_model(
+    client: Any, workspace: Workspace, experiment: str, run: Any, folder: Folder, model_key: str
+) -> Any:
     """Log a model; what `mlflow.pyfunc.log_model` does, without its global state."""
     from mlflow.entities import LoggedModelStatus
 
@@ -47,11 +56,11 @@ def _log_model(client: Any, experiment: str, run: Any, folder: Folder, model_key
         params=run.data.params,
         model_type="recommender",
     )
-    _log_files(client, logged, run, folder)
+    _log_files(client, workspace, logged, run, folder)
     return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 
-def _log_files(client: Any, logged: Any, run: Any, folder: Folder) -> None:
+def _log_files(client: Any, workspace: Workspace, logged: Any, run: Any, folder: Folder) -> None:
     """Package a model and make that the files of a logged one."""
     from mlflow.models import Model as MLflowModel
 
@@ -63,32 +72,37 @@ def _log_files(client: Any, logged: Any, run: Any, folder: Folder) -> None:
         run_id=run.info.run_id,
         model_id=logged.model_id,
     )
-    with tempfile.TemporaryDirectory() as temporary:
+    with workspace.temporary_folder() as temporary:
         target = Path(temporary) / "packaged"
         package(folder, target, about)
         client.log_model_artifacts(logged.model_id, str(target))
 
 
-def artifact_losses(location: str, *, full: bool = False) -> list[str]:
-    """Return in sentences which files of a logged model are missing or not what was written; none
-    where its artifacts are not on this machine, and none of a model without digests.
+def artifact_losses(location: str, tracking_uri: str, *, full: bool = False) -> list[str]:
+    """Return in sentences which files of a logged model are missing or not what was written.
+
+    Where they are on this machine and have digests, they are compared with these; else it is only
+    looked which files there are.
 
     Args:
         location: MLflow's address of the model's artifacts.
+        tracking_uri: address of the store.
         full: read every file.
     """
-    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     from recmeta.registry.served_model import ARTIFACT
 
-    parts = urlsplit(location)
-    if parts.scheme not in ("", "file"):
+    inside = f"artifacts/{ARTIFACT}"
+    repository = get_artifact_repository(location, tracking_uri)
+    present = {posixpath.basename(file.path) for file in repository.list_artifacts(inside)}
+    missing = [name for name in MODEL_FILES if name not in present]
+    if missing:
+        return [f"{location}/{inside} lacks {', '.join(missing)}"]
+    if not isinstance(repository, LocalArtifactRepository):
         return []
-    path = local_file_uri_to_path(location)
-    folder = Folder.at(path) / f"artifacts/{ARTIFACT}"
-    if not folder.exists("model.json"):
-        return [f"{folder.path}/model.json is missing"]
     try:
-        return sealed(folder).losses(full=full)
+        return sealed(Folder.at(repository.artifact_dir) / inside).losses(full=full)
     except Broken as error:
         return [str(error)]

@@ -1,7 +1,6 @@
 """A finished model as an MLflow model: code, safetensors, Arrow, a signature and an example."""
 
 import importlib.metadata
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import Model as MLflowModel
 from mlflow.models import ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME, MODEL_CODE_PATH
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
@@ -18,16 +18,10 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import served_model
 from recmeta.registry.frames import profile_fields
 from recmeta.registry.models.features import features_read
+from recmeta.registry.models.logged_model import MODEL_FILES
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder, sealed, sealing
 
-MODEL_FILES = (
-    "model.safetensors",
-    "model.json",
-    "encoder.arrow",
-    "items.arrow",
-    "statistics.arrow",
-)
 REQUIREMENTS = ("recmeta", "mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors")
 CODE = Path(served_model.__file__).with_name("models_from_code.py")
 EXAMPLE_ROWS = 3
@@ -36,6 +30,8 @@ EXAMPLE_ROWS = 3
 def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
     """Write an MLflow model into `target`, a path where nothing is yet. Nothing in it is pickled.
 
+    Beside `target`, which is to be in a temporary folder, the model's files are collected first.
+
     Its metadata names the feature service and the features that it reads.
 
     Args:
@@ -43,23 +39,37 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
             those that are taken get digests of their own.
         mlflow_model: carries the ids of the run and of the logged model.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = Path(temporary) / served_model.ARTIFACT
-        written = sealed(folder)
-        with sealing(Folder.at(copy)) as place:
-            for name in MODEL_FILES:
-                place.write_bytes(name, written.read_bytes(name))
-        model = Model.load(Folder.at(copy))
-        mlflow.pyfunc.save_model(
-            path=str(target),
-            python_model=str(CODE),
-            artifacts={served_model.ARTIFACT: str(copy)},
-            signature=signature(model),
-            input_example=input_example(model),
-            pip_requirements=requirements(),
-            metadata=to_dict(features_read(model)),
-            mlflow_model=mlflow_model,
-        )
+    copy = target.with_name(served_model.ARTIFACT)
+    written = sealed(folder)
+    with sealing(Folder.at(copy)) as place:
+        for name in MODEL_FILES:
+            place.write_bytes(name, written.read_bytes(name))
+    model = Model.load(Folder.at(copy))
+    mlflow.pyfunc.save_model(
+        path=str(target),
+        python_model=str(CODE),
+        artifacts={served_model.ARTIFACT: str(copy)},
+        signature=signature(model),
+        input_example=input_example(model),
+        pip_requirements=requirements(),
+        metadata=to_dict(features_read(model)),
+        mlflow_model=mlflow_model,
+    )
+    _name_no_place(target)
+
+
+def _name_no_place(target: Path) -> None:
+    """Take out of MLmodel where the model was packaged and where recmeta is installed here.
+
+    MLflow writes both down. To load a model it looks for the files' names inside of it.
+    """
+    path = target / MLMODEL_FILE_NAME
+    about = MLflowModel.load(str(path))
+    how = about.flavors[mlflow.pyfunc.FLAVOR_NAME]
+    for artifact in how["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    how[MODEL_CODE_PATH] = CODE.name
+    about.save(str(path))
 
 
 def signature(model: Model) -> ModelSignature:

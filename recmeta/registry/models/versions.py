@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from recmeta.errors import Broken, UserError
 from recmeta.registry.models.logged_model import MODEL_KEY, artifact_losses, logged_model
+from recmeta.registry.owners import connect_to_write
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.provenance import actor
 from recmeta.registry.tracking import (
@@ -79,7 +80,7 @@ def register_version(
     Raises:
         UserError: if the store does not have the run.
     """
-    client = connect(workspace)
+    client = connect_to_write(workspace)
     _ensure_registered_model(client)
     found = _search(client, f"name = '{model_name()}' and tags.`{MODEL_KEY}` = '{model_key}'")
     if found:
@@ -172,7 +173,7 @@ def model_folder(workspace: Workspace, version: Version) -> Sealed:
     """Return a local folder with the version's model files, for `Model.load`.
 
     Where the artifacts are on this machine it is their own folder; otherwise they are downloaded
-    into a new temporary one.
+    into a new temporary one, to be read at once.
 
     Raises:
         Broken: where they are missing, or their digests cannot be read.
@@ -227,8 +228,8 @@ def named_model(workspace: Workspace, name: str) -> Folder:
 
 
 def losses(workspace: Workspace, number: str, *, full: bool = False) -> list[str]:
-    """Return in sentences what a version lacks: itself, or files of its model that are missing or
-    not what was written, where they are on this machine.
+    """Return in sentences what a version lacks: itself, or files of its model that are missing or,
+    where they are on this machine, not what was written.
 
     Args:
         full: read every file.
@@ -240,20 +241,20 @@ def losses(workspace: Workspace, number: str, *, full: bool = False) -> list[str
     if not _search(client, f"name = '{model_name()}' and version_number = {number}"):
         return [f"{place} is missing"]
     source = client.get_model_version_download_uri(model_name(), number)
-    return artifact_losses(source, full=full)
+    return artifact_losses(source, tracking_uri(workspace), full=full)
 
 
 def _model_folder(client: Any, workspace: Workspace, name: str, version: str) -> Folder:
-    from mlflow.artifacts import download_artifacts
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     from recmeta.registry.served_model import ARTIFACT
 
     source = client.get_model_version_download_uri(name, version)
-    return Folder.at(
-        download_artifacts(
-            artifact_uri=f"{source}/artifacts/{ARTIFACT}", tracking_uri=tracking_uri(workspace)
-        )
-    )
+    repository = get_artifact_repository(source, tracking_uri(workspace))
+    is_here = isinstance(repository, LocalArtifactRepository)
+    target = None if is_here else workspace.temporary_copy()
+    return Folder.at(repository.download_artifacts(f"artifacts/{ARTIFACT}", target))
 
 
 def promote(workspace: Workspace, version: str, because: str) -> None:

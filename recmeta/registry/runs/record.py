@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recmeta.errors import UserError
+from recmeta.registry.owners import connect_to_write, tags_of_owner
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.training_run import (
     CONFIG_FILE,
@@ -38,21 +38,12 @@ TOLERANCE = "recmeta.tolerance"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TableVersion:
-    """A Delta table at one of its versions."""
-
-    uri: str
-    """Where the table was when the model was trained."""
-    version: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """The record of one training and of its evaluation."""
 
     run_id: str
-    tables: Mapping[str, TableVersion]
-    """By name."""
+    tables: Mapping[str, int]
+    """Name to version of the Delta tables that were read."""
     table_id: str | None
     """Delta's own name of the interactions table, which tells it from another in its place."""
     tasks_config: Mapping[str, Any]
@@ -97,19 +88,19 @@ def read_record(workspace: Workspace, run_id: str) -> Record:
             f"the run {run_id} has no evaluation, so there is nothing to compare with: run "
             "`recmeta evaluate` first."
         )
-    evaluation = _read(client, run_id, f"{EVALUATION}/{EVALUATION_FILE}")
+    evaluation = _read(client, workspace, run_id, f"{EVALUATION}/{EVALUATION_FILE}")
     rival = evaluation.get("rival")  # another run's model
     measured = {name: m for name, m in evaluation["metrics"].items() if name != rival}
     return Record(
         run_id=run_id,
         tables=_tables(run),
         table_id=tags.get(INPUT + INTERACTIONS_ID),
-        tasks_config=_read(client, run_id, TASKS_FILE)["config"],
-        train_config=_read(client, run_id, CONFIG_FILE),
-        evaluate_config=_read(client, run_id, f"{EVALUATION}/{CONFIG_FILE}"),
+        tasks_config=_read(client, workspace, run_id, TASKS_FILE)["config"],
+        train_config=_read(client, workspace, run_id, CONFIG_FILE),
+        evaluate_config=_read(client, workspace, run_id, f"{EVALUATION}/{CONFIG_FILE}"),
         started_from=tags.get(f"{INPUT}champion"),
         metrics=_losses(run.data.metrics) | flat_metrics(measured),
-        libraries=_read(client, run_id, ENVIRONMENT_FILE),
+        libraries=_read(client, workspace, run_id, ENVIRONMENT_FILE),
         git_commit=tags.get(run_page.GIT_COMMIT),
         git_dirty=tags.get(run_page.GIT_DIRTY) == "true",
         device=tags[DEVICE],
@@ -133,13 +124,14 @@ def log_rebuild(
     Returns:
         The id of the nested run.
     """
-    client = connect(workspace)
+    client = connect_to_write(workspace)
     experiment = get_run(client, workspace, run_id).info.experiment_id
     tags = {
         PARENT: run_id,
         REBUILD_OF: run_id,
         REPRODUCED: str(reproduced).lower(),
         TOLERANCE: str(tolerance),
+        **tags_of_owner(workspace),
     }
     rebuild = create_run(client, experiment, f"rebuild {run_id[:8]}", "rebuild", tags)
     log_metrics(client, rebuild, metrics)
@@ -147,15 +139,10 @@ def log_rebuild(
     return rebuild
 
 
-def _tables(run: Any) -> dict[str, TableVersion]:
+def _tables(run: Any) -> dict[str, int]:
     """Return the run's datasets; the tags have the versions, of which MLflow leaves out a 0."""
-    tables = {}
-    for found in run.inputs.dataset_inputs:
-        name = found.dataset.name
-        tables[name] = TableVersion(
-            uri=json.loads(found.dataset.source)["path"], version=int(run.data.tags[INPUT + name])
-        )
-    return tables
+    names = (found.dataset.name for found in run.inputs.dataset_inputs)
+    return {name: int(run.data.tags[INPUT + name]) for name in names}
 
 
 def _losses(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -163,7 +150,7 @@ def _losses(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[name] for name in ("train_loss", "dev_loss") if name in metrics}
 
 
-def _read(client: Any, run_id: str, name: str) -> Any:
+def _read(client: Any, workspace: Workspace, run_id: str, name: str) -> Any:
     """Return the value of a JSON artifact.
 
     Raises:
@@ -175,5 +162,5 @@ def _read(client: Any, run_id: str, name: str) -> Any:
             f"the run {run_id} has no artifact {name}: it was deleted, or recorded by a version of "
             "recmeta that did not write it. Train again; that run can be rebuilt."
         )
-    with tempfile.TemporaryDirectory() as temporary:
+    with workspace.temporary_folder() as temporary:
         return json.loads(Path(client.download_artifacts(run_id, name, temporary)).read_text())

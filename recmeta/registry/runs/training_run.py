@@ -15,7 +15,6 @@ training that was killed and goes on, or is asked for twice, is one run with eac
 import contextlib
 import dataclasses
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,14 +25,15 @@ import torch
 from recmeta.config import fingerprint
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry.models.features import FeaturesRead
+from recmeta.registry.owners import Heartbeat, connect_to_write, own, tags_of_owner
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.provenance import actor, uncommitted_changes
 from recmeta.registry.runs.system_metrics import system_metrics
 from recmeta.registry.tracking import (
     INPUT,
     KEY,
-    connect,
     create_run,
+    end_run,
     experiment_id,
     get_run,
     log_metrics,
@@ -41,7 +41,7 @@ from recmeta.registry.tracking import (
     mlflow_name,
     shortened,
 )
-from recmeta.schema import TABLES
+from recmeta.schema import INTERACTIONS_ID, TABLES
 from recmeta.workspace import DIGESTS, Folder, Workspace
 
 TASKS_FILE = "tasks.json"
@@ -98,14 +98,15 @@ class TrainingRun:
             device: type of the device that trains.
             libraries: name to version; in the artifact environment.json.
         """
-        client = connect(workspace)
-        experiment = experiment_id(client, workspace)
+        client = connect_to_write(workspace)
+        experiment = experiment_id(client)
         found = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
         if found:
             run_id = found[0].info.run_id
-            client.update_run(run_id, status="RUNNING")
+            own(client, workspace, run_id)
         else:
             tags = _tags(config, inputs, features, device, git_commit) | {KEY: key}
+            tags |= tags_of_owner(workspace)
             run_id = create_run(client, experiment, f"meta-train {key[:8]}", "meta-train", tags)
         # Again for a run that was found: it may have been killed before this was written.
         log_params(client, run_id, config)
@@ -115,13 +116,15 @@ class TrainingRun:
         )
         client.log_dict(run_id, dict(libraries), ENVIRONMENT_FILE)
         client.log_dict(run_id, dataclasses.asdict(features), FEATURES_FILE)
-        datasets = _datasets(workspace, inputs)
+        datasets = _datasets(inputs)
         if datasets:
             client.log_inputs(run_id, datasets)
         run_page.refresh(client, run_id)
         return cls(client, run_id)
 
     def __enter__(self) -> Self:
+        heartbeat = self._monitor.enter_context(Heartbeat(self._client))
+        heartbeat.add(self.run_id)
         self._monitor.enter_context(system_metrics(self._client, self.run_id))
         return self
 
@@ -132,7 +135,7 @@ class TrainingRun:
         where: TracebackType | None,
     ) -> None:
         self._monitor.close()
-        self.finish("FINISHED" if kind is None else "FAILED")
+        end_run(self._client, self.run_id, error)
 
     def log_epoch(self, epoch: Epoch) -> None:
         """Log an epoch's losses with the epoch's number as step, unless they are there already."""
@@ -171,11 +174,11 @@ def log_evaluation(
         candidate: the predictor that is the run's own model.
         primary_metric: what the gate decides on.
     """
-    client = connect(workspace)
+    client = connect_to_write(workspace)
     known = get_run(client, workspace, run_id).data.metrics
     flat = flat_metrics(metrics)
     log_metrics(client, run_id, {n: value for n, value in flat.items() if known.get(n) != value})
-    with tempfile.TemporaryDirectory() as copy:
+    with workspace.temporary_folder() as copy:
         for name in report_folder.names():
             if name.endswith(REPORT_SUFFIXES) and name != DIGESTS:
                 (Path(copy) / name).write_bytes(report_folder.read_bytes(name))
@@ -226,8 +229,9 @@ def _tags(
     return tags
 
 
-def _datasets(workspace: Workspace, inputs: Mapping[str, Any]) -> list[Any]:
-    """Return a dataset input for each Delta table among the inputs; nothing of it is read."""
+def _datasets(inputs: Mapping[str, Any]) -> list[Any]:
+    """Return a dataset input for each Delta table among the inputs, named from the workspace;
+    nothing of it is read."""
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import DatasetInput, InputTag
@@ -237,11 +241,10 @@ def _datasets(workspace: Workspace, inputs: Mapping[str, Any]) -> list[Any]:
         version = inputs.get(table.name)
         if not isinstance(version, int):
             continue
-        uri = workspace.table_uri(table)
         dataset = MetaDataset(
-            DeltaDatasetSource(path=uri, delta_table_version=version),
+            DeltaDatasetSource(path=table.path, delta_table_version=version),
             name=table.name,
-            digest=f"v{version}-{fingerprint(uri)[:8]}",
+            digest=f"v{version}-{fingerprint(table.path, inputs.get(INTERACTIONS_ID))[:8]}",
         )
         context = InputTag("mlflow.data.context", "training")
         datasets.append(DatasetInput(dataset._to_mlflow_entity(), [context]))

@@ -14,11 +14,13 @@ from typing import Any, Self
 
 from recmeta.evaluation.baseline import Trial
 from recmeta.metalearn.outer_loop.trainer import Epoch
+from recmeta.registry.owners import Heartbeat, connect_to_write, own, tags_of_owner
 from recmeta.registry.tracking import (
     INPUT,
     PARENT,
     connect,
     create_run,
+    end_run,
     experiment_id,
     log_metrics,
     log_params,
@@ -47,7 +49,8 @@ def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Tr
     if not trials:
         return
     client = connect(workspace)
-    experiment = experiment_id(client, workspace)
+    experiment = experiment_id(client)
+    owner = tags_of_owner(workspace)
     children = client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}'")
     known = {c.data.tags[TUNING]: c.info for c in children if TUNING in c.data.tags}
     for method, of_method in itertools.groupby(trials, key=lambda trial: trial.method):
@@ -56,7 +59,7 @@ def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Tr
             if known[name].status == "FINISHED":
                 continue
             client.delete_run(known[name].run_id)  # killed half-way
-        child = create_run(client, experiment, name, step, {PARENT: run_id, TUNING: name})
+        child = create_run(client, experiment, name, step, {PARENT: run_id, TUNING: name, **owner})
         _log(client, child, list(of_method))
         client.set_terminated(child)
 
@@ -80,8 +83,10 @@ def _log_table(client: Any, run_id: str, columns: Mapping[str, Sequence[Any]]) -
 class SearchRun:
     """The run of a study, and of its trials. As a context manager it ends as FINISHED or FAILED."""
 
-    def __init__(self, client: Any, experiment: str, run_id: str) -> None:
+    def __init__(self, client: Any, workspace: Workspace, experiment: str, run_id: str) -> None:
         self._client = client
+        self._workspace = workspace
+        self._heartbeat = Heartbeat(client)
         self._experiment = experiment
         self.run_id = run_id
         """MLflow's id of the study's run."""
@@ -98,17 +103,22 @@ class SearchRun:
             learners: what is tuned.
             inputs: name to version of what is read.
         """
-        client = connect(workspace)
-        experiment = experiment_id(client, workspace)
+        client = connect_to_write(workspace)
+        experiment = experiment_id(client)
         found = client.search_runs([experiment], f"tags.`{TUNING}` = '{key}'", max_results=1)
         if found:
-            client.update_run(found[0].info.run_id, status="RUNNING")
-            return cls(client, experiment, found[0].info.run_id)
-        tags = {TUNING: key, **{INPUT + name: version for name, version in inputs.items()}}
-        name = f"tune {', '.join(learners)}"
-        return cls(client, experiment, create_run(client, experiment, name, "tune", tags))
+            run_id = found[0].info.run_id
+            own(client, workspace, run_id)
+        else:
+            tags = {TUNING: key, **{INPUT + name: version for name, version in inputs.items()}}
+            tags |= tags_of_owner(workspace)
+            name = f"tune {', '.join(learners)}"
+            run_id = create_run(client, experiment, name, "tune", tags)
+        return cls(client, workspace, experiment, run_id)
 
     def __enter__(self) -> Self:
+        self._heartbeat.add(self.run_id)
+        self._heartbeat.__enter__()
         return self
 
     def __exit__(
@@ -117,7 +127,8 @@ class SearchRun:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
+        self._heartbeat.__exit__(kind, error, where)
+        end_run(self._client, self.run_id, error)
 
     def start_trial(self, number: int, name: str, values: Mapping[str, Any]) -> None:
         """Begin the run of a trial, or go on with it.
@@ -130,13 +141,15 @@ class SearchRun:
         found = self._client.search_runs([self._experiment], f"tags.`{TUNING}` = '{tag}'")
         if found:
             run_id = found[0].info.run_id
-            self._client.update_run(run_id, status="RUNNING", name=f"trial {number}")
+            own(self._client, self._workspace, run_id)
+            self._client.update_run(run_id, name=f"trial {number}")
         else:
-            tags = {PARENT: self.run_id, TUNING: tag}
+            tags = {PARENT: self.run_id, TUNING: tag, **tags_of_owner(self._workspace)}
             run_id = create_run(self._client, self._experiment, f"trial {number}", "tune", tags)
             log_params(self._client, run_id, values)
         history = self._client.get_metric_history(run_id, LOSS)
         self._trials[number], self._logged[number] = run_id, {m.step for m in history}
+        self._heartbeat.add(run_id)
 
     def log_epoch(self, number: int, epoch: Epoch) -> None:
         """Log the losses of a trial's epoch, unless they are there."""
@@ -157,6 +170,7 @@ class SearchRun:
         if loss is not None:
             log_metrics(self._client, self._trials[number], {BEST: loss})
             log_metrics(self._client, self.run_id, {f"{LOSS}{BY_CANDIDATE}": loss}, number)
+        self._heartbeat.remove(self._trials[number])
         self._client.set_terminated(self._trials[number])
 
     def log_best(self, values: Mapping[str, Any], losses: Mapping[int, float]) -> None:

@@ -27,7 +27,7 @@ from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
 from recmeta.registry.runs import record
-from recmeta.registry.runs.record import Record, TableVersion
+from recmeta.registry.runs.record import Record
 from recmeta.registry.runs.training_run import flat_metrics
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate, meta_train
@@ -108,8 +108,8 @@ def run(
     found = record.read_record(workspace, run_id)
     torch_device = choose_device(device or found.device)
     with workspace.working_on(f"rebuild-{run_id}"), _folder(into, workspace) as scratch:
-        for table, source in _sources(found, workspace).items():
-            _copy(source, scratch.table_uri(table))
+        for table, version in _versions(found, workspace).items():
+            _copy(workspace, table, version, scratch)
         metrics = _repeat(found, workspace, scratch, torch_device, progress)
     recorded = {n: v for n, v in found.metrics.items() if not n.endswith(f".{CHAMPION}")}
     compared = {
@@ -185,56 +185,49 @@ def _folder(into: str | None, workspace: Workspace) -> Iterator[Workspace]:
         yield Workspace(Path(temporary))
 
 
-def _sources(found: Record, workspace: Workspace) -> dict[schema.Table, TableVersion]:
-    """Return the tables at the versions of the record, where they were or in today's workspace.
+def _versions(found: Record, workspace: Workspace) -> dict[schema.Table, int]:
+    """Return the versions of the workspace's tables that the record names.
 
     Raises:
-        UserError: if the record does not name them, or they are in neither place.
+        UserError: if the record does not name them, or they are other tables.
     """
     missing = [table.name for table in TABLES if table.name not in found.tables]
     if missing:
         raise UserError(f"the run {found.run_id} records no version of {', '.join(missing)}.")
-    recorded = {table: found.tables[table.name] for table in TABLES}
-    moved = {
-        table: dataclasses.replace(source, uri=workspace.table_uri(table))
-        for table, source in recorded.items()
-    }
-    for sources in (recorded, moved):
-        uri = sources[schema.INTERACTIONS].uri
-        if not DeltaTable.is_deltatable(uri):
-            continue
-        if found.table_id in (None, str(DeltaTable(uri).metadata().id)):
-            return sources
-    raise UserError(
-        f"the tables that the run {found.run_id} was trained on are gone: neither "
-        f"{recorded[schema.INTERACTIONS].uri} nor {moved[schema.INTERACTIONS].uri} is the table "
-        "of that time. Restore it, or name the --workspace that has it."
-    )
+    uri = workspace.table_uri(schema.INTERACTIONS)
+    is_there = DeltaTable.is_deltatable(uri)
+    if not is_there or found.table_id not in (None, str(DeltaTable(uri).metadata().id)):
+        raise UserError(
+            f"the tables that the run {found.run_id} was trained on are gone: {uri} is not the "
+            "table of that time. Restore it, or name the --workspace that has it."
+        )
+    return {table: found.tables[table.name] for table in TABLES}
 
 
-def _copy(source: TableVersion, target: str) -> None:
+def _copy(workspace: Workspace, table: schema.Table, version: int, scratch: Workspace) -> None:
     """Copy one version of a table.
 
     Raises:
         UserError: if the version, or a file of it, has been deleted.
     """
+    uri = workspace.table_uri(table)
     gone = (
-        f"version {source.version} of the table {source.uri} is gone, so the model cannot be built "
+        f"version {version} of the table {uri} is gone, so the model cannot be built "
         "again: {}. Maintenance keeps the versions that registered models were trained on; a "
         "vacuum by other means does not."
     )
     try:
-        delta = DeltaTable(source.uri, version=source.version)
+        delta = DeltaTable(uri, version=version)
     except DeltaError as error:
         raise UserError(gone.format(error)) from error
-    files = Folder.at(source.uri)
+    files = workspace / table.path
     paths = pa.table(delta.get_add_actions()).column("path").to_pylist()
     missing = [path for path in paths if not files.exists(unquote(path))]
     if missing:
         raise UserError(
             gone.format(f"{len(missing)} of its files, such as {missing[0]}, do not exist")
         )
-    pl.scan_delta(delta).sink_delta(target)
+    pl.scan_delta(delta).sink_delta(scratch.table_uri(table))
 
 
 def _compare(recorded: float | None, rebuilt: float | None, tolerance: float) -> RebuiltMetric:

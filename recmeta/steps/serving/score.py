@@ -47,7 +47,7 @@ class ScoreOutputs:
     """What score leaves."""
 
     recommendations: str
-    """Address of the table with the lists."""
+    """Where the table with the lists is, from the workspace."""
     run: str
     """The run whose rows of the table they are."""
     model_version: str
@@ -116,7 +116,7 @@ def run(
         table_version, tally = _publish(workspace, staged, names, of_run, maker.model)
         staged.filesystem.delete_dir(staged.path)
         outputs = ScoreOutputs(
-            recommendations=workspace.table_uri(schema.RECOMMENDATIONS),
+            recommendations=schema.RECOMMENDATIONS.path,
             run=key,
             model_version=number,
             table_version=table_version,
