@@ -177,7 +177,7 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as stack:
         for name, command in commands.items():
             log = stack.enter_context((config.home / f"{name}.log").open("ab"))
-            started[name] = subprocess.Popen(
+            started[name] = subprocess.Popen(  # nosec B603  # a list, no shell
                 command,
                 env=env,
                 stdout=log,
@@ -208,7 +208,7 @@ def airflow(env: Mapping[str, str], *arguments: str) -> str:
     Raises:
         RuntimeError: with its output, when it fails.
     """
-    done = subprocess.run(
+    done = subprocess.run(  # nosec B603  # a list, no shell
         [sys.executable, "-m", "airflow", *arguments],
         env=dict(env),
         umask=PRIVATE_UMASK,
@@ -303,7 +303,7 @@ def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) 
     while time.monotonic() < end and process.poll() is None:
         with (
             contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(url, timeout=START_SECONDS),
+            urllib.request.urlopen(url, timeout=START_SECONDS),  # nosec B310  # ours, on loopback
         ):
             return
         time.sleep(0.5)

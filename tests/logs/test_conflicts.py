@@ -61,11 +61,11 @@ def test_settle_and_compare(
 
 def test_rows_are_sorted_by_key_where_nothing_repeats_and_where_something_does() -> None:
     rows = [("b", "x", TIMES[1], 1.0), ("b", "x", None, 2.0), ("a", "y", None, 1.0)]
-    for given in (rows, [*rows, rows[0]], [*rows, ("a", "y", None, 2.0)]):
-        settled = conflicts.settle(frame(given))
+    for source in (rows, [*rows, rows[0]], [*rows, ("a", "y", None, 2.0)]):
+        settled = conflicts.settle(frame(source))
         order = settled.rows.select("user_id", "item_id", "timestamp").rows()
         assert order == [("a", "y", None), ("b", "x", None), ("b", "x", TIMES[1])]
-        assert settled.superseded.columns == frame(given).columns
+        assert settled.superseded.columns == frame(source).columns
 
 
 def test_what_lost_goes_into_the_quarantine_with_its_place_and_its_text() -> None:
