@@ -32,6 +32,7 @@ from recmeta.features.feast_repository import find
 from recmeta.orchestration.pools import GPU_POOL, SCORING_POOL, TABLES_POOL
 from recmeta.registry.database import create_database
 from recmeta.workspace import Workspace
+from recmeta.workspace.privacy import PRIVATE, UMASK, make_private
 
 POOLS = {
     TABLES_POOL: (1, "who changes a table does so alone"),
@@ -47,8 +48,6 @@ AIRFLOW = (
     ("triggerer", ("triggerer", "--skip-serve-logs")),
 )
 """The processes that Airflow is, by name, and how the `airflow` command starts each."""
-PRIVATE_FOLDER = 0o700
-PRIVATE_UMASK = 0o077
 NUM_REPLAYED_DAYS = 10
 START_SECONDS = 180
 STOP_SECONDS = 20
@@ -159,8 +158,9 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
     Raises:
         RuntimeError: when one of them does not start, naming its log.
     """
-    config.home.mkdir(parents=True, exist_ok=True)
-    config.home.chmod(PRIVATE_FOLDER)
+    make_private(config.workspace)
+    make_private(config.home)
+    config.home.chmod(PRIVATE)  # one of an earlier version, too
     create_database(config.mlflow_backend, "mlflow-artifacts:/")
     env = environment(config, os.environ)
     airflow(env, "db", "migrate")
@@ -183,7 +183,7 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                umask=PRIVATE_UMASK,
+                umask=UMASK,
             )
             stack.callback(_stop, started[name])
         for name, url in urls.items():
@@ -211,7 +211,7 @@ def airflow(env: Mapping[str, str], *arguments: str) -> str:
     done = subprocess.run(  # nosec B603  # a list, no shell
         [sys.executable, "-m", "airflow", *arguments],
         env=dict(env),
-        umask=PRIVATE_UMASK,
+        umask=UMASK,
         capture_output=True,
         text=True,
         check=False,

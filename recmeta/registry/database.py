@@ -10,6 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from recmeta.workspace.privacy import make_private
+
 _SCHEME = "sqlite:///"
 
 
@@ -30,7 +32,7 @@ def create_database(uri: str, artifacts: str) -> None:
     path = Path(uri.removeprefix(_SCHEME))
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
         store = SqlAlchemyStore(f"{_SCHEME}{unfinished}", artifacts)
