@@ -22,8 +22,11 @@ PROTOCOL  ?= temporal-ml100k
 SEEDS     ?= 5
 LEARNERS  ?=
 OUT       ?= benchmarks/accuracy/results
+DATABASE  ?=
+DEPLOYED  ?= pipeline,serve
+MUTANTS   ?=
 
-.PHONY: help setup demo test test-numerics test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints clean
+.PHONY: help setup demo test test-numerics test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -72,8 +75,9 @@ format: setup ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-mlflow: $(DEMO) ## Serve the MLflow page of the workspace.
-	$(BIN)/mlflow server --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db \
+mlflow: $(DEMO) ## Serve the MLflow page of the workspace, to this machine alone.
+	@echo "MLflow has no login: every account of this machine can read and change what is there."
+	$(BIN)/mlflow server --host 127.0.0.1 --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/mlflow.db \
 	  --artifacts-destination $(abspath $(WORKSPACE))/mlartifacts --port $(PORT)
 
 notebooks: setup ## Run the notebooks anew on ./workspace, and keep what they show.
@@ -96,7 +100,7 @@ constraints: ## Resolve all dependencies and extras together anew, and write con
 	$(PYTHON) -m venv --clear build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
 	build/resolve/bin/python -m pip install --quiet --dry-run --ignore-installed \
-	  --report build/resolve/report.json '.[all,accuracy,bench,gpu,dev]'
+	  --report build/resolve/report.json '.[all,accuracy,bench,gpu,audit,mutants,dev]'
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PYTHON) -c 'import json; found = json.load(open("build/resolve/report.json"))["install"]; \
 	  pins = ("{name}=={version}".format(**p["metadata"]).split("+")[0] for p in found); \
@@ -104,6 +108,28 @@ constraints: ## Resolve all dependencies and extras together anew, and write con
 	} > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
+audit: setup ## Look for risky code, and the pins up among known vulnerabilities [DATABASE=all.zip of OSV, without a network].
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml recmeta dags feature_store deploy setup.py
+	$(if $(DATABASE),$(BIN)/python deploy/audit.py constraints.txt --database $(DATABASE),\
+	  $(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt)
+
+hashes: ## Write build/requirements.txt: what is deployed on this platform, with archives' hashes [DEPLOYED=pipeline,serve].
+	$(PYTHON) -m venv --clear build/resolve
+	build/resolve/bin/python -m pip install --quiet --upgrade pip
+	build/resolve/bin/python -m pip install --quiet --dry-run --ignore-installed --constraint constraints.txt \
+	  --report build/resolve/report.json '.[$(DEPLOYED)]'
+	$(PYTHON) deploy/hashes.py build/resolve/report.json > build/requirements.txt
+
+sbom: setup hashes ## Write build/sbom.json: the bill of materials (CycloneDX) of what `make hashes` wrote.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/cyclonedx-py requirements build/requirements.txt --output-reproducible --output-file build/sbom.json
+
+mutants: setup ## Change the code in small ways, one at a time, and see whether its tests notice [MUTANTS='recmeta.tasks.splits*'].
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutants]'
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(WORKERS) $(MUTANTS)
+	$(BIN)/mutmut results
+
 clean: ## Remove caches and builds; the workspace and .venv stay.
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -8,19 +8,44 @@ A name is found, in this order,
 
 so that adding one touches its file, and one from outside needs no change here. Names are listed
 without importing anything; an implementation is imported when it is first asked for.
+
+Importing a module runs its code. Who names a path in a configuration, an option or a program asks
+for that. Who loads a model, or repeats a recorded run, does not: while `only_trusted` holds, a path
+that stands there is followed into modules that this process has imported already, and into those
+that the environment variable `RECMETA_TRUSTED_PLUGINS` names, and nowhere else. What is installed
+with an entry point is trusted, as every installed package is.
 """
 
+import contextlib
+import contextvars
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from recmeta.errors import UserError, did_you_mean
 
 T = TypeVar("T")
+
+TRUSTED = "RECMETA_TRUSTED_PLUGINS"
+"""Modules and packages, separated by commas, that saved models may name by their path."""
+_only_trusted = contextvars.ContextVar("_only_trusted", default=False)
+
+
+@contextlib.contextmanager
+def only_trusted() -> Iterator[None]:
+    """Read names in the block that come from a saved model or a record, not from the caller: they
+    make nothing be imported that is neither installed under its name nor trusted."""
+    token = _only_trusted.set(True)
+    try:
+        yield
+    finally:
+        _only_trusted.reset(token)
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -44,7 +69,8 @@ class Registry(Mapping[str, T], Generic[T]):
         """Return an implementation, imported.
 
         Raises:
-            UserError: for a name or path that leads nowhere, or whose import fails.
+            UserError: for a name or path that leads nowhere, whose import fails, or that must not
+                be followed.
         """
         found: T = self._load(name)
         return found
@@ -114,6 +140,7 @@ class Registry(Mapping[str, T], Generic[T]):
             module, _, path = self._installed[name].value.partition(":")
         elif ":" in name:
             module, _, path = name.partition(":")
+            self._check_trust(name, module)
         else:
             raise self._unknown(name)
         try:
@@ -127,6 +154,16 @@ class Registry(Mapping[str, T], Generic[T]):
             ) from error
         return found
 
+    def _check_trust(self, name: str, module: str) -> None:
+        if not _only_trusted.get() or module in sys.modules or _is_trusted(module):
+            return
+        raise UserError(
+            f"the saved model or recorded run names the {self.kind} {name!r} by its path, and to "
+            f"import {module!r} is to run its code. If you trust that module, set {TRUSTED}="
+            f"{module} (several are separated by commas; a package stands for its modules), or "
+            f"install its package with an entry point in the group {self.group!r}."
+        )
+
     def _unknown(self, name: str) -> UserError:
         known = list(self)
         return UserError(
@@ -134,6 +171,11 @@ class Registry(Mapping[str, T], Generic[T]):
             f"{', '.join(known)}. One of your own is named `package.module:Object`, or is "
             f"installed with an entry point in the group {self.group!r}."
         )
+
+
+def _is_trusted(module: str) -> bool:
+    names = (name.strip() for name in os.environ.get(TRUSTED, "").split(","))
+    return any(name and f"{module}.".startswith(f"{name}.") for name in names)
 
 
 def _modules(package: str, folders: list[str]) -> Iterator[tuple[str, str]]:

@@ -5,15 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.networks.registry import NETWORKS
 from recmeta.metalearn.registry import LEARNERS
+from recmeta.plugins import TRUSTED
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
+from recmeta.testing.tasks import write_task_set
 from recmeta.workspace import Folder
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +108,85 @@ def test_the_examples_own_tests_pass(installed: Path) -> None:
     tests = EXAMPLE / "tests"
     done = call("-m", "pytest", "-q", "-p", "no:cacheprovider", tests, installed=installed)
     assert done.returncode == 0, done.stdout
+
+
+PLANTED = """
+import pathlib
+pathlib.Path({trace!r}).touch()
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
+from recmeta.metalearn.networks.estimators.interacting import NETWORK
+class Learner(MAMLConfig): ...
+"""
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module that leaves a trace when it is imported, and two saved models that
+    name it: one as its learner, one as its network."""
+    folder = tmp_path_factory.mktemp("planted")
+    package = folder / "planted_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "code.py").write_text(PLANTED.format(trace=str(folder / "trace")))
+    task_set = write_task_set(
+        generate(SyntheticConfig(num_users=40, num_items=40), seed=0), Folder.at(folder / "tasks")
+    )
+    model = Model.untrained(ModelConfig(), task_set, torch.device("cpu"))
+    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    for part, key, value in (
+        ("learner", "algorithm", "planted_package.code:Learner"),
+        ("network", "kind", "planted_package.code:NETWORK"),
+    ):
+        saved = Folder.at(folder / part)
+        model.save(saved)
+        about = saved.read_json("model.json")
+        place = about["config"]["network"] if part == "network" else about["config"]
+        assert place[key] in ("maml", "preference")
+        place[key] = value
+        saved.write_json("model.json", about)
+    return folder
+
+
+@pytest.fixture
+def trace(planted: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The trace of the planted module, which can be imported and has not been yet."""
+    monkeypatch.syspath_prepend(planted)
+    yield planted / "trace"
+    for name in [name for name in sys.modules if name.startswith("planted_package")]:
+        del sys.modules[name]
+    (planted / "trace").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("part", ["learner", "network"])
+@pytest.mark.parametrize("trusted", ["", "planted_package.cod, planted_package.code.x,planted,.,"])
+def test_loading_a_model_runs_no_code_that_it_names(
+    planted: Path, trace: Path, monkeypatch: pytest.MonkeyPatch, part: str, trusted: str
+) -> None:
+    monkeypatch.setenv(TRUSTED, trusted)
+    message = f"the {part} 'planted_package.code:.*set {TRUSTED}=planted_package.code "
+    with pytest.raises(UserError, match=message):
+        Model.load(Folder.at(planted / part))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("part", ["learner", "network"])
+@pytest.mark.parametrize("trusted", ["other, planted_package", "planted_package.code"])
+def test_loading_a_model_imports_what_is_trusted(
+    planted: Path, trace: Path, monkeypatch: pytest.MonkeyPatch, part: str, trusted: str
+) -> None:
+    monkeypatch.setenv(TRUSTED, trusted)
+    Model.load(Folder.at(planted / part))
+    assert trace.exists()
+
+
+@pytest.mark.parametrize("part", ["learner", "network"])
+def test_who_names_a_path_means_it(planted: Path, trace: Path, part: str) -> None:
+    if part == "learner":
+        ModelConfig(algorithm="planted_package.code:Learner")
+    else:
+        NETWORKS["planted_package.code:NETWORK"]
+    assert trace.exists()
+    Model.load(Folder.at(planted / part))  # the same process goes on with its own model
 
 
 def test_a_package_that_is_not_installed_is_told(tmp_path: Path) -> None:

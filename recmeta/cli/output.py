@@ -50,7 +50,7 @@ def tell(text: str, *, kind: str = "") -> None:
     """Print a paragraph on standard error.
 
     Args:
-        kind: `error` or empty; stands before the paragraph.
+        kind: `error`, `warning` or empty; stands before the paragraph.
     """
     from rich.console import Console
     from rich.text import Text

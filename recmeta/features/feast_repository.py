@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from recmeta.errors import UserError
 from recmeta.extras import require
 from recmeta.schema import FEATURE_SERVICE
+from recmeta.workspace.privacy import UMASK
 
 if TYPE_CHECKING:
     from feast import FeatureService, FeatureStore
@@ -47,10 +48,11 @@ def apply_definitions(repository: str, workspace: str) -> None:
     """
     folder, configuration = find(repository)
     command = [sys.executable, "-m", "feast.cli.cli"]
-    done = subprocess.run(
+    done = subprocess.run(  # nosec B603  # a list, no shell; the path is the operator's
         [*command, "--feature-store-yaml", str(configuration), "apply"],
         cwd=folder,
         env=os.environ | {"RECMETA_WORKSPACE": workspace},
+        umask=UMASK,  # a SQLite online store holds people's profiles
         capture_output=True,
         text=True,
         check=False,

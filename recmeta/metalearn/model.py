@@ -34,6 +34,7 @@ from recmeta.metalearn.tensors.batch import (
     TaskBatch,
 )
 from recmeta.metalearn.tensors.encoding import Encoder, Features
+from recmeta.plugins import only_trusted
 from recmeta.tasks.episodes import concatenate, with_negatives
 from recmeta.tasks.task_set import (
     Items,
@@ -169,11 +170,13 @@ class Model:
             )
 
     @classmethod
+    @only_trusted()
     def load(cls, folder: Folder, device: torch.device | None = None) -> "Model":
         """Read what `save` wrote, onto a device (the CPU unless told otherwise).
 
         Raises:
-            UserError: where its learner or network is of a package that is not installed.
+            UserError: where its learner or network is of a package that is not installed, or is
+                named by a path to a module that is not trusted.
             Broken: where a file is missing or not what was written.
         """
         place = sealed(folder)

@@ -3,7 +3,10 @@
     python -m recmeta.orchestration.local --workspace workspace
 
 Everything lives in the workspace: Airflow's home with its SQLite database in `airflow`, MLflow's
-database and artifacts beside the tables. Without a mapping of one's own, MovieLens 100K is
+database and artifacts beside the tables. Airflow's home, which holds its password and its keys, and
+all that the servers write are for the user alone who started them. Both servers listen on the
+loopback address alone. Airflow asks for a login; MLflow has none, so that whoever has an account on
+the machine can read and change what is there. Without a mapping of one's own, MovieLens 100K is
 replayed: its last ten days become daily partitions, what is older is ingested at once.
 """
 
@@ -30,12 +33,22 @@ from recmeta.orchestration.pools import GPU_POOL, SCORING_POOL, TABLES_POOL
 from recmeta.registry import artifacts
 from recmeta.registry.database import create_database
 from recmeta.workspace import Workspace
+from recmeta.workspace.privacy import PRIVATE, UMASK, make_private
 
 POOLS = {
     TABLES_POOL: (1, "who changes a table does so alone"),
     GPU_POOL: (1, "one slot per GPU"),
     SCORING_POOL: (2, "shards of users that are adapted to and scored at once"),
 }
+AIRFLOW = (
+    ("api-server", ("api-server",)),
+    ("dag-processor", ("dag-processor",)),
+    # Each has a server of its own for its log files, which listens on all addresses of the machine.
+    # The API server reads the files themselves: they are on its disk.
+    ("scheduler", ("scheduler", "--skip-serve-logs")),
+    ("triggerer", ("triggerer", "--skip-serve-logs")),
+)
+"""The processes that Airflow is, by name, and how the `airflow` command starts each."""
 NUM_REPLAYED_DAYS = 10
 START_SECONDS = 180
 STOP_SECONDS = 20
@@ -62,6 +75,11 @@ class LocalConfig:
     def home(self) -> Path:
         """Airflow's home."""
         return self.workspace / "airflow"
+
+    @property
+    def passwords(self) -> Path:
+        """The file in which Airflow's login manager keeps the password that it made up."""
+        return self.home / "simple_auth_manager_passwords.json.generated"
 
     @property
     def airflow_url(self) -> str:
@@ -141,25 +159,32 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
     Raises:
         RuntimeError: when one of them does not start, naming its log.
     """
-    config.home.mkdir(parents=True, exist_ok=True)
+    make_private(config.workspace)
+    make_private(config.home)
+    config.home.chmod(PRIVATE)  # one of an earlier version, too
     create_database(config.mlflow_backend, Workspace(config.workspace))
     env = environment(config, os.environ)
     airflow(env, "db", "migrate")
     create_pools(config.home, env)  # before the scheduler: a run may be due at once
     commands = {
         "mlflow": mlflow_command(config),
-        "airflow": [sys.executable, "-m", "airflow", "standalone"],
+        **{name: [sys.executable, "-m", "airflow", *arguments] for name, arguments in AIRFLOW},
     }
     urls = {
         "mlflow": f"{config.mlflow_url}/health",
-        "airflow": f"{config.airflow_url}/api/v2/monitor/health",
+        "api-server": f"{config.airflow_url}/api/v2/monitor/health",
     }
     started: dict[str, subprocess.Popen[bytes]] = {}
     with contextlib.ExitStack() as stack:
         for name, command in commands.items():
             log = stack.enter_context((config.home / f"{name}.log").open("ab"))
-            started[name] = subprocess.Popen(
-                command, env=env, stdout=log, stderr=log, start_new_session=True
+            started[name] = subprocess.Popen(  # nosec B603  # a list, no shell
+                command,
+                env=env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                umask=UMASK,
             )
             stack.callback(_stop, started[name])
         for name, url in urls.items():
@@ -184,9 +209,10 @@ def airflow(env: Mapping[str, str], *arguments: str) -> str:
     Raises:
         RuntimeError: with its output, when it fails.
     """
-    done = subprocess.run(
+    done = subprocess.run(  # nosec B603  # a list, no shell
         [sys.executable, "-m", "airflow", *arguments],
         env=dict(env),
+        umask=UMASK,
         capture_output=True,
         text=True,
         check=False,
@@ -198,9 +224,27 @@ def airflow(env: Mapping[str, str], *arguments: str) -> str:
 
 def login(config: LocalConfig) -> tuple[str, str]:
     """Return the user and the password that Airflow made up on its first start."""
-    file = config.home / "simple_auth_manager_passwords.json.generated"
-    user, password = next(iter(json.loads(file.read_text()).items()))
+    user, password = next(iter(json.loads(config.passwords.read_text()).items()))
     return user, password
+
+
+def greeting(config: LocalConfig, *, to_a_terminal: bool) -> str:
+    """Return what is told once both serve: where they are, and who comes in.
+
+    Args:
+        to_a_terminal: whether only the person who started them reads it; the password does not go
+            into files and pipes.
+    """
+    user, password = login(config)
+    secret = f"password {password}" if to_a_terminal else f"the password is in {config.passwords}"
+    return (
+        f"\nAirflow   {config.airflow_url}   user {user}   {secret}\n"
+        f"MLflow    {config.mlflow_url}   no login: every account of this machine can change it\n"
+        f"Logs      {config.home}\n\n"
+        "Only this machine can connect, to both.\n"
+        "Trigger the DAG build_tasks on the page; meta_train and cold_start_scoring follow.\n"
+        "Ctrl-C stops both.\n"
+    )
 
 
 def main() -> None:
@@ -232,14 +276,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what stops us stops both
     sys.stdout.write("Starting Airflow and MLflow; the first start takes a minute.\n")
     with contextlib.suppress(KeyboardInterrupt), serving(config):
-        user, password = login(config)
-        sys.stdout.write(
-            f"\nAirflow   {config.airflow_url}   user {user}   password {password}\n"
-            f"MLflow    {config.mlflow_url}\n"
-            f"Logs      {config.home}\n\n"
-            "Trigger the DAG build_tasks on the page; meta_train and cold_start_scoring follow.\n"
-            "Ctrl-C stops both.\n"
-        )
+        sys.stdout.write(greeting(config, to_a_terminal=sys.stdout.isatty()))
         sys.stdout.flush()
         signal.pause()
 
@@ -267,7 +304,7 @@ def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) 
     while time.monotonic() < end and process.poll() is None:
         with (
             contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(url, timeout=START_SECONDS),
+            urllib.request.urlopen(url, timeout=START_SECONDS),  # nosec B310  # ours, on loopback
         ):
             return
         time.sleep(0.5)

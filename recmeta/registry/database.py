@@ -12,6 +12,7 @@ from pathlib import Path
 
 from recmeta.registry.artifacts import ROOT, database_path
 from recmeta.workspace import Workspace
+from recmeta.workspace.privacy import make_private
 
 
 def is_there(uri: str) -> bool:
@@ -32,7 +33,7 @@ def create_database(uri: str, workspace: Workspace) -> None:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     if workspace.is_local and path.parent == Path(workspace.path):
         temporary = workspace.temporary_folder()
     else:

@@ -92,12 +92,13 @@ class Folder:
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file so that a reader sees the old content or the new, never a part."""
         target = f"{self.path}/{name}"
+        temporary = self._temporary() if self.is_local else None  # which makes the workspace
         self.filesystem.create_dir(os.path.dirname(target), recursive=True)
         if not self.is_local:  # a PUT is atomic
             with self.filesystem.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        _replace(target, content, self._temporary())
+        _replace(target, content, temporary)
 
     def _temporary(self) -> Path | None:
         """Return where a file is written before it gets its name; None: beside it."""

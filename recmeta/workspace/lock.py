@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from recmeta.workspace.owner import Owner
+from recmeta.workspace.privacy import make_private
 
 try:
     import fcntl
@@ -84,7 +85,8 @@ def try_lock(path: Path, owner: Owner) -> FileLock | None:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
             made = [folder for folder in path.parents if not folder.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path.parent.parent)
+            path.parent.mkdir(exist_ok=True)
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from recmeta.workspace.lock import FileLock, is_held, try_lock
 from recmeta.workspace.owner import Owner
+from recmeta.workspace.privacy import make_private, require_own
 
 FOLDER = ".tmp"
 _LOCK = ".lock"
@@ -31,12 +32,21 @@ _LOCK_OF_USERS = threading.Lock()
 
 
 def folder_of_mine(root: Path) -> Path:
-    """Return this process's folder in a folder of temporary files, which is made if need be."""
+    """Return this process's folder in a folder of temporary files, which is made if need be.
+
+    Raises:
+        UserError: where the machine's folder is another user's.
+    """
     key = (root, os.getpid())
     if key in _MINE and _MINE[key][0].is_dir():
         return _MINE[key][0]
     owner = Owner.here()
-    root.mkdir(parents=True, exist_ok=True)
+    if root == of_the_machine():
+        make_private(root)
+        require_own(root)
+    else:
+        make_private(root.parent)
+        root.mkdir(exist_ok=True)
     folder = root / owner.id
     lock = _MINE[key][1] if key in _MINE else _locked(root / f"{owner.id}{_LOCK}", owner)
     folder.mkdir(mode=0o700, exist_ok=True)

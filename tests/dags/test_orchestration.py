@@ -83,8 +83,15 @@ def test_the_login_is_what_airflow_made_up(tmp_path: Path) -> None:
     home = tmp_path / "airflow"
     home.mkdir()
     file = home / "simple_auth_manager_passwords.json.generated"
-    file.write_text(json.dumps({"admin": "secret"}))
-    assert local.login(config(tmp_path)) == ("admin", "secret")
+    file.write_text(json.dumps({"admin": "s3cret"}))
+    assert local.login(config(tmp_path)) == ("admin", "s3cret")
+    on_a_terminal = local.greeting(config(tmp_path), to_a_terminal=True)
+    assert "user admin   password s3cret\n" in on_a_terminal
+    in_a_file = local.greeting(config(tmp_path), to_a_terminal=False)
+    assert "s3cret" not in in_a_file
+    assert f"the password is in {file}\n" in in_a_file
+    for text in (on_a_terminal, in_a_file):
+        assert "MLflow    http://127.0.0.1:5000   no login" in text
 
 
 def test_a_failed_command_shows_what_it_said(airflow: AirflowProcess) -> None:

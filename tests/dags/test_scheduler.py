@@ -6,10 +6,14 @@ import json
 import os
 import shutil
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import polars as pl
+import psutil
 import pytest
 from airflow_api import AirflowApi, Run, wait_until
 from airflow_process import DAGS
@@ -87,6 +91,34 @@ def interactions(workspace: Path) -> pl.DataFrame:
     return table.drop(schema.SOURCE, schema.INGESTED_AT).sort(schema.INTERACTIONS.key)
 
 
+def nobody_else_gets_in(config: LocalConfig) -> None:
+    """Nothing listens to the network, Airflow wants its login, MLflow no page of elsewhere, and
+    other accounts cannot read what the servers keep."""
+    listening = [
+        (" ".join(process.cmdline()), connection.laddr.ip)
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 2
+    assert {address for _, address in listening} == {"127.0.0.1"}, listening
+    asked = f"{config.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert status_of(asked) == 200
+    assert status_of(asked, Host="rebound.example") == 403
+    assert status_of(f"{config.airflow_url}/api/v2/dags") == 401
+    assert stat.S_IMODE(config.home.stat().st_mode) == 0o700
+    for name in ("airflow.cfg", "airflow.db", config.passwords.name):
+        assert stat.S_IMODE((config.home / name).stat().st_mode) == 0o600, name
+
+
+def status_of(url: str, **headers: str) -> int:
+    try:
+        with urlopen(Request(url, headers=headers), timeout=60) as response:
+            return int(response.status)
+    except HTTPError as error:
+        return error.code
+
+
 def task_state(api: AirflowApi, dag: str, run_id: str, task: str) -> Run | None:
     return next((t for t in api.tasks(dag, run_id) if t["task_id"] == task), None)
 
@@ -143,6 +175,7 @@ def test_one_trigger_gives_a_champion_and_lists_and_a_kill_is_mended(
     definitions = shutil.ignore_patterns("data", "__*")
     features = shutil.copytree(DAGS.parent / "feature_store", tmp_path / "fs", ignore=definitions)
     with running(tiny, monkeypatch, features) as (config, api, _):
+        nobody_else_gets_in(config)
         one_trigger_is_enough(tiny, config, api, monkeypatch)
         reports = compare_views(open_store(str(features)))
         assert reports["user_profile"].num_rows > 100

@@ -43,7 +43,7 @@ def test_the_first_model_that_beats_the_baselines_is_promoted() -> None:
     assert decision.comparisons[0].verdict == "better"
     assert decision.comparisons[0].mean_difference == pytest.approx(-0.05)
     assert decision.reasons[0].startswith("Better than mf-fold-in: mae ")
-    assert "no champion yet" in decision.reasons[-1]
+    assert decision.reasons[-1] == "There is no champion yet to compare with."
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,42 @@ def test_only_a_better_candidate_replaces_the_champion(
     assert ("A tie keeps the champion." in decision.reasons[0]) == (verdict == "tie")
 
 
-def test_the_same_model_again_is_a_tie() -> None:
-    assert not gate("melu", melu=BASE.copy(), mf_fold_in=mae_around(0.1, 1)).promoted
+@pytest.mark.parametrize("lower_is_better", [True, False])
+def test_the_same_model_again_is_a_tie(lower_is_better: bool) -> None:
+    worse = mae_around(0.1 if lower_is_better else -0.1, 1)
+    decision = gate("melu", lower_is_better=lower_is_better, melu=BASE.copy(), mf_fold_in=worse)
+    assert not decision.promoted
+    same = decision.comparisons[0]
+    assert (same.verdict, same.ci_low, same.ci_high) == ("tie", 0, 0)
+
+
+def test_a_reason_is_a_whole_sentence_with_its_numbers() -> None:
+    exact = np.full(U, 0.5)
+    decision = decide(
+        "maml",
+        "melu",
+        {"maml": exact, "melu": exact + 0.25, "mf": exact - 0.125},
+        ["mf"],
+        "mae",
+        True,
+        GateConfig(confidence=0.9),
+        np.random.default_rng(0),
+    )
+    assert decision.reasons == (
+        "Worse than mf: mae 0.5000 against 0.3750, a difference of +0.1250 (90% interval +0.1250 "
+        "to +0.1250, 200 users).",
+        "Better than the champion: mae 0.5000 against 0.7500, a difference of -0.2500 (90% "
+        "interval -0.2500 to -0.2500, 200 users).",
+    )
+    assert [c.against for c in decision.comparisons] == ["melu", "mf"]
+
+
+def test_more_confidence_is_a_wider_interval() -> None:
+    widths = []
+    for confidence in (0.5, 0.95, 0.999):
+        decision = gate(config=GateConfig(confidence=confidence), mf_fold_in=mae_around(0.0, 1))
+        widths.append(decision.comparisons[0].ci_high - decision.comparisons[0].ci_low)
+    assert widths == sorted(set(widths))
 
 
 def test_losing_to_one_baseline_refuses() -> None:
@@ -105,9 +139,37 @@ def test_what_cannot_be_judged_is_refused() -> None:
         assert not decision.promoted
         assert words in decision.reasons[0]
         assert decision.comparisons == ()
-    few = gate(config=GateConfig(min_users=201), mf_fold_in=better)
-    assert not few.promoted
-    assert "Only 200 held-out users" in few.reasons[0]
+        assert decision.beaten_by == ()
+
+
+def test_everything_that_stands_against_judging_is_said() -> None:
+    own, infinite = BASE.copy(), mae_around(0.05, 1)
+    own[[3, 5]], infinite[7] = np.inf, -np.inf
+    decision = decide(
+        "maml",
+        None,
+        {"maml": own, "short": BASE[:100], "infinite": infinite},
+        ["short", "infinite"],
+        "mae",
+        True,
+        GateConfig(min_users=199),
+        np.random.default_rng(0),
+    )
+    assert decision.reasons == (
+        "The candidate's mae is not finite for 2 of 200 users.",
+        "Only 198 held-out users have a mae by the candidate; at least 199 are needed to decide.",
+        "The candidate was evaluated on 200 users and short on 100: they must be the same.",
+        "The mae of infinite is not finite for some users.",
+    )
+
+
+@pytest.mark.parametrize(("min_users", "promoted"), [(199, True), (200, True), (201, False)])
+def test_as_many_users_as_are_needed_decide_and_one_fewer_does_not(
+    min_users: int, promoted: bool
+) -> None:
+    decision = gate(config=GateConfig(min_users=min_users), mf_fold_in=mae_around(0.05, 1))
+    assert decision.promoted is promoted
+    assert ("Only 200 held-out users" in decision.reasons[0]) is not promoted
 
 
 def test_users_that_nobody_has_a_metric_for_are_left_out() -> None:
@@ -131,5 +193,11 @@ def test_the_decision_is_a_function_of_its_inputs() -> None:
 
 
 def test_configuration_is_checked() -> None:
-    with pytest.raises(UserError, match=r"confidence is 1.5"):
-        GateConfig(confidence=1.5)
+    for confidence in (0.0, 1.0, 1.5):
+        with pytest.raises(UserError, match=f"confidence is {confidence}; it must lie between 0"):
+            GateConfig(confidence=confidence)
+    with pytest.raises(UserError, match="num_resamples is 0; it must be 1 or more"):
+        GateConfig(num_resamples=0)
+    with pytest.raises(UserError, match="min_users is 1; it must be 2 or more"):
+        GateConfig(min_users=1)
+    assert GateConfig(num_resamples=1, min_users=2).min_users == 2

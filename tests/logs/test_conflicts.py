@@ -1,10 +1,12 @@
 """Rows of one key: against an obvious implementation with dictionaries."""
 
 import datetime
+import json
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from recmeta.logs.checking import conflicts
 
@@ -38,6 +40,8 @@ def test_settle_and_compare(
     winners = {row[:3]: row[3] for row in rows}
     settled = conflicts.settle(frame(rows))
     assert {row[:3]: row[3] for row in settled.rows.select(KEY_AND_VALUE).rows()} == winners
+    assert settled.rows.columns == [*conflicts.KEY, "value"]
+    assert_frame_equal(settled.rows, settled.rows.sort(conflicts.KEY))
     contradicted = [n for n, row in enumerate(rows) if winners[row[:3]] != row[3]]
     assert settled.superseded["line"].to_list() == contradicted
     assert settled.num_duplicates == len(rows) - len(winners) - len(contradicted)
@@ -51,6 +55,33 @@ def test_settle_and_compare(
     assert {row[:3] for row in changes.replacing.select(KEY_AND_VALUE).rows()} == replacing
     assert {row[:3] for row in changes.replaced.select(KEY_AND_VALUE).rows()} == replacing
     assert changes.num_duplicates == len(winners) - len(new) - len(replacing)
+    for part in (changes.new, changes.replacing, changes.replaced):
+        assert_frame_equal(part, part.sort(conflicts.KEY))
 
 
+def test_rows_are_sorted_by_key_where_nothing_repeats_and_where_something_does() -> None:
+    rows = [("b", "x", TIMES[1], 1.0), ("b", "x", None, 2.0), ("a", "y", None, 1.0)]
+    for source in (rows, [*rows, rows[0]], [*rows, ("a", "y", None, 2.0)]):
+        settled = conflicts.settle(frame(source))
+        order = settled.rows.select("user_id", "item_id", "timestamp").rows()
+        assert order == [("a", "y", None), ("b", "x", None), ("b", "x", TIMES[1])]
+        assert settled.superseded.columns == frame(source).columns
+
+
+def test_what_lost_goes_into_the_quarantine_with_its_place_and_its_text() -> None:
+    lost = conflicts.superseded(frame([("a", "x", None, 1.0), ("b", "y", TIMES[1], 2.0)]))
+    assert lost.rows() == [("f", 0, ["superseded"], "raw"), ("f", 1, ["superseded"], "raw")]
+    assert lost.schema == conflicts.NONE_QUARANTINED.schema
+
+    stored = frame([("b", 'y"', TIMES[1], 2.0), ("a", "x", None, 1.0)])
+    lost = conflicts.replaced(stored.with_columns(pl.lit("s1").alias("source")))
+    assert lost.schema == conflicts.NONE_QUARANTINED.schema
+    assert lost.drop("raw").rows() == [("s1", 0, ["superseded"])] * 2
+    assert [json.loads(text) for text in lost["raw"]] == [
+        {"user_id": "b", "item_id": 'y"', "event": "rating", "timestamp": ISO, "value": 2.0},
+        {"user_id": "a", "item_id": "x", "event": "rating", "timestamp": None, "value": 1.0},
+    ]
+
+
+ISO = "2020-01-01T00:00:00.000000+00:00"
 KEY_AND_VALUE = ["user_id", "item_id", "timestamp", "value"]

@@ -34,6 +34,7 @@ def test_is_one_that_mlflow_takes(tmp_path: Path) -> None:
     assert client.get_experiment("0").artifact_location == "mlflow-artifacts:/0"
     assert client.search_registered_models() == []
     assert [path.name for path in (tmp_path / "a folder").iterdir()] == ["mlflow.db"]
+    assert (tmp_path / "a folder").stat().st_mode & 0o077 == 0
 
 
 def test_leaves_what_is_there(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from recmeta.logs.mapping import Attribute, AttributeSource, Kind, LogMapping, S
 from recmeta.logs.reading.columns import NAMES_OF_TITLES, column_names
 from recmeta.schema import ITEM_ID, TITLE, USER_ID
 
-KINDS: dict[str, Kind] = {"token": "categorical", "token_seq": "multi", "float": "numeric"}
+KINDS: dict[str, Kind] = {
+    "token": "categorical",  # nosec B105  # a word, no secret
+    "token_seq": "multi",  # nosec B105
+    "float": "numeric",
+}
 """By RecBole's types; a `float_seq` is not read."""
 
 

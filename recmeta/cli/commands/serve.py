@@ -56,10 +56,13 @@ def serve(
 
     A new champion takes over without a request being dropped. `/` is a page to try it.
     """
-    from recmeta.endpoint.guard.keys import guard, read_keys
+    from recmeta.endpoint.guard.keys import exposure, guard, read_keys
     from recmeta.extras import require
 
     keys = guard(read_keys(api_keys), no_auth=no_auth, host=host)
+    exposed = exposure(api_keys)
+    if exposed:
+        tell(exposed, kind="warning")
     given = {
         "requests_per_second": requests_per_second,
         "queue_users": queue_users,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recmeta.errors import UserError
+from recmeta.workspace.privacy import readable_by_others
 
 VARIABLE = "RECMETA_API_KEYS"
 SHORTEST = 16
@@ -81,6 +82,16 @@ def read_keys(file: Path | None) -> ApiKeys | None:
             raise UserError(f"{where} has two API keys named {name!r}: give each its own name.")
         keys[name] = key
     return ApiKeys(keys)
+
+
+def exposure(file: Path | None) -> str | None:
+    """Return a sentence about a file of keys that every account of the machine can read."""
+    if file is None or not readable_by_others(file):
+        return None
+    return (
+        f"every account of this machine can read the API keys in {file}: close it with `chmod 600 "
+        f"{file}`."
+    )
 
 
 def guard(keys: ApiKeys | None, *, no_auth: bool, host: str) -> ApiKeys | None:

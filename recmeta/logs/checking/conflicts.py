@@ -46,7 +46,7 @@ class Settled:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a source's settled rows do to the table."""
+    """What a source's settled rows do to the table; each frame is sorted by key."""
 
     new: pl.DataFrame
     """Rows whose key the table does not have."""
@@ -59,7 +59,7 @@ class Changes:
 
 def settle(rows: pl.DataFrame) -> Settled:
     """Leave one row per key: the last in the order of the source."""
-    winners = rows.select(*KEY, VALUE).unique(subset=KEY, keep="last", maintain_order=True)
+    winners = rows.select(*KEY, VALUE).unique(subset=KEY, keep="last")
     if winners.height == rows.height:
         return Settled(rows=winners.sort(KEY), superseded=rows.clear(), num_duplicates=0)
     winning = winners.select(*KEY, pl.col(VALUE).alias(_WINNING))

@@ -48,7 +48,7 @@ def download(
     digest, done = hashlib.sha256(), 0
     try:
         with (
-            urllib.request.urlopen(url, timeout=timeout) as response,
+            urllib.request.urlopen(url, timeout=timeout) as response,  # nosec B310  # `datasets`' own
             partial.open("wb") as file,
         ):
             total = int(response.headers.get("Content-Length") or 0)
@@ -79,7 +79,7 @@ def download_wheel(requirement: str, folder: Path, sha256: str) -> Path:
     command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # nosec B603  # a list, no shell; requirements are those of `datasets`
             command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:

@@ -32,7 +32,9 @@ def uncommitted_changes() -> bool | None:
     package = Path(recmeta.__file__).parent
     command = ["git", "-C", str(package), "status", "--porcelain", "--", "."]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(  # nosec B603  # a list of constants, no shell
+            command, capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return bool(done.stdout.strip()) if done.returncode == 0 else None

@@ -24,6 +24,7 @@ from recmeta.errors import UserError
 from recmeta.evaluation.judgement import CHAMPION, JudgementConfig, judge
 from recmeta.manifest import git_commit, library_versions
 from recmeta.metalearn.model import Model
+from recmeta.plugins import only_trusted
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
 from recmeta.registry.runs import record
@@ -101,7 +102,8 @@ def run(
             temporary one.
 
     Raises:
-        UserError: when the run does not hold all that is needed, or a version of a table is gone.
+        UserError: when the run does not hold all that is needed, names a module that is not
+            trusted, or a version of a table is gone.
     """
     if not tolerance >= 0:
         raise UserError(f"tolerance is {tolerance}; it must be 0 or more.")
@@ -129,6 +131,7 @@ def run(
     )
 
 
+@only_trusted()
 def _repeat(
     found: Record,
     workspace: Workspace,
