@@ -7,7 +7,7 @@ from benchmarks.speed.serve.models import model_of
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.app import create_app
 from recmeta.endpoint.config import EndpointConfig
-from recmeta.endpoint.server import serve
+from recmeta.endpoint.server import bound, serve
 
 
 class FixedSource:
@@ -29,7 +29,8 @@ def main(learner: str, port: int) -> None:
     """Serve until a signal comes."""
     config = EndpointConfig()
     source = FixedSource(ServedChampion.of("1", model_of(learner).model))
-    serve(create_app(source, keys=None, config=config), host="127.0.0.1", port=port, config=config)
+    app = create_app(source, keys=None, config=config)
+    serve(app, bound("127.0.0.1", port), config)
 
 
 if __name__ == "__main__":

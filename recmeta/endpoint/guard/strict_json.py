@@ -1,4 +1,5 @@
-"""JSON as RFC 8259 has it: Python's own parser takes NaN and Infinity, and nests without end."""
+"""JSON as RFC 8259 has it, without repeated names: Python's own parser takes NaN and Infinity,
+nests without end, and of two values of one name keeps the last, where others keep the first."""
 
 import json
 from collections.abc import Callable, Coroutine
@@ -18,10 +19,24 @@ class StrictJsonRequest(Request):
         Raises:
             json.JSONDecodeError: which FastAPI turns into a validation error.
         """
+        body = await self.body()
         try:
-            return pydantic_core.from_json(await self.body(), allow_inf_nan=False)
-        except ValueError as error:
+            found = pydantic_core.from_json(body, allow_inf_nan=False)
+            # Only for the names, and safe by now.
+            json.loads(body, object_pairs_hook=_distinct)
+        except (ValueError, RecursionError) as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
+        return found
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    """Check that no name of an object comes twice."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the name {name:.60s} comes twice in one object")
+            seen.add(name)
 
 
 class StrictJsonRoute(APIRoute):
