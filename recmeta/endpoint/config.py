@@ -23,7 +23,7 @@ class EndpointConfig:
     batch is computed make up the next one anyway."""
     queue_users: int = 64
     """Users that may wait at all; who comes then is sent away with 503."""
-    max_wait_ms: float = 60.0
+    max_wait_ms: float = 30.0
     """How long a user may have to wait for the batch, in milliseconds, as far as the batches before
     tell; who would have to wait longer is sent away with 503 at once. The next batch is always
     open."""

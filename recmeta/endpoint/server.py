@@ -22,7 +22,7 @@ from recmeta.endpoint.guard.http import Connection
 from recmeta.endpoint.operation.logs import log_json
 from recmeta.errors import UserError
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 """How long the thread that computes may keep the interpreter from the one that answers; Python's
 5 ms would be a quarter of the whole latency allowed."""
 BACKLOG = 1_024

@@ -41,6 +41,16 @@ class Connection(asyncio.BufferedProtocol):
     """One connection. Uvicorn makes one for each that it accepts."""
 
     transport: asyncio.Transport
+    _url: bytes
+    _headers: Headers
+    _num_messages: int
+    _has_head: bool
+    _is_whole: bool
+    _keep_alive: bool
+    _body_left: int | None
+    """Bytes of the body that are to come, where its length was said."""
+    _body_bytes: int
+    """Bytes of the body that have come, with what frames them."""
 
     def __init__(
         self,
@@ -202,10 +212,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _new_message(self) -> None:
         self._url = b""
-        self._headers: Headers = []
+        self._headers = []
         self._num_messages = 0
         self._has_head = self._is_whole = self._keep_alive = False
-        self._body_left: int | None = None
+        self._body_left = None
         self._body_bytes = 0
 
     def _take(self, data: bytes) -> None:

@@ -23,7 +23,7 @@ class StrictJsonRequest(Request):
         try:
             found = pydantic_core.from_json(body, allow_inf_nan=False)
             # Only for the names, and safe by now.
-            json.loads(body, object_pairs_hook=_distinct)
+            _NAMES.decode(body.decode())
         except (ValueError, RecursionError) as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
         return found
@@ -37,6 +37,9 @@ def _distinct(pairs: list[tuple[str, Any]]) -> None:
             if name in seen:
                 raise ValueError(f"the name {name:.60s} comes twice in one object")
             seen.add(name)
+
+
+_NAMES = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 class StrictJsonRoute(APIRoute):
