@@ -28,6 +28,9 @@ SWITCH_SECONDS = 0.0001
 BACKLOG = 1_024
 """Connections that may wait to be accepted; those that come meanwhile are tried again by their
 systems."""
+ACCEPTED_AT_ONCE = 32
+"""Of them, before those accepted earlier are read: a flood of connections must not push out one
+whose request has arrived already."""
 RESERVED_FILES = 256
 """Open files besides connections: libraries, tables and models while they are read, logs."""
 GRACE = 0.8
@@ -128,7 +131,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="on",
                 interface="asgi3",
-                backlog=BACKLOG,
+                backlog=ACCEPTED_AT_ONCE,  # asyncio takes it for both
                 proxy_headers=False,  # anybody can write them
                 log_config=None,
                 access_log=False,
@@ -136,6 +139,12 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(GRACE * config.shutdown_seconds)),
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        for one in sockets or []:
+            one.listen(BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, and have the process end in time, whatever may hang."""
