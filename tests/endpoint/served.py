@@ -11,6 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 from recmeta.endpoint.answers.champion import ChampionSource
+from recmeta.endpoint.answers.recommend import OnlineProfiles
 from recmeta.endpoint.app import create_app
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.guard.keys import ApiKeys
@@ -44,12 +45,16 @@ def body(*rows: tuple[str, float], **more: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(
-    source: ChampionSource, *, workspace: Workspace | None = None, **limits: Any
+    source: ChampionSource,
+    *,
+    workspace: Workspace | None = None,
+    online: OnlineProfiles | None = None,
+    **limits: Any,
 ) -> Iterator[Served]:
     """Serve champions until the block ends."""
     config = EndpointConfig(**{"poll_seconds": 0.05, **limits})
     keys = ApiKeys({"tests": KEY})
-    app = create_app(source, keys=keys, config=config, workspace=workspace)
+    app = create_app(source, keys=keys, config=config, workspace=workspace, online=online)
     listening = bound("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = Server(app, config)

@@ -69,7 +69,7 @@ class Victim:
     def is_right(self, body: dict[str, Any]) -> bool:
         """Return whether an honest client gets what it got when nobody disturbed the server: the
         same items, with scores equal but for rounding, which the rest of the batch has a say in."""
-        return _rounded(self.ask(body)) == _rounded(self.expected)
+        return bool(self.ask(body) == _rounded(self.expected))
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over its labels."""
