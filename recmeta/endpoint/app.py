@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from recmeta.endpoint.answers.questions import Inquiry
 from recmeta.endpoint.answers.questions import answer as answer_inquiry
 from recmeta.endpoint.answers.recommend import Ask, BatchRecommender, OnlineProfiles
 from recmeta.endpoint.config import EndpointConfig
+from recmeta.endpoint.guard.connections import Connections
 from recmeta.endpoint.guard.gate import Gate
 from recmeta.endpoint.guard.keys import ApiKeys
 from recmeta.endpoint.guard.problems import add_handlers
@@ -24,7 +26,10 @@ from recmeta.endpoint.operation.metrics import Metrics
 from recmeta.manifest import library_versions
 from recmeta.workspace import Workspace
 
+log = logging.getLogger(__name__)
 OPENAPI = "/openapi.json"
+CLOSING_SECONDS = 1.0
+"""Longest wait for each thread at the end."""
 
 
 def create_app(
@@ -59,18 +64,20 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
+    app.state.connections = Connections(
+        config, metrics, is_full=lambda: bool(app.state.batcher.is_full)
+    )
     app.include_router(api.router)
     app.include_router(health.router)
     app.include_router(pages.router())
     if workspace is not None:
-        app.state.owner = owner.OwnerView(workspace)
+        app.state.owner = owner.OwnerView(workspace, config.owner_seconds)
         app.include_router(owner.router)
     add_handlers(app)
     app.add_middleware(
         Gate,
         keys=keys,
         open_paths=(OPENAPI, *health.OPEN_PATHS, *pages.FILES),
-        is_full=lambda: app.state.batcher.is_full,
         config=config,
         metrics=metrics,
     )
@@ -99,17 +106,22 @@ def _lifespan(
         )
         app.state.holder = holder
         app.state.batcher = Batcher(
-            _answering(BatchRecommender(online, metrics)),
+            _answering(BatchRecommender(online, metrics, config.online_seconds)),
             most=config.batch_users,
             wait_seconds=config.batch_wait_ms / 1e3,
             queue_size=config.queue_users,
+            longest_wait_seconds=config.max_wait_ms / 1e3,
         )
         app.state.stopping = False
         holder.start()
         yield
         app.state.stopping = True
-        await app.state.batcher.close()
-        await asyncio.to_thread(holder.stop)
+        # Requests in flight have ended by now, or were given up: nothing is worth a longer wait.
+        closing = min(CLOSING_SECONDS, config.shutdown_seconds / 20)
+        if not await app.state.batcher.close(closing):
+            log.warning("a batch is still computed; its thread is left behind")
+        if not await asyncio.to_thread(holder.stop, closing):
+            log.warning("a champion is still looked for or loaded; its thread is left behind")
 
     return lifespan
 

@@ -22,25 +22,68 @@ class EndpointConfig:
     """How long the first of a batch waits for others, in milliseconds. Requests that arrive while a
     batch is computed make up the next one anyway."""
     queue_users: int = 64
-    """Users that may wait; who comes then is sent away with 503."""
+    """Users that may wait at all; who comes then is sent away with 503."""
+    max_wait_ms: float = 30.0
+    """How long a user may have to wait for the batch, in milliseconds, as far as the batches before
+    tell; who would have to wait longer is sent away with 503 at once. The next batch is always
+    open."""
     requests_per_second: float = 1_000.0
     """Of one API key, on average; who sends more is sent away with 429."""
     burst: int = 200
     """Requests that a key may send at once after a pause."""
+    max_connections: int = 1_000
+    """Open connections in all. A new one takes the place of that which has kept the server waiting
+    longest; it is refused where none waits."""
+    max_connections_per_client: int = 250
+    """The same for one address (of IPv6, for the first 64 bits)."""
+    proxies: tuple[str, ...] = ()
+    """Addresses from which many clients come, such as a balancer's: `max_connections_per_client`
+    does not hold for them. `X-Forwarded-For`, which anybody can write, is not read."""
+    max_header_bytes: int = 16_384
+    """Longest request line and headers together."""
+    max_headers: int = 64
+    """Most headers of a request."""
+    max_url_bytes: int = 4_096
+    """Longest request line."""
+    header_seconds: float = 10.0
+    """How long the request line and the headers may take to arrive, from their first byte or, on a
+    new connection, from its opening."""
+    idle_seconds: float = 75.0
+    """How long a connection may wait for its next request."""
     max_body_bytes: int = 65_536
     """Longest request body."""
     body_seconds: float = 5.0
     """How long a body may take to arrive."""
+    request_seconds: float = 30.0
+    """How long a request may take from its first byte to the last byte of its answer."""
+    online_seconds: float = 1.0
+    """How long the online feature store may take; then answers go without it."""
+    owner_seconds: float = 20.0
+    """How long reading the state of the workspace may take, for the owner's page."""
     poll_seconds: float = 5.0
     """How often the registry is asked for the champion."""
     trial_seconds: float = 300.0
     """How long a new champion may take to answer its first question, in a process of its own that
     the requests go before."""
     shutdown_seconds: float = 30.0
-    """How long requests in flight may take to finish after a signal to stop."""
+    """When the process ends at the latest after a signal to stop, whatever may hang. Requests in
+    flight may take four fifths of it."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value < 0 or (value == 0 and field.name != "batch_wait_ms"):
+            if field.name == "proxies":
+                continue
+            if not value >= 0 or (value == 0 and field.name != "batch_wait_ms"):
                 raise ValueError(f"{field.name} is {value}; it must be positive.")
+        for smaller, larger in (
+            ("max_connections_per_client", "max_connections"),
+            ("max_url_bytes", "max_header_bytes"),
+            ("header_seconds", "request_seconds"),
+            ("body_seconds", "request_seconds"),
+        ):
+            if getattr(self, smaller) > getattr(self, larger):
+                raise ValueError(
+                    f"{smaller} is {getattr(self, smaller)}; it must not be above {larger}, which "
+                    f"is {getattr(self, larger)}."
+                )

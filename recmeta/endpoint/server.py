@@ -1,38 +1,194 @@
 """Runs the application until a signal stops it."""
 
 import contextlib
+import errno
+import functools
+import logging
+import os
+import resource
+import socket
 import sys
+import threading
+from types import FrameType
+from typing import Any, cast
 
+import psutil
 import torch
 import uvicorn
 from fastapi import FastAPI
 
 from recmeta.endpoint.config import EndpointConfig
+from recmeta.endpoint.guard.http import Connection
 from recmeta.endpoint.operation.logs import log_json
+from recmeta.errors import UserError
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 """How long the thread that computes may keep the interpreter from the one that answers; Python's
 5 ms would be a quarter of the whole latency allowed."""
+BACKLOG = 1_024
+"""Connections that may wait to be accepted; those that come meanwhile are tried again by their
+systems."""
+ACCEPTED_AT_ONCE = 32
+"""Of them, before those accepted earlier are read: a flood of connections must not push out one
+whose request has arrived already."""
+RESERVED_FILES = 256
+"""Open files besides connections: libraries, tables and models while they are read, logs."""
+GRACE = 0.8
+"""The share of the time to stop that requests in flight may take."""
+log = logging.getLogger("recmeta.endpoint.server")
 
 
-def serve(app: FastAPI, *, host: str, port: int, config: EndpointConfig) -> None:
-    """Serve until SIGTERM or SIGINT; then refuse new connections and finish what is in flight."""
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that has the address: before anything is loaded, so that it fails at once if
+    it must. It does not listen yet, so that nobody takes a server that still loads for ready.
+
+    Args:
+        port: 0 takes a free one.
+
+    Raises:
+        UserError: when the address is not to be had; the message tells why and what to do.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"the host {host!r} is no address ({error}): give an address of this machine, such as "
+            "127.0.0.1, or 0.0.0.0 for all of them."
+        ) from error
+    found = socket.socket(family, kind)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        found.bind(address)
+    except OSError as error:
+        found.close()
+        raise UserError(_why_not(host, port, error)) from error
+    return found
+
+
+def serve(app: FastAPI, address: socket.socket, config: EndpointConfig) -> None:
+    """Serve until SIGTERM or SIGINT; then refuse new connections and finish what is in flight.
+
+    The process ends within `shutdown_seconds` of the signal: what hangs is left behind, with exit
+    code 1.
+
+    Args:
+        address: of `bound`.
+
+    Raises:
+        UserError: when the process may not open as many files as there may be connections, or
+            another one has begun to listen at the address meanwhile.
+    """
+    allow_files(config.max_connections)
+    try:
+        address.listen(BACKLOG)
+    except OSError as error:
+        host, port = address.getsockname()[:2]
+        raise UserError(_why_not(host, port, error)) from error
     log_json()
     torch.set_num_threads(1)  # one thread computes; the other core is for HTTP
     sys.setswitchinterval(SWITCH_SECONDS)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            ws="none",
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(config.shutdown_seconds) or 1,
-        )
-    )
     with contextlib.suppress(KeyboardInterrupt):  # raised once more, when all is finished
-        server.run()
+        Server(app, config).run([address])
+
+
+def allow_files(num_connections: int) -> None:
+    """Let the process open as many files as it needs for its connections.
+
+    Raises:
+        UserError: when the system does not let it.
+    """
+    needed = num_connections + RESERVED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UserError(
+            f"{num_connections:,} connections need {needed:,} open files, and this process may "
+            f"have {hard:,} at most: raise the hard limit (`ulimit -Hn`, systemd's LimitNOFILE=), "
+            f"or give --limit max_connections={max(1, hard - RESERVED_FILES)}."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+class Server(uvicorn.Server):
+    """Uvicorn with connections that have limits, and an end that comes in time."""
+
+    def __init__(self, app: FastAPI, config: EndpointConfig) -> None:
+        """
+        Args:
+            app: of `create_app` with the same configuration.
+        """
+        self._shutdown_seconds = config.shutdown_seconds
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=cast(Any, functools.partial(Connection, app.state.connections)),
+                loop="asyncio",  # the same wherever it is installed
+                ws="none",
+                lifespan="on",
+                interface="asgi3",
+                backlog=ACCEPTED_AT_ONCE,  # asyncio takes it for both
+                proxy_headers=False,  # anybody can write them
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, int(GRACE * config.shutdown_seconds)),
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        for one in sockets or []:
+            one.listen(BACKLOG)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, and have the process end in time, whatever may hang."""
+        if not self.should_exit:
+            watch = threading.Timer(self._shutdown_seconds, self._end)
+            watch.daemon = True
+            watch.start()
+        super().handle_exit(sig, frame)
+
+    def _end(self) -> None:
+        hanging = sorted(
+            t.name for t in threading.enumerate() if t is not threading.current_thread()
+        )
+        fields = {"seconds": self._shutdown_seconds, "threads": hanging}
+        log.error("it did not stop in time and is ended", extra={"fields": fields})
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    """Return why a socket cannot listen at an address, and what to do."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of {host} is in use{_holder_of(port)}: stop what serves there, or give "
+            f"another port, such as --port {port + 1 if port < 65_535 else port - 1}."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"this user may not listen at port {port} of {host}: ports below 1024 are the "
+            "system's. Give a port above, such as --port 8000, and let what stands in front pass "
+            "requests on to it."
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"{host} is no address of this machine: give one that is, such as 127.0.0.1, or "
+            "0.0.0.0 for all of them."
+        )
+    return f"cannot listen at port {port} of {host}: {error.strerror or error}."
+
+
+def _holder_of(port: int) -> str:
+    """Return whose port it is, as far as this user may see."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid:
+                return f" by the process {one.pid} ({psutil.Process(one.pid).name()})"
+    return ""

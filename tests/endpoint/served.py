@@ -2,20 +2,20 @@
 
 import contextlib
 import dataclasses
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from recmeta.endpoint.answers.champion import ChampionSource
+from recmeta.endpoint.answers.recommend import OnlineProfiles
 from recmeta.endpoint.app import create_app
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.guard.keys import ApiKeys
+from recmeta.endpoint.server import Server, bound
 from recmeta.workspace import Workspace
 
 KEY = "a-key-for-the-tests"
@@ -45,15 +45,19 @@ def body(*rows: tuple[str, float], **more: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(
-    source: ChampionSource, *, workspace: Workspace | None = None, **limits: Any
+    source: ChampionSource,
+    *,
+    workspace: Workspace | None = None,
+    online: OnlineProfiles | None = None,
+    **limits: Any,
 ) -> Iterator[Served]:
     """Serve champions until the block ends."""
     config = EndpointConfig(**{"poll_seconds": 0.05, **limits})
     keys = ApiKeys({"tests": KEY})
-    app = create_app(source, keys=keys, config=config, workspace=workspace)
-    listening = socket.create_server(("127.0.0.1", 0))
+    app = create_app(source, keys=keys, config=config, workspace=workspace, online=online)
+    listening = bound("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    server = Server(app, config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

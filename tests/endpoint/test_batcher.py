@@ -19,7 +19,7 @@ def test_what_gathers_while_one_batch_runs_is_the_next() -> None:
             go.wait(5)
             return [10 * thing for thing in things]
 
-        batcher = Batcher(work, most=3, wait_seconds=0.0, queue_size=10)
+        batcher = Batcher(work, most=3, wait_seconds=0.0, queue_size=10, longest_wait_seconds=9)
         first = asyncio.create_task(batcher.submit(0))
         await asyncio.sleep(0.05)
         rest = [asyncio.create_task(batcher.submit(n)) for n in range(1, 6)]
@@ -27,7 +27,7 @@ def test_what_gathers_while_one_batch_runs_is_the_next() -> None:
         assert batcher.num_waiting == 5
         go.set()
         assert await asyncio.gather(first, *rest) == [0, 10, 20, 30, 40, 50]
-        await batcher.close()
+        await batcher.close(5)
         return batches
 
     assert asyncio.run(scenario()) == [[0], [1, 2, 3], [4, 5]]
@@ -41,10 +41,10 @@ def test_the_first_waits_for_others_where_that_is_wanted() -> None:
             sizes.append(len(things))
             return things
 
-        batcher = Batcher(work, most=8, wait_seconds=0.05, queue_size=10)
+        batcher = Batcher(work, most=8, wait_seconds=0.05, queue_size=10, longest_wait_seconds=9)
         await asyncio.gather(*(batcher.submit(n) for n in range(4)))
         assert sizes == [4]
-        await batcher.close()
+        await batcher.close(5)
 
     asyncio.run(scenario())
 
@@ -57,7 +57,7 @@ def test_a_full_queue_refuses_and_a_closing_one_finishes() -> None:
             go.wait(5)
             return things
 
-        batcher = Batcher(work, most=1, wait_seconds=0.0, queue_size=2)
+        batcher = Batcher(work, most=1, wait_seconds=0.0, queue_size=2, longest_wait_seconds=9)
         tasks = [asyncio.create_task(batcher.submit(0))]
         await asyncio.sleep(0.05)
         tasks += [asyncio.create_task(batcher.submit(n)) for n in (1, 2)]
@@ -65,7 +65,7 @@ def test_a_full_queue_refuses_and_a_closing_one_finishes() -> None:
         assert batcher.is_full
         with pytest.raises(OverloadedError):
             await batcher.submit(3)
-        closing = asyncio.create_task(batcher.close())
+        closing = asyncio.create_task(batcher.close(5))
         await asyncio.sleep(0.01)
         go.set()
         assert await asyncio.gather(*tasks) == [0, 1, 2]
@@ -78,12 +78,14 @@ def test_a_full_queue_refuses_and_a_closing_one_finishes() -> None:
 
 def test_a_request_that_was_given_up_does_no_harm() -> None:
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(list, most=4, wait_seconds=0.02, queue_size=9)
+        batcher: Batcher[int, int] = Batcher(
+            list, most=4, wait_seconds=0.02, queue_size=9, longest_wait_seconds=9
+        )
         given_up = asyncio.create_task(batcher.submit(1))
         stays = asyncio.create_task(batcher.submit(2))
         await asyncio.sleep(0)
         given_up.cancel()
         assert await stays == 2
-        await batcher.close()
+        await batcher.close(5)
 
     asyncio.run(scenario())

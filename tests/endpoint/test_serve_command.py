@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from served import RECOMMENDATIONS, body, until
 
 from recmeta.endpoint.guard.keys import VARIABLE
+from recmeta.errors import UserError
 from recmeta.workspace import Workspace
 
 KEY = "0123456789abcdefghij"
@@ -106,3 +108,102 @@ def test_a_rule_that_fits_no_item_ends_it_before_it_serves(
     result = CliRunner().invoke(build(), ["serve", "--no-auth", "-w", workspace.path, *rule])
     assert result.exit_code == 2
     assert "Did you mean 'title'?" in " ".join(result.stderr.split())
+
+
+def _serve(*arguments: str) -> Any:
+    from typer.testing import CliRunner
+
+    from recmeta.cli.app import build
+
+    return CliRunner().invoke(build(), ["serve", "--no-auth", *arguments])
+
+
+def test_a_port_in_use_ends_it_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recmeta.endpoint.answers.champion import RegistrySource
+
+    def never(self: RegistrySource) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(RegistrySource, "first", never)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = _serve("--port", str(port))
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.split())
+    assert f"port {port} of 127.0.0.1 is in use by the process {os.getpid()}" in said
+    assert f"--port {port + 1}" in said
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("192.0.2.7", "192.0.2.7 is no address of this machine"),
+        ("no such host", "the host 'no such host' is no address"),
+        ("a" * 70, "is no address"),
+    ],
+)
+def test_a_host_that_cannot_be_had_is_refused(host: str, said: str) -> None:
+    from recmeta.endpoint.server import bound
+
+    with pytest.raises(UserError, match=said):
+        bound(host, 0)
+
+
+def test_a_port_of_the_system_is_refused() -> None:
+    """As another user, since root may have it."""
+    program = (
+        "import encodings.idna, os\n"  # another user may not find it later
+        "from recmeta.endpoint.server import bound\n"
+        "if os.getuid() == 0:\n"
+        "    os.setuid(65534)\n"
+        "try:\n"
+        "    bound('127.0.0.1', 81)\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+    )
+    lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if lowest <= 81:
+        pytest.skip("this machine gives every port to anybody")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "may not listen at port 81" in done.stdout
+    assert "--port 8000" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("max_conections=5", "Did you mean 'max_connections'?"),
+        ("max_connections=0", "it must be positive"),
+        ("max_connections=5", "it must not be above max_connections"),
+        ("header_seconds=nan", "it must be positive"),
+        ("header_seconds=60", "it must not be above request_seconds"),
+        ("max_connections", "is not KEY=VALUE"),
+        ("max_connections=many", "is not KEY=VALUE"),
+        ("proxies=5", "it must be a list"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_refused(limit: str, said: str) -> None:
+    result = _serve("--limit", limit)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
+def test_more_connections_than_files_are_refused() -> None:
+    program = (
+        "import resource\n"
+        "from recmeta.endpoint.server import allow_files\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 2_000))\n"
+        "allow_files(1_000)\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+        "try:\n"
+        "    allow_files(5_000)\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("(1256, 2000)\n5,000 connections need 5,256 open files")
+    assert "--limit max_connections=1744" in done.stdout

@@ -1,13 +1,16 @@
 """serve: the champion behind HTTP."""
 
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, FeatureStore, RuleOptions
 from recmeta.cli.output import Outcome, tell
+from recmeta.errors import UserError
 
 Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all of this machine's.")]
 Port = Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")]
@@ -24,18 +27,13 @@ NoAuth = Annotated[
         "--no-auth", help="Let in without a key whoever is on this machine; to try it out."
     ),
 ]
-Rate = Annotated[
-    float | None,
-    typer.Option(metavar="N", min=1, help="Requests a second of one key. [default: 1000]"),
-]
-Queue = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="Users that may wait; others get 503. [default: 64]"),
-]
-Poll = Annotated[
-    float | None,
+Limits = Annotated[
+    list[str] | None,
     typer.Option(
-        metavar="SECONDS", min=0.1, help="How often to look for a new champion. [default: 5]"
+        "--limit",
+        metavar="KEY=VALUE",
+        help="A limit of the endpoint, such as max_connections=500; again for more. "
+        "docs/how-to/serving.md lists them.",
     ),
 ]
 
@@ -48,9 +46,7 @@ def serve(
     api_keys: Keys = None,
     no_auth: NoAuth = False,
     feature_store: FeatureStore = None,
-    requests_per_second: Rate = None,
-    queue_users: Queue = None,
-    poll_seconds: Poll = None,
+    limit: Limits = None,
 ) -> Outcome:
     """Answer requests with the champion, adapted to each user, until a signal stops it.
 
@@ -63,40 +59,56 @@ def serve(
     exposed = exposure(api_keys)
     if exposed:
         tell(exposed, kind="warning")
-    given = {
-        "requests_per_second": requests_per_second,
-        "queue_users": queue_users,
-        "poll_seconds": poll_seconds,
-    }
     rules.check()
-    require("fastapi", "uvicorn", "prometheus_client")
+    require("fastapi", "uvicorn", "httptools", "prometheus_client")
     from recmeta.config import merged, parse, to_dict
+    from recmeta.endpoint.config import EndpointConfig
+    from recmeta.endpoint.server import bound
+
+    config = parse(EndpointConfig, _given(limit or []), "--limit")
     from recmeta.endpoint.answers.champion import RegistrySource
     from recmeta.endpoint.answers.online import online_profiles_of
     from recmeta.endpoint.app import create_app
-    from recmeta.endpoint.config import EndpointConfig
     from recmeta.endpoint.server import serve as run
     from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
 
-    base = to_dict(pipeline_config(path=rules.config).score)
-    scoring = parse(ScoringConfig, merged(base, {"rules": rules.given()}))
-    config = parse(EndpointConfig, {name: v for name, v in given.items() if v is not None})
-    online = None if feature_store is None else online_profiles_of(feature_store)
-    workspace = common.open_workspace()
-    source = RegistrySource(workspace, scoring)
-    app = create_app(
-        source,
-        keys=keys,
-        config=config,
-        online=online,
-        workspace=workspace,
-        first=source.first(),
-    )
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    tell(f"serving at {address}; stop with Ctrl-C.")
-    run(app, host=host, port=port, config=config)
+    with bound(host, port) as socket:
+        base = to_dict(pipeline_config(path=rules.config).score)
+        scoring = parse(ScoringConfig, merged(base, {"rules": rules.given()}))
+        online = None if feature_store is None else online_profiles_of(feature_store)
+        workspace = common.open_workspace()
+        source = RegistrySource(workspace, scoring)
+        app = create_app(
+            source,
+            keys=keys,
+            config=config,
+            online=online,
+            workspace=workspace,
+            first=source.first(),
+        )
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        tell(f"serving at {address}; stop with Ctrl-C.")
+        run(app, socket, config)
     return Outcome(data={"stopped": address}, text=f"stopped: {address}")
+
+
+def _given(limits: Sequence[str]) -> dict[str, Any]:
+    """Return limits by name, with values as TOML has them.
+
+    Raises:
+        UserError: for one that is not KEY=VALUE.
+    """
+    found: dict[str, Any] = {}
+    for limit in limits:
+        try:
+            found |= tomllib.loads(limit)
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(
+                f"--limit {limit} is not KEY=VALUE with a number or a list as the value, such as "
+                "max_connections=500 or 'proxies=[\"10.0.0.1\"]'."
+            ) from error
+    return found
 
 
 COMMAND = Command(
@@ -104,7 +116,7 @@ COMMAND = Command(
     examples="""
 recmeta serve --no-auth
 
-recmeta serve --host 0.0.0.0 --api-keys keys.txt
+recmeta serve --host 0.0.0.0 --api-keys keys.txt --limit requests_per_second=200
 """,
     after="explain",
 )

@@ -69,11 +69,16 @@ class ChampionHolder:
         """Begin to watch; the first champion comes as soon as it is loaded."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop watching; a trial under way is given up, a load under way is waited for."""
+    def stop(self, seconds: float) -> bool:
+        """Stop watching, and return whether that was done in time.
+
+        Args:
+            seconds: how long a load under way is waited for; a trial under way is given up.
+        """
         self._stop.set()
-        self._thread.join()
+        self._thread.join(seconds)
         gc.unfreeze()
+        return not self._thread.is_alive()
 
     def refresh(self) -> None:
         """Take the source's champion over if it is another one. The old one stays if that fails."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from recmeta.endpoint.answers.aside import Aside
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.answers.models import Reason, Recommendation, RecommendationAnswer, Warning_
 from recmeta.endpoint.operation.metrics import Metrics
@@ -43,8 +44,15 @@ class Ask:
 class BatchRecommender:
     """Answers batches of requests; in one thread."""
 
-    def __init__(self, online: OnlineProfiles | None, metrics: Metrics) -> None:
-        self.online = online
+    def __init__(
+        self, online: OnlineProfiles | None, metrics: Metrics, online_seconds: float
+    ) -> None:
+        """
+        Args:
+            online_seconds: how long the online store may take; then it is done without.
+        """
+        self.online = None if online is None else Aside(online, "recmeta-online-store")
+        self.online_seconds = online_seconds
         self.metrics = metrics
 
     def __call__(self, asks: Sequence[Ask]) -> list[RecommendationAnswer]:
@@ -80,7 +88,7 @@ class BatchRecommender:
         if not ids:
             return {}, ()
         try:
-            return self.online(sorted(ids)), ()
+            return self.online.start(sorted(ids)).result(self.online_seconds), ()
         except Exception:  # a list without the profile is better than none
             self.metrics.online_failures.inc()
             log.exception("the online feature store failed")

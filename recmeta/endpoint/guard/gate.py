@@ -2,7 +2,7 @@
 is closed."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -29,7 +29,6 @@ class Gate:
         *,
         keys: ApiKeys | None,
         open_paths: Collection[str],
-        is_full: Callable[[], bool],
         config: EndpointConfig,
         metrics: Metrics,
     ) -> None:
@@ -37,12 +36,10 @@ class Gate:
         Args:
             keys: None lets in whoever is on this machine.
             open_paths: need no key.
-            is_full: whether a body that is posted now would be refused anyway.
         """
         self.app = app
         self.keys = keys
         self.open_paths = frozenset(open_paths)
-        self.is_full = is_full
         self.config = config
         self.metrics = metrics
         self.rate = RateLimit(config.requests_per_second, config.burst)
@@ -90,11 +87,6 @@ class Gate:
                 429,
                 f"this key may send {self.config.requests_per_second:g} requests a second.",
                 headers=retry_after(wait),
-            )
-        if scope["method"] == "POST" and self.is_full():
-            self.metrics.shed.labels("queue").inc()
-            return problem(
-                503, "the queue is full: come again in a second.", headers=retry_after(1)
             )
         return None
 

@@ -20,12 +20,15 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
-    408: "The body did not arrive",
+    408: "The request did not arrive",
     413: "The body is too long",
+    414: "The request line is too long",
     415: "Not JSON",
     422: "The request does not fit",
     429: "Too many requests",
+    431: "The headers are too long",
     500: "Our mistake",
+    501: "Not supported",
     503: "Busy",
 }
 MOST_ERRORS = 20

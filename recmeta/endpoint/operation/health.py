@@ -42,4 +42,5 @@ async def metrics(request: Request) -> Response:
     """Return the metrics in Prometheus' exposition format."""
     found: Metrics = request.app.state.metrics
     found.queue.set(request.app.state.batcher.num_waiting)
+    found.connections.set(len(request.app.state.connections))
     return Response(found.to_text(), media_type=CONTENT_TYPE)

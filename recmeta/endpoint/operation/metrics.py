@@ -59,6 +59,16 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self.connections = Gauge(
+            "recmeta_connections", "Open connections.", registry=self._registry
+        )
+        self.refused = Counter(
+            "recmeta_refused_total",
+            "Connections and requests refused before the application was asked: by the limit that "
+            "they met, malformed, or gave_way, which is an old connection closed for a new one.",
+            ["reason"],
+            registry=self._registry,
+        )
         self._model = _AnsweringModel()
         self._registry.register(self._model)
         self.loaded = Gauge(

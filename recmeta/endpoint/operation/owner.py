@@ -1,16 +1,23 @@
-"""What the owner of the job wants to know: the latest run, coverage, drift, the champions."""
+"""What the owner of the job wants to know: the latest run, coverage, drift, the champions.
 
-import threading
+All of it is read in a thread of its own, once for all who ask meanwhile and within a time: tables,
+or an MLflow server that hangs, keep no request for recommendations waiting.
+"""
+
+import asyncio
 import time
+from concurrent.futures import Future
 from typing import Any
 
 import polars as pl
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 
 from recmeta import schema
+from recmeta.endpoint.answers.aside import Aside
 from recmeta.endpoint.answers.history import evaluations, read_evaluation
 from recmeta.endpoint.api import REFUSALS
+from recmeta.endpoint.guard.problems import retry_after
 from recmeta.errors import UserError
 from recmeta.logs import tables
 from recmeta.manifest import latest
@@ -83,35 +90,55 @@ class WorkspaceAnswer(BaseModel):
 
 
 class OwnerView:
-    """Reads a workspace, at most every few seconds."""
+    """Reads a workspace, at most every few seconds. Belongs to one event loop."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        self._lock = threading.Lock()
-        self._kept: tuple[float, WorkspaceAnswer] | None = None
+    def __init__(self, workspace: Workspace, seconds: float) -> None:
+        """
+        Args:
+            seconds: how long a reading may take.
+        """
+        self._aside = Aside(lambda: _read(workspace), "recmeta-owner")
+        self._seconds = seconds
+        self._reading: tuple[float, Future[WorkspaceAnswer]] | None = None
 
-    def read(self) -> WorkspaceAnswer:
-        """Return the state of the job."""
-        with self._lock:
-            now = time.monotonic()
-            if self._kept is None or now - self._kept[0] > KEPT_SECONDS:
-                self._kept = now, self._read()
-            return self._kept[1]
+    async def read(self) -> WorkspaceAnswer:
+        """Return the state of the job.
 
-    def _read(self) -> WorkspaceAnswer:
-        return WorkspaceAnswer(
-            steps=_steps(self.workspace),
-            coverage=_coverage(self.workspace),
-            drift=_drift(self.workspace),
-            versions=_records(self.workspace),
-        )
+        Raises:
+            TimeoutError: when that takes too long. Whoever asks while it goes on is not kept
+                waiting any longer.
+        """
+        now = time.monotonic()
+        if self._reading is None or self._is_old(*self._reading):
+            self._reading = now, self._aside.start()
+        began, reading = self._reading
+        async with asyncio.timeout(max(0.0, began + self._seconds - now)):
+            return await asyncio.shield(asyncio.wrap_future(reading))
+
+    def _is_old(self, began: float, reading: "Future[WorkspaceAnswer]") -> bool:
+        if not reading.done():
+            return False
+        return time.monotonic() - began > KEPT_SECONDS or reading.exception() is not None
 
 
 @router.get("/workspace", summary="Tell the state of the job")
-def workspace(request: Request) -> WorkspaceAnswer:
+async def workspace(request: Request) -> WorkspaceAnswer:
     """Return the latest run, its coverage, the newest drift report and the champions so far."""
     view: OwnerView = request.app.state.owner
-    return view.read()
+    try:
+        return await view.read()
+    except TimeoutError:
+        told = "the workspace, or its MLflow, takes too long to tell its state."
+        raise HTTPException(503, told, retry_after(KEPT_SECONDS)) from None
+
+
+def _read(workspace: Workspace) -> WorkspaceAnswer:
+    return WorkspaceAnswer(
+        steps=_steps(workspace),
+        coverage=_coverage(workspace),
+        drift=_drift(workspace),
+        versions=_records(workspace),
+    )
 
 
 def _steps(workspace: Workspace) -> list[StepDone]:
