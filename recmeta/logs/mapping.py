@@ -69,8 +69,10 @@ class Source:
                 'set quote = "".'
             )
         try:
-            codecs.lookup(self.encoding)
-        except LookupError as error:
+            codec = codecs.lookup(self.encoding)
+            if not codec._is_text_encoding:
+                raise LookupError(f"{self.encoding} is no encoding of text")
+        except (LookupError, ValueError) as error:
             raise UserError(
                 f"encoding is {self.encoding!r}, which Python does not know. "
                 "Common ones: utf-8, latin-1, cp1252, utf-16."
