@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from recmeta.errors import UserError, did_you_mean
+from recmeta.strict_json import is_deep
 
 
 class Dataclass(Protocol):
@@ -65,20 +66,26 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         raise UserError(f"{where}: {error}" if where else str(error)) from error
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a configuration file.
+def read_toml(path: Path, what: str = "configuration") -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Args:
+        what: the file is, for messages.
 
     Raises:
         UserError: where it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        if is_deep(values):
+            raise RecursionError
     except OSError as error:
-        raise UserError(
-            f"cannot read the configuration {str(path)!r}: {error.strerror}."
-        ) from error
+        raise UserError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from error
+    except RecursionError:
+        raise UserError(f"the {what} {str(path)!r} is nested too deeply to be read.") from None
     except ValueError as error:
-        raise UserError(f"the configuration {str(path)!r} is not valid TOML: {error}") from error
+        raise UserError(f"the {what} {str(path)!r} is not valid TOML: {error}") from error
+    return values
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -146,7 +153,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where} is {value!r}; it must be a table of names and values.")
         return parse(hint, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise UserError(f"{where} is {value}, which is beyond all floats.") from error
     if hint is Any:
         return value
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

@@ -7,6 +7,8 @@ last value, where another parser takes the first.
 import json
 from typing import Any, NoReturn
 
+MAX_DEPTH = 100
+
 
 class RepeatedKeyError(ValueError):
     """A key stands twice in an object."""
@@ -28,9 +30,22 @@ def loads(text: str | bytes) -> Any:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if is_deep(value):
+        raise ValueError("it is nested too deeply")
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # halves of letters have no bytes
     return value
+
+
+def is_deep(value: Any) -> bool:
+    """Return whether tables and lists are nested more than `MAX_DEPTH` deep."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        inside = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for within in inside for one in within if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return bool(level)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

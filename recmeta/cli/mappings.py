@@ -1,7 +1,7 @@
 """From what was typed to a `LogMapping`: a built-in data set, a mapping file, or options."""
 
 import dataclasses
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 from recmeta.cli.options import AttributeOptions, LogOptions
@@ -208,7 +208,7 @@ def _of_source(given: dict[str, Any]) -> dict[str, Any]:
 
 def check_is_there(path: str) -> None:
     """Raise UserError where nothing is, with the name of the data set that was perhaps meant."""
-    if path in DATASETS or "://" in path or Path(path).expanduser().exists():
+    if path in DATASETS or "://" in path or os.path.exists(os.path.expanduser(path)):
         return
     hint = did_you_mean(path, list(DATASETS))
     if hint:

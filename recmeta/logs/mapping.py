@@ -9,12 +9,11 @@ import dataclasses
 import math
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from recmeta import strict_json
-from recmeta.config import parse
+from recmeta.config import parse, read_toml
 from recmeta.errors import UserError, did_you_mean
 from recmeta.logs.formats import FORMATS
 from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
@@ -69,8 +68,10 @@ class Source:
                 'set quote = "".'
             )
         try:
-            codecs.lookup(self.encoding)
-        except LookupError as error:
+            codec = codecs.lookup(self.encoding)
+            if not codec._is_text_encoding:
+                raise LookupError(f"{self.encoding} is no encoding of text")
+        except (LookupError, ValueError) as error:
             raise UserError(
                 f"encoding is {self.encoding!r}, which Python does not know. "
                 "Common ones: utf-8, latin-1, cp1252, utf-16."
@@ -193,13 +194,7 @@ def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:
         UserError: where the file cannot be read, or says what a mapping cannot.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-        data: Any = strict_json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise UserError(f"cannot read the mapping {str(file)!r}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"the mapping {str(file)!r} is not valid: {error}") from error
+    data = _read_json(file) if file.suffix == ".json" else read_toml(file, "mapping")
     if not isinstance(data, dict):
         raise UserError(f"the mapping {str(file)!r} must be a table of names and values.")
     if log is not None:
@@ -208,11 +203,20 @@ def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:
     return relative_to(mapping, file.parent)
 
 
+def _read_json(file: Path) -> Any:
+    try:
+        return strict_json.loads(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read the mapping {str(file)!r}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"the mapping {str(file)!r} is not valid JSON: {error}") from error
+
+
 def relative_to(mapping: LogMapping, folder: Path) -> LogMapping:
     """Return the mapping with its relative paths taken from `folder`."""
 
     def resolve(path: str) -> str:
-        return path if "://" in path else str(folder / Path(path).expanduser())
+        return path if "://" in path else str(folder / os.path.expanduser(path))
 
     def section(source: AttributeSource | None) -> AttributeSource | None:
         return source and dataclasses.replace(source, path=resolve(source.path))

@@ -8,12 +8,11 @@ hidden_dims = { choices = [[64], [64, 64]] }
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recmeta.config import parse
+from recmeta.config import parse, read_toml
 from recmeta.errors import UserError
 from recmeta.metalearn.registry import config_class
 
@@ -104,12 +103,7 @@ def read_space(path: Path) -> Space:
         UserError: where it cannot be read, or something in it is neither a table of names nor a
             dimension.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the search space {str(path)!r}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"the search space {str(path)!r} is not valid TOML: {error}") from error
+    values = read_toml(path, "search space")
     others = sorted(set(values) - {"train"})
     if others or "train" not in values:
         raise UserError(

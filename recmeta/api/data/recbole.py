@@ -34,7 +34,7 @@ def recbole_mapping(place: str | os.PathLike[str], columns: Columns, scale: str)
     Raises:
         UserError: where the files or a field are missing.
     """
-    path = Path(place).expanduser()
+    path = Path(os.path.expanduser(place))
     if path.is_dir():
         found = sorted(path.glob("*.inter"))
         if len(found) != 1:

@@ -1,10 +1,12 @@
 """Expressions that turn the columns of a log, text or typed, into ids, times, values and kinds.
 
 All of them turn what cannot be parsed into null and never fail; `contracts` says which rule a null
-breaks.
+breaks. To make one raises UserError for a format of times that is none.
 """
 
 import polars as pl
+
+from recmeta.errors import UserError
 
 MICROSECONDS = pl.Datetime("us", "UTC")
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -92,8 +94,17 @@ def _iso(value: pl.Expr) -> pl.Expr:
     return pl.coalesce(zoned, pl.coalesce(local, date).dt.replace_time_zone("UTC"))
 
 
-def _strptime(value: pl.Expr, format_: str) -> pl.Expr:
-    format_ = format_.replace(".%f", "%.f")  # Python's spelling of a fraction
+def _strptime(value: pl.Expr, unit: str) -> pl.Expr:
+    format_ = unit.replace(".%f", "%.f")  # Python's spelling of a fraction
+    try:
+        pl.select(_by_format(pl.lit("a text"), format_))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"time_unit is {unit!r}, which is no format of times: {reason}") from error
+    return _by_format(value, format_)
+
+
+def _by_format(value: pl.Expr, format_: str) -> pl.Expr:
     if "%z" in format_ or "%:z" in format_:
         return value.str.to_datetime(format_, time_unit="us", time_zone="UTC", strict=False)
     has_time = any(part in format_ for part in ("%H", "%I", "%T", "%X", "%R", "%c", "%s", "%r"))

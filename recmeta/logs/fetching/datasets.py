@@ -228,7 +228,7 @@ def _obtain(
 
 
 def _local(name: str, dataset: PublicDataset, place: Path) -> tuple[Path, Layout]:
-    place = place.expanduser()
+    place = Path(os.path.expanduser(place))
     if not place.exists():
         raise UserError(f"--from {str(place)!r}: there is nothing at that path.")
     names = member_names(place)

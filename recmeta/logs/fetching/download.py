@@ -2,8 +2,11 @@
 
 import contextlib
 import hashlib
+import http.client
+import lzma
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,11 +18,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from recmeta.errors import UserError
+from recmeta.logs.limits import check_download, check_unpacked
 from recmeta.progress import Progress
 
 CONNECT_SECONDS = 5
 PIP_SECONDS = 300
 _BLOCK = 1024 * 1024
+_BROKEN = (
+    OSError,
+    EOFError,
+    NotImplementedError,  # a way of packing that Python does not know
+    RuntimeError,  # a password is asked for
+    UnicodeError,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a zip file raises where it is not a whole one."""
 
 
 class NotAvailableError(Exception):
@@ -43,6 +58,7 @@ def download(
     Raises:
         NotAvailableError: where there is no answer in time, the file breaks off, or another one
             comes.
+        UserError: where it is larger than `limits` allow.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     digest, done = hashlib.sha256(), 0
@@ -51,11 +67,14 @@ def download(
             urllib.request.urlopen(url, timeout=timeout) as response,  # nosec B310  # `datasets`' own
             partial.open("wb") as file,
         ):
-            total = int(response.headers.get("Content-Length") or 0)
+            length = response.headers.get("Content-Length") or ""
+            total = int(length) if length.isascii() and length.isdigit() else 0
+            check_download(url, total)
             while block := response.read(_BLOCK):
                 file.write(block)
                 digest.update(block)
                 done += len(block)
+                check_download(url, done)
                 progress("downloading", done, max(done, total))
         if total and done != total:
             raise NotAvailableError(f"{url} broke off after {done} of {total} bytes")
@@ -64,6 +83,8 @@ def download(
         os.replace(partial, target)
     except urllib.error.HTTPError as error:
         raise NotAvailableError(f"{url}: {error}") from error  # with the status
+    except http.client.HTTPException as error:
+        raise NotAvailableError(f"{url}: the answer is not HTTP ({error!r})") from error
     except OSError as error:  # what urllib raises, too
         raise NotAvailableError(f"{url}: {getattr(error, 'reason', error)}") from error
     finally:
@@ -100,30 +121,47 @@ def member_names(place: Path) -> set[str]:
         UserError: where `place` is neither.
     """
     if place.is_dir():
-        return {path.name for path in place.rglob("*")}
+        return {path.name for path in place.rglob("*") if path.is_file()}
     with _open_zip(place) as archive:
-        return {member.rsplit("/", 1)[-1] for member in archive.namelist()}
+        return set(_members(archive))
 
 
 def copy_members(place: Path, names: Iterable[str], target: Path) -> None:
-    """Copy files, found by their names at any depth, out of a zip file or a folder.
+    """Copy plain files, found by their names at any depth, out of a zip file or a folder.
 
     Raises:
-        UserError: where `place` is neither, breaks off or lacks one.
+        UserError: where `place` is neither, breaks off, lacks one, or unpacks to more than `limits`
+            allow.
     """
     missing = set(names) - member_names(place)
     if missing:
         raise UserError(f"{str(place)!r} lacks {', '.join(sorted(missing))}.")
     if place.is_dir():
-        paths = {path.name: path for path in sorted(place.rglob("*"), reverse=True)}
+        files = (path for path in place.rglob("*") if path.is_file())
+        paths = {path.name: path for path in sorted(files, reverse=True)}
         for name in names:
             shutil.copyfile(paths[name], target / name)
         return
     with _open_zip(place) as archive:
-        members = {member.rsplit("/", 1)[-1]: member for member in reversed(archive.namelist())}
+        members = _members(archive)
+        size, done = place.stat().st_size, 0
+        check_unpacked(str(place), size, sum(members[name].file_size for name in names))
         for name in names:
             with archive.open(members[name]) as packed, (target / name).open("wb") as file:
-                shutil.copyfileobj(packed, file)
+                while block := packed.read(_BLOCK):
+                    done += len(block)
+                    check_unpacked(str(place), size, done)  # what stands in it may be wrong
+                    file.write(block)
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the plain files of an archive by their names without folders, the first of a name."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        mode = member.external_attr >> 16
+        if not member.is_dir() and stat.S_IFMT(mode) in (0, stat.S_IFREG):
+            found.setdefault(member.filename.rsplit("/", 1)[-1], member)
+    return found
 
 
 @contextlib.contextmanager
@@ -131,7 +169,7 @@ def _open_zip(place: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(place) as archive:
             yield archive
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+    except _BROKEN as error:
         raise UserError(
             f"{str(place)!r} is neither a folder nor a whole zip file: {error}"
         ) from error

@@ -1,6 +1,7 @@
 """Bytes to numbered lines of text, undecodable bytes marked rather than fatal."""
 
 import codecs
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,10 @@ from recmeta.schema import LINE
 TEXT = "text"
 WRONG_ENCODING = "wrong_encoding"
 BLOCK_BYTES = 32 * 1024 * 1024
+MAX_LINE_BYTES = 32 * 1024 * 1024
+MAX_LINES = 2_000_000
+"""Of one block: a line takes some memory, however short it is."""
+NEW_LINE = b"\n"
 
 
 def read_lines(
@@ -30,7 +35,8 @@ def read_lines(
         `\\xNN`; no other line is touched. A byte-order mark is dropped.
 
     Raises:
-        UserError: for a UTF-16 or UTF-32 file that breaks off within a character.
+        UserError: for a UTF-16 or UTF-32 file that breaks off within a character, or for a line
+            that is too long to be one.
     """
     line, rest, start = 1, b"", True
     for data, last in _utf8_blocks(stream, encoding, block_bytes):
@@ -39,10 +45,27 @@ def read_lines(
             data, start = data.removeprefix(codecs.BOM_UTF8), False
         cut = len(data) if last else data.rfind(b"\n") + 1
         data, rest = data[:cut], data[cut:]
+        if len(rest) > max(block_bytes, MAX_LINE_BYTES):
+            number = line + data.count(NEW_LINE)
+            raise UserError(
+                f"line {number} is longer than {MAX_LINE_BYTES:,} bytes: is this a text file with "
+                "a row a line?"
+            )
         if data or last:
-            frame = _split(data, line)
-            line += frame.height
-            yield frame, last
+            *pieces, end = _pieces(data)
+            for piece, is_end in [*((piece, False) for piece in pieces), (end, True)]:
+                frame = _split(piece, line)
+                line += frame.height
+                yield frame, last and is_end
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """Return whole lines in pieces of at most MAX_LINES."""
+    if data.count(NEW_LINE) <= MAX_LINES:
+        return [data]
+    cuts = [0, *_line_ends(data)[MAX_LINES - 1 :: MAX_LINES].tolist(), len(data)]
+    pairs = itertools.pairwise(dict.fromkeys(cuts))
+    return [data[start:end] for start, end in pairs]
 
 
 def _utf8_blocks(stream: Any, encoding: str, size: int) -> Iterator[tuple[bytes, bool]]:

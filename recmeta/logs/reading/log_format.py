@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow.fs as pafs
 
 from recmeta.errors import UserError, did_you_mean
+from recmeta.logs.limits import Bounded
 from recmeta.logs.mapping import Source
 from recmeta.logs.reading.lines import WRONG_ENCODING
 from recmeta.logs.reading.records import RAGGED
@@ -38,8 +39,13 @@ class SourceFile:
     """Of a Delta table."""
 
     def open(self) -> Any:
-        """Return a binary stream of the content, unpacked by the name's .gz, .bz2 or .zst."""
-        return self.filesystem.open_input_stream(self.path, compression="detect")
+        """Return a binary stream of the content, unpacked by the name's .gz, .bz2 or .zst.
+
+        Reading it raises UserError where it unpacks to more than what `limits` allow.
+        """
+        size = self.size or self.filesystem.get_file_info(self.path).size
+        stream = self.filesystem.open_input_stream(self.path, compression="detect")
+        return Bounded(stream, self.name, size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

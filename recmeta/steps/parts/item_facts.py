@@ -1,6 +1,7 @@
 """What business rules ask of items: the lists in files, and when items were first met."""
 
 import datetime
+import os
 from pathlib import Path
 
 import polars as pl
@@ -8,6 +9,7 @@ import polars as pl
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
 from recmeta.logs import tables
+from recmeta.logs.checking import parsing
 from recmeta.serving.rules import ItemFacts, Rules
 from recmeta.workspace import Workspace
 
@@ -16,7 +18,7 @@ def item_facts(rules: Rules, workspace: Workspace, now: datetime.datetime) -> It
     """Return what the rules ask of items.
 
     Raises:
-        UserError: for a file that is not there, or has no column `item_id`.
+        UserError: for a file that is not there or cannot be read, or has no column `item_id`.
     """
     return ItemFacts(
         denied=() if rules.deny is None else _read(rules.deny, "deny"),
@@ -27,24 +29,34 @@ def item_facts(rules: Rules, workspace: Workspace, now: datetime.datetime) -> It
 
 def _read(path: str, rule: str) -> list[str]:
     """Return the ids in a file, sorted."""
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))
     if not place.is_file():
         raise UserError(f"{rule} names {path!r}, and there is no such file.")
-    if place.suffix == ".parquet":
-        rows = pl.read_parquet(place)
-    elif place.suffix in (".csv", ".tsv"):
-        separator = "\t" if place.suffix == ".tsv" else ","
-        rows = pl.read_csv(place, separator=separator, infer_schema=False)
-    else:
-        lines = (line.strip() for line in place.read_text(encoding="utf-8").splitlines())
-        return sorted({line for line in lines if line})
+    try:
+        rows = _rows(place)
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{rule}: {path!r} cannot be read: {reason}. It must be UTF-8 with an id a line, or a "
+            "whole .csv, .tsv or .parquet file."
+        ) from error
     if schema.ITEM_ID not in rows.columns:
         raise UserError(
             f"{rule}: {path!r} has no column {schema.ITEM_ID!r}."
             f"{did_you_mean(schema.ITEM_ID, rows.columns)} It has: {', '.join(rows.columns)}."
         )
-    ids: list[str] = rows[schema.ITEM_ID].cast(pl.String).drop_nulls().unique().sort().to_list()
-    return ids
+    ids = parsing.text(schema.ITEM_ID, rows.schema[schema.ITEM_ID])  # as the log's are read
+    found: list[str] = rows.select(ids).to_series().drop_nulls().unique().sort().to_list()
+    return found
+
+
+def _rows(place: Path) -> pl.DataFrame:
+    if place.suffix == ".parquet":
+        return pl.read_parquet(place)
+    if place.suffix in (".csv", ".tsv"):
+        separator = "\t" if place.suffix == ".tsv" else ","
+        return pl.read_csv(place, separator=separator, infer_schema=False)
+    return pl.DataFrame({schema.ITEM_ID: place.read_text(encoding="utf-8").splitlines()})
 
 
 def _too_old(workspace: Workspace, days: int, now: datetime.datetime) -> list[str]:

@@ -1,0 +1,82 @@
+"""How much a file may become: one that is downloaded, and one that is unpacked.
+
+A few kilobytes can unpack to a disk's worth. Logs pack to a tenth or a fiftieth of their size, so
+that what grows by more than `MAX_RATIO` is refused, before and while it is read.
+"""
+
+import os
+from typing import Any, Self
+
+from recmeta.errors import UserError
+
+RATIO = "RECMETA_MAX_UNPACKED_RATIO"
+MAX_RATIO = 200.0
+"""Bytes that one packed byte may become, unless the environment variable RATIO says otherwise."""
+ALWAYS_ALLOWED = 64 * 1024**2
+"""Bytes that any packed file may become."""
+DOWNLOAD = "RECMETA_MAX_DOWNLOAD_GB"
+MAX_DOWNLOAD_GB = 50.0
+"""Gigabytes of a download, unless the environment variable DOWNLOAD says otherwise."""
+
+
+def check_download(url: str, num_bytes: int) -> None:
+    """Raise UserError where a download is, or has become, larger than what is allowed."""
+    allowed = _number(DOWNLOAD, MAX_DOWNLOAD_GB)
+    if num_bytes > allowed * 1e9:
+        raise UserError(
+            f"{url} has {num_bytes / 1e9:.1f} GB or more, and at most {allowed:g} GB are "
+            f"downloaded: if it is what you want, set {DOWNLOAD} to more."
+        )
+
+
+def check_unpacked(name: str, packed: int, unpacked: int) -> None:
+    """Raise UserError where a file becomes, or has become, larger than what is allowed.
+
+    Args:
+        packed: its bytes as it is stored.
+    """
+    ratio = _number(RATIO, MAX_RATIO)
+    if unpacked > max(ALWAYS_ALLOWED, ratio * packed):
+        raise UserError(
+            f"{name!r} has {packed:,} bytes and unpacks to {unpacked:,} or more, which is over "
+            f"{ratio:g} times as many: it may have been made to fill memory or a disk. If it is "
+            f"what you want, set {RATIO} to more."
+        )
+
+
+class Bounded:
+    """A stream that is being unpacked, up to what is allowed."""
+
+    def __init__(self, stream: Any, name: str, packed: int) -> None:
+        """
+        Args:
+            packed: bytes of the file as it is stored.
+        """
+        self._stream = stream
+        self._name = name
+        self._packed = packed
+        self._read = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; none at the end. Raises UserError where there are too many."""
+        content: bytes = self._stream.read(size)
+        self._read += len(content)
+        check_unpacked(self._name, self._packed, self._read)
+        return content
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+def _number(variable: str, default: float) -> float:
+    text = os.environ.get(variable) or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0:
+        raise UserError(f"{variable} is {text!r}; it must be a number above 0.")
+    return number
