@@ -225,7 +225,7 @@ def _example(
     names = items.names().to_pylist()
     support = [[names[item], f"{value:g}"] for value, item in liked[:NUM_SUPPORT_SHOWN]]
     lists = (
-        pl.scan_delta(scored.outputs.recommendations)
+        pl.scan_delta(scored.outputs.recommendations, storage_options=workspace.storage_options)
         .filter((pl.col(schema.RUN) == scored.outputs.run) & (pl.col(schema.USER_ID) == user_id))
         .sort(schema.RANK)
         .select(schema.RANK, schema.ITEM_ID, schema.SCORE)

@@ -10,6 +10,7 @@ report.md          what the last run of the whole pipeline found
 """
 
 from recmeta.workspace.folder import Folder, MemoryFolder
+from recmeta.workspace.object_store import storage_options
 from recmeta.workspace.root import REPORT, Workspace, check_delta_path
 from recmeta.workspace.writing import writes, writes_alone
 
@@ -19,6 +20,7 @@ __all__ = [
     "MemoryFolder",
     "Workspace",
     "check_delta_path",
+    "storage_options",
     "writes",
     "writes_alone",
 ]
