@@ -11,6 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recmeta.errors.secrets import MaskingFilter, masked, masked_values
+
+_MASKING = MaskingFilter()
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
 """A person waits; MLflow would try for minutes. The user's own values win."""
 
@@ -31,31 +34,26 @@ class Outcome:
 def show(outcome: Outcome, *, as_json: bool) -> None:
     """Print an outcome: one line of JSON, or Markdown, rendered where a person reads it."""
     if as_json:
-        sys.stdout.write(to_json(outcome.data) + "\n")
+        sys.stdout.write(to_json(masked_values(outcome.data)) + "\n")
     elif sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console().print(Markdown(outcome.text))
+        Console().print(Markdown(masked(outcome.text)))
     else:
-        sys.stdout.write(outcome.text.rstrip("\n") + "\n")
+        sys.stdout.write(masked(outcome.text).rstrip("\n") + "\n")
     sys.stdout.flush()
     if outcome.note:
         tell(outcome.note)
 
 
-def tell(text: str, *, kind: str = "") -> None:
-    """Print a paragraph on standard error.
-
-    Args:
-        kind: `error` or empty; stands before the paragraph.
-    """
+def tell(text: str) -> None:
+    """Print a paragraph on standard error."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    paragraph = Text(f"{kind}: ", style="bold red") + Text(text) if kind else Text(text)
-    console.print(paragraph, soft_wrap=not console.is_terminal)
+    console.print(Text(masked(text)), soft_wrap=not console.is_terminal)
 
 
 def to_json(data: Any) -> str:
@@ -100,6 +98,8 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     """
     level = logging.INFO if debug else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_MASKING)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(level)
     logging.getLogger("urllib3").setLevel(logging.INFO if debug else logging.ERROR)

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from recmeta.cli.command import USERS, Command
+from recmeta.cli.command import Command
+from recmeta.cli.exits import USERS
 from recmeta.cli.options import (
     CommonOptions,
 )
