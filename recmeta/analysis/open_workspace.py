@@ -98,7 +98,7 @@ class OpenWorkspace:
             raise UserError(
                 f"the table {name!r} has not been written in {self.workspace.location}."
             )
-        query = pl.scan_delta(uri, version=version)
+        query = pl.scan_delta(uri, version=version, storage_options=self.workspace.storage_options)
         if kind == "lazy":
             return query
         frame = query.collect()

@@ -2,12 +2,15 @@
 
 import importlib
 import importlib.metadata
+import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from recmeta.cli import exits
 from recmeta.cli.command import Command, command
 from recmeta.plugins import Registry
 
@@ -18,9 +21,33 @@ COMMANDS: Registry[Command] = Registry("command", package=PACKAGE, attribute="CO
 docstring explains."""
 
 
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""Click's UsageError, which Typer brings along under no public name."""
+
+
+class Application(TyperGroup):
+    """The commands as one; with `--json`, an option that does not fit is an object, too."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **others: Any) -> Any:
+        """Run the command line and exit."""
+        given = sys.argv[1:] if args is None else list(args)
+        if "--json" not in given:
+            return super().main(given, *rest, **others)
+        try:
+            code = super().main(given, *rest, **(others | {"standalone_mode": False}))
+        except _USAGE_ERROR as error:
+            message = f"{error.format_message()} `--help` shows what there is."
+            sys.exit(exits.end(message, exits.USERS, json=True))
+        except typer.Abort:
+            message, code = exits.interrupted(terminated=False)
+            exits.end(message, code, json=True)
+        sys.exit(code or 0)
+
+
 def build() -> typer.Typer:
     """Return the application. Commands import what they need when they are called."""
     app = typer.Typer(
+        cls=Application,
         no_args_is_help=True,
         rich_markup_mode="markdown",
         add_completion=False,

@@ -1,18 +1,8 @@
-"""Turns a plain function into a command: groups become options, errors become exit codes.
-
-0    done
-1    our mistake: anything that nobody foresaw
-2    the user's mistake: `UserError`, a bad option, a file or disk that refuses
-3    the gate refused the model
-4    a rebuilt model is not the recorded one; features online are not those of the tables
-130  interrupted
-"""
+"""Turns a plain function into a command: groups become options, errors become exit codes."""
 
 import dataclasses
-import errno
 import functools
 import inspect
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,21 +11,13 @@ from typing import Any
 import typer
 
 from recmeta import extras
-from recmeta.cli import output
+from recmeta.cli import exits, output
 from recmeta.cli.options import CommonOptions, Redo
 from recmeta.cli.output import Outcome
-from recmeta.errors import UserError
+from recmeta.cli.signals import listen_no_more
+from recmeta.errors.secrets import masked
 
 REDO = "redo"
-OURS, USERS, REFUSED, DIFFERS, INTERRUPTED = 1, 2, 3, 4, 130
-_ENVIRONMENT = {
-    errno.EACCES: "allow it, or use another --workspace",
-    errno.EPERM: "allow it, or use another --workspace",
-    errno.EROFS: "use a --workspace on a disk that can be written to",
-    errno.ENOSPC: "free some space, or use a --workspace on another disk",
-    errno.EDQUOT: "free some space, or use a --workspace on another disk",
-}
-"""What the machine refuses, and what helps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +74,7 @@ def command(
             with redoing(redo, steps):
                 return function(**given)
 
-        outcome = _guarded(work, common)
-        output.show(outcome, as_json=common.as_json)
-        raise typer.Exit(outcome.exit_code)
+        raise typer.Exit(_shown(_guarded(work, common), common))
 
     parameters = _spread(function)
     if steps:
@@ -136,52 +116,25 @@ def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
     try:
         with output.quiet_libraries(debug=common.debug):
             return work()
-    except (Exception, KeyboardInterrupt) as error:
-        message, code = _explained(error)
+    except (SystemExit, GeneratorExit, typer.Exit):
+        raise
+    except BaseException as error:  # a panic in Rust is no Exception
+        message, code = exits.of(extras.missing_extra(error) or error)
         if common.debug:
-            traceback.print_exception(error, file=sys.stderr)
-    output.tell(message, kind="error")
-    if common.as_json:
-        sys.stdout.write(output.to_json({"error": message, "exit_code": code}) + "\n")
-        sys.stdout.flush()
-    raise typer.Exit(code)
+            sys.stderr.write(masked("".join(traceback.format_exception(error))))
+    raise typer.Exit(exits.end(message, code, json=common.as_json))
 
 
-def _explained(error: BaseException) -> tuple[str, int]:
-    """Return the paragraph for an error, and the exit code."""
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "interrupted. The same command goes on from here.", INTERRUPTED
-    error = extras.missing_extra(error) or error
-    if isinstance(error, UserError):
-        return str(error), USERS
-    return _refused(error) or _out_of_reach(error) or (_ours(error), OURS)
-
-
-def _refused(error: BaseException) -> tuple[str, int] | None:
-    """Return what to say where the machine does not let us."""
-    if not isinstance(error, OSError) or error.errno not in _ENVIRONMENT:
-        return None
-    remedy = _ENVIRONMENT[error.errno]
-    place = f" {error.filename!r}" if error.filename else ""
-    return f"cannot use{place}: {error.strerror or error}; {remedy}.", USERS
-
-
-def _out_of_reach(error: BaseException) -> tuple[str, int] | None:
-    """Return what to say where a server did not answer; libraries wrap that in their errors."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror):
-            return (
-                f"a server cannot be reached: {cause}. Start it, or look at MLFLOW_TRACKING_URI "
-                "and the address of the workspace; `recmeta doctor` tells which one it is."
-            ), USERS
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-def _ours(error: BaseException) -> str:
-    return (
-        f"this should not have happened: {type(error).__name__}: {error}. What was finished is "
-        "kept. Please run the command again with --debug and report what it shows; `recmeta "
-        "doctor` tells whether the installation is sound."
-    )
+def _shown(outcome: Outcome, common: CommonOptions) -> int:
+    """Print what a command found; return the exit code."""
+    listen_no_more()
+    try:
+        output.show(outcome, as_json=common.as_json)
+    except BrokenPipeError:
+        exits.give_up_output()
+        return exits.UNREAD
+    except OSError as error:  # such as a full disk that it is written to
+        message, code = exits.of(error)
+        exits.give_up_output()
+        return exits.end(message, code, json=False)
+    return outcome.exit_code

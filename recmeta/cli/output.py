@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recmeta.errors.secrets import MaskingFilter, masked, masked_values
 from recmeta.markup import visible
 
+_MASKING = MaskingFilter()
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
 """A person waits; MLflow would try for minutes. The user's own values win."""
 
@@ -33,14 +35,14 @@ class Outcome:
 def show(outcome: Outcome, *, as_json: bool) -> None:
     """Print an outcome: one line of JSON, or Markdown, rendered where a person reads it."""
     if as_json:
-        sys.stdout.write(to_json(outcome.data) + "\n")
+        sys.stdout.write(to_json(masked_values(outcome.data)) + "\n")
     elif sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console().print(Markdown(visible(outcome.text)))
+        Console().print(Markdown(visible(masked(outcome.text))))
     else:
-        sys.stdout.write(visible(outcome.text).rstrip("\n") + "\n")
+        sys.stdout.write(visible(masked(outcome.text)).rstrip("\n") + "\n")
     sys.stdout.flush()
     if outcome.note:
         tell(outcome.note)
@@ -56,7 +58,7 @@ def tell(text: str, *, kind: str = "") -> None:
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    said = Text(visible(text))
+    said = Text(visible(masked(text)))
     paragraph = Text(f"{kind}: ", style="bold red") + said if kind else said
     console.print(paragraph, soft_wrap=not console.is_terminal)
 
@@ -103,6 +105,8 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     """
     level = logging.INFO if debug else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_MASKING)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(level)
     logging.getLogger("urllib3").setLevel(logging.INFO if debug else logging.ERROR)

@@ -33,7 +33,7 @@ def erase_rows(workspace: Workspace, table: Table, erased: pc.Expression) -> int
         return 0
 
     def change() -> int:
-        delta = DeltaTable(uri)
+        delta = DeltaTable(uri, storage_options=workspace.storage_options)
         rows = delta.to_pyarrow_dataset()
         num_erased = int(rows.count_rows(filter=erased))
         if num_erased:
@@ -52,9 +52,9 @@ def forget_history(workspace: Workspace, table: Table) -> None:
     Files that no version has are deleted, too, as a writer that was killed leaves them. So nobody
     may be writing: hold the workspace's lock.
     """
-    delta = DeltaTable(workspace.table_uri(table))
+    delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
     delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
-    delta = DeltaTable(workspace.table_uri(table))
+    delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
     newest = delta.version()
     delta.create_checkpoint()  # what the newest version is, without the log before it
     log = workspace / f"tables/{table.name}/{LOG}"

@@ -87,7 +87,7 @@ def open_table(workspace: Workspace, table: Table) -> DeltaTable:
         UserError: where it is not there.
     """
     workspace.require(table)
-    return DeltaTable(workspace.table_uri(table))
+    return DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
 
 
 def create_tables(workspace: Workspace) -> None:
@@ -114,7 +114,7 @@ def create(
     wanted = DeltaSchema.from_arrow(table.columns).fields
 
     def change() -> None:
-        delta = DeltaTable(workspace.table_uri(table))
+        delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
         known = {field.name for field in delta.schema().fields}
         added = [field for field in wanted if field.name not in known]
         if added:
@@ -125,7 +125,10 @@ def create(
 
 def ingested(workspace: Workspace) -> dict[Table, DeltaTable]:
     """Return the tables that ingest writes, at their newest versions."""
-    return {table: DeltaTable(workspace.table_uri(table)) for table in _INGESTED}
+    return {
+        table: DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
+        for table in _INGESTED
+    }
 
 
 def versions(workspace: Workspace) -> dict[str, int]:
@@ -141,7 +144,7 @@ def sources_id(interactions: DeltaTable) -> str:
 
 def scan(workspace: Workspace, table: Table) -> pl.LazyFrame:
     """Return a table as it stands now, to be read lazily."""
-    return pl.scan_delta(workspace.table_uri(table))
+    return pl.scan_delta(workspace.table_uri(table), storage_options=workspace.storage_options)
 
 
 def as_dataset(
@@ -179,7 +182,7 @@ def overwrite(workspace: Workspace, table: Table, rows: pa.Table) -> int:
             except DeltaError:  # which it is, too, that another made the table meanwhile
                 if not DeltaTable.is_deltatable(uri):
                     raise
-        delta = DeltaTable(uri)
+        delta = DeltaTable(uri, storage_options=workspace.storage_options)
         write_deltalake(delta, rows, mode="overwrite", commit_properties=ONLY_NEXT)
         return int(delta.version())
 

@@ -10,6 +10,7 @@ report.md          what the last run of the whole pipeline found
 """
 
 from recmeta.workspace.folder import Folder, MemoryFolder
+from recmeta.workspace.object_store import storage_options
 from recmeta.workspace.root import REPORT, Workspace, check_delta_path
 from recmeta.workspace.sealed import DIGESTS, Sealed, arrow_table, resumed, sealed, sealing
 from recmeta.workspace.writing import works, writes, writes_alone
@@ -26,6 +27,7 @@ __all__ = [
     "resumed",
     "sealed",
     "sealing",
+    "storage_options",
     "works",
     "writes",
     "writes_alone",

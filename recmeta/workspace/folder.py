@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from recmeta import strict_json
 from recmeta.errors import UserError
+from recmeta.workspace.object_store import with_timeouts
 
 _NO_FILESYSTEM = pafs.SubTreeFileSystem("/dev/null", pafs.LocalFileSystem())
 """Of folders in memory: nothing can be written there."""
@@ -51,7 +52,7 @@ class Folder:
             filesystem, path = pafs.FileSystem.from_uri(_with_endpoint(text))
         except (ValueError, OSError) as error:
             raise UserError(f"cannot open the location {text!r}: {error}") from error
-        return Folder(filesystem, path.rstrip("/"))
+        return Folder(with_timeouts(filesystem), path.rstrip("/"))
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(self.filesystem, f"{self.path}/{name}", self._root)

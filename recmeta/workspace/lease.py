@@ -15,6 +15,7 @@ from typing import Any
 
 from recmeta.errors import UserError
 from recmeta.extras import explained
+from recmeta.workspace.object_store import CONNECT_SECONDS, REQUEST_SECONDS, RETRY_SECONDS
 from recmeta.workspace.owner import Owner
 
 SECONDS = 60.0
@@ -86,10 +87,10 @@ def store_of(location: str) -> Any:
         location,
         client_options={
             "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
-            "timeout": "20s",
-            "connect_timeout": "5s",
+            "timeout": f"{REQUEST_SECONDS}s",
+            "connect_timeout": f"{CONNECT_SECONDS}s",
         },
-        retry_config={"max_retries": 4, "retry_timeout": datetime.timedelta(seconds=40)},
+        retry_config={"max_retries": 4, "retry_timeout": datetime.timedelta(seconds=RETRY_SECONDS)},
     )
 
 

@@ -8,11 +8,13 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
 from recmeta.schema import Table
 from recmeta.workspace import temporary
 from recmeta.workspace.folder import Folder
+from recmeta.workspace.object_store import storage_options
 from recmeta.workspace.writing import FOLDER, FileLocks, Leases, Writers
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +39,15 @@ class Workspace(Folder):
             location: a local path or an object-store URL.
             wait: seconds to wait for another command that writes to it.
             say: told once what is waited for.
+
+        Raises:
+            UserError: for a URL that cannot be opened, or has credentials in it.
         """
+        if "@" in urlsplit(os.fspath(location)).netloc:
+            raise UserError(
+                "the address of the workspace has credentials in it, which would be written down "
+                "with it: leave them out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
         root = Folder.at(location)
         super().__init__(root.filesystem, root.path, root=self)
         text = os.fspath(location)
@@ -127,6 +137,11 @@ class Workspace(Folder):
     def table_uri(self, table: Table) -> str:
         """Return the address of a Delta table for deltalake and Polars."""
         return f"{self.location}/{table.path}"
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """What deltalake and Polars take beside a table's address; None on a local disk."""
+        return storage_options(self.location)
 
     def require(self, table: Table) -> None:
         """Check that a Delta table is here.

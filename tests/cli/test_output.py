@@ -55,7 +55,11 @@ def test_the_result_alone_is_on_standard_output() -> None:
         (UserError("scale is wrong"), 2, "error: scale is wrong"),
         (ValueError("inner"), 1, "this should not have happened: ValueError: inner"),
         (ZeroDivisionError("x"), 1, "--debug"),
-        (PermissionError(13, "Permission denied", "/data"), 2, "'/data': Permission denied; allow"),
+        (
+            PermissionError(13, "Permission denied", "/data"),
+            2,
+            "refused at '/data' (Permission denied): allow it",
+        ),
         (OSError(28, "No space left on device"), 2, "free some space"),
         (ConnectionRefusedError(111, "Connection refused"), 2, "a server cannot be reached"),
         (KeyboardInterrupt(), 130, "goes on from here"),

@@ -16,11 +16,8 @@ HEAVY = {"torch", "mlflow", "pandas", "feast", "airflow", "fastapi", "matplotlib
 SHOW = """
 import json, sys
 sys.argv[1:] = json.loads(sys.argv[1])
-from recmeta.cli import main
-try:
-    main()
-except SystemExit as end:
-    code = end.code
+from recmeta.cli import work  # not main, which works in a child
+code = work()
 heavy = sorted({name.partition(".")[0] for name in sys.modules} & set(%r))
 open("imported.json", "w").write(json.dumps([code, heavy]))
 """

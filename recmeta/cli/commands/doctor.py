@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from recmeta.cli.command import USERS, Command
+from recmeta.cli.command import Command
+from recmeta.cli.exits import USERS
 from recmeta.cli.options import (
     CommonOptions,
 )

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recmeta.cli.command import DIFFERS, Command
+from recmeta.cli.command import Command
+from recmeta.cli.exits import DIFFERS
 from recmeta.cli.options import CommonOptions
 from recmeta.cli.output import Outcome
 from recmeta.reporting.progress_bars import shown_progress

@@ -1,6 +1,7 @@
 """register: the gate's verdict, and a version of the registered model."""
 
-from recmeta.cli.command import REFUSED, Command
+from recmeta.cli.command import Command
+from recmeta.cli.exits import REFUSED
 from recmeta.cli.options import CommonOptions, Force
 from recmeta.cli.output import Outcome, as_list
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recmeta.cli.command import REFUSED, Command
+from recmeta.cli.command import Command
 from recmeta.cli.commands.register import refused
+from recmeta.cli.exits import REFUSED
 from recmeta.cli.options import (
     AttributeOptions,
     CommonOptions,

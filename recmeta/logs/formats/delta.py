@@ -9,7 +9,7 @@ from recmeta.errors import UserError
 from recmeta.logs.mapping import Source
 from recmeta.logs.reading.log_format import LogFormat, SourceFile, TableFolder, Wanted, positions
 from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered
-from recmeta.workspace import check_delta_path
+from recmeta.workspace import check_delta_path, storage_options
 
 
 def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
@@ -20,7 +20,9 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     columns = list(dict.fromkeys(wanted.columns.values()))
     if "://" not in file.path:
         check_delta_path(file.path, "the log")
-    table = pl.scan_delta(file.path, version=file.version)
+    table = pl.scan_delta(
+        file.path, version=file.version, storage_options=storage_options(file.path)
+    )
     positions(table.collect_schema().names(), wanted, file.name)
     rows = table.select(columns)
     yield rows.clear().collect()  # a table without rows has columns, too
@@ -32,7 +34,7 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
 def _column_names(source: Source, file: SourceFile) -> list[str]:
     from deltalake import DeltaTable
 
-    fields = DeltaTable(file.path, version=file.version).schema().fields
+    fields = DeltaTable(file.path, file.version, storage_options(file.path)).schema().fields
     return [field.name for field in fields]
 
 
@@ -41,7 +43,7 @@ def _open(path: str) -> SourceFile:
     from deltalake.exceptions import DeltaError
 
     try:
-        version = DeltaTable(path).version()
+        version = DeltaTable(path, storage_options=storage_options(path)).version()
     except DeltaError as error:
         raise UserError(f"cannot open the Delta table at {path!r}: {error}") from error
     return SourceFile(
@@ -56,7 +58,7 @@ def _open(path: str) -> SourceFile:
 def _content_id(file: SourceFile) -> str:
     from deltalake import DeltaTable
 
-    table = DeltaTable(file.path, version=file.version)
+    table = DeltaTable(file.path, file.version, storage_options(file.path))
     return f"delta:{table.metadata().id}:{file.version}"
 
 

@@ -23,7 +23,8 @@ ITEMS_FILE = "items.arrow"
 def items_table(workspace: Workspace) -> DeltaTable | None:
     """Return the table of items at its newest version; None where there is none."""
     uri = workspace.table_uri(schema.ITEMS)
-    return DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None
+    how = workspace.storage_options
+    return DeltaTable(uri, storage_options=how) if DeltaTable.is_deltatable(uri, how) else None
 
 
 def with_new_items(model: Model, table: DeltaTable | None) -> tuple[Model, int]:

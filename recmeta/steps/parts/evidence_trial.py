@@ -246,7 +246,11 @@ def _after_answers(model: Model, held: Interview, config: TrialConfig) -> Float6
 def _all_rows(workspace: Workspace, tasks: Manifest[Any], users: Tasks, model: Model) -> Ragged:
     """Return every user's first rating of each item, in the order of time."""
     version = tasks.inputs[schema.INTERACTIONS.name]
-    table = DeltaTable(workspace.table_uri(schema.INTERACTIONS), version=version)
+    table = DeltaTable(
+        workspace.table_uri(schema.INTERACTIONS),
+        version=version,
+        storage_options=workspace.storage_options,
+    )
     events = tasks.config["split"]["events"] or [schema.RATING_EVENT]
     numbered_users = pl.LazyFrame(
         {schema.USER_ID: users.user_id, "user": np.arange(len(users), dtype=np.int64)}

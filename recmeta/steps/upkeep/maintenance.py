@@ -108,7 +108,7 @@ def vacuum(workspace: Workspace, config: MaintenanceConfig | None = None) -> dic
     trained_on = _versions_of_models(workspace)
     deleted = {}
     for table in existing_tables(workspace):
-        delta = DeltaTable(workspace.table_uri(table))
+        delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
         earliest = min((v["version"] for v in delta.history()), default=0)
         keep = [v for v in trained_on.get(table.name, []) if v >= earliest]
         arguments = {

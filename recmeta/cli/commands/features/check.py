@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recmeta.cli.command import DIFFERS, Command
+from recmeta.cli.command import Command
 from recmeta.cli.commands.features.apply import REPOSITORY, Repository
+from recmeta.cli.exits import DIFFERS
 from recmeta.cli.options import CommonOptions
 from recmeta.cli.output import Outcome
 

@@ -1,14 +1,20 @@
 """The errors whose message is written for the person at the keyboard.
 
-The command line turns each into one paragraph and an exit code; anything else is a bug of ours.
+The command line turns each into one paragraph and an exit code. What the machine or a server does
+is told by `recmeta.errors.causes`; anything else is a bug of ours.
 """
+
+from recmeta.errors.secrets import masked
 
 
 class UserError(ValueError):
     """Something the user can mend: the message says what is wrong, where, and what to do.
 
-    Exit code 2.
+    Secrets in the message are masked. Exit code 2.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(masked(message))
 
 
 class WorkspaceBusyError(UserError):
