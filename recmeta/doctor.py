@@ -230,17 +230,17 @@ def _disk(workspace: "Workspace") -> Check | None:
 
 
 def _tables(workspace: "Workspace") -> Check:
-    from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
+    from recmeta.logs import tables
     from recmeta.schema import TABLES
 
     found = []
     for table in TABLES:
         uri = workspace.table_uri(table)
         try:
-            if DeltaTable.is_deltatable(uri):
-                found.append(f"{table.name} {DeltaTable(uri).version()}")
+            if tables.is_there(workspace, table):
+                found.append(f"{table.name} {tables.opened(workspace, table).version()}")
         except (DeltaError, OSError) as error:
             return Check(
                 name="tables",

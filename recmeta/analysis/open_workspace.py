@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 import pandas as pd
 import polars as pl
-from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.analysis.registered_model import RegisteredModel
 from recmeta.errors import UserError, did_you_mean
+from recmeta.logs import tables
 from recmeta.manifest import LATEST, Manifest, as_stored, latest
 from recmeta.metalearn.model import Model
 from recmeta.registry.models import versions
@@ -59,8 +59,11 @@ class OpenWorkspace:
 
     def tables(self) -> pd.DataFrame:
         """Return a row per table: `table`, `rows`, and its Delta `version`."""
-        uris = {name: self.workspace.table_uri(table) for name, table in _TABLES.items()}
-        found = {n: DeltaTable(u) for n, u in uris.items() if DeltaTable.is_deltatable(u)}
+        found = {
+            name: tables.opened(self.workspace, table)
+            for name, table in _TABLES.items()
+            if tables.is_there(self.workspace, table)
+        }
         return pd.DataFrame(
             {
                 "table": list(found),
@@ -93,12 +96,11 @@ class OpenWorkspace:
                 f"there is no table {name!r}.{did_you_mean(name, list(_TABLES))} "
                 f"There are: {', '.join(_TABLES)}."
             )
-        uri = self.workspace.table_uri(_TABLES[name])
-        if not DeltaTable.is_deltatable(uri):
+        if not tables.is_there(self.workspace, _TABLES[name]):
             raise UserError(
                 f"the table {name!r} has not been written in {self.workspace.location}."
             )
-        query = pl.scan_delta(uri, version=version, storage_options=self.workspace.storage_options)
+        query = pl.scan_delta(tables.opened(self.workspace, _TABLES[name], version))
         if kind == "lazy":
             return query
         frame = query.collect()

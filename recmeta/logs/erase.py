@@ -5,9 +5,9 @@ largest values in the statistics that the log keeps of each file.
 """
 
 import pyarrow.compute as pc
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
-from recmeta.logs.tables import ONLY_NEXT, redo
+from recmeta.logs.tables import ONLY_NEXT, is_there, opened, redo
 from recmeta.schema import Table
 from recmeta.workspace import Workspace
 
@@ -28,12 +28,11 @@ def erase_rows(workspace: Workspace, table: Table, erased: pc.Expression) -> int
     Returns:
         How many rows the newest version had of them; 0 where there is no such table.
     """
-    uri = workspace.table_uri(table)
-    if not DeltaTable.is_deltatable(uri):
+    if not is_there(workspace, table):
         return 0
 
     def change() -> int:
-        delta = DeltaTable(uri, storage_options=workspace.storage_options)
+        delta = opened(workspace, table)
         rows = delta.to_pyarrow_dataset()
         num_erased = int(rows.count_rows(filter=erased))
         if num_erased:
@@ -52,9 +51,9 @@ def forget_history(workspace: Workspace, table: Table) -> None:
     Files that no version has are deleted, too, as a writer that was killed leaves them. So nobody
     may be writing: hold the workspace's lock.
     """
-    delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
+    delta = opened(workspace, table)
     delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
-    delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
+    delta = opened(workspace, table)
     newest = delta.version()
     delta.create_checkpoint()  # what the newest version is, without the log before it
     log = workspace / f"tables/{table.name}/{LOG}"

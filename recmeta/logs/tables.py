@@ -80,6 +80,18 @@ def redo(workspace: Workspace, change: Callable[[], T]) -> T:
     ) from last
 
 
+def is_there(workspace: Workspace, table: Table) -> bool:
+    """Return whether a table has been made."""
+    uri = workspace.table_uri(table)
+    return bool(DeltaTable.is_deltatable(uri, storage_options=workspace.storage_options))
+
+
+def opened(workspace: Workspace, table: Table, version: int | None = None) -> DeltaTable:
+    """Return a table that is there, at a version; None is the newest."""
+    uri = workspace.table_uri(table)
+    return DeltaTable(uri, version=version, storage_options=workspace.storage_options)
+
+
 def open_table(workspace: Workspace, table: Table) -> DeltaTable:
     """Return a table at its newest version.
 
@@ -87,7 +99,7 @@ def open_table(workspace: Workspace, table: Table) -> DeltaTable:
         UserError: where it is not there.
     """
     workspace.require(table)
-    return DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
+    return opened(workspace, table)
 
 
 def create_tables(workspace: Workspace) -> None:
@@ -110,11 +122,12 @@ def create(
         schema=table.columns,
         mode="ignore",
         configuration=configuration,
+        storage_options=workspace.storage_options,
     )
     wanted = DeltaSchema.from_arrow(table.columns).fields
 
     def change() -> None:
-        delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
+        delta = opened(workspace, table)
         known = {field.name for field in delta.schema().fields}
         added = [field for field in wanted if field.name not in known]
         if added:
@@ -125,10 +138,7 @@ def create(
 
 def ingested(workspace: Workspace) -> dict[Table, DeltaTable]:
     """Return the tables that ingest writes, at their newest versions."""
-    return {
-        table: DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
-        for table in _INGESTED
-    }
+    return {table: opened(workspace, table) for table in _INGESTED}
 
 
 def versions(workspace: Workspace) -> dict[str, int]:
@@ -172,17 +182,17 @@ def empty(table: Table) -> pl.DataFrame:
 
 def overwrite(workspace: Workspace, table: Table, rows: pa.Table) -> int:
     """Make `rows` the rows of a table, which is made if need be, and return its version."""
-    uri = workspace.table_uri(table)
+    uri, options = workspace.table_uri(table), workspace.storage_options
 
     def change() -> int:
-        if not DeltaTable.is_deltatable(uri):
+        if not is_there(workspace, table):
             try:
-                write_deltalake(uri, rows, mode="error")
+                write_deltalake(uri, rows, mode="error", storage_options=options)
                 return 0
             except DeltaError:  # which it is, too, that another made the table meanwhile
-                if not DeltaTable.is_deltatable(uri):
+                if not is_there(workspace, table):
                     raise
-        delta = DeltaTable(uri, storage_options=workspace.storage_options)
+        delta = opened(workspace, table)
         write_deltalake(delta, rows, mode="overwrite", commit_properties=ONLY_NEXT)
         return int(delta.version())
 

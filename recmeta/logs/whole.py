@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.errors import Broken
+from recmeta.logs.tables import opened
 from recmeta.schema import Table
 from recmeta.workspace import Workspace
 
@@ -52,7 +53,7 @@ class TableVersions:
         found = {}
         for table, version in self._versions(outputs).items():
             found[address(table)] = {
-                "id": str(DeltaTable(workspace.table_uri(table)).metadata().id),
+                "id": str(opened(workspace, table).metadata().id),
                 "version": version,
                 "log": _entry(workspace, table, version),
             }
@@ -111,9 +112,8 @@ def check(workspace: Workspace, table: Table, *, full: bool = False) -> DeltaTab
     Raises:
         Broken: where files are missing or of another size, or the log cannot be read.
     """
-    place = workspace.table_uri(table)
     try:
-        delta = DeltaTable(place)
+        delta = opened(workspace, table)
         adds = pa.table(delta.get_add_actions())
         files = dict(
             zip(

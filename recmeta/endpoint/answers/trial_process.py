@@ -31,7 +31,7 @@ def main(about: dict[str, Any]) -> None:
         time=(None,),
     )
     ask = Ask(champion=champion, user=user, user_id=None, top_k=3, max_reasons=1)
-    (answer,) = BatchRecommender(None, Metrics())([ask])
+    (answer,) = BatchRecommender(None, Metrics(), online_seconds=0.0)([ask])
     assert answer.model_version == about["version"], "the version that was asked for answers"
 
 

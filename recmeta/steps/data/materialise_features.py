@@ -9,7 +9,6 @@ import datetime
 from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.features.activity import activity
@@ -102,7 +101,7 @@ def apply(workspace: Workspace, feature_store: str) -> None:
 
     # Feast needs the tables; the statistics, for one, are written with the first tasks only.
     for table in (*ACTIVITY, schema.ITEM_STATISTICS):
-        DeltaTable.create(workspace.table_uri(table), table.columns, mode="ignore")
+        tables.create(workspace, table)
     feast_repository.apply_definitions(feature_store, workspace.location)
 
 

@@ -15,13 +15,13 @@ from urllib.parse import unquote
 import polars as pl
 import pyarrow as pa
 import torch
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from recmeta import schema
 from recmeta.config import parse
 from recmeta.errors import UserError
 from recmeta.evaluation.judgement import CHAMPION, JudgementConfig, judge
+from recmeta.logs import tables
 from recmeta.manifest import git_commit, library_versions
 from recmeta.metalearn.model import Model
 from recmeta.plugins import only_trusted
@@ -198,8 +198,10 @@ def _versions(found: Record, workspace: Workspace) -> dict[schema.Table, int]:
     if missing:
         raise UserError(f"the run {found.run_id} records no version of {', '.join(missing)}.")
     uri = workspace.table_uri(schema.INTERACTIONS)
-    is_there = DeltaTable.is_deltatable(uri)
-    if not is_there or found.table_id not in (None, str(DeltaTable(uri).metadata().id)):
+    table_id = None
+    if tables.is_there(workspace, schema.INTERACTIONS):
+        table_id = str(tables.opened(workspace, schema.INTERACTIONS).metadata().id)
+    if table_id is None or found.table_id not in (None, table_id):
         raise UserError(
             f"the tables that the run {found.run_id} was trained on are gone: {uri} is not the "
             "table of that time. Restore it, or name the --workspace that has it."
@@ -220,7 +222,7 @@ def _copy(workspace: Workspace, table: schema.Table, version: int, scratch: Work
         "vacuum by other means does not."
     )
     try:
-        delta = DeltaTable(uri, version=version)
+        delta = tables.opened(workspace, table, version)
     except DeltaError as error:
         raise UserError(gone.format(error)) from error
     files = workspace / table.path

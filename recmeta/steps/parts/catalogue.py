@@ -6,6 +6,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from recmeta import schema
+from recmeta.logs import tables
 from recmeta.metalearn.model import Model
 from recmeta.tasks.task_set import (
     Items,
@@ -22,9 +23,9 @@ ITEMS_FILE = "items.arrow"
 
 def items_table(workspace: Workspace) -> DeltaTable | None:
     """Return the table of items at its newest version; None where there is none."""
-    uri = workspace.table_uri(schema.ITEMS)
-    how = workspace.storage_options
-    return DeltaTable(uri, storage_options=how) if DeltaTable.is_deltatable(uri, how) else None
+    if not tables.is_there(workspace, schema.ITEMS):
+        return None
+    return tables.opened(workspace, schema.ITEMS)
 
 
 def with_new_items(model: Model, table: DeltaTable | None) -> tuple[Model, int]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals, paired_difference
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
+from recmeta.logs import tables
 from recmeta.manifest import Manifest
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
@@ -246,11 +246,7 @@ def _after_answers(model: Model, held: Interview, config: TrialConfig) -> Float6
 def _all_rows(workspace: Workspace, tasks: Manifest[Any], users: Tasks, model: Model) -> Ragged:
     """Return every user's first rating of each item, in the order of time."""
     version = tasks.inputs[schema.INTERACTIONS.name]
-    table = DeltaTable(
-        workspace.table_uri(schema.INTERACTIONS),
-        version=version,
-        storage_options=workspace.storage_options,
-    )
+    table = tables.opened(workspace, schema.INTERACTIONS, version)
     events = tasks.config["split"]["events"] or [schema.RATING_EVENT]
     numbered_users = pl.LazyFrame(
         {schema.USER_ID: users.user_id, "user": np.arange(len(users), dtype=np.int64)}

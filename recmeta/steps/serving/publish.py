@@ -12,7 +12,7 @@ import collections
 import datetime
 
 import polars as pl
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from recmeta import schema
 from recmeta.errors import UserError
@@ -142,7 +142,7 @@ def publish(
 
 def lists_of(workspace: Workspace, day: datetime.date) -> pl.DataFrame:
     """Return the recommendations that stand for a day, by user and rank; none if none do."""
-    if not DeltaTable.is_deltatable(workspace.table_uri(schema.PUBLISHED)):
+    if not tables.is_there(workspace, schema.PUBLISHED):
         return tables.empty(schema.RECOMMENDATIONS)
     published = tables.scan(workspace, schema.PUBLISHED).filter(pl.col(schema.DATE) == day)
     lists = tables.scan(workspace, schema.RECOMMENDATIONS)

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 from safetensors import SafetensorError
 
 from recmeta import schema
 from recmeta.config import fingerprint
 from recmeta.errors import Broken, UserError
+from recmeta.logs import tables
 from recmeta.logs.erase import erase_rows
 from recmeta.logs.quarantined import mentions, of_users
 from recmeta.manifest import as_stored, finished, rewriting
@@ -140,19 +140,18 @@ def _is_any_of(user_ids: Collection[str]) -> pc.Expression:
 
 
 def _in_quarantine(workspace: Workspace, user_ids: Collection[str]) -> pc.Expression:
-    uri = workspace.table_uri(schema.QUARANTINE)
-    if not DeltaTable.is_deltatable(uri):
+    if not tables.is_there(workspace, schema.QUARANTINE):
         return pc.scalar(False)
-    return of_users(DeltaTable(uri).to_pyarrow_dataset(), user_ids)
+    return of_users(tables.opened(workspace, schema.QUARANTINE).to_pyarrow_dataset(), user_ids)
 
 
 def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
     """Return the keys of the trainings that saw the users; where the users are in the log, also of
     those of which that can no longer be told."""
-    uri = workspace.table_uri(schema.INTERACTIONS)
-    in_log = DeltaTable.is_deltatable(uri) and bool(
-        DeltaTable(uri).to_pyarrow_dataset().count_rows(filter=_is_any_of(user_ids))
-    )
+    in_log = False
+    if tables.is_there(workspace, schema.INTERACTIONS):
+        log = tables.opened(workspace, schema.INTERACTIONS).to_pyarrow_dataset()
+        in_log = log.count_rows(filter=_is_any_of(user_ids)) > 0
     tasks: dict[str, bool] = {}
     for key in (workspace / "tasks").names():
         shards = [

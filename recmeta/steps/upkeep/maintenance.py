@@ -10,7 +10,6 @@ import functools
 
 import polars as pl
 import pyarrow.fs as pafs
-from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.errors import UserError
@@ -46,7 +45,7 @@ class MaintenanceConfig:
 
 def existing_tables(workspace: Workspace) -> list[schema.Table]:
     """Return the tables that are there."""
-    return [t for t in schema.TABLES if DeltaTable.is_deltatable(workspace.table_uri(t))]
+    return [t for t in schema.TABLES if tables.is_there(workspace, t)]
 
 
 @writes
@@ -108,7 +107,7 @@ def vacuum(workspace: Workspace, config: MaintenanceConfig | None = None) -> dic
     trained_on = _versions_of_models(workspace)
     deleted = {}
     for table in existing_tables(workspace):
-        delta = DeltaTable(workspace.table_uri(table), storage_options=workspace.storage_options)
+        delta = tables.opened(workspace, table)
         earliest = min((v["version"] for v in delta.history()), default=0)
         keep = [v for v in trained_on.get(table.name, []) if v >= earliest]
         arguments = {
@@ -134,13 +133,13 @@ def _versions_of_models(workspace: Workspace) -> dict[str, list[int]]:
 
 
 def _expire_lists(workspace: Workspace, now: datetime.datetime, days: int) -> int:
-    if not DeltaTable.is_deltatable(workspace.table_uri(schema.RECOMMENDATIONS)):
+    if not tables.is_there(workspace, schema.RECOMMENDATIONS):
         return 0
     limit = now - datetime.timedelta(days=days)
     lists = tables.scan(workspace, schema.RECOMMENDATIONS)
     last = lists.group_by(schema.RUN).agg(pl.col(schema.SCORED_AT).max())
     runs = last.filter(pl.col(schema.SCORED_AT) < limit).select(schema.RUN).collect().to_series()
-    if DeltaTable.is_deltatable(workspace.table_uri(schema.PUBLISHED)) and len(runs):
+    if tables.is_there(workspace, schema.PUBLISHED) and len(runs):
         named = ", ".join(f"'{run}'" for run in runs.sort())
         tables.delete(workspace, schema.PUBLISHED, f"{schema.RUN} IN ({named})")
     return publish.delete_runs(workspace, runs.sort().to_list())
