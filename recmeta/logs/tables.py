@@ -47,7 +47,8 @@ from recmeta.workspace import Workspace
 COUNTS = "recmeta.counts"
 LOG_RETENTION = "interval 3650 days"
 """How long Delta remembers a version: a model can be rebuilt from it as long as its files stay."""
-_INGESTED = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
+INGESTED = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
+"""What ingest writes."""
 ONLY_NEXT = CommitProperties(max_commit_retries=0)
 """Of a commit that must be the next one after the version that was opened."""
 MAX_ATTEMPTS = 20
@@ -104,7 +105,7 @@ def open_table(workspace: Workspace, table: Table) -> DeltaTable:
 
 def create_tables(workspace: Workspace) -> None:
     """Make the tables that ingest writes, empty, where they are not there yet. Writers may race."""
-    for table in _INGESTED:
+    for table in INGESTED:
         create(workspace, table, {"delta.logRetentionDuration": LOG_RETENTION})
 
 
@@ -138,7 +139,7 @@ def create(
 
 def ingested(workspace: Workspace) -> dict[Table, DeltaTable]:
     """Return the tables that ingest writes, at their newest versions."""
-    return {table: opened(workspace, table) for table in _INGESTED}
+    return {table: opened(workspace, table) for table in INGESTED}
 
 
 def versions(workspace: Workspace) -> dict[str, int]:
@@ -232,6 +233,12 @@ def replace_quarantine(
             predicate=f"{SOURCE} = '{source_id}'",
             commit_properties=ONLY_NEXT,
         )
+
+
+def has_rows_of(delta: DeltaTable, source_id: str) -> bool:
+    """Return whether a table has rows of a source."""
+    rows = pl.scan_delta(delta).filter(pl.col(SOURCE) == source_id)
+    return bool(rows.select(pl.len()).collect().item())
 
 
 def merge_entities(delta: DeltaTable, table: Table, rows: pl.DataFrame) -> None:

@@ -4,6 +4,8 @@ A table goes on: later versions replace the one that a step left, maintenance de
 earlier ones, and users who are forgotten are taken out of its history. So a step's table counts as
 whole while it has the same id and no earlier version than the step left, and while the version of
 now can be read: its log, and every file at the size that the log says.
+
+    tables/NAME.digests.json    the SHA-256 of each file of a table, for `recmeta doctor --verify`
 """
 
 import hashlib
@@ -20,7 +22,7 @@ from recmeta import schema
 from recmeta.errors import Broken
 from recmeta.logs.tables import opened
 from recmeta.schema import Table
-from recmeta.workspace import Workspace
+from recmeta.workspace import DIGESTS, Workspace
 
 LOG = "_delta_log"
 _ALL_LOGS = "`recmeta ingest` with every log again"
@@ -49,11 +51,16 @@ class TableVersions:
         self._versions = versions
 
     def digests(self, workspace: Workspace, outputs: Any) -> dict[str, Any]:
-        """Return each table's id and version, and the digest of the version's entry in its log."""
+        """Return each table's id and version, and the digest of the version's entry in its log.
+
+        The digests of the table's files are kept beside it: each file is read once, when it is new.
+        """
         found = {}
         for table, version in self._versions(outputs).items():
+            delta = opened(workspace, table)
+            _remember(workspace, table, delta)
             found[address(table)] = {
-                "id": str(opened(workspace, table).metadata().id),
+                "id": str(delta.metadata().id),
                 "version": version,
                 "log": _entry(workspace, table, version),
             }
@@ -78,12 +85,8 @@ class TableVersions:
                 continue
             delta = check(workspace, table)
             known = {} if digests is None else digests.get(address(table), {})
-            if known.get("id") not in (None, str(delta.metadata().id)):
-                found.append(f"the table {place} is another one than it was")
-            elif delta.version() < version:
-                found.append(
-                    f"the table {place} is at version {delta.version()}, and was at {version}"
-                )
+            if (older := predates(delta, known.get("id"), version)) is not None:
+                found.append(f"the table {place} {older}")
             else:
                 entry = _entry(workspace, table, version)
                 gone = entry is None and delta.version() > version  # the log was cleaned up
@@ -102,26 +105,35 @@ def address(table: Table) -> str:
     return f"tables/{table.name}"
 
 
-def check(workspace: Workspace, table: Table, *, full: bool = False) -> DeltaTable:
-    """Return a table that is there, opened, whose files are all there with the size that its log
-    says.
+def predates(delta: DeltaTable, table_id: str | None, version: int) -> str | None:
+    """Return how a table is another one, or an earlier one, than that which a step left; None where
+    it is not.
 
     Args:
-        full: read every file.
+        table_id: None where it is not known.
+    """
+    if table_id not in (None, str(delta.metadata().id)):
+        return "is another one than it was"
+    if delta.version() < version:
+        return f"is at version {delta.version()}, and was at {version}"
+    return None
+
+
+def check(workspace: Workspace, table: Table, *, full: bool = False) -> DeltaTable:
+    """Return a table, opened at its newest version, whose files are all there with the size that
+    its log says.
+
+    Args:
+        full: read every file, and compare it with its digest.
 
     Raises:
+        UserError: where the table is not there.
         Broken: where files are missing or of another size, or the log cannot be read.
     """
+    workspace.require(table)
     try:
         delta = opened(workspace, table)
-        adds = pa.table(delta.get_add_actions())
-        files = dict(
-            zip(
-                map(unquote, adds.column("path").to_pylist()),
-                adds.column("size_bytes").to_pylist(),
-                strict=True,
-            )
-        )
+        files = _files(delta)
     except Exception as error:  # deltalake's own, or what its Rust code panics with
         raise _broken(workspace, table, f"its log cannot be read ({_line(error)})") from error
     folder = workspace / address(table)
@@ -133,14 +145,49 @@ def check(workspace: Workspace, table: Table, *, full: bool = False) -> DeltaTab
         if names:
             count = f"{len(names)} of its files are {what}, such as {names[0]}"
             raise _broken(workspace, table, count)
+    digests = _known_files(workspace, table) if full else {}
     for name in files if full else ():
+        content = folder.read_buffer(name)
+        if name in digests and _digest(content) != digests[name]:
+            raise _broken(workspace, table, f"its file {name} is not what was written")
         try:
-            rows = pq.read_table(pa.BufferReader(folder.read_buffer(name)))
+            rows = pq.read_table(pa.BufferReader(content))
             rows.validate(full=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             what = f"its file {name} cannot be read ({_line(error)})"
             raise _broken(workspace, table, what) from error
     return delta
+
+
+def _files(delta: DeltaTable) -> dict[str, int]:
+    """Return the size of each file of a table, in bytes, by its path in the table's folder."""
+    adds = pa.table(delta.get_add_actions())
+    paths = map(unquote, adds.column("path").to_pylist())
+    return dict(zip(paths, adds.column("size_bytes").to_pylist(), strict=True))
+
+
+def _known_files(workspace: Workspace, table: Table) -> dict[str, str]:
+    """Return the digests of a table's files, as far as they are known."""
+    name = f"{address(table)}.{DIGESTS}"
+    try:
+        return dict(workspace.read_json(name)["files"]) if workspace.exists(name) else {}
+    except (ValueError, KeyError, TypeError):  # what is broken is made anew
+        return {}
+
+
+def _remember(workspace: Workspace, table: Table, delta: DeltaTable) -> None:
+    """Keep the digests of a table's files, of each that is new."""
+    before, folder = _known_files(workspace, table), workspace / address(table)
+    now = {
+        name: before[name] if name in before else _digest(folder.read_buffer(name))
+        for name in sorted(_files(delta))
+    }
+    if now != before:
+        workspace.write_json(f"{address(table)}.{DIGESTS}", {"files": now})
+
+
+def _digest(content: pa.Buffer) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _entry(workspace: Workspace, table: Table, version: int) -> str | None:

@@ -88,6 +88,7 @@ def register_version(
         client.update_model_version(model_name(), version, description)
         for key, value in tags.items():
             client.set_model_version_tag(model_name(), version, key, value)
+        logged_model(client, workspace, run_id, model_folder, model_key)  # if its files are lost
         return version
     logged = logged_model(client, workspace, run_id, model_folder, model_key)
     created = client.create_model_version(

@@ -2,6 +2,7 @@
 of items that they read."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -9,12 +10,15 @@ from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.config import to_dict
+from recmeta.errors import Broken
 from recmeta.features.item_statistics import as_table
 from recmeta.features.text_vectors import MODEL
+from recmeta.logs import whole
 from recmeta.logs.tables import as_dataset, overwrite, sources_id
-from recmeta.logs.whole import TableVersions, check
-from recmeta.manifest import Folders, Manifest, Step, run_once
+from recmeta.logs.whole import TableVersions
+from recmeta.manifest import Folders, Manifest, Step, finished, run_once
 from recmeta.progress import Progress, silent
+from recmeta.steps.data import ingest
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks.task_set import ItemStatistics, Objective
 from recmeta.workspace import Workspace, writes
@@ -59,8 +63,9 @@ def run(
         UserError: when nothing has been ingested, or the filters leave no task.
     """
     tables = {
-        t.name: _table(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
+        t.name: whole.check(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
     }
+    _require_logs(workspace, tables)
     inputs: dict[str, Any] = {name: table.version() for name, table in tables.items()}
     # Tells these versions from another workspace's, where both keep their models in one MLflow.
     inputs[SOURCES] = sources_id(tables[schema.INTERACTIONS.name])
@@ -94,15 +99,26 @@ def run(
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
 
 
-def _table(workspace: Workspace, table: schema.Table) -> DeltaTable:
-    """Open a table.
-
-    Raises:
-        UserError: where it is not there.
-        Broken: where some of its files are not.
-    """
-    workspace.require(table)
-    return check(workspace, table)
+def _require_logs(workspace: Workspace, tables: Mapping[str, DeltaTable]) -> None:
+    """Raise Broken where a log was ingested into tables that are not these any more: its rows are
+    gone, and the tasks would be built without them."""
+    lost = []
+    for manifest in finished(workspace, ingest.STEP):
+        digests = manifest.digests or {}
+        for name, delta in tables.items():
+            known = digests.get(f"tables/{name}", {}).get("id")
+            version = manifest.outputs.tables.get(name, 0)
+            if (older := whole.predates(delta, known, version)) is not None:
+                lost.append((manifest, f"the table {workspace.location}/tables/{name} {older}"))
+                break
+    if not lost:
+        return
+    raise Broken(
+        f"{len(lost)} of the logs that were ingested here are not in the tables any more: "
+        f"{lost[0][1]}. Ingest them again; or, should they not be missed, delete their manifests: "
+        + ", ".join(f"{workspace.path}/manifests/{ingest.STEP}/{m.key}.json" for m, _ in lost)
+        + "."
+    )
 
 
 def _publish(workspace: Workspace, statistics: ItemStatistics, item_id: pl.Series) -> int:

@@ -7,7 +7,8 @@ import functools
 import polars as pl
 from deltalake import DeltaTable
 
-from recmeta.logs import tables
+from recmeta.config import fingerprint
+from recmeta.logs import tables, whole
 from recmeta.logs.checking import checked, conflicts, contracts
 from recmeta.logs.checking.attributes import read_attributes
 from recmeta.logs.mapping import AttributeSource, LogMapping
@@ -15,7 +16,7 @@ from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.partitions import mapping_of
 from recmeta.logs.whole import TableVersions
-from recmeta.manifest import Manifest, Step, finished, run_once
+from recmeta.manifest import Manifest, Step, find, finished, losses, run_once
 from recmeta.progress import Progress, silent
 from recmeta.schema import (
     FILE,
@@ -76,26 +77,43 @@ def run(
     """
     if workspace.is_local:
         check_delta_path(workspace.path, "the workspace")
-    came_due = take_in_what_came_due(workspace, now=now)
+    came_due = 0 if _lost_tables(workspace) else take_in_what_came_due(workspace, now=now)
     inputs = Inputs.of(mapping)
     source = source_id(mapping, inputs)
     clock = now or datetime.datetime.now(datetime.UTC)
+
+    config, read = {"mapping": how_read(mapping)}, {"source": source}
+    done = find(workspace, STEP, fingerprint(STEP, config, read))
+    is_lost = done is not None and bool(losses(workspace, STEP, done))
 
     def work(_: str) -> tuple[IngestOutputs, dict[str, int]]:
         tables.create_tables(workspace)
         # Killed between the commit and the manifest? Then the commit knows the counts.
         counts = tables.ingested_counts(tables.open_table(workspace, INTERACTIONS), source)
-        if counts is None:
+        if counts is None or is_lost:
             found = _read(mapping, inputs, source, workspace, clock, progress)
-            counts = tables.redo(
-                workspace, lambda: _publish(found, source, workspace, clock, progress)
+            published = tables.redo(
+                workspace,
+                lambda: _publish(found, source, workspace, clock, progress, again=is_lost),
             )
+            counts = counts or published
         return IngestOutputs(source=source, tables=tables.versions(workspace)), counts
 
-    config = {"mapping": how_read(mapping)}
-    manifest = run_once(workspace, STEP, config=config, inputs={"source": source}, work=work)
+    manifest = run_once(workspace, STEP, config=config, inputs=read, work=work)
     outputs = dataclasses.replace(manifest.outputs, came_due=came_due)
     return dataclasses.replace(manifest, outputs=outputs)
+
+
+def _lost_tables(workspace: Workspace) -> list[Table]:
+    """Return which of the tables are not there, or not yet.
+
+    Raises:
+        Broken: where one of the others lacks files.
+    """
+    there = [t for t in tables.INGESTED if workspace.exists(f"{whole.address(t)}/{whole.LOG}")]
+    for table in there:
+        whole.check(workspace, table)
+    return [table for table in tables.INGESTED if table not in there]
 
 
 @writes
@@ -220,8 +238,13 @@ def _publish(
     workspace: Workspace,
     now: datetime.datetime,
     progress: Progress,
+    *,
+    again: bool,
 ) -> dict[str, int]:
     """Put what was read into the tables as they stand now, and return the counts.
+
+    Args:
+        again: whether it had been, and some of the tables were lost since.
 
     Raises:
         CommitFailedError: where another writer changed one of the tables meanwhile.
@@ -229,7 +252,7 @@ def _publish(
     opened = tables.ingested(workspace)
     interactions: DeltaTable = opened[INTERACTIONS]
     counts = tables.ingested_counts(interactions, source)
-    if counts is not None:  # by another writer, meanwhile
+    if counts is not None and not again:  # by another writer, meanwhile
         return counts
     settled = found.settled
     changes = conflicts.compare(settled.rows, pl.scan_delta(interactions))
@@ -246,7 +269,8 @@ def _publish(
     # The interactions last: their commit says that all the rest is written.
     quarantined = pl.concat([found.bad, superseded, replaced, found.bad_entities])
     progress("writing", 0, 3)
-    tables.replace_quarantine(opened[QUARANTINE], source, quarantined, now)
+    if not (again and tables.has_rows_of(opened[QUARANTINE], source)):
+        tables.replace_quarantine(opened[QUARANTINE], source, quarantined, now)
     progress("writing", 1, 3)
     tables.merge_entities(opened[USERS], USERS, found.users)
     tables.merge_entities(opened[ITEMS], ITEMS, found.items)

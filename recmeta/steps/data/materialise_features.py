@@ -65,7 +65,6 @@ def run(
     Raises:
         UserError: when nothing has been ingested, or Feast refuses the repository.
     """
-    workspace.require(schema.INTERACTIONS)
     interactions = check(workspace, schema.INTERACTIONS)
 
     def work(key: str) -> tuple[MaterialiseFeaturesOutputs, dict[str, int]]:
