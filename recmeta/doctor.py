@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from recmeta.errors import UserError
+from recmeta.errors import Broken, UserError
 from recmeta.tasks.threads import num_cores
 
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ def examine(location: str, *, verify: bool = False) -> list[Check]:
         ("disk", _disk),
         ("tables", _tables),
         ("mlflow", _mlflow),
-        ("outputs", functools.partial(_outputs, full=verify)),
     ):
         checks += _guarded(name, functools.partial(check, workspace))
-    return checks
+    has_models = checks[-1].status != "fail"
+    outputs = functools.partial(_outputs, workspace, full=verify, has_models=has_models)
+    return checks + _guarded("outputs", outputs)
 
 
 def _guarded(name: str, check: Callable[[], Check | None]) -> list[Check]:
@@ -230,32 +231,27 @@ def _disk(workspace: "Workspace") -> Check | None:
 
 
 def _tables(workspace: "Workspace") -> Check:
-    from deltalake.exceptions import DeltaError
-
-    from recmeta.logs import tables
+    from recmeta.logs import whole
     from recmeta.schema import TABLES
 
     found = []
     for table in TABLES:
-        uri = workspace.table_uri(table)
+        if not workspace.exists(f"{whole.address(table)}/{whole.LOG}"):
+            continue
         try:
-            if tables.is_there(workspace, table):
-                found.append(f"{table.name} {tables.opened(workspace, table).version()}")
-        except (DeltaError, OSError) as error:
-            return Check(
-                name="tables",
-                status="fail",
-                found=f"{uri}: {error}",
-                remedy="bring the table's folder back from a backup, or delete it and ingest again",
-            )
+            found.append(f"{table.name} {whole.check(workspace, table).version()}")
+        except Broken as error:
+            what, _, remedy = str(error).partition(". ")
+            return Check(name="tables", status="fail", found=what, remedy=remedy)
     text = f"at version: {', '.join(found)}" if found else "none yet: `recmeta ingest` makes them"
     return Check(name="tables", status="ok", found=text)
 
 
-def _outputs(workspace: "Workspace", *, full: bool) -> Check:
+def _outputs(workspace: "Workspace", *, full: bool, has_models: bool) -> Check:
+    """Look at what the steps left; at the models only where MLflow answers."""
     from recmeta.steps.upkeep import verify
 
-    found = verify.run(workspace, full=full)
+    found = verify.run(workspace, full=full, has_models=has_models)
     if found.losses:
         return Check(
             name="outputs",
@@ -265,9 +261,11 @@ def _outputs(workspace: "Workspace", *, full: bool) -> Check:
         )
     if not found.num_manifests:
         return Check(name="outputs", status="ok", found="no step has been done yet")
-    read = "and are what was written" if full else "and seem untouched (--verify reads them all)"
-    text = f"what {found.num_manifests} steps left, {found.num_tables} tables and "
-    text += f"{found.num_versions} versions of the model are there {read}"
+    count = f"{found.num_manifests} steps' outputs and {found.num_versions} versions of the model"
+    if not full:
+        text = f"{count} are there, untouched since they were last read; --verify reads them all"
+        return Check(name="outputs", status="ok", found=text)
+    text = f"{count}, and {found.num_tables} tables, are what was written"
     return Check(name="outputs", status="ok", found=text)
 
 

@@ -1,6 +1,7 @@
 """Folders whose files are known by their digests: what is read is what was written, or an error.
 
-    digests.json   by file, its size in bytes and its SHA-256; written last
+    digests.json   by file, its size in bytes and its SHA-256, and the digest of all that; written
+                   last
 
 A file is checked before anything parses it. Whether a folder is whole as it lies there is asked
 often, so what was found is remembered beside the digests, with the size and the times of each file
@@ -14,7 +15,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.ipc as ipc
 
+from recmeta.config import fingerprint
 from recmeta.errors import Broken
 from recmeta.workspace.folder import Folder
 
@@ -112,7 +113,8 @@ class Sealed(Folder):
         self.folder.write_bytes(DIGESTS, self._to_bytes())
 
     def _to_bytes(self) -> bytes:
-        return json.dumps({"files": self.digests}, indent=2, sort_keys=True).encode() + b"\n"
+        content = {"files": self.digests, "digest": fingerprint(self.digests)}
+        return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
 
     def has(self, name: str) -> bool:
         """Return whether a file has a digest and is what was written."""
@@ -278,12 +280,10 @@ def _read(folder: Folder) -> dict[str, dict[str, Any]] | None:
         return None
     place = f"{folder.path}/{DIGESTS}"
     try:
-        files: dict[str, dict[str, Any]] = json.loads(folder.read_bytes(DIGESTS))["files"]
-        for known in files.values():
-            if sorted(known) != ["sha256", "size"]:
-                raise KeyError(sorted(known))
-            if not re.fullmatch("[0-9a-f]{64}", known["sha256"]):
-                raise ValueError(known["sha256"])
+        content = json.loads(folder.read_bytes(DIGESTS))
+        files: dict[str, dict[str, Any]] = content["files"]
+        if content["digest"] != fingerprint(files):
+            raise ValueError(content["digest"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Broken(f"{place} is not what was written.") from error
     return files

@@ -3,6 +3,8 @@
 from recmeta.cli.app import COMMANDS, build, in_order
 from recmeta.cli.command import Command
 from recmeta.cli.output import Outcome
+from recmeta.steps.learning import register
+from recmeta.steps.upkeep import verify
 
 
 def nothing() -> Outcome:
@@ -19,6 +21,13 @@ def test_every_command_says_what_it_does_and_shows_an_example() -> None:
         assert command.function.__doc__, name
         examples = command.examples.strip().split("\n\n")
         assert all(example.startswith("recmeta ") for example in examples), name
+
+
+def test_the_steps_that_can_be_done_again_are_steps() -> None:
+    known = {*verify.STEPS, register.STEP}
+    named = {step for command in COMMANDS.values() for step in command.steps}
+    assert named <= known
+    assert known - named == {"new-users", "drift"}, "which the DAGs do"
 
 
 def test_a_command_stands_after_the_one_that_it_names() -> None:

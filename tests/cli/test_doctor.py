@@ -1,5 +1,6 @@
 """The doctor finds what is wrong, says how to mend it, and leaves nothing behind."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,28 @@ def test_this_installation_is_sound(finished: tuple[Path, Called], recmeta: Call
     assert {"python", "polars", "mlflow", "feast", "apache-airflow"} <= set(found)
     assert "interactions 1" in found["tables"]["found"]
     assert "version 1 is champion" in found["mlflow"]["found"]
+    assert "--verify reads them all" in found["outputs"]["found"]
+    verified = recmeta("doctor", "--verify", "-w", workspace, "--json")
+    assert verified.code == 0, verified.stdout
+    assert "are what was written" in verified.json["checks"][-1]["found"]
+
+
+def test_verify_names_what_was_touched(
+    finished: tuple[Path, Called], tmp_path: Path, recmeta: Call
+) -> None:
+    workspace = shutil.copytree(finished[0], tmp_path / "ws")
+    (encoder,) = workspace.glob("models/*/encoder.arrow")
+    encoder.write_bytes(encoder.read_bytes()[:-1] + b"!")
+    (part, *_) = workspace.glob("tables/items/*.parquet")
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    called = recmeta("doctor", "--verify", "-w", workspace, "--json")
+    assert called.code == 2
+    (outputs,) = (check for check in called.json["checks"] if check["name"] == "outputs")
+    assert f"{encoder} is not what was written" in outputs["found"]
+    assert f"its file {part.name} is not what was written" in outputs["found"]
+    assert "`recmeta run`" in outputs["remedy"]
 
 
 def test_a_workspace_that_is_not_there_is_not_made(tmp_path: Path) -> None:

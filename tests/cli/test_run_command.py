@@ -129,6 +129,7 @@ def test_a_wrong_configuration_is_explained(
         (["--epochs", "two"], "parse string as an integer"),
         (["--device", "tpu"], "device is 'tpu'"),
         (["--profiles", "p.csv"], "--new-users"),
+        (["--redo", "meta-trian"], "Did you mean 'meta-train'?"),
     ],
 )
 def test_wrong_options_are_explained(

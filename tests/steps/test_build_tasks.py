@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from recmeta.errors import UserError
+from recmeta import schema
+from recmeta.errors import Broken, UserError
 from recmeta.features.text_vectors import TEXT_VECTOR, keep, key_of
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.metalearn.model import Model
@@ -119,3 +120,20 @@ def test_texts_of_items_become_vectors_that_models_read(tmp_path: Path) -> None:
     fields = {f.name: (f.kind, f.width) for f in model.encoder.item_fields}
     assert fields[TEXT_VECTOR] == ("vector", 48)
     assert "title" not in fields
+
+
+def test_no_tasks_are_built_while_a_log_is_missing_from_the_tables(tmp_path: Path) -> None:
+    """A table that was lost is made again from the log that is ingested; the others are named."""
+    workspace = ingested(tmp_path, 2)
+    rows = pl.read_delta(workspace.table_uri(schema.INTERACTIONS)).height
+    config = BuildTasksConfig()
+    built = build_tasks.run(config, workspace)
+    shutil.rmtree(workspace.local_path("tables/interactions"))
+    ingested(tmp_path, 1)
+    assert 0 < pl.read_delta(workspace.table_uri(schema.INTERACTIONS)).height < rows
+    with pytest.raises(Broken, match="1 of the logs that were ingested here"):
+        build_tasks.run(config, workspace)
+    ingested(tmp_path, 2)
+    assert pl.read_delta(workspace.table_uri(schema.INTERACTIONS)).height == rows
+    again = build_tasks.run(config, workspace)
+    assert contents(workspace, again.outputs.tasks) == contents(workspace, built.outputs.tasks)
