@@ -55,6 +55,26 @@ def repository(
     return LocalArtifactRepository(folder.as_uri(), store, registry_uri)
 
 
+def keep_apart(client: Any) -> None:
+    """Have a client forget what MLflow remembers, by runs' ids alone, of another store's artifacts.
+
+    A copy of a workspace has the same runs, and what a process logs to the one must not go to the
+    other.
+    """
+    from mlflow.tracking._tracking_service import utils
+
+    tracking = client._tracking_client
+    find = tracking._get_artifact_repo
+
+    def find_in_its_store(resource_id: str, **kind: Any) -> Any:
+        remembered = utils._artifact_repos_cache.get(resource_id)
+        if remembered is not None and remembered.tracking_uri != tracking.tracking_uri:
+            utils._artifact_repos_cache.pop(resource_id, None)
+        return find(resource_id, **kind)
+
+    tracking._get_artifact_repo = find_in_its_store
+
+
 def register() -> None:
     """Let MLflow in this process use `repository`, as the entry point does.
 

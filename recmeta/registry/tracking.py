@@ -132,7 +132,9 @@ def connect(workspace: Workspace) -> Any:
     database = artifacts.database_path(uri)
     if database is not None:
         mend(database)
-    return MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    client = MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    artifacts.keep_apart(client)
+    return client
 
 
 def experiment_id(client: Any) -> str:

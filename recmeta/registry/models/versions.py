@@ -185,9 +185,13 @@ def model_folder(workspace: Workspace, version: Version) -> Sealed:
         f"Bring them back from a backup, register the model again with `recmeta run --redo "
         f"register`, or go back to the version before {number} with `recmeta rollback`."
     )
+    from mlflow.exceptions import MlflowException
+
     try:
         folder = _model_folder(connect(workspace), workspace, model_name(), number)
-    except OSError as error:
+    except (OSError, MlflowException) as error:
+        if isinstance(error, MlflowException) and error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         raise Broken(f"{lost} {mend}") from error
     if not folder.names():
         raise Broken(f"{lost} {mend}")
