@@ -111,6 +111,12 @@ def _serve(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
     return run(asked.learner or LEARNERS, asked.rate or RATES, asked.seconds)
 
 
+def _overload(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
+    from benchmarks.speed.serve.overload import run
+
+    return run(asked.clients, asked.minutes, learner=asked.learner)
+
+
 def _content_transfer(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
     from benchmarks.speed.content_transfer import LEARNERS, run
     from recmeta.reporting.progress_bars import shown_progress
@@ -230,6 +236,19 @@ def _serve_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seconds", type=float, default=10.0, help="how long each rate is kept up")
 
 
+def _overload_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--minutes", type=float, default=30.0, help="how long (default: 30)")
+    sub.add_argument(
+        "--clients", type=_number, default=128, metavar="N", help="how many (default: 128)"
+    )
+    sub.add_argument(
+        "--learner",
+        default="bayesian-linear",
+        metavar="NAME",
+        help="whose model answers (default: bayesian-linear)",
+    )
+
+
 def _content_transfer_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("source", help="ml-1m or ml-100k")
     sub.add_argument("target", help="the other one")
@@ -286,6 +305,13 @@ BENCHMARKS: dict[
         _serve_options,
         "The endpoint under load: latencies and sheds at several rates of requests. Requests leave "
         "when they are due, whether or not others came back, from a process of its own.",
+    ),
+    "overload": (
+        _overload,
+        _overload_options,
+        "The endpoint under more requests than it can answer, for a long time: clients that ask "
+        "again as soon as they have an answer or a refusal. Latencies of what is answered, whether "
+        "the answers are those of an idle server, and how its memory grows.",
     ),
     "content-transfer": (
         _content_transfer,

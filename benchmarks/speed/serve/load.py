@@ -34,12 +34,12 @@ class Load:
     """How late requests were sent after they were due: the generator's own share of latencies."""
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One kept connection with at most one request on its way."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        self.answer: asyncio.Future[int] | None = None
+        self.answer: asyncio.Future[tuple[int, bytes]] | None = None
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,7 +57,7 @@ class _Connection(asyncio.Protocol):
         if len(body) >= int(rest.partition(b"\r\n")[0]):
             self.buffer = b""
             assert self.answer is not None
-            self.answer.set_result(int(head[9:12]))
+            self.answer.set_result((int(head[9:12]), body))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the answer on its way."""
@@ -76,11 +76,11 @@ async def drive(
         seconds: for how long requests leave.
     """
     loop = asyncio.get_running_loop()
-    free: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
+    free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
     for _ in range(CONNECTIONS):
-        _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
+        _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
         free.put_nowait(connection)
-    requests = [_request(port, body) for body in bodies]
+    requests = [request(port, body) for body in bodies]
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(1 / rate, int(rate * seconds * 1.5) + 10)
     due = np.cumsum(gaps)
@@ -95,7 +95,7 @@ async def drive(
         assert connection.transport is not None
         late.append(time.perf_counter() - start - at)
         connection.transport.write(requests[number % len(requests)])
-        status = await connection.answer
+        status, _ = await connection.answer
         found.append((status, time.perf_counter() - start - at))
         free.put_nowait(connection)
 
@@ -121,7 +121,8 @@ async def drive(
     )
 
 
-def _request(port: int, body: bytes) -> bytes:
+def request(port: int, body: bytes) -> bytes:
+    """Return a request for recommendations."""
     head = (
         f"POST /v1/recommendations HTTP/1.1\r\nHost: localhost:{port}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -47,9 +47,9 @@ def run(
     about = machine("torch", "fastapi", "uvicorn", "pydantic")
     rows: list[Row] = []
     for learner, shape in shapes.items():
-        with _served(learner) as port:
+        with served(learner) as (port, _):
             for reasons in max_reasons:
-                bodies = _bodies(shape, reasons)
+                bodies = bodies_of(shape, reasons)
                 _drive(port, bodies, rate=50, seconds=WARM_SECONDS)
                 for rate in rates:
                     found = _drive(port, bodies, rate=rate, seconds=seconds)
@@ -99,7 +99,7 @@ def _row(found: dict[str, Any]) -> Row:
     }
 
 
-def _bodies(shape: MeluShape, max_reasons: int) -> list[dict[str, Any]]:
+def bodies_of(shape: MeluShape, max_reasons: int) -> list[dict[str, Any]]:
     """Return requests of users with a few ratings and their profile."""
     few = shape.tasks.take(np.arange(NUM_USERS)).with_shots(FEW)
     ids = shape.model.catalogue.items.item_id.to_pylist()
@@ -117,17 +117,23 @@ def _bodies(shape: MeluShape, max_reasons: int) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _served(learner: str) -> Iterator[int]:
-    """Run a server; yield its port."""
+def served(learner: str, **limits: float) -> Iterator[tuple[int, int]]:
+    """Run a server; yield its port and the number of its process.
+
+    Args:
+        limits: values of `EndpointConfig`.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.serve.server"]
     server = subprocess.Popen(
-        [*command, learner, str(port)], env=environment(1), stderr=subprocess.DEVNULL
+        [*command, learner, str(port), json.dumps(limits)],
+        env=environment(1),
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait(server, f"http://127.0.0.1:{port}/readyz")
-        yield port
+        yield port, server.pid
     finally:
         server.terminate()
         server.wait(60)

@@ -1,0 +1,165 @@
+"""The endpoint under more requests than it can answer, for a long time."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.speed.processes import environment
+from benchmarks.speed.result import BenchmarkResult, machine
+from benchmarks.speed.serve.models import model_of
+from benchmarks.speed.serve.run import FEW, bodies_of, served
+from recmeta.errors import UserError
+
+REASONS = 3
+FEW_CLIENTS = 16
+"""So many do not overload it: what the many are compared with."""
+FEW_SECONDS = 15.0
+PROBE_SECONDS = 0.25
+WARM = 0.2
+"""The share of the time before memory is looked at."""
+BLOCKS = 20
+"""Into which the rest is cut: memory of neighbouring moments is alike."""
+ANY_RATE = {"requests_per_second": 1e6, "burst": 1_000_000}
+"""So that the queue, not a key's rate, is what is measured."""
+
+
+def run(
+    clients: int = 128, minutes: float = 30.0, *, learner: str = "bayesian-linear"
+) -> BenchmarkResult:
+    """Measure latencies, sheds, probes and memory, and check the answers.
+
+    Args:
+        clients: each asks again as soon as it has an answer, or is refused.
+        minutes: how long they do.
+        learner: whose model answers.
+    """
+    shape = model_of(learner)
+    bodies = bodies_of(shape, REASONS)
+    rows = []
+    with served(learner, **ANY_RATE) as (port, process):
+        expected = [_answer(port, body) for body in bodies]
+        for number, seconds in ((FEW_CLIENTS, FEW_SECONDS), (clients, 60.0 * minutes)):
+            with _Watch(port, process) as watch:
+                asked = {"clients": number, "seconds": seconds}
+                found = _ask({"port": port, "bodies": bodies, "expected": expected, **asked})
+            statuses = found.pop("statuses")
+            answers = statuses.get("200", 0)
+            rows.append(
+                {
+                    "clients": number,
+                    "answers_per_second": answers / found["seconds"],
+                    "shed_per_second": (sum(statuses.values()) - answers) / found["seconds"],
+                    "statuses": statuses,
+                    **found,
+                    **watch.to_dict(),
+                    "source": shape.source,
+                }
+            )
+    items = shape.model.catalogue.num_items
+    return BenchmarkResult(
+        name="overload",
+        title=f"The endpoint under overload: users with {FEW} ratings, {REASONS} reasons, "
+        f"{items:,} items",
+        columns=(
+            "clients",
+            "seconds",
+            "answers_per_second",
+            "shed_per_second",
+            "p50_ms",
+            "p99_ms",
+            "shed_p50_ms",
+            "probe_p99_ms",
+            "checked",
+            "wrong",
+            "megabytes",
+            "megabytes_per_hour",
+            "plus_or_minus",
+        ),
+        rows=rows,
+        machine=machine("torch", "fastapi", "uvicorn", "httptools", "pydantic"),
+    )
+
+
+class _Watch:
+    """Asks /livez with new connections, and looks at the server's memory."""
+
+    def __init__(self, port: int, process: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/livez"
+        self._process = psutil.Process(process)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._probes: list[float] = []
+        self._memory: list[tuple[float, float]] = []
+
+    def __enter__(self) -> "_Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the probes' 99th percentile, memory, and its slope with a 95% interval."""
+        slope, error = _slope(self._memory)
+        return {
+            "probe_p99_ms": float(np.percentile(self._probes, 99)) * 1e3,
+            "megabytes": self._memory[-1][1],
+            "megabytes_per_hour": slope * 3_600,
+            "plus_or_minus": error * 3_600,
+        }
+
+    def _look(self) -> None:
+        while not self._stop.wait(PROBE_SECONDS):
+            started = time.perf_counter()
+            with contextlib.closing(urllib.request.urlopen(self._url, timeout=30)) as answer:
+                answer.read()
+            ended = time.perf_counter()
+            self._probes.append(ended - started)
+            self._memory.append((ended, self._process.memory_info().rss / 1e6))
+
+
+def _slope(memory: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the slope of a line through the means of blocks, and half its 95% interval."""
+    kept = np.array(memory[int(WARM * len(memory)) :])
+    blocks = np.array([block.mean(axis=0) for block in np.array_split(kept, BLOCKS) if len(block)])
+    at, value = blocks[:, 0] - blocks[:, 0].mean(), blocks[:, 1]
+    slope = float(at @ value / (at @ at))
+    rest = value - value.mean() - slope * at
+    error = float(np.sqrt(rest @ rest / max(1, len(at) - 2) / (at @ at)))
+    return slope, 2.1 * error  # Student's t for 18 degrees of freedom
+
+
+def _answer(port: int, body: dict[str, Any]) -> Any:
+    """Return what an idle server answers."""
+    url = f"http://127.0.0.1:{port}/v1/recommendations"
+    asked = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _ask(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what came back to clients in a process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed.serve.clients"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        env=environment(1),
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"the clients failed:\n{done.stderr[-2_000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
