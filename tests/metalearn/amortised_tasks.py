@@ -10,11 +10,14 @@ from recmeta.metalearn.inner_loop.amortised import AmortisedConfig, AmortisedLea
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.tasks.task_set import Objective
 
 LENGTHS = (0, 1, 2, 7, 12)
 
 
-def make(config: AmortisedConfig) -> tuple[AmortisedLearner, Params]:
+def make(
+    config: AmortisedConfig, objective: Objective = "rating"
+) -> tuple[AmortisedLearner, Params]:
     """Return the learner, and parameters that are nowhere zero."""
     generator = torch.Generator().manual_seed(7)
     setting = Setting(
@@ -22,8 +25,8 @@ def make(config: AmortisedConfig) -> tuple[AmortisedLearner, Params]:
         item_fields=ITEM_FIELDS,
         item_features=item_features(generator),
         network_config=PreferenceConfig(embedding_dim=3, hidden_dims=(5,)),
-        objective="rating",
-        value_range=(-2.0, 2.0),
+        objective=objective,
+        value_range=(-2.0, 2.0) if objective == "rating" else (0.0, 1.0),
     )
     learner = config.build(setting)
     assert isinstance(learner, AmortisedLearner)

@@ -40,7 +40,7 @@ def test_no_columns_at_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("columns", [0, 5])
+@pytest.mark.parametrize("columns", [0, 1, 5])
 def test_a_slope_is_the_losss_derivative_and_has_one(name: str, columns: int) -> None:
     generator = torch.Generator().manual_seed(3)
     shape = (6, columns)

@@ -63,6 +63,17 @@ def test_short_and_long_supports(num_rows: int) -> None:
 
 
 @torch.no_grad()
+def test_nobody_has_no_scores_of_the_whole_catalogue() -> None:
+    learner, params = make_learner(CONFIGS["three steps"], NETWORKS["linear"])
+    state = learner.adapt(params, make_batch().support)
+    nobody = learner.settle(params, {name: t[:0] for name, t in state.items()})
+    assert learner.ranked_by(params, nobody, learner.prepare(params, catalogue())).shape == (
+        0,
+        NUM_ITEMS,
+    )
+
+
+@torch.no_grad()
 def test_a_settled_user_alone_is_the_user_among_others() -> None:
     learner, params = make_learner(CONFIGS["three steps"], NETWORKS["linear"])
     state = learner.adapt(params, make_batch().support)
