@@ -2,17 +2,27 @@
 they leave."""
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import random
 import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from object_store import BUCKET, CREDENTIALS
 
+HERE = Path(__file__).parent
+PATHS = [str(path) for path in (HERE, HERE.parent / "cli", HERE.parent, HERE.parents[1])]
+# The server that forks takes modules from where the environment says, not from our sys.path.
+os.environ["PYTHONPATH"] = os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")])
+sys.path[:0] = PATHS
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["contest_imports"])
 WAIT = ["--wait", "600", "--json"]
@@ -71,16 +81,25 @@ def commands(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def prepare(folder: Path, location: str, *, with_models: bool) -> None:
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a workspace is, and what the environment of its commands says."""
+
+    location: str
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def prepare(folder: Path, place: Place, *, with_models: bool) -> None:
     """Make a workspace with a log, and with two versions of the model, the second one champion."""
+    os.environ.update(place.environment)
     if not with_models:
         first = [a.replace("1.csv", "0.csv") for a in commands(folder)["ingest"]]
-        perform(first, location, None, 0.0)
+        perform(first, place.location, None, 0.0)
         return
     run = commands(folder)["run"]
     run = [a.replace("/1.csv", "/0.csv").replace("items-1", "items-0") for a in run]
     for seed in ("0", "1"):
-        perform([*run, "--seed", seed], location, None, 0.0)
+        perform([*run, "--seed", seed], place.location, None, 0.0)
 
 
 def perform(arguments: Sequence[str], location: str, barrier: Any, pause: float) -> None:
@@ -105,7 +124,7 @@ def perform(arguments: Sequence[str], location: str, barrier: Any, pause: float)
 
 
 def at_once(
-    several: Sequence[Sequence[str]], location: str, seed: int | None, errors: Path
+    several: Sequence[Sequence[str]], place: Place, seed: int | None, errors: Path
 ) -> list[str]:
     """Do commands at the same time, or one after the other where `seed` is None.
 
@@ -117,9 +136,9 @@ def at_once(
     processes = []
     for number, arguments in enumerate(several):
         pause = 0.0 if seed is None else drawn.choice((0.0, drawn.uniform(0, 1.0)))
-        process = CONTEXT.Process(
-            target=_reported, args=(errors / str(number), arguments, location, barrier, pause)
-        )
+        report = errors / str(number)
+        report.unlink(missing_ok=True)
+        process = CONTEXT.Process(target=_reported, args=(report, place, arguments, barrier, pause))
         process.start()
         processes.append(process)
         if seed is None:
@@ -135,35 +154,62 @@ def at_once(
     return failed
 
 
-def _reported(report: Path, *arguments: Any) -> None:
-    report.unlink(missing_ok=True)
+def start(arguments: Sequence[str], place: Place, report: Path) -> Any:
+    """Start a command in a process of its own, and return the process."""
+    process = CONTEXT.Process(target=_reported, args=(report, place, arguments, None, 0.0))
+    process.start()
+    return process
+
+
+def _reported(
+    report: Path, place: Place, arguments: Sequence[str], barrier: Any, pause: float
+) -> None:
+    os.environ.update(place.environment)
+    tempfile.tempdir = None  # so that TMPDIR is looked at again
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         try:
-            perform(*arguments)
+            perform(arguments, place.location, barrier, pause)
         except BaseException as error:
             report.write_text(f"{type(error).__name__}: {error}")
             os._exit(1)
 
 
-def state(location: str) -> dict[str, Any]:
+def state(place: Place) -> dict[str, Any]:
     """Return what a workspace holds, without clocks: rows of every table, and aliases."""
     import polars as pl
-    from deltalake import DeltaTable
 
+    from recmeta.logs import tables
     from recmeta.registry.models import versions
     from recmeta.schema import INGESTED_AT, SCORED_AT, TABLES
     from recmeta.workspace import Workspace
 
-    workspace = Workspace(location)
     found: dict[str, Any] = {}
-    for table in TABLES:
-        uri = workspace.table_uri(table)
-        if DeltaTable.is_deltatable(uri):
-            frame = pl.read_delta(uri).drop(INGESTED_AT, SCORED_AT, strict=False)
-            frame = frame.select(sorted(frame.columns))
-            found[table.name] = sorted(map(str, frame.rows()))
-    found["aliases"] = {v.version: v.aliases for v in versions.versions(workspace)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in place.environment.items():
+            patch.setenv(name, value)
+        workspace = Workspace(place.location)
+        for table in TABLES:
+            if tables.is_there(workspace, table):
+                frame = pl.read_delta(tables.opened(workspace, table))
+                frame = frame.drop(INGESTED_AT, SCORED_AT, strict=False)
+                frame = frame.select(sorted(frame.columns))
+                found[table.name] = sorted(map(str, frame.rows()))
+        found["aliases"] = {v.version: v.aliases for v in versions.versions(workspace)}
     return found
+
+
+def running_runs(place: Place) -> list[str]:
+    """Return the names of MLflow's runs that are said to be under way."""
+    from recmeta.registry.tracking import connect, has_store
+    from recmeta.workspace import Workspace
+
+    workspace = Workspace(place.location)
+    if not has_store(workspace):
+        return []
+    client = connect(workspace)
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    found = client.search_runs(experiments, "attributes.status = 'RUNNING'")
+    return [run.info.run_name for run in found]
 
 
 def differences(found: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
@@ -177,11 +223,39 @@ def differences(found: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
     return " and from the other order in ".join(told)
 
 
-Copy = Callable[[str], str]
-
-
-def copy_of_local(base: Path, to: Path) -> str:
+def copied_on_disk(base: Path, to: Path) -> Place:
     """Return a copy of a workspace on a local disk."""
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(base, to, ignore=shutil.ignore_patterns(".tmp", ".locks"))
-    return str(to)
+    return Place(str(to))
+
+
+def in_bucket(address: str, store: Path, prefix: str) -> Place:
+    """Return the place of a workspace on an S3 server, with its MLflow store in a local folder."""
+    environment = {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ALLOW_HTTP": "true",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store / prefix / 'mlflow.db'}",
+    }
+    return Place(f"s3://{BUCKET}/{prefix}", environment)
+
+
+def copied_in_bucket(address: str, store: Path, base: str, to: str) -> Place:
+    """Return a copy of a workspace on an S3 server."""
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=address)
+    for prefix, copy in ((to, False), (base, True)):
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
+        for key in [found["Key"] for page in pages for found in page.get("Contents", [])]:
+            if copy:
+                source = {"Bucket": BUCKET, "Key": key}
+                target = to + key.removeprefix(base)
+                client.copy_object(Bucket=BUCKET, Key=target, CopySource=source)
+            else:
+                client.delete_object(Bucket=BUCKET, Key=key)
+    shutil.rmtree(store / to, ignore_errors=True)
+    if (store / base).exists():
+        shutil.copytree(store / base, store / to)
+    return in_bucket(address, store, to)
