@@ -26,7 +26,7 @@ DATABASE  ?=
 DEPLOYED  ?= pipeline,serve
 MUTANTS   ?=
 
-.PHONY: help setup demo test test-numerics test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
+.PHONY: help setup demo test faults test-numerics test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -50,6 +50,11 @@ demo: $(DEMO) ## Fetch MovieLens 100K and run the whole pipeline on it, from the
 
 test: setup ## Run the whole test suite.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+faults: setup ## Inject faults of every kind into real commands, count what was lost, write the table of docs/reliability.md (20 minutes).
+	mkdir -p build && rm -f build/faults.jsonl
+	RECMETA_FAULTS=1 RECMETA_FAULTS_OUT=build/faults.jsonl $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/faults
+	$(BIN)/python tests/faults/table.py build/faults.jsonl
 
 test-numerics: setup ## Run the tests that compare floats on other processors' kernels, with 1 and 2 threads.
 	RECMETA_SLOW=1 $(BIN)/python -m pytest tests/testing/test_on_any_processor.py

@@ -19,12 +19,8 @@ import pytest
 from object_store import BUCKET, CREDENTIALS
 
 HERE = Path(__file__).parent
-PATHS = [str(path) for path in (HERE, HERE.parent / "cli", HERE.parent, HERE.parents[1])]
-# The server that forks takes modules from where the environment says, not from our sys.path.
-os.environ["PYTHONPATH"] = os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")])
-sys.path[:0] = PATHS
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["contest_imports"])
+sys.path.insert(0, str(HERE.parent / "cli"))
+CONTEXT = multiprocessing.get_context("spawn")
 WAIT = ["--wait", "600", "--json"]
 COLUMNS = ["--user-col", "uid", "--item-col", "sku", "--time-col", "ts", "--value-col", "stars"]
 LOG = [*COLUMNS, "--scale", "1:5"]
@@ -89,89 +85,113 @@ class Place:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def prepare(folder: Path, place: Place, *, with_models: bool) -> None:
+class Worker:
+    """A process that does commands, one after the other, as a terminal would.
+
+    It imports all that commands need once, so that what competes is the commands.
+    """
+
+    def __init__(self) -> None:
+        self._pipe, other = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_serve, args=(other,), daemon=True)
+        self.process.start()
+        other.close()
+
+    def wait_until_ready(self) -> None:
+        """Return when everything is imported."""
+        assert self._pipe.recv() == "ready"
+
+    def begin(self, arguments: Sequence[str], place: Place, at: float) -> None:
+        """Have a command begin at a time of `time.time()`."""
+        self._pipe.send((list(arguments), place, at))
+
+    def end(self, seconds: float = 600) -> str:
+        """Return what went wrong, once the command has ended; empty where nothing did."""
+        assert self._pipe.poll(seconds), f"a command does not end within {seconds} s"
+        return str(self._pipe.recv())
+
+    def stop(self) -> None:
+        """Kill the process."""
+        self.process.kill()
+        self.process.join()
+
+
+def prepare(worker: Worker, folder: Path, place: Place, *, with_models: bool) -> None:
     """Make a workspace with a log, and with two versions of the model, the second one champion."""
-    os.environ.update(place.environment)
     if not with_models:
         first = [a.replace("1.csv", "0.csv") for a in commands(folder)["ingest"]]
-        perform(first, place.location, None, 0.0)
+        assert not in_turn(worker, [first], place)
         return
     run = commands(folder)["run"]
     run = [a.replace("/1.csv", "/0.csv").replace("items-1", "items-0") for a in run]
-    for seed in ("0", "1"):
-        perform([*run, "--seed", seed], place.location, None, 0.0)
+    several = [[*run, "--seed", seed] for seed in ("0", "1")]
+    assert not in_turn(worker, several, place)
 
 
-def perform(arguments: Sequence[str], location: str, barrier: Any, pause: float) -> None:
-    """Do a command in this process, once all who compete are there. Raises where it fails."""
+def in_turn(worker: Worker, several: Sequence[Sequence[str]], place: Place) -> list[str]:
+    """Do commands one after the other, and return what went wrong."""
+    failed = []
+    for arguments in several:
+        worker.begin(arguments, place, 0.0)
+        failed.append(worker.end())
+    return [text for text in failed if text]
+
+
+def at_once(
+    workers: Sequence[Worker], several: Sequence[Sequence[str]], place: Place, seed: int
+) -> list[str]:
+    """Do commands at the same time, and return what went wrong."""
+    drawn = random.Random(seed)
+    now = time.time() + 0.02
+    for worker, arguments in zip(workers, several, strict=True):
+        # Together, or one while the other is somewhere in its middle.
+        worker.begin(arguments, place, now + drawn.choice((0.0, drawn.uniform(0, 1.0))))
+    failed = [worker.end() for worker in workers]
+    return [text for text in failed if text]
+
+
+def _serve(pipe: Any) -> None:
+    import cli_calls  # noqa: F401
+    import mlflow.pyfunc  # noqa: F401
+    import torch
+
+    import recmeta.pipeline
+    import recmeta.steps.upkeep.forget
+    import recmeta.steps.upkeep.maintenance  # noqa: F401
+
+    torch.set_num_threads(1)
+    before = dict(os.environ)
+    pipe.send("ready")
+    while True:
+        arguments, place, at = pipe.recv()
+        os.environ.clear()
+        os.environ.update(before, RECMETA_WORKSPACE=place.location, **place.environment)
+        tempfile.tempdir = None  # so that TMPDIR is looked at again
+        time.sleep(max(0.0, at - time.time()))
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            try:
+                _perform(arguments, place)
+            except BaseException as error:
+                pipe.send(f"{type(error).__name__}: {error}")
+            else:
+                pipe.send("")
+
+
+def _perform(arguments: Sequence[str], place: Place) -> None:
+    """Do a command in this process. Raises where it fails."""
     from cli_calls import call
 
     from recmeta.steps.upkeep import maintenance
     from recmeta.workspace import Workspace
 
-    os.environ["RECMETA_WORKSPACE"] = location
-    if barrier is not None:
-        barrier.wait()
-        time.sleep(pause)
     if not arguments:
-        workspace = Workspace(location, wait=600)
+        workspace = Workspace(place.location, wait=600)
         maintenance.expire(workspace)
         maintenance.optimise(workspace, min_files=2)
         maintenance.vacuum(workspace)
         return
     called = call(*arguments, *WAIT)
     assert called.code == 0, f"{arguments[0]}: exit {called.code}\n{called.stdout}{called.stderr}"
-
-
-def at_once(
-    several: Sequence[Sequence[str]], place: Place, seed: int | None, errors: Path
-) -> list[str]:
-    """Do commands at the same time, or one after the other where `seed` is None.
-
-    Returns:
-        What went wrong.
-    """
-    barrier = None if seed is None else CONTEXT.Barrier(len(several))
-    drawn = random.Random(seed)
-    processes = []
-    for number, arguments in enumerate(several):
-        pause = 0.0 if seed is None else drawn.choice((0.0, drawn.uniform(0, 1.0)))
-        report = errors / str(number)
-        report.unlink(missing_ok=True)
-        process = CONTEXT.Process(target=_reported, args=(report, place, arguments, barrier, pause))
-        process.start()
-        processes.append(process)
-        if seed is None:
-            process.join()
-    failed = []
-    for number, process in enumerate(processes):
-        process.join(600)
-        if process.is_alive():
-            process.kill()
-        if process.exitcode:
-            report = errors / str(number)
-            failed.append(report.read_text() if report.exists() else f"{process.exitcode}")
-    return failed
-
-
-def start(arguments: Sequence[str], place: Place, report: Path) -> Any:
-    """Start a command in a process of its own, and return the process."""
-    process = CONTEXT.Process(target=_reported, args=(report, place, arguments, None, 0.0))
-    process.start()
-    return process
-
-
-def _reported(
-    report: Path, place: Place, arguments: Sequence[str], barrier: Any, pause: float
-) -> None:
-    os.environ.update(place.environment)
-    tempfile.tempdir = None  # so that TMPDIR is looked at again
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        try:
-            perform(arguments, place.location, barrier, pause)
-        except BaseException as error:
-            report.write_text(f"{type(error).__name__}: {error}")
-            os._exit(1)
 
 
 def state(place: Place) -> dict[str, Any]:

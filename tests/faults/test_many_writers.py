@@ -1,15 +1,13 @@
 """Commands that write to one workspace at once leave what they leave one after the other."""
 
-import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import contest
 import pytest
-from contest import Place
+from contest import Place, Worker
 from counting import ALL, Faults
 from object_store import object_store
 
@@ -34,48 +32,57 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def on_disk(logs: Path) -> Copied:
+def workers() -> Iterator[list[Worker]]:
+    """Two processes that do commands."""
+    both = [Worker(), Worker()]
+    for worker in both:
+        worker.wait_until_ready()
+    yield both
+    for worker in both:
+        worker.stop()
+
+
+@pytest.fixture(scope="module")
+def on_disk(logs: Path, workers: list[Worker]) -> Copied:
     """Copies by name of a workspace on a local disk; the sample needs no model in it."""
-    _prepare(logs, Place(str(logs / "base")))
+    contest.prepare(workers[0], logs, Place(str(logs / "base")), with_models=ALL)
     return lambda name: contest.copied_on_disk(logs / "base", logs / name)
 
 
 @pytest.fixture(scope="module")
-def in_bucket(logs: Path) -> Iterator[Copied]:
+def in_bucket(logs: Path, workers: list[Worker]) -> Iterator[Copied]:
     """Copies by name of a workspace on an S3 server."""
     with object_store() as address:
         store = logs / "mlflow"
-        _prepare(logs, contest.in_bucket(address, store, "base"))
+        base = contest.in_bucket(address, store, "base")
+        contest.prepare(workers[0], logs, base, with_models=ALL)
         yield lambda name: contest.copied_in_bucket(address, store, "base", name)
 
 
-def _prepare(logs: Path, place: Place) -> None:
-    process = contest.CONTEXT.Process(
-        target=contest.prepare, args=(logs, place), kwargs={"with_models": ALL}
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+def _name(pair: tuple[str, str]) -> str:
+    return "-".join(pair).replace(" ", "-")
 
 
-@functools.cache
-def in_order(logs: Path, copied: Copied, *names: str) -> dict[str, Any]:
-    """Return what two commands leave one after the other, each order done once."""
-    place = copied("ordered")
-    several = [contest.commands(logs)[name] for name in names]
-    assert not contest.at_once(several, place, None, logs)
-    return contest.state(place)
-
-
-def compete(logs: Path, copied: Copied, pair: tuple[str, str], faults: Faults, where: str) -> None:
-    """Let two commands write at the same time, and compare what they leave."""
-    orders = [in_order(logs, copied, *pair), in_order(logs, copied, *reversed(pair))]
+def compete(
+    logs: Path,
+    workers: list[Worker],
+    copied: Copied,
+    pair: tuple[str, str],
+    faults: Faults,
+    where: str,
+) -> None:
+    """Let two commands write at the same time, and compare with one after the other."""
+    several = [contest.commands(logs)[name] for name in pair]
+    orders = []
+    for order, chosen in enumerate((several, several[::-1])):
+        place = copied(f"ordered-{order}-{_name(pair)}")
+        assert not contest.in_turn(workers[0], chosen, place)
+        orders.append(contest.state(place))
     for seed in range(faults.number(1, TIMES)):
-        place = copied("at-once")
+        place = copied(f"at-once-{seed}-{_name(pair)}")
         faults.inject(f"two commands write to a workspace {where} at once")
-        several = [contest.commands(logs)[name] for name in pair]
-        for failed in contest.at_once(several, place, seed, logs):
-            faults.check(False, failed)
+        for failed in contest.at_once(workers, several, place, seed):
+            faults.check(False, f"{pair}, seed {seed}: {failed}")
         different = contest.differences(contest.state(place), orders)
         faults.check(not different, f"{pair}, seed {seed}: different in {different}")
 
@@ -83,14 +90,22 @@ def compete(logs: Path, copied: Copied, pair: tuple[str, str], faults: Faults, w
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("pair", PAIRS if ALL else SAMPLE, ids=" and ".join)
 def test_two_commands_at_once_are_two_commands_in_some_order(
-    logs: Path, on_disk: Copied, pair: tuple[str, str], faults: Faults
+    logs: Path,
+    workers: list[Worker],
+    on_disk: Copied,
+    pair: tuple[str, str],
+    faults: Faults,
 ) -> None:
-    compete(logs, on_disk, pair, faults, "on a local disk")
+    compete(logs, workers, on_disk, pair, faults, "on a local disk")
 
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("pair", PAIRS if ALL else SAMPLE[:1], ids=" and ".join)
 def test_two_commands_at_once_in_an_object_store(
-    logs: Path, in_bucket: Copied, pair: tuple[str, str], faults: Faults
+    logs: Path,
+    workers: list[Worker],
+    in_bucket: Copied,
+    pair: tuple[str, str],
+    faults: Faults,
 ) -> None:
-    compete(logs, in_bucket, pair, faults, "in an object store")
+    compete(logs, workers, in_bucket, pair, faults, "in an object store")

@@ -49,6 +49,7 @@ def ingest(
     kinds = kinds_found(mapping)
     data = {
         **counts,
+        "came_due": manifest.outputs.came_due,
         "reused": manifest.reused,
         "attributes": kinds,
         "unread_columns": unread_columns(mapping),
@@ -61,6 +62,11 @@ def ingest(
     ]
     text = "\n".join([as_list(counts), *attributes_found])
     notes = ["This log had been ingested before; nothing changed."] if manifest.reused else []
+    if manifest.outputs.came_due:
+        notes.append(
+            f"{manifest.outputs.came_due} rows of earlier logs, whose times were in the future "
+            "then, have left the quarantine."
+        )
     notes.append(hint_on_unread(mapping))
     return Outcome(data=data, text=text, note=" ".join(filter(None, notes)))
 
