@@ -1,13 +1,15 @@
 """A finished step is not done twice; a killed one leaves no manifest."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recmeta.errors import UserError
+from recmeta.errors import Broken, UserError
 from recmeta.manifest import (
+    Folders,
     Manifest,
     Step,
     as_stored,
@@ -16,10 +18,12 @@ from recmeta.manifest import (
     git_commit,
     latest,
     library_versions,
+    redoing,
     run_once,
     spread,
+    whole,
 )
-from recmeta.workspace import Workspace
+from recmeta.workspace import Workspace, sealing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,81 @@ def test_versions_of_a_step_read_each_others_manifests(step: Working) -> None:
     assert find(step.workspace, Step("build-tasks", More), key) is None
     assert finished(step.workspace, Step("build-tasks", More)) == []
     assert [m.key for m in finished(step.workspace, as_stored("build-tasks"))] == [key]
+
+
+class Sealing:
+    """Leaves a folder, and counts how often its work is done."""
+
+    STEP = Step("seal", TasksOutputs, leaves=(Folders(lambda outputs: [outputs.tasks]),))
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.num_done = 0
+
+    def run(self) -> Manifest[TasksOutputs]:
+        def work(key: str) -> tuple[TasksOutputs, dict[str, int]]:
+            self.num_done += 1
+            with sealing(self.workspace / "tasks" / key) as folder:
+                folder.write_bytes("a", b"first")
+                folder.write_bytes("b", b"second")
+            return TasksOutputs(tasks=f"tasks/{key}"), {}
+
+        return run_once(self.workspace, self.STEP, config={}, inputs={}, work=work)
+
+
+@pytest.mark.parametrize("harm", ["missing", "other", "cut", "digests", "all"])
+def test_a_manifest_counts_while_what_it_left_is_what_it_was(tmp_path: Path, harm: str) -> None:
+    step = Sealing(Workspace(tmp_path))
+    key = step.run().key
+    assert step.run().reused
+    folder = tmp_path / "tasks" / key
+    if harm == "missing":
+        (folder / "a").unlink()
+    elif harm == "other":
+        (folder / "a").write_bytes(b"First")
+    elif harm == "cut":
+        (folder / "b").write_bytes(b"sec")
+    elif harm == "digests":
+        (folder / "digests.json").write_bytes((folder / "digests.json").read_bytes() + b" ")
+    else:
+        shutil.rmtree(folder)
+    assert whole(step.workspace, step.STEP, key) is None
+    with pytest.raises(Broken, match="`recmeta seal` \\(or `recmeta run`\\) makes it again"):
+        latest(step.workspace, step.STEP)
+    assert not step.run().reused
+    assert step.run().reused
+    assert step.num_done == 2
+    assert (folder / "a").read_bytes() == b"first"
+    with redoing(["seal"], ["seal"]):
+        assert not step.run().reused
+
+
+def test_what_is_touched_and_the_same_counts(tmp_path: Path) -> None:
+    step = Sealing(Workspace(tmp_path))
+    key = step.run().key
+    (tmp_path / "tasks" / key / "a").write_bytes(b"first")
+    assert step.run().reused
+    assert step.num_done == 1
+
+
+def test_a_broken_manifest_counts_for_nothing(tmp_path: Path) -> None:
+    step = Sealing(Workspace(tmp_path))
+    key = step.run().key
+    place = tmp_path / "manifests" / "seal" / f"{key}.json"
+    for broken in (
+        b"",
+        b"[]",
+        place.read_bytes()[:-9],
+        place.read_bytes().replace(b"seal", b"sEal"),
+    ):
+        place.write_bytes(broken)
+        assert find(step.workspace, step.STEP, key) is None
+        assert not step.run().reused
+    (place.parent / "latest.json").write_bytes(b"{")
+    with pytest.raises(UserError, match="run `recmeta seal`"):
+        latest(step.workspace, step.STEP)
+    assert step.run().reused
+    assert latest(step.workspace, step.STEP).key == key
 
 
 def test_what_is_not_there_is_not_found(step: Working) -> None:

@@ -18,7 +18,7 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.schema import TEXT_VECTOR
 from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Items
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, resumed
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS_AT_ONCE = 64
@@ -105,8 +105,14 @@ def _embed(texts: Sequence[str]) -> Float32Array:
 
 
 def _read(cache: Folder) -> dict[bytes, Float32Array]:
+    """Return the vectors of a cache by key; those in a file that is broken are embedded again."""
     known: dict[bytes, Float32Array] = {}
+    place = resumed(cache)
+    assert place.digests is not None, "it was resumed"
     for name in cache.names():
+        # A file of an earlier version has no digest.
+        if not name.endswith(".parquet") or (name in place.digests and not place.has(name)):
+            continue
         table = cache.read_parquet(name)
         column = table[_VECTOR].combine_chunks()
         vector_NW = column.flatten().to_numpy().reshape(len(table), -1)
@@ -127,4 +133,6 @@ def keep(cache: Folder, vectors: dict[bytes, Float32Array]) -> None:
     column = pa.FixedSizeListArray.from_arrays(pa.array(vector_NW.reshape(-1)), vector_NW.shape[1])
     name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
     table = pa.table({_KEY: pa.array(keys, pa.binary()), _VECTOR: column})
-    cache.write_parquet(f"{name}.parquet", table)
+    place = resumed(cache)
+    place.write_parquet(f"{name}.parquet", table)
+    place.seal()

@@ -125,15 +125,20 @@ def test_texts_of_items_become_vectors_that_models_read(tmp_path: Path) -> None:
 def test_no_tasks_are_built_while_a_log_is_missing_from_the_tables(tmp_path: Path) -> None:
     """A table that was lost is made again from the log that is ingested; the others are named."""
     workspace = ingested(tmp_path, 2)
+    one, other = (
+        LogMapping(path=str(path), time_col="timestamp", value_col="rating", scale="1:5")
+        for path in sorted(tmp_path.glob("log-*.csv"))
+    )
     rows = pl.read_delta(workspace.table_uri(schema.INTERACTIONS)).height
     config = BuildTasksConfig()
     built = build_tasks.run(config, workspace)
     shutil.rmtree(workspace.local_path("tables/interactions"))
-    ingested(tmp_path, 1)
+    assert ingest.run(one, workspace).reused is False
     assert 0 < pl.read_delta(workspace.table_uri(schema.INTERACTIONS)).height < rows
     with pytest.raises(Broken, match="1 of the logs that were ingested here"):
         build_tasks.run(config, workspace)
-    ingested(tmp_path, 2)
+    assert ingest.run(other, workspace).reused is False
+    assert ingest.run(one, workspace).reused is True
     assert pl.read_delta(workspace.table_uri(schema.INTERACTIONS)).height == rows
     again = build_tasks.run(config, workspace)
     assert contents(workspace, again.outputs.tasks) == contents(workspace, built.outputs.tasks)

@@ -13,7 +13,7 @@ from recmeta.logs import whole
 from recmeta.manifest import LATEST, Step, broken, find, latest_key, losses
 from recmeta.registry.models import versions
 from recmeta.steps.data import build_tasks, ingest, materialise_features
-from recmeta.steps.learning import evaluate, meta_train
+from recmeta.steps.learning import evaluate, meta_train, register
 from recmeta.steps.serving import adapt, evidence, score, shard_new_users
 from recmeta.steps.upkeep import drift
 from recmeta.workspace import Workspace
@@ -70,7 +70,7 @@ def run(workspace: Workspace, *, full: bool, has_models: bool = True) -> Verifie
     numbers = [v.version for v in versions.versions(workspace)] if has_models else []
     for table in tables:
         found += _of_table(workspace, table)
-    for step in STEPS:
+    for step in (*STEPS, register.STEP):
         again = f"`recmeta run`, or whatever did the step {step}, makes it again."
         found += [Loss(what=what, remedy=again) for what in broken(workspace, step)]
     for step, key in manifests:
