@@ -43,8 +43,10 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-"""The same, for how long a server may be silent: seconds, then twice more, after 1 and 2 seconds. A
-request is given up on after a minute, and not after 20, as MLflow does."""
+"""The same, for how long a server may be silent: it is asked three times, for 20 seconds each."""
+GIVEN_UP_SECONDS = 180.0
+"""After which a command has given up on a silent server: it may ask for one more thing, to say in
+what it failed."""
 
 
 def tracking_uri(workspace: Workspace) -> str:

@@ -11,7 +11,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow.pyfunc
 import pandas as pd
@@ -21,74 +20,17 @@ from counting import Faults
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model as MLflowModel
-from running import serving
-from typer.testing import CliRunner
+from running import NEW, recmeta, run, serving
 
-from recmeta.cli.app import build
 from recmeta.metalearn.model import Model
 from recmeta.registry import artifacts, old_locations, tracking
 from recmeta.registry.models import versions
 from recmeta.registry.models.logged_model import MODEL_FILES, MODEL_KEY
 from recmeta.registry.models.packaging import package
-from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Folder, Workspace
 
 ROOT = Path(__file__).parents[2]
-FAST = """
-[train]
-start = "random"
-[train.training]
-epochs = 1
-[evaluate]
-baselines = ["item-mean"]
-[evaluate.evaluation]
-num_resamples = 50
-"""
-COLUMNS = ["--time-col", "timestamp", "--value-col", "value"]
-NEW = ["new.csv", "--value-col", "value"]
-LEARNER = ["--learner", "bayesian-linear", "--no-rival", "--config", "fast.toml"]
 slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
-
-
-def recmeta(*arguments: object, code: int = 0) -> dict[str, Any]:
-    """Call the command line in this process; return the object that it prints."""
-    result = CliRunner().invoke(build(), [*map(str, arguments), "--json"], prog_name="recmeta")
-    assert result.exit_code == code, (arguments, result.output)
-    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return found
-
-
-def run(workspace: object, seed: int) -> dict[str, Any]:
-    """Train a model, and make it the champion."""
-    log = ["--dataset", "interactions.csv", *COLUMNS, "--seed", seed]
-    return recmeta("run", "-w", workspace, *log, *LEARNER, "--force")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a log and a workspace `made`, with two versions of the model."""
-    folder = tmp_path_factory.mktemp("here")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.chdir(folder)
-        config = SyntheticConfig(num_users=40, num_items=20, rows_per_user=(8, 12))
-        write_csv(generate(config, seed=0), folder)
-        (folder / "fast.toml").write_text(FAST)
-        (folder / "new.csv").write_text("user_id,item_id,value\nnew,i01,5\nnew,i02,2\n")
-        for seed in (0, 1):
-            run("made", seed)
-        yield folder
-
-
-@pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the log and a workspace `ws` of the test's own."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    folder = tmp_path / "here"
-    shutil.copytree(made, folder, ignore=shutil.ignore_patterns("made"))
-    shutil.copytree(made / "made", folder / "ws")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def digest(folder: Path) -> dict[str, str]:
