@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from recmeta.errors import Broken, UserError
+from recmeta.errors.causes import explained
 from recmeta.tasks.threads import num_cores
 
 if TYPE_CHECKING:
@@ -86,13 +87,18 @@ def _guarded(name: str, check: Callable[[], Check | None]) -> list[Check]:
     """Return what a check says; one that breaks is itself a finding."""
     try:
         found = check()
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic in Rust is no Exception
+        why = explained(error)
+        if why is not None:
+            return [Check(name=name, status="fail", found=why, remedy="do what the message says")]
         text = f"{type(error).__name__}: {error}"
         return [Check(name=name, status="fail", found=text, remedy=_remedy(error))]
     return [] if found is None else [found]
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: BaseException) -> str:
     return INSTALL if isinstance(error, ImportError) else "see the message; --debug shows more"
 
 

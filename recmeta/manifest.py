@@ -26,6 +26,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from recmeta.config import fingerprint, parse
 from recmeta.errors import Broken, UserError, did_you_mean
+from recmeta.errors.secrets import masked_values
 from recmeta.workspace import Workspace, sealed
 from recmeta.workspace.sealed import seal_digest
 
@@ -416,7 +417,7 @@ def _digests(workspace: Workspace, step: Step[Outputs], outputs: Outputs) -> dic
 
 
 def _write(workspace: Workspace, manifest: Manifest[Any]) -> None:
-    stored = {**vars(manifest), "outputs": plain(manifest.outputs)}
+    stored = masked_values({**vars(manifest), "outputs": plain(manifest.outputs)})
     del stored["reused"]
     stored[_OWN_DIGEST] = _own_digest(stored)
     (workspace / "manifests" / manifest.step).write_json(f"{manifest.key}.json", stored)

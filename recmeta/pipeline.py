@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
+from recmeta.errors.secrets import masked
 from recmeta.logs import tables
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import Manifest
@@ -154,7 +155,7 @@ def run(
     if new_users is None:
         parts.append(_example(workspace, tasks, scored))
     report = "\n\n".join(parts) + "\n"
-    workspace.write_bytes(REPORT, report.encode())
+    workspace.write_bytes(REPORT, masked(report).encode())
     return PipelineResult(
         ingested=ingested,
         features=features,

@@ -4,11 +4,13 @@ import os
 from typing import TYPE_CHECKING
 
 from recmeta import extras
+from recmeta.errors.causes import noted
 
 if TYPE_CHECKING:
     from recmeta.analysis.open_workspace import OpenWorkspace
 
 
+@noted()
 def open_workspace(location: str | os.PathLike[str] = "workspace") -> "OpenWorkspace":
     """Return a workspace, opened for reading: tables, tasks, manifests, evaluation, models.
 

@@ -29,6 +29,7 @@ from recmeta.api.data.dataset import Dataset
 from recmeta.api.data.frames import FrameT, Kind, out
 from recmeta.api.recommender import Recommender
 from recmeta.errors import UserError
+from recmeta.errors.causes import noted
 from recmeta.evaluation.comparison.bootstrap import Interval
 from recmeta.evaluation.comparison.gate import GateDecision
 from recmeta.evaluation.evaluate import EvaluationConfig
@@ -122,6 +123,7 @@ class EvaluationResult(Generic[FrameT]):
         return found
 
 
+@noted()
 def evaluate(
     model: Recommender[Any],
     data: Dataset[FrameT],

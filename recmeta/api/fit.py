@@ -18,6 +18,7 @@ from recmeta.api.data.frames import FrameT
 from recmeta.api.load import model_folder
 from recmeta.api.origin import Origin
 from recmeta.api.recommender import Recommender
+from recmeta.errors.causes import noted
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.reporting.progress_bars import shown_progress
@@ -29,6 +30,7 @@ from recmeta.workspace import MemoryFolder
 TRAINING = "meta-train"
 
 
+@noted()
 def fit(
     data: Dataset[FrameT],
     learner: str | None = None,

@@ -13,6 +13,7 @@ from recmeta import extras
 from recmeta.api import origin as origins
 from recmeta.api.recommender import Recommender
 from recmeta.errors import UserError
+from recmeta.errors.causes import noted
 from recmeta.metalearn.model import Model
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace, sealed
@@ -20,6 +21,7 @@ from recmeta.workspace import Folder, Workspace, sealed
 REGISTERED = "models:/"
 
 
+@noted()
 def load(
     place: str | os.PathLike[str],
     *,

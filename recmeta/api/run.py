@@ -12,6 +12,7 @@ from recmeta.api.configuration import Config, configured
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.dataset import as_mapping
 from recmeta.api.data.log_frames import Feedback, of_frames
+from recmeta.errors.causes import noted
 from recmeta.logs.mapping import LogMapping
 from recmeta.reporting.progress_bars import shown_progress
 from recmeta.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID, VALUE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from recmeta.pipeline import PipelineResult
 
 
+@noted()
 def run(
     log: Any,
     *,

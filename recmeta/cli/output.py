@@ -5,7 +5,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,6 @@ from recmeta.errors.secrets import MaskingFilter, masked, masked_values
 from recmeta.markup import visible
 
 _MASKING = MaskingFilter()
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
-"""A person waits; MLflow would try for minutes. The user's own values win."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,8 +107,6 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(level)
     logging.getLogger("urllib3").setLevel(logging.INFO if debug else logging.ERROR)
-    for name, value in PATIENCE.items():
-        os.environ.setdefault(name, value)
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")

@@ -7,7 +7,8 @@ says why in its place; a child that does not heed a signal within `GRACE_SECONDS
 harms nothing. Should the parent be killed, the child is, too.
 
 What libraries write to the file descriptors of standard output and standard error, past Python,
-such as the dump of a panic in Rust, is kept aside, and shown only with a mistake of ours.
+such as the dump of a panic in Rust, is kept aside, and shown at the end with `--debug` and with a
+mistake of ours.
 
 That is so on Linux. Elsewhere, and for `serve`, which a service manager watches, the command works
 in the process that was started.
@@ -54,7 +55,7 @@ def run(work: Callable[[], int], arguments: list[str]) -> int:
         return _watch(child, answered, aside, arguments)
     if aside >= 0:
         _die_with(parent)
-        _keep_aside(aside, shown="--debug" in arguments)
+        _keep_aside(aside)
     listen()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     code = work()
@@ -70,13 +71,12 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _keep_aside(aside: int, *, shown: bool) -> None:
+def _keep_aside(aside: int) -> None:
     """Give Python's streams file descriptors of their own, and let the usual ones lead aside."""
     out, err = _moved(sys.stdout), _moved(sys.stderr)
     vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err)
-    target = err.fileno() if shown else aside
-    os.dup2(target, 1)
-    os.dup2(target, 2)
+    os.dup2(aside, 1)
+    os.dup2(aside, 2)
 
 
 def _moved(stream: TextIO | None) -> TextIO:
@@ -106,7 +106,7 @@ def _watch(child: int, answered: mmap.mmap, aside: int, arguments: list[str]) ->
     libraries = os.pread(aside, MOST_SHOWN, max(0, os.fstat(aside).st_size - MOST_SHOWN))
     said = libraries.decode(errors="replace")
     code = answered[0] - 1 if answered[0] else _answer(status, told, said, arguments)
-    if code == 1 and said.strip():
+    if said.strip() and (code == 1 or "--debug" in arguments):
         from recmeta.errors.secrets import masked
 
         _write(sys.stderr, masked(said))

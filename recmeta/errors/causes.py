@@ -18,7 +18,10 @@ from recmeta.errors.secrets import masked
 MAX_QUOTED = 300
 """Characters of a library's own words."""
 _MOST_LINKS = 30
-_NOISE = re.compile(r"\x1b\[[0-9;]*m|↳|\(Background on this error at: \S+\)|\[SQL: .*", re.DOTALL)
+_NOISE = re.compile(
+    r"\x1b\[[0-9;]*m|↳|\(Background on this error at: \S+\)|\[SQL: .*|\bDebug source: .*", re.DOTALL
+)
+"""Colours, and what libraries add for those who write them."""
 _MISTAKES = (
     AssertionError,
     AttributeError,

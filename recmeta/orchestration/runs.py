@@ -6,13 +6,25 @@ from typing import Any
 
 from airflow.sdk import Asset, Context, ExceptionRetryPolicy, RetryAction, RetryRule
 
+from recmeta.errors.causes import explained
+from recmeta.errors.secrets import masked
 from recmeta.orchestration.settings import workspace
 
 logger = logging.getLogger(__name__)
 
 
+def explain(context: Context) -> None:
+    """Say in the task's log what an error comes from, and what to do, where that is recognised."""
+    error = context.get("exception")
+    why = explained(error) if isinstance(error, BaseException) else None
+    if why is not None:
+        logger.error(why)
+
+
 def record_failure(context: Context) -> None:
     """Say what failed for good, in the log and in a file of the workspace's folder `alerts`."""
+    error = context.get("exception")
+    why = explained(error) if isinstance(error, BaseException) else None
     ti, run = context["ti"], context["dag_run"]
     alert = {
         "dag": ti.dag_id,
@@ -21,7 +33,7 @@ def record_failure(context: Context) -> None:
         "run": run.run_id,
         "partition": run.partition_key,
         "try": ti.try_number,
-        "error": str(context.get("exception")),
+        "error": masked(str(error)) if why is None else why,
         "at": datetime.datetime.now(datetime.UTC).isoformat(),
     }
     logger.error("%(dag)s.%(task)s failed for good in %(run)s: %(error)s", alert)
@@ -46,6 +58,7 @@ DEFAULT_ARGS: dict[str, Any] = {
         ]
     ),
     "execution_timeout": datetime.timedelta(minutes=30),
+    "on_retry_callback": explain,
     "on_failure_callback": record_failure,
 }
 

@@ -15,6 +15,8 @@ default.
 import os
 from typing import TYPE_CHECKING
 
+from recmeta.errors.secrets import secrets_in
+
 if TYPE_CHECKING:
     from recmeta.logs.mapping import LogMapping
     from recmeta.manifest import Manifest, Outputs, Step
@@ -27,11 +29,19 @@ WAIT = "3600"
 
 
 def setting(name: str) -> str | None:
-    """Return a setting, or None where it is not set anywhere."""
+    """Return a setting, or None where it is not set anywhere.
+
+    Airflow masks the secrets in it, and in the address of MLflow, in the log of the task.
+    """
     from airflow.sdk import Variable
+    from airflow.sdk.log import mask_secret
 
     value: str | None = Variable.get(f"recmeta_{name}", default=None)
-    return value or os.environ.get(f"RECMETA_{name.upper()}") or None
+    found = value or os.environ.get(f"RECMETA_{name.upper()}") or None
+    for text in filter(None, (found, os.environ.get("MLFLOW_TRACKING_URI"))):
+        for secret in secrets_in(text):
+            mask_secret(secret)
+    return found
 
 
 def workspace() -> "Workspace":

@@ -10,9 +10,9 @@ import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
+from recmeta.errors.secrets import MASK, masked, masked_values
 from recmeta.registry import artifacts
 from recmeta.registry.database import create_database, is_there
 from recmeta.registry.old_locations import mend
@@ -66,16 +66,9 @@ def tracking_uri(workspace: Workspace) -> str:
     return f"sqlite:///{workspace.local_path(DATABASE)}"
 
 
-def shown_uri(workspace: Workspace) -> str:
-    """Return the address of the MLflow store for messages and records: without credentials."""
-    uri = tracking_uri(workspace)
-    netloc = urlsplit(uri).netloc
-    return uri.replace(f"//{netloc}", f"//{netloc.rpartition('@')[2]}", 1)
-
-
 def server_command(workspace: Workspace) -> str:
     """Return the command that serves the MLflow page of a store that is a database."""
-    uri = shown_uri(workspace)
+    uri = tracking_uri(workspace)
     database = artifacts.database_path(uri)
     beside = (
         "" if database is None else f" --artifacts-destination {database.parent}/{artifacts.FOLDER}"
@@ -104,7 +97,7 @@ def store_name(workspace: Workspace) -> str:
     model = "" if name == DEFAULT_NAME else f"#{name}"
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return f"{DATABASE}{model}"  # the workspace may move
-    return shown_uri(workspace) + model
+    return masked(tracking_uri(workspace)).replace(f"{MASK}@", "") + model
 
 
 def has_store(workspace: Workspace) -> bool:
@@ -220,7 +213,7 @@ def create_run(
     own = {"mlflow.source.name": f"recmeta {source}", "mlflow.source.type": "LOCAL", **tags}
     # Not MLflow's commit: that is the one of the folder that the script lies in.
     resolved = resolve_tags(own, ignore=[GitRunContext])
-    run = client.create_run(experiment, tags=resolved, run_name=name)
+    run = client.create_run(experiment, tags=masked_values(resolved), run_name=name)
     return str(run.info.run_id)
 
 
@@ -261,8 +254,8 @@ def mlflow_name(name: str) -> str:
 
 
 def shortened(value: Any) -> str:
-    """Return a value as text that every MLflow store takes."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    """Return a value as text that every MLflow store takes, without secrets."""
+    text = masked(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
 
 

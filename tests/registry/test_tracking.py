@@ -16,7 +16,6 @@ from recmeta.registry.tracking import (
     data_versions,
     experiment_id,
     mlflow_name,
-    shown_uri,
     store_name,
     tracking_uri,
 )
@@ -37,9 +36,8 @@ def test_environment_names_the_store(workspace: Workspace, monkeypatch: pytest.M
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example:5000/base")
     assert tracking_uri(workspace) == "https://me:secret@mlflow.example:5000/base"
     assert store_name(workspace) == "https://mlflow.example:5000/base"
-    assert shown_uri(workspace) == "https://mlflow.example:5000/base"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/mlflow.db")
-    assert shown_uri(workspace) == "sqlite:////tmp/mlflow.db"
+    assert store_name(workspace) == "sqlite:////tmp/mlflow.db"
 
 
 def test_object_store_needs_a_server() -> None:

@@ -135,10 +135,10 @@ def _mappings(
 
 def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
     """Return the report's last section: what there is to look at, as far as it is there."""
-    from recmeta.registry.tracking import server_command, shown_uri
+    from recmeta.registry.tracking import server_command, tracking_uri
     from recmeta.workspace import REPORT
 
-    uri = shown_uri(workspace)
+    uri = tracking_uri(workspace)
     page = uri if uri.startswith("http") else f"`{server_command(workspace)}`"
     evaluation = result.evaluated.outputs.report
     lines = [

@@ -19,6 +19,7 @@ import time
 from recmeta.endpoint.answers.champion import ChampionSource, ServedChampion
 from recmeta.endpoint.answers.trial import ChampionRefused
 from recmeta.endpoint.operation.metrics import Metrics
+from recmeta.errors.causes import explained
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +85,14 @@ class ChampionHolder:
         """Take the source's champion over if it is another one. The old one stays if that fails."""
         try:
             newest = self._source.newest()
-        except Exception:
+        except Exception as error:
             self._metrics.poll_failures.inc()
-            log.exception("the registry could not be read; the champion at hand goes on answering")
+            why = explained(error)
+            log.error(
+                "the registry could not be read; the champion at hand goes on answering",
+                exc_info=why is None,
+                extra={"fields": {"why": why}},
+            )
             return
         if newest is None or newest == (None if self.current is None else self.current.version):
             self.refused = None

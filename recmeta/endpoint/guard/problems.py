@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from recmeta.endpoint.answers.batcher import OverloadedError
 from recmeta.endpoint.answers.models import FieldProblem, Problem
 from recmeta.errors import FieldError
+from recmeta.errors.secrets import masked
 
 CONTENT_TYPE = "application/problem+json"
 TITLES = {
@@ -43,7 +44,7 @@ def problem(
 ) -> JSONResponse:
     """Return an answer that says what is wrong."""
     body = Problem(
-        title=TITLES.get(status, "Error"), status=status, detail=detail, errors=list(errors)
+        title=TITLES.get(status, "Error"), status=status, detail=masked(detail), errors=list(errors)
     )
     return JSONResponse(
         body.model_dump(mode="json"), status, dict(headers or {}), media_type=CONTENT_TYPE

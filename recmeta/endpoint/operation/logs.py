@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import Any
 
+from recmeta.errors.secrets import masked_values
+
 LOGGER = "recmeta.endpoint"
 
 
@@ -23,7 +25,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(masked_values(line), ensure_ascii=False)
 
 
 def log_json() -> None:

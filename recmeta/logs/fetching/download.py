@@ -1,6 +1,8 @@
 """Getting the files of public data sets: from the web, a wheel or a local copy, and whole."""
 
+import base64
 import contextlib
+import errno
 import hashlib
 import http.client
 import lzma
@@ -16,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from recmeta.errors import UserError
 from recmeta.logs.limits import check_download, check_unpacked
@@ -35,6 +38,8 @@ _BROKEN = (
     zlib.error,
 )
 """What reading a zip file raises where it is not a whole one."""
+_OWN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE)
+"""Errors of the machine, not of the server."""
 
 
 class NotAvailableError(Exception):
@@ -64,7 +69,7 @@ def download(
     digest, done = hashlib.sha256(), 0
     try:
         with (
-            urllib.request.urlopen(url, timeout=timeout) as response,  # nosec B310  # `datasets`' own
+            urllib.request.urlopen(_request(url), timeout=timeout) as response,  # nosec B310  # ours
             partial.open("wb") as file,
         ):
             length = response.headers.get("Content-Length") or ""
@@ -86,9 +91,23 @@ def download(
     except http.client.HTTPException as error:
         raise NotAvailableError(f"{url}: the answer is not HTTP ({error!r})") from error
     except OSError as error:  # what urllib raises, too
+        if error.errno in _OWN_DISK:
+            raise
         raise NotAvailableError(f"{url}: {getattr(error, 'reason', error)}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _request(url: str) -> urllib.request.Request:
+    """Return the request for a URL; a user and a password in it become a header, which no other
+    server gets that this one may point to."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)))
+    if user:
+        encoded = base64.b64encode(unquote(user).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")
+    return request
 
 
 def download_wheel(requirement: str, folder: Path, sha256: str) -> Path:

@@ -8,6 +8,7 @@ import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
@@ -164,7 +165,7 @@ def _file(name: str, format_: str, folder: Folder, info: pafs.FileInfo) -> Sourc
 def _download(source: Source) -> SourceFile:
     """Copy a URL to this machine, for as long as the file's object lives."""
     format_ = resolved_format(source)
-    name = source.path.split("?")[0].rsplit("/", 1)[-1] or "download"
+    name = urlsplit(source.path).path.rpartition("/")[2] or "download"
     folder = tempfile.mkdtemp(prefix="recmeta-")
     path = Path(folder, name)
     local = pafs.LocalFileSystem()

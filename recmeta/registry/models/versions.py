@@ -22,7 +22,6 @@ from recmeta.registry.tracking import (
     connect,
     has_store,
     model_name,
-    shown_uri,
     store_name,
     tracking_uri,
 )
@@ -124,7 +123,7 @@ def get(workspace: Workspace, number: str) -> Version:
         found = _get(client, number, _aliases(client))
     if found is None:
         raise UserError(
-            f"the model {model_name()!r} in {shown_uri(workspace)} has no version {number!r}. "
+            f"the model {model_name()!r} in {store_name(workspace)} has no version {number!r}. "
             f"There are: {', '.join(v.version for v in versions(workspace)) or 'none'}."
         )
     return found
@@ -148,7 +147,7 @@ def in_use(workspace: Workspace, number: str | None = None) -> Version:
     found = champion(workspace) if number is None else get(workspace, number)
     if found is None:
         raise UserError(
-            f"{shown_uri(workspace)} has no champion to adapt with: run the pipeline until the "
+            f"{store_name(workspace)} has no champion to adapt with: run the pipeline until the "
             "gate promotes a model (`recmeta run`), or name one with --model-version."
         )
     return found
@@ -239,7 +238,7 @@ def losses(workspace: Workspace, number: str, *, full: bool = False) -> list[str
     Args:
         full: read every file.
     """
-    place = f"version {number} of the model {model_name()!r} in {shown_uri(workspace)}"
+    place = f"version {number} of the model {model_name()!r} in {store_name(workspace)}"
     if not has_store(workspace):
         return [f"{place} is missing"]
     client = connect(workspace)

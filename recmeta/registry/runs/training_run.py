@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 import torch
 
 from recmeta.config import fingerprint
+from recmeta.errors.secrets import masked_values
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.registry.models.features import FeaturesRead
 from recmeta.registry.owners import Heartbeat, connect_to_write, own, tags_of_owner
@@ -110,9 +111,11 @@ class TrainingRun:
             run_id = create_run(client, experiment, f"meta-train {key[:8]}", "meta-train", tags)
         # Again for a run that was found: it may have been killed before this was written.
         log_params(client, run_id, config)
-        client.log_dict(run_id, dict(config), CONFIG_FILE)
+        client.log_dict(run_id, masked_values(config), CONFIG_FILE)
         client.log_dict(
-            run_id, {"config": dict(tasks_config), "key": inputs.get("tasks")}, TASKS_FILE
+            run_id,
+            masked_values({"config": tasks_config, "key": inputs.get("tasks")}),
+            TASKS_FILE,
         )
         client.log_dict(run_id, dict(libraries), ENVIRONMENT_FILE)
         client.log_dict(run_id, dataclasses.asdict(features), FEATURES_FILE)
@@ -183,7 +186,7 @@ def log_evaluation(
             if name.endswith(REPORT_SUFFIXES) and name != DIGESTS:
                 (Path(copy) / name).write_bytes(report_folder.read_bytes(name))
         client.log_artifacts(run_id, copy, EVALUATION)
-    client.log_dict(run_id, dict(config), f"{EVALUATION}/{CONFIG_FILE}")
+    client.log_dict(run_id, masked_values(config), f"{EVALUATION}/{CONFIG_FILE}")
     client.set_tag(run_id, run_page.CANDIDATE, candidate)
     client.set_tag(run_id, run_page.PRIMARY_METRIC, mlflow_name(primary_metric))
     run_page.refresh(client, run_id)
