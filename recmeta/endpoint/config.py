@@ -11,6 +11,8 @@ MAX_REASONS = 5
 MAX_ID_LENGTH = 256
 """Characters of an id."""
 
+MAY_BE_ZERO = ("batch_wait_ms", "pause_ms")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
@@ -27,6 +29,9 @@ class EndpointConfig:
     """How long a user may have to wait for the batch, in milliseconds, as far as the batches before
     tell; who would have to wait longer is sent away with 503 at once. The next batch is always
     open."""
+    pause_ms: float = 50.0
+    """How long a connection that was sent away so is not read, in milliseconds: clients that come
+    again at once, whatever `Retry-After` says, would take the time that answers need."""
     requests_per_second: float = 1_000.0
     """Of one API key, on average; who sends more is sent away with 429."""
     burst: int = 200
@@ -74,7 +79,7 @@ class EndpointConfig:
             value = getattr(self, field.name)
             if field.name == "proxies":
                 continue
-            if not value >= 0 or (value == 0 and field.name != "batch_wait_ms"):
+            if not value >= 0 or (value == 0 and field.name not in MAY_BE_ZERO):
                 raise ValueError(f"{field.name} is {value}; it must be positive.")
         for smaller, larger in (
             ("max_connections_per_client", "max_connections"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -87,5 +88,70 @@ def test_a_request_that_was_given_up_does_no_harm() -> None:
         given_up.cancel()
         assert await stays == 2
         await batcher.close(5)
+
+    asyncio.run(scenario())
+
+
+def test_who_would_wait_too_long_is_refused_before_the_queue_is_full() -> None:
+    """A list takes a tenth of a second: the next list is open, those behind it are not."""
+
+    async def scenario() -> None:
+        def work(things: Sequence[int]) -> Sequence[int]:
+            time.sleep(0.1)
+            return things
+
+        batcher = Batcher(work, most=2, wait_seconds=0.0, queue_size=100, longest_wait_seconds=0.12)
+        assert await batcher.submit(0) == 0
+        tasks = [asyncio.create_task(batcher.submit(n)) for n in (1, 2)]
+        await asyncio.sleep(0.02)
+        tasks += [asyncio.create_task(batcher.submit(n)) for n in (3, 4)]
+        await asyncio.sleep(0)
+        assert batcher.num_waiting >= 2
+        assert batcher.expected_wait_seconds > 0.12
+        assert batcher.is_full
+        with pytest.raises(OverloadedError):
+            await batcher.submit(5)
+        assert await asyncio.gather(*tasks) == [1, 2, 3, 4]
+        assert not batcher.is_full
+        assert await batcher.close(5)
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_list_leaves_the_next_one_open() -> None:
+    async def scenario() -> None:
+        def work(things: Sequence[int]) -> Sequence[int]:
+            time.sleep(0.1)
+            return things
+
+        batcher = Batcher(
+            work, most=2, wait_seconds=0.0, queue_size=100, longest_wait_seconds=0.001
+        )
+        assert await batcher.submit(0) == 0  # how long a list takes is known from now on
+        first = asyncio.create_task(batcher.submit(1))
+        await asyncio.sleep(0.02)
+        rest = [asyncio.create_task(batcher.submit(n)) for n in (2, 3, 4)]
+        assert await asyncio.gather(first, *rest[:2]) == [1, 2, 3]
+        with pytest.raises(OverloadedError):
+            await rest[2]
+        assert await batcher.close(5)
+
+    asyncio.run(scenario())
+
+
+def test_closing_does_not_wait_for_what_hangs() -> None:
+    async def scenario() -> None:
+        go = threading.Event()
+
+        def work(things: Sequence[int]) -> Sequence[int]:
+            go.wait(5)
+            return things
+
+        batcher = Batcher(work, most=2, wait_seconds=0.0, queue_size=9, longest_wait_seconds=9)
+        hung = asyncio.create_task(batcher.submit(0))
+        await asyncio.sleep(0.02)
+        assert not await batcher.close(0.05)
+        go.set()
+        assert await hung == 0
 
     asyncio.run(scenario())

@@ -77,6 +77,7 @@ class Connection(asyncio.BufferedProtocol):
         self._request: _Request | None = None
         self._skips = False
         """Whether the body that arrives belongs to a request that was sent away already."""
+        self._is_resting = False
         self._closing = False
         self._thrown_away = 0
         self._reads = True
@@ -226,7 +227,7 @@ class Connection(asyncio.BufferedProtocol):
                 if self._thrown_away > LINGER_BYTES:
                     self._abort()
                 return
-            if (self._request is not None and self._request.whole) or not self._writable.is_set():
+            if self._is_occupied():
                 self._ahead += data
                 self._pause()
                 return
@@ -355,7 +356,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._num_messages > 1:
                 self._close()
             else:
-                self._idle()
+                self._rest()
         return behind
 
     def _got_whole(self, request: "_Request") -> None:
@@ -375,7 +376,7 @@ class Connection(asyncio.BufferedProtocol):
         if not keep_alive:
             self._linger()
         elif self._is_whole:
-            self._idle()
+            self._rest()
         else:
             self._skips = True
             self.deadline = self._loop.time() + self.limits.body_seconds
@@ -438,9 +439,26 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = self._idle_ends if is_sent else self._request_ends
         self.connections.waits(self)
 
+    def _rest(self) -> None:
+        """Wait for the next request, but leave it with the client for a moment."""
+        self._idle()
+        if self.limits.pause_ms:
+            self._is_resting = True
+            self._pause()
+            self._loop.call_later(self.limits.pause_ms / 1e3, self._is_rested)
+
+    def _is_rested(self) -> None:
+        self._is_resting = False
+        self._go_on()
+
+    def _is_occupied(self) -> bool:
+        """Return whether what arrives has to wait."""
+        is_answered = self._request is not None and self._request.whole
+        return is_answered or self._is_resting or not self._writable.is_set()
+
     def _go_on(self) -> None:
         """Work on what was sent ahead, or read more."""
-        if self._request is not None or self._closing or not self._writable.is_set():
+        if self._request is not None or self._closing or self._is_occupied():
             return
         ahead, self._ahead = self._ahead, b""
         self.resume()
