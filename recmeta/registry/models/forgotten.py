@@ -38,7 +38,8 @@ def why_retrain(version: Version) -> str | None:
 
 
 def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int:
-    """Take users out of the Parquet files of all evaluations of this model.
+    """Take users out of the Parquet files of all evaluations of this model. A file that cannot be
+    read is emptied, since nobody knows who is in it.
 
     Returns:
         How many files were written anew.
@@ -60,7 +61,10 @@ def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int
                     dst_path=folder,
                     tracking_uri=tracking_uri(workspace),
                 )
-                kept = without_users(pq.read_table(path), user_ids)
+                try:
+                    kept = without_users(pq.read_table(path), user_ids)
+                except pa.ArrowException:  # written in part, by a command that was killed
+                    kept = pa.table({schema.USER_ID: pa.array([], pa.string())})
                 if kept is not None:
                     copy = Path(folder) / "kept" / Path(artifact.path).name
                     copy.parent.mkdir()
