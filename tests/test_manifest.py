@@ -8,6 +8,7 @@ import pytest
 
 from recmeta.errors import UserError
 from recmeta.manifest import (
+    Folders,
     Manifest,
     Step,
     as_stored,
@@ -139,6 +140,18 @@ def test_versions_of_a_step_read_each_others_manifests(step: Working) -> None:
     assert find(step.workspace, Step("build-tasks", More), key) is None
     assert finished(step.workspace, Step("build-tasks", More)) == []
     assert [m.key for m in finished(step.workspace, as_stored("build-tasks"))] == [key]
+
+
+@pytest.mark.parametrize("path", ["../victim", "tasks/../../victim", "", "."])
+def test_a_manifest_deletes_nothing_outside_its_workspace(tmp_path: Path, path: str) -> None:
+    victim, workspace = tmp_path / "victim", Workspace(tmp_path / "ws")
+    victim.mkdir()
+    workspace.write_bytes("tables/x", b"")
+    tasks = Folders(lambda outputs: [outputs.tasks])
+    with pytest.raises(UserError, match=r"leads out of|is not deleted"):
+        tasks.remove(workspace, TasksOutputs(tasks=path))
+    assert victim.is_dir()
+    assert workspace.exists("tables/x")
 
 
 def test_what_is_not_there_is_not_found(step: Working) -> None:

@@ -1,6 +1,6 @@
 """The table of docs/reliability.md, from what the tests counted.
 
-    python tests/faults/table.py COUNTED.jsonl    write docs/results/faults.json and the page
+python tests/faults/table.py COUNTED.jsonl    write docs/results/faults.json and the page
 """
 
 import json
