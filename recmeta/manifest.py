@@ -102,8 +102,7 @@ class Folders:
     def remove(self, workspace: Workspace, outputs: Any) -> None:
         """Delete the folders."""
         for path in self._paths(outputs):
-            if workspace.exists(path):
-                workspace.filesystem.delete_dir(f"{workspace.path}/{path}")
+            workspace.delete_folder(path)
 
 
 class Step(str, Generic[Outputs]):

@@ -220,6 +220,18 @@ def test_a_broken_manifest_counts_for_nothing(tmp_path: Path) -> None:
     assert latest(step.workspace, step.STEP).key == key
 
 
+@pytest.mark.parametrize("path", ["../victim", "tasks/../../victim", "", "."])
+def test_a_manifest_deletes_nothing_outside_its_workspace(tmp_path: Path, path: str) -> None:
+    victim, workspace = tmp_path / "victim", Workspace(tmp_path / "ws")
+    victim.mkdir()
+    workspace.write_bytes("tables/x", b"")
+    tasks = Folders(lambda outputs: [outputs.tasks])
+    with pytest.raises(UserError, match=r"leads out of|is not deleted"):
+        tasks.remove(workspace, TasksOutputs(tasks=path))
+    assert victim.is_dir()
+    assert workspace.exists("tables/x")
+
+
 def test_what_is_not_there_is_not_found(step: Working) -> None:
     assert find(step.workspace, BUILD_TASKS, "0123456789abcdef") is None
     assert find(step.workspace, BUILD_TASKS, step.run().key) is not None

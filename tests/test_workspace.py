@@ -42,6 +42,36 @@ def test_a_table_comes_back(folder: Folder) -> None:
     assert folder.read_parquet("tables/x.parquet").equals(table)
 
 
+def test_no_name_leads_out_of_a_folder(folder: Folder, tmp_path: Path) -> None:
+    root = folder / "workspace"
+    root.write_bytes("in", b"1")
+    folder.write_bytes("secret/key", b"2")
+    for name in ("..", "../secret/key", "a/../../secret/key", "tasks/../../secret"):
+        for use in (
+            root.exists,
+            root.read_bytes,
+            root.read_json,
+            root.delete,
+            root.delete_folder,
+            root.__truediv__,
+            lambda name: root.write_bytes(name, b"3"),
+        ):
+            with pytest.raises(UserError, match=r"leads out of|is all of"):
+                use(name)
+    for name in ("", ".", "/", "./.", "//"):
+        with pytest.raises(UserError, match=r"is all of|leads out"):
+            root.delete_folder(name)
+    assert folder.read_bytes("secret/key") == b"2"
+    assert root.read_bytes("in") == b"1"
+    (root / "old").write_bytes("x", b"")
+    root.delete_folder("old")
+    root.delete_folder("old")
+    assert root.names() == ["in"]
+    assert (root / "..dots").path.endswith("/..dots")
+    if folder.is_local:
+        assert root.local_path("/etc/passwd") == f"{root.path}//etc/passwd"
+
+
 def test_a_file_that_is_not_there_says_so(folder: Folder) -> None:
     with pytest.raises(FileNotFoundError):
         folder.read_bytes("nothing")

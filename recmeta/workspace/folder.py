@@ -55,7 +55,22 @@ class Folder:
         return Folder(with_timeouts(filesystem), path.rstrip("/"))
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.filesystem, f"{self.path}/{name}", self._root)
+        return Folder(self.filesystem, self.address(name), self._root)
+
+    def address(self, name: str) -> str:
+        """Return the path of a file or folder below this one.
+
+        Manifests and digests name files; who can write one must not reach beyond the workspace.
+
+        Raises:
+            UserError: for a name that leads out of the folder.
+        """
+        if ".." in name.split("/"):
+            raise UserError(
+                f"{name!r} leads out of {self.path}: whatever names it was not written by recmeta, "
+                "and is not followed."
+            )
+        return f"{self.path}/{name}"
 
     @property
     def is_local(self) -> bool:
@@ -64,7 +79,7 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Return whether a file (or a folder) of that name is here."""
-        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        info = self.filesystem.get_file_info(self.address(name))
         return bool(info.type != pafs.FileType.NotFound)
 
     def names(self) -> list[str]:
@@ -78,7 +93,7 @@ class Folder:
 
     def read_bytes(self, name: str) -> bytes:
         """Return a file's content. Raises FileNotFoundError where there is none."""
-        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+        with self.filesystem.open_input_stream(self.address(name)) as stream:
             content: bytes = stream.read()
         return content
 
@@ -92,7 +107,7 @@ class Folder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file so that a reader sees the old content or the new, never a part."""
-        target = f"{self.path}/{name}"
+        target = self.address(name)
         temporary = self._temporary() if self.is_local else None  # which makes the workspace
         self.filesystem.create_dir(os.path.dirname(target), recursive=True)
         if not self.is_local:  # a PUT is atomic
@@ -108,7 +123,18 @@ class Folder:
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_file(f"{self.path}/{name}")
+            self.filesystem.delete_file(self.address(name))
+
+    def delete_folder(self, name: str) -> None:
+        """Delete a folder below this one with all that is in it, if it is there.
+
+        Raises:
+            UserError: for a name that leads out of the folder, or to itself.
+        """
+        if not name.strip("./"):
+            raise UserError(f"{name!r} is all of {self.path}, which is not deleted.")
+        if self.exists(name):
+            self.filesystem.delete_dir(self.address(name))
 
     def read_json(self, name: str) -> Any:
         """Return the value of a JSON file.
@@ -140,7 +166,7 @@ class Folder:
         """Return a path of this machine. Raises UserError for an object store."""
         if not self.is_local:
             raise UserError(f"{self.path} is in an object store; this needs a local folder.")
-        return os.path.join(self.path, name) if name else self.path
+        return self.address(name) if name else self.path
 
 
 class MemoryFolder(Folder):
@@ -151,11 +177,11 @@ class MemoryFolder(Folder):
         self._files: dict[str, bytes] = {} if files is None else files
 
     def __truediv__(self, name: str) -> "MemoryFolder":
-        return MemoryFolder(self._files, f"{self.path}/{name}")
+        return MemoryFolder(self._files, self.address(name))
 
     def exists(self, name: str) -> bool:
         """Return whether a file (or a folder) of that name is here."""
-        place = f"{self.path}/{name}"
+        place = self.address(name)
         return place in self._files or any(p.startswith(f"{place}/") for p in self._files)
 
     def names(self) -> list[str]:
@@ -167,17 +193,17 @@ class MemoryFolder(Folder):
     def read_bytes(self, name: str) -> bytes:
         """Return a file's content. Raises FileNotFoundError where there is none."""
         try:
-            return self._files[f"{self.path}/{name}"]
+            return self._files[self.address(name)]
         except KeyError:
             raise FileNotFoundError(f"{self.path}/{name}") from None
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Keep a file's content."""
-        self._files[f"{self.path}/{name}"] = content
+        self._files[self.address(name)] = content
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
-        self._files.pop(f"{self.path}/{name}", None)
+        self._files.pop(self.address(name), None)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

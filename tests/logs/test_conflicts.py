@@ -69,14 +69,17 @@ def test_rows_are_sorted_by_key_where_nothing_repeats_and_where_something_does()
 
 
 def test_what_lost_goes_into_the_quarantine_with_its_place_and_its_text() -> None:
-    lost = conflicts.superseded(frame([("a", "x", None, 1.0), ("b", "y", TIMES[1], 2.0)]))
-    assert lost.rows() == [("f", 0, ["superseded"], "raw"), ("f", 1, ["superseded"], "raw")]
+    rows = [("b", 'y"', TIMES[1], 2.0), ("a", "x", None, 1.0)]
+    place = ["file", "line", "rules", "raw"]
+    lost = conflicts.superseded(frame(rows))
+    assert lost.select(place).rows() == [(*("f", n, ["superseded"]), "raw") for n in (0, 1)]
+    assert lost.select(KEY_AND_VALUE).rows() == rows
     assert lost.schema == conflicts.NONE_QUARANTINED.schema
 
-    stored = frame([("b", 'y"', TIMES[1], 2.0), ("a", "x", None, 1.0)])
-    lost = conflicts.replaced(stored.with_columns(pl.lit("s1").alias("source")))
+    lost = conflicts.replaced(frame(rows).with_columns(pl.lit("s1").alias("source")))
+    assert lost.select(place[:3]).rows() == [("s1", 0, ["superseded"])] * 2
+    assert lost.select(KEY_AND_VALUE).rows() == rows
     assert lost.schema == conflicts.NONE_QUARANTINED.schema
-    assert lost.drop("raw").rows() == [("s1", 0, ["superseded"])] * 2
     assert [json.loads(text) for text in lost["raw"]] == [
         {"user_id": "b", "item_id": 'y"', "event": "rating", "timestamp": ISO, "value": 2.0},
         {"user_id": "a", "item_id": "x", "event": "rating", "timestamp": None, "value": 1.0},
