@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +85,8 @@ def run(
     chosen = configured(config, learner=learner, seed=seed, epochs=epochs, recipe=recipe)
     if not rival:
         chosen = dataclasses.replace(chosen, rival=None, implicit_rival=None)
-    with tempfile.TemporaryDirectory(prefix="recmeta-run-") as folder:
+    place = Workspace(workspace, wait=wait)
+    with place.temporary_folder() as folder:
         if isinstance(log, LogMapping | Mapping | str | os.PathLike):
             mapping = as_mapping(log)
         else:
@@ -106,7 +106,7 @@ def run(
             return pipeline.run(
                 chosen,
                 mapping,
-                Workspace(workspace, wait=wait),
+                place,
                 force=force,
                 device=device,
                 progress=show,

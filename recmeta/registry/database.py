@@ -12,6 +12,7 @@ from pathlib import Path
 
 from recmeta.registry.artifacts import ROOT, database_path
 from recmeta.workspace import Workspace
+from recmeta.workspace.folder import sync_folder
 from recmeta.workspace.privacy import make_private
 
 
@@ -35,7 +36,7 @@ def create_database(uri: str, workspace: Workspace) -> None:
 
     make_private(path.parent)
     if workspace.is_local and path.parent == Path(workspace.path):
-        temporary = workspace.temporary_folder()
+        temporary: contextlib.AbstractContextManager[str] = workspace.temporary_folder()
     else:
         temporary = tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
     with temporary as folder:
@@ -44,3 +45,4 @@ def create_database(uri: str, workspace: Workspace) -> None:
         store.engine.dispose()
         with contextlib.suppress(FileExistsError):  # another process was faster
             os.link(unfinished, path)
+            sync_folder(str(path.parent))

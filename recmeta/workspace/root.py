@@ -92,13 +92,18 @@ class Workspace(Folder):
         """Raise UserError where the lock that this thread holds was lost: before a commit."""
         self._writers.check()
 
-    def temporary_folder(self) -> "tempfile.TemporaryDirectory[str]":
-        """Return a temporary folder of this machine, to be used as a context manager.
+    @contextlib.contextmanager
+    def temporary_folder(self) -> Iterator[str]:
+        """Yield a temporary folder of this machine, which is deleted behind the block.
 
         It is in the workspace where that is local, as whatever `tempfile` makes within `writing`
         and `working_on`. Should the process be killed, the next command that writes deletes it.
         """
-        return tempfile.TemporaryDirectory(dir=self._temporary())
+        with (
+            temporary.tempfile_in(self._temporaries()),
+            tempfile.TemporaryDirectory(dir=self._temporary()) as folder,
+        ):
+            yield folder
 
     def temporary_copy(self) -> str:
         """Return a new temporary folder of this machine for files that are read at once.

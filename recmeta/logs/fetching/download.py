@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from recmeta.errors import UserError
 from recmeta.logs.limits import check_download, check_unpacked
 from recmeta.progress import Progress
+from recmeta.workspace.folder import sync_folder
 
 CONNECT_SECONDS = 5
 PIP_SECONDS = 300
@@ -86,6 +87,7 @@ def download(
         if sha256 and digest.hexdigest() != sha256:
             raise NotAvailableError(f"{url} has SHA-256 {digest.hexdigest()}, not {sha256}")
         os.replace(partial, target)
+        sync_folder(str(target.parent))
     except urllib.error.HTTPError as error:
         raise NotAvailableError(f"{url}: {error}") from error  # with the status
     except http.client.HTTPException as error:
@@ -201,6 +203,7 @@ def move_into_place(folder: Path, target: Path) -> None:
         os.replace(target, old / target.name)
         shutil.rmtree(old, ignore_errors=True)
     os.replace(folder, target)
+    sync_folder(str(target.parent))
 
 
 def sha256_of(path: Path) -> str:
