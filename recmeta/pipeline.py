@@ -52,6 +52,8 @@ class PipelineResult:
     """decision.json"""
     report: str
     """The whole report as Markdown, without where to look next."""
+    recommendations: str
+    """Address of the table of lists."""
     scored_by: versions.Version
     """The version that made the lists: the champion, or this run's candidate before there is
     one."""
@@ -92,7 +94,7 @@ class PipelineResult:
             "gate": self.gate,
             "model_version": registered.model_version,
             "scored_by_version": self.scored_by.version,
-            "recommendations": scored.recommendations,
+            "recommendations": self.recommendations,
             "recommendations_run": scored.run,
             "report": self.evaluated.outputs.report,
             "ingest": self.ingested.counts,
@@ -168,6 +170,7 @@ def run(
         evaluation=evaluation,
         decision=decision,
         report=report,
+        recommendations=workspace.table_uri(schema.RECOMMENDATIONS),
         scored_by=version,
     )
 

@@ -57,7 +57,8 @@ def folder_of_mine(root: Path) -> Path:
 @contextlib.contextmanager
 def tempfile_in(root: Path) -> Iterator[None]:
     """Within the block, have Python's `tempfile` use this process's folder in a folder of temporary
-    files, so that what libraries put aside is found again, too. It is deleted behind the block."""
+    files, so that what libraries put aside is found again, too. Where that is empty it is deleted
+    behind the block; what a library keeps for as long as it lives is deleted with the process."""
     with _LOCK_OF_USERS:
         if not _USERS:
             of_the_machine()  # which is asked of tempfile, and remembered
@@ -72,7 +73,7 @@ def tempfile_in(root: Path) -> Iterator[None]:
             if not _USERS:
                 tempfile.tempdir = _BEFORE.pop()
             if root not in _USERS:
-                _delete(root)
+                _delete_if_empty(root)
 
 
 def is_alive(root: Path, owner_id: str) -> bool | None:
@@ -117,6 +118,13 @@ def _locked(path: Path, owner: Owner) -> FileLock | None:
         return try_lock(path, owner)
     except OSError:
         return None
+
+
+def _delete_if_empty(root: Path) -> None:
+    folder = _MINE.get((root, os.getpid()), (root, None))[0]
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        _delete(root)
 
 
 def _delete(root: Path) -> None:

@@ -18,7 +18,7 @@ from recmeta.errors import Broken, UserError
 from recmeta.manifest import find, redoing
 from recmeta.metalearn.model import Model
 from recmeta.registry.models import versions
-from recmeta.registry.models.packaging import MODEL_FILES
+from recmeta.registry.models.files import MODEL_FILES
 from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.learning import meta_train
 from recmeta.steps.serving import adapt

@@ -58,7 +58,7 @@ def test_a_killed_command_goes_on_and_leaves_nothing_of_a_person(
             faults.check(False, f"{name}, kill {kill}: {failed}")
         different = contest.differences(contest.state(place), [whole])
         faults.check(not different, f"{name}, kill {kill}: different in {different}")
-        left = [*tmp_path.iterdir(), *Path(copy.location).glob(".tmp/*/*")]
+        left = [*tmp_path.iterdir(), *Path(copy.location).glob(f".tmp/*-{victim.process.pid}-*")]
         faults.check(not left, f"{name}, kill {kill}: left behind: {left}")
         running = contest.running_runs(place)
         faults.check(not running, f"{name}, kill {kill}: MLflow runs are RUNNING: {running}")

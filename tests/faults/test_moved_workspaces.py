@@ -25,7 +25,8 @@ from running import NEW, recmeta, run, serving
 from recmeta.metalearn.model import Model
 from recmeta.registry import artifacts, old_locations, tracking
 from recmeta.registry.models import versions
-from recmeta.registry.models.logged_model import MODEL_FILES, MODEL_KEY
+from recmeta.registry.models.files import MODEL_FILES
+from recmeta.registry.models.logged_model import MODEL_KEY
 from recmeta.registry.models.packaging import package
 from recmeta.workspace import Folder, Workspace
 

@@ -155,7 +155,7 @@ def test_another_table_in_the_same_place_is_not_taken_for_it(trained: Trained) -
     shutil.rmtree(uri)
     for _ in range(3):
         write_deltalake(uri, rows, mode="overwrite")
-    with pytest.raises(UserError, match="is the table of that time"):
+    with pytest.raises(UserError, match="is not the table of that time"):
         rebuild.run(trained.workspace, run_of(trained))
 
 

@@ -144,7 +144,7 @@ def _where_next(workspace: "Workspace", result: "PipelineResult") -> str:
     lines = [
         f"- This report: {workspace.location}/{REPORT}",
         f"- The adaptation curve: {workspace.location}/{evaluation}/adaptation_curve.png",
-        f"- All lists: {workspace.location}/{result.scored.outputs.recommendations}",
+        f"- All lists: {result.recommendations}",
         f"- Runs, plots and model versions, in MLflow: {page}",
     ]
     checkout = Path(__file__).parents[3]

@@ -56,6 +56,7 @@ def score(
     workspace = common.open_workspace()
     rules.check()
     source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
+    from recmeta import schema
     from recmeta.config import merged, parse, to_dict
     from recmeta.manifest import plain
     from recmeta.recipes.configuration import pipeline_config
@@ -88,6 +89,7 @@ def score(
         **adapted.counts,
         **scored.counts,
         **plain(scored.outputs),
+        "recommendations": workspace.table_uri(schema.RECOMMENDATIONS),
         "reused": adapted.reused and scored.reused,
     }
     return Outcome(data=data, text=as_list(data), note=note_on_nobody(adapted, new_users))

@@ -9,14 +9,6 @@ from recmeta.registry.tracking import experiment_id, get_run, model_name
 from recmeta.workspace import Folder, Workspace, sealed
 
 MODEL_KEY = "recmeta.model_key"
-MODEL_FILES = (
-    "model.safetensors",
-    "model.json",
-    "encoder.arrow",
-    "items.arrow",
-    "statistics.arrow",
-)
-"""What a model consists of."""
 
 
 def logged_model(

@@ -18,7 +18,7 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import served_model
 from recmeta.registry.frames import profile_fields
 from recmeta.registry.models.features import features_read
-from recmeta.registry.models.logged_model import MODEL_FILES
+from recmeta.registry.models.files import MODEL_FILES
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder, sealed, sealing
 
