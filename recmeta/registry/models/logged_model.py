@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recmeta.errors import Broken
+from recmeta.registry.models.files import MODEL_FILES
 from recmeta.registry.tracking import experiment_id, get_run, model_name
 from recmeta.workspace import Folder, Workspace, sealed
 
