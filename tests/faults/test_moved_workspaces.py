@@ -1,15 +1,19 @@
 """A workspace that is moved, copied, mounted elsewhere or restored is whole, and alone."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import sqlite3
 import sys
+import threading
+import time
 import tomllib
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -22,12 +26,16 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model as MLflowModel
 from running import NEW, recmeta, run, serving
 
+from recmeta.logs.mapping import LogMapping
 from recmeta.metalearn.model import Model
 from recmeta.registry import artifacts, old_locations, tracking
 from recmeta.registry.models import versions
 from recmeta.registry.models.files import MODEL_FILES
 from recmeta.registry.models.logged_model import MODEL_KEY
 from recmeta.registry.models.packaging import package
+from recmeta.serving.ranking import ScoringConfig
+from recmeta.steps.data import ingest
+from recmeta.steps.serving import adapt, score
 from recmeta.workspace import Folder, Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -306,3 +314,63 @@ def test_the_doctor_sees_that_a_models_files_are_gone(faults: Faults, here: Path
     shutil.move(here / "ws" / "mlartifacts", here / "elsewhere")
     checks = {c["name"]: c for c in recmeta("doctor", "-w", "ws", code=2)["checks"]}
     faults.check("lacks model.safetensors" in checks["outputs"]["found"], "all are gone")
+
+
+# Backups -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def writing_to(workspace: Path, log: Path) -> Iterator[None]:
+    """Within the block, and until all is done, ingest, score, and change MLflow's database."""
+    mapping = LogMapping(path=str(log), time_col="timestamp", value_col="value")
+    adapted = adapt.run(LogMapping(path="new.csv", value_col="value"), Workspace(workspace))
+    ended = threading.Event()
+
+    def write() -> None:
+        ingest.run(mapping, Workspace(workspace, wait=60))
+        score.run(ScoringConfig(), Workspace(workspace, wait=60), adapted, device="cpu")
+
+    def keep_busy() -> None:
+        with contextlib.closing(sqlite3.connect(workspace / "mlflow.db", timeout=60)) as busy:
+            busy.execute("CREATE TABLE IF NOT EXISTS busy (n)")
+            while not ended.is_set():
+                busy.execute("INSERT INTO busy VALUES (zeroblob(20000))")
+                busy.commit()
+                time.sleep(0.001)
+
+    with ThreadPoolExecutor(2) as pool:
+        doings = [pool.submit(write), pool.submit(keep_busy)]
+        try:
+            yield
+            doings[0].result()
+        finally:
+            ended.set()
+        doings[1].result()
+
+
+def test_a_backup_while_others_write_restores_to_a_whole_workspace(
+    faults: Faults, here: Path
+) -> None:
+    for number in range(faults.number(1, 10)):
+        faults.inject("a backup while another command writes")
+        more = here / "more.csv"
+        more.write_text(f"user_id,item_id,timestamp,value\nn{number},i01,1607623964,5\n")
+        backup = here / f"backup-{number}"
+        with writing_to(here / "ws", more):
+            recmeta("backup", backup, "-w", "ws", "--wait", 60)
+        restored = Path(shutil.copytree(backup, here.parent / f"restored-{number}"))
+        shutil.rmtree(backup)
+        with contextlib.closing(sqlite3.connect(restored / "mlflow.db")) as connection:
+            (state,) = connection.execute("PRAGMA integrity_check").fetchone()
+        faults.check(state == "ok", f"mlflow.db: {state}")
+        assert not {".locks", ".tmp"} & {path.name for path in restored.iterdir()}
+        checks = {c["name"]: c for c in recmeta("doctor", "-w", restored, "--verify")["checks"]}
+        faults.check(checks["outputs"]["status"] == "ok", checks["outputs"]["found"])
+        faults.check(recmeta("score", *NEW, "-w", restored)["model_version"] == "2", "score")
+
+
+def test_a_backup_goes_where_nothing_is(here: Path) -> None:
+    assert "is there already" in recmeta("backup", here, "-w", "ws", code=2)["error"]
+    assert "lies in the workspace" in recmeta("backup", "ws/copy", "-w", "ws", code=2)["error"]
+    assert "no workspace" in recmeta("backup", "copy", "-w", "none", code=2)["error"]
+    assert not (here / "none").exists()

@@ -1,0 +1,105 @@
+"""a workspace ──▶ a copy of it that is whole, while training and readers go on.
+
+The writer's lock is held meanwhile, so that no table, list or alias changes. What a training adds
+is copied in an order in which nothing names what the copy does not have: MLflow's database and the
+manifests first, which are written after what they name. A workspace holds no address of its own, so
+that the copy is one wherever it is put.
+"""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from recmeta.errors import UserError
+from recmeta.workspace import Workspace, writes
+
+FIRST = "manifests"
+SQLITE = b"SQLite format 3\0"
+"""How each of SQLite's files begins."""
+BESIDE_SQLITE = ("-journal", "-wal", "-shm")
+"""Endings of the files that belong to one that is open."""
+NOT_KEPT = (".locks", ".tmp")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backup:
+    """What was copied."""
+
+    folder: str
+    num_files: int
+    num_bytes: int
+
+
+@writes
+def run(workspace: Workspace, target: str) -> Backup:
+    """Copy a workspace into a folder, which is there whole in the end, or not at all.
+
+    Raises:
+        UserError: for a workspace in an object store, or that is not there; for a target that is
+            there already, or lies in the workspace.
+    """
+    root = Path(workspace.local_path()).resolve()
+    folder = Path(target).absolute()
+    if not (root / "tables").is_dir():
+        raise UserError(f"there is no workspace at {workspace.location}: check --workspace.")
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"{folder} is there already: name a folder that is not there yet.")
+    if folder.parent.resolve().is_relative_to(root):
+        raise UserError(f"{folder} lies in the workspace: name a folder outside of it.")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        copied = [_copy(path, unfinished / path.relative_to(root)) for path in _files(root)]
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    sizes = [size for size in copied if size is not None]
+    return Backup(folder=str(folder), num_files=len(sizes), num_bytes=sum(sizes))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the files to be copied: databases, then manifests, then the others, found last."""
+    found = list(_walked(root))
+    yield from (path for path in found if _is_database(path))
+    yield from _walked(root / FIRST)
+    for path in _walked(root):
+        if not path.is_relative_to(root / FIRST) and not _is_database(path):
+            yield path
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in NOT_KEPT]
+        yield from (Path(place) / n for n in sorted(names) if not n.endswith(BESIDE_SQLITE))
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SQLITE)) == SQLITE
+    except OSError:  # gone since, or a socket
+        return False
+
+
+def _copy(path: Path, target: Path) -> int | None:
+    """Copy a file; return its size, or None where it is no more, as a checkpoint of a training."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if _is_database(path):
+        address = f"file:{quote(str(path))}?mode=ro"
+        with (
+            contextlib.closing(sqlite3.connect(address, uri=True, timeout=60)) as source,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+    else:
+        try:
+            shutil.copy2(path, target)
+        except FileNotFoundError:
+            return None
+    return target.stat().st_size
