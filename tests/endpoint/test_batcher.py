@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -153,5 +154,24 @@ def test_closing_does_not_wait_for_what_hangs() -> None:
         assert not await batcher.close(0.05)
         go.set()
         assert await hung == 0
+
+    asyncio.run(scenario())
+
+
+def test_nothing_of_the_last_list_is_held() -> None:
+    class Thing:
+        """Something of a user."""
+
+    async def scenario() -> None:
+        batcher: Batcher[Thing, Thing] = Batcher(
+            list, most=4, wait_seconds=0.0, queue_size=9, longest_wait_seconds=9
+        )
+        gone = weakref.ref(await batcher.submit(Thing()))
+        for _ in range(200):
+            if gone() is None:
+                break
+            await asyncio.sleep(0.01)
+        assert gone() is None
+        assert await batcher.close(5)
 
     asyncio.run(scenario())

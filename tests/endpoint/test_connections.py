@@ -143,7 +143,7 @@ def test_what_a_client_says_of_its_address_counts_for_nothing(source: RegistrySo
             held.append(one)
         metrics = served.app.state.metrics
         assert len(served.app.state.connections) == 4
-        assert metrics.refused.labels("gave_way")._value.get() >= 8
+        assert metrics.refused_early.labels("gave_way")._value.get() >= 8
         for one in held:
             one.close()
         until(lambda: served.client.get("/livez").status_code == 200)

@@ -1,7 +1,9 @@
 """recmeta serve, as a process that gets signals."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -207,3 +209,16 @@ def test_more_connections_than_files_are_refused() -> None:
     )
     assert done.stdout.startswith("(1256, 2000)\n5,000 connections need 5,256 open files")
     assert "--limit max_connections=1744" in done.stdout
+
+
+def test_the_guide_lists_every_limit_with_its_default() -> None:
+    from recmeta.endpoint.config import EndpointConfig
+
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "serving.md").read_text()
+    table = dict(re.findall(r"^\| `(\w+)` \| ([\w.,]+) \|", guide, re.MULTILINE))
+    told = {
+        name: 0.0 if default == "none" else float(default.replace(",", ""))
+        for name, default in table.items()
+    }
+    defaults = {field.name: field.default or 0.0 for field in dataclasses.fields(EndpointConfig)}
+    assert told == defaults

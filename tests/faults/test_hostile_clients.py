@@ -7,9 +7,10 @@ and an honest client gets the right answer afterwards.
 import contextlib
 import random
 import resource
+import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def slow_headers(server: Victim, faults: Faults) -> None:
                 with contextlib.suppress(OSError):
                     connection.send(letter, socket.MSG_DONTWAIT)
             time.sleep(0.2)
-        open_still = sum(_is_open(connection) for connection in held)
+        open_still = _open_at_last(held)
     faults.check(open_still == 0, f"{open_still} of {number} slow connections are open still")
 
 
@@ -135,13 +136,13 @@ def silent_connections(server: Victim, faults: Faults) -> None:
                 with contextlib.suppress(OSError):
                     connection.send(b"\r\n", socket.MSG_DONTWAIT)
             time.sleep(0.3)
-        open_still = sum(_is_open(connection) for connection in held)
+        open_still = _open_at_last(held)
     faults.check(open_still == 0, f"{open_still} of {number} silent connections are open still")
 
 
 def slow_body(server: Victim, faults: Faults) -> None:
     """Bodies that arrive byte by byte, by length and in chunks."""
-    number = faults.number(60, 1_000)
+    number = faults.number(60, 200)
     faults.inject("bodies that arrive byte by byte", number)
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(server.connect()) for _ in range(number)]
@@ -331,8 +332,9 @@ def pipelined(server: Victim, faults: Faults) -> None:
         sent = b"".join(bad if which % 7 == 3 else good for which in range(number - 1)) + last
         connection.setblocking(False)
         view, received = memoryview(sent), bytearray()
-        end = time.monotonic() + 120
+        end = time.monotonic() + 400
         while time.monotonic() < end:
+            select.select([connection], [connection] if view else [], [], 1.0)
             with contextlib.suppress(BlockingIOError):
                 view = view[connection.send(view[:65_536]) :] if view else view
             with contextlib.suppress(BlockingIOError):
@@ -340,7 +342,6 @@ def pipelined(server: Victim, faults: Faults) -> None:
                 if not part:
                     break
                 received += part
-            time.sleep(0.001)
     found = statuses(bytes(received))
     wanted = [401 if which % 7 == 3 else 200 for which in range(number - 1)] + [200]
     faults.check(found == wanted, f"{len(found)} of {number} requests sent ahead were answered")
@@ -422,7 +423,7 @@ def test_a_hostile_client_disturbs_nobody(server: Victim, faults: Faults, attack
         attack(server, faults)
     assert not probe.failures, probe.failures[:3]
     assert probe.seconds, "nobody looked"
-    assert max(probe.seconds) < 1.0, f"/livez took {max(probe.seconds):.2f} s"
+    assert max(probe.seconds) < probe.may_take, f"/livez took {max(probe.seconds):.2f} s"
     assert probe.megabytes < before + MEGABYTES, f"{before:.0f} MB became {probe.megabytes:.0f}"
     assert server.is_right(HONEST)
     assert server.process.poll() is None
@@ -462,6 +463,14 @@ def _files(server: Victim) -> Iterator[Any]:
     return Path(f"/proc/{server.process.pid}/fd").iterdir()
 
 
+def _open_at_last(connections: Sequence[socket.socket]) -> int:
+    """Return how many connections the server does not close, in the time of a busy machine."""
+    end = time.monotonic() + 30
+    while (number := sum(_is_open(one) for one in connections)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return number
+
+
 def _is_open(connection: socket.socket) -> bool:
     connection.setblocking(False)
     try:
@@ -475,7 +484,7 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def _received(connection: socket.socket) -> list[int]:
-    connection.settimeout(3)
+    connection.settimeout(30)
     try:
         return statuses(everything(connection))
     except TimeoutError:

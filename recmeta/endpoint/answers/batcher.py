@@ -119,15 +119,23 @@ class Batcher(Generic[T, R]):
 
     def _collect(self) -> None:
         """Work on list after list; the thread."""
-        while taken := self._take():
-            self._began = started = time.monotonic()
-            done = self._run(taken)
-            seconds = time.monotonic() - started
-            known = self._batch_seconds or seconds
-            self._batch_seconds = known + MEMORY * (seconds - known)
-            self._began = None
-            self._tell(_settle, done)
+        while self._work_on_next():
+            pass  # nothing of the last list is held while the next one is waited for
         self._tell(self._closed.set)
+
+    def _work_on_next(self) -> bool:
+        """Wait for a list and work on it; return whether there was one."""
+        taken = self._take()
+        if not taken:
+            return False
+        self._began = started = time.monotonic()
+        done = self._run(taken)
+        seconds = time.monotonic() - started
+        known = self._batch_seconds or seconds
+        self._batch_seconds = known + MEMORY * (seconds - known)
+        self._began = None
+        self._tell(_settle, done)
+        return True
 
     def _take(self) -> list[tuple[T, "asyncio.Future[R]"]]:
         """Wait for things, and return the next list; an empty one at the end."""

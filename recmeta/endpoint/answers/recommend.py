@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from recmeta.endpoint.answers.aside import Aside
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.answers.models import Reason, Recommendation, RecommendationAnswer, Warning_
+from recmeta.endpoint.aside import Aside
 from recmeta.endpoint.operation.metrics import Metrics
 from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.explanations import support_effects

@@ -125,7 +125,7 @@ class Connections:
 
     def refused(self, reason: str) -> None:
         """Count something that was refused without asking the application."""
-        self.metrics.refused.labels(reason).inc()
+        self.metrics.refused_early.labels(reason).inc()
 
     def _orders(self, connection: Kept) -> list[_Order]:
         own = self._clients.get(connection.client or "")

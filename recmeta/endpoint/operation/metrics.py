@@ -62,7 +62,7 @@ class Metrics:
         self.connections = Gauge(
             "recmeta_connections", "Open connections.", registry=self._registry
         )
-        self.refused = Counter(
+        self.refused_early = Counter(
             "recmeta_refused_total",
             "Connections and requests refused before the application was asked: by the limit that "
             "they met, malformed, or gave_way, which is an old connection closed for a new one.",

@@ -14,9 +14,9 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 
 from recmeta import schema
-from recmeta.endpoint.answers.aside import Aside
 from recmeta.endpoint.answers.history import evaluations, read_evaluation
 from recmeta.endpoint.api import REFUSALS
+from recmeta.endpoint.aside import Aside
 from recmeta.endpoint.guard.problems import retry_after
 from recmeta.errors import UserError
 from recmeta.logs import tables
