@@ -180,6 +180,19 @@ def test_a_row_of_which_nobody_knows_whose_it_is(raw: str, user: str) -> None:
     assert not mentions(raw, [f"{user}1", f"x{user}", "nobody"])
 
 
+def test_no_byte_of_anothers_id_is_passed_over() -> None:
+    """Of an id in another encoding, what is left without some of its bytes is not looked for."""
+    for raw in (
+        r"x\xe9u1,i",
+        r"xu1\xf7,i",
+        "x\0u\x001\0,\0",
+        r"u1\xe9",
+        "\ufffdu1x",
+    ):
+        assert not mentions(raw, ["u1"])
+    assert not mentions(r"a\xe9b,i", ["ab"])
+
+
 def test_a_quarantine_of_an_earlier_version(tmp_path: Path) -> None:
     """It has no column of the user."""
     workspace = Workspace(tmp_path)
