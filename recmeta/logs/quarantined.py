@@ -5,6 +5,7 @@ source is spelled. Of the others, whose fields could not be told apart, nobody k
 to be of every user whose id stands in them in any of the spellings that logs come in.
 """
 
+import functools
 import html
 import re
 import unicodedata
@@ -26,6 +27,7 @@ _ESCAPED_BYTES = re.compile(r"\\x([0-9a-fA-F]{2})")
 _ESCAPED_UNITS = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _ESCAPED_LETTER = re.compile(r"\\([^u])", re.DOTALL)
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_LETTERS_OF_BYTES = re.compile(r"[^\0-\x7f]+")
 _PLAIN = re.compile(r"[A-Za-z0-9 ,;:.|\t_-]*")
 """Texts that have one spelling."""
 
@@ -63,7 +65,8 @@ def of_users(rows: dataset.Dataset, user_ids: Collection[str]) -> pc.Expression:
 def mentions(text: str, user_ids: Collection[str]) -> bool:
     """Return whether an id stands in a text, however spelled, and not as a part of a word."""
     either = "|".join(re.escape(_composed(user_id)) for user_id in sorted(user_ids))
-    words = re.compile(rf"(?<!\w)(?:{either})(?!\w)")
+    # What could not be decoded was a letter, too.
+    words = re.compile(rf"(?<![\w\ufffd])(?:{either})(?![\w\ufffd]|\\x[0-9a-f]{{2}})")
     return any(words.search(_composed(spelled)) for spelled in spellings(text))
 
 
@@ -94,18 +97,25 @@ def _undone(text: str) -> Iterator[str]:
         # Bytes that were not of the encoding stand as the reader marks them.
         whole = text.encode("utf-8", "surrogatepass")
         content = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda m: bytes.fromhex(m[1].decode()), whole)
-        for codec in _CODECS:
-            for start in (0, 1):  # a line of UTF-16 may begin within a character
-                yield content[start:].decode(codec, "ignore")
+        for codec in _CODECS:  # never dropping a byte, or the rest might be somebody else's id
+            yield content.decode(codec, "replace")
     if not text.isascii():  # UTF-8 that was read as an encoding of a byte a letter
         for codec in ("latin-1", "cp1252"):
-            yield text.encode(codec, "ignore").decode("utf-8", "ignore")
+            yield _LETTERS_OF_BYTES.sub(functools.partial(_as_utf8, codec), text)
 
 
 def _unescaped_units(match: re.Match[str]) -> str:
     """Return the letters of `\\uNNNN`, of which two may make one."""
     units = bytes.fromhex(match[0].replace("\\u", ""))
     return units.decode("utf-16-be", "replace")
+
+
+def _as_utf8(codec: str, letters: re.Match[str]) -> str:
+    """Return what letters were before their bytes were read as another encoding."""
+    try:
+        return letters[0].encode(codec).decode("utf-8")
+    except UnicodeError:
+        return letters[0]
 
 
 def _composed(text: str) -> str:

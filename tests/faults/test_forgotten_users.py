@@ -180,6 +180,19 @@ def test_a_row_of_which_nobody_knows_whose_it_is(raw: str, user: str) -> None:
     assert not mentions(raw, [f"{user}1", f"x{user}", "nobody"])
 
 
+def test_no_byte_of_anothers_id_is_passed_over() -> None:
+    """Of an id in another encoding, what is left without some of its bytes is not looked for."""
+    for raw in (
+        r"x\xe9u1,i",
+        r"xu1\xf7,i",
+        "x\0u\x001\0,\0",
+        r"u1\xe9",
+        "\ufffdu1x",
+    ):
+        assert not mentions(raw, ["u1"])
+    assert not mentions(r"a\xe9b,i", ["ab"])
+
+
 def test_a_quarantine_of_an_earlier_version(tmp_path: Path) -> None:
     """It has no column of the user."""
     workspace = Workspace(tmp_path)
@@ -242,7 +255,7 @@ def test_forgetting_that_is_killed_and_done_again_ends_whole(
     assert process.exitcode == 0
     base = tmp_path / "base"
     kinds = {path.split("/")[0] for path in found_in(base, user)}
-    assert kinds >= {"tables", "tasks", "states", "mlartifacts", "reports"} - {"reports"}
+    assert kinds >= {"tables", "tasks", "states", "reports", "mlartifacts"}
 
     def start(place: str) -> Any:
         ready = contest.CONTEXT.Event()
@@ -262,7 +275,7 @@ def test_forgetting_that_is_killed_and_done_again_ends_whole(
         place = contest.copy_of_local(base, tmp_path / "killed")
         process = start(place)
         time.sleep(drawn.uniform(0, seconds))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         if process.exitcode != -signal.SIGKILL:
             continue

@@ -218,3 +218,29 @@ def test_a_mutated_file_is_parsed_or_refused(name: str, tmp_path: Path, faults: 
         if len(faults.lost) >= 20:
             break
     faults.inject("a file that a stranger wrote is mutated", number)
+
+
+FOUND = [
+    ("mapping.toml", b'path = "a"\nusers.' + b"a." * 3000 + b"b = 1"),
+    ("mapping.toml", b'path = "a"\nencoding = "zlib_codec"'),
+    ("mapping.toml", b'path = "~nobody-of-that-name/a.csv"'),
+    ("mapping.toml", b'path = "a"\nimplicit_value = 1' + b"0" * 400 + b'\nvalue_col = "b"'),
+    ("mapping.json", b'{"path": "a", "path": "b"}'),
+    ("mapping.json", b'{"a":' * 3000),
+    ("search space", b"[train]\n" + b"a." * 3000 + b"b = { low = 1, high = 2 }"),
+    ("search space", b"[train]\na = { choices = " + b"[" * 3000),
+    ("mapping of a log", b'path = "a"\ntime_col = "when"\ntime_unit = "%Y-%m-%d %H:%{"'),
+    ("list of items", b"i\x8a"),
+    ("table of items", b'item_id,why\ni1,sold out\n"i-2",\n i3 ,"a\n'),
+    ("table of items", b"item_id,why\ni1,a,b,c"),
+    ("manifest", b'{"outputs": {"source": "s", "tables": {}}, "another": 1}'),
+    ("manifest", b'{"step": "ingest"}'),
+    ("log.jsonl", b'{"user_id": "u", "user_id": "v", "item_id": "i", "timestamp": 1, "rating": 2}'),
+]
+"""What once ended in another way: a crash, a hang, or in silence."""
+
+
+@pytest.mark.parametrize(("name", "content"), FOUND)
+def test_what_was_found_stays_mended(name: str, content: bytes, tmp_path: Path) -> None:
+    make, _, _ = PARSERS[name]
+    assert not fault_of(make(tmp_path), content)
