@@ -73,7 +73,8 @@ def redo(workspace: Workspace, change: Callable[[], T]) -> T:
             return change()
         except CommitFailedError as error:
             last = error
-        time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.05 * 2**attempt)))
+        pause = min(LONGEST_PAUSE, 0.05 * 2**attempt)
+        time.sleep(random.uniform(0, pause))  # nosec B311  # no secret
     raise UserError(
         f"the tables of {workspace.location} could not be changed: in {MAX_ATTEMPTS} attempts, "
         f"another writer's commit came first every time ({last}). Nothing is lost; find out what "

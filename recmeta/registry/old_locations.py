@@ -70,7 +70,7 @@ def _mend(connection: sqlite3.Connection, database: Path) -> int:
             if table not in present:
                 continue
             found = connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # nosec B608  # constants
                 f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
                 (artifacts.ROOT, len(root) + 2, root, len(root) + 1, f"{root}/"),
             )

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,22 @@ def test_one_that_ends_its_process_is_refused(
         )
         versions.rollback(workspace)
         until(lambda: served.client.get("/readyz").json()["refused_version"] is None)
+
+
+def test_a_trial_imports_nothing_from_where_the_server_was_started(
+    source: RegistrySource,
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = tmp_path / "trace"
+    for name in ("torch.py", "recmeta.py", "polars.py"):
+        (tmp_path / name).write_text(f"open({str(trace)!r}, 'w')\nraise SystemExit(1)\n")
+    champion = versions.champion(workspace)
+    assert champion is not None
+    monkeypatch.chdir(tmp_path)
+    source.try_out(champion.version, seconds=200, stopping=threading.Event())
+    assert not trace.exists()
 
 
 def test_one_that_does_not_answer_in_time_is_refused(

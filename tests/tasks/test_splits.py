@@ -15,6 +15,7 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.split_rows import SplitRows
+from recmeta.tasks.splits import interactions
 from recmeta.tasks.splits.interactions import split_interactions
 
 NUM_USERS = 12
@@ -331,3 +332,25 @@ def test_an_empty_log_says_why() -> None:
 def test_configurations_that_cannot_split_are_refused(config: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(config))):
         dataclasses.replace(SplitConfig(), **config)
+
+
+def test_progress_counts_every_row_and_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interactions, "ROWS_PER_BATCH", 8)
+    monkeypatch.setattr(interactions, "ROWS_PER_PART", 10)
+    log = [(f"u{n % 5}", f"i{n % 7}", n, "rating", 1.0) for n in range(30)]
+    said: list[tuple[str, int, int]] = []
+    ids = sorted({row[1] for row in log})
+    split_interactions(
+        log_dataset(table(log)),
+        pl.Series(ids),
+        pl.LazyFrame({schema.ITEM_ID: ids}),
+        SplitConfig(min_interactions=1, dev_share=0.2, test_share=0.3),
+        0,
+        progress=lambda stage, done, total: said.append((stage, done, total)),
+    )
+    reading = [done for stage, done, _ in said if stage == "reading"]
+    assert reading == [0, 8, 16, 24, 30]
+    assert {total for stage, _, total in said if stage == "reading"} == {30}
+    placing = [(done, total) for stage, done, total in said if stage == "placing"]
+    assert placing == [(done, len(placing) - 1) for done in range(len(placing))]
+    assert len(placing) > 2

@@ -52,8 +52,8 @@ def try_out(
         ChampionRefused: when it does not come to an answer.
     """
     about = {"workspace": workspace, "version": version, "scoring": to_dict(scoring)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", PROCESS],
+    process = subprocess.Popen(  # nosec B603  # a list of constants, no shell
+        [sys.executable, "-P", "-m", PROCESS],  # -P: nothing is imported from where it is started
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -24,8 +24,8 @@ from recmeta.schema import (
 KEY = list(INTERACTIONS.key)
 SUPERSEDED = "superseded"
 """The rule that they break; no fault of theirs, hence no part of the bad share."""
-NONE_QUARANTINED = pl.DataFrame(pl.from_arrow(QUARANTINE.columns.empty_table())).drop(
-    SOURCE, INGESTED_AT
+NONE_QUARANTINED = pl.DataFrame(
+    pl.from_arrow(QUARANTINE.columns.empty_table().drop_columns([SOURCE, INGESTED_AT]))
 )
 """Rows for the quarantine, without one."""
 _RULES = pl.concat_list(pl.lit(SUPERSEDED)).alias(RULES)

@@ -118,7 +118,7 @@ def download_wheel(requirement: str, folder: Path, sha256: str) -> Path:
     Raises:
         NotAvailableError: where pip cannot get it, or gets another file.
     """
-    command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
+    command = [sys.executable, "-P", "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
     try:
         done = subprocess.run(  # nosec B603  # a list, no shell; requirements are those of `datasets`
