@@ -21,6 +21,7 @@ from recmeta.plugins import TRUSTED
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.testing.tasks import write_task_set
 from recmeta.workspace import Folder
+from recmeta.workspace.sealed import DIGESTS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "docs" / "examples" / "recmeta-example"
@@ -144,6 +145,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert place[key] in ("maml", "preference")
         place[key] = value
         saved.write_json("model.json", about)
+        saved.delete(DIGESTS)  # no signature: who writes a model writes its digests
     return folder
 
 

