@@ -201,14 +201,16 @@ def _torch() -> Check:
 
 def _writable(workspace: "Workspace") -> Check:
     """Write, read and delete a file."""
+    from recmeta.workspace.temporary import FOLDER
+
     name = f".doctor-{os.getpid()}"
     existed = workspace.exists("")
     try:
         workspace.write_bytes(name, b"recmeta")
         whole = workspace.read_bytes(name) == b"recmeta"
         workspace.filesystem.delete_file(f"{workspace.path}/{name}")
-        if workspace.is_local and not existed:
-            os.rmdir(workspace.path)
+        if workspace.is_local and not existed and os.listdir(workspace.path) == [FOLDER]:
+            shutil.rmtree(workspace.path)
     except OSError as error:
         return Check(
             name="workspace",
