@@ -244,7 +244,7 @@ def _tables(workspace: "Workspace") -> Check:
 
     found = []
     for table in TABLES:
-        if not workspace.exists(f"{whole.address(table)}/{whole.LOG}"):
+        if not whole.is_made(workspace, table):
             continue
         try:
             found.append(f"{table.name} {whole.check(workspace, table).version()}")

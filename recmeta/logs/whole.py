@@ -80,7 +80,7 @@ class TableVersions:
         found = []
         for table, version in self._versions(outputs).items():
             place = workspace.table_uri(table)
-            if not workspace.exists(f"{address(table)}/{LOG}"):
+            if not is_made(workspace, table):
                 found.append(f"the table {place} is missing")
                 continue
             delta = check(workspace, table)
@@ -103,6 +103,15 @@ class TableVersions:
 def address(table: Table) -> str:
     """Return where a table is in the workspace."""
     return f"tables/{table.name}"
+
+
+def is_made(workspace: Workspace, table: Table) -> bool:
+    """Return whether a table is there, whole or not.
+
+    Where the disk is full as a table is made, an empty folder for its log is all that is left.
+    """
+    folder = workspace / address(table)
+    return folder.names() not in ([], [LOG]) or bool((folder / LOG).names())
 
 
 def predates(delta: DeltaTable, table_id: str | None, version: int) -> str | None:

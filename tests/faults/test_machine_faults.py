@@ -172,7 +172,7 @@ def test_a_full_disk(
 ) -> None:
     """Delta's tables, shards, manifests, MLflow's database, the model, the report and the lists."""
     place = tmp_path / "disk"
-    sizes = spread(faults.number(2, 30), 8, 3_000 if ALL else 60)
+    sizes = spread(faults.number(1, 30), 8, 3_000)
     for size in sizes:
         arguments = (whole_run if ALL else ingest)(log, place / "ws")
         with small_disk(place, size):
@@ -192,7 +192,7 @@ def test_a_full_disk(
     ("kind", "limit", "sizes", "sample"),
     [
         ("a file may not become large (RLIMIT_FSIZE)", resource.RLIMIT_FSIZE, (2_048, 400_000), 1),
-        ("few files may be open (RLIMIT_NOFILE)", resource.RLIMIT_NOFILE, (10, 40), 2),
+        ("few files may be open (RLIMIT_NOFILE)", resource.RLIMIT_NOFILE, (16, 40), 1),
         ("memory runs out (RLIMIT_AS)", resource.RLIMIT_AS, (400_000_000, 3_000_000_000), 1),
     ],
     ids=["size-of-a-file", "open-files", "memory"],
@@ -208,7 +208,7 @@ def test_a_limit_of_the_machine(
     faults: Faults,
 ) -> None:
     number = faults.number(sample, 20)
-    for size in spread(number, *sizes) if ALL else spread(number, sizes[0], round(sizes[0] * 1.6)):
+    for size in spread(number, *sizes):
         workspace = tmp_path / f"ws-{size}"
         arguments = (whole_run if ALL else ingest)(log, workspace)
         done = run(*arguments, limit=(limit, size))

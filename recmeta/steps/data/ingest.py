@@ -110,7 +110,7 @@ def _lost_tables(workspace: Workspace) -> list[Table]:
     Raises:
         Broken: where one of the others lacks files.
     """
-    there = [t for t in tables.INGESTED if workspace.exists(f"{whole.address(t)}/{whole.LOG}")]
+    there = [t for t in tables.INGESTED if whole.is_made(workspace, t)]
     for table in there:
         whole.check(workspace, table)
     return [table for table in tables.INGESTED if table not in there]

@@ -65,7 +65,7 @@ def run(workspace: Workspace, *, full: bool, has_models: bool = True) -> Verifie
     """
     found: list[Loss] = []
     manifests = [(step, key) for step in STEPS for key in _keys(workspace, step, full=full)]
-    tables = [t for t in schema.TABLES if workspace.exists(f"{whole.address(t)}/{whole.LOG}")]
+    tables = [t for t in schema.TABLES if whole.is_made(workspace, t)]
     tables = tables if full else []
     numbers = [v.version for v in versions.versions(workspace)] if has_models else []
     for table in tables:
