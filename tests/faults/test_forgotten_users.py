@@ -1,25 +1,19 @@
 """A user is forgotten however the rows of the log spell the id, and nobody else loses a row."""
 
-import contextlib
 import csv
 import datetime
 import io
 import json
-import os
-import random
-import signal
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import contest
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from counting import ALL, Faults
+from counting import Faults
 from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,8 +22,6 @@ from traces import found_in
 from recmeta import schema
 from recmeta.logs.mapping import LogMapping
 from recmeta.logs.quarantined import mentions
-from recmeta.registry.models import versions
-from recmeta.registry.models.forgotten import why_retrain
 from recmeta.steps.data import ingest
 from recmeta.steps.upkeep import forget
 from recmeta.workspace import Workspace
@@ -208,85 +200,3 @@ def test_a_quarantine_of_an_earlier_version(tmp_path: Path) -> None:
     write_deltalake(uri, pa.Table.from_pylist(rows, schema=columns))
     assert forget.run(workspace, ['an"n']).removed["quarantine"] == 1
     assert sorted(DeltaTable(uri).to_pyarrow_table()["raw"].to_pylist()) == sorted(raws[1:])
-
-
-LONG = "zq-{}-whom-nobody-is-named-after"
-"""Ids that are nowhere by chance."""
-
-
-def prepare(folder: Path) -> None:
-    """Make a workspace in which users are everywhere: in tables, tasks, states, reports, MLflow."""
-    import contest_imports  # noqa: F401  # where the command line's helpers are
-
-    contest.write_logs(folder)
-    for path in folder.glob("*.csv"):
-        lines = path.read_text().split("\n")
-        lines += ["u3,,1700000000,5", "u3,i1,1700000000"] if path.name == "0.csv" else []
-        changed = [
-            LONG.format(line.partition(",")[0]) + "," + line.partition(",")[2]
-            if line[:1] in ("u", "n", "x") and line[1:2].isdigit()
-            else line
-            for line in lines
-        ]
-        path.write_text("\n".join(line for line in changed if line) + "\n")
-    place = str(folder / "base")
-    contest.prepare(folder, place, with_models=True)
-    new = folder / "new.csv"
-    new.write_text(new.read_text().replace(LONG.format("x0"), LONG.format("u3")))
-    contest.perform(contest.commands(folder)["score"], place, None, 0.0)
-
-
-def forget_one(place: str, ready: Any) -> None:
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        os.dup2(nowhere.fileno(), 2)
-        ready.set()
-        forget.run(Workspace(place), [LONG.format("u3")], now=NOW)
-
-
-@pytest.mark.skipif(not ALL, reason="takes minutes (RECMETA_FAULTS=1)")
-@pytest.mark.timeout(1800)
-def test_forgetting_that_is_killed_and_done_again_ends_whole(
-    tmp_path: Path, faults: Faults
-) -> None:
-    user = LONG.format("u3")
-    process = contest.CONTEXT.Process(target=prepare, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-    base = tmp_path / "base"
-    kinds = {path.split("/")[0] for path in found_in(base, user)}
-    assert kinds >= {"tables", "tasks", "states", "reports", "mlartifacts"}
-
-    def start(place: str) -> Any:
-        ready = contest.CONTEXT.Event()
-        process = contest.CONTEXT.Process(target=forget_one, args=(place, ready))
-        process.start()
-        ready.wait()
-        return process
-
-    whole = contest.copy_of_local(base, tmp_path / "whole")
-    started = time.monotonic()
-    start(whole).join()
-    seconds = time.monotonic() - started
-    expected = contest.state(whole)
-    assert not found_in(Path(whole), user)
-    drawn = random.Random(16)
-    for number in range(faults.number(sample=1, all_of_them=40)):
-        place = contest.copy_of_local(base, tmp_path / "killed")
-        process = start(place)
-        time.sleep(drawn.uniform(0, seconds))
-        process.kill()
-        process.join()
-        if process.exitcode != -signal.SIGKILL:
-            continue
-        faults.inject("forget is killed and done again")
-        again = start(place)
-        again.join()
-        faults.check(again.exitcode == 0, f"kill {number}: forget exits with {again.exitcode}")
-        left = found_in(Path(place), user)
-        faults.check(not left, f"kill {number}: still in {left}")
-        told = contest.differences(contest.state(place), [expected])
-        faults.check(not told, f"kill {number}: {told} is not what an undisturbed one leaves")
-        marked = [why_retrain(v) is not None for v in versions.versions(Workspace(place))]
-        faults.check(all(marked) and len(marked) == 2, f"kill {number}: marked {marked}")
-    assert faults.injected

@@ -230,6 +230,7 @@ FOUND = [
     ("search space", b"[train]\n" + b"a." * 3000 + b"b = { low = 1, high = 2 }"),
     ("search space", b"[train]\na = { choices = " + b"[" * 3000),
     ("mapping of a log", b'path = "a"\ntime_col = "when"\ntime_unit = "%Y-%m-%d %H:%{"'),
+    ("mapping of a log", b'path = "a"\ntime_col = "when"\ntime_unit = "%file://"'),
     ("list of items", b"i\x8a"),
     ("table of items", b'item_id,why\ni1,sold out\n"i-2",\n i3 ,"a\n'),
     ("table of items", b"item_id,why\ni1,a,b,c"),

@@ -4,6 +4,8 @@ All of them turn what cannot be parsed into null and never fail; `contracts` say
 breaks. To make one raises UserError for a format of times that is none.
 """
 
+import re
+
 import polars as pl
 
 from recmeta.errors import UserError
@@ -95,7 +97,9 @@ def _iso(value: pl.Expr) -> pl.Expr:
 
 
 def _strptime(value: pl.Expr, unit: str) -> pl.Expr:
-    format_ = unit.replace(".%f", "%.f")  # Python's spelling of a fraction
+    # Python's spelling of a fraction: behind a point, or six digits.
+    format_ = unit.replace(".%f", "%.f")
+    format_ = re.sub("%.", lambda part: "%6f" if part[0] == "%f" else part[0], format_)
     try:
         pl.select(_by_format(pl.lit("a text"), format_))
     except pl.exceptions.PolarsError as error:
