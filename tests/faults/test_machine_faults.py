@@ -240,7 +240,7 @@ def test_a_log_whose_server_misbehaves(tmp_path: Path, faults: Faults) -> None:
 
 @pytest.mark.timeout(3600)
 def test_an_object_store_that_misbehaves(log: Path, faults: Faults) -> None:
-    """It is given up on within the two minutes that docs/reliability.md promises."""
+    """It is given up on within the two minutes that docs/airflow.md promises."""
     commands = [["doctor"], ingest(log, ""), ["build-tasks"]] if ALL else [ingest(log, "")]
     for manner in MANNERS[: faults.number(1, 3)]:
         for arguments in commands:
