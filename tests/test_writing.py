@@ -13,7 +13,7 @@ import pytest
 from object_store import BUCKET, object_store
 
 from recmeta.errors import UserError, WorkspaceBusyError
-from recmeta.workspace import Workspace, lease, writes
+from recmeta.workspace import Workspace, lease, lock, writes
 from recmeta.workspace.owner import Owner
 
 HOLD = """
@@ -130,6 +130,38 @@ def test_a_dead_owners_lock_is_free_at_once_and_what_it_left_is_swept(
     assert left[0].exists()
     try_to_write(str(location))
     assert not list(location.glob(f".tmp/*-{other.pid}-*"))
+
+
+def test_a_lock_that_is_given_back_is_closed_and_named_no_more(tmp_path: Path) -> None:
+    """Else a child would close what has its number by then, and a server would run out of them."""
+    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    path = tmp_path / "locks" / "name"
+    taken = lock.try_lock(path, Owner.here())
+    assert taken is not None
+    assert lock.owner_of(path) == Owner.here()
+    assert lock.is_held(path)
+    assert lock.try_lock(path, Owner.here()) is None
+    assert [name for name, _ in lock.held_in(tmp_path / "locks", "na")] == ["name"]
+    assert list(lock.held_in(tmp_path / "locks", "no")) == []
+    assert len(lock._OPEN) == 1
+    taken.release()
+    taken.release()
+    assert not lock._OPEN
+    assert not lock.is_held(path)
+    assert lock.owner_of(path) is None
+    assert not (tmp_path / "locks").exists()
+    after = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    assert after == before
+
+
+def test_files_of_locks_that_nobody_holds_are_deleted(tmp_path: Path) -> None:
+    (tmp_path / "work-1").write_bytes(Owner.here().to_bytes())
+    (tmp_path / "work-2").write_bytes(b"broken")
+    taken = lock.try_lock(tmp_path / "work-2", Owner.here())
+    assert taken is not None
+    assert [name for name, _ in lock.held_in(tmp_path, "work-")] == ["work-2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["work-2"]
+    taken.release()
 
 
 def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,9 +116,11 @@ def of_the_machine() -> Path:
 def _locked(path: Path, owner: Owner) -> FileLock | None:
     """Return the lock; None where the file system has none, and nobody sweeps either."""
     try:
-        return try_lock(path, owner)
+        while (lock := try_lock(path, owner)) is None:
+            time.sleep(0.01)  # somebody sweeps, and found the file before it was locked
     except OSError:
         return None
+    return lock
 
 
 def _delete_if_empty(root: Path) -> None:
