@@ -16,7 +16,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -24,7 +24,6 @@ import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError
-from pyarrow import dataset
 
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
@@ -43,6 +42,9 @@ from recmeta.schema import (
     Table,
 )
 from recmeta.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pyarrow import dataset
 
 COUNTS = "recmeta.counts"
 LOG_RETENTION = "interval 3650 days"
@@ -161,7 +163,7 @@ def scan(workspace: Workspace, table: Table) -> pl.LazyFrame:
 
 def as_dataset(
     workspace: Workspace, table: Table, delta: DeltaTable, encoded: Sequence[str] = ()
-) -> dataset.Dataset:
+) -> "dataset.Dataset":
     """Return one version of a table as an Arrow dataset, to be read in batches.
 
     Args:
@@ -169,6 +171,8 @@ def as_dataset(
         encoded: columns of strings that batches have dictionary encoded, as the files do: a string
             of many rows is then read once.
     """
+    from pyarrow import dataset  # which imports pandas where that is installed
+
     folder = workspace / f"tables/{table.name}"
     return delta.to_pyarrow_dataset(
         # Not deltalake's own, whose threads call Python: left half-read, it can wait for ever.

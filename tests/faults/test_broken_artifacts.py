@@ -86,7 +86,7 @@ def test_a_flipped_bit_is_not_accepted(
         if path.is_file() and not path.name.startswith(".")
         if path.name in READ.get(kind, (path.name,))
     )
-    for number in range(faults.number(12, 300)):
+    for number in range(faults.number(12, 200)):
         name = names[number % len(names)]
         content = (whole / name).read_bytes()
         flip(whole / name, drawn)
@@ -132,7 +132,7 @@ def test_a_model_without_digests_cannot_end_the_process(
     old = shutil.copytree(place, tmp_path / "old")
     (old / DIGESTS).unlink()
     assert Model.load(Folder.at(old)).catalogue.num_items > 0
-    names, number = ("encoder.arrow", "items.arrow", "statistics.arrow"), faults.number(30, 400)
+    names, number = ("encoder.arrow", "items.arrow", "statistics.arrow"), faults.number(30, 300)
     kind = "a bit of an Arrow file of a model without digests is flipped, and it is loaded"
     faults.inject(kind, len(names) * number)
     done = subprocess.run(
@@ -158,7 +158,7 @@ def test_flipped_bits_are_found_by_verify(finished_run: FinishedRun, faults: Fau
     paths = [path for path in paths if path.name != "latest.json"]
     assert finished_run.losses() == []
     drawn = random.Random(1)
-    for number in range(faults.number(8, 300)):
+    for number in range(faults.number(8, 150)):
         path = drawn.choice(paths) if number >= len(paths) else paths[number * 7 % len(paths)]
         content = path.read_bytes()
         flip(path, drawn)
@@ -210,7 +210,7 @@ def test_what_a_step_left_is_made_again_or_its_remedy_is_named(
         *("tables/*/*.parquet", "tables/*/_delta_log/*", "mlartifacts/**/artifacts/model/*"),
     )
     drawn = random.Random(harm.__name__)
-    for path in drawn.sample(paths, faults.number(1, len(paths))):
+    for path in drawn.sample(paths, faults.number(1, 30)):
         faults.inject("an output of a step is deleted or cut, and the command is run again")
         _harm_and_run(run, faults, path, harm, expected)
 
@@ -223,7 +223,7 @@ def test_whole_folders_are_made_again(finished_run: FinishedRun, faults: Faults)
         *("tables/user_activity", "tables/interactions", "tables/recommendations", "tables"),
     ]
     drawn = random.Random(2)
-    for folder in drawn.sample(folders, faults.number(1, len(folders))):
+    for folder in drawn.sample(folders, faults.number(1, 8)):
         faults.inject("a folder of a workspace is deleted, and the command is run again")
 
         def deletion_of_folder(path: Path) -> None:

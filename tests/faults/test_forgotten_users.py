@@ -113,7 +113,7 @@ def accepted(workspace: Workspace) -> list[str]:
 
 def test_no_byte_of_the_user_is_left_and_nobody_else_is_touched(faults: Faults) -> None:
     @settings(
-        max_examples=faults.number(sample=3, all_of_them=150),
+        max_examples=faults.number(sample=3, all_of_them=60),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -217,7 +217,7 @@ def gone(server: Victim, faults: Faults) -> None:
 
 def flood(server: Victim, faults: Faults) -> None:
     """Connections opened and closed as fast as can be."""
-    number = faults.number(800, 20_000)
+    number = faults.number(800, 5_000)
     faults.inject("connections opened and closed at once", number)
     for _ in range(number):
         server.connect().close()
@@ -225,7 +225,7 @@ def flood(server: Victim, faults: Faults) -> None:
 
 def garbage(server: Victim, faults: Faults) -> None:
     """Bytes of no meaning, alone and in the place of parts of a request."""
-    number = faults.number(150, 10_000)
+    number = faults.number(150, 2_000)
     faults.inject("bytes of no meaning", number)
     draw = random.Random(7)
     good = request(headers="Host: x\r\nConnection: close\r\n")
@@ -324,7 +324,7 @@ def other_protocols(server: Victim, faults: Faults) -> None:
 
 def pipelined(server: Victim, faults: Faults) -> None:
     """Requests sent ahead: each is answered, in order, one at a time."""
-    number = faults.number(400, 10_000)
+    number = faults.number(400, 3_000)
     faults.inject("requests sent ahead on one connection", number)
     good, bad = request(), request("/nothing")
     with server.connect() as connection:

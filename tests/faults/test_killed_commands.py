@@ -43,7 +43,7 @@ def test_a_killed_command_goes_on_and_leaves_nothing_of_a_person(
     assert not contest.in_turn(worker, [arguments], place)
     seconds = time.monotonic() - started
     whole = contest.state(place)
-    number = faults.number(1, 25)
+    number = faults.number(1, 8)
     for kill in range(number):
         copy = contest.copied_on_disk(logs / "base", logs / f"killed-{name}-{kill}")
         place = Place(copy.location, {"TMPDIR": str(tmp_path)})

@@ -172,7 +172,7 @@ def test_a_full_disk(
 ) -> None:
     """Delta's tables, shards, manifests, MLflow's database, the model, the report and the lists."""
     place = tmp_path / "disk"
-    sizes = spread(faults.number(1, 30), 8, 3_000)
+    sizes = spread(faults.number(1, 10), 8, 3_000)
     for size in sizes:
         arguments = (whole_run if ALL else ingest)(log, place / "ws")
         with small_disk(place, size):
@@ -207,7 +207,7 @@ def test_a_limit_of_the_machine(
     tmp_path: Path,
     faults: Faults,
 ) -> None:
-    number = faults.number(sample, 20)
+    number = faults.number(sample, 8)
     for size in spread(number, *sizes):
         workspace = tmp_path / f"ws-{size}"
         arguments = (whole_run if ALL else ingest)(log, workspace)

@@ -147,7 +147,7 @@ def test_an_owner_that_cannot_be_asked_is_dead_when_it_was_silent(
 def test_commands_that_are_killed_leave_no_run_running(faults: Faults, here: Path) -> None:
     draw = random.Random(0)
     tune = ["tune", "-w", "ws", "--learner", "bayesian-linear", "--epochs", 3, "--trials", 50]
-    for number in range(faults.number(0, 12)):
+    for number in range(faults.number(0, 5)):
         train = ["meta-train", "-w", "ws", "--learner", "maml", "--epochs", 500, "--seed", number]
         evaluate = ["evaluate", "-w", "ws", "--device", "cpu"]
         command = (train, tune, evaluate)[number % 3]
@@ -221,7 +221,7 @@ def test_every_command_gives_up_on_a_server_that_does_not_answer(
     for server in (silent, failing):
         with server() as address:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-            for command, *arguments in COMMANDS[: faults.number(2, len(COMMANDS))]:
+            for command, *arguments in COMMANDS[: faults.number(2, 6)]:
                 faults.inject("an MLflow server that is silent, or answers 500")
                 started = time.monotonic()
                 called = call(command, "-w", "ws", *arguments, "--json")
@@ -271,7 +271,7 @@ def test_a_database_that_is_locked_is_given_up_on(
     if not ALL:  # MLflow's own 20 seconds, for a lock against writing alone, take their time
         monkeypatch.setattr(old_locations, "SECONDS", 1)
     locks = ["EXCLUSIVE", "IMMEDIATE"][: faults.number(1, 2)]
-    commands = COMMANDS[: faults.number(2, len(COMMANDS))]
+    commands = COMMANDS[: faults.number(2, 4)]
     for lock in locks:
         with contextlib.closing(sqlite3.connect("ws/mlflow.db", isolation_level=None)) as holder:
             holder.execute(f"BEGIN {lock}")

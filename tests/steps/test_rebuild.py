@@ -34,10 +34,11 @@ def run_of(trained: Trained) -> str:
 
 
 def files(workspace: Workspace) -> dict[str, bytes]:
-    """Return every file of a workspace but MLflow's, whose database a nested run is added to."""
+    """Return every file of a workspace but MLflow's, whose database a nested run is added to, and
+    but this process's temporary ones."""
     root = Path(workspace.path)
     found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("mlflow.db"))
-    paths = (p for p in found if "mlartifacts" not in p.parts)
+    paths = (p for p in found if not {"mlartifacts", ".tmp"} & set(p.parts))
     return {str(p.relative_to(root)): p.read_bytes() for p in paths}
 
 
