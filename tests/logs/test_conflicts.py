@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from recmeta.logs import tables
 from recmeta.logs.checking import conflicts
+from recmeta.schema import INGESTED_AT, QUARANTINE, SOURCE
 
 TIMES = [None, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)]
 ROW = st.tuples(
@@ -88,3 +90,8 @@ def test_what_lost_goes_into_the_quarantine_with_its_place_and_its_text() -> Non
 
 ISO = "2020-01-01T00:00:00.000000+00:00"
 KEY_AND_VALUE = ["user_id", "item_id", "timestamp", "value"]
+
+
+def test_rows_for_the_quarantine_have_its_columns() -> None:
+    columns = tables.empty(QUARANTINE).drop(SOURCE, INGESTED_AT)
+    assert conflicts.NONE_QUARANTINED.schema == columns.schema

@@ -9,15 +9,16 @@ import dataclasses
 import polars as pl
 
 from recmeta.schema import (
+    EVENT,
     FILE,
-    INGESTED_AT,
     INTERACTIONS,
+    ITEM_ID,
     LINE,
-    QUARANTINE,
     RAW,
     RULES,
     SOURCE,
     TIMESTAMP,
+    USER_ID,
     VALUE,
 )
 
@@ -25,9 +26,19 @@ KEY = list(INTERACTIONS.key)
 SUPERSEDED = "superseded"
 """The rule that they break; no fault of theirs, hence no part of the bad share."""
 NONE_QUARANTINED = pl.DataFrame(
-    pl.from_arrow(QUARANTINE.columns.empty_table().drop_columns([SOURCE, INGESTED_AT]))
+    schema={
+        FILE: pl.String,
+        LINE: pl.Int64,
+        RULES: pl.List(pl.String),
+        RAW: pl.String,
+        USER_ID: pl.String,
+        ITEM_ID: pl.String,
+        TIMESTAMP: pl.Datetime("us", "UTC"),
+        EVENT: pl.String,
+        VALUE: pl.Float64,
+    }
 )
-"""Rows for the quarantine, without one."""
+"""Rows for the quarantine, without one: its columns but `source` and `ingested_at`."""
 _RULES = pl.concat_list(pl.lit(SUPERSEDED)).alias(RULES)
 _WINNING = "winning_value"
 
