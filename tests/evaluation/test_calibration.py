@@ -19,7 +19,7 @@ from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
-from recmeta.workspace import Folder
+from recmeta.workspace import DIGESTS, Folder
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,7 @@ def test_it_is_kept_with_the_model(model: Model, task_set: TaskSet, tmp_path: ob
     about = folder.read_json("model.json")
     del about["uncertainty"]  # as models were before there was any
     folder.write_json("model.json", about)
+    folder.delete(DIGESTS)
     assert Model.load(folder).uncertainty is None
     assert _calibration(Model.load(folder), task_set) is None
 

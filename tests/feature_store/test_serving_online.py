@@ -56,7 +56,7 @@ def test_the_store_wins_over_what_is_given(
     (user_id,) = list(online(["u00", "u000", "u01", "u001"]))[:1]
     known = {n: v for n, v in online([user_id])[user_id].items() if n in champion.intake.fields}
     assert known["age"] is not None
-    recommender = BatchRecommender(online, Metrics())
+    recommender = BatchRecommender(online, Metrics(), online_seconds=60.0)
     asks = [
         ask(champion, user_id, age=99.0),
         ask(champion, None, **known),
@@ -77,7 +77,7 @@ def test_a_store_that_fails_is_done_without(champion: ServedChampion) -> None:
 
     metrics = Metrics()
     asks = [ask(champion, "u01", age=30.0), ask(champion, None, age=30.0)]
-    answers = BatchRecommender(failing, metrics)(asks)
+    answers = BatchRecommender(failing, metrics, online_seconds=60.0)(asks)
     assert [w.code for w in answers[0].warnings] == ["profile_unavailable"]
     assert answers[1].warnings == []
     assert scores(answers[0]) == pytest.approx(scores(answers[1]), abs=1e-5)

@@ -156,7 +156,9 @@ def test_a_model_that_starts_from_another_reads_vectors_as_it_did(
             "plot": column(-drawn(len(items.item), seed=9)),
         }
     )
-    write_items(told.folder, Items(items.item_id, items.item, items.valid_from, flipped))
+    write_items(
+        Folder.at(told.folder.path), Items(items.item_id, items.item, items.valid_from, flipped)
+    )
     second = Model.untrained(config, turned, cpu, first.encoder)
     fresh = second.learner.init_params(torch.Generator().manual_seed(1))
     rescaled = functools.partial(second.config.learner.rescaled, second)
