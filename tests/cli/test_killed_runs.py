@@ -76,8 +76,7 @@ slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA
 
 
 @pytest.mark.parametrize(
-    "number",  # by default in the middle, while it learns
-    [pytest.param(n, marks=() if n == 2 else (slow, pytest.mark.slow)) for n in range(NUM_KILLS)],
+    "number", [pytest.param(n, marks=(slow, pytest.mark.slow)) for n in range(NUM_KILLS)]
 )
 def test_a_killed_run_goes_on(
     folder: Path, reference: tuple[Path, float], tmp_path: Path, number: int

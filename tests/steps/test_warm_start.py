@@ -1,6 +1,7 @@
 """A training that goes on from the champion."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,14 @@ from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.training.recipes import training_of
 from recmeta.workspace import Workspace
 
+slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+
 
 # The closed-form learner begins near its end in either case: from factors, or from the champion.
-@pytest.mark.parametrize(("learner", "at_most"), [("maml", 1.0), ("bayesian-linear", 1.03)])
+@pytest.mark.parametrize(
+    ("learner", "at_most"),
+    [pytest.param("maml", 1.0, marks=(slow, pytest.mark.slow)), ("bayesian-linear", 1.03)],
+)
 def test_what_the_champion_has_learned_is_not_learned_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str, at_most: float
 ) -> None:
