@@ -107,6 +107,8 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(level)
     logging.getLogger("urllib3").setLevel(logging.INFO if debug else logging.ERROR)
+    # It prints the trace of each error that it raises; what comes of that is said once, at the end.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.INFO if debug else logging.CRITICAL)
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
