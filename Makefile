@@ -51,7 +51,7 @@ demo: $(DEMO) ## Fetch MovieLens 100K and run the whole pipeline on it, from the
 test: setup ## Run the whole test suite.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-faults: setup ## Inject faults of every kind into real commands, count what was lost, write the table of docs/reliability.md (20 minutes).
+faults: setup ## Inject faults of every kind into real commands, count what was lost, write the table of docs/reliability.md (20 minutes or more).
 	mkdir -p build && rm -f build/faults.jsonl
 	RECMETA_FAULTS=1 RECMETA_FAULTS_OUT=build/faults.jsonl $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/faults
 	$(BIN)/python tests/faults/table.py build/faults.jsonl
