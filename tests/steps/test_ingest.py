@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from object_store import BUCKET, object_store
@@ -487,3 +487,15 @@ def test_a_commit_that_comes_in_between_is_seen_and_the_change_done_again(tmp_pa
     assert not others
     assert sums(manifest.counts) == (2, 1, 1, 0)
     assert values(workspace) == [("u", "i", 5), ("u", "j", 3), ("u", "k", 3), ("u", "l", 1)]
+
+
+def test_a_workspace_of_an_earlier_version_takes_the_next_log(tmp_path: Path) -> None:
+    """Its quarantine has no columns for what could be read."""
+    workspace = Workspace(tmp_path / "ws")
+    ingest.run(mapping(log(tmp_path / "a.csv", "u,i,1,5\n")), workspace, now=NOW)
+    uri = workspace.table_uri(QUARANTINE)
+    earlier = ["source", "file", "line", "rules", "raw", "ingested_at"]
+    rows = DeltaTable(uri).to_pyarrow_table().select(earlier)
+    write_deltalake(uri, rows, mode="overwrite", schema_mode="overwrite")
+    ingest.run(mapping(log(tmp_path / "b.csv", "u,j,2,4\n")), workspace, now=NOW)
+    assert values(workspace) == [("u", "i", 5.0), ("u", "j", 4.0)]

@@ -130,13 +130,15 @@ def take_in_what_came_due(workspace: Workspace, *, now: datetime.datetime | None
     if not workspace.exists(f"tables/{QUARANTINE.name}"):
         return 0
     clock = now or datetime.datetime.now(datetime.UTC)
-    num_rows = 0
-    for manifest in finished(workspace, STEP):  # a log that was refused brings nothing
-        num_rows += tables.redo(
-            workspace,
-            functools.partial(_take_in, workspace, manifest.outputs.source, clock),
-        )
-    return num_rows
+    tables.create(workspace, QUARANTINE)  # one of an earlier version gets its columns
+    due = tables.scan(workspace, QUARANTINE).filter(contracts.has_come_due(clock))
+    sources = set(due.select(pl.col(SOURCE).unique()).collect().to_series())
+    if sources:  # a log that was refused brings nothing
+        sources &= {manifest.outputs.source for manifest in finished(workspace, STEP)}
+    return sum(
+        tables.redo(workspace, functools.partial(_take_in, workspace, source, clock))
+        for source in sorted(sources)
+    )
 
 
 def _take_in(workspace: Workspace, source: str, now: datetime.datetime) -> int:
