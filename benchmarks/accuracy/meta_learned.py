@@ -9,13 +9,16 @@ import pyarrow as pa
 from benchmarks.accuracy.problem import Development, Problem, statistics_of
 from recmeta import schema
 from recmeta.config import to_dict
+from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import (
     Ragged,
     Split,
     Tasks,
     TaskSet,
     TaskSetSpec,
+    write_history,
     write_items,
     write_shard,
     write_spec,
@@ -94,13 +97,16 @@ def write_task_set(problem: Problem, development: Development, folder: Folder) -
     for split, tasks in splits.items():
         write_shard(folder, split, 0, _table(tasks))
     write_items(folder, problem.items)
-    write_statistics(folder, statistics_of(development.train, problem.num_items))
+    num_items = problem.num_items
+    write_statistics(folder, statistics_of(development.train, num_items))
+    item = training_rows(development.train).item
+    write_history(folder, ItemHistory(time=None, item=item, num_items=num_items))
     write_spec(
         folder,
         TaskSetSpec(
             objective=problem.objective,
             value_range=problem.value_range,
-            num_items=problem.num_items,
+            num_items=num_items,
             num_tasks={split: len(tasks) for split, tasks in splits.items()},
             num_shards=dict.fromkeys(splits, 1),
             num_interactions=sum(

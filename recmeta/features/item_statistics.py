@@ -1,4 +1,5 @@
-"""What had been seen of each item before a time: how many users met it, and what they gave it.
+"""What had been seen of each item before a time: how many users met it, and what they gave it; and
+the events themselves, in the order of time.
 
 A snapshot holds the events strictly before its time; a task reads the newest snapshot that is not
 later than its cut time, as a job that refreshes features now and then would. So no task sees its
@@ -18,6 +19,8 @@ import polars as pl
 from recmeta import schema
 from recmeta.features.order_statistics import values_at
 from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.item_history import ItemHistory
+from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.task_set import ItemStatistics
 from recmeta.tasks.threads import in_threads
 
@@ -35,6 +38,10 @@ class StatisticsConfig:
     def __post_init__(self) -> None:
         if self.num_snapshots < 2:
             raise ValueError(f"num_snapshots is {self.num_snapshots}; it must be at least 2.")
+
+
+EVENT = np.dtype([("time", "<i8"), ("item", "<i4")])
+"""An event put aside: its time (µs since 1970) and the number of its item."""
 
 
 class Events(NamedTuple):
@@ -96,6 +103,41 @@ def item_statistics(events: Iterable[Events], times: IntArray, num_items: int) -
         for part in (tallies.real, tallies.imag)
     )
     return ItemStatistics(times, num_users, sum_values)
+
+
+def item_history(events: Iterable[Events], times: IntArray, num_items: int) -> ItemHistory:
+    """Return the events in the order of time, at equal times in that of the items' numbers.
+
+    They are put aside by the snapshots between which they lie, about as many in each, and sorted
+    one such lot after the other: beside the history itself, memory holds one lot.
+
+    Args:
+        events: all events that count, in pieces; all with times, or none.
+        times: (T,) from `snapshot_times`.
+    """
+    files, num_events, has_times = RowFiles(), 0, True
+    lengths = np.zeros(len(times), np.int64)
+    for some in events:
+        has_times = some.time is not None
+        rows = np.empty(len(some.item), EVENT)
+        rows["item"], rows["time"] = some.item, 0 if some.time is None else some.time
+        lot = np.searchsorted(times, rows["time"], side="right")
+        order = np.argsort(lot.astype(np.int16), kind="stable")
+        counts = np.bincount(lot, minlength=len(times))
+        ends = counts.cumsum()
+        for number in np.flatnonzero(counts).tolist():
+            files.append(str(number), rows[order[ends[number] - counts[number] : ends[number]]])
+        lengths += counts
+    time = np.empty(lengths.sum(), np.int64)
+    item = np.empty(len(time), np.int32)
+    for number in np.flatnonzero(lengths).tolist():
+        rows = files.read(str(number), EVENT)
+        files.remove(str(number))
+        rows = rows[np.lexsort((rows["item"], rows["time"]))]
+        place = slice(num_events, num_events + len(rows))
+        time[place], item[place] = rows["time"], rows["item"]
+        num_events += len(rows)
+    return ItemHistory(time=time if has_times else None, item=item, num_items=num_items)
 
 
 def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:

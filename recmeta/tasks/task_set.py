@@ -4,6 +4,8 @@
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
+    history.arrow        one row per event that counts in them, in the order of time: when, and the
+                         item number
     SPLIT-00000.arrow …  one row per task
 
 A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no
@@ -17,7 +19,7 @@ import copy
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,7 @@ from recmeta import schema
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
+from recmeta.tasks.item_history import ItemHistory
 from recmeta.workspace import Folder, arrow_table, sealed
 
 Objective = Literal["rating", "implicit"]
@@ -307,6 +310,21 @@ class TaskSet:
         """Return the items' statistics at every snapshot."""
         return read_statistics(self.folder)
 
+    def history(self) -> ItemHistory:
+        """Return every event that counts in the items' statistics.
+
+        Of a task set without that file, which an earlier version wrote, the history is as coarse as
+        the snapshots are.
+        """
+        if self.folder.exists(HISTORY):
+            return _read_history(self.folder, self.spec.num_items)
+        statistics = self.statistics()
+        if not self.spec.temporal:
+            return ItemHistory.from_snapshots(None, statistics.num_users, 0)
+        cut_times = [self.tasks(split).cut_time for split in SPLITS]
+        newest = int(np.concatenate(cut_times).max(initial=schema.ALWAYS))
+        return ItemHistory.from_snapshots(statistics.time, statistics.num_users, newest)
+
     def tasks(self, split: Split) -> Tasks:
         """Return all tasks of a split; an empty split has zero tasks."""
         num_shards = self.spec.num_shards
@@ -330,7 +348,8 @@ TASK_COLUMNS = (
     schema.QUERY_VALUE,
     schema.QUERY_COUNTED,
 )
-ITEM_NUMBER = "item"
+ITEM_NUMBER: Final = "item"
+HISTORY: Final = "history.arrow"
 
 
 def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
@@ -418,6 +437,24 @@ def read_statistics(folder: Folder) -> ItemStatistics:
 
     return ItemStatistics(
         table[schema.TIMESTAMP].to_numpy(), matrix(schema.NUM_USERS), matrix(schema.SUM_VALUES)
+    )
+
+
+def write_history(folder: Folder, history: ItemHistory) -> None:
+    """Write the events; without a column of times where the history has none."""
+    columns = {ITEM_NUMBER: pa.array(history.item, pa.int32())}
+    if history.time is not None:
+        columns = {schema.TIMESTAMP: pa.array(history.time, pa.int64())} | columns
+    _write_table(folder, HISTORY, pa.table(columns))
+
+
+def _read_history(folder: Folder, num_items: int) -> ItemHistory:
+    table = _read_table(folder, HISTORY)
+    has_times = schema.TIMESTAMP in table.column_names
+    return ItemHistory(
+        time=table[schema.TIMESTAMP].to_numpy() if has_times else None,
+        item=table[ITEM_NUMBER].to_numpy(),
+        num_items=num_items,
     )
 
 

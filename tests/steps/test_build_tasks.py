@@ -17,7 +17,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.data.build_tasks import BuildTasksConfig
-from recmeta.tasks import shards
+from recmeta.tasks.placing import shards
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.splits import interactions
 from recmeta.tasks.task_set import SPLITS, TaskSet

@@ -5,8 +5,8 @@ import polars as pl
 from pyarrow import dataset
 
 from recmeta import schema
-from recmeta.tasks.placed_rows import NO_TIME, PLACES, PlacedRows
-from recmeta.tasks.split_rows import SplitRows
+from recmeta.tasks.placing.placed_rows import NO_TIME, PLACES, PlacedRows
+from recmeta.tasks.placing.split_rows import SplitRows
 
 
 def log_dataset(log: pl.DataFrame) -> dataset.Dataset:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.tasks.row_files import RowFiles
+from recmeta.tasks.placing.row_files import RowFiles
 
 pieces = st.lists(st.lists(st.integers(-5, 5), max_size=6), max_size=5)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmeta.tasks.row_order import order_by
+from recmeta.tasks.placing.row_order import order_by
 
 key = st.one_of(st.integers(0, 3), st.integers(0, 2**31 - 1))
 long_key = st.one_of(st.integers(0, 3), st.integers(2**62, 2**62 + 3), st.integers(0, 2**63 - 1))

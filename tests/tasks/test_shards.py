@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta import schema
-from recmeta.tasks import shards as module
-from recmeta.tasks.placed_rows import NO_TIME, PLACES, PlacedRows, concatenate
-from recmeta.tasks.shards import shards, task_table
+from recmeta.tasks.placing import shards as module
+from recmeta.tasks.placing.placed_rows import NO_TIME, PLACES, PlacedRows, concatenate
+from recmeta.tasks.placing.shards import shards, task_table
 from recmeta.tasks.task_set import TASK_COLUMNS
 
 task = st.tuples(st.integers(0, len(PLACES) - 1), st.integers(0, 3), st.integers(1, 3))

@@ -11,9 +11,9 @@ from pyarrow import dataset
 from split_frames import log_dataset
 
 from recmeta import schema
-from recmeta.tasks.placement import ROW
+from recmeta.tasks.placing.placement import ROW
+from recmeta.tasks.placing.split_rows import SplitRows
 from recmeta.tasks.split_config import SplitConfig
-from recmeta.tasks.split_rows import SplitRows
 from recmeta.tasks.splits import interactions as module
 from recmeta.tasks.splits.interactions import split_interactions
 

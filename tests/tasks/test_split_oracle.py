@@ -16,8 +16,8 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.tasks.episodes import splitmix64
 from recmeta.tasks.hashing import unit_hash
+from recmeta.tasks.placing.split_rows import SplitRows
 from recmeta.tasks.split_config import SplitConfig
-from recmeta.tasks.split_rows import SplitRows
 from recmeta.tasks.splits import interactions as module
 from recmeta.tasks.splits.interactions import split_interactions
 

@@ -13,8 +13,8 @@ from split_frames import log_dataset, rows_of
 
 from recmeta import schema
 from recmeta.errors import UserError
+from recmeta.tasks.placing.split_rows import SplitRows
 from recmeta.tasks.split_config import SplitConfig
-from recmeta.tasks.split_rows import SplitRows
 from recmeta.tasks.splits import interactions
 from recmeta.tasks.splits.interactions import split_interactions
 

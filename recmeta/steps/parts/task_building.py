@@ -15,15 +15,16 @@ from recmeta.features.attributes import catalogue, profiles_as_of
 from recmeta.features.item_statistics import (
     Events,
     StatisticsConfig,
+    item_history,
     item_statistics,
     snapshot_times,
 )
 from recmeta.features.text_vectors import with_text_vectors
 from recmeta.progress import Progress, silent
-from recmeta.tasks.placed_rows import PlacedRows
-from recmeta.tasks.shards import shards, task_table
+from recmeta.tasks.placing.placed_rows import PlacedRows
+from recmeta.tasks.placing.shards import shards, task_table
+from recmeta.tasks.placing.split_rows import SplitRows
 from recmeta.tasks.split_config import SplitConfig
-from recmeta.tasks.split_rows import SplitRows
 from recmeta.tasks.splits.ids import count_ids
 from recmeta.tasks.splits.interactions import ROWS_PER_BATCH, split_interactions
 from recmeta.tasks.task_set import (
@@ -31,6 +32,7 @@ from recmeta.tasks.task_set import (
     ItemStatistics,
     Split,
     TaskSetSpec,
+    write_history,
     write_items,
     write_shard,
     write_spec,
@@ -97,6 +99,7 @@ def write_tasks(
     statistics = _statistics(split, len(item_id), config.statistics)
     with sealing(folder) as place:
         write_statistics(place, statistics)
+        write_history(place, item_history(_counted(split), statistics.time, len(item_id)))
         progress("statistics", 1, 1)
         described = catalogue(item_id, items)
         if config.item_texts:
@@ -119,12 +122,16 @@ def _item_ids(log: dataset.Dataset, items: pl.LazyFrame) -> pl.Series:
 
 
 def _statistics(split: SplitRows, num_items: int, config: StatisticsConfig) -> ItemStatistics:
-    """Return the items' statistics: of all rows, or without times of the training users' rows."""
+    """Return the items' statistics at every snapshot."""
     column = split.times if split.temporal else None
     times = snapshot_times(split.num_rows, column, num_items, config)
-    counting = split.pieces(None if split.temporal else "train")
-    events = (Events(p.item, p.value, p.time if split.temporal else None) for p in counting)
-    return item_statistics(events, times, num_items)
+    return item_statistics(_counted(split), times, num_items)
+
+
+def _counted(split: SplitRows) -> Iterator[Events]:
+    """Yield the events that count: of all rows, or without times of the training users' rows."""
+    for piece in split.pieces(None if split.temporal else "train"):
+        yield Events(piece.item, piece.value, piece.time if split.temporal else None)
 
 
 def _write_tasks(

@@ -29,11 +29,11 @@ from recmeta.progress import Progress, silent
 from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.episodes import splitmix64
 from recmeta.tasks.hashing import unit_hash
-from recmeta.tasks.placed_rows import NO_TIME, PlacedRows
-from recmeta.tasks.placement import COLD, DEV, ROW, TRAIN, Placement, Rows, place_rows
-from recmeta.tasks.row_files import RowFiles
+from recmeta.tasks.placing.placed_rows import NO_TIME, PlacedRows
+from recmeta.tasks.placing.placement import COLD, DEV, ROW, TRAIN, Placement, Rows, place_rows
+from recmeta.tasks.placing.row_files import RowFiles
+from recmeta.tasks.placing.split_rows import SplitRows, put_away
 from recmeta.tasks.split_config import SplitConfig
-from recmeta.tasks.split_rows import SplitRows, put_away
 from recmeta.tasks.splits.ids import IdCounts, IdNumbers, count_ids
 from recmeta.tasks.task_set import Objective
 from recmeta.tasks.threads import in_threads

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.tasks.arrays import IntArray, offsets_of
-from recmeta.tasks.placed_rows import PLACES, PlacedRows, concatenate
+from recmeta.tasks.placing.placed_rows import PLACES, PlacedRows, concatenate
 
 TASKS_PER_SHARD = 50_000
 

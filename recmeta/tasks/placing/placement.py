@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.episodes import splitmix64
-from recmeta.tasks.placed_rows import NO_TIME, PLACES, Place, PlacedRows
-from recmeta.tasks.row_order import order_by
+from recmeta.tasks.placing.placed_rows import NO_TIME, PLACES, Place, PlacedRows
+from recmeta.tasks.placing.row_order import order_by
 from recmeta.tasks.split_config import SplitConfig
 
 ROW = np.dtype(

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from recmeta.tasks.arrays import IntArray
-from recmeta.tasks.placed_rows import PLACES, ROW_COLUMNS, TASK_COLUMNS, PlacedRows
-from recmeta.tasks.row_files import RowFiles
+from recmeta.tasks.placing.placed_rows import PLACES, ROW_COLUMNS, TASK_COLUMNS, PlacedRows
+from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.task_set import Objective
 
 

@@ -1,0 +1,182 @@
+"""How often each item had been met before any time, exactly, old events counting less if wanted.
+
+An event of age a counts 2^(-a / half-life): exponential forgetting, by which popularity follows
+what people take now. Events are gone through in the order of time and users in the order of their
+cut times, with one multiplication per item and user between them: O(N + B·I) in all.
+
+Legend: N events, I items, B users, b users of one block, T snapshots.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from recmeta import schema
+from recmeta.tasks.arrays import Float32Array, Float64Array, IntArray
+
+DAY = 86_400_000_000
+"""Microseconds."""
+CANDIDATES = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
+"""Half-lives in days that are worth trying."""
+USERS_AT_ONCE = 256
+EVENTS_AT_ONCE = 2**20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ItemHistory:
+    """Every event that counts in the statistics of items: when, and which item."""
+
+    time: IntArray | None
+    """(N,) microseconds since 1970 UTC, not falling; None where the tasks are not cut by time:
+    every event is then known to every task."""
+    item: npt.NDArray[np.int32]
+    """(N,) item numbers."""
+    num_items: int
+    """I"""
+
+    @classmethod
+    def from_snapshots(
+        cls, time_T: IntArray | None, num_users_TI: Float32Array, newest: int
+    ) -> "ItemHistory":
+        """Return the history that statistics tell: what came in between two snapshots stands right
+        before the later one, so that no cut time shows what was not known.
+
+        Args:
+            time_T: times of the snapshots, the first before everything and the last after
+                everything; None where tasks are not cut by time.
+            num_users_TI: users who had met each item before each snapshot.
+            newest: microseconds since 1970 that no task's cut time is later than, where what is
+                newer than the last snapshot that a clock can show is put.
+        """
+        num_items = num_users_TI.shape[1]
+        if time_T is None:
+            total_I = np.rint(num_users_TI[-1]).astype(np.int64)
+            item = np.repeat(np.arange(num_items), total_I)
+            return cls(time=None, item=item.astype(np.int32), num_items=num_items)
+        zeros = np.zeros((1, num_items), np.float32)
+        came_TI = np.rint(np.diff(num_users_TI, axis=0, prepend=zeros)).astype(np.int64)
+        snapshot, item = np.nonzero(came_TI)
+        times = came_TI[snapshot, item]
+        finite = time_T[(time_T > schema.ALWAYS) & (time_T < schema.END_OF_TIME)]
+        is_last_T = time_T == schema.END_OF_TIME
+        at_T = np.where(is_last_T, finite.max(initial=newest), time_T - 1)
+        return cls(
+            time=np.repeat(at_T[snapshot], times),
+            item=np.repeat(item, times).astype(np.int32),
+            num_items=num_items,
+        )
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether it is known when the events were; without, nothing can count less for its age."""
+        return self.time is not None
+
+    @property
+    def span_days(self) -> float:
+        """Days from the oldest event to the newest; 0 without times."""
+        if self.time is None or len(self.time) == 0:
+            return 0.0
+        return (int(self.time[-1]) - int(self.time[0])) / DAY
+
+    def now(self, half_life_days: float | None) -> Float32Array:
+        """Return (I,) the counts of all events, their ages taken at the newest one.
+
+        Raises:
+            ValueError: as for `counts`.
+        """
+        now: Float32Array = self.counts(np.array([schema.END_OF_TIME]), half_life_days)[0]
+        return now
+
+    def counts(self, cut_time_B: IntArray, half_life_days: float | None) -> Float32Array:
+        """Return (B, I) the sum over each item's events before each cut time of 2^(-age /
+        half-life), an event's age being the time from it to the cut.
+
+        Args:
+            cut_time_B: microseconds since 1970; an event at that very time does not count.
+                `schema.END_OF_TIME` is now: every event counts, its age taken at the newest one.
+            half_life_days: days after which an event counts half; None: each counts 1.
+
+        Raises:
+            ValueError: for a half-life that is not above 0, or one where there are no times.
+        """
+        counts_BI = np.empty((len(cut_time_B), self.num_items), np.float32)
+        for users_b, counts_bI in self.blocks(cut_time_B, half_life_days):
+            counts_BI[users_b] = counts_bI
+        return counts_BI
+
+    def blocks(
+        self,
+        cut_time_B: IntArray,
+        half_life_days: float | None,
+        users_at_once: int = USERS_AT_ONCE,
+    ) -> Iterator[tuple[IntArray, Float32Array]]:
+        """Yield the positions (b,) of some users, and their counts (b, I), until each user had a
+        turn; of any number of users, memory holds one block.
+
+        The users come in the order of their cut times. The arguments are those of `counts`.
+
+        Raises:
+            ValueError: as for `counts`.
+        """
+        if half_life_days is not None and not half_life_days > 0:
+            raise ValueError(f"half_life_days is {half_life_days}; it must be above 0.")
+        if half_life_days is not None and self.time is None:
+            raise ValueError(
+                "half_life_days must be None where events have no times: they have no age."
+            )
+        num_before_B, when_B = self._before(cut_time_B)
+        if half_life_days is None:
+            when_B = np.zeros_like(when_B)
+        order_B = np.lexsort((num_before_B, when_B))
+        count_I, num_done, now = np.zeros(self.num_items), 0, 0
+        for start in range(0, len(order_B), users_at_once):
+            users_b = order_B[start : start + users_at_once]
+            counts_bI = np.empty((len(users_b), self.num_items), np.float32)
+            for place, user in enumerate(users_b.tolist()):
+                num_before, when = int(num_before_B[user]), int(when_B[user])
+                if half_life_days is not None and when > now and num_done:
+                    count_I *= 0.5 ** ((when - now) / (half_life_days * DAY))
+                same = place > 0 and when == now and num_before == num_done
+                self._add(count_I, num_done, num_before, when, half_life_days)
+                num_done, now = num_before, when
+                counts_bI[place] = counts_bI[place - 1] if same else count_I
+            yield users_b, counts_bI
+
+    def _before(self, cut_time_B: IntArray) -> tuple[IntArray, IntArray]:
+        """Return (B,) how many events each cut time lets count, and (B,) when ages are taken."""
+        if self.time is None or len(self.time) == 0:
+            return np.full(len(cut_time_B), len(self.item)), np.zeros(len(cut_time_B), np.int64)
+        is_now_B = cut_time_B == schema.END_OF_TIME
+        num_before_B = np.searchsorted(self.time, cut_time_B)
+        return (
+            np.where(is_now_B, len(self.time), num_before_B),
+            np.where(is_now_B, self.time[-1], cut_time_B),
+        )
+
+    def _add(
+        self, count_I: Float64Array, first: int, last: int, when: int, half_life_days: float | None
+    ) -> None:
+        """Add the events from `first` to before `last` to the counts, in place."""
+        for start in range(first, last, EVENTS_AT_ONCE):
+            some = slice(start, min(start + EVENTS_AT_ONCE, last))
+            weight: Float64Array | float = 1.0
+            if half_life_days is not None:
+                assert self.time is not None, "blocks refuses a half-life without times"
+                age_n = when - self.time[some].astype(np.float64)
+                weight = np.exp2(-age_n / (half_life_days * DAY))
+            np.add.at(count_I, self.item[some].astype(np.intp), weight)
+
+
+def half_lives(history: ItemHistory) -> tuple[float | None, ...]:
+    """Return the half-lives in days that are worth trying on a log, the shortest first; None, last,
+    is that old events count as new ones do.
+
+    With a half-life of more than half of the span, the oldest event still counts a quarter of the
+    newest, which is much the same as None.
+    """
+    return (*(days for days in CANDIDATES if days <= history.span_days / 2), None)
