@@ -14,9 +14,11 @@ import numpy as np
 
 from recmeta.errors import UserError
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
+from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.arrays import Float64Array
+from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Items, Objective, Tasks, TaskSetSpec
 
 Config = Any
@@ -74,6 +76,9 @@ class Baseline:
     """Further candidates that follow from the best so far, stage after stage."""
     objectives: tuple[Objective, ...] = ("rating",)
     """The feedback that it can learn from."""
+    lists_only: bool = False
+    """Whether it orders the catalogue and predicts no values, of ratings either; then lists decide
+    among its candidates."""
     known_items_only: bool = False
     """Whether it has nothing to say of items that no training user met."""
     reads_texts: bool = False
@@ -123,6 +128,9 @@ class BaselineSearch:
     """What the chosen candidate is fitted to again; None: it stays as it was judged."""
     items: Items | None = None
     """The catalogue, for baselines that read its attributes."""
+    history: ItemHistory | None = None
+    """Every event that counts, for baselines that look back from a user's cut time; None: they
+    count the rows that they are fitted to."""
     grid: Grid = "gate"
     seed: int = 0
     """Of whatever is drawn."""
@@ -150,10 +158,18 @@ class BaselineSearch:
         """Whether there is a row to judge candidates by."""
         return len(self.judges.query.item) > 0
 
-    @property
-    def measure(self) -> str:
-        """What a trial's loss is."""
-        return "dev_mae" if self.objective == "rating" else "dev_ranking_loss"
+    def measure_of(self, baseline: Baseline) -> str:
+        """Return what a baseline's candidates are chosen by."""
+        by_values = self.objective == "rating" and not baseline.lists_only
+        return "dev_mae" if by_values else "dev_ranking_loss"
+
+    def loss_of(self, baseline: Baseline, predictor: Predictor) -> float:
+        """Return the mean over the judges of what the baseline's candidates are chosen by."""
+        if self.objective == "rating" and baseline.lists_only:
+            lowest, highest = self.value_range
+            liked_from = lowest + RELEVANT_SHARE * (highest - lowest)
+            return ranking_loss(predictor, self.judges, liked_from)
+        return judged(predictor, self.judges, self.objective)
 
     def catalogue(self) -> Items:
         """Return the items.
@@ -208,10 +224,9 @@ class BaselineSearch:
     def _tried(self, baseline: Baseline, configs: Sequence[Config]) -> Iterator[Chosen]:
         fits = baseline.fit_all(self, self.train, configs)
         for config, predictor in zip(configs, fits, strict=True):
-            loss = judged(predictor, self.judges, self.objective)
-            trial = Trial(
-                method=baseline.name, config=flat(config), loss=loss, measure=self.measure
-            )
+            loss = self.loss_of(baseline, predictor)
+            measure = self.measure_of(baseline)
+            trial = Trial(method=baseline.name, config=flat(config), loss=loss, measure=measure)
             self.on_trial(trial)
             yield Chosen(config=config, predictor=predictor, loss=loss)
 
@@ -236,7 +251,17 @@ def judged(predictor: Predictor, judges: Tasks, objective: Objective) -> float:
     """
     if objective == "rating":
         return _mean(mae(predictor.score_query(judges), judges.query))
-    return 1.0 - _mean(ranking_of(predictor, judges, RANKING_K)[f"ndcg@{RANKING_K}"], -np.inf)
+    return ranking_loss(predictor, judges)
+
+
+def ranking_loss(predictor: Predictor, judges: Tasks, liked_from: float = -np.inf) -> float:
+    """Return the mean over the judges of 1 - nDCG@10 over the whole catalogue; as `judged`.
+
+    Args:
+        liked_from: smallest value that makes a query item relevant.
+    """
+    found = ranking_of(predictor, judges, RANKING_K, liked_from)
+    return 1.0 - _mean(found[f"ndcg@{RANKING_K}"], -np.inf)
 
 
 def _mean(value_B: Float64Array, of_none: float = np.inf) -> float:

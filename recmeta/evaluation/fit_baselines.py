@@ -7,6 +7,7 @@ from recmeta.errors import UserError
 from recmeta.evaluation.baseline import Baseline, BaselineSearch, OnTrial, unrecorded
 from recmeta.evaluation.predictor import Predictor
 from recmeta.plugins import Registry
+from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Items, Objective, Tasks, TaskSetSpec
 
 BASELINES: Registry[Baseline] = Registry(
@@ -53,6 +54,7 @@ def fit_baselines(
     *,
     names: Sequence[str] | None = None,
     items: Items | None = None,
+    history: ItemHistory | None = None,
 ) -> dict[str, Predictor]:
     """Return baselines for a task set, tuned and fitted, by name.
 
@@ -65,6 +67,7 @@ def fit_baselines(
         on_trial: told of each candidate that was tried, baseline by baseline.
         names: which, as in `BASELINES`; None: those of `BESIDE_EVERY_MODEL`.
         items: the catalogue, for baselines that read its attributes.
+        history: every event that counts, for baselines that look back from a user's cut time.
 
     Raises:
         UserError: for an unknown name, a baseline that does not suit the feedback, or where the
@@ -72,7 +75,7 @@ def fit_baselines(
     """
     search = BaselineSearch.of(spec, train, dev, seed, on_trial)
     everybody = Tasks.joined([train, dev]) if spec.objective == "implicit" else None
-    search = dataclasses.replace(search, everybody=everybody, items=items)
+    search = dataclasses.replace(search, everybody=everybody, items=items, history=history)
     chosen = BESIDE_EVERY_MODEL[spec.objective] if names is None else names
     fitted: dict[str, Predictor] = {}
     for one in map(baseline, chosen):

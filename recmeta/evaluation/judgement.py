@@ -108,6 +108,7 @@ def judge(
         on_trial,
         names=baseline_names,
         items=items,
+        history=task_set.history(),
     )
     taken = [name for name in baselines if name in predictors]
     if taken:

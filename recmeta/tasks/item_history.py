@@ -4,17 +4,21 @@ An event of age a counts 2^(-a / half-life): exponential forgetting, by which po
 what people take now. Events are gone through in the order of time and users in the order of their
 cut times, with one multiplication per item and user between them: O(N + B·I) in all.
 
-Legend: N events, I items, B users, b users of one block, T snapshots.
+Single items of many users are looked up instead, in the running count that each event leaves of its
+item: O(log N) each.
+
+Legend: N events, I items, B users, b users of one block, M pairs of user and item, T snapshots.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from recmeta import schema
-from recmeta.tasks.arrays import Float32Array, Float64Array, IntArray
+from recmeta.tasks.arrays import Float32Array, Float64Array, IntArray, offsets_of, positions_of
 
 DAY = 86_400_000_000
 """Microseconds."""
@@ -123,12 +127,7 @@ class ItemHistory:
         Raises:
             ValueError: as for `counts`.
         """
-        if half_life_days is not None and not half_life_days > 0:
-            raise ValueError(f"half_life_days is {half_life_days}; it must be above 0.")
-        if half_life_days is not None and self.time is None:
-            raise ValueError(
-                "half_life_days must be None where events have no times: they have no age."
-            )
+        self._check(half_life_days)
         num_before_B, when_B = self._before(cut_time_B)
         if half_life_days is None:
             when_B = np.zeros_like(when_B)
@@ -146,6 +145,69 @@ class ItemHistory:
                 num_done, now = num_before, when
                 counts_bI[place] = counts_bI[place - 1] if same else count_I
             yield users_b, counts_bI
+
+    def counts_of(
+        self,
+        cut_time_M: IntArray,
+        item_M: npt.NDArray[np.integer],
+        half_life_days: float | None,
+    ) -> Float32Array:
+        """Return (M,) the count of one item before each cut time, as `counts` has it.
+
+        Many pairs in one call cost less than in many: what the events leave is summed once.
+
+        Raises:
+            ValueError: as for `counts`.
+        """
+        self._check(half_life_days)
+        num_before_M, when_M = self._before(cut_time_M)
+        event_N, first_I = self._by_item
+        # Both keys sort by item, then by how many events of any item come before.
+        key_N = self.item[event_N] * np.int64(len(self) + 1) + event_N
+        last_M = np.searchsorted(key_N, item_M * np.int64(len(self) + 1) + num_before_M) - 1
+        is_met_M = last_M >= first_I[item_M]
+        if half_life_days is None:
+            return np.where(is_met_M, last_M - first_I[item_M] + 1, 0).astype(np.float32)
+        assert self.time is not None, "a half-life without times is refused"
+        counts_M = np.zeros(len(item_M), np.float32)
+        event_m = last_M[is_met_M]
+        age_m = when_M[is_met_M].astype(np.float64) - self.time[event_N[event_m]]
+        running_N = self._running(half_life_days)
+        counts_M[is_met_M] = running_N[event_m] * np.exp2(-age_m / (half_life_days * DAY))
+        return counts_M
+
+    @functools.cached_property
+    def _by_item(self) -> tuple[IntArray, IntArray]:
+        """(N,) positions of the events by item, then time, and (I + 1,) where each item's begin."""
+        return (
+            np.argsort(self.item, kind="stable"),
+            offsets_of(np.bincount(self.item, minlength=self.num_items)),
+        )
+
+    def _running(self, half_life_days: float) -> Float64Array:
+        """Return (N,) the count of its item right after each event, in the order of `_by_item`.
+
+        Sums over the last 1, 2, 4, … events of the item, each out of two of the half as long
+        (Hillis and Steele, Communications of the ACM, 1986).
+        """
+        assert self.time is not None, "a half-life without times is refused"
+        event_N, first_I = self._by_item
+        time_N, place_N = self.time[event_N], positions_of(np.diff(first_I))
+        running_N, length = np.ones(len(self)), 1
+        while length <= place_N.max(initial=0):
+            later = np.flatnonzero(place_N >= length)
+            age = (time_N[later] - time_N[later - length]) / (half_life_days * DAY)
+            running_N[later] += running_N[later - length] * np.exp2(-age)
+            length *= 2
+        return running_N
+
+    def _check(self, half_life_days: float | None) -> None:
+        if half_life_days is not None and not half_life_days > 0:
+            raise ValueError(f"half_life_days is {half_life_days}; it must be above 0.")
+        if half_life_days is not None and self.time is None:
+            raise ValueError(
+                "half_life_days must be None where events have no times: they have no age."
+            )
 
     def _before(self, cut_time_B: IntArray) -> tuple[IntArray, IntArray]:
         """Return (B,) how many events each cut time lets count, and (B,) when ages are taken."""

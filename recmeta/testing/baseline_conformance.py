@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pytest
 
-from recmeta.evaluation.baseline import Baseline, BaselineSearch, Trial, judged
+from recmeta.evaluation.baseline import Baseline, BaselineSearch, Trial
 from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.task_set import Objective, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -78,6 +78,7 @@ class BaselineConformance:
             train=task_set.tasks("train"),
             judges=task_set.tasks("dev"),
             items=task_set.items(),
+            history=task_set.history(),
         )
 
     @pytest.fixture
@@ -147,7 +148,7 @@ class BaselineConformance:
 
     def test_the_best_candidate_is_chosen(self, fitted: FittedBaseline) -> None:
         search = fitted.search
-        found = judged(fitted.predictor, search.judges, search.objective)
+        found = search.loss_of(self.baseline, fitted.predictor)
         assert np.isfinite(found)
         if fitted.trials:
             assert found == min(trial.loss for trial in fitted.trials)

@@ -62,6 +62,9 @@ class SyntheticConfig:
     """Share of the variance of item properties and qualities that attributes tell, 0 to 1."""
     popularity_exponent: float = 0.8
     """The item of popularity rank n is met in proportion to n to the minus this; 0: all alike."""
+    popularity_lap_days: float | None = None
+    """Days in which each item goes once through all ranks of popularity, from the first to the
+    last, as new releases grow old; None: an item keeps its rank."""
     mean: float = 3.5
     """Mean value. Values are real numbers and are not clipped, which the closed form needs."""
 
@@ -76,6 +79,10 @@ class SyntheticConfig:
             raise ValueError(
                 f"num_users {self.num_users} and num_preferences {self.num_preferences} must be at "
                 "least 1."
+            )
+        if self.popularity_lap_days is not None and not self.popularity_lap_days > 0:
+            raise ValueError(
+                f"popularity_lap_days is {self.popularity_lap_days}; it must be above 0."
             )
         for name in ("profile_share", "attribute_share"):
             if not 0 <= getattr(self, name) <= 1:
@@ -131,20 +138,26 @@ def generate(config: SyntheticConfig, seed: int) -> SyntheticLog:
     num_users, num_items = config.num_users, config.num_items
     truth, users, items = _population(config, rng)
 
-    rank = rng.permutation(num_items) + 1.0
-    appeal_UI = np.broadcast_to(-config.popularity_exponent * np.log(rank), (num_users, num_items))
+    first_rank_I = rng.permutation(num_items)
+    chance_UI = rng.gumbel(size=(num_users, num_items))
+    num_rows_U = rng.integers(config.rows_per_user[0], config.rows_per_user[1] + 1, num_users)
+    arrival_U = START + rng.integers(0, DURATION, num_users)
+
+    rank_UI = np.broadcast_to(first_rank_I, (num_users, num_items))
+    if config.popularity_lap_days is not None:
+        laps_U = (arrival_U - START) / (config.popularity_lap_days * 86_400)
+        rank_UI = (rank_UI + (laps_U * num_items).astype(np.int64)[:, None]) % num_items
+    appeal_UI = -config.popularity_exponent * np.log(rank_UI + 1.0)
     if config.objective == "implicit":
         preference_UI = truth.user_vector_Uw @ truth.item_vector_Iw.T + truth.item_base_I
         appeal_UI = appeal_UI + 2.0 * preference_UI / config.preference_scale
     # The largest sums with Gumbel noise are a draw without replacement, in order (Kool, van Hoof
     # and Welling, ICML 2019).
-    order_UI = np.argsort(-(appeal_UI + rng.gumbel(size=appeal_UI.shape)), axis=1)
-    num_rows_U = rng.integers(config.rows_per_user[0], config.rows_per_user[1] + 1, num_users)
+    order_UI = np.argsort(-(appeal_UI + chance_UI), axis=1)
     user = np.repeat(np.arange(num_users), num_rows_U)
     position = positions_of(num_rows_U)
     item = order_UI[user, position]
 
-    arrival_U = START + rng.integers(0, DURATION, num_users)
     seconds = arrival_U[user] + position * 60 + rng.integers(0, 60, len(user))
     value = np.ones(len(user))
     if config.objective == "rating":

@@ -22,11 +22,18 @@ from recmeta.evaluation.metric import (
 from recmeta.evaluation.predictor import Predictor, Scores
 from recmeta.evaluation.result import Evaluation
 from recmeta.tasks.arrays import Float64Array, IntArray
+from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Ragged, Tasks
 
 CONFIG = EvaluationConfig(num_resamples=200, num_negatives=10)
 SPEC = make_spec(40)
 TEST = low_rank_tasks(50, 40, 30, 20, seed=9)
+
+
+def popularity_of(count_I: IntArray) -> Popularity:
+    """Return a popularity that so many users of each item make."""
+    item = np.repeat(np.arange(len(count_I)), count_I).astype(np.int32)
+    return Popularity(ItemHistory(time=None, item=item, num_items=len(count_I)))
 
 
 class Broken:
@@ -171,7 +178,7 @@ def test_the_cohort_is_lowered_to_where_there_are_enough() -> None:
 
 
 def test_there_may_be_nothing_for_a_curve() -> None:
-    popularity = {"popularity": Popularity(np.arange(40.0))}
+    popularity = {"popularity": popularity_of(np.arange(40))}
     assert evaluate(popularity, TEST, SPEC, CONFIG).curve.points == {}
     shots = dataclasses.replace(CONFIG, shots=(30,))
     curve = evaluate({"global-mean": GlobalMean(3.0, 40)}, TEST, SPEC, shots).curve
@@ -183,7 +190,7 @@ def test_the_candidates_stay_the_same_along_the_curve() -> None:
     # Popularity ignores the support, so hiding support rows must not change its ranking metrics.
     test = make_tasks([{0: 1.0, 1: 1.0, 2: 1.0}] * 4, [{3: 1.0}] * 4)
     found = evaluate(
-        {"popularity": Popularity(np.arange(9.0, 0.0, -1.0))},
+        {"popularity": popularity_of(np.arange(9, 0, -1))},
         test,
         make_spec(9, "implicit", (1.0, 1.0)),
         EvaluationConfig(shots=(0, 1, 3), num_resamples=20),
@@ -257,7 +264,7 @@ def test_a_metric_of_ratings_is_refused_for_clicks() -> None:
     spec = make_spec(5, "implicit", (1.0, 1.0))
     config = EvaluationConfig(metrics=("mae",), shots=(0,))
     with pytest.raises(UserError, match="'mae' is for feedback of the kind rating"):
-        evaluate({"popularity": Popularity(np.arange(5.0))}, test, spec, config)
+        evaluate({"popularity": popularity_of(np.arange(5))}, test, spec, config)
 
 
 CALLED_AS_ANOTHER = ErrorMetric(label="mae", of=_largest_error)

@@ -71,6 +71,9 @@ def test_counts_are_those_of_a_loop(
     for users_b, counts_bI in blocks:
         assert len(users_b) <= size
         np.testing.assert_array_equal(counts_bI, found_BI[users_b])
+    pair_cut, pair_item = np.repeat(cut_B, NUM_ITEMS), np.tile(np.arange(NUM_ITEMS), len(cut_B))
+    pairs = history.counts_of(pair_cut, pair_item, half_life)
+    np.testing.assert_allclose(pairs, found_BI.reshape(-1), rtol=1e-6, atol=1e-30)
 
 
 def test_numbers_that_are_known() -> None:
@@ -93,6 +96,9 @@ def test_the_shortest_half_life_over_decades_neither_overflows_nor_warns() -> No
     assert np.isfinite(found).all()
     assert found[0].sum() == found[1].sum() == found[4].sum() == 0.0
     np.testing.assert_allclose(found[3, item[-2]], 2.0**-5, rtol=1e-6)
+    for place, cut in enumerate(cuts.tolist()):
+        pairs = history.counts_of(np.full(NUM_ITEMS, cut), np.arange(NUM_ITEMS), 1.0)
+        np.testing.assert_allclose(pairs, found[place], rtol=1e-6, atol=1e-30)
 
 
 def test_without_times_everything_counts_and_nothing_ages() -> None:

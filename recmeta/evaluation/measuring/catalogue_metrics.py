@@ -35,13 +35,15 @@ def ranking_metrics(
     }
 
 
-def ranking_of(predictor: Predictor, tasks: Tasks, k: int) -> dict[str, Float64Array]:
-    """Return (B,) ranking metrics at k by name, all query items being relevant: NaN where a score
-    is not finite."""
+def ranking_of(
+    predictor: Predictor, tasks: Tasks, k: int, relevant_from: float = -np.inf
+) -> dict[str, Float64Array]:
+    """Return (B,) ranking metrics at k by name, query items of this value or more being relevant:
+    NaN where a score is not finite."""
     parts: list[dict[str, Float64Array]] = []
     for batch in tasks.batches(USERS_AT_ONCE):
         scores_BI, complete_B = candidate_scores(predictor.score_items(batch), batch)
-        relevant = Relevant.of(batch, -np.inf, scores_BI.shape[1])
+        relevant = Relevant.of(batch, relevant_from, scores_BI.shape[1])
         rank_R = ranks_in_catalogue(scores_BI, relevant, k)
         found = ranking_metrics(rank_R, relevant, (k,))
         parts.append({name: np.where(complete_B, v, np.nan) for name, v in found.items()})

@@ -1,45 +1,103 @@
-"""Recommend to everybody what most people took: the baseline to beat for ranking."""
+"""Recommend to everybody what most people took, of late: the baseline to beat for ranking."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import numpy as np
 
-from recmeta.evaluation.baseline import Baseline, each, fixed
+from recmeta.errors import UserError
+from recmeta.evaluation.baseline import Baseline, BaselineSearch, each
 from recmeta.evaluation.baseline_parts.rows import training_rows
-from recmeta.tasks.arrays import Float64Array
+from recmeta.tasks.arrays import Float32Array
+from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Tasks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PopularityConfig:
+    """How fast what people took is forgotten."""
+
+    half_life_days: float | None = None
+    """Days after which an event counts half; None: old ones count as new ones do."""
+
+    def __post_init__(self) -> None:
+        if self.half_life_days is not None and not self.half_life_days > 0:
+            raise UserError(f"half_life_days is {self.half_life_days}; it must be above 0.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Popularity:
-    """Scores an item by the number of meta-training users who met it, whatever value they gave."""
+    """Scores an item by how many users had met it before the user's cut time, whatever value they
+    gave, recent ones counting more.
 
-    num_users: Float64Array
-    """(I,)"""
+    So it knows the past that the model knows, and nothing of what came after. Where tasks are not
+    cut by time, it counts the meta-training users who met the item.
+    """
+
+    history: ItemHistory
+    config: PopularityConfig = PopularityConfig()
     name: ClassVar[str] = "popularity"
     predicts_values: ClassVar[bool] = False
 
     @classmethod
-    def fit(cls, train: Tasks, num_items: int) -> "Popularity":
-        """Count users per item over the support and query rows of the meta-training tasks."""
-        rows = training_rows(train)
-        pairs = np.unique(rows.task * num_items + rows.item)
-        return cls(np.bincount(pairs % num_items, minlength=num_items).astype(np.float64))
+    def fit(
+        cls,
+        train: Tasks,
+        num_items: int,
+        history: ItemHistory | None = None,
+        config: PopularityConfig | None = None,
+    ) -> "Popularity":
+        """Count users per item: in the history, or where that is absent or has no times, over the
+        support and query rows of the meta-training tasks.
 
-    def score_query(self, tasks: Tasks) -> Float64Array:
-        """Return (N,) the count of each row's item."""
-        return self.num_users[tasks.query.item]
+        Raises:
+            ValueError: for a half-life where there are no times.
+        """
+        if history is None or not history.has_times:
+            rows = training_rows(train)
+            item = np.unique(rows.task * num_items + rows.item) % num_items
+            history = ItemHistory(time=None, item=item.astype(np.int32), num_items=num_items)
+        return cls(history, config or PopularityConfig())
 
-    def score_items(self, tasks: Tasks) -> Float64Array:
-        """Return (B, I) the items' counts, the same for all."""
-        return np.broadcast_to(self.num_users, (len(tasks), len(self.num_users)))
+    @functools.cached_property
+    def num_users(self) -> Float32Array:
+        """(I,) the counts of now."""
+        return self.history.now(self.config.half_life_days)
+
+    def score_query(self, tasks: Tasks) -> Float32Array:
+        """Return (N,) the count of each row's item at the user's cut time."""
+        query = tasks.query
+        if not self.history.has_times:
+            return self.num_users[query.item]
+        cut_time_N = tasks.cut_time[query.task]
+        return self.history.counts_of(cut_time_N, query.item, self.config.half_life_days)
+
+    def score_items(self, tasks: Tasks) -> Float32Array:
+        """Return (B, I) the items' counts at each user's cut time; without times the same for
+        all."""
+        if not self.history.has_times:
+            return np.broadcast_to(self.num_users, (len(tasks), len(self.num_users)))
+        return self.history.counts(tasks.cut_time, self.config.half_life_days)
+
+
+def _candidates(search: BaselineSearch) -> list[PopularityConfig]:
+    """Return the half-lives to try, none first: of equals it is the simplest."""
+    if search.history is None:
+        return [PopularityConfig()]
+    return [PopularityConfig(half_life_days=days) for days in reversed(half_lives(search.history))]
+
+
+def _fit(search: BaselineSearch, train: Tasks, config: PopularityConfig) -> Popularity:
+    return Popularity.fit(train, search.num_items, search.history, config)
 
 
 BASELINE = Baseline(
     name=Popularity.name,
-    candidates=fixed(None),
-    fit_all=each(lambda search, train, _: Popularity.fit(train, search.num_items)),
+    candidates=_candidates,
+    fit_all=each(_fit),
+    default=lambda search: PopularityConfig(),
     objectives=("rating", "implicit"),
     known_items_only=True,
+    lists_only=True,
 )
