@@ -21,6 +21,7 @@ from recmeta.features.order_statistics import values_at
 from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.placing.row_files import RowFiles
+from recmeta.tasks.placing.row_order import order_by
 from recmeta.tasks.task_set import ItemStatistics
 from recmeta.tasks.threads import in_threads
 
@@ -126,14 +127,17 @@ def item_history(events: Iterable[Events], times: IntArray, num_items: int) -> I
         counts = np.bincount(lot, minlength=len(times))
         ends = counts.cumsum()
         for number in np.flatnonzero(counts).tolist():
-            files.append(str(number), rows[order[ends[number] - counts[number] : ends[number]]])
+            files.append(
+                str(number), rows.take(order[ends[number] - counts[number] : ends[number]])
+            )
         lengths += counts
     time = np.empty(lengths.sum(), np.int64)
     item = np.empty(len(time), np.int32)
     for number in np.flatnonzero(lengths).tolist():
         rows = files.read(str(number), EVENT)
         files.remove(str(number))
-        rows = rows[np.lexsort((rows["item"], rows["time"]))]
+        time_n = rows["time"] - rows["time"].min()  # no negative numbers, in few bits
+        rows = rows.take(order_by(time_n, rows["item"]))
         place = slice(num_events, num_events + len(rows))
         time[place], item[place] = rows["time"], rows["item"]
         num_events += len(rows)

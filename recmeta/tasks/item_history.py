@@ -164,7 +164,10 @@ class ItemHistory:
         event_N, first_I = self._by_item
         # Both keys sort by item, then by how many events of any item come before.
         key_N = self.item[event_N] * np.int64(len(self) + 1) + event_N
-        last_M = np.searchsorted(key_N, item_M * np.int64(len(self) + 1) + num_before_M) - 1
+        sought_M = item_M * np.int64(len(self) + 1) + num_before_M
+        order_M = np.argsort(sought_M)  # neighbours find their places near one another
+        last_M = np.empty(len(item_M), np.int64)
+        last_M[order_M] = np.searchsorted(key_N, sought_M[order_M]) - 1
         is_met_M = last_M >= first_I[item_M]
         if half_life_days is None:
             return np.where(is_met_M, last_M - first_I[item_M] + 1, 0).astype(np.float32)
