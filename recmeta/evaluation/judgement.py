@@ -89,6 +89,7 @@ def judge(
         UserError: for a baseline that there is not, or where there are no cold users.
     """
     items, statistics = task_set.items(), task_set.statistics()
+    history = task_set.history()
     progress(PROGRESS, 0, 4)
     predictors: dict[str, Predictor] = {}
     models = {candidate.config.learner_name: candidate, CHAMPION: champion}
@@ -97,7 +98,8 @@ def judge(
         models[rival.config.learner_name] = rival
     for name, model in models.items():
         if model is not None:
-            predictors[name] = LearnedPredictor(name, model.on(items, statistics))
+            over = model.on(items, statistics, history)
+            predictors[name] = LearnedPredictor(name, over, history)
     progress(PROGRESS, 1, 4)
     train, spec = task_set.tasks("train"), task_set.spec
     baselines = fit_baselines(
@@ -108,7 +110,7 @@ def judge(
         on_trial,
         names=baseline_names,
         items=items,
-        history=task_set.history(),
+        history=history,
     )
     taken = [name for name in baselines if name in predictors]
     if taken:

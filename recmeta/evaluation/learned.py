@@ -1,10 +1,12 @@
 """A meta-learned model, seen as one more predictor beside the baselines."""
 
 import numpy as np
+import torch
 
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import Float32Array
+from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
@@ -14,9 +16,15 @@ ITEMS_AT_ONCE = 2048
 class LearnedPredictor:
     """Adapts to each task's support, then predicts."""
 
-    def __init__(self, name: str, model: Model) -> None:
+    def __init__(self, name: str, model: Model, history: ItemHistory | None = None) -> None:
+        """
+        Args:
+            history: of the items, for what was popular at each cut time; None: what the statistics'
+                snapshots say.
+        """
         self.name = name
         self.scorer = Scorer.of(model)
+        self.history = history
         self.predicts_values = model.objective == "rating"
 
     def score_query(self, tasks: Tasks) -> Float32Array:
@@ -40,13 +48,24 @@ class LearnedPredictor:
         items do not tie.
         """
         num_items = self.scorer.model.catalogue.num_items
+        count_BI = torch.from_numpy(self._counts(tasks)).to(self.scorer.model.device)
         scores = np.empty((len(tasks), num_items), np.float32)
         moments = np.stack([tasks.snapshot.astype(np.int64), tasks.cut_time])
         for snapshot, cut_time in np.unique(moments, axis=1).T:
             chosen = np.flatnonzero((tasks.snapshot == snapshot) & (tasks.cut_time == cut_time))
-            settled = self.scorer.settled(self.scorer.adapt(tasks.take(chosen)))
+            settled = self.scorer.settled(
+                self.scorer.adapt(tasks.take(chosen)), count_BI[torch.from_numpy(chosen)]
+            )
             for first in range(0, num_items, ITEMS_AT_ONCE):
                 last = min(first + ITEMS_AT_ONCE, num_items)
                 items = self.scorer.item_block(int(snapshot), int(cut_time), first, last)
                 scores[chosen, first:last] = self.scorer.rank_block(settled, items).cpu().numpy()
         return scores
+
+    def _counts(self, tasks: Tasks) -> Float32Array:
+        """Return (B, I) how often items had been taken at the cut times, as lists count it."""
+        history, lists = self.history, self.scorer.lists
+        if history is None:
+            return self.scorer.model.catalogue.statistics.num_users[tasks.snapshot]
+        half_life = lists.half_life_days if history.has_times else None
+        return history.counts(tasks.cut_time, half_life)

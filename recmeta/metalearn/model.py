@@ -7,6 +7,7 @@
     encoder.arrow       vocabularies and scales
     items.arrow         the catalogue with raw attributes
     statistics.arrow    what had been seen of each item by the end of the log
+    lists.safetensors   what its lists are ordered by; none in a model that has not learned it
     digests.json        what each of these files was: they are checked before they are parsed
 
 Legend: B users.
@@ -22,6 +23,7 @@ import torch
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import Broken, UserError
+from recmeta.metalearn.heads.list_head import ListHead
 from recmeta.metalearn.heads.median import count_levels, top_share
 from recmeta.metalearn.heads.uncertainty import Uncertainty
 from recmeta.metalearn.heads.units import ValueUnits
@@ -34,8 +36,10 @@ from recmeta.metalearn.tensors.batch import (
     TaskBatch,
 )
 from recmeta.metalearn.tensors.encoding import Encoder, Features
+from recmeta.metalearn.tensors.lookup import Lookup
 from recmeta.plugins import only_trusted
 from recmeta.tasks.episodes import concatenate, with_negatives
+from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import (
     Items,
     ItemStatistics,
@@ -65,10 +69,13 @@ class Model:
         value_range: tuple[float, float],
         device: torch.device,
         uncertainty: Uncertainty | None = None,
+        learned_lists: ListHead | None = None,
     ) -> None:
         self.config = config
         self.uncertainty = uncertainty
         """How far its predictions may be off; None where nothing is known of it."""
+        self.learned_lists = learned_lists
+        """What its lists are ordered by; None where that has not been learned: see `lists`."""
         self.encoder = encoder
         self.objective = objective
         self.value_range = value_range
@@ -90,6 +97,16 @@ class Model:
         self.params: Params = (
             {} if params is None else {name: p.to(device) for name, p in params.items()}
         )
+
+    @property
+    def lists(self) -> ListHead:
+        """What its lists are ordered by. Where that has not been learned, by what the learner says
+        and, of ratings, `ModelConfig.popularity_weight` times the logarithm of popularity."""
+        if self.learned_lists is not None:
+            return self.learned_lists
+        weight = self.config.popularity_weight if self.objective == "rating" else 0.0
+        counts = self.catalogue.statistics.num_users[-1]
+        return ListHead.of_popularity(weight, counts, self.device)
 
     @property
     def algorithm(self) -> str:
@@ -135,9 +152,20 @@ class Model:
             device,
         )
 
-    def on(self, items: Items, statistics: ItemStatistics) -> "Model":
-        """Return the same model over another catalogue, whose new items it reads by their
-        content."""
+    def on(
+        self,
+        items: Items,
+        statistics: ItemStatistics,
+        history: ItemHistory | None = None,
+        *,
+        with_lists: bool = True,
+    ) -> "Model":
+        """Return the same model over another catalogue, whose new items it reads by their content.
+
+        Args:
+            history: of that catalogue's items, for what is popular there; None: as it was here.
+            with_lists: whether lists will be made; predictions alone do without their head.
+        """
         return Model(
             self.config,
             self.params,
@@ -148,7 +176,20 @@ class Model:
             self.value_range,
             self.device,
             self.uncertainty,
+            self._lists_on(items, history) if with_lists else None,
         )
+
+    def _lists_on(self, items: Items, history: ItemHistory | None) -> ListHead | None:
+        learned, mine = self.learned_lists, self.catalogue.items.item_id
+        if learned is None or (history is None and items.item_id.equals(mine)):
+            return learned
+        number_I = Lookup(items.item_id).numbers_of(mine)
+        if history is None:
+            count_I = np.zeros(len(items.item_id), np.float32)
+            count_I[number_I[number_I >= 0]] = learned.count_I.cpu().numpy()[number_I >= 0]
+        else:
+            count_I = history.now(learned.half_life_days if history.has_times else None)
+        return learned.on(number_I, count_I)
 
     def save(self, folder: Folder) -> None:
         """Write the model; of the item statistics, the newest. Nothing in it is pickled."""
@@ -156,6 +197,9 @@ class Model:
         with sealing(folder) as place:
             place.write_bytes("model.safetensors", safetensors.torch.save(tensors))
             place.write_bytes("encoder.arrow", self.encoder.to_bytes())
+            learned = self.learned_lists
+            if learned is not None:
+                place.write_bytes("lists.safetensors", safetensors.torch.save(learned.tensors()))
             write_items(place, self.catalogue.items)
             write_statistics(place, self.catalogue.statistics.last())
             place.write_json(
@@ -165,6 +209,7 @@ class Model:
                     "objective": self.objective,
                     "value_range": list(self.value_range),
                     "uncertainty": None if self.uncertainty is None else to_dict(self.uncertainty),
+                    "lists": None if learned is None else learned.about(),
                     "packages": packages_of(self.config),
                 },
             )
@@ -196,7 +241,13 @@ class Model:
     @classmethod
     def _load(cls, folder: Sealed, device: torch.device | None) -> "Model":
         about = folder.read_json("model.json")
-        uncertainty = about.get("uncertainty")  # models of earlier versions have none
+        # Models of earlier versions have neither.
+        uncertainty, about_lists = about.get("uncertainty"), about.get("lists")
+        device = device or torch.device("cpu")
+        lists = None
+        if about_lists is not None:
+            tensors = safetensors.torch.load(folder.read_bytes("lists.safetensors"))
+            lists = ListHead.from_saved(about_lists, tensors, device)
         return cls(
             saved_config(about["config"], about.get("packages", ())),
             safetensors.torch.load(folder.read_bytes("model.safetensors")),
@@ -205,8 +256,9 @@ class Model:
             read_statistics(folder),
             about["objective"],
             (about["value_range"][0], about["value_range"][1]),
-            device or torch.device("cpu"),
+            device,
             None if uncertainty is None else parse(Uncertainty, uncertainty),
+            lists,
         )
 
     def digest(self) -> str:

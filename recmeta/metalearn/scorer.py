@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from recmeta import schema
+from recmeta.metalearn.heads.list_head import ListHead
 from recmeta.metalearn.learner import CatalogueRanker, Params, Prediction, UserState, with_derived
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Rows, Support
-from recmeta.tasks.arrays import Float32Array
+from recmeta.metalearn.tensors.batch import Places, Rows, Support
+from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 MOST_READY_ITEMS = 200_000
@@ -26,8 +27,8 @@ class Scorer:
     model: Model
     params: Params
     """The model's, with what the learner derives from them."""
-    popularity_weight: float
-    """What popularity counts in lists: see `ModelConfig.popularity_weight`."""
+    lists: ListHead
+    """What lists are ordered by; the model's, unless somebody asks for another."""
     prepared_items: Rows | None = None
     """The whole catalogue as it is now, in the order of its numbers; None: items are prepared when
     they are met."""
@@ -37,11 +38,15 @@ class Scorer:
     def of(cls, model: Model) -> "Scorer":
         """Return the scorer of a model with the parameters that it has now."""
         params = with_derived(model.learner, model.params)
-        return cls(model, params, model.config.popularity_weight)
+        return cls(model, params, model.lists)
 
     def weighted(self, popularity_weight: float) -> "Scorer":
-        """Return the same with another weight of popularity."""
-        return dataclasses.replace(self, popularity_weight=popularity_weight)
+        """Return the same with another weight of popularity in lists.
+
+        Raises:
+            UserError: where the model's lists do not read popularity.
+        """
+        return dataclasses.replace(self, lists=self.lists.with_popularity(popularity_weight))
 
     def ready(self) -> "Scorer":
         """Return the same with all items prepared, for tasks of now: a request has a handful of
@@ -68,6 +73,23 @@ class Scorer:
             return catalogue.rows(side, tasks)
         return self.prepared_items.placed(catalogue.places(side))
 
+    def rows_of_now(self, item_Bk: IntArray) -> Rows:
+        """Return items of each user's own as rows, (B, k), with what is known at the end of the
+        log; item 0 stands where there is none."""
+        catalogue, device = self.model.catalogue, self.model.device
+        item_Bk = np.maximum(item_Bk, 0)
+        known = self.prepared_items
+        if known is None:
+            items, place_N = np.unique(item_Bk, return_inverse=True)
+            snapshot = len(catalogue.statistics.time) - 1
+            known = self.prepared(catalogue.item_rows(items, snapshot, schema.END_OF_TIME))
+            item_Bk = place_N.reshape(item_Bk.shape)
+        place_Bk = torch.from_numpy(item_Bk).to(device)
+        mask_Bk = torch.ones_like(place_Bk, dtype=torch.bool)
+        return known.placed(
+            Places(place_Bk, torch.zeros_like(place_Bk, dtype=torch.float32), mask_Bk)
+        )
+
     @torch.no_grad()
     def adapt(self, tasks: Tasks, support: Support | None = None) -> UserState:
         """Return the states of the tasks' users after their support.
@@ -75,7 +97,8 @@ class Scorer:
         Args:
             support: what `support` returns of the tasks, where it is at hand.
         """
-        return self.model.learner.adapt(self.params, support or self.support(tasks))
+        state = self.model.learner.adapt(self.params, support or self.support(tasks))
+        return {**state, **self.lists.state(tasks.support)}
 
     # Predictions ---------------------------------------------------------------------------------
 
@@ -124,29 +147,38 @@ class Scorer:
         return isinstance(self.model.learner, CatalogueRanker)
 
     @torch.no_grad()
-    def settled(self, state: UserState) -> UserState:
-        """Return adapted users as `rank_block` reads them: to be done once for many blocks."""
-        learner = self.model.learner
-        return learner.settle(self.params, state) if isinstance(learner, CatalogueRanker) else state
+    def settled(self, state: UserState, count_BI: torch.Tensor | None = None) -> UserState:
+        """Return adapted users as `rank_block` and `order` read them: to be done once for many
+        blocks. It holds a number for each user and item.
+
+        Args:
+            count_BI: how often each item had been taken at each user's cut time, as the list head
+                counts it; None: at the end of the log.
+        """
+        learner, lists = self.model.learner, self.lists.settle(state, count_BI)
+        if isinstance(learner, CatalogueRanker):
+            state = learner.settle(self.params, state)
+        return {**state, **lists}
 
     @torch.no_grad()
     def rank_block(self, settled: UserState, items: Rows) -> torch.Tensor:
-        """Return what lists are ordered by (B, items): expected values in units of the model, or
-        logits, and what popularity adds to them.
+        """Return what lists are ordered by, (B, items): see `ListHead`.
 
         Args:
             items: as `item_block` gives them.
         """
-        learner, bonus_BR = self.model.learner, self.popularity_bonus(items.statistics_BRD)
+        learner = self.model.learner
         if isinstance(learner, CatalogueRanker):
-            return learner.ranked_by(self.params, settled, items).add_(bonus_BR)
-        return self.predict(settled, items).ranked_by_BR.add_(bonus_BR)
+            output_BR = learner.ranked_by(self.params, settled, items)
+        else:
+            output_BR = self.predict(settled, items).ranked_by_BR
+        return self.lists.scores(settled, output_BR, self.model.catalogue.numbers(items)[0])
 
-    def popularity_bonus(self, past: torch.Tensor) -> torch.Tensor:
-        """Return what popularity adds to the scores of items in lists, (...), in their units.
+    @torch.no_grad()
+    def order(self, settled: UserState, output_BR: torch.Tensor, items: Rows) -> torch.Tensor:
+        """Return what lists are ordered by, (B, R), of rows of each user's own.
 
         Args:
-            past: (..., D) from `Catalogue.past`.
+            output_BR: what the learner orders these rows by.
         """
-        weight = self.popularity_weight if self.model.objective == "rating" else 0.0
-        return weight * POPULARITY_SCALE * past[..., 1]
+        return self.lists.scores(settled, output_BR, self.model.catalogue.numbers(items))

@@ -100,6 +100,7 @@ def melu_paper() -> PipelineConfig:
                 epochs=30, patience=30, learning_rate=5e-5, weight_decay=0.0, clip_norm=1e6
             ),
             start="random",
+            lists="popularity",
         ),
     )
 

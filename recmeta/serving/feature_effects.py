@@ -86,7 +86,7 @@ def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArra
         past.num_users[:, [item]] * has_past_M,
         past.sum_values[:, [item]] * has_past_M,
     )
-    scorer = Scorer(model.on(copies, statistics), model.params, 0.0)  # the user is adapted
+    scorer = Scorer.of(model.on(copies, statistics, with_lists=False))  # the user is adapted
     output = scorer.predict(
         state, scorer.item_block(0, schema.END_OF_TIME, 0, num_copies)
     ).ranked_by_BR

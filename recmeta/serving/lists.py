@@ -38,6 +38,8 @@ class Lists:
     """The lists of B users. Places past a list's end have item -1."""
 
     item_Bk: IntArray
+    worth_Bk: Float32Array
+    """As in `RankedLists`."""
     score_Bk: Float32Array
     """As in `RankedLists`."""
     is_popular_Bk: BoolArray
@@ -109,12 +111,13 @@ class ListMaker:
         top_k = top_k or self.config.top_k
         if self.config.rules.rearrange:
             item_Bk, is_popular_Bk = self._arranged(users, tasks, top_k)
-            score_Bk = self._scores(users, tasks, item_Bk)
+            worth_Bk, score_Bk = self._worths(users, item_Bk)
         else:
-            item_Bk, score_Bk = self._best(users, tasks, top_k)
+            item_Bk, worth_Bk, score_Bk = self._best(users, tasks, top_k)
             is_popular_Bk = np.zeros(item_Bk.shape, np.bool_)
         return Lists(
             item_Bk,
+            worth_Bk,
             score_Bk,
             is_popular_Bk,
             deviations(self.scorer, users, tasks, item_Bk),
@@ -149,7 +152,7 @@ class ListMaker:
 
     def _candidates(self, users: AdaptedUsers, tasks: Tasks, num_candidates: int) -> IntArray:
         """Return (B, m) the best items; -1 for those of which the model is not sure enough."""
-        item_Bm, _ = self._best(users, tasks, num_candidates)
+        item_Bm, *_ = self._best(users, tasks, num_candidates)
         most = self.config.rules.max_uncertainty
         if most is None:
             return item_Bm
@@ -187,11 +190,11 @@ class ListMaker:
         factors = Factors.of(score_AI, config.num_factors, np.random.default_rng(0))
         judges = np.arange(num_anchors, min(len(tasks), num_anchors + config.num_judges))
         some, of_judges = _some(users, judges), tasks.take(judges)
-        truth_Bk, _ = self._best(some, of_judges, self.config.top_k)
+        truth_Bk, *_ = self._best(some, of_judges, self.config.top_k)
         query_Af = factors.query(score_AI[:, factors.landmark_L])
         index = make(factors.vector_If, query_Af)
         self._retrieval = _Retrieval(config, factors, index, items)
-        found_Bk, _ = self._best(some, of_judges, self.config.top_k)
+        found_Bk, *_ = self._best(some, of_judges, self.config.top_k)
         share = recall(found_Bk, truth_Bk)
         if share < config.min_recall:
             self._retrieval = None
@@ -210,13 +213,14 @@ class ListMaker:
 
     def _best(
         self, users: AdaptedUsers, tasks: Tasks, length: int
-    ) -> tuple[IntArray, Float32Array]:
-        """Return (B, length) the best items and their scores, of all or of candidates."""
+    ) -> tuple[IntArray, Float32Array, Float32Array]:
+        """Return (B, length) the best items, their worths and their scores, of all or of
+        candidates."""
         if self._retrieval is None or length > self._retrieval.config.candidates:
             ranked = self.ranker.rank(users, length)
-            return ranked.item_Bk, ranked.score_Bk
+            return ranked.item_Bk, ranked.worth_Bk, ranked.score_Bk
         item_Bn = self._retrieval.search(self.scorer, users)
-        worth_Bn, score_Bn = self._worths(users, tasks, item_Bn)
+        worth_Bn, score_Bn = self._worths(users, item_Bn)
         if self.config.exclude_seen:
             for place in range(int(tasks.support.lengths.max(initial=0))):
                 here = tasks.support.position == place
@@ -225,8 +229,9 @@ class ListMaker:
         worth_Bn[item_Bn < 0] = -np.inf
         order_Bk = np.argsort(-worth_Bn, axis=1, kind="stable")[:, :length]
         chosen_Bk = np.take_along_axis(item_Bn, order_Bk, 1)
-        is_open_Bk = np.isfinite(np.take_along_axis(worth_Bn, order_Bk, 1))
-        return np.where(is_open_Bk, chosen_Bk, -1), np.take_along_axis(score_Bn, order_Bk, 1)
+        worth_Bk = np.take_along_axis(worth_Bn, order_Bk, 1)
+        item_Bk = np.where(np.isfinite(worth_Bk), chosen_Bk, -1)
+        return item_Bk, worth_Bk, np.take_along_axis(score_Bn, order_Bk, 1)
 
     def _popular_unseen(self, users: AdaptedUsers, num_users: int) -> IntArray:
         """Return (B, m) eligible items by popularity; -1 for a user's own."""
@@ -248,19 +253,16 @@ class ListMaker:
         row_Bk = support_effects(self.scorer, tasks, item_Bk).best_reason()
         return np.where(row_Bk >= 0, tasks.support.item[np.maximum(row_Bk, 0)], -1).astype(np.int64)
 
-    def _scores(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> Float32Array:
-        """Return (B, k) expected values, as the ranker gives them."""
-        return self._worths(users, tasks, item_Bk)[1]
-
     @torch.no_grad()
-    def _worths(
-        self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
-    ) -> tuple[Float32Array, Float32Array]:
-        """Return (B, k) what lists are ordered by, and expected values."""
-        rows = self.scorer.rows(Ragged.asking(item_Bk), tasks)
-        expected_Bk = self.scorer.predict(users.state, rows).ranked_by_BR
-        worth_Bk = expected_Bk + self.scorer.popularity_bonus(rows.statistics_BRD)
-        return worth_Bk.float().cpu().numpy(), self.model.units.to_expected(expected_Bk)
+    def _worths(self, users: AdaptedUsers, item_Bk: IntArray) -> tuple[Float32Array, Float32Array]:
+        """Return (B, k) what lists are ordered by, and what they show, as in `RankedLists`."""
+        rows = self.scorer.rows_of_now(item_Bk)
+        output_Bk = self.scorer.predict(users.state, rows).ranked_by_BR
+        settled = self.scorer.settled(users.state)
+        worth_Bk = self.scorer.order(settled, output_Bk, rows).float().cpu().numpy()
+        if self.model.objective != "rating":
+            return worth_Bk, worth_Bk
+        return worth_Bk, self.model.units.to_expected(output_Bk)
 
 
 def deviations(

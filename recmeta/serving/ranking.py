@@ -52,8 +52,8 @@ class ScoringConfig:
     """Whether each listed item names the interaction that raised its score most. It takes one more
     adaptation for each of the user's interactions."""
     popularity_weight: float | None = None
-    """Takes the place of the model's: with less, lists show more of the catalogue. None: the
-    model's, which was chosen by nDCG."""
+    """Takes the place of the model's weight of the logarithm of popularity: with less, lists show
+    more of the catalogue. None: the model's, which was learned."""
     rules: Rules = Rules()
     """What holds of every list."""
     retrieval: RetrievalConfig | None = None
@@ -66,8 +66,8 @@ class ScoringConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.popularity_weight is not None and self.popularity_weight < 0:
             raise UserError(
-                f"popularity_weight is {self.popularity_weight}; it must be at least 0, which is "
-                "ranking by the expected value alone."
+                f"popularity_weight is {self.popularity_weight}; it must be at least 0, which "
+                "leaves popularity out of the order."
             )
 
 
@@ -131,9 +131,12 @@ class RankedLists:
     """Ranked items of B users, best first. A user's places past the end have item -1."""
 
     item_Bk: IntArray
+    worth_Bk: Float32Array
+    """What the lists are ordered by: a log-probability up to a number that is the same for all
+    items of a user (see `ListHead`); -inf past the end."""
     score_Bk: Float32Array
-    """The expected value for ratings, which popularity's part in the ranking need not leave in
-    order; a logit for implicit feedback."""
+    """For ratings the expected value, which need not fall along the list; for implicit feedback
+    `worth_Bk`."""
 
 
 def adapt_users(scorer: Scorer, tasks: Tasks, support: Support | None = None) -> AdaptedUsers:
@@ -204,8 +207,7 @@ class Ranker:
             at_once = self.config.user_batch
         # No thread is left idle by few users.
         at_once = max(1, min(at_once, -(-len(users.user_id) // num_threads(device))))
-        settled = dataclasses.replace(users, state=self.scorer.settled(users.state))
-        batches = list(settled.batches(at_once))
+        batches = list(users.batches(at_once))
         # Fewer users than threads share the catalogue's blocks.
         num_shares = max(1, min(num_threads(device) // max(len(batches), 1), len(self.starts)))
         pieces = [(some, share) for some in batches for share in range(num_shares)]
@@ -217,24 +219,26 @@ class Ranker:
         nobody = torch.zeros((0, length), dtype=torch.int64, device=device)
         starts = range(0, len(found), num_shares)
         key_Bk = torch.cat([nobody, *(_best(found[n : n + num_shares], length) for n in starts)])
-        score_Bk, item_Bk = parted(key_Bk)
-        item_Bk = torch.where(torch.isfinite(score_Bk), item_Bk, -1)
-        numbers_Bk = item_Bk.cpu().numpy()
-        expected_Bk = score_Bk - self._bonus(numbers_Bk).to(score_Bk)
-        return RankedLists(numbers_Bk, self.model.units.to_expected(expected_Bk))
+        worth_Bk, item_Bk = parted(key_Bk)
+        item_Bk = torch.where(torch.isfinite(worth_Bk), item_Bk, -1)
+        numbers_Bk, worths_Bk = item_Bk.cpu().numpy(), worth_Bk.cpu().numpy()
+        return RankedLists(numbers_Bk, worths_Bk, self.scores(users.state, numbers_Bk, worths_Bk))
 
-    def _bonus(self, item_Bk: IntArray) -> torch.Tensor:
-        """Return (B, k) what popularity added to the scores of these items."""
-        last = np.full(item_Bk.shape, len(self.model.catalogue.statistics.time) - 1)
-        past = self.model.catalogue.past(np.maximum(item_Bk, 0), last)
-        return self.scorer.popularity_bonus(torch.from_numpy(past))
+    @torch.no_grad()
+    def scores(self, state: UserState, item_Bk: IntArray, worth_Bk: Float32Array) -> Float32Array:
+        """Return (B, k) what lists show of their items, as in `RankedLists`."""
+        if self.model.objective != "rating":
+            return worth_Bk
+        output_Bk = self.scorer.predict(state, self.scorer.rows_of_now(item_Bk)).ranked_by_BR
+        return self.model.units.to_expected(output_Bk)
 
     def _best_keys(self, users: AdaptedUsers, starts: Sequence[int], length: int) -> torch.Tensor:
         """Return keys (B, k) of some users' best items, in order, of the blocks that start here."""
         device = self.model.device
         best_Bk = torch.zeros((len(users.user_id), 0), dtype=torch.int64, device=device)
+        settled = self.scorer.settled(users.state)
         for first in starts:
-            scores = self.scorer.rank_block(users.state, self._block(first))
+            scores = self.scorer.rank_block(settled, self._block(first))
             last = first + scores.shape[1]
             if self._barred_I is not None:
                 scores[:, self._barred_I[first:last]] = -torch.inf

@@ -1,6 +1,7 @@
 """Everything that decides which model comes out of a task set."""
 
 import dataclasses
+from typing import Literal
 
 from recmeta.errors import UserError
 from recmeta.metalearn.members import with_members
@@ -40,6 +41,11 @@ class MetaTrainConfig:
     refit: bool = False
     """Whether the development users are learned from in the end: once they have said how many
     epochs are best, training begins anew with them among the others. Implicit feedback only."""
+    lists: Literal["learned", "popularity"] = "learned"
+    """What lists are ordered by. `learned`: what the learner says, recent popularity, and what was
+    taken together and one after the other, weighted as development users want it. `popularity`:
+    what the learner says and, of ratings, `popularity_weight` times the logarithm of popularity;
+    nothing is then counted from who took what."""
     seed: int = 0
     """Of initial parameters and the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()

@@ -9,6 +9,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, train
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
+from recmeta.training.lists import learn_lists, recounted
 from recmeta.training.members import judged_choice, train_members
 from recmeta.training.start import Begun, at_start
 from recmeta.workspace import Folder
@@ -21,8 +22,8 @@ def fit(
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
 ) -> list[Epoch]:
-    """Meta-train a model in place, a selector's members first, and learn how far it is off; return
-    its epochs.
+    """Meta-train a model in place, a selector's members first, and learn how far it is off and what
+    its lists are ordered by; return its epochs.
 
     Args:
         begun: what `at_start` gives on the task set.
@@ -44,6 +45,8 @@ def fit(
         left_out_KIF=begun.left_out_KIF,
     )
     model.uncertainty = learn_uncertainty(model, development)
+    if config.lists == "learned":
+        model.learned_lists = learn_lists(model, task_set, config.seed)
     return history
 
 
@@ -83,6 +86,8 @@ def refit(
     config = dataclasses.replace(config, training=training)
     again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
     fit(config, again, everybody, folder / "refit", on_epoch)
+    if model.learned_lists is not None:
+        again.model.learned_lists = recounted(model.learned_lists, everybody, config.seed)
     return again.model
 
 

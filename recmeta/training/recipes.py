@@ -82,10 +82,12 @@ CONDITIONAL_VAE = MetaTrainConfig(
 """Found by `recmeta tune`, in sixteen trials."""
 
 FEDERATED = MetaTrainConfig(
-    # A factorisation, and what others thought of an item, would need the clients' interactions.
+    # A factorisation, what others thought of an item, and what they took beside it would need the
+    # clients' interactions.
     model=ModelConfig(algorithm="federated", network=PreferenceConfig(use_statistics=False)),
     training=TrainingConfig(weight_decay=0.1),
     start="random",
+    lists="popularity",
 )
 """Clients send updates alone."""
 

@@ -131,6 +131,7 @@ class Catalogue:
         self.lookup = Lookup(items.item_id)
         """Finds items by their ids."""
         self._has_versions = len(items.item) > len(items.item_id)
+        self._number_V = torch.from_numpy(items.item.astype(np.int64)).to(device)
         self._times = np.unique(items.valid_from)
         self._version_keys = self._key(items.item, np.searchsorted(self._times, items.valid_from))
 
@@ -214,6 +215,10 @@ class Catalogue:
             torch.zeros((1, len(numbers)), device=self.device),
             torch.ones((1, len(numbers)), dtype=torch.bool, device=self.device),
         )
+
+    def numbers(self, rows: Rows) -> torch.Tensor:
+        """Return int64 (B, R) the number of each row's item."""
+        return self._number_V[rows.item_BR]
 
     def is_of_now(self, side: Ragged, tasks: Tasks) -> bool:
         """Return whether the tasks know of the side's items what is known at the end of the log,

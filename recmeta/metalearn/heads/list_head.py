@@ -1,0 +1,234 @@
+"""What lists are ordered by: the log-probability that a user takes an item next and likes it.
+
+    score(i) = w_π(n) log(π_i + c) + Σ_k w_k(n) z_k(i, S) + w_l(n) l(i, S)
+
+π is how often the item was taken lately, at the user's cut time (`ItemHistory`); z_k what the
+user's rows S say by a table of neighbours, centred and scaled over the catalogue; l what the
+learner says: of ratings the expected value, of implicit feedback the score. The weights depend on
+the number n of the user's rows: piecewise linear in log(1 + n). They maximise the likelihood of
+what development users took and liked next, a softmax over the catalogue (McFadden, Frontiers in
+Econometrics, Academic Press 1974), which is why the softmax of the scores is a probability: see
+`recmeta.training.lists`.
+
+Legend: B users, S support rows (padded), I items, R items of each user, K knots, C columns.
+"""
+
+import dataclasses
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from recmeta.errors import UserError
+from recmeta.metalearn.heads.neighbours import Neighbours
+from recmeta.metalearn.learner import Params, UserState
+from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.task_set import Ragged
+
+KNOTS = (0, 1, 3, 10, 30)
+"""Numbers of support rows at which weights are learned."""
+POPULARITY, LEARNER = "popularity", "learner"
+"""Columns beside the tables of neighbours, which go by their own names."""
+ITEM, WEIGHT = "list.item", "list.weight"
+"""Of a user's state: the rows' items and what each counts, (B, S)."""
+BASE, LEARNER_WEIGHT = "list.base", "list.learner"
+"""Of a settled state: what a list's scores are beside the learner's part, (B, I), and what the
+learner's output is multiplied with, (B, 1)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ListHead:
+    """The order of lists. Item numbers are those of the catalogue that the model is over."""
+
+    columns: tuple[str, ...]
+    """C names: `popularity`, `learner`, and tables of neighbours."""
+    weight_KC: torch.Tensor
+    """float32, the columns' weights at each of `KNOTS`."""
+    offset: float = 1.0
+    """c: joins every count before its logarithm."""
+    half_life_days: float | None = None
+    """After which a taken item counts half; None: each counts 1."""
+    count_I: torch.Tensor
+    """float32, π: the counts at the end of the log that the model is over."""
+    tables: dict[str, Neighbours] = dataclasses.field(default_factory=dict)
+    """By column."""
+    centre: float | None = None
+    """What a row's value counts from, in units of the value: a row below speaks against the items
+    that are near. None: every row counts 1."""
+    horizon: int | None = None
+    """Rows of a user that the tables of neighbours look over; None where rows have no order."""
+
+    @classmethod
+    def of_popularity(
+        cls, weight: float, count_I: Float32Array, device: torch.device
+    ) -> "ListHead":
+        """Return the head that adds so many times log(1 + users) to what the learner says."""
+        weight_C = torch.tensor([weight, 1.0], device=device)
+        return cls(
+            columns=(POPULARITY, LEARNER),
+            weight_KC=weight_C.expand(len(KNOTS), -1),
+            count_I=torch.from_numpy(np.array(count_I, np.float32)).to(device),
+        )
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """The columns that are tables of neighbours."""
+        return tuple(name for name in self.columns if name in self.tables)
+
+    def with_popularity(self, weight: float) -> "ListHead":
+        """Return the same with another weight of popularity at every number of rows.
+
+        Raises:
+            UserError: where it has none.
+        """
+        if POPULARITY not in self.columns:
+            raise UserError(
+                "popularity_weight is set, and this model's lists do not read popularity: leave it "
+                "out."
+            )
+        weight_KC = self.weight_KC.clone()
+        weight_KC[:, self.columns.index(POPULARITY)] = weight
+        return dataclasses.replace(self, weight_KC=weight_KC)
+
+    def on(self, number_I: IntArray, count_I: Float32Array) -> "ListHead":
+        """Return the same over another catalogue.
+
+        Args:
+            number_I: each item's number there; -1 where it is not in it.
+            count_I: π of that catalogue's items.
+        """
+        num_items = len(count_I)
+        return dataclasses.replace(
+            self,
+            count_I=torch.from_numpy(np.array(count_I, np.float32)).to(self.count_I.device),
+            tables={name: t.renumbered(number_I, num_items) for name, t in self.tables.items()},
+        )
+
+    def to(self, device: torch.device) -> "ListHead":
+        """Return the same on a device."""
+        return dataclasses.replace(
+            self,
+            weight_KC=self.weight_KC.to(device),
+            count_I=self.count_I.to(device),
+            tables={name: table.to(device) for name, table in self.tables.items()},
+        )
+
+    # Users ---------------------------------------------------------------------------------------
+
+    def state(self, support: Ragged) -> UserState:
+        """Return what is known of B users as `settle` reads it: their rows."""
+        mask_BS = support.mask
+        item_BS = np.zeros(mask_BS.shape, np.int64)
+        weight_BS = np.zeros(mask_BS.shape, np.float32)
+        item_BS[mask_BS] = support.item
+        weight_BS[mask_BS] = self.row_weights(support.value)
+        device = self.count_I.device
+        return {
+            ITEM: torch.from_numpy(item_BS).to(device),
+            WEIGHT: torch.from_numpy(weight_BS).to(device),
+        }
+
+    def row_weights(self, value_N: Float32Array) -> Float32Array:
+        """Return (N,) what rows of these values count; never 0, which marks padding."""
+        if self.centre is None:
+            return np.ones(len(value_N), np.float32)
+        weight_N = (value_N - self.centre).astype(np.float32)
+        return np.where(weight_N == 0, np.float32(1e-6), weight_N)
+
+    def settle(self, state: UserState, count_BI: torch.Tensor | None = None) -> UserState:
+        """Return the parts of users' scores that do not depend on the learner.
+
+        Args:
+            count_BI: π at the users' cut times; None: `count_I`.
+        """
+        item_BS, weight_BS = state[ITEM], state[WEIGHT]
+        weight_BC = self.weights((weight_BS != 0).sum(1))
+        counts = self.count_I[None] if count_BI is None else count_BI
+        base_BI = weight_BS.new_zeros((len(item_BS), self.count_I.shape[0]))
+        for column, name in enumerate(self.columns):
+            weight_B1 = weight_BC[:, column, None]
+            if name == POPULARITY:
+                base_BI.addcmul_(weight_B1, (counts + self.offset).log())
+            elif name in self.tables:
+                z_BI = self.standardised(self.tables[name].evidence(item_BS, weight_BS))
+                base_BI.addcmul_(weight_B1, z_BI)
+        learner_B1 = weight_BC[:, self.columns.index(LEARNER), None]
+        return {BASE: base_BI, LEARNER_WEIGHT: learner_B1}
+
+    def weights(self, num_rows_B: torch.Tensor) -> torch.Tensor:
+        """Return (B, C) the columns' weights for users with so many rows."""
+        return hat(num_rows_B).to(self.weight_KC) @ self.weight_KC
+
+    @staticmethod
+    def standardised(evidence_BI: torch.Tensor) -> torch.Tensor:
+        """Return evidence with mean 0 and standard deviation 1 over the catalogue; 0 where there is
+        none."""
+        mean_B1 = evidence_BI.mean(1, keepdim=True)
+        deviation_B1 = evidence_BI.std(1, keepdim=True, correction=0)
+        return (evidence_BI - mean_B1) / deviation_B1.clamp(min=1e-9)
+
+    @staticmethod
+    def scores(settled: UserState, learner_BR: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+        """Return (B, R) what lists are ordered by.
+
+        Args:
+            learner_BR: the learner's outputs.
+            item: int64 numbers, (R,) for all users or (B, R) for each one's own.
+        """
+        base_BI = settled[BASE]
+        base_BR = base_BI[:, item] if item.dim() == 1 else base_BI.gather(1, item)
+        return torch.addcmul(base_BR, settled[LEARNER_WEIGHT].to(learner_BR), learner_BR)
+
+    # Saving --------------------------------------------------------------------------------------
+
+    def tensors(self) -> Params:
+        """Return all tensors by name, on the CPU."""
+        found = {"weight": self.weight_KC, "count": self.count_I}
+        for name, table in self.tables.items():
+            for field in dataclasses.fields(table):
+                found[f"{name}.{field.name}"] = getattr(table, field.name)
+        return {name: t.detach().cpu().contiguous() for name, t in found.items()}
+
+    def about(self) -> dict[str, Any]:
+        """Return everything but the tensors, JSON-ready."""
+        return {
+            "columns": list(self.columns),
+            "tables": list(self.tables),
+            "offset": self.offset,
+            "half_life_days": self.half_life_days,
+            "centre": self.centre,
+            "horizon": self.horizon,
+        }
+
+    @classmethod
+    def from_saved(cls, about: dict[str, Any], tensors: Params, device: torch.device) -> Self:
+        """Read what `about` and `tensors` gave."""
+        tables = {
+            name: Neighbours(
+                *(tensors[f"{name}.{field.name}"] for field in dataclasses.fields(Neighbours))
+            ).to(device)
+            for name in about["tables"]
+        }
+        return cls(
+            columns=tuple(about["columns"]),
+            weight_KC=tensors["weight"].to(device),
+            offset=about["offset"],
+            half_life_days=about["half_life_days"],
+            count_I=tensors["count"].to(device),
+            tables=tables,
+            centre=about["centre"],
+            horizon=about["horizon"],
+        )
+
+
+def hat(num_rows_B: torch.Tensor) -> torch.Tensor:
+    """Return (B, K) how much each knot counts for users with so many rows: the two knots next to
+    log(1 + n) share 1."""
+    knot_K = torch.tensor(KNOTS, dtype=torch.float64, device=num_rows_B.device).log1p()
+    at_B = num_rows_B.double().log1p().clamp(max=float(knot_K[-1]))
+    left_B = (torch.searchsorted(knot_K, at_B, right=True) - 1).clamp(0, len(KNOTS) - 2)
+    share_B = (at_B - knot_K[left_B]) / (knot_K[left_B + 1] - knot_K[left_B])
+    found_BK = torch.zeros((len(at_B), len(KNOTS)), dtype=torch.float64, device=at_B.device)
+    found_BK.scatter_(1, left_B[:, None], (1 - share_B)[:, None])
+    found_BK.scatter_(1, left_B[:, None] + 1, share_B[:, None])
+    return found_BK

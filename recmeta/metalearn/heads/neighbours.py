@@ -1,0 +1,239 @@
+"""Item-to-item neighbours: for each item, the items that it speaks for, and how strongly.
+
+    together(i, j) = n_ij / √(n_ii n_jj)       n_ij: users who took both among their first rows
+    next(i, j)     = m_ij / √(m_i· m_·j)       m_ij: times that j was taken soon after i
+
+The first is the cosine of item-based nearest neighbours (Deshpande and Karypis, TOIS 2004), here
+over the first rows of each user alone: those of whom little is known are met there, and what
+somebody takes years later says little of it. The second is directed, a Markov chain over a window
+(Shani, Heckerman and Brafman, JMLR 2005): what comes next. Each item keeps the K neighbours that
+speak for it most, so that popular items do not fill every place.
+
+Legend: U users, I items, B users asked about, S support rows (padded), E entries of a table.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from recmeta.tasks.arrays import IntArray, offsets_of
+from recmeta.tasks.task_set import Ragged
+
+MOST_PAIRS = 100_000_000
+"""Pairs of rows that a table is counted from, at most: of more, users are left out at random."""
+PAIRS_AT_ONCE = 20_000_000
+MOST_CELLS = 2**25
+"""A table of all pairs of items with at most so many cells is counted in place."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neighbours:
+    """A sparse matrix (I, I): how strongly each item, by row, speaks for others, by column."""
+
+    offsets: torch.Tensor
+    """int64 (I + 1,), the entries of item i are those from offsets[i] to before offsets[i + 1]."""
+    item: torch.Tensor
+    """int64 (E,), for which item."""
+    weight: torch.Tensor
+    """float32 (E,), how strongly; positive."""
+
+    @property
+    def num_items(self) -> int:
+        """I"""
+        return len(self.offsets) - 1
+
+    def evidence(self, item_BS: torch.Tensor, weight_BS: torch.Tensor) -> torch.Tensor:
+        """Return (B, I) what the rows of users say of every item: the sum over a user's rows of
+        the row's weight times how strongly its item speaks for the other.
+
+        Args:
+            item_BS: int64; any number where the weight is 0.
+            weight_BS: of each row; 0 where padded.
+        """
+        num_users = len(item_BS)
+        found = self.weight.new_zeros(num_users * self.num_items)
+        user_n, place_n = (weight_BS != 0).nonzero(as_tuple=True)
+        item_n = item_BS[user_n, place_n]
+        length_n = self.offsets[item_n + 1] - self.offsets[item_n]
+        row_e = torch.repeat_interleave(length_n)
+        within_e = (
+            torch.arange(len(row_e), device=row_e.device) - (length_n.cumsum(0) - length_n)[row_e]
+        )
+        entry_e = self.offsets[item_n][row_e] + within_e
+        weight_e = self.weight[entry_e] * weight_BS[user_n, place_n].to(self.weight)[row_e]
+        found.index_add_(0, user_n[row_e] * self.num_items + self.item[entry_e], weight_e)
+        return found.view(num_users, self.num_items)
+
+    def renumbered(self, number_I: IntArray, num_items: int) -> "Neighbours":
+        """Return the same over another catalogue.
+
+        Args:
+            number_I: each item's number there; -1 where it is not in it.
+            num_items: of that catalogue.
+        """
+        lengths = (self.offsets[1:] - self.offsets[:-1]).cpu().numpy()
+        source = number_I[np.repeat(np.arange(self.num_items), lengths)]
+        target = number_I[self.item.cpu().numpy()]
+        kept = (source >= 0) & (target >= 0)
+        order = np.argsort(source[kept], kind="stable")
+        return _table(
+            source[kept][order],
+            target[kept][order],
+            self.weight.cpu().numpy()[kept][order],
+            num_items,
+        ).to(self.weight.device)
+
+    def to(self, device: torch.device) -> "Neighbours":
+        """Return the same on a device."""
+        return Neighbours(self.offsets.to(device), self.item.to(device), self.weight.to(device))
+
+
+def taken_together(
+    rows: Ragged, num_items: int, num_neighbours: int, first_rows: int | None, seed: int
+) -> Neighbours:
+    """Return how often items were taken by the same users, as cosines.
+
+    Args:
+        rows: per training user, in time order where there are times.
+        num_neighbours: K.
+        first_rows: rows of each user that count; None: all.
+        seed: of the users that are left out, where there are too many pairs.
+    """
+    if first_rows is not None:
+        rows = rows.first(first_rows)
+    length_U = rows.lengths.astype(np.int64)
+    rows = _fewer_users(rows, length_U * (length_U - 1), seed)
+    counted = _counted(
+        (_pairs_of_users(some) for some in _parts(rows, rows.lengths.astype(np.int64) ** 2)),
+        num_items,
+    )
+    users_I = np.maximum(np.bincount(rows.item, minlength=num_items), 1)
+    return _strongest(counted, users_I, users_I, num_items, num_neighbours)
+
+
+def taken_next(
+    rows: Ragged, num_items: int, num_neighbours: int, window: int, seed: int
+) -> Neighbours:
+    """Return how often an item was taken within the next rows of a user after another, over the
+    root of how often either side was met so.
+
+    Args:
+        rows: per training user, in time order.
+        num_neighbours: K.
+        window: how many rows after an item count as next.
+        seed: of the users that are left out, where there are too many pairs.
+    """
+    rows = _fewer_users(rows, rows.lengths.astype(np.int64) * window, seed)
+    counted = _counted((_pairs_in_order(rows, lag) for lag in range(1, window + 1)), num_items)
+    from_I, to_I = np.ones(num_items), np.ones(num_items)
+    np.add.at(from_I, counted["source"].to_numpy(), counted["count"].to_numpy())
+    np.add.at(to_I, counted["target"].to_numpy(), counted["count"].to_numpy())
+    return _strongest(counted, from_I, to_I, num_items, num_neighbours)
+
+
+def _fewer_users(rows: Ragged, pairs_U: IntArray, seed: int) -> Ragged:
+    """Return the rows of users drawn at random, as many as the pairs that are counted allow."""
+    if pairs_U.sum() <= MOST_PAIRS:
+        return rows
+    order = np.random.default_rng(seed).permutation(len(rows))
+    kept = order[np.cumsum(pairs_U[order]) <= MOST_PAIRS]
+    return rows.take(np.sort(kept))
+
+
+def _parts(rows: Ragged, pairs_U: IntArray) -> list[Ragged]:
+    """Return the rows in parts of consecutive users with about so many pairs."""
+    part_U = np.cumsum(pairs_U) // PAIRS_AT_ONCE
+    return [rows.take(np.flatnonzero(part_U == part)) for part in np.unique(part_U)]
+
+
+def _pairs_of_users(rows: Ragged) -> tuple[IntArray, IntArray]:
+    """Return every ordered pair of different rows of a user, as items."""
+    length_N = rows.lengths[rows.task]
+    source = np.repeat(rows.item.astype(np.int64), length_N)
+    first_N = np.repeat(rows.offsets[:-1], rows.lengths)
+    within = np.arange(len(source)) - np.repeat(np.cumsum(length_N) - length_N, length_N)
+    target = rows.item[np.repeat(first_N, length_N) + within].astype(np.int64)
+    return source, target
+
+
+def _pairs_in_order(rows: Ragged, lag: int) -> tuple[IntArray, IntArray]:
+    """Return the pairs of a row and the one so many rows later of the same user, as items."""
+    item, task = rows.item.astype(np.int64), rows.task
+    same = task[:-lag] == task[lag:]
+    return item[:-lag][same], item[lag:][same]
+
+
+def _counted(pairs: Iterable[tuple[IntArray, IntArray]], num_items: int) -> pl.DataFrame:
+    """Return how often each pair of different items occurs: `source`, `target`, `count`."""
+    found: tuple[IntArray, IntArray] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    waiting, num_waiting = [], 0
+    for source, target in pairs:
+        differ = source != target
+        waiting.append(source[differ] * num_items + target[differ])
+        num_waiting += len(waiting[-1])
+        if num_waiting >= PAIRS_AT_ONCE:
+            found = _merged(found, np.concatenate(waiting), num_items)
+            waiting, num_waiting = [], 0
+    if waiting:
+        found = _merged(found, np.concatenate(waiting), num_items)
+    key, count = found
+    return pl.DataFrame({"source": key // num_items, "target": key % num_items, "count": count})
+
+
+def _merged(
+    found: tuple[IntArray, IntArray], key: IntArray, num_items: int
+) -> tuple[IntArray, IntArray]:
+    """Return distinct keys, in order, and their counts, with those of more keys added."""
+    if num_items**2 <= MOST_CELLS:
+        count = np.bincount(key, minlength=num_items**2)
+        count[found[0]] += found[1]
+        key = np.flatnonzero(count)
+        return key, count[key]
+    more, count = np.unique(key, return_counts=True)
+    if not len(found[0]):
+        return more, count
+    key, place = np.unique(np.concatenate([found[0], more]), return_inverse=True)
+    total = np.bincount(place, np.concatenate([found[1], count])).astype(np.int64)
+    return key, total
+
+
+def _strongest(
+    counted: pl.DataFrame,
+    from_I: npt.NDArray[np.number],
+    to_I: npt.NDArray[np.number],
+    num_items: int,
+    num_neighbours: int,
+) -> Neighbours:
+    """Return the K entries of each column that are largest after normalisation."""
+    source, target = counted["source"].to_numpy(), counted["target"].to_numpy()
+    weight = counted["count"].to_numpy() / np.sqrt(from_I[source] * to_I[target])
+    kept = (
+        counted.select("source", "target")
+        .with_columns(weight=pl.Series(weight.astype(np.float32)))
+        .sort(["target", "weight", "source"], descending=[False, True, False])
+        .group_by("target", maintain_order=True)
+        .head(num_neighbours)
+        .sort(["source", "target"])
+    )
+    return _table(
+        kept["source"].to_numpy(), kept["target"].to_numpy(), kept["weight"].to_numpy(), num_items
+    )
+
+
+def _table(
+    source: IntArray,
+    target: IntArray,
+    weight: npt.NDArray[np.floating],
+    num_items: int,
+) -> Neighbours:
+    """Return a table of entries that are in the order of their sources."""
+    offsets = offsets_of(np.bincount(source, minlength=num_items))
+    return Neighbours(
+        torch.from_numpy(offsets),
+        torch.from_numpy(np.array(target, np.int64)),
+        torch.from_numpy(np.array(weight, np.float32)),
+    )

@@ -1,0 +1,432 @@
+"""Learning what lists are ordered by, from what development users took and liked next.
+
+The parts of a `ListHead` are counted from the training users' rows; its weights are a conditional
+logit (McFadden, 1974): each item that a development user took and liked is a choice out of the
+catalogue without the user's own rows, so the weights maximise the mean over users of
+
+    Σ_{i liked} log softmax(score(·))_i / number liked
+
+over the whole support and its first 0, 1, 3 and 10 rows, with a penalty that draws neighbouring
+knots together and all weights to those of popularity alone. Instead of the catalogue stands a
+sample, its items weighted by how many they stand for. The loss is convex; Newton's method finds its
+minimum. Whether a setting is taken that is not the simplest is decided between halves of the
+development users: it must be better by more than a standard error of the difference (Breiman et
+al., Classification and Regression Trees, 1984).
+
+Legend: B users, M items of each (query and sampled), I items, C columns, K knots, P = K · C.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from recmeta.evaluation.calibration import SHOTS
+from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
+from recmeta.evaluation.measuring.catalogue_ranking import (
+    candidate_scores,
+    sample_negatives,
+    top_items,
+)
+from recmeta.evaluation.measuring.values import describe
+from recmeta.metalearn.heads.list_head import (
+    ITEM,
+    KNOTS,
+    LEARNER,
+    POPULARITY,
+    WEIGHT,
+    ListHead,
+    hat,
+)
+from recmeta.metalearn.heads.neighbours import Neighbours, taken_next, taken_together
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.scorer import Scorer
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
+from recmeta.tasks.episodes import concatenate
+from recmeta.tasks.item_history import ItemHistory, half_lives
+from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
+
+TOGETHER, NEXT = "together", "next"
+NUM_NEIGHBOURS = 100
+CENTRE_SHARE = 0.375
+"""Of the scale: a row whose value lies below speaks against what is near its item."""
+OFFSET = 0.5
+"""Joins the counts of popularity, so that an item that nobody took has a chance."""
+MOST_USERS = 400
+"""Development users that weights are learned from, at most."""
+NUM_SAMPLED = 500
+"""Items of the catalogue that stand for all in a user's choice."""
+USERS_AT_ONCE = 64
+TOP = 10
+"""Length of the lists by which settings are compared."""
+FEWEST_USERS = 10
+"""With fewer development users there is nothing to learn weights from."""
+SMOOTHNESS, RIDGE = 0.1, 0.1
+"""Over the number of users: penalties of squared differences between knots, and of squared
+distances from popularity alone."""
+NUM_FOLDS = 2
+MAX_ITERATIONS, LEAST_STEP, TOLERANCE = 50, 1e-4, 1e-9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What users chose, out of what, when so many of their rows were known."""
+
+    column: dict[str, Float64Array]
+    """(B, M) by name."""
+    hat_BK: Float64Array
+    """How much each knot counts for the user."""
+    liked_BM: BoolArray
+    log_weight_BM: Float64Array
+    """Logarithm of how many items each stands for; -inf where padded."""
+
+    def of_users(self, users_b: IntArray) -> "Choices":
+        """Return the choices of some users."""
+        return Choices(
+            column={name: values[users_b] for name, values in self.column.items()},
+            hat_BK=self.hat_BK[users_b],
+            liked_BM=self.liked_BM[users_b],
+            log_weight_BM=self.log_weight_BM[users_b],
+        )
+
+
+def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
+    """Return the list head of a trained model; None where there are too few development users who
+    liked anything.
+
+    Args:
+        seed: of the sampled users and items.
+    """
+    history, spec = task_set.history(), task_set.spec
+    liked_from = _liked_from(task_set)
+    development = _who_liked(task_set.tasks("dev"), liked_from, seed)
+    if len(development) < FEWEST_USERS:
+        return None
+    rows, num_items = _training_rows(task_set), spec.num_items
+    horizon = int(development.support.lengths.max(initial=0) + development.query.lengths.max())
+    head = ListHead(
+        columns=(POPULARITY, LEARNER, TOGETHER, NEXT),
+        weight_KC=torch.zeros((len(KNOTS), 4)),
+        offset=OFFSET,
+        count_I=torch.zeros(num_items),
+        tables=_tables(rows, num_items, horizon if spec.temporal else None, seed),
+        horizon=horizon if spec.temporal else None,
+    )
+    asked = _Asked.of(development, liked_from, num_items, np.random.default_rng(seed))
+    learner = asked.learner(model)
+    half_life = _chosen_half_life(asked, history)
+    popularity = asked.popularity(history, half_life)
+    centres: list[float | None] = [None]
+    if spec.objective == "rating":
+        low, high = spec.value_range
+        centres.append(low + CENTRE_SHARE * (high - low))
+    found: list[tuple[ListHead, list[Choices]]] = []
+    for centre in centres:
+        tried = dataclasses.replace(head, centre=centre)
+        found.append((tried, asked.choices(tried, popularity, learner)))
+    everything = (POPULARITY, LEARNER, *head.tables)
+
+    def with_weights(number: int, columns: tuple[str, ...]) -> ListHead:
+        tried, choices = found[number]
+        weight_KC = torch.from_numpy(_fitted(choices, columns).astype(np.float32))
+        return dataclasses.replace(
+            tried,
+            columns=columns,
+            weight_KC=weight_KC,
+            half_life_days=half_life,
+            count_I=torch.from_numpy(history.now(half_life)),
+            tables={name: t for name, t in tried.tables.items() if name in columns},
+        ).to(model.device)
+
+    number = 0
+    if len(found) > 1:
+        tried = [with_weights(place, everything) for place in range(len(found))]
+        number = _widest_of_best(tried, model, development, history, liked_from)
+    choices = found[number][1]
+    losses = [_held_out(choices, columns) for columns in ((POPULARITY, LEARNER), everything)]
+    is_simple = _simplest_of_best(losses) == 0
+    return with_weights(number, (POPULARITY, LEARNER) if is_simple else everything)
+
+
+def _widest_of_best(
+    heads: Sequence[ListHead],
+    model: Model,
+    tasks: Tasks,
+    history: ItemHistory,
+    liked_from: float,
+) -> int:
+    """Return the head whose lists of the tasks' users show most of the catalogue, among those whose
+    nDCG@10 is within a standard error of the best: diversity that costs nothing."""
+    loss, width = [], []
+    for head in heads:
+        predictor = LearnedPredictor("lists", model, history)
+        predictor.scorer = dataclasses.replace(predictor.scorer, lists=head)
+        loss.append(1.0 - ranking_of(predictor, tasks, TOP, liked_from)[f"ndcg@{TOP}"])
+        listed = [
+            top_items(candidate_scores(predictor.score_items(some), some)[0], TOP)
+            for some in tasks.batches(USERS_AT_ONCE)
+        ]
+        width.append(len(np.unique(np.concatenate(listed))))
+    best = min(loss, key=lambda loss_B: float(loss_B.mean()))
+    return max((n for n in range(len(heads)) if _is_as_good(loss[n], best)), key=width.__getitem__)
+
+
+def recounted(head: ListHead, task_set: TaskSet, seed: int) -> ListHead:
+    """Return the same head with its tables counted anew from a task set's training users."""
+    rows = _training_rows(task_set)
+    tables = _tables(rows, task_set.spec.num_items, head.horizon, seed)
+    device = head.count_I.device
+    return dataclasses.replace(head, tables={name: tables[name].to(device) for name in head.tables})
+
+
+def _training_rows(task_set: TaskSet) -> Ragged:
+    train = task_set.tasks("train")
+    return concatenate(train.support, train.query)
+
+
+def _tables(rows: Ragged, num_items: int, horizon: int | None, seed: int) -> dict[str, Neighbours]:
+    """Return the tables of neighbours.
+
+    Args:
+        horizon: rows that an episode spans; None where rows have no order.
+    """
+    first = None if horizon is None else 2 * horizon
+    found = {TOGETHER: taken_together(rows, num_items, NUM_NEIGHBOURS, first, seed)}
+    if horizon is not None:
+        found[NEXT] = taken_next(rows, num_items, NUM_NEIGHBOURS, horizon, seed)
+    return found
+
+
+def _liked_from(task_set: TaskSet) -> float:
+    """Return the smallest value that says that an item was liked."""
+    if task_set.spec.objective == "implicit":
+        return -np.inf
+    return describe(_training_rows(task_set).value, task_set.spec.value_range).relevant_from
+
+
+def _who_liked(tasks: Tasks, liked_from: float, seed: int) -> Tasks:
+    """Return users who liked something of their query, at most `MOST_USERS`."""
+    liked = tasks.query.task[tasks.query.value >= liked_from]
+    users = np.unique(liked)
+    if len(users) > MOST_USERS:
+        users = np.sort(np.random.default_rng(seed).choice(users, MOST_USERS, replace=False))
+    return tasks.take(users)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The items that users chose among: what they took next, and a sample of all others."""
+
+    tasks: Tasks
+    item_BM: IntArray
+    liked_BM: BoolArray
+    log_weight_BM: Float64Array
+
+    @classmethod
+    def of(
+        cls, tasks: Tasks, liked_from: float, num_items: int, generator: np.random.Generator
+    ) -> "_Asked":
+        query = tasks.query
+        mask_BR = query.mask
+        item_BR = np.zeros(mask_BR.shape, np.int64)
+        item_BR[mask_BR] = query.item
+        liked_BR = np.zeros(mask_BR.shape, np.bool_)
+        liked_BR[mask_BR] = query.value >= liked_from
+        parts = [
+            sample_negatives(some, num_items, NUM_SAMPLED, generator)
+            for some in tasks.batches(USERS_AT_ONCE)
+        ]
+        drawn_BM = np.concatenate(parts)
+        is_drawn_BM = drawn_BM >= 0
+        num_others_B = num_items - tasks.support.lengths - query.lengths
+        stands_for_B = np.maximum(num_others_B, 1) / np.maximum(is_drawn_BM.sum(1), 1)
+        log_weight_BM = np.where(is_drawn_BM, np.log(stands_for_B)[:, None], -np.inf)
+        return cls(
+            tasks=tasks,
+            item_BM=np.concatenate([item_BR, np.maximum(drawn_BM, 0)], 1),
+            liked_BM=np.concatenate([liked_BR, np.zeros(drawn_BM.shape, np.bool_)], 1),
+            log_weight_BM=np.concatenate([np.where(mask_BR, 0.0, -np.inf), log_weight_BM], 1),
+        )
+
+    def shown(self) -> list[Tasks]:
+        """Return the users with their first rows, and with all of them."""
+        return [*(self.tasks.with_shots(k) for k in SHOTS), self.tasks]
+
+    def popularity(self, history: ItemHistory, half_life: float | None) -> Float64Array:
+        """Return (B, M) log(π + c) at the users' cut times."""
+        cut_M = np.repeat(self.tasks.cut_time, self.item_BM.shape[1])
+        count_M = history.counts_of(cut_M, self.item_BM.reshape(-1), half_life)
+        found: Float64Array = np.log(count_M.astype(np.float64) + OFFSET)
+        return found.reshape(self.item_BM.shape)
+
+    def learner(self, model: Model) -> list[Float64Array]:
+        """Return (B, M) what the learner says, for each of `shown`."""
+        scorer = Scorer.of(model)
+        found = []
+        for tasks in self.shown():
+            parts = []
+            for first in range(0, len(tasks), USERS_AT_ONCE):
+                users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
+                some = tasks.take(users)
+                rows = scorer.rows(Ragged.asking(self.item_BM[users]), some)
+                parts.append(scorer.predict(scorer.adapt(some), rows).ranked_by_BR.cpu())
+            found.append(torch.cat(parts).double().numpy())
+        return found
+
+    def choices(
+        self, head: ListHead, popularity_BM: Float64Array, learner: Sequence[Float64Array]
+    ) -> list[Choices]:
+        """Return what the users chose, for each of `shown`."""
+        found = []
+        for tasks, learner_BM in zip(self.shown(), learner, strict=True):
+            parts: dict[str, list[Float64Array]] = {name: [] for name in head.tables}
+            for first in range(0, len(tasks), USERS_AT_ONCE):
+                users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
+                state = head.state(tasks.take(users).support)
+                item_bM = torch.from_numpy(self.item_BM[users])
+                for name, table in head.tables.items():
+                    z_bI = head.standardised(table.evidence(state[ITEM], state[WEIGHT]))
+                    parts[name].append(z_bI.gather(1, item_bM).double().numpy())
+            column = {name: np.concatenate(some) for name, some in parts.items()}
+            num_rows_B = torch.from_numpy(tasks.support.lengths)
+            found.append(
+                Choices(
+                    column={POPULARITY: popularity_BM, LEARNER: learner_BM, **column},
+                    hat_BK=hat(num_rows_B).numpy(),
+                    liked_BM=self.liked_BM,
+                    log_weight_BM=self.log_weight_BM,
+                )
+            )
+        return found
+
+
+def _chosen_half_life(asked: _Asked, history: ItemHistory) -> float | None:
+    """Return the half-life whose popularity says best what users chose; the longest of those that
+    are within a standard error of the best."""
+    candidates = half_lives(history)[::-1] if history.has_times else (None,)
+    if len(candidates) == 1:
+        return candidates[0]
+    hat_BK = hat(torch.zeros(len(asked.tasks))).numpy()
+    losses = [
+        _held_out(
+            [
+                Choices(
+                    column={POPULARITY: asked.popularity(history, half_life)},
+                    hat_BK=hat_BK,
+                    liked_BM=asked.liked_BM,
+                    log_weight_BM=asked.log_weight_BM,
+                )
+            ],
+            (POPULARITY,),
+        )
+        for half_life in candidates
+    ]
+    return candidates[_simplest_of_best(losses)]
+
+
+def _simplest_of_best(losses: Sequence[Float64Array]) -> int:
+    """Return the first candidate whose loss by user (B,) is within a standard error of the mean
+    difference from the least one."""
+    best = min(losses, key=lambda loss_B: float(loss_B.mean()))
+    return next(n for n, loss_B in enumerate(losses) if _is_as_good(loss_B, best))
+
+
+def _is_as_good(loss_B: Float64Array, best_B: Float64Array) -> bool:
+    """Return whether losses are within a standard error of the mean difference from the least."""
+    worse_B = loss_B - best_B
+    return bool(worse_B.mean() <= worse_B.std(ddof=1) / np.sqrt(len(worse_B)))
+
+
+def _held_out(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
+    """Return (B,) the users' losses by weights that were learned from the others."""
+    num_users = len(choices[0].hat_BK)
+    fold_B = np.arange(num_users) % NUM_FOLDS
+    loss_B = np.zeros(num_users)
+    for fold in range(NUM_FOLDS):
+        here, others = np.flatnonzero(fold_B == fold), np.flatnonzero(fold_B != fold)
+        weight_KC = _fitted([c.of_users(others) for c in choices], columns)
+        for some in (c.of_users(here) for c in choices):
+            loss_B[here] += _losses(_design(some.column, columns), some, weight_KC)[0]
+    mean_B: Float64Array = loss_B / len(choices)
+    return mean_B
+
+
+def _fitted(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
+    """Return the weights (K, C) of least loss, in units of the columns as they are."""
+    designs = [_design(c.column, columns) for c in choices]
+    scale_C = np.sqrt(np.mean([d.reshape(-1, len(columns)).var(0) for d in designs], 0))
+    scale_C[np.array(columns) == POPULARITY] = 1.0
+    scale_C = np.where(scale_C > 1e-9, scale_C, 1.0)
+    prior_KC = np.zeros((len(KNOTS), len(columns)))
+    prior_KC[:, columns.index(POPULARITY)] = 1.0
+    num_users = len(choices[0].hat_BK)
+    penalty_PP = _penalty(len(columns)) / num_users
+    scaled = [design_BMC / scale_C for design_BMC in designs]
+
+    def loss_at(weight_KC: Float64Array) -> float:
+        away_P = (weight_KC - prior_KC).reshape(-1)
+        losses = [_losses(*pair, weight_KC)[0] for pair in zip(scaled, choices, strict=True)]
+        return float(np.mean(losses)) + float(away_P @ penalty_PP @ away_P) / 2
+
+    weight_KC = prior_KC
+    now = loss_at(weight_KC)
+    for _ in range(MAX_ITERATIONS):
+        parts = [_derivatives(*pair, weight_KC) for pair in zip(scaled, choices, strict=True)]
+        away_P = (weight_KC - prior_KC).reshape(-1)
+        slope_P = np.mean([slope for slope, _ in parts], 0) + penalty_PP @ away_P
+        curve_PP = np.mean([curve for _, curve in parts], 0) + penalty_PP
+        step_KC = np.linalg.solve(curve_PP, slope_P).reshape(weight_KC.shape)
+        before, size = now, 1.0
+        while size > LEAST_STEP and (now := loss_at(weight_KC - size * step_KC)) > before:
+            size /= 2
+        if now >= before:
+            break
+        weight_KC = weight_KC - size * step_KC
+        if before - now < TOLERANCE:
+            break
+    return np.asarray(weight_KC / scale_C)
+
+
+def _penalty(num_columns: int) -> Float64Array:
+    """Return (P, P) the matrix of the penalty's square form, for one user."""
+    difference = np.diff(np.eye(len(KNOTS)), axis=0)
+    between_KK = SMOOTHNESS * difference.T @ difference + RIDGE * np.eye(len(KNOTS)) / len(KNOTS)
+    return np.asarray(2 * np.kron(between_KK, np.eye(num_columns)))
+
+
+def _design(column: Mapping[str, Float64Array], columns: tuple[str, ...]) -> Float64Array:
+    return np.stack([column[name] for name in columns], -1)
+
+
+def _losses(
+    design_BMC: Float64Array, choices: Choices, weight_KC: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Return (B,) the users' losses, and (B, M) the probabilities of the items."""
+    score_BM = np.einsum("bmc,bc->bm", design_BMC, choices.hat_BK @ weight_KC)
+    score_BM = score_BM + choices.log_weight_BM
+    score_BM -= score_BM.max(1, keepdims=True)
+    probability_BM = np.exp(score_BM)
+    total_B1 = probability_BM.sum(1, keepdims=True)
+    log_BM = np.where(choices.liked_BM, score_BM - np.log(total_B1), 0.0)
+    loss_B = -log_BM.sum(1) / choices.liked_BM.sum(1)
+    return loss_B, probability_BM / total_B1
+
+
+def _derivatives(
+    design_BMC: Float64Array, choices: Choices, weight_KC: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Return slope (P,) and curvature (P, P) of the mean loss."""
+    probability_BM = _losses(design_BMC, choices, weight_KC)[1]
+    num_users, num_columns = len(design_BMC), design_BMC.shape[2]
+    liked_BM = choices.liked_BM / choices.liked_BM.sum(1, keepdims=True)
+    expected_BC = np.einsum("bm,bmc->bc", probability_BM, design_BMC)
+    slope_BC = expected_BC - np.einsum("bm,bmc->bc", liked_BM, design_BMC)
+    square_BCC = np.einsum("bmc,bmd->bcd", design_BMC * probability_BM[..., None], design_BMC)
+    curve_BCC = square_BCC - expected_BC[:, :, None] * expected_BC[:, None]
+    hat_BK = choices.hat_BK
+    slope_KC = hat_BK.T @ slope_BC / num_users
+    size = hat_BK.shape[1] * num_columns
+    curve = np.einsum("bk,bl,bcd->kcld", hat_BK, hat_BK, curve_BCC) / num_users
+    return slope_KC.reshape(-1), curve.reshape(size, size)
