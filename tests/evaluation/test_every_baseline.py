@@ -51,7 +51,7 @@ def test_the_gate_takes_those_that_are_named() -> None:
     [
         (("item-men",), "no baseline 'item-men'. Did you mean 'item-mean'"),
         (("content-ridge",), "needs the items"),
-        (("ials",), "'ials' learns from feedback of the kind implicit"),
+        (("weighted-als",), "'weighted-als' learns from feedback of the kind implicit"),
         (("nowhere:BASELINE",), "'nowhere:BASELINE' cannot be imported"),
         (("numpy:ndarray",), "must be a recmeta.evaluation.baseline.Baseline"),
     ],

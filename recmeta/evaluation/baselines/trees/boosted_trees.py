@@ -77,15 +77,18 @@ class BoostedTrees:
 
     def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) predicted values, clipped to the value range."""
-        base_N, matrix_NF = self.features.of(tasks, strangers=self.config.strangers)
-        predicted_N = base_N + self.booster.predict(matrix_NF, num_threads=1)
-        clipped: Float64Array = np.clip(predicted_N, *self.features.value_range)
-        return clipped
+        return np.clip(self._predicted(tasks), *self.features.value_range)
 
     def score_items(self, tasks: Tasks) -> Float64Array:
-        """Return (B, I) predicted values of the whole catalogue."""
-        rows = [self.score_query(one) for one in self.features.whole_catalogue(tasks)]
+        """Return (B, I) predicted values of the whole catalogue, not clipped, so that the best
+        items do not tie."""
+        rows = [self._predicted(one) for one in self.features.whole_catalogue(tasks)]
         return np.stack(rows) if rows else np.zeros((0, self.features.num_items))
+
+    def _predicted(self, tasks: Tasks) -> Float64Array:
+        base_N, matrix_NF = self.features.of(tasks, strangers=self.config.strangers)
+        predicted_N: Float64Array = base_N + self.booster.predict(matrix_NF, num_threads=1)
+        return predicted_N
 
 
 def _fit_all(
@@ -102,5 +105,6 @@ BASELINE = Baseline(
     candidates=fixed(*GRID),
     fit_all=_fit_all,
     default=lambda search: BoostedTreesConfig(),
+    reads_items=True,
     library="lightgbm",
 )
