@@ -57,8 +57,9 @@ class Judgement:
     candidate: str
     """The name of the model that was put to them."""
     baselines: tuple[str, ...]
-    left_out: tuple[str, ...]
-    """Usual baselines whose library is not installed."""
+    left_out: str | None
+    """The sentence that says which usual baselines were left out, as their library is not
+    installed; None where none was."""
     calibration: dict[str, Any] | None
     """How the candidate's uncertainty fared; None where it has none."""
     values: Values | None
@@ -142,7 +143,7 @@ def judge(
         evaluation=found,
         candidate=name,
         baselines=tuple(baselines),
-        left_out=tuple(left_out) if baseline_names is None else (),
+        left_out=what_was_left_out(left_out) if left_out and baseline_names is None else None,
         calibration=calibration(
             judged, test, task_set.tasks("dev"), np.random.default_rng(config.seed)
         ),
@@ -160,10 +161,9 @@ def gate(config: JudgementConfig, judgement: Judgement, *, has_champion: bool) -
         config=config.gate,
         generator=np.random.default_rng(config.evaluation.seed),
     )
-    if not judgement.left_out:
+    if judgement.left_out is None:
         return decision
-    left_out = what_was_left_out(judgement.left_out)
-    return dataclasses.replace(decision, reasons=(*decision.reasons, left_out))
+    return dataclasses.replace(decision, reasons=(*decision.reasons, judgement.left_out))
 
 
 def _questions(found: Evaluation) -> list[Question]:

@@ -40,7 +40,7 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
 
 
 def accuracy(evaluation: Mapping[str, Any]) -> str:
-    """Return the table of headline metrics with intervals."""
+    """Return the table of headline metrics with intervals, and which baselines it lacks."""
     level = f"{evaluation['confidence']:.0%}"
     intro = (
         f"## Accuracy on {evaluation['num_users']} held-out cold users\n\n"
@@ -53,6 +53,8 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
         )
     else:
         intro += "`full_` ranks the whole catalogue, `sampled_` against sampled negatives."
+    if evaluation.get("left_out"):  # evaluations of earlier versions say nothing
+        intro += f" {evaluation['left_out']}"
     lower = [f"`{name}`" for name in _further(evaluation) if evaluation["further_metrics"][name]]
     if lower:
         intro += f" Lower is better of {', '.join(lower)}."

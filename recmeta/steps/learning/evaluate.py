@@ -160,7 +160,7 @@ def _write_report(
     result["candidate"] = name
     result["rival"] = None if rival is None else rival.config.learner_name
     result["calibration"] = judgement.calibration
-    result["baselines_left_out"] = list(judgement.left_out)
+    result["left_out"] = judgement.left_out
     if judgement.values is not None:
         result["values"] = dataclasses.asdict(judgement.values)
     result["metrics"][name] |= judgement.held

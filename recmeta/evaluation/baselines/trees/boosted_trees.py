@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
+from recmeta.evaluation.baseline import Baseline, BaselineSearch
 from recmeta.evaluation.baseline_parts.support_features import SupportFeatures
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.episodes import EpisodeConfig, resample
@@ -36,10 +36,12 @@ class BoostedTreesConfig:
     """Train as if no item had been rated before, which is how new items look."""
 
 
-GRID = tuple(
+PUBLISHED_GRID = tuple(
     BoostedTreesConfig(num_leaves=leaves, loss=loss, strangers=strangers)
     for leaves, loss, strangers in itertools.product((15, 63), ("l1", "l2"), (False, True))
 )
+GATE_GRID = tuple(config for config in PUBLISHED_GRID if not config.strangers)
+"""The gate's users are new, and most of their items are not."""
 
 
 class BoostedTrees:
@@ -102,7 +104,7 @@ def _fit_all(
 
 BASELINE = Baseline(
     name=BoostedTrees.name,
-    candidates=fixed(*GRID),
+    candidates=lambda search: GATE_GRID if search.grid == "gate" else PUBLISHED_GRID,
     fit_all=_fit_all,
     default=lambda search: BoostedTreesConfig(),
     reads_items=True,

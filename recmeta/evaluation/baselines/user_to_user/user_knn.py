@@ -130,7 +130,7 @@ class UserKNN:
         rows = training_rows(train)
         if len(rows) > MOST_USERS:
             rows = rows.take(np.linspace(0, len(rows) - 1, MOST_USERS).astype(np.int64))
-        users = TrainingUsers.of(rows, residuals(rows, biases), num_items)
+        users = TrainingUsers.of(rows, _values(rows, biases), num_items)
         for config in configs:
             yield cls(users, num_items, config, biases)
 
@@ -163,7 +163,7 @@ class UserKNN:
 
     def _nearest(self, support: Ragged) -> torch.Tensor:
         """Return (U, B) similarities, those of all but the nearest being 0."""
-        value_S = residuals(support, self.biases)
+        value_S = _values(support, self.biases)
         table_IB = torch.zeros((self.num_items, len(support)))
         where = torch.from_numpy(support.item.astype(np.int64)), torch.from_numpy(support.task)
         table_IB[where] = torch.from_numpy(value_S.astype(np.float32))
@@ -180,6 +180,11 @@ class UserKNN:
             return near_UB
         value_BK, place_BK = near_UB.T.contiguous().topk(self.config.num_neighbours, dim=1)
         return torch.zeros_like(near_UB).scatter_(0, place_BK.T, value_BK.T)
+
+
+def _values(rows: Ragged, biases: ItemMeanUserBias | None) -> Float64Array:
+    """Return (N,) what users are compared by."""
+    return np.ones(len(rows.item)) if biases is None else residuals(rows, biases)
 
 
 def _sums(
