@@ -208,7 +208,7 @@ def _report_parts(
         *filter(None, [markdown.values(evaluation)]),
         markdown.accuracy(evaluation),
         markdown.lists(evaluation),
-        markdown.curve(evaluation),
+        *markdown.curves(evaluation),
         markdown.calibration(evaluation),
         markdown.gate(decision),
     ]

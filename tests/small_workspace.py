@@ -11,6 +11,8 @@ from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.training.recipes import training_of
 from recmeta.workspace import Workspace
 
+BASELINES = ("item-mean", "item-mean-user-bias", "popularity", "mf-fold-in", "item-knn")
+
 
 def build(folder: Path) -> Workspace:
     """Take a small synthetic log all the way through the pipeline, with one learner and with
@@ -45,5 +47,5 @@ def _brief(config: PipelineConfig) -> PipelineConfig:
     if train.model.algorithm == "maml":
         train = dataclasses.replace(train, start="random")  # without a factorisation to tune
     evaluation = dataclasses.replace(config.evaluate.evaluation, num_resamples=200)
-    judged = dataclasses.replace(config.evaluate, evaluation=evaluation)
+    judged = dataclasses.replace(config.evaluate, evaluation=evaluation, baselines=BASELINES)
     return dataclasses.replace(config, train=train, evaluate=judged)

@@ -150,6 +150,8 @@ HIDDEN = (
     "duckdb",
     "fastapi",
     "feast",
+    "implicit",
+    "lightgbm",
     "matplotlib",
     "mlflow",
     "optuna",

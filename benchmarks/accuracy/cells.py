@@ -134,7 +134,7 @@ def measure(
         found = (
             rating_metrics(predictor, tasks, count_I, level_L)
             if protocol.objective == "rating"
-            else ranking_of(predictor, tasks, RANKING_K)
+            else ranking_of(predictor, tasks, len(count_I), RANKING_K)
         )
         tables.append(
             pa.table(

@@ -92,7 +92,8 @@ def _baseline(name: str) -> Learner:
         fit=fit,
         modules=modules,
         is_baseline=True,
-        objectives=one.objectives,
+        # Protocols of ratings measure predictions alone.
+        objectives=("implicit",) if one.lists_only else one.objectives,
         unasked=name in COMPARED_BASELINES,
         library=one.library,
         reads_texts=one.reads_texts,

@@ -195,7 +195,8 @@ class OpenWorkspace:
         >>> recmeta.open_workspace("workspace").plot_adaptation_curve()
         Picture(... KiB, PNG)
         """
-        return Picture(plots.adaptation_curve(self.evaluation["adaptation_curve"]))
+        found = [self.evaluation.get(name) for name in ("adaptation_curve", "list_curve")]
+        return Picture(plots.adaptation_curve([curve for curve in found if curve is not None]))
 
     def plot_training(self) -> Picture:
         """Return the losses of the training that was evaluated last."""

@@ -34,9 +34,11 @@ from recmeta.evaluation.comparison.bootstrap import Interval
 from recmeta.evaluation.comparison.gate import GateDecision
 from recmeta.evaluation.evaluate import EvaluationConfig
 from recmeta.evaluation.judgement import Judgement, JudgementConfig, gate, judge
+from recmeta.evaluation.result import AdaptationCurve
 from recmeta.reporting.picture import Picture
 from recmeta.reporting.progress_bars import shown_progress
 
+_CURVES = ("adaptation_curve", "list_curve")
 _FIELDS = ("mean", "ci_low", "ci_high", "num_users")
 
 
@@ -86,13 +88,13 @@ class EvaluationResult(Generic[FrameT]):
         """The adaptation curve, a row per predictor and number of shots: `predictor`, `shots`,
         `mean` of the primary metric, `ci_low`, `ci_high`, `num_users`, who are the same throughout.
         """
-        curve = self.judgement.evaluation.curve
-        rows = [
-            ({"predictor": name, "shots": shots}, interval)
-            for name, points in curve.points.items()
-            for shots, interval in zip(curve.shots, points, strict=True)
-        ]
-        return self._out(rows)
+        return self._points(self.judgement.evaluation.curve)
+
+    @property
+    def list_curve(self) -> FrameT:
+        """The adaptation curve of lists, in the same form: `mean` is that of `full_ndcg@k`. Of
+        ratings it is of at most 200 users, and of those baselines that make lists."""
+        return self._points(self.judgement.evaluation.list_curve)
 
     def per_user(self) -> FrameT:
         """Return a row per predictor and cold user, with every metric; null where it has none."""
@@ -106,16 +108,24 @@ class EvaluationResult(Generic[FrameT]):
         return found
 
     def plot(self) -> Picture:
-        """Return the picture of the adaptation curve, which notebooks show. It needs Matplotlib.
+        """Return the picture of the adaptation curves, which notebooks show. It needs Matplotlib.
 
         Raises:
             UserError: where Matplotlib is not installed.
         """
         from recmeta.reporting import plots
 
-        curve = self.judgement.evaluation.to_dict()["adaptation_curve"]
-        curve["learned"] = [self.judgement.candidate]
-        return Picture.drawn(lambda: plots.adaptation_curve(curve))
+        found = self.judgement.evaluation.to_dict()
+        curves = [found[name] | {"learned": [self.judgement.candidate]} for name in _CURVES]
+        return Picture.drawn(lambda: plots.adaptation_curve(curves))
+
+    def _points(self, curve: AdaptationCurve) -> FrameT:
+        rows = [
+            ({"predictor": name, "shots": shots}, interval)
+            for name, points in curve.points.items()
+            for shots, interval in zip(curve.shots, points, strict=True)
+        ]
+        return self._out(rows)
 
     def _out(self, rows: list[tuple[dict[str, Any], Interval]]) -> FrameT:
         plain = [keys | {name: getattr(i, name) for name in _FIELDS} for keys, i in rows]

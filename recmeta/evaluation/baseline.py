@@ -31,6 +31,10 @@ already: the gates that were passed, and the numbers that were published."""
 
 RANKING_K = 10
 
+Measure = Literal["dev_mae", "dev_ranking_loss"]
+"""What candidates are chosen by, lower is better: the development users' MAE, in units of the
+value; or 1 - nDCG@10 of what they took over the whole catalogue, of ratings: of what they liked."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -42,9 +46,8 @@ class Trial:
     """All its parameters."""
     loss: float
     """Mean over the development users, lower is better."""
-    measure: str = "dev_mae"
-    """What the loss is: their MAE, in units of the value; or `dev_ranking_loss`, 1 - nDCG@10 over
-    the whole catalogue."""
+    measure: Measure = "dev_mae"
+    """What the loss is."""
 
 
 OnTrial = Callable[[Trial], None]
@@ -72,7 +75,7 @@ class Baseline:
     candidates may share work."""
     default: Callable[["BaselineSearch"], Config] | None = None
     """Returns what is taken where there is nobody to judge; None: the first candidate."""
-    refinements: tuple[Callable[[Config], Sequence[Config]], ...] = ()
+    refinements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
     """Further candidates that follow from the best so far, stage after stage."""
     objectives: tuple[Objective, ...] = ("rating",)
     """The feedback that it can learn from."""
@@ -81,6 +84,8 @@ class Baseline:
     among its candidates."""
     known_items_only: bool = False
     """Whether it has nothing to say of items that no training user met."""
+    reads_items: bool = False
+    """Whether it reads what items are made of, which a search then must be given."""
     reads_texts: bool = False
     """Whether it reads the vectors of the items' texts."""
     library: str | None = None
@@ -122,8 +127,10 @@ class BaselineSearch:
     train: Tasks
     """Meta-training tasks: candidates are fitted to their support and query rows."""
     judges: Tasks
-    """Development tasks, whose query rows decide among candidates: by MAE, or for implicit feedback
-    by nDCG@10 over the whole catalogue. Where there are none, defaults hold."""
+    """Development tasks, whose query rows decide among candidates, see `Measure`. Where there are
+    none, defaults hold."""
+    relevant_from: float | None = None
+    """Smallest rating that makes an item relevant in lists; None: 60 % up the value range."""
     everybody: Tasks | None = None
     """What the chosen candidate is fitted to again; None: it stays as it was judged."""
     items: Items | None = None
@@ -136,7 +143,7 @@ class BaselineSearch:
     """Of whatever is drawn."""
     on_trial: OnTrial = unrecorded
     """Told of each candidate that was tried, baseline by baseline."""
-    _found: dict[str, Chosen] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _found: dict[Baseline, Chosen] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -158,18 +165,26 @@ class BaselineSearch:
         """Whether there is a row to judge candidates by."""
         return len(self.judges.query.item) > 0
 
-    def measure_of(self, baseline: Baseline) -> str:
+    @property
+    def liked_from(self) -> float:
+        """Smallest value that makes an item relevant in lists; of implicit feedback, any."""
+        if self.objective == "implicit":
+            return -np.inf
+        if self.relevant_from is not None:
+            return self.relevant_from
+        lowest, highest = self.value_range
+        return lowest + RELEVANT_SHARE * (highest - lowest)
+
+    def measure_of(self, baseline: Baseline) -> Measure:
         """Return what a baseline's candidates are chosen by."""
         by_values = self.objective == "rating" and not baseline.lists_only
         return "dev_mae" if by_values else "dev_ranking_loss"
 
     def loss_of(self, baseline: Baseline, predictor: Predictor) -> float:
         """Return the mean over the judges of what the baseline's candidates are chosen by."""
-        if self.objective == "rating" and baseline.lists_only:
-            lowest, highest = self.value_range
-            liked_from = lowest + RELEVANT_SHARE * (highest - lowest)
-            return ranking_loss(predictor, self.judges, liked_from)
-        return judged(predictor, self.judges, self.objective)
+        if self.measure_of(baseline) == "dev_mae":
+            return mean_error(predictor, self.judges)
+        return ranking_loss(predictor, self.judges, self.num_items, self.liked_from)
 
     def catalogue(self) -> Items:
         """Return the items.
@@ -202,9 +217,9 @@ class BaselineSearch:
         Raises:
             UserError: as for `fitted`.
         """
-        if baseline.name not in self._found:
-            self._found[baseline.name] = self._choose(baseline)
-        return self._found[baseline.name]
+        if baseline not in self._found:
+            self._found[baseline] = self._choose(baseline)
+        return self._found[baseline]
 
     def _choose(self, baseline: Baseline) -> Chosen:
         self._check(baseline)
@@ -216,7 +231,7 @@ class BaselineSearch:
         best = min(self._tried(baseline, configs), key=_loss)
         num_trials = len(configs)
         for refine in baseline.refinements:
-            further = refine(best.config)
+            further = refine(self, best.config)
             num_trials += len(further)
             best = min([best, *_best_of(self._tried(baseline, further))], key=_loss)
         return dataclasses.replace(best, num_trials=num_trials)
@@ -225,8 +240,12 @@ class BaselineSearch:
         fits = baseline.fit_all(self, self.train, configs)
         for config, predictor in zip(configs, fits, strict=True):
             loss = self.loss_of(baseline, predictor)
-            measure = self.measure_of(baseline)
-            trial = Trial(method=baseline.name, config=flat(config), loss=loss, measure=measure)
+            trial = Trial(
+                method=baseline.name,
+                config=flat(config),
+                loss=loss,
+                measure=self.measure_of(baseline),
+            )
             self.on_trial(trial)
             yield Chosen(config=config, predictor=predictor, loss=loss)
 
@@ -237,30 +256,39 @@ class BaselineSearch:
                 f"the baseline {baseline.name!r} learns from feedback of the kind "
                 f"{' or '.join(baseline.objectives)}, and these are {kind}: leave it out."
             )
-        if baseline.library is not None and importlib.util.find_spec(baseline.library) is None:
+        if not is_installed(baseline):
             raise UserError(
                 f"the baseline {baseline.name!r} needs the library {baseline.library}, which is "
-                "not installed: pip install 'recmeta[accuracy]', or leave it out."
+                f"not installed: {INSTALL}, or leave it out."
             )
 
 
-def judged(predictor: Predictor, judges: Tasks, objective: Objective) -> float:
-    """Return the mean over the judges of MAE, or of 1 - nDCG@10 over the whole catalogue.
+INSTALL = "pip install 'recmeta[accuracy]'"
+"""What brings the libraries of baselines."""
+
+
+def is_installed(baseline: Baseline) -> bool:
+    """Return whether the library that a baseline needs, if any, is there."""
+    return baseline.library is None or importlib.util.find_spec(baseline.library) is not None
+
+
+def mean_error(predictor: Predictor, judges: Tasks) -> float:
+    """Return the mean over the judges of MAE.
 
     Judges for whom it is undefined are left out; where it is so for all, it is infinite.
     """
-    if objective == "rating":
-        return _mean(mae(predictor.score_query(judges), judges.query))
-    return ranking_loss(predictor, judges)
+    return _mean(mae(predictor.score_query(judges), judges.query))
 
 
-def ranking_loss(predictor: Predictor, judges: Tasks, liked_from: float = -np.inf) -> float:
-    """Return the mean over the judges of 1 - nDCG@10 over the whole catalogue; as `judged`.
+def ranking_loss(
+    predictor: Predictor, judges: Tasks, num_items: int, liked_from: float = -np.inf
+) -> float:
+    """Return the mean over the judges of 1 - nDCG@10 over the whole catalogue; as `mean_error`.
 
     Args:
         liked_from: smallest value that makes a query item relevant.
     """
-    found = ranking_of(predictor, judges, RANKING_K, liked_from)
+    found = ranking_of(predictor, judges, num_items, RANKING_K, liked_from)
     return 1.0 - _mean(found[f"ndcg@{RANKING_K}"], -np.inf)
 
 

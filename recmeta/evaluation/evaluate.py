@@ -1,16 +1,17 @@
 """Put predictors to the same held-out users: metrics with intervals, by state and by shots."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from recmeta.errors import UserError
 from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
+from recmeta.evaluation.comparison.jackknife import jackknife_interval
 from recmeta.evaluation.measuring.curve import adaptation_curve
 from recmeta.evaluation.measuring.measure import Measured, MetricSelection, measure
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
-from recmeta.evaluation.metric import METRICS, Metric, metric
+from recmeta.evaluation.metric import METRICS, ExposureMetric, Lists, Metric, metric
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import AdaptationCurve, Evaluation
 from recmeta.tasks.arrays import BoolArray, IntArray
@@ -29,6 +30,7 @@ STANDARD = (
     "coverage",
     "gini",
     "popularity",
+    "list-difference",
 )
 """What is measured always, in the order of reports."""
 
@@ -54,6 +56,9 @@ class EvaluationConfig:
     """Bootstrap resamples of users."""
     confidence: float = 0.95
     """Level of the intervals, between 0 and 1."""
+    list_curve_users: int = 200
+    """Users, drawn evenly, on the adaptation curve of lists of a rating log, at most: each of its
+    points costs a ranking of the catalogue."""
     batch_size: int = 256
     """Users scored at once, at most; fewer where the catalogue is large."""
     seed: int = 0
@@ -71,7 +76,12 @@ class EvaluationConfig:
             raise UserError(f"confidence is {self.confidence}; it must lie between 0 and 1.")
         for name in self.metrics:
             METRICS.module_of(name)  # an unknown one is refused before anything runs
-        for name, least in (("num_negatives", 0), ("num_resamples", 1), ("batch_size", 1)):
+        for name, least in (
+            ("num_negatives", 0),
+            ("num_resamples", 1),
+            ("batch_size", 1),
+            ("list_curve_users", 1),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
 
@@ -82,6 +92,8 @@ def evaluate(
     spec: TaskSetSpec,
     config: EvaluationConfig | None = None,
     num_users_I: IntArray | None = None,
+    *,
+    in_list_curve: Collection[str] | None = None,
 ) -> Evaluation:
     """Return every metric of every predictor on these tasks.
 
@@ -93,11 +105,14 @@ def evaluate(
       rating only, since with every value 1 any order is ideal;
     - `full_precision@k`, `full_recall@k`, `full_hit@k`, `full_mrr@k`, `full_ndcg@k`: the relevant
       query items among the catalogue without the support; `full_coverage@k`, `full_gini@k`,
-      `full_popularity@k`: what all users' top k show of the catalogue, see `metrics/exposure/`;
+      `full_popularity@k`, `full_list-difference@k`: what all users' top k show of the catalogue and
+      how far they differ, see `metrics/exposure/`;
     - `sampled_…@k`: the same among the relevant items and `num_negatives` sampled others.
 
     Args:
         num_users_I: users who had met each item, for `full_popularity@k`; None leaves it out.
+        in_list_curve: of ratings, whose lists the curve of these shows, since each of its points
+            costs a ranking of the catalogue; None: all predictors'.
 
     Raises:
         UserError: where there are no predictors or no tasks.
@@ -112,23 +127,43 @@ def evaluate(
             "tasks.split.min_interactions."
         )
     # Separate streams, so that what one part draws does not depend on another.
-    negatives, resamples, curve_resamples = np.random.default_rng(config.seed).spawn(3)
+    streams = np.random.default_rng(config.seed).spawn(5)
+    negatives, resamples, curve_resamples, list_resamples, list_users = streams
     everything = _all_metrics(spec, config)
     measured = measure(
         predictors, tasks, spec, everything, config.batch_size, negatives, num_users_I=num_users_I
     )
-    curve = _primary_curve(predictors, tasks, spec, config, everything, curve_resamples)
+    k = max(config.ks)
+    lists = metric("catalogue-ndcg")
+    if spec.objective == "implicit":
+        curve = _curve(lists, k, predictors, tasks, spec, config, everything, curve_resamples)
+        list_curve = curve
+    else:
+        of_values = {n: p for n, p in predictors.items() if p.predicts_values}
+        curve = _curve(
+            metric("mae"), k, of_values, tasks, spec, config, everything, curve_resamples
+        )
+        followed = predictors if in_list_curve is None else in_list_curve
+        list_curve = _curve(
+            lists,
+            k,
+            {n: p for n, p in predictors.items() if n in followed},
+            tasks,
+            spec,
+            config,
+            everything,
+            list_resamples,
+            drawn_by=list_users,
+        )
     intervals = _intervals(measured, np.ones(len(tasks), np.bool_), config, resamples)
-    for name, shown in measured.exposure.items():
-        intervals[name] |= {
-            shown_as: Interval(mean=value, ci_low=np.nan, ci_high=np.nan, num_users=len(tasks))
-            for shown_as, value in shown.items()
-        }
+    for name, shown in measured.lists.items():
+        intervals[name] |= _exposed(everything.of_kind(ExposureMetric), shown, config)
     states = [str(s) for s in np.unique(tasks.state)]
     return Evaluation(
         objective=spec.objective,
         primary_metric=curve.metric,
         lower_is_better=curve.lower_is_better,
+        list_metric=list_curve.metric,
         relevant_from=everything.relevant_from,
         confidence=config.confidence,
         user_id=tuple(tasks.user_id),
@@ -139,6 +174,7 @@ def evaluate(
         if len(states) > 1
         else {},
         curve=curve,
+        list_curve=list_curve,
         further={
             name: one.lower_is_better
             for one in _further(spec.objective, config, [])
@@ -188,31 +224,52 @@ def _further(
     return found
 
 
-def _primary_curve(
+def _curve(
+    of: Metric,
+    k: int,
     predictors: Mapping[str, Predictor],
     tasks: Tasks,
     spec: TaskSetSpec,
     config: EvaluationConfig,
     everything: MetricSelection,
     generator: np.random.Generator,
+    drawn_by: np.random.Generator | None = None,
 ) -> AdaptationCurve:
-    """Return the curve of the primary metric, for which nothing but this metric is measured."""
-    is_rating = spec.objective == "rating"
-    k = max(config.ks)
-    primary = metric("mae" if is_rating else "catalogue-ndcg")
+    """Return the curve of a metric, for which nothing but this metric is measured.
+
+    Args:
+        drawn_by: draws `list_curve_users` of those that the curve could have; None takes all.
+    """
     return adaptation_curve(
-        {n: p for n, p in predictors.items() if p.predicts_values or not is_rating},
+        predictors,
         tasks,
         spec,
         shots=config.shots,
-        metric=primary.names([k])[0],
-        lower_is_better=primary.lower_is_better,
-        selection=dataclasses.replace(everything, metrics=(primary,), ks=(k,), num_negatives=0),
+        metric=of.names([k])[0],
+        lower_is_better=of.lower_is_better,
+        selection=dataclasses.replace(everything, metrics=(of,), ks=(k,), num_negatives=0),
         batch_size=config.batch_size,
         generator=generator,
         num_resamples=config.num_resamples,
         confidence=config.confidence,
+        most_users=None if drawn_by is None else config.list_curve_users,
+        drawn_by=drawn_by,
     )
+
+
+def _exposed(
+    metrics: Sequence[ExposureMetric], lists: Lists, config: EvaluationConfig
+) -> dict[str, Interval]:
+    """Return what lists show of the catalogue, at each cut-off."""
+    found: dict[str, Interval] = {}
+    for k in config.ks:
+        cut = lists.first(k)
+        for one in metrics:
+            if one.of(cut) is None:
+                continue
+            interval = jackknife_interval(cut, one.of, config.confidence)
+            found |= dict.fromkeys(one.names([k]), interval)
+    return found
 
 
 def _intervals(

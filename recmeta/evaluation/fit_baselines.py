@@ -4,7 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baseline import Baseline, BaselineSearch, OnTrial, unrecorded
+from recmeta.evaluation.baseline import (
+    INSTALL,
+    Baseline,
+    BaselineSearch,
+    OnTrial,
+    is_installed,
+    unrecorded,
+)
 from recmeta.evaluation.predictor import Predictor
 from recmeta.plugins import Registry
 from recmeta.tasks.item_history import ItemHistory
@@ -23,11 +30,16 @@ BESIDE_EVERY_MODEL: dict[Objective, tuple[str, ...]] = {
         "item-mean-user-bias",
         "popularity",
         "mf-fold-in",
+        "item-knn",
+        "user-knn",
+        "ease",
+        "ials",
+        "boosted-trees",
     ),
-    "implicit": ("popularity", "ease"),
+    "implicit": ("popularity", "ease", "item-knn", "user-knn", "ials"),
 }
-"""What the gate puts beside a model where nothing else is asked for, the weakest first. With every
-value 1 there is nothing to average."""
+"""What the gate puts beside a model where nothing else is asked for; those whose library is absent
+are left out. Without ratings there is nothing to average."""
 
 
 def baseline(name: str) -> Baseline:
@@ -45,6 +57,26 @@ def baseline(name: str) -> Baseline:
     return found
 
 
+def usual_baselines(objective: Objective) -> tuple[list[str], list[str]]:
+    """Return which of the baselines that are usual for the feedback can be fitted here, and which
+    cannot, as their library is not installed."""
+    names = BESIDE_EVERY_MODEL[objective]
+    return (
+        [name for name in names if is_installed(baseline(name))],
+        [name for name in names if not is_installed(baseline(name))],
+    )
+
+
+def what_was_left_out(names: Sequence[str]) -> str:
+    """Return the sentence that says so of baselines whose library is not installed."""
+    named = ", ".join(f"{name} (library {baseline(name).library})" for name in names)
+    one = len(names) == 1
+    return (
+        f"The {'baseline' if one else 'baselines'} {named} {'was' if one else 'were'} left out: "
+        f"{INSTALL} installs what {'it needs' if one else 'they need'}."
+    )
+
+
 def fit_baselines(
     spec: TaskSetSpec,
     train: Tasks,
@@ -55,6 +87,7 @@ def fit_baselines(
     names: Sequence[str] | None = None,
     items: Items | None = None,
     history: ItemHistory | None = None,
+    relevant_from: float | None = None,
 ) -> dict[str, Predictor]:
     """Return baselines for a task set, tuned and fitted, by name.
 
@@ -65,9 +98,12 @@ def fit_baselines(
         dev: development tasks, on whose queries hyperparameters are chosen.
         seed: of whatever is drawn.
         on_trial: told of each candidate that was tried, baseline by baseline.
-        names: which, as in `BASELINES`; None: those of `BESIDE_EVERY_MODEL`.
-        items: the catalogue, for baselines that read its attributes.
+        names: which, as in `BASELINES`; None: those that `usual_baselines` finds.
+        items: the catalogue, for baselines that read its attributes; None leaves out those of them
+            that are not named.
         history: every event that counts, for baselines that look back from a user's cut time.
+        relevant_from: smallest rating that makes an item relevant in lists; None: 60 % up the value
+            range.
 
     Raises:
         UserError: for an unknown name, a baseline that does not suit the feedback, or where the
@@ -75,10 +111,18 @@ def fit_baselines(
     """
     search = BaselineSearch.of(spec, train, dev, seed, on_trial)
     everybody = Tasks.joined([train, dev]) if spec.objective == "implicit" else None
-    search = dataclasses.replace(search, everybody=everybody, items=items, history=history)
-    chosen = BESIDE_EVERY_MODEL[spec.objective] if names is None else names
+    search = dataclasses.replace(
+        search,
+        everybody=everybody,
+        items=items,
+        history=history,
+        relevant_from=relevant_from,
+    )
+    if names is None:
+        usual, _ = usual_baselines(spec.objective)
+        names = [n for n in usual if items is not None or not baseline(n).reads_items]
     fitted: dict[str, Predictor] = {}
-    for one in map(baseline, chosen):
+    for one in map(baseline, names):
         if one.name in fitted:
             raise UserError(f"there are two baselines {one.name!r}: name each once.")
         fitted[one.name] = search.fitted(one)

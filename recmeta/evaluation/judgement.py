@@ -7,11 +7,17 @@ import numpy as np
 
 from recmeta.errors import UserError
 from recmeta.evaluation.baseline import OnTrial, unrecorded
+from recmeta.evaluation.baseline_parts.lists_of_ratings import makes_lists
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.calibration import calibration
-from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, decide
+from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, Question, decide
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
-from recmeta.evaluation.fit_baselines import BASELINES, fit_baselines
+from recmeta.evaluation.fit_baselines import (
+    BASELINES,
+    fit_baselines,
+    usual_baselines,
+    what_was_left_out,
+)
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.measuring.values import Values, describe
 from recmeta.evaluation.predictor import Predictor
@@ -51,6 +57,9 @@ class Judgement:
     candidate: str
     """The name of the model that was put to them."""
     baselines: tuple[str, ...]
+    left_out: str | None
+    """The sentence that says which usual baselines were left out, as their library is not
+    installed; None where none was."""
     calibration: dict[str, Any] | None
     """How the candidate's uncertainty fared; None where it has none."""
     values: Values | None
@@ -102,24 +111,26 @@ def judge(
             predictors[name] = LearnedPredictor(name, over, history)
     progress(PROGRESS, 1, 4)
     train, spec = task_set.tasks("train"), task_set.spec
+    values, how = None, config
+    if spec.objective == "rating":
+        values = describe(training_rows(train).value, spec.value_range)
+        if how.relevant_from is None:
+            how = dataclasses.replace(how, relevant_from=values.relevant_from)
+    usual, left_out = usual_baselines(spec.objective)
     baselines = fit_baselines(
         spec,
         train,
         task_set.tasks("dev"),
         config.seed,
         on_trial,
-        names=baseline_names,
+        names=usual if baseline_names is None else baseline_names,
         items=items,
         history=history,
+        relevant_from=how.relevant_from,
     )
     taken = [name for name in baselines if name in predictors]
     if taken:
         raise UserError(f"the baseline {taken[0]!r} is called as a model here is: leave it out.")
-    values, how = None, config
-    if spec.objective == "rating":
-        values = describe(training_rows(train).value, spec.value_range)
-        if how.relevant_from is None:
-            how = dataclasses.replace(how, relevant_from=values.relevant_from)
     progress(PROGRESS, 2, 4)
     test, name = task_set.tasks("test"), candidate.config.learner_name
     found = evaluate(
@@ -128,12 +139,14 @@ def judge(
         spec,
         how,
         statistics.num_users[-1].astype(np.int64),
+        in_list_curve=[*predictors, *filter(lambda n: makes_lists(baselines[n]), baselines)],
     )
     judged = candidate.on(items, statistics)
     return Judgement(
         evaluation=found,
         candidate=name,
         baselines=tuple(baselines),
+        left_out=what_was_left_out(left_out) if left_out and baseline_names is None else None,
         calibration=calibration(
             judged, test, task_set.tasks("dev"), np.random.default_rng(config.seed)
         ),
@@ -143,15 +156,34 @@ def judge(
 
 def gate(config: JudgementConfig, judgement: Judgement, *, has_champion: bool) -> GateDecision:
     """Return what the gate says of the candidate."""
-    found = judgement.evaluation
-    per_user = found.primary_per_user()
-    return decide(
+    decision = decide(
         candidate=judgement.candidate,
         champion=CHAMPION if has_champion else None,
-        per_user=per_user,
-        baselines=[b for b in judgement.baselines if b in per_user],
-        metric=found.primary_metric,
-        lower_is_better=found.lower_is_better,
+        questions=_questions(judgement.evaluation),
+        baselines=judgement.baselines,
         config=config.gate,
         generator=np.random.default_rng(config.evaluation.seed),
     )
+    if judgement.left_out is None:
+        return decision
+    return dataclasses.replace(decision, reasons=(*decision.reasons, judgement.left_out))
+
+
+def _questions(found: Evaluation) -> list[Question]:
+    """Return what the gate asks: how ratings are predicted, where there are any, and how good lists
+    are."""
+    lists = Question(
+        about="lists",
+        metric=found.list_metric,
+        lower_is_better=False,
+        per_user=found.per_user_of(found.list_metric),
+    )
+    if found.objective == "implicit":
+        return [lists]
+    ratings = Question(
+        about="predicted ratings",
+        metric=found.primary_metric,
+        lower_is_better=found.lower_is_better,
+        per_user=found.per_user_of(found.primary_metric),
+    )
+    return [ratings, lists]

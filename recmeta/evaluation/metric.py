@@ -8,6 +8,7 @@ remain.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -77,13 +78,40 @@ class CatalogueMetric(Metric):
         return [f"full_{name}" for name in plain] + [f"sampled_{name}" for name in plain]
 
 
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    """The lists of U users, of K items at most."""
+
+    item_UK: IntArray
+    """Item numbers, best first; -1 where a list is shorter."""
+    num_items: int
+    """I"""
+    num_users_I: Counts | None
+    """(I,) how many users had met each item; None: not known."""
+
+    def __len__(self) -> int:
+        return len(self.item_UK)
+
+    @functools.cached_property
+    def listed_I(self) -> IntArray:
+        """(I,) in how many lists each item is."""
+        return np.bincount(self.item_UK[self.item_UK >= 0], minlength=self.num_items)
+
+    def first(self, k: int) -> "Lists":
+        """Return the same lists, cut off after k items."""
+        return dataclasses.replace(self, item_UK=self.item_UK[:, :k])
+
+    def take(self, users: IntArray) -> "Lists":
+        """Return the lists of some users."""
+        return dataclasses.replace(self, item_UK=self.item_UK[users])
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExposureMetric(Metric):
     """Reads which items the lists of all users show; it belongs to no user."""
 
-    of: Callable[[Counts, Counts | None], float | None]
-    """Returns a number, NaN where lists show nothing, of (I,) in how many lists each item is and
-    (I,) how many users had met it, where that is known. None where it cannot be said."""
+    of: Callable[[Lists], float | None]
+    """Returns a number, NaN where lists show nothing; None where it cannot be said."""
 
     def names(self, ks: Sequence[int]) -> list[str]:
         """Return what reports call it at these cut-offs."""

@@ -26,11 +26,25 @@ class AdaptationCurve:
     shots: tuple[int, ...]
     """S numbers of support rows, ascending."""
     num_users: int
-    """Users in the cohort: all with a query and at least the largest of `shots` support rows."""
+    """Users in the cohort: those with a query and at least the largest of `shots` support rows, or
+    as many drawn of them as `note` says."""
     note: str | None
-    """What was left out of the shots asked for and why; None where nothing was."""
+    """What was left out of the shots or the users and why; None where nothing was."""
     points: dict[str, tuple[Interval, ...]]
     """By predictor, S means over the cohort."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it JSON-ready; undefined numbers are None."""
+        return {
+            "metric": self.metric,
+            "lower_is_better": self.lower_is_better,
+            "shots": list(self.shots),
+            "num_users": self.num_users,
+            "note": self.note,
+            "points": {
+                name: [_plain_interval(i) for i in points] for name, points in self.points.items()
+            },
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,9 +53,12 @@ class Evaluation:
 
     objective: Objective
     primary_metric: str
-    """What the gate decides on: `mae` for ratings, `full_ndcg@k` for implicit feedback."""
+    """What is told first: `mae` for ratings, `full_ndcg@k` for implicit feedback."""
     lower_is_better: bool
     """Whether a lower primary metric is better."""
+    list_metric: str
+    """What lists are judged by: `full_ndcg@k` at the largest cut-off, higher is better. The gate
+    decides on this and, of ratings, on the primary metric."""
     relevant_from: float
     """Values from here up make an item relevant."""
     confidence: float
@@ -53,11 +70,14 @@ class Evaluation:
     per_user: dict[str, dict[str, Float64Array]]
     """By predictor and metric, (U,); NaN where undefined."""
     intervals: dict[str, dict[str, Interval]]
-    """By predictor and metric, over all users. What lists show of the catalogue belongs to
-    no user and has no interval."""
+    """By predictor and metric, over all users; of what lists show of the catalogue together, by
+    the jackknife over users."""
     by_state: dict[str, dict[str, dict[str, Interval]]]
     """The same by state; empty where all users are in one."""
     curve: AdaptationCurve
+    """Of the primary metric."""
+    list_curve: AdaptationCurve
+    """Of `list_metric`; of implicit feedback, the same."""
     further: dict[str, bool]
     """Names of the metrics that were asked for beside the standard ones, each with whether lower is
     better."""
@@ -70,13 +90,9 @@ class Evaluation:
             for name, found in self.intervals.items()
         }
 
-    def primary_per_user(self) -> dict[str, Float64Array]:
-        """Return (U,) the primary metric by predictor that has it: what the gate reads."""
-        return {
-            name: found[self.primary_metric]
-            for name, found in self.per_user.items()
-            if self.primary_metric in found
-        }
+    def per_user_of(self, metric: str) -> dict[str, Float64Array]:
+        """Return (U,) a metric by predictor that has it."""
+        return {name: found[metric] for name, found in self.per_user.items() if metric in found}
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-user arrays, JSON-ready; undefined numbers are None."""
@@ -85,6 +101,7 @@ class Evaluation:
             "objective": self.objective,
             "primary_metric": self.primary_metric,
             "lower_is_better": self.lower_is_better,
+            "list_metric": self.list_metric,
             "relevant_from": self.relevant_from,
             "confidence": self.confidence,
             "further_metrics": self.further,
@@ -99,17 +116,8 @@ class Evaluation:
                 state: {name: _plain(found) for name, found in by_name.items()}
                 for state, by_name in self.by_state.items()
             },
-            "adaptation_curve": {
-                "metric": self.curve.metric,
-                "lower_is_better": self.curve.lower_is_better,
-                "shots": list(self.curve.shots),
-                "num_users": self.curve.num_users,
-                "note": self.curve.note,
-                "points": {
-                    name: [_plain_interval(i) for i in points]
-                    for name, points in self.curve.points.items()
-                },
-            },
+            "adaptation_curve": self.curve.to_dict(),
+            "list_curve": self.list_curve.to_dict(),
         }
 
     def per_user_table(self) -> pa.Table:

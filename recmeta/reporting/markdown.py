@@ -32,7 +32,7 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
             for state, found in evaluation["by_state"].items()
         ],
         lists(evaluation),
-        curve(evaluation),
+        *curves(evaluation),
         calibration(evaluation),
         gate(decision),
     ]
@@ -40,7 +40,7 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
 
 
 def accuracy(evaluation: Mapping[str, Any]) -> str:
-    """Return the table of headline metrics with intervals."""
+    """Return the table of headline metrics with intervals, and which baselines it lacks."""
     level = f"{evaluation['confidence']:.0%}"
     intro = (
         f"## Accuracy on {evaluation['num_users']} held-out cold users\n\n"
@@ -53,6 +53,8 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
         )
     else:
         intro += "`full_` ranks the whole catalogue, `sampled_` against sampled negatives."
+    if evaluation.get("left_out"):  # evaluations of earlier versions say nothing
+        intro += f" {evaluation['left_out']}"
     lower = [f"`{name}`" for name in _further(evaluation) if evaluation["further_metrics"][name]]
     if lower:
         intro += f" Lower is better of {', '.join(lower)}."
@@ -67,6 +69,7 @@ def lists(evaluation: Mapping[str, Any]) -> str:
         "full_coverage": "coverage",
         "full_gini": "Gini",
         "full_popularity": "popularity",
+        "full_list-difference": "difference",
     }
     known = {m for found in intervals.values() for m in found}
     k = max(int(m.split("@")[1]) for m in known if m.startswith("full_coverage@"))
@@ -74,29 +77,43 @@ def lists(evaluation: Mapping[str, Any]) -> str:
     rows = [
         [
             _emphasised(name, evaluation),
-            *(_number(found.get(f"{m}@{k}", {"mean": None})["mean"]) for m in told),
+            *(_interval(found.get(f"{m}@{k}")) for m in told),
         ]
         for name, found in intervals.items()
     ]
     return (
-        f"## Lists of {k}\n\nCoverage is the share of the catalogue in some list; Gini is 0 where "
-        "all items are listed equally often, near 1 where few have all the places; popularity is "
-        "the mean percentile of the listed items by how many users met them.\n\n"
+        f"## Lists of {k}\n\nnDCG is of the relevant items over the whole catalogue; coverage is "
+        "the share of the catalogue in some list; Gini is 0 where all items are equally often, "
+        "near 1 where few have all the places; popularity is the mean percentile of the listed "
+        "items by how many users met them; difference is the share of a list that another user's "
+        "does not have. In brackets the intervals: of nDCG the bootstrap over users, of what all "
+        "lists show together the jackknife.\n\n"
         f"{table(['', *(columns[m] for m in told)], rows)}"
     )
 
 
-def curve(evaluation: Mapping[str, Any]) -> str:
-    """Return the adaptation curve as a table: a row per predictor, a column per number of shots."""
-    found = evaluation["adaptation_curve"]
+def curves(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return the adaptation curves as tables: that of the primary metric and, where it is another,
+    that of lists."""
+    found = [evaluation["adaptation_curve"]]
+    lists = evaluation.get("list_curve")  # evaluations of earlier versions have none
+    if lists is not None and lists["metric"] != found[0]["metric"]:
+        found.append(lists)
+    return [_curve(one, evaluation) for one in found]
+
+
+def _curve(found: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    """Return a table with a row per predictor and a column per number of shots."""
     header = ["", *[f"{k} shots" if k != 1 else "1 shot" for k in found["shots"]]]
     rows = [
-        [_emphasised(name, evaluation), *[_number(p["mean"]) for p in points]]
+        [_emphasised(name, evaluation), *[_interval(p) for p in points]]
         for name, points in found["points"].items()
     ]
     note = f" {found['note']}" if found["note"] else ""
+    metric = found["metric"]
+    shown = f"`{metric}`" if "@" in metric else metric.upper()
     return (
-        f"## Adaptation curve: {found['metric'].upper()} by number of known interactions\n\n"
+        f"## Adaptation curve: {shown} by number of known interactions\n\n"
         f"The same {found['num_users']} users throughout.{note}\n\n{table(header, rows)}"
     )
 

@@ -8,34 +8,52 @@ WIDTH, HEIGHT = 7.5, 4.5  # inches
 DOTS_PER_INCH = 130
 
 
-def adaptation_curve(curve: Mapping[str, Any]) -> bytes:
-    """Return a PNG of the metric by number of support rows, a line with its interval per predictor.
+def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a PNG of metrics by number of support rows, a line with its interval per predictor; a
+    predictor has the same colour in each. Of curves of the same metric the first is drawn.
 
     Args:
-        curve: `adaptation_curve` of an evaluation's JSON.
+        curves: `adaptation_curve` and `list_curve` of an evaluation's JSON.
     """
-    figure, axes = _figure()
-    places = range(len(curve["shots"]))
-    for name, points in curve["points"].items():
-        mean = [p["mean"] for p in points]
-        learned = name in curve.get("learned", ())
-        (line,) = axes.plot(
-            places, mean, marker="o", label=name, linewidth=2.6 if learned else 1.4, markersize=4
-        )
-        axes.fill_between(
-            places,
-            [p["ci_low"] for p in points],
-            [p["ci_high"] for p in points],
-            alpha=0.12 if learned else 0.05,
-            color=line.get_color(),
-            linewidth=0,
-        )
-    axes.set_xticks(list(places), [str(k) for k in curve["shots"]])
-    axes.set_xlabel("interactions known of the cold user (shots)")
-    better = "lower" if curve["lower_is_better"] else "higher"
-    axes.set_ylabel(f"{curve['metric'].upper()} ({better} is better)")
-    axes.set_title(f"Adaptation curve, {curve['num_users']} cold users, with their intervals")
-    axes.legend(frameon=False, fontsize=8)
+    from matplotlib.figure import Figure
+
+    curves = list({curve["metric"]: curve for curve in reversed(curves)}.values())[::-1]
+    figure = Figure(figsize=(WIDTH * (0.4 + 0.6 * len(curves)), HEIGHT), layout="constrained")
+    names = list(dict.fromkeys(name for curve in curves for name in curve["points"]))
+    colours = {name: f"C{place % 10}" for place, name in enumerate(names)}
+    dashes = {name: "-" if place < 10 else "--" for place, name in enumerate(names)}
+    for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        places = range(len(curve["shots"]))
+        for name, points in curve["points"].items():
+            learned = name in curve.get("learned", ())
+            axes.plot(
+                places,
+                [p["mean"] for p in points],
+                marker="o",
+                label=name,
+                linewidth=2.6 if learned else 1.4,
+                markersize=4,
+                color=colours[name],
+                linestyle=dashes[name],
+            )
+            axes.fill_between(
+                places,
+                [p["ci_low"] for p in points],
+                [p["ci_high"] for p in points],
+                alpha=0.12 if learned else 0.05,
+                color=colours[name],
+                linewidth=0,
+            )
+        axes.set_xticks(list(places), [str(k) for k in curve["shots"]])
+        axes.set_xlabel("interactions known of the cold user (shots)")
+        better = "lower" if curve["lower_is_better"] else "higher"
+        metric = curve["metric"]
+        shown = metric if "@" in metric else metric.upper()
+        axes.set_ylabel(f"{shown} ({better} is better)")
+        axes.set_title(f"{curve['num_users']} cold users, with their intervals", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
     return to_png(figure)
 
 

@@ -57,7 +57,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     training = dataclasses.replace(recipe.train.training, epochs=1)
     train = dataclasses.replace(recipe.train, training=training)
     trained = meta_train.run(train, workspace, tasks, device="cpu")
-    config_e = dataclasses.replace(recipe.evaluate, evaluation=quick)
+    config_e = dataclasses.replace(
+        recipe.evaluate, evaluation=quick, baselines=("item-mean", "popularity", "mf-fold-in")
+    )
     report = evaluate.run(config_e, workspace, tasks, trained, device="cpu")
     registered = register.run(workspace, report, force=True)
     _register_another(workspace, registered.outputs.model_version, report)

@@ -10,7 +10,7 @@ from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
 from recmeta.evaluation.baselines.averages.popularity import Popularity
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import fit_baselines
-from recmeta.evaluation.measuring import measure
+from recmeta.evaluation.measuring import catalogue_metrics
 from recmeta.evaluation.measuring.catalogue_ranking import Relevant
 from recmeta.evaluation.measuring.curve import choose_cohort
 from recmeta.evaluation.metric import (
@@ -25,6 +25,15 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Ragged, Tasks
 
+NAMES = (
+    "global-mean",
+    "user-median",
+    "item-mean",
+    "item-mean-user-bias",
+    "popularity",
+    "mf-fold-in",
+    "item-knn",
+)
 CONFIG = EvaluationConfig(num_resamples=200, num_negatives=10)
 SPEC = make_spec(40)
 TEST = low_rank_tasks(50, 40, 30, 20, seed=9)
@@ -54,7 +63,7 @@ class Broken:
 @pytest.fixture(scope="module")
 def predictors() -> dict[str, Predictor]:
     train, dev = low_rank_tasks(80, 40, 30, 20, seed=0), low_rank_tasks(20, 40, 30, 20, seed=1)
-    return fit_baselines(SPEC, train, dev, seed=0)
+    return fit_baselines(SPEC, train, dev, seed=0, names=NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +81,7 @@ def test_metrics_have_names_means_and_intervals(evaluation: Evaluation) -> None:
     assert interval.num_users == 50
     assert evaluation.relevant_from == pytest.approx(3.4)
     assert found["mae"] < evaluation.metrics["global-mean"]["mae"]
-    assert set(evaluation.primary_per_user()) == {
-        "global-mean",
-        "user-median",
-        "item-mean",
-        "item-mean-user-bias",
-        "mf-fold-in",
-    }
+    assert set(evaluation.per_user_of("mae")) == set(NAMES) - {"popularity"}
 
 
 def test_a_predictor_that_cannot_tell_items_apart_ranks_nothing(evaluation: Evaluation) -> None:
@@ -97,10 +100,28 @@ def test_the_curve_keeps_its_users_and_falls_for_who_adapts(evaluation: Evaluati
     assert means[-1] == pytest.approx(evaluation.metrics["mf-fold-in"]["mae"])
 
 
+def test_the_curve_of_lists_stands_beside_that_of_errors(
+    predictors: dict[str, Predictor], evaluation: Evaluation
+) -> None:
+    curve = evaluation.list_curve
+    assert (curve.metric, curve.lower_is_better) == ("full_ndcg@10", False)
+    assert (curve.shots, curve.num_users, curve.note) == (CONFIG.shots, 50, None)
+    assert set(curve.points) == set(NAMES)
+    last = curve.points["item-knn"][-1]
+    assert last.mean == pytest.approx(evaluation.metrics["item-knn"]["full_ndcg@10"])
+    # With nothing to go by it lists what most liked, and answers make that better.
+    means = [i.mean for i in curve.points["item-knn"]]
+    assert curve.points["popularity"][0].mean < means[0] < means[-1]
+    config = dataclasses.replace(CONFIG, list_curve_users=20, shots=(0, 5))
+    some = evaluate(predictors, TEST, SPEC, config, in_list_curve=["popularity"]).list_curve
+    assert (some.num_users, some.note) == (20, "20 users are drawn of 50.")
+    assert set(some.points) == {"popularity"}
+
+
 def test_the_batch_size_changes_nothing(
     predictors: dict[str, Predictor], evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "MAX_SCORES", 40 * 7)
+    monkeypatch.setattr(catalogue_metrics, "MAX_SCORES", 40 * 7)
     again = evaluate(predictors, TEST, SPEC, CONFIG)
     for name, found in evaluation.per_user.items():
         for metric, values in found.items():
@@ -113,11 +134,12 @@ def test_the_batch_size_changes_nothing(
 def test_it_is_json_and_a_table(evaluation: Evaluation) -> None:
     plain = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert plain["metrics"]["item-mean"]["mae"] == evaluation.metrics["item-mean"]["mae"]
-    assert plain["intervals"]["item-mean"]["full_coverage@5"]["ci_low"] is None
+    shown = plain["intervals"]["item-mean"]["full_coverage@5"]
+    assert shown["ci_low"] < shown["mean"] < shown["ci_high"]
     assert len(plain["adaptation_curve"]["points"]["item-mean"]) == len(CONFIG.shots)
     table = evaluation.per_user_table()
     assert table.column_names[:3] == ["user_id", "state", "predictor"]
-    assert table.num_rows == 6 * 50
+    assert table.num_rows == len(NAMES) * 50
     rows = dict(zip(table["predictor"].to_pylist(), table["mae"].to_pylist(), strict=True))
     assert rows["popularity"] is None
     assert rows["item-mean"] == pytest.approx(evaluation.per_user["item-mean"]["mae"][-1])
@@ -223,7 +245,7 @@ def _is_first(rank_R: IntArray, relevant: Relevant, k: int) -> Float64Array:
 LARGEST = ErrorMetric(label="largest", of=_largest_error)
 ODD = OrderMetric(label="rows@{k}", of=lambda order_N, query, k, _: np.minimum(query.lengths, k))
 FIRST = CatalogueMetric(label="first@{k}", of=_is_first)
-LISTED = ExposureMetric(label="listed@{k}", of=lambda listed_I, _: float(listed_I.sum()))
+LISTED = ExposureMetric(label="listed@{k}", of=lambda lists: float(lists.listed_I.sum()))
 
 
 def test_metrics_of_every_kind_stand_beside_the_standard_ones() -> None:

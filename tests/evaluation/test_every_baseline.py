@@ -1,5 +1,6 @@
 """Every baseline that is registered keeps what every baseline must keep."""
 
+import importlib.util
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from recmeta.evaluation.fit_baselines import (
     BESIDE_EVERY_MODEL,
     baseline,
     fit_baselines,
+    usual_baselines,
+    what_was_left_out,
 )
 from recmeta.evaluation.judgement import JudgementConfig
 from recmeta.testing.baseline_conformance import BaselineConformance
@@ -51,7 +54,7 @@ def test_the_gate_takes_those_that_are_named() -> None:
     [
         (("item-men",), "no baseline 'item-men'. Did you mean 'item-mean'"),
         (("content-ridge",), "needs the items"),
-        (("ials",), "'ials' learns from feedback of the kind implicit"),
+        (("weighted-als",), "'weighted-als' learns from feedback of the kind implicit"),
         (("nowhere:BASELINE",), "'nowhere:BASELINE' cannot be imported"),
         (("numpy:ndarray",), "must be a recmeta.evaluation.baseline.Baseline"),
     ],
@@ -71,6 +74,29 @@ def test_an_absent_library_is_named() -> None:
     search = BaselineSearch.of(make_spec(12), tasks, tasks, 0, lambda _: None)
     with pytest.raises(UserError, match=r"no_such_library.*recmeta\[accuracy\]"):
         search.fitted(needs)
+
+
+def test_usual_baselines_without_their_library_are_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name in ("implicit", "lightgbm") else find_spec(name, *more),
+    )
+    fitted_here, left_out = usual_baselines("rating")
+    assert left_out == ["ials", "boosted-trees"]
+    assert [*fitted_here, *left_out] == list(BESIDE_EVERY_MODEL["rating"])
+    assert what_was_left_out(left_out) == (
+        "The baselines ials (library implicit), boosted-trees (library lightgbm) were left out: "
+        "pip install 'recmeta[accuracy]' installs what they need."
+    )
+    assert what_was_left_out(["ials"]).startswith("The baseline ials (library implicit) was left")
+    tasks = low_rank_tasks(10, 12, 8, 5, seed=0)
+    with pytest.raises(UserError, match="'ials' needs the library implicit"):
+        fit_baselines(make_spec(12), tasks, tasks, names=["ials"])
+    found = fit_baselines(make_spec(12), tasks, tasks)
+    assert list(found) == fitted_here
 
 
 def test_an_unknown_name_is_refused_before_anything_runs() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from recmeta.config import to_dict
 from recmeta.errors import UserError
-from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, decide
+from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, Question, decide
 from recmeta.tasks.arrays import Float64Array
 
 U = 200
@@ -15,6 +15,17 @@ BASE = np.random.default_rng(0).normal(0.8, 0.3, U)
 def mae_around(difference: float, seed: int) -> Float64Array:
     noise = np.random.default_rng(seed).normal(0, 0.05, U)
     return BASE + difference + noise - noise.mean()
+
+
+def of_ratings(per_user: dict[str, Float64Array], lower_is_better: bool = True) -> list[Question]:
+    return [
+        Question(
+            about="predicted ratings",
+            metric="mae",
+            lower_is_better=lower_is_better,
+            per_user=per_user,
+        )
+    ]
 
 
 def gate(
@@ -28,10 +39,8 @@ def gate(
     return decide(
         "maml",
         champion,
-        per_user,
+        of_ratings(per_user, lower_is_better),
         baselines,
-        "mae",
-        lower_is_better,
         config or GateConfig(),
         np.random.default_rng(0),
     )
@@ -42,7 +51,9 @@ def test_the_first_model_that_beats_the_baselines_is_promoted() -> None:
     assert decision.promoted
     assert decision.comparisons[0].verdict == "better"
     assert decision.comparisons[0].mean_difference == pytest.approx(-0.05)
-    assert decision.reasons[0].startswith("Better than mf-fold-in: mae ")
+    assert decision.reasons[0].startswith(
+        "Its predicted ratings are better than those of mf-fold-in: mae "
+    )
     assert decision.reasons[-1] == "There is no champion yet to compare with."
 
 
@@ -77,18 +88,16 @@ def test_a_reason_is_a_whole_sentence_with_its_numbers() -> None:
     decision = decide(
         "maml",
         "melu",
-        {"maml": exact, "melu": exact + 0.25, "mf": exact - 0.125},
+        of_ratings({"maml": exact, "melu": exact + 0.25, "mf": exact - 0.125}),
         ["mf"],
-        "mae",
-        True,
         GateConfig(confidence=0.9),
         np.random.default_rng(0),
     )
     assert decision.reasons == (
-        "Worse than mf: mae 0.5000 against 0.3750, a difference of +0.1250 (90% interval +0.1250 "
-        "to +0.1250, 200 users).",
-        "Better than the champion: mae 0.5000 against 0.7500, a difference of -0.2500 (90% "
-        "interval -0.2500 to -0.2500, 200 users).",
+        "Its predicted ratings are worse than those of mf: mae 0.5000 against 0.3750, a difference "
+        "of +0.1250 (90% interval +0.1250 to +0.1250, 200 users).",
+        "Its predicted ratings are better than those of the champion: mae 0.5000 against 0.7500, a "
+        "difference of -0.2500 (90% interval -0.2500 to -0.2500, 200 users).",
     )
     assert [c.against for c in decision.comparisons] == ["melu", "mf"]
 
@@ -111,14 +120,16 @@ def test_losing_to_one_baseline_refuses() -> None:
     )
     assert not decision.promoted
     assert decision.beaten_by == ("mf-fold-in",)
-    assert decision.reasons[0].startswith("Worse than mf-fold-in")
+    assert decision.reasons[0].startswith(
+        "Its predicted ratings are worse than those of mf-fold-in"
+    )
     json.dumps(to_dict(decision), allow_nan=False)
 
 
 def test_a_tie_with_a_baseline_is_allowed_and_said() -> None:
     decision = gate(mf_fold_in=mae_around(0.0, 1))
     assert decision.promoted
-    assert any(r.startswith("Not distinguishable from mf-fold-in") for r in decision.reasons)
+    assert "cannot be told from those of mf-fold-in" in decision.reasons[0]
 
 
 def test_higher_may_be_better() -> None:
@@ -148,10 +159,8 @@ def test_everything_that_stands_against_judging_is_said() -> None:
     decision = decide(
         "maml",
         None,
-        {"maml": own, "short": BASE[:100], "infinite": infinite},
+        of_ratings({"maml": own, "short": BASE[:100], "infinite": infinite}),
         ["short", "infinite"],
-        "mae",
-        True,
         GateConfig(min_users=199),
         np.random.default_rng(0),
     )
@@ -177,10 +186,8 @@ def test_users_that_nobody_has_a_metric_for_are_left_out() -> None:
     decision = decide(
         "maml",
         None,
-        {"maml": BASE + hole, "item-mean": mae_around(0.05, 1) + hole},
+        of_ratings({"maml": BASE + hole, "item-mean": mae_around(0.05, 1) + hole}),
         ["item-mean"],
-        "mae",
-        True,
         GateConfig(),
         np.random.default_rng(0),
     )
@@ -190,6 +197,66 @@ def test_users_that_nobody_has_a_metric_for_are_left_out() -> None:
 
 def test_the_decision_is_a_function_of_its_inputs() -> None:
     assert gate(mf_fold_in=mae_around(0.0, 1)) == gate(mf_fold_in=mae_around(0.0, 1))
+
+
+@pytest.mark.parametrize(
+    ("ratings", "lists", "promoted"),
+    [
+        (0.05, 0.05, True),
+        (0.05, 0.0, True),
+        (0.0, 0.05, True),
+        (0.0, 0.0, False),
+        (0.05, -0.05, False),
+        (-0.05, 0.05, False),
+    ],
+)
+def test_the_champion_goes_to_who_is_better_at_one_question_and_worse_at_none(
+    ratings: float, lists: float, promoted: bool
+) -> None:
+    """How much better the candidate is at each."""
+    questions = [
+        *of_ratings({"maml": BASE, "melu": mae_around(ratings, 1), "mf": mae_around(0.1, 2)}),
+        Question(
+            about="lists",
+            metric="full_ndcg@10",
+            lower_is_better=False,
+            per_user={"maml": BASE, "melu": mae_around(-lists, 3), "knn": mae_around(-0.1, 4)},
+        ),
+    ]
+    decision = decide(
+        "maml", "melu", questions, ["mf", "knn"], GateConfig(), np.random.default_rng(0)
+    )
+    assert decision.promoted is promoted
+    assert [(c.against, c.metric) for c in decision.comparisons] == [
+        ("melu", "mae"),
+        ("mf", "mae"),
+        ("melu", "full_ndcg@10"),
+        ("knn", "full_ndcg@10"),
+    ]
+    is_tie = ratings == lists == 0.0
+    assert ("A tie keeps the champion." in decision.reasons[1]) is is_tie
+    if is_tie:
+        assert decision.reasons[0].startswith("Its predicted ratings cannot be told from")
+        assert decision.reasons[1].startswith("Its lists cannot be told from those of the champion")
+
+
+def test_worse_lists_than_a_baselines_refuse_however_well_ratings_are_predicted() -> None:
+    questions = [
+        *of_ratings({"maml": BASE, "knn": mae_around(0.1, 1)}),
+        Question(
+            about="lists",
+            metric="full_ndcg@10",
+            lower_is_better=False,
+            per_user={"maml": BASE, "knn": mae_around(0.1, 2), "popularity": mae_around(0.0, 3)},
+        ),
+    ]
+    baselines = ["knn", "popularity"]
+    decision = decide("maml", None, questions, baselines, GateConfig(), np.random.default_rng(0))
+    assert not decision.promoted
+    assert decision.beaten_by == ("knn",)
+    assert decision.reasons[0].startswith("Its lists are worse than those of knn: full_ndcg@10 0.")
+    assert decision.reasons[1].startswith("Its predicted ratings are better than those of knn")
+    assert len(decision.comparisons) == 3
 
 
 def test_configuration_is_checked() -> None:

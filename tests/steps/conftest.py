@@ -47,7 +47,10 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
     model = meta_train.run(
         dataclasses.replace(recipe.train, training=training), workspace, tasks, device="cpu"
     )
-    report = evaluate.run(recipe.evaluate, workspace, tasks, model, device="cpu")
+    judged = dataclasses.replace(
+        recipe.evaluate, baselines=("item-mean", "popularity", "mf-fold-in")
+    )
+    report = evaluate.run(judged, workspace, tasks, model, device="cpu")
     register.run(workspace, report, force=True)
     for day in split.days:
         ingest.run_day(split.daily, day, workspace)

@@ -4,17 +4,29 @@ Legend: U users, I items of the catalogue, J items with weights, B users asked a
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 import torch
 
+from recmeta.metalearn.numerics.memory import free_memory
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged
 
 MAX_ITEMS = 6000
-"""Weights between all pairs of more items are neither kept nor inverted: the most met ones have
-them. 6000 squared in float32 are 144 MB."""
+"""Candidates are tried with weights between all pairs of at most so many items, the most met ones.
+6000 squared in float32 are 144 MB."""
+MOST_ITEMS = 20_000
+"""No baseline has weights between more items, whatever memory there is: an inverse of that size
+takes minutes."""
+MATRICES = 5
+"""Square matrices of float32 that a fit holds at once, at most."""
+SHARE_OF_MEMORY = 0.5
+"""Of what is free, for them."""
 USERS_AT_ONCE = 1024
+ITEMS_AT_ONCE = 1024
+SPARSE_COST = 320
+"""What one product of a sparse Gram matrix costs, in products of a dense one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +58,41 @@ class KnownItems:
         values = torch.from_numpy(value_N[known].astype(np.float32))
         matrix[torch.from_numpy(rows.task[known]), torch.from_numpy(place_N[known])] = values
         return matrix
+
+
+def most_items(num_items: int) -> int:
+    """Return how many items of a catalogue memory has room for, from 6000 to 20,000."""
+    bytes_each = SHARE_OF_MEMORY * free_memory() / (4 * MATRICES)
+    return min(num_items, MOST_ITEMS, max(MAX_ITEMS, int(bytes_each**0.5)))
+
+
+def co_occurrences(known: KnownItems, rows: Ragged) -> torch.Tensor:
+    """Return (J, J) how many users have both items: the Gram matrix of ones."""
+    place_N = known.place_I[rows.item]
+    is_known = place_N >= 0
+    cell_N = np.unique(rows.task[is_known] * len(known) + place_N[is_known])
+    user_N, place_N = cell_N // len(known), cell_N % len(known)
+    num_pairs = float((np.bincount(user_N, minlength=len(rows)).astype(np.float64) ** 2).sum())
+    if num_pairs * SPARSE_COST > len(rows) * len(known) ** 2:
+        return gram(known, rows, np.ones(len(rows.item)))
+    by_user_UJ = _sparse(user_N, place_N, (len(rows), len(known)))
+    order = np.argsort(place_N, kind="stable")
+    user_N, place_N = user_N[order], place_N[order]
+    total = torch.empty((len(known), len(known)), dtype=torch.float32)
+    for first in range(0, len(known), ITEMS_AT_ONCE):
+        last = min(first + ITEMS_AT_ONCE, len(known))
+        of = slice(*np.searchsorted(place_N, [first, last]))
+        some = _sparse(place_N[of] - first, user_N[of], (last - first, len(rows)))
+        with warnings.catch_warnings():  # what it is turned into on the way is called beta
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            total[first:last] = torch.sparse.mm(some, by_user_UJ).to_dense()
+    return total
+
+
+def _sparse(row_N: IntArray, column_N: IntArray, shape: tuple[int, int]) -> torch.Tensor:
+    places = torch.from_numpy(np.stack([row_N, column_N]))
+    ones = torch.ones(len(row_N), dtype=torch.float32)
+    return torch.sparse_coo_tensor(places, ones, shape, check_invariants=False)
 
 
 def gram(known: KnownItems, rows: Ragged, value_N: Float64Array) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """Whether a candidate may become the champion: a pure function of per-user metrics, with reasons.
 
-Refused if the candidate
-- is not significantly better than the champion, where there is one: a tie keeps the champion;
-- is significantly worse than any baseline;
+Up to two questions are asked: how well it predicts ratings, and how good its lists are. Refused if
+the candidate
+- is not significantly better than the champion, where there is one, on one question at least, or is
+  significantly worse on any: a tie on all keeps the champion;
+- is significantly worse than any baseline on any question;
 - or cannot be judged: too few users, a metric that is not finite, or other users than it is
   compared on.
 
@@ -18,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.evaluation.comparison.bootstrap import Interval, paired_difference
+from recmeta.evaluation.comparison.bootstrap import paired_difference
 from recmeta.tasks.arrays import Float64Array
 
 Verdict = Literal["better", "worse", "tie"]
@@ -45,10 +47,26 @@ class GateConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of the candidate and of those that it is compared with, on the same users."""
+
+    about: str
+    """What the reasons call it, in the plural: `lists`, or `predicted ratings`."""
+    metric: str
+    """Name of the metric."""
+    lower_is_better: bool
+    per_user: Mapping[str, Float64Array]
+    """(U,) the metric of each held-out user by predictor that has it, all in the same order; NaN
+    where it is undefined for the user, which then must be so for all predictors."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The candidate against one other, on the same users."""
 
     against: str
+    metric: str
+    """What was compared, such as `mae`, or `full_ndcg@10` of lists."""
     mean_difference: float
     """Candidate minus the other, in the metric's unit."""
     ci_low: float
@@ -66,83 +84,87 @@ class GateDecision:
     reasons: tuple[str, ...]
     """Sentences; those that refuse come first."""
     comparisons: tuple[Comparison, ...]
-    """Against the champion, where there is one, then against the baselines."""
+    """Question by question: against the champion, where there is one, then the baselines."""
     beaten_by: tuple[str, ...]
-    """Baselines that the candidate is significantly worse than."""
+    """Baselines that the candidate is significantly worse than on any question."""
 
 
 def decide(
     candidate: str,
     champion: str | None,
-    per_user: Mapping[str, Float64Array],
+    questions: Sequence[Question],
     baselines: Sequence[str],
-    metric: str,
-    lower_is_better: bool,
     config: GateConfig,
     generator: np.random.Generator,
 ) -> GateDecision:
     """Decide whether the candidate is promoted to champion.
 
     Args:
-        candidate: the name of the candidate in `per_user`.
-        champion: the name of the reigning champion in `per_user`, or None for the first model.
-        per_user: (U,) the metric of each held-out user by predictor, all in the same order; NaN
-            where it is undefined for the user, which then must be so for all predictors.
-        baselines: names in `per_user` that the candidate must not lose to.
-        metric: name of the metric, for the reasons.
+        candidate: the name of the candidate; every question has it.
+        champion: the name of the reigning champion, or None for the first model; every question has
+            it, too.
+        questions: what is compared, at least one.
+        baselines: names that the candidate must not lose to on the questions that have them.
         generator: of the resamples.
 
     Raises:
-        KeyError: where a name is not in `per_user`.
+        KeyError: where a question does not have the candidate or the champion.
     """
-    others = [*([] if champion is None else [champion]), *baselines]
-    refusals = _unfit(candidate, others, per_user, metric, config)
+    refusals: list[str] = []
+    for question in questions:
+        refusals += _unfit(candidate, _others(question, champion, baselines), question, config)
     if refusals:
         return _decision(refusals, [], (), ())
 
     notes: list[str] = []
-    comparisons = []
-    for other in others:
-        interval = paired_difference(
-            per_user[candidate],
-            per_user[other],
-            generator,
-            config.num_resamples,
-            config.confidence,
-        )
-        comparison = _compare(other, interval, lower_is_better)
-        comparisons.append(comparison)
-        is_champion = other == champion
-        sentence = _sentence(
-            "the champion" if is_champion else other,
-            comparison,
-            metric,
-            float(np.nanmean(per_user[candidate])),
-            float(np.nanmean(per_user[other])),
-            config.confidence,
-        )
-        if is_champion and comparison.verdict == "tie":
-            refusals.append(f"{sentence} A tie keeps the champion.")
-        elif comparison.verdict == "worse":
-            refusals.append(sentence)
-        else:
-            notes.append(sentence)
+    comparisons: list[Comparison] = []
+    of_champion: list[tuple[Verdict, str]] = []
+    for question in questions:
+        for other in _others(question, champion, baselines):
+            comparison = _compared(candidate, other, question, config, generator)
+            comparisons.append(comparison)
+            sentence = _sentence(candidate, other == champion, comparison, question, config)
+            if other == champion:
+                of_champion.append((comparison.verdict, sentence))
+            elif comparison.verdict == "worse":
+                refusals.append(sentence)
+            else:
+                notes.append(sentence)
+    refused, noted = _against_the_champion(of_champion)
     if champion is None:
         notes.append("There is no champion yet to compare with.")
-    beaten_by = tuple(
+    beaten_by = dict.fromkeys(
         c.against for c in comparisons if c.against in baselines and c.verdict == "worse"
     )
-    return _decision(refusals, notes, tuple(comparisons), beaten_by)
+    return _decision([*refused, *refusals], [*noted, *notes], tuple(comparisons), tuple(beaten_by))
+
+
+def _against_the_champion(found: Sequence[tuple[Verdict, str]]) -> tuple[list[str], list[str]]:
+    """Return the sentences that refuse, and those that do not."""
+    verdicts = {verdict for verdict, _ in found}
+    if verdicts == {"tie"}:
+        *others, (_, last) = found
+        return [*(sentence for _, sentence in others), f"{last} A tie keeps the champion."], []
+    return (
+        [sentence for verdict, sentence in found if verdict == "worse"],
+        [sentence for verdict, sentence in found if verdict != "worse"],
+    )
+
+
+def _others(question: Question, champion: str | None, baselines: Sequence[str]) -> list[str]:
+    """Return whom the candidate is compared with on a question."""
+    has_it = [name for name in baselines if name in question.per_user]
+    return has_it if champion is None else [champion, *has_it]
 
 
 def _unfit(
     candidate: str,
     others: Sequence[str],
-    per_user: Mapping[str, Float64Array],
-    metric: str,
+    question: Question,
     config: GateConfig,
 ) -> list[str]:
     """Return why nothing can be decided from these numbers, if so."""
+    per_user, metric = question.per_user, question.metric
     own = per_user[candidate]
     reasons = []
     num_users = int(np.isfinite(own).sum())
@@ -175,15 +197,29 @@ def _unfit(
     return reasons
 
 
-def _compare(against: str, difference: Interval, lower_is_better: bool) -> Comparison:
+def _compared(
+    candidate: str,
+    other: str,
+    question: Question,
+    config: GateConfig,
+    generator: np.random.Generator,
+) -> Comparison:
+    difference = paired_difference(
+        question.per_user[candidate],
+        question.per_user[other],
+        generator,
+        config.num_resamples,
+        config.confidence,
+    )
     if difference.ci_low > 0:
-        verdict: Verdict = "worse" if lower_is_better else "better"
+        verdict: Verdict = "worse" if question.lower_is_better else "better"
     elif difference.ci_high < 0:
-        verdict = "better" if lower_is_better else "worse"
+        verdict = "better" if question.lower_is_better else "worse"
     else:
         verdict = "tie"
     return Comparison(
-        against=against,
+        against=other,
+        metric=question.metric,
         mean_difference=difference.mean,
         ci_low=difference.ci_low,
         ci_high=difference.ci_high,
@@ -193,22 +229,26 @@ def _compare(against: str, difference: Interval, lower_is_better: bool) -> Compa
 
 
 def _sentence(
-    other: str,
+    candidate: str,
+    is_champion: bool,
     comparison: Comparison,
-    metric: str,
-    own_mean: float,
-    other_mean: float,
-    confidence: float,
+    question: Question,
+    config: GateConfig,
 ) -> str:
-    opening = {
-        "better": f"Better than {other}",
-        "worse": f"Worse than {other}",
-        "tie": f"Not distinguishable from {other}",
+    other = "the champion" if is_champion else comparison.against
+    are = {
+        "better": "are better than those of",
+        "worse": "are worse than those of",
+        "tie": "cannot be told from those of",
     }[comparison.verdict]
+    own_mean, other_mean = (
+        float(np.nanmean(question.per_user[name])) for name in (candidate, comparison.against)
+    )
     return (
-        f"{opening}: {metric} {own_mean:.4f} against {other_mean:.4f}, a difference of "
-        f"{comparison.mean_difference:+.4f} ({confidence:.0%} interval {comparison.ci_low:+.4f} to "
-        f"{comparison.ci_high:+.4f}, {comparison.num_users} users)."
+        f"Its {question.about} {are} {other}: {question.metric} {own_mean:.4f} against "
+        f"{other_mean:.4f}, a difference of {comparison.mean_difference:+.4f} "
+        f"({config.confidence:.0%} interval {comparison.ci_low:+.4f} to {comparison.ci_high:+.4f}, "
+        f"{comparison.num_users} users)."
     )
 
 

@@ -19,6 +19,7 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
+MAX_SCORES = 2**22  # of users and items held at once; of each there are some five copies
 STANDARD = (precision.METRIC, recall.METRIC, hit.METRIC, mrr.METRIC, catalogue_ndcg.METRIC)
 
 
@@ -35,15 +36,21 @@ def ranking_metrics(
     }
 
 
+def users_at_once(num_items: int, most: int = USERS_AT_ONCE) -> int:
+    """Return how many users are ranked together, so that memory does not grow with the catalogue:
+    at most 2**22 scores, 32 MiB in float64, of which some five copies are held."""
+    return max(1, min(most, MAX_SCORES // num_items))
+
+
 def ranking_of(
-    predictor: Predictor, tasks: Tasks, k: int, relevant_from: float = -np.inf
+    predictor: Predictor, tasks: Tasks, num_items: int, k: int, relevant_from: float = -np.inf
 ) -> dict[str, Float64Array]:
-    """Return (B,) ranking metrics at k by name, query items of this value or more being relevant:
-    NaN where a score is not finite."""
+    """Return (B,) ranking metrics at k by name, query items valued at `relevant_from` or more being
+    relevant: NaN for a user without any, or where a score is not finite."""
     parts: list[dict[str, Float64Array]] = []
-    for batch in tasks.batches(USERS_AT_ONCE):
+    for batch in tasks.batches(users_at_once(num_items)):
         scores_BI, complete_B = candidate_scores(predictor.score_items(batch), batch)
-        relevant = Relevant.of(batch, relevant_from, scores_BI.shape[1])
+        relevant = Relevant.of(batch, relevant_from, num_items)
         rank_R = ranks_in_catalogue(scores_BI, relevant, k)
         found = ranking_metrics(rank_R, relevant, (k,))
         parts.append({name: np.where(complete_B, v, np.nan) for name, v in found.items()})

@@ -43,10 +43,16 @@ def adaptation_curve(
     generator: np.random.Generator,
     num_resamples: int,
     confidence: float,
+    most_users: int | None = None,
+    drawn_by: np.random.Generator | None = None,
 ) -> AdaptationCurve:
     """Return `metric` at each number of shots, by predictor; each must have the metric.
 
     Only the first rows of the support are shown; users, query and candidates stay the same.
+
+    Args:
+        most_users: so many of the users who could be in the curve are drawn; None: all of them are.
+        drawn_by: draws them.
     """
     # Users without a query row have no metric at any number of shots.
     lengths_U = np.where(tasks.query.lengths > 0, tasks.support.lengths, -1)
@@ -56,6 +62,11 @@ def adaptation_curve(
         num_asked = int((lengths_U >= max(shots)).sum())
         outcome = f"the curve stops at {kept[-1]}, which {len(cohort)} have" if kept else "no curve"
         note = f"Only {num_asked} of {len(tasks)} users have {max(shots)} support rows: {outcome}."
+    if most_users is not None and len(cohort) > most_users:
+        assert drawn_by is not None, "who is to be drawn needs a generator"
+        drawn = f"{most_users} users are drawn of {len(cohort)}."
+        note = drawn if note is None else f"{note} {drawn[0].upper()}{drawn[1:]}"
+        cohort = np.sort(drawn_by.choice(cohort, most_users, replace=False))
     chosen = tasks.take(cohort)
     names = list(predictors)
     columns = []

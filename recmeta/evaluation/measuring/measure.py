@@ -4,17 +4,18 @@ Legend: B users of a batch, U all users, I items.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
 
 from recmeta.evaluation.measuring import catalogue_ranking
-from recmeta.evaluation.measuring.catalogue_metrics import ranking_metrics
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_metrics, users_at_once
 from recmeta.evaluation.metric import (
     CatalogueMetric,
     ErrorMetric,
     ExposureMetric,
+    Lists,
     Metric,
     OrderMetric,
 )
@@ -23,8 +24,6 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
 M = TypeVar("M", bound=Metric)
-
-MAX_SCORES = 2**24  # scores held at once by one predictor: 128 MiB in float64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,12 +50,13 @@ class MetricSelection:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Per-user metrics, and what lists show of the catalogue, which belongs to no user."""
+    """Per-user metrics, and the lists."""
 
     per_user: dict[str, dict[str, Float64Array]]
     """By predictor and metric, (U,)."""
-    exposure: dict[str, dict[str, float]]
-    """By predictor and metric, such as `full_coverage@k`, of all users' top k."""
+    lists: dict[str, Lists]
+    """By predictor, each user's best items, as many as the largest cut-off; empty where the
+    selection has no metric that reads them."""
 
 
 def measure(
@@ -80,18 +80,19 @@ def measure(
         num_users_I: users who had met each item; None: not known.
     """
     if selection.reads_catalogue:
-        batch_size = max(1, min(batch_size, MAX_SCORES // spec.num_items))
+        batch_size = users_at_once(spec.num_items, batch_size)
     parts: dict[str, list[dict[str, Float64Array]]] = {name: [] for name in predictors}
-    listed: dict[str, dict[int, IntArray]] = {
-        name: {k: np.zeros(spec.num_items, np.int64) for k in selection.ks} for name in predictors
-    }
+    listed: dict[str, list[IntArray]] = {name: [] for name in predictors}
     for batch in tasks.batches(batch_size):
         candidates = _Candidates.of(batch, spec.num_items, selection, generator)
         shown = batch if num_shots is None else batch.with_shots(num_shots)
         for name, predictor in predictors.items():
             found = _query_metrics(predictor, shown, spec, selection)
             if selection.reads_catalogue:
-                found |= candidates.metrics(predictor.score_items(shown), selection, listed[name])
+                ranked, top_BK = candidates.ranked(predictor.score_items(shown), selection)
+                found |= ranked
+                if top_BK is not None:
+                    listed[name].append(top_BK)
             parts[name].append(found)
     return Measured(
         {
@@ -99,24 +100,11 @@ def measure(
             for name, found in parts.items()
         },
         {
-            name: _exposure(selection.of_kind(ExposureMetric), by_k, num_users_I)
-            for name, by_k in listed.items()
+            name: Lists(np.concatenate(tops), spec.num_items, num_users_I)
+            for name, tops in listed.items()
+            if tops
         },
     )
-
-
-def _exposure(
-    metrics: Sequence[ExposureMetric],
-    listed: Mapping[int, IntArray],
-    num_users_I: IntArray | None,
-) -> dict[str, float]:
-    found = {
-        name: metric.of(listed_I, num_users_I)
-        for k, listed_I in listed.items()
-        for metric in metrics
-        for name in metric.names([k])
-    }
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _query_metrics(
@@ -164,10 +152,11 @@ class _Candidates:
             else None,
         )
 
-    def metrics(
-        self, scores_BI: Scores, selection: MetricSelection, listed: Mapping[int, IntArray]
-    ) -> dict[str, Float64Array]:
-        """Return the ranking metrics, and count in `listed` the items of each user's top k."""
+    def ranked(
+        self, scores_BI: Scores, selection: MetricSelection
+    ) -> tuple[dict[str, Float64Array], IntArray | None]:
+        """Return the ranking metrics, and (B, K) the best items if a metric reads them: -1 where
+        there are fewer, and for a user with a score that is not finite."""
         candidates_BI, complete_B = catalogue_ranking.candidate_scores(scores_BI, self.tasks)
         ks, metrics = selection.ks, selection.of_kind(CatalogueMetric)
         found = {}
@@ -180,13 +169,9 @@ class _Candidates:
             )
             for name, value_B in ranking_metrics(ranks, self.relevant, ks, metrics).items():
                 found[f"sampled_{name}"] = value_B
-        if selection.of_kind(ExposureMetric):
-            _count(listed, candidates_BI[complete_B], ks)
-        return {m: np.where(complete_B, value_B, np.nan) for m, value_B in found.items()}
-
-
-def _count(listed: Mapping[int, IntArray], scores_BI: Float64Array, ks: Sequence[int]) -> None:
-    top_BK = catalogue_ranking.top_items(scores_BI, max(ks))
-    is_candidate_BK = np.isfinite(np.take_along_axis(scores_BI, top_BK, axis=1))
-    for k in ks:
-        np.add.at(listed[k], top_BK[:, :k][is_candidate_BK[:, :k]], 1)
+        found = {m: np.where(complete_B, value_B, np.nan) for m, value_B in found.items()}
+        if not selection.of_kind(ExposureMetric):
+            return found, None
+        top_BK = catalogue_ranking.top_items(candidates_BI, max(ks))
+        is_listed_BK = np.isfinite(np.take_along_axis(candidates_BI, top_BK, axis=1))
+        return found, np.where(is_listed_BK & complete_B[:, None], top_BK, -1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Memory between batches: the C library keeps it while a model trains.
+"""Memory: how much is free, and between batches: the C library keeps it while a model trains.
 
 Every operation's result is a tensor of a megabyte or so. As it comes, glibc gives the top of its
 heap back to the system after each and takes it again, zeroed page by page, for the next: some 5 to
@@ -7,6 +7,8 @@ heap back to the system after each and takes it again, zeroed page by page, for 
 
 import contextlib
 import ctypes
+import os
+import pathlib
 import platform
 from collections.abc import Iterator
 
@@ -37,3 +39,24 @@ def kept_heap() -> Iterator[None]:
     finally:
         library.mallopt(M_TRIM_THRESHOLD, AFTERWARDS)
         library.malloc_trim(ctypes.c_size_t(0))
+
+
+UNKNOWN_MEMORY = 2 << 30
+"""Bytes that are taken to be free where the system does not say."""
+
+
+def free_memory() -> int:
+    """Return how many bytes of memory the system has free, within what its group may take."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return UNKNOWN_MEMORY
+    with contextlib.suppress(OSError, ValueError):
+        # Of the pages that only cache files, most are free as well.
+        told = pathlib.Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
+        free = 1024 * int(told.partition("kB")[0])
+    group = pathlib.Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        limit = int((group / "memory.max").read_text())
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    return max(free, 0)

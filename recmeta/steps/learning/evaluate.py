@@ -160,14 +160,18 @@ def _write_report(
     result["candidate"] = name
     result["rival"] = None if rival is None else rival.config.learner_name
     result["calibration"] = judgement.calibration
+    result["left_out"] = judgement.left_out
     if judgement.values is not None:
         result["values"] = dataclasses.asdict(judgement.values)
     result["metrics"][name] |= judgement.held
-    result["adaptation_curve"]["learned"] = [name, CHAMPION] if has_champion else [name]
+    learned = [name, CHAMPION] if has_champion else [name]
+    curves = [result["adaptation_curve"], result["list_curve"]]
+    for curve in curves:
+        curve["learned"] = learned
     folder.write_parquet("per_user.parquet", found.per_user_table())
     folder.write_json("evaluation.json", result)
     folder.write_json("decision.json", dataclasses.asdict(decision))
-    folder.write_bytes("adaptation_curve.png", plots.adaptation_curve(result["adaptation_curve"]))
+    folder.write_bytes("adaptation_curve.png", plots.adaptation_curve(curves))
     dev_loss = "development MAE" if found.objective == "rating" else "development 1 - nDCG@10"
     folder.write_bytes("training.png", plots.training_curve(history, dev_loss))
     if judgement.calibration is not None:

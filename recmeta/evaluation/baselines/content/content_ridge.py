@@ -185,5 +185,6 @@ BASELINE = Baseline(
     name=ContentRidge.name,
     candidates=fixed(*GRID),
     fit_all=_fit_all,
+    reads_items=True,
     default=lambda search: ContentRidgeConfig(),
 )

@@ -77,5 +77,6 @@ BASELINE = Baseline(
     name=ContentRidgeText.name,
     candidates=fixed(*GRID),
     fit_all=_fit_all,
+    reads_items=True,
     reads_texts=True,
 )

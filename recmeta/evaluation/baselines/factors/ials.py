@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recmeta.evaluation.baseline import Baseline, each, fixed
+from recmeta.evaluation.baseline import Baseline, each
+from recmeta.evaluation.baseline_parts.lists_of_ratings import with_lists_of_ratings
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.predictor import Scores
 from recmeta.tasks.arrays import Float64Array
@@ -30,9 +31,13 @@ class IALSConfig:
     """Alternations between users and items."""
 
 
-GRID = tuple(
+PUBLISHED_GRID = tuple(
     IALSConfig(num_factors=f, regularisation=r, alpha=a)
     for f, r, a in itertools.product((64, 128), (0.3, 3.0, 30.0, 100.0), (1.0, 10.0, 40.0))
+)
+GATE_GRID = tuple(
+    IALSConfig(num_factors=f, regularisation=r, alpha=a)
+    for f, r, a in itertools.product((64,), (1.0, 3.0, 10.0, 30.0), (1.0, 10.0))
 )
 
 
@@ -85,14 +90,16 @@ def _matrix(rows: Ragged, num_items: int) -> Any:
     return csr_matrix((ones, rows.item, rows.offsets), shape=shape, copy=True)
 
 
-BASELINE = Baseline(
-    name=IALS.name,
-    candidates=fixed(*GRID),
-    fit_all=each(
-        lambda search, train, config: IALS.fit(train, search.num_items, config, search.seed)
-    ),
-    default=lambda search: IALSConfig(),
-    objectives=("implicit",),
-    known_items_only=True,
-    library="implicit",
+BASELINE = with_lists_of_ratings(
+    Baseline(
+        name=IALS.name,
+        candidates=lambda search: GATE_GRID if search.grid == "gate" else PUBLISHED_GRID,
+        fit_all=each(
+            lambda search, train, config: IALS.fit(train, search.num_items, config, search.seed)
+        ),
+        default=lambda search: IALSConfig(),
+        objectives=("implicit",),
+        known_items_only=True,
+        library="implicit",
+    )
 )

@@ -63,11 +63,11 @@ def _candidates_of(*configs: WeightedALSConfig) -> list[WeightedALSConfig]:
     ]
 
 
-def _other_confidences(best: WeightedALSConfig) -> list[WeightedALSConfig]:
+def _other_confidences(_: BaselineSearch, best: WeightedALSConfig) -> list[WeightedALSConfig]:
     return _candidates_of(*(replace(best, confidence=c) for c in CONFIDENCES))
 
 
-def _other_sizes(best: WeightedALSConfig) -> list[WeightedALSConfig]:
+def _other_sizes(_: BaselineSearch, best: WeightedALSConfig) -> list[WeightedALSConfig]:
     return _candidates_of(*(replace(best, num_factors=size) for size in SIZES))
 
 

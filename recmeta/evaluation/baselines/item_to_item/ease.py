@@ -12,8 +12,15 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baseline import Baseline, BaselineSearch
-from recmeta.evaluation.baseline_parts.neighbourhood import KnownItems, gram
+from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
+from recmeta.evaluation.baseline_parts.lists_of_ratings import with_lists_of_ratings
+from recmeta.evaluation.baseline_parts.neighbourhood import (
+    MAX_ITEMS,
+    KnownItems,
+    co_occurrences,
+    gram,
+    most_items,
+)
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     ItemMeanUserBias,
@@ -34,6 +41,8 @@ class EaseConfig:
     scale: float = 1.0
     """Ratings only: what the predicted residual is multiplied with. Absent ratings count as
     residuals of 0, which draws predictions to 0; more than 1 undoes that."""
+    max_items: int = MAX_ITEMS
+    """How many items have weights: those that most users met."""
 
     def __post_init__(self) -> None:
         if not self.regularisation > 0:
@@ -48,6 +57,7 @@ class Ease:
     P = (X'X + l I)^-1 (Steck, WWW 2019, equations 7 and 8). For implicit feedback X is 1 where a
     user met an item. For ratings X holds what the biases leave over, and the prediction is that of
     the biases plus `scale` times x B. Items without weights score 0, or what the biases say.
+    Before the gate it makes lists of ratings as of implicit feedback.
     """
 
     known: KnownItems
@@ -77,13 +87,17 @@ class Ease:
             biases: fitted to the same rows, for ratings; None for implicit feedback.
         """
         rows = training_rows(train)
-        known = KnownItems.of(rows, num_items)
-        gram_JJ = gram(known, rows, residuals(rows, biases))
-        last: tuple[float, torch.Tensor] | None = None
-        for config in configs:
-            if last is None or last[0] != config.regularisation:
-                last = config.regularisation, _weights(gram_JJ, config.regularisation)
-            yield cls(known, last[1], config, biases)
+        for max_items, some in itertools.groupby(configs, lambda config: config.max_items):
+            known = KnownItems.of(rows, num_items, max_items)
+            if biases is None:
+                gram_JJ = co_occurrences(known, rows)
+            else:
+                gram_JJ = gram(known, rows, residuals(rows, biases))
+            last: tuple[float, torch.Tensor] | None = None
+            for config in some:
+                if last is None or last[0] != config.regularisation:
+                    last = config.regularisation, _weights(gram_JJ, config.regularisation)
+                yield cls(known, last[1], config, biases)
 
     def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) a score for every query row, clipped to the value range for ratings."""
@@ -145,21 +159,38 @@ IMPLICIT_PUBLISHED_GRID = (3.0, *IMPLICIT_GATE_GRID)
 
 
 def _candidates(search: BaselineSearch) -> Sequence[EaseConfig]:
-    if search.objective == "rating":
-        return RATING_GRID
     grid = IMPLICIT_GATE_GRID if search.grid == "gate" else IMPLICIT_PUBLISHED_GRID
     return [EaseConfig(regularisation=ridge) for ridge in grid]
+
+
+def _more_items(search: BaselineSearch, best: EaseConfig) -> Sequence[EaseConfig]:
+    """Return the best with as many items as memory allows, where the catalogue is that large."""
+    most = most_items(search.num_items)
+    if search.grid == "published" or most <= best.max_items:
+        return []
+    return [dataclasses.replace(best, max_items=most)]
 
 
 def _fit_all(search: BaselineSearch, train: Tasks, configs: Sequence[EaseConfig]) -> Iterator[Ease]:
     return Ease.fit_all(train, search.num_items, configs, chosen_biases(search, train))
 
 
-BASELINE = Baseline(
-    name=Ease.name,
-    candidates=_candidates,
-    fit_all=_fit_all,
-    default=lambda search: EaseConfig(),
-    objectives=("rating", "implicit"),
-    known_items_only=True,
+BASELINE = with_lists_of_ratings(
+    Baseline(
+        name=Ease.name,
+        candidates=_candidates,
+        fit_all=_fit_all,
+        default=lambda search: EaseConfig(),
+        refinements=(_more_items,),
+        objectives=("implicit",),
+        known_items_only=True,
+    ),
+    Baseline(
+        name=Ease.name,
+        candidates=fixed(*RATING_GRID),
+        fit_all=_fit_all,
+        default=lambda search: EaseConfig(),
+        known_items_only=True,
+    ),
+    predicts_in_gate=False,
 )

@@ -13,8 +13,15 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baseline import Baseline, BaselineSearch
-from recmeta.evaluation.baseline_parts.neighbourhood import KnownItems, gram
+from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
+from recmeta.evaluation.baseline_parts.lists_of_ratings import with_lists_of_ratings
+from recmeta.evaluation.baseline_parts.neighbourhood import (
+    MAX_ITEMS,
+    KnownItems,
+    co_occurrences,
+    gram,
+    most_items,
+)
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     ItemMeanUserBias,
@@ -38,6 +45,8 @@ class ItemKNNConfig:
     """A similarity that n users support is multiplied with n / (n + this); at least 0."""
     prediction_shrinkage: float = 1.0
     """Ratings only: this joins the sum of the similarities below the fraction; at least 0."""
+    max_items: int = MAX_ITEMS
+    """How many items have similarities: those that most users met."""
 
     def __post_init__(self) -> None:
         if self.num_neighbours < 1:
@@ -89,17 +98,20 @@ class ItemKNN:
             biases: fitted to the same rows, for ratings; None for implicit feedback.
         """
         rows = training_rows(train)
-        known = KnownItems.of(rows, num_items)
-        product_JJ = gram(known, rows, residuals(rows, biases))
-        both_JJ = gram(known, rows, np.ones(len(rows.item)))
-        norm_J = product_JJ.diagonal().clamp(min=1e-12).sqrt()
-        cosine_JJ = (product_JJ / norm_J / norm_J[:, None]).clamp(min=0.0)
-        cosine_JJ.fill_diagonal_(0.0)
-        for config in configs:
-            shrunk_JJ = cosine_JJ * (both_JJ / (both_JJ + config.shrinkage + 1e-12))
-            if biases is None:
-                shrunk_JJ = _largest(shrunk_JJ, config.num_neighbours)
-            yield cls(known, shrunk_JJ, config, biases)
+        for max_items, some in itertools.groupby(configs, lambda config: config.max_items):
+            known = KnownItems.of(rows, num_items, max_items)
+            both_JJ = co_occurrences(known, rows)
+            product_JJ = both_JJ
+            if biases is not None:
+                product_JJ = gram(known, rows, residuals(rows, biases))
+            norm_J = product_JJ.diagonal().clamp(min=1e-12).sqrt()
+            cosine_JJ = (product_JJ / norm_J / norm_J[:, None]).clamp(min=0.0)
+            cosine_JJ.fill_diagonal_(0.0)
+            for config in some:
+                shrunk_JJ = cosine_JJ * (both_JJ / (both_JJ + config.shrinkage + 1e-12))
+                if biases is None:
+                    shrunk_JJ = _largest(shrunk_JJ, config.num_neighbours)
+                yield cls(known, shrunk_JJ, config, biases)
 
     def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) a score for every query row, clipped to the value range for ratings."""
@@ -175,10 +187,26 @@ RATING_GRID = tuple(
     ItemKNNConfig(shrinkage=s, num_neighbours=k, prediction_shrinkage=p)
     for s, k, p in itertools.product((3.0, 10.0, 50.0), (5, 10, 20, 50), (0.05, 0.2))
 )
-IMPLICIT_GRID = tuple(
+IMPLICIT_PUBLISHED_GRID = tuple(
     ItemKNNConfig(shrinkage=s, num_neighbours=k)
     for s, k in itertools.product((0.0, 3.0, 10.0, 30.0), (10, 20, 50, 100, 200))
 )
+IMPLICIT_GATE_GRID = tuple(
+    ItemKNNConfig(shrinkage=s, num_neighbours=k)
+    for s, k in itertools.product((0.0, 10.0), (20, 50, 100, 200))
+)
+
+
+def _candidates(search: BaselineSearch) -> Sequence[ItemKNNConfig]:
+    return IMPLICIT_GATE_GRID if search.grid == "gate" else IMPLICIT_PUBLISHED_GRID
+
+
+def _more_items(search: BaselineSearch, best: ItemKNNConfig) -> Sequence[ItemKNNConfig]:
+    """Return the best with as many items as memory allows, where the catalogue is that large."""
+    most = most_items(search.num_items)
+    if search.grid == "published" or most <= best.max_items:
+        return []
+    return [dataclasses.replace(best, max_items=most)]
 
 
 def _fit_all(
@@ -187,11 +215,21 @@ def _fit_all(
     return ItemKNN.fit_all(train, search.num_items, configs, chosen_biases(search, train))
 
 
-BASELINE = Baseline(
-    name=ItemKNN.name,
-    candidates=lambda search: RATING_GRID if search.objective == "rating" else IMPLICIT_GRID,
-    fit_all=_fit_all,
-    default=lambda search: ItemKNNConfig(),
-    objectives=("rating", "implicit"),
-    known_items_only=True,
+BASELINE = with_lists_of_ratings(
+    Baseline(
+        name=ItemKNN.name,
+        candidates=_candidates,
+        fit_all=_fit_all,
+        default=lambda search: ItemKNNConfig(num_neighbours=100, shrinkage=0.0),
+        refinements=(_more_items,),
+        objectives=("implicit",),
+        known_items_only=True,
+    ),
+    Baseline(
+        name=ItemKNN.name,
+        candidates=fixed(*RATING_GRID),
+        fit_all=_fit_all,
+        default=lambda search: ItemKNNConfig(),
+        known_items_only=True,
+    ),
 )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
+from recmeta.evaluation.baseline import Baseline, BaselineSearch
 from recmeta.evaluation.baseline_parts.support_features import SupportFeatures
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.episodes import EpisodeConfig, resample
@@ -36,10 +36,12 @@ class BoostedTreesConfig:
     """Train as if no item had been rated before, which is how new items look."""
 
 
-GRID = tuple(
+PUBLISHED_GRID = tuple(
     BoostedTreesConfig(num_leaves=leaves, loss=loss, strangers=strangers)
     for leaves, loss, strangers in itertools.product((15, 63), ("l1", "l2"), (False, True))
 )
+GATE_GRID = tuple(config for config in PUBLISHED_GRID if not config.strangers)
+"""The gate's users are new, and most of their items are not."""
 
 
 class BoostedTrees:
@@ -77,15 +79,18 @@ class BoostedTrees:
 
     def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) predicted values, clipped to the value range."""
-        base_N, matrix_NF = self.features.of(tasks, strangers=self.config.strangers)
-        predicted_N = base_N + self.booster.predict(matrix_NF, num_threads=1)
-        clipped: Float64Array = np.clip(predicted_N, *self.features.value_range)
-        return clipped
+        return np.clip(self._predicted(tasks), *self.features.value_range)
 
     def score_items(self, tasks: Tasks) -> Float64Array:
-        """Return (B, I) predicted values of the whole catalogue."""
-        rows = [self.score_query(one) for one in self.features.whole_catalogue(tasks)]
+        """Return (B, I) predicted values of the whole catalogue, not clipped, so that the best
+        items do not tie."""
+        rows = [self._predicted(one) for one in self.features.whole_catalogue(tasks)]
         return np.stack(rows) if rows else np.zeros((0, self.features.num_items))
+
+    def _predicted(self, tasks: Tasks) -> Float64Array:
+        base_N, matrix_NF = self.features.of(tasks, strangers=self.config.strangers)
+        predicted_N: Float64Array = base_N + self.booster.predict(matrix_NF, num_threads=1)
+        return predicted_N
 
 
 def _fit_all(
@@ -99,8 +104,9 @@ def _fit_all(
 
 BASELINE = Baseline(
     name=BoostedTrees.name,
-    candidates=fixed(*GRID),
+    candidates=lambda search: GATE_GRID if search.grid == "gate" else PUBLISHED_GRID,
     fit_all=_fit_all,
     default=lambda search: BoostedTreesConfig(),
+    reads_items=True,
     library="lightgbm",
 )

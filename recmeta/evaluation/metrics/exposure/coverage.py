@@ -10,4 +10,4 @@ def coverage(listed_I: Counts) -> float:
     return float((listed_I > 0).mean()) if listed_I.any() else np.nan
 
 
-METRIC = ExposureMetric(label="coverage@{k}", of=lambda listed_I, _: coverage(listed_I))
+METRIC = ExposureMetric(label="coverage@{k}", of=lambda lists: coverage(lists.listed_I))

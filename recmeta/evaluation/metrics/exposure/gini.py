@@ -18,5 +18,5 @@ def gini(listed_I: Counts) -> float:
 
 
 METRIC = ExposureMetric(
-    label="gini@{k}", of=lambda listed_I, _: gini(listed_I), lower_is_better=True
+    label="gini@{k}", of=lambda lists: gini(lists.listed_I), lower_is_better=True
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recmeta.evaluation.metric import Counts, ExposureMetric
+from recmeta.evaluation.metric import Counts, ExposureMetric, Lists
 
 
 def popularity(listed_I: Counts, num_users_I: Counts) -> float:
@@ -19,8 +19,9 @@ def popularity(listed_I: Counts, num_users_I: Counts) -> float:
     return float(percentile_I @ listed_I / num_places)
 
 
-METRIC = ExposureMetric(
-    label="popularity@{k}",
-    of=lambda listed_I, known_I: None if known_I is None else popularity(listed_I, known_I),
-    lower_is_better=True,
-)
+def _of(lists: Lists) -> float | None:
+    known_I = lists.num_users_I
+    return None if known_I is None else popularity(lists.listed_I, known_I)
+
+
+METRIC = ExposureMetric(label="popularity@{k}", of=_of, lower_is_better=True)

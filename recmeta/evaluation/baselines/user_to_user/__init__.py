@@ -1,0 +1,1 @@
+"""Models that look for training users who are like the new one."""
