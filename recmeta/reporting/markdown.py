@@ -11,6 +11,18 @@ HEADLINE = {
     "implicit": ("full_ndcg@10", "full_recall@10", "full_hit@10", "full_mrr@10", "sampled_ndcg@10"),
 }
 
+HELD_OUT = {
+    "temporal": "Users are held out, and time is not: the cold ones are drawn at random, and other "
+    "users' rows that models learned from may be later than theirs.",
+    "global-time": "Users and time are held out: the cold ones came last, and no row that models "
+    "learned from is later than the first of theirs.",
+    "random": "Users are held out, and time plays no part: the cold ones are drawn at random, as "
+    "are the rows of each user to be predicted.",
+    "melu_states": "Users and items are held out, and time plays no part: in three states cold "
+    "users, new items or both are drawn (Lee et al., KDD 2019).",
+}
+"""By kind of split, one sentence that says what the numbers stand for."""
+
 NEW_USER = "## Recommendations for new user "
 """Before the user's id."""
 
@@ -46,6 +58,8 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
         f"## Accuracy on {evaluation['num_users']} held-out cold users\n\n"
         f"Per user, then averaged; in brackets the {level} bootstrap interval over users. "
     )
+    if (split := evaluation.get("split")) is not None:
+        intro = f"{intro}{HELD_OUT[split]} "
     if evaluation["objective"] == "rating":
         intro += (
             "`ndcg@5` orders each user's own query items, with linear gain; `_exp` is the "

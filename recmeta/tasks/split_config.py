@@ -1,21 +1,28 @@
 """How interactions become tasks: the choices, and nothing that carries them out."""
 
 import dataclasses
-from typing import Literal
+from typing import Final, Literal
+
+SplitKind = Literal["temporal", "random", "melu_states", "global-time"]
+"""What is held out, and which of a user's rows are query; see `recmeta.tasks.splits`."""
+TEMPORAL: Final[tuple[SplitKind, ...]] = ("temporal", "global-time")
+"""Those in which a user's support is what came first."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitConfig:
     """How interactions become tasks."""
 
-    split: Literal["auto", "temporal", "random", "melu_states"] = "auto"
-    """`auto` is temporal where the log has times, else random."""
+    split: Literal["auto", SplitKind] = "auto"
+    """`auto` is temporal where the log has times, else random. `global-time` holds out users and
+    time: cold are the users who come last, and nobody learns from a row that is later than their
+    first one."""
     objective: Literal["auto", "rating", "implicit"] = "auto"
     """`auto` is rating where the log has rating events, else implicit."""
     events: tuple[str, ...] | None = None
     """Kinds of event that count; None: ratings for the rating objective, else all kinds."""
     support_size: int = 20
-    """Temporal: most support rows of a task."""
+    """Temporal and global-time: most support rows of a task."""
     query_size: int = 20
     """Most query rows of a development or test task; for random splits, of every task."""
     min_interactions: int = 2
@@ -23,9 +30,11 @@ class SplitConfig:
     max_interactions: int | None = None
     """Users (in a state) with more rows are left out. MeLU: 100."""
     dev_share: float = 0.1
-    """Share of users on whom hyperparameters and the number of epochs are chosen."""
+    """Share of users on whom hyperparameters and the number of epochs are chosen; global-time:
+    about that share, those who come last before the cold ones."""
     test_share: float = 0.2
-    """Share of users who are cold: no model sees them before evaluation."""
+    """Share of users who are cold: no model sees them before evaluation; global-time: about that
+    share, those who come last."""
     new_item_share: float = 0.2
     """melu_states: share of items that are new."""
     new_item_attribute: str | None = None

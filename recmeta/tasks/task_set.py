@@ -32,6 +32,7 @@ from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
 from recmeta.tasks.item_history import ItemHistory
+from recmeta.tasks.split_config import SplitKind
 from recmeta.workspace import Folder, arrow_table, sealed
 
 Objective = Literal["rating", "implicit"]
@@ -58,6 +59,8 @@ class TaskSetSpec:
     """Rows of all supports and queries."""
     temporal: bool
     """Whether support comes before query in time."""
+    split: SplitKind | None = None
+    """What is held out; None of a task set that does not say, as those of earlier versions."""
     format_version: int = FORMAT_VERSION
     """Raised when a reader of today could not read it."""
 

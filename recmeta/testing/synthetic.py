@@ -66,7 +66,10 @@ class SyntheticConfig:
     """Days in which each item goes once through all ranks of popularity, from the first to the
     last, as new releases grow old; None: an item keeps its rank."""
     mean: float = 3.5
-    """Mean value. Values are real numbers and are not clipped, which the closed form needs."""
+    """Mean value."""
+    num_stars: int | None = None
+    """Values are whole numbers from 1 to this, as people give them: rounded and clipped. None: they
+    are real numbers and not clipped, which the closed form needs."""
 
     def __post_init__(self) -> None:
         fewest, most = self.rows_per_user
@@ -80,6 +83,8 @@ class SyntheticConfig:
                 f"num_users {self.num_users} and num_preferences {self.num_preferences} must be at "
                 "least 1."
             )
+        if self.num_stars is not None and self.num_stars < 2:
+            raise ValueError(f"num_stars is {self.num_stars}; it must be at least 2.")
         if self.popularity_lap_days is not None and not self.popularity_lap_days > 0:
             raise ValueError(
                 f"popularity_lap_days is {self.popularity_lap_days}; it must be above 0."
@@ -165,6 +170,8 @@ def generate(config: SyntheticConfig, seed: int) -> SyntheticLog:
             "nw,nw->n", truth.user_vector_Uw[user], truth.item_vector_Iw[item], optimize=True
         )
         value = truth.item_base_I[item] + agreement + rng.normal(0, config.noise, len(user))
+        if config.num_stars is not None:
+            value = value.round().clip(1, config.num_stars)
     interactions = pa.table(
         {
             schema.USER_ID: users[schema.USER_ID].combine_chunks().take(pa.array(user)),
@@ -303,6 +310,8 @@ class BayesOptimal:
     def __init__(self, log: SyntheticLog) -> None:
         if log.config.objective != "rating":
             raise ValueError("the optimum is known for objective 'rating' alone.")
+        if log.config.num_stars is not None:
+            raise ValueError("the optimum is not known where values are rounded: num_stars is set.")
         self._user_id = log.users[schema.USER_ID].combine_chunks()
         self._truth = log.truth
 

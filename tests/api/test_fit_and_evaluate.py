@@ -168,6 +168,21 @@ def test_without_cold_users_there_is_nothing_to_measure() -> None:
         recmeta.evaluate(fitted, made, progress=False)
 
 
+def test_users_and_time_are_held_out_together() -> None:
+    late = {"tasks": {"split": {"split": "global-time"}}}
+    made = data()
+    fitted = recmeta.fit(made, learner="bayesian-linear", epochs=1, config=late, progress=False)
+    found = recmeta.evaluate(fitted, made, progress=False).judgement
+    rows = made.interactions
+    first = rows.group_by("user_id").agg(pl.col("timestamp").min()).sort("timestamp")
+    num_cold = round(0.2 * len(first))
+    assert abs(found.evaluation.to_dict()["num_users"] - num_cold) <= 1
+    assert {"bayesian-linear", "popularity"} <= set(found.metrics)
+    without = made.interactions.drop("timestamp")
+    with pytest.raises(UserError, match="needs a time on every interaction"):
+        recmeta.fit(recmeta.Dataset.from_frame(without), config=late, progress=False)
+
+
 def test_what_is_saved_is_plain(tmp_path: Path) -> None:
     model().save(tmp_path)
     about = json.loads((tmp_path / "origin.json").read_text())

@@ -1,6 +1,9 @@
-from typing import Any
+from typing import Any, get_args
+
+import pytest
 
 from recmeta.reporting import markdown
+from recmeta.tasks.split_config import SplitKind
 
 STARS: dict[str, Any] = {
     "relevant_from": 3.4,
@@ -29,3 +32,22 @@ def test_rows_that_are_no_positives_are_told() -> None:
     assert "no positives" not in markdown.data(ingested, tasks, "implicit", True)
     told = markdown.data(ingested, {**tasks, "not_positive": 1940}, "implicit", True)
     assert "1,940 rows have a value of 0 or less and are no positives." in told
+
+
+@pytest.mark.parametrize("kind", get_args(SplitKind))
+def test_one_sentence_says_what_was_held_out(kind: SplitKind) -> None:
+    evaluation: dict[str, Any] = {
+        "confidence": 0.95,
+        "num_users": 7,
+        "objective": "rating",
+        "further_metrics": {},
+        "intervals": {},
+        "candidate": "maml",
+    }
+    old = markdown.accuracy(evaluation)
+    assert markdown.accuracy({**evaluation, "split": None}) == old
+    told = markdown.accuracy({**evaluation, "split": kind})
+    sentence = markdown.HELD_OUT[kind]
+    assert told == old.replace("over users. ", f"over users. {sentence} ", 1)
+    assert ("time are held out" in sentence) == (kind == "global-time")
+    assert sentence.count(". ") == 0

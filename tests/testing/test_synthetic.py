@@ -12,6 +12,7 @@ import pytest
 from recmeta import schema
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import (
+    START,
     BayesOptimal,
     SyntheticConfig,
     SyntheticLog,
@@ -150,6 +151,40 @@ def test_clicks_follow_preferences() -> None:
     assert set(log.interactions["value"].to_pylist()) == {1.0}
     with pytest.raises(ValueError, match="'rating' alone"):
         BayesOptimal(log)
+
+
+def test_stars_are_the_same_ratings_on_a_scale(log: SyntheticLog) -> None:
+    stars = generate(dataclasses.replace(CONFIG, num_stars=5), seed=0)
+    value = log.interactions["value"].to_numpy()
+    np.testing.assert_array_equal(
+        stars.interactions["value"].to_numpy(), np.clip(np.round(value), 1, 5)
+    )
+    assert stars.interactions.drop_columns(["value"]).equals(
+        log.interactions.drop_columns(["value"])
+    )
+    with pytest.raises(ValueError, match="not known where values are rounded"):
+        BayesOptimal(stars)
+    with pytest.raises(ValueError, match="num_stars is 1"):
+        SyntheticConfig(num_stars=1)
+
+
+def test_popularity_moves_on_where_ranks_have_laps() -> None:
+    """In a year of two laps, what is popular in spring is so again in autumn, and not between."""
+    config = dataclasses.replace(
+        CONFIG, num_users=3000, popularity_exponent=2.0, popularity_lap_days=180.0
+    )
+    log = generate(config, seed=0)
+    item = pc.index_in(log.interactions["item_id"], log.items["item_id"].combine_chunks())
+    day = (log.interactions["timestamp"].cast(pa.int64()).to_numpy() / 1e6 - START) / 86_400
+    of_day = [
+        np.bincount(item.to_numpy()[np.abs(day - middle) < 15], minlength=40)
+        for middle in (60, 150, 240)
+    ]
+    likeness = np.corrcoef(of_day)
+    assert likeness[0, 2] > 0.9
+    assert likeness[0, 1] < 0.3
+    with pytest.raises(ValueError, match="popularity_lap_days is 0"):
+        SyntheticConfig(popularity_lap_days=0.0)
 
 
 def test_csv_files_say_the_same(log: SyntheticLog, tmp_path: Path) -> None:

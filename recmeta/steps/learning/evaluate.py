@@ -21,6 +21,7 @@ from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import MetaTrainOutputs
+from recmeta.tasks.split_config import SplitKind
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace, sealed, sealing
@@ -88,7 +89,8 @@ def run(
         progress(STEP, 3, 4)
         history = sealed(workspace / trained.outputs.model).read_json("history.json")
         with sealing(folder) as place:
-            _write_report(place, judgement, decision, champion is not None, other, history)
+            split = task_set.spec.split
+            _write_report(place, judgement, decision, champion is not None, other, history, split)
         _log(workspace, trained.outputs.run_id, folder, config, judgement, trials)
         progress(STEP, 4, 4)
         outputs = EvaluateOutputs(
@@ -149,15 +151,18 @@ def _write_report(
     has_champion: bool,
     rival: Model | None,
     history: list[dict[str, Any]],
+    split: SplitKind | None,
 ) -> None:
     """Write what was found, for programs and for people.
 
     Args:
         history: the epochs of the candidate's training.
+        split: what was held out; None where the task set does not say.
     """
     found, name = judgement.evaluation, judgement.candidate
     result = found.to_dict()
     result["candidate"] = name
+    result["split"] = split
     result["rival"] = None if rival is None else rival.config.learner_name
     result["calibration"] = judgement.calibration
     result["left_out"] = judgement.left_out

@@ -124,12 +124,12 @@ def _item_ids(log: dataset.Dataset, items: pl.LazyFrame) -> pl.Series:
 def _statistics(split: SplitRows, num_items: int, config: StatisticsConfig) -> ItemStatistics:
     """Return the items' statistics at every snapshot."""
     column = split.times if split.temporal else None
-    times = snapshot_times(split.num_rows, column, num_items, config)
+    times = snapshot_times(split.num_events, column, num_items, config)
     return item_statistics(_counted(split), times, num_items)
 
 
 def _counted(split: SplitRows) -> Iterator[Events]:
-    """Yield the events that count: of all rows, or without times of the training users' rows."""
+    """Yield the events that count: all, or without times those of the training users."""
     for piece in split.pieces(None if split.temporal else "train"):
         yield Events(piece.item, piece.value, piece.time if split.temporal else None)
 
@@ -173,6 +173,7 @@ def _write_tasks(
         num_shards=num_shards,
         num_interactions=split.num_rows,
         temporal=split.temporal,
+        split=split.kind,
     )
     write_spec(folder, spec)
     return spec, {

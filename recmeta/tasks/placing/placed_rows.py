@@ -29,8 +29,12 @@ PLACES: Final = (
     Place("test", "user_and_item_cold"),
     Place("test", "user_cold"),
     Place("train", "warm"),
+    Place("withheld", "warm"),
 )
-"""In the order of their names, which is the order of a task set's rows."""
+"""In the order of their names, which is the order of a task set's rows. The last one is no split of
+a task set: its rows are known to later users, as part of the items' past, and nobody learns from
+them."""
+WITHHELD: Final = PLACES[-1].split
 
 
 TASK_COLUMNS: Final[dict[str, Any]] = {

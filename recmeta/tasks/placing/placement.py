@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recmeta.tasks.arrays import BoolArray, IntArray
 from recmeta.tasks.episodes import splitmix64
-from recmeta.tasks.placing.placed_rows import NO_TIME, PLACES, Place, PlacedRows
+from recmeta.tasks.placing.placed_rows import NO_TIME, PLACES, WITHHELD, Place, PlacedRows
 from recmeta.tasks.placing.row_order import order_by
 from recmeta.tasks.split_config import SplitConfig
 
@@ -29,6 +29,7 @@ Rows = npt.NDArray[np.void]
 DEV: Final = PLACES.index(Place("dev", "warm"))
 COLD: Final = PLACES.index(Place("test", "user_cold"))
 TRAIN: Final = PLACES.index(Place("train", "warm"))
+_WITHHELD: Final = PLACES.index(Place(WITHHELD, "warm"))
 _ITEM_COLD: Final = PLACES.index(Place("test", "item_cold"))
 _BOTH_COLD: Final = PLACES.index(Place("test", "user_and_item_cold"))
 _NOWHERE: Final = len(PLACES)
@@ -47,6 +48,9 @@ class Placement:
     """(U,) index in PLACES by user."""
     new_item: BoolArray | None
     """(I,) which items are new; None where the protocol knows no new items."""
+    until: IntArray | None
+    """By place, µs since 1970 from which a row is withheld from the tasks of its users; None where
+    time is not held out."""
     user_hash: npt.NDArray[np.uint64]
     item_hash: npt.NDArray[np.uint64]
     """(U,) and (I,): together they order a user's rows at random."""
@@ -58,15 +62,14 @@ def place_rows(rows: Rows, placement: Placement) -> PlacedRows:
     Args:
         rows: (N,) of ROW, in any order; every row of its users.
     """
-    ticks = _ticks(rows["time"])
-    # Positions are thrown out before records are taken, since a record is six times as wide.
-    positions = _first_of_each_pair(rows, ticks)
-    rows, ticks = rows.take(positions), ticks.take(positions)
+    rows, ticks = first_of_each_pair(rows)
     place = placement.place.take(rows["user"])
     if placement.new_item is not None:
         place = np.where(placement.new_item[rows["item"]], _OF_NEW_ITEM[place], place)
         somewhere = np.flatnonzero(place != _NOWHERE)
         rows, ticks, place = rows.take(somewhere), ticks.take(somewhere), place.take(somewhere)
+    if placement.until is not None:
+        place = np.where(rows["time"] >= placement.until[place], _WITHHELD, place).astype(np.uint8)
     user = _from_zero(rows["user"])
     if placement.temporal:
         order = order_by(place, user, ticks, rows["item"])
@@ -76,11 +79,15 @@ def place_rows(rows: Rows, placement: Placement) -> PlacedRows:
     return _tasks(rows, place, user, order, placement)
 
 
-def _first_of_each_pair(rows: Rows, ticks: IntArray) -> IntArray:
-    """Return the positions of the first row of each user with each item, sorted by them."""
+def first_of_each_pair(rows: Rows) -> tuple[Rows, IntArray]:
+    """Return the first row of each user with each item, sorted by them, and numbers in the order of
+    the rows' times."""
+    ticks = _ticks(rows["time"])
     user, item = _from_zero(rows["user"]), _from_zero(rows["item"])
     order = order_by(user, item, ticks, rows["kind"])
-    return order.compress(_changes(user.take(order)) | _changes(item.take(order)))
+    # Positions are thrown out before records are taken, since a record is six times as wide.
+    positions = order.compress(_changes(user.take(order)) | _changes(item.take(order)))
+    return rows.take(positions), ticks.take(positions)
 
 
 def _tasks(
@@ -104,13 +111,12 @@ def _tasks(
     num_query = np.minimum(config.query_size, half)
     if placement.temporal:
         num_support = np.minimum(config.support_size, num_rows - num_query)
-        most = np.where(task_place == TRAIN, num_rows, num_support + config.query_size)
+        takes_all = (task_place == TRAIN) | (task_place == _WITHHELD)
+        most = np.where(takes_all, num_rows, num_support + config.query_size)
         num_query = np.minimum(most, num_rows) - num_support
     else:
         num_support = num_rows - num_query
-    chosen = num_rows >= config.min_interactions
-    if config.max_interactions is not None:
-        chosen &= num_rows <= config.max_interactions
+    chosen = is_of_length(num_rows, config) | (task_place == _WITHHELD)
     num_kept = np.where(chosen, num_support + num_query, 0)
     kept_then_not = np.stack([num_kept, num_rows - num_kept], axis=1).reshape(-1)
     is_kept = np.repeat(np.tile([True, False], len(start)), kept_then_not)
@@ -126,6 +132,14 @@ def _tasks(
         item=np.ascontiguousarray(rows["item"]),
         value=np.ascontiguousarray(rows["value"]),
     )
+
+
+def is_of_length(num_rows: IntArray, config: SplitConfig) -> BoolArray:
+    """Return (T,) whether so many rows are neither too few nor too many for a task."""
+    found: BoolArray = num_rows >= config.min_interactions
+    if config.max_interactions is not None:
+        found &= num_rows <= config.max_interactions
+    return found
 
 
 def _changes(values: npt.NDArray[np.integer]) -> BoolArray:

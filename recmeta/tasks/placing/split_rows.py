@@ -6,15 +6,23 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from recmeta.tasks.arrays import IntArray
-from recmeta.tasks.placing.placed_rows import PLACES, ROW_COLUMNS, TASK_COLUMNS, PlacedRows
+from recmeta.tasks.arrays import BoolArray, IntArray
+from recmeta.tasks.placing.placed_rows import (
+    PLACES,
+    ROW_COLUMNS,
+    TASK_COLUMNS,
+    WITHHELD,
+    PlacedRows,
+)
 from recmeta.tasks.placing.row_files import RowFiles
+from recmeta.tasks.split_config import TEMPORAL, SplitKind
 from recmeta.tasks.task_set import Objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitRows:
-    """Every interaction that belongs to a task, and what it is there for.
+    """Every interaction that belongs to a task, and what it is there for; and those that only count
+    in the items' past, in a place of their own.
 
     The rows lie in files, some users' at a time; `pieces` reads them in order.
     """
@@ -22,19 +30,30 @@ class SplitRows:
     user_id: pa.Array
     """Sorted ids; a user's number is the position."""
     objective: Objective
-    temporal: bool
+    kind: SplitKind
+    """How the rows were split."""
     parts: list[PlacedRows]
     """The tasks of some users each, by user, without their rows."""
     files: RowFiles
 
     @property
+    def temporal(self) -> bool:
+        """Whether a user's rows are split by their times."""
+        return self.kind in TEMPORAL
+
+    @property
     def num_users(self) -> int:
         """How many users have a task; one user may have several, in different states."""
-        return sum(len(np.unique(part.user)) for part in self.parts)
+        return sum(len(np.unique(part.user[_is_task(part)])) for part in self.parts)
 
     @property
     def num_rows(self) -> int:
         """How many interactions belong to a task."""
+        return sum(int(part.num_kept[_is_task(part)].sum()) for part in self.parts)
+
+    @property
+    def num_events(self) -> int:
+        """How many interactions there are, those counted that belong to no task."""
         return sum(int(part.num_kept.sum()) for part in self.parts)
 
     def num_tasks(self, split: str) -> int:
@@ -43,7 +62,7 @@ class SplitRows:
         return sum(int(np.isin(part.place, found).sum()) for part in self.parts)
 
     def times(self) -> Iterator[IntArray]:
-        """Yield the times of all rows, µs since 1970, in no order that means anything."""
+        """Yield the times of all events, µs since 1970, in no order that means anything."""
         for number in range(len(self.parts)):
             yield self.files.read(_file("time", number), np.int64)
 
@@ -79,6 +98,12 @@ def put_away(files: RowFiles, number: int, placed: PlacedRows) -> PlacedRows:
         files.append(_file(name, number), getattr(placed, name))
     empty = {name: np.zeros(0, dtype) for name, dtype in ROW_COLUMNS.items()}
     return dataclasses.replace(placed, **empty)
+
+
+def _is_task(part: PlacedRows) -> BoolArray:
+    """Return (T,) which of the part's tasks belong to a split of the task set."""
+    is_task = np.array([place.split != WITHHELD for place in PLACES])
+    return is_task[part.place]
 
 
 def _file(name: str, number: int) -> str:

@@ -1,9 +1,12 @@
 """Which interactions are support, which are query, and which users are for what.
 
-Users fall into meta-train, development and cold test by a stable hash of their id. Within a user:
+Users fall into meta-train, development and cold test by a stable hash of their id, or by when they
+came. Within a user:
 
     temporal     the first rows are support, the next ones query; later ones are left out, except
                  that a meta-training user keeps them all as query
+    global-time  as temporal, but users who come after a cut are cold, and of all others only what
+                 is before it is learned from: users and time are held out (see `global_time`)
     random       `query_size` rows drawn by a stable hash are query, all others support
     melu_states  as random, in the four states of Lee et al. (KDD 2019): items, too, are existing or
                  new; models train on existing users and items and are tested on the other three
@@ -33,7 +36,8 @@ from recmeta.tasks.placing.placed_rows import NO_TIME, PlacedRows
 from recmeta.tasks.placing.placement import COLD, DEV, ROW, TRAIN, Placement, Rows, place_rows
 from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.placing.split_rows import SplitRows, put_away
-from recmeta.tasks.split_config import SplitConfig
+from recmeta.tasks.split_config import TEMPORAL, SplitConfig, SplitKind
+from recmeta.tasks.splits.global_time import placed_by_time
 from recmeta.tasks.splits.ids import IdCounts, IdNumbers, count_ids
 from recmeta.tasks.task_set import Objective
 from recmeta.tasks.threads import in_threads
@@ -71,7 +75,7 @@ def split_interactions(
     """
     kinds = count_ids(batch.column(0) for batch in _batches(log, [schema.EVENT])).ids
     objective, events = _objective(kinds.to_list(), config)
-    temporal = _is_temporal(log, config)
+    kind = _kind(log, config)
     chosen = _Chosen(
         log, IdNumbers(kinds), kinds.is_in(events).to_numpy(), positive=objective == "implicit"
     )
@@ -90,7 +94,10 @@ def split_interactions(
         )
     num_parts = _put_all_aside(chosen, files, users, item_id, progress)
     progress("placing", 0, num_parts)
-    placement = _placement(users.ids, item_id, items, config, seed, temporal)
+    placement = _placement(users.ids, item_id, items, config, seed, kind)
+    if kind == "global-time":
+        parted = (files.read(_file(number), ROW) for number in range(num_parts))
+        placement = placed_by_time(placement, parted)
     parts = _place_all(files, num_parts, placement, progress)
     if not any(len(found.place) for found in parts):
         raise UserError(
@@ -101,7 +108,7 @@ def split_interactions(
     return SplitRows(
         user_id=users.ids.to_arrow().cast(pa.string()),
         objective=objective,
-        temporal=temporal,
+        kind=kind,
         parts=parts,
         files=files,
     )
@@ -244,7 +251,7 @@ def _placement(
     items: pl.LazyFrame,
     config: SplitConfig,
     seed: int,
-    temporal: bool,
+    kind: SplitKind,
 ) -> Placement:
     """Return what every user and item is for, by hashes of their ids."""
     share = unit_hash(user_id.to_arrow(), seed)
@@ -262,9 +269,10 @@ def _placement(
     )
     return Placement(
         config=config,
-        temporal=temporal,
+        temporal=kind in TEMPORAL,
         place=place.astype(np.uint8),
         new_item=new_item,
+        until=None,
         user_hash=splitmix64(of_user),
         item_hash=of_item,
     )
@@ -318,14 +326,21 @@ def _objective(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[s
     return objective, [schema.RATING_EVENT] if objective == "rating" else kinds
 
 
-def _is_temporal(log: dataset.Dataset, config: SplitConfig) -> bool:
-    """Return whether rows are split by their times, as they are by default if all have one."""
+def _kind(log: dataset.Dataset, config: SplitConfig) -> SplitKind:
+    """Return how rows are split: by their times, where nothing else is asked for and all have
+    one.
+
+    Raises:
+        UserError: where a split needs times that some rows lack.
+    """
     if config.split in ("random", "melu_states"):
-        return False
+        return config.split
     without = log.count_rows(filter=dataset.field(schema.TIMESTAMP).is_null()) > 0
-    if without and config.split == "temporal":
+    if config.split == "auto":
+        return "random" if without else "temporal"
+    if without:
         raise UserError(
-            "a temporal split needs a time on every interaction, and some have none: ingest the "
-            "log with its time column, or choose split = 'random'."
+            f"split = {config.split!r} needs a time on every interaction, and some have none: "
+            "ingest the log with its time column, or choose split = 'random'."
         )
-    return not without
+    return config.split
