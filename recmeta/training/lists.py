@@ -24,7 +24,7 @@ import torch
 
 from recmeta.evaluation.calibration import SHOTS
 from recmeta.evaluation.learned import LearnedPredictor
-from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_of, users_at_once
 from recmeta.evaluation.measuring.catalogue_ranking import (
     candidate_scores,
     sample_negatives,
@@ -142,8 +142,8 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
 
     number = 0
     if len(found) > 1:
-        tried = [with_weights(place, everything) for place in range(len(found))]
-        number = _widest_of_best(tried, model, development, history, liked_from)
+        heads = [with_weights(place, everything) for place in range(len(found))]
+        number = _widest_of_best(heads, model, development, history, liked_from)
     choices = found[number][1]
     losses = [_held_out(choices, columns) for columns in ((POPULARITY, LEARNER), everything)]
     is_simple = _simplest_of_best(losses) == 0
@@ -159,14 +159,15 @@ def _widest_of_best(
 ) -> int:
     """Return the head whose lists of the tasks' users show most of the catalogue, among those whose
     nDCG@10 is within a standard error of the best: diversity that costs nothing."""
-    loss, width = [], []
+    loss, width, num_items = [], [], model.catalogue.num_items
     for head in heads:
         predictor = LearnedPredictor("lists", model, history)
         predictor.scorer = dataclasses.replace(predictor.scorer, lists=head)
-        loss.append(1.0 - ranking_of(predictor, tasks, TOP, liked_from)[f"ndcg@{TOP}"])
+        found = ranking_of(predictor, tasks, num_items, TOP, liked_from)
+        loss.append(1.0 - found[f"ndcg@{TOP}"])
         listed = [
             top_items(candidate_scores(predictor.score_items(some), some)[0], TOP)
-            for some in tasks.batches(USERS_AT_ONCE)
+            for some in tasks.batches(users_at_once(num_items))
         ]
         width.append(len(np.unique(np.concatenate(listed))))
     best = min(loss, key=lambda loss_B: float(loss_B.mean()))
