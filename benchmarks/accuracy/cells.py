@@ -28,7 +28,7 @@ from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.errors.rmse import rmse
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
-from recmeta.evaluation.predictor import Predictor, scores_and_order
+from recmeta.evaluation.predictor import Predictor, query_scores
 from recmeta.manifest import git_commit, library_versions
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
@@ -168,17 +168,17 @@ def rating_metrics(
     predictor: Predictor, tasks: Tasks, count_I: IntArray, level_L: Float64Array
 ) -> dict[str, Float64Array]:
     """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
-    parts = [scores_and_order(predictor, batch) for batch in tasks.batches(USERS_AT_ONCE)]
-    predicted_N, order_N = (
-        np.concatenate(side).astype(np.float64) for side in zip(*parts, strict=True)
-    )
+    parts = [query_scores(predictor, batch) for batch in tasks.batches(USERS_AT_ONCE)]
+    predicted_N = np.concatenate([said.value_N for said in parts]).astype(np.float64)
+    mean_N = np.concatenate([said.mean_N for said in parts]).astype(np.float64)
+    order_N = np.concatenate([said.order_N for said in parts]).astype(np.float64)
     found: dict[str, Float64Array] = {}
     if predictor.predicts_values:
         found["mae"] = mae(predicted_N, tasks.query)
         if len(level_L):
             whole_N = analysis.rounded(predicted_N, level_L)
             found["mae_rounded"] = mae(whole_N, tasks.query)
-        found["rmse"] = rmse(predicted_N, tasks.query)
+        found["rmse"] = rmse(mean_N, tasks.query)
         found |= analysis.columns(predicted_N, tasks, count_I)
     for k in (1, 3, 5, 10):
         found[f"ndcg@{k}_linear"] = ndcg(order_N, tasks.query, k, "linear")

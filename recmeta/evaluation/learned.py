@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from recmeta.evaluation.predictor import QueryScores
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import Float32Array
@@ -32,14 +33,14 @@ class LearnedPredictor:
         parts = [self.scorer.score_query(some) for some in tasks.batches(USERS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
-    def score_and_order_query(self, tasks: Tasks) -> tuple[Float32Array, Float32Array]:
-        """Return predictions of the query rows, and their expected values, in units of the model,
-        also where medians are predicted: these put many rows level."""
-        parts = [self.scorer.score_and_expect(some) for some in tasks.batches(USERS_AT_ONCE)]
-        if not parts:
-            return np.zeros(0, np.float32), np.zeros(0, np.float32)
-        predicted, expected = zip(*parts, strict=True)
-        return np.concatenate(predicted), np.concatenate(expected)
+    def query_scores(self, tasks: Tasks) -> QueryScores:
+        """Return predictions of the query rows, which may be medians, expected values, and what
+        orders the rows: in units of the model, since medians and the ends of the scale put many
+        rows level."""
+        parts = [self.scorer.said_of_query(some) for some in tasks.batches(USERS_AT_ONCE)]
+        nothing = (np.zeros(0, np.float32),) * 3
+        value_N, mean_N, order_N = map(np.concatenate, zip(*(parts or [nothing]), strict=True))
+        return QueryScores(value_N=value_N, mean_N=mean_N, order_N=order_N)
 
     def score_items(self, tasks: Tasks) -> Float32Array:
         """Return scores (B, I) of the whole catalogue, with what was known at each cut time.

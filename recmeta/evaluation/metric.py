@@ -10,6 +10,7 @@ remain.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,8 @@ class ErrorMetric(Metric):
 
     of: Callable[[Scores, Ragged], Float64Array]
     """Returns (B,), of (N,) predicted values and the query rows."""
+    reads: Literal["value", "mean"] = "value"
+    """Which of `QueryScores` it is least of: a squared error is least of expected values."""
     lower_is_better: bool = True
     objectives: tuple[Objective, ...] = ("rating",)
 

@@ -1,5 +1,6 @@
 """What the evaluation asks of what it compares: meta-learners, champions and baselines."""
 
+import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -36,20 +37,32 @@ class Predictor(Protocol):
         ...
 
 
-@runtime_checkable
-class RanksOtherwise(Predictor, Protocol):
-    """A predictor that orders items by something else than what it predicts of them."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueryScores:
+    """What a predictor says of N query rows; each use reads its own functional."""
 
-    def score_and_order_query(self, tasks: Tasks) -> tuple[Scores, Scores]:
-        """Return (N,) what `score_query` gives, and (N,) what the query rows are ordered by, higher
-        is better."""
+    value_N: Scores
+    """As `Predictor.score_query` gives them; of ratings it may be the median, which has the least
+    absolute error."""
+    mean_N: Scores
+    """The expected values, which have the least squared error."""
+    order_N: Scores
+    """What the rows are ordered by, higher is better."""
+
+
+@runtime_checkable
+class SaysMore(Predictor, Protocol):
+    """A predictor whose predictions, expected values and order are not the same numbers."""
+
+    def query_scores(self, tasks: Tasks) -> QueryScores:
+        """Return all three of the query rows."""
         ...
 
 
-def scores_and_order(predictor: Predictor, tasks: Tasks) -> tuple[Scores, Scores]:
-    """Return (N,) a predictor's scores of the query rows, and what it orders them by: these, unless
-    it says otherwise."""
-    if isinstance(predictor, RanksOtherwise):
-        return predictor.score_and_order_query(tasks)
-    predicted_N = predictor.score_query(tasks)
-    return predicted_N, predicted_N
+def query_scores(predictor: Predictor, tasks: Tasks) -> QueryScores:
+    """Return what a predictor says of the query rows: its scores for every use, unless it says
+    otherwise."""
+    if isinstance(predictor, SaysMore):
+        return predictor.query_scores(tasks)
+    score_N = predictor.score_query(tasks)
+    return QueryScores(value_N=score_N, mean_N=score_N, order_N=score_N)

@@ -113,15 +113,17 @@ class Scorer:
         For ratings they are in units of the value and within its range; for implicit feedback they
         are logits.
         """
-        return self.score_and_expect(tasks)[0]
+        return self.said_of_query(tasks)[0]
 
-    def score_and_expect(self, tasks: Tasks) -> tuple[Float32Array, Float32Array]:
-        """Return (N,) what `score_query` gives, and (N,) what to order the query rows by, in units
-        of the model: the expected value where that predicts a median."""
+    def said_of_query(self, tasks: Tasks) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """Return (N,) what `score_query` gives, (N,) the expected values, in units of the value and
+        within its range, and (N,) what to order the query rows by, in units of the model."""
         rows = self.rows(tasks.query, tasks)
         predicted = self.predict(self.adapt(tasks), rows)
-        expected_N: Float32Array = predicted.ranked_by_BR[rows.mask_BR].cpu().float().numpy()
-        return self.model.units.to_values(predicted.mean_BR[rows.mask_BR]), expected_N
+        order = predicted.ranked_by_BR[rows.mask_BR]
+        units = self.model.units
+        order_N: Float32Array = order.cpu().float().numpy()
+        return units.to_values(predicted.mean_BR[rows.mask_BR]), units.to_expected(order), order_N
 
     # Lists ---------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from recmeta.evaluation.metric import (
     Metric,
     OrderMetric,
 )
-from recmeta.evaluation.predictor import Predictor, Scores, scores_and_order
+from recmeta.evaluation.predictor import Predictor, Scores, query_scores
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
@@ -113,12 +113,13 @@ def _query_metrics(
     errors, orders = selection.of_kind(ErrorMetric), selection.of_kind(OrderMetric)
     if not (errors or orders):
         return {}
-    predicted_N, order_N = (
-        np.asarray(side, np.float64) for side in scores_and_order(predictor, batch)
-    )
+    said = query_scores(predictor, batch)
     found = {}
     if predictor.predicts_values:
-        found = {metric.label: metric.of(predicted_N, batch.query) for metric in errors}
+        read = {"value": said.value_N, "mean": said.mean_N}
+        for error in errors:
+            found[error.label] = error.of(np.asarray(read[error.reads], np.float64), batch.query)
+    order_N = np.asarray(said.order_N, np.float64)
     lowest = spec.value_range[0]
     for k in selection.ks:
         for metric in orders:

@@ -18,4 +18,4 @@ def rmse(predicted_N: Scores, query: Ragged) -> Float64Array:
     return np.sqrt(mean_per_user((predicted_N - query.value) ** 2, query))
 
 
-METRIC = ErrorMetric(label="rmse", of=rmse)
+METRIC = ErrorMetric(label="rmse", of=rmse, reads="mean")
