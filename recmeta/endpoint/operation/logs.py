@@ -6,13 +6,17 @@ import logging
 import sys
 from typing import Any
 
-from recmeta.errors.secrets import masked_values
+from recmeta.errors.secrets import masked_values, secrets_of_environment
 
 LOGGER = "recmeta.endpoint"
 
 
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: time, level, event, and the record's `fields`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._secrets = secrets_of_environment()  # once: there is a line for each request
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -25,7 +29,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(masked_values(line), ensure_ascii=False)
+        return json.dumps(masked_values(line, self._secrets), ensure_ascii=False)
 
 
 def log_json() -> None:
