@@ -107,6 +107,7 @@ def _lifespan(
             _answering(BatchRecommender(online, metrics, config.online_seconds)),
             most=config.batch_users,
             wait_seconds=config.batch_wait_ms / 1e3,
+            num_in_hand=lambda: app.state.connections.admission.num_in_hand,
         )
         app.state.stopping = False
         holder.start()

@@ -20,9 +20,9 @@ class EndpointConfig:
 
     batch_users: int = 16
     """Most users that are adapted together."""
-    batch_wait_ms: float = 0.0
-    """How long the first of a batch waits for others, in milliseconds. Requests that arrive while a
-    batch is computed make up the next one anyway."""
+    batch_wait_ms: float = 10.0
+    """How long a batch waits at most, in milliseconds, for requests that have arrived but are still
+    checked. Where there are none, as at low load, it does not wait."""
     queue_users: int = 64
     """Requests for an answer that the server has in hand at all; who comes then is sent away with
     503."""

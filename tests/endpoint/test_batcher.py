@@ -20,7 +20,7 @@ def test_what_gathers_while_one_batch_runs_is_the_next() -> None:
             go.wait(5)
             return [10 * thing for thing in things]
 
-        batcher = Batcher(work, most=3, wait_seconds=0.0)
+        batcher = Batcher(work, most=3, wait_seconds=0.0, num_in_hand=lambda: 0)
         first = asyncio.create_task(batcher.submit(0))
         await asyncio.sleep(0.05)
         rest = [asyncio.create_task(batcher.submit(n)) for n in range(1, 6)]
@@ -34,17 +34,34 @@ def test_what_gathers_while_one_batch_runs_is_the_next() -> None:
     assert asyncio.run(scenario()) == [[0], [1, 2, 3], [4, 5]]
 
 
-def test_the_first_waits_for_others_where_that_is_wanted() -> None:
-    async def scenario() -> None:
-        sizes: list[int] = []
+def test_the_first_waits_for_those_on_their_way() -> None:
+    async def scenario() -> list[list[int]]:
+        batches: list[list[int]] = []
 
         def work(things: Sequence[int]) -> Sequence[int]:
-            sizes.append(len(things))
+            batches.append(list(things))
             return things
 
-        batcher = Batcher(work, most=8, wait_seconds=0.05)
-        await asyncio.gather(*(batcher.submit(n) for n in range(4)))
-        assert sizes == [4]
+        batcher = Batcher(work, most=8, wait_seconds=5.0, num_in_hand=lambda: 4)
+        tasks = []
+        for number in range(4):
+            tasks.append(asyncio.create_task(batcher.submit(number)))
+            await asyncio.sleep(0.02)
+            assert bool(batches) == (number == 3)
+        assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+        await batcher.close(5)
+        return batches
+
+    assert asyncio.run(scenario()) == [[0, 1, 2, 3]]
+
+
+def test_nobody_waits_long_for_one_that_does_not_come() -> None:
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(
+            list, most=8, wait_seconds=0.02, num_in_hand=lambda: 100
+        )
+        async with asyncio.timeout(2):
+            assert await batcher.submit(1) == 1
         await batcher.close(5)
 
     asyncio.run(scenario())
@@ -58,7 +75,7 @@ def test_a_closing_one_finishes_what_waits_and_refuses_the_rest() -> None:
             go.wait(5)
             return things
 
-        batcher = Batcher(work, most=1, wait_seconds=0.0)
+        batcher = Batcher(work, most=1, wait_seconds=0.0, num_in_hand=lambda: 0)
         tasks = [asyncio.create_task(batcher.submit(n)) for n in range(3)]
         await asyncio.sleep(0.05)
         closing = asyncio.create_task(batcher.close(5))
@@ -74,7 +91,7 @@ def test_a_closing_one_finishes_what_waits_and_refuses_the_rest() -> None:
 
 def test_a_request_that_was_given_up_does_no_harm() -> None:
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(list, most=4, wait_seconds=0.02)
+        batcher: Batcher[int, int] = Batcher(list, most=4, wait_seconds=0.02, num_in_hand=lambda: 0)
         given_up = asyncio.create_task(batcher.submit(1))
         stays = asyncio.create_task(batcher.submit(2))
         await asyncio.sleep(0)
@@ -93,7 +110,7 @@ def test_what_was_given_up_does_not_wait_for_a_list_that_hangs() -> None:
             go.wait(5)
             return things
 
-        batcher = Batcher(work, most=2, wait_seconds=0.0)
+        batcher = Batcher(work, most=2, wait_seconds=0.0, num_in_hand=lambda: 0)
         hung = asyncio.create_task(batcher.submit(0))
         await asyncio.sleep(0.02)
         tasks = [asyncio.create_task(batcher.submit(n)) for n in (1, 2, 3)]
@@ -118,7 +135,7 @@ def test_closing_does_not_wait_for_what_hangs() -> None:
             go.wait(5)
             return things
 
-        batcher = Batcher(work, most=2, wait_seconds=0.0)
+        batcher = Batcher(work, most=2, wait_seconds=0.0, num_in_hand=lambda: 0)
         hung = asyncio.create_task(batcher.submit(0))
         await asyncio.sleep(0.02)
         assert not await batcher.close(0.05)
@@ -133,7 +150,9 @@ def test_nothing_of_the_last_list_is_held() -> None:
         """Something of a user."""
 
     async def scenario() -> None:
-        batcher: Batcher[Thing, Thing] = Batcher(list, most=4, wait_seconds=0.0)
+        batcher: Batcher[Thing, Thing] = Batcher(
+            list, most=4, wait_seconds=0.0, num_in_hand=lambda: 0
+        )
         gone = weakref.ref(await batcher.submit(Thing()))
         for _ in range(200):
             if gone() is None:

@@ -2,7 +2,9 @@
 
 Adapting sixteen users costs little more than adapting one. While a batch is computed, requests
 gather, and all of them (up to a limit) are the next batch: at low load nobody waits, at high load
-batches grow by themselves. How many may wait is not decided here: see `guard.admission`.
+batches grow by themselves. A batch also waits, for a moment, for requests that have arrived but are
+still checked: under load they would otherwise come one by one, each to a batch of its own, and take
+twice the time together. How many may come at all is not decided here: see `guard.admission`.
 """
 
 import asyncio
@@ -32,18 +34,22 @@ class Batcher(Generic[T, R]):
         *,
         most: int,
         wait_seconds: float,
+        num_in_hand: Callable[[], int],
     ) -> None:
         """
         Args:
             work: called in a thread of its own; returns a result for each thing, in order.
             most: things in a list.
-            wait_seconds: how long the first waits for others.
+            wait_seconds: how long the first waits at most for others that are on their way here.
+            num_in_hand: how many things there are, with those on their way; called in any thread.
         """
         self._work = work
         self._most = most
         self._wait_seconds = wait_seconds
+        self._num_in_hand = num_in_hand
+        self._num_submitted = 0
         self._loop = asyncio.get_running_loop()
-        self._waiting: collections.deque[_Waiting[T, R]] = collections.deque()
+        self._waiting: collections.deque[tuple[asyncio.Future[R], T]] = collections.deque()
         self._changed = threading.Condition()
         self._closing = False
         self._closed = asyncio.Event()
@@ -65,12 +71,14 @@ class Batcher(Generic[T, R]):
             raise ClosingError
         result: asyncio.Future[R] = self._loop.create_future()
         entry = result, thing
+        self._num_submitted += 1
         with self._changed:
             self._waiting.append(entry)
             self._changed.notify()
         try:
             return await result
         finally:
+            self._num_submitted -= 1
             if result.cancelled():  # given up: it must not wait until a list that hangs has ended
                 with self._changed, contextlib.suppress(ValueError):
                     self._waiting.remove(entry)
@@ -108,21 +116,25 @@ class Batcher(Generic[T, R]):
         self._tell(_settle, self._run(taken))
         return True
 
-    def _take(self) -> "list[_Waiting[T, R]]":
+    def _take(self) -> list[tuple["asyncio.Future[R]", T]]:
         """Wait for things, and return the next list; an empty one at the end."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
-                if self._wait_seconds and not self._closing:
-                    enough = lambda: len(self._waiting) >= self._most or self._closing  # noqa: E731
-                    self._changed.wait_for(enough, self._wait_seconds)
+                self._changed.wait_for(self._is_enough, self._wait_seconds)
                 num = min(self._most, len(self._waiting))
                 taken = [self._waiting.popleft() for _ in range(num)]
                 wanted = [one for one in taken if not one[0].done()]  # done: given up
                 if wanted or (self._closing and not self._waiting):
                     return wanted
 
-    def _run(self, taken: "Sequence[_Waiting[T, R]]") -> "list[_Done[R]]":
+    def _is_enough(self) -> bool:
+        """Return whether a list is full, or nothing that could join it is on its way."""
+        if self._closing or len(self._waiting) >= self._most:
+            return True
+        return self._num_in_hand() <= self._num_submitted
+
+    def _run(self, taken: Sequence[tuple["asyncio.Future[R]", T]]) -> "list[_Done[R]]":
         """Work on a list; if that fails, on each alone, so that one cannot fail the others."""
         try:
             found = self._work([thing for _, thing in taken])
@@ -139,7 +151,6 @@ class Batcher(Generic[T, R]):
             return
 
 
-_Waiting = tuple["asyncio.Future[R]", T]
 _Done = tuple["asyncio.Future[R]", R | Exception]
 
 

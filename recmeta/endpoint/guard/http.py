@@ -86,12 +86,12 @@ class Connection(asyncio.BufferedProtocol):
         self._server.connections.add(cast(Any, self))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection, and tell a request on its way."""
+        """Forget the connection, and stop answering: nobody waits for it any more."""
         self._closing = True
         self._forget()
         self._writable.set()
         if self._exchange is not None:
-            self._exchange.disconnect()
+            self._exchange.abandon()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go: one place for all, since they are taken at once."""
