@@ -26,7 +26,7 @@ class EndpointConfig:
     queue_users: int = 64
     """Requests for an answer that the server has in hand at all; who comes then is sent away with
     503."""
-    max_wait_ms: float = 100.0
+    max_wait_ms: float = 60.0
     """How long the answer to a request may be expected to take, in milliseconds, as far as the
     answers before tell; who would have to wait longer is sent away with 503 at once. As many as fit
     into a batch are always taken."""

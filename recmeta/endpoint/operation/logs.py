@@ -21,15 +21,15 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        line: dict[str, Any] = {
+        said: dict[str, Any] = {"event": record.getMessage(), **getattr(record, "fields", {})}
+        if record.exc_info:
+            said["error"] = self.formatException(record.exc_info)
+        line = {
             "time": at.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
+            **masked_values(said, self._secrets),
         }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(masked_values(line, self._secrets), ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=False)
 
 
 def log_json() -> None:
