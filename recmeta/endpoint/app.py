@@ -64,9 +64,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
-    app.state.connections = Connections(
-        config, metrics, is_full=lambda: bool(app.state.batcher.is_full)
-    )
+    app.state.connections = Connections(config, metrics)
     app.include_router(api.router)
     app.include_router(health.router)
     app.include_router(pages.router())
@@ -109,8 +107,7 @@ def _lifespan(
             _answering(BatchRecommender(online, metrics, config.online_seconds)),
             most=config.batch_users,
             wait_seconds=config.batch_wait_ms / 1e3,
-            queue_size=config.queue_users,
-            longest_wait_seconds=config.max_wait_ms / 1e3,
+            num_in_hand=lambda: app.state.connections.admission.num_in_hand,
         )
         app.state.stopping = False
         holder.start()

@@ -20,15 +20,16 @@ class EndpointConfig:
 
     batch_users: int = 16
     """Most users that are adapted together."""
-    batch_wait_ms: float = 0.0
-    """How long the first of a batch waits for others, in milliseconds. Requests that arrive while a
-    batch is computed make up the next one anyway."""
+    batch_wait_ms: float = 10.0
+    """How long a batch waits at most, in milliseconds, for requests that have arrived but are still
+    checked. Where there are none, as at low load, it does not wait."""
     queue_users: int = 64
-    """Users that may wait at all; who comes then is sent away with 503."""
-    max_wait_ms: float = 30.0
-    """How long a user may have to wait for the batch, in milliseconds, as far as the batches before
-    tell; who would have to wait longer is sent away with 503 at once. The next batch is always
-    open."""
+    """Requests for an answer that the server has in hand at all; who comes then is sent away with
+    503."""
+    max_wait_ms: float = 60.0
+    """How long the answer to a request may be expected to take, in milliseconds, as far as the
+    answers before tell; who would have to wait longer is sent away with 503 at once. As many as fit
+    into a batch are always taken."""
     pause_ms: float = 50.0
     """How long a connection that was sent away so is not read, in milliseconds: clients that come
     again at once, whatever `Retry-After` says, would take the time that answers need."""

@@ -53,8 +53,12 @@ def serving(
 ) -> Iterator[Served]:
     """Serve champions until the block ends."""
     config = EndpointConfig(**{"poll_seconds": 0.05, **limits})
+    newest = source.newest()
+    first = None if newest is None else source.load(newest)  # untried, which is faster
     keys = ApiKeys({"tests": KEY})
-    app = create_app(source, keys=keys, config=config, workspace=workspace, online=online)
+    app = create_app(
+        source, keys=keys, config=config, workspace=workspace, online=online, first=first
+    )
     listening = bound("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = Server(app, config)

@@ -2,13 +2,12 @@
 
 import asyncio
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 
 import pytest
 
-from recmeta.endpoint.answers.batcher import Batcher, OverloadedError
+from recmeta.endpoint.answers.batcher import Batcher, ClosingError
 
 
 def test_what_gathers_while_one_batch_runs_is_the_next() -> None:
@@ -21,7 +20,7 @@ def test_what_gathers_while_one_batch_runs_is_the_next() -> None:
             go.wait(5)
             return [10 * thing for thing in things]
 
-        batcher = Batcher(work, most=3, wait_seconds=0.0, queue_size=10, longest_wait_seconds=9)
+        batcher = Batcher(work, most=3, wait_seconds=0.0, num_in_hand=lambda: 0)
         first = asyncio.create_task(batcher.submit(0))
         await asyncio.sleep(0.05)
         rest = [asyncio.create_task(batcher.submit(n)) for n in range(1, 6)]
@@ -35,23 +34,40 @@ def test_what_gathers_while_one_batch_runs_is_the_next() -> None:
     assert asyncio.run(scenario()) == [[0], [1, 2, 3], [4, 5]]
 
 
-def test_the_first_waits_for_others_where_that_is_wanted() -> None:
-    async def scenario() -> None:
-        sizes: list[int] = []
+def test_the_first_waits_for_those_on_their_way() -> None:
+    async def scenario() -> list[list[int]]:
+        batches: list[list[int]] = []
 
         def work(things: Sequence[int]) -> Sequence[int]:
-            sizes.append(len(things))
+            batches.append(list(things))
             return things
 
-        batcher = Batcher(work, most=8, wait_seconds=0.05, queue_size=10, longest_wait_seconds=9)
-        await asyncio.gather(*(batcher.submit(n) for n in range(4)))
-        assert sizes == [4]
+        batcher = Batcher(work, most=8, wait_seconds=5.0, num_in_hand=lambda: 4)
+        tasks = []
+        for number in range(4):
+            tasks.append(asyncio.create_task(batcher.submit(number)))
+            await asyncio.sleep(0.02)
+            assert bool(batches) == (number == 3)
+        assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+        await batcher.close(5)
+        return batches
+
+    assert asyncio.run(scenario()) == [[0, 1, 2, 3]]
+
+
+def test_nobody_waits_long_for_one_that_does_not_come() -> None:
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(
+            list, most=8, wait_seconds=0.02, num_in_hand=lambda: 100
+        )
+        async with asyncio.timeout(2):
+            assert await batcher.submit(1) == 1
         await batcher.close(5)
 
     asyncio.run(scenario())
 
 
-def test_a_full_queue_refuses_and_a_closing_one_finishes() -> None:
+def test_a_closing_one_finishes_what_waits_and_refuses_the_rest() -> None:
     async def scenario() -> None:
         go = threading.Event()
 
@@ -59,30 +75,23 @@ def test_a_full_queue_refuses_and_a_closing_one_finishes() -> None:
             go.wait(5)
             return things
 
-        batcher = Batcher(work, most=1, wait_seconds=0.0, queue_size=2, longest_wait_seconds=9)
-        tasks = [asyncio.create_task(batcher.submit(0))]
+        batcher = Batcher(work, most=1, wait_seconds=0.0, num_in_hand=lambda: 0)
+        tasks = [asyncio.create_task(batcher.submit(n)) for n in range(3)]
         await asyncio.sleep(0.05)
-        tasks += [asyncio.create_task(batcher.submit(n)) for n in (1, 2)]
-        await asyncio.sleep(0.01)
-        assert batcher.is_full
-        with pytest.raises(OverloadedError):
-            await batcher.submit(3)
         closing = asyncio.create_task(batcher.close(5))
         await asyncio.sleep(0.01)
+        with pytest.raises(ClosingError):
+            await batcher.submit(4)
         go.set()
         assert await asyncio.gather(*tasks) == [0, 1, 2]
-        await closing
-        with pytest.raises(OverloadedError):
-            await batcher.submit(4)
+        assert await closing
 
     asyncio.run(scenario())
 
 
 def test_a_request_that_was_given_up_does_no_harm() -> None:
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(
-            list, most=4, wait_seconds=0.02, queue_size=9, longest_wait_seconds=9
-        )
+        batcher: Batcher[int, int] = Batcher(list, most=4, wait_seconds=0.02, num_in_hand=lambda: 0)
         given_up = asyncio.create_task(batcher.submit(1))
         stays = asyncio.create_task(batcher.submit(2))
         await asyncio.sleep(0)
@@ -93,48 +102,26 @@ def test_a_request_that_was_given_up_does_no_harm() -> None:
     asyncio.run(scenario())
 
 
-def test_who_would_wait_too_long_is_refused_before_the_queue_is_full() -> None:
-    """A list takes a tenth of a second: the next list is open, those behind it are not."""
-
+def test_what_was_given_up_does_not_wait_for_a_list_that_hangs() -> None:
     async def scenario() -> None:
+        go = threading.Event()
+
         def work(things: Sequence[int]) -> Sequence[int]:
-            time.sleep(0.1)
+            go.wait(5)
             return things
 
-        batcher = Batcher(work, most=2, wait_seconds=0.0, queue_size=100, longest_wait_seconds=0.12)
-        assert await batcher.submit(0) == 0
-        tasks = [asyncio.create_task(batcher.submit(n)) for n in (1, 2)]
+        batcher = Batcher(work, most=2, wait_seconds=0.0, num_in_hand=lambda: 0)
+        hung = asyncio.create_task(batcher.submit(0))
         await asyncio.sleep(0.02)
-        tasks += [asyncio.create_task(batcher.submit(n)) for n in (3, 4)]
+        tasks = [asyncio.create_task(batcher.submit(n)) for n in (1, 2, 3)]
         await asyncio.sleep(0)
-        assert batcher.num_waiting >= 2
-        assert batcher.expected_wait_seconds > 0.12
-        assert batcher.is_full
-        with pytest.raises(OverloadedError):
-            await batcher.submit(5)
-        assert await asyncio.gather(*tasks) == [1, 2, 3, 4]
-        assert not batcher.is_full
-        assert await batcher.close(5)
-
-    asyncio.run(scenario())
-
-
-def test_a_slow_list_leaves_the_next_one_open() -> None:
-    async def scenario() -> None:
-        def work(things: Sequence[int]) -> Sequence[int]:
-            time.sleep(0.1)
-            return things
-
-        batcher = Batcher(
-            work, most=2, wait_seconds=0.0, queue_size=100, longest_wait_seconds=0.001
-        )
-        assert await batcher.submit(0) == 0  # how long a list takes is known from now on
-        first = asyncio.create_task(batcher.submit(1))
-        await asyncio.sleep(0.02)
-        rest = [asyncio.create_task(batcher.submit(n)) for n in (2, 3, 4)]
-        assert await asyncio.gather(first, *rest[:2]) == [1, 2, 3]
-        with pytest.raises(OverloadedError):
-            await rest[2]
+        assert batcher.num_waiting == 3
+        for task in tasks[:2]:
+            task.cancel()
+        await asyncio.sleep(0)
+        assert batcher.num_waiting == 1
+        go.set()
+        assert await asyncio.gather(hung, tasks[2]) == [0, 3]
         assert await batcher.close(5)
 
     asyncio.run(scenario())
@@ -148,7 +135,7 @@ def test_closing_does_not_wait_for_what_hangs() -> None:
             go.wait(5)
             return things
 
-        batcher = Batcher(work, most=2, wait_seconds=0.0, queue_size=9, longest_wait_seconds=9)
+        batcher = Batcher(work, most=2, wait_seconds=0.0, num_in_hand=lambda: 0)
         hung = asyncio.create_task(batcher.submit(0))
         await asyncio.sleep(0.02)
         assert not await batcher.close(0.05)
@@ -164,7 +151,7 @@ def test_nothing_of_the_last_list_is_held() -> None:
 
     async def scenario() -> None:
         batcher: Batcher[Thing, Thing] = Batcher(
-            list, most=4, wait_seconds=0.0, queue_size=9, longest_wait_seconds=9
+            list, most=4, wait_seconds=0.0, num_in_hand=lambda: 0
         )
         gone = weakref.ref(await batcher.submit(Thing()))
         for _ in range(200):

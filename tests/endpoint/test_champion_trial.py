@@ -12,6 +12,7 @@ from served import Served, serving, until
 
 from recmeta.endpoint.answers.champion import RegistrySource
 from recmeta.endpoint.answers.trial import PROCESS
+from recmeta.errors import UserError
 from recmeta.registry.models import versions
 from recmeta.workspace import Workspace
 
@@ -126,4 +127,17 @@ def test_a_trial_does_not_keep_the_server_from_stopping(
     with serving(source):
         versions.rollback(workspace)
         until(lambda: bool(trials()))
+    assert trials() == []
+
+
+def test_the_first_one_is_tried_before_anything_is_served(source: RegistrySource) -> None:
+    def end_it() -> None:
+        until(lambda: bool(trials()), 60)
+        os.kill(trials()[0], signal.SIGSEGV)
+
+    ending = threading.Thread(target=end_it)
+    ending.start()
+    with pytest.raises(UserError, match=r"by signal 11.*recmeta rollback"):
+        source.first(seconds=100)
+    ending.join()
     assert trials() == []

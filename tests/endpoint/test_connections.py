@@ -32,7 +32,7 @@ def _with(most: int, of_client: int, *proxies: str) -> Connections:
     config = EndpointConfig(
         max_connections=most, max_connections_per_client=of_client, proxies=proxies
     )
-    return Connections(config, Metrics(), is_full=lambda: False)
+    return Connections(config, Metrics())
 
 
 def test_of_one_client_the_connection_that_waits_longest_gives_way() -> None:

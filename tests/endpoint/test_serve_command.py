@@ -123,7 +123,7 @@ def _serve(*arguments: str) -> Any:
 def test_a_port_in_use_ends_it_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     from recmeta.endpoint.answers.champion import RegistrySource
 
-    def never(self: RegistrySource) -> None:
+    def never(self: RegistrySource, **given: object) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(RegistrySource, "first", never)

@@ -140,6 +140,7 @@ def test_a_workspace_that_hangs_keeps_only_those_waiting_who_ask_for_it(
         assert {answer.status_code for answer in found} == {503}
         assert {int(answer.headers["retry-after"]) for answer in found} == {10}
         assert "takes too long" in found[0].json()["detail"]
+        until(lambda: len(readings) > 0)  # on a busy machine it gets there later
         assert len(readings) == 1
         goes_on.set()
         until(lambda: served.client.get("/v1/workspace").status_code == 200)

@@ -262,6 +262,31 @@ def test_a_silent_server_is_given_up_on_in_time(
             faults.check(seconds < tracking.GIVEN_UP_SECONDS + SLACK, f"{command}: {seconds:.0f} s")
 
 
+def test_serve_gives_up_on_a_server_that_does_not_answer(
+    faults: Faults, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ALL:
+        for name in tracking.PATIENCE:
+            monkeypatch.delenv(name, raising=False)
+    else:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for server in (silent, failing):
+        faults.inject("an MLflow server that is silent, or answers 500, when an endpoint starts")
+        with server() as address, socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+            free.close()
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+            started = time.monotonic()
+            called = call("serve", "--no-auth", "--port", port, "-w", "ws")
+            seconds = time.monotonic() - started
+        what = f"{server.__name__}: {called.exit_code} after {seconds:.1f} s"
+        faults.check(called.exit_code == 2, f"{what}: {called.output}")
+        said = "127.0.0.1" in called.output or "MLflow" in called.output
+        faults.check(said, f"{what}: {called.output}")
+        faults.check(seconds < (tracking.GIVEN_UP_SECONDS if ALL else 0) + SLACK, what)
+
+
 # A database that another process locks -----------------------------------------------------------
 
 

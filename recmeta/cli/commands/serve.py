@@ -85,7 +85,7 @@ def serve(
             config=config,
             online=online,
             workspace=workspace,
-            first=source.first(),
+            first=source.first(seconds=config.trial_seconds),
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         tell(f"serving at {address}; stop with Ctrl-C.")

@@ -2,28 +2,24 @@
 
 Adapting sixteen users costs little more than adapting one. While a batch is computed, requests
 gather, and all of them (up to a limit) are the next batch: at low load nobody waits, at high load
-batches grow by themselves.
-
-Who would have to wait too long is refused at once. How long that is, the batches before tell: the
-batch at work takes as long as those did, and so does each that fits into the queue before the
-newcomer. The next batch is always open, so that a slow model answers, too.
+batches grow by themselves. A batch also waits, for a moment, for requests that have arrived but are
+still checked: under load they would otherwise come one by one, each to a batch of its own, and take
+twice the time together. How many may come at all is not decided here: see `guard.admission`.
 """
 
 import asyncio
 import collections
+import contextlib
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-MEMORY = 0.2
-"""The newest batch's share in how long a batch is said to take."""
 
 
-class OverloadedError(Exception):
-    """The queue is full, or the batcher is closing."""
+class ClosingError(Exception):
+    """The batcher is closing."""
 
 
 class Batcher(Generic[T, R]):
@@ -38,29 +34,25 @@ class Batcher(Generic[T, R]):
         *,
         most: int,
         wait_seconds: float,
-        queue_size: int,
-        longest_wait_seconds: float,
+        num_in_hand: Callable[[], int],
     ) -> None:
         """
         Args:
             work: called in a thread of its own; returns a result for each thing, in order.
             most: things in a list.
-            wait_seconds: how long the first waits for others.
-            queue_size: things that may wait, apart from those being worked on.
-            longest_wait_seconds: how long a thing may have to wait, beyond the next list.
+            wait_seconds: how long the first waits at most for others that are on their way here.
+            num_in_hand: how many things there are, with those on their way; called in any thread.
         """
         self._work = work
         self._most = most
         self._wait_seconds = wait_seconds
-        self._queue_size = queue_size
-        self._longest_wait_seconds = longest_wait_seconds
+        self._num_in_hand = num_in_hand
+        self._num_submitted = 0
         self._loop = asyncio.get_running_loop()
-        self._waiting: collections.deque[tuple[T, asyncio.Future[R]]] = collections.deque()
+        self._waiting: collections.deque[tuple[asyncio.Future[R], T]] = collections.deque()
         self._changed = threading.Condition()
         self._closing = False
         self._closed = asyncio.Event()
-        self._batch_seconds = 0.0
-        self._began: float | None = None
         # A daemon: the process must be able to end while it hangs.
         threading.Thread(target=self._collect, name="recmeta-batches", daemon=True).start()
 
@@ -69,34 +61,27 @@ class Batcher(Generic[T, R]):
         """Things that wait."""
         return len(self._waiting)
 
-    @property
-    def expected_wait_seconds(self) -> float:
-        """How long the next thing would wait until a list with it begins."""
-        began = self._began
-        rest = 0.0 if began is None else self._batch_seconds - (time.monotonic() - began)
-        return max(rest, 0.0) + len(self._waiting) // self._most * self._batch_seconds
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the next thing would be refused."""
-        num = len(self._waiting)
-        if self._closing or num >= self._queue_size:
-            return True
-        return num >= self._most and self.expected_wait_seconds > self._longest_wait_seconds
-
     async def submit(self, thing: T) -> R:
         """Return the result of one thing.
 
         Raises:
-            OverloadedError: at once, when it would have to wait too long.
+            ClosingError: from `close` on.
         """
-        if self.is_full:
-            raise OverloadedError
+        if self._closing:
+            raise ClosingError
         result: asyncio.Future[R] = self._loop.create_future()
+        entry = result, thing
+        self._num_submitted += 1
         with self._changed:
-            self._waiting.append((thing, result))
+            self._waiting.append(entry)
             self._changed.notify()
-        return await result
+        try:
+            return await result
+        finally:
+            self._num_submitted -= 1
+            if result.cancelled():  # given up: it must not wait until a list that hangs has ended
+                with self._changed, contextlib.suppress(ValueError):
+                    self._waiting.remove(entry)
 
     async def close(self, seconds: float) -> bool:
         """Finish what waits, refuse the rest.
@@ -128,38 +113,36 @@ class Batcher(Generic[T, R]):
         taken = self._take()
         if not taken:
             return False
-        self._began = started = time.monotonic()
-        done = self._run(taken)
-        seconds = time.monotonic() - started
-        known = self._batch_seconds or seconds
-        self._batch_seconds = known + MEMORY * (seconds - known)
-        self._began = None
-        self._tell(_settle, done)
+        self._tell(_settle, self._run(taken))
         return True
 
-    def _take(self) -> list[tuple[T, "asyncio.Future[R]"]]:
+    def _take(self) -> list[tuple["asyncio.Future[R]", T]]:
         """Wait for things, and return the next list; an empty one at the end."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
-                if self._wait_seconds and not self._closing:
-                    enough = lambda: len(self._waiting) >= self._most or self._closing  # noqa: E731
-                    self._changed.wait_for(enough, self._wait_seconds)
+                self._changed.wait_for(self._is_enough, self._wait_seconds)
                 num = min(self._most, len(self._waiting))
                 taken = [self._waiting.popleft() for _ in range(num)]
-                wanted = [one for one in taken if not one[1].done()]  # done: given up
+                wanted = [one for one in taken if not one[0].done()]  # done: given up
                 if wanted or (self._closing and not self._waiting):
                     return wanted
 
-    def _run(self, taken: Sequence[tuple[T, "asyncio.Future[R]"]]) -> "list[_Done[R]]":
+    def _is_enough(self) -> bool:
+        """Return whether a list is full, or nothing that could join it is on its way."""
+        if self._closing or len(self._waiting) >= self._most:
+            return True
+        return self._num_in_hand() <= self._num_submitted
+
+    def _run(self, taken: Sequence[tuple["asyncio.Future[R]", T]]) -> "list[_Done[R]]":
         """Work on a list; if that fails, on each alone, so that one cannot fail the others."""
         try:
-            found = self._work([thing for thing, _ in taken])
+            found = self._work([thing for _, thing in taken])
         except Exception as error:
             if len(taken) == 1:
-                return [(taken[0][1], error)]
+                return [(taken[0][0], error)]
             return [one for alone in taken for one in self._run([alone])]
-        return [(future, result) for (_, future), result in zip(taken, found, strict=True)]
+        return [(future, result) for (future, _), result in zip(taken, found, strict=True)]
 
     def _tell(self, what: Callable[..., object], *args: object) -> None:
         try:

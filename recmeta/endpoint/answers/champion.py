@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from recmeta.endpoint.answers.history import QuestionPlan, evaluation_of, interview_of
-from recmeta.endpoint.answers.trial import try_out
+from recmeta.endpoint.answers.trial import NICENESS, ChampionRefused, try_out
 from recmeta.endpoint.config import MAX_TOP_K
 from recmeta.errors import Broken, UserError
 from recmeta.metalearn.model import Model
@@ -123,20 +123,29 @@ class RegistrySource:
         found = versions.champion(self.workspace)
         return None if found is None else found.version
 
-    def first(self) -> ServedChampion | None:
-        """Return the champion to begin with; None where there is none yet, or it cannot be read.
+    def first(self, *, seconds: float) -> ServedChampion | None:
+        """Return the champion to begin with, tried out like any other; None where there is none
+        yet.
+
+        Args:
+            seconds: how long its trial may take.
 
         Raises:
-            UserError: for a rule that does not fit the catalogue or the model, which would fit no
-                sooner while serving.
+            UserError: when it is broken or does not stand its trial, or a rule does not fit it,
+                which would be no better while serving.
+            mlflow.exceptions.MlflowException: when the registry cannot be read.
         """
-        try:
-            newest = self.newest()
-            return None if newest is None else self.load(newest)
-        except UserError:
-            raise
-        except Exception:  # whoever holds champions tries again, and logs it
+        newest = self.newest()
+        if newest is None:
             return None
+        try:  # nobody is being answered yet whom the trial could slow down
+            self._try_out(newest, seconds, threading.Event(), niceness=0)
+        except ChampionRefused as error:
+            raise UserError(
+                f"the champion cannot be served: {error}. Go back to the one before with `recmeta "
+                "rollback`, or promote another one with `recmeta run`."
+            ) from error
+        return self.load(newest)
 
     def try_out(self, version: str, *, seconds: float, stopping: threading.Event) -> None:
         """Let a process of its own load that version and answer a question with it, after a look
@@ -144,13 +153,26 @@ class RegistrySource:
 
         Raises:
             ChampionRefused: when it does not come to an answer.
-            Broken: where its files are missing or not what was written.
+            UserError: where its files are missing or not what was written, or a rule does not fit
+                it.
         """
+        self._try_out(version, seconds, stopping, niceness=NICENESS)
+
+    def _try_out(
+        self, version: str, seconds: float, stopping: threading.Event, *, niceness: int
+    ) -> None:
         folder = versions.model_folder(self.workspace, versions.get(self.workspace, version))
         lost = folder.losses(full=True)
         if lost:
             raise Broken(f"{'; '.join(lost)}. {folder.remedy}")
-        try_out(self.workspace.location, version, self.scoring, seconds=seconds, stopping=stopping)
+        try_out(
+            self.workspace.location,
+            version,
+            self.scoring,
+            seconds=seconds,
+            stopping=stopping,
+            niceness=niceness,
+        )
 
     def load(self, version: str) -> ServedChampion:
         """Return that version, over the items of now, with its evaluation and its questions."""

@@ -101,8 +101,7 @@ class ChampionHolder:
         if refused and refused.version == newest and time.monotonic() < refused.again:
             return
         try:
-            if self.current is not None:  # there is something to lose
-                self._source.try_out(newest, seconds=self._trial_seconds, stopping=self._stop)
+            self._source.try_out(newest, seconds=self._trial_seconds, stopping=self._stop)
             champion = self._source.load(newest)
         except Exception as error:
             if not self._stop.is_set():

@@ -8,12 +8,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from recmeta.endpoint.answers.champion import ServedChampion
-from recmeta.endpoint.answers.models import Reason, Recommendation, RecommendationAnswer, Warning_
+from recmeta.endpoint.answers.models import RecommendationAnswer, Warning_
 from recmeta.endpoint.aside import Aside
 from recmeta.endpoint.operation.metrics import Metrics
 from recmeta.metalearn.tensors.batch import Support
@@ -113,26 +113,26 @@ def _lists(
         scores = lists.score_Bk[row, :length].tolist()
         uncertain = lists.uncertainty_Bk[row, :length].tolist()
         listed = [
-            Recommendation(
-                rank=place + 1,
-                item_id=champion.item_ids[item],
-                title=champion.titles[item],
-                score=score,
-                uncertainty=None if math.isnan(uncertainty) else uncertainty,
-                listed_by=LISTED_BY[int(lists.is_popular_Bk[row, place])],
-                reasons=reasons.get((row, place), []),
-            )
+            {
+                "rank": place + 1,
+                "item_id": champion.item_ids[item],
+                "title": champion.titles[item],
+                "score": score,
+                "uncertainty": None if math.isnan(uncertainty) else uncertainty,
+                "listed_by": LISTED_BY[int(lists.is_popular_Bk[row, place])],
+                "reasons": reasons.get((row, place), []),
+            }
             for place, (item, score, uncertainty) in enumerate(
                 zip(items, scores, uncertain, strict=True)
             )
         ]
-        answers.append(
-            RecommendationAnswer(
-                model_version=champion.version,
-                num_used=int(tasks.support.lengths[row]),
-                recommendations=listed,
-            )
-        )
+        found = {
+            "model_version": champion.version,
+            "num_used": int(tasks.support.lengths[row]),
+            "recommendations": listed,
+        }
+        # At once: forty models one after the other would take half of a batch's time.
+        answers.append(RecommendationAnswer.model_validate(found))
     return answers
 
 
@@ -142,8 +142,9 @@ def _reasons(
     tasks: Tasks,
     support: Support,
     item_BK: IntArray,
-) -> dict[tuple[int, int], list[Reason]]:
-    """Return the reasons for each (row, place) that was asked for: the largest effects first."""
+) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    """Return the reasons for each (row, place) that was asked for, with the fields of `Reason`: the
+    largest effects first."""
     wanted = np.array([ask.max_reasons > 0 for ask in asks]) & (tasks.support.lengths > 0)
     rows = np.flatnonzero(wanted)
     if not len(rows):
@@ -165,11 +166,11 @@ def _reasons(
         pairs = zip(order_NK.T.tolist(), largest_NK.T.tolist(), strict=True)
         for place, (order, values) in enumerate(pairs):
             found[row, place] = [
-                Reason(
-                    because_item=champion.item_ids[given[n]],
-                    title=champion.titles[given[n]],
-                    effect=effect,
-                )
+                {
+                    "because_item": champion.item_ids[given[n]],
+                    "title": champion.titles[given[n]],
+                    "effect": effect,
+                }
                 for n, effect in zip(order, values, strict=True)
                 if effect and not math.isnan(effect)
             ]

@@ -1,8 +1,8 @@
 """A new champion is tried in a process of its own before the running server takes it over.
 
 Its files are what was written; but a model that ends the process that reads it, or never answers,
-would take the server with it. The process is as considerate as it can be: a lower priority, and one
-thread.
+would take the server with it. The process has one thread and, beside a server that answers, a lower
+priority.
 """
 
 import json
@@ -15,11 +15,16 @@ import time
 from typing import Literal
 
 from recmeta.config import to_dict
+from recmeta.errors import UserError
 from recmeta.serving.ranking import ScoringConfig
 
 log = logging.getLogger(__name__)
 Why = Literal["crashed", "slow", "failed"]
 PROCESS = "recmeta.endpoint.answers.trial_process"
+NICENESS = 10
+"""Of a trial beside a server that answers."""
+EXIT_OF_USER = 2
+"""Exit code for what the user can mend; standard output says what it is."""
 _LOOK_SECONDS = 0.2
 _LAST_CHARACTERS = 4_000
 """Of what the process wrote to standard error; they go to the log."""
@@ -40,6 +45,7 @@ def try_out(
     *,
     seconds: float,
     stopping: threading.Event,
+    niceness: int,
 ) -> None:
     """Let another process load a version and answer a question with it.
 
@@ -47,16 +53,24 @@ def try_out(
         workspace: where it is.
         seconds: how long that may take.
         stopping: ends it when it is set.
+        niceness: of the process.
 
     Raises:
         ChampionRefused: when it does not come to an answer.
+        UserError: when what keeps it from answering is the user's to mend, such as a rule that does
+            not fit.
     """
-    about = {"workspace": workspace, "version": version, "scoring": to_dict(scoring)}
+    about = {
+        "workspace": workspace,
+        "version": version,
+        "scoring": to_dict(scoring),
+        "niceness": niceness,
+    }
     process = subprocess.Popen(  # nosec B603  # a list of constants, no shell
         [sys.executable, "-P", "-m", PROCESS],  # -P: nothing is imported from where it is started
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     written: bytes | None = json.dumps(about).encode()
@@ -64,7 +78,7 @@ def try_out(
     try:
         while True:
             try:
-                _, errors = process.communicate(written, timeout=_LOOK_SECONDS)
+                said, errors = process.communicate(written, timeout=_LOOK_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 written = None  # it was given
@@ -78,6 +92,8 @@ def try_out(
         process.communicate()  # which closes its pipes, too
     if process.returncode == 0:
         return
+    if process.returncode == EXIT_OF_USER and said:
+        raise UserError(said.decode(errors="replace"))
     log.error(errors[-_LAST_CHARACTERS:].decode(errors="replace"))
     if process.returncode < 0:
         message = f"version {version} ended the process that read it, by signal "

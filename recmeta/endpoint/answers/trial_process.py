@@ -10,17 +10,17 @@ import torch
 from recmeta.config import parse
 from recmeta.endpoint.answers.champion import RegistrySource
 from recmeta.endpoint.answers.recommend import Ask, BatchRecommender
+from recmeta.endpoint.answers.trial import EXIT_OF_USER
 from recmeta.endpoint.operation.metrics import Metrics
+from recmeta.errors import UserError
 from recmeta.serving.intake import GivenUser
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Workspace
 
-NICENESS = 10
-
 
 def main(about: dict[str, Any]) -> None:
     """Load a version as the server does, and answer a question with reasons."""
-    os.nice(NICENESS)
+    os.nice(about["niceness"])
     torch.set_num_threads(1)
     scoring = parse(ScoringConfig, about["scoring"])
     champion = RegistrySource(Workspace(about["workspace"]), scoring).load(about["version"])
@@ -36,4 +36,8 @@ def main(about: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.load(sys.stdin))
+    try:
+        main(json.load(sys.stdin))
+    except UserError as error:
+        sys.stdout.write(str(error))
+        sys.exit(EXIT_OF_USER)

@@ -9,10 +9,10 @@ write it.
 import asyncio
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Protocol
 
 from recmeta.endpoint.config import EndpointConfig
+from recmeta.endpoint.guard.admission import Admission
 from recmeta.endpoint.operation.metrics import Metrics
 
 SWEEP_SECONDS = 0.2
@@ -47,15 +47,13 @@ class _Order(OrderedDict[Kept, None]):
 class Connections:
     """All open connections of a server. Belongs to one event loop."""
 
-    def __init__(
-        self, config: EndpointConfig, metrics: Metrics, is_full: Callable[[], bool]
-    ) -> None:
-        """
-        Args:
-            is_full: whether a request for an answer would be sent away now.
-        """
+    def __init__(self, config: EndpointConfig, metrics: Metrics) -> None:
         self.config = config
-        self.is_full = is_full
+        self.admission = Admission(
+            fewest=config.batch_users,
+            most=config.queue_users,
+            longest_seconds=config.max_wait_ms / 1e3,
+        )
         self.metrics = metrics
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What one read of any connection is put into, and taken out of before the next."""

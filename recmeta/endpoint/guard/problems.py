@@ -1,5 +1,6 @@
 """What goes wrong, said the same way everywhere: problem details (RFC 9457)."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from recmeta.endpoint.answers.batcher import OverloadedError
+from recmeta.endpoint.answers.batcher import ClosingError
 from recmeta.endpoint.answers.models import FieldProblem, Problem
 from recmeta.errors import FieldError
-from recmeta.errors.secrets import masked
+from recmeta.errors.secrets import masked, secrets_of_environment
 
 CONTENT_TYPE = "application/problem+json"
 TITLES = {
@@ -43,9 +44,9 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return an answer that says what is wrong."""
-    body = Problem(
-        title=TITLES.get(status, "Error"), status=status, detail=masked(detail), errors=list(errors)
-    )
+    title = TITLES.get(status, "Error")
+    detail = masked(detail, _secrets())
+    body = Problem(title=title, status=status, detail=detail, errors=list(errors))
     return JSONResponse(
         body.model_dump(mode="json"), status, dict(headers or {}), media_type=CONTENT_TYPE
     )
@@ -61,7 +62,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _does_not_fit)
     app.add_exception_handler(FieldError, _field)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OverloadedError, _overloaded)
+    app.add_exception_handler(ClosingError, _closing)
 
 
 async def _does_not_fit(request: Request, error: Exception) -> JSONResponse:
@@ -84,9 +85,12 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
-async def _overloaded(request: Request, error: Exception) -> JSONResponse:
-    request.app.state.metrics.shed.labels("queue").inc()
-    return problem(503, "the queue is full: come again in a second.", headers=retry_after(1))
+async def _closing(request: Request, error: Exception) -> JSONResponse:
+    return problem(503, "the server is stopping: ask again.", headers=retry_after(1))
+
+
+_secrets = functools.cache(secrets_of_environment)
+"""Read once: a server's environment does not change, and refusing must be cheap."""
 
 
 def _path(location: Sequence[int | str]) -> str:

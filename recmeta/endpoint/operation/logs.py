@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any
 
-from recmeta.errors.secrets import masked_values
+from recmeta.errors.secrets import masked_values, secrets_of_environment
 
 LOGGER = "recmeta.endpoint"
 
@@ -14,18 +14,22 @@ LOGGER = "recmeta.endpoint"
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: time, level, event, and the record's `fields`."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._secrets = secrets_of_environment()  # once: there is a line for each request
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        line: dict[str, Any] = {
+        said: dict[str, Any] = {"event": record.getMessage(), **getattr(record, "fields", {})}
+        if record.exc_info:
+            said["error"] = self.formatException(record.exc_info)
+        line = {
             "time": at.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
+            **masked_values(said, self._secrets),
         }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(masked_values(line), ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=False)
 
 
 def log_json() -> None:

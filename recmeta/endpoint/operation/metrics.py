@@ -33,7 +33,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.seconds = Histogram(
             "recmeta_request_seconds",
-            "From a request's first byte to its answer's last.",
+            "From a whole request to its answer's last byte.",
             ["route", "status"],
             buckets=SECONDS,
             registry=self._registry,

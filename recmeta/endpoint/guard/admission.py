@@ -1,0 +1,59 @@
+"""How many requests for an answer the server has in hand at a time.
+
+So many that the last of them is answered within a stated time. By Little's law (J. D. C. Little,
+Operations Research, 1961) a request waits as long as the server takes for each request in hand,
+times their number. The first of the two is measured: the time from a request's arrival to its
+answer, divided by the number in hand when it came, which holds whatever takes the time: reading,
+checking, computing, writing, or other processes on the same machine.
+"""
+
+MEMORY = 0.02
+"""The newest answer's share in how long an answer is said to take."""
+
+
+class Admission:
+    """Counts requests in hand, and says whether one more is taken. Belongs to one event loop."""
+
+    def __init__(self, *, fewest: int, most: int, longest_seconds: float) -> None:
+        """
+        Args:
+            fewest: requests that are always taken, however long they take.
+            most: requests that are in hand at all.
+            longest_seconds: how long the answer to one may be expected to take, beyond the fewest.
+        """
+        self._fewest = min(fewest, most)
+        self._most = most
+        self._longest_seconds = longest_seconds
+        self._seconds_each = 0.0
+        self.num_in_hand = 0
+
+    @property
+    def expected_seconds(self) -> float:
+        """How long the answer to a request that came now would take."""
+        return (self.num_in_hand + 1) * self._seconds_each
+
+    def take(self) -> int | None:
+        """Take a request, and return its place; None where it is to be sent away.
+
+        Whoever takes one gives the place back with `done`.
+        """
+        number = self.num_in_hand
+        if number >= self._most:
+            return None
+        if number >= self._fewest and self.expected_seconds > self._longest_seconds:
+            return None
+        self.num_in_hand += 1
+        return self.num_in_hand
+
+    def done(self, place: int, seconds: float | None) -> None:
+        """Say that a request has left.
+
+        Args:
+            place: of `take`.
+            seconds: how long it took; None where that tells nothing, since it was not answered.
+        """
+        self.num_in_hand -= 1
+        if seconds is not None:
+            each = seconds / place
+            known = self._seconds_each or each
+            self._seconds_each = known + MEMORY * (each - known)
