@@ -166,10 +166,10 @@ def _warning(remark: Remark) -> Warning_:
 
 
 def _curve(evaluation: dict[str, Any] | None) -> Curve | None:
-    """Return the candidate's adaptation curve out of evaluation.json."""
+    """Return the candidate's adaptation curve out of evaluation.json: of lists, where it has one."""
     if evaluation is None:
         return None
-    found = evaluation["adaptation_curve"]
+    found = evaluation.get("list_curve") or evaluation["adaptation_curve"]
     points = found["points"].get(evaluation["candidate"], [])
     return Curve(
         metric=found["metric"],

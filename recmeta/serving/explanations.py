@@ -67,6 +67,22 @@ def support_effects(
         item_Bk: numbers of the items to explain; -1 for none.
         support: from `scorer.support(tasks)`, where it is at hand.
     """
+    found, units = output_effects(scorer, tasks, item_Bk, support), scorer.model.units
+    return SupportEffects(
+        units.expected_unclipped(torch.from_numpy(found.score_Bk)),
+        (found.effect_Nk * np.float32(units.expected_per_output)).astype(np.float32),
+        found.user_N,
+    )
+
+
+def output_effects(
+    scorer: Scorer, tasks: Tasks, item_Bk: IntArray, support: Support | None = None
+) -> SupportEffects:
+    """Return the same in units of the model: scores are what the learner orders items by.
+
+    Args:
+        tasks: as for `support_effects`, and so are the others.
+    """
     at_once = _without_each(scorer, tasks, item_Bk, support)
     if at_once is not None:
         return at_once
@@ -98,9 +114,8 @@ def _without_each(
         found = learner.ranked_without(scorer.params, own, rows)
         if found is None:
             return None
-        score_BVk = np.where(
-            named_Bk[chosen][:, None], scorer.model.units.expected_unclipped(found), np.nan
-        )
+        output_BVk = found.detach().cpu().float().numpy()
+        score_BVk = np.where(named_Bk[chosen][:, None], output_BVk, np.nan)
         score_Bk[chosen] = score_BVk[:, 0]
         task, position = some.support.task, some.support.position
         place = slice(int(known.offsets[first]), int(known.offsets[first]) + len(task))
@@ -136,9 +151,7 @@ def _leave_one_out(
 
 @torch.no_grad()
 def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray) -> Float32Array:
-    """Return the users' scores of their items, before clipping."""
+    """Return what the learner orders the users' items by."""
     rows = scorer.rows(Ragged.asking(item_Bk), tasks)
-    output = scorer.predict(scorer.adapt(tasks), rows).ranked_by_BR
-    return np.where(item_Bk >= 0, scorer.model.units.expected_unclipped(output), np.nan).astype(
-        np.float32
-    )
+    output_Bk = scorer.predict(scorer.adapt(tasks), rows).ranked_by_BR.cpu().float().numpy()
+    return np.where(item_Bk >= 0, output_Bk, np.nan).astype(np.float32)

@@ -13,7 +13,7 @@ from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_rows
 from recmeta.metalearn.scorer import Scorer
-from recmeta.serving.explanations import support_effects
+from recmeta.serving.list_reasons import list_effects
 from recmeta.serving.ranking import AdaptedUsers, Ranker, ScoringConfig
 from recmeta.serving.rearrange import Arrangement, Cap
 from recmeta.serving.retrieval import (
@@ -48,7 +48,8 @@ class Lists:
     """Standard deviation of what the user would give, in units of the value; NaN where the model
     knows none."""
     because_Bk: IntArray
-    """The item of the user's interaction that raised the score most; -1 where none did."""
+    """The item of the user's interaction that speaks most for this item rather than the list's
+    others; -1 where none does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,13 @@ class _Retrieval:
         most = min(len(self.item_I), self.config.candidates + num_seen)
         place_Bn = self.index.search(query_Bf, most)
         return np.where(place_Bn >= 0, self.item_I[place_Bn], -1)
+
+
+def relative_likelihoods(worth_Bk: Float32Array) -> Float32Array:
+    """Return (B, k) how likely each listed item is to be taken and liked next, over the likeliest
+    of its list: between 0 and 1."""
+    first_B1 = worth_Bk.max(1, keepdims=True, initial=-np.inf)
+    return np.exp(worth_Bk - np.where(np.isfinite(first_B1), first_B1, 0)).astype(np.float32)
 
 
 class ListMaker:
@@ -121,7 +129,7 @@ class ListMaker:
             score_Bk,
             is_popular_Bk,
             deviations(self.scorer, users, tasks, item_Bk),
-            self._reasons(tasks, np.where(is_popular_Bk, -1, item_Bk)),
+            self._reasons(users, tasks, np.where(is_popular_Bk, -1, item_Bk)),
         )
 
     def _arranged(
@@ -247,10 +255,10 @@ class ListMaker:
             item_Bm[users.seen_user[place >= 0], place[place >= 0]] = -1
         return item_Bm
 
-    def _reasons(self, tasks: Tasks, item_Bk: IntArray) -> IntArray:
+    def _reasons(self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray) -> IntArray:
         if not self.config.reasons or not len(tasks.support.item):
             return np.full(item_Bk.shape, -1, np.int64)
-        row_Bk = support_effects(self.scorer, tasks, item_Bk).best_reason()
+        row_Bk = list_effects(self.scorer, users.state, tasks, item_Bk).best_reason()
         return np.where(row_Bk >= 0, tasks.support.item[np.maximum(row_Bk, 0)], -1).astype(np.int64)
 
     @torch.no_grad()

@@ -95,7 +95,8 @@ class Reason(BaseModel):
     because_item: str
     title: str | None = None
     effect: float = Field(
-        description="The score less what it would be without that interaction, in its units."
+        description="What the interaction adds to the logarithm of the item's likelihood, "
+        "beyond what it adds to the items of the list on average."
     )
 
 
@@ -105,11 +106,18 @@ class Recommendation(BaseModel):
     rank: int = Field(description="From 1.")
     item_id: str
     title: str | None = None
+    relative_likelihood: float = Field(
+        description="How likely the item is to be taken and liked next, over the likeliest of the "
+        "list: from 0 to 1. The list is in this order, unless rules arranged it."
+    )
     score: float = Field(
-        description="In units of the value for ratings; a logit for implicit feedback."
+        description="For ratings the expected value, which need not fall along the list; for "
+        "implicit feedback the logarithm of the likelihood, up to a number that is the same for "
+        "all items of a user."
     )
     uncertainty: float | None = Field(
-        default=None, description="Standard deviation of the score, where the model has one."
+        default=None,
+        description="Standard deviation of the expected value, where the model has one.",
     )
     listed_by: Literal["model", "popularity"] = Field(
         default="model",

@@ -11,14 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.answers.models import RecommendationAnswer, Warning_
 from recmeta.endpoint.aside import Aside
 from recmeta.endpoint.operation.metrics import Metrics
+from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.tensors.batch import Support
-from recmeta.serving.explanations import support_effects
 from recmeta.serving.intake import GivenUser, Value
+from recmeta.serving.list_reasons import list_effects
+from recmeta.serving.lists import relative_likelihoods
 from recmeta.serving.ranking import adapt_users
 from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Tasks
@@ -102,28 +105,34 @@ def _lists(
     tasks = champion.intake.tasks(users)
     longest = max(ask.top_k for ask in asks)
     support = champion.scorer.support(tasks)
-    lists = champion.lists.make(adapt_users(champion.scorer, tasks, support), tasks, longest)
+    adapted = adapt_users(champion.scorer, tasks, support)
+    lists = champion.lists.make(adapted, tasks, longest)
     item_BK = lists.item_Bk
-    explained_BK = np.where(lists.is_popular_Bk, -1, item_BK)
-    reasons = _reasons(champion, asks, tasks, support, explained_BK)
+    # A reason compares the items of one list, which may be shorter than the longest asked for.
+    is_asked_BK = np.arange(longest) < np.array([ask.top_k for ask in asks])[:, None]
+    explained_BK = np.where(lists.is_popular_Bk | ~is_asked_BK, -1, item_BK)
+    reasons = _reasons(champion, asks, tasks, adapted.state, support, explained_BK)
+    likelihood_BK = relative_likelihoods(lists.worth_Bk)
     answers = []
     for row, ask in enumerate(asks):
         length = min(ask.top_k, int(np.sum(item_BK[row] >= 0)))
         items = item_BK[row, :length].tolist()
         scores = lists.score_Bk[row, :length].tolist()
+        likely = likelihood_BK[row, :length].tolist()
         uncertain = lists.uncertainty_Bk[row, :length].tolist()
         listed = [
             {
                 "rank": place + 1,
                 "item_id": champion.item_ids[item],
                 "title": champion.titles[item],
+                "relative_likelihood": likelihood,
                 "score": score,
                 "uncertainty": None if math.isnan(uncertainty) else uncertainty,
                 "listed_by": LISTED_BY[int(lists.is_popular_Bk[row, place])],
                 "reasons": reasons.get((row, place), []),
             }
-            for place, (item, score, uncertainty) in enumerate(
-                zip(items, scores, uncertain, strict=True)
+            for place, (item, likelihood, score, uncertainty) in enumerate(
+                zip(items, likely, scores, uncertain, strict=True)
             )
         ]
         found = {
@@ -140,6 +149,7 @@ def _reasons(
     champion: ServedChampion,
     asks: Sequence[Ask],
     tasks: Tasks,
+    state: UserState,
     support: Support,
     item_BK: IntArray,
 ) -> dict[tuple[int, int], list[dict[str, Any]]]:
@@ -151,10 +161,11 @@ def _reasons(
         return {}
     if len(rows) == len(asks):
         some = tasks
-        effects = support_effects(champion.scorer, tasks, item_BK, support)
+        effects = list_effects(champion.scorer, state, tasks, item_BK, support)
     else:
         some = tasks.take(rows)
-        effects = support_effects(champion.scorer, some, item_BK[rows])
+        chosen = {name: t[torch.from_numpy(rows).to(t.device)] for name, t in state.items()}
+        effects = list_effects(champion.scorer, chosen, some, item_BK[rows])
     found = {}
     for number, row in enumerate(rows.tolist()):
         ask = asks[row]

@@ -4,7 +4,7 @@ import { call, element, find, nameOf, open, say } from "./api.js";
 import { curve, valueAt } from "./curve.js";
 
 const LENGTH = 10, REASONS = 2, MOST_LEVELS = 11, WAIT_MS = 250;
-const state = { model: null, asked: null, answers: [], unknown: [], list: [], first: null, turn: 0 };
+const state = { model: null, asked: null, answers: [], unknown: [], disliked: new Set(), list: [], first: null, turn: 0 };
 
 const graded = () => state.model.objective === "rating";
 const body = () => ({
@@ -27,11 +27,12 @@ async function refresh() {
   const turn = ++state.turn;
   const user = body();
   const [answer, next] = await Promise.all([
-    call("/v1/recommendations", { ...user, top_k: LENGTH, max_reasons: REASONS }),
+    call("/v1/recommendations", { ...user, top_k: LENGTH + state.disliked.size, max_reasons: REASONS }),
     call("/v1/questions", { ...user, unknown: state.unknown, count: 1 }),
   ]);
   if (turn !== state.turn) return;
-  showList(answer.recommendations);
+  const wanted = answer.recommendations.filter((one) => !state.disliked.has(one.item_id));
+  showList(wanted.slice(0, LENGTH).map((one, n) => ({ ...one, rank: n + 1 })));
   showQuestion(next.items[0] ?? null);
   showAnswers();
   showCurve();
@@ -56,7 +57,11 @@ function levels() {
 function valueButtons(item) {
   if (!graded()) {
     const liked = () => after(() => give(item, null));
-    return [element("button", { type: "button", class: "value yes", onclick: liked }, "I like it")];
+    const disliked = () => after(() => dislike(item));
+    return [
+      element("button", { type: "button", class: "value yes", onclick: liked }, "I like it"),
+      element("button", { type: "button", class: "value no", onclick: disliked }, "Not for me"),
+    ];
   }
   return levels().map((value) => element("button", {
     type: "button",
@@ -69,6 +74,13 @@ function valueButtons(item) {
 function give(item, value) {
   state.answers = [...state.answers.filter((a) => a.item.item_id !== item.item_id), { item, value }];
   state.unknown = state.unknown.filter((id) => id !== item.item_id);
+}
+
+// Clicks say nothing against an item: the list goes without it, and the model does not hear of it.
+function dislike(item) {
+  state.answers = state.answers.filter((a) => a.item.item_id !== item.item_id);
+  state.unknown = [...state.unknown.filter((id) => id !== item.item_id), item.item_id];
+  state.disliked.add(item.item_id);
 }
 
 function showQuestion(item) {
@@ -96,7 +108,7 @@ function showList(list) {
   const isFirst = state.list.length === 0;
   find("list").replaceChildren(...list.map((one) => row(one, before.get(one.item_id), isFirst)));
   state.list = list;
-  find("order").hidden = list.every((one, n) => n === 0 || one.score <= list[n - 1].score);
+  find("order").hidden = list.length === 0;
   const sure = list.map((one) => one.uncertainty).filter((u) => u !== null);
   const mean = sure.length ? sure.reduce((a, b) => a + b, 0) / sure.length : null;
   if (state.first === null || state.answers.length === 0) state.first = mean;
@@ -142,31 +154,21 @@ function why(reasons) {
   return element("p", { class: "why" }, element("span", { class: "visually-hidden" }, "Because of "), ...parts);
 }
 
+// The bar is what the list is ordered by; a rating beside it is what the person may think of it.
 function score(one) {
   const box = element("div", { class: "score" });
-  if (!graded()) {
-    const chance = 1 / (1 + Math.exp(-one.score));
-    box.append(element("b", {}, `${Math.round(chance * 100)} %`), bar(chance, null, null));
-    return box;
+  if (graded()) {
+    const u = one.uncertainty;
+    box.append(element("b", {}, one.score.toFixed(2)));
+    if (u !== null) box.append(element("span", { class: "plus" }, `±\u202f${u.toFixed(2)}`));
   }
-  const [low, high] = state.model.value_range;
-  const place = (v) => Math.min(1, Math.max(0, (v - low) / (high - low)));
-  const u = one.uncertainty;
-  box.append(element("b", {}, one.score.toFixed(2)));
-  if (u !== null) box.append(element("span", { class: "plus" }, `±\u202f${u.toFixed(2)}`));
-  box.append(bar(place(one.score), u && place(one.score - u), u && place(one.score + u)));
+  box.append(bar(Math.min(1, one.relative_likelihood)));
   return box;
 }
 
-function bar(value, low, high) {
+function bar(value) {
   const made = element("span", { class: "bar", "aria-hidden": "true" });
   made.style.setProperty("--value", value);
-  if (low !== null) {
-    const span = element("span", { class: "span" });
-    span.style.setProperty("--low", low);
-    span.style.setProperty("--high", high);
-    made.append(span);
-  }
   made.append(element("span", { class: "fill" }));
   return made;
 }
@@ -186,14 +188,18 @@ function showAnswers() {
     }, "×"))));
 }
 
-const SAID = { mae: "ratings are off by", rmse: "the root mean squared error is" };
+const SAID = {
+  mae: "ratings are off by",
+  rmse: "the root mean squared error is",
+  "full_ndcg@10": "the quality of a list (nDCG@10, from 0 to 1) is",
+};
 
 function showCurve() {
   const found = state.model.curve;
   find("curve-card").hidden = !found || found.points.length < 2;
   if (find("curve-card").hidden) return;
   const n = state.answers.length;
-  const value = valueAt(found.points, n).toFixed(2);
+  const value = valueAt(found.points, n).toFixed(found.metric.startsWith("full_") ? 3 : 2);
   const said = SAID[found.metric] ?? `${found.metric} is`;
   const text = `With ${plural(n, "answer")}, ${said} ${value} on average, measured on people the model had never met.`;
   find("curve-said").textContent = text;
@@ -239,6 +245,7 @@ find("unknown").addEventListener("click", () => after(() => { state.unknown.push
 find("restart").addEventListener("click", () => after(() => {
   state.answers = [];
   state.unknown = [];
+  state.disliked.clear();
   state.list = [];
 }));
 open(start);

@@ -37,7 +37,7 @@ class Neighbours:
     offsets: torch.Tensor
     """int64 (I + 1,), the entries of item i are those from offsets[i] to before offsets[i + 1]."""
     item: torch.Tensor
-    """int64 (E,), for which item."""
+    """int64 (E,), for which item; rising among the entries of one."""
     weight: torch.Tensor
     """float32 (E,), how strongly; positive."""
 
@@ -68,6 +68,15 @@ class Neighbours:
         found.index_add_(0, user_n[row_e] * self.num_items + self.item[entry_e], weight_e)
         return found.view(num_users, self.num_items)
 
+    def strength(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return (...) how strongly items speak for others, int64 (...) each; 0 where not."""
+        key_E = torch.repeat_interleave(self.offsets.diff()) * self.num_items + self.item
+        key = source * self.num_items + target
+        place = torch.searchsorted(key_E, key).clamp(max=max(len(key_E) - 1, 0))
+        if not len(key_E):
+            return torch.zeros_like(key, dtype=self.weight.dtype)
+        return torch.where(key_E[place] == key, self.weight[place], 0)
+
     def renumbered(self, number_I: IntArray, num_items: int) -> "Neighbours":
         """Return the same over another catalogue.
 
@@ -79,7 +88,7 @@ class Neighbours:
         source = number_I[np.repeat(np.arange(self.num_items), lengths)]
         target = number_I[self.item.cpu().numpy()]
         kept = (source >= 0) & (target >= 0)
-        order = np.argsort(source[kept], kind="stable")
+        order = np.lexsort((target[kept], source[kept]))
         return _table(
             source[kept][order],
             target[kept][order],
@@ -230,7 +239,7 @@ def _table(
     weight: npt.NDArray[np.floating],
     num_items: int,
 ) -> Neighbours:
-    """Return a table of entries that are in the order of their sources."""
+    """Return a table of entries that are in the order of their sources, then targets."""
     offsets = offsets_of(np.bincount(source, minlength=num_items))
     return Neighbours(
         torch.from_numpy(offsets),

@@ -54,6 +54,12 @@ class ValueUnits:
         known = self.uncertainty
         return said if known is None else known.expected(said).astype(np.float32)
 
+    @property
+    def expected_per_output(self) -> float:
+        """What is expected more where an output is 1 more, in units of the value."""
+        scale = self.scale if self.objective == "rating" else 1.0
+        return scale if self.uncertainty is None else scale * self.uncertainty.slope
+
     def _clipped(self, values: Float32Array) -> Float32Array:
         if self.objective == "rating":
             return np.clip(values, *self.value_range).astype(np.float32)
