@@ -166,7 +166,7 @@ def _warning(remark: Remark) -> Warning_:
 
 
 def _curve(evaluation: dict[str, Any] | None) -> Curve | None:
-    """Return the candidate's adaptation curve out of evaluation.json: of lists, where it has one."""
+    """Return the candidate's adaptation curve out of evaluation.json: of lists, if it has one."""
     if evaluation is None:
         return None
     found = evaluation.get("list_curve") or evaluation["adaptation_curve"]

@@ -135,8 +135,8 @@ class RankedLists:
     """What the lists are ordered by: a log-probability up to a number that is the same for all
     items of a user (see `ListHead`); -inf past the end."""
     score_Bk: Float32Array
-    """For ratings the expected value, which need not fall along the list; for implicit feedback
-    `worth_Bk`."""
+    """For ratings the expected value, which need not fall along the list, and the lowest one past
+    its end; for implicit feedback `worth_Bk`."""
 
 
 def adapt_users(scorer: Scorer, tasks: Tasks, support: Support | None = None) -> AdaptedUsers:
@@ -230,7 +230,8 @@ class Ranker:
         if self.model.objective != "rating":
             return worth_Bk
         output_Bk = self.scorer.predict(state, self.scorer.rows_of_now(item_Bk)).ranked_by_BR
-        return self.model.units.to_expected(output_Bk)
+        expected_Bk = self.model.units.to_expected(output_Bk)
+        return np.where(item_Bk >= 0, expected_Bk, np.float32(self.model.value_range[0]))
 
     def _best_keys(self, users: AdaptedUsers, starts: Sequence[int], length: int) -> torch.Tensor:
         """Return keys (B, k) of some users' best items, in order, of the blocks that start here."""

@@ -14,13 +14,13 @@ Legend: U users, I items, B users asked about, S support rows (padded), E entrie
 
 import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
-from recmeta.tasks.arrays import IntArray, offsets_of
+from recmeta.tasks.arrays import IntArray, offsets_of, positions_of
 from recmeta.tasks.task_set import Ragged
 
 MOST_PAIRS = 100_000_000
@@ -101,6 +101,14 @@ class Neighbours:
         return Neighbours(self.offsets.to(device), self.item.to(device), self.weight.to(device))
 
 
+class _Counts(NamedTuple):
+    """How often pairs of items occur."""
+
+    source: IntArray
+    target: IntArray
+    times: IntArray
+
+
 def taken_together(
     rows: Ragged, num_items: int, num_neighbours: int, first_rows: int | None, seed: int
 ) -> Neighbours:
@@ -139,8 +147,8 @@ def taken_next(
     rows = _fewer_users(rows, rows.lengths.astype(np.int64) * window, seed)
     counted = _counted((_pairs_in_order(rows, lag) for lag in range(1, window + 1)), num_items)
     from_I, to_I = np.ones(num_items), np.ones(num_items)
-    np.add.at(from_I, counted["source"].to_numpy(), counted["count"].to_numpy())
-    np.add.at(to_I, counted["target"].to_numpy(), counted["count"].to_numpy())
+    from_I += np.bincount(counted.source, counted.times, minlength=num_items)
+    to_I += np.bincount(counted.target, counted.times, minlength=num_items)
     return _strongest(counted, from_I, to_I, num_items, num_neighbours)
 
 
@@ -176,8 +184,8 @@ def _pairs_in_order(rows: Ragged, lag: int) -> tuple[IntArray, IntArray]:
     return item[:-lag][same], item[lag:][same]
 
 
-def _counted(pairs: Iterable[tuple[IntArray, IntArray]], num_items: int) -> pl.DataFrame:
-    """Return how often each pair of different items occurs: `source`, `target`, `count`."""
+def _counted(pairs: Iterable[tuple[IntArray, IntArray]], num_items: int) -> _Counts:
+    """Return how often each pair of different items occurs."""
     found: tuple[IntArray, IntArray] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     waiting, num_waiting = [], 0
     for source, target in pairs:
@@ -190,7 +198,7 @@ def _counted(pairs: Iterable[tuple[IntArray, IntArray]], num_items: int) -> pl.D
     if waiting:
         found = _merged(found, np.concatenate(waiting), num_items)
     key, count = found
-    return pl.DataFrame({"source": key // num_items, "target": key % num_items, "count": count})
+    return _Counts(key // num_items, key % num_items, count)
 
 
 def _merged(
@@ -211,26 +219,20 @@ def _merged(
 
 
 def _strongest(
-    counted: pl.DataFrame,
+    counted: _Counts,
     from_I: npt.NDArray[np.number],
     to_I: npt.NDArray[np.number],
     num_items: int,
     num_neighbours: int,
 ) -> Neighbours:
     """Return the K entries of each column that are largest after normalisation."""
-    source, target = counted["source"].to_numpy(), counted["target"].to_numpy()
-    weight = counted["count"].to_numpy() / np.sqrt(from_I[source] * to_I[target])
-    kept = (
-        counted.select("source", "target")
-        .with_columns(weight=pl.Series(weight.astype(np.float32)))
-        .sort(["target", "weight", "source"], descending=[False, True, False])
-        .group_by("target", maintain_order=True)
-        .head(num_neighbours)
-        .sort(["source", "target"])
-    )
-    return _table(
-        kept["source"].to_numpy(), kept["target"].to_numpy(), kept["weight"].to_numpy(), num_items
-    )
+    source, target = counted.source, counted.target
+    weight = (counted.times / np.sqrt(from_I[source] * to_I[target])).astype(np.float32)
+    order = np.lexsort((source, -weight, target))
+    place = positions_of(np.bincount(target, minlength=num_items))
+    kept = order[place < num_neighbours]
+    kept = kept[np.lexsort((target[kept], source[kept]))]
+    return _table(source[kept], target[kept], weight[kept], num_items)
 
 
 def _table(

@@ -7,3 +7,5 @@ MODEL_FILES = (
     "items.arrow",
     "statistics.arrow",
 )
+OPTIONAL_FILES = ("lists.safetensors",)
+"""Those that a model has which learned what its lists are ordered by; model.json says so."""

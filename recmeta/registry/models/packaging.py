@@ -18,7 +18,7 @@ from recmeta.metalearn.model import Model
 from recmeta.registry import served_model
 from recmeta.registry.frames import profile_fields
 from recmeta.registry.models.features import features_read
-from recmeta.registry.models.files import MODEL_FILES
+from recmeta.registry.models.files import MODEL_FILES, OPTIONAL_FILES
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder, sealed, sealing
 
@@ -42,7 +42,8 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
     copy = target.with_name(served_model.ARTIFACT)
     written = sealed(folder)
     with sealing(Folder.at(copy)) as place:
-        for name in MODEL_FILES:
+        there = [name for name in OPTIONAL_FILES if folder.exists(name)]
+        for name in (*MODEL_FILES, *there):
             place.write_bytes(name, written.read_bytes(name))
     model = Model.load(Folder.at(copy))
     mlflow.pyfunc.save_model(
