@@ -4,8 +4,8 @@
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
-    history.arrow        one row per event that counts in them, in the order of time: when, and the
-                         item number
+    history-00000.arrow  one row per event that counts in them, in the order of time: when, and the
+        …                item number
     SPLIT-00000.arrow …  one row per task
 
 A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no
@@ -18,8 +18,8 @@ Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 import copy
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,8 @@ class TaskSetSpec:
     """Whether support comes before query in time."""
     split: SplitKind | None = None
     """What is held out; None of a task set that does not say, as those of earlier versions."""
+    num_history_files: int | None = None
+    """Arrow files of the items' history; None of a task set of an earlier version, without any."""
     format_version: int = FORMAT_VERSION
     """Raised when a reader of today could not read it."""
 
@@ -316,11 +318,10 @@ class TaskSet:
     def history(self) -> ItemHistory:
         """Return every event that counts in the items' statistics.
 
-        Of a task set without that file, which an earlier version wrote, the history is as coarse as
-        the snapshots are.
+        Of a task set of an earlier version, the history is as coarse as the snapshots are.
         """
-        if self.folder.exists(HISTORY):
-            return _read_history(self.folder, self.spec.num_items)
+        if self.spec.num_history_files is not None:
+            return _read_history(self.folder, self.spec)
         statistics = self.statistics()
         if not self.spec.temporal:
             return ItemHistory.from_snapshots(None, statistics.num_users, 0)
@@ -352,7 +353,11 @@ TASK_COLUMNS = (
     schema.QUERY_COUNTED,
 )
 ITEM_NUMBER: Final = "item"
-HISTORY: Final = "history.arrow"
+EVENTS_PER_FILE: Final = 2**22
+"""Of a history, at least, but for the last file."""
+
+HistoryPiece = tuple[IntArray | None, npt.NDArray[np.int32]]
+"""Times (N,), None where tasks are not cut by time, and item numbers (N,) of some events."""
 
 
 def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
@@ -443,21 +448,40 @@ def read_statistics(folder: Folder) -> ItemStatistics:
     )
 
 
-def write_history(folder: Folder, history: ItemHistory) -> None:
-    """Write the events; without a column of times where the history has none."""
-    columns = {ITEM_NUMBER: pa.array(history.item, pa.int32())}
-    if history.time is not None:
-        columns = {schema.TIMESTAMP: pa.array(history.time, pa.int64())} | columns
-    _write_table(folder, HISTORY, pa.table(columns))
+def write_history(folder: Folder, pieces: Iterable[HistoryPiece]) -> int:
+    """Write the events that count, given in the order of time, and return into how many files."""
+    num_files, waiting, num_waiting = 0, list[HistoryPiece](), 0
+    for piece in pieces:
+        waiting.append(piece)
+        num_waiting += len(piece[1])
+        if num_waiting >= EVENTS_PER_FILE:
+            _write_history_file(folder, num_files, waiting)
+            num_files, waiting, num_waiting = num_files + 1, [], 0
+    if num_waiting:
+        _write_history_file(folder, num_files, waiting)
+        num_files += 1
+    return num_files
 
 
-def _read_history(folder: Folder, num_items: int) -> ItemHistory:
-    table = _read_table(folder, HISTORY)
-    has_times = schema.TIMESTAMP in table.column_names
+def _write_history_file(folder: Folder, number: int, pieces: Sequence[HistoryPiece]) -> None:
+    columns = {ITEM_NUMBER: pa.chunked_array([item for _, item in pieces], pa.int32())}
+    times = [time for time, _ in pieces if time is not None]
+    if times:
+        columns = {schema.TIMESTAMP: pa.chunked_array(times, pa.int64())} | columns
+    _write_table(folder, f"history-{number:05d}.arrow", pa.table(columns))
+
+
+def _read_history(folder: Folder, spec: TaskSetSpec) -> ItemHistory:
+    names = [f"history-{number:05d}.arrow" for number in range(spec.num_history_files or 0)]
+    tables = [_read_table(folder, name) for name in names]
+
+    def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype), *(table[name].to_numpy() for table in tables)])
+
     return ItemHistory(
-        time=table[schema.TIMESTAMP].to_numpy() if has_times else None,
-        item=table[ITEM_NUMBER].to_numpy(),
-        num_items=num_items,
+        time=column(schema.TIMESTAMP, np.int64) if spec.temporal else None,
+        item=column(ITEM_NUMBER, np.int32),
+        num_items=spec.num_items,
     )
 
 

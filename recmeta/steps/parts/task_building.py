@@ -15,7 +15,7 @@ from recmeta.features.attributes import catalogue, profiles_as_of
 from recmeta.features.item_statistics import (
     Events,
     StatisticsConfig,
-    item_history,
+    in_order,
     item_statistics,
     snapshot_times,
 )
@@ -99,13 +99,13 @@ def write_tasks(
     statistics = _statistics(split, len(item_id), config.statistics)
     with sealing(folder) as place:
         write_statistics(place, statistics)
-        write_history(place, item_history(_counted(split), statistics.time, len(item_id)))
+        num_files = write_history(place, in_order(_counted(split), statistics.time))
         progress("statistics", 1, 1)
         described = catalogue(item_id, items)
         if config.item_texts:
             described = with_text_vectors(described, config.item_texts, text_vectors)
         write_items(place, described)
-        spec, counts = _write_tasks(place, split, statistics, users, progress)
+        spec, counts = _write_tasks(place, split, statistics, users, num_files, progress)
     if split.objective == "implicit":
         counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
     return BuiltTasks(spec=spec, item_id=item_id, statistics=statistics, counts=counts)
@@ -139,6 +139,7 @@ def _write_tasks(
     split: SplitRows,
     statistics: ItemStatistics,
     users: pl.LazyFrame,
+    num_history_files: int,
     progress: Progress,
 ) -> tuple[TaskSetSpec, dict[str, int]]:
     """Write the shards of all splits, and what the task set is; return that and the counts.
@@ -174,6 +175,7 @@ def _write_tasks(
         num_interactions=split.num_rows,
         temporal=split.temporal,
         split=split.kind,
+        num_history_files=num_history_files,
     )
     write_spec(folder, spec)
     return spec, {
