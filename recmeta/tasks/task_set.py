@@ -354,7 +354,7 @@ TASK_COLUMNS = (
 )
 ITEM_NUMBER: Final = "item"
 EVENTS_PER_FILE: Final = 2**22
-"""Of a history, at least, but for the last file."""
+"""Of a history, but for the last file."""
 
 HistoryPiece = tuple[IntArray | None, npt.NDArray[np.int32]]
 """Times (N,), None where tasks are not cut by time, and item numbers (N,) of some events."""
@@ -449,25 +449,39 @@ def read_statistics(folder: Folder) -> ItemStatistics:
 
 
 def write_history(folder: Folder, pieces: Iterable[HistoryPiece]) -> int:
-    """Write the events that count, given in the order of time, and return into how many files."""
-    num_files, waiting, num_waiting = 0, list[HistoryPiece](), 0
+    """Write the events that count, given in the order of time, and return into how many files.
+
+    The files do not depend on where one piece ends and the next one begins.
+    """
+    num_files, waiting = 0, list[HistoryPiece]()
     for piece in pieces:
         waiting.append(piece)
-        num_waiting += len(piece[1])
-        if num_waiting >= EVENTS_PER_FILE:
-            _write_history_file(folder, num_files, waiting)
-            num_files, waiting, num_waiting = num_files + 1, [], 0
-    if num_waiting:
-        _write_history_file(folder, num_files, waiting)
+        while sum(len(item) for _, item in waiting) >= EVENTS_PER_FILE:
+            time, item = _joined(waiting)
+            first, rest = slice(EVENTS_PER_FILE), slice(EVENTS_PER_FILE, None)
+            _write_history_file(folder, num_files, (_part(time, first), item[first]))
+            num_files, waiting = num_files + 1, [(_part(time, rest), item[rest])]
+    last = _joined(waiting)
+    if len(last[1]):
+        _write_history_file(folder, num_files, last)
         num_files += 1
     return num_files
 
 
-def _write_history_file(folder: Folder, number: int, pieces: Sequence[HistoryPiece]) -> None:
-    columns = {ITEM_NUMBER: pa.chunked_array([item for _, item in pieces], pa.int32())}
+def _joined(pieces: Sequence[HistoryPiece]) -> HistoryPiece:
+    item = np.concatenate([np.zeros(0, np.int32), *(item for _, item in pieces)])
     times = [time for time, _ in pieces if time is not None]
-    if times:
-        columns = {schema.TIMESTAMP: pa.chunked_array(times, pa.int64())} | columns
+    return np.concatenate(times) if times else None, item
+
+
+def _part(time: IntArray | None, rows: slice) -> IntArray | None:
+    return None if time is None else time[rows]
+
+
+def _write_history_file(folder: Folder, number: int, piece: HistoryPiece) -> None:
+    time, item = piece
+    columns = {} if time is None else {schema.TIMESTAMP: pa.array(time, pa.int64())}
+    columns[ITEM_NUMBER] = pa.array(item, pa.int32())
     _write_table(folder, f"history-{number:05d}.arrow", pa.table(columns))
 
 

@@ -154,7 +154,7 @@ def as_of_old(task_set: TaskSet) -> TaskSet:
 def test_the_files_have_every_row_that_the_statistics_count(
     files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "EVENTS_PER_FILE", 2**22 if files == 1 else 700)
+    monkeypatch.setattr(module, "EVENTS_PER_FILE", 2**22 if files == 1 else 800)
     task_set, rows = written(tmp_path, split="temporal", support_size=500, query_size=500)
     assert task_set.spec.num_history_files == files
     history = task_set.history()
