@@ -7,6 +7,7 @@
     history-00000.arrow  one row per event that counts in them, in the order of time: when, and the
         …                item number
     SPLIT-00000.arrow …  one row per task
+    refit-00000.arrow …  the same, of all before the cold users came, where time is held out
 
 A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no
 padding on disk. Features are kept raw and encoded when they are read, by the encoder that belongs
@@ -38,6 +39,9 @@ from recmeta.workspace import Folder, arrow_table, sealed
 Objective = Literal["rating", "implicit"]
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+REFIT: Final = "refit"
+"""Shards of what is learned from once the development users have chosen, where that is more than
+the training and the development tasks."""
 FORMAT_VERSION = 1
 
 
@@ -52,9 +56,9 @@ class TaskSetSpec:
     num_items: int
     """Number of distinct items; item numbers run from 0 to this, exclusive."""
     num_tasks: dict[str, int]
-    """Tasks by split."""
+    """Tasks by split, and in `REFIT` where there is one."""
     num_shards: dict[str, int]
-    """Arrow shards by split."""
+    """Arrow shards by split, and of `REFIT` where there is one."""
     num_interactions: int
     """Rows of all supports and queries."""
     temporal: bool
@@ -294,16 +298,18 @@ class TaskSet:
                 f"{folder.path} has task format {self.spec.format_version}, this version reads "
                 f"{FORMAT_VERSION}: build the tasks again with `recmeta build-tasks`."
             )
-        self._parts: dict[Split, tuple[Split, ...]] = {s: (s,) for s in SPLITS}
+        self._parts: dict[Split, tuple[str, ...]] = {s: (s,) for s in SPLITS}
 
     def joined(self) -> "TaskSet":
         """Return the task set with the development users behind the training users, and none left
-        to develop on."""
+        to develop on; where time is held out, with all of their rows before the cold users came."""
         joined = copy.copy(self)
-        joined._parts = {"train": ("train", "dev"), "dev": (), "test": ("test",)}
         num = self.spec.num_tasks
+        everybody = (REFIT,) if REFIT in num else ("train", "dev")
+        joined._parts = {"train": everybody, "dev": (), "test": ("test",)}
+        num_train = sum(num[part] for part in everybody)
         joined.spec = dataclasses.replace(
-            self.spec, num_tasks={**num, "train": num["train"] + num["dev"], "dev": 0}
+            self.spec, num_tasks={**num, "train": num_train, "dev": 0}
         )
         return joined
 
@@ -365,7 +371,7 @@ def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
     folder.write_json("spec.json", to_dict(spec))
 
 
-def write_shard(folder: Folder, split: Split, index: int, table: pa.Table) -> None:
+def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None:
     """Write one shard: TASK_COLUMNS, `user_id` and raw user attributes, a row per task."""
     _write_table(folder, f"{split}-{index:05d}.arrow", table)
 
