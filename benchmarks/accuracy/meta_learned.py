@@ -11,7 +11,6 @@ from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.learned import LearnedPredictor
-from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import (
     Ragged,
     Split,
@@ -99,8 +98,7 @@ def write_task_set(problem: Problem, development: Development, folder: Folder) -
     write_items(folder, problem.items)
     num_items = problem.num_items
     write_statistics(folder, statistics_of(development.train, num_items))
-    item = training_rows(development.train).item
-    write_history(folder, ItemHistory(time=None, item=item, num_items=num_items))
+    num_files = write_history(folder, [(None, training_rows(development.train).item)])
     write_spec(
         folder,
         TaskSetSpec(
@@ -113,6 +111,7 @@ def write_task_set(problem: Problem, development: Development, folder: Folder) -
                 len(side.item) for tasks in splits.values() for side in (tasks.support, tasks.query)
             ),
             temporal=False,
+            num_history_files=num_files,
         ),
     )
     return TaskSet(folder)

@@ -51,10 +51,8 @@ def hashes(user_id: pa.Array) -> npt.NDArray[np.int64]:
 def seen_by(task_set: TaskSet) -> npt.NDArray[np.int64]:
     """Return the hashes of the users whom training reads: those that are trained on, and those that
     choose among epochs and hyperparameters."""
-    ids = [
-        task_set.tasks(split).profile[schema.USER_ID].combine_chunks() for split in ("train", "dev")
-    ]
-    return np.unique(hashes(pc.unique(pa.concat_arrays(ids))))
+    everybody = task_set.joined().tasks("train").profile[schema.USER_ID].combine_chunks()
+    return np.unique(hashes(pc.unique(everybody)))
 
 
 def write(folder: Folder, origin: Origin, seen: npt.NDArray[np.int64]) -> None:

@@ -88,12 +88,13 @@ def fit_baselines(
     items: Items | None = None,
     history: ItemHistory | None = None,
     relevant_from: float | None = None,
+    everybody: Tasks | None = None,
 ) -> dict[str, Predictor]:
     """Return baselines for a task set, tuned and fitted, by name.
 
     Args:
         train: meta-training tasks; their support and query rows are the training data. Of implicit
-            feedback those of `dev` are, too, once these have chosen, as for the learners of such
+            feedback those of `everybody` are, once `dev` has chosen, as for the learners of such
             feedback.
         dev: development tasks, on whose queries hyperparameters are chosen.
         seed: of whatever is drawn.
@@ -104,13 +105,17 @@ def fit_baselines(
         history: every event that counts, for baselines that look back from a user's cut time.
         relevant_from: smallest rating that makes an item relevant in lists; None: 60 % up the value
             range.
+        everybody: see `train`; None: the tasks of `train` and `dev`.
 
     Raises:
         UserError: for an unknown name, a baseline that does not suit the feedback, or where the
             meta-training tasks have no rows.
     """
     search = BaselineSearch.of(spec, train, dev, seed, on_trial)
-    everybody = Tasks.joined([train, dev]) if spec.objective == "implicit" else None
+    if spec.objective == "rating":
+        everybody = None
+    elif everybody is None:
+        everybody = Tasks.joined([train, dev])
     search = dataclasses.replace(
         search,
         everybody=everybody,

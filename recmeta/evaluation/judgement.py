@@ -127,6 +127,7 @@ def judge(
         items=items,
         history=history,
         relevant_from=how.relevant_from,
+        everybody=task_set.joined().tasks("train"),
     )
     taken = [name for name in baselines if name in predictors]
     if taken:

@@ -9,7 +9,7 @@ Legend: T snapshots, I items, N rows.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +19,10 @@ import polars as pl
 from recmeta import schema
 from recmeta.features.order_statistics import values_at
 from recmeta.tasks.arrays import Float32Array, IntArray
-from recmeta.tasks.item_history import ItemHistory
+from recmeta.tasks.placing.placed_rows import NO_TIME
 from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.placing.row_order import order_by
-from recmeta.tasks.task_set import ItemStatistics
+from recmeta.tasks.task_set import HistoryPiece, ItemStatistics
 from recmeta.tasks.threads import in_threads
 
 MOST_CELLS = 200_000_000
@@ -106,42 +106,60 @@ def item_statistics(events: Iterable[Events], times: IntArray, num_items: int) -
     return ItemStatistics(times, num_users, sum_values)
 
 
-def item_history(events: Iterable[Events], times: IntArray, num_items: int) -> ItemHistory:
-    """Return the events in the order of time, at equal times in that of the items' numbers.
+def in_order(events: Iterable[Events], times: IntArray) -> Iterator[HistoryPiece]:
+    """Yield the same events in the order of time, at equal times in that of the items' numbers, in
+    pieces; without times as they come.
 
     They are put aside by the snapshots between which they lie, about as many in each, and sorted
-    one such lot after the other: beside the history itself, memory holds one lot.
+    one such lot after the other: memory holds some lots, never all events.
 
     Args:
         events: all events that count, in pieces; all with times, or none.
         times: (T,) from `snapshot_times`.
     """
-    files, num_events, has_times = RowFiles(), 0, True
-    lengths = np.zeros(len(times), np.int64)
-    for some in events:
-        has_times = some.time is not None
-        rows = np.empty(len(some.item), EVENT)
-        rows["item"], rows["time"] = some.item, 0 if some.time is None else some.time
-        lot = np.searchsorted(times, rows["time"], side="right")
-        order = np.argsort(lot.astype(np.int16), kind="stable")
-        counts = np.bincount(lot, minlength=len(times))
+    files, lots = RowFiles(), set[int]()
+    for rows, counts in in_threads(lambda some: _by_lot(some, times), events):
+        if rows["time"][:1] == NO_TIME:
+            yield None, np.ascontiguousarray(rows["item"])
+            continue
         ends = counts.cumsum()
-        for number in np.flatnonzero(counts).tolist():
-            files.append(
-                str(number), rows.take(order[ends[number] - counts[number] : ends[number]])
-            )
-        lengths += counts
-    time = np.empty(lengths.sum(), np.int64)
-    item = np.empty(len(time), np.int32)
-    for number in np.flatnonzero(lengths).tolist():
-        rows = files.read(str(number), EVENT)
-        files.remove(str(number))
-        time_n = rows["time"] - rows["time"].min()  # no negative numbers, in few bits
-        rows = rows.take(order_by(time_n, rows["item"]))
-        place = slice(num_events, num_events + len(rows))
-        time[place], item[place] = rows["time"], rows["item"]
-        num_events += len(rows)
-    return ItemHistory(time=time if has_times else None, item=item, num_items=num_items)
+        for lot in np.flatnonzero(counts).tolist():
+            files.append(str(lot), rows[ends[lot] - counts[lot] : ends[lot]])
+            lots.add(lot)
+
+    def work(lot: int) -> HistoryPiece:
+        rows = files.read(str(lot), EVENT)
+        files.remove(str(lot))
+        return _sorted(rows["time"], rows["item"])
+
+    yield from in_threads(work, sorted(lots))
+
+
+def _by_lot(some: Events, times: IntArray) -> tuple[npt.NDArray[np.void], IntArray]:
+    """Return events (N,) of EVENT sorted by the snapshot that holds them first, and how many each
+    snapshot (T,) holds first; those without times as they are."""
+    rows = np.empty(len(some.item), EVENT)
+    rows["item"] = some.item
+    if some.time is None:
+        rows["time"] = NO_TIME
+        return rows, np.zeros(len(times), np.int64)
+    rows["time"] = some.time
+    lot = np.searchsorted(times, some.time, side="right").astype(np.uint16)
+    # numpy sorts 16 bits in linear time.
+    return rows.take(np.argsort(lot, kind="stable")), np.bincount(lot, minlength=len(times))
+
+
+def _sorted(time: IntArray, item: npt.NDArray[np.int32]) -> HistoryPiece:
+    """Return events (N,) sorted by time, then item."""
+    lowest, item_bits = time.min(), int(item.max()).bit_length()
+    past = time - lowest
+    if int(past.max()).bit_length() + item_bits >= 64:
+        order = order_by(past, item)
+        return time.take(order), item.take(order)
+    # Values are sorted several times faster than positions.
+    packed = np.sort((past << item_bits) | item)
+    item = (packed & ((1 << item_bits) - 1)).astype(np.int32)
+    return (packed >> item_bits) + lowest, item
 
 
 def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:

@@ -4,9 +4,10 @@
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
-    history.arrow        one row per event that counts in them, in the order of time: when, and the
-                         item number
+    history-00000.arrow  one row per event that counts in them, in the order of time: when, and the
+        …                item number
     SPLIT-00000.arrow …  one row per task
+    refit-00000.arrow …  the same, of all before the cold users came, where time is held out
 
 A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no
 padding on disk. Features are kept raw and encoded when they are read, by the encoder that belongs
@@ -18,8 +19,8 @@ Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 import copy
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,9 @@ from recmeta.workspace import Folder, arrow_table, sealed
 Objective = Literal["rating", "implicit"]
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+REFIT: Final = "refit"
+"""Shards of what is learned from once the development users have chosen, where that is more than
+the training and the development tasks."""
 FORMAT_VERSION = 1
 
 
@@ -52,15 +56,17 @@ class TaskSetSpec:
     num_items: int
     """Number of distinct items; item numbers run from 0 to this, exclusive."""
     num_tasks: dict[str, int]
-    """Tasks by split."""
+    """Tasks by split, and in `REFIT` where there is one."""
     num_shards: dict[str, int]
-    """Arrow shards by split."""
+    """Arrow shards by split, and of `REFIT` where there is one."""
     num_interactions: int
     """Rows of all supports and queries."""
     temporal: bool
     """Whether support comes before query in time."""
     split: SplitKind | None = None
     """What is held out; None of a task set that does not say, as those of earlier versions."""
+    num_history_files: int | None = None
+    """Arrow files of the items' history; None of a task set of an earlier version, without any."""
     format_version: int = FORMAT_VERSION
     """Raised when a reader of today could not read it."""
 
@@ -292,16 +298,18 @@ class TaskSet:
                 f"{folder.path} has task format {self.spec.format_version}, this version reads "
                 f"{FORMAT_VERSION}: build the tasks again with `recmeta build-tasks`."
             )
-        self._parts: dict[Split, tuple[Split, ...]] = {s: (s,) for s in SPLITS}
+        self._parts: dict[Split, tuple[str, ...]] = {s: (s,) for s in SPLITS}
 
     def joined(self) -> "TaskSet":
         """Return the task set with the development users behind the training users, and none left
-        to develop on."""
+        to develop on; where time is held out, with all of their rows before the cold users came."""
         joined = copy.copy(self)
-        joined._parts = {"train": ("train", "dev"), "dev": (), "test": ("test",)}
         num = self.spec.num_tasks
+        everybody = (REFIT,) if REFIT in num else ("train", "dev")
+        joined._parts = {"train": everybody, "dev": (), "test": ("test",)}
+        num_train = sum(num[part] for part in everybody)
         joined.spec = dataclasses.replace(
-            self.spec, num_tasks={**num, "train": num["train"] + num["dev"], "dev": 0}
+            self.spec, num_tasks={**num, "train": num_train, "dev": 0}
         )
         return joined
 
@@ -316,11 +324,10 @@ class TaskSet:
     def history(self) -> ItemHistory:
         """Return every event that counts in the items' statistics.
 
-        Of a task set without that file, which an earlier version wrote, the history is as coarse as
-        the snapshots are.
+        Of a task set of an earlier version, the history is as coarse as the snapshots are.
         """
-        if self.folder.exists(HISTORY):
-            return _read_history(self.folder, self.spec.num_items)
+        if self.spec.num_history_files is not None:
+            return _read_history(self.folder, self.spec)
         statistics = self.statistics()
         if not self.spec.temporal:
             return ItemHistory.from_snapshots(None, statistics.num_users, 0)
@@ -352,7 +359,11 @@ TASK_COLUMNS = (
     schema.QUERY_COUNTED,
 )
 ITEM_NUMBER: Final = "item"
-HISTORY: Final = "history.arrow"
+EVENTS_PER_FILE: Final = 2**22
+"""Of a history, but for the last file."""
+
+HistoryPiece = tuple[IntArray | None, npt.NDArray[np.int32]]
+"""Times (N,), None where tasks are not cut by time, and item numbers (N,) of some events."""
 
 
 def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
@@ -360,7 +371,7 @@ def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
     folder.write_json("spec.json", to_dict(spec))
 
 
-def write_shard(folder: Folder, split: Split, index: int, table: pa.Table) -> None:
+def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None:
     """Write one shard: TASK_COLUMNS, `user_id` and raw user attributes, a row per task."""
     _write_table(folder, f"{split}-{index:05d}.arrow", table)
 
@@ -443,21 +454,54 @@ def read_statistics(folder: Folder) -> ItemStatistics:
     )
 
 
-def write_history(folder: Folder, history: ItemHistory) -> None:
-    """Write the events; without a column of times where the history has none."""
-    columns = {ITEM_NUMBER: pa.array(history.item, pa.int32())}
-    if history.time is not None:
-        columns = {schema.TIMESTAMP: pa.array(history.time, pa.int64())} | columns
-    _write_table(folder, HISTORY, pa.table(columns))
+def write_history(folder: Folder, pieces: Iterable[HistoryPiece]) -> int:
+    """Write the events that count, given in the order of time, and return into how many files.
+
+    The files do not depend on where one piece ends and the next one begins.
+    """
+    num_files, waiting = 0, list[HistoryPiece]()
+    for piece in pieces:
+        waiting.append(piece)
+        while sum(len(item) for _, item in waiting) >= EVENTS_PER_FILE:
+            time, item = _joined(waiting)
+            first, rest = slice(EVENTS_PER_FILE), slice(EVENTS_PER_FILE, None)
+            _write_history_file(folder, num_files, (_part(time, first), item[first]))
+            num_files, waiting = num_files + 1, [(_part(time, rest), item[rest])]
+    last = _joined(waiting)
+    if len(last[1]):
+        _write_history_file(folder, num_files, last)
+        num_files += 1
+    return num_files
 
 
-def _read_history(folder: Folder, num_items: int) -> ItemHistory:
-    table = _read_table(folder, HISTORY)
-    has_times = schema.TIMESTAMP in table.column_names
+def _joined(pieces: Sequence[HistoryPiece]) -> HistoryPiece:
+    item = np.concatenate([np.zeros(0, np.int32), *(item for _, item in pieces)])
+    times = [time for time, _ in pieces if time is not None]
+    return np.concatenate(times) if times else None, item
+
+
+def _part(time: IntArray | None, rows: slice) -> IntArray | None:
+    return None if time is None else time[rows]
+
+
+def _write_history_file(folder: Folder, number: int, piece: HistoryPiece) -> None:
+    time, item = piece
+    columns = {} if time is None else {schema.TIMESTAMP: pa.array(time, pa.int64())}
+    columns[ITEM_NUMBER] = pa.array(item, pa.int32())
+    _write_table(folder, f"history-{number:05d}.arrow", pa.table(columns))
+
+
+def _read_history(folder: Folder, spec: TaskSetSpec) -> ItemHistory:
+    names = [f"history-{number:05d}.arrow" for number in range(spec.num_history_files or 0)]
+    tables = [_read_table(folder, name) for name in names]
+
+    def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype), *(table[name].to_numpy() for table in tables)])
+
     return ItemHistory(
-        time=table[schema.TIMESTAMP].to_numpy() if has_times else None,
-        item=table[ITEM_NUMBER].to_numpy(),
-        num_items=num_items,
+        time=column(schema.TIMESTAMP, np.int64) if spec.temporal else None,
+        item=column(ITEM_NUMBER, np.int32),
+        num_items=spec.num_items,
     )
 
 

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.tasks.arrays import Float32Array, IntArray, offsets_of
-from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import (
     SPLITS,
     TASK_COLUMNS,
@@ -98,8 +97,7 @@ def write_task_set(log: Log, folder: Folder, config: ShareConfig | None = None) 
         write_shard(folder, split, 0, table.filter(pa.array(split_U == split)))
     training_N = value_N[counted_N]
     write_statistics(folder, _statistics(item_N[counted_N], training_N, num_items))
-    item = item_N[counted_N].astype(np.int32)
-    write_history(folder, ItemHistory(time=None, item=item, num_items=num_items))
+    num_files = write_history(folder, [(None, item_N[counted_N].astype(np.int32))])
     write_items(folder, _items(log))
     write_spec(
         folder,
@@ -111,6 +109,7 @@ def write_task_set(log: Log, folder: Folder, config: ShareConfig | None = None) 
             num_shards=dict.fromkeys(SPLITS, 1),
             num_interactions=len(user_N),
             temporal=False,
+            num_history_files=num_files,
         ),
     )
     return TaskSet(folder)

@@ -69,8 +69,9 @@ def test_recent_popularity_is_chosen_and_better_where_popularity_moves(drifting:
     assert chosen == min(trials, key=lambda trial: trial.loss).config["half_life_days"]
     assert chosen is not None
     assert chosen <= 30
-    whole = Popularity.fit(train, drifting.spec.num_items, history)
-    recent, ever = (1 - ranking_loss(one, test) for one in (popularity, whole))
+    num_items = drifting.spec.num_items
+    whole = Popularity.fit(train, num_items, history)
+    recent, ever = (1 - ranking_loss(one, test, num_items) for one in (popularity, whole))
     assert recent > 1.5 * ever
 
 

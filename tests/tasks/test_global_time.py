@@ -1,5 +1,6 @@
 """Users and time are held out: cold users come last, and nobody learns from what is later."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks.placing.split_rows import SplitRows
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.splits.interactions import split_interactions
-from recmeta.tasks.task_set import TaskSet
+from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.workspace import MemoryFolder
 
@@ -96,6 +97,17 @@ def test_nobody_learns_from_what_is_later(
     assert found.num_rows == len(rows.filter(pl.col("split") != "withheld"))
     for user in set(by["train"]["user"]):
         assert len(rows.filter(user=user)) == sum(name == user for name, *_ in log)
+    # Once development users have chosen, all rows before the cold users came are learned from.
+    start = min((t for n, _, t in log if n in set(by["test"]["user"])), default=31)
+    before = [e for e in log if e[2] is not None and e[2] < start]
+    lengths_before = Counter(name for name, *_ in before)
+    expected = [e for e in before if lengths_before[e[0]] >= fewest]
+    assert found.refit is not None
+    assert found.refit.num_rows == len(expected)
+    if expected:
+        again = rows_of(found.refit)
+        assert set(again["split"]) == {"train"}
+        assert sorted(again["timestamp"]) == sorted(time for *_, time in expected)
     # The shares are as near to what was asked for as a time can make them.
     lengths = pl.Series([name for name, *_ in log]).value_counts(name="n")
     enough = [n for n, count in zip(*lengths, strict=True) if count >= fewest]
@@ -149,6 +161,12 @@ def test_what_time_cannot_part_says_why(log: list[Event], message: str) -> None:
         split(log)
 
 
+def first_of(rows: pl.DataFrame, tasks: Tasks) -> int:
+    """Return the time of the first row of some tasks' users, in microseconds."""
+    theirs = rows.filter(pl.col(schema.USER_ID).is_in(tasks.user_id))
+    return int(theirs[schema.TIMESTAMP].dt.epoch("us").to_numpy().min())
+
+
 def test_a_cold_users_past_holds_what_is_withheld_of_others() -> None:
     """It is counted at the user's own cut time, though no model learned from it."""
     log, folder = generate(SyntheticConfig(num_users=150, num_items=60), seed=0), MemoryFolder()
@@ -173,6 +191,13 @@ def test_a_cold_users_past_holds_what_is_withheld_of_others() -> None:
     spec, test = task_set.spec, task_set.tasks("test")
     assert (spec.split, spec.temporal) == ("global-time", True)
     assert abs(len(test) - 30) <= 1
+    joined, train = task_set.joined(), task_set.tasks("train")
+    everybody = joined.tasks("train")
+    assert joined.spec.num_tasks["train"] == len(everybody) > len(train)
+    assert set(everybody.user_id) >= set(train.user_id) | set(task_set.tasks("dev").user_id)
+    assert not set(everybody.user_id) & set(test.user_id)
+    num_rows = len(everybody.support.item) + len(everybody.query.item)
+    assert num_rows == int((late[schema.TIMESTAMP].dt.epoch("us") < first_of(late, test)).sum())
     history = task_set.history()
     assert spec.num_interactions < len(history) <= len(late)
     times = np.sort(late[schema.TIMESTAMP].dt.epoch("us").to_numpy())

@@ -15,6 +15,7 @@ from split_frames import log_dataset
 from recmeta import schema
 from recmeta.features.item_statistics import StatisticsConfig
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
+from recmeta.tasks import task_set as module
 from recmeta.tasks.item_history import DAY, ItemHistory, half_lives
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import TaskSet
@@ -137,8 +138,25 @@ def written(folder: Path, *, snapshots: int = 64, **split: object) -> tuple[Task
     return TaskSet(place / "tasks"), rows
 
 
-def test_the_file_has_every_row_that_the_statistics_count(tmp_path: Path) -> None:
+def as_of_old(task_set: TaskSet) -> TaskSet:
+    """Return the task set as an earlier version would have written it: without a history."""
+    folder = Folder.at(task_set.folder.path)
+    spec = folder.read_json("spec.json")
+    del spec["num_history_files"], spec["split"]
+    for name in folder.names():
+        if name.startswith(("history", "digests")):
+            folder.delete(name)
+    folder.write_json("spec.json", spec)
+    return TaskSet(folder)
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_the_files_have_every_row_that_the_statistics_count(
+    files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EVENTS_PER_FILE", 2**22 if files == 1 else 800)
     task_set, rows = written(tmp_path, split="temporal", support_size=500, query_size=500)
+    assert task_set.spec.num_history_files == files
     history = task_set.history()
     expected = rows.sort(schema.TIMESTAMP, schema.ITEM_ID)
     ids = pl.Series(task_set.items().item_id)
@@ -160,15 +178,13 @@ def test_without_times_the_training_rows_count(tmp_path: Path) -> None:
     item = np.concatenate([train.support.item, train.query.item])
     expected = np.bincount(item, minlength=history.num_items)
     np.testing.assert_array_equal(history.now(None), expected)
-    (tmp_path / "tasks" / "history.arrow").unlink()
-    np.testing.assert_array_equal(TaskSet(task_set.folder).history().now(None), expected)
+    np.testing.assert_array_equal(as_of_old(task_set).history().now(None), expected)
 
 
 def test_an_old_task_set_has_a_history_as_coarse_as_its_snapshots(tmp_path: Path) -> None:
     task_set, _ = written(tmp_path, snapshots=20, split="temporal")
     exact = task_set.history()
-    (tmp_path / "tasks" / "history.arrow").unlink()
-    coarse = TaskSet(task_set.folder).history()
+    coarse = as_of_old(task_set).history()
     assert coarse.has_times
     np.testing.assert_array_equal(coarse.now(None), exact.now(None))
     statistics, test = task_set.statistics(), task_set.tasks("test")

@@ -15,7 +15,7 @@ from recmeta.features.attributes import catalogue, profiles_as_of
 from recmeta.features.item_statistics import (
     Events,
     StatisticsConfig,
-    item_history,
+    in_order,
     item_statistics,
     snapshot_times,
 )
@@ -28,6 +28,7 @@ from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.splits.ids import count_ids
 from recmeta.tasks.splits.interactions import ROWS_PER_BATCH, split_interactions
 from recmeta.tasks.task_set import (
+    REFIT,
     SPLITS,
     ItemStatistics,
     Split,
@@ -99,13 +100,13 @@ def write_tasks(
     statistics = _statistics(split, len(item_id), config.statistics)
     with sealing(folder) as place:
         write_statistics(place, statistics)
-        write_history(place, item_history(_counted(split), statistics.time, len(item_id)))
+        num_files = write_history(place, in_order(_counted(split), statistics.time))
         progress("statistics", 1, 1)
         described = catalogue(item_id, items)
         if config.item_texts:
             described = with_text_vectors(described, config.item_texts, text_vectors)
         write_items(place, described)
-        spec, counts = _write_tasks(place, split, statistics, users, progress)
+        spec, counts = _write_tasks(place, split, statistics, users, num_files, progress)
     if split.objective == "implicit":
         counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
     return BuiltTasks(spec=spec, item_id=item_id, statistics=statistics, counts=counts)
@@ -139,6 +140,7 @@ def _write_tasks(
     split: SplitRows,
     statistics: ItemStatistics,
     users: pl.LazyFrame,
+    num_history_files: int,
     progress: Progress,
 ) -> tuple[TaskSetSpec, dict[str, int]]:
     """Write the shards of all splits, and what the task set is; return that and the counts.
@@ -146,19 +148,20 @@ def _write_tasks(
     Raises:
         UserError: where nobody is left to meta-train on.
     """
-    num_tasks: dict[str, int] = {name: split.num_tasks(name) for name in SPLITS}
-    if num_tasks["train"] == 0:
+    if split.num_tasks("train") == 0:
         raise UserError(
             "no user is left to meta-train on: ingest more users, or lower dev_share, test_share "
             "and min_interactions."
         )
+    of = {name: (split, name) for name in SPLITS} | _of_refit(split)
+    num_tasks = {name: rows.num_tasks(place) for name, (rows, place) in of.items()}
     num_shards: dict[str, int] = {}
     num_items, num_written = statistics.num_users.shape[1], 0
     lowest, highest = np.inf, -np.inf
     progress("writing", 0, sum(num_tasks.values()))
-    for name in SPLITS:
+    for name, (rows, place) in of.items():
         num_shards[name] = 0
-        for shard in _write_split(folder, name, split, statistics, users):
+        for shard in _write_split(folder, name, rows, place, statistics, users):
             num_shards[name] += 1
             num_written += len(shard)
             progress("writing", num_written, sum(num_tasks.values()))
@@ -174,20 +177,33 @@ def _write_tasks(
         num_interactions=split.num_rows,
         temporal=split.temporal,
         split=split.kind,
+        num_history_files=num_history_files,
     )
     write_spec(folder, spec)
     return spec, {
-        **{f"tasks_{name}": count for name, count in num_tasks.items()},
+        **{f"tasks_{name}": num_tasks[name] for name in SPLITS},
         "users": split.num_users,
         "items": num_items,
         "interactions": split.num_rows,
     }
 
 
+def _of_refit(split: SplitRows) -> dict[str, tuple[SplitRows, Split]]:
+    """Return the rows that are learned from at last, and their place among them, by the name of
+    their shards; nothing where they are the training and the development tasks."""
+    return {} if split.refit is None else {REFIT: (split.refit, "train")}
+
+
 def _write_split(
-    folder: Folder, name: Split, split: SplitRows, statistics: ItemStatistics, users: pl.LazyFrame
+    folder: Folder,
+    name: str,
+    split: SplitRows,
+    place: Split,
+    statistics: ItemStatistics,
+    users: pl.LazyFrame,
 ) -> Iterator[PlacedRows]:
-    """Write the shards of one split, and yield each one that is written."""
+    """Write the tasks that have this place as shards of this name, and yield each one that is
+    written."""
 
     def write(numbered: tuple[int, PlacedRows]) -> PlacedRows:
         index, shard = numbered
@@ -196,7 +212,7 @@ def _write_split(
         write_shard(folder, name, index, _with_profiles(table, user_id, users))
         return shard
 
-    return in_threads(write, enumerate(shards(split.pieces(name))))
+    return in_threads(write, enumerate(shards(split.pieces(place))))
 
 
 def _with_profiles(table: pa.Table, user_id: pa.Array, users: pl.LazyFrame) -> pa.Table:

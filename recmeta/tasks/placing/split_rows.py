@@ -35,6 +35,9 @@ class SplitRows:
     parts: list[PlacedRows]
     """The tasks of some users each, by user, without their rows."""
     files: RowFiles
+    refit: "SplitRows | None" = None
+    """Training tasks alone: what is learned from once the development users have chosen, instead of
+    the training and the development tasks. None: these themselves."""
 
     @property
     def temporal(self) -> bool:

@@ -9,7 +9,8 @@ Two cuts, of all users with rows enough for a task:
 
 A user with rows on both sides of a cut keeps those before it. The later ones are withheld: they are
 in the items' past, which a cold user's task reads at its own cut time, as it would be in service.
-So a development user is judged as a cold one is, by a model that saw nothing later.
+So a development user is judged as a cold one is, by a model that saw nothing later. Once these have
+chosen, a model may learn from everything before the test cut (`placed_for_refit`).
 
 Legend: U users, E users with rows enough, by when they came.
 """
@@ -60,6 +61,16 @@ def placed_by_time(placement: Placement, parts: Iterable[Rows]) -> Placement:
     until = np.full(len(PLACES), schema.END_OF_TIME)
     until[[TRAIN, DEV]] = dev_cut, test_cut
     place_U = np.select([first_U >= test_cut, first_U >= dev_cut], [COLD, DEV], TRAIN)
+    return dataclasses.replace(placement, place=place_U.astype(np.uint8), until=until)
+
+
+def placed_for_refit(placement: Placement) -> Placement:
+    """Return a placement by time as it is once the development users have chosen: they train, too,
+    and everybody's rows count up to the test cut."""
+    assert placement.until is not None, "placed by time"
+    until = placement.until.copy()
+    until[TRAIN] = until[DEV]
+    place_U = np.where(placement.place == DEV, TRAIN, placement.place)
     return dataclasses.replace(placement, place=place_U.astype(np.uint8), until=until)
 
 

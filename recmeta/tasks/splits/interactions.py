@@ -16,6 +16,7 @@ Only the first event of a user with an item counts; of implicit feedback, the fi
 above 0: a return, or a song played no times, is no positive.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ from recmeta.tasks.placing.placement import COLD, DEV, ROW, TRAIN, Placement, Ro
 from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.placing.split_rows import SplitRows, put_away
 from recmeta.tasks.split_config import TEMPORAL, SplitConfig, SplitKind
-from recmeta.tasks.splits.global_time import placed_by_time
+from recmeta.tasks.splits.global_time import placed_by_time, placed_for_refit
 from recmeta.tasks.splits.ids import IdCounts, IdNumbers, count_ids
 from recmeta.tasks.task_set import Objective
 from recmeta.tasks.threads import in_threads
@@ -98,20 +99,25 @@ def split_interactions(
     if kind == "global-time":
         parted = (files.read(_file(number), ROW) for number in range(num_parts))
         placement = placed_by_time(placement, parted)
-    parts = _place_all(files, num_parts, placement, progress)
+    refit = None if placement.until is None else placed_for_refit(placement)
+    parts, refit_parts, refit_files = _place_all(files, num_parts, placement, refit, progress)
     if not any(len(found.place) for found in parts):
         raise UserError(
             f"no user has between {config.min_interactions} and "
             f"{config.max_interactions or 'any number of'} interactions: loosen "
             "min_interactions and max_interactions."
         )
-    return SplitRows(
+    found = SplitRows(
         user_id=users.ids.to_arrow().cast(pa.string()),
         objective=objective,
         kind=kind,
         parts=parts,
         files=files,
     )
+    if refit is None:
+        return found
+    later = dataclasses.replace(found, parts=refit_parts, files=refit_files)
+    return dataclasses.replace(found, refit=later)
 
 
 def _batches(log: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -228,21 +234,38 @@ def _file(number: int) -> str:
 
 
 def _place_all(
-    files: RowFiles, num_parts: int, placement: Placement, progress: Progress
-) -> list[PlacedRows]:
+    files: RowFiles,
+    num_parts: int,
+    placement: Placement,
+    refit: Placement | None,
+    progress: Progress,
+) -> tuple[list[PlacedRows], list[PlacedRows], RowFiles]:
     """Place the rows of each part and write them to files, in place of those put aside; return the
-    tasks without them."""
+    tasks without them.
 
-    def work(number: int) -> PlacedRows:
+    Returns:
+        All tasks; the training tasks of `refit`, if any, and the files that have their rows.
+    """
+    refit_files = RowFiles()
+
+    def work(number: int) -> tuple[PlacedRows, PlacedRows | None]:
         rows: Rows = files.read(_file(number), ROW)
         files.remove(_file(number))
-        return put_away(files, number, place_rows(rows, placement))
+        placed = put_away(files, number, place_rows(rows, placement))
+        if refit is None:
+            return placed, None
+        again = place_rows(rows, refit)
+        first, last = np.searchsorted(again.place, [TRAIN, TRAIN + 1])
+        return placed, put_away(refit_files, number, again.tasks(int(first), int(last)))
 
     parts: list[PlacedRows] = []
-    for placed in in_threads(work, range(num_parts)):
+    refit_parts: list[PlacedRows] = []
+    for placed, again in in_threads(work, range(num_parts)):
         parts.append(placed)
+        if again is not None:
+            refit_parts.append(again)
         progress("placing", len(parts), num_parts)
-    return parts
+    return parts, refit_parts, refit_files
 
 
 def _placement(
