@@ -125,7 +125,10 @@ class _Watch:
                 answer.read()
             ended = time.perf_counter()
             self._probes.append(ended - started)
-            self._memory.append((ended, self._process.memory_info().rss / 1e6))
+            about = self._process.memory_info()
+            # Without files that are mapped: the system lets go of those when others need memory.
+            own = about.rss - getattr(about, "shared", 0)
+            self._memory.append((ended, own / 1e6))
 
 
 def _slope(memory: Sequence[tuple[float, float]]) -> tuple[float, float]:
