@@ -64,7 +64,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
-    app.state.connections = Connections(config, metrics)
+    app.state.connections = Connections(config, metrics, keys)
     app.include_router(api.router)
     app.include_router(health.router)
     app.include_router(pages.router())

@@ -32,7 +32,7 @@ def _with(most: int, of_client: int, *proxies: str) -> Connections:
     config = EndpointConfig(
         max_connections=most, max_connections_per_client=of_client, proxies=proxies
     )
-    return Connections(config, Metrics())
+    return Connections(config, Metrics(), keys=None)
 
 
 def test_of_one_client_the_connection_that_waits_longest_gives_way() -> None:
@@ -173,3 +173,19 @@ def test_a_slow_computation_is_given_up_in_time(source: RegistrySource) -> None:
         goes_on.set()
         batcher._work = work
         assert served.ask(("i03", 4.0))["num_used"] == 1
+
+
+def test_who_has_no_key_takes_no_place_from_others(source: RegistrySource) -> None:
+    """With all places taken, a stranger hears of the key, and whoever has one is sent away."""
+    with serving(source, poll_seconds=3600.0, queue_users=1, batch_users=1) as served:
+        place = served.app.state.connections.admission.take()
+        stranger = served.client.post(
+            RECOMMENDATIONS, json=body(), headers={"Authorization": "Bearer another-key-of-16"}
+        )
+        assert stranger.status_code == 401
+        known = served.client.post(RECOMMENDATIONS, json=body())
+        assert known.status_code == 503
+        assert int(known.headers["retry-after"]) == 1
+        served.app.state.connections.admission.done(place, None)
+        assert served.client.post(RECOMMENDATIONS, json=body()).status_code == 200
+        until(lambda: served.app.state.connections.admission.num_in_hand == 0)

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import Counter
+from typing import Any
 
 import httpx
 import pytest
@@ -115,6 +116,65 @@ def test_overload_is_sent_away_at_once(
         shed = served.client.get("/metrics").text
         assert 'recmeta_shed_total{reason="queue"}' in shed
         assert served.ask(*ROWS)["num_used"] == 2
+
+
+def test_answers_under_load_are_those_given_alone(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users with none to five ratings, with and without reasons and profiles, sixty at a time:
+    whoever else is in a batch has no say in an answer, but for its last bits."""
+    bodies = [
+        body(
+            *((f"i{(3 * user + 7 * row) % 40:02d}", 1.0 + (user + row) % 5) for row in range(n)),
+            max_reasons=user % 4,
+            top_k=1 + 5 * (user % 3),
+            profile={"age": 20.0 + user} if user % 2 else {},
+        )
+        for user, n in enumerate([0, 1, 2, 3, 5] * 12)
+    ]
+    alone = [served.client.post(RECOMMENDATIONS, json=one).json() for one in bodies]
+    work = served.app.state.batcher._work
+
+    def slowly(asks: object) -> object:
+        time.sleep(0.01)  # these clients share the server's process: let them gather
+        return work(asks)
+
+    monkeypatch.setattr(served.app.state.batcher, "_work", slowly)
+    sizes = served.app.state.metrics.batch_users
+    before = sizes._sum.get(), sum(bucket.get() for bucket in sizes._buckets)
+
+    async def together() -> list[Any]:
+        async with httpx.AsyncClient(
+            base_url=served.url,
+            headers={"Authorization": f"Bearer {KEY}"},
+            timeout=60,
+            limits=httpx.Limits(max_connections=len(bodies)),
+        ) as client:
+
+            async def ask(asked: dict[str, Any]) -> Any:
+                while (answer := await client.post(RECOMMENDATIONS, json=asked)).status_code == 503:
+                    await asyncio.sleep(0.1)
+                return answer.json()
+
+            return await asyncio.gather(*(ask(one) for one in bodies))
+
+    for answer, expected in zip(asyncio.run(together()), alone, strict=True):
+        assert answer["num_used"] == expected["num_used"]
+        found, wanted = (
+            {one["item_id"]: one for one in each["recommendations"]} for each in (answer, expected)
+        )
+        assert found.keys() == wanted.keys()
+        for item, one in found.items():
+            assert one["score"] == pytest.approx(wanted[item]["score"], abs=1e-5)
+            effects, expected_effects = (
+                {reason["because_item"]: reason["effect"] for reason in each["reasons"]}
+                for each in (one, wanted[item])
+            )
+            assert effects == pytest.approx(expected_effects, abs=1e-4)
+    users = sizes._sum.get() - before[0]
+    batches = sum(bucket.get() for bucket in sizes._buckets) - before[1]
+    assert users == len(bodies)
+    assert users / batches > 1.5, "nobody shared a batch"
 
 
 def test_one_request_that_fails_does_not_fail_its_batch(

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.guard.admission import Admission
+from recmeta.endpoint.guard.keys import ApiKeys, presented
 from recmeta.endpoint.operation.metrics import Metrics
 
 SWEEP_SECONDS = 0.2
@@ -47,7 +48,12 @@ class _Order(OrderedDict[Kept, None]):
 class Connections:
     """All open connections of a server. Belongs to one event loop."""
 
-    def __init__(self, config: EndpointConfig, metrics: Metrics) -> None:
+    def __init__(self, config: EndpointConfig, metrics: Metrics, keys: ApiKeys | None) -> None:
+        """
+        Args:
+            keys: who may ask; None: everybody.
+        """
+        self.keys = keys
         self.config = config
         self.admission = Admission(
             fewest=config.batch_users,
@@ -120,6 +126,13 @@ class Connections:
         """Say that the server has a whole request of a connection: it does not give way now."""
         for order in self._orders(connection):
             order.pop(connection, None)
+
+    def may_ask(self, authorization: bytes | None) -> bool:
+        """Return whether a request with such a header may take a place from others; one that may
+        not is not counted, and hears from the application why."""
+        if self.keys is None:
+            return True
+        return self.keys.name_of(presented((authorization or b"").decode("latin-1"))) is not None
 
     def refused(self, reason: str) -> None:
         """Count something that was refused without asking the application."""

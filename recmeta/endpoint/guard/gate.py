@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recmeta.endpoint.config import EndpointConfig
-from recmeta.endpoint.guard.keys import LOOPBACK, ApiKeys
+from recmeta.endpoint.guard.keys import LOOPBACK, ApiKeys, presented
 from recmeta.endpoint.guard.problems import problem, retry_after
 from recmeta.endpoint.guard.rate import RateLimit
 from recmeta.endpoint.operation.metrics import Metrics
@@ -58,7 +58,7 @@ class Gate:
             return None
         name: str | None = NOBODY
         if self.keys is not None:
-            name = self.keys.name_of(_presented(headers))
+            name = self.keys.name_of(presented(headers.get("authorization", "")))
         if name is None:
             return problem(
                 401, "send a valid key as `Authorization: Bearer KEY`.", headers=CHALLENGE
@@ -84,9 +84,3 @@ def _hostname(headers: Headers) -> str | None:
         return urlsplit(f"//{headers.get('host', '')}").hostname
     except ValueError:
         return None
-
-
-def _presented(headers: Headers) -> str | None:
-    """Return the key of a request, if there is one."""
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None

@@ -195,15 +195,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin(self, request: Request) -> None:
         """Begin to answer a request, or send it away where there is no time for it."""
-        place = None
-        if request.method == "POST":
-            place = self.connections.admission.take()
+        place, connections = None, self.connections
+        if request.method == "POST" and connections.may_ask(request.header(b"authorization")):
+            place = connections.admission.take()
             if place is None:
                 self._send_away(request.keep_alive)
                 return
         exchange = self._exchange = Exchange(request, self, self._request_ends)
         self.deadline = self._request_ends
-        self.connections.works(self)
+        connections.works(self)
         exchange.task = self._loop.create_task(self._answer(exchange, place, self._loop.time()))
         self._server.tasks.add(exchange.task)
         exchange.task.add_done_callback(self._server.tasks.discard)

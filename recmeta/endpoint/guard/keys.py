@@ -52,6 +52,12 @@ class ApiKeys:
         return found
 
 
+def presented(authorization: str) -> str | None:
+    """Return the key that a request presents in the value of its header `Authorization`."""
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
 def read_keys(file: Path | None) -> ApiKeys | None:
     """Return the keys of a file, else those of the environment, else None.
 
