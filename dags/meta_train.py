@@ -16,10 +16,10 @@ Runs when `build_tasks` has built tasks, or when `maintenance` asks for it becau
 or no model was trained for a week. `is-due` ends the run early where the last training is too
 recent or too little is new; its log says why.
 
-* **The gate** compares the candidate with the champion and with every baseline on the same cold
-  users; a tie keeps the champion. `register` makes the candidate the champion and announces
-  `champion_model`, which `cold_start_scoring` follows; `register-challenger` keeps it on record
-  with the reasons.
+* **The gate** compares the candidate's predictions of ratings and its lists with those of the
+  champion and of every baseline on the same cold users; a tie keeps the champion. `register` makes
+  the candidate the champion and announces `champion_model`, which `cold_start_scoring` follows;
+  `register-challenger` keeps it on record with the reasons.
 * **Pool** `recmeta_gpu`: one slot per GPU. A training that was killed goes on after its last epoch.
 * **Model page** in MLflow: `recmeta`, aliases `champion`, `challenger` and `previous`.
 """

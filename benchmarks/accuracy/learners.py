@@ -92,8 +92,7 @@ def _baseline(name: str) -> Learner:
         fit=fit,
         modules=modules,
         is_baseline=True,
-        # Protocols of ratings measure predictions alone.
-        objectives=("implicit",) if one.lists_only else one.objectives,
+        objectives=("implicit",) if name in OF_RATINGS_BY_LISTS_ALONE else one.objectives,
         unasked=name in COMPARED_BASELINES,
         library=one.library,
         reads_texts=one.reads_texts,
@@ -190,6 +189,8 @@ def _reading_texts(learner: Learner) -> Learner:
 
 COMPARED = ("maml", "bayesian-linear", "weighted-ridge")
 """The algorithms that take part in every benchmark; the others, where they are named."""
+OF_RATINGS_BY_LISTS_ALONE = ("ials",)
+"""Baselines that make nothing but lists of ratings, which protocols of ratings do not measure."""
 COMPARED_BASELINES = (
     "global-mean",
     "popularity",

@@ -174,8 +174,17 @@ class OpenWorkspace:
         return pd.DataFrame(rows)
 
     def adaptation_curve(self) -> pd.DataFrame:
-        """Return a row per predictor and number of shots: `mean`, `ci_low`, `ci_high`."""
-        curve = self.evaluation["adaptation_curve"]
+        """Return a row per predictor and number of shots: `mean` of the primary metric, `ci_low`,
+        `ci_high`."""
+        return self._points(self.evaluation["adaptation_curve"])
+
+    def list_curve(self) -> pd.DataFrame:
+        """Return the same of lists: `mean` is that of `full_ndcg@k`. Evaluations of earlier
+        versions have no row."""
+        return self._points(self.evaluation.get("list_curve", {"shots": [], "points": {}}))
+
+    @staticmethod
+    def _points(curve: dict[str, Any]) -> pd.DataFrame:
         rows = [
             {"predictor": name, "shots": shots, **point}
             for name, points in curve["points"].items()

@@ -30,6 +30,9 @@ the published protocols try more. Where a baseline has both, either is fixed by 
 already: the gates that were passed, and the numbers that were published."""
 
 RANKING_K = 10
+MOST_RANKED = 1000
+"""Development users whose catalogue is ranked for each candidate of the gate; of more, these are
+taken evenly."""
 
 Measure = Literal["dev_mae", "dev_ranking_loss"]
 """What candidates are chosen by, lower is better: the development users' MAE, in units of the
@@ -184,7 +187,10 @@ class BaselineSearch:
         """Return the mean over the judges of what the baseline's candidates are chosen by."""
         if self.measure_of(baseline) == "dev_mae":
             return mean_error(predictor, self.judges)
-        return ranking_loss(predictor, self.judges, self.num_items, self.liked_from)
+        judges = self.judges
+        if self.grid == "gate" and len(judges) > MOST_RANKED:
+            judges = judges.take(np.linspace(0, len(judges) - 1, MOST_RANKED).astype(np.int64))
+        return ranking_loss(predictor, judges, self.num_items, self.liked_from)
 
     def catalogue(self) -> Items:
         """Return the items.

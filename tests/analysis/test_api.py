@@ -72,6 +72,9 @@ def test_evaluation_and_models(opened: OpenWorkspace) -> None:
     assert mae["mean"].iloc[0] == pytest.approx(per_user.mean())
     curve = opened.adaptation_curve()
     assert set(curve.columns) == {"predictor", "shots", "mean", "ci_low", "ci_high", "num_users"}
+    lists = opened.list_curve()
+    assert set(lists.columns) == set(curve.columns)
+    assert {"bayesian-linear", "popularity", "item-knn"} <= set(lists.predictor)
     assert opened.versions()["aliases"].tolist() == ["previous", "champion"]
     runs = opened.runs()
     assert set(runs["params.model.algorithm"]) == {"maml", "bayesian-linear"}

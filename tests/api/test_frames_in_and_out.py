@@ -72,6 +72,10 @@ def test_evaluation_goes_out_as_the_data_came_in(kind: str) -> None:
     assert by_name["item-mean", "mae"] == found.metrics["item-mean"]["mae"]
     assert {name for name, _ in by_name} == {"bayesian-linear", "item-mean", "popularity"}
     assert len(rows_of(found.cold_users())) == len(found.judgement.evaluation.user_id)
+    lists = rows_of(found.list_curve)
+    assert {row["predictor"] for row in lists} == {"bayesian-linear", "popularity"}
+    last = [row["mean"] for row in lists if row["predictor"] == "popularity"][-1]
+    assert 0 < last <= 1
     assert found.plot().png.startswith(b"\x89PNG")
 
 

@@ -51,3 +51,54 @@ def test_one_sentence_says_what_was_held_out(kind: SplitKind) -> None:
     assert told == old.replace("over users. ", f"over users. {sentence} ", 1)
     assert ("time are held out" in sentence) == (kind == "global-time")
     assert sentence.count(". ") == 0
+
+
+def test_lists_have_intervals_and_their_curve_follows_that_of_errors() -> None:
+    def interval(mean: float) -> dict[str, float]:
+        return {"mean": mean, "ci_low": mean - 0.01, "ci_high": mean + 0.01, "num_users": 9}
+
+    def curve(metric: str, note: str | None) -> dict[str, Any]:
+        points = {"maml": [interval(0.5), interval(0.25)]}
+        return {"metric": metric, "shots": [0, 1], "num_users": 9, "note": note, "points": points}
+
+    evaluation: dict[str, Any] = {
+        "candidate": "maml",
+        "intervals": {
+            "maml": {
+                "full_ndcg@10": interval(0.2),
+                "full_coverage@10": interval(0.1),
+                "full_list-difference@10": interval(0.75),
+            }
+        },
+        "adaptation_curve": curve("mae", None),
+        "list_curve": curve("full_ndcg@10", "9 users are drawn of 20."),
+    }
+    told = markdown.lists(evaluation)
+    assert "|  | nDCG | coverage | difference |" in told
+    assert (
+        "| **maml** | 0.2000 [0.1900, 0.2100] | 0.1000 [0.0900, 0.1100] | 0.7500 [0.7400, 0.7600] |"
+    ) in told
+    errors, lists = markdown.curves(evaluation)
+    assert errors.startswith("## Adaptation curve: MAE by number of known interactions")
+    assert lists.startswith("## Adaptation curve: `full_ndcg@10` by number of known interactions")
+    assert "The same 9 users throughout. 9 users are drawn of 20." in lists
+    assert "| **maml** | 0.5000 [0.4900, 0.5100] | 0.2500 [0.2400, 0.2600] |" in lists
+    del evaluation["list_curve"]  # as earlier versions wrote it
+    assert markdown.curves(evaluation) == [errors]
+    of_clicks = curve("full_ndcg@10", None)
+    clicks = {**evaluation, "adaptation_curve": of_clicks, "list_curve": of_clicks}
+    assert len(markdown.curves(clicks)) == 1
+
+
+def test_baselines_that_were_left_out_are_named() -> None:
+    evaluation: dict[str, Any] = {
+        "confidence": 0.95,
+        "num_users": 7,
+        "objective": "rating",
+        "further_metrics": {},
+        "intervals": {},
+        "candidate": "maml",
+        "left_out": "The baseline ials was left out.",
+    }
+    assert "The baseline ials was left out." in markdown.accuracy(evaluation)
+    assert "left out" not in markdown.accuracy({**evaluation, "left_out": None})

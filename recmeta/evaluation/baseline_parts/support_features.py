@@ -112,7 +112,8 @@ class SupportFeatures:
             return by_content_N, np.zeros(len(rows.item))
         own_N = rows.counted.astype(np.float64)
         count_N = self.count_I[rows.item] - own_N
-        left_N = self.left_I[rows.item] - own_N * (rows.value - self.mean)
+        own_left_N = np.where(rows.counted, rows.value - self.mean, 0.0)
+        left_N = self.left_I[rows.item] - own_left_N
         beside_N = (left_N - count_N * by_content_N) / (count_N + ITEM_SHRINKAGE)
         return by_content_N + beside_N, count_N
 

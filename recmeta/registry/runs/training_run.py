@@ -175,7 +175,7 @@ def log_evaluation(
         report_folder: its JSON, Markdown, PNG and Parquet files are copied.
         config: of the evaluate step; in the artifact evaluation/config.json.
         candidate: the predictor that is the run's own model.
-        primary_metric: what the gate decides on.
+        primary_metric: what is told first.
     """
     client = connect_to_write(workspace)
     known = get_run(client, workspace, run_id).data.metrics

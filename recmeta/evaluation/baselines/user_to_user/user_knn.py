@@ -23,7 +23,7 @@ from recmeta.evaluation.baselines.item_to_item.ease import residuals
 from recmeta.tasks.arrays import Float64Array, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
-MOST_USERS = 50_000
+MOST_USERS = 20_000
 """More training users are thinned out evenly: with so many there is a neighbour for everybody."""
 MAX_CELLS = 2**23  # similarities, or scores, held at once: 32 MiB
 
