@@ -1,0 +1,214 @@
+"""What lists are ordered by is the sum that it is said to be, and its weights are the likeliest."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from recmeta.errors import UserError
+from recmeta.metalearn.heads.list_head import (
+    BASE,
+    ITEM,
+    KNOTS,
+    LEARNER,
+    LEARNER_WEIGHT,
+    POPULARITY,
+    WEIGHT,
+    ListHead,
+    hat,
+)
+from recmeta.metalearn.heads.neighbours import taken_next, taken_together
+from recmeta.tasks.task_set import Ragged
+from recmeta.training import lists
+from recmeta.training.lists import Choices
+
+NUM_ITEMS = 9
+COLUMNS = (POPULARITY, LEARNER, "together", "next")
+
+
+@pytest.fixture(scope="module")
+def head() -> ListHead:
+    generator = np.random.default_rng(0)
+    items = [generator.permutation(NUM_ITEMS)[:5].tolist() for _ in range(12)]
+    rows = Ragged.from_lists(items, [[1.0] * 5 for _ in items])
+    weights = torch.from_numpy(generator.normal(size=(len(KNOTS), 4)).astype(np.float32))
+    return ListHead(
+        columns=COLUMNS,
+        weight_KC=weights,
+        offset=0.5,
+        half_life_days=7.0,
+        count_I=torch.from_numpy(generator.poisson(5, NUM_ITEMS).astype(np.float32)),
+        tables={
+            "together": taken_together(rows, NUM_ITEMS, 4, None, 0),
+            "next": taken_next(rows, NUM_ITEMS, 4, 2, 0),
+        },
+        centre=2.5,
+        horizon=4,
+    )
+
+
+@pytest.fixture
+def support() -> Ragged:
+    return Ragged.from_lists([[2, 5, 1], [], [4]], [[5.0, 1.0, 2.5], [], [4.0]])
+
+
+def expected_base(head: ListHead, items: list[int], values: list[float]) -> np.ndarray:  # type: ignore[type-arg]
+    """Return one user's scores without the learner's part, number by number."""
+    knots = np.log1p(KNOTS)
+    weight_KC = head.weight_KC.double().numpy()
+    at = np.log1p(len(items))
+    weights = [np.interp(at, knots, weight_KC[:, c]) for c in range(len(COLUMNS))]
+    base = weights[0] * np.log(head.count_I.double().numpy() + head.offset)
+    every = torch.arange(NUM_ITEMS)
+    for column, name in ((2, "together"), (3, "next")):
+        evidence = np.zeros(NUM_ITEMS)
+        for item, value in zip(items, values, strict=True):
+            source = torch.full((NUM_ITEMS,), item)
+            evidence += (value - 2.5) * head.tables[name].strength(source, every).double().numpy()
+        if evidence.any():
+            base += weights[column] * (evidence - evidence.mean()) / evidence.std()
+    return np.asarray(base)
+
+
+def test_scores_are_the_sum(head: ListHead, support: Ragged) -> None:
+    settled = head.settle(head.state(support))
+    for user, (items, values) in enumerate([([2, 5, 1], [5.0, 1.0, 2.5]), ([], []), ([4], [4.0])]):
+        found = settled[BASE][user].numpy()
+        np.testing.assert_allclose(found, expected_base(head, items, values), atol=2e-5)
+        weight = np.interp(np.log1p(len(items)), np.log1p(KNOTS), head.weight_KC[:, 1].numpy())
+        assert settled[LEARNER_WEIGHT][user].item() == pytest.approx(weight, abs=1e-6)
+    learner_BR = torch.tensor([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]])
+    shared = head.scores(settled, learner_BR, torch.tensor([3, 7]))
+    own = head.scores(settled, learner_BR, torch.tensor([[3, 7], [3, 7], [3, 7]]))
+    torch.testing.assert_close(shared, own)
+    expected = settled[BASE][:, [3, 7]] + settled[LEARNER_WEIGHT] * learner_BR
+    torch.testing.assert_close(shared, expected)
+
+
+def test_a_user_does_not_depend_on_the_batch(head: ListHead, support: Ragged) -> None:
+    together = head.settle(head.state(support))
+    for user in range(3):
+        alone = head.settle(head.state(support.take(np.array([user]))))
+        torch.testing.assert_close(alone[BASE][0], together[BASE][user], rtol=1e-6, atol=1e-6)
+
+
+def test_a_row_of_the_centres_value_is_still_a_row(head: ListHead, support: Ragged) -> None:
+    state = head.state(support)
+    assert (state[WEIGHT][0] != 0).tolist() == [True, True, True]
+    assert state[WEIGHT][1].tolist() == [0.0, 0.0, 0.0]
+    assert state[ITEM][0].tolist() == [2, 5, 1]
+    equal = dataclasses.replace(head, centre=None).state(support)
+    assert equal[WEIGHT][0].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_weights_are_those_of_the_knots_and_straight_between() -> None:
+    at_knots = hat(torch.tensor(KNOTS))
+    torch.testing.assert_close(at_knots, torch.eye(len(KNOTS), dtype=torch.float64))
+    between = hat(torch.tensor([2, 5, 1000]))
+    torch.testing.assert_close(between.sum(1), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(
+        between[:2] @ torch.tensor(KNOTS).double().log1p(),
+        torch.tensor([2.0, 5.0], dtype=torch.float64).log1p(),
+    )
+    assert between[2].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]
+
+
+def test_it_comes_back_as_it_was_saved(head: ListHead, support: Ragged) -> None:
+    again = ListHead.from_saved(head.about(), head.tensors(), torch.device("cpu"))
+    expected, found = head.settle(head.state(support)), again.settle(again.state(support))
+    assert torch.equal(found[BASE], expected[BASE])
+    assert (again.half_life_days, again.horizon, again.centre) == (7.0, 4, 2.5)
+
+
+def test_popularity_may_be_weighed_otherwise(head: ListHead, support: Ragged) -> None:
+    flat = head.with_popularity(0.0)
+    assert not flat.weight_KC[:, 0].any()
+    assert torch.equal(flat.weight_KC[:, 1:], head.weight_KC[:, 1:])
+    without = dataclasses.replace(head, columns=COLUMNS[1:], weight_KC=head.weight_KC[:, 1:])
+    with pytest.raises(UserError, match="do not read popularity"):
+        without.with_popularity(1.0)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[list[Choices], np.ndarray]:  # type: ignore[type-arg]
+    """Return what 3,000 users chose out of 40 items by known weights, and these."""
+    generator = np.random.default_rng(3)
+    num_users, num_items = 3000, 40
+    truth_KC = np.array([[1.5, 0.0], [1.2, 0.3], [1.0, 0.6], [0.6, 1.0], [0.4, 1.4]])
+    found = []
+    for num_rows in (0, 3, 30):
+        column = {
+            POPULARITY: generator.normal(size=(num_users, num_items)),
+            LEARNER: 4 * generator.normal(size=(num_users, num_items)),
+        }
+        hat_BK = hat(torch.full((num_users,), num_rows)).numpy()
+        weights = hat_BK @ truth_KC
+        score = column[POPULARITY] * weights[:, :1] + column[LEARNER] * weights[:, 1:]
+        # The largest of utilities with Gumbel noise is a draw from their softmax.
+        chosen = (score + generator.gumbel(size=score.shape)).argmax(1)
+        liked = np.arange(num_items) == chosen[:, None]
+        found.append(
+            Choices(
+                column=column,
+                hat_BK=hat_BK,
+                liked_BM=liked,
+                log_weight_BM=np.zeros((num_users, num_items)),
+            )
+        )
+    return found, truth_KC
+
+
+def test_the_weights_behind_choices_are_found(drawn: tuple) -> None:  # type: ignore[type-arg]
+    choices, truth_KC = drawn
+    found_KC = lists._fitted(choices, (POPULARITY, LEARNER))
+    for knot in (0, 2, 4):  # those at which users were seen
+        np.testing.assert_allclose(found_KC[knot], truth_KC[knot], atol=0.08)
+
+
+def test_derivatives_are_those_of_the_loss(drawn: tuple) -> None:  # type: ignore[type-arg]
+    choices = drawn[0][1].of_users(np.arange(20))
+    design = np.stack([choices.column[POPULARITY], choices.column[LEARNER]], -1)
+    weight_KC = np.random.default_rng(0).normal(size=(len(KNOTS), 2))
+
+    def loss(moved_P: np.ndarray) -> float:  # type: ignore[type-arg]
+        moved_KC = weight_KC + moved_P.reshape(weight_KC.shape)
+        return float(lists._losses(design, choices, moved_KC)[0].mean())
+
+    slope_P, curve_PP = lists._derivatives(design, choices, weight_KC)
+    step = 1e-4
+    for place in range(weight_KC.size):
+        unit = step * np.eye(weight_KC.size)[place]
+        assert (loss(unit) - loss(-unit)) / (2 * step) == pytest.approx(slope_P[place], abs=1e-6)
+        curve = (loss(unit) - 2 * loss(0 * unit) + loss(-unit)) / step**2
+        assert curve == pytest.approx(curve_PP[place, place], abs=1e-4)
+
+
+def test_a_sample_that_stands_for_others_gives_the_same_weights(drawn: tuple) -> None:  # type: ignore[type-arg]
+    choices = drawn[0]
+    doubled = [
+        dataclasses.replace(
+            c,
+            column={name: np.repeat(v, 2, 1) for name, v in c.column.items()},
+            liked_BM=np.repeat(c.liked_BM, 2, 1) & (np.arange(80) % 2 == 0),
+            log_weight_BM=np.where(np.arange(80) % 2 == 0, 0.0, -np.inf) + np.zeros((3000, 1)),
+        )
+        for c in choices
+    ]
+    halves = [
+        dataclasses.replace(
+            c, log_weight_BM=c.log_weight_BM + np.where(np.arange(80) % 2, np.log(0.5), np.log(0.5))
+        )
+        for c in (dataclasses.replace(d, log_weight_BM=np.zeros((3000, 80))) for d in doubled)
+    ]
+    expected = lists._fitted(choices, (POPULARITY, LEARNER))
+    np.testing.assert_allclose(lists._fitted(doubled, (POPULARITY, LEARNER)), expected, atol=1e-6)
+    np.testing.assert_allclose(lists._fitted(halves, (POPULARITY, LEARNER)), expected, atol=1e-6)
+
+
+def test_the_simpler_of_equals_stays() -> None:
+    best = np.zeros(100)
+    slightly = np.tile([0.2, -0.18], 50)
+    clearly = np.full(100, 0.2) + 0.01 * np.arange(100)
+    assert lists._simplest_of_best([slightly, best]) == 0
+    assert lists._simplest_of_best([clearly, best]) == 1
