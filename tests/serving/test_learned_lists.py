@@ -1,0 +1,201 @@
+"""Learned lists follow what a user takes: on a log of three tastes, a few rows tell which one."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from recmeta import schema
+from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
+from recmeta.metalearn.heads.list_head import ListHead
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.scorer import Scorer
+from recmeta.serving.list_reasons import list_effects
+from recmeta.serving.lists import ListMaker, relative_likelihoods
+from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.serving.ranking import ScoringConfig, adapt_users
+from recmeta.tasks.task_set import Items, ItemStatistics, TaskSet
+from recmeta.testing.tasks import write_task_set
+from recmeta.training.lists import learn_lists
+from recmeta.workspace import Folder
+
+TASTES, EACH, NUM_USERS, NUM_ROWS = 3, 12, 160, 9
+NUM_ITEMS = TASTES * EACH
+
+
+@pytest.fixture(scope="module")
+def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
+    """Return users who take items of one taste, of each taste the first ones most; all ratings are
+    drawn alike, so that they say nothing."""
+    generator = np.random.default_rng(0)
+    share_I = 1.0 / (1 + np.arange(EACH))
+    rows = []
+    for user in range(NUM_USERS):
+        taken = generator.choice(EACH, NUM_ROWS, replace=False, p=share_I / share_I.sum())
+        items = EACH * (user % TASTES) + taken
+        rows += [(f"u{user:03d}", f"i{n:02d}", float(generator.integers(1, 6))) for n in items]
+    users = sorted({user for user, _, _ in rows})
+    names = [schema.USER_ID, schema.ITEM_ID, schema.VALUE]
+    log = SimpleNamespace(
+        interactions=pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))),
+        users=pa.table({schema.USER_ID: users}),
+        items=pa.table(
+            {
+                schema.ITEM_ID: [f"i{n:02d}" for n in range(NUM_ITEMS)],
+                schema.VALID_FROM: np.full(NUM_ITEMS, schema.ALWAYS),
+            }
+        ),
+        objective="rating",
+    )
+    return write_task_set(log, Folder.at(tmp_path_factory.mktemp("tastes")))
+
+
+@pytest.fixture(scope="module")
+def model(task_set: TaskSet) -> Model:
+    """Return a model whose learner knows nothing, with lists that were learned."""
+    network = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
+    model = Model.untrained(ModelConfig(network=network), task_set, torch.device("cpu"))
+    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    model.learned_lists = learn_lists(model, task_set, seed=0)
+    return model
+
+
+def asked(model: Model, *items: int, user: str = "new") -> pa.Table:
+    ids = [f"i{n:02d}" for n in items]
+    rows = {"user_id": [user] * len(ids), "item_id": ids, "value": [5.0] * len(ids)}
+    return pa.table(rows)
+
+
+def listed(model: Model, table: pa.Table, top_k: int = 5) -> list[int]:
+    tasks, _ = tasks_for_new_users(model, table)
+    scorer = Scorer.of(model)
+    made = ListMaker(scorer, ScoringConfig(top_k=top_k)).make(adapt_users(scorer, tasks), tasks)
+    return [int(n) for n in made.item_Bk[0]]
+
+
+def test_lists_beat_popularity_and_follow_few_rows(model: Model, task_set: TaskSet) -> None:
+    test, history = task_set.tasks("test"), task_set.history()
+    lists = model.learned_lists
+    assert lists is not None
+    assert set(lists.tables) == {"together"}  # rows without times have no order
+    learned = LearnedPredictor("learned", model, history)
+    plain = LearnedPredictor("plain", model, history)
+    plain.scorer = dataclasses.replace(
+        plain.scorer, lists=type(lists).of_popularity(1.0, lists.count_I.numpy(), model.device)
+    )
+
+    def quality(predictor: LearnedPredictor, shots: int) -> float:
+        found = ranking_of(predictor, test.with_shots(shots), NUM_ITEMS, 10)
+        return float(np.nanmean(found["ndcg@10"]))
+
+    assert quality(learned, 3) > 1.5 * quality(plain, 3)
+    assert quality(learned, 3) > 1.5 * quality(learned, 0)
+    assert quality(learned, 0) > 0.8 * quality(plain, 0)
+
+
+def test_three_answers_tell_the_taste(model: Model) -> None:
+    for taste in range(TASTES):
+        first = EACH * taste
+        found = listed(model, asked(model, first, first + 1, first + 3))
+        assert {n // EACH for n in found} == {taste}
+
+
+def test_a_low_rating_speaks_against_what_is_near(model: Model) -> None:
+    lists = model.learned_lists
+    assert lists is not None
+    graded = dataclasses.replace(lists, centre=2.5)
+    state = graded.state(tasks_for_new_users(model, asked(model, 0, 12))[0].support)
+    liked = graded.settle(state)["list.base"][0]
+    disliked_state = dict(state)
+    disliked_state["list.weight"] = state["list.weight"] * torch.tensor([[1.0, -0.6]])
+    disliked = graded.settle(disliked_state)["list.base"][0]
+    assert (disliked[12:24] - disliked[:12].mean()).mean() < (
+        liked[12:24] - liked[:12].mean()
+    ).mean()
+
+
+def test_reasons_are_parts_of_the_order(model: Model) -> None:
+    """What all rows add to one listed item less what they add to another is the difference of the
+    order, less that of popularity."""
+    tasks, _ = tasks_for_new_users(model, asked(model, 0, 1, 14))
+    scorer = Scorer.of(model)
+    users = adapt_users(scorer, tasks)
+    made = ListMaker(scorer, ScoringConfig(top_k=6)).make(users, tasks)
+    found = list_effects(scorer, users.state, tasks, made.item_Bk)
+    np.testing.assert_allclose(found.effect_Nk.sum(1), 0, atol=1e-4)
+    lists = scorer.lists
+    weight_C = lists.weights(torch.tensor([3]))[0].numpy()
+    popular_k = weight_C[0] * np.log(lists.count_I.numpy() + lists.offset)[made.item_Bk[0]]
+    learner = list(lists.columns).index("learner")
+    state = users.state
+    output_k = scorer.predict(state, scorer.rows_of_now(made.item_Bk)).ranked_by_BR[0].numpy()
+    by_neighbours_k = made.worth_Bk[0] - popular_k - weight_C[learner] * output_k
+    only = dataclasses.replace(scorer, lists=_without_learner(lists))
+    parts = list_effects(only, state, tasks, made.item_Bk)
+    parts_k = parts.effect_Nk.sum(0)
+    np.testing.assert_allclose(
+        parts_k - parts_k.mean(), by_neighbours_k - by_neighbours_k.mean(), atol=1e-4
+    )
+    reason_k = parts.best_reason()[0]
+    for row, item in zip(reason_k[reason_k >= 0], made.item_Bk[0][reason_k >= 0], strict=True):
+        assert tasks.support.item[row] // EACH == item // EACH  # a row of the same taste
+
+
+def _without_learner(lists: ListHead) -> ListHead:
+    weight_KC = lists.weight_KC.clone()
+    weight_KC[:, lists.columns.index("learner")] = 0
+    return dataclasses.replace(lists, weight_KC=weight_KC)
+
+
+def test_relative_likelihoods_fall_along_the_list(model: Model) -> None:
+    tasks, _ = tasks_for_new_users(model, asked(model, 2, 3))
+    scorer = Scorer.of(model)
+    made = ListMaker(scorer, ScoringConfig(top_k=8)).make(adapt_users(scorer, tasks), tasks)
+    found = relative_likelihoods(made.worth_Bk)[0]
+    assert found[0] == 1
+    assert (np.diff(found) <= 0).all()
+    assert (found > 0).all()
+    np.testing.assert_allclose(found, np.exp(made.worth_Bk[0] - made.worth_Bk[0, 0]), rtol=1e-6)
+
+
+def test_a_saved_model_makes_the_same_lists(
+    model: Model, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = Folder.at(tmp_path_factory.mktemp("saved"))
+    model.save(folder)
+    again = Model.load(folder)
+    assert listed(again, asked(model, 0, 1)) == listed(model, asked(model, 0, 1))
+    plain = model.on(model.catalogue.items, model.catalogue.statistics, with_lists=False)
+    other = Folder.at(tmp_path_factory.mktemp("plain"))
+    plain.save(other)
+    assert not other.exists("lists.safetensors")
+    assert Model.load(other).learned_lists is None
+
+
+def test_new_items_change_no_numbers_of_those_that_are_known(
+    model: Model, task_set: TaskSet
+) -> None:
+    items, past = model.catalogue.items, model.catalogue.statistics
+    more = Items(
+        pa.array(["a-new-one", *items.item_id.to_pylist()]),
+        np.concatenate([[0], items.item + 1]).astype(np.int32),
+        np.concatenate([items.valid_from[:1], items.valid_from]),
+        pa.concat_tables([items.attributes.slice(0, 1), items.attributes]),
+    )
+    nobody = np.zeros((len(past.time), 1), np.float32)
+    statistics = ItemStatistics(
+        past.time,
+        np.concatenate([nobody, past.num_users], 1),
+        np.concatenate([nobody, past.sum_values], 1),
+    )
+    wider = model.on(more, statistics)
+    assert wider.learned_lists is not None
+    assert wider.learned_lists.count_I[0] == 0
+    expected = listed(model, asked(model, 0, 1))
+    assert [n - 1 for n in listed(wider, asked(model, 0, 1))] == expected
