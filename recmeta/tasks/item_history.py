@@ -1,18 +1,20 @@
 """How often each item had been met before any time, exactly, old events counting less if wanted.
 
 An event of age a counts 2^(-a / half-life): exponential forgetting, by which popularity follows
-what people take now. Events are gone through in the order of time and users in the order of their
-cut times, with one multiplication per item and user between them: O(N + B·I) in all.
+what people take now. What counts of an item at a time is what counted right after the item's last
+event, aged since. So all events are summed once for a half-life, item by item; then users are gone
+through in the order of their cut times, with one multiplication per item: O(N log N + B·I) in all.
+A user's counts do not depend on who else is asked about, not to the last bit.
 
-Single items of many users are looked up instead, in the running count that each event leaves of its
-item: O(log N) each.
-
-Legend: N events, I items, B users, b users of one block, M pairs of user and item, T snapshots.
+Legend: N events, n some of them, I items, B users, b users of one block, M pairs of user and item,
+    m those whose item had been met, T snapshots.
 """
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,7 @@ DAY = 86_400_000_000
 CANDIDATES = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
 """Half-lives in days that are worth trying."""
 USERS_AT_ONCE = 256
-EVENTS_AT_ONCE = 2**20
+EVENTS_AT_ONCE = 2**18
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +41,10 @@ class ItemHistory:
     """(N,) item numbers."""
     num_items: int
     """I"""
+    _kept: dict[float | None, Float64Array] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
+    """`_right_after`, by half-life."""
 
     @classmethod
     def from_snapshots(
@@ -131,19 +137,28 @@ class ItemHistory:
         num_before_B, when_B = self._before(cut_time_B)
         if half_life_days is None:
             when_B = np.zeros_like(when_B)
-        order_B = np.lexsort((num_before_B, when_B))
-        count_I, num_done, now = np.zeros(self.num_items), 0, 0
+        order_B = np.lexsort((when_B, num_before_B))
+        after_N = self._right_after(half_life_days)
+        # Of the last event of each item so far: what counted right after it, and when it was.
+        after_I, time_I = np.zeros(self.num_items), np.zeros(self.num_items)
+        num_done = 0
         for start in range(0, len(order_B), users_at_once):
             users_b = order_B[start : start + users_at_once]
             counts_bI = np.empty((len(users_b), self.num_items), np.float32)
             for place, user in enumerate(users_b.tolist()):
-                num_before, when = int(num_before_B[user]), int(when_B[user])
-                if half_life_days is not None and when > now and num_done:
-                    count_I *= 0.5 ** ((when - now) / (half_life_days * DAY))
-                same = place > 0 and when == now and num_before == num_done
-                self._add(count_I, num_done, num_before, when, half_life_days)
-                num_done, now = num_before, when
-                counts_bI[place] = counts_bI[place - 1] if same else count_I
+                some = slice(num_done, int(num_before_B[user]))
+                num_done = some.stop
+                after_I[self.item[some]] = after_N[some]  # of equal items the last one stays
+                if half_life_days is None:
+                    counts_bI[place] = after_I
+                    continue
+                assert self.time is not None, "a half-life without times is refused"
+                time_I[self.item[some]] = self.time[some]
+                is_alike = some.start == some.stop and place > 0
+                if is_alike and when_B[user] == when_B[users_b[place - 1]]:
+                    counts_bI[place] = counts_bI[place - 1]
+                else:
+                    counts_bI[place] = after_I * _aged(time_I, when_B[user], half_life_days)
             yield users_b, counts_bI
 
     def counts_of(
@@ -168,15 +183,14 @@ class ItemHistory:
         order_M = np.argsort(sought_M)  # neighbours find their places near one another
         last_M = np.empty(len(item_M), np.int64)
         last_M[order_M] = np.searchsorted(key_N, sought_M[order_M]) - 1
-        is_met_M = last_M >= first_I[item_M]
-        if half_life_days is None:
-            return np.where(is_met_M, last_M - first_I[item_M] + 1, 0).astype(np.float32)
-        assert self.time is not None, "a half-life without times is refused"
+        met = np.flatnonzero(last_M >= first_I[item_M])
+        event_m = event_N[last_M[met]]
+        count_m = self._right_after(half_life_days)[event_m]
+        if half_life_days is not None:
+            assert self.time is not None, "a half-life without times is refused"
+            count_m = count_m * _aged(self.time[event_m], when_M[met], half_life_days)
         counts_M = np.zeros(len(item_M), np.float32)
-        event_m = last_M[is_met_M]
-        age_m = when_M[is_met_M].astype(np.float64) - self.time[event_N[event_m]]
-        running_N = self._running(half_life_days)
-        counts_M[is_met_M] = running_N[event_m] * np.exp2(-age_m / (half_life_days * DAY))
+        counts_M[met] = count_m
         return counts_M
 
     @functools.cached_property
@@ -187,22 +201,45 @@ class ItemHistory:
             offsets_of(np.bincount(self.item, minlength=self.num_items)),
         )
 
-    def _running(self, half_life_days: float) -> Float64Array:
-        """Return (N,) the count of its item right after each event, in the order of `_by_item`.
+    def _right_after(self, half_life_days: float | None) -> Float64Array:
+        """Return (N,) what counts of its item right after each event; kept for one half-life."""
+        after_N = self._kept.get(half_life_days)
+        if after_N is None:
+            event_N, first_I = self._by_item
+            after_N = np.empty(len(self))
+            # Of some items at a time, so that what is at hand stays small.
+            parts = np.searchsorted(first_I, np.arange(0, len(self), EVENTS_AT_ONCE))
+            borders = np.unique([*parts.tolist(), self.num_items])
+            for first, last in itertools.pairwise(borders.tolist()):
+                event_n = event_N[first_I[first] : first_I[last]]
+                place_n = positions_of(np.diff(first_I[first : last + 1]))
+                after_N[event_n] = self._summed(event_n, place_n, half_life_days)
+            self._kept.clear()  # as long as the history: one is enough
+            self._kept[half_life_days] = after_N
+        return after_N
+
+    def _summed(
+        self, event_n: IntArray, place_n: IntArray, half_life_days: float | None
+    ) -> Float64Array:
+        """Return (n,) what counts of its item right after each of some events.
 
         Sums over the last 1, 2, 4, … events of the item, each out of two of the half as long
         (Hillis and Steele, Communications of the ACM, 1986).
+
+        Args:
+            event_n: positions of the events by item, then time; all events of an item.
+            place_n: each one's place among its item's.
         """
+        if half_life_days is None:
+            return (place_n + 1).astype(np.float64)
         assert self.time is not None, "a half-life without times is refused"
-        event_N, first_I = self._by_item
-        time_N, place_N = self.time[event_N], positions_of(np.diff(first_I))
-        running_N, length = np.ones(len(self)), 1
-        while length <= place_N.max(initial=0):
-            later = np.flatnonzero(place_N >= length)
-            age = (time_N[later] - time_N[later - length]) / (half_life_days * DAY)
-            running_N[later] += running_N[later - length] * np.exp2(-age)
+        time_n, sum_n, length = self.time[event_n], np.ones(len(event_n)), 1
+        while length <= place_n.max(initial=0):
+            later = np.flatnonzero(place_n >= length)
+            earlier = later - length
+            sum_n[later] += sum_n[earlier] * _aged(time_n[earlier], time_n[later], half_life_days)
             length *= 2
-        return running_N
+        return sum_n
 
     def _check(self, half_life_days: float | None) -> None:
         if half_life_days is not None and not half_life_days > 0:
@@ -223,18 +260,15 @@ class ItemHistory:
             np.where(is_now_B, self.time[-1], cut_time_B),
         )
 
-    def _add(
-        self, count_I: Float64Array, first: int, last: int, when: int, half_life_days: float | None
-    ) -> None:
-        """Add the events from `first` to before `last` to the counts, in place."""
-        for start in range(first, last, EVENTS_AT_ONCE):
-            some = slice(start, min(start + EVENTS_AT_ONCE, last))
-            weight: Float64Array | float = 1.0
-            if half_life_days is not None:
-                assert self.time is not None, "blocks refuses a half-life without times"
-                age_n = when - self.time[some].astype(np.float64)
-                weight = np.exp2(-age_n / (half_life_days * DAY))
-            np.add.at(count_I, self.item[some].astype(np.intp), weight)
+
+def _aged(
+    time: npt.NDArray[Any], when: npt.NDArray[np.int64] | np.int64, half_life_days: float
+) -> Float64Array:
+    """Return what is left, at some times, of events that count 1 when they happen; of later events
+    1, which stands for items without any."""
+    halvings = (np.float64(when) - time) / (half_life_days * DAY)
+    left: Float64Array = np.exp2(-np.maximum(halvings, 0.0))
+    return left
 
 
 def half_lives(history: ItemHistory) -> tuple[float | None, ...]:

@@ -15,6 +15,7 @@ from split_frames import log_dataset
 from recmeta import schema
 from recmeta.features.item_statistics import StatisticsConfig
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
+from recmeta.tasks import item_history
 from recmeta.tasks import task_set as module
 from recmeta.tasks.item_history import DAY, ItemHistory, half_lives
 from recmeta.tasks.split_config import SplitConfig
@@ -74,7 +75,20 @@ def test_counts_are_those_of_a_loop(
         np.testing.assert_array_equal(counts_bI, found_BI[users_b])
     pair_cut, pair_item = np.repeat(cut_B, NUM_ITEMS), np.tile(np.arange(NUM_ITEMS), len(cut_B))
     pairs = history.counts_of(pair_cut, pair_item, half_life)
-    np.testing.assert_allclose(pairs, found_BI.reshape(-1), rtol=1e-6, atol=1e-30)
+    np.testing.assert_array_equal(pairs, found_BI.reshape(-1))
+    for place in range(len(cut_B)):  # to the last bit, whoever else is asked about
+        alone = history.counts(cut_B[place : place + 1], half_life)
+        np.testing.assert_array_equal(alone[0], found_BI[place])
+
+
+def test_items_are_summed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = sorted(zip(rng.integers(0, 900, 500), rng.integers(0, 4, 500), strict=True))
+    cut_B = cut_times([*range(0, 1000, 90), None])
+    expected = [by_hand(history_of(rows), cut, 3.0) for cut in cut_B.tolist()]
+    for at_once in (1, 50, 300):
+        monkeypatch.setattr(item_history, "EVENTS_AT_ONCE", at_once)
+        np.testing.assert_allclose(history_of(rows).counts(cut_B, 3.0), expected, rtol=1e-6)
 
 
 def test_numbers_that_are_known() -> None:
