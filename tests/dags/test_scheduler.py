@@ -168,6 +168,7 @@ def killed_ingest_is_retried(tiny: Tiny, api: AirflowApi, tmp_path: Path) -> Non
     )
 
 
+@slow
 def test_one_trigger_gives_a_champion_and_lists_and_a_kill_is_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
