@@ -31,8 +31,11 @@ already: the gates that were passed, and the numbers that were published."""
 
 RANKING_K = 10
 MOST_RANKED = 1000
-"""Development users whose catalogue is ranked for each candidate of the gate; of more, these are
-taken evenly."""
+FEWEST_RANKED = 300
+RANKED_SCORES = 2**25
+"""Development users whose catalogue is ranked for each candidate of the gate: 1,000 at most, and of
+a large catalogue fewer, so that they have some 33 million scores; of more, these are taken evenly.
+"""
 
 Measure = Literal["dev_mae", "dev_ranking_loss"]
 """What candidates are chosen by, lower is better: the development users' MAE, in units of the
@@ -188,8 +191,9 @@ class BaselineSearch:
         if self.measure_of(baseline) == "dev_mae":
             return mean_error(predictor, self.judges)
         judges = self.judges
-        if self.grid == "gate" and len(judges) > MOST_RANKED:
-            judges = judges.take(np.linspace(0, len(judges) - 1, MOST_RANKED).astype(np.int64))
+        most = max(FEWEST_RANKED, min(MOST_RANKED, RANKED_SCORES // self.num_items))
+        if self.grid == "gate" and len(judges) > most:
+            judges = judges.take(np.linspace(0, len(judges) - 1, most).astype(np.int64))
         return ranking_loss(predictor, judges, self.num_items, self.liked_from)
 
     def catalogue(self) -> Items:

@@ -16,9 +16,9 @@ from recmeta.tasks.task_set import Ragged
 MAX_ITEMS = 6000
 """Candidates are tried with weights between all pairs of at most so many items, the most met ones.
 6000 squared in float32 are 144 MB."""
-MOST_ITEMS = 20_000
+MOST_ITEMS = 12_000
 """No baseline has weights between more items, whatever memory there is: an inverse of that size
-takes minutes."""
+takes half a minute of one core, and grows with the cube."""
 MATRICES = 5
 """Square matrices of float32 that a fit holds at once, at most."""
 SHARE_OF_MEMORY = 0.5
@@ -61,7 +61,7 @@ class KnownItems:
 
 
 def most_items(num_items: int) -> int:
-    """Return how many items of a catalogue memory has room for, from 6000 to 20,000."""
+    """Return how many items of a catalogue memory has room for, from 6000 to 12,000."""
     bytes_each = SHARE_OF_MEMORY * free_memory() / (4 * MATRICES)
     return min(num_items, MOST_ITEMS, max(MAX_ITEMS, int(bytes_each**0.5)))
 

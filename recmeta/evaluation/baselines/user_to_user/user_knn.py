@@ -20,7 +20,7 @@ from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     chosen_biases,
 )
 from recmeta.evaluation.baselines.item_to_item.ease import residuals
-from recmeta.tasks.arrays import Float64Array, offsets_of
+from recmeta.tasks.arrays import Float64Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
 MOST_USERS = 20_000
@@ -89,6 +89,19 @@ class TrainingUsers:
         """Return (I, B) the weighted sum over each item's training users."""
         return _sums(self.user_M, table_UB, self.offset_I, weight_M)
 
+    def of_items(self, item_J: IntArray) -> "TrainingUsers":
+        """Return the same users with the rows of some items alone, which `by_item` then sums."""
+        offset_I = self.offset_I.numpy()
+        length_J = offset_I[item_J + 1] - offset_I[item_J]
+        offset_J = offsets_of(length_J)
+        row = np.arange(offset_J[-1]) + np.repeat(offset_I[item_J] - offset_J[:-1], length_J)
+        return dataclasses.replace(
+            self,
+            user_M=self.user_M[torch.from_numpy(row)],
+            offset_I=torch.from_numpy(offset_J),
+            value_by_item_M=self.value_by_item_M[torch.from_numpy(row)],
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class UserKNN:
@@ -136,16 +149,21 @@ class UserKNN:
 
     def score_query(self, tasks: Tasks) -> Float64Array:
         """Return (N,) a score for every query row, clipped to the value range for ratings."""
-        parts = [
-            self.score_items(batch)[batch.query.task, batch.query.item]
-            for batch in tasks.batches(self._users_at_once)
-        ]
+        parts = [self._batch_query(batch) for batch in tasks.batches(self._users_at_once)]
         score_N = np.concatenate(parts) if parts else np.zeros(0)
-        return score_N if self.biases is None else np.clip(score_N, *self.biases.value_range)
+        if self.biases is None:
+            return score_N
+        query = tasks.query
+        user_N = self.biases.user_bias(tasks.support)[query.task]
+        base_N = self.biases.mean + self.biases.item_bias[query.item] + user_N
+        return np.clip(base_N + score_N, *self.biases.value_range)
 
     def score_items(self, tasks: Tasks) -> Float64Array:
         """Return (B, I) scores of the whole catalogue, not clipped."""
-        parts = [self._batch_items(batch) for batch in tasks.batches(self._users_at_once)]
+        parts = [
+            self._voted(batch.support, self.users).T.double().numpy()
+            for batch in tasks.batches(self._users_at_once)
+        ]
         scores_BI = np.concatenate(parts) if parts else np.zeros((0, self.num_items))
         return scores_BI if self.biases is None else scores_BI + self.biases.score_items(tasks)
 
@@ -153,13 +171,20 @@ class UserKNN:
     def _users_at_once(self) -> int:
         return max(1, MAX_CELLS // max(self.num_items, len(self.users.norm_U)))
 
-    def _batch_items(self, tasks: Tasks) -> Float64Array:
-        near_UB = self._nearest(tasks.support)
+    def _batch_query(self, tasks: Tasks) -> Float64Array:
+        """Return (N,) what neighbours say of the query rows, of their items alone."""
+        item_J, place_N = np.unique(tasks.query.item, return_inverse=True)
+        voted_JB = self._voted(tasks.support, self.users.of_items(item_J.astype(np.int64)))
+        return np.asarray(voted_JB.double().numpy()[place_N, tasks.query.task])
+
+    def _voted(self, support: Ragged, users: TrainingUsers) -> torch.Tensor:
+        """Return (J, B) what the nearest of some training users say of items that these have."""
+        near_UB = self._nearest(support)
         if self.biases is None:
-            return np.asarray(self.users.by_item(near_UB, None).T.double().numpy())
-        voted_IB = self.users.by_item(near_UB, self.users.value_by_item_M)
-        weight_IB = self.users.by_item(near_UB, None) + self.config.prediction_shrinkage
-        return np.asarray((voted_IB / weight_IB.clamp(min=1e-12)).T.double().numpy())
+            return users.by_item(near_UB, None)
+        voted_JB = users.by_item(near_UB, users.value_by_item_M)
+        weight_JB = users.by_item(near_UB, None) + self.config.prediction_shrinkage
+        return voted_JB / weight_JB.clamp(min=1e-12)
 
     def _nearest(self, support: Ragged) -> torch.Tensor:
         """Return (U, B) similarities, those of all but the nearest being 0."""
