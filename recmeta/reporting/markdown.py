@@ -28,7 +28,7 @@ NEW_USER = "## Recommendations for new user "
 
 
 def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
-    """Return the report of one evaluation: accuracy, adaptation curve, verdict.
+    """Return the report of one evaluation: lists, accuracy, adaptation curves, verdict.
 
     Args:
         evaluation: evaluation.json.
@@ -37,13 +37,13 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
     parts = [
         "# Evaluation",
         *filter(None, [values(evaluation)]),
+        lists(evaluation),
         accuracy(evaluation),
         *[
             f"### State `{state}`: {evaluation['num_users_by_state'][state]} users\n\n"
             + _metric_table(found, evaluation)
             for state, found in evaluation["by_state"].items()
         ],
-        lists(evaluation),
         *curves(evaluation),
         calibration(evaluation),
         gate(decision),
@@ -76,7 +76,8 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
 
 
 def lists(evaluation: Mapping[str, Any]) -> str:
-    """Return what each predictor's lists are worth beside what they show of the catalogue."""
+    """Return what each predictor's lists are worth beside what they show of the catalogue: a
+    report's first table, since lists are what users see."""
     intervals = evaluation["intervals"]
     columns = {
         "full_ndcg": "nDCG",
@@ -96,7 +97,7 @@ def lists(evaluation: Mapping[str, Any]) -> str:
         for name, found in intervals.items()
     ]
     return (
-        f"## Lists of {k}\n\nnDCG is of the relevant items over the whole catalogue; coverage is "
+        f"## Lists of {k} for {evaluation['num_users']} held-out cold users\n\nnDCG is of the relevant items over the whole catalogue; coverage is "
         "the share of the catalogue in some list; Gini is 0 where all items are equally often, "
         "near 1 where few have all the places; popularity is the mean percentile of the listed "
         "items by how many users met them; difference is the share of a list that another user's "
