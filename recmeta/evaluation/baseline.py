@@ -32,9 +32,9 @@ already: the gates that were passed, and the numbers that were published."""
 RANKING_K = 10
 MOST_RANKED = 1000
 FEWEST_RANKED = 300
-RANKED_SCORES = 2**25
+RANKED_SCORES = 2**24
 """Development users whose catalogue is ranked for each candidate of the gate: 1,000 at most, and of
-a large catalogue fewer, so that they have some 33 million scores; of more, these are taken evenly.
+a large catalogue fewer, so that they have some 17 million scores; of more, these are taken evenly.
 """
 
 Measure = Literal["dev_mae", "dev_ranking_loss"]
@@ -88,6 +88,9 @@ class Baseline:
     lists_only: bool = False
     """Whether it orders the catalogue and predicts no values, of ratings either; then lists decide
     among its candidates."""
+    slow_lists: bool = False
+    """Whether an item's score takes a user some ten microseconds, so that of a large catalogue its
+    lists are not measured."""
     known_items_only: bool = False
     """Whether it has nothing to say of items that no training user met."""
     reads_items: bool = False

@@ -94,6 +94,7 @@ def evaluate(
     num_users_I: IntArray | None = None,
     *,
     in_list_curve: Collection[str] | None = None,
+    without_lists: Collection[str] = (),
 ) -> Evaluation:
     """Return every metric of every predictor on these tasks.
 
@@ -113,6 +114,8 @@ def evaluate(
         num_users_I: users who had met each item, for `full_popularity@k`; None leaves it out.
         in_list_curve: of ratings, whose lists the curve of these shows, since each of its points
             costs a ranking of the catalogue; None: all predictors'.
+        without_lists: names of predictors that take too long to rank the catalogue; they have no
+            metric of lists.
 
     Raises:
         UserError: where there are no predictors or no tasks.
@@ -131,7 +134,14 @@ def evaluate(
     negatives, resamples, curve_resamples, list_resamples, list_users = streams
     everything = _all_metrics(spec, config)
     measured = measure(
-        predictors, tasks, spec, everything, config.batch_size, negatives, num_users_I=num_users_I
+        predictors,
+        tasks,
+        spec,
+        everything,
+        config.batch_size,
+        negatives,
+        num_users_I=num_users_I,
+        without_lists=without_lists,
     )
     k = max(config.ks)
     lists = metric("catalogue-ndcg")
@@ -143,7 +153,8 @@ def evaluate(
         curve = _curve(
             metric("mae"), k, of_values, tasks, spec, config, everything, curve_resamples
         )
-        followed = predictors if in_list_curve is None else in_list_curve
+        followed = set(predictors if in_list_curve is None else in_list_curve)
+        followed -= set(without_lists)
         list_curve = _curve(
             lists,
             k,

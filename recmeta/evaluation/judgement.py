@@ -14,6 +14,7 @@ from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, Questio
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import (
     BASELINES,
+    baseline,
     fit_baselines,
     usual_baselines,
     what_was_left_out,
@@ -28,6 +29,9 @@ from recmeta.tasks.task_set import TaskSet
 
 PROGRESS = "evaluate"
 CHAMPION = "champion"
+MOST_SLOW_SCORES = 2**23
+"""Scores, of all cold users and items, that a baseline with `slow_lists` gives: in a minute or two.
+Where they were more, its lists are not measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,13 +121,14 @@ def judge(
         if how.relevant_from is None:
             how = dataclasses.replace(how, relevant_from=values.relevant_from)
     usual, left_out = usual_baselines(spec.objective)
+    names = usual if baseline_names is None else baseline_names
     baselines = fit_baselines(
         spec,
         train,
         task_set.tasks("dev"),
         config.seed,
         on_trial,
-        names=usual if baseline_names is None else baseline_names,
+        names=names,
         items=items,
         history=history,
         relevant_from=how.relevant_from,
@@ -134,12 +139,14 @@ def judge(
         raise UserError(f"the baseline {taken[0]!r} is called as a model here is: leave it out.")
     progress(PROGRESS, 2, 4)
     test, name = task_set.tasks("test"), candidate.config.learner_name
+    slow = [one.name for one in map(baseline, names) if one.slow_lists]
     found = evaluate(
         {**predictors, **baselines},
         test,
         spec,
         how,
         statistics.num_users[-1].astype(np.int64),
+        without_lists=slow if len(test) * spec.num_items > MOST_SLOW_SCORES else [],
         in_list_curve=[*predictors, *filter(lambda n: makes_lists(baselines[n]), baselines)],
     )
     judged = candidate.on(items, statistics)

@@ -102,9 +102,17 @@ def lists(evaluation: Mapping[str, Any]) -> str:
         "near 1 where few have all the places; popularity is the mean percentile of the listed "
         "items by how many users met them; difference is the share of a list that another user's "
         "does not have. In brackets the intervals: of nDCG the bootstrap over users, of what all "
-        "lists show together the jackknife.\n\n"
+        f"lists show together the jackknife.{_without_lists(intervals, told, k)}\n\n"
         f"{table(['', *(columns[m] for m in told)], rows)}"
     )
+
+
+def _without_lists(intervals: Mapping[str, Mapping[str, Any]], told: Sequence[str], k: int) -> str:
+    """Return the sentence that says who has no lists; nothing where all have."""
+    without = [n for n, found in intervals.items() if not any(f"{m}@{k}" in found for m in told)]
+    if not without:
+        return ""
+    return f" Ranking so many items would take {' and '.join(without)} too long."
 
 
 def curves(evaluation: Mapping[str, Any]) -> list[str]:

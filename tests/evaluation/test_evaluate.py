@@ -21,6 +21,7 @@ from recmeta.evaluation.metric import (
 )
 from recmeta.evaluation.predictor import Predictor, Scores
 from recmeta.evaluation.result import Evaluation
+from recmeta.reporting import markdown
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Ragged, Tasks
@@ -116,6 +117,19 @@ def test_the_curve_of_lists_stands_beside_that_of_errors(
     some = evaluate(predictors, TEST, SPEC, config, in_list_curve=["popularity"]).list_curve
     assert (some.num_users, some.note) == (20, "20 users are drawn of 50.")
     assert set(some.points) == {"popularity"}
+
+
+def test_who_takes_too_long_for_lists_has_errors_alone(predictors: dict[str, Predictor]) -> None:
+    two = {name: predictors[name] for name in ("item-mean", "item-knn")}
+    found = evaluate(two, TEST, SPEC, CONFIG, without_lists=["item-mean"])
+    assert set(found.per_user_of("full_ndcg@10")) == {"item-knn"}
+    assert set(found.per_user_of("mae")) == set(found.curve.points) == set(two)
+    assert set(found.list_curve.points) == {"item-knn"}
+    assert "full_coverage@10" not in found.metrics["item-mean"]
+    told = markdown.lists({**found.to_dict(), "candidate": "item-knn"})
+    assert "Ranking so many items would take item-mean too long." in told
+    table = found.per_user_table()
+    assert table["full_ndcg@10"].null_count >= len(TEST)
 
 
 def test_the_batch_size_changes_nothing(

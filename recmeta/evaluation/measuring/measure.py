@@ -4,7 +4,7 @@ Legend: B users of a batch, U all users, I items.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +68,7 @@ def measure(
     generator: np.random.Generator,
     num_shots: int | None = None,
     num_users_I: IntArray | None = None,
+    without_lists: Collection[str] = (),
 ) -> Measured:
     """Return the metrics of every predictor for every user.
 
@@ -78,6 +79,7 @@ def measure(
         num_shots: show the predictors only this many support rows. The candidates of ranking stay
             those of the full support, so that metrics at different numbers of shots compare.
         num_users_I: users who had met each item; None: not known.
+        without_lists: names of predictors that do not rank the catalogue.
     """
     if selection.reads_catalogue:
         batch_size = users_at_once(spec.num_items, batch_size)
@@ -88,7 +90,7 @@ def measure(
         shown = batch if num_shots is None else batch.with_shots(num_shots)
         for name, predictor in predictors.items():
             found = _query_metrics(predictor, shown, spec, selection)
-            if selection.reads_catalogue:
+            if selection.reads_catalogue and name not in without_lists:
                 ranked, top_BK = candidates.ranked(predictor.score_items(shown), selection)
                 found |= ranked
                 if top_BK is not None:

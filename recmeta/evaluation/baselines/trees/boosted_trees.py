@@ -107,6 +107,7 @@ BASELINE = Baseline(
     candidates=lambda search: GATE_GRID if search.grid == "gate" else PUBLISHED_GRID,
     fit_all=_fit_all,
     default=lambda search: BoostedTreesConfig(),
+    slow_lists=True,
     reads_items=True,
     library="lightgbm",
 )
