@@ -97,7 +97,8 @@ def lists(evaluation: Mapping[str, Any]) -> str:
         for name, found in intervals.items()
     ]
     return (
-        f"## Lists of {k} for {evaluation['num_users']} held-out cold users\n\nnDCG is of the relevant items over the whole catalogue; coverage is "
+        f"## Lists of {k} for {evaluation['num_users']} held-out cold users\n\n"
+        "nDCG is of the relevant items over the whole catalogue; coverage is "
         "the share of the catalogue in some list; Gini is 0 where all items are equally often, "
         "near 1 where few have all the places; popularity is the mean percentile of the listed "
         "items by how many users met them; difference is the share of a list that another user's "

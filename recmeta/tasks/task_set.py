@@ -366,13 +366,30 @@ HistoryPiece = tuple[IntArray | None, npt.NDArray[np.int32]]
 """Times (N,), None where tasks are not cut by time, and item numbers (N,) of some events."""
 
 
+ATTRIBUTE: Final = "attribute:"
+"""Begins the stored name of an attribute that is called as a column of the file is."""
+ITEM_COLUMNS: Final = (schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM)
+
+
+def stored_name(name: str, columns: Sequence[str]) -> str:
+    """Return what an attribute is called in a file that has columns of its own."""
+    return ATTRIBUTE + name if name in columns or name.startswith(ATTRIBUTE) else name
+
+
+def _attributes(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Return the attributes out of a file, by their own names."""
+    attributes = table.drop_columns(list(columns))
+    return attributes.rename_columns([n.removeprefix(ATTRIBUTE) for n in attributes.column_names])
+
+
 def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
     """Write spec.json; last, since it says that the rest is whole."""
     folder.write_json("spec.json", to_dict(spec))
 
 
 def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None:
-    """Write one shard: TASK_COLUMNS, `user_id` and raw user attributes, a row per task."""
+    """Write one shard: TASK_COLUMNS, `user_id` and raw user attributes by `stored_name`, a row per
+    task."""
     _write_table(folder, f"{split}-{index:05d}.arrow", table)
 
 
@@ -391,7 +408,10 @@ def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
         offsets = pa.array(side.offsets - side.offsets[0], pa.int32())
         for column, values in zip(names, (side.item, side.value, side.counted), strict=True):
             columns[column] = pa.ListArray.from_arrays(offsets, pa.array(values))
-    profile = {column: tasks.profile[column] for column in tasks.profile.column_names}
+    profile = {
+        stored_name(column, TASK_COLUMNS): tasks.profile[column]
+        for column in tasks.profile.column_names
+    }
     _write_table(folder, name, pa.table(profile | columns))
 
 
@@ -407,7 +427,10 @@ def write_items(folder: Folder, items: Items) -> None:
         ITEM_NUMBER: pa.array(items.item, pa.int32()),
         schema.VALID_FROM: pa.array(items.valid_from, pa.int64()),
     }
-    columns |= {name: items.attributes[name] for name in items.attributes.column_names}
+    columns |= {
+        stored_name(name, ITEM_COLUMNS): items.attributes[name]
+        for name in items.attributes.column_names
+    }
     _write_table(folder, "items.arrow", pa.table(columns))
 
 
@@ -420,7 +443,7 @@ def read_items(folder: Folder) -> Items:
         table[schema.ITEM_ID].combine_chunks().take(pa.array(first)),
         item,
         table[schema.VALID_FROM].to_numpy(),
-        table.drop_columns([schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM]),
+        _attributes(table, ITEM_COLUMNS),
     )
 
 
@@ -521,7 +544,7 @@ def _tasks_from_table(table: pa.Table) -> Tasks:
     states = table[schema.STATE].combine_chunks().dictionary_encode()
     names = np.array(states.dictionary.to_pylist(), np.str_)  # a handful
     return Tasks(
-        table.drop_columns(list(TASK_COLUMNS)),
+        _attributes(table, TASK_COLUMNS),
         table[schema.CUT_TIME].to_numpy(),
         table[schema.SNAPSHOT].to_numpy(),
         names[states.indices.to_numpy()],

@@ -22,6 +22,7 @@ from recmeta.tasks.task_set import (
     Objective,
     TaskSet,
     TaskSetSpec,
+    stored_name,
     write_history,
     write_items,
     write_shard,
@@ -92,7 +93,7 @@ def write_task_set(log: Log, folder: Folder, config: ShareConfig | None = None) 
     )
     for name in log.users.column_names:
         if name != schema.VALID_FROM:
-            table = table.append_column(name, log.users[name])
+            table = table.append_column(stored_name(name, TASK_COLUMNS), log.users[name])
     for split in SPLITS:
         write_shard(folder, split, 0, table.filter(pa.array(split_U == split)))
     training_N = value_N[counted_N]

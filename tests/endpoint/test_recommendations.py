@@ -13,6 +13,8 @@ from recmeta import schema
 from recmeta.endpoint.answers.champion import RegistrySource, ServedChampion
 from recmeta.logs import tables
 from recmeta.logs.mapping import LogMapping
+from recmeta.serving.intake import GivenUser
+from recmeta.serving.list_reasons import list_effects
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.serving.rules import Rules
 from recmeta.steps.serving import adapt, score
@@ -84,22 +86,32 @@ def test_the_profile_counts(served: Served) -> None:
     assert lists[0] != lists[1] != lists[2]
 
 
-def test_a_reason_is_what_leaving_the_interaction_out_would_change(served: Served) -> None:
+def test_reasons_say_what_speaks_for_an_item_rather_than_the_others(served: Served) -> None:
     rows = USERS["carol"]
     answer = served.ask(*rows, top_k=5, max_reasons=5)
-    best = answer["recommendations"][0]
-    effects = {reason["because_item"]: reason["effect"] for reason in best["reasons"]}
-    assert set(effects) <= {item for item, _ in rows}
-    sizes = [abs(effect) for effect in effects.values()]
-    assert sizes == sorted(sizes, reverse=True)
-    dropped = next(iter(effects))
-    without = served.ask(*[row for row in rows if row[0] != dropped], top_k=40)
-    other = {r["item_id"]: r["score"] for r in without["recommendations"]}
-    low, high = champion(served).model.value_range
-    if low < best["score"] < high and low < other[best["item_id"]] < high:  # not clipped
-        difference = best["score"] - other[best["item_id"]]
-        assert effects[dropped] == pytest.approx(difference, abs=1e-4)
+    total = dict.fromkeys((item for item, _ in rows), 0.0)
+    for one in answer["recommendations"]:
+        sizes = [abs(reason["effect"]) for reason in one["reasons"]]
+        assert sizes == sorted(sizes, reverse=True)
+        for reason in one["reasons"]:
+            total[reason["because_item"]] += reason["effect"]
+    # An effect is relative to the row's mean effect on the list.
+    np.testing.assert_allclose(list(total.values()), 0, atol=1e-5)
+    scorer, intake = champion(served).scorer, champion(served).intake
+    items, values = zip(*rows, strict=True)
+    tasks = intake.tasks([GivenUser(item_id=items, value=values, time=(None,) * len(items))])
+    number = {item: n for n, item in enumerate(champion(served).item_ids)}
+    item_Bk = np.array([[number[r["item_id"]] for r in answer["recommendations"]]])
+    expected = list_effects(scorer, scorer.adapt(tasks), tasks, item_Bk)
+    given = [champion(served).item_ids[n] for n in tasks.support.item]
+    for place, one in enumerate(answer["recommendations"]):
+        for reason in one["reasons"]:
+            effect = expected.effect_Nk[given.index(reason["because_item"]), place]
+            assert reason["effect"] == pytest.approx(effect, abs=1e-5)
     assert served.ask(*rows, max_reasons=0)["recommendations"][0]["reasons"] == []
+    likely = [one["relative_likelihood"] for one in answer["recommendations"]]
+    assert likely[0] == 1
+    assert likely == sorted(likely, reverse=True)
 
 
 def test_what_does_not_count_is_named(served: Served) -> None:

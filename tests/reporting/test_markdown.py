@@ -63,6 +63,7 @@ def test_lists_have_intervals_and_their_curve_follows_that_of_errors() -> None:
 
     evaluation: dict[str, Any] = {
         "candidate": "maml",
+        "num_users": 9,
         "intervals": {
             "maml": {
                 "full_ndcg@10": interval(0.2),

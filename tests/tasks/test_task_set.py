@@ -15,14 +15,17 @@ from recmeta.tasks.task_set import (
     Items,
     ItemStatistics,
     Ragged,
+    Tasks,
     TaskSet,
     TaskSetSpec,
     read_items,
     read_statistics,
+    read_tasks,
     write_items,
     write_shard,
     write_spec,
     write_statistics,
+    write_tasks,
 )
 from recmeta.workspace import Folder
 
@@ -171,3 +174,23 @@ def test_a_spec_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
     folder.write_json("spec.json", {**folder.read_json("spec.json"), "num_item": 3})
     with pytest.raises(UserError, match="Did you mean 'num_items'"):
         TaskSet(folder)
+
+
+def test_attributes_may_be_called_as_columns_of_the_files_are(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    names = ["user_id", "state", "cut_time", "attribute:state", "age"]
+    profile = pa.table({name: [f"{name} of a"] for name in names})
+    side = Ragged.from_lists([[0]], [[1.0]])
+    tasks = Tasks(profile, np.array([5]), np.array([0], np.int32), np.array(["warm"]), side, side)
+    write_tasks(folder, "test-00000.arrow", tasks)
+    found = read_tasks(folder, "test-00000.arrow")
+    assert found.profile.equals(profile)
+    assert found.state.tolist() == ["warm"]
+    assert found.cut_time.tolist() == [5]
+    attributes = pa.table({name: [f"{name} of i"] for name in ("item", "title", "item_id")})
+    items = Items(pa.array(["i"]), np.array([0], np.int32), np.array([7]), attributes)
+    write_items(folder, items)
+    again = read_items(folder)
+    assert again.attributes.equals(attributes)
+    assert again.item.tolist() == [0]
+    assert again.item_id.to_pylist() == ["i"]

@@ -30,9 +30,11 @@ from recmeta.tasks.splits.interactions import ROWS_PER_BATCH, split_interactions
 from recmeta.tasks.task_set import (
     REFIT,
     SPLITS,
+    TASK_COLUMNS,
     ItemStatistics,
     Split,
     TaskSetSpec,
+    stored_name,
     write_history,
     write_items,
     write_shard,
@@ -225,5 +227,5 @@ def _with_profiles(table: pa.Table, user_id: pa.Array, users: pl.LazyFrame) -> p
     )
     profile = schema.with_plain_types(profiles_as_of(tasks, users).to_arrow())
     for name in profile.column_names:
-        table = table.append_column(name, profile[name])
+        table = table.append_column(stored_name(name, TASK_COLUMNS), profile[name])
     return table
