@@ -25,7 +25,6 @@ from recmeta.tasks.task_set import (
 )
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
-from recmeta.training.fit import best_epoch
 from recmeta.training.fit import fit as fit_model
 from recmeta.training.fit import refit as refit_model
 from recmeta.training.start import at_start
@@ -62,8 +61,7 @@ def fit(
     task_set = write_task_set(problem, development, folder / "tasks")
     begun = at_start(config, task_set, choose_device("cpu"))
     model = begun.model
-    history = fit_model(config, begun, task_set, folder, lambda _: None)
-    best = best_epoch(history, task_set)
+    history, best = fit_model(config, begun, task_set, folder, lambda _: None)
     if config.refit:
         nobody = development.judges.take(np.zeros(0, np.int64))
         whole = Development(train=problem.train, judges=nobody)

@@ -1,12 +1,13 @@
 """Meta-training: a model at its start becomes a trained one."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.outer_loop.trainer import Epoch, train
+from recmeta.metalearn.outer_loop.trainer import Epoch, development_loss, train
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.lists import learn_lists, recounted
@@ -15,15 +16,24 @@ from recmeta.training.start import Begun, at_start
 from recmeta.workspace import Folder
 
 
+class Trained(NamedTuple):
+    """What training brought."""
+
+    history: list[Epoch]
+    best: Epoch
+    """The epoch whose parameters were kept; number 0 is the start, which has no training loss."""
+
+
 def fit(
     config: MetaTrainConfig,
     begun: Begun,
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
-) -> list[Epoch]:
+) -> Trained:
     """Meta-train a model in place, a selector's members first, and learn how far it is off and what
-    its lists are ordered by; return its epochs.
+    its lists are ordered by. A start that does better on the development users than every epoch is
+    what the model keeps.
 
     Args:
         begun: what `at_start` gives on the task set.
@@ -31,6 +41,7 @@ def fit(
     """
     model, development = begun.model, task_set.tasks("dev")
     train_members(config.members, model, task_set, folder, config.seed)
+    start = {name: p.detach().clone() for name, p in model.params.items()}
     history = train(
         model,
         task_set.tasks("train"),
@@ -44,17 +55,16 @@ def fit(
         held=begun.held,
         left_out_KIF=begun.left_out_KIF,
     )
+    best = history[-1]
+    if len(development):
+        best = min(history, key=lambda e: e.dev_loss)
+        start_loss = development_loss(model, start, development, config.training)
+        if start_loss <= best.dev_loss:
+            model.params, best = start, Epoch(0, math.nan, start_loss)
     model.uncertainty = learn_uncertainty(model, development)
     if config.lists == "learned":
         model.learned_lists = learn_lists(model, task_set, config.seed)
-    return history
-
-
-def best_epoch(history: Sequence[Epoch], task_set: TaskSet) -> Epoch:
-    """Return the epoch whose parameters `fit` kept."""
-    if not task_set.spec.num_tasks["dev"]:
-        return history[-1]
-    return min(history, key=lambda e: e.dev_loss)
+    return Trained(history, best)
 
 
 def refit(
@@ -73,7 +83,7 @@ def refit(
 
     Args:
         model: trained by `fit` on the task set.
-        best: its best epoch.
+        best: its best epoch; of 0, the start itself is taken.
         folder: of the model; the checkpoint is below it, and training goes on from it.
         earlier: the model that training went on from, where there was one.
         source: what `content_source` gives.
@@ -82,10 +92,11 @@ def refit(
     if not task_set.spec.num_tasks["dev"]:
         return model
     everybody = task_set.joined() if everybody is None else everybody
-    training = dataclasses.replace(config.training, epochs=best.number)
-    config = dataclasses.replace(config, training=training)
     again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
-    fit(config, again, everybody, folder / "refit", on_epoch)
+    if best.number:
+        training = dataclasses.replace(config.training, epochs=best.number)
+        config = dataclasses.replace(config, training=training)
+        fit(config, again, everybody, folder / "refit", on_epoch)
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(model.learned_lists, everybody, config.seed)
     return again.model
@@ -99,7 +110,7 @@ class Fitted:
     history: list[Epoch]
     """Of the training whose epochs the development users judged."""
     best: Epoch
-    """The epoch that they chose."""
+    """The epoch that they chose; number 0 is the start."""
     num_passes: int
     """Epochs in all, those of the refit included."""
     choice: dict[str, Any]
@@ -127,9 +138,8 @@ def fit_whole(
         source: the model whose content this one started from.
     """
     model = begun.model
-    history = fit(config, begun, task_set, folder, on_epoch)
+    history, best = fit(config, begun, task_set, folder, on_epoch)
     choice = judged_choice(model, task_set.tasks("dev"), folder)
-    best = best_epoch(history, task_set)
     num_passes = len(history)
     if config.refit:
         num_passes += best.number

@@ -19,7 +19,7 @@ from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import ShareConfig, write_task_set
 from recmeta.training import start
 from recmeta.training.config import MetaTrainConfig
-from recmeta.training.fit import best_epoch, fit, refit
+from recmeta.training.fit import fit, refit
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder
 
@@ -47,8 +47,7 @@ def trained(config: MetaTrainConfig, task_set: TaskSet, folder: Path) -> tuple[M
     """Return the model of the training users, that of all, and the epoch that was best."""
     begun = at_start(config, task_set, torch.device("cpu"))
     model = begun.model
-    history = fit(config, begun, task_set, Folder.at(folder), lambda _: None)
-    best = best_epoch(history, task_set)
+    best = fit(config, begun, task_set, Folder.at(folder), lambda _: None).best
     again = refit(config, model, best, task_set, Folder.at(folder), lambda _: None)
     return model, again, best
 
@@ -81,7 +80,9 @@ def test_joined_has_all_users_to_train_on(task_set: TaskSet) -> None:
 def test_all_are_learned_from_as_if_nobody_had_been_held_out(
     task_set: TaskSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, found, best = trained(CONFIG, task_set, tmp_path / "one")
+    first = trained(CONFIG, task_set, tmp_path / "one")[0]
+    best = Epoch(number=2, train_loss=0.0, dev_loss=0.0)
+    found = refit(CONFIG, first, best, task_set, Folder.at(tmp_path / "again"), lambda _: None)
     assert first.params[FACTORS].shape != found.params[FACTORS].shape
     chosen = tune_weighted_als(
         task_set.tasks("train"), task_set.tasks("dev"), task_set.spec.num_items, CONFIG.seed
@@ -129,6 +130,20 @@ def test_a_killed_refit_goes_on_to_the_same_bits(task_set: TaskSet, tmp_path: Pa
     resumed = run(tmp_path / "killed")
     assert told == [1, 2, 3, 1, 2, 1, 2, 3]
     assert_same_bits(straight, resumed)
+
+
+def test_a_start_that_no_epoch_beats_is_kept(task_set: TaskSet, tmp_path: Path) -> None:
+    ruinous = dataclasses.replace(CONFIG.training, learning_rate=0.3, epochs=2)
+    config = dataclasses.replace(CONFIG, training=ruinous)
+    begun = at_start(config, task_set, torch.device("cpu"))
+    expected = {name: p.clone() for name, p in begun.model.params.items()}
+    found = fit(config, begun, task_set, Folder.at(tmp_path), lambda _: None)
+    assert found.best.number == 0
+    assert found.best.dev_loss < min(epoch.dev_loss for epoch in found.history)
+    assert all(torch.equal(p, expected[name]) for name, p in begun.model.params.items())
+    again = refit(config, begun.model, found.best, task_set, Folder.at(tmp_path), lambda _: None)
+    everybody = at_start(config, task_set.joined(), torch.device("cpu"), tuned_on=task_set).model
+    assert_same_bits(again, everybody)
 
 
 def test_without_development_users_there_is_nothing_to_do(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 K = 10
+PAIRS_AT_ONCE = 2**18
+"""Pairs of user and item that are scored at once: a network holds some hundred numbers of each."""
 
 
 @torch.no_grad()
@@ -30,12 +32,16 @@ def ndcg(model: Model, params: Params, tasks: Tasks, most_items: int) -> Float64
     num_items = model.catalogue.num_items
     candidates_M = _candidates(tasks, num_items, most_items)
     catalogue = model.catalogue
-    rows = catalogue.item_rows(candidates_M, int(tasks.snapshot.max()), int(tasks.cut_time.max()))
     known = catalogue.rows(model.known_rows(tasks), tasks)
     state = model.learner.adapt(params, Support(catalogue.users(tasks), known))
-    items = model.learner.prepare(params, rows)
-    ranked_BM = model.learner.predict(params, state, items).ranked_by_BR
-    scores_BM = ranked_BM.cpu().double().numpy().copy()
+    scores_BM = np.empty((len(tasks), len(candidates_M)))
+    at_once = max(1, PAIRS_AT_ONCE // len(tasks))
+    latest = int(tasks.snapshot.max()), int(tasks.cut_time.max())
+    for first in range(0, len(candidates_M), at_once):
+        block = slice(first, first + at_once)
+        rows = model.learner.prepare(params, catalogue.item_rows(candidates_M[block], *latest))
+        ranked_Bm = model.learner.predict(params, state, rows).ranked_by_BR
+        scores_BM[:, block] = ranked_Bm.cpu().double().numpy()
     support, query = tasks.support, tasks.query
     known_N = support.task * num_items + support.item
     relevant_R = np.setdiff1d(query.task * num_items + query.item, known_N)

@@ -163,7 +163,7 @@ def _search(
             try:
                 source = content_source(asked.content_from, workspace)
                 begun = at_start(asked, task_set, torch_device, source=source)
-                history = fit(asked, begun, task_set, checkpoints, on_epoch)
+                best = fit(asked, begun, task_set, checkpoints, on_epoch).best
             except _OutOfTime:
                 break
             except optuna.TrialPruned:
@@ -172,7 +172,7 @@ def _search(
                 trial.set_user_attr(DIVERGED, str(error))
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             else:
-                study.tell(trial, min(epoch.dev_loss for epoch in history))
+                study.tell(trial, best.dev_loss)
             ended = study.trials[trial.number]
             is_whole = ended.state is optuna.trial.TrialState.COMPLETE
             loss = ended.values[0] if is_whole else None
