@@ -6,6 +6,7 @@ import torch
 from recmeta.evaluation.predictor import QueryScores
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
+from recmeta.schema import END_OF_TIME
 from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Tasks
@@ -48,12 +49,15 @@ class LearnedPredictor:
         They are what lists are ordered by, in units of the model and not clipped, so that the best
         items do not tie.
         """
-        num_items = self.scorer.model.catalogue.num_items
+        catalogue = self.scorer.model.catalogue
+        num_items = catalogue.num_items
         count_BI = torch.from_numpy(self._counts(tasks)).to(self.scorer.model.device)
         scores = np.empty((len(tasks), num_items), np.float32)
-        moments = np.stack([tasks.snapshot.astype(np.int64), tasks.cut_time])
+        # Without versions of items, what is known of them depends on the snapshot alone.
+        time_B = tasks.cut_time if catalogue.has_versions else np.full(len(tasks), END_OF_TIME)
+        moments = np.stack([tasks.snapshot.astype(np.int64), time_B])
         for snapshot, cut_time in np.unique(moments, axis=1).T:
-            chosen = np.flatnonzero((tasks.snapshot == snapshot) & (tasks.cut_time == cut_time))
+            chosen = np.flatnonzero((tasks.snapshot == snapshot) & (time_B == cut_time))
             settled = self.scorer.settled(
                 self.scorer.adapt(tasks.take(chosen)), count_BI[torch.from_numpy(chosen)]
             )

@@ -130,7 +130,8 @@ class Catalogue:
         self.features: Features = {name: t.to(device) for name, t in encoded.items()}
         self.lookup = Lookup(items.item_id)
         """Finds items by their ids."""
-        self._has_versions = len(items.item) > len(items.item_id)
+        self.has_versions = len(items.item) > len(items.item_id)
+        """Whether some item's attributes changed."""
         self._number_V = torch.from_numpy(items.item.astype(np.int64)).to(device)
         self._times = np.unique(items.valid_from)
         self._version_keys = self._key(items.item, np.searchsorted(self._times, items.valid_from))
@@ -146,7 +147,7 @@ class Catalogue:
         Where no version was valid yet, the item's earliest is taken: a catalogue lists what it
         offers.
         """
-        if not self._has_versions:
+        if not self.has_versions:
             return np.asarray(item, np.int64)
         rank = np.searchsorted(self._times, cut_time, side="right") - 1
         found = np.searchsorted(self._version_keys, self._key(item, rank), side="right") - 1
