@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from benchmarks.accuracy import code
 from recmeta import schema
 from recmeta.api.data.dataset import Dataset
+from recmeta.evaluation.fit_baselines import BASELINES as BASELINE_FILES
 from recmeta.evaluation.fit_baselines import fit_baselines
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.measuring.measure import MetricSelection, measure
@@ -23,9 +25,9 @@ from recmeta.evaluation.measuring.values import describe
 from recmeta.evaluation.metric import metric
 from recmeta.evaluation.metrics.exposure.coverage import coverage
 from recmeta.evaluation.predictor import Predictor
-from recmeta.manifest import git_commit
 from recmeta.metalearn.heads.list_head import KNOTS, ListHead
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.registry import LEARNERS
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Objective, Tasks, TaskSet
@@ -182,6 +184,13 @@ class Seed:
         return pa.concat_tables(tables), covered
 
 
+def version_of(learner: str) -> str:
+    """Return the fingerprint of the code that decides a learner's results."""
+    known = BASELINE_FILES if learner in BASELINE_FILES else LEARNERS
+    here = ("benchmarks.accuracy.list_cells", "benchmarks.accuracy.datasets")
+    return code.fingerprint(*here, known.module_of(learner))
+
+
 def filled(seed: Seed, learner: str, folder: Folder) -> tuple[dict[str, Any], pa.Table]:
     """Return a cell's record and its users' metrics, read where they are there already."""
     if not folder.exists(RECORD):
@@ -203,7 +212,7 @@ def filled(seed: Seed, learner: str, folder: Folder) -> tuple[dict[str, Any], pa
             "training_cpu_minutes": round((trained - started) / 60, 3),
             "measuring_cpu_minutes": round((time.process_time() - trained) / 60, 3),
             "head": None if model is None else _head(model.lists),
-            "git_commit": git_commit(),
+            "code": version_of(learner),
         }
         folder.write_json(RECORD, record)  # last: what has it is whole
     record = json.loads(folder.read_bytes(RECORD))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.accuracy import code, datasets
+from benchmarks.accuracy import datasets
 from benchmarks.accuracy.datasets import Frames
 from benchmarks.accuracy.direction import is_error
 from benchmarks.accuracy.list_cells import (
@@ -29,6 +29,7 @@ from benchmarks.accuracy.list_cells import (
     Seed,
     filled,
     name_of,
+    version_of,
 )
 from benchmarks.accuracy.summary import NUM_RESAMPLES, Columns, averaged, plain, verdict
 from recmeta.api.data.dataset import Dataset
@@ -90,7 +91,7 @@ def run(
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
     frames, about = datasets.frames(protocol.dataset, data)
     log = _dataset(frames, protocol)
-    version = code.fingerprint("benchmarks.accuracy.list_cells", "benchmarks.accuracy.datasets")
+    version = {learner: version_of(learner) for learner in chosen}
     work, command = Folder.at(out) / "work" / name, f"python -m benchmarks.accuracy {name}"
     if learners is not None:
         command += f" --learners {','.join(chosen)}"
@@ -102,7 +103,9 @@ def run(
         seed = Seed(protocol, log, number)
         for learner in chosen:
             progress(name, len(records), total)
-            key = fingerprint(RECORD_VERSION, name, learner, number, about["sha256"], version)
+            key = fingerprint(
+                RECORD_VERSION, name, learner, number, about["sha256"], version[learner]
+            )
             record, tables[learner, number] = filled(seed, learner, work / key)
             records.append(record)
         found = {
