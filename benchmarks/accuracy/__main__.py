@@ -1,6 +1,7 @@
 """`python -m benchmarks.accuracy PROTOCOL`: a published protocol, from its data to a report."""
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,9 @@ def measured(asked: argparse.Namespace) -> Found:
             progress=progress,
         )
     report = lists.report(result) if of_lists else write(result, out)
+    if out == LISTS_RESULTS:
+        kept = [json.loads(path.read_text()) for path in sorted(out.glob("lists-*.json"))]
+        lists.PAGE.write_text(lists.in_page(lists.PAGE.read_text(), kept))
     primary_metric = lists.LISTS if of_lists else result["primary_metric"]
     rows = [r for r in result["rows"] if r["metric"] == primary_metric]
     shown = {k: result[k] for k in ("protocol", "command")}

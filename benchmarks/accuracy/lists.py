@@ -44,6 +44,8 @@ from recmeta.reporting.markdown import table
 from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Folder
 
+PAGE = Path(__file__).parents[2] / "docs/accuracy.md"
+BEGIN, END = "<!-- lists: made by `make accuracy PROTOCOL=lists-…` -->\n", "<!-- /lists -->"
 FEW, MANY = 0, 3
 """Numbers of shots whose lists are compared: what three answers are worth."""
 RULES = (
@@ -252,13 +254,11 @@ def report(found: Mapping[str, Any]) -> str:
         parts.append(f"`{of}` ({best} is best) by number of shots:")
         parts.append(table(["", *map(str, shots)], cells))
     difference = {(d["minus"], d["shots"]): d for d in found["differences"] if d["metric"] == LISTS}
-    others = [name for name in learners if name != found["default"]]
-    parts.append(f"`{LISTS}`, {found['default']} minus the others; 95 % intervals:")
-    parts.append(
-        table(
-            ["", *map(str, shots)], [[o, *(_said(difference[o, k]) for k in shots)] for o in others]
-        )
-    )
+    others = [name for name in learners if (name, FEW) in difference]
+    if others:
+        parts.append(f"`{LISTS}`, {found['default']} minus the others; 95 % intervals:")
+        rows = [[name, *(_said(difference[name, k]) for k in shots)] for name in others]
+        parts.append(table(["", *map(str, shots)], rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -291,6 +291,13 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
             )
     head = ["", "shots", "default", "best baseline", "difference", "minus maml"]
     return table([*head, f"minus itself at {FEW} shots"], shown)
+
+
+def in_page(page: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a page with the overview in its place."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + overview(results) + "\n" + END + after
 
 
 def _said(one: Mapping[str, Any]) -> str:
