@@ -22,6 +22,7 @@ from benchmarks.accuracy.list_cells import (
     METRICS,
     MOST_USERS,
     PROTOCOLS,
+    RECORD,
     RECORD_VERSION,
     RIVAL,
     SHOTS,
@@ -31,21 +32,24 @@ from benchmarks.accuracy.list_cells import (
     name_of,
     version_of,
 )
-from benchmarks.accuracy.summary import NUM_RESAMPLES, Columns, averaged, plain, verdict
+from benchmarks.accuracy.summary import NUM_RESAMPLES, averaged, plain, verdict
 from recmeta.api.data.dataset import Dataset
 from recmeta.config import fingerprint
 from recmeta.errors import UserError, did_you_mean
-from recmeta.evaluation.comparison.bootstrap import mean_intervals
+from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.fit_baselines import usual_baselines, what_was_left_out
 from recmeta.manifest import library_versions
 from recmeta.progress import Progress, silent
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.reporting.markdown import table
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Folder
 
 PAGE = Path(__file__).parents[2] / "docs/accuracy.md"
 BEGIN, END = "<!-- lists: made by `make accuracy PROTOCOL=lists-…` -->\n", "<!-- /lists -->"
+Cell = tuple[dict[str, Any], pa.Table]
+"""A record and a row per number of shots and user."""
 FEW, MANY = 0, 3
 """Numbers of shots whose lists are compared: what three answers are worth."""
 RULES = (
@@ -72,7 +76,8 @@ def run(
     out: Path,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Run a protocol, seed by seed, write NAME.json after each, and return it.
+    """Run a protocol, seed by seed, write NAME.json after each, and return it. Cells of other
+    learners that an earlier run left are in it, too.
 
     Args:
         name: in `PROTOCOLS`.
@@ -87,29 +92,31 @@ def run(
     """
     protocol = PROTOCOLS[name]
     default = pipeline_config().training_for(protocol.objective).model.algorithm
-    chosen = _chosen(learners, (default, RIVAL, *BASELINES[protocol.objective]), name)
+    known = (default, RIVAL, *BASELINES[protocol.objective])
+    chosen = _chosen(learners, known, name)
     _check_installed(protocol.objective, chosen)
     if num_seeds < 1:
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
     frames, about = datasets.frames(protocol.dataset, data)
     log = _dataset(frames, protocol)
-    version = {learner: version_of(learner) for learner in chosen}
-    work, command = Folder.at(out) / "work" / name, f"python -m benchmarks.accuracy {name}"
+    work = Folder.at(out) / "work" / name
+    command = f"python -m benchmarks.accuracy {name}"
     if learners is not None:
         command += f" --learners {','.join(chosen)}"
-    records: list[dict[str, Any]] = []
-    tables: dict[tuple[str, int], pa.Table] = {}
+    version = {learner: version_of(learner) for learner in known}
+    cells: list[Cell] = []
     found: dict[str, Any] = {}
     total = num_seeds * len(chosen)
     for number in range(num_seeds):
         seed = Seed(protocol, log, number)
-        for learner in chosen:
-            progress(name, len(records), total)
-            key = fingerprint(
-                RECORD_VERSION, name, learner, number, about["sha256"], version[learner]
-            )
-            record, tables[learner, number] = filled(seed, learner, work / key)
-            records.append(record)
+        for place, learner in enumerate(known):
+            parts = (RECORD_VERSION, name, learner, number, about["sha256"], version[learner])
+            folder = work / fingerprint(*parts)
+            if learner in chosen:
+                progress(name, number * len(chosen) + min(place, len(chosen) - 1), total)
+            elif not folder.exists(RECORD):
+                continue
+            cells.append(filled(seed, learner, folder))
         found = {
             "protocol": name,
             "title": f"Lists for cold users, {protocol.title}",
@@ -119,7 +126,7 @@ def run(
             "libraries": library_versions(),
             "default": default,
             "seeds": list(range(number + 1)),
-            **_summary(protocol, default, chosen, tables, records),
+            **_summary(protocol, default, cells),
         }
         Folder.at(out).write_bytes(f"{name}.json", to_text(found).encode())
     progress(name, total, total)
@@ -160,66 +167,78 @@ def _dataset(frames: Frames, protocol: ListsProtocol) -> "Dataset[Any]":
     )
 
 
-def _summary(
-    protocol: ListsProtocol,
-    default: str,
-    learners: Sequence[str],
-    tables: Mapping[tuple[str, int], pa.Table],
-    records: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+def _summary(protocol: ListsProtocol, default: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return the tables of all cells. A difference is of the seeds that both learners have."""
     metrics = [name for name in METRICS[protocol.objective] if name != COVERAGE]
-    by_shots = {shots: averaged(tables, name_of(shots), metrics) for shots in SHOTS}
+    seeds: dict[str, set[int]] = {}
+    for record, _ in cells:
+        seeds.setdefault(record["learner"], set()).add(record["seed"])
     rows, differences = [], []
-    for shots, columns in by_shots.items():
-        common = {"dataset": protocol.dataset, "shots": "all" if shots is None else shots}
-        for (learner, of), found in _intervals(columns).items():
-            rows.append({**common, "learner": learner, "metric": of, **found})
-        for learner in learners:
-            of_learner = [r["coverage"][name_of(shots)] for r in records if r["learner"] == learner]
-            mean = round(float(np.mean(of_learner)), 6)
-            numbers = {"mean": mean, "ci_low": None, "ci_high": None}
-            rows.append({**common, "learner": learner, "metric": COVERAGE, **numbers})
-        pairs = {
-            (other, of): columns[default, of] - columns[other, of]
-            for other, of in columns
-            if other != default and (default, of) in columns
-        }
-        differences += [
-            {**common, "learner": default, "minus": other, "metric": of, **found}
-            for (other, of), found in _intervals(pairs, judged=True).items()
-        ]
-    gained = {
-        (learner, of): by_shots[MANY][learner, of] - by_shots[FEW][learner, of]
-        for learner, of in by_shots[MANY]
-    }
-    differences += [
-        {
-            "dataset": protocol.dataset,
-            "shots": MANY,
-            "learner": learner,
-            "minus": f"{learner} at {FEW} shots",
-            "metric": of,
-            **found,
-        }
-        for (learner, of), found in _intervals(gained, judged=True).items()
-    ]
+    for learner in seeds:
+        own = _columns(cells, learner, seeds[learner], metrics)
+        for shots in SHOTS:
+            common = {
+                "dataset": protocol.dataset,
+                "learner": learner,
+                "shots": name_of(shots) if shots is None else shots,
+                "seeds": len(seeds[learner]),
+            }
+            values = {of: value for (k, of), value in own.items() if k == shots}
+            rows += [{**common, "metric": n, **plain(one)} for n, one in _intervals(values).items()]
+            shown = [r["coverage"][name_of(shots)] for r, _ in cells if r["learner"] == learner]
+            mean = {"mean": round(float(np.mean(shown)), 6), "ci_low": None, "ci_high": None}
+            rows.append({**common, "metric": COVERAGE, **mean})
+            if learner == default or default not in seeds:
+                continue
+            both = seeds[default] & seeds[learner]
+            first, second = (_columns(cells, n, both, metrics) for n in (default, learner))
+            minus = {of: first[shots, of] - second[shots, of] for k, of in second if k == shots}
+            differences += _differences({**common, "seeds": len(both)}, default, learner, minus)
+        gained = {of: own[MANY, of] - own[FEW, of] for k, of in own if k == MANY}
+        common = {"dataset": protocol.dataset, "shots": MANY, "seeds": len(seeds[learner])}
+        differences += _differences(common, learner, f"{learner} at {FEW} shots", gained)
     return {
-        "rows": sorted(rows, key=lambda r: learners.index(r["learner"])),
+        "rows": rows,
         "differences": differences,
-        "cells": list(records),
+        "cells": [record for record, _ in cells],
     }
 
 
-def _intervals(columns: Columns, *, judged: bool = False) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return means over users with intervals; of differences also what they say of the first."""
-    if not columns:
-        return {}
-    values_UD = np.stack(list(columns.values()), axis=1)
-    found = mean_intervals(values_UD, np.random.default_rng(0), NUM_RESAMPLES)
+def _columns(
+    cells: Sequence[Cell], learner: str, seeds: set[int], metrics: Sequence[str]
+) -> dict[tuple[int | None, str], Float64Array]:
+    """Return (U,) by number of shots and metric: means over the seeds in which a user is cold. The
+    users are those of these seeds, in the same order for every learner."""
+    chosen = {
+        (r["learner"], r["seed"]): users
+        for r, users in cells
+        if r["learner"] == learner and r["seed"] in seeds
+    }
     return {
-        key: {**plain(one), **({"verdict": verdict(one, key[1])} if judged else {})}
-        for key, one in zip(columns, found, strict=True)
+        (shots, of): value
+        for shots in SHOTS
+        for (_, of), value in averaged(chosen, name_of(shots), metrics).items()
     }
+
+
+def _differences(
+    common: Mapping[str, Any], learner: str, minus: str, values: Mapping[str, Float64Array]
+) -> list[dict[str, Any]]:
+    """Return a row per metric of what one has more than the other, and who is ahead."""
+    between = {"learner": learner, "minus": minus}
+    return [
+        {**common, **between, "metric": of, **plain(one), "verdict": verdict(one, of)}
+        for of, one in _intervals(values).items()
+    ]
+
+
+def _intervals(values: Mapping[str, Float64Array]) -> dict[str, Interval]:
+    """Return means over users with their intervals."""
+    if not values:
+        return {}
+    values_UD = np.stack(list(values.values()), axis=1)
+    found = mean_intervals(values_UD, np.random.default_rng(0), NUM_RESAMPLES)
+    return dict(zip(values, found, strict=True))
 
 
 def to_text(found: Mapping[str, Any]) -> str:
@@ -267,7 +286,8 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
     of shots, and what three answers are worth."""
     shown = []
     for found in results:
-        default = found["default"]
+        default, num_seeds = found["default"], len(found["seeds"])
+        name = f"{found['data']['name']}, {num_seeds} seed{'s' * (num_seeds > 1)}"
         mean = {
             (r["learner"], r["shots"]): r["mean"] for r in found["rows"] if r["metric"] == LISTS
         }
@@ -278,14 +298,18 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
             opponents = [n for n, k in mean if k == shots and n not in (default, RIVAL)]
             best = max(opponents, key=lambda n: mean[n, shots])
             gained = by_pair.get((f"{default} at {FEW} shots", shots))
+            rival = "not run"
+            if (RIVAL, shots) in by_pair:
+                one = by_pair[RIVAL, shots]
+                rival = _said(one) + f" ({one['seeds']})" * (one["seeds"] < num_seeds)
             shown.append(
                 [
-                    f"{found['data']['name']}, {len(found['seeds'])} seeds" if not shots else "",
+                    name if shots == FEW else "",
                     str(shots),
                     f"{mean[default, shots]:.4f}",
                     f"{best} {mean[best, shots]:.4f}",
                     _said(by_pair[best, shots]),
-                    _said(by_pair[RIVAL, shots]) if (RIVAL, shots) in by_pair else "not run",
+                    rival,
                     "" if gained is None else _said(gained),
                 ]
             )
