@@ -19,6 +19,7 @@ from recmeta import schema
 from recmeta.api.data.dataset import Dataset
 from recmeta.evaluation.fit_baselines import BASELINES as BASELINE_FILES
 from recmeta.evaluation.fit_baselines import fit_baselines
+from recmeta.evaluation.judgement import MOST_SLOW_SCORES
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.measuring.measure import MetricSelection, measure
 from recmeta.evaluation.measuring.values import describe
@@ -164,6 +165,9 @@ class Seed:
             num_negatives=0,
             relevant_from=self.relevant_from,
         )
+        num_scores = len(cold) * spec.num_items * len(SHOTS)
+        is_slow = predictor.name in BASELINE_FILES and BASELINE_FILES[predictor.name].slow_lists
+        without_lists = [predictor.name] if is_slow and num_scores > MOST_SLOW_SCORES else []
         tables, covered = [], {}
         for shots in SHOTS:
             found = measure(
@@ -174,13 +178,16 @@ class Seed:
                 USERS_AT_ONCE,
                 np.random.default_rng(self.seed),
                 shots,
+                without_lists=without_lists,
             )
             per_user = found.per_user[predictor.name]
             kept = {name: per_user[name] for name in METRICS[objective] if name in per_user}
             state = pa.array([name_of(shots)] * len(cold), pa.string())
             users = cold.profile[schema.USER_ID].combine_chunks()
             tables.append(pa.table({schema.STATE: state, schema.USER_ID: users, **kept}))
-            covered[name_of(shots)] = coverage(found.lists[predictor.name].first(K).listed_I)
+            if predictor.name in found.lists:
+                listed = found.lists[predictor.name].first(K)
+                covered[name_of(shots)] = coverage(listed.listed_I)
         return pa.concat_tables(tables), covered
 
 

@@ -185,14 +185,16 @@ def _summary(protocol: ListsProtocol, default: str, cells: Sequence[Cell]) -> di
             }
             values = {of: value for (k, of), value in own.items() if k == shots}
             rows += [{**common, "metric": n, **plain(one)} for n, one in _intervals(values).items()]
-            shown = [r["coverage"][name_of(shots)] for r, _ in cells if r["learner"] == learner]
-            mean = {"mean": round(float(np.mean(shown)), 6), "ci_low": None, "ci_high": None}
-            rows.append({**common, "metric": COVERAGE, **mean})
+            shown = [r["coverage"] for r, _ in cells if r["learner"] == learner and r["coverage"]]
+            if shown:
+                mean = round(float(np.mean([one[name_of(shots)] for one in shown])), 6)
+                numbers = {"mean": mean, "ci_low": None, "ci_high": None}
+                rows.append({**common, "metric": COVERAGE, **numbers})
             if learner == default or default not in seeds:
                 continue
             both = seeds[default] & seeds[learner]
             first, second = (_columns(cells, n, both, metrics) for n in (default, learner))
-            minus = {of: first[shots, of] - second[shots, of] for k, of in second if k == shots}
+            minus = {of: first[k, of] - value for (k, of), value in second.items() if k == shots}
             differences += _differences({**common, "seeds": len(both)}, default, learner, minus)
         gained = {of: own[MANY, of] - own[FEW, of] for k, of in own if k == MANY}
         common = {"dataset": protocol.dataset, "shots": MANY, "seeds": len(seeds[learner])}
