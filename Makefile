@@ -21,7 +21,7 @@ BENCHMARKS := meta-train adapt-score point-in-time build-tasks serve
 PROTOCOL  ?= temporal-ml100k
 SEEDS     ?= 5
 LEARNERS  ?=
-OUT       ?= benchmarks/accuracy/results
+OUT       ?=
 DATABASE  ?=
 DEPLOYED  ?= pipeline,serve
 MUTANTS   ?=
@@ -63,7 +63,7 @@ test-gpu: setup ## Run the tests that need a GPU; they skip where there is none.
 	$(BIN)/python -m pytest -m gpu -rs tests/metalearn tests/serving
 
 accuracy: setup ## Measure accuracy by a published protocol: PROTOCOL=temporal-ml100k [SEEDS= LEARNERS= OUT=].
-	$(BIN)/python -m benchmarks.accuracy $(PROTOCOL) --seeds $(SEEDS) --out $(OUT) $(if $(LEARNERS),--learners $(LEARNERS))
+	$(BIN)/python -m benchmarks.accuracy $(PROTOCOL) --seeds $(SEEDS) $(if $(OUT),--out $(OUT)) $(if $(LEARNERS),--learners $(LEARNERS))
 
 bench: setup ## Measure speed against peers, print the tables, save them in benchmarks/speed/results.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

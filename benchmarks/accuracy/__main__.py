@@ -1,15 +1,20 @@
 """`python -m benchmarks.accuracy PROTOCOL`: a published protocol, from its data to a report."""
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy import lists
 from benchmarks.accuracy.protocol import PROTOCOLS
 from benchmarks.command import Found, show
+from recmeta.errors import UserError, did_you_mean
 
 RESULTS = Path(__file__).parent / "results"
+LISTS_RESULTS = Path(__file__).parents[2] / "docs/results"
+ALL = [*PROTOCOLS, *lists.PROTOCOLS]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         "baselines. Writes PROTOCOL.json, PROTOCOL.md and pictures. What is done is kept, learner "
         "by learner and seed by seed: a run that was killed goes on.",
     )
-    found.add_argument("protocol", metavar="PROTOCOL", help=f"one of {', '.join(PROTOCOLS)}")
+    found.add_argument("protocol", metavar="PROTOCOL", help=f"one of {', '.join(ALL)}")
     found.add_argument(
         "--data",
         type=Path,
@@ -46,9 +51,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--out",
         type=Path,
-        default=RESULTS,
         metavar="DIR",
-        help="for results (default: benchmarks/accuracy/results)",
+        help="for results (default: benchmarks/accuracy/results; of the protocols of lists "
+        "docs/results)",
     )
     found.add_argument("--json", action="store_true", help="print one JSON object")
     return found
@@ -57,22 +62,33 @@ def parser() -> argparse.ArgumentParser:
 def measured(asked: argparse.Namespace) -> Found:
     """Run the protocol, write its results, and return the rows of its primary metric and the
     report."""
+    if asked.protocol not in ALL:
+        raise UserError(
+            f"there is no protocol {asked.protocol!r}.{did_you_mean(asked.protocol, ALL)} "
+            f"There are: {', '.join(ALL)}."
+        )
     from benchmarks.accuracy import run
     from recmeta.reporting.progress_bars import shown_progress
 
+    of_lists = asked.protocol in lists.PROTOCOLS
+    out = asked.out or (LISTS_RESULTS if of_lists else RESULTS)
     with shown_progress() as progress:
-        result = run.run(
+        result = (lists if of_lists else run).run(
             asked.protocol,
             data=asked.data,
             num_seeds=asked.seeds,
             learners=[n.strip() for n in asked.learners.split(",")] if asked.learners else None,
-            out=asked.out,
+            out=out,
             progress=progress,
         )
-    report = write(result, asked.out)
-    shown = {k: result[k] for k in ("protocol", "command", "primary_metric")}
-    primary = [r for r in result["rows"] if r["metric"] == result["primary_metric"]]
-    return {**shown, "out": str(asked.out), "rows": primary}, report
+    report = lists.report(result) if of_lists else write(result, out)
+    if out == LISTS_RESULTS:
+        kept = [json.loads(path.read_text()) for path in sorted(out.glob("lists-*.json"))]
+        lists.PAGE.write_text(lists.in_page(lists.PAGE.read_text(), kept))
+    primary_metric = lists.LISTS if of_lists else result["primary_metric"]
+    rows = [r for r in result["rows"] if r["metric"] == primary_metric]
+    shown = {k: result[k] for k in ("protocol", "command")}
+    return {**shown, "primary_metric": primary_metric, "out": str(out), "rows": rows}, report
 
 
 def write(result: Mapping[str, Any], out: Path) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -47,7 +48,13 @@ class Source:
 
 
 def read(name: str, folder: Path | None = None) -> Log:
-    """Return a data set, verified.
+    """Return a data set, verified; see `frames`."""
+    found, about = frames(name, folder)
+    return number(found.rows, found.users, found.items, about)
+
+
+def frames(name: str, folder: Path | None = None) -> tuple[Frames, dict[str, Any]]:
+    """Return a data set in frames, verified, and its name, fingerprint and counts, JSON-ready.
 
     Args:
         name: a name in `SOURCES`.
@@ -64,23 +71,23 @@ def read(name: str, folder: Path | None = None) -> Log:
                 f"folder that holds {name}/{table} with --data, or in ${ENVIRONMENT}. "
                 f"{source.obtain}"
             )
-    frames = source.read(place)
+    found = source.read(place)
     counts = {
-        "rows_in_file": frames.file_rows,
-        "rows": len(frames.rows),
-        "users": frames.rows["user_id"].n_unique(),
-        "items": frames.rows["item_id"].n_unique(),
+        "rows_in_file": found.file_rows,
+        "rows": len(found.rows),
+        "users": found.rows["user_id"].n_unique(),
+        "items": found.rows["item_id"].n_unique(),
     }
-    if "state" in frames.rows.columns:
-        found = frames.rows.group_by("state").len().rows()
-        counts |= {f"rows_{state}": num for state, num in sorted(found)}
+    if "state" in found.rows.columns:
+        by_state = found.rows.group_by("state").len().rows()
+        counts |= {f"rows_{state}": num for state, num in sorted(by_state)}
     if counts != source.counts:
         raise UserError(
             f"the files in {str(place)!r} are not the data set {name} that the protocols are "
             f"defined on: they have {counts}, documented are {source.counts}. Get it again."
         )
     about = {"name": name, "sha256": _fingerprint(place), "verified": counts, "cite": source.cite}
-    return number(frames.rows, frames.users, frames.items, about)
+    return found, about
 
 
 def _fingerprint(folder: Path) -> str:

@@ -49,7 +49,7 @@ def summarise(
         )
         seeds = sorted({seed for _, seed in tables})
         for state in states:
-            columns = _averaged(tables, state, protocol.metrics)
+            columns = averaged(tables, state, protocol.metrics)
             common = {"training": training, "state": state}
             for (learner, metric), found in _intervals(columns).items():
                 rows.append(
@@ -57,7 +57,7 @@ def summarise(
                         "learner": learner,
                         **common,
                         "metric": metric,
-                        **_plain(found),
+                        **plain(found),
                         "seeds": seeds,
                     }
                 )
@@ -69,7 +69,7 @@ def summarise(
     return {"rows": rows, "paired_differences": differences, "error_analysis": segments}
 
 
-def _averaged(
+def averaged(
     tables: Mapping[tuple[str, int], pa.Table], state: str, metrics: Sequence[str]
 ) -> Columns:
     """Return each user's mean over the seeds; users in the same order for all learners."""
@@ -108,7 +108,7 @@ def _segments(tables: Mapping[tuple[str, int], pa.Table], state: str) -> list[di
     names = [
         f"{analysis.POPULARITY}{name}" for name in analysis.names_of(analysis.POPULARITY_EDGES)
     ]
-    columns = _averaged(tables, state, ("mae", analysis.SUPPORT_ROWS, *names))
+    columns = averaged(tables, state, ("mae", analysis.SUPPORT_ROWS, *names))
     errors = {learner: value for (learner, name), value in columns.items() if name == "mae"}
     support = [v for (_, name), v in columns.items() if name == analysis.SUPPORT_ROWS]
     if not errors:
@@ -126,7 +126,7 @@ def _segments(tables: Mapping[tuple[str, int], pa.Table], state: str) -> list[di
         np.stack([value for *_, value in found], axis=1), np.random.default_rng(0), NUM_RESAMPLES
     )
     return [
-        {"learner": learner, "by": by, "segment": segment, "metric": "mae", **_plain(interval)}
+        {"learner": learner, "by": by, "segment": segment, "metric": "mae", **plain(interval)}
         for (learner, by, segment, _), interval in zip(found, intervals, strict=True)
         if interval.num_users > 0
     ]
@@ -157,21 +157,21 @@ def _differences(
             "learner": learner,
             "baseline": baseline,
             "metric": metric,
-            **_plain(interval),
-            "verdict": _verdict(interval, metric),
+            **plain(interval),
+            "verdict": verdict(interval, metric),
         }
         for (learner, baseline, metric), interval in zip(pairs, found, strict=True)
     ]
 
 
-def _verdict(interval: Interval, metric: str) -> str:
+def verdict(interval: Interval, metric: str) -> str:
     """Return what the interval says of the learner: better, worse or tie."""
     if not (interval.ci_low > 0 or interval.ci_high < 0):
         return "tie"
     return "better" if (interval.mean < 0) == is_error(metric) else "worse"
 
 
-def _plain(interval: Interval) -> dict[str, Any]:
+def plain(interval: Interval) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return round(value, 6) if np.isfinite(value) else None
 

@@ -212,3 +212,13 @@ def test_the_simpler_of_equals_stays() -> None:
     clearly = np.full(100, 0.2) + 0.01 * np.arange(100)
     assert lists._simplest_of_best([slightly, best]) == 0
     assert lists._simplest_of_best([clearly, best]) == 1
+
+
+def test_popularity_is_lowered_the_more_the_more_rows_there_are(head: ListHead) -> None:
+    lowered = head.with_popularity_share(0.25)
+    before_KC, after_KC = head.weight_KC.numpy(), lowered.weight_KC.numpy()
+    share_K = 0.25 ** (np.log1p(KNOTS) / np.log1p(KNOTS[-1]))
+    np.testing.assert_allclose(after_KC[:, 0], before_KC[:, 0] * share_K, rtol=1e-5)
+    assert share_K[[0, -1]].tolist() == [1.0, 0.25]
+    np.testing.assert_array_equal(after_KC[:, 1:], before_KC[:, 1:])
+    np.testing.assert_array_equal(head.with_popularity_share(1.0).weight_KC.numpy(), before_KC)

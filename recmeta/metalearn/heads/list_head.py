@@ -7,8 +7,8 @@ user's rows S say by a table of neighbours, centred and scaled over the catalogu
 learner says: of ratings the expected value, of implicit feedback the score. The weights depend on
 the number n of the user's rows: piecewise linear in log(1 + n). They maximise the likelihood of
 what development users took and liked next, a softmax over the catalogue (McFadden, Frontiers in
-Econometrics, Academic Press 1974), which is why the softmax of the scores is a probability: see
-`recmeta.training.lists`.
+Econometrics, Academic Press 1974), which is why the softmax of the scores is a probability; where
+lists are better for it, popularity counts less than it says: see `recmeta.training.lists`.
 
 Legend: B users, S support rows (padded), I items, R items of each user, K knots, C columns.
 """
@@ -88,6 +88,14 @@ class ListHead:
             )
         weight_KC = self.weight_KC.clone()
         weight_KC[:, self.columns.index(POPULARITY)] = weight
+        return dataclasses.replace(self, weight_KC=weight_KC)
+
+    def with_popularity_share(self, share: float) -> "ListHead":
+        """Return the same with popularity's weight lowered: to this share of it at the last knot,
+        the less the fewer rows, and not at all without any."""
+        knot_K = torch.tensor(KNOTS, device=self.weight_KC.device).log1p()
+        weight_KC = self.weight_KC.clone()
+        weight_KC[:, self.columns.index(POPULARITY)] *= share ** (knot_K / knot_K[-1])
         return dataclasses.replace(self, weight_KC=weight_KC)
 
     def on(self, number_I: IntArray, count_I: Float32Array) -> "ListHead":
