@@ -9,6 +9,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, train
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
+from recmeta.training.levels import learn_levels
 from recmeta.training.lists import learn_lists, recounted
 from recmeta.training.members import judged_choice, train_members
 from recmeta.training.start import Begun, at_start
@@ -22,8 +23,8 @@ def fit(
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
 ) -> list[Epoch]:
-    """Meta-train a model in place, a selector's members first, and learn how far it is off and what
-    its lists are ordered by; return its epochs.
+    """Meta-train a model in place, a selector's members first, and learn how likely each level of a
+    rating is, how far predictions are off and what lists are ordered by; return the epochs.
 
     Args:
         begun: what `at_start` gives on the task set.
@@ -44,6 +45,7 @@ def fit(
         held=begun.held,
         left_out_KIF=begun.left_out_KIF,
     )
+    model.levels = learn_levels(model, task_set, config.seed)
     model.uncertainty = learn_uncertainty(model, development)
     if config.lists == "learned":
         model.learned_lists = learn_lists(model, task_set, config.seed)
