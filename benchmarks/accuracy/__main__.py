@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import lists
+from benchmarks.accuracy import list_cells, lists
 from benchmarks.accuracy.protocol import PROTOCOLS
 from benchmarks.command import Found, show
 from recmeta.errors import UserError, did_you_mean
 
 RESULTS = Path(__file__).parent / "results"
 LISTS_RESULTS = Path(__file__).parents[2] / "docs/results"
-ALL = [*PROTOCOLS, *lists.PROTOCOLS]
+ALL = [*PROTOCOLS, *list_cells.PROTOCOLS]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +70,7 @@ def measured(asked: argparse.Namespace) -> Found:
     from benchmarks.accuracy import run
     from recmeta.reporting.progress_bars import shown_progress
 
-    of_lists = asked.protocol in lists.PROTOCOLS
+    of_lists = asked.protocol in list_cells.PROTOCOLS
     out = asked.out or (LISTS_RESULTS if of_lists else RESULTS)
     with shown_progress() as progress:
         result = (lists if of_lists else run).run(
@@ -85,7 +85,7 @@ def measured(asked: argparse.Namespace) -> Found:
     if out == LISTS_RESULTS:
         kept = [json.loads(path.read_text()) for path in sorted(out.glob("lists-*.json"))]
         lists.PAGE.write_text(lists.in_page(lists.PAGE.read_text(), kept))
-    primary_metric = lists.LISTS if of_lists else result["primary_metric"]
+    primary_metric = list_cells.LISTS if of_lists else result["primary_metric"]
     rows = [r for r in result["rows"] if r["metric"] == primary_metric]
     shown = {k: result[k] for k in ("protocol", "command")}
     return {**shown, "primary_metric": primary_metric, "out": str(out), "rows": rows}, report

@@ -22,6 +22,7 @@ from recmeta.metalearn.heads.neighbours import taken_next, taken_together
 from recmeta.tasks.task_set import Ragged
 from recmeta.training import lists
 from recmeta.training.lists import Choices
+from recmeta.training.standard_error import simplest_of_best
 
 NUM_ITEMS = 9
 COLUMNS = (POPULARITY, LEARNER, "together", "next")
@@ -210,8 +211,8 @@ def test_the_simpler_of_equals_stays() -> None:
     best = np.zeros(100)
     slightly = np.tile([0.2, -0.18], 50)
     clearly = np.full(100, 0.2) + 0.01 * np.arange(100)
-    assert lists._simplest_of_best([slightly, best]) == 0
-    assert lists._simplest_of_best([clearly, best]) == 1
+    assert simplest_of_best([slightly, best]) == 0
+    assert simplest_of_best([clearly, best]) == 1
 
 
 def test_popularity_is_lowered_the_more_the_more_rows_there_are(head: ListHead) -> None:
