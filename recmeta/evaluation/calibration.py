@@ -4,12 +4,14 @@ Legend: N query rows, U users, L levels.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from recmeta.evaluation.comparison.bootstrap import MIN_USERS, mean_intervals
 from recmeta.metalearn.heads import uncertainty
+from recmeta.metalearn.heads.levels import LevelShares
 from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
@@ -31,13 +33,15 @@ class Residuals:
 
     value_N: Float64Array
     said_N: Float64Array
-    """What the learner says of the expected values, in units of the value."""
+    """What is said of the expected values, in units of the value."""
     expected_N: Float64Array
     """What the model makes of that."""
     design_NF: Float64Array
     """What the uncertainty is a function of."""
     spread_N: Float64Array | None
-    """The learner's own standard deviation, in units of the value."""
+    """The standard deviation by the level head, else the learner's own, in units of the value."""
+    shares: LevelShares | None
+    """The distributions over the levels, where there is a level head."""
     user_N: IntArray
 
     @property
@@ -67,8 +71,15 @@ def residuals(model: Model, tasks: Tasks) -> Residuals:
         expected_N=np.concatenate([part.expected_N for part in parts]).astype(np.float64),
         design_NF=np.concatenate([part.design_NF for part in parts]),
         spread_N=np.concatenate(spreads) if spreads else None,
+        shares=_joined([part.shares for part in parts if part.shares is not None]),
         user_N=np.concatenate(users),
     )
+
+
+def _joined(parts: Sequence[LevelShares]) -> LevelShares | None:
+    if not parts:
+        return None
+    return LevelShares(parts[0].value_L, np.concatenate([part.share_L for part in parts]))
 
 
 def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
@@ -90,7 +101,10 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
     said_N = np.concatenate([r.said_N for r, _ in found])
     weights = [r.weight_N for r, _ in found]
     weight_N = np.concatenate([*weights[:-1], weights[-1] * max(1, len(weights) - 1)])
-    intercept, slope = uncertainty.fit_line(said_N, value_N, weight_N)
+    # The mean of a distribution over the levels is on the scale already.
+    has_levels = model.levels is not None
+    line = (0.0, 1.0) if has_levels else uncertainty.fit_line(said_N, value_N, weight_N)
+    intercept, slope = line
     expected_N = np.clip(intercept + slope * said_N, *model.value_range)
     design_NF = np.concatenate([r.design_NF for r, _ in found])
     return uncertainty.fit(
@@ -98,7 +112,7 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
         value_N - expected_N,
         weight_N,
         np.concatenate([cohort[r.user_N] for r, cohort in found]),
-        (intercept, slope),
+        line,
     )
 
 
@@ -111,7 +125,9 @@ def calibration(
     bootstrap interval over users (`ci_low`, `ci_high`; none of one user), the same share of the
     users that it was learned from (`development`), and, where the learner has a spread of its own,
     the share within the interval of a normal distribution with it as it is. `bins`: the rows in
-    equal parts by their standard deviation; in each its root mean square beside the error. Users
+    equal parts by their standard deviation; in each its root mean square beside the error.
+    `levels`, of a model with a level head: for each level of the scale how likely it was said to be
+    (`predicted`) beside the share of the values that had it (`observed`, with its interval). Users
     count alike throughout.
 
     Args:
@@ -145,7 +161,29 @@ def calibration(
         "fitted_to_users": known.num_users,
         "coverage": coverage,
         "bins": _bins(sigma_N, np.abs(found.residual_N), weight_N),
+        "levels": [] if found.shares is None else _levels(found, found.shares, generator),
     }
+
+
+def _levels(
+    found: Residuals, shares: LevelShares, generator: np.random.Generator
+) -> list[dict[str, float]]:
+    """Return how likely each level was said to be, and how often it came."""
+    users, place_N = np.unique(found.user_N, return_inverse=True)
+    step = np.diff(shares.value_L).min()
+    is_level_NL = np.abs(found.value_N[:, None] - shares.value_L) < step / 2
+    observed_UL = np.zeros((len(users), len(shares.value_L)))
+    np.add.at(observed_UL, place_N, is_level_NL * found.weight_N[:, None])
+    predicted_L = found.weight_N @ shares.share_L / len(users)
+    rows = []
+    for level, predicted, observed in zip(
+        shares.value_L, predicted_L, mean_intervals(observed_UL, generator), strict=True
+    ):
+        row = {"level": level, "predicted": predicted, "observed": observed.mean}
+        if observed.num_users >= MIN_USERS:
+            row |= {"ci_low": observed.ci_low, "ci_high": observed.ci_high}
+        rows.append({name: float(number) for name, number in row.items()})
+    return rows
 
 
 def _held(known: Uncertainty, found: Residuals) -> Float64Array:

@@ -38,9 +38,12 @@ class LearnedPredictor:
         orders the rows: in units of the model, since medians and the ends of the scale put many
         rows level."""
         parts = [self.scorer.said_of_query(some) for some in tasks.batches(USERS_AT_ONCE)]
-        nothing = (np.zeros(0, np.float32),) * 3
-        value_N, mean_N, order_N = map(np.concatenate, zip(*(parts or [nothing]), strict=True))
-        return QueryScores(value_N=value_N, mean_N=mean_N, order_N=order_N)
+        nothing = [np.zeros(0, np.float32)]
+        return QueryScores(
+            value_N=np.concatenate([p.value for p in parts] or nothing),
+            mean_N=np.concatenate([p.expected for p in parts] or nothing),
+            order_N=np.concatenate([p.order for p in parts] or nothing),
+        )
 
     def score_items(self, tasks: Tasks) -> Float32Array:
         """Return scores (B, I) of the whole catalogue, with what was known at each cut time.

@@ -7,6 +7,7 @@
     encoder.arrow       vocabularies and scales
     items.arrow         the catalogue with raw attributes
     statistics.arrow    what had been seen of each item by the end of the log
+    levels.safetensors  how likely each level of the scale is; none in a model without that head
     lists.safetensors   what its lists are ordered by; none in a model that has not learned it
     digests.json        what each of these files was: they are checked before they are parsed
 
@@ -23,6 +24,7 @@ import torch
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import Broken, UserError
+from recmeta.metalearn.heads.levels import LevelHead
 from recmeta.metalearn.heads.list_head import ListHead
 from recmeta.metalearn.heads.median import count_levels, top_share
 from recmeta.metalearn.heads.uncertainty import Uncertainty
@@ -70,12 +72,15 @@ class Model:
         device: torch.device,
         uncertainty: Uncertainty | None = None,
         learned_lists: ListHead | None = None,
+        levels: LevelHead | None = None,
     ) -> None:
         self.config = config
         self.uncertainty = uncertainty
         """How far its predictions may be off; None where nothing is known of it."""
         self.learned_lists = learned_lists
         """What its lists are ordered by; None where that has not been learned: see `lists`."""
+        self.levels = levels
+        """How likely each level of the scale is; None where the learner's prediction stands."""
         self.encoder = encoder
         self.objective = objective
         self.value_range = value_range
@@ -177,7 +182,13 @@ class Model:
             self.device,
             self.uncertainty,
             self._lists_on(items, history) if with_lists else None,
+            self._levels_on(items),
         )
+
+    def _levels_on(self, items: Items) -> LevelHead | None:
+        if self.levels is None or items.item_id.equals(self.catalogue.items.item_id):
+            return self.levels
+        return self.levels.on(self.catalogue.lookup.numbers_of(items.item_id))
 
     def _lists_on(self, items: Items, history: ItemHistory | None) -> ListHead | None:
         learned, mine = self.learned_lists, self.catalogue.items.item_id
@@ -197,7 +208,9 @@ class Model:
         with sealing(folder) as place:
             place.write_bytes("model.safetensors", safetensors.torch.save(tensors))
             place.write_bytes("encoder.arrow", self.encoder.to_bytes())
-            learned = self.learned_lists
+            levels, learned = self.levels, self.learned_lists
+            if levels is not None:
+                place.write_bytes("levels.safetensors", safetensors.torch.save(levels.tensors()))
             if learned is not None:
                 place.write_bytes("lists.safetensors", safetensors.torch.save(learned.tensors()))
             write_items(place, self.catalogue.items)
@@ -209,6 +222,7 @@ class Model:
                     "objective": self.objective,
                     "value_range": list(self.value_range),
                     "uncertainty": None if self.uncertainty is None else to_dict(self.uncertainty),
+                    "levels": None if levels is None else levels.about(),
                     "lists": None if learned is None else learned.about(),
                     "packages": packages_of(self.config),
                 },
@@ -241,8 +255,12 @@ class Model:
     @classmethod
     def _load(cls, folder: Sealed, device: torch.device | None) -> "Model":
         about = folder.read_json("model.json")
-        # Models of earlier versions have neither.
+        # Models of earlier versions have none of these.
         uncertainty, about_lists = about.get("uncertainty"), about.get("lists")
+        about_levels, levels = about.get("levels"), None
+        if about_levels is not None:
+            tensors = safetensors.torch.load(folder.read_bytes("levels.safetensors"))
+            levels = LevelHead.from_saved(about_levels, tensors)
         device = device or torch.device("cpu")
         lists = None
         if about_lists is not None:
@@ -259,6 +277,7 @@ class Model:
             device,
             None if uncertainty is None else parse(Uncertainty, uncertainty),
             lists,
+            levels,
         )
 
     def digest(self) -> str:

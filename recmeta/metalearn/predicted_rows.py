@@ -8,11 +8,11 @@ import dataclasses
 import numpy as np
 import torch
 
+from recmeta.metalearn.heads.levels import LevelShares
 from recmeta.metalearn.heads.uncertainty import design, support_variance
-from recmeta.metalearn.learner import Prediction, UserState
-from recmeta.metalearn.model import Model
+from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.scorer import Scorer
-from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Rows
+from recmeta.metalearn.tensors.batch import POPULARITY_SCALE
 from recmeta.tasks.arrays import Float32Array, Float64Array
 from recmeta.tasks.task_set import Tasks
 
@@ -22,13 +22,17 @@ class PredictedRows:
     """Predictions of N query rows, laid end to end."""
 
     value_N: Float32Array
-    """As `ValueUnits.to_values` gives them."""
+    """What has the least error, as in `Said`."""
     expected_N: Float32Array
-    """As `ValueUnits.to_expected` gives them."""
+    """Within the range of values."""
     said_N: Float32Array
-    """What the learner says of the expected values, in units of the value."""
+    """What is said of the expected values before the uncertainty puts them on the scale, in units
+    of the value."""
     spread_N: Float64Array | None
-    """The learner's own standard deviation, in units of the value, where it has one."""
+    """The standard deviation by the level head, else the learner's own, in units of the value;
+    None where neither has one."""
+    shares: LevelShares | None
+    """The whole distributions, where there is a level head."""
     design_NF: Float64Array
     """What the uncertainty is a function of."""
     deviation_N: Float64Array | None
@@ -48,36 +52,27 @@ def predict_rows(scorer: Scorer, state: UserState, tasks: Tasks) -> PredictedRow
     already."""
     model = scorer.model
     rows = scorer.rows(tasks.query, tasks)
-    predicted = scorer.predict(state, rows)
-    ranked_by_N = predicted.ranked_by_BR[rows.mask_BR]
-    expected_N = model.units.to_expected(ranked_by_N)
-    spread_N = _spread(model, predicted, rows)
+    said = scorer.said(state, rows).of(rows.mask_BR.cpu().numpy())
     past_N = rows.statistics_BRD[rows.mask_BR][:, 1].cpu().double().numpy()
     user_N = tasks.query.task
     encoder = model.encoder
     variance_B = support_variance(tasks.support, encoder.value_mean, encoder.value_scale)
     design_NF = design(
-        expected_N.astype(np.float64),
+        said.expected.astype(np.float64),
         model.value_range,
         num_support=tasks.support.lengths[user_N].astype(np.float64),
         num_users=np.expm1(past_N * POPULARITY_SCALE),
         variance=variance_B[user_N],
-        spread=spread_N,
+        spread=said.spread,
     )
     known = model.uncertainty
     deviation_N = None if known is None else known.deviation(design_NF)
     return PredictedRows(
-        value_N=model.units.to_values(predicted.mean_BR[rows.mask_BR]),
-        expected_N=expected_N,
-        said_N=model.units.unclipped(ranked_by_N),
-        spread_N=spread_N,
+        value_N=said.value,
+        expected_N=said.expected,
+        said_N=said.raw,
+        spread_N=said.spread,
+        shares=said.shares,
         design_NF=design_NF,
         deviation_N=deviation_N,
     )
-
-
-def _spread(model: Model, predicted: Prediction, rows: Rows) -> Float64Array | None:
-    if predicted.spread_BR is None:
-        return None
-    spread_N = predicted.spread_BR[rows.mask_BR].detach().cpu().double().numpy()
-    return np.asarray(spread_N * model.encoder.value_scale)

@@ -9,15 +9,53 @@ import numpy as np
 import torch
 
 from recmeta import schema
+from recmeta.metalearn.heads.levels import LevelHead, LevelShares
 from recmeta.metalearn.heads.list_head import ListHead
 from recmeta.metalearn.learner import CatalogueRanker, Params, Prediction, UserState, with_derived
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.tensors.batch import Places, Rows, Support
-from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Places, Rows, Support
+from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 MOST_READY_ITEMS = 200_000
 """Largest catalogue that `Scorer.ready` prepares as a whole, some hundred numbers an item."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a model says of rows, (B, R) each, or (N,); each use reads its own number. Of ratings
+    they are in units of the value, of implicit feedback logits."""
+
+    value: Float32Array
+    """What has the least error: of a rating the median, where the model knows it. Within the
+    range of values."""
+    mean: Float32Array
+    """What is expected, also past the ends of the range: effects are differences, which the ends
+    would cut off."""
+    expected: Float32Array
+    """The same, within the range."""
+    raw: Float32Array
+    """What is said of the means before the uncertainty puts them on the scale of the values."""
+    order: Float32Array
+    """What a user's own rows are ordered by, in units of the model or of the value: whole numbers
+    and the ends of the scale would put many rows level."""
+    spread: Float64Array | None
+    """Standard deviations; None where neither the learner nor a level head has any."""
+    shares: LevelShares | None = None
+    """The whole distributions, where there is a level head."""
+
+    def of(self, mask_BR: BoolArray) -> "Said":
+        """Return the rows where the mask is true, laid end to end."""
+        spread, shares = self.spread, self.shares
+        return Said(
+            value=self.value[mask_BR],
+            mean=self.mean[mask_BR],
+            expected=self.expected[mask_BR],
+            raw=self.raw[mask_BR],
+            order=self.order[mask_BR],
+            spread=None if spread is None else spread[mask_BR],
+            shares=None if shares is None else shares.of(mask_BR),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +136,12 @@ class Scorer:
             support: what `support` returns of the tasks, where it is at hand.
         """
         state = self.model.learner.adapt(self.params, support or self.support(tasks))
-        return {**state, **self.lists.state(tasks.support)}
+        state = {**state, **self.lists.state(tasks.support)}
+        levels = self.model.levels
+        if levels is not None:
+            of_levels = levels.state(tasks.support).items()
+            state |= {name: t.to(self.model.device) for name, t in of_levels}
+        return state
 
     # Predictions ---------------------------------------------------------------------------------
 
@@ -113,17 +156,64 @@ class Scorer:
         For ratings they are in units of the value and within its range; for implicit feedback they
         are logits.
         """
-        return self.said_of_query(tasks)[0]
+        return self.said_of_query(tasks).value
 
-    def said_of_query(self, tasks: Tasks) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Return (N,) what `score_query` gives, (N,) the expected values, in units of the value and
-        within its range, and (N,) what to order the query rows by, in units of the model."""
+    def said_of_query(self, tasks: Tasks) -> Said:
+        """Return what is said of the query rows, (N,) each, after adapting to the support."""
         rows = self.rows(tasks.query, tasks)
-        predicted = self.predict(self.adapt(tasks), rows)
-        order = predicted.ranked_by_BR[rows.mask_BR]
+        return self.said(self.adapt(tasks), rows).of(rows.mask_BR.cpu().numpy())
+
+    def said(self, state: UserState, rows: Rows, predicted: Prediction | None = None) -> Said:
+        """Return what is said of rows for adapted users.
+
+        Args:
+            predicted: what `predict` returns of them, where it is at hand.
+        """
+        predicted = self.predict(state, rows) if predicted is None else predicted
+        units, levels = self.model.units, self.model.levels
+        ranked_by_BR = predicted.ranked_by_BR
+        if levels is None:
+            return Said(
+                value=units.to_values(predicted.mean_BR),
+                mean=units.expected_unclipped(ranked_by_BR),
+                expected=units.to_expected(ranked_by_BR),
+                raw=units.unclipped(ranked_by_BR),
+                order=ranked_by_BR.detach().cpu().float().numpy(),
+                spread=_spread(predicted, units.scale),
+            )
+        shares = levels.shares(self.level_inputs(levels, state, predicted, rows))
+        mean_BR = shares.mean.astype(np.float32)
+        return Said(
+            value=shares.median.astype(np.float32),
+            mean=mean_BR,
+            expected=mean_BR,
+            raw=mean_BR,
+            order=mean_BR,
+            spread=shares.deviation,
+            shares=shares,
+        )
+
+    def level_inputs(
+        self, levels: LevelHead, state: UserState, predicted: Prediction, rows: Rows
+    ) -> Float64Array:
+        """Return (B, R, C) what distributions over the levels are made from.
+
+        Args:
+            levels: the head; the model's, or one that is being learned.
+            state: with that head's part.
+            predicted: what `predict` returns of the rows.
+        """
         units = self.model.units
-        order_N: Float32Array = order.cpu().float().numpy()
-        return units.to_values(predicted.mean_BR[rows.mask_BR]), units.to_expected(order), order_N
+        past_BRD = rows.statistics_BRD.cpu().numpy()
+        spread_BR = _spread(predicted, units.scale)
+        return levels.inputs(
+            state,
+            self.model.catalogue.numbers(rows),
+            units.unclipped(predicted.ranked_by_BR),
+            spread_BR,
+            past_BRD[..., 0] * units.scale,
+            past_BRD[..., 1] * POPULARITY_SCALE,
+        )
 
     # Lists ---------------------------------------------------------------------------------------
 
@@ -184,3 +274,10 @@ class Scorer:
             output_BR: what the learner orders these rows by.
         """
         return self.lists.scores(settled, output_BR, self.model.catalogue.numbers(items))
+
+
+def _spread(predicted: Prediction, scale: float) -> Float64Array | None:
+    """Return (B, R) the learner's own standard deviation, in units of the value."""
+    if predicted.spread_BR is None:
+        return None
+    return np.asarray(predicted.spread_BR.detach().cpu().double().numpy() * scale)

@@ -157,8 +157,7 @@ def calibration(evaluation: Mapping[str, Any]) -> str:
     rows = [
         [
             f"{row['level']:.0%}",
-            f"{row['observed']:.1%}"
-            + (f" [{row['ci_low']:.1%}, {row['ci_high']:.1%}]" if "ci_low" in row else ""),
+            _share(row),
             *(f"{row[key]:.1%}" for key in told),
         ]
         for row in found["coverage"]
@@ -173,7 +172,26 @@ def calibration(evaluation: Mapping[str, Any]) -> str:
         "alike.\n\n"
         f"{table(header, rows)}\n\nThe rows in equal parts by their standard deviation:\n\n"
         f"{table(['standard deviation', 'expected RMSE', 'RMSE'], bins)}"
+        f"{_levels(found.get('levels', []))}"
     )
+
+
+def _levels(found: Sequence[Mapping[str, float]]) -> str:
+    """Return how likely each level of the scale was said to be beside how often it came; empty for
+    a model without a level head."""
+    if not found:
+        return ""
+    rows = [[f"{r['level']:g}", f"{r['predicted']:.1%}", _share(r)] for r in found]
+    return (
+        "\n\nThe levels of the scale, as they were predicted and as they came:\n\n"
+        f"{table(['rating', 'predicted', 'observed'], rows)}"
+    )
+
+
+def _share(row: Mapping[str, float]) -> str:
+    """Return the share that was observed with its interval, where it has one."""
+    interval = f" [{row['ci_low']:.1%}, {row['ci_high']:.1%}]" if "ci_low" in row else ""
+    return f"{row['observed']:.1%}{interval}"
 
 
 def gate(decision: Mapping[str, Any]) -> str:

@@ -10,18 +10,21 @@ Legend: B users, k items of each, N support rows of all users, V variants (N + B
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from recmeta.metalearn.learner import LeavesOut
+from recmeta.metalearn.learner import LeavesOut, UserState
 from recmeta.metalearn.scorer import Scorer
-from recmeta.metalearn.tensors.batch import Support
+from recmeta.metalearn.tensors.batch import Rows, Support
 from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 ROWS_AT_ONCE = 65_536
 """Support rows and scored items, of all variants, that are in memory at once."""
+_Scored = Callable[[Scorer, UserState, Rows], Float32Array]
+"""Returns (B, k) scores of adapted users' items."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,8 @@ def support_effects(
         item_Bk: numbers of the items to explain; -1 for none.
         support: from `scorer.support(tasks)`, where it is at hand.
     """
+    if scorer.model.levels is not None:
+        return _of_variants(scorer, tasks, item_Bk, _expected)
     found, units = output_effects(scorer, tasks, item_Bk, support), scorer.model.units
     return SupportEffects(
         units.expected_unclipped(torch.from_numpy(found.score_Bk)),
@@ -86,7 +91,14 @@ def output_effects(
     at_once = _without_each(scorer, tasks, item_Bk, support)
     if at_once is not None:
         return at_once
-    score_Vk, owner_V, omitted_V = _leave_one_out(scorer, tasks, item_Bk)
+    return _of_variants(scorer, tasks, item_Bk, _outputs)
+
+
+def _of_variants(
+    scorer: Scorer, tasks: Tasks, item_Bk: IntArray, scored: _Scored
+) -> SupportEffects:
+    """Return the effects by adapting users without each of their rows."""
+    score_Vk, owner_V, omitted_V = _leave_one_out(scorer, tasks, item_Bk, scored)
     everything = omitted_V < 0
     score_Bk = score_Vk[everything]
     user_N = owner_V[~everything]
@@ -124,7 +136,7 @@ def _without_each(
 
 
 def _leave_one_out(
-    scorer: Scorer, tasks: Tasks, item_Bk: IntArray
+    scorer: Scorer, tasks: Tasks, item_Bk: IntArray, scored: _Scored
 ) -> tuple[Float32Array, IntArray, IntArray]:
     """Return scores (V, k), each variant's user, and the place of the row that it lacks (-1: it
     lacks none, which comes first)."""
@@ -144,14 +156,25 @@ def _leave_one_out(
         variants = tasks.take(owner_V[chosen])
         left = variants.support.position != omitted_V[chosen][variants.support.task]
         variants = dataclasses.replace(variants, support=variants.support.select(left))
-        score_Vk[chosen] = _scores(scorer, variants, item_Bk[owner_V[chosen]])
+        score_Vk[chosen] = _scores(scorer, variants, item_Bk[owner_V[chosen]], scored)
         start = end
     return score_Vk, owner_V, omitted_V
 
 
 @torch.no_grad()
-def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray) -> Float32Array:
-    """Return what the learner orders the users' items by."""
+def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray, scored: _Scored) -> Float32Array:
+    """Return the scores of the users' items; NaN where there is none."""
     rows = scorer.rows(Ragged.asking(item_Bk), tasks)
-    output_Bk = scorer.predict(scorer.adapt(tasks), rows).ranked_by_BR.cpu().float().numpy()
-    return np.where(item_Bk >= 0, output_Bk, np.nan).astype(np.float32)
+    score_Bk = scored(scorer, scorer.adapt(tasks), rows)
+    return np.where(item_Bk >= 0, score_Bk, np.nan).astype(np.float32)
+
+
+def _outputs(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
+    """Return what the learner orders items by."""
+    found: Float32Array = scorer.predict(state, rows).ranked_by_BR.cpu().float().numpy()
+    return found
+
+
+def _expected(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
+    """Return what is expected, in units of the value, before it is clipped to its range."""
+    return scorer.said(state, rows).mean

@@ -87,10 +87,8 @@ def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArra
         past.sum_values[:, [item]] * has_past_M,
     )
     scorer = Scorer.of(model.on(copies, statistics, with_lists=False))  # the user is adapted
-    output = scorer.predict(
-        state, scorer.item_block(0, schema.END_OF_TIME, 0, num_copies)
-    ).ranked_by_BR
-    score_M: Float32Array = model.units.expected_unclipped(output)[0]
+    rows = scorer.item_block(0, schema.END_OF_TIME, 0, num_copies)
+    score_M: Float32Array = scorer.said(state, rows).mean[0]
     return score_M
 
 

@@ -265,12 +265,12 @@ class ListMaker:
     def _worths(self, users: AdaptedUsers, item_Bk: IntArray) -> tuple[Float32Array, Float32Array]:
         """Return (B, k) what lists are ordered by, and what they show, as in `RankedLists`."""
         rows = self.scorer.rows_of_now(item_Bk)
-        output_Bk = self.scorer.predict(users.state, rows).ranked_by_BR
+        predicted = self.scorer.predict(users.state, rows)
         settled = self.scorer.settled(users.state)
-        worth_Bk = self.scorer.order(settled, output_Bk, rows).float().cpu().numpy()
+        worth_Bk = self.scorer.order(settled, predicted.ranked_by_BR, rows).float().cpu().numpy()
         if self.model.objective != "rating":
             return worth_Bk, worth_Bk
-        return worth_Bk, self.model.units.to_expected(output_Bk)
+        return worth_Bk, self.scorer.said(users.state, rows, predicted).expected
 
 
 def deviations(

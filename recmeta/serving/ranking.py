@@ -229,8 +229,7 @@ class Ranker:
         """Return (B, k) what lists show of their items, as in `RankedLists`."""
         if self.model.objective != "rating":
             return worth_Bk
-        output_Bk = self.scorer.predict(state, self.scorer.rows_of_now(item_Bk)).ranked_by_BR
-        expected_Bk = self.model.units.to_expected(output_Bk)
+        expected_Bk = self.scorer.said(state, self.scorer.rows_of_now(item_Bk)).expected
         return np.where(item_Bk >= 0, expected_Bk, np.float32(self.model.value_range[0]))
 
     def _best_keys(self, users: AdaptedUsers, starts: Sequence[int], length: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, development_loss, train
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
+from recmeta.training.levels import learn_levels
 from recmeta.training.lists import learn_lists, recounted
 from recmeta.training.members import judged_choice, train_members
 from recmeta.training.start import Begun, at_start
@@ -31,9 +32,9 @@ def fit(
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
 ) -> Trained:
-    """Meta-train a model in place, a selector's members first, and learn how far it is off and what
-    its lists are ordered by. A start that does better on the development users than every epoch is
-    what the model keeps.
+    """Meta-train a model in place, a selector's members first, and learn how likely each level of a
+    rating is, how far predictions are off and what lists are ordered by. A start that does better
+    on the development users than every epoch is what the model keeps.
 
     Args:
         begun: what `at_start` gives on the task set.
@@ -61,6 +62,7 @@ def fit(
         start_loss = development_loss(model, start, development, config.training)
         if start_loss <= best.dev_loss:
             model.params, best = start, Epoch(0, math.nan, start_loss)
+    model.levels = learn_levels(model, task_set, config.seed)
     model.uncertainty = learn_uncertainty(model, development)
     if config.lists == "learned":
         model.learned_lists = learn_lists(model, task_set, config.seed)
@@ -97,6 +99,7 @@ def refit(
         training = dataclasses.replace(config.training, epochs=best.number)
         config = dataclasses.replace(config, training=training)
         fit(config, again, everybody, folder / "refit", on_epoch)
+    again.model.levels = model.levels  # learned of users on whom the learner was not trained
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(model.learned_lists, everybody, config.seed)
     return again.model

@@ -47,6 +47,7 @@ from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
+from recmeta.training.standard_error import is_as_good, simplest_of_best
 
 TOGETHER, NEXT = "together", "next"
 NUM_NEIGHBOURS = 100
@@ -146,7 +147,7 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
         number = _widest_of_best(heads, model, development, history, liked_from)
     choices = found[number][1]
     losses = [_held_out(choices, columns) for columns in ((POPULARITY, LEARNER), everything)]
-    is_simple = _simplest_of_best(losses) == 0
+    is_simple = simplest_of_best(losses) == 0
     return with_weights(number, (POPULARITY, LEARNER) if is_simple else everything)
 
 
@@ -171,7 +172,7 @@ def _widest_of_best(
         ]
         width.append(len(np.unique(np.concatenate(listed))))
     best = min(loss, key=lambda loss_B: float(loss_B.mean()))
-    return max((n for n in range(len(heads)) if _is_as_good(loss[n], best)), key=width.__getitem__)
+    return max((n for n in range(len(heads)) if is_as_good(loss[n], best)), key=width.__getitem__)
 
 
 def recounted(head: ListHead, task_set: TaskSet, seed: int) -> ListHead:
@@ -324,20 +325,7 @@ def _chosen_half_life(asked: _Asked, history: ItemHistory) -> float | None:
         )
         for half_life in candidates
     ]
-    return candidates[_simplest_of_best(losses)]
-
-
-def _simplest_of_best(losses: Sequence[Float64Array]) -> int:
-    """Return the first candidate whose loss by user (B,) is within a standard error of the mean
-    difference from the least one."""
-    best = min(losses, key=lambda loss_B: float(loss_B.mean()))
-    return next(n for n, loss_B in enumerate(losses) if _is_as_good(loss_B, best))
-
-
-def _is_as_good(loss_B: Float64Array, best_B: Float64Array) -> bool:
-    """Return whether losses are within a standard error of the mean difference from the least."""
-    worse_B = loss_B - best_B
-    return bool(worse_B.mean() <= worse_B.std(ddof=1) / np.sqrt(len(worse_B)))
+    return candidates[simplest_of_best(losses)]
 
 
 def _held_out(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:

@@ -152,6 +152,28 @@ def taken_next(
     return _strongest(counted, from_I, to_I, num_items, num_neighbours)
 
 
+def most_similar(
+    similarity_JJ: torch.Tensor, item_J: IntArray, num_items: int, num_neighbours: int
+) -> Neighbours:
+    """Return the K largest positive entries of each column of a dense matrix.
+
+    Args:
+        similarity_JJ: between some of the items; its diagonal is read as 0.
+        item_J: their numbers, rising.
+        num_items: of the catalogue.
+        num_neighbours: K.
+    """
+    num_neighbours = min(num_neighbours, len(item_J))
+    some_JJ = similarity_JJ.clone().fill_diagonal_(0.0)
+    weight_KJ, place_KJ = some_JJ.topk(num_neighbours, dim=0)
+    weight = weight_KJ.numpy().reshape(-1)
+    source = item_J[place_KJ.numpy().reshape(-1)]
+    target = np.tile(item_J, num_neighbours)
+    kept = np.flatnonzero(weight > 0)
+    kept = kept[np.lexsort((target[kept], source[kept]))]
+    return _table(source[kept], target[kept], weight[kept], num_items)
+
+
 def _fewer_users(rows: Ragged, pairs_U: IntArray, seed: int) -> Ragged:
     """Return the rows of users drawn at random, as many as the pairs that are counted allow."""
     if pairs_U.sum() <= MOST_PAIRS:

@@ -7,5 +7,6 @@ MODEL_FILES = (
     "items.arrow",
     "statistics.arrow",
 )
-OPTIONAL_FILES = ("lists.safetensors",)
-"""Those that a model has which learned what its lists are ordered by; model.json says so."""
+OPTIONAL_FILES = ("levels.safetensors", "lists.safetensors")
+"""Those of heads that a model may have learned: how likely each level of a rating is, and what its
+lists are ordered by; model.json says so."""

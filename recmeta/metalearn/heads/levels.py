@@ -1,0 +1,338 @@
+"""How likely each level of a scale is: a distribution, from which every use reads its own number.
+
+    P(y ≤ level k) = σ((t_k − η) / τ)        η = w · x,   log τ = log(√3 / π) + g · u
+
+The thresholds t_k of a cumulative logit model (McCullagh, Regression Models for Ordinal Data, JRSS
+B 1980) lie between neighbouring levels; how far the distribution spreads, τ, is a function of its
+own, as in the location-scale form of that model. x has the learner's mean, what the user's ratings
+say by item-to-item neighbours, how far the user rates above or below others, and the item's past;
+u has the learner's spread, how many ratings the user gave and how they vary, and how many rated the
+item. The median has the least absolute error, the mean the least squared one and the finest order,
+and the upper tail says how likely an item is to be liked.
+
+    vote(i) = Σ_j s_ij e_j / (Σ_j s_ij + d)   e_j = r_j − μ − b_j − b_u
+
+are the residuals of the user's ratings, weighted by shrunk similarities (Sarwar et al., WWW 2001;
+biases: Koren, KDD 2008, section 2.1): 0 of a user without ratings, and of an item that is new.
+
+Legend: B users, S support rows (padded), R rows asked about, N rows, L levels, T = L − 1
+thresholds, F location columns, G scale columns, C inputs, J items of the tables, I of a catalogue.
+"""
+
+import dataclasses
+import math
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recmeta.metalearn.heads.neighbours import Neighbours
+from recmeta.metalearn.heads.uncertainty import MEAN_SHRINKAGE, support_variance
+from recmeta.metalearn.learner import Params, UserState
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
+from recmeta.tasks.task_set import Ragged
+
+FloatArray = npt.NDArray[np.floating]
+
+PLACE, RESIDUAL, COUNTS = "levels.place", "levels.residual", "levels.counts"
+"""Of a user's state, (B, S): where the rows' items stand in the tables, what the biases leave of
+the rows' values, and 1 for each row that has neighbours, 0 for others and padding."""
+ABOUT = "levels.about"
+"""Of a user's state, (B, 4): log(1 + rows), the shrunk mean of the user's values, the user's bias,
+and the logarithm of the variance of the user's values."""
+INPUTS = (
+    "mean",
+    "log_spread",
+    "log_rows",
+    "user_mean",
+    "user_bias",
+    "log_variance",
+    "item_bias",
+    "past_mean",
+    "log_users",
+    "vote",
+)
+"""C, in steps of the scale: the learner's mean less that of all values, the logarithm of its
+spread, log(1 + the user's rows), the shrunk mean of the user's values less that of all, the user's
+bias, the logarithm of the variance of the user's values, the item's bias, the mean of the item's
+past less that of all values, log(1 + users of the item), and the vote."""
+BY_ROWS = " by rows"
+LOCATION = (
+    "mean",
+    "mean by rows",
+    "vote",
+    "vote by rows",
+    "user_mean",
+    "user_bias",
+    "user_bias by rows",
+    "item_bias",
+    "item_bias by rows",
+    "past_mean",
+    "log_users",
+)
+"""F columns; what the more rows say the better, or say already, has a slope over their logarithm.
+"""
+SCALE = ("log_spread", "log_rows", "log_variance", "log_users")
+"""G columns."""
+MIDDLE_ROWS, MIDDLE_USERS = 2.0, 5.0
+"""Where the logarithms of counts are taken from, so that columns are about 0."""
+LOG_WIDTH = math.log(math.sqrt(3) / math.pi)
+LEAST_SPREAD = 1e-3
+"""In steps."""
+CELLS_AT_ONCE = 2**23
+"""Pairs of user and item whose votes are in memory at once."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LevelShares:
+    """Distributions over the levels of a scale."""
+
+    value_L: Float64Array
+    """The levels, rising."""
+    share_L: Float64Array
+    """(..., L), how likely each level is; they sum to 1."""
+
+    @property
+    def median(self) -> Float64Array:
+        """(...), the lowest level that is reached or undercut with probability 1/2 or more."""
+        below_T = self.share_L.cumsum(-1)[..., :-1]
+        return np.asarray(self.value_L[(below_T < 0.5).sum(-1)])
+
+    @property
+    def mean(self) -> Float64Array:
+        """(...)"""
+        return np.asarray(self.share_L @ self.value_L)
+
+    @property
+    def deviation(self) -> Float64Array:
+        """(...), the standard deviation."""
+        away_L = self.value_L - self.mean[..., None]
+        return np.asarray(np.sqrt((self.share_L * away_L**2).sum(-1)))
+
+    def of(self, mask: BoolArray) -> "LevelShares":
+        """Return the distributions where a mask (...) is true, laid end to end."""
+        return LevelShares(self.value_L, self.share_L[mask])
+
+    def at_least(self, value: float) -> Float64Array:
+        """Return (...) how likely a rating is to be at least so high."""
+        return np.asarray(self.share_L[..., self.value_L >= value].sum(-1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class LevelHead:
+    """The distribution of ratings over the levels of their scale. It computes on the CPU, in
+    float64; item numbers are those of the catalogue that the model is over."""
+
+    lowest: float
+    step: float
+    """Distance of neighbouring levels, in units of the value."""
+    threshold_T: torch.Tensor
+    """float64, rising, in steps above μ."""
+    location_F: torch.Tensor
+    """float64, w."""
+    scale_G: torch.Tensor
+    """float64, g."""
+    bound_2C: torch.Tensor
+    """float64, the least and the greatest input that the coefficients were learned from. What lies
+    beyond is taken for the bound, but for the learner's mean."""
+    mean: float
+    """μ, of all values."""
+    deviation: float
+    """Of all values."""
+    user_regularisation: float
+    """A user's bias is shrunk as if by so many more rows."""
+    damping: float
+    """d"""
+    bias_J: torch.Tensor
+    """float32, b of the items."""
+    similar: Neighbours
+    """s, over the J items."""
+    place_I: torch.Tensor
+    """int64, where each item of the catalogue stands among the J; -1 where it is new."""
+
+    @property
+    def num_levels(self) -> int:
+        """L"""
+        return len(self.threshold_T) + 1
+
+    @property
+    def value_L(self) -> Float64Array:
+        """The levels."""
+        return np.asarray(self.lowest + self.step * np.arange(self.num_levels))
+
+    def on(self, number_I: IntArray) -> "LevelHead":
+        """Return the same over another catalogue.
+
+        Args:
+            number_I: the number here of each item there; -1 where it is new.
+        """
+        place = self.place_I.numpy()
+        place_I = np.full(len(number_I), -1, np.int64)
+        place_I[number_I >= 0] = place[number_I[number_I >= 0]]
+        return dataclasses.replace(self, place_I=torch.from_numpy(place_I))
+
+    # Users ---------------------------------------------------------------------------------------
+
+    def state(self, support: Ragged) -> UserState:
+        """Return what is known of B users, on the CPU."""
+        place_N = self.place_I.numpy()[support.item]
+        is_known_N = place_N >= 0
+        bias_J = self.bias_J.numpy().astype(np.float64)
+        bias_N = np.zeros(len(place_N))
+        bias_N[is_known_N] = bias_J[place_N[is_known_N]]
+        left_N = support.value.astype(np.float64) - self.mean - bias_N
+        total_B = np.bincount(support.task, left_N, minlength=len(support))
+        user_B = total_B / (support.lengths + self.user_regularisation)
+        mask_BS = support.mask
+        place_BS = np.zeros(mask_BS.shape, np.int64)
+        place_BS[mask_BS] = np.maximum(place_N, 0)
+        residual_BS = np.zeros(mask_BS.shape, np.float32)
+        residual_BS[mask_BS] = (left_N - user_B[support.task]) / self.step
+        counts_BS = np.zeros(mask_BS.shape, np.float32)
+        counts_BS[mask_BS] = is_known_N
+        variance_B = support_variance(support, self.mean, self.deviation) / self.step**2
+        sum_B = np.bincount(support.task, support.value - self.mean, minlength=len(support))
+        mean_B = sum_B / (support.lengths + MEAN_SHRINKAGE)
+        about = (
+            np.log1p(support.lengths),
+            mean_B / self.step,
+            user_B / self.step,
+            np.log(variance_B),
+        )
+        return {
+            PLACE: torch.from_numpy(place_BS),
+            RESIDUAL: torch.from_numpy(residual_BS),
+            COUNTS: torch.from_numpy(counts_BS),
+            ABOUT: torch.from_numpy(np.stack(about, -1).astype(np.float32)),
+        }
+
+    # Rows ----------------------------------------------------------------------------------------
+
+    def inputs(
+        self,
+        state: UserState,
+        number_BR: torch.Tensor,
+        mean_BR: FloatArray,
+        spread_BR: FloatArray | None,
+        past_mean_BR: FloatArray,
+        log_users_BR: FloatArray,
+    ) -> Float64Array:
+        """Return (B, R, C) what distributions are made from.
+
+        Args:
+            state: from `state`.
+            number_BR: int64, the items.
+            mean_BR: what the learner says, in units of the value, also past the ends of the scale.
+            spread_BR: the learner's standard deviation, in the same units; None where it has none.
+            past_mean_BR: of the item's values, less the mean of all, in the same units.
+            log_users_BR: log(1 + users who had met the item).
+        """
+        log_rows_B1, user_mean_B1, user_bias_B1, log_variance_B1 = np.split(
+            state[ABOUT].cpu().numpy(), 4, axis=1
+        )
+        place_BR = self.place_I[number_BR.cpu()]
+        bias_BR = torch.where(place_BR >= 0, self.bias_J[place_BR.clamp(min=0)], 0.0)
+        nothing_BR = np.zeros(mean_BR.shape)
+        columns = {
+            "mean": (mean_BR.astype(np.float64) - self.mean) / self.step,
+            "log_spread": nothing_BR
+            if spread_BR is None
+            else np.log(np.maximum(spread_BR.astype(np.float64) / self.step, LEAST_SPREAD)),
+            "log_rows": log_rows_B1 + nothing_BR,
+            "user_mean": user_mean_B1 + nothing_BR,
+            "user_bias": user_bias_B1 + nothing_BR,
+            "log_variance": log_variance_B1 + nothing_BR,
+            "item_bias": bias_BR.numpy() / self.step + nothing_BR,
+            "past_mean": past_mean_BR / self.step + nothing_BR,
+            "log_users": log_users_BR + nothing_BR,
+            "vote": self.votes(state, number_BR) + nothing_BR,
+        }
+        return np.stack([columns[name] for name in INPUTS], -1)
+
+    def votes(self, state: UserState, number_BR: torch.Tensor) -> Float64Array:
+        """Return (B, R) what the neighbours of items among the users' rows say of them, in steps
+        above what the biases say."""
+        place_BR = self.place_I[number_BR.cpu()]
+        place_BS, residual_BS = state[PLACE].cpu(), state[RESIDUAL].cpu()
+        counts_BS = state[COUNTS].cpu()
+        vote_BR = np.zeros(place_BR.shape)
+        size = max(1, CELLS_AT_ONCE // max(1, self.similar.num_items))
+        for first in range(0, len(place_BS), size):
+            users = slice(first, first + size)
+            asked_bR = place_BR[users]
+            some = place_BS[users]
+            weight_bJ = self.similar.evidence(some, counts_BS[users])
+            # A row that says nothing counts all the same: 0 marks padding.
+            residual_bS = residual_BS[users]
+            residual_bS = torch.where(residual_bS == 0, 1e-9, residual_bS) * counts_BS[users]
+            sum_bJ = self.similar.evidence(some, residual_bS)
+            weight_bR = weight_bJ.gather(1, asked_bR.clamp(min=0)).double()
+            sum_bR = sum_bJ.gather(1, asked_bR.clamp(min=0)).double()
+            voted_bR = torch.where(asked_bR >= 0, sum_bR / (weight_bR + self.damping), 0.0)
+            vote_BR[users] = voted_bR.numpy()
+        return vote_BR
+
+    def shares(self, inputs: Float64Array) -> LevelShares:
+        """Return the distributions for inputs (..., C)."""
+        bounded = np.clip(inputs, *self.bound_2C.numpy())
+        bounded[..., 0] = inputs[..., 0]
+        location, scale = designs(bounded)
+        below_T = cumulative(
+            location @ self.location_F.numpy(),
+            scale @ self.scale_G.numpy(),
+            self.threshold_T.numpy(),
+        )
+        share_L = np.diff(below_T, axis=-1, prepend=0.0, append=1.0)
+        return LevelShares(self.value_L, share_L)
+
+    # Saving --------------------------------------------------------------------------------------
+
+    def tensors(self) -> Params:
+        """Return all tensors by name."""
+        found = {name: getattr(self, name) for name in _TENSORS}
+        for field in dataclasses.fields(self.similar):
+            found[f"similar.{field.name}"] = getattr(self.similar, field.name)
+        return {name: t.contiguous() for name, t in found.items()}
+
+    def about(self) -> dict[str, Any]:
+        """Return everything but the tensors, JSON-ready."""
+        return {name: getattr(self, name) for name in _NUMBERS}
+
+    @classmethod
+    def from_saved(cls, about: dict[str, Any], tensors: Params) -> Self:
+        """Read what `about` and `tensors` gave."""
+        parts = (tensors[f"similar.{field.name}"] for field in dataclasses.fields(Neighbours))
+        fields: dict[str, Any] = {name: float(about[name]) for name in _NUMBERS}
+        fields |= {name: tensors[name] for name in _TENSORS}
+        return cls(similar=Neighbours(*parts), **fields)
+
+
+_TENSORS = ("threshold_T", "location_F", "scale_G", "bound_2C", "bias_J", "place_I")
+_NUMBERS = ("lowest", "step", "mean", "deviation", "user_regularisation", "damping")
+
+
+def designs(inputs: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return the columns of the location (..., F) and of the scale (..., G) for inputs (..., C)."""
+    column = {name: inputs[..., place] for place, name in enumerate(INPUTS)}
+    column["log_rows"] = column["log_rows"] - MIDDLE_ROWS
+    column["log_users"] = column["log_users"] - MIDDLE_USERS
+    for name in LOCATION:
+        if name.endswith(BY_ROWS):
+            column[name] = column[name.removesuffix(BY_ROWS)] * column["log_rows"]
+    location = np.stack([column[name] for name in LOCATION], -1)
+    return location, np.stack([column[name] for name in SCALE], -1)
+
+
+def width(log_scale: Float64Array) -> Float64Array:
+    """Return (...) τ: 0 stands for a logistic distribution with the standard deviation 1."""
+    return np.asarray(np.exp(LOG_WIDTH + log_scale))
+
+
+def cumulative(
+    location: Float64Array, log_scale: Float64Array, threshold_T: Float64Array
+) -> Float64Array:
+    """Return (..., T) how likely a rating is to lie below each threshold."""
+    with np.errstate(over="ignore"):  # past the largest exponent the share is 0
+        margin_T = (threshold_T - location[..., None]) / width(log_scale)[..., None]
+        return np.asarray(1.0 / (1.0 + np.exp(-margin_T)))
