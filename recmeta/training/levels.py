@@ -1,13 +1,13 @@
 """Learning how likely each level of a scale is, from what development users rated.
 
 Biases and similarities of items come from the training users' rows; the coefficients of a
-`LevelHead` maximise the mean over development users of the log-likelihood of their query ratings.
-Each user counts alike. Half of the weight has what is said with the whole support, as users come;
-half, with its first 0, 1, 3 or 10 rows. A ridge draws the distribution to one around the learner's
-own mean, as wide as the learner's own. Fisher scoring finds the maximum (McCullagh, JRSS B 1980).
-How neighbours are counted, whether at all, and whether there is a head, is decided between halves
-of the development users: what is more must be better by more than a standard error of the
-difference.
+`LevelHead` maximise the mean over development users of the log-likelihood of their ratings. Each
+user counts alike. Half of the weight has what is said of the query with the whole support, as users
+come; half, what is said of all later rows with the first 0, 1, 3 or 10. A ridge draws the
+distribution to one around the learner's own mean, as wide as the learner's own. Fisher scoring
+finds the maximum (McCullagh, JRSS B 1980). How neighbours are counted, whether at all, and whether
+there is a head, is decided between halves of the development users: what is more must be better by
+more than a standard error of the difference.
 
 Legend: B users, N rows, L levels, T = L − 1 thresholds, P parameters, C inputs, J items with
 neighbours.
@@ -39,6 +39,7 @@ from recmeta.metalearn.heads.uncertainty import fit_line
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import Float64Array, IntArray
+from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.standard_error import is_as_good, simplest_of_best
 
@@ -179,12 +180,16 @@ def _tables(train: Tasks, biases: ItemMeanUserBias, num_items: int) -> Iterator[
 
 
 def _shown(development: Tasks) -> Iterator[tuple[Tasks, IntArray]]:
-    """Yield the users with their first rows, then with all of them, and who they are."""
+    """Yield the users with their first rows and all later ones as query, then with all of their
+    support, and who they are."""
     longest_B = development.support.lengths
     for num_shots in SHOTS:
         users = np.flatnonzero(longest_B > num_shots)
         if len(users):
-            yield development.take(users).with_shots(num_shots), users
+            some = development.take(users)
+            later = some.support.select(some.support.position >= num_shots)
+            some = dataclasses.replace(some, query=concatenate(later, some.query))
+            yield some.with_shots(num_shots), users
     yield development, np.arange(len(development))
 
 
