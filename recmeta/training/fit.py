@@ -99,6 +99,7 @@ def refit(
         training = dataclasses.replace(config.training, epochs=best.number)
         config = dataclasses.replace(config, training=training)
         fit(config, again, everybody, folder / "refit", on_epoch)
+    again.model.levels = model.levels  # learned of users on whom the learner was not trained
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(model.learned_lists, everybody, config.seed)
     return again.model
