@@ -6,8 +6,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +48,7 @@ def postgresql(*databases: str) -> Iterator[str]:
         run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
         try:
             address = f"host=127.0.0.1 port={port} user=recmeta dbname=postgres"
-            with psycopg.connect(address, autocommit=True) as connection:
+            with _connected(psycopg, address) as connection:
                 for name in databases:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             yield f"postgresql+psycopg://recmeta@127.0.0.1:{port}"
@@ -54,3 +56,16 @@ def postgresql(*databases: str) -> Iterator[str]:
             run("pg_ctl", "-D", data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+def _connected(psycopg: Any, address: str) -> Any:
+    """Return a connection to a server that may still be starting up: on a busy machine `pg_ctl -w`
+    can come back before it lets anybody in."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return psycopg.connect(address, autocommit=True)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

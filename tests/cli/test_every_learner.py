@@ -93,7 +93,17 @@ def learners_of(objective: Objective) -> list[str]:
     return [name for name in LEARNERS if objective in config_class(name).objectives]
 
 
-@pytest.mark.parametrize("learner", learners_of("rating"))
+QUICK = ("bayesian-linear", "conditional-vae", "federated", "maml", "reptile", "transfer-frozen")
+"""One of each family; the others are trained with `RECMETA_SLOW=1`."""
+
+
+def some(objective: Objective, names: Collection[str]) -> list[Any]:
+    """Return the learners of this feedback; all but those of these names are slow."""
+    learners = learners_of(objective)
+    return [pytest.param(name, marks=[] if name in names else slow) for name in learners]
+
+
+@pytest.mark.parametrize("learner", some("rating", QUICK))
 def test_a_log_of_ratings_trains_every_learner(rated: Path, learner: str) -> None:
     trained(rated, learner)
 
@@ -104,12 +114,6 @@ def test_a_learner_of_the_other_feedback_is_refused(rated: Path, recmeta: Call) 
     called = recmeta("meta-train", "--learner", "weighted-ridge", "--workspace", rated)
     assert called.code == 2
     assert "learns from implicit feedback alone" in called.stderr
-
-
-def some(objective: Objective, names: Collection[str]) -> list[Any]:
-    """Return the learners of this feedback; all but those of these names are slow."""
-    learners = learners_of(objective)
-    return [pytest.param(name, marks=[] if name in names else slow) for name in learners]
 
 
 @pytest.mark.parametrize("learner", some("rating", ["matching", "snail", "selector"]))

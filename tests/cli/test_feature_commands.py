@@ -1,5 +1,6 @@
 """materialise-features and features: applied, put online, and compared, as a person does it."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from cli_calls import LOG_OPTIONS, Call
 
 REPOSITORY = Path(__file__).parents[2] / "feature_store"
+
+slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +24,7 @@ def placed(recmeta: Call, folder: Path, tmp_path_factory: pytest.TempPathFactory
     return ["-w", place / "workspace", "--feature-store", place / "store", "--json"]
 
 
+@slow
 def test_from_nothing_to_skew_and_back(recmeta: Call, placed: list[object], folder: Path) -> None:
     refused = recmeta("features", "check", *placed)
     assert refused.code == 2

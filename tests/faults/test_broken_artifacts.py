@@ -41,7 +41,7 @@ def files_of(run: FinishedRun, *patterns: str) -> list[Path]:
 
 def _read_tasks(folder: Folder) -> None:
     task_set = TaskSet(folder)
-    task_set.items(), task_set.statistics()
+    task_set.items(), task_set.statistics(), task_set.history()
     for split in SPLITS:
         task_set.tasks(split)
 

@@ -87,6 +87,7 @@ def test_ten_points_tell_a_sinusoid(
     assert error(model, task_set, 10) < 0.97 * error(model, task_set, 0)
 
 
+@slow
 @pytest.mark.parametrize("algorithm", OF_RATINGS)
 def test_ten_images_tell_new_classes_apart(classifications: TaskSet, algorithm: str) -> None:
     model = trained(algorithm, classifications, 12)

@@ -77,7 +77,15 @@ def server(sqlite: str, tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "server"])
+SERVER = pytest.param(
+    "server",
+    marks=pytest.mark.skipif(
+        os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it"
+    ),
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", SERVER])
 def test_a_model_from_its_training_to_a_rollback(
     kind: str,
     pipeline: Pipeline,

@@ -53,6 +53,10 @@ def test_a_users_rows_are_in_one_part_in_their_order(
             assert own == sorted(own)
 
 
+ROWS = ("list.", "level.")
+"""States with a number for each of the user's rows begin so."""
+
+
 def by_user(
     workspace: Workspace, done: Manifest[AdaptOutputs]
 ) -> dict[str, tuple[list[int], torch.Tensor]]:
@@ -65,8 +69,14 @@ def by_user(
         for place, user in enumerate(users.user_id):
             assert user not in found
             own = slice(int(tasks.support.offsets[place]), int(tasks.support.offsets[place + 1]))
-            state = torch.cat([t[place].flatten() for _, t in sorted(users.state.items())])
-            found[user] = (tasks.support.item[own].tolist(), state)
+            items = tasks.support.item[own].tolist()
+            # What heads keep of a user's rows is padded to the longest of the shard.
+            parts = [
+                t[place][: len(items)] if name.startswith(ROWS) else t[place].flatten()
+                for name, t in sorted(users.state.items())
+                if t.dim() > 1
+            ]
+            found[user] = (items, torch.cat(parts))
     return found
 
 

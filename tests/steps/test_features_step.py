@@ -1,6 +1,7 @@
 """The features' tables, and new users whose profiles come from the online store."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2] / "feature_store"
 NEW = "somebody else"
+
+slow = pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
 
 
 def read(workspace: Workspace, table: schema.Table) -> pl.DataFrame:
@@ -83,6 +86,7 @@ def states(workspace: Workspace, done: Manifest[AdaptOutputs]) -> bytes:
     return (workspace / done.outputs.states).read_bytes("shard-00000.safetensors")
 
 
+@slow
 def test_profiles_are_read_online(trained: "Trained", tmp_path: Path) -> None:
     """Those of known users from the online store, those of others from the file."""
     workspace = trained.workspace
