@@ -80,8 +80,8 @@ MIDDLE_ROWS, MIDDLE_USERS = 2.0, 5.0
 LOG_WIDTH = math.log(math.sqrt(3) / math.pi)
 LEAST_SPREAD = 1e-3
 """In steps."""
-CELLS_AT_ONCE = 2**23
-"""Pairs of user and item whose votes are in memory at once."""
+CELLS_AT_ONCE = 2**21
+"""Pairs of a user's row and an item asked about that are in memory at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -254,23 +254,17 @@ class LevelHead:
         """Return (B, R) what the neighbours of items among the users' rows say of them, in steps
         above what the biases say."""
         place_BR = self.place_I[number_BR.cpu()]
-        place_BS, residual_BS = state[PLACE].cpu(), state[RESIDUAL].cpu()
-        counts_BS = state[COUNTS].cpu()
+        place_BS, counts_BS = state[PLACE].cpu(), state[COUNTS].cpu().double()
+        residual_BS = state[RESIDUAL].cpu().double()
         vote_BR = np.zeros(place_BR.shape)
-        size = max(1, CELLS_AT_ONCE // max(1, self.similar.num_items))
+        size = max(1, CELLS_AT_ONCE // max(1, place_BS.shape[1] * place_BR.shape[1]))
         for first in range(0, len(place_BS), size):
             users = slice(first, first + size)
-            asked_bR = place_BR[users]
-            some = place_BS[users]
-            weight_bJ = self.similar.evidence(some, counts_BS[users])
-            # A row that says nothing counts all the same: 0 marks padding.
-            residual_bS = residual_BS[users]
-            residual_bS = torch.where(residual_bS == 0, 1e-9, residual_bS) * counts_BS[users]
-            sum_bJ = self.similar.evidence(some, residual_bS)
-            weight_bR = weight_bJ.gather(1, asked_bR.clamp(min=0)).double()
-            sum_bR = sum_bJ.gather(1, asked_bR.clamp(min=0)).double()
-            voted_bR = torch.where(asked_bR >= 0, sum_bR / (weight_bR + self.damping), 0.0)
-            vote_BR[users] = voted_bR.numpy()
+            asked_b1R = place_BR[users, None]
+            near_bSR = self.similar.strength(place_BS[users, :, None], asked_b1R.clamp(min=0))
+            near_bSR = near_bSR * counts_BS[users, :, None] * (asked_b1R >= 0)
+            sum_bR = torch.einsum("bsr,bs->br", near_bSR, residual_BS[users])
+            vote_BR[users] = (sum_bR / (near_bSR.sum(1) + self.damping)).numpy()
         return vote_BR
 
     def shares(self, inputs: Float64Array) -> LevelShares:

@@ -13,6 +13,7 @@ Legend: U users, I items, B users asked about, S support rows (padded), E entrie
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -70,12 +71,16 @@ class Neighbours:
 
     def strength(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return (...) how strongly items speak for others, int64 (...) each; 0 where not."""
-        key_E = torch.repeat_interleave(self.offsets.diff()) * self.num_items + self.item
-        key = source * self.num_items + target
-        place = torch.searchsorted(key_E, key).clamp(max=max(len(key_E) - 1, 0))
+        key, key_E = source * self.num_items + target, self._key_E
         if not len(key_E):
             return torch.zeros_like(key, dtype=self.weight.dtype)
+        place = torch.searchsorted(key_E, key).clamp(max=len(key_E) - 1)
         return torch.where(key_E[place] == key, self.weight[place], 0)
+
+    @functools.cached_property
+    def _key_E(self) -> torch.Tensor:
+        """Whole numbers that order the entries by row, then by column."""
+        return torch.repeat_interleave(self.offsets.diff()) * self.num_items + self.item
 
     def renumbered(self, number_I: IntArray, num_items: int) -> "Neighbours":
         """Return the same over another catalogue.
