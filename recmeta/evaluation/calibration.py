@@ -123,9 +123,9 @@ def calibration(
 
     `coverage`: for each level the share of values within the interval (`observed`) with its 95 %
     bootstrap interval over users (`ci_low`, `ci_high`; none of one user), the same share of the
-    users that it was learned from (`development`), and, where the learner has a spread of its own,
-    the share within the interval of a normal distribution with it as it is. `bins`: the rows in
-    equal parts by their standard deviation; in each its root mean square beside the error.
+    users that it was learned from (`development`), and, where the head or the learner has a
+    spread, the share within the interval of a normal distribution with it as it is. `bins`: the
+    rows in equal parts by their standard deviation; in each its root mean square beside the error.
     `levels`, of a model with a level head: for each level of the scale how likely it was said to be
     (`predicted`) beside the share of the values that had it (`observed`, with its interval). Users
     count alike throughout.

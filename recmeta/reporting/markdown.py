@@ -151,7 +151,7 @@ def calibration(evaluation: Mapping[str, Any]) -> str:
             "## Uncertainty\n\nNone is given: the model learned from implicit feedback, whose "
             "scores are logits with no truth to be off from, or had too few development users."
         )
-    further = {"development": "of development users", "learners_own": "learner's own, as it is"}
+    further = {"development": "of development users", "learners_own": "own spread, as it is"}
     told = [key for key in further if all(key in row for row in found["coverage"])]
     header = ["interval", "held", *(further[key] for key in told)]
     rows = [

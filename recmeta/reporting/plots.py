@@ -102,7 +102,7 @@ def calibration(found: Mapping[str, Any]) -> bytes:
     )
     if any("learners_own" in row for row in found["coverage"]):
         own = [row["learners_own"] for row in found["coverage"]]
-        left.plot(levels, own, marker="x", label="learner's own, as it is")
+        left.plot(levels, own, marker="x", label="own spread, as it is")
     left.set_xlabel("interval")
     left.set_ylabel("share of values within it")
     expected = [b["expected_rmse"] for b in found["bins"]]
