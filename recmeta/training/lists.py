@@ -8,11 +8,14 @@ catalogue without the user's own rows, so the weights maximise the mean over use
 
 over the whole support and its first 0, 1, 3 and 10 rows, with a penalty that draws neighbouring
 knots together and all weights to those of popularity alone. Instead of the catalogue stands a
-sample, its items weighted by how many they stand for. The loss is convex; Newton's method finds its
-minimum. The likelihood is of the whole catalogue, most of which no list shows: where what the
-learner says is not linear in the log-probability, its tail is fitted at the expense of the first
-places, and popularity counts too much. So popularity's weights may be lowered, the more the more
-rows a user has, where the development users' lists are better for it. Whether a setting is taken
+sample, its items weighted by how many they stand for.
+
+The likelihood is of the whole catalogue, most of which no list shows: where what the learner says
+is not linear in the log-probability, its tail is fitted at the expense of the first places, and
+popularity counts too much. So popularity's weights may be lowered, the more the more rows a user
+has, where the development users' lists are better for it.
+
+Whether a setting is taken
 that is not the simplest is decided between halves of the development users: it must be better by
 more than a standard error of the difference (Breiman et al., Classification and Regression Trees,
 1984).
@@ -21,7 +24,7 @@ Legend: B users, M items of each (query and sampled), I items, C columns, K knot
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -51,6 +54,7 @@ from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
+from recmeta.training.conditional_logit import Choices, fitted_weights, held_out_losses
 from recmeta.training.standard_error import is_as_good, simplest_of_best
 
 TOGETHER, NEXT = "together", "next"
@@ -68,35 +72,8 @@ TOP = 10
 """Length of the lists by which settings are compared."""
 FEWEST_USERS = 10
 """With fewer development users there is nothing to learn weights from."""
-SMOOTHNESS, RIDGE = 0.1, 0.1
-"""Over the number of users: penalties of squared differences between knots, and of squared
-distances from popularity alone."""
 POPULARITY_SHARES = (1.0, 0.5, 0.25, 0.1)
 """What may be left of popularity's weight for users with many rows."""
-NUM_FOLDS = 2
-MAX_ITERATIONS, LEAST_STEP, TOLERANCE = 50, 1e-4, 1e-9
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Choices:
-    """What users chose, out of what, when so many of their rows were known."""
-
-    column: dict[str, Float64Array]
-    """(B, M) by name."""
-    hat_BK: Float64Array
-    """How much each knot counts for the user."""
-    liked_BM: BoolArray
-    log_weight_BM: Float64Array
-    """Logarithm of how many items each stands for; -inf where padded."""
-
-    def of_users(self, users_b: IntArray) -> "Choices":
-        """Return the choices of some users."""
-        return Choices(
-            column={name: values[users_b] for name, values in self.column.items()},
-            hat_BK=self.hat_BK[users_b],
-            liked_BM=self.liked_BM[users_b],
-            log_weight_BM=self.log_weight_BM[users_b],
-        )
 
 
 def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
@@ -137,7 +114,7 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
 
     def with_weights(number: int, columns: tuple[str, ...]) -> ListHead:
         tried, choices = found[number]
-        weight_KC = torch.from_numpy(_fitted(choices, columns).astype(np.float32))
+        weight_KC = torch.from_numpy(fitted_weights(choices, columns).astype(np.float32))
         return dataclasses.replace(
             tried,
             columns=columns,
@@ -152,7 +129,7 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
         heads = [with_weights(place, everything) for place in range(len(found))]
         number = _widest_of_best(heads, model, development, history, liked_from)
     choices = found[number][1]
-    losses = [_held_out(choices, columns) for columns in ((POPULARITY, LEARNER), everything)]
+    losses = [held_out_losses(choices, columns) for columns in ((POPULARITY, LEARNER), everything)]
     is_simple = simplest_of_best(losses) == 0
     likeliest = with_weights(number, (POPULARITY, LEARNER) if is_simple else everything)
     heads = [likeliest.with_popularity_share(share) for share in POPULARITY_SHARES]
@@ -336,7 +313,7 @@ def _chosen_half_life(asked: _Asked, history: ItemHistory) -> float | None:
         return candidates[0]
     hat_BK = hat(torch.zeros(len(asked.tasks))).numpy()
     losses = [
-        _held_out(
+        held_out_losses(
             [
                 Choices(
                     column={POPULARITY: asked.popularity(history, half_life)},
@@ -350,96 +327,3 @@ def _chosen_half_life(asked: _Asked, history: ItemHistory) -> float | None:
         for half_life in candidates
     ]
     return candidates[simplest_of_best(losses)]
-
-
-def _held_out(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
-    """Return (B,) the users' losses by weights that were learned from the others."""
-    num_users = len(choices[0].hat_BK)
-    fold_B = np.arange(num_users) % NUM_FOLDS
-    loss_B = np.zeros(num_users)
-    for fold in range(NUM_FOLDS):
-        here, others = np.flatnonzero(fold_B == fold), np.flatnonzero(fold_B != fold)
-        weight_KC = _fitted([c.of_users(others) for c in choices], columns)
-        for some in (c.of_users(here) for c in choices):
-            loss_B[here] += _losses(_design(some.column, columns), some, weight_KC)[0]
-    mean_B: Float64Array = loss_B / len(choices)
-    return mean_B
-
-
-def _fitted(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
-    """Return the weights (K, C) of least loss, in units of the columns as they are."""
-    designs = [_design(c.column, columns) for c in choices]
-    scale_C = np.sqrt(np.mean([d.reshape(-1, len(columns)).var(0) for d in designs], 0))
-    scale_C[np.array(columns) == POPULARITY] = 1.0
-    scale_C = np.where(scale_C > 1e-9, scale_C, 1.0)
-    prior_KC = np.zeros((len(KNOTS), len(columns)))
-    prior_KC[:, columns.index(POPULARITY)] = 1.0
-    num_users = len(choices[0].hat_BK)
-    penalty_PP = _penalty(len(columns)) / num_users
-    scaled = [design_BMC / scale_C for design_BMC in designs]
-
-    def loss_at(weight_KC: Float64Array) -> float:
-        away_P = (weight_KC - prior_KC).reshape(-1)
-        losses = [_losses(*pair, weight_KC)[0] for pair in zip(scaled, choices, strict=True)]
-        return float(np.mean(losses)) + float(away_P @ penalty_PP @ away_P) / 2
-
-    weight_KC = prior_KC
-    now = loss_at(weight_KC)
-    for _ in range(MAX_ITERATIONS):
-        parts = [_derivatives(*pair, weight_KC) for pair in zip(scaled, choices, strict=True)]
-        away_P = (weight_KC - prior_KC).reshape(-1)
-        slope_P = np.mean([slope for slope, _ in parts], 0) + penalty_PP @ away_P
-        curve_PP = np.mean([curve for _, curve in parts], 0) + penalty_PP
-        step_KC = np.linalg.solve(curve_PP, slope_P).reshape(weight_KC.shape)
-        before, size = now, 1.0
-        while size > LEAST_STEP and (now := loss_at(weight_KC - size * step_KC)) > before:
-            size /= 2
-        if now >= before:
-            break
-        weight_KC = weight_KC - size * step_KC
-        if before - now < TOLERANCE:
-            break
-    return np.asarray(weight_KC / scale_C)
-
-
-def _penalty(num_columns: int) -> Float64Array:
-    """Return (P, P) the matrix of the penalty's square form, for one user."""
-    difference = np.diff(np.eye(len(KNOTS)), axis=0)
-    between_KK = SMOOTHNESS * difference.T @ difference + RIDGE * np.eye(len(KNOTS)) / len(KNOTS)
-    return np.asarray(2 * np.kron(between_KK, np.eye(num_columns)))
-
-
-def _design(column: Mapping[str, Float64Array], columns: tuple[str, ...]) -> Float64Array:
-    return np.stack([column[name] for name in columns], -1)
-
-
-def _losses(
-    design_BMC: Float64Array, choices: Choices, weight_KC: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    """Return (B,) the users' losses, and (B, M) the probabilities of the items."""
-    score_BM = np.einsum("bmc,bc->bm", design_BMC, choices.hat_BK @ weight_KC)
-    score_BM = score_BM + choices.log_weight_BM
-    score_BM -= score_BM.max(1, keepdims=True)
-    probability_BM = np.exp(score_BM)
-    total_B1 = probability_BM.sum(1, keepdims=True)
-    log_BM = np.where(choices.liked_BM, score_BM - np.log(total_B1), 0.0)
-    loss_B = -log_BM.sum(1) / choices.liked_BM.sum(1)
-    return loss_B, probability_BM / total_B1
-
-
-def _derivatives(
-    design_BMC: Float64Array, choices: Choices, weight_KC: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    """Return slope (P,) and curvature (P, P) of the mean loss."""
-    probability_BM = _losses(design_BMC, choices, weight_KC)[1]
-    num_users, num_columns = len(design_BMC), design_BMC.shape[2]
-    liked_BM = choices.liked_BM / choices.liked_BM.sum(1, keepdims=True)
-    expected_BC = np.einsum("bm,bmc->bc", probability_BM, design_BMC)
-    slope_BC = expected_BC - np.einsum("bm,bmc->bc", liked_BM, design_BMC)
-    square_BCC = np.einsum("bmc,bmd->bcd", design_BMC * probability_BM[..., None], design_BMC)
-    curve_BCC = square_BCC - expected_BC[:, :, None] * expected_BC[:, None]
-    hat_BK = choices.hat_BK
-    slope_KC = hat_BK.T @ slope_BC / num_users
-    size = hat_BK.shape[1] * num_columns
-    curve = np.einsum("bk,bl,bcd->kcld", hat_BK, hat_BK, curve_BCC) / num_users
-    return slope_KC.reshape(-1), curve.reshape(size, size)

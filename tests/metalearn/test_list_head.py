@@ -20,8 +20,7 @@ from recmeta.metalearn.heads.list_head import (
 )
 from recmeta.metalearn.heads.neighbours import taken_next, taken_together
 from recmeta.tasks.task_set import Ragged
-from recmeta.training import lists
-from recmeta.training.lists import Choices
+from recmeta.training.conditional_logit import Choices, derivatives, fitted_weights, losses
 from recmeta.training.standard_error import simplest_of_best
 
 NUM_ITEMS = 9
@@ -162,7 +161,7 @@ def drawn() -> tuple[list[Choices], np.ndarray]:  # type: ignore[type-arg]
 
 def test_the_weights_behind_choices_are_found(drawn: tuple) -> None:  # type: ignore[type-arg]
     choices, truth_KC = drawn
-    found_KC = lists._fitted(choices, (POPULARITY, LEARNER))
+    found_KC = fitted_weights(choices, (POPULARITY, LEARNER))
     for knot in (0, 2, 4):  # those at which users were seen
         np.testing.assert_allclose(found_KC[knot], truth_KC[knot], atol=0.08)
 
@@ -174,9 +173,9 @@ def test_derivatives_are_those_of_the_loss(drawn: tuple) -> None:  # type: ignor
 
     def loss(moved_P: np.ndarray) -> float:  # type: ignore[type-arg]
         moved_KC = weight_KC + moved_P.reshape(weight_KC.shape)
-        return float(lists._losses(design, choices, moved_KC)[0].mean())
+        return float(losses(design, choices, moved_KC)[0].mean())
 
-    slope_P, curve_PP = lists._derivatives(design, choices, weight_KC)
+    slope_P, curve_PP = derivatives(design, choices, weight_KC)
     step = 1e-4
     for place in range(weight_KC.size):
         unit = step * np.eye(weight_KC.size)[place]
@@ -202,9 +201,9 @@ def test_a_sample_that_stands_for_others_gives_the_same_weights(drawn: tuple) ->
         )
         for c in (dataclasses.replace(d, log_weight_BM=np.zeros((3000, 80))) for d in doubled)
     ]
-    expected = lists._fitted(choices, (POPULARITY, LEARNER))
-    np.testing.assert_allclose(lists._fitted(doubled, (POPULARITY, LEARNER)), expected, atol=1e-6)
-    np.testing.assert_allclose(lists._fitted(halves, (POPULARITY, LEARNER)), expected, atol=1e-6)
+    expected = fitted_weights(choices, (POPULARITY, LEARNER))
+    np.testing.assert_allclose(fitted_weights(doubled, (POPULARITY, LEARNER)), expected, atol=1e-6)
+    np.testing.assert_allclose(fitted_weights(halves, (POPULARITY, LEARNER)), expected, atol=1e-6)
 
 
 def test_the_simpler_of_equals_stays() -> None:

@@ -1,0 +1,139 @@
+"""A conditional logit: weights by which users' choices are likeliest (McFadden, Frontiers in
+Econometrics, Academic Press 1974).
+
+    loss_u = - Σ_{i liked} log softmax(Σ_k h_k(n) Σ_c w_kc x_ic)_i / number liked
+
+plus penalties that draw neighbouring knots together and all weights to those of popularity alone.
+The loss is convex; Newton's method finds its minimum.
+
+Legend: B users, M items of each, C columns, K knots, P = K · C.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from recmeta.metalearn.heads.list_head import KNOTS, POPULARITY
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
+
+SMOOTHNESS, RIDGE = 0.1, 0.1
+"""Over the number of users: penalties of squared differences between knots, and of squared
+distances from popularity alone."""
+NUM_FOLDS = 2
+MAX_ITERATIONS, LEAST_STEP, TOLERANCE = 50, 1e-4, 1e-9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What users chose, out of what, when so many of their rows were known."""
+
+    column: dict[str, Float64Array]
+    """(B, M) by name."""
+    hat_BK: Float64Array
+    """How much each knot counts for the user."""
+    liked_BM: BoolArray
+    log_weight_BM: Float64Array
+    """Logarithm of how many items each stands for; -inf where padded."""
+
+    def of_users(self, users_b: IntArray) -> "Choices":
+        """Return the choices of some users."""
+        return Choices(
+            column={name: values[users_b] for name, values in self.column.items()},
+            hat_BK=self.hat_BK[users_b],
+            liked_BM=self.liked_BM[users_b],
+            log_weight_BM=self.log_weight_BM[users_b],
+        )
+
+
+def held_out_losses(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
+    """Return (B,) the users' losses by weights that were learned from the others."""
+    num_users = len(choices[0].hat_BK)
+    fold_B = np.arange(num_users) % NUM_FOLDS
+    loss_B = np.zeros(num_users)
+    for fold in range(NUM_FOLDS):
+        here, others = np.flatnonzero(fold_B == fold), np.flatnonzero(fold_B != fold)
+        weight_KC = fitted_weights([c.of_users(others) for c in choices], columns)
+        for some in (c.of_users(here) for c in choices):
+            loss_B[here] += losses(_design(some.column, columns), some, weight_KC)[0]
+    mean_B: Float64Array = loss_B / len(choices)
+    return mean_B
+
+
+def fitted_weights(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
+    """Return the weights (K, C) of least loss, in units of the columns as they are."""
+    designs = [_design(c.column, columns) for c in choices]
+    scale_C = np.sqrt(np.mean([d.reshape(-1, len(columns)).var(0) for d in designs], 0))
+    scale_C[np.array(columns) == POPULARITY] = 1.0
+    scale_C = np.where(scale_C > 1e-9, scale_C, 1.0)
+    prior_KC = np.zeros((len(KNOTS), len(columns)))
+    prior_KC[:, columns.index(POPULARITY)] = 1.0
+    num_users = len(choices[0].hat_BK)
+    penalty_PP = _penalty(len(columns)) / num_users
+    scaled = [design_BMC / scale_C for design_BMC in designs]
+
+    def loss_at(weight_KC: Float64Array) -> float:
+        away_P = (weight_KC - prior_KC).reshape(-1)
+        each = [losses(*pair, weight_KC)[0] for pair in zip(scaled, choices, strict=True)]
+        return float(np.mean(each)) + float(away_P @ penalty_PP @ away_P) / 2
+
+    weight_KC = prior_KC
+    now = loss_at(weight_KC)
+    for _ in range(MAX_ITERATIONS):
+        parts = [derivatives(*pair, weight_KC) for pair in zip(scaled, choices, strict=True)]
+        away_P = (weight_KC - prior_KC).reshape(-1)
+        slope_P = np.mean([slope for slope, _ in parts], 0) + penalty_PP @ away_P
+        curve_PP = np.mean([curve for _, curve in parts], 0) + penalty_PP
+        step_KC = np.linalg.solve(curve_PP, slope_P).reshape(weight_KC.shape)
+        before, size = now, 1.0
+        while size > LEAST_STEP and (now := loss_at(weight_KC - size * step_KC)) > before:
+            size /= 2
+        if now >= before:
+            break
+        weight_KC = weight_KC - size * step_KC
+        if before - now < TOLERANCE:
+            break
+    return np.asarray(weight_KC / scale_C)
+
+
+def _penalty(num_columns: int) -> Float64Array:
+    """Return (P, P) the matrix of the penalty's square form, for one user."""
+    difference = np.diff(np.eye(len(KNOTS)), axis=0)
+    between_KK = SMOOTHNESS * difference.T @ difference + RIDGE * np.eye(len(KNOTS)) / len(KNOTS)
+    return np.asarray(2 * np.kron(between_KK, np.eye(num_columns)))
+
+
+def _design(column: Mapping[str, Float64Array], columns: tuple[str, ...]) -> Float64Array:
+    return np.stack([column[name] for name in columns], -1)
+
+
+def losses(
+    design_BMC: Float64Array, choices: Choices, weight_KC: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Return (B,) the users' losses, and (B, M) the probabilities of the items."""
+    score_BM = np.einsum("bmc,bc->bm", design_BMC, choices.hat_BK @ weight_KC)
+    score_BM = score_BM + choices.log_weight_BM
+    score_BM -= score_BM.max(1, keepdims=True)
+    probability_BM = np.exp(score_BM)
+    total_B1 = probability_BM.sum(1, keepdims=True)
+    log_BM = np.where(choices.liked_BM, score_BM - np.log(total_B1), 0.0)
+    loss_B = -log_BM.sum(1) / choices.liked_BM.sum(1)
+    return loss_B, probability_BM / total_B1
+
+
+def derivatives(
+    design_BMC: Float64Array, choices: Choices, weight_KC: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Return slope (P,) and curvature (P, P) of the mean loss."""
+    probability_BM = losses(design_BMC, choices, weight_KC)[1]
+    num_users, num_columns = len(design_BMC), design_BMC.shape[2]
+    liked_BM = choices.liked_BM / choices.liked_BM.sum(1, keepdims=True)
+    expected_BC = np.einsum("bm,bmc->bc", probability_BM, design_BMC)
+    slope_BC = expected_BC - np.einsum("bm,bmc->bc", liked_BM, design_BMC)
+    square_BCC = np.einsum("bmc,bmd->bcd", design_BMC * probability_BM[..., None], design_BMC)
+    curve_BCC = square_BCC - expected_BC[:, :, None] * expected_BC[:, None]
+    hat_BK = choices.hat_BK
+    slope_KC = hat_BK.T @ slope_BC / num_users
+    size = hat_BK.shape[1] * num_columns
+    curve = np.einsum("bk,bl,bcd->kcld", hat_BK, hat_BK, curve_BCC) / num_users
+    return slope_KC.reshape(-1), curve.reshape(size, size)
