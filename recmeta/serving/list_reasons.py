@@ -40,6 +40,8 @@ def list_effects(
     """
     found = output_effects(scorer, tasks, item_Bk, support)
     lists, position_N = scorer.lists, tasks.support.position
+    if WEIGHT not in state:  # of an earlier version
+        state = {**state, **lists.state(tasks.support)}
     weight_BC = lists.weights((state[WEIGHT] != 0).sum(1))
     learner_N = weight_BC[:, lists.columns.index(LEARNER)].cpu().numpy()[found.user_N]
     effect_Nk = found.effect_Nk * learner_N[:, None]

@@ -102,6 +102,13 @@ def test_a_row_of_the_centres_value_is_still_a_row(head: ListHead, support: Ragg
     assert equal[WEIGHT][0].tolist() == [1.0, 1.0, 1.0]
 
 
+def test_states_of_an_earlier_version_have_no_rows(head: ListHead) -> None:
+    plain = ListHead.of_popularity(2.0, head.count_I.numpy(), torch.device("cpu"))
+    settled = plain.settle({"weights": torch.zeros(3, 5)})
+    torch.testing.assert_close(settled[BASE], 2.0 * head.count_I.log1p().expand(3, -1))
+    assert settled[LEARNER_WEIGHT].flatten().tolist() == [1.0, 1.0, 1.0]
+
+
 def test_weights_are_those_of_the_knots_and_straight_between() -> None:
     at_knots = hat(torch.tensor(KNOTS))
     torch.testing.assert_close(at_knots, torch.eye(len(KNOTS), dtype=torch.float64))

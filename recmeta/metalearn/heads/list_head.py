@@ -149,6 +149,9 @@ class ListHead:
         Args:
             count_BI: π at the users' cut times; None: `count_I`.
         """
+        if ITEM not in state:  # of an earlier version, whose lists did not read the rows
+            num_users = len(next(iter(state.values())))
+            state = {**state, **self.state(Ragged.from_lists([[]] * num_users, [[]] * num_users))}
         item_BS, weight_BS = state[ITEM], state[WEIGHT]
         weight_BC = self.weights((weight_BS != 0).sum(1))
         counts = self.count_I[None] if count_BI is None else count_BI
