@@ -1,19 +1,18 @@
 """Meta-training: a model at its start becomes a trained one."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.outer_loop.trainer import Epoch, development_loss, train
+from recmeta.metalearn.outer_loop.trainer import Epoch, train
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.levels import learn_levels
 from recmeta.training.lists import learn_lists, recounted
 from recmeta.training.members import judged_choice, train_members
-from recmeta.training.start import Begun, at_start
+from recmeta.training.start import Begun, at_start, best_of
 from recmeta.workspace import Folder
 
 
@@ -56,12 +55,7 @@ def fit(
         held=begun.held,
         left_out_KIF=begun.left_out_KIF,
     )
-    best = history[-1]
-    if len(development):
-        best = min(history, key=lambda e: e.dev_loss)
-        start_loss = development_loss(model, start, development, config.training)
-        if start_loss <= best.dev_loss:
-            model.params, best = start, Epoch(0, math.nan, start_loss)
+    best = best_of(model, start, history, development, config.training)
     model.levels = learn_levels(model, task_set, config.seed)
     model.uncertainty = learn_uncertainty(model, development)
     if config.lists == "learned":

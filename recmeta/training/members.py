@@ -10,7 +10,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import train
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
-from recmeta.training.start import member_start
+from recmeta.training.start import best_of, member_start
 from recmeta.workspace import Folder
 
 
@@ -31,10 +31,11 @@ def train_members(
         part = member(model, number)
         start = member_start(dataclasses.replace(how, seed=seed), part, task_set)
         part.params = start.params
-        train(
+        development = task_set.tasks("dev")
+        history = train(
             part,
             task_set.tasks("train"),
-            task_set.tasks("dev"),
+            development,
             episodes=how.episodes,
             config=how.training,
             seed=seed,
@@ -42,6 +43,7 @@ def train_members(
             checkpoint=folder / f"members/{number}",
             left_out_KIF=start.left_out_KIF,
         )
+        best_of(part, start.params, history, development, how.training)
         put_member(model, number, part)
 
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -10,7 +11,9 @@ from recmeta.errors import UserError
 from recmeta.evaluation.baseline import OnTrial, unrecorded
 from recmeta.evaluation.baselines.factors.mf_fold_in import tune_matrix_factorisation
 from recmeta.evaluation.baselines.factors.weighted_als import tune_weighted_als
+from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig, development_loss
 from recmeta.metalearn.starts.beginning import (
     ItemFactors,
     Start,
@@ -19,7 +22,7 @@ from recmeta.metalearn.starts.beginning import (
 )
 from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.metalearn.starts.earlier_model import start_from_model
-from recmeta.tasks.task_set import TaskSet
+from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
 
 
@@ -90,6 +93,30 @@ def learner_start(model: Model, inputs: StartInputs) -> Start:
     """Return what a model's learner begins with."""
     fresh = model.learner.init_params(torch.Generator().manual_seed(inputs.seed))
     return model.config.learner.start(model, fresh, inputs)
+
+
+def best_of(
+    model: Model,
+    start: Params,
+    history: Sequence[Epoch],
+    development: Tasks,
+    config: TrainingConfig,
+) -> Epoch:
+    """Return the epoch that did best on development users, the last where there are none; number 0
+    is the start, which the model is given back where no epoch beats it.
+
+    Args:
+        model: with the parameters of its best epoch.
+        start: those that it began with.
+    """
+    if not len(development):
+        return history[-1]
+    best = min(history, key=lambda e: e.dev_loss)
+    start_loss = development_loss(model, start, development, config)
+    if start_loss > best.dev_loss:
+        return best
+    model.params = start
+    return Epoch(0, math.nan, start_loss)
 
 
 def _inputs(

@@ -153,7 +153,7 @@ def test_the_owner_sees_the_state_of_the_job(page: Any, site: Served) -> None:
 
 def test_an_error_is_told(page: Any, site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     enter(page, site)
-    monkeypatch.setattr(site.app.state.batcher, "_queue_size", 0)
+    monkeypatch.setattr(site.app.state.connections.admission, "_most", 0)
     page.locator("#values").get_by_role("button", name="5 of 5").click()
     page.get_by_text("the queue is full").wait_for()
     assert page.locator("#problem").is_visible()

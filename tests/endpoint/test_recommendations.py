@@ -114,6 +114,14 @@ def test_reasons_say_what_speaks_for_an_item_rather_than_the_others(served: Serv
     assert likely == sorted(likely, reverse=True)
 
 
+def test_a_list_of_more_than_there_is_has_all_of_it(served: Served) -> None:
+    rows = USERS["carol"]
+    answer = served.ask(*rows, top_k=100, max_reasons=2)
+    num_items = champion(served).model.catalogue.num_items
+    assert len(answer["recommendations"]) == num_items - len(rows) < 100
+    assert all(0 < len(one["reasons"]) <= 2 for one in answer["recommendations"])
+
+
 def test_what_does_not_count_is_named(served: Served) -> None:
     answer = served.ask(("i03", 5.0), ("nope", 3.0), ("i03", 1.0))
     assert answer["num_used"] == 1

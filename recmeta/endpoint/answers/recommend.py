@@ -109,7 +109,7 @@ def _lists(
     lists = champion.lists.make(adapted, tasks, longest)
     item_BK = lists.item_Bk
     # A reason compares the items of one list, which may be shorter than the longest asked for.
-    is_asked_BK = np.arange(longest) < np.array([ask.top_k for ask in asks])[:, None]
+    is_asked_BK = np.arange(item_BK.shape[1]) < np.array([ask.top_k for ask in asks])[:, None]
     explained_BK = np.where(lists.is_popular_Bk | ~is_asked_BK, -1, item_BK)
     reasons = _reasons(champion, asks, tasks, adapted.state, support, explained_BK)
     likelihood_BK = relative_likelihoods(lists.worth_Bk)
