@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.answers.items import search
 from recmeta.endpoint.answers.models import (
+    NOT_BLANK,
     Curve,
     CurvePoint,
     ItemsAnswer,
@@ -102,7 +103,7 @@ async def questions(request: Request, body: QuestionsRequest) -> QuestionsAnswer
 @router.get("/items", summary="Find items by title")
 def items(
     request: Request,
-    query: Annotated[str, Query(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"\S")],
+    query: Annotated[str, Query(min_length=1, max_length=MAX_ID_LENGTH, pattern=NOT_BLANK)],
     limit: Annotated[int, Query(ge=1, le=MOST_FOUND)] = 10,
 ) -> ItemsAnswer:
     """Return items whose title has every word of the query."""
