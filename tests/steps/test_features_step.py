@@ -19,6 +19,7 @@ from recmeta.steps.parts import days as days_read
 from recmeta.steps.parts import new_user_files
 from recmeta.steps.serving import adapt, shard_new_users
 from recmeta.steps.serving.adapt import AdaptOutputs
+from recmeta.tasks.task_set import read_tasks
 from recmeta.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -82,8 +83,13 @@ def newcomers(folder: Path, profiles: pl.DataFrame) -> LogMapping:
     return LogMapping(path=str(folder / "new.csv"), value_col="value", users=source)
 
 
-def states(workspace: Workspace, done: Manifest[AdaptOutputs]) -> bytes:
-    return (workspace / done.outputs.states).read_bytes("shard-00000.safetensors")
+def states(
+    workspace: Workspace, done: Manifest[AdaptOutputs]
+) -> tuple[bytes, list[dict[str, object]]]:
+    """Return the users' states and the profiles that they were adapted with."""
+    folder = workspace / done.outputs.states
+    profiles = read_tasks(folder, "tasks-00000.arrow").profile.to_pylist()
+    return folder.read_bytes("shard-00000.safetensors"), profiles
 
 
 @slow
