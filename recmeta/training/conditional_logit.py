@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recmeta.metalearn.heads.list_head import KNOTS, POPULARITY
+from recmeta.metalearn.numerics.newton import minimised
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 
 SMOOTHNESS, RIDGE = 0.1, 0.1
 """Over the number of users: penalties of squared differences between knots, and of squared
 distances from popularity alone."""
 NUM_FOLDS = 2
-MAX_ITERATIONS, LEAST_STEP, TOLERANCE = 50, 1e-4, 1e-9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,28 +72,19 @@ def fitted_weights(choices: Sequence[Choices], columns: tuple[str, ...]) -> Floa
     penalty_PP = _penalty(len(columns)) / num_users
     scaled = [design_BMC / scale_C for design_BMC in designs]
 
-    def loss_at(weight_KC: Float64Array) -> float:
-        away_P = (weight_KC - prior_KC).reshape(-1)
+    def loss_at(weight_P: Float64Array) -> float:
+        weight_KC, away_P = weight_P.reshape(prior_KC.shape), weight_P - prior_KC.reshape(-1)
         each = [losses(*pair, weight_KC)[0] for pair in zip(scaled, choices, strict=True)]
         return float(np.mean(each)) + float(away_P @ penalty_PP @ away_P) / 2
 
-    weight_KC = prior_KC
-    now = loss_at(weight_KC)
-    for _ in range(MAX_ITERATIONS):
+    def slope_and_curve(weight_P: Float64Array) -> tuple[Float64Array, Float64Array]:
+        weight_KC, away_P = weight_P.reshape(prior_KC.shape), weight_P - prior_KC.reshape(-1)
         parts = [derivatives(*pair, weight_KC) for pair in zip(scaled, choices, strict=True)]
-        away_P = (weight_KC - prior_KC).reshape(-1)
         slope_P = np.mean([slope for slope, _ in parts], 0) + penalty_PP @ away_P
-        curve_PP = np.mean([curve for _, curve in parts], 0) + penalty_PP
-        step_KC = np.linalg.solve(curve_PP, slope_P).reshape(weight_KC.shape)
-        before, size = now, 1.0
-        while size > LEAST_STEP and (now := loss_at(weight_KC - size * step_KC)) > before:
-            size /= 2
-        if now >= before:
-            break
-        weight_KC = weight_KC - size * step_KC
-        if before - now < TOLERANCE:
-            break
-    return np.asarray(weight_KC / scale_C)
+        return slope_P, np.mean([curve for _, curve in parts], 0) + penalty_PP
+
+    weight_P = minimised(prior_KC.reshape(-1), loss_at, slope_and_curve)
+    return np.asarray(weight_P.reshape(prior_KC.shape) / scale_C)
 
 
 def _penalty(num_columns: int) -> Float64Array:

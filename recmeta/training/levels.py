@@ -37,6 +37,7 @@ from recmeta.metalearn.heads.median import count_levels
 from recmeta.metalearn.heads.neighbours import Neighbours, most_similar
 from recmeta.metalearn.heads.uncertainty import fit_line
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.numerics.newton import minimised
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
@@ -64,7 +65,6 @@ NUM_FOLDS = 2
 USERS_AT_ONCE = 256
 ROWS_AT_ONCE = 2**14
 LEAST_SHARE = 1e-9
-MAX_ITERATIONS, LEAST_STEP, TOLERANCE = 50, 1e-4, 1e-8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -304,22 +304,13 @@ def _fitted(head: LevelHead, rated: Rated) -> LevelHead:
         nll = -float(weight_N @ np.log(np.maximum(chosen_N, LEAST_SHARE)))
         return nll + float(penalty_P @ (theta_P - prior_P) ** 2) / 2
 
-    theta_P = prior_P
-    now = loss_at(theta_P)
-    for _ in range(MAX_ITERATIONS):
+    def slope_and_curve(theta_P: Float64Array) -> tuple[Float64Array, Float64Array]:
         slope_P, curve_PP = _derivatives(
             theta_P, first, location_NF, scale_NG, rated.level_N, weight_N
         )
-        slope_P += penalty_P * (theta_P - prior_P)
-        step_P = np.linalg.solve(curve_PP + np.diag(penalty_P), slope_P)
-        before, size = now, 1.0
-        while size > LEAST_STEP and (now := loss_at(theta_P - size * step_P)) > before:
-            size /= 2
-        if now >= before:
-            break
-        theta_P = theta_P - size * step_P
-        if before - now < TOLERANCE:
-            break
+        return slope_P + penalty_P * (theta_P - prior_P), curve_PP + np.diag(penalty_P)
+
+    theta_P = minimised(prior_P, loss_at, slope_and_curve)
     return dataclasses.replace(
         head,
         threshold_T=torch.from_numpy(theta_P[: first[0]].copy()),
