@@ -65,7 +65,8 @@ class _Retrieval:
     def search(self, scorer: Scorer, users: AdaptedUsers) -> IntArray:
         """Return (B, n) candidates; -1 where there are no more."""
         landmarks = self.item_I[self.factors.landmark_L]
-        query_Bf = self.factors.query(rank_scores(scorer, users.state, landmarks))
+        settled = scorer.settled(users.state)
+        query_Bf = self.factors.query(rank_scores(scorer, settled, landmarks))
         num_seen = int(np.bincount(users.seen_user, minlength=1).max())
         most = min(len(self.item_I), self.config.candidates + num_seen)
         place_Bn = self.index.search(query_Bf, most)
@@ -192,9 +193,10 @@ class ListMaker:
         anchors = _some(users, np.arange(num_anchors))
         items = np.flatnonzero(self.is_eligible_I)
         score_AI = np.empty((num_anchors, len(items)), np.float32)
+        settled = self.scorer.settled(anchors.state)
         for first in range(0, len(items), self.config.item_block):
             block = slice(first, first + self.config.item_block)
-            score_AI[:, block] = rank_scores(self.scorer, anchors.state, items[block])
+            score_AI[:, block] = rank_scores(self.scorer, settled, items[block])
         factors = Factors.of(score_AI, config.num_factors, np.random.default_rng(0))
         judges = np.arange(num_anchors, min(len(tasks), num_anchors + config.num_judges))
         some, of_judges = _some(users, judges), tasks.take(judges)

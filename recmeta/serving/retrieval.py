@@ -108,12 +108,16 @@ class Factors:
         return np.concatenate([ones_B1, rest_BL @ self.solve_fL.T], 1).astype(np.float32)
 
 
-def rank_scores(scorer: Scorer, state: dict[str, torch.Tensor], items: IntArray) -> Float32Array:
-    """Return (B, items) what lists are ordered by, of items that all users share."""
+def rank_scores(scorer: Scorer, settled: dict[str, torch.Tensor], items: IntArray) -> Float32Array:
+    """Return (B, items) what lists are ordered by, of items that all users share.
+
+    Args:
+        settled: from `Scorer.settled`, once for many calls: it reads the whole catalogue.
+    """
     catalogue = scorer.model.catalogue
     last = len(catalogue.statistics.time) - 1
     rows = scorer.prepared(catalogue.item_rows(items, last, schema.END_OF_TIME))
-    found: Float32Array = scorer.rank_block(scorer.settled(state), rows).float().cpu().numpy()
+    found: Float32Array = scorer.rank_block(settled, rows).float().cpu().numpy()
     return found
 
 
