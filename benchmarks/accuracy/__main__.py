@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import list_cells, lists
-from benchmarks.accuracy.protocol import PROTOCOLS
+from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.command import Found, show
 from recmeta.errors import UserError, did_you_mean
 

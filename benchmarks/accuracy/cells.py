@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,10 @@ from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.errors.rmse import rmse
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
-from recmeta.evaluation.predictor import Predictor, query_scores
+from recmeta.evaluation.predictor import Predictor, Scores, query_scores
 from recmeta.manifest import git_commit, library_versions
 from recmeta.tasks.arrays import Float64Array, IntArray
-from recmeta.tasks.task_set import Tasks
+from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.workspace import Folder
 
 RECORD, RESULT, TRAINING = "cell.json", "per_user.parquet", "training"
@@ -131,11 +132,12 @@ def measure(
         predictor = fitted.predictors.get(state)
         if predictor is None:
             continue
-        found = (
-            rating_metrics(predictor, tasks, count_I, level_L)
-            if protocol.objective == "rating"
-            else ranking_of(predictor, tasks, len(count_I), RANKING_K)
-        )
+        if protocol.objective == "rating":
+            found = rating_metrics(predictor, tasks, count_I, level_L, protocol.query_metrics)
+        elif protocol.list_metrics is not None:
+            found = protocol.list_metrics(predictor, tasks, len(count_I))
+        else:
+            found = ranking_of(predictor, tasks, len(count_I), RANKING_K)
         tables.append(
             pa.table(
                 {
@@ -165,9 +167,17 @@ def _adaptation_us(fitted: Fitted, cold: dict[str, Tasks], protocol: Protocol) -
 
 
 def rating_metrics(
-    predictor: Predictor, tasks: Tasks, count_I: IntArray, level_L: Float64Array
+    predictor: Predictor,
+    tasks: Tasks,
+    count_I: IntArray,
+    level_L: Float64Array,
+    more: Callable[[Scores, Ragged], dict[str, Float64Array]] | None = None,
 ) -> dict[str, Float64Array]:
-    """Return (B,) metrics of the query rows by name; errors only of what predicts values."""
+    """Return (B,) metrics of the query rows by name; errors only of what predicts values.
+
+    Args:
+        more: gives metrics beside the usual ones, of what the query rows are ordered by.
+    """
     parts = [query_scores(predictor, batch) for batch in tasks.batches(USERS_AT_ONCE)]
     predicted_N = np.concatenate([said.value_N for said in parts]).astype(np.float64)
     mean_N = np.concatenate([said.mean_N for said in parts]).astype(np.float64)
@@ -183,4 +193,6 @@ def rating_metrics(
     for k in (1, 3, 5, 10):
         found[f"ndcg@{k}_linear"] = ndcg(order_N, tasks.query, k, "linear")
         found[f"ndcg@{k}_exponential"] = ndcg(order_N, tasks.query, k, "exponential")
+    if more is not None:
+        found |= more(order_N, tasks.query)
     return found

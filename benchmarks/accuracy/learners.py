@@ -142,13 +142,15 @@ def _recipe(
 
 
 MELU_FEATURES = {
+    "ml-100k": (("age", "gender", "occupation", "zip_area"), ("year", "genres")),
     "ml-1m": (
         ("gender", "age", "occupation", "zip_code"),
         ("rate", "genres", "directors", "actors"),
     ),
     "book-crossing": (("age", "country", "region"), ("year", "author", "publisher")),
 }
-"""The attributes of users and items that MeLU's authors read."""
+"""The attributes of users and items that MeLU's authors read, or, of MovieLens 100K, those there
+are."""
 
 
 def melu_published(dataset: str, _: Objective) -> MetaTrainConfig:
@@ -207,7 +209,7 @@ COMPARED_BASELINES = (
 
 LEARNERS: dict[str, Learner] = {
     **{name: _baseline(name) for name in COMPARED_BASELINES},
-    "melu-published": _recipe("melu-published", melu_published, trainings=("filtered",)),
+    "melu-published": _recipe("melu-published", melu_published, trainings=("filtered", "warm")),
     "maml-median": _recipe("maml-median", _training_of("maml-ml1m"), objectives=("rating",)),
     **{name: _algorithm(name) for name in ALGORITHMS},
     **{name: _baseline(name) for name in BASELINES if name not in COMPARED_BASELINES},

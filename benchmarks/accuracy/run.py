@@ -13,7 +13,8 @@ from benchmarks.accuracy.cells import Cell, CellResult
 from benchmarks.accuracy.learners import LEARNERS, Learner
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.places import folder_of
-from benchmarks.accuracy.protocol import PROTOCOLS, Protocol
+from benchmarks.accuracy.protocol import Protocol
+from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.accuracy.summary import summarise
 from recmeta.errors import UserError, did_you_mean
 from recmeta.manifest import git_commit, library_versions
@@ -41,7 +42,8 @@ def run(
         data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
         num_seeds: seeds are 0 to this, exclusive.
         learners: names; `all`: all that suit the protocol, but for those that read texts, which
-            few data sets have; None: those of them that take part unasked.
+            few data sets have; None: those that the protocol names, else those of them that take
+            part unasked.
         out: its folder `work` keeps the cells.
 
     Raises:
@@ -50,7 +52,7 @@ def run(
     """
     protocol = _known(name, PROTOCOLS, "protocol")
     suited = {n: one for n, one in LEARNERS.items() if protocol.objective in one.objectives}
-    suited = _chosen(learners, suited, name)
+    suited = _chosen(learners or protocol.learners, suited, name)
     if num_seeds < 1:
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
     _check_installed(suited)
@@ -138,7 +140,7 @@ def _result(
     known = {n: one for n, one in LEARNERS.items() if protocol.objective in one.objectives}
     if learners == _chosen([ALL], known, name):
         command += f" --learners {ALL}"
-    elif learners != _chosen(None, known, name):
+    elif learners != _chosen(protocol.learners, known, name):
         command += f" --learners {','.join(learners)}"
     return {
         "protocol": name,

@@ -5,6 +5,7 @@ random ones are query and the others support.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,19 @@ NEW_USER_SHARE = 0.2
 Training = Literal["filtered", "all"]
 
 
-def problem(log: Log, training: str, seed: int) -> Problem:
+def cold_tasks(log: Log, rows: IntArray, state: str) -> Tasks:
+    """Return tasks of the users with 13 to 100 of these rows; their first 10 are query."""
+    num_rows = lengths(log.user[rows])
+    rows = rows[(num_rows >= FEWEST) & (num_rows <= MOST)]
+    return tasks_of(log, rows, ranks(log.user[rows]) < NUM_QUERY, state=state)
+
+
+def problem(
+    log: Log,
+    training: str,
+    seed: int,
+    tasks_as: Callable[[Log, IntArray, str], Tasks] = cold_tasks,
+) -> Problem:
     """Return what learners see: warm rows.
 
     For cold users with warm items the judges are a tenth of the warm users, held out whole. For
@@ -44,6 +57,7 @@ def problem(log: Log, training: str, seed: int) -> Problem:
         log: with a state for each row.
         training: `filtered`: users with 13 to 100 warm ratings; `all`: every warm rating.
         seed: draws the judges and their queries.
+        tasks_as: makes the judges' tasks as the cold users' are made: (log, rows, state).
     """
     assert log.state is not None
     generator = np.random.default_rng([seed, 1])
@@ -61,11 +75,11 @@ def problem(log: Log, training: str, seed: int) -> Problem:
     of_new = np.isin(warm.item[train], held_items)
     for_users = Development(
         train=training_tasks(warm, train[~of_judge], NUM_QUERY),
-        judges=_cold_tasks(warm, train[of_judge], "user_cold"),
+        judges=tasks_as(warm, train[of_judge], "user_cold"),
     )
     for_items = Development(
         train=training_tasks(warm, train[~of_judge & ~of_new], NUM_QUERY),
-        judges=_cold_tasks(warm, train[of_new], "item_cold"),
+        judges=tasks_as(warm, train[of_new], "item_cold"),
     )
     return Problem(
         name=log.about["name"],
@@ -87,14 +101,7 @@ def cold_users(log: Log, seed: int) -> dict[str, Tasks]:
     generator = np.random.default_rng([seed, 2])
     order = shuffled(log, generator)
     state = log.state[order]
-    return {name: _cold_tasks(log, order[state == name], name) for name in COLD_STATES}
-
-
-def _cold_tasks(log: Log, rows: IntArray, state: str) -> Tasks:
-    """Return tasks of the users with 13 to 100 of these rows; their first 10 are query."""
-    num_rows = lengths(log.user[rows])
-    rows = rows[(num_rows >= FEWEST) & (num_rows <= MOST)]
-    return tasks_of(log, rows, ranks(log.user[rows]) < NUM_QUERY, state=state)
+    return {name: cold_tasks(log, order[state == name], name) for name in COLD_STATES}
 
 
 def with_states(log: Log, new_from_year: float) -> Log:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy.__main__ import main
-from benchmarks.accuracy.protocol import PROTOCOLS
+from benchmarks.accuracy.protocols import PROTOCOLS
 
 
 def test_absent_data_are_named_with_the_remedy(

@@ -15,7 +15,7 @@ from benchmarks.accuracy.cells import Cell
 from benchmarks.accuracy.learners import LEARNERS, Fitted, Learner
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.problem import Problem
-from benchmarks.accuracy.protocol import PROTOCOLS
+from benchmarks.accuracy.protocols import PROTOCOLS
 from recmeta.features.text_vectors import TEXT_VECTOR
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes import RECIPES

@@ -14,7 +14,7 @@ from benchmarks.accuracy.compact import compact, expand, to_text
 from benchmarks.accuracy.learners import LEARNERS, Fitted
 from benchmarks.accuracy.plots import pictures
 from benchmarks.accuracy.problem import Problem
-from benchmarks.accuracy.protocol import PROTOCOLS
+from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.accuracy.report import benchmark_report
 from benchmarks.accuracy.summary import summarise
 from recmeta.errors import UserError

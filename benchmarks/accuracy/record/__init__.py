@@ -1,0 +1,1 @@
+"""The record: protocols of others on public data, their authors' released code, and one page."""
