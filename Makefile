@@ -19,6 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL := help
 BENCHMARKS := meta-train adapt-score point-in-time build-tasks serve
 PROTOCOL  ?= temporal-ml100k
+RECORD    := metarec-ml100k strong-ml1m tanp-ml1m hire-ml1m
 SEEDS     ?= 5
 LEARNERS  ?=
 OUT       ?=
@@ -26,7 +27,7 @@ DATABASE  ?=
 DEPLOYED  ?= pipeline,serve
 MUTANTS   ?=
 
-.PHONY: help setup demo test faults test-numerics test-gpu accuracy bench lint format mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
+.PHONY: help setup demo test faults test-numerics test-gpu accuracy leaderboard bench lint format mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -64,6 +65,11 @@ test-gpu: setup ## Run the tests that need a GPU; they skip where there is none.
 
 accuracy: setup ## Measure accuracy by a published protocol: PROTOCOL=temporal-ml100k [SEEDS= LEARNERS= OUT=].
 	$(BIN)/python -m benchmarks.accuracy $(PROTOCOL) --seeds $(SEEDS) $(if $(OUT),--out $(OUT)) $(if $(LEARNERS),--learners $(LEARNERS))
+
+leaderboard: setup ## Run every protocol of the record, the cheapest first, and write docs/leaderboard.md [SEEDS=].
+	for name in $(RECORD); do \
+	  $(BIN)/python -m benchmarks.accuracy $$name --seeds $(SEEDS) || exit 1; \
+	done
 
 bench: setup ## Measure speed against peers, print the tables, save them in benchmarks/speed/results.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

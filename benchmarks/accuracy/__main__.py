@@ -13,7 +13,7 @@ from benchmarks.command import Found, show
 from recmeta.errors import UserError, did_you_mean
 
 RESULTS = Path(__file__).parent / "results"
-LISTS_RESULTS = Path(__file__).parents[2] / "docs/results"
+SHOWN_RESULTS = Path(__file__).parents[2] / "docs/results"
 ALL = [*PROTOCOLS, *list_cells.PROTOCOLS]
 
 
@@ -52,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="DIR",
-        help="for results (default: benchmarks/accuracy/results; of the protocols of lists "
-        "docs/results)",
+        help="for results (default: benchmarks/accuracy/results; of the protocols of lists and of "
+        "the record docs/results)",
     )
     found.add_argument("--json", action="store_true", help="print one JSON object")
     return found
@@ -71,7 +71,8 @@ def measured(asked: argparse.Namespace) -> Found:
     from recmeta.reporting.progress_bars import shown_progress
 
     of_lists = asked.protocol in list_cells.PROTOCOLS
-    out = asked.out or (LISTS_RESULTS if of_lists else RESULTS)
+    of_record = not of_lists and PROTOCOLS[asked.protocol].is_of_the_record
+    out = asked.out or (SHOWN_RESULTS if of_lists or of_record else RESULTS)
     with shown_progress() as progress:
         result = (lists if of_lists else run).run(
             asked.protocol,
@@ -81,14 +82,33 @@ def measured(asked: argparse.Namespace) -> Found:
             out=out,
             progress=progress,
         )
-    report = lists.report(result) if of_lists else write(result, out)
-    if out == LISTS_RESULTS:
+    if of_lists:
+        report = lists.report(result)
+    elif of_record:
+        report = keep(result, out)
+    else:
+        report = write(result, out)
+    if of_lists and out == SHOWN_RESULTS:
         kept = [json.loads(path.read_text()) for path in sorted(out.glob("lists-*.json"))]
         lists.PAGE.write_text(lists.in_page(lists.PAGE.read_text(), kept))
     primary_metric = list_cells.LISTS if of_lists else result["primary_metric"]
     rows = [r for r in result["rows"] if r["metric"] == primary_metric]
     shown = {k: result[k] for k in ("protocol", "command")}
     return {**shown, "primary_metric": primary_metric, "out": str(out), "rows": rows}, report
+
+
+def keep(result: Mapping[str, Any], out: Path) -> str:
+    """Write compact JSON, and the leaderboard where the JSON is what it is made of; return the
+    protocol's report as Markdown."""
+    from benchmarks.accuracy.compact import compact, to_text
+    from benchmarks.accuracy.record import leaderboard
+    from benchmarks.accuracy.report import benchmark_report
+    from recmeta.workspace import Folder
+
+    Folder.at(out).write_bytes(f"{result['protocol']}.json", to_text(compact(result)).encode())
+    if out == SHOWN_RESULTS:
+        leaderboard.write()
+    return benchmark_report(result, {})
 
 
 def write(result: Mapping[str, Any], out: Path) -> str:

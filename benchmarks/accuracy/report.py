@@ -50,7 +50,7 @@ def _tables(result: Mapping[str, Any]) -> list[str]:
         for training in distinct(result["rows"], "training"):
             rows = rows_of(result, metric=metric, training=training)
             if rows:
-                parts.append(f"## {_metric(metric)}, training: {training}")
+                parts.append(f"## {name_of_metric(metric)}, training: {training}")
                 parts.append(_metric_table(rows, metric))
     return parts
 
@@ -81,7 +81,8 @@ def _metric_table(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     return table(header, body)
 
 
-def _metric(name: str) -> str:
+def name_of_metric(name: str) -> str:
+    """Return how a metric is called in a table."""
     for gain in ("linear", "exponential"):
         if name.endswith(f"_{gain}"):
             return f"nDCG{name.removesuffix(f'_{gain}').removeprefix('ndcg')}, {gain} gain"

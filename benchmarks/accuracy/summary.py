@@ -135,13 +135,16 @@ def _segments(tables: Mapping[tuple[str, int], pa.Table], state: str) -> list[di
 def _differences(
     columns: Columns, baselines: Sequence[str], protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """Return learner minus baseline for each metric, over the users that both have."""
+    """Return learner minus baseline for each metric, over the users that both have; in the record
+    minus every other learner, too."""
+    learners = [name for name in dict.fromkeys(n for n, _ in columns) if name not in baselines]
+    rivals = [*baselines, *learners] if protocol.is_of_the_record else baselines
     pairs = [
-        (learner, baseline, metric)
+        (learner, rival, metric)
         for learner, metric in columns
-        if learner not in baselines
-        for baseline in baselines
-        if (baseline, metric) in columns
+        if learner in learners
+        for rival in rivals
+        if rival != learner and (rival, metric) in columns
     ]
     if len(pairs) > MOST_PAIRS:  # as many as claims are about
         pairs = [pair for pair in pairs if pair[2] in (protocol.primary_metric, "mae_rounded")]

@@ -35,8 +35,8 @@ _METAREC = {
 }
 _HIRE_TABLE = "Fang et al., HIRE, ICDE 2025, table III"
 _HIRE_DIFFERENCE = (
-    "the released test shuffles the ranked list, and scores the ratings that it showed and the "
-    "other users of a context; which code gave the table is not known"
+    "every user of a context is scored, and the ratings that were shown, too; the released test "
+    "lists what is predicted best several times (below)"
 )
 _HIRE = {
     "user_cold": {
