@@ -202,7 +202,9 @@ AUDITS = {
         "holds the ratings that the network was given, too: `data_loader.py` sets it for support "
         "and query alike, so that a network that repeats them is paid for it. And every user of a "
         "context is scored, of whom 31 are not the cold user whom it was drawn for; that is not "
-        "in the figures here. Corrected: the cold user's own row, what was shown left out, in the "
+        "in the figures here. Scored like that, item means with the user's bias that repeat what "
+        "they were shown are above what the paper's table has for HIRE. Corrected: the cold user's "
+        "own row, what was shown left out, in the "
         "predicted order. Training the network itself takes hours without a GPU and was not "
         "repeated.",
         rows=_hire,
