@@ -4,7 +4,6 @@ import contextlib
 import os
 
 import torch
-from hypothesis import settings
 
 # Before Feast, which else would have it share its values among all that run in this process.
 with contextlib.suppress(ImportError):  # where there is the core alone, there is no endpoint
@@ -15,5 +14,8 @@ with contextlib.suppress(ImportError):  # where there is the core alone, there i
 torch.set_num_threads(int(os.environ.get("RECMETA_TEST_THREADS", "1")))
 
 # A slow example is no fault; a run that is to be relied upon draws the same examples every time.
-settings.register_profile("recmeta", deadline=None, derandomize=bool(os.environ.get("CI")))
-settings.load_profile("recmeta")
+with contextlib.suppress(ImportError):  # the tests that need a GPU need no examples
+    from hypothesis import settings
+
+    settings.register_profile("recmeta", deadline=None, derandomize=bool(os.environ.get("CI")))
+    settings.load_profile("recmeta")

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="append each row there as soon as it is measured, a JSON object a line, and print it "
-        "on standard error (meta-train, adapt-score and training)",
+        "on standard error (meta-train, adapt-score, training and many-users)",
     )
     names = found.add_subparsers(dest="name", metavar="NAME", required=True)
     for name, (run, options, about) in BENCHMARKS.items():
@@ -88,6 +88,19 @@ def _training(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
         users=asked.users,
         learners=asked.learner,
         threads=asked.threads or os.cpu_count() or 1,
+        on_row=on_row,
+    )
+
+
+def _many_users(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
+    from benchmarks.speed.many_users import run
+    from recmeta.training.device import choose_device
+
+    return run(
+        choose_device(asked.device).type,
+        users=asked.users,
+        items=asked.items,
+        batch_size=asked.batch_size,
         on_row=on_row,
     )
 
@@ -195,6 +208,18 @@ def _training_options(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _many_users_options(sub: argparse.ArgumentParser) -> None:
+    _device(sub)
+    for name, default, what in (
+        ("--users", 1_000_000, "of the log"),
+        ("--items", 10_000, "of the catalogue"),
+        ("--batch-size", 8_192, "users of an outer step"),
+    ):
+        sub.add_argument(
+            name, type=_number, default=default, metavar="N", help=f"{what} (default: {default:,})"
+        )
+
+
 def _point_in_time_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--entities",
@@ -288,6 +313,11 @@ BENCHMARKS: dict[
         _training_options,
         "Learners trained by their recipes on MovieLens 1M, on a device beside the CPU: seconds of "
         "an epoch, development losses, memory.",
+    ),
+    "many-users": (
+        _many_users,
+        _many_users_options,
+        "MAML on a million synthetic users, one pass: users per second, losses, memory.",
     ),
     "point-in-time": (
         _point_in_time,

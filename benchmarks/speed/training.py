@@ -204,7 +204,7 @@ def trained(one: Run, config: MetaTrainConfig, task_set: TaskSet, folder: Folder
         "users_per_second": len(train_tasks) / typical,
         "train_losses": [e.train_loss for e in history],
         "dev_losses": [e.dev_loss for e in history],
-        "test_mae": _test_mae(model, task_set),
+        "test_mae": test_mae(model, task_set),
         "peak_gib": peak,
         **_step(model, next(epoch(train_tasks, episodes, np.random.default_rng(0)))[1]),
     }
@@ -225,7 +225,7 @@ def check(rows: Sequence[Row]) -> None:
                 )
 
 
-def _test_mae(model: Model, task_set: TaskSet) -> float:
+def test_mae(model: Model, task_set: TaskSet) -> float:
     """Return the mean absolute error of the users whom nothing is trained on."""
     test = task_set.tasks("test")
     error_N = np.abs(Scorer.of(model).score_query(test) - test.query.value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.accuracy.compact import expand
 from benchmarks.accuracy.record.protocols import PROTOCOLS
+from benchmarks.accuracy.record.released.projects import PROJECTS
 from benchmarks.accuracy.report import distinct, name_of_metric, rows_of
 from recmeta.reporting.markdown import table
 
@@ -167,12 +168,14 @@ def _rivals(result: Result, state: str) -> str:
 def audited(audit: Result) -> list[str]:
     """Return the section on released code, in parts."""
     parts = [_RELEASED_HEAD]
-    for project in audit["projects"]:
-        parts.append(f"### {project['name']}")
-        parts.append(
-            f"`{project['repository']}` at `{project['commit'][:12]}`. {project['reason']}"
-        )
-        if project["rows"]:
+    rows_of_project = {found["name"]: found["rows"] for found in audit["projects"]}
+    for project in PROJECTS:
+        rows = rows_of_project.get(project.name)
+        if rows is None:
+            continue
+        parts.append(f"### {project.name}")
+        parts.append(f"`{project.repository}` at `{project.commit[:12]}`. {project.reason}")
+        if rows:
             body = [
                 [
                     r["list"],
@@ -181,7 +184,7 @@ def audited(audit: Result) -> list[str]:
                     "" if r["corrected"] is None else f"{r['corrected']:.4f}",
                     f"{r['num_lists']:,}",
                 ]
-                for r in project["rows"]
+                for r in rows
             ]
             parts.append(table(["list", "metric", "as released", "corrected", "lists"], body))
     return parts

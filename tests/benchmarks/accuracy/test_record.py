@@ -177,7 +177,7 @@ def test_released_code_is_had_at_its_commit_and_outside_of_the_tree(tmp_path: Pa
     git("add", ".")
     git("commit", "--quiet", "--message", "one")
     commit = git("rev-parse", "HEAD")
-    project = Project(name="Theirs", repository=str(tmp_path / "theirs"), commit=commit)
+    project = Project(name="Theirs", repository=str(tmp_path / "theirs"), commit=commit, reason="")
     place = project.checkout(tmp_path / "code")
     assert (place / "scorer.py").exists()
     assert project.checkout(tmp_path / "code") == place

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.accuracy.record import leaderboard
-from benchmarks.accuracy.record.released.audit import AUDITS, MELU_EPOCHS
+from benchmarks.accuracy.record.released import audit
+from benchmarks.accuracy.record.released.projects import MELU_EPOCHS, PROJECTS
 from benchmarks.command import Found, show
 from recmeta.errors import UserError, did_you_mean
+
+PROJECTS_BY_NAME = {project.name: project for project in PROJECTS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +29,10 @@ def parser() -> argparse.ArgumentParser:
         "write what each says. Their code is fetched by git into --code and never into the tree.",
     )
     found.add_argument(
-        "projects", nargs="*", metavar="PROJECT", help=f"of {', '.join(AUDITS)} (default: all)"
+        "projects",
+        nargs="*",
+        metavar="PROJECT",
+        help=f"of {', '.join(PROJECTS_BY_NAME)} (default: all)",
     )
     found.add_argument(
         "--code", type=Path, required=True, metavar="DIR", help="folder outside of the checkout"
@@ -46,21 +52,21 @@ def parser() -> argparse.ArgumentParser:
 
 def audited(asked: argparse.Namespace) -> Found:
     """Run the audits, keep them beside those that were run before, and return them."""
-    names = asked.projects or list(AUDITS)
+    names = asked.projects or list(PROJECTS_BY_NAME)
     for name in names:
-        if name not in AUDITS:
+        if name not in PROJECTS_BY_NAME:
             raise UserError(
-                f"there is no project {name!r}.{did_you_mean(name, list(AUDITS))} "
-                f"There are: {', '.join(AUDITS)}."
+                f"there is no project {name!r}.{did_you_mean(name, list(PROJECTS_BY_NAME))} "
+                f"There are: {', '.join(PROJECTS_BY_NAME)}."
             )
     path: Path = asked.out / leaderboard.RELEASED
     before = json.loads(path.read_text(encoding="utf-8"))["projects"] if path.exists() else []
     found = {project["name"]: project for project in before}
     for name in names:
-        found[name] = AUDITS[name].found(asked)
-        kept = {"projects": [found[n] for n in AUDITS if n in found]}
+        found[name] = audit.found(PROJECTS_BY_NAME[name], asked)
+        kept = {"projects": [found[n] for n in PROJECTS_BY_NAME if n in found]}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if asked.out == leaderboard.RESULTS:
         leaderboard.write()
     return kept, "\n\n".join(leaderboard.audited(kept))

@@ -1,4 +1,4 @@
-"""What each project's released code says of the same lists as our metrics, and why they differ."""
+"""What each project's released code says of the same lists as our metrics."""
 
 import dataclasses
 import json
@@ -16,6 +16,7 @@ from benchmarks.accuracy.record import contexts
 from benchmarks.accuracy.record.held_out_users import METAREC, STATE, TANP
 from benchmarks.accuracy.record.released import melu_tasks
 from benchmarks.accuracy.record.released.checkout import Project
+from benchmarks.accuracy.record.released.projects import ENOUGH
 from benchmarks.accuracy.record.top_rated import top_rated
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
@@ -26,8 +27,6 @@ from recmeta.workspace import MemoryFolder
 
 LEARNER = "item-mean-user-bias"
 """Whose lists are scored beside the perfect and the random one: simple, and good."""
-ENOUGH = 20
-"""Query rows of a user of whom precision@10 says something."""
 Row = dict[str, Any]
 
 
@@ -42,25 +41,6 @@ class Asked(Protocol):
     """Of MeLU's training."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Audit:
-    """A project, what is odd about its figures, and how that is measured."""
-
-    project: Project
-    reason: str
-    rows: Callable[["Audit", Asked], list[Row]]
-
-    def found(self, asked: Asked) -> dict[str, Any]:
-        """Return what is kept of it, JSON-ready."""
-        return {
-            "name": self.project.name,
-            "repository": self.project.repository,
-            "commit": self.project.commit,
-            "reason": self.reason,
-            "rows": self.rows(self, asked),
-        }
-
-
 def _lists(problem: Problem, tasks: Tasks) -> dict[str, Scores]:
     """Return (N,) what every query row is ordered by in three lists."""
     fitted = LEARNERS[LEARNER].fit(problem, MemoryFolder(), 0)
@@ -72,13 +52,13 @@ def _lists(problem: Problem, tasks: Tasks) -> dict[str, Scores]:
 
 
 def _scored(
-    audit: Audit, code: Path, adaptor: str, arrays: Mapping[str, Any]
+    project: Project, code: Path, adaptor: str, arrays: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     """Return what the released code says, by list and metric."""
     with tempfile.TemporaryDirectory() as temporary:
         given, said = Path(temporary) / "lists.npz", Path(temporary) / "said.json"
         np.savez(given, **arrays)
-        audit.project.run(code, adaptor, given, said)
+        project.run(code, adaptor, given, said)
         found: dict[str, dict[str, float]] = json.loads(said.read_text(encoding="utf-8"))
     return found
 
@@ -93,7 +73,7 @@ def _row(name: str, metric: str, released: float, corrected: Any, num_lists: int
     }
 
 
-def _hire(audit: Audit, asked: Asked) -> list[Row]:
+def _hire(project: Project, asked: Asked) -> list[Row]:
     log = datasets.read("ml-1m", asked.data)
     tasks = contexts.cold_users(log, 0)[STATE]
     # Released is a score of all 32 columns, those shown among them.
@@ -114,7 +94,7 @@ def _hire(audit: Audit, asked: Asked) -> list[Row]:
     )
     arrays = {name: spread(scores) for name, scores in lists.items()}
     arrays |= {"value": spread(whole.query.value), "known": spread(1.0)}
-    said = _scored(audit, asked.code, "run_hire.py", arrays)
+    said = _scored(project, asked.code, "run_hire.py", arrays)
     rows = []
     for name, scores in lists.items():
         ours = top_rated(scores[is_query], tasks.query, (5,))
@@ -123,11 +103,11 @@ def _hire(audit: Audit, asked: Asked) -> list[Row]:
     return rows
 
 
-def _tanp(audit: Audit, asked: Asked) -> list[Row]:
+def _tanp(project: Project, asked: Asked) -> list[Row]:
     log = datasets.read("ml-1m", asked.data)
     tasks = TANP.cold_users(log, 0)[STATE]
     lists = _lists(TANP.problem(log, "filtered", 0), tasks)
-    said = _scored(audit, asked.code, "run_tanp.py", _ragged(tasks.query, lists))
+    said = _scored(project, asked.code, "run_tanp.py", _ragged(tasks.query, lists))
     rows = []
     for name, scores in lists.items():
         ours = top_rated(scores, tasks.query, (5, 10))
@@ -139,11 +119,11 @@ def _tanp(audit: Audit, asked: Asked) -> list[Row]:
     return rows
 
 
-def _metarec(audit: Audit, asked: Asked) -> list[Row]:
+def _metarec(project: Project, asked: Asked) -> list[Row]:
     log = datasets.read("ml-100k", asked.data)
     tasks = METAREC.cold_users(log, 0)[STATE]
     lists = _lists(METAREC.problem(log, "filtered", 0), tasks)
-    said = _scored(audit, asked.code, "run_metarec.py", _ragged(tasks.query, lists))
+    said = _scored(project, asked.code, "run_metarec.py", _ragged(tasks.query, lists))
     rows = []
     for name, scores in lists.items():
         ours = {
@@ -158,17 +138,15 @@ def _metarec(audit: Audit, asked: Asked) -> list[Row]:
 
 
 MELU_PUBLISHED = {"user_cold": 0.785, "item_cold": 0.928, "user_and_item_cold": 0.924}
-MELU_EPOCHS = 20
-"""As its options.py has it; 20 CPU minutes."""
 
 
-def _melu(audit: Audit, asked: Asked) -> list[Row]:
+def _melu(project: Project, asked: Asked) -> list[Row]:
     log = datasets.read("ml-1m", asked.data)
     cold = states.cold_users(log, 0)
     with tempfile.TemporaryDirectory() as temporary:
         given, said = Path(temporary) / "tasks.npz", Path(temporary) / "said.npz"
         melu_tasks.write(states.problem(log, "filtered", 0), cold, given)
-        audit.project.run(asked.code, "run_melu.py", given, str(asked.epochs), said)
+        project.run(asked.code, "run_melu.py", given, str(asked.epochs), said)
         with np.load(said) as predicted:
             error = {state: mae(predicted[state], cold[state].query) for state in cold}
     return [
@@ -187,78 +165,18 @@ def _ragged(query: Ragged, lists: Mapping[str, Scores]) -> dict[str, Any]:
     return {"offsets": query.offsets, "value": query.value, **lists}
 
 
-AUDITS = {
-    "HIRE": Audit(
-        project=Project(
-            name="HIRE",
-            repository="https://github.com/FangShuheng/HIRE",
-            commit="45b658e8defca75019c46b3241c9e34ee2913bc6",
-        ),
-        reason="Its test puts a user's items in the predicted order and then calls "
-        "`random.shuffle` on that list (`train_eval.py`; its validation does not). The list is a "
-        "tensor, whose rows are views: a place is given the item of an earlier place, and that "
-        "place keeps it. So what is predicted best is listed several times, the nDCG of a perfect "
-        "list is above 1, and MAP and nDCG of a good one are too high. The mask of what is scored "
-        "holds the ratings that the network was given, too: `data_loader.py` sets it for support "
-        "and query alike, so that a network that repeats them is paid for it. And every user of a "
-        "context is scored, of whom 31 are not the cold user whom it was drawn for; that is not "
-        "in the figures here. Scored like that, item means with the user's bias that repeat what "
-        "they were shown are above what the paper's table has for HIRE. Corrected: the cold user's "
-        "own row, what was shown left out, in the "
-        "predicted order. Training the network itself takes hours without a GPU and was not "
-        "repeated.",
-        rows=_hire,
-    ),
-    "RecBole-MetaRec": Audit(
-        project=Project(
-            name="RecBole-MetaRec",
-            repository="https://github.com/nuster1128/RecBole-MetaRec",
-            commit="12ae2080566e93cac3a3a4cfa9472f8cb32e4e41",
-        ),
-        reason="Its collector takes the five of a user's ten query items that `torch.topk` puts "
-        "first by rating as the relevant ones; among equal ratings, which most are, the order of "
-        "the rows decides, and an item as well liked as a relevant one counts as a miss. As five "
-        "of ten are relevant, precision and recall are one number, the hit rate is 1.0 for nearly "
-        "every list, and a random list has a precision of 0.5. The table for MovieLens 100K that "
-        "the project showed, and removed in June 2022, had 0.5345 for MeLU: with 58 cold users the "
-        "standard error of a random list is 0.022, so that this is a random list. Its MeLU with "
-        "second-order gradients (`getTaskGrad`) multiplies by I − H where the derivative of a step "
-        "is I − αH: the inner rate α is missing; the table was made with the first-order variant. "
-        "Corrected: precision counts an item as a hit as long as the five best ratings have its "
-        "rating left, and nDCG takes the ratings themselves as gains.",
-        rows=_metarec,
-    ),
-    "TaNP": Audit(
-        project=Project(
-            name="TaNP",
-            repository="https://github.com/IIEdm/TaNP",
-            commit="994f2a2e305bbee8ce10cccbf158811600be49ff",
-            within="TaNP",
-        ),
-        reason="Its scorer compares ratings, which is sound, but at ten a user with ten query rows "
-        "has 1.0 for any order. Corrected: precision and MAP at ten of users with at least "
-        f"{ENOUGH} query rows. What the scorer cannot show: the users set aside for validation "
-        "are never read, the test users are scored after every epoch, and which epoch is reported "
-        "is not said; and by the released loader a user enters the network as a number of the "
-        "user's own, whose weights for cold users stay as they were drawn: nothing trains them.",
-        rows=_tanp,
-    ),
-    "MeLU": Audit(
-        project=Project(
-            name="MeLU",
-            repository="https://github.com/hoyeoplee/MeLU",
-            commit="f70c8ff91471193cd598bc241c6b0f22665f6375",
-        ),
-        reason="No evaluation is released. What is: `load_state_dict` copies the adapted weights "
-        "into the network before the query and the first ones back after it, so that the gradient "
-        "of the query's loss ends at the adapted weights, and the second-order part of the "
-        "paper's equation is missing; and by the time of that gradient the weights are the first "
-        "ones again, which PyTorch 1.1 does not notice, and later versions refuse. Here its model "
-        "and its global update learn as under PyTorch 1.1, from the filtered warm users of "
-        "`melu-ml1m`, seed 0, and adapt to that protocol's cold users; `as released` is what the "
-        "paper publishes for MeLU-5, `corrected` what its code gives under the number of epochs "
-        f"named (its options have {MELU_EPOCHS}).",
-        rows=_melu,
-    ),
+ROWS: dict[str, Callable[[Project, Asked], list[Row]]] = {
+    "HIRE": _hire,
+    "RecBole-MetaRec": _metarec,
+    "TaNP": _tanp,
+    "MeLU": _melu,
 }
-"""By name; MeLU, which trains, last."""
+
+
+def found(project: Project, asked: Asked) -> dict[str, Any]:
+    """Return what is kept of a project, JSON-ready: what its code says of each list, and we."""
+    return {
+        "name": project.name,
+        "commit": project.commit,
+        "rows": ROWS[project.name](project, asked),
+    }

@@ -1,6 +1,7 @@
 """The released code of a project, at one commit, in a folder outside the tree."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ class Project:
     """What git fetches from."""
     commit: str
     """The whole hash: what is at another commit is not run."""
+    reason: str
+    """In words, why its figures are others than ours."""
     within: str = "."
     """The folder of the repository that its code runs in."""
 
@@ -80,7 +83,5 @@ class Project:
 
 def _environment(place: Path) -> dict[str, str]:
     """Return ours, with the checkout where Python looks for modules."""
-    import os
-
     before = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{before}" if before else str(place)}
