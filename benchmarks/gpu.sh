@@ -18,6 +18,7 @@ SIZE=${SIZE:-full}
 PARTS=${PARTS:-tests training many-users adapt-score meta-train}
 mkdir -p "$OUT"
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 # of what else is installed
 export CUBLAS_WORKSPACE_CONFIG=:4096:8 # the tests ask for deterministic products
 failed=()
 
@@ -44,14 +45,16 @@ fi
 
 # Files that have such tests, and no others: these would be imported, and need more.
 mapfile -t gpu_tests < <(grep -rlE --include='test_*.py' 'pytest\.mark\.gpu' tests)
+# The configuration has a limit of time for each test, which pytest alone does not know.
 # Seconds of each part: 455 together.
 part tests 60 "$PYTHON" -m pytest -p no:cacheprovider -o addopts=-q -m gpu -rs \
+  -W ignore::pytest.PytestConfigWarning \
   --junitxml "$OUT/tests.xml" "${gpu_tests[@]}"
 if [[ $SIZE == tiny ]]; then
   speed training 60 --epochs 1 --users 60 --threads 1 --learner maml
   speed many-users 60 --users 300 --items 60 --batch-size 64
-  speed adapt-score 60 --seconds 0 --threads 1
-  speed meta-train 60 --seconds 0 --threads 1
+  speed adapt-score 60 --seconds 0 --threads 1 --quick
+  speed meta-train 60 --seconds 0 --threads 1 --quick
 else
   speed training 110 --epochs 3
   speed many-users 110

@@ -69,13 +69,13 @@ def _lines(path: Path) -> OnRow:
 def _meta_train(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
     from benchmarks.speed.meta_train.run import run
 
-    return run(*_where(asked), on_row=on_row)
+    return run(*_where(asked), on_row=on_row, quick=asked.quick)
 
 
 def _adapt_score(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
     from benchmarks.speed.adapt_score import run
 
-    return run(*_where(asked), on_row=on_row)
+    return run(*_where(asked), on_row=on_row, quick=asked.quick)
 
 
 def _training(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
@@ -185,6 +185,9 @@ def _computing(seconds: float) -> Callable[[argparse.ArgumentParser], None]:
         )
         sub.add_argument(
             "--seconds", type=float, default=seconds, help="about how long each is measured"
+        )
+        sub.add_argument(
+            "--quick", action="store_true", help="as little as shows that it runs here"
         )
         _device(sub)
 

@@ -29,7 +29,7 @@ from recmeta.tasks.task_set import Tasks
 
 FEW = 10
 """Ratings of a user who is new."""
-NUM_USERS = 1_024
+NUM_USERS, FEW_USERS = 1_024, 16
 NUM_REQUESTS = 2_000
 NUM_WARM_UP = 100
 FLOOR_EVERY = 4
@@ -41,6 +41,8 @@ def run(
     seconds: float = 4.0,
     device: str = "cpu",
     on_row: OnRow = unheard,
+    *,
+    quick: bool = False,
 ) -> BenchmarkResult:
     """Measure users per second in batch, and the latency of single users.
 
@@ -48,11 +50,13 @@ def run(
         threads: each measurement runs with each of these.
         seconds: about how long each batch measurement takes.
         device: where.
+        quick: whether a few users and requests do: to see that it runs.
     """
     about = machine("torch", "numpy", "pyarrow")
+    size = {"users": FEW_USERS, "requests": FEW_USERS} if quick else {}
     rows: list[Row] = []
     for number in threads:
-        asked = {"threads": number, "seconds": seconds, "device": device}
+        asked = {"threads": number, "seconds": seconds, "device": device, **size}
         for row in measure_alone(__name__, asked, threads=number):
             on_row(row)
             rows.append(row)

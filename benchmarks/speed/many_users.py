@@ -34,7 +34,6 @@ FEWEST, MOST = 8, 16
 SHARES = ShareConfig(dev_share=0.002, test_share=0.01, num_support=5)
 STARTED_ON = 20_000
 """Users whom the start is fitted to."""
-PARTS = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +97,7 @@ def run(
     users: int = 1_000_000,
     items: int = 10_000,
     batch_size: int = 8_192,
+    parts: int = 16,
     on_row: OnRow = unheard,
 ) -> BenchmarkResult:
     """Train MAML on every user once, in parts, and measure the users whom nothing is trained on.
@@ -106,6 +106,7 @@ def run(
         device: cpu or cuda.
         users, items: of the log.
         batch_size: users of an outer step.
+        parts: into which the users fall; each begins with a new outer optimiser, and has a row.
         on_row: called after each part.
     """
     about = machine("torch", "numpy", "pyarrow")
@@ -113,7 +114,7 @@ def run(
         about |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as place:
-        rows = _rows(Folder.at(Path(place)), device, (users, items, batch_size), on_row)
+        rows = _rows(Folder.at(Path(place)), device, (users, items), (batch_size, parts), on_row)
     return BenchmarkResult(
         name="many-users",
         title=f"MAML on {users:,} synthetic users, {device}",
@@ -123,8 +124,10 @@ def run(
     )
 
 
-def _rows(folder: Folder, device: str, size: tuple[int, int, int], on_row: OnRow) -> list[Row]:
-    num_users, num_items, batch_size = size
+def _rows(
+    folder: Folder, device: str, size: tuple[int, int], how: tuple[int, int], on_row: OnRow
+) -> list[Row]:
+    (num_users, num_items), (batch_size, parts) = size, how
     began = time.perf_counter()
     log = log_of(num_users, num_items)
     task_set = write_task_set(log, folder / "tasks", SHARES)
@@ -137,7 +140,7 @@ def _rows(folder: Folder, device: str, size: tuple[int, int, int], on_row: OnRow
     model = Model.load(folder / "start", where).on(task_set.items(), task_set.statistics())
     preparing = {"log_seconds": built - began, "start_seconds": started - built}
     rows: list[Row] = []
-    for part, users_b in enumerate(np.array_split(np.arange(len(tasks)), PARTS)):
+    for part, users_b in enumerate(np.array_split(np.arange(len(tasks)), parts)):
         begun_at = time.perf_counter()
         (epoch,) = train(
             model,
@@ -149,7 +152,7 @@ def _rows(folder: Folder, device: str, size: tuple[int, int, int], on_row: OnRow
         )
         wait_for(where)
         seconds = time.perf_counter() - begun_at
-        is_last = part == PARTS - 1
+        is_last = part == parts - 1
         row: Row = {
             "part": part + 1,
             "device": device,

@@ -40,6 +40,8 @@ def run(
     seconds: float = 2.5,
     device: str = "cpu",
     on_row: OnRow = unheard,
+    *,
+    quick: bool = False,
 ) -> BenchmarkResult:
     """Measure all contestants whose libraries are installed.
 
@@ -48,6 +50,8 @@ def run(
         seconds: about how long each is measured at each batch size.
         device: where.
         on_row: called with each contestant's row at each batch size.
+        quick: whether one inner step and batches of 32 do, for us and one other: to see that it
+            runs.
 
     Returns:
         Rows with name, threads, users_per_second, loss and more: each contestant at its best batch
@@ -57,13 +61,19 @@ def run(
     """
     about = machine("torch", "numpy", "higher", "torchopt")
     rows: list[Row] = []
-    for num_steps in (1, 5):
+    sizes = BATCH_SIZES if device == "cpu" else BATCH_SIZES_ON_GPU
+    if quick:
+        sizes = {name: [32] for name in (OURS, "vmap(grad)")}
+    for num_steps in (1,) if quick else (1, 5):
         for number in threads:
-            ours = _best(OURS, num_steps, number, seconds, device, on_row)
+            common = (num_steps, number, seconds, device)
+            ours = _best(OURS, sizes[OURS], *common, on_row)
             found = [ours]
             for name in _peers():
+                if name not in sizes:
+                    continue
                 try:
-                    found.append(_best(name, num_steps, number, seconds, device, on_row))
+                    found.append(_best(name, sizes[name], *common, on_row))
                 except UserError as error:  # it is installed, and does not run here
                     sys.stderr.write(f"{name} is left out: {error}\n")
             for row in found:
@@ -104,14 +114,20 @@ def _peers() -> list[str]:
 
 
 def _best(
-    name: str, num_steps: int, threads: int, seconds: float, device: str, on_row: OnRow
+    name: str,
+    batch_sizes: list[int],
+    num_steps: int,
+    threads: int,
+    seconds: float,
+    device: str,
+    on_row: OnRow,
 ) -> Row:
     """Return a contestant's row at its best batch size, with the speeds at all."""
     title = f"{LETTERS[name]} {TITLES[name]}" if name in TITLES else name
     common = {"name": title, "threads": threads, "inner_steps": num_steps}
     arguments = {"name": name, "num_steps": num_steps, "seconds": seconds, "device": device}
     found: list[Row] = []
-    for sizes in _together(name, device):
+    for sizes in _together(batch_sizes, device):
         asked = {**arguments, "batch_sizes": sizes}
         for row in measure_alone(MODULE, asked, threads=threads):
             found.append(common | row)
@@ -121,9 +137,7 @@ def _best(
     return {**best, "users_per_second_by_batch_size": sweep}
 
 
-def _together(name: str, device: str) -> list[list[int]]:
+def _together(batch_sizes: list[int], device: str) -> list[list[int]]:
     """Return the batch sizes of each process. On a GPU each size has a process, so that one which
     is killed or out of memory takes no other with it."""
-    if device == "cpu":
-        return [BATCH_SIZES[name]]
-    return [[size] for size in BATCH_SIZES_ON_GPU[name]]
+    return [batch_sizes] if device == "cpu" else [[size] for size in batch_sizes]
