@@ -51,10 +51,10 @@ part tests 60 "$PYTHON" -m pytest -p no:cacheprovider -o addopts=-q -m gpu -rs \
   -W ignore::pytest.PytestConfigWarning \
   --junitxml "$OUT/tests.xml" "${gpu_tests[@]}"
 if [[ $SIZE == tiny ]]; then
-  speed training 60 --epochs 1 --users 60 --threads 1 --learner maml
-  speed many-users 60 --users 300 --items 60 --batch-size 64
-  speed adapt-score 60 --seconds 0 --threads 1 --quick
-  speed meta-train 60 --seconds 0 --threads 1 --quick
+  speed training 300 --epochs 1 --users 60 --threads 1 --learner maml
+  speed many-users 300 --users 300 --items 60 --batch-size 64
+  speed adapt-score 300 --seconds 0 --threads 1 --quick
+  speed meta-train 300 --seconds 0 --threads 1 --quick
 else
   speed training 110 --epochs 3
   speed many-users 110
