@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.compact import expand
+from benchmarks.accuracy.direction import is_error
 from benchmarks.accuracy.record.protocols import PROTOCOLS
 from benchmarks.accuracy.record.released.projects import PROJECTS
 from benchmarks.accuracy.report import distinct, name_of_metric, rows_of
@@ -117,7 +118,9 @@ def _protocol(result: Result) -> list[str]:
         quoted = [p for p in result["published"] if p["state"] == state]
         if quoted:
             parts.append(_quoted(quoted))
-        parts.append(_rivals(result, state))
+        parts += [
+            _rivals(result, state, m) for m in dict.fromkeys((metrics[0], "mae")) if m in metrics
+        ]
     seeds = result["rows"][0]["seeds"]
     parts.append(
         f"`{result['command']}`: {len(seeds)} seed{'s' * (len(seeds) > 1)}, "
@@ -143,9 +146,8 @@ def _quoted(published: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _rivals(result: Result, state: str) -> str:
-    """Return the learners minus every other in the primary metric."""
-    metric = result["primary_metric"]
+def _rivals(result: Result, state: str, metric: str) -> str:
+    """Return the learners minus every other in a metric."""
     found = [
         d for d in result["paired_differences"] if d["metric"] == metric and d["state"] == state
     ]
@@ -158,7 +160,7 @@ def _rivals(result: Result, state: str) -> str:
         ]
         for other in others
     ]
-    better = "lower" if result["lower_is_better"] else "higher"
+    better = "lower" if is_error(metric) else "higher"
     return (
         f"{name_of_metric(metric)}, the learner of the column minus the row's ({better} is better; "
         "bold where zero is outside the interval):\n\n" + table(["", *learners], body)
