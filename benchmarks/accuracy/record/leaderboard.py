@@ -172,12 +172,12 @@ def audited(audit: Result) -> list[str]:
     parts = [_RELEASED_HEAD]
     rows_of_project = {found["name"]: found["rows"] for found in audit["projects"]}
     for project in PROJECTS:
-        rows = rows_of_project.get(project.name)
-        if rows is None:
-            continue
+        rows = rows_of_project.get(project.name, [])
         parts.append(f"### {project.name}")
         parts.append(f"`{project.repository}` at `{project.commit[:12]}`. {project.reason}")
-        if rows:
+        if not rows:
+            parts.append("Not run yet.")
+        else:
             body = [
                 [
                     r["list"],

@@ -36,7 +36,7 @@ PROJECTS = (
         "of ten are relevant, precision and recall are one number, the hit rate is 1.0 for nearly "
         "every list, and a random list has a precision of 0.5. The table for MovieLens 100K that "
         "the project showed, and removed in June 2022, had 0.5345 for MeLU: with 58 cold users the "
-        "standard error of a random list is 0.022, so that this is a random list. Its MeLU with "
+        "standard error of a random list is 0.022: it cannot be told from one. Its MeLU with "
         "second-order gradients (`getTaskGrad`) multiplies by I − H where the derivative of a step "
         "is I − αH: the inner rate α is missing; the table was made with the first-order variant. "
         "Corrected: precision counts an item as a hit as long as the five best ratings have its "
