@@ -45,7 +45,7 @@ def gathered(folder: Path) -> BenchmarkResult:
             "peak_gib",
         ),
         rows=rows,
-        machine=machine("torch", "numpy", "pyarrow", "safetensors") | _gpu(),
+        machine=machine("torch", "numpy", "pyarrow", "safetensors") | _gpu(folder),
     )
 
 
@@ -68,12 +68,11 @@ def _tests(path: Path) -> Row:
     return {"what": said, "seconds": float(suite.get("time", "0"))}
 
 
-def _gpu() -> dict[str, Any]:
-    import torch
-
-    if not torch.cuda.is_available():
-        return {}
-    return {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+def _gpu(folder: Path) -> dict[str, Any]:
+    """Return what nvidia-smi said, which the script keeps."""
+    path = folder / "gpu.csv"
+    said = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return dict(zip(("gpu", "driver", "memory"), said[0].split(", "), strict=False)) if said else {}
 
 
 def main() -> int:

@@ -80,7 +80,9 @@ def test_maml_learns_from_each_user_once_and_every_part_has_its_row(tmp_path: Pa
     assert 0.8 * noise < float(str(told[-1]["test_mae"])) < 1.5
     lines = "".join(json.dumps(row) + "\n" for row in told)
     (tmp_path / "many-users.jsonl").write_text(lines)
+    (tmp_path / "gpu.csv").write_text("NVIDIA H200, 580.159.04, 143771 MiB\n")
     table = gathered(tmp_path)
+    assert (table.machine["gpu"], table.machine["driver"]) == ("NVIDIA H200", "580.159.04")
     assert [row["what"] for row in table.rows] == [
         *("nothing was measured", "part 1", "part 2"),
         *("nothing was measured", "nothing was measured"),
