@@ -66,7 +66,7 @@ def page(results: Sequence[Result], audit: Result | None) -> str:
         parts.append(f"Not run yet: {', '.join(f'`{name}`' for name in absent)}.")
     if audit is not None:
         parts += audited(audit)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def write(folder: Path = RESULTS, target: Path = PAGE) -> None:
@@ -151,6 +151,8 @@ def _rivals(result: Result, state: str, metric: str) -> str:
     found = [
         d for d in result["paired_differences"] if d["metric"] == metric and d["state"] == state
     ]
+    if not found:  # baselines alone were run
+        return ""
     learners, others = distinct(found, "learner"), distinct(found, "baseline")
     by_pair = {(d["learner"], d["baseline"]): d for d in found}
     body = [
