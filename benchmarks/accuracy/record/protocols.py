@@ -35,7 +35,7 @@ _METAREC = {
 }
 _HIRE_TABLE = "Fang et al., HIRE, ICDE 2025, table III"
 _HIRE_DIFFERENCE = (
-    "every user of a context is scored, and the ratings that were shown, too; the released test "
+    "the released test scores every user of a context, and the ratings that were shown, too, and "
     "lists what is predicted best several times (below)"
 )
 _HIRE = {
