@@ -29,7 +29,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Refused:
+class RefusedVersion:
     """A version that is not taken over."""
 
     version: str
@@ -61,7 +61,7 @@ class ChampionHolder:
         self._thread = threading.Thread(target=self._watch, name="recmeta-champion", daemon=True)
         self.current: ServedChampion | None = None
         """Read it once per request; None before the first promotion."""
-        self.refused: Refused | None = None
+        self.refused: RefusedVersion | None = None
         """The newest version, where it is not the one that answers because it failed."""
         if first is not None:
             self._take_over(first)
@@ -119,7 +119,7 @@ class ChampionHolder:
         pause = FIRST_PAUSE
         if self.refused is not None and self.refused.version == version:
             pause = min(2 * self.refused.pause, LONGEST_PAUSE)
-        self.refused = Refused(version, reason, pause, time.monotonic() + pause)
+        self.refused = RefusedVersion(version, reason, pause, time.monotonic() + pause)
         self._metrics.poll_failures.inc()
         self._metrics.refused.labels(why).inc()
         log.error("the champion at hand goes on answering: %s", reason, exc_info=error)

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from recmeta.endpoint.guard.connections import Connections
 from recmeta.endpoint.guard.exchange import Address, Exchange
 from recmeta.endpoint.guard.problems import problem, retry_after
-from recmeta.endpoint.guard.requests import Refused, Request, RequestParser
+from recmeta.endpoint.guard.requests import Request, RequestParser, RequestRefused
 
 log = logging.getLogger(__name__)
 LINGER_SECONDS = 2.0
@@ -136,13 +136,13 @@ class Connection(asyncio.BufferedProtocol):
             self._abort()
         elif self._exchange is not None:
             told = f"the request took longer than {limits.request_seconds:g} s."
-            self._refuse(Refused(503, "request_time", told))
+            self._refuse(RequestRefused(503, "request_time", told))
         elif self._parser.has_head:
             told = f"the body took longer than {limits.body_seconds:g} s to arrive."
-            self._refuse(Refused(408, "body_time", told))
+            self._refuse(RequestRefused(408, "body_time", told))
         elif self._parser.has_begun:
             told = f"the headers took longer than {limits.header_seconds:g} s to arrive."
-            self._refuse(Refused(408, "header_time", told))
+            self._refuse(RequestRefused(408, "header_time", told))
         elif self.transport.get_write_buffer_size():
             self._abort()
         elif self._loop.time() < self._idle_ends:
@@ -177,7 +177,7 @@ class Connection(asyncio.BufferedProtocol):
         had_begun, had_head = parser.has_begun, parser.has_head
         try:
             data = parser.feed(data)
-        except Refused as refused:
+        except RequestRefused as refused:
             self._refuse(refused)
             return b""
         if parser.has_begun and not had_begun:
@@ -281,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._close()
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: RequestRefused) -> None:
         """Answer with a problem in the application's place, and end."""
         self.connections.refused(refused.reason)
         exchange, self._exchange = self._exchange, None

@@ -16,7 +16,7 @@ NEWEST = b" HTTP/1.1"
 VERSIONS = (NEWEST, b" HTTP/1.0")
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """What arrives is not to be answered by the application; the connection has to end."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
@@ -79,7 +79,7 @@ class RequestParser:
         """Take bytes of a request, and return those behind it.
 
         Raises:
-            Refused: where it is none, or goes beyond a limit.
+            RequestRefused: where it is none, or goes beyond a limit.
         """
         if not self.has_begun:
             data = data.lstrip(b"\r\n")  # some clients send these behind a body
@@ -126,16 +126,16 @@ class RequestParser:
         searched = max(0, len(self._head) - len(END) + 1)
         self._head += data
         if not 65 <= self._head[0] <= 90:
-            raise Refused(400, "malformed", "this is no HTTP request.")
+            raise RequestRefused(400, "malformed", "this is no HTTP request.")
         end = self._head.find(END, searched)
         size = len(self._head) if end < 0 else end + len(END)
         line_end = self._head.find(b"\r\n", 0, limits.max_url_bytes + 2)
         if line_end < 0 and size > limits.max_url_bytes:
             told = f"the request line may have {limits.max_url_bytes:,} bytes."
-            raise Refused(414, "url", told)
+            raise RequestRefused(414, "url", told)
         if size > limits.max_header_bytes:
             told = f"the request line and headers may have {limits.max_header_bytes:,} bytes."
-            raise Refused(431, "headers", told)
+            raise RequestRefused(431, "headers", told)
         if end < 0:
             return b""
         head, behind = bytes(self._head[:size]), bytes(self._head[size:])
@@ -151,21 +151,23 @@ class RequestParser:
             self.is_whole = True
             request.keep_alive = False
         except httptools.HttpParserError as error:
-            raise Refused(400, "malformed", f"this is no HTTP request: {error}.") from None
+            raise RequestRefused(400, "malformed", f"this is no HTTP request: {error}.") from None
         is_newest = line.endswith(NEWEST)
         if not self.has_head or self._num_messages != 1 or not line.endswith(VERSIONS):
-            raise Refused(400, "malformed", "this is no request of HTTP/1.1 or HTTP/1.0.")
+            raise RequestRefused(400, "malformed", "this is no request of HTTP/1.1 or HTTP/1.0.")
         if len(request.headers) > self._limits.max_headers:
             told = f"a request may have {self._limits.max_headers} headers."
-            raise Refused(431, "headers", told)
+            raise RequestRefused(431, "headers", told)
         if not request.target.startswith(b"/") or b"#" in request.target:
-            raise Refused(400, "malformed", "the request's target must be a path of this server.")
+            raise RequestRefused(
+                400, "malformed", "the request's target must be a path of this server."
+            )
         hosts = sum(name == b"host" for name, _ in request.headers)
         if hosts > 1 or (hosts == 0 and is_newest):
-            raise Refused(400, "malformed", "a request has one header `Host`.")
+            raise RequestRefused(400, "malformed", "a request has one header `Host`.")
         coding = request.header(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or not is_newest):
-            raise Refused(501, "malformed", "of transfer encodings only `chunked` is known.")
+            raise RequestRefused(501, "malformed", "of transfer encodings only `chunked` is known.")
         length = request.header(b"content-length")
         if length is not None:
             self._body_left = int(length)
@@ -186,7 +188,7 @@ class RequestParser:
         try:
             self._parser.feed_data(part)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise Refused(400, "malformed", f"the body cannot be read: {error}.") from None
+            raise RequestRefused(400, "malformed", f"the body cannot be read: {error}.") from None
         self._check_length(len(self.request.body))
         if self._num_messages > 1:  # the end of chunks is not known beforehand
             self.request.keep_alive = False
@@ -195,4 +197,4 @@ class RequestParser:
     def _check_length(self, length: int) -> None:
         if length > self._limits.max_body_bytes:
             told = f"the body may have {self._limits.max_body_bytes:,} bytes."
-            raise Refused(413, "body", told)
+            raise RequestRefused(413, "body", told)
