@@ -1,7 +1,14 @@
 """A finished step is not done twice; a killed one leaves no manifest."""
 
+import contextlib
 import dataclasses
+import datetime
+import importlib.metadata
+import json
+import logging
+import platform
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +20,18 @@ from recmeta.manifest import (
     Manifest,
     Step,
     as_stored,
+    broken,
     find,
     finished,
+    forget,
     git_commit,
     latest,
+    latest_key,
     library_versions,
+    losses,
+    plain,
     redoing,
+    rewriting,
     run_once,
     spread,
     whole,
@@ -204,13 +217,13 @@ def test_a_broken_manifest_counts_for_nothing(tmp_path: Path) -> None:
     step = Sealing(Workspace(tmp_path))
     key = step.run().key
     place = tmp_path / "manifests" / "seal" / f"{key}.json"
-    for broken in (
+    for content in (
         b"",
         b"[]",
         place.read_bytes()[:-9],
         place.read_bytes().replace(b"seal", b"sEal"),
     ):
-        place.write_bytes(broken)
+        place.write_bytes(content)
         assert find(step.workspace, step.STEP, key) is None
         assert not step.run().reused
     (place.parent / "latest.json").write_bytes(b"{")
@@ -218,6 +231,131 @@ def test_a_broken_manifest_counts_for_nothing(tmp_path: Path) -> None:
         latest(step.workspace, step.STEP)
     assert step.run().reused
     assert latest(step.workspace, step.STEP).key == key
+
+
+def test_a_whole_manifest_is_found_and_a_broken_one_named(tmp_path: Path) -> None:
+    step = Sealing(Workspace(tmp_path))
+    done = step.run()
+    found = whole(step.workspace, step.STEP, done.key)
+    assert found == dataclasses.replace(done, reused=True)
+    assert whole(step.workspace, step.STEP, "0123456789abcdef") is None
+    assert broken(step.workspace, step.STEP) == []
+    place = tmp_path / "manifests" / "seal" / f"{done.key}.json"
+    place.write_bytes(b"{")
+    (place.parent / "latest.json").write_bytes(b"{")  # which is no manifest
+    (place.parent / "notes.txt").write_bytes(b"")
+    assert broken(step.workspace, step.STEP) == [f"{place} is not what was written"]
+
+
+def test_a_manifests_file_is_what_earlier_and_later_versions_read(tmp_path: Path) -> None:
+    step = Sealing(Workspace(tmp_path))
+    key = step.run().key
+    place = tmp_path / "manifests" / "seal" / f"{key}.json"
+    stored = json.loads(place.read_bytes())
+    assert sorted(stored) == [
+        *("config", "counts", "digest", "digests", "finished_at", "git_commit", "inputs"),
+        *("key", "libraries", "outputs", "seconds", "step"),
+    ]
+    assert stored["outputs"] == {"tasks": f"tasks/{key}"}
+    assert list(stored["digests"]) == [f"tasks/{key}"]
+    assert json.loads((place.parent / "latest.json").read_bytes()) == {"key": key}
+    place.write_text(json.dumps({**stored, "counts": {"rows": 8}}))
+    assert find(step.workspace, step.STEP, key) is None  # it has been changed since
+    del stored["digest"], stored["digests"]  # one of a version without digests
+    place.write_text(json.dumps(stored))
+    assert step.run().reused
+    (tmp_path / "tasks" / key / "a").unlink()
+    assert not step.run().reused
+
+
+def test_what_is_written_anew_on_purpose_counts(tmp_path: Path) -> None:
+    step = Sealing(Workspace(tmp_path))
+    done = step.run()
+    folder = step.workspace / done.outputs.tasks
+    with sealing(folder) as place:
+        place.write_bytes("a", b"without a user")
+    assert len(losses(step.workspace, step.STEP, done)) == 1
+    assert done.digests is not None
+    others = {**done.digests, "elsewhere": "0"}
+    rewriting(step.workspace, step.STEP, done.key, {"elsewhere": "0"})
+    kept = find(step.workspace, step.STEP, done.key)
+    assert kept is not None
+    assert kept.digests == others
+    rewriting(
+        step.workspace,
+        step.STEP,
+        done.key,
+        Sealing.STEP.leaves[0].digests(step.workspace, done.outputs),
+    )
+    assert step.run().reused
+    rewriting(step.workspace, step.STEP, "0123456789abcdef", {})  # there is none
+
+
+def test_old_manifests_get_no_digests_by_being_written_anew(step: Working) -> None:
+    key = step.run().key
+    place = Path(step.workspace.path) / "manifests" / "build-tasks" / f"{key}.json"
+    stored = json.loads(place.read_bytes())
+    del stored["digest"], stored["digests"]
+    place.write_text(json.dumps(stored))
+    rewriting(step.workspace, BUILD_TASKS, key, {"tasks": "0"})
+    assert json.loads(place.read_bytes()) == stored
+
+
+def test_a_step_is_taken_back_before_it_is_done_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that one which is killed then is not believed; only who asks has it begin from nothing."""
+    step = Sealing(Workspace(tmp_path))
+    key = step.run().key
+    folder = tmp_path / "tasks" / key
+
+    def killed(key: str) -> tuple[TasksOutputs, dict[str, int]]:
+        there.append(folder.exists())
+        raise KeyboardInterrupt
+
+    def try_again() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run_once(step.workspace, step.STEP, config={}, inputs={}, work=killed)
+        assert find(step.workspace, step.STEP, key) is None
+        assert not (tmp_path / "manifests" / "seal" / "latest.json").exists()
+
+    there: list[bool] = []
+    with redoing(["seal"], ["seal", "other"]):
+        try_again()
+    assert not caplog.records
+    assert not step.run().reused
+    (folder / "a").unlink()
+    (folder / "b").unlink()
+    with caplog.at_level(logging.WARNING), redoing(["other"], ["seal", "other"]):
+        try_again()
+    assert there == [False, True]
+    assert caplog.messages == [f"seal is done again: {folder}/a is missing, and 1 more."]
+
+
+def test_a_manifest_is_taken_back_and_no_other(step: Working) -> None:
+    first, second = step.run().key, step.run(seed=1).key
+    for _ in range(2):  # the second time there is nothing to take back
+        forget(step.workspace, BUILD_TASKS, first)
+        assert find(step.workspace, BUILD_TASKS, first) is None
+        assert latest(step.workspace, BUILD_TASKS).key == second
+    forget(step.workspace, BUILD_TASKS, second)
+    assert latest_key(step.workspace, BUILD_TASKS) is None
+    assert (step.workspace / "manifests" / "build-tasks").names() == []
+
+
+def test_a_step_to_redo_has_a_name_that_is_known() -> None:
+    with (
+        pytest.raises(
+            UserError, match=r"'sael', which is no step .*'seal'.* There are: seal, other"
+        ),
+        redoing(["sael"], ["seal", "other"]),
+    ):
+        pass
+
+
+def test_outputs_are_plain_json(step: Working) -> None:
+    assert plain({"tasks": "t", "unknown": 1}) == {"tasks": "t", "unknown": 1}
+    assert plain(TasksOutputs(tasks="t")) == {"tasks": "t"}
 
 
 @pytest.mark.parametrize("path", ["../victim", "tasks/../../victim", "", "."])
@@ -239,7 +377,15 @@ def test_what_is_not_there_is_not_found(step: Working) -> None:
 
 def test_a_manifest_names_the_libraries_and_the_commit(step: Working) -> None:
     manifest = step.run()
-    assert {"python", "torch", "numpy", "pyarrow"} <= set(manifest.libraries)
-    assert manifest.libraries == library_versions()
-    assert manifest.git_commit == git_commit()
-    assert manifest.seconds >= 0
+    installed = {"python": platform.python_version()}
+    for name in ("recmeta", "torch", "numpy", "pyarrow", "polars", "deltalake", "mlflow"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    assert manifest.libraries == library_versions() == installed
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    told = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    assert manifest.git_commit == git_commit() == (told or None)
+    assert 0 <= manifest.seconds < 600
+    finished_at = datetime.datetime.fromisoformat(manifest.finished_at)
+    now = datetime.datetime.now(datetime.UTC)
+    assert now - datetime.timedelta(minutes=10) < finished_at <= now

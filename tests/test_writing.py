@@ -13,7 +13,7 @@ import pytest
 from object_store import BUCKET, object_store
 
 from recmeta.errors import UserError, WorkspaceBusyError
-from recmeta.workspace import Workspace, lease, lock, writes
+from recmeta.workspace import Workspace, lease, lock, works, writes, writes_alone, writing
 from recmeta.workspace.owner import Owner
 
 HOLD = """
@@ -132,45 +132,14 @@ def test_a_dead_owners_lock_is_free_at_once_and_what_it_left_is_swept(
     assert not list(location.glob(f".tmp/*-{other.pid}-*"))
 
 
-def test_a_lock_that_is_given_back_is_closed_and_named_no_more(tmp_path: Path) -> None:
-    """Else a child would close what has its number by then, and a server would run out of them."""
-    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
-    others = set(lock._OPEN)  # such as that of this process's temporary files
-    path = tmp_path / "locks" / "name"
-    taken = lock.try_lock(path, Owner.here())
-    assert taken is not None
-    assert lock.owner_of(path) == Owner.here()
-    assert lock.is_held(path)
-    assert lock.try_lock(path, Owner.here()) is None
-    assert [name for name, _ in lock.held_in(tmp_path / "locks", "na")] == ["name"]
-    assert list(lock.held_in(tmp_path / "locks", "no")) == []
-    assert len(lock._OPEN - others) == 1
-    taken.release()
-    taken.release()
-    assert others == lock._OPEN
-    assert not lock.is_held(path)
-    assert lock.owner_of(path) is None
-    assert not (tmp_path / "locks").exists()
-    after = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
-    assert after == before
-
-
-def test_files_of_locks_that_nobody_holds_are_deleted(tmp_path: Path) -> None:
-    (tmp_path / "work-1").write_bytes(Owner.here().to_bytes())
-    (tmp_path / "work-2").write_bytes(b"broken")
-    taken = lock.try_lock(tmp_path / "work-2", Owner.here())
-    assert taken is not None
-    assert [name for name, _ in lock.held_in(tmp_path, "work-")] == ["work-2"]
-    assert [path.name for path in tmp_path.iterdir()] == ["work-2"]
-    taken.release()
-
-
 def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path: Path) -> None:
     script = (
-        "import os, sys, time\nfrom recmeta.workspace import Workspace\n"
+        "import os, sys, time\nfrom recmeta.workspace import Workspace, lock\n"
         "with Workspace(sys.argv[1]).writing():\n"
         "    child = os.fork()\n"
-        "    if not child:\n        time.sleep(600)\n"
+        "    if not child:\n"
+        "        time.sleep(0 if lock._OPEN else 600)\n"  # what it holds no more it never closes
+        "        os._exit(1)\n"
         "    print(child, flush=True)\n    os._exit(0)\n"
     )
     process = subprocess.Popen(
@@ -199,6 +168,104 @@ def test_long_work_goes_on_beside_a_writer_but_not_beside_one_that_must_be_alone
     with pytest.raises(WorkspaceBusyError, match="cannot be written to, because of"):
         try_to_write(location, alone=True)
     try_to_write(location)  # who was refused holds nothing
+
+
+def in_a_thread(work: Callable[[], object]) -> list[Exception]:
+    """Return what another thread raised, if anything."""
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return raised
+
+
+def test_functions_hold_the_lock_of_the_workspace_they_are_given(tmp_path: Path) -> None:
+    asked = []
+
+    def look(number: int, workspace: Workspace) -> int:
+        another = Workspace(workspace.location)
+        asked.append(
+            [
+                not in_a_thread(lambda: try_to_write(another.location)),
+                not in_a_thread(lambda: try_to_write(another.location, alone=True)),
+                not in_a_thread(lambda: another.working_on("more").__enter__()),
+            ]
+        )
+        return number
+
+    workspace = Workspace(tmp_path / "ws")
+    assert writes(look)(1, workspace) == 1
+    assert works(look)(number=2, workspace=workspace) == 2
+    assert writes_alone(look)(3, workspace=workspace) == 3
+    assert look(4, workspace) == 4
+    assert asked == [[False, False, False], [True, False, True], [False] * 3, [True] * 3]
+
+
+def lock_of(folder: Path) -> Path:
+    return folder / "ws" / ".locks" / "writer"
+
+
+@pytest.mark.parametrize(("wait", "is_said"), [(0.0, False), (0.2, False), (2.0, True)])
+def test_who_waits_gives_up_in_time_and_says_once_what_it_waits_for(
+    tmp_path: Path, wait: float, is_said: bool
+) -> None:
+    location = str(tmp_path / "ws")
+    said: list[str] = []
+
+    def write() -> None:
+        with Workspace(location, wait=wait, say=said.append).writing():
+            pass
+
+    with Workspace(location).writing():
+        began = time.monotonic()
+        (error,) = in_a_thread(write)
+        seconds = time.monotonic() - began
+        who = f"the workspace {location} is being written to by {lock.owner_of(lock_of(tmp_path))}."
+        lock_of(tmp_path).write_bytes(b"broken")
+        (other,) = in_a_thread(lambda: try_to_write(location))
+    assert isinstance(error, WorkspaceBusyError)
+    assert (
+        str(error) == f"{who} Wait for it with --wait SECONDS, or run this again when it has ended."
+    )
+    assert said == [f"{who} Waiting for at most {wait:g} s."] * is_said
+    assert seconds >= wait
+    assert "is being written to by another command." in str(other)
+
+
+def test_leases_that_nobody_holds_are_deleted(server: str, tmp_path: Path) -> None:
+    location = f"s3://{BUCKET}/{tmp_path.name}"
+    store, owner = lease.store_of(location), Owner.here()
+    held = lease.try_lease(store, ".locks/work-1", owner)
+    others = [lease.try_lease(store, f".locks/{name}", owner) for name in ("work-2", "writer")]
+    for other in others:
+        assert other is not None
+        other.release()
+    assert held is not None
+    assert writing.Leases(location).held("work-") == [("work-1", owner)]
+    assert lease.names_of(store, ".locks", "") == ["work-1", "writer"]
+    held.release()
+    assert writing.Leases(location).owner("work-1") is None
+
+
+def test_who_lost_a_lease_finds_out_before_a_commit(server: str, tmp_path: Path) -> None:
+    location = f"s3://{BUCKET}/{tmp_path.name}"
+    workspace = Workspace(location)
+    with workspace.writing(), Workspace(f"{location}-2").writing():
+        workspace.check_lock()
+        lease.delete(lease.store_of(location), ".locks/writer")
+        ((_, held),) = (kept for kept in writing._HELD.items() if kept[0][0] == location)
+        held.lock._put(60.0)  # type: ignore[attr-defined]
+        with pytest.raises(UserError, match=r"the lease \.locks/writer .* was lost"):
+            workspace.check_lock()
+        assert not in_a_thread(workspace.check_lock)  # which holds nothing
+        Workspace(f"{location}-2").check_lock()
 
 
 def test_who_works_may_be_alone(location: str) -> None:
