@@ -29,6 +29,12 @@ def _files() -> set[str]:
     return set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
 
 
+def _umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
 def take(path: Path) -> lock.FileLock:
     """Return a lock that nobody holds."""
     taken = lock.try_lock(path, OTHER)
@@ -82,6 +88,7 @@ def test_files_of_locks_that_nobody_holds_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "work-1").write_bytes(Owner.here().to_bytes())
     (tmp_path / "work-2").write_bytes(b"broken")
     (tmp_path / "writer").write_bytes(b"")
+    assert not lock.is_held(tmp_path / "writer")
     taken = take(tmp_path / "work-2")
     third = take(tmp_path / "work-3")
     assert list(lock.held_in(tmp_path, "work-")) == [("work-2", OTHER), ("work-3", OTHER)]
@@ -96,6 +103,9 @@ def test_a_locks_file_names_its_owner_whatever_was_in_it(tmp_path: Path) -> None
     path.write_bytes(b"x" * 10_000)
     taken = take(path)
     assert path.read_bytes() == OTHER.to_bytes()
+    new = take(tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o666 & ~_umask()
+    new.release()
     assert not os.get_inheritable(next(iter({taken._descriptor} - {None})))
     taken.release()
 

@@ -9,12 +9,15 @@ import logging
 import platform
 import shutil
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recmeta.errors import Broken, UserError
+from recmeta.config import fingerprint
+from recmeta.errors import Broken, UserError, WorkspaceBusyError
 from recmeta.manifest import (
     Folders,
     Manifest,
@@ -138,7 +141,9 @@ def test_outputs_are_read_as_they_were_left(tmp_path: Path) -> None:
     assert done.summary() == {"step": "build-tasks", "key": done.key, **in_file}
 
 
-def test_versions_of_a_step_read_each_others_manifests(step: Working) -> None:
+def test_versions_of_a_step_read_each_others_manifests(
+    step: Working, caplog: pytest.LogCaptureFixture
+) -> None:
     """One that leaves more takes what it knows; one that needs more than is there does it anew."""
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +158,9 @@ def test_versions_of_a_step_read_each_others_manifests(step: Working) -> None:
     fewer = find(step.workspace, Step("build-tasks", Fewer), key)
     assert fewer is not None
     assert fewer.outputs == Fewer()
-    assert find(step.workspace, Step("build-tasks", More), key) is None
+    with caplog.at_level(logging.WARNING):
+        assert find(step.workspace, Step("build-tasks", More), key) is None
+    assert not caplog.messages  # nothing is broken
     assert finished(step.workspace, Step("build-tasks", More)) == []
     assert [m.key for m in finished(step.workspace, as_stored("build-tasks"))] == [key]
 
@@ -203,6 +210,42 @@ def test_a_manifest_counts_while_what_it_left_is_what_it_was(tmp_path: Path, har
     assert (folder / "a").read_bytes() == b"first"
     with redoing(["seal"], ["seal"]):
         assert not step.run().reused
+
+
+class Looked:
+    """Something that is whole, and knows how it was looked at."""
+
+    def __init__(self) -> None:
+        self.full: list[bool] = []
+        self.given: list[Any] = []
+
+    def digests(self, workspace: Workspace, outputs: TasksOutputs) -> dict[str, Any]:
+        """Return something that tells the outputs from others."""
+        return {outputs.tasks: 1}
+
+    def losses(
+        self, workspace: Workspace, outputs: TasksOutputs, digests: Any, *, full: bool
+    ) -> list[str]:
+        """Return nothing."""
+        self.full.append(full)
+        self.given.append((outputs, digests))
+        return []
+
+    def remove(self, workspace: Workspace, outputs: TasksOutputs) -> None:
+        """Delete nothing."""
+
+
+def test_everything_is_read_where_that_is_asked_for_alone(tmp_path: Path) -> None:
+    left = Looked()
+    workspace, step = Workspace(tmp_path), Step("look", TasksOutputs, leaves=(left,))
+    outputs = TasksOutputs(tasks="t")
+    done = run_once(workspace, step, config={}, inputs={}, work=lambda key: (outputs, {}))
+    assert run_once(workspace, step, config={}, inputs={}, work=lambda key: (outputs, {})).reused
+    assert whole(workspace, step, done.key) is not None
+    assert latest(workspace, step).key == done.key
+    assert losses(workspace, step, done) == losses(workspace, step, done, full=True) == []
+    assert left.full == [False, False, False, False, True]
+    assert left.given == [(outputs, {"t": 1})] * 5
 
 
 def test_what_is_touched_and_the_same_counts(tmp_path: Path) -> None:
@@ -341,6 +384,35 @@ def test_a_manifest_is_taken_back_and_no_other(step: Working) -> None:
     forget(step.workspace, BUILD_TASKS, second)
     assert latest_key(step.workspace, BUILD_TASKS) is None
     assert (step.workspace / "manifests" / "build-tasks").names() == []
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_others_write_beside_long_work_alone(tmp_path: Path, is_long: bool) -> None:
+    step = Step("train", TasksOutputs, is_long=is_long)
+    at_once: list[str] = []
+
+    def begin(seed: int, work: Callable[[str], tuple[TasksOutputs, dict[str, int]]]) -> None:
+        workspace = Workspace(tmp_path)
+        with contextlib.suppress(WorkspaceBusyError):
+            run_once(workspace, step, config={"seed": seed}, inputs={}, work=work)
+
+    def in_the_middle(key: str) -> tuple[TasksOutputs, dict[str, int]]:
+        for seed in (0, 1):  # the same work, and another
+            thread = threading.Thread(target=begin, args=(seed, beside))
+            thread.start()
+            thread.join()
+        return TasksOutputs(tasks="first"), {}
+
+    def beside(key: str) -> tuple[TasksOutputs, dict[str, int]]:
+        at_once.append(key)
+        return TasksOutputs(tasks="beside"), {}
+
+    begin(0, in_the_middle)
+    assert at_once == [fingerprint(step, {"seed": 1}, {})] * is_long
+    assert [m.outputs.tasks for m in finished(Workspace(tmp_path), step)] == [
+        *["beside"] * is_long,
+        "first",
+    ]
 
 
 def test_a_step_to_redo_has_a_name_that_is_known() -> None:

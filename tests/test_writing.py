@@ -201,6 +201,8 @@ def test_functions_hold_the_lock_of_the_workspace_they_are_given(tmp_path: Path)
         return number
 
     workspace = Workspace(tmp_path / "ws")
+    with workspace.working_on("training"):
+        assert (tmp_path / "ws" / ".locks" / "work-training").exists()
     assert writes(look)(1, workspace) == 1
     assert works(look)(number=2, workspace=workspace) == 2
     assert writes_alone(look)(3, workspace=workspace) == 3

@@ -31,8 +31,13 @@ epochs = 1
 [evaluate]
 baselines = ["item-mean"]
 [evaluate.evaluation]
-num_resamples = 50
+num_resamples = 20
+num_negatives = 5
+shots = [0, 2]
+ks = [5]
+list_curve_users = 5
 """
+"""As little of what only computes as there may be: what competes is writing."""
 
 
 def write_logs(folder: Path) -> None:
@@ -158,8 +163,10 @@ def _serve(pipe: Any) -> None:
     import recmeta.pipeline
     import recmeta.steps.upkeep.forget
     import recmeta.steps.upkeep.maintenance  # noqa: F401
+    from recmeta.reporting import plots
 
     torch.set_num_threads(1)
+    plots.DOTS_PER_INCH = 20  # drawing was a quarter of the command `run`
     before = dict(os.environ)
     pipe.send("ready")
     while True:

@@ -116,9 +116,16 @@ def _require_logs(workspace: Workspace, tables: Mapping[str, DeltaTable]) -> Non
     raise Broken(
         f"{len(lost)} of the logs that were ingested here are not in the tables any more: "
         f"{lost[0][1]}. Ingest them again; or, should they not be missed, delete their manifests: "
-        + ", ".join(f"{workspace.path}/manifests/{ingest.STEP}/{m.key}.json" for m, _ in lost)
+        + ", ".join(_manifest(workspace, manifest) for manifest, _ in lost)
         + "."
     )
+
+
+def _manifest(workspace: Workspace, ingested: Manifest[Any]) -> str:
+    """Return where a log's manifest is, and what tells the log from others: no path is kept."""
+    place = f"{workspace.path}/manifests/{ingest.STEP}/{ingested.key}.json"
+    rows = f"{ingested.counts['rows_read']:,} rows, " if "rows_read" in ingested.counts else ""
+    return f"{place} ({rows}ingested {ingested.finished_at[:16]} UTC)"
 
 
 def _publish(workspace: Workspace, statistics: ItemStatistics, item_id: pl.Series) -> int:
