@@ -11,6 +11,7 @@ import pytest
 from recmeta.errors import UserError
 from recmeta.workspace import lock
 from recmeta.workspace.owner import Owner
+from recmeta.workspace.privacy import make_private
 from recmeta.workspace.writing import FileLocks
 
 OTHER = Owner(id="b-7-0", command="recmeta ingest", pid=7, host="b", since="2026-01-01T00:00:00")
@@ -82,6 +83,18 @@ def test_folders_stay_where_something_was_written_or_was_before(tmp_path: Path) 
     (before / "ws").rmdir()
     take(path).release()
     assert list(before.iterdir()) == []
+
+
+def test_two_may_make_the_folder_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ws" / ".locks" / "name"
+
+    def another(folder: Path) -> None:
+        make_private(folder)
+        path.parent.mkdir()
+
+    monkeypatch.setattr(lock, "make_private", another)
+    take(path).release()
+    assert not path.parent.exists()
 
 
 def test_files_of_locks_that_nobody_holds_are_deleted(tmp_path: Path) -> None:

@@ -202,8 +202,12 @@ def test_a_manifest_counts_while_what_it_left_is_what_it_was(tmp_path: Path, har
     else:
         shutil.rmtree(folder)
     assert whole(step.workspace, step.STEP, key) is None
-    with pytest.raises(Broken, match="`recmeta seal` \\(or `recmeta run`\\) makes it again"):
+    with pytest.raises(
+        Broken, match="`recmeta seal` \\(or `recmeta run`\\) makes it again"
+    ) as told:
         latest(step.workspace, step.STEP)
+    if harm == "missing":
+        assert f"not whole: {folder}/a is missing. `recmeta" in str(told.value)
     assert not step.run().reused
     assert step.run().reused
     assert step.num_done == 2
@@ -246,6 +250,10 @@ def test_everything_is_read_where_that_is_asked_for_alone(tmp_path: Path) -> Non
     assert losses(workspace, step, done) == losses(workspace, step, done, full=True) == []
     assert left.full == [False, False, False, False, True]
     assert left.given == [(outputs, {"t": 1})] * 5
+    with redoing(["look"], ["look"]):
+        again = run_once(workspace, step, config={}, inputs={}, work=lambda key: (outputs, {}))
+    assert not again.reused
+    assert len(left.full) == 5  # what is done again anyway is not looked at
 
 
 def test_what_is_touched_and_the_same_counts(tmp_path: Path) -> None:

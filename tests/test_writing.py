@@ -138,16 +138,17 @@ def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path: Path) -> None:
         "with Workspace(sys.argv[1]).writing():\n"
         "    child = os.fork()\n"
         "    if not child:\n"
-        "        time.sleep(0 if lock._OPEN else 600)\n"  # what it holds no more it never closes
-        "        os._exit(1)\n"
+        "        print(len(lock._OPEN), flush=True)\n"  # what it holds no more it never closes
+        "        time.sleep(600)\n"
         "    print(child, flush=True)\n    os._exit(0)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / "ws")], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    child = int(process.stdout.readline())
+    num_open, child = sorted(int(process.stdout.readline()) for _ in range(2))
     try:
+        assert num_open == 0
         process.wait(timeout=60)
         os.kill(child, 0)
         try_to_write(str(tmp_path / "ws"))
