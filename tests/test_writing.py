@@ -138,9 +138,9 @@ def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path: Path) -> None:
         "with Workspace(sys.argv[1]).writing():\n"
         "    child = os.fork()\n"
         "    if not child:\n"
-        "        print(len(lock._OPEN), flush=True)\n"  # what it holds no more it never closes
+        "        os.write(1, b'%d\\n' % len(lock._OPEN))\n"  # what it holds no more it never closes
         "        time.sleep(600)\n"
-        "    print(child, flush=True)\n    os._exit(0)\n"
+        "    os.write(1, b'%d\\n' % child)\n    os._exit(0)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / "ws")], stdout=subprocess.PIPE, text=True

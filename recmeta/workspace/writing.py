@@ -125,7 +125,7 @@ class Writers:
         self._say = say
 
     @contextlib.contextmanager
-    def writing(self, *, alone: bool = False) -> Iterator[bool]:
+    def writing(self, *, alone: bool) -> Iterator[bool]:
         """Hold the writer's lock within the block; the thread that has it may take it again.
 
         Args:

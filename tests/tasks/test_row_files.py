@@ -48,3 +48,12 @@ def test_the_folder_goes_with_its_owner(tmp_path: Path, monkeypatch: pytest.Monk
     del files
     gc.collect()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a disk that is full")
+@pytest.mark.parametrize("number", [1, 3, 100_000])
+def test_rows_that_a_full_disk_does_not_take_are_not_lost_in_silence(number: int) -> None:
+    files = RowFiles()
+    (files._folder / "a").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        files.append("a", np.zeros(number, [("user", np.int32), ("time", np.int64)]))

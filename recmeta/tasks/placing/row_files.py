@@ -23,9 +23,15 @@ class RowFiles:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def append(self, name: str, rows: npt.NDArray[Any]) -> None:
-        """Put rows at the end of an array."""
+        """Put rows at the end of an array.
+
+        Raises:
+            OSError: where the disk is full.
+        """
         with (self._folder / name).open("ab") as file:
-            rows.tofile(file)
+            # Not `tofile`, which writes through a buffer of C and does not see that it was not
+            # emptied: rows would be gone without a word.
+            file.write(np.ascontiguousarray(rows).view(np.uint8).data)
 
     def read(
         self, name: str, dtype: npt.DTypeLike, start: int = 0, stop: int | None = None
