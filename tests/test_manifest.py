@@ -208,6 +208,8 @@ def test_a_manifest_counts_while_what_it_left_is_what_it_was(tmp_path: Path, har
         latest(step.workspace, step.STEP)
     if harm == "missing":
         assert f"not whole: {folder}/a is missing. `recmeta" in str(told.value)
+    elif harm == "all":
+        assert f"not whole: {folder} is missing. `recmeta" in str(told.value)
     assert not step.run().reused
     assert step.run().reused
     assert step.num_done == 2
@@ -396,7 +398,7 @@ def test_a_manifest_is_taken_back_and_no_other(step: Working) -> None:
 
 @pytest.mark.parametrize("is_long", [False, True])
 def test_others_write_beside_long_work_alone(tmp_path: Path, is_long: bool) -> None:
-    step = Step("train", TasksOutputs, is_long=is_long)
+    step = Step("train", TasksOutputs, **({"is_long": True} if is_long else {}))
     at_once: list[str] = []
 
     def begin(seed: int, work: Callable[[str], tuple[TasksOutputs, dict[str, int]]]) -> None:
@@ -469,3 +471,8 @@ def test_a_manifest_names_the_libraries_and_the_commit(step: Working) -> None:
     finished_at = datetime.datetime.fromisoformat(manifest.finished_at)
     now = datetime.datetime.now(datetime.UTC)
     assert now - datetime.timedelta(minutes=10) < finished_at <= now
+
+
+def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_commit() is None

@@ -67,6 +67,22 @@ def try_to_write(location: str, **options: bool) -> None:
         pass
 
 
+def in_a_thread(work: Callable[[], object]) -> list[Exception]:
+    """Return what another thread raised, if anything."""
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return raised
+
+
 def test_one_writes_at_a_time_and_the_others_are_told_who(
     location: str, hold: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -78,21 +94,11 @@ def test_one_writes_at_a_time_and_the_others_are_told_who(
 
 
 def test_the_thread_that_writes_may_write_and_another_thread_may_not(location: str) -> None:
-    errors: list[Exception] = []
-
-    def other() -> None:
-        try:
-            try_to_write(location)
-        except WorkspaceBusyError as error:
-            errors.append(error)
-
     with Workspace(location).writing():
         try_to_write(location)
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
-    assert len(errors) == 1
-    try_to_write(location)
+        (error,) = in_a_thread(lambda: try_to_write(location))
+        assert isinstance(error, WorkspaceBusyError)
+    assert not in_a_thread(lambda: try_to_write(location))
 
 
 def test_a_lock_is_waited_for_as_long_as_asked_and_that_is_said(
@@ -169,22 +175,6 @@ def test_long_work_goes_on_beside_a_writer_but_not_beside_one_that_must_be_alone
     with pytest.raises(WorkspaceBusyError, match="cannot be written to, because of"):
         try_to_write(location, alone=True)
     try_to_write(location)  # who was refused holds nothing
-
-
-def in_a_thread(work: Callable[[], object]) -> list[Exception]:
-    """Return what another thread raised, if anything."""
-    raised: list[Exception] = []
-
-    def run() -> None:
-        try:
-            work()
-        except Exception as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return raised
 
 
 def test_functions_hold_the_lock_of_the_workspace_they_are_given(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ def test_an_owner_that_cannot_be_asked_is_dead_when_it_was_silent(
 
 
 @pytest.mark.skipif(not ALL, reason="RECMETA_FAULTS=1 runs it")
+@pytest.mark.timeout(3600)
 def test_commands_that_are_killed_leave_no_run_running(faults: Faults, here: Path) -> None:
     draw = random.Random(0)
     tune = ["tune", "-w", "ws", "--learner", "bayesian-linear", "--epochs", 3, "--trials", 50]
@@ -152,7 +153,7 @@ def test_commands_that_are_killed_leave_no_run_running(faults: Faults, here: Pat
         evaluate = ["evaluate", "-w", "ws", "--device", "cpu"]
         command = (train, tune, evaluate)[number % 3]
         with running(*command) as process:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             while "RUNNING" not in statuses().values() and process.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
