@@ -109,11 +109,15 @@ def test_latest_is_what_was_returned_last(step: Working) -> None:
     assert latest(step.workspace, BUILD_TASKS).key == first.key
 
 
-def test_all_that_finished_is_told_in_order(step: Working) -> None:
+def test_all_that_finished_is_told_in_order(
+    step: Working, caplog: pytest.LogCaptureFixture
+) -> None:
     assert finished(step.workspace, BUILD_TASKS) == []
     keys = [step.run(seed=seed).key for seed in (2, 0, 1)]
     step.run(seed=2)  # done already: it keeps its place
-    assert [m.key for m in finished(step.workspace, BUILD_TASKS)] == keys
+    with caplog.at_level(logging.WARNING):
+        assert [m.key for m in finished(step.workspace, BUILD_TASKS)] == keys
+    assert not caplog.messages
 
 
 def test_a_step_that_fails_leaves_no_manifest(step: Working) -> None:
@@ -266,7 +270,9 @@ def test_what_is_touched_and_the_same_counts(tmp_path: Path) -> None:
     assert step.num_done == 1
 
 
-def test_a_broken_manifest_counts_for_nothing(tmp_path: Path) -> None:
+def test_a_broken_manifest_counts_for_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     step = Sealing(Workspace(tmp_path))
     key = step.run().key
     place = tmp_path / "manifests" / "seal" / f"{key}.json"
@@ -279,6 +285,7 @@ def test_a_broken_manifest_counts_for_nothing(tmp_path: Path) -> None:
         place.write_bytes(content)
         assert find(step.workspace, step.STEP, key) is None
         assert not step.run().reused
+    assert f"the manifest {place} is broken, and counts for nothing: " in caplog.text
     (place.parent / "latest.json").write_bytes(b"{")
     with pytest.raises(UserError, match="run `recmeta seal`"):
         latest(step.workspace, step.STEP)

@@ -1,6 +1,7 @@
 """Who may write to a workspace: the lock, the lease, and what dead owners leave."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -172,7 +173,8 @@ def test_long_work_goes_on_beside_a_writer_but_not_beside_one_that_must_be_alone
         pass
     with pytest.raises(WorkspaceBusyError), Workspace(location).working_on("meta-train-1"):
         pass
-    with pytest.raises(WorkspaceBusyError, match="cannot be written to, because of"):
+    busy = rf"{re.escape(location)} cannot be written to, because of `"
+    with pytest.raises(WorkspaceBusyError, match=busy):
         try_to_write(location, alone=True)
     try_to_write(location)  # who was refused holds nothing
 
