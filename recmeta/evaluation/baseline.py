@@ -133,6 +133,8 @@ class BaselineSearch:
     value_range: tuple[float, float]
     """Lowest and highest value."""
     num_items: int
+    taken_from: float | None = None
+    """See `TaskSetSpec`."""
     train: Tasks
     """Meta-training tasks: candidates are fitted to their support and query rows."""
     judges: Tasks
@@ -163,6 +165,7 @@ class BaselineSearch:
             objective=spec.objective,
             value_range=spec.value_range,
             num_items=spec.num_items,
+            taken_from=spec.taken_from,
             train=train,
             judges=judges,
             seed=seed,

@@ -55,6 +55,15 @@ class Events(NamedTuple):
     time: IntArray | None
     """(N,) microseconds since 1970; None where the log has no times."""
 
+    def taken(self, taken_from: float | None) -> "Events":
+        """Return those that say that the item was taken; see `TaskSetSpec.taken_from`."""
+        if taken_from is None:
+            return self
+        kept = self.value >= taken_from
+        return Events(
+            self.item[kept], self.value[kept], None if self.time is None else self.time[kept]
+        )
+
 
 def snapshot_times(
     num_events: int,

@@ -4,8 +4,8 @@
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
-    history-00000.arrow  one row per event that counts in them, in the order of time: when, and the
-        …                item number
+    history-00000.arrow  one row per event that counts in them and says that the item was taken, in
+        …                the order of time: when, and the item number
     SPLIT-00000.arrow …  one row per task
     refit-00000.arrow …  the same, of all before the cold users came, where time is held out
 
@@ -67,6 +67,9 @@ class TaskSetSpec:
     """What is held out; None of a task set that does not say, as those of earlier versions."""
     num_history_files: int | None = None
     """Arrow files of the items' history; None of a task set of an earlier version, without any."""
+    taken_from: float | None = None
+    """Lowest value that says that the user took the item, where values are of two levels, such as 0
+    and 1: the higher one. None: every row does."""
     format_version: int = FORMAT_VERSION
     """Raised when a reader of today could not read it."""
 
@@ -156,6 +159,14 @@ class Ragged:
         lengths = np.bincount(self.task[keep], minlength=len(self))
         offsets = offsets_of(lengths)
         return Ragged(offsets, self.item[keep], self.value[keep], self.counted[keep])
+
+    def taken(self, taken_from: float | None) -> "Ragged":
+        """Return the rows that say that the user took the item.
+
+        Args:
+            taken_from: see `TaskSetSpec`.
+        """
+        return self if taken_from is None else self.select(self.value >= taken_from)
 
     def first(self, num_rows: int) -> "Ragged":
         """Return the first `num_rows` rows of every task (fewer where it has fewer)."""
@@ -322,7 +333,7 @@ class TaskSet:
         return read_statistics(self.folder)
 
     def history(self) -> ItemHistory:
-        """Return every event that counts in the items' statistics.
+        """Return every event that counts in the items' statistics and says that the item was taken.
 
         Of a task set of an earlier version, the history is as coarse as the snapshots are.
         """
