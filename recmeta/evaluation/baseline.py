@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from recmeta.errors import UserError
+from recmeta.evaluation.comparison.standard_error import is_as_good
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.metrics.errors.mae import mae
@@ -83,6 +84,10 @@ class Baseline:
     """Returns what is taken where there is nobody to judge; None: the first candidate."""
     refinements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
     """Further candidates that follow from the best so far, stage after stage."""
+    enlargements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
+    """The same, of more capacity than all before: the best of a stage is taken, and the next stage
+    tried, where it is better than the best so far by more than a standard error of the difference
+    between judges."""
     objectives: tuple[Objective, ...] = ("rating",)
     """The feedback that it can learn from."""
     lists_only: bool = False
@@ -121,7 +126,9 @@ class Chosen:
     predictor: Predictor | None = None
     """As it was judged; None where there was nothing to judge."""
     loss: float | None = None
-    """Of the judges; None where there was nothing to judge."""
+    """Mean of `loss_B`; None where there was nothing to judge."""
+    loss_B: Float64Array | None = None
+    """Of the judges; NaN of those for whom it is undefined."""
     num_trials: int = 0
 
 
@@ -193,14 +200,20 @@ class BaselineSearch:
         return "dev_mae" if by_values else "dev_ranking_loss"
 
     def loss_of(self, baseline: Baseline, predictor: Predictor) -> float:
-        """Return the mean over the judges of what the baseline's candidates are chosen by."""
+        """Return the mean over the judges of what the baseline's candidates are chosen by; infinite
+        where it is undefined for all of them."""
+        return _mean(self.losses_of(baseline, predictor))
+
+    def losses_of(self, baseline: Baseline, predictor: Predictor) -> Float64Array:
+        """Return (B,) what the baseline's candidates are chosen by, of each judge who decides; NaN
+        where it is undefined."""
         if self.measure_of(baseline) == "dev_mae":
-            return mean_error(predictor, self.judges)
+            return mae(predictor.score_query(self.judges), self.judges.query)
         judges = self.judges
         most = max(FEWEST_RANKED, min(MOST_RANKED, RANKED_SCORES // self.num_items))
         if self.grid == "gate" and len(judges) > most:
             judges = judges.take(np.linspace(0, len(judges) - 1, most).astype(np.int64))
-        return ranking_loss(predictor, judges, self.num_items, self.liked_from)
+        return ranking_losses(predictor, judges, self.num_items, self.liked_from)
 
     def catalogue(self) -> Items:
         """Return the items.
@@ -250,12 +263,20 @@ class BaselineSearch:
             further = refine(self, best.config)
             num_trials += len(further)
             best = min([best, *_best_of(self._tried(baseline, further))], key=_loss)
+        for enlarge in baseline.enlargements:
+            further = enlarge(self, best.config)
+            num_trials += len(further)
+            larger = _best_of(self._tried(baseline, further))
+            if not (larger and _is_worth_it(larger[0], best)):
+                break
+            best = larger[0]
         return dataclasses.replace(best, num_trials=num_trials)
 
     def _tried(self, baseline: Baseline, configs: Sequence[Config]) -> Iterator[Chosen]:
         fits = baseline.fit_all(self, self.train, configs)
         for config, predictor in zip(configs, fits, strict=True):
-            loss = self.loss_of(baseline, predictor)
+            loss_B = self.losses_of(baseline, predictor)
+            loss = _mean(loss_B)
             trial = Trial(
                 method=baseline.name,
                 config=flat(config),
@@ -263,7 +284,7 @@ class BaselineSearch:
                 measure=self.measure_of(baseline),
             )
             self.on_trial(trial)
-            yield Chosen(config=config, predictor=predictor, loss=loss)
+            yield Chosen(config=config, predictor=predictor, loss=loss, loss_B=loss_B)
 
     def _check(self, baseline: Baseline) -> None:
         if self.objective not in baseline.objectives:
@@ -299,22 +320,39 @@ def mean_error(predictor: Predictor, judges: Tasks) -> float:
 def ranking_loss(
     predictor: Predictor, judges: Tasks, num_items: int, liked_from: float = -np.inf
 ) -> float:
-    """Return the mean over the judges of 1 - nDCG@10 over the whole catalogue; as `mean_error`.
+    """Return the mean over the judges of `ranking_losses`; as `mean_error`."""
+    return _mean(ranking_losses(predictor, judges, num_items, liked_from))
+
+
+def ranking_losses(
+    predictor: Predictor, judges: Tasks, num_items: int, liked_from: float = -np.inf
+) -> Float64Array:
+    """Return (B,) 1 - nDCG@10 of the judges' lists out of the whole catalogue; NaN where it is
+    undefined.
 
     Args:
         liked_from: smallest value that makes a query item relevant.
     """
     found = ranking_of(predictor, judges, num_items, RANKING_K, liked_from)
-    return 1.0 - _mean(found[f"ndcg@{RANKING_K}"], -np.inf)
+    loss_B: Float64Array = 1.0 - found[f"ndcg@{RANKING_K}"]
+    return loss_B
 
 
-def _mean(value_B: Float64Array, of_none: float = np.inf) -> float:
-    return of_none if np.isnan(value_B).all() else float(np.nanmean(value_B))
+def _mean(value_B: Float64Array) -> float:
+    return np.inf if np.isnan(value_B).all() else float(np.nanmean(value_B))
 
 
 def _loss(found: Chosen) -> float:
     assert found.loss is not None, "only candidates that were judged are compared"
     return found.loss
+
+
+def _is_worth_it(larger: Chosen, best: Chosen) -> bool:
+    """Return whether a candidate is better by more than a standard error of the difference."""
+    assert larger.loss_B is not None, "only candidates that were judged are compared"
+    assert best.loss_B is not None, "only candidates that were judged are compared"
+    both = np.isfinite(larger.loss_B) & np.isfinite(best.loss_B)
+    return both.sum() > 1 and not is_as_good(best.loss_B[both], larger.loss_B[both])
 
 
 def _best_of(found: Iterable[Chosen]) -> list[Chosen]:

@@ -154,8 +154,11 @@ class BaselineConformance:
         search = fitted.search
         found = search.loss_of(self.baseline, fitted.predictor)
         assert np.isfinite(found)
-        if fitted.trials:
-            assert found == min(trial.loss for trial in fitted.trials)
+        losses = [trial.loss for trial in fitted.trials]
+        if self.baseline.enlargements:  # of which a better one may not be worth its capacity
+            assert found in losses
+        elif losses:
+            assert found == min(losses)
 
     def test_the_same_search_finds_the_same(
         self, search: BaselineSearch, fitted: FittedBaseline

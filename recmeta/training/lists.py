@@ -29,9 +29,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from recmeta.evaluation.baseline import ranking_losses
 from recmeta.evaluation.calibration import SHOTS
+from recmeta.evaluation.comparison.standard_error import is_as_good, simplest_of_best
 from recmeta.evaluation.learned import LearnedPredictor
-from recmeta.evaluation.measuring.catalogue_metrics import ranking_of, users_at_once
+from recmeta.evaluation.measuring.catalogue_metrics import users_at_once
 from recmeta.evaluation.measuring.catalogue_ranking import (
     candidate_scores,
     sample_negatives,
@@ -55,7 +57,6 @@ from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.training.conditional_logit import Choices, fitted_weights, held_out_losses
-from recmeta.training.standard_error import is_as_good, simplest_of_best
 
 TOGETHER, NEXT = "together", "next"
 NUM_NEIGHBOURS = 100
@@ -150,9 +151,7 @@ def _using(head: ListHead, model: Model, history: ItemHistory) -> LearnedPredict
 def _ranking_loss(predictor: LearnedPredictor, tasks: Tasks, liked_from: float) -> Float64Array:
     """Return (B,) 1 - nDCG@10 of the users' lists out of the whole catalogue."""
     num_items = predictor.scorer.model.catalogue.num_items
-    found = ranking_of(predictor, tasks, num_items, TOP, liked_from)
-    loss_B: Float64Array = 1.0 - found[f"ndcg@{TOP}"]
-    return loss_B
+    return ranking_losses(predictor, tasks, num_items, liked_from)
 
 
 def _widest_of_best(

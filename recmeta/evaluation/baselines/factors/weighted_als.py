@@ -4,7 +4,7 @@ Legend: B users, N query rows, I items, F factors.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -19,7 +19,8 @@ from recmeta.tasks.task_set import Tasks
 
 REGULARISATION_PATH = (30.0, 10.0, 3.0, 1.0)
 CONFIDENCES = (10.0,)
-SIZES = (64, 256)
+LARGER = (128, 256)
+"""Numbers of factors that have to be worth it."""
 FOLD_IN_RATIOS = (1.0, 3.0)
 USERS_AT_ONCE = 512
 
@@ -67,8 +68,10 @@ def _other_confidences(_: BaselineSearch, best: WeightedALSConfig) -> list[Weigh
     return _candidates_of(*(replace(best, confidence=c) for c in CONFIDENCES))
 
 
-def _other_sizes(_: BaselineSearch, best: WeightedALSConfig) -> list[WeightedALSConfig]:
-    return _candidates_of(*(replace(best, num_factors=size) for size in SIZES))
+def _with_factors(
+    num_factors: int,
+) -> Callable[[BaselineSearch, WeightedALSConfig], list[WeightedALSConfig]]:
+    return lambda search, best: _candidates_of(replace(best, num_factors=num_factors))
 
 
 def _fit_all(
@@ -90,7 +93,8 @@ BASELINE = Baseline(
         *_candidates_of(*(WeightedALSConfig(regularisation=r) for r in REGULARISATION_PATH))
     ),
     # One after the other: all pairs would be too many.
-    refinements=(_other_confidences, _other_sizes),
+    refinements=(_other_confidences,),
+    enlargements=tuple(_with_factors(size) for size in LARGER),
     fit_all=_fit_all,
     default=lambda search: WeightedALSConfig(),
     objectives=("implicit",),
