@@ -19,8 +19,9 @@ from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.arrays import Float64Array
+from recmeta.tasks.item_files import Items
 from recmeta.tasks.item_history import ItemHistory
-from recmeta.tasks.task_set import Items, Objective, Tasks, TaskSetSpec
+from recmeta.tasks.task_set import Objective, Tasks, TaskSetSpec
 
 Config = Any
 """A baseline's own frozen dataclass, or None for one without hyperparameters."""

@@ -19,10 +19,10 @@ import polars as pl
 from recmeta import schema
 from recmeta.features.order_statistics import values_at
 from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.item_files import HistoryPiece, ItemStatistics
 from recmeta.tasks.placing.placed_rows import NO_TIME
 from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.placing.row_order import order_by
-from recmeta.tasks.task_set import HistoryPiece, ItemStatistics
 from recmeta.tasks.threads import in_threads
 
 MOST_CELLS = 200_000_000

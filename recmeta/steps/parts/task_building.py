@@ -21,6 +21,13 @@ from recmeta.features.item_statistics import (
 )
 from recmeta.features.text_vectors import with_text_vectors
 from recmeta.progress import Progress, silent
+from recmeta.tasks.item_files import (
+    ItemStatistics,
+    stored_name,
+    write_history,
+    write_items,
+    write_statistics,
+)
 from recmeta.tasks.placing.placed_rows import PlacedRows
 from recmeta.tasks.placing.shards import shards, task_table
 from recmeta.tasks.placing.split_rows import SplitRows
@@ -31,15 +38,10 @@ from recmeta.tasks.task_set import (
     REFIT,
     SPLITS,
     TASK_COLUMNS,
-    ItemStatistics,
     Split,
     TaskSetSpec,
-    stored_name,
-    write_history,
-    write_items,
     write_shard,
     write_spec,
-    write_statistics,
 )
 from recmeta.tasks.threads import in_threads
 from recmeta.workspace import Folder, sealing
