@@ -29,7 +29,7 @@ MOST_NUMBERS = 200_000
 class WeightedALSConfig:
     """The factorisation."""
 
-    num_factors: int = 64
+    num_factors: int = 128
     """F"""
     regularisation: float = 10.0
     """λ: ridge weight of every factor."""

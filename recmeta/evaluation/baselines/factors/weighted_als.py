@@ -4,7 +4,7 @@ Legend: B users, N query rows, I items, F factors.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -19,8 +19,7 @@ from recmeta.tasks.task_set import Tasks
 
 REGULARISATION_PATH = (30.0, 10.0, 3.0, 1.0)
 CONFIDENCES = (10.0,)
-LARGER = (128, 256)
-"""Numbers of factors that have to be worth it."""
+SIZES = (64, 256)
 FOLD_IN_RATIOS = (1.0, 3.0)
 USERS_AT_ONCE = 512
 
@@ -68,10 +67,8 @@ def _other_confidences(_: BaselineSearch, best: WeightedALSConfig) -> list[Weigh
     return _candidates_of(*(replace(best, confidence=c) for c in CONFIDENCES))
 
 
-def _with_factors(
-    num_factors: int,
-) -> Callable[[BaselineSearch, WeightedALSConfig], list[WeightedALSConfig]]:
-    return lambda search, best: _candidates_of(replace(best, num_factors=num_factors))
+def _other_sizes(_: BaselineSearch, best: WeightedALSConfig) -> list[WeightedALSConfig]:
+    return _candidates_of(*(replace(best, num_factors=size) for size in SIZES))
 
 
 def _fit_all(
@@ -93,8 +90,7 @@ BASELINE = Baseline(
         *_candidates_of(*(WeightedALSConfig(regularisation=r) for r in REGULARISATION_PATH))
     ),
     # One after the other: all pairs would be too many.
-    refinements=(_other_confidences,),
-    enlargements=tuple(_with_factors(size) for size in LARGER),
+    refinements=(_other_confidences, _other_sizes),
     fit_all=_fit_all,
     default=lambda search: WeightedALSConfig(),
     objectives=("implicit",),
