@@ -13,7 +13,6 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.evaluation.comparison.standard_error import is_as_good
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.metrics.errors.mae import mae
@@ -85,10 +84,6 @@ class Baseline:
     """Returns what is taken where there is nobody to judge; None: the first candidate."""
     refinements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
     """Further candidates that follow from the best so far, stage after stage."""
-    enlargements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
-    """The same, of more capacity than all before: the best of a stage is taken, and the next stage
-    tried, where it is better than the best so far by more than a standard error of the difference
-    between judges."""
     objectives: tuple[Objective, ...] = ("rating",)
     """The feedback that it can learn from."""
     lists_only: bool = False
@@ -127,9 +122,7 @@ class Chosen:
     predictor: Predictor | None = None
     """As it was judged; None where there was nothing to judge."""
     loss: float | None = None
-    """Mean of `loss_B`; None where there was nothing to judge."""
-    loss_B: Float64Array | None = None
-    """Of the judges; NaN of those for whom it is undefined."""
+    """Of the judges; None where there was nothing to judge."""
     num_trials: int = 0
 
 
@@ -201,20 +194,14 @@ class BaselineSearch:
         return "dev_mae" if by_values else "dev_ranking_loss"
 
     def loss_of(self, baseline: Baseline, predictor: Predictor) -> float:
-        """Return the mean over the judges of what the baseline's candidates are chosen by; infinite
-        where it is undefined for all of them."""
-        return _mean(self.losses_of(baseline, predictor))
-
-    def losses_of(self, baseline: Baseline, predictor: Predictor) -> Float64Array:
-        """Return (B,) what the baseline's candidates are chosen by, of each judge who decides; NaN
-        where it is undefined."""
+        """Return the mean over the judges of what the baseline's candidates are chosen by."""
         if self.measure_of(baseline) == "dev_mae":
-            return mae(predictor.score_query(self.judges), self.judges.query)
+            return mean_error(predictor, self.judges)
         judges = self.judges
         most = max(FEWEST_RANKED, min(MOST_RANKED, RANKED_SCORES // self.num_items))
         if self.grid == "gate" and len(judges) > most:
             judges = judges.take(np.linspace(0, len(judges) - 1, most).astype(np.int64))
-        return ranking_losses(predictor, judges, self.num_items, self.liked_from)
+        return ranking_loss(predictor, judges, self.num_items, self.liked_from)
 
     def catalogue(self) -> Items:
         """Return the items.
@@ -264,20 +251,12 @@ class BaselineSearch:
             further = refine(self, best.config)
             num_trials += len(further)
             best = min([best, *_best_of(self._tried(baseline, further))], key=_loss)
-        for enlarge in baseline.enlargements:
-            further = enlarge(self, best.config)
-            num_trials += len(further)
-            larger = _best_of(self._tried(baseline, further))
-            if not (larger and _is_worth_it(larger[0], best)):
-                break
-            best = larger[0]
         return dataclasses.replace(best, num_trials=num_trials)
 
     def _tried(self, baseline: Baseline, configs: Sequence[Config]) -> Iterator[Chosen]:
         fits = baseline.fit_all(self, self.train, configs)
         for config, predictor in zip(configs, fits, strict=True):
-            loss_B = self.losses_of(baseline, predictor)
-            loss = _mean(loss_B)
+            loss = self.loss_of(baseline, predictor)
             trial = Trial(
                 method=baseline.name,
                 config=flat(config),
@@ -285,7 +264,7 @@ class BaselineSearch:
                 measure=self.measure_of(baseline),
             )
             self.on_trial(trial)
-            yield Chosen(config=config, predictor=predictor, loss=loss, loss_B=loss_B)
+            yield Chosen(config=config, predictor=predictor, loss=loss)
 
     def _check(self, baseline: Baseline) -> None:
         if self.objective not in baseline.objectives:
@@ -346,14 +325,6 @@ def _mean(value_B: Float64Array) -> float:
 def _loss(found: Chosen) -> float:
     assert found.loss is not None, "only candidates that were judged are compared"
     return found.loss
-
-
-def _is_worth_it(larger: Chosen, best: Chosen) -> bool:
-    """Return whether a candidate is better by more than a standard error of the difference."""
-    assert larger.loss_B is not None, "only candidates that were judged are compared"
-    assert best.loss_B is not None, "only candidates that were judged are compared"
-    both = np.isfinite(larger.loss_B) & np.isfinite(best.loss_B)
-    return both.sum() > 1 and not is_as_good(best.loss_B[both], larger.loss_B[both])
 
 
 def _best_of(found: Iterable[Chosen]) -> list[Chosen]:

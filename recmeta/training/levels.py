@@ -24,7 +24,6 @@ from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import BiasConfig, ItemMeanUserBias
 from recmeta.evaluation.baselines.item_to_item.ease import residuals
 from recmeta.evaluation.calibration import SHOTS
-from recmeta.evaluation.comparison.standard_error import is_as_good, simplest_of_best
 from recmeta.metalearn.heads.levels import (
     INPUTS,
     LOCATION,
@@ -43,6 +42,7 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Tasks, TaskSet
+from recmeta.training.standard_error import is_as_good, simplest_of_best
 
 FEWEST_USERS = 30
 """With fewer development users there is nothing to learn coefficients from."""

@@ -31,7 +31,6 @@ import torch
 
 from recmeta.evaluation.baseline import ranking_losses
 from recmeta.evaluation.calibration import SHOTS
-from recmeta.evaluation.comparison.standard_error import is_as_good, simplest_of_best
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.measuring.catalogue_metrics import users_at_once
 from recmeta.evaluation.measuring.catalogue_ranking import (
@@ -57,6 +56,7 @@ from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.training.conditional_logit import Choices, fitted_weights, held_out_losses
+from recmeta.training.standard_error import is_as_good, simplest_of_best
 
 TOGETHER, NEXT = "together", "next"
 NUM_NEIGHBOURS = 100

@@ -3,7 +3,6 @@ import itertools
 import os
 import time
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baseline import Baseline, BaselineSearch, Trial, each, fixed
+from recmeta.evaluation.baseline import Trial
 from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
 from recmeta.evaluation.baselines.averages.item_mean import ItemMean, ItemMeanConfig
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import BiasConfig, ItemMeanUserBias
@@ -30,7 +29,6 @@ from recmeta.evaluation.comparison.bootstrap import paired_difference
 from recmeta.evaluation.fit_baselines import fit_baselines
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.metrics.errors.mae import mae
-from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
 IN_DOUBLE_PRECISION = (
@@ -327,36 +325,3 @@ def test_factorisation_beats_the_biases_on_movielens() -> None:
     )
     assert gain.ci_high < 0
     assert np.nanmean(errors["mf-fold-in"]) < 0.80
-
-
-def test_more_capacity_has_to_be_worth_a_standard_error() -> None:
-    """A candidate is the error of half of the judges, whose others have none."""
-
-    @dataclasses.dataclass(frozen=True)
-    class Off:
-        by: float
-        name: ClassVar[str] = "off"
-        predicts_values: ClassVar[bool] = True
-
-        def score_query(self, tasks: Tasks) -> Float64Array:
-            is_odd_N = tasks.query.task % 2 == 1
-            return tasks.query.value + np.where(is_odd_N, self.by, 0.5)
-
-        def score_items(self, tasks: Tasks) -> Float64Array:
-            return np.full((len(tasks), 6), self.by)
-
-    def chosen(first: float, *larger: float) -> tuple[float, int]:
-        one = Baseline(
-            name="off",
-            candidates=fixed(first, first + 0.1),
-            fit_all=each(lambda search, train, by: Off(by)),
-            enlargements=tuple(lambda _, best, by=by: [by] for by in larger),
-        )
-        trials: list[Trial] = []
-        search = BaselineSearch.of(make_spec(6), judges, judges, 0, trials.append)
-        return search.chosen(one).config, len(trials)
-
-    judges = low_rank_tasks(16, 6, 3, 2, seed=0)
-    assert chosen(1.0, 0.6, 0.3) == (0.3, 4)
-    assert chosen(1.0, 1.0, 0.3) == (1.0, 3)  # none is better, so that no more is tried
-    assert chosen(1.0, 0.9, 0.95) == (0.9, 4)

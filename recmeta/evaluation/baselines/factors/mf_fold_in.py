@@ -6,7 +6,7 @@ Legend: U users, I items, N rows, F factors, C = F + 1 coefficients (bias first)
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -208,8 +208,6 @@ class FactorGrid:
     """What is tried of the factorisation."""
 
     num_factors: tuple[int, ...]
-    larger: tuple[int, ...]
-    """Numbers of factors that have to be worth it."""
     regularisation_path: tuple[float, ...]
     """From strong to weak: each fit starts from the last one, so that few sweeps suffice."""
     first_sweeps: int
@@ -222,8 +220,7 @@ class FactorGrid:
 
 
 GATE_GRID = FactorGrid(
-    num_factors=(4,),
-    larger=(8, 16),
+    num_factors=(4, 8, 16),
     regularisation_path=(14.0, 10.0, 7.0, 5.0, 3.5),
     first_sweeps=10,
     sweeps=10,
@@ -231,7 +228,6 @@ GATE_GRID = FactorGrid(
 )
 PUBLISHED_GRID = FactorGrid(
     num_factors=(2, 4, 8, 16),
-    larger=(),
     regularisation_path=(14.0, 10.0, 7.0, 5.0, 3.5, 2.5),
     first_sweeps=20,
     sweeps=10,
@@ -275,21 +271,6 @@ def _candidates(search: BaselineSearch) -> list[MatrixFactorisationConfig]:
     return _configs(search, list(itertools.product(grid.num_factors, grid.regularisation_path)))
 
 
-def _enlarged(
-    stage: int,
-) -> Callable[[BaselineSearch, MatrixFactorisationConfig], list[MatrixFactorisationConfig]]:
-    """Return what gives the candidates with the number of factors of a stage, if there is one."""
-
-    def candidates(
-        search: BaselineSearch, best: MatrixFactorisationConfig
-    ) -> list[MatrixFactorisationConfig]:
-        grid = _grid(search)
-        sizes = grid.larger[stage : stage + 1]
-        return _configs(search, list(itertools.product(sizes, grid.regularisation_path)))
-
-    return candidates
-
-
 def _default(search: BaselineSearch) -> MatrixFactorisationConfig:
     usual = MatrixFactorisationConfig()
     return _configs(search, [(usual.num_factors, usual.factor_regularisation)])[0]
@@ -321,7 +302,6 @@ BASELINE = Baseline(
     candidates=_candidates,
     fit_all=_fit_all,
     default=_default,
-    enlargements=tuple(_enlarged(stage) for stage in range(len(GATE_GRID.larger))),
     known_items_only=True,
 )
 
