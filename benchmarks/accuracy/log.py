@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.tasks.arrays import IntArray
-from recmeta.tasks.task_set import Items
+from recmeta.tasks.item_files import Items
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

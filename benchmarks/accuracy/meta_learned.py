@@ -11,17 +11,15 @@ from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.tasks.item_files import write_history, write_items, write_statistics
 from recmeta.tasks.task_set import (
     Ragged,
     Split,
     Tasks,
     TaskSet,
     TaskSetSpec,
-    write_history,
-    write_items,
     write_shard,
     write_spec,
-    write_statistics,
 )
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device

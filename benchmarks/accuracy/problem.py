@@ -14,7 +14,8 @@ from benchmarks.accuracy.log import Log
 from recmeta import schema
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.tasks.arrays import BoolArray, IntArray, offsets_of
-from recmeta.tasks.task_set import Items, ItemStatistics, Objective, Ragged, Tasks
+from recmeta.tasks.item_files import Items, ItemStatistics
+from recmeta.tasks.task_set import Objective, Ragged, Tasks
 
 BEFORE_ALL, OF_TRAINING = 0, 1
 """Snapshots of the item statistics: nothing, and the rows of the training users."""

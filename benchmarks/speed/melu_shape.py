@@ -26,7 +26,8 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.tasks.arrays import offsets_of, positions_of
-from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
+from recmeta.tasks.item_files import Items, ItemStatistics
+from recmeta.tasks.task_set import Ragged, Tasks
 
 NUM_QUERY = 10
 FEWEST, MOST = 13, 100

@@ -18,8 +18,9 @@ from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.arrays import Float64Array
+from recmeta.tasks.item_files import Items
 from recmeta.tasks.item_history import ItemHistory
-from recmeta.tasks.task_set import Items, Objective, Tasks, TaskSetSpec
+from recmeta.tasks.task_set import Objective, Tasks, TaskSetSpec
 
 Config = Any
 """A baseline's own frozen dataclass, or None for one without hyperparameters."""
@@ -133,6 +134,8 @@ class BaselineSearch:
     value_range: tuple[float, float]
     """Lowest and highest value."""
     num_items: int
+    taken_from: float | None = None
+    """See `TaskSetSpec`."""
     train: Tasks
     """Meta-training tasks: candidates are fitted to their support and query rows."""
     judges: Tasks
@@ -163,6 +166,7 @@ class BaselineSearch:
             objective=spec.objective,
             value_range=spec.value_range,
             num_items=spec.num_items,
+            taken_from=spec.taken_from,
             train=train,
             judges=judges,
             seed=seed,
@@ -296,17 +300,26 @@ def mean_error(predictor: Predictor, judges: Tasks) -> float:
 def ranking_loss(
     predictor: Predictor, judges: Tasks, num_items: int, liked_from: float = -np.inf
 ) -> float:
-    """Return the mean over the judges of 1 - nDCG@10 over the whole catalogue; as `mean_error`.
+    """Return the mean over the judges of `ranking_losses`; as `mean_error`."""
+    return _mean(ranking_losses(predictor, judges, num_items, liked_from))
+
+
+def ranking_losses(
+    predictor: Predictor, judges: Tasks, num_items: int, liked_from: float = -np.inf
+) -> Float64Array:
+    """Return (B,) 1 - nDCG@10 of the judges' lists out of the whole catalogue; NaN where it is
+    undefined.
 
     Args:
         liked_from: smallest value that makes a query item relevant.
     """
     found = ranking_of(predictor, judges, num_items, RANKING_K, liked_from)
-    return 1.0 - _mean(found[f"ndcg@{RANKING_K}"], -np.inf)
+    loss_B: Float64Array = 1.0 - found[f"ndcg@{RANKING_K}"]
+    return loss_B
 
 
-def _mean(value_B: Float64Array, of_none: float = np.inf) -> float:
-    return of_none if np.isnan(value_B).all() else float(np.nanmean(value_B))
+def _mean(value_B: Float64Array) -> float:
+    return np.inf if np.isnan(value_B).all() else float(np.nanmean(value_B))
 
 
 def _loss(found: Chosen) -> float:

@@ -11,7 +11,7 @@ from recmeta.evaluation.comparison.jackknife import jackknife_interval
 from recmeta.evaluation.measuring.curve import adaptation_curve
 from recmeta.evaluation.measuring.measure import Measured, MetricSelection, measure
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
-from recmeta.evaluation.metric import METRICS, ExposureMetric, Lists, Metric, metric
+from recmeta.evaluation.metric import METRICS, ExposureMetric, Metric, TopLists, metric
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import AdaptationCurve, Evaluation
 from recmeta.tasks.arrays import BoolArray, IntArray
@@ -269,7 +269,7 @@ def _curve(
 
 
 def _exposed(
-    metrics: Sequence[ExposureMetric], lists: Lists, config: EvaluationConfig
+    metrics: Sequence[ExposureMetric], lists: TopLists, config: EvaluationConfig
 ) -> dict[str, Interval]:
     """Return what lists show of the catalogue, at each cut-off."""
     found: dict[str, Interval] = {}

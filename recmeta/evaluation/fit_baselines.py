@@ -14,8 +14,9 @@ from recmeta.evaluation.baseline import (
 )
 from recmeta.evaluation.predictor import Predictor
 from recmeta.plugins import Registry
+from recmeta.tasks.item_files import Items
 from recmeta.tasks.item_history import ItemHistory
-from recmeta.tasks.task_set import Items, Objective, Tasks, TaskSetSpec
+from recmeta.tasks.task_set import Objective, Tasks, TaskSetSpec
 
 BASELINES: Registry[Baseline] = Registry(
     "baseline", package="recmeta.evaluation.baselines", attribute="BASELINE"

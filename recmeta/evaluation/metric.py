@@ -82,7 +82,7 @@ class CatalogueMetric(Metric):
 
 
 @dataclasses.dataclass(frozen=True)
-class Lists:
+class TopLists:
     """The lists of U users, of K items at most."""
 
     item_UK: IntArray
@@ -100,11 +100,11 @@ class Lists:
         """(I,) in how many lists each item is."""
         return np.bincount(self.item_UK[self.item_UK >= 0], minlength=self.num_items)
 
-    def first(self, k: int) -> "Lists":
+    def first(self, k: int) -> "TopLists":
         """Return the same lists, cut off after k items."""
         return dataclasses.replace(self, item_UK=self.item_UK[:, :k])
 
-    def take(self, users: IntArray) -> "Lists":
+    def take(self, users: IntArray) -> "TopLists":
         """Return the lists of some users."""
         return dataclasses.replace(self, item_UK=self.item_UK[users])
 
@@ -113,7 +113,7 @@ class Lists:
 class ExposureMetric(Metric):
     """Reads which items the lists of all users show; it belongs to no user."""
 
-    of: Callable[[Lists], float | None]
+    of: Callable[[TopLists], float | None]
     """Returns a number, NaN where lists show nothing; None where it cannot be said."""
 
     def names(self, ks: Sequence[int]) -> list[str]:

@@ -4,7 +4,7 @@ import polars as pl
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.tasks.task_set import Items
+from recmeta.tasks.item_files import Items
 
 
 def profiles_as_of(tasks: pl.DataFrame, users: pl.LazyFrame) -> pl.DataFrame:

@@ -19,10 +19,10 @@ import polars as pl
 from recmeta import schema
 from recmeta.features.order_statistics import values_at
 from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.item_files import HistoryPiece, ItemStatistics
 from recmeta.tasks.placing.placed_rows import NO_TIME
 from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.placing.row_order import order_by
-from recmeta.tasks.task_set import HistoryPiece, ItemStatistics
 from recmeta.tasks.threads import in_threads
 
 MOST_CELLS = 200_000_000
@@ -54,6 +54,15 @@ class Events(NamedTuple):
     """(N,)"""
     time: IntArray | None
     """(N,) microseconds since 1970; None where the log has no times."""
+
+    def taken(self, taken_from: float | None) -> "Events":
+        """Return those that say that the item was taken; see `TaskSetSpec.taken_from`."""
+        if taken_from is None:
+            return self
+        kept = self.value >= taken_from
+        return Events(
+            self.item[kept], self.value[kept], None if self.time is None else self.time[kept]
+        )
 
 
 def snapshot_times(

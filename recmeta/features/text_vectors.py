@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from recmeta.errors import UserError, did_you_mean
 from recmeta.schema import TEXT_VECTOR
 from recmeta.tasks.arrays import Float32Array
-from recmeta.tasks.task_set import Items
+from recmeta.tasks.item_files import Items
 from recmeta.workspace import Folder, resumed
 
 MODEL = "all-MiniLM-L6-v2"

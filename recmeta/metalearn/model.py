@@ -41,18 +41,20 @@ from recmeta.metalearn.tensors.encoding import Encoder, Features
 from recmeta.metalearn.tensors.lookup import Lookup
 from recmeta.plugins import only_trusted
 from recmeta.tasks.episodes import concatenate, with_negatives
-from recmeta.tasks.item_history import ItemHistory
-from recmeta.tasks.task_set import (
+from recmeta.tasks.item_files import (
     Items,
     ItemStatistics,
-    Objective,
-    Ragged,
-    Tasks,
-    TaskSet,
     read_items,
     read_statistics,
     write_items,
     write_statistics,
+)
+from recmeta.tasks.item_history import ItemHistory
+from recmeta.tasks.task_set import (
+    Objective,
+    Ragged,
+    Tasks,
+    TaskSet,
 )
 from recmeta.workspace import Folder, Sealed, sealed, sealing
 

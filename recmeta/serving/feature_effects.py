@@ -18,7 +18,7 @@ from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import BoolArray, Float32Array
-from recmeta.tasks.task_set import Items, ItemStatistics
+from recmeta.tasks.item_files import Items, ItemStatistics
 
 PAST = "past interactions"
 """What others did with the item, seen as one more feature."""

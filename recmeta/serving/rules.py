@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean
 from recmeta.tasks.arrays import BoolArray, IntArray, positions_of
-from recmeta.tasks.task_set import Items
+from recmeta.tasks.item_files import Items
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,11 @@
-"""A task set: users' tasks, the items and what was known of the items when, in Arrow files.
+"""A task set: users' tasks, and with them, in `item_files`, what was known of the items when.
 
     spec.json            what the numbers mean
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
-    history-00000.arrow  one row per event that counts in them, in the order of time: when, and the
-        …                item number
+    history-00000.arrow  one row per event that counts in them and says that the item was taken, in
+        …                the order of time: when, and the item number
     SPLIT-00000.arrow …  one row per task
     refit-00000.arrow …  the same, of all before the cold users came, where time is held out
 
@@ -18,23 +18,31 @@ Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 
 import copy
 import dataclasses
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.ipc as ipc
 
 from recmeta import schema
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
+from recmeta.tasks.item_files import (
+    Items,
+    ItemStatistics,
+    attributes_of,
+    read_history,
+    read_items,
+    read_statistics,
+    read_table,
+    stored_name,
+    write_table,
+)
 from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.split_config import SplitKind
-from recmeta.workspace import Folder, arrow_table, sealed
+from recmeta.workspace import Folder, sealed
 
 Objective = Literal["rating", "implicit"]
 Split = Literal["train", "dev", "test"]
@@ -67,6 +75,9 @@ class TaskSetSpec:
     """What is held out; None of a task set that does not say, as those of earlier versions."""
     num_history_files: int | None = None
     """Arrow files of the items' history; None of a task set of an earlier version, without any."""
+    taken_from: float | None = None
+    """Lowest value that says that the user took the item, where values are of two levels, such as 0
+    and 1: the higher one. None: every row does."""
     format_version: int = FORMAT_VERSION
     """Raised when a reader of today could not read it."""
 
@@ -157,6 +168,14 @@ class Ragged:
         offsets = offsets_of(lengths)
         return Ragged(offsets, self.item[keep], self.value[keep], self.counted[keep])
 
+    def taken(self, taken_from: float | None) -> "Ragged":
+        """Return the rows that say that the user took the item.
+
+        Args:
+            taken_from: see `TaskSetSpec`.
+        """
+        return self if taken_from is None else self.select(self.value >= taken_from)
+
     def first(self, num_rows: int) -> "Ragged":
         """Return the first `num_rows` rows of every task (fewer where it has fewer)."""
         return self.select(self.position < num_rows)
@@ -230,58 +249,6 @@ class Tasks:
             yield self.take(np.arange(start, min(start + size, len(self))))
 
 
-@dataclasses.dataclass(frozen=True)
-class Items:
-    """The catalogue: V versions of I items, sorted by (item number, valid from)."""
-
-    item_id: pa.Array
-    """(I,) item ids; an item's number is its position here."""
-    item: npt.NDArray[np.int32]
-    """(V,) the item that each version describes."""
-    valid_from: IntArray
-    """(V,) microseconds since 1970 UTC; int64's smallest value where always known."""
-    attributes: pa.Table
-    """(V rows) raw attributes."""
-
-    def newest(self) -> IntArray:
-        """Return (I,) the row of each item's newest version."""
-        numbers = np.arange(len(self.item_id))
-        return np.searchsorted(self.item, numbers, side="right") - 1
-
-    def titles(self) -> pa.Array | None:
-        """Return (I,) each item's newest title, or None where the catalogue has no titles."""
-        if schema.TITLE not in self.attributes.column_names:
-            return None
-        return self.attributes[schema.TITLE].combine_chunks().take(pa.array(self.newest()))
-
-    def names(self) -> pa.Array:
-        """Return (I,) what people call each item: its title where it has one, else its id."""
-        titles = self.titles()
-        return self.item_id if titles is None else pc.coalesce(titles, self.item_id)
-
-
-@dataclasses.dataclass(frozen=True)
-class ItemStatistics:
-    """What had been seen of each item before each snapshot. Snapshot 0 is before everything."""
-
-    time: IntArray
-    """(T,) microseconds; a snapshot holds the events strictly before it."""
-    num_users: Float32Array
-    """(T, I) users who had met the item."""
-    sum_values: Float32Array
-    """(T, I) sum of the value that each of them first gave it."""
-
-    @classmethod
-    def empty(cls, num_items: int) -> "ItemStatistics":
-        """Return statistics that know nothing."""
-        zeros = np.zeros((1, num_items), np.float32)
-        return cls(np.array([schema.ALWAYS]), zeros, zeros)
-
-    def last(self) -> "ItemStatistics":
-        """Return only the newest snapshot, which is what scoring uses."""
-        return ItemStatistics(self.time[-1:], self.num_users[-1:], self.sum_values[-1:])
-
-
 class TaskSet:
     """An opened task set; splits are read when they are asked for."""
 
@@ -322,12 +289,17 @@ class TaskSet:
         return read_statistics(self.folder)
 
     def history(self) -> ItemHistory:
-        """Return every event that counts in the items' statistics.
+        """Return every event that counts in the items' statistics and says that the item was taken.
 
         Of a task set of an earlier version, the history is as coarse as the snapshots are.
         """
         if self.spec.num_history_files is not None:
-            return _read_history(self.folder, self.spec)
+            return read_history(
+                self.folder,
+                self.spec.num_history_files,
+                self.spec.num_items,
+                temporal=self.spec.temporal,
+            )
         statistics = self.statistics()
         if not self.spec.temporal:
             return ItemHistory.from_snapshots(None, statistics.num_users, 0)
@@ -339,7 +311,7 @@ class TaskSet:
         """Return all tasks of a split; an empty split has zero tasks."""
         num_shards = self.spec.num_shards
         parts = [(p, i) for p in self._parts[split] for i in range(num_shards[p])]
-        tables = [_read_table(self.folder, f"{part}-{i:05d}.arrow") for part, i in parts]
+        tables = [read_table(self.folder, f"{part}-{i:05d}.arrow") for part, i in parts]
         if not tables:
             return self.tasks("train").take(np.zeros(0, np.int64))
         return _tasks_from_table(pa.concat_tables(tables))
@@ -358,28 +330,6 @@ TASK_COLUMNS = (
     schema.QUERY_VALUE,
     schema.QUERY_COUNTED,
 )
-ITEM_NUMBER: Final = "item"
-EVENTS_PER_FILE: Final = 2**22
-"""Of a history, but for the last file."""
-
-HistoryPiece = tuple[IntArray | None, npt.NDArray[np.int32]]
-"""Times (N,), None where tasks are not cut by time, and item numbers (N,) of some events."""
-
-
-ATTRIBUTE: Final = "attribute:"
-"""Begins the stored name of an attribute that is called as a column of the file is."""
-ITEM_COLUMNS: Final = (schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM)
-
-
-def stored_name(name: str, columns: Sequence[str]) -> str:
-    """Return what an attribute is called in a file that has columns of its own."""
-    return ATTRIBUTE + name if name in columns or name.startswith(ATTRIBUTE) else name
-
-
-def _attributes(table: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """Return the attributes out of a file, by their own names."""
-    attributes = table.drop_columns(list(columns))
-    return attributes.rename_columns([n.removeprefix(ATTRIBUTE) for n in attributes.column_names])
 
 
 def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
@@ -390,7 +340,7 @@ def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
 def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None:
     """Write one shard: TASK_COLUMNS, `user_id` and raw user attributes by `stored_name`, a row per
     task."""
-    _write_table(folder, f"{split}-{index:05d}.arrow", table)
+    write_table(folder, f"{split}-{index:05d}.arrow", table)
 
 
 def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
@@ -412,120 +362,12 @@ def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
         stored_name(column, TASK_COLUMNS): tasks.profile[column]
         for column in tasks.profile.column_names
     }
-    _write_table(folder, name, pa.table(profile | columns))
+    write_table(folder, name, pa.table(profile | columns))
 
 
 def read_tasks(folder: Folder, name: str) -> Tasks:
     """Read what `write_tasks` wrote. Raises Broken where it is not that any more."""
-    return _tasks_from_table(_read_table(folder, name))
-
-
-def write_items(folder: Folder, items: Items) -> None:
-    """Write the catalogue."""
-    columns = {
-        schema.ITEM_ID: items.item_id.take(pa.array(items.item)),
-        ITEM_NUMBER: pa.array(items.item, pa.int32()),
-        schema.VALID_FROM: pa.array(items.valid_from, pa.int64()),
-    }
-    columns |= {
-        stored_name(name, ITEM_COLUMNS): items.attributes[name]
-        for name in items.attributes.column_names
-    }
-    _write_table(folder, "items.arrow", pa.table(columns))
-
-
-def read_items(folder: Folder) -> Items:
-    """Read what `write_items` wrote. Raises Broken where it is not that any more."""
-    table = _read_table(folder, "items.arrow").combine_chunks()
-    item = table[ITEM_NUMBER].to_numpy()
-    first = np.flatnonzero(np.diff(item, prepend=-1))
-    return Items(
-        table[schema.ITEM_ID].combine_chunks().take(pa.array(first)),
-        item,
-        table[schema.VALID_FROM].to_numpy(),
-        _attributes(table, ITEM_COLUMNS),
-    )
-
-
-def write_statistics(folder: Folder, statistics: ItemStatistics) -> None:
-    """Write the items' statistics, one row per snapshot."""
-    num_items = statistics.num_users.shape[1]
-
-    def column(matrix_TI: Float32Array) -> pa.Array:
-        return pa.FixedSizeListArray.from_arrays(pa.array(matrix_TI.reshape(-1)), num_items)
-
-    table = pa.table(
-        {
-            schema.TIMESTAMP: pa.array(statistics.time, pa.int64()),
-            schema.NUM_USERS: column(statistics.num_users),
-            schema.SUM_VALUES: column(statistics.sum_values),
-        }
-    )
-    _write_table(folder, "statistics.arrow", table)
-
-
-def read_statistics(folder: Folder) -> ItemStatistics:
-    """Read what `write_statistics` wrote. Raises Broken where it is not that any more."""
-    table = _read_table(folder, "statistics.arrow").combine_chunks()
-
-    def matrix(name: str) -> Float32Array:
-        flat: Float32Array = table[name].combine_chunks().flatten().to_numpy()
-        return flat.reshape(table.num_rows, -1)
-
-    return ItemStatistics(
-        table[schema.TIMESTAMP].to_numpy(), matrix(schema.NUM_USERS), matrix(schema.SUM_VALUES)
-    )
-
-
-def write_history(folder: Folder, pieces: Iterable[HistoryPiece]) -> int:
-    """Write the events that count, given in the order of time, and return into how many files.
-
-    The files do not depend on where one piece ends and the next one begins.
-    """
-    num_files, waiting = 0, list[HistoryPiece]()
-    for piece in pieces:
-        waiting.append(piece)
-        while sum(len(item) for _, item in waiting) >= EVENTS_PER_FILE:
-            time, item = _joined(waiting)
-            first, rest = slice(EVENTS_PER_FILE), slice(EVENTS_PER_FILE, None)
-            _write_history_file(folder, num_files, (_part(time, first), item[first]))
-            num_files, waiting = num_files + 1, [(_part(time, rest), item[rest])]
-    last = _joined(waiting)
-    if len(last[1]):
-        _write_history_file(folder, num_files, last)
-        num_files += 1
-    return num_files
-
-
-def _joined(pieces: Sequence[HistoryPiece]) -> HistoryPiece:
-    item = np.concatenate([np.zeros(0, np.int32), *(item for _, item in pieces)])
-    times = [time for time, _ in pieces if time is not None]
-    return np.concatenate(times) if times else None, item
-
-
-def _part(time: IntArray | None, rows: slice) -> IntArray | None:
-    return None if time is None else time[rows]
-
-
-def _write_history_file(folder: Folder, number: int, piece: HistoryPiece) -> None:
-    time, item = piece
-    columns = {} if time is None else {schema.TIMESTAMP: pa.array(time, pa.int64())}
-    columns[ITEM_NUMBER] = pa.array(item, pa.int32())
-    _write_table(folder, f"history-{number:05d}.arrow", pa.table(columns))
-
-
-def _read_history(folder: Folder, spec: TaskSetSpec) -> ItemHistory:
-    names = [f"history-{number:05d}.arrow" for number in range(spec.num_history_files or 0)]
-    tables = [_read_table(folder, name) for name in names]
-
-    def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        return np.concatenate([np.zeros(0, dtype), *(table[name].to_numpy() for table in tables)])
-
-    return ItemHistory(
-        time=column(schema.TIMESTAMP, np.int64) if spec.temporal else None,
-        item=column(ITEM_NUMBER, np.int32),
-        num_items=spec.num_items,
-    )
+    return _tasks_from_table(read_table(folder, name))
 
 
 def _tasks_from_table(table: pa.Table) -> Tasks:
@@ -544,21 +386,10 @@ def _tasks_from_table(table: pa.Table) -> Tasks:
     states = table[schema.STATE].combine_chunks().dictionary_encode()
     names = np.array(states.dictionary.to_pylist(), np.str_)  # a handful
     return Tasks(
-        _attributes(table, TASK_COLUMNS),
+        attributes_of(table, TASK_COLUMNS),
         table[schema.CUT_TIME].to_numpy(),
         table[schema.SNAPSHOT].to_numpy(),
         names[states.indices.to_numpy()],
         side(schema.SUPPORT_ITEM, schema.SUPPORT_VALUE, schema.SUPPORT_COUNTED),
         side(schema.QUERY_ITEM, schema.QUERY_VALUE, schema.QUERY_COUNTED),
     )
-
-
-def _write_table(folder: Folder, name: str, table: pa.Table) -> None:
-    sink = io.BytesIO()
-    with ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    folder.write_bytes(name, sink.getvalue())
-
-
-def _read_table(folder: Folder, name: str) -> pa.Table:
-    return arrow_table(folder.read_buffer(name), f"{folder.path}/{name}")

@@ -35,7 +35,12 @@ from recmeta.metalearn.starts.beginning import (
 )
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
-from recmeta.tasks.task_set import Objective, Ragged, Tasks, TaskSet
+from recmeta.tasks.task_set import (
+    Objective,
+    Ragged,
+    Tasks,
+    TaskSet,
+)
 from recmeta.testing.rounding import tolerances
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set

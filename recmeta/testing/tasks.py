@@ -14,20 +14,22 @@ import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.tasks.arrays import Float32Array, IntArray, offsets_of
-from recmeta.tasks.task_set import (
-    SPLITS,
-    TASK_COLUMNS,
+from recmeta.tasks.item_files import (
     Items,
     ItemStatistics,
-    Objective,
-    TaskSet,
-    TaskSetSpec,
     stored_name,
     write_history,
     write_items,
+    write_statistics,
+)
+from recmeta.tasks.task_set import (
+    SPLITS,
+    TASK_COLUMNS,
+    Objective,
+    TaskSet,
+    TaskSetSpec,
     write_shard,
     write_spec,
-    write_statistics,
 )
 from recmeta.workspace import Folder
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from recmeta.evaluation.calibration import learn_uncertainty
+from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, train
 from recmeta.tasks.task_set import TaskSet
@@ -73,6 +74,7 @@ def refit(
     earlier: Model | None = None,
     source: Model | None = None,
     everybody: TaskSet | None = None,
+    chosen: WeightedALSConfig | None = None,
 ) -> Model:
     """Return a model that has learned from the development users, too: from the start again, for as
     many epochs as were best without them. Where there are none, it is the same model.
@@ -84,11 +86,20 @@ def refit(
         earlier: the model that training went on from, where there was one.
         source: what `content_source` gives.
         everybody: whom to train on; None: the training and the development users.
+        chosen: `Begun.chosen` of the model; None: the development users choose again.
     """
     if not task_set.spec.num_tasks["dev"]:
         return model
     everybody = task_set.joined() if everybody is None else everybody
-    again = at_start(config, everybody, model.device, earlier, source=source, tuned_on=task_set)
+    again = at_start(
+        config,
+        everybody,
+        model.device,
+        earlier,
+        source=source,
+        tuned_on=task_set,
+        chosen=chosen,
+    )
     if best.number:
         training = dataclasses.replace(config.training, epochs=best.number)
         config = dataclasses.replace(config, training=training)
@@ -149,5 +160,6 @@ def fit_whole(
             lambda epoch: on_refit(epoch, best.number),
             earlier,
             source,
+            chosen=begun.chosen,
         )
     return Fitted(model=model, history=history, best=best, num_passes=num_passes, choice=choice)

@@ -29,9 +29,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from recmeta.evaluation.baseline import ranking_losses
 from recmeta.evaluation.calibration import SHOTS
 from recmeta.evaluation.learned import LearnedPredictor
-from recmeta.evaluation.measuring.catalogue_metrics import ranking_of, users_at_once
+from recmeta.evaluation.measuring.catalogue_metrics import users_at_once
 from recmeta.evaluation.measuring.catalogue_ranking import (
     candidate_scores,
     sample_negatives,
@@ -88,7 +89,7 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
     development = _who_liked(task_set.tasks("dev"), liked_from, seed)
     if len(development) < FEWEST_USERS:
         return None
-    rows, num_items = _training_rows(task_set), spec.num_items
+    rows, num_items = _taken_rows(task_set), spec.num_items
     horizon = int(development.support.lengths.max(initial=0) + development.query.lengths.max())
     head = ListHead(
         columns=(POPULARITY, LEARNER, TOGETHER, NEXT),
@@ -97,6 +98,7 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
         count_I=torch.zeros(num_items),
         tables=_tables(rows, num_items, horizon if spec.temporal else None, seed),
         horizon=horizon if spec.temporal else None,
+        taken_from=spec.taken_from,
     )
     asked = _Asked.of(development, liked_from, num_items, np.random.default_rng(seed))
     learner = asked.learner(model)
@@ -149,9 +151,7 @@ def _using(head: ListHead, model: Model, history: ItemHistory) -> LearnedPredict
 def _ranking_loss(predictor: LearnedPredictor, tasks: Tasks, liked_from: float) -> Float64Array:
     """Return (B,) 1 - nDCG@10 of the users' lists out of the whole catalogue."""
     num_items = predictor.scorer.model.catalogue.num_items
-    found = ranking_of(predictor, tasks, num_items, TOP, liked_from)
-    loss_B: Float64Array = 1.0 - found[f"ndcg@{TOP}"]
-    return loss_B
+    return ranking_losses(predictor, tasks, num_items, liked_from)
 
 
 def _widest_of_best(
@@ -178,7 +178,7 @@ def _widest_of_best(
 
 def recounted(head: ListHead, task_set: TaskSet, seed: int) -> ListHead:
     """Return the same head with its tables counted anew from a task set's training users."""
-    rows = _training_rows(task_set)
+    rows = _taken_rows(task_set)
     tables = _tables(rows, task_set.spec.num_items, head.horizon, seed)
     device = head.count_I.device
     return dataclasses.replace(head, tables={name: tables[name].to(device) for name in head.tables})
@@ -187,6 +187,10 @@ def recounted(head: ListHead, task_set: TaskSet, seed: int) -> ListHead:
 def _training_rows(task_set: TaskSet) -> Ragged:
     train = task_set.tasks("train")
     return concatenate(train.support, train.query)
+
+
+def _taken_rows(task_set: TaskSet) -> Ragged:
+    return _training_rows(task_set).taken(task_set.spec.taken_from)
 
 
 def _tables(rows: Ragged, num_items: int, horizon: int | None, seed: int) -> dict[str, Neighbours]:

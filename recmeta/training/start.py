@@ -10,7 +10,8 @@ import torch
 from recmeta.errors import UserError
 from recmeta.evaluation.baseline import OnTrial, unrecorded
 from recmeta.evaluation.baselines.factors.mf_fold_in import tune_matrix_factorisation
-from recmeta.evaluation.baselines.factors.weighted_als import tune_weighted_als
+from recmeta.evaluation.baselines.factors.weighted_als import WeightedALS, tune_weighted_als
+from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig, development_loss
@@ -36,6 +37,9 @@ class Begun:
     """See `TaskBatch.left_out_KIF`."""
     held: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     """By parameter, (N,) which rows of it are the source's, to stay as they are."""
+    chosen: WeightedALSConfig | None = None
+    """The weighted factorisation that the development users chose, where the model starts from
+    one."""
 
 
 def at_start(
@@ -46,6 +50,7 @@ def at_start(
     on_trial: OnTrial = unrecorded,
     source: Model | None = None,
     tuned_on: TaskSet | None = None,
+    chosen: WeightedALSConfig | None = None,
 ) -> Begun:
     """Return the model that meta-training begins with.
 
@@ -54,6 +59,7 @@ def at_start(
         on_trial: told of each factorisation that was tried.
         source: what `content_source` gives.
         tuned_on: whose development users choose the factorisation; None: those of `task_set`.
+        chosen: the weighted factorisation that they chose, where that is known already.
 
     Raises:
         UserError: where all ratings are the same, a feature is unknown, or nothing of the source's
@@ -72,8 +78,17 @@ def at_start(
     )
     if config.refit and spec.objective == "rating":
         raise UserError("refit is true, which is for implicit feedback: leave it out for ratings.")
-    inputs = _inputs(config, task_set, on_trial, source, tuned_on)
-    start = learner_start(model, dataclasses.replace(inputs, continues=earlier is not None))
+    inputs = _inputs(config, task_set, on_trial, source, tuned_on, chosen)
+    weighted: list[WeightedItemFactors] = []
+
+    def recorded() -> WeightedItemFactors:
+        weighted.append(inputs.tuned_weighted_factors())
+        return weighted[-1]
+
+    start = learner_start(
+        model,
+        dataclasses.replace(inputs, tuned_weighted_factors=recorded, continues=earlier is not None),
+    )
     model.params = start.params
     if earlier is not None:
         rescaled = functools.partial(model.config.learner.rescaled, model)
@@ -81,7 +96,7 @@ def at_start(
     held = {}
     if source is not None and config.freeze_content:
         held = matched(model, source).held_rows(model.params)
-    return Begun(model, start.left_out_KIF, held)
+    return Begun(model, start.left_out_KIF, held, weighted[-1].config if weighted else None)
 
 
 def member_start(config: MetaTrainConfig, model: Model, task_set: TaskSet) -> Start:
@@ -125,6 +140,7 @@ def _inputs(
     on_trial: OnTrial = unrecorded,
     source: Model | None = None,
     tuned_on: TaskSet | None = None,
+    chosen: WeightedALSConfig | None = None,
 ) -> StartInputs:
     """Return what a learner can begin with on a task set."""
     spec, seed = task_set.spec, config.seed
@@ -135,7 +151,9 @@ def _inputs(
         return ItemFactors(found.item_IC[:, 0], found.item_IC[:, 1:])
 
     def tuned_weighted_factors() -> WeightedItemFactors:
-        if tuned_on is None:
+        if chosen is not None:
+            found = WeightedALS.fit(train_tasks, spec.num_items, chosen, seed)
+        elif tuned_on is None:
             found = tune_weighted_als(train_tasks, dev_tasks, spec.num_items, seed)
         else:
             earlier, judges = tuned_on.tasks("train"), tuned_on.tasks("dev")

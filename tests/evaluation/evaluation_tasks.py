@@ -4,7 +4,12 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from recmeta.tasks.task_set import Objective, Ragged, Tasks, TaskSetSpec
+from recmeta.tasks.task_set import (
+    Objective,
+    Ragged,
+    Tasks,
+    TaskSetSpec,
+)
 
 
 def make_tasks(support: list[dict[int, float]], query: list[dict[int, float]]) -> Tasks:

@@ -8,7 +8,7 @@ import pytest
 
 from recmeta.evaluation.comparison.jackknife import jackknife_interval
 from recmeta.evaluation.measuring.exposure import exposure
-from recmeta.evaluation.metric import Lists
+from recmeta.evaluation.metric import TopLists
 from recmeta.evaluation.metrics.exposure.coverage import coverage
 from recmeta.evaluation.metrics.exposure.list_difference import list_difference
 
@@ -34,8 +34,8 @@ def test_no_lists_show_nothing() -> None:
     assert np.isnan([found.coverage, found.gini, found.popularity]).all()
 
 
-def lists_of(item_UK: list[list[int]], num_items: int = 10) -> Lists:
-    return Lists(np.array(item_UK, np.int32), num_items, None)
+def lists_of(item_UK: list[list[int]], num_items: int = 10) -> TopLists:
+    return TopLists(np.array(item_UK, np.int32), num_items, None)
 
 
 def test_lists_differ_by_what_two_users_do_not_share() -> None:
@@ -65,14 +65,14 @@ def test_a_jackknife_of_a_mean_is_the_interval_of_the_mean() -> None:
 
 
 @pytest.mark.parametrize("of", [list_difference, lambda lists: coverage(lists.listed_I)])
-def test_a_jackknifes_spread_is_that_of_other_users(of: Callable[[Lists], float]) -> None:
+def test_a_jackknifes_spread_is_that_of_other_users(of: Callable[[TopLists], float]) -> None:
     """Users drawn anew vary by what the interval of one draw says, within a third."""
     generator = np.random.default_rng(2)
     chance = generator.dirichlet(np.full(60, 0.3))
 
-    def draw() -> Lists:
+    def draw() -> TopLists:
         item_UK = np.argsort(generator.gumbel(size=(100, 60)) + np.log(chance + 1e-9), axis=1)
-        return Lists(item_UK[:, :-6:-1], 60, None)
+        return TopLists(item_UK[:, :-6:-1], 60, None)
 
     spread = np.std([of(draw()) for _ in range(200)])
     found = [jackknife_interval(draw(), of) for _ in range(20)]

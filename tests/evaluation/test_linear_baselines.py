@@ -17,7 +17,8 @@ from recmeta.evaluation.baselines.content.content_ridge import ContentRidge, Con
 from recmeta.evaluation.baselines.item_to_item.ease import Ease, EaseConfig, residuals
 from recmeta.evaluation.baselines.item_to_item.item_knn import ItemKNN, ItemKNNConfig
 from recmeta.tasks.arrays import Float64Array
-from recmeta.tasks.task_set import Items, Ragged, Tasks
+from recmeta.tasks.item_files import Items
+from recmeta.tasks.task_set import Ragged, Tasks
 
 NUM_ITEMS = 12
 RANGE = (1.0, 5.0)

@@ -15,7 +15,7 @@ from recmeta.features.text_vectors import (
     vectors_of,
     with_text_vectors,
 )
-from recmeta.tasks.task_set import Items
+from recmeta.tasks.item_files import Items
 from recmeta.workspace import Folder
 
 ALIENS = "Aliens. Marines fight creatures on a distant moon."

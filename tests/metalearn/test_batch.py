@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from recmeta.metalearn.tensors.batch import Catalogue
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
-from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
+from recmeta.tasks.item_files import Items, ItemStatistics
+from recmeta.tasks.task_set import Ragged, Tasks
 
 ALWAYS = int(np.iinfo(np.int64).min)
 END_OF_TIME = int(np.iinfo(np.int64).max)

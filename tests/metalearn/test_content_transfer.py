@@ -21,7 +21,8 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.starts.content_transfer import matched, start_from_content
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import EpisodeConfig, concatenate
-from recmeta.tasks.task_set import TaskSet, write_items
+from recmeta.tasks.item_files import write_items
+from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
 from recmeta.workspace import Folder

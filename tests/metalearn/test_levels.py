@@ -32,7 +32,8 @@ from recmeta.reporting import markdown
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.feature_effects import features, scores_knowing
 from recmeta.serving.ranking import ScoringConfig, adapt_users, rank
-from recmeta.tasks.task_set import Items, Ragged, Tasks, TaskSet
+from recmeta.tasks.item_files import Items
+from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
 from recmeta.training.levels import Rated, _derivatives, _fitted, learn_levels

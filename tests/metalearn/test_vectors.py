@@ -26,7 +26,8 @@ from recmeta.metalearn.starts.earlier_model import start_from_model
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.tensors.vectors import principal_components, read_vectors
 from recmeta.tasks.episodes import concatenate
-from recmeta.tasks.task_set import Items, TaskSet, write_items
+from recmeta.tasks.item_files import Items, write_items
+from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder
 
 WIDTH = 12

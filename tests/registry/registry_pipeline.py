@@ -14,15 +14,17 @@ from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.registry.models.features import features_read
 from recmeta.registry.runs.training_run import TrainingRun
 from recmeta.steps.learning.evaluate import EvaluateOutputs
-from recmeta.tasks.task_set import (
+from recmeta.tasks.item_files import (
     Items,
     ItemStatistics,
+    write_items,
+    write_statistics,
+)
+from recmeta.tasks.task_set import (
     TaskSet,
     TaskSetSpec,
-    write_items,
     write_shard,
     write_spec,
-    write_statistics,
 )
 from recmeta.workspace import Folder, Workspace
 

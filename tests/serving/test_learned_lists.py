@@ -20,7 +20,8 @@ from recmeta.serving.list_reasons import list_effects
 from recmeta.serving.lists import ListMaker, relative_likelihoods
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users
-from recmeta.tasks.task_set import Items, ItemStatistics, TaskSet
+from recmeta.tasks.item_files import Items, ItemStatistics
+from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.tasks import write_task_set
 from recmeta.training.lists import learn_lists
 from recmeta.workspace import Folder

@@ -141,7 +141,16 @@ def test_a_start_that_no_epoch_beats_is_kept(task_set: TaskSet, tmp_path: Path) 
     assert found.best.number == 0
     assert found.best.dev_loss < min(epoch.dev_loss for epoch in found.history)
     assert all(torch.equal(p, expected[name]) for name, p in begun.model.params.items())
-    again = refit(config, begun.model, found.best, task_set, Folder.at(tmp_path), lambda _: None)
+    assert begun.chosen is not None  # and need not be chosen again
+    again = refit(
+        config,
+        begun.model,
+        found.best,
+        task_set,
+        Folder.at(tmp_path),
+        lambda _: None,
+        chosen=begun.chosen,
+    )
     everybody = at_start(config, task_set.joined(), torch.device("cpu"), tuned_on=task_set).model
     assert_same_bits(again, everybody)
 

@@ -15,8 +15,8 @@ from split_frames import log_dataset
 from recmeta import schema
 from recmeta.features.item_statistics import StatisticsConfig
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
+from recmeta.tasks import item_files as module
 from recmeta.tasks import item_history
-from recmeta.tasks import task_set as module
 from recmeta.tasks.item_history import DAY, ItemHistory, half_lives
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import TaskSet

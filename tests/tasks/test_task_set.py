@@ -9,22 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
+from recmeta.tasks.item_files import (
+    Items,
+    ItemStatistics,
+    read_items,
+    read_statistics,
+    write_items,
+    write_statistics,
+)
 from recmeta.tasks.task_set import (
     SPLITS,
     TASK_COLUMNS,
-    Items,
-    ItemStatistics,
     Ragged,
     Tasks,
     TaskSet,
     TaskSetSpec,
-    read_items,
-    read_statistics,
     read_tasks,
-    write_items,
     write_shard,
     write_spec,
-    write_statistics,
     write_tasks,
 )
 from recmeta.workspace import Folder

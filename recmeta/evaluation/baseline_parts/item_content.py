@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from recmeta.tasks.arrays import Float64Array, IntArray
-from recmeta.tasks.task_set import Items
+from recmeta.tasks.item_files import Items
 
 MAX_COLUMNS = 512
 FEWEST_ITEMS = 3  # a value that fewer items have says nothing of others

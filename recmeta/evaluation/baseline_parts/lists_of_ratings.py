@@ -2,7 +2,8 @@
 
 A rating says two things, that the item was taken and how it was liked. Whoever predicts ratings
 reads the second; whoever makes lists does better with the first (Cremonesi, Koren and Turrin,
-RecSys 2010). Whether a rating that is no like says anything is left to the development users.
+RecSys 2010). Whether a rating that is no like says anything is left to the development users;
+where ratings are of two levels, the lower one says that the item was not taken.
 
 Legend: B users, N query rows, I items.
 """
@@ -26,7 +27,8 @@ class ListConfig:
     """Which ratings are read, and how."""
 
     liked_only: bool
-    """Whether only liked rows are read, of training users and of new ones; else all are."""
+    """Whether only liked rows are read, of training users and of new ones; else all that were taken
+    are."""
     of: Config
     """The hyperparameters that the baseline has for implicit feedback."""
 
@@ -46,8 +48,8 @@ class ListsOfRatings:
 
     name: str
     of: Predictor
-    read_from: float
-    """Rows with lower values are not read."""
+    read_from: float | None
+    """Rows with lower values are not read; None: all rows are."""
     count_I: Float64Array
     """Training rows of each item."""
     predicts_values: bool = dataclasses.field(default=False, init=False)
@@ -153,11 +155,13 @@ def _lists(implicit: Baseline) -> Baseline:
     """Return what makes lists of ratings, with candidates of its own."""
 
     def candidates(search: BaselineSearch) -> list[ListConfig]:
-        has_likes = bool((training_rows(search.train).value >= search.liked_from).any())
+        taken = training_rows(search.train).taken(search.taken_from)
+        is_liked = taken.value >= search.liked_from
+        differ = is_liked.any() and not is_liked.all()
         found = implicit.candidates(_as_implicit(search))
         return [
             ListConfig(liked_only=liked_only, of=config)
-            for liked_only in ([False, True] if has_likes else [False])
+            for liked_only in ([False, True] if differ else [False])
             for config in found
         ]
 
@@ -166,7 +170,7 @@ def _lists(implicit: Baseline) -> Baseline:
     ) -> Iterator[Predictor]:
         inner = _as_implicit(search)
         for liked_only, some in itertools.groupby(configs, lambda config: config.liked_only):
-            read_from = search.liked_from if liked_only else -np.inf
+            read_from = search.liked_from if liked_only else search.taken_from
             read = dataclasses.replace(
                 train,
                 support=_taken(train.support, read_from),
@@ -219,7 +223,7 @@ def _fitted(search: BaselineSearch, part: Baseline, train: Tasks, config: Config
     return next(iter(part.fit_all(search, train, [config])))
 
 
-def _taken(rows: Ragged, read_from: float) -> Ragged:
+def _taken(rows: Ragged, read_from: float | None) -> Ragged:
     """Return the rows from a value up as positives, the value of each being 1."""
-    kept = rows.select(rows.value >= read_from)
+    kept = rows.taken(read_from)
     return dataclasses.replace(kept, value=np.ones_like(kept.value))

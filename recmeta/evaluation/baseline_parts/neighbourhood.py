@@ -5,10 +5,12 @@ Legend: U users, I items of the catalogue, J items with weights, B users asked a
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from recmeta.evaluation.baseline import BaselineSearch, Config
 from recmeta.metalearn.numerics.memory import free_memory
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged
@@ -64,6 +66,15 @@ def most_items(num_items: int) -> int:
     """Return how many items of a catalogue memory has room for, from 6000 to 12,000."""
     bytes_each = SHARE_OF_MEMORY * free_memory() / (4 * MATRICES)
     return min(num_items, MOST_ITEMS, max(MAX_ITEMS, int(bytes_each**0.5)))
+
+
+def more_items(search: BaselineSearch, best: Config) -> Sequence[Config]:
+    """Return the best configuration so far with as many items, its `max_items`, as memory allows,
+    where the catalogue is that large."""
+    most = most_items(search.num_items)
+    if search.grid == "published" or most <= best.max_items:
+        return []
+    return [dataclasses.replace(best, max_items=most)]
 
 
 def co_occurrences(known: KnownItems, rows: Ragged) -> torch.Tensor:

@@ -18,7 +18,8 @@ from recmeta.evaluation.baseline_parts.rows import (
 )
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.tasks.arrays import Float64Array
-from recmeta.tasks.task_set import Items, Ragged, Tasks
+from recmeta.tasks.item_files import Items
+from recmeta.tasks.task_set import Ragged, Tasks
 
 NUM_FOLDS = 5
 CONTENT_RIDGE, ITEM_SHRINKAGE, USER_SHRINKAGE = 30.0, 3.0, 6.0

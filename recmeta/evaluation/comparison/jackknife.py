@@ -12,13 +12,13 @@ from collections.abc import Callable
 import numpy as np
 
 from recmeta.evaluation.comparison.bootstrap import Interval
-from recmeta.evaluation.metric import Lists
+from recmeta.evaluation.metric import TopLists
 
 NUM_GROUPS = 20
 
 
 def jackknife_interval(
-    lists: Lists, of: Callable[[Lists], float | None], confidence: float = 0.95
+    lists: TopLists, of: Callable[[TopLists], float | None], confidence: float = 0.95
 ) -> Interval:
     """Return the interval of a number that all lists have together; NaN where it is undefined.
 

@@ -76,7 +76,8 @@ def ranks_in_catalogue(scores_BI: Float64Array, relevant: Relevant, k: int) -> I
     others_BI[relevant.task, relevant.item] = -np.inf
     # Which k others are best decides every rank up to k, so there is no need to sort the catalogue.
     k = min(k, others_BI.shape[1])
-    best_BK = np.partition(others_BI, others_BI.shape[1] - k, axis=1)[:, -k:]
+    others_BI.partition(others_BI.shape[1] - k, axis=1)  # in place: a copy is half of the time
+    best_BK = others_BI[:, -k:]
     return _ranks(relevant_R, relevant, best_BK)
 
 
@@ -115,10 +116,14 @@ def top_items(scores_BI: Float64Array, k: int) -> IntArray:
     """
     k = min(k, scores_BI.shape[1])
     kth_B1 = np.partition(scores_BI, scores_BI.shape[1] - k, axis=1)[:, [-k]]
-    above_BI = scores_BI > kth_B1
-    tied_BI = scores_BI == kth_B1
-    room_B1 = k - above_BI.sum(axis=1, keepdims=True)
-    chosen_BI = above_BI | (tied_BI & (np.cumsum(tied_BI, axis=1) <= room_B1))
+    chosen_BI = scores_BI >= kth_B1
+    # Most users have exactly k such items; of others the last of those level with the k-th go.
+    users = np.flatnonzero(np.count_nonzero(chosen_BI, axis=1) > k)
+    if len(users):
+        above_uI = scores_BI[users] > kth_B1[users]
+        tied_uI = scores_BI[users] == kth_B1[users]
+        room_u1 = k - above_uI.sum(axis=1, keepdims=True)
+        chosen_BI[users] = above_uI | (tied_uI & (np.cumsum(tied_uI, axis=1) <= room_u1))
     items_BK = np.nonzero(chosen_BI)[1].reshape(len(scores_BI), k)
     order = np.argsort(-np.take_along_axis(scores_BI, items_BK, axis=1), axis=1, kind="stable")
     return np.take_along_axis(items_BK, order, axis=1)

@@ -15,9 +15,9 @@ from recmeta.evaluation.metric import (
     CatalogueMetric,
     ErrorMetric,
     ExposureMetric,
-    Lists,
     Metric,
     OrderMetric,
+    TopLists,
 )
 from recmeta.evaluation.predictor import Predictor, Scores, query_scores
 from recmeta.tasks.arrays import Float64Array, IntArray
@@ -54,7 +54,7 @@ class Measured:
 
     per_user: dict[str, dict[str, Float64Array]]
     """By predictor and metric, (U,)."""
-    lists: dict[str, Lists]
+    lists: dict[str, TopLists]
     """By predictor, each user's best items, as many as the largest cut-off; empty where the
     selection has no metric that reads them."""
 
@@ -102,7 +102,7 @@ def measure(
             for name, found in parts.items()
         },
         {
-            name: Lists(np.concatenate(tops), spec.num_items, num_users_I)
+            name: TopLists(np.concatenate(tops), spec.num_items, num_users_I)
             for name, tops in listed.items()
             if tops
         },

@@ -55,6 +55,8 @@ class ListHead:
     centre: float | None = None
     """What a row's value counts from, in units of the value: a row below speaks against the items
     that are near. None: every row counts 1."""
+    taken_from: float | None = None
+    """See `TaskSetSpec`: without a centre, a row below says nothing."""
     horizon: int | None = None
     """Rows of a user that the tables of neighbours look over; None where rows have no order."""
 
@@ -137,9 +139,10 @@ class ListHead:
         }
 
     def row_weights(self, value_N: Float32Array) -> Float32Array:
-        """Return (N,) what rows of these values count; never 0, which marks padding."""
+        """Return (N,) what rows of these values count; 0, as of padding, where they say nothing."""
         if self.centre is None:
-            return np.ones(len(value_N), np.float32)
+            taken_from = -np.inf if self.taken_from is None else self.taken_from
+            return (value_N >= taken_from).astype(np.float32)
         weight_N = (value_N - self.centre).astype(np.float32)
         return np.where(weight_N == 0, np.float32(1e-6), weight_N)
 
@@ -209,6 +212,7 @@ class ListHead:
             "half_life_days": self.half_life_days,
             "centre": self.centre,
             "horizon": self.horizon,
+            "taken_from": self.taken_from,
         }
 
     @classmethod
@@ -229,6 +233,7 @@ class ListHead:
             tables=tables,
             centre=about["centre"],
             horizon=about["horizon"],
+            taken_from=about.get("taken_from"),  # absent of an earlier version: every row counts
         )
 
 

@@ -14,7 +14,8 @@ from recmeta import schema
 from recmeta.metalearn.tensors.encoding import Encoder, Features
 from recmeta.metalearn.tensors.lookup import Lookup
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
-from recmeta.tasks.task_set import Items, ItemStatistics, Ragged, Tasks
+from recmeta.tasks.item_files import Items, ItemStatistics
+from recmeta.tasks.task_set import Ragged, Tasks
 
 NUM_STATISTICS = 2
 """What a learner sees of an item's past: its shrunk mean value, its popularity."""

@@ -21,7 +21,8 @@ from recmeta.serving.evidence.respondents import respondents
 from recmeta.serving.evidence.strategy import Candidates
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
-from recmeta.tasks.task_set import ItemStatistics, Ragged, Tasks
+from recmeta.tasks.item_files import ItemStatistics
+from recmeta.tasks.task_set import Ragged, Tasks
 
 
 @dataclasses.dataclass(frozen=True)

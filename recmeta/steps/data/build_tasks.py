@@ -20,7 +20,8 @@ from recmeta.manifest import Folders, Manifest, Step, finished, run_once
 from recmeta.progress import Progress, silent
 from recmeta.steps.data import ingest
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
-from recmeta.tasks.task_set import ItemStatistics, Objective
+from recmeta.tasks.item_files import ItemStatistics
+from recmeta.tasks.task_set import Objective
 from recmeta.workspace import Workspace, writes
 
 SOURCES = "sources"

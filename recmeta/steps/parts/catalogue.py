@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from recmeta import schema
 from recmeta.logs import tables
 from recmeta.metalearn.model import Model
-from recmeta.tasks.task_set import (
+from recmeta.tasks.item_files import (
     Items,
     ItemStatistics,
     read_items,

@@ -21,6 +21,13 @@ from recmeta.features.item_statistics import (
 )
 from recmeta.features.text_vectors import with_text_vectors
 from recmeta.progress import Progress, silent
+from recmeta.tasks.item_files import (
+    ItemStatistics,
+    stored_name,
+    write_history,
+    write_items,
+    write_statistics,
+)
 from recmeta.tasks.placing.placed_rows import PlacedRows
 from recmeta.tasks.placing.shards import shards, task_table
 from recmeta.tasks.placing.split_rows import SplitRows
@@ -31,15 +38,10 @@ from recmeta.tasks.task_set import (
     REFIT,
     SPLITS,
     TASK_COLUMNS,
-    ItemStatistics,
     Split,
     TaskSetSpec,
-    stored_name,
-    write_history,
-    write_items,
     write_shard,
     write_spec,
-    write_statistics,
 )
 from recmeta.tasks.threads import in_threads
 from recmeta.workspace import Folder, sealing
@@ -102,13 +104,17 @@ def write_tasks(
     statistics = _statistics(split, len(item_id), config.statistics)
     with sealing(folder) as place:
         write_statistics(place, statistics)
-        num_files = write_history(place, in_order(_counted(split), statistics.time))
+        taken_from = _taken_from(split)
+        taken = (events.taken(taken_from) for events in _counted(split))
+        num_files = write_history(place, in_order(taken, statistics.time))
         progress("statistics", 1, 1)
         described = catalogue(item_id, items)
         if config.item_texts:
             described = with_text_vectors(described, config.item_texts, text_vectors)
         write_items(place, described)
-        spec, counts = _write_tasks(place, split, statistics, users, num_files, progress)
+        spec, counts = _write_tasks(
+            place, split, statistics, users, num_files, taken_from, progress
+        )
     if split.objective == "implicit":
         counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
     return BuiltTasks(spec=spec, item_id=item_id, statistics=statistics, counts=counts)
@@ -137,12 +143,26 @@ def _counted(split: SplitRows) -> Iterator[Events]:
         yield Events(piece.item, piece.value, piece.time if split.temporal else None)
 
 
+def _taken_from(split: SplitRows) -> float | None:
+    """Return the higher one of the training users' values where they are of two levels; else
+    None."""
+    if split.objective == "implicit":
+        return None
+    levels = np.zeros(0, np.float32)
+    for piece in split.pieces("train"):
+        levels = np.union1d(levels, piece.value)
+        if len(levels) > 2:
+            return None
+    return float(levels[1]) if len(levels) == 2 else None
+
+
 def _write_tasks(
     folder: Folder,
     split: SplitRows,
     statistics: ItemStatistics,
     users: pl.LazyFrame,
     num_history_files: int,
+    taken_from: float | None,
     progress: Progress,
 ) -> tuple[TaskSetSpec, dict[str, int]]:
     """Write the shards of all splits, and what the task set is; return that and the counts.
@@ -180,6 +200,7 @@ def _write_tasks(
         temporal=split.temporal,
         split=split.kind,
         num_history_files=num_history_files,
+        taken_from=taken_from,
     )
     write_spec(folder, spec)
     return spec, {

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.states import COLD_STATES
 from recmeta import schema
-from recmeta.tasks.task_set import Items
+from recmeta.tasks.item_files import Items
 
 
 def shared_data() -> Path:

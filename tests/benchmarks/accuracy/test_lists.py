@@ -12,7 +12,7 @@ import pytest
 
 import recmeta
 from benchmarks.accuracy import list_cells, lists
-from benchmarks.accuracy.__main__ import LISTS_RESULTS, main
+from benchmarks.accuracy.__main__ import SHOWN_RESULTS, main
 from benchmarks.accuracy.datasets import Frames
 from recmeta.evaluation.evaluate import EvaluationConfig
 from recmeta.recipes.configuration import pipeline_config
@@ -20,7 +20,7 @@ from recmeta.testing.synthetic import SyntheticConfig, generate
 
 LEARNERS = ("bayesian-linear", "popularity", "item-knn")
 EPOCHS = 2
-RESULTS = sorted(LISTS_RESULTS.glob("lists-*.json"))
+RESULTS = sorted(SHOWN_RESULTS.glob("lists-*.json"))
 
 
 @pytest.fixture

@@ -2,18 +2,20 @@
 
 import dataclasses
 import itertools
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baseline import Baseline, BaselineSearch, each
+from recmeta.evaluation.baseline import Baseline, BaselineSearch, Config, each
 from recmeta.evaluation.baseline_parts.rows import (
     mean_value,
     sum_by_item,
     sum_by_task,
     training_rows,
 )
+from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -116,9 +118,24 @@ BASELINE = Baseline(
 )
 
 
-def chosen_biases(search: BaselineSearch, train: Tasks) -> ItemMeanUserBias | None:
-    """Return the biases of training rows that models of residuals begin with, their ridge weights
-    being those that the search chooses; None for implicit feedback."""
-    if search.objective == "implicit":
-        return None
-    return _fit(search, train, search.chosen(BASELINE).config)
+def upon_biases(
+    fit_all: Callable[[Tasks, int, Sequence[Any], ItemMeanUserBias | None], Iterator[Predictor]],
+) -> Callable[[BaselineSearch, Tasks, Sequence[Config]], Iterator[Predictor]]:
+    """Return the `fit_all` of a baseline that predicts what biases leave of ratings, and of
+    implicit feedback what users take.
+
+    Args:
+        fit_all: gets the training tasks, the number of items, the candidates, and the biases of
+            these tasks' rows, their ridge weights being those that the search chooses; None for
+            implicit feedback.
+    """
+
+    def fitted(
+        search: BaselineSearch, train: Tasks, configs: Sequence[Config]
+    ) -> Iterator[Predictor]:
+        biases = None
+        if search.objective == "rating":
+            biases = _fit(search, train, search.chosen(BASELINE).config)
+        return fit_all(train, search.num_items, configs, biases)
+
+    return fitted

@@ -28,11 +28,11 @@ class PopularityConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Popularity:
-    """Scores an item by how many users had met it before the user's cut time, whatever value they
-    gave, recent ones counting more.
+    """Scores an item by how many users had taken it before the user's cut time, recent ones
+    counting more. Every rating says that an item was taken, but for the lower of two levels.
 
     So it knows the past that the model knows, and nothing of what came after. Where tasks are not
-    cut by time, it counts the meta-training users who met the item.
+    cut by time, it counts the meta-training users who took the item.
     """
 
     history: ItemHistory
@@ -47,15 +47,19 @@ class Popularity:
         num_items: int,
         history: ItemHistory | None = None,
         config: PopularityConfig | None = None,
+        taken_from: float | None = None,
     ) -> "Popularity":
         """Count users per item: in the history, or where that is absent or has no times, over the
         support and query rows of the meta-training tasks.
+
+        Args:
+            taken_from: see `TaskSetSpec`; the history has taken items alone already.
 
         Raises:
             ValueError: for a half-life where there are no times.
         """
         if history is None or not history.has_times:
-            rows = training_rows(train)
+            rows = training_rows(train).taken(taken_from)
             item = np.unique(rows.task * num_items + rows.item) % num_items
             history = ItemHistory(time=None, item=item.astype(np.int32), num_items=num_items)
         return cls(history, config or PopularityConfig())
@@ -89,7 +93,7 @@ def _candidates(search: BaselineSearch) -> list[PopularityConfig]:
 
 
 def _fit(search: BaselineSearch, train: Tasks, config: PopularityConfig) -> Popularity:
-    return Popularity.fit(train, search.num_items, search.history, config)
+    return Popularity.fit(train, search.num_items, search.history, config, search.taken_from)
 
 
 BASELINE = Baseline(

@@ -13,7 +13,8 @@ from recmeta.evaluation.baseline_parts.item_content import item_content
 from recmeta.evaluation.baselines.content.content_ridge import ContentRidge, ContentRidgeConfig
 from recmeta.metalearn.tensors.vectors import principal_components, raw_vectors, read_vectors
 from recmeta.schema import TEXT_VECTOR
-from recmeta.tasks.task_set import Items, Tasks
+from recmeta.tasks.item_files import Items
+from recmeta.tasks.task_set import Tasks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

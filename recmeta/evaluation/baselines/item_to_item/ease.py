@@ -19,12 +19,12 @@ from recmeta.evaluation.baseline_parts.neighbourhood import (
     KnownItems,
     co_occurrences,
     gram,
-    most_items,
+    more_items,
 )
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     ItemMeanUserBias,
-    chosen_biases,
+    upon_biases,
 )
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
@@ -163,16 +163,7 @@ def _candidates(search: BaselineSearch) -> Sequence[EaseConfig]:
     return [EaseConfig(regularisation=ridge) for ridge in grid]
 
 
-def _more_items(search: BaselineSearch, best: EaseConfig) -> Sequence[EaseConfig]:
-    """Return the best with as many items as memory allows, where the catalogue is that large."""
-    most = most_items(search.num_items)
-    if search.grid == "published" or most <= best.max_items:
-        return []
-    return [dataclasses.replace(best, max_items=most)]
-
-
-def _fit_all(search: BaselineSearch, train: Tasks, configs: Sequence[EaseConfig]) -> Iterator[Ease]:
-    return Ease.fit_all(train, search.num_items, configs, chosen_biases(search, train))
+_fit_all = upon_biases(Ease.fit_all)
 
 
 BASELINE = with_lists_of_ratings(
@@ -181,7 +172,7 @@ BASELINE = with_lists_of_ratings(
         candidates=_candidates,
         fit_all=_fit_all,
         default=lambda search: EaseConfig(),
-        refinements=(_more_items,),
+        refinements=(more_items,),
         objectives=("implicit",),
         known_items_only=True,
     ),

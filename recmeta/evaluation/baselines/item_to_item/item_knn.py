@@ -20,12 +20,12 @@ from recmeta.evaluation.baseline_parts.neighbourhood import (
     KnownItems,
     co_occurrences,
     gram,
-    most_items,
+    more_items,
 )
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     ItemMeanUserBias,
-    chosen_biases,
+    upon_biases,
 )
 from recmeta.evaluation.baselines.item_to_item.ease import residuals
 from recmeta.tasks.arrays import Float64Array
@@ -201,18 +201,7 @@ def _candidates(search: BaselineSearch) -> Sequence[ItemKNNConfig]:
     return IMPLICIT_GATE_GRID if search.grid == "gate" else IMPLICIT_PUBLISHED_GRID
 
 
-def _more_items(search: BaselineSearch, best: ItemKNNConfig) -> Sequence[ItemKNNConfig]:
-    """Return the best with as many items as memory allows, where the catalogue is that large."""
-    most = most_items(search.num_items)
-    if search.grid == "published" or most <= best.max_items:
-        return []
-    return [dataclasses.replace(best, max_items=most)]
-
-
-def _fit_all(
-    search: BaselineSearch, train: Tasks, configs: Sequence[ItemKNNConfig]
-) -> Iterator[ItemKNN]:
-    return ItemKNN.fit_all(train, search.num_items, configs, chosen_biases(search, train))
+_fit_all = upon_biases(ItemKNN.fit_all)
 
 
 BASELINE = with_lists_of_ratings(
@@ -221,7 +210,7 @@ BASELINE = with_lists_of_ratings(
         candidates=_candidates,
         fit_all=_fit_all,
         default=lambda search: ItemKNNConfig(num_neighbours=100, shrinkage=0.0),
-        refinements=(_more_items,),
+        refinements=(more_items,),
         objectives=("implicit",),
         known_items_only=True,
     ),

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.evaluation.baseline import Baseline, BaselineSearch, fixed
+from recmeta.evaluation.baseline import Baseline, fixed
 from recmeta.evaluation.baseline_parts.lists_of_ratings import with_lists_of_ratings
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import (
     ItemMeanUserBias,
-    chosen_biases,
+    upon_biases,
 )
 from recmeta.evaluation.baselines.item_to_item.ease import residuals
 from recmeta.tasks.arrays import Float64Array, IntArray, offsets_of
@@ -235,10 +235,7 @@ IMPLICIT_GRID = tuple(
 )
 
 
-def _fit_all(
-    search: BaselineSearch, train: Tasks, configs: Sequence[UserKNNConfig]
-) -> Iterator[UserKNN]:
-    return UserKNN.fit_all(train, search.num_items, configs, chosen_biases(search, train))
+_fit_all = upon_biases(UserKNN.fit_all)
 
 
 BASELINE = with_lists_of_ratings(

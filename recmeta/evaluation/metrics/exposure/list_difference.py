@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from recmeta.evaluation.metric import ExposureMetric, Lists
+from recmeta.evaluation.metric import ExposureMetric, TopLists
 
 
-def list_difference(lists: Lists) -> float:
+def list_difference(lists: TopLists) -> float:
     """Return the mean over pairs of users of 1 - |overlap| / k, k being the length of the longest
     list: 0 where all have the same items, 1 where no two share one (inter-user diversity: Zhou et
     al., PNAS 2010). NaN of fewer than two lists; users without a list are left out."""

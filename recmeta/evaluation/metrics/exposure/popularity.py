@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recmeta.evaluation.metric import Counts, ExposureMetric, Lists
+from recmeta.evaluation.metric import Counts, ExposureMetric, TopLists
 
 
 def popularity(listed_I: Counts, num_users_I: Counts) -> float:
@@ -19,7 +19,7 @@ def popularity(listed_I: Counts, num_users_I: Counts) -> float:
     return float(percentile_I @ listed_I / num_places)
 
 
-def _of(lists: Lists) -> float | None:
+def _of(lists: TopLists) -> float | None:
     known_I = lists.num_users_I
     return None if known_I is None else popularity(lists.listed_I, known_I)
 

@@ -1,0 +1,223 @@
+"""The catalogue and what was known of its items when, and their files.
+
+    items.arrow          one row per version of an item: item number, valid from, raw attributes
+    statistics.arrow     one row per snapshot: users who met each item before it, sum of their
+                         values
+    history-00000.arrow  one row per event that counts in them and says that the item was taken, in
+        …                the order of time: when, and the item number
+
+An attribute keeps its name in a file unless a column of the file has it.
+
+Legend: V versions of items, I items, T snapshots, N events.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc as ipc
+
+from recmeta import schema
+from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.item_history import ItemHistory
+from recmeta.workspace import Folder, arrow_table
+
+ITEM_NUMBER: Final = "item"
+EVENTS_PER_FILE: Final = 2**22
+"""Of a history, but for the last file."""
+HistoryPiece = tuple[IntArray | None, npt.NDArray[np.int32]]
+"""Times (N,), None where tasks are not cut by time, and item numbers (N,) of some events."""
+ATTRIBUTE: Final = "attribute:"
+"""Begins the stored name of an attribute that is called as a column of the file is."""
+ITEM_COLUMNS: Final = (schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM)
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """The catalogue: V versions of I items, sorted by (item number, valid from)."""
+
+    item_id: pa.Array
+    """(I,) item ids; an item's number is its position here."""
+    item: npt.NDArray[np.int32]
+    """(V,) the item that each version describes."""
+    valid_from: IntArray
+    """(V,) microseconds since 1970 UTC; int64's smallest value where always known."""
+    attributes: pa.Table
+    """(V rows) raw attributes."""
+
+    def newest(self) -> IntArray:
+        """Return (I,) the row of each item's newest version."""
+        numbers = np.arange(len(self.item_id))
+        return np.searchsorted(self.item, numbers, side="right") - 1
+
+    def titles(self) -> pa.Array | None:
+        """Return (I,) each item's newest title, or None where the catalogue has no titles."""
+        if schema.TITLE not in self.attributes.column_names:
+            return None
+        return self.attributes[schema.TITLE].combine_chunks().take(pa.array(self.newest()))
+
+    def names(self) -> pa.Array:
+        """Return (I,) what people call each item: its title where it has one, else its id."""
+        titles = self.titles()
+        return self.item_id if titles is None else pc.coalesce(titles, self.item_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemStatistics:
+    """What had been seen of each item before each snapshot. Snapshot 0 is before everything."""
+
+    time: IntArray
+    """(T,) microseconds; a snapshot holds the events strictly before it."""
+    num_users: Float32Array
+    """(T, I) users who had met the item."""
+    sum_values: Float32Array
+    """(T, I) sum of the value that each of them first gave it."""
+
+    @classmethod
+    def empty(cls, num_items: int) -> "ItemStatistics":
+        """Return statistics that know nothing."""
+        zeros = np.zeros((1, num_items), np.float32)
+        return cls(np.array([schema.ALWAYS]), zeros, zeros)
+
+    def last(self) -> "ItemStatistics":
+        """Return only the newest snapshot, which is what scoring uses."""
+        return ItemStatistics(self.time[-1:], self.num_users[-1:], self.sum_values[-1:])
+
+
+def write_items(folder: Folder, items: Items) -> None:
+    """Write the catalogue."""
+    columns = {
+        schema.ITEM_ID: items.item_id.take(pa.array(items.item)),
+        ITEM_NUMBER: pa.array(items.item, pa.int32()),
+        schema.VALID_FROM: pa.array(items.valid_from, pa.int64()),
+    }
+    columns |= {
+        stored_name(name, ITEM_COLUMNS): items.attributes[name]
+        for name in items.attributes.column_names
+    }
+    write_table(folder, "items.arrow", pa.table(columns))
+
+
+def read_items(folder: Folder) -> Items:
+    """Read what `write_items` wrote. Raises Broken where it is not that any more."""
+    table = read_table(folder, "items.arrow").combine_chunks()
+    item = table[ITEM_NUMBER].to_numpy()
+    first = np.flatnonzero(np.diff(item, prepend=-1))
+    return Items(
+        table[schema.ITEM_ID].combine_chunks().take(pa.array(first)),
+        item,
+        table[schema.VALID_FROM].to_numpy(),
+        attributes_of(table, ITEM_COLUMNS),
+    )
+
+
+def write_statistics(folder: Folder, statistics: ItemStatistics) -> None:
+    """Write the items' statistics, one row per snapshot."""
+    num_items = statistics.num_users.shape[1]
+
+    def column(matrix_TI: Float32Array) -> pa.Array:
+        return pa.FixedSizeListArray.from_arrays(pa.array(matrix_TI.reshape(-1)), num_items)
+
+    table = pa.table(
+        {
+            schema.TIMESTAMP: pa.array(statistics.time, pa.int64()),
+            schema.NUM_USERS: column(statistics.num_users),
+            schema.SUM_VALUES: column(statistics.sum_values),
+        }
+    )
+    write_table(folder, "statistics.arrow", table)
+
+
+def read_statistics(folder: Folder) -> ItemStatistics:
+    """Read what `write_statistics` wrote. Raises Broken where it is not that any more."""
+    table = read_table(folder, "statistics.arrow").combine_chunks()
+
+    def matrix(name: str) -> Float32Array:
+        flat: Float32Array = table[name].combine_chunks().flatten().to_numpy()
+        return flat.reshape(table.num_rows, -1)
+
+    return ItemStatistics(
+        table[schema.TIMESTAMP].to_numpy(), matrix(schema.NUM_USERS), matrix(schema.SUM_VALUES)
+    )
+
+
+def write_history(folder: Folder, pieces: Iterable[HistoryPiece]) -> int:
+    """Write the events that count, given in the order of time, and return into how many files.
+
+    The files do not depend on where one piece ends and the next one begins.
+    """
+    num_files, waiting = 0, list[HistoryPiece]()
+    for piece in pieces:
+        waiting.append(piece)
+        while sum(len(item) for _, item in waiting) >= EVENTS_PER_FILE:
+            time, item = _joined(waiting)
+            first, rest = slice(EVENTS_PER_FILE), slice(EVENTS_PER_FILE, None)
+            _write_history_file(folder, num_files, (_part(time, first), item[first]))
+            num_files, waiting = num_files + 1, [(_part(time, rest), item[rest])]
+    last = _joined(waiting)
+    if len(last[1]):
+        _write_history_file(folder, num_files, last)
+        num_files += 1
+    return num_files
+
+
+def read_history(folder: Folder, num_files: int, num_items: int, *, temporal: bool) -> ItemHistory:
+    """Read what `write_history` wrote, into so many files. Raises Broken where it is not that any
+    more."""
+    names = [f"history-{number:05d}.arrow" for number in range(num_files)]
+    tables = [read_table(folder, name) for name in names]
+
+    def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype), *(table[name].to_numpy() for table in tables)])
+
+    return ItemHistory(
+        time=column(schema.TIMESTAMP, np.int64) if temporal else None,
+        item=column(ITEM_NUMBER, np.int32),
+        num_items=num_items,
+    )
+
+
+def _joined(pieces: Sequence[HistoryPiece]) -> HistoryPiece:
+    item = np.concatenate([np.zeros(0, np.int32), *(item for _, item in pieces)])
+    times = [time for time, _ in pieces if time is not None]
+    return np.concatenate(times) if times else None, item
+
+
+def _part(time: IntArray | None, rows: slice) -> IntArray | None:
+    return None if time is None else time[rows]
+
+
+def _write_history_file(folder: Folder, number: int, piece: HistoryPiece) -> None:
+    time, item = piece
+    columns = {} if time is None else {schema.TIMESTAMP: pa.array(time, pa.int64())}
+    columns[ITEM_NUMBER] = pa.array(item, pa.int32())
+    write_table(folder, f"history-{number:05d}.arrow", pa.table(columns))
+
+
+def stored_name(name: str, columns: Sequence[str]) -> str:
+    """Return what an attribute is called in a file that has columns of its own."""
+    return ATTRIBUTE + name if name in columns or name.startswith(ATTRIBUTE) else name
+
+
+def attributes_of(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Return the attributes out of a file, by their own names."""
+    attributes = table.drop_columns(list(columns))
+    return attributes.rename_columns([n.removeprefix(ATTRIBUTE) for n in attributes.column_names])
+
+
+def write_table(folder: Folder, name: str, table: pa.Table) -> None:
+    """Write an Arrow file."""
+    sink = io.BytesIO()
+    with ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    folder.write_bytes(name, sink.getvalue())
+
+
+def read_table(folder: Folder, name: str) -> pa.Table:
+    """Read what `write_table` wrote. Raises Broken where it is not that any more."""
+    return arrow_table(folder.read_buffer(name), f"{folder.path}/{name}")
