@@ -1,8 +1,9 @@
 """Why an item stands in a user's list rather than the list's other items.
 
 What lists are ordered by is a sum (`ListHead`), and so is what each of the user's rows adds to it:
-what it says by the tables of neighbours, at the weights and the scale of this user, and what it
-does to the learner's output, exactly (`output_effects`). An effect on an item is then taken
+what it says by the tables of neighbours, at the weights and the scale of this user, what it does to
+the log-odds that the user takes an item next, and what it does to the learner's output, both
+exactly (`ChoiceHead.effects`, `output_effects`). An effect on an item is then taken
 relative to the mean effect of the same row on all items of the list: a row that raises every item
 alike is no reason for any of them. It is a difference of log-probabilities.
 
@@ -12,7 +13,7 @@ Legend: B users, k items of each list, N support rows of all users, I items.
 import numpy as np
 import torch
 
-from recmeta.metalearn.heads.list_head import ITEM, LEARNER, WEIGHT, ListHead
+from recmeta.metalearn.heads.list_head import CHOICES, ITEM, LEARNER, WEIGHT, ListHead
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import Support
@@ -46,6 +47,11 @@ def list_effects(
     learner_N = weight_BC[:, lists.columns.index(LEARNER)].cpu().numpy()[found.user_N]
     effect_Nk = found.effect_Nk * learner_N[:, None]
     effect_Nk += _by_neighbours(lists, state, weight_BC, found.user_N, position_N, item_Bk)
+    if CHOICES in lists.columns:
+        choices_B1 = weight_BC[:, lists.columns.index(CHOICES), None].cpu().numpy()
+        target_Bk = torch.from_numpy(np.maximum(item_Bk, 0)).to(weight_BC.device)
+        by_choices_BSk = lists.choice_effects(state, target_Bk).cpu().numpy()
+        effect_Nk += choices_B1[found.user_N] * by_choices_BSk[found.user_N, position_N]
     is_item_Nk = (item_Bk >= 0)[found.user_N]
     total_N1 = np.where(is_item_Nk, effect_Nk, 0).sum(1, keepdims=True)
     count_N1 = is_item_Nk.sum(1, keepdims=True)

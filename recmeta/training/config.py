@@ -9,6 +9,7 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.starts.beginning import StartName
 from recmeta.tasks.episodes import EpisodeConfig
+from recmeta.training.choices import ChoiceConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,9 @@ class MetaTrainConfig:
     taken together and one after the other, weighted as development users want it. `popularity`:
     what the learner says and, of ratings, `popularity_weight` times the logarithm of popularity;
     nothing is then counted from who took what."""
+    choices: ChoiceConfig = ChoiceConfig(epochs=0)
+    """How what users take next is meta-learned by MAML, for learned lists; with `epochs = 0` it is
+    not. The recipes of `maml` and of the closed forms learn it."""
     seed: int = 0
     """Of initial parameters and the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()

@@ -60,7 +60,7 @@ def fit(
     model.levels = learn_levels(model, task_set, config.seed)
     model.uncertainty = learn_uncertainty(model, development)
     if config.lists == "learned":
-        model.learned_lists = learn_lists(model, task_set, config.seed)
+        model.learned_lists = learn_lists(model, task_set, config.seed, config.choices)
     return Trained(history, best)
 
 
@@ -106,7 +106,9 @@ def refit(
         fit(config, again, everybody, folder / "refit", on_epoch)
     again.model.levels = model.levels  # learned of users on whom the learner was not trained
     if model.learned_lists is not None:
-        again.model.learned_lists = recounted(model.learned_lists, everybody, config.seed)
+        again.model.learned_lists = recounted(
+            model.learned_lists, everybody, config.seed, config.choices
+        )
     return again.model
 
 

@@ -1,8 +1,9 @@
 """Learning what lists are ordered by, from what development users took and liked next.
 
-The parts of a `ListHead` are counted from the training users' rows; its weights are a conditional
-logit (McFadden, 1974): each item that a development user took and liked is a choice out of the
-catalogue without the user's own rows, so the weights maximise the mean over users of
+The parts of a `ListHead` are counted from the training users' rows, or meta-learned from them
+(`recmeta.training.choices`); its weights are a conditional logit (McFadden, 1974): each item that a
+development user took and liked is a choice out of the catalogue without the user's own rows, so the
+weights maximise the mean over users of
 
     Σ_{i liked} log softmax(score(·))_i / number liked
 
@@ -15,10 +16,9 @@ is not linear in the log-probability, its tail is fitted at the expense of the f
 popularity counts too much. So popularity's weights may be lowered, the more the more rows a user
 has, where the development users' lists are better for it.
 
-Whether a setting is taken
-that is not the simplest is decided between halves of the development users: it must be better by
-more than a standard error of the difference (Breiman et al., Classification and Regression Trees,
-1984).
+Whether a setting is taken that is not the simplest is decided between halves of the development
+users: it must be better by more than a standard error of the difference (Breiman et al.,
+Classification and Regression Trees, 1984).
 
 Legend: B users, M items of each (query and sampled), I items, C columns, K knots, P = K · C.
 """
@@ -39,7 +39,9 @@ from recmeta.evaluation.measuring.catalogue_ranking import (
     top_items,
 )
 from recmeta.evaluation.measuring.values import describe
+from recmeta.metalearn.heads.choice_head import ChoiceHead
 from recmeta.metalearn.heads.list_head import (
+    CHOICES,
     ITEM,
     KNOTS,
     LEARNER,
@@ -55,6 +57,7 @@ from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
+from recmeta.training.choices import ChoiceConfig, meta_learned
 from recmeta.training.conditional_logit import Choices, fitted_weights, held_out_losses
 from recmeta.training.standard_error import is_as_good, simplest_of_best
 
@@ -73,16 +76,20 @@ TOP = 10
 """Length of the lists by which settings are compared."""
 FEWEST_USERS = 10
 """With fewer development users there is nothing to learn weights from."""
+NO_CHOICES = ChoiceConfig(epochs=0)
 POPULARITY_SHARES = (1.0, 0.5, 0.25, 0.1)
 """What may be left of popularity's weight for users with many rows."""
 
 
-def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
+def learn_lists(
+    model: Model, task_set: TaskSet, seed: int, choices: ChoiceConfig = NO_CHOICES
+) -> ListHead | None:
     """Return the list head of a trained model; None where there are too few development users who
     liked anything.
 
     Args:
         seed: of the sampled users and items.
+        choices: how to learn what users take next.
     """
     history, spec = task_set.history(), task_set.spec
     liked_from = _liked_from(task_set)
@@ -99,6 +106,8 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
         tables=_tables(rows, num_items, horizon if spec.temporal else None, seed),
         horizon=horizon if spec.temporal else None,
         taken_from=spec.taken_from,
+        choices=_choices(choices, task_set, seed, model.device),
+        value_range=spec.value_range if spec.objective == "rating" else None,
     )
     asked = _Asked.of(development, liked_from, num_items, np.random.default_rng(seed))
     learner = asked.learner(model)
@@ -113,6 +122,9 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
         tried = dataclasses.replace(head, centre=centre)
         found.append((tried, asked.choices(tried, popularity, learner)))
     everything = (POPULARITY, LEARNER, *head.tables)
+    column_sets = [(POPULARITY, LEARNER), everything]
+    if head.choices is not None:
+        column_sets = [*column_sets, (POPULARITY, LEARNER, CHOICES), (*everything, CHOICES)]
 
     def with_weights(number: int, columns: tuple[str, ...]) -> ListHead:
         tried, choices = found[number]
@@ -124,16 +136,16 @@ def learn_lists(model: Model, task_set: TaskSet, seed: int) -> ListHead | None:
             half_life_days=half_life,
             count_I=torch.from_numpy(history.now(half_life)),
             tables={name: t for name, t in tried.tables.items() if name in columns},
+            choices=tried.choices if CHOICES in columns else None,
         ).to(model.device)
 
     number = 0
     if len(found) > 1:
-        heads = [with_weights(place, everything) for place in range(len(found))]
+        heads = [with_weights(place, column_sets[-1]) for place in range(len(found))]
         number = _widest_of_best(heads, model, development, history, liked_from)
-    choices = found[number][1]
-    losses = [held_out_losses(choices, columns) for columns in ((POPULARITY, LEARNER), everything)]
-    is_simple = simplest_of_best(losses) == 0
-    likeliest = with_weights(number, (POPULARITY, LEARNER) if is_simple else everything)
+    chosen = found[number][1]
+    losses = [held_out_losses(chosen, columns) for columns in column_sets]
+    likeliest = with_weights(number, column_sets[simplest_of_best(losses)])
     heads = [likeliest.with_popularity_share(share) for share in POPULARITY_SHARES]
     losses = [
         _ranking_loss(_using(head, model, history), development, liked_from) for head in heads
@@ -176,12 +188,57 @@ def _widest_of_best(
     return max((n for n in range(len(heads)) if is_as_good(loss[n], best)), key=width.__getitem__)
 
 
-def recounted(head: ListHead, task_set: TaskSet, seed: int) -> ListHead:
-    """Return the same head with its tables counted anew from a task set's training users."""
+def _choices(
+    config: ChoiceConfig,
+    task_set: TaskSet,
+    seed: int,
+    device: torch.device,
+    epochs: int | None = None,
+) -> ChoiceHead | None:
+    """Return what training users took next, meta-learned; None where that is not asked for.
+
+    Args:
+        epochs: how many passes to take; None: as the development users want it.
+    """
+    spec, development = task_set.spec, task_set.tasks("dev")
+    if not config.epochs:
+        return None
+    judges = development if epochs is None else task_set.tasks("train")
+    taken = dataclasses.replace(
+        development,
+        support=development.support.taken(spec.taken_from),
+        query=development.query.taken(spec.taken_from),
+    )
+    return meta_learned(
+        _taken_rows(task_set),
+        None if epochs is not None else taken,
+        spec.num_items,
+        spec.value_range if spec.objective == "rating" else None,
+        config,
+        seed,
+        device,
+        in_order=spec.temporal,
+        num_next=int(judges.query.lengths.max(initial=1)),
+        epochs=epochs,
+    )
+
+
+def recounted(
+    head: ListHead, task_set: TaskSet, seed: int, choices: ChoiceConfig = NO_CHOICES
+) -> ListHead:
+    """Return the same head with its tables counted anew from a task set's training users, and what
+    they took next learned anew, in as many passes as it took before."""
     rows = _taken_rows(task_set)
     tables = _tables(rows, task_set.spec.num_items, head.horizon, seed)
     device = head.count_I.device
-    return dataclasses.replace(head, tables={name: tables[name].to(device) for name in head.tables})
+    learned = head.choices
+    if learned is not None:
+        learned = _choices(choices, task_set, seed, device, learned.epochs)
+    return dataclasses.replace(
+        head,
+        tables={name: tables[name].to(device) for name in head.tables},
+        choices=learned,
+    )
 
 
 def _training_rows(task_set: TaskSet) -> Ragged:
@@ -288,11 +345,14 @@ class _Asked:
         """Return what the users chose, for each of `shown`."""
         found = []
         for tasks, learner_BM in zip(self.shown(), learner, strict=True):
-            parts: dict[str, list[Float64Array]] = {name: [] for name in head.tables}
+            names = [*head.tables, *([] if head.choices is None else [CHOICES])]
+            parts: dict[str, list[Float64Array]] = {name: [] for name in names}
             for first in range(0, len(tasks), USERS_AT_ONCE):
                 users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
                 state = head.state(tasks.take(users).support)
                 item_bM = torch.from_numpy(self.item_BM[users])
+                if head.choices is not None:
+                    parts[CHOICES].append(head.log_odds(state).gather(1, item_bM).double().numpy())
                 for name, table in head.tables.items():
                     z_bI = head.standardised(table.evidence(state[ITEM], state[WEIGHT]))
                     parts[name].append(z_bI.gather(1, item_bM).double().numpy())

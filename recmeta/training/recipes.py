@@ -4,6 +4,8 @@ All hyperparameters were chosen on development users of MovieLens 100K, unless s
 algorithm that is not here is trained as `MetaTrainConfig` says.
 """
 
+import dataclasses
+
 from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
 from recmeta.metalearn.algorithms.metric_based.matching import MatchingConfig
 from recmeta.metalearn.algorithms.metric_based.prototypical import PrototypicalConfig
@@ -24,6 +26,7 @@ from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import Objective
+from recmeta.training.choices import ChoiceConfig
 from recmeta.training.config import MetaTrainConfig
 
 CLOSED_FORM = MetaTrainConfig(
@@ -32,6 +35,7 @@ CLOSED_FORM = MetaTrainConfig(
     episodes=EpisodeConfig(batch_size=64, max_support=90, max_query=40),
     # What keeps the item vectors small is the learner's own penalty.
     training=TrainingConfig(epochs=30, patience=30, learning_rate=5e-3, weight_decay=0.0),
+    choices=ChoiceConfig(),
 )
 """The closed-form learner; chosen on held-out warm users and films of MovieLens 1M."""
 
@@ -52,6 +56,7 @@ WEIGHTED_RIDGE = MetaTrainConfig(
         epochs=20, patience=4, learning_rate=1e-3, weight_decay=0.0, dev_items=50_000
     ),
     refit=True,
+    choices=ChoiceConfig(),
 )
 """Implicit feedback in closed form; chosen on held-out warm users of Last.FM."""
 
@@ -67,6 +72,7 @@ IMPLICIT_MAML = MetaTrainConfig(
         epochs=10, patience=3, learning_rate=1e-3, weight_decay=0.1, dev_items=50_000
     ),
     refit=True,
+    choices=ChoiceConfig(),
 )
 """MAML on implicit feedback; chosen on held-out warm users of Last.FM."""
 
@@ -110,10 +116,13 @@ def _on_network(
 
 
 TUNED: dict[str, MetaTrainConfig] = {
-    "maml": _on_network(
-        "maml",
-        MAMLConfig(estimate="median", hidden_share=0.5, support_prior=10.0),
-        use_statistics=True,  # chosen on MovieLens 1M in time order, too
+    "maml": dataclasses.replace(
+        _on_network(
+            "maml",
+            MAMLConfig(estimate="median", hidden_share=0.5, support_prior=10.0),
+            use_statistics=True,  # chosen on MovieLens 1M in time order, too
+        ),
+        choices=ChoiceConfig(),
     ),
     "fomaml": _on_network(
         "fomaml", FOMAMLConfig(estimate="median", hidden_share=0.5, support_prior=10.0)

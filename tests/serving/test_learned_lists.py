@@ -11,7 +11,8 @@ import torch
 from recmeta import schema
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
-from recmeta.metalearn.heads.list_head import ListHead
+from recmeta.metalearn.heads.list_head import CHOICES, ListHead
+from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
@@ -20,9 +21,11 @@ from recmeta.serving.list_reasons import list_effects
 from recmeta.serving.lists import ListMaker, relative_likelihoods
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users
+from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.item_files import Items, ItemStatistics
-from recmeta.tasks.task_set import TaskSet
+from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.testing.tasks import write_task_set
+from recmeta.training.choices import ChoiceConfig
 from recmeta.training.lists import learn_lists
 from recmeta.workspace import Folder
 
@@ -57,13 +60,15 @@ def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
     return write_task_set(log, Folder.at(tmp_path_factory.mktemp("tastes")))
 
 
-@pytest.fixture(scope="module")
-def model(task_set: TaskSet) -> Model:
-    """Return a model whose learner knows nothing, with lists that were learned."""
+@pytest.fixture(scope="module", params=[False, True], ids=["neighbours", "choices"])
+def model(task_set: TaskSet, request: pytest.FixtureRequest) -> Model:
+    """Return a model whose learner knows nothing, with lists that were learned: out of tables of
+    neighbours, or of what users take next, too."""
+    choices = ChoiceConfig(num_factors=8, epochs=3 if request.param else 0)
     network = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
     model = Model.untrained(ModelConfig(network=network), task_set, torch.device("cpu"))
     model.params = model.learner.init_params(torch.Generator().manual_seed(0))
-    model.learned_lists = learn_lists(model, task_set, seed=0)
+    model.learned_lists = learn_lists(model, task_set, seed=0, choices=choices)
     return model
 
 
@@ -84,7 +89,8 @@ def test_lists_beat_popularity_and_follow_few_rows(model: Model, task_set: TaskS
     test, history = task_set.tasks("test"), task_set.history()
     lists = model.learned_lists
     assert lists is not None
-    assert set(lists.tables) == {"together"}  # rows without times have no order
+    assert "next" not in lists.tables  # rows without times have no order
+    assert {"together", CHOICES} & set(lists.columns)
     learned = LearnedPredictor("learned", model, history)
     plain = LearnedPredictor("plain", model, history)
     plain.scorer = dataclasses.replace(
@@ -132,6 +138,9 @@ def test_reasons_are_parts_of_the_order(model: Model) -> None:
     np.testing.assert_allclose(found.effect_Nk.sum(1), 0, atol=1e-4)
     lists = scorer.lists
     weight_C = lists.weights(torch.tensor([3]))[0].numpy()
+    if CHOICES in lists.columns:
+        _are_what_the_order_loses(scorer, users.state, tasks, made.item_Bk)
+        return
     popular_k = weight_C[0] * np.log(lists.count_I.numpy() + lists.offset)[made.item_Bk[0]]
     learner = list(lists.columns).index("learner")
     state = users.state
@@ -146,6 +155,37 @@ def test_reasons_are_parts_of_the_order(model: Model) -> None:
     reason_k = parts.best_reason()[0]
     for row, item in zip(reason_k[reason_k >= 0], made.item_Bk[0][reason_k >= 0], strict=True):
         assert tasks.support.item[row] // EACH == item // EACH  # a row of the same taste
+
+
+def _are_what_the_order_loses(
+    scorer: Scorer, state: UserState, tasks: Tasks, item_Bk: IntArray
+) -> None:
+    """Assert that effects on the learner's output and on the log-odds are what the order loses
+    where a row is left out, relative to the mean over the list.
+
+    The weights are those of the whole support, and tables of neighbours count nothing: their scale
+    is that of the whole support, too.
+    """
+    lists = scorer.lists
+    weight_C = lists.weights(torch.tensor([len(tasks.support.item)]))[0].clone()
+    for name in lists.table_names:
+        weight_C[lists.columns.index(name)] = 0
+    lists = dataclasses.replace(lists, weight_KC=weight_C.expand_as(lists.weight_KC))
+    fixed = dataclasses.replace(scorer, lists=lists)
+    effect_Nk = list_effects(fixed, state, tasks, item_Bk).effect_Nk
+
+    def order_k(some: Tasks) -> Float32Array:
+        settled = fixed.settled(fixed.adapt(some))
+        output_BR = fixed.predict(fixed.adapt(some), fixed.rows_of_now(item_Bk)).ranked_by_BR
+        item_BR = torch.from_numpy(item_Bk)
+        return lists.scores(settled, output_BR, item_BR)[0].numpy()
+
+    whole_k = order_k(tasks)
+    for row in range(len(tasks.support.item)):
+        rest = np.arange(len(tasks.support.item)) != row
+        without_k = order_k(dataclasses.replace(tasks, support=tasks.support.select(rest)))
+        change_k = whole_k - without_k
+        np.testing.assert_allclose(effect_Nk[row], change_k - change_k.mean(), atol=1e-4)
 
 
 def _without_learner(lists: ListHead) -> ListHead:

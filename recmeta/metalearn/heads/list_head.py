@@ -1,11 +1,12 @@
 """What lists are ordered by: the log-probability that a user takes an item next and likes it.
 
-    score(i) = w_π(n) log(π_i + c) + Σ_k w_k(n) z_k(i, S) + w_l(n) l(i, S)
+    score(i) = w_π(n) log(π_i + c) + Σ_k w_k(n) z_k(i, S) + w_t(n) t(i, S) + w_l(n) l(i, S)
 
 π is how often the item was taken lately, at the user's cut time (`ItemHistory`); z_k what the
-user's rows S say by a table of neighbours, centred and scaled over the catalogue; l what the
-learner says: of ratings the expected value, of implicit feedback the score. The weights depend on
-the number n of the user's rows: piecewise linear in log(1 + n). They maximise the likelihood of
+user's rows S say by a table of neighbours, centred and scaled over the catalogue; t the log-odds
+that an adapted user takes the item next (`ChoiceHead`), where the model has learned them; l what
+the learner says: of ratings the expected value, of implicit feedback the score. The weights depend
+on the number n of the user's rows: piecewise linear in log(1 + n). They maximise the likelihood of
 what development users took and liked next, a softmax over the catalogue (McFadden, Frontiers in
 Econometrics, Academic Press 1974), which is why the softmax of the scores is a probability; where
 lists are better for it, popularity counts less than it says: see `recmeta.training.lists`.
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
+from recmeta.metalearn.heads.choice_head import ChoiceHead
 from recmeta.metalearn.heads.neighbours import Neighbours
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.tasks.arrays import Float32Array, IntArray
@@ -27,10 +29,11 @@ from recmeta.tasks.task_set import Ragged
 
 KNOTS = (0, 1, 3, 10, 30)
 """Numbers of support rows at which weights are learned."""
-POPULARITY, LEARNER = "popularity", "learner"
+POPULARITY, LEARNER, CHOICES = "popularity", "learner", "choices"
 """Columns beside the tables of neighbours, which go by their own names."""
-ITEM, WEIGHT = "list.item", "list.weight"
-"""Of a user's state: the rows' items and what each counts, (B, S)."""
+ITEM, WEIGHT, LIKING = "list.item", "list.weight", "list.liking"
+"""Of a user's state, (B, S): the rows' items, what each counts by the tables, and how much it was
+liked, from -1 to 1; NaN where it was not taken, or padded."""
 BASE, LEARNER_WEIGHT = "list.base", "list.learner"
 """Of a settled state: what a list's scores are beside the learner's part, (B, I), and what the
 learner's output is multiplied with, (B, 1)."""
@@ -41,7 +44,7 @@ class ListHead:
     """The order of lists. Item numbers are those of the catalogue that the model is over."""
 
     columns: tuple[str, ...]
-    """C names: `popularity`, `learner`, and tables of neighbours."""
+    """C names: `popularity`, `learner`, `choices`, and tables of neighbours."""
     weight_KC: torch.Tensor
     """float32, the columns' weights at each of `KNOTS`."""
     offset: float = 1.0
@@ -59,6 +62,10 @@ class ListHead:
     """See `TaskSetSpec`: without a centre, a row below says nothing."""
     horizon: int | None = None
     """Rows of a user that the tables of neighbours look over; None where rows have no order."""
+    choices: ChoiceHead | None = None
+    """What an adapted user takes next; None: it is not learned."""
+    value_range: tuple[float, float] | None = None
+    """Of the values that say how much a row was liked; None: they say nothing."""
 
     @classmethod
     def of_popularity(
@@ -112,6 +119,7 @@ class ListHead:
             self,
             count_I=torch.from_numpy(np.array(count_I, np.float32)).to(self.count_I.device),
             tables={name: t.renumbered(number_I, num_items) for name, t in self.tables.items()},
+            choices=None if self.choices is None else self.choices.on(number_I, num_items),
         )
 
     def to(self, device: torch.device) -> "ListHead":
@@ -121,6 +129,7 @@ class ListHead:
             weight_KC=self.weight_KC.to(device),
             count_I=self.count_I.to(device),
             tables={name: table.to(device) for name, table in self.tables.items()},
+            choices=None if self.choices is None else self.choices.to(device),
         )
 
     # Users ---------------------------------------------------------------------------------------
@@ -133,10 +142,17 @@ class ListHead:
         item_BS[mask_BS] = support.item
         weight_BS[mask_BS] = self.row_weights(support.value)
         device = self.count_I.device
-        return {
+        found = {
             ITEM: torch.from_numpy(item_BS).to(device),
             WEIGHT: torch.from_numpy(weight_BS).to(device),
         }
+        if self.choices is not None:
+            liking_BS = np.full(mask_BS.shape, np.nan, np.float32)
+            taken_from = -np.inf if self.taken_from is None else self.taken_from
+            liking_N = likings(support.value, self.value_range)
+            liking_BS[mask_BS] = np.where(support.value >= taken_from, liking_N, np.nan)
+            found[LIKING] = torch.from_numpy(liking_BS).to(device)
+        return found
 
     def row_weights(self, value_N: Float32Array) -> Float32Array:
         """Return (N,) what rows of these values count; 0, as of padding, where they say nothing."""
@@ -166,8 +182,26 @@ class ListHead:
             elif name in self.tables:
                 z_BI = self.standardised(self.tables[name].evidence(item_BS, weight_BS))
                 base_BI.addcmul_(weight_B1, z_BI)
+            elif name == CHOICES:
+                base_BI.addcmul_(weight_B1, self.log_odds(state))
         learner_B1 = weight_BC[:, self.columns.index(LEARNER), None]
         return {BASE: base_BI, LEARNER_WEIGHT: learner_B1}
+
+    def log_odds(self, state: UserState) -> torch.Tensor:
+        """Return (B, I) how likely adapted users take the items next, as logarithms up to a
+        constant of each user."""
+        assert self.choices is not None, "only a head with choices has that column"
+        user_BD = self.choices.adapt(*_choice_rows(state))
+        return self.choices.scores(user_BD)
+
+    def choice_effects(self, state: UserState, target_Bk: torch.Tensor) -> torch.Tensor:
+        """Return (B, S, k) what each row of users adds to those log-odds of some items.
+
+        Args:
+            target_Bk: int64 items of each user.
+        """
+        assert self.choices is not None, "only a head with choices has that column"
+        return self.choices.effects(*_choice_rows(state), target_Bk)
 
     def weights(self, num_rows_B: torch.Tensor) -> torch.Tensor:
         """Return (B, C) the columns' weights for users with so many rows."""
@@ -201,6 +235,8 @@ class ListHead:
         for name, table in self.tables.items():
             for field in dataclasses.fields(table):
                 found[f"{name}.{field.name}"] = getattr(table, field.name)
+        if self.choices is not None:
+            found |= {f"{CHOICES}.{name}": p for name, p in self.choices.params.items()}
         return {name: t.detach().cpu().contiguous() for name, t in found.items()}
 
     def about(self) -> dict[str, Any]:
@@ -213,6 +249,8 @@ class ListHead:
             "centre": self.centre,
             "horizon": self.horizon,
             "taken_from": self.taken_from,
+            "choices": None if self.choices is None else self.choices.about(),
+            "value_range": None if self.value_range is None else list(self.value_range),
         }
 
     @classmethod
@@ -224,6 +262,13 @@ class ListHead:
             ).to(device)
             for name in about["tables"]
         }
+        # Heads of earlier versions have neither.
+        about_choices, value_range = about.get("choices"), about.get("value_range")
+        choices = None
+        if about_choices is not None:
+            prefix = f"{CHOICES}."
+            params = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+            choices = ChoiceHead(params=params, **about_choices).to(device)
         return cls(
             columns=tuple(about["columns"]),
             weight_KC=tensors["weight"].to(device),
@@ -234,7 +279,25 @@ class ListHead:
             centre=about["centre"],
             horizon=about["horizon"],
             taken_from=about.get("taken_from"),  # absent of an earlier version: every row counts
+            choices=choices,
+            value_range=None if value_range is None else (value_range[0], value_range[1]),
         )
+
+
+def _choice_rows(state: UserState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the rows of users, how much they were liked, and which were taken, (B, S) each."""
+    mask_BS = ~state[LIKING].isnan()
+    return state[ITEM], state[LIKING].nan_to_num(), mask_BS
+
+
+def likings(value: Float32Array, value_range: tuple[float, float] | None) -> Float32Array:
+    """Return -1 for the lowest value of the scale, 1 for the highest; 0 where values say
+    nothing."""
+    if value_range is None or value_range[0] == value_range[1]:
+        return np.zeros(value.shape, np.float32)
+    low, high = value_range
+    found: Float32Array = ((2 * value - low - high) / (high - low)).astype(np.float32)
+    return found
 
 
 def hat(num_rows_B: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import torch
 
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.numerics.sparse_gradients import is_large, touched
+from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.outer_loop.row_adamw import RowAdamW
 
 
@@ -28,7 +29,15 @@ class OuterOptimiser:
 
     def step(self, gradients: Params) -> float:
         """Step down the gradients, clipped, and return their norm; where it is not finite, nothing
-        changes. A parameter without a gradient stays as it is."""
+        changes. A parameter without a gradient stays as it is.
+
+        A CPU takes the step with one thread: where a share of a tensor ends decides which numbers
+        are rounded one by one and which together, and the result would depend on their number.
+        """
+        with one_thread(True):
+            return self._step(gradients)
+
+    def _step(self, gradients: Params) -> float:
         rows = {name: touched(gradients[name]) for name in self.tables if name in gradients}
         for name, p in self.dense.items():
             p.grad = gradients.get(name)

@@ -1,0 +1,267 @@
+"""What a user takes next, by MAML: a softmax over the catalogue whose user vector adapts by
+gradient steps.
+
+    score_i(u) = π_i + u · b_i                         log-probability of taking item i, up to
+                                                       a constant of the user
+    L_S(u) = −Σ_{s in S} w_s log softmax(π + A u)_{i_s}        how the known rows are explained
+    u_0 = m,  u_k = u_{k−1} − α_k ∘ ∇ L_S(u_{k−1}) / √(n + ν)  the inner loop, K steps
+
+The meta-parameters (vectors a and b of every item, π, the start m, rates α of every step and number
+(Meta-SGD: Li et al., 2017), weights w of recent and of liked rows) are those with which the adapted
+user makes the *next* rows likely: the outer loss is the softmax loss of the query, differentiated
+through the inner steps (Finn, Abbeel and Levine, ICML 2017). What explains the known rows, a, is
+not what predicts the next ones, b: an inner loss that is itself learned, so that what is taken
+after something may differ from what is taken beside it (Rendle, Freudenthaler and Schmidt-Thieme,
+WWW 2010, for the asymmetry).
+
+Legend: B users, S support rows (padded), I items, N items of a sample, D numbers of a vector, K
+steps, G lags.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from recmeta.metalearn.learner import Params
+from recmeta.tasks.arrays import IntArray
+
+PREDICTS, EXPLAINS = "predicts", "explains"
+"""Vectors of items (I, D): b, by which the next row is predicted, and a, by which known rows are
+explained."""
+POPULARITY = "popularity"
+"""π (I,)."""
+UNMET = "unmet"
+"""π of an item that nobody took; it is not learned, since no episode has such items."""
+START = "start"
+"""m (D,)."""
+LOG_RATES = "log_rates"
+"""log α (K, D)."""
+PRIOR_ROWS = "prior_rows"
+"""ν, through a softplus."""
+LAG = "lag"
+"""(G,) log w of the newest row, of the one before, and so on; the last stands for all older."""
+LIKING = "liking"
+"""What a row of the best value counts more than one in the middle of the scale, as a share."""
+BY_ITEM = (PREDICTS, EXPLAINS, POPULARITY)
+NUM_LAGS = 30
+FIRST_SCALE = 10**0.5
+"""Of both vectors at the start: what a factorisation says of a taken item lies between 0 and 1, and
+its log-odds further apart."""
+AT_ONCE = 2**22
+"""Probabilities of items, or numbers of rows' vectors, of all users that adapt at once."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ChoiceHead:
+    """Meta-parameters, and users adapted by them. Item numbers are those of the catalogue."""
+
+    params: Params
+    in_order: bool
+    """Whether rows have an order, of which the newest are known."""
+    epochs: int = 0
+    """Passes that it was trained for."""
+
+    @classmethod
+    def init(
+        cls,
+        count_I: IntArray,
+        factors_ID: torch.Tensor,
+        regularisation: float,
+        num_steps: int,
+        *,
+        in_order: bool,
+    ) -> Self:
+        """Return the start of meta-training: a weighted factorisation X, into which a new user is
+        folded by (XᵀX + λ)⁻¹ Σ_s x_s: the first step from 0 in the metric of what everybody did
+        not take. So a is X (XᵀX + λ)⁻¹, and b is X.
+
+        Args:
+            count_I: how often each item was taken.
+            factors_ID: X.
+            regularisation: λ.
+        """
+        factors_ID = factors_ID.float()
+        num_factors = factors_ID.shape[1]
+        gram_DD = factors_ID.T @ factors_ID + regularisation * torch.eye(num_factors)
+        explains_ID = torch.linalg.solve(gram_DD, factors_ID.T).T
+        lengths = factors_ID.norm(dim=1).mean(), explains_ID.norm(dim=1).mean()
+        balance = (lengths[1] / lengths[0].clamp(min=1e-12)).sqrt().clamp(min=1e-6)
+        count = torch.from_numpy(np.array(count_I, np.float32)) + 0.5
+        return cls(
+            params={
+                PREDICTS: factors_ID * balance * FIRST_SCALE,
+                EXPLAINS: (explains_ID / balance * FIRST_SCALE).contiguous(),
+                POPULARITY: (count / count.sum()).log(),
+                UNMET: (0.5 / count.sum()).log(),
+                START: torch.zeros(num_factors),
+                LOG_RATES: torch.zeros((num_steps, num_factors)),
+                PRIOR_ROWS: torch.tensor(1.0),
+                LAG: torch.zeros(NUM_LAGS if in_order else 1),
+                LIKING: torch.tensor(0.0),
+            },
+            in_order=in_order,
+        )
+
+    @property
+    def num_items(self) -> int:
+        """I"""
+        return len(self.params[POPULARITY])
+
+    def with_params(self, params: Params, epochs: int) -> "ChoiceHead":
+        """Return the same with other meta-parameters."""
+        return dataclasses.replace(self, params=params, epochs=epochs)
+
+    def on(self, number_I: IntArray, num_items: int) -> "ChoiceHead":
+        """Return the same over another catalogue, in which new items are such as nobody took.
+
+        Args:
+            number_I: each item's number there; -1 where it is not in it.
+            num_items: of that catalogue.
+        """
+        kept = np.flatnonzero(number_I >= 0)
+        to, source = torch.from_numpy(number_I[kept]), torch.from_numpy(kept)
+        params = dict(self.params)
+        for name in BY_ITEM:
+            table = self.params[name]
+            new = table.new_zeros((num_items, *table.shape[1:]))
+            if name == POPULARITY:
+                new += self.params[UNMET]
+            new[to.to(table.device)] = table[source.to(table.device)]
+            params[name] = new
+        return dataclasses.replace(self, params=params)
+
+    def to(self, device: torch.device) -> "ChoiceHead":
+        """Return the same on a device."""
+        params = {name: p.to(device) for name, p in self.params.items()}
+        return dataclasses.replace(self, params=params)
+
+    # Users ---------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def adapt(
+        self, item_BS: torch.Tensor, liking_BS: torch.Tensor, mask_BS: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (B, D) users after the inner steps.
+
+        Args:
+            item_BS: int64; any number where padded.
+            liking_BS: -1 for the lowest value of the scale, 1 for the highest, 0 without any.
+            mask_BS: false where there is no row.
+        """
+        params = self.params
+        told_D = None if len(params[LOG_RATES]) > 1 else self._expected_D
+        numbers = max(self.num_items, params[START].numel() * item_BS.shape[1], 1)
+        at_once = max(1, AT_ONCE // numbers)
+        parts = [
+            adapted(
+                params,
+                params[EXPLAINS][item_BS[first : first + at_once]],
+                liking_BS[first : first + at_once],
+                mask_BS[first : first + at_once],
+                params[EXPLAINS],
+                params[POPULARITY],
+                expected_D=told_D,
+            )
+            for first in range(0, max(len(item_BS), 1), at_once)
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def scores(self, user_BD: torch.Tensor) -> torch.Tensor:
+        """Return (B, I) how likely every item is next, as a logarithm up to a constant."""
+        return torch.addmm(self.params[POPULARITY], user_BD, self.params[PREDICTS].T)
+
+    @torch.no_grad()
+    def effects(
+        self,
+        item_BS: torch.Tensor,
+        liking_BS: torch.Tensor,
+        mask_BS: torch.Tensor,
+        target_Bk: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return (B, S, k) what each row adds to the scores of some items: the scores with all
+        rows, less those of the user adapted without it.
+
+        Args:
+            target_Bk: int64 items of each user.
+        """
+        num_users, num_rows = mask_BS.shape
+        itself_SS = torch.eye(num_rows, dtype=torch.bool, device=mask_BS.device)
+        without_BSS = mask_BS[:, None] & ~itself_SS
+
+        def each(rows_BS: torch.Tensor) -> torch.Tensor:
+            return rows_BS[:, None].expand(num_users, num_rows, num_rows).flatten(0, 1)
+
+        without_ND = self.adapt(each(item_BS), each(liking_BS), without_BSS.flatten(0, 1))
+        change_BSD = (
+            self.adapt(item_BS, liking_BS, mask_BS)[:, None]
+            - without_ND.view(num_users, num_rows, -1)
+        ) * mask_BS[..., None]
+        return change_BSD @ self.params[PREDICTS][target_Bk].mT
+
+    @functools.cached_property
+    def _expected_D(self) -> torch.Tensor:
+        """What a row explains on average before anybody adapts."""
+        params = self.params
+        return _expected(params[START][None], params[EXPLAINS], params[POPULARITY])[0]
+
+    # Saving --------------------------------------------------------------------------------------
+
+    def about(self) -> dict[str, Any]:
+        """Return everything but the tensors, JSON-ready."""
+        return {"in_order": self.in_order, "epochs": self.epochs}
+
+
+def adapted(
+    params: Params,
+    told_BSD: torch.Tensor,
+    liking_BS: torch.Tensor,
+    mask_BS: torch.Tensor,
+    explains_ND: torch.Tensor,
+    log_base_N: torch.Tensor,
+    expected_D: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return (B, D) users after the inner steps; where gradients are recorded, they go through
+    them.
+
+    Args:
+        told_BSD: a of the users' rows.
+        explains_ND: a of all items, or of a sample of them.
+        log_base_N: π of these, plus the logarithm of how many items each stands for.
+        expected_D: what a row explains on average at the start, where it is known.
+    """
+    num_rows_B1 = mask_BS.sum(1, keepdim=True)
+    weight_BS = row_weights(params, liking_BS, mask_BS)
+    sum_BD = (weight_BS[:, None] @ told_BSD)[:, 0]
+    total_B1 = weight_BS.sum(1, keepdim=True)
+    user_BD = params[START].expand(len(mask_BS), -1)
+    confidence_B1 = (num_rows_B1 + F.softplus(params[PRIOR_ROWS])).rsqrt()
+    for step, rate_D in enumerate(params[LOG_RATES].exp()):
+        if step == 0:
+            if expected_D is None:
+                expected_D = _expected(params[START][None], explains_ND, log_base_N)[0]
+            expected_BD = expected_D.expand_as(user_BD)
+        else:
+            expected_BD = _expected(user_BD, explains_ND, log_base_N)
+        user_BD = user_BD + rate_D * confidence_B1 * (sum_BD - total_B1 * expected_BD)
+    return user_BD
+
+
+def row_weights(params: Params, liking_BS: torch.Tensor, mask_BS: torch.Tensor) -> torch.Tensor:
+    """Return (B, S) w: what each row counts in the inner loss."""
+    lag = params[LAG]
+    age_BS = mask_BS.sum(1, keepdim=True) - mask_BS.cumsum(1)  # rows that are newer
+    by_age_BS = lag[age_BS.clamp(0, len(lag) - 1)].exp()
+    return by_age_BS * (1 + params[LIKING] * liking_BS) * mask_BS
+
+
+def _expected(
+    user_BD: torch.Tensor, explains_ND: torch.Tensor, log_base_N: torch.Tensor
+) -> torch.Tensor:
+    """Return (B, D) the mean of a under the probabilities that users give the items."""
+    share_BN = torch.addmm(log_base_N, user_BD, explains_ND.T).softmax(1)
+    return share_BN @ explains_ND

@@ -1,0 +1,382 @@
+"""Meta-training of a `ChoiceHead`: what users take next, given their rows so far.
+
+An episode is a piece of a training user's history: up to `most_rows` rows that are known, and the
+`num_next` after them. Where few are known, half of the time a gap lies between: lists are read for
+a while after a user's first answers. Half of the pieces begin with the user's first row, where new
+users are met. Where rows have no order, both
+parts are drawn at random. The loss is the softmax over the catalogue without the known rows, or
+over a sample of it whose items stand for the others; it is differentiated through the inner steps.
+
+A batch is computed in shares of `USERS_AT_ONCE` users whose gradients are added in order: the same
+bits for any number of threads.
+
+Legend: W pieces, B users of a batch, S known rows, Q next rows, I items, N items of a sample, D
+numbers of a vector.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from recmeta.errors import UserError
+from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_weighted
+from recmeta.metalearn.heads.choice_head import (
+    BY_ITEM,
+    EXPLAINS,
+    POPULARITY,
+    PREDICTS,
+    UNMET,
+    ChoiceHead,
+    adapted,
+)
+from recmeta.metalearn.heads.list_head import likings
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.numerics.threads import in_turn, on_threads, one_thread
+from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
+from recmeta.tasks.arrays import BoolArray, IntArray
+from recmeta.tasks.task_set import Ragged, Tasks
+
+USERS_AT_ONCE = 32
+FEWEST_PIECES, MOST_PIECES = 4_096, 65_536
+"""Pieces of an epoch: a small log is gone through several times, of a large one a part is drawn."""
+MOST_OF_ONE_USER = 20
+"""Pieces of one user in an epoch."""
+MOST_NUMBERS = 2**24
+"""Of a table of vectors: a catalogue of more than 262,144 items has shorter vectors than 64."""
+CONFIDENCE = 5.0
+"""Of the factorisation that training starts from."""
+SHARPNESS = (0.4, 0.6, 0.8, 1.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChoiceConfig:
+    """How what users take next is meta-learned; chosen on development users of MovieLens 100K."""
+
+    num_factors: int = 64
+    """Numbers of an item's vector."""
+    num_steps: int = 1
+    """Gradient steps of the inner loop."""
+    most_rows: int = 30
+    """Known rows of an episode, at most."""
+    dropout: float = 0.5
+    """Share of an adapted user's numbers that are left out of an episode."""
+    batch_size: int = 64
+    """Users per outer step."""
+    learning_rate: float = 1e-3
+    """Of AdamW."""
+    weight_decay: float = 0.0
+    """Of AdamW, per step as a share of the learning rate."""
+    epochs: int = 20
+    """Most passes; 0: what users take next is not learned."""
+    patience: int = 3
+    """Passes without a likelier choice of the development users after which training stops."""
+    catalogue_sample: int = 20_000
+    """Items of the softmax, beside those of a batch: a sample of so many where there are more."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("num_factors", "num_steps", "most_rows", "batch_size", "patience"),
+            "catalogue_sample",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.epochs < 0:
+            raise ValueError(f"epochs is {self.epochs}; it must not be negative.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and less than 1.")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"learning_rate {self.learning_rate} must be positive, weight_decay "
+                f"{self.weight_decay} not negative."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """Users, what is known of them and what they took next."""
+
+    item_BS: torch.Tensor
+    liking_BS: torch.Tensor
+    mask_BS: torch.Tensor
+    next_BQ: torch.Tensor
+    next_mask_BQ: torch.Tensor
+
+    def part(self, first: int, last: int) -> "Episodes":
+        """Return those of some users."""
+        return Episodes(*(t[first:last] for t in vars(self).values()))
+
+
+def meta_learned(
+    rows: Ragged,
+    judged: Tasks | None,
+    num_items: int,
+    value_range: tuple[float, float] | None,
+    config: ChoiceConfig,
+    seed: int,
+    device: torch.device,
+    *,
+    in_order: bool,
+    num_next: int,
+    epochs: int | None = None,
+) -> ChoiceHead:
+    """Return a trained head.
+
+    Args:
+        rows: of the training users, in time order where there are times.
+        judged: development users, whose choices after their whole support say when to stop; None:
+            there are none.
+        value_range: of the values, which say what was liked; None: they say nothing.
+        num_next: rows that an episode asks about.
+        epochs: how many passes to take; None: those after which the development users' choices
+            are likeliest.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    count_I = np.bincount(rows.item, minlength=num_items)
+    num_factors = max(1, min(config.num_factors, MOST_NUMBERS // max(num_items, 1)))
+    config = dataclasses.replace(config, num_factors=num_factors)
+    factorisation = WeightedALSConfig(num_factors=num_factors, confidence=CONFIDENCE)
+    head = ChoiceHead.init(
+        count_I,
+        factorise_weighted(rows, num_items, factorisation, seed),
+        factorisation.regularisation,
+        config.num_steps,
+        in_order=in_order,
+    ).to(device)
+    sampler = _Sampler(rows, value_range, config, num_next, in_order)
+    asked = None if judged is None or not len(judged) else _judged(judged, value_range)
+    params = {name: p.clone() for name, p in head.params.items()}
+    optimiser = OuterOptimiser(
+        params,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        clip_norm=5.0,
+    )
+    best, best_loss = head, math.inf if asked is None else _loss(head, asked)
+    for number in range(1, (epochs or config.epochs) + 1):
+        draws = np.random.default_rng((seed, number))
+        for episodes in sampler.epoch(draws):
+            gradients, loss = meta_gradient(params, episodes, config, generator)
+            if not math.isfinite(loss) or not math.isfinite(optimiser.step(gradients)):
+                raise UserError(
+                    f"the loss of what users take next is not a number in pass {number}: lower "
+                    "choices.learning_rate."
+                )
+        trained = head.with_params({name: p.clone() for name, p in params.items()}, number)
+        if epochs is not None or asked is None:
+            best = trained
+            continue
+        loss = _loss(trained, asked)
+        if loss < best_loss:
+            best, best_loss = trained, loss
+        elif number - best.epochs >= config.patience:
+            break
+    return best
+
+
+def meta_gradient(
+    params: Params, episodes: Episodes, config: ChoiceConfig, generator: torch.Generator
+) -> tuple[Params, float]:
+    """Return the exact gradient of the episodes' mean loss, and the loss.
+
+    Args:
+        generator: draws the sample of the catalogue and what is left out of users.
+    """
+    num_users, num_items = len(episodes.mask_BS), len(params[POPULARITY])
+    device = params[POPULARITY].device
+    sample_N, log_stands_N = _sample(episodes, num_items, config.catalogue_sample, generator)
+    place_I = torch.full((num_items,), -1, device=device)
+    place_I[sample_N] = torch.arange(len(sample_N), device=device)
+    kept_BD = torch.rand((num_users, config.num_factors), generator=generator) >= config.dropout
+    kept_BD = (kept_BD / (1 - config.dropout)).to(device)
+    whole = len(sample_N) == num_items
+    shared = {
+        name: p if whole or name not in BY_ITEM else p[sample_N]
+        for name, p in params.items()
+        if name != UNMET
+    }
+
+    def work(first: int) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        leaves = {name: p.detach().requires_grad_() for name, p in shared.items()}
+        some = episodes.part(first, first + USERS_AT_ONCE)
+        kept_bD = kept_BD[first : first + USERS_AT_ONCE]
+        with torch.enable_grad():
+            loss_b = _losses(leaves, some, place_I, log_stands_N, kept_bD)
+            loss = loss_b.sum() / num_users
+        return loss.detach(), torch.autograd.grad(loss, list(leaves.values()))
+
+    total, sums = 0.0, [torch.zeros_like(p) for p in shared.values()]
+    with one_thread(num_users <= USERS_AT_ONCE):  # a single share has all threads otherwise
+        for loss, found in in_turn(work, range(0, num_users, USERS_AT_ONCE), device):
+            total += float(loss)
+            torch._foreach_add_(sums, list(found))
+    gradients = dict(zip(shared, sums, strict=True))
+    if not whole:
+        for name in BY_ITEM:
+            dense = torch.zeros_like(params[name])
+            gradients[name] = dense.index_copy_(0, sample_N, gradients[name])
+    return gradients, total
+
+
+def _losses(
+    leaves: Params,
+    episodes: Episodes,
+    place_I: torch.Tensor,
+    log_stands_N: torch.Tensor,
+    kept_BD: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return (B,) the mean over what users took next of minus its log-probability.
+
+    Args:
+        leaves: parameters, those of items by place in the sample.
+        place_I: of each item in the sample.
+        log_stands_N: logarithm of how many items each of the sample stands for.
+        kept_BD: what an adapted user's numbers are multiplied with; None: 1.
+    """
+    known_BS = place_I[episodes.item_BS].clamp(min=0)  # padding may be of items out of the sample
+    next_BQ = place_I[episodes.next_BQ].clamp(min=0)
+    mask_BS = episodes.mask_BS
+    log_base_N = leaves[POPULARITY] + log_stands_N
+    told_BSD = leaves[EXPLAINS][known_BS]
+    user_BD = adapted(leaves, told_BSD, episodes.liking_BS, mask_BS, leaves[EXPLAINS], log_base_N)
+    if kept_BD is not None:
+        user_BD = user_BD * kept_BD
+    score_BN = torch.addmm(log_base_N, user_BD, leaves[PREDICTS].T)
+    # What is known is not asked about.
+    known_BN = torch.zeros_like(score_BN).scatter_add_(1, known_BS, mask_BS.to(score_BN)) > 0
+    log_total_B1 = score_BN.masked_fill(known_BN, -torch.inf).logsumexp(1, keepdim=True)
+    asked_BQ = episodes.next_mask_BQ & ~known_BN.gather(1, next_BQ)
+    # An item of the query stands for itself: what it stands for counts in the sum alone.
+    log_share_BQ = score_BN.gather(1, next_BQ) - log_stands_N[next_BQ] - log_total_B1
+    num_asked_B = asked_BQ.sum(1).clamp(min=1)
+    return -torch.where(asked_BQ, log_share_BQ, 0).sum(1) / num_asked_B
+
+
+def _sample(
+    episodes: Episodes, num_items: int, size: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the items (N,) of a batch's softmax, rising, and the logarithm (N,) of how many items
+    each stands for: those of the batch for themselves, the others for all that are not there."""
+    device = episodes.item_BS.device
+    if num_items <= size:
+        return torch.arange(num_items, device=device), torch.zeros(num_items, device=device)
+    met_I = torch.zeros(num_items, dtype=torch.bool)
+    met_I[episodes.item_BS[episodes.mask_BS].cpu()] = True
+    met_I[episodes.next_BQ[episodes.next_mask_BQ].cpu()] = True
+    drawn = torch.randint(num_items, (size,), generator=generator)
+    in_sample_I = met_I.clone()
+    in_sample_I[drawn] = True
+    num_met, num_sampled = int(met_I.sum()), int(in_sample_I.sum())
+    each = math.log((num_items - num_met) / max(num_sampled - num_met, 1))
+    sample_N = in_sample_I.nonzero()[:, 0]
+    log_stands_N = torch.where(met_I[sample_N], 0.0, each)
+    return sample_N.to(device), log_stands_N.to(device)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sampler:
+    """Draws episodes out of training users' histories."""
+
+    rows: Ragged
+    value_range: tuple[float, float] | None
+    config: ChoiceConfig
+    num_next: int
+    in_order: bool
+
+    def epoch(self, generator: np.random.Generator) -> Iterator[Episodes]:
+        """Yield the batches of a pass."""
+        length_U = self.rows.lengths
+        pieces_U = np.clip(length_U // (2 * self.num_next), 1, MOST_OF_ONE_USER)
+        user_W = np.repeat(np.arange(len(length_U)), np.where(length_U >= 2, pieces_U, 0))
+        times = max(1, math.ceil(FEWEST_PIECES / max(len(user_W), 1)))
+        user_W = np.concatenate([generator.permutation(user_W) for _ in range(times)])
+        user_W = user_W[: max(MOST_PIECES, 1)]
+        for first in range(0, len(user_W), self.config.batch_size):
+            yield self._drawn(user_W[first : first + self.config.batch_size], generator)
+
+    def _drawn(self, user_B: IntArray, generator: np.random.Generator) -> Episodes:
+        """Return a random piece of each user's history."""
+        num_users = len(user_B)
+        length_B = self.rows.lengths[user_B]
+        most_B = np.minimum(self.config.most_rows, length_B - 1)
+        known_B = generator.integers(0, most_B + 1)
+        start_B, gap_B = np.zeros(num_users, np.int64), np.zeros(num_users, np.int64)
+        place_BL = None
+        if self.in_order:
+            later = generator.random(num_users) < 0.5
+            start_B = np.where(later, generator.integers(0, length_B - known_B), 0)
+            gap_B = generator.integers(0, np.maximum(self.num_next - known_B, 0) + 1)
+            gap_B = np.where(generator.random(num_users) < 0.5, gap_B, 0)
+            gap_B = np.minimum(gap_B, length_B - start_B - known_B - 1)
+        else:
+            longest = int(length_B.max())
+            draw_BL = generator.random((num_users, longest), dtype=np.float32)
+            draw_BL[np.arange(longest) >= length_B[:, None]] = 2.0
+            place_BL = np.argsort(draw_BL, 1)
+        next_B = start_B + known_B + gap_B
+        num_next_B = np.minimum(self.num_next, length_B - next_B)
+        known = self._places(user_B, start_B, known_B, place_BL)
+        after = self._places(user_B, next_B, num_next_B, place_BL)
+        return self._episodes(known, after)
+
+    def _places(
+        self, user_B: IntArray, start_B: IntArray, num_B: IntArray, place_BL: IntArray | None
+    ) -> tuple[IntArray, BoolArray]:
+        """Return rows (B, n) of users' histories, padded with their first, and the mask."""
+        step_n = np.arange(max(1, int(num_B.max(initial=0))))
+        mask_Bn = step_n < num_B[:, None]
+        within_Bn = np.where(mask_Bn, start_B[:, None] + step_n, 0)
+        if place_BL is not None:
+            within_Bn = np.take_along_axis(place_BL, within_Bn, 1)
+        return self.rows.offsets[user_B][:, None] - self.rows.offsets[0] + within_Bn, mask_Bn
+
+    def _episodes(
+        self, known: tuple[IntArray, BoolArray], after: tuple[IntArray, BoolArray]
+    ) -> Episodes:
+        rows = self.rows
+        liking_Bn = likings(rows.value[known[0]], self.value_range)
+        return Episodes(
+            torch.from_numpy(rows.item[known[0]].astype(np.int64)),
+            torch.from_numpy(liking_Bn),
+            torch.from_numpy(known[1]),
+            torch.from_numpy(rows.item[after[0]].astype(np.int64)),
+            torch.from_numpy(after[1]),
+        )
+
+
+def _judged(tasks: Tasks, value_range: tuple[float, float] | None) -> Episodes:
+    """Return development users as they are."""
+    found = []
+    for side in (tasks.support, tasks.query):
+        mask_BR = side.mask
+        mask_BR = np.zeros((len(tasks), 1), np.bool_) if not mask_BR.shape[1] else mask_BR
+        item_BR, value_BR = np.zeros(mask_BR.shape, np.int64), np.zeros(mask_BR.shape, np.float32)
+        item_BR[mask_BR], value_BR[mask_BR] = side.item, side.value
+        found.append((item_BR, likings(value_BR, value_range), mask_BR))
+    (item_BS, liking_BS, mask_BS), (next_BQ, _, next_mask_BQ) = found
+    return Episodes(*map(torch.from_numpy, (item_BS, liking_BS, mask_BS, next_BQ, next_mask_BQ)))
+
+
+@torch.no_grad()
+def _loss(head: ChoiceHead, asked: Episodes) -> float:
+    """Return the mean loss of development users, over the whole catalogue, with what users add to
+    popularity multiplied by the best of `SHARPNESS`: lists are weighted later, and a head that is
+    too sure of a good order is better than one that is rightly unsure of a bad one."""
+    device = head.params[POPULARITY].device
+    everything_I = torch.arange(head.num_items, device=device)
+    itself_I = torch.zeros(head.num_items, device=device)
+    num_users = len(asked.mask_BS)
+    losses = []
+    for sharpness in SHARPNESS:
+        params = {**head.params, PREDICTS: head.params[PREDICTS] * sharpness}
+
+        def of_some(first: int, params: Params = params) -> torch.Tensor:
+            some = asked.part(first, first + USERS_AT_ONCE)
+            return _losses(params, some, everything_I, itself_I, None)
+
+        with one_thread(num_users <= USERS_AT_ONCE):
+            parts = on_threads(of_some, range(0, num_users, USERS_AT_ONCE), device)
+        losses.append(float(torch.cat(parts).mean()))
+    return min(losses)
