@@ -104,6 +104,10 @@ class Episodes:
     next_BQ: torch.Tensor
     next_mask_BQ: torch.Tensor
 
+    def to(self, device: torch.device) -> "Episodes":
+        """Return the same on a device."""
+        return Episodes(*(t.to(device) for t in vars(self).values()))
+
     def part(self, first: int, last: int) -> "Episodes":
         """Return those of some users."""
         return Episodes(*(t[first:last] for t in vars(self).values()))
@@ -146,7 +150,9 @@ def meta_learned(
         in_order=in_order,
     ).to(device)
     sampler = _Sampler(rows, value_range, config, num_next, in_order)
-    asked = None if judged is None or not len(judged) else _judged(judged, value_range)
+    asked = None
+    if judged is not None and len(judged):
+        asked = _judged(judged, value_range).to(device)
     params = {name: p.clone() for name, p in head.params.items()}
     optimiser = OuterOptimiser(
         params,
@@ -158,7 +164,7 @@ def meta_learned(
     for number in range(1, (epochs or config.epochs) + 1):
         draws = np.random.default_rng((seed, number))
         for episodes in sampler.epoch(draws):
-            gradients, loss = meta_gradient(params, episodes, config, generator)
+            gradients, loss = meta_gradient(params, episodes.to(device), config, generator)
             if not math.isfinite(loss) or not math.isfinite(optimiser.step(gradients)):
                 raise UserError(
                     f"the loss of what users take next is not a number in pass {number}: lower "

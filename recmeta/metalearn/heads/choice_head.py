@@ -190,6 +190,19 @@ class ChoiceHead:
             target_Bk: int64 items of each user.
         """
         num_users, num_rows = mask_BS.shape
+        at_once = max(1, AT_ONCE // max(num_rows**2, 1))
+        sides = (item_BS, liking_BS, mask_BS)
+        parts = [
+            self._changes(*(t[first : first + at_once] for t in sides))
+            for first in range(0, max(num_users, 1), at_once)
+        ]
+        return torch.cat(parts) @ self.params[PREDICTS][target_Bk].mT
+
+    def _changes(
+        self, item_BS: torch.Tensor, liking_BS: torch.Tensor, mask_BS: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (B, S, D) users less the same adapted without each of their rows."""
+        num_users, num_rows = mask_BS.shape
         itself_SS = torch.eye(num_rows, dtype=torch.bool, device=mask_BS.device)
         without_BSS = mask_BS[:, None] & ~itself_SS
 
@@ -197,11 +210,9 @@ class ChoiceHead:
             return rows_BS[:, None].expand(num_users, num_rows, num_rows).flatten(0, 1)
 
         without_ND = self.adapt(each(item_BS), each(liking_BS), without_BSS.flatten(0, 1))
-        change_BSD = (
-            self.adapt(item_BS, liking_BS, mask_BS)[:, None]
-            - without_ND.view(num_users, num_rows, -1)
-        ) * mask_BS[..., None]
-        return change_BSD @ self.params[PREDICTS][target_Bk].mT
+        user_BD = self.adapt(item_BS, liking_BS, mask_BS)
+        change_BSD = user_BD[:, None] - without_ND.view(num_users, num_rows, -1)
+        return change_BSD * mask_BS[..., None]
 
     @functools.cached_property
     def _expected_D(self) -> torch.Tensor:
