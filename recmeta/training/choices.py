@@ -60,7 +60,8 @@ class ChoiceConfig:
     num_steps: int = 1
     """Gradient steps of the inner loop."""
     most_rows: int = 30
-    """Known rows of an episode, at most."""
+    """Known rows of an episode, at most. Of users with more the newest count; where rows have no
+    order, all, each the less."""
     dropout: float = 0.5
     """Share of an adapted user's numbers that are left out of an episode."""
     batch_size: int = 64
@@ -147,6 +148,7 @@ def meta_learned(
         factorise_weighted(rows, num_items, factorisation, seed),
         factorisation.regularisation,
         config.num_steps,
+        most_rows=config.most_rows,
         in_order=in_order,
     ).to(device)
     sampler = _Sampler(rows, value_range, config, num_next, in_order)
@@ -209,7 +211,7 @@ def meta_gradient(
         some = episodes.part(first, first + USERS_AT_ONCE)
         kept_bD = kept_BD[first : first + USERS_AT_ONCE]
         with torch.enable_grad():
-            loss_b = _losses(leaves, some, place_I, log_stands_N, kept_bD)
+            loss_b = _losses(leaves, some, config.most_rows, place_I, log_stands_N, kept_bD)
             loss = loss_b.sum() / num_users
         return loss.detach(), torch.autograd.grad(loss, list(leaves.values()))
 
@@ -229,6 +231,7 @@ def meta_gradient(
 def _losses(
     leaves: Params,
     episodes: Episodes,
+    most_rows: int,
     place_I: torch.Tensor,
     log_stands_N: torch.Tensor,
     kept_BD: torch.Tensor | None,
@@ -246,14 +249,23 @@ def _losses(
     mask_BS = episodes.mask_BS
     log_base_N = leaves[POPULARITY] + log_stands_N
     told_BSD = leaves[EXPLAINS][known_BS]
-    user_BD = adapted(leaves, told_BSD, episodes.liking_BS, mask_BS, leaves[EXPLAINS], log_base_N)
+    user_BD = adapted(
+        leaves,
+        told_BSD,
+        episodes.liking_BS,
+        mask_BS,
+        leaves[EXPLAINS],
+        log_base_N,
+        most_rows=most_rows,
+    )
     if kept_BD is not None:
         user_BD = user_BD * kept_BD
     score_BN = torch.addmm(log_base_N, user_BD, leaves[PREDICTS].T)
     # What is known is not asked about.
     known_BN = torch.zeros_like(score_BN).scatter_add_(1, known_BS, mask_BS.to(score_BN)) > 0
-    log_total_B1 = score_BN.masked_fill(known_BN, -torch.inf).logsumexp(1, keepdim=True)
     asked_BQ = episodes.next_mask_BQ & ~known_BN.gather(1, next_BQ)
+    known_BN = known_BN & asked_BQ.any(1, keepdim=True)  # who knows all items is asked nothing
+    log_total_B1 = score_BN.masked_fill(known_BN, -torch.inf).logsumexp(1, keepdim=True)
     # An item of the query stands for itself: what it stands for counts in the sum alone.
     log_share_BQ = score_BN.gather(1, next_BQ) - log_stands_N[next_BQ] - log_total_B1
     num_asked_B = asked_BQ.sum(1).clamp(min=1)
@@ -275,7 +287,7 @@ def _sample(
     in_sample_I = met_I.clone()
     in_sample_I[drawn] = True
     num_met, num_sampled = int(met_I.sum()), int(in_sample_I.sum())
-    each = math.log((num_items - num_met) / max(num_sampled - num_met, 1))
+    each = math.log(max(num_items - num_met, 1) / max(num_sampled - num_met, 1))
     sample_N = in_sample_I.nonzero()[:, 0]
     log_stands_N = torch.where(met_I[sample_N], 0.0, each)
     return sample_N.to(device), log_stands_N.to(device)
@@ -380,7 +392,7 @@ def _loss(head: ChoiceHead, asked: Episodes) -> float:
 
         def of_some(first: int, params: Params = params) -> torch.Tensor:
             some = asked.part(first, first + USERS_AT_ONCE)
-            return _losses(params, some, everything_I, itself_I, None)
+            return _losses(params, some, head.most_rows, everything_I, itself_I, None)
 
         with one_thread(num_users <= USERS_AT_ONCE):
             parts = on_threads(of_some, range(0, num_users, USERS_AT_ONCE), device)

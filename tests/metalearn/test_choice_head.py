@@ -48,6 +48,7 @@ def some_head(num_steps: int, seed: int = 0) -> ChoiceHead:
             LIKING: torch.tensor(0.4, dtype=torch.float64),
         },
         in_order=True,
+        most_rows=30,
     )
 
 
@@ -92,6 +93,38 @@ def test_padding_and_neighbours_in_the_batch_change_nothing() -> None:
     head = some_head(2)
     alone = head.adapt(ITEM_BS[1:2, :1], LIKING_BS[1:2, :1], MASK_BS[1:2, :1])
     torch.testing.assert_close(head.adapt(ITEM_BS, LIKING_BS, MASK_BS)[1:2], alone)
+
+
+def test_of_many_rows_the_newest_count() -> None:
+    head = dataclasses.replace(some_head(2), most_rows=2)
+    users = head.adapt(ITEM_BS[:1], LIKING_BS[:1], MASK_BS[:1])
+    newest = head.adapt(ITEM_BS[:1, 2:], LIKING_BS[:1, 2:], MASK_BS[:1, 2:])
+    torch.testing.assert_close(users, newest)
+
+
+def test_many_rows_without_order_count_as_much_as_a_few() -> None:
+    params = {**some_head(2).params, LAG: torch.zeros(1, dtype=torch.float64)}
+    head = ChoiceHead(params=params, in_order=False, most_rows=2)
+    twice = torch.tensor([[3, 7, 3, 7]])
+    liking, mask = torch.zeros((1, 4), dtype=torch.float64), torch.ones((1, 4), dtype=torch.bool)
+    users = head.adapt(twice, liking, mask)
+    torch.testing.assert_close(users, head.adapt(twice[:, :2], liking[:, :2], mask[:, :2]))
+
+
+def test_who_knows_every_item_is_asked_nothing() -> None:
+    params = some_head(1).params
+    everything = torch.arange(NUM_ITEMS)[None]
+    episodes = Episodes(
+        everything,
+        torch.zeros(everything.shape, dtype=torch.float64),
+        torch.ones(everything.shape, dtype=torch.bool),
+        torch.tensor([[4]]),
+        torch.tensor([[True]]),
+    )
+    config = ChoiceConfig(num_factors=NUM_FACTORS, dropout=0.0)
+    gradients, loss = meta_gradient(params, episodes, config, torch.Generator())
+    assert loss == 0
+    assert all(not gradient.any() for gradient in gradients.values())
 
 
 @pytest.mark.parametrize("num_steps", [1, 2])

@@ -62,6 +62,8 @@ class ChoiceHead:
     params: Params
     in_order: bool
     """Whether rows have an order, of which the newest are known."""
+    most_rows: int
+    """Rows that it was trained with, at most; see `row_weights`."""
     epochs: int = 0
     """Passes that it was trained for."""
 
@@ -73,6 +75,7 @@ class ChoiceHead:
         regularisation: float,
         num_steps: int,
         *,
+        most_rows: int,
         in_order: bool,
     ) -> Self:
         """Return the start of meta-training: a weighted factorisation X, into which a new user is
@@ -104,6 +107,7 @@ class ChoiceHead:
                 LIKING: torch.tensor(0.0),
             },
             in_order=in_order,
+            most_rows=most_rows,
         )
 
     @property
@@ -164,6 +168,7 @@ class ChoiceHead:
                 mask_BS[first : first + at_once],
                 params[EXPLAINS],
                 params[POPULARITY],
+                most_rows=self.most_rows,
                 expected_D=told_D,
             )
             for first in range(0, max(len(item_BS), 1), at_once)
@@ -224,7 +229,7 @@ class ChoiceHead:
 
     def about(self) -> dict[str, Any]:
         """Return everything but the tensors, JSON-ready."""
-        return {"in_order": self.in_order, "epochs": self.epochs}
+        return {"in_order": self.in_order, "most_rows": self.most_rows, "epochs": self.epochs}
 
 
 def adapted(
@@ -234,6 +239,8 @@ def adapted(
     mask_BS: torch.Tensor,
     explains_ND: torch.Tensor,
     log_base_N: torch.Tensor,
+    *,
+    most_rows: int,
     expected_D: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return (B, D) users after the inner steps; where gradients are recorded, they go through
@@ -243,10 +250,11 @@ def adapted(
         told_BSD: a of the users' rows.
         explains_ND: a of all items, or of a sample of them.
         log_base_N: π of these, plus the logarithm of how many items each stands for.
+        most_rows: see `row_weights`.
         expected_D: what a row explains on average at the start, where it is known.
     """
-    num_rows_B1 = mask_BS.sum(1, keepdim=True)
-    weight_BS = row_weights(params, liking_BS, mask_BS)
+    num_rows_B1 = mask_BS.sum(1, keepdim=True).clamp(max=most_rows)
+    weight_BS = row_weights(params, liking_BS, mask_BS, most_rows)
     sum_BD = (weight_BS[:, None] @ told_BSD)[:, 0]
     total_B1 = weight_BS.sum(1, keepdim=True)
     user_BD = params[START].expand(len(mask_BS), -1)
@@ -262,12 +270,25 @@ def adapted(
     return user_BD
 
 
-def row_weights(params: Params, liking_BS: torch.Tensor, mask_BS: torch.Tensor) -> torch.Tensor:
-    """Return (B, S) w: what each row counts in the inner loss."""
+def row_weights(
+    params: Params, liking_BS: torch.Tensor, mask_BS: torch.Tensor, most_rows: int
+) -> torch.Tensor:
+    """Return (B, S) w: what each row counts in the inner loss.
+
+    Args:
+        most_rows: of users with more, the newest count; where rows have no order, all, as much as
+            so many would together.
+    """
     lag = params[LAG]
-    age_BS = mask_BS.sum(1, keepdim=True) - mask_BS.cumsum(1)  # rows that are newer
+    num_rows_B1 = mask_BS.sum(1, keepdim=True)
+    age_BS = num_rows_B1 - mask_BS.cumsum(1)  # rows that are newer
+    if len(lag) > 1:
+        mask_BS = mask_BS & (age_BS < most_rows)
+        share_B1 = torch.ones_like(num_rows_B1)
+    else:
+        share_B1 = (most_rows / num_rows_B1.clamp(min=1)).clamp(max=1)
     by_age_BS = lag[age_BS.clamp(0, len(lag) - 1)].exp()
-    return by_age_BS * (1 + params[LIKING] * liking_BS) * mask_BS
+    return share_B1 * by_age_BS * (1 + params[LIKING] * liking_BS) * mask_BS
 
 
 def _expected(
