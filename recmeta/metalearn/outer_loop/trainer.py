@@ -25,6 +25,7 @@ from recmeta.metalearn.learner import Params, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.memory import kept_heap
 from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
+from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
 from recmeta.metalearn.outer_loop.prefetch import prefetched
@@ -245,7 +246,9 @@ def task_losses(model: Model, params: Params, tasks: Tasks, config: TrainingConf
         params = with_derived(model.learner, params)
         for some in tasks.batches(config.dev_batch_size):
             if model.objective == "rating":
-                losses.append(_absolute_errors(model, params, some).double().cpu())
+                # One thread, so that their number does not decide which of two epochs is better.
+                with one_thread(model.device.type == "cpu"):
+                    losses.append(_absolute_errors(model, params, some).double().cpu())
             else:
                 losses.append(torch.from_numpy(1 - ndcg(model, params, some, config.dev_items)))
     return torch.cat(losses)

@@ -41,6 +41,7 @@ from recmeta.metalearn.networks.item_vectors import (
     ItemVectors,
     content_name,
 )
+from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
 from recmeta.metalearn.starts.content_transfer import (
     known_content,
@@ -232,9 +233,18 @@ class BayesianLinear:
         """Return the exact gradient of the mean query loss with the likelihood and the penalty, and
         the query loss alone.
 
+        A CPU computes it with one thread: the matrices of a batch are small, and how several
+        threads share a sum would decide its last bits.
+
         Args:
             generator: draws whose items are hidden.
         """
+        with one_thread(batch.query.mask_BR.device.type == "cpu"):
+            return self._meta_gradient(params, batch, generator)
+
+    def _meta_gradient(
+        self, params: Params, batch: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, Metrics]:
         frozen = self.vectors.frozen
         leaves = {n: p.detach().requires_grad_(n not in frozen) for n, p in params.items()}
         hidden_B = torch.rand(len(batch), generator=generator) < self.config.hidden_share
