@@ -16,7 +16,7 @@ from recmeta.training.recipes import training_of
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder
 
-LOG = generate(SyntheticConfig(num_users=260, num_items=150, rows_per_user=(20, 60)), seed=5)
+LOG = generate(SyntheticConfig(num_users=180, num_items=120, rows_per_user=(20, 40)), seed=5)
 """Large enough for PyTorch to share its operations among threads."""
 
 
