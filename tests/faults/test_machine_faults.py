@@ -285,8 +285,7 @@ def test_an_mlflow_that_misbehaves_or_is_locked(tmp_path: Path, faults: Faults) 
     workspace = tmp_path / "ws"
     from recmeta.registry.tracking import connect, experiment_id
 
-    place = Workspace(workspace)
-    experiment_id(connect(place), place)
+    experiment_id(connect(Workspace(workspace)))
     for command in ("rollback", "evidence"):
         with contextlib.closing(sqlite3.connect(workspace / "mlflow.db")) as database:
             database.execute("BEGIN EXCLUSIVE")
