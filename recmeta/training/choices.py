@@ -3,9 +3,12 @@
 An episode is a piece of a training user's history: up to `most_rows` rows that are known, and the
 `num_next` after them. Where few are known, half of the time a gap lies between: lists are read for
 a while after a user's first answers. Half of the pieces begin with the user's first row, where new
-users are met. Where rows have no order, both
-parts are drawn at random. The loss is the softmax over the catalogue without the known rows, or
-over a sample of it whose items stand for the others; it is differentiated through the inner steps.
+users are met. Where rows have no order, both parts are drawn at random. The loss is the softmax
+over the catalogue without the known rows, or over a sample of it whose items stand for the others;
+it is differentiated through the inner steps.
+
+The trainer of learners is not used: it draws one episode of a user in a pass, from all that came
+later, and stops by the errors of predictions.
 
 A batch is computed in shares of `USERS_AT_ONCE` users whose gradients are added in order: the same
 bits for any number of threads.
@@ -31,8 +34,8 @@ from recmeta.metalearn.heads.choice_head import (
     UNMET,
     ChoiceHead,
     adapted,
+    likings,
 )
-from recmeta.metalearn.heads.list_head import likings
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.numerics.threads import in_turn, on_threads, one_thread
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
@@ -49,11 +52,12 @@ MOST_NUMBERS = 2**24
 CONFIDENCE = 5.0
 """Of the factorisation that training starts from."""
 SHARPNESS = (0.4, 0.6, 0.8, 1.0)
+"""What users add to popularity is multiplied with the best of these before passes are compared."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceConfig:
-    """How what users take next is meta-learned; chosen on development users of MovieLens 100K."""
+    """How what users take next is meta-learned; docs/choices.md says how it was chosen."""
 
     num_factors: int = 64
     """Numbers of an item's vector."""
@@ -163,7 +167,7 @@ def meta_learned(
         clip_norm=5.0,
     )
     best, best_loss = head, math.inf if asked is None else _loss(head, asked)
-    for number in range(1, (epochs or config.epochs) + 1):
+    for number in range(1, (config.epochs if epochs is None else epochs) + 1):
         draws = np.random.default_rng((seed, number))
         for episodes in sampler.epoch(draws):
             gradients, loss = meta_gradient(params, episodes.to(device), config, generator)
@@ -172,7 +176,8 @@ def meta_learned(
                     f"the loss of what users take next is not a number in pass {number}: lower "
                     "choices.learning_rate."
                 )
-        trained = head.with_params({name: p.clone() for name, p in params.items()}, number)
+        copied = {name: p.clone() for name, p in params.items()}
+        trained = head.trained(copied, count_I, number)
         if epochs is not None or asked is None:
             best = trained
             continue
@@ -310,7 +315,7 @@ class _Sampler:
         user_W = np.repeat(np.arange(len(length_U)), np.where(length_U >= 2, pieces_U, 0))
         times = max(1, math.ceil(FEWEST_PIECES / max(len(user_W), 1)))
         user_W = np.concatenate([generator.permutation(user_W) for _ in range(times)])
-        user_W = user_W[: max(MOST_PIECES, 1)]
+        user_W = user_W[:MOST_PIECES]
         for first in range(0, len(user_W), self.config.batch_size):
             yield self._drawn(user_W[first : first + self.config.batch_size], generator)
 

@@ -281,6 +281,43 @@ def test_training_stops_where_development_users_are_likeliest() -> None:
     assert epochs[1] <= 1
 
 
+def test_no_passes_are_none() -> None:
+    """A refit takes as many as were best, which may be none."""
+    items, values = cyclic_log(20, 0)
+    head = meta_learned(
+        Ragged.from_lists(items, values),
+        None,
+        30,
+        None,
+        ChoiceConfig(num_factors=4, epochs=5),
+        0,
+        torch.device("cpu"),
+        in_order=True,
+        num_next=2,
+        epochs=0,
+    )
+    assert head.epochs == 0
+    assert not head.params[START].any()
+
+
+def test_a_new_item_is_as_one_that_nobody_took() -> None:
+    items, values = cyclic_log(200, 0)
+    head = meta_learned(
+        Ragged.from_lists(items, values),
+        None,
+        32,  # two of which nobody took
+        None,
+        ChoiceConfig(num_factors=4, epochs=2),
+        0,
+        torch.device("cpu"),
+        in_order=True,
+        num_next=2,
+    )
+    popularity = head.on(np.arange(32), 33).params[POPULARITY]
+    torch.testing.assert_close(popularity[32], popularity[30:32].mean())
+    assert popularity[32] < popularity[:30].min()
+
+
 def test_another_catalogue_has_the_same_items_in_other_places() -> None:
     head = some_head(1)
     number_I = np.array([5, 3, -1, 0, 1, 2, 4, 6, 7, 8, 9, 10])
@@ -299,7 +336,7 @@ def list_head(choices: ChoiceHead) -> ListHead:
         columns=(LEARNER, CHOICES),
         weight_KC=torch.tensor([[1.0, 2.0]]).expand(len(KNOTS), -1).contiguous(),
         count_I=torch.zeros(NUM_ITEMS),
-        choices=choices.with_params(params, 3),
+        choices=dataclasses.replace(choices, params=params),
         value_range=(1.0, 5.0),
     )
 

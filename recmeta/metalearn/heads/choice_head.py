@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 
 from recmeta.metalearn.learner import Params
-from recmeta.tasks.arrays import IntArray
+from recmeta.tasks.arrays import Float32Array, IntArray
 
 PREDICTS, EXPLAINS = "predicts", "explains"
 """Vectors of items (I, D): b, by which the next row is predicted, and a, by which known rows are
@@ -35,7 +35,8 @@ explained."""
 POPULARITY = "popularity"
 """π (I,)."""
 UNMET = "unmet"
-"""π of an item that nobody took; it is not learned, since no episode has such items."""
+"""π of an item that is new: what training made of that of items which nobody took, or, where there
+were none, that of half a taker."""
 START = "start"
 """m (D,)."""
 LOG_RATES = "log_rates"
@@ -115,8 +116,16 @@ class ChoiceHead:
         """I"""
         return len(self.params[POPULARITY])
 
-    def with_params(self, params: Params, epochs: int) -> "ChoiceHead":
-        """Return the same with other meta-parameters."""
+    def trained(self, params: Params, count_I: IntArray, epochs: int) -> "ChoiceHead":
+        """Return the same with the meta-parameters that so many passes have led to.
+
+        Args:
+            count_I: how often training users took each item.
+        """
+        params = dict(params)
+        is_unmet_I = torch.from_numpy(np.asarray(count_I) == 0).to(params[POPULARITY].device)
+        if bool(is_unmet_I.any()):
+            params[UNMET] = params[POPULARITY][is_unmet_I].mean()
         return dataclasses.replace(self, params=params, epochs=epochs)
 
     def on(self, number_I: IntArray, num_items: int) -> "ChoiceHead":
@@ -157,7 +166,7 @@ class ChoiceHead:
             mask_BS: false where there is no row.
         """
         params = self.params
-        told_D = None if len(params[LOG_RATES]) > 1 else self._expected_D
+        expected_D = None if len(params[LOG_RATES]) > 1 else self._expected_D
         numbers = max(self.num_items, params[START].numel() * item_BS.shape[1], 1)
         at_once = max(1, AT_ONCE // numbers)
         parts = [
@@ -169,7 +178,7 @@ class ChoiceHead:
                 params[EXPLAINS],
                 params[POPULARITY],
                 most_rows=self.most_rows,
-                expected_D=told_D,
+                expected_D=expected_D,
             )
             for first in range(0, max(len(item_BS), 1), at_once)
         ]
@@ -230,6 +239,16 @@ class ChoiceHead:
     def about(self) -> dict[str, Any]:
         """Return everything but the tensors, JSON-ready."""
         return {"in_order": self.in_order, "most_rows": self.most_rows, "epochs": self.epochs}
+
+
+def likings(value: Float32Array, value_range: tuple[float, float] | None) -> Float32Array:
+    """Return -1 for the lowest value of the scale, 1 for the highest; 0 where values say
+    nothing."""
+    if value_range is None or value_range[0] == value_range[1]:
+        return np.zeros(value.shape, np.float32)
+    low, high = value_range
+    found: Float32Array = ((2 * value - low - high) / (high - low)).astype(np.float32)
+    return found
 
 
 def adapted(

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.heads.choice_head import ChoiceHead
+from recmeta.metalearn.heads.choice_head import ChoiceHead, likings
 from recmeta.metalearn.heads.neighbours import Neighbours
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.tasks.arrays import Float32Array, IntArray
@@ -288,16 +288,6 @@ def _choice_rows(state: UserState) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     """Return the rows of users, how much they were liked, and which were taken, (B, S) each."""
     mask_BS = ~state[LIKING].isnan()
     return state[ITEM], state[LIKING].nan_to_num(), mask_BS
-
-
-def likings(value: Float32Array, value_range: tuple[float, float] | None) -> Float32Array:
-    """Return -1 for the lowest value of the scale, 1 for the highest; 0 where values say
-    nothing."""
-    if value_range is None or value_range[0] == value_range[1]:
-        return np.zeros(value.shape, np.float32)
-    low, high = value_range
-    found: Float32Array = ((2 * value - low - high) / (high - low)).astype(np.float32)
-    return found
 
 
 def hat(num_rows_B: torch.Tensor) -> torch.Tensor:
