@@ -67,14 +67,22 @@ class Victim:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
     def ask(self, body: dict[str, Any]) -> Any:
-        """Return the answer to an honest client."""
+        """Return the answer to an honest client, who asks again after a 503 for as long as a client
+        would: on a busy machine the server may still be working through what it had accepted."""
         request = urllib.request.Request(
             f"{self.url}/v1/recommendations",
             json.dumps(body).encode(),
             {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+        end = time.monotonic() + 20
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or time.monotonic() > end:
+                    raise
+                time.sleep(float(error.headers.get("Retry-After", "1")))
 
     def is_right(self, body: dict[str, Any]) -> bool:
         """Return whether an honest client gets what it got when nobody disturbed the server: the
