@@ -47,7 +47,7 @@ class TrainingConfig:
     """The outer loop."""
 
     epochs: int = 60
-    """Most passes over the meta-training users."""
+    """Most passes over the meta-training users; 0: the start is the model."""
     patience: int = 10
     """Epochs without a better development loss after which training stops."""
     learning_rate: float = 1e-3
@@ -69,7 +69,9 @@ class TrainingConfig:
     does."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "dev_batch_size", "dev_items"):
+        if self.epochs < 0:
+            raise ValueError(f"epochs is {self.epochs}; it must not be negative.")
+        for name in ("patience", "dev_batch_size", "dev_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:

@@ -111,8 +111,13 @@ def run(
             progress(STEP, config.training.epochs, config.training.epochs)
             progress("refit", epoch.number, num_epochs)
 
+        def on_member(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
+            progress(algorithm, epoch.number, num_epochs)
+
         with tracked:
-            done = fit_whole(config, begun, task_set, folder, on_epoch, on_refit, earlier, source)
+            done = fit_whole(
+                config, begun, task_set, folder, on_epoch, on_refit, earlier, source, on_member
+            )
             progress(STEP, config.training.epochs, config.training.epochs)
             with sealing(folder) as place:
                 done.model.save(place)
