@@ -131,6 +131,18 @@ class HasPosterior(Protocol):
 
 
 @runtime_checkable
+class EstimatesFromExpected(Protocol):
+    """A learner that predicts another number than the expected value, which it makes of that and
+    of the spread: `mean_BR` of `utility_BR`."""
+
+    def estimated(
+        self, params: Params, expected_BR: torch.Tensor, spread_BR: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what is predicted of values with this expectation and this spread, (B, R)."""
+        ...
+
+
+@runtime_checkable
 class HasSupportGradient(Protocol):
     """A learner that says how far a support pulls at a user's weights."""
 

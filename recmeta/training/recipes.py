@@ -122,7 +122,7 @@ TUNED: dict[str, MetaTrainConfig] = {
             MAMLConfig(hidden_share=0.5, support_prior=10.0),
             use_statistics=True,  # chosen on MovieLens 1M in time order, too
         ),
-        training=TrainingConfig(epochs=20, patience=3, learning_rate=1e-3, weight_decay=0.05),
+        training=TrainingConfig(epochs=10, patience=3, learning_rate=3e-4, weight_decay=0.05),
         members=(CLOSED_FORM,),
         choices=ChoiceConfig(),
     ),

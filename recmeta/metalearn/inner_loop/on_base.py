@@ -1,12 +1,13 @@
 """Layers that adapt by gradient steps on top of a base learner: MAML begins where a closed form
 ends.
 
-    mean_ur = base_u(r) + f(r; φ, θ_u)
+    expected_ur = base_u(r) + f(r; φ, θ_u)
     θ_u = θ − α ∇_θ L(support_u − base_u; φ, θ)
 
-The base adapts first and stays as it was trained. What it leaves of a user's rows, their residuals,
-is all that the layers see: their inner loss is of the support's, their outer loss of the query's,
-and the outer gradient goes through the steps (Finn, Abbeel, Levine, ICML 2017). With a Bayesian
+The base adapts first and stays as it was trained. The layers' inner loss is of what it leaves of
+the values of the support; the outer loss is of the query as both predict it together, by way of the
+base's median where it predicts one, and its gradient goes through the steps (Finn, Abbeel, Levine,
+ICML 2017). With a Bayesian
 linear base this is inference in a hierarchical model in two parts: for the linear part the maximum
 a posteriori estimate that MAML's steps approximate (Grant et al., ICLR 2018) is known in closed
 form, and gradient steps are left with what is not linear.
@@ -18,12 +19,15 @@ Legend: B users, R rows.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import torch
 
 from recmeta.metalearn.inner_loop.steps import OWN_RATES, RATES
 from recmeta.metalearn.learner import (
     CatalogueRanker,
+    EstimatesFromExpected,
     HasPosterior,
     HasSupportGradient,
     LeavesOut,
@@ -57,6 +61,22 @@ class RowsOfBoth(Rows):
             of_base=self.of_base.placed(places),
             of_layers=self.of_layers.placed(places),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class RowsOnBase(Rows):
+    """Rows to which a base has said its part."""
+
+    expected_BR: torch.Tensor
+    """What it expects of the values."""
+    spread_BR: torch.Tensor
+    """How far it may be off; 0 where it does not say."""
+    estimate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """What is predicted where expectation and spread are these."""
+
+    def predicted(self, output_BR: torch.Tensor) -> torch.Tensor:
+        """Return what is predicted where layers add this to the expectation."""
+        return self.estimate(self.expected_BR + output_BR, self.spread_BR)
 
 
 def zeroed(params: Params) -> Params:
@@ -99,9 +119,8 @@ class OnBase:
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
         """Return the layers' gradient of the query loss, and that loss; the base has none."""
-        return self.layers.meta_gradient(
-            without_members(params), self._residual_batch(params, batch), generator
-        )
+        own = without_members(params)
+        return self.layers.meta_gradient(own, self._on_base(params, batch), generator)
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return the base's state, and the layers' where they have an output."""
@@ -129,14 +148,17 @@ class OnBase:
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
         """Return the base's predictions with what the layers add; the spread is the base's."""
         of_base, of_layers = _sides(items)
-        found = self.base.predict(of_member(0, params), state, of_base)
+        base = of_member(0, params)
+        found = self.base.predict(base, state, of_base)
         if not _speaks(params):
             return found
-        added_BR = self.layers.predict(
-            without_members(params), _layers_state(state), of_layers
-        ).mean_BR
-        utility_BR = None if found.utility_BR is None else found.utility_BR + added_BR
-        return Prediction(found.mean_BR + added_BR, found.spread_BR, utility_BR)
+        own = without_members(params)
+        added_BR = self.layers.predict(own, _layers_state(state), of_layers).mean_BR
+        if found.utility_BR is None:
+            return Prediction(found.mean_BR + added_BR, found.spread_BR)
+        expected_BR = found.utility_BR + added_BR
+        predicted_BR = self._estimate(base, found)(expected_BR, _spread(found))
+        return Prediction(predicted_BR, found.spread_BR, expected_BR)
 
     def settle(self, params: Params, state: UserState) -> UserState:
         """Return the users as `ranked_by` reads them."""
@@ -175,25 +197,44 @@ class OnBase:
         assert isinstance(self.layers, HasSupportGradient)
         return self.layers.support_gradient_norm(without_members(params), support)
 
-    def _residual_batch(self, params: Params, batch: TaskBatch) -> TaskBatch:
-        """Return the tasks with what the base leaves of them as their values."""
-        base = of_member(0, params)
-        with torch.no_grad(), one_thread(batch.query.mask_BR.device.type == "cpu"):
+    def _on_base(self, params: Params, batch: TaskBatch) -> TaskBatch:
+        """Return the tasks as the layers see them."""
+        base, query = of_member(0, params), batch.query
+        with torch.no_grad(), one_thread(query.mask_BR.device.type == "cpu"):
             state = self.base.adapt(base, batch.support)
             known = batch.support.rows
             support = Support(batch.support.user, self._residual(base, state, known, known))
-            query = self._residual(base, state, batch.query, batch.query)
-        return dataclasses.replace(batch, support=support, query=query)
+            found = self.base.predict(base, state, query)
+        asked = RowsOnBase(
+            **vars(query),
+            expected_BR=found.ranked_by_BR,
+            spread_BR=_spread(found),
+            estimate=self._estimate(base, found),
+        )
+        return dataclasses.replace(batch, support=support, query=asked)
 
     def _residual(self, base: Params, state: UserState, of_base: Rows, of_layers: Rows) -> Rows:
-        """Return rows with the value less what the base predicts of it.
+        """Return rows with the value less what the base expects of it.
 
         A CPU computes it with one thread: a user's products are small, and how several threads
         share a sum would decide its last bits.
         """
         with one_thread(of_base.mask_BR.device.type == "cpu"):
-            mean_BR = self.base.predict(base, state, of_base).mean_BR
-        return dataclasses.replace(of_layers, value_BR=of_layers.value_BR - mean_BR)
+            expected_BR = self.base.predict(base, state, of_base).ranked_by_BR
+        return dataclasses.replace(of_layers, value_BR=of_layers.value_BR - expected_BR)
+
+    def _estimate(
+        self, base: Params, found: Prediction
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return what the base predicts of an expectation and a spread.
+
+        Args:
+            found: a prediction of the base.
+        """
+        if found.utility_BR is None:
+            return lambda expected_BR, spread_BR: expected_BR
+        assert isinstance(self.base, EstimatesFromExpected), "what else is its utility for?"
+        return functools.partial(self.base.estimated, base)
 
 
 class OnPosterior(OnBase):
@@ -222,6 +263,10 @@ def _sides(rows: Rows) -> tuple[Rows, Rows]:
     if isinstance(rows, RowsOfBoth):
         return rows.of_base, rows.of_layers
     return rows, rows
+
+
+def _spread(found: Prediction) -> torch.Tensor:
+    return torch.zeros_like(found.mean_BR) if found.spread_BR is None else found.spread_BR
 
 
 def _layers_state(state: UserState) -> UserState:

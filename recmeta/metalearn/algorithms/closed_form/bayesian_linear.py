@@ -320,6 +320,12 @@ class BayesianLinear:
         found_BVR = offset_BR[:, None] + weights_BVW @ design_BRW.mT.double()
         return found_BVR.to(known_BSX.dtype)
 
+    def estimated(
+        self, params: Params, expected_BR: torch.Tensor, spread_BR: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the medians of ratings with this expectation and this spread, (B, R)."""
+        return self.median.of(params, expected_BR, spread_BR)
+
     def linear_parts(
         self, params: Params, items: Rows
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -429,7 +435,7 @@ class BayesianLinear:
             return Prediction(self.median.margins(params, mean_BR, spread_BR)[..., 0])
         if not self.predicts_median:
             return Prediction(mean_BR, spread_BR)
-        return Prediction(self.median.of(params, mean_BR, spread_BR), spread_BR, mean_BR)
+        return Prediction(self.estimated(params, mean_BR, spread_BR), spread_BR, mean_BR)
 
 
 def start_from_factorisation(

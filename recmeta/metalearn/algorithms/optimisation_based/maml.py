@@ -20,7 +20,7 @@ from recmeta.metalearn.inner_loop.by_weights import WeightLoop
 from recmeta.metalearn.inner_loop.choice import inner_loop
 from recmeta.metalearn.inner_loop.gradient_norm import gradient_norm
 from recmeta.metalearn.inner_loop.objectives import ObjectiveName, loss_of
-from recmeta.metalearn.inner_loop.on_base import on_base, zeroed
+from recmeta.metalearn.inner_loop.on_base import RowsOnBase, on_base, zeroed
 from recmeta.metalearn.inner_loop.over_catalogue import CatalogueItems, CatalogueLoop
 from recmeta.metalearn.inner_loop.steps import RATES, InnerLoop, InnerSteps, own_rate
 from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, UserState
@@ -303,8 +303,12 @@ class MAML:
             ]
             state = self.loop.adapt(layers, user, items[0], group.support)
             rows = group.query
-            output_BR = self._estimate(layers, self.loop.predict(layers, state, items[1], rows))
-            loss_B = self._outer_loss(output_BR, rows.value_BR, rows.mask_BR)
+            output_BR = self.loop.predict(layers, state, items[1], rows)
+            if isinstance(rows, RowsOnBase):
+                predicted_BR = rows.predicted(output_BR)
+            else:
+                predicted_BR = self._estimate(layers, output_BR)
+            loss_B = self._outer_loss(predicted_BR, rows.value_BR, rows.mask_BR)
             loss = loss_B.sum() / len(user_BF)
         # Not one gradient by `shared` for each group: a table has more rows than a group.
         wanted = [user, *items[0].tables, *items[1].tables, *layers.values()]
