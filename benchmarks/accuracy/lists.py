@@ -290,7 +290,7 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
     of shots, and what three answers are worth."""
     shown = []
     for found in results:
-        default, num_seeds = found["default"], len(found["seeds"])
+        default, second, num_seeds = found["default"], found["rival"], len(found["seeds"])
         name = f"{found['data']['name']}, {num_seeds} seed{'s' * (num_seeds > 1)}"
         mean = {
             (r["learner"], r["shots"]): r["mean"] for r in found["rows"] if r["metric"] == LISTS
@@ -299,14 +299,13 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
             (d["minus"], d["shots"]): d for d in found["differences"] if d["metric"] == LISTS
         }
         for shots in dict.fromkeys(r["shots"] for r in found["rows"]):
-            own = (default, found["rival"])
-            opponents = [n for n, k in mean if k == shots and n not in own]
+            opponents = [n for n, k in mean if k == shots and n not in (default, second)]
             best = max(opponents, key=lambda n: mean[n, shots])
             gained = by_pair.get((f"{default} at {FEW} shots", shots))
             rival = "not run"
-            if (found["rival"], shots) in by_pair:
-                one = by_pair[found["rival"], shots]
-                rival = _said(one) + f" ({one['seeds']})" * (one["seeds"] < num_seeds)
+            if (second, shots) in by_pair:
+                one = by_pair[second, shots]
+                rival = f"{second} " + _said(one) + f" ({one['seeds']})" * (one["seeds"] < num_seeds)
             shown.append(
                 [
                     name if shots == FEW else "",
@@ -318,7 +317,7 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
                     "" if gained is None else _said(gained),
                 ]
             )
-    head = ["", "shots", "default", "best baseline", "difference", "minus the closed form"]
+    head = ["", "shots", "default", "best baseline", "difference", "minus the rival"]
     return table([*head, f"minus itself at {FEW} shots"], shown)
 
 
