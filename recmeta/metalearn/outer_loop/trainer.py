@@ -210,7 +210,6 @@ def _pass(
         draws: positions among the tasks, and their episodes, batch by batch.
     """
     seed, number = seed_and_number
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
 
     def build(draw: tuple[IntArray, Tasks]) -> TaskBatch:
         positions, drawn = draw
@@ -220,7 +219,8 @@ def _pass(
         return dataclasses.replace(batch, left_out_KIF=left_out_KIF)
 
     total, num_tasks = 0.0, 0
-    for batch in prefetched(draws, build, model.device):
+    for step, batch in enumerate(prefetched(draws, build, model.device)):
+        generator = _generator(seed, number, step)
         with precision(run.config.precision, model.device):
             gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
         if not math.isfinite(metrics["loss"]):
@@ -229,6 +229,12 @@ def _pass(
         num_tasks += len(batch)
         run.step(gradients)
     return total / num_tasks
+
+
+def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    """Return what a batch draws from: every part of it begins at the same state."""
+    state = np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
 def development_loss(model: Model, params: Params, tasks: Tasks, config: TrainingConfig) -> float:
