@@ -19,6 +19,7 @@ PACKAGE = ROOT / "recmeta"
 LAYERS: dict[str, int] = {
     "recmeta": 0,
     "recmeta.schema": 0,
+    "recmeta.children": 0,
     "recmeta.errors": 0,
     "recmeta.markup": 0,
     "recmeta.strict_json": 0,
@@ -55,6 +56,7 @@ LAYERS: dict[str, int] = {
 
 ROOMS = (
     # layer 0
+    "recmeta.children",
     "recmeta.errors",
     "recmeta.markup",
     "recmeta.strict_json",
