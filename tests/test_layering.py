@@ -36,6 +36,7 @@ LAYERS: dict[str, int] = {
     "recmeta.training": 1,
     "recmeta.testing": 1,
     "recmeta.tasks.splits": 2,
+    "recmeta.engine": 2,
     "recmeta.logs": 2,
     "recmeta.features": 2,
     "recmeta.registry": 2,
@@ -94,6 +95,7 @@ ROOMS = (
     "recmeta.testing",
     # layer 2, whose parts never import one another
     "recmeta.tasks.splits",
+    "recmeta.engine",
     "recmeta.logs",
     "recmeta.features",
     "recmeta.registry",

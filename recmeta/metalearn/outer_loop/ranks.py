@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.numerics.sparse_gradients import touched
@@ -43,8 +44,17 @@ class Ranks:
         """Meet the other ranks, as torchrun's environment variables say; gloo carries what is on
         CPUs, NCCL what is on GPUs."""
         backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-        dist.init_process_group(backend, timeout=LONGEST_WAIT)
-        return cls(dist.get_rank(), dist.get_world_size())
+        store, number, count = next(rendezvous("env://"))
+        # Ranks that were started again must not find where those before them had listened.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            backend,
+            store=dist.distributed_c10d.PrefixStore(f"attempt-{attempt}", store),
+            rank=number,
+            world_size=count,
+            timeout=LONGEST_WAIT,
+        )
+        return cls(number, count)
 
     def leave(self) -> None:
         """Part from the others, once all are here."""
