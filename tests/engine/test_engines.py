@@ -5,6 +5,9 @@ Those of Ray need it: `pip install 'recmeta[ray]'`.
 
 import functools
 import importlib.util
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,30 @@ with_ray = pytest.param(
         importlib.util.find_spec("ray") is None, reason="Ray is not installed"
     ),
 )
-engines = pytest.mark.parametrize("engine", ["local", with_ray])
+engines = pytest.mark.parametrize("engine", ["local", with_ray], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def _one_ray() -> Iterator[None]:
+    """Start one Ray for all tests: that takes longer than they do."""
+    import ray
+
+    path = os.pathsep.join(path for path in sys.path if path)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    if request.param == "ray":
+        request.getfixturevalue("_one_ray")
+    return request.param
 
 
 @engines
@@ -38,7 +64,7 @@ def test_few_keys_are_read_ahead(engine: EngineName) -> None:
     """However many units there are, those of a few are in memory."""
     read = []
 
-    def keys():
+    def keys() -> Iterator[int]:
         for key in range(100):
             read.append(key)
             yield key
