@@ -19,6 +19,7 @@ PACKAGE = ROOT / "recmeta"
 LAYERS: dict[str, int] = {
     "recmeta": 0,
     "recmeta.schema": 0,
+    "recmeta.children": 0,
     "recmeta.errors": 0,
     "recmeta.markup": 0,
     "recmeta.strict_json": 0,
@@ -35,6 +36,7 @@ LAYERS: dict[str, int] = {
     "recmeta.training": 1,
     "recmeta.testing": 1,
     "recmeta.tasks.splits": 2,
+    "recmeta.engine": 2,
     "recmeta.logs": 2,
     "recmeta.features": 2,
     "recmeta.registry": 2,
@@ -55,6 +57,7 @@ LAYERS: dict[str, int] = {
 
 ROOMS = (
     # layer 0
+    "recmeta.children",
     "recmeta.errors",
     "recmeta.markup",
     "recmeta.strict_json",
@@ -92,6 +95,7 @@ ROOMS = (
     "recmeta.testing",
     # layer 2, whose parts never import one another
     "recmeta.tasks.splits",
+    "recmeta.engine",
     "recmeta.logs",
     "recmeta.features",
     "recmeta.registry",

@@ -13,6 +13,7 @@ import typer
 from recmeta.logs.formats import FORMATS
 
 if TYPE_CHECKING:
+    from recmeta.engine.config import EngineConfig
     from recmeta.recipes import PipelineConfig
     from recmeta.workspace import Workspace
 
@@ -237,6 +238,34 @@ class AttributeOptions:
             rich_help_panel=ATTRIBUTES,
         ),
     ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Who does the units of a step; fields bear the names of `EngineConfig`'s."""
+
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local: processes of this machine. ray: Ray's, here or on the cluster that "
+            "RAY_ADDRESS names. The tables are the same.",
+            rich_help_panel=GENERAL,
+        ),
+    ] = "local"
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Units done at once.", rich_help_panel=GENERAL)
+    ] = 1
+
+    def values(self) -> "EngineConfig":
+        """Return the configuration. Raises UserError for what is refused, and where Ray is asked
+        for and is not installed."""
+        from recmeta.config import parse
+        from recmeta.engine.config import EngineConfig
+        from recmeta.extras import require
+
+        if self.engine == "ray":
+            require("ray")
+        return parse(EngineConfig, dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,16 @@ class MetaLearner(Protocol):
     ) -> tuple[Params, Metrics]:
         """Return the outer gradient (or pseudo-gradient) by parameter name, and `loss` among
         metrics. The gradient of a large embedding table may be a sparse tensor of rows; a
-        parameter that is not to be learned may have none."""
+        parameter that is not to be learned may have none.
+
+        A batch's gradient and loss are the means of its parts', weighted by their tasks, whatever
+        the parts and their order: what is drawn for a user or an item is drawn by its name
+        (`recmeta.metalearn.numerics.named_draws`), what is drawn for the batch does not depend on
+        who is in it.
+
+        Args:
+            generator: of the batch; each of its parts is given one in the same state.
+        """
         ...
 
     def adapt(self, params: Params, support: Support) -> UserState:

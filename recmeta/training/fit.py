@@ -8,7 +8,8 @@ from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import one_thread
-from recmeta.metalearn.outer_loop.trainer import Epoch, train
+from recmeta.metalearn.outer_loop.processes import train
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.levels import learn_levels
@@ -35,6 +36,7 @@ def fit(
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
     on_member: OnMember = unseen,
+    processes: int = 1,
 ) -> Trained:
     """Meta-train a model in place, its members first, and learn how likely each level of a
     rating is, how far predictions are off and what lists are ordered by. A start that does better
@@ -44,11 +46,14 @@ def fit(
         begun: what `at_start` gives on the task set.
         folder: of the checkpoints. Where there are some already, training goes on from them.
         on_member: told of every epoch of a member.
+        processes: of this machine that share each outer gradient; all else is done by this one.
     """
     model, development = begun.model, task_set.tasks("dev")
-    best_of_members = train_members(config, begun, task_set, folder, on_member=on_member)
+    best_of_members = train_members(
+        config, begun, task_set, folder, on_member=on_member, processes=processes
+    )
     start = {name: p.detach().clone() for name, p in model.params.items()}
-    history = _train(config, begun, task_set, folder, on_epoch)
+    history = _train(config, begun, task_set, folder, on_epoch, processes)
     best = best_of(model, start, history, development, config.training)
     # One thread, so that their number does not decide the last bits of what is learned.
     with one_thread(model.device.type == "cpu"):
@@ -65,12 +70,14 @@ def _train(
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
+    processes: int,
 ) -> list[Epoch]:
     """Meta-train a model whose members are trained, in place."""
     return train(
         begun.model,
         task_set.tasks("train"),
         task_set.tasks("dev"),
+        processes=processes,
         episodes=config.episodes,
         config=config.training,
         seed=config.seed,
@@ -93,6 +100,7 @@ def refit(
     source: Model | None = None,
     everybody: TaskSet | None = None,
     chosen: WeightedALSConfig | None = None,
+    processes: int = 1,
 ) -> Model:
     """Return a model that has learned from the development users, too: from the start again, for as
     many epochs as were best without them. Where there are none, it is the same model.
@@ -105,6 +113,7 @@ def refit(
         source: what `content_source` gives.
         everybody: whom to train on; None: the training and the development users.
         chosen: `Begun.chosen` of the model; None: the development users choose again.
+        processes: see `fit`.
     """
     if not task_set.spec.num_tasks["dev"]:
         return model
@@ -119,10 +128,12 @@ def refit(
         chosen=chosen,
     )
     folder = folder / "refit"
-    train_members(config, again, everybody, folder, [e.number for e in trained.best_of_members])
+    epochs = [e.number for e in trained.best_of_members]
+    train_members(config, again, everybody, folder, epochs, processes=processes)
     if trained.best.number:
         training = dataclasses.replace(config.training, epochs=trained.best.number)
-        _train(dataclasses.replace(config, training=training), again, everybody, folder, on_epoch)
+        config = dataclasses.replace(config, training=training)
+        _train(config, again, everybody, folder, on_epoch, processes)
     again.model.levels = model.levels  # learned of users on whom the learner was not trained
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(
@@ -156,6 +167,7 @@ def fit_whole(
     earlier: Model | None = None,
     source: Model | None = None,
     on_member: OnMember = unseen,
+    processes: int = 1,
 ) -> Fitted:
     """Train a model from its start to its end: `fit` and, where the configuration asks for it,
     `refit`.
@@ -167,9 +179,10 @@ def fit_whole(
         earlier: the model that training went on from, where there was one.
         source: the model whose content this one started from.
         on_member: told of every epoch of a member that is trained before the model.
+        processes: see `fit`.
     """
     model = begun.model
-    trained = fit(config, begun, task_set, folder, on_epoch, on_member)
+    trained = fit(config, begun, task_set, folder, on_epoch, on_member, processes)
     history, best = trained.history, trained.best
     choice = judged_choice(model, task_set.tasks("dev"), folder)
     num_passes = len(history)
@@ -185,5 +198,6 @@ def fit_whole(
             earlier,
             source,
             chosen=begun.chosen,
+            processes=processes,
         )
     return Fitted(model=model, history=history, best=best, num_passes=num_passes, choice=choice)

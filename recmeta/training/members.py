@@ -9,7 +9,8 @@ from recmeta.evaluation.comparison.choice import judge_choice
 from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
 from recmeta.metalearn.members import member, put_member
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.outer_loop.trainer import Epoch, train
+from recmeta.metalearn.outer_loop.processes import train
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.start import Begun, best_of
@@ -30,6 +31,7 @@ def train_members(
     folder: Folder,
     epochs: Sequence[int] | None = None,
     on_member: OnMember = unseen,
+    processes: int = 1,
 ) -> tuple[Epoch, ...]:
     """Train the members of a model, each as it is said, and give the model their parameters.
 
@@ -40,6 +42,7 @@ def train_members(
         epochs: how many each is trained, 0 for one that stays as it begins; None: as many as the
             development users want.
         on_member: told of every epoch of a member.
+        processes: that share each outer gradient.
 
     Returns:
         The epoch of each that was kept.
@@ -55,6 +58,7 @@ def train_members(
             part,
             task_set.tasks("train"),
             development,
+            processes=processes,
             episodes=how.episodes,
             config=training,
             seed=config.seed,

@@ -8,6 +8,7 @@ from recmeta.cli.command import Command
 from recmeta.cli.options import (
     CommonOptions,
     Device,
+    EngineOptions,
     FeatureStore,
     LogOptions,
     ModelVersion,
@@ -18,6 +19,7 @@ from recmeta.cli.output import Outcome, as_list
 from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
+    from recmeta.engine.config import EngineConfig
     from recmeta.logs.mapping import LogMapping
     from recmeta.manifest import Manifest
     from recmeta.progress import Progress
@@ -39,6 +41,7 @@ NewUsers = Annotated[
 def adapt(
     common: CommonOptions,
     log: LogOptions,
+    engine: EngineOptions,
     new_users: NewUsers,
     profiles: Profiles = None,
     profile_id_col: ProfileIdCol = "user_id",
@@ -49,6 +52,7 @@ def adapt(
     """Adapt the champion to new users, without scoring anything yet."""
 
     workspace = common.open_workspace()
+    workers = engine.values()
     source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     with shown_progress() as progress:
         manifest = adapt_given(
@@ -60,6 +64,7 @@ def adapt(
             feature_store,
             device,
             progress,
+            workers,
         )
     data = {**manifest.summary(), "reused": manifest.reused}
     return Outcome(data=data, text=as_list(data), note=note_on_nobody(manifest, new_users))
@@ -104,6 +109,7 @@ def adapt_given(
     feature_store: str | None,
     device: str,
     progress: "Progress",
+    engine: "EngineConfig",
 ) -> "Manifest[AdaptOutputs]":
     """Adapt the model of a version to new users."""
     from recmeta.cli.mappings import with_profiles
@@ -122,12 +128,17 @@ def adapt_given(
         device=device,
         feature_store=feature_store,
         progress=progress,
+        engine=engine,
     )
 
 
 COMMAND = Command(
     adapt,
-    examples="recmeta adapt new_users.csv",
+    examples="""
+recmeta adapt new_users.csv
+
+recmeta adapt new_users.csv --workers 4
+""",
     after="register",
     steps=("adapt",),
 )
