@@ -6,6 +6,7 @@ A mapping comes from a TOML or JSON file, from the command line's options, or fr
 
 import codecs
 import dataclasses
+import datetime
 import math
 import os
 import re
@@ -21,7 +22,10 @@ from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
 AUTO = "auto"
 """The format of a source whose files' names say it."""
 Kind = Literal["categorical", "multi", "numeric", "text"]
-TIME_UNITS = ("s", "ms", "us", "ns", "iso")
+TIME_UNITS = ("s", "ms", "us", "ns", "d", "iso")
+NULL_VALUES = ("\\N", "NULL", "null", "NA", "N/A", "#N/A", "None", "nan", "NaN", "<NA>")
+"""What databases and data frames write where there is nothing."""
+EARLIEST_TIME = "1990-01-01"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,12 @@ class Source:
     """CSV, TSV and JSON lines: any text encoding that Python knows."""
     column_names: tuple[str, ...] = ()
     """CSV and TSV: the columns of a file without a header line. Empty: the first line has them."""
+    null_values: tuple[str, ...] = NULL_VALUES
+    """Texts that stand for nothing, compared letter by letter: a row with one as its user's id is
+    a row without a user."""
+    decimal: str = ""
+    """How numbers in texts are written: `,` for 1.234,5 (a comma before the fraction; points,
+    spaces or apostrophes between thousands), `.` for 1,234.5. Empty: 1234.5 alone."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -60,6 +70,8 @@ class Source:
         for name in ("quote", "escape"):
             if len(getattr(self, name)) > 1:
                 raise UserError(f"{name} is {getattr(self, name)!r}; it must be one character.")
+        if self.decimal not in ("", ".", ","):
+            raise UserError(f"decimal is {self.decimal!r}; it must be ',' or '.'.")
         if self.separator and self.separator in (self.quote, self.escape):
             raise UserError(f"separator is {self.separator!r}, the same as quote or escape.")
         if len(self.separator) > 1 and self.quote:
@@ -137,7 +149,8 @@ class LogMapping(Source):
     time_col: str | None = None
     """The column of the event's time. None: the source has no times."""
     time_unit: str = "s"
-    """How times are spelled: s, ms, us or ns since 1970, iso (ISO 8601), or a strptime format.
+    """How times are spelled: s, ms, us, ns or d (days) since 1970, iso (ISO 8601), or a strptime
+    format.
     Times without a zone are UTC. Columns that are typed as times need no unit."""
     event_col: str | None = None
     """The column of the event's kind. None: every row is of the kind `event`."""
@@ -153,6 +166,8 @@ class LogMapping(Source):
     implicit_value: float | None = None
     """A value that says "met, but not rated" (Book-Crossing's 0): such rows become `view` events of
     value 1, whatever the scale."""
+    earliest_time: str = EARLIEST_TIME
+    """A log most of whose times are before this day is refused: it is read in a wrong unit."""
     max_bad_share: float = 0.1
     """The run stops, publishing nothing, where a larger share of the rows breaks a rule. 0 to 1."""
     users: AttributeSource | None = None
@@ -164,6 +179,12 @@ class LogMapping(Source):
         super().__post_init__()
         _check_time_unit(self.time_unit)
         parse_scale(self.scale)
+        try:
+            datetime.date.fromisoformat(self.earliest_time)
+        except ValueError as error:
+            raise UserError(
+                f"earliest_time is {self.earliest_time!r}; write it as {EARLIEST_TIME}."
+            ) from error
         if not 0 <= self.max_bad_share <= 1:
             raise UserError(f"max_bad_share is {self.max_bad_share}; it must be from 0 to 1.")
         if self.event and self.event_col:

@@ -17,7 +17,7 @@ def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataF
 def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     columns = list(dict.fromkeys(wanted.columns.values()))
     with file.filesystem.open_input_file(file.path) as handle:
-        parquet = pq.ParquetFile(handle)
+        parquet = pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
         positions(parquet.schema_arrow.names, wanted, file.name)
         if not parquet.metadata.num_rows:
             yield pl.DataFrame(parquet.schema_arrow.empty_table()).select(columns)
