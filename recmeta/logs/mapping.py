@@ -49,9 +49,11 @@ class Source:
     """CSV, TSV and JSON lines: any text encoding that Python knows."""
     column_names: tuple[str, ...] = ()
     """CSV and TSV: the columns of a file without a header line. Empty: the first line has them."""
-    null_values: tuple[str, ...] = NULL_VALUES
-    """Texts that stand for nothing, compared letter by letter: a row with one as its user's id is
-    a row without a user."""
+    null_values: tuple[str, ...] = ()
+    """Texts that stand for nothing beside NULL_VALUES, compared letter by letter: a row with one as
+    its user's id is a row without a user."""
+    keep_default_nulls: bool = True
+    """Whether NULL_VALUES stand for nothing. False where one of them is an id or a category."""
     decimal: str = ""
     """How numbers in texts are written: `,` for 1.234,5 (a comma before the fraction; points,
     spaces or apostrophes between thousands), `.` for 1,234.5. Empty: 1234.5 alone."""
@@ -88,6 +90,11 @@ class Source:
                 f"encoding is {self.encoding!r}, which Python does not know. "
                 "Common ones: utf-8, latin-1, cp1252, utf-16."
             ) from error
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """All texts that stand for nothing."""
+        return (*(NULL_VALUES if self.keep_default_nulls else ()), *self.null_values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

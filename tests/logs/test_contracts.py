@@ -167,7 +167,7 @@ def test_words_for_null_are_no_ids_and_whole_floats_are_integers(tmp_path: Path)
     assert bad["rules"].to_list() == [["missing_user_id"], ["missing_item_id"]]
     good, bad = check(tmp_path / "log.csv", "NULL,i,1,99,e\nu,99,1,3,e\n", null_values=("99",))
     assert not good.height
-    assert bad["rules"].to_list() == [["missing_value"], ["missing_item_id"]]
+    assert bad["rules"].to_list() == [["missing_user_id", "missing_value"], ["missing_item_id"]]
 
 
 def parse_time(text: str, unit: str) -> datetime.datetime | None:

@@ -76,7 +76,7 @@ def read_blocks(
 def _parsed(
     source: AttributeSource, batches: Iterator[pl.DataFrame], id_name: str
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    words = source.null_values
+    words = source.nulls
     for batch in batches:
         missing = parsing.identifier(_ID, batch.schema[_ID], words).is_null()
         whole = ~pl.any_horizontal("ragged_line", "unparsable_json", "repeated_key")
@@ -112,14 +112,14 @@ def _columns(source: AttributeSource, types: pl.Schema, id_name: str) -> list[pl
     if source.valid_from_col is not None:
         valid_from = parsing.time(_VALID_FROM, types[_VALID_FROM], source.time_unit)
     return [
-        parsing.identifier(_ID, types[_ID], source.null_values).alias(id_name),
+        parsing.identifier(_ID, types[_ID], source.nulls).alias(id_name),
         valid_from.alias(VALID_FROM),
         *(_value(name, source, types).alias(name) for name in source.columns),
     ]
 
 
 def _value(name: str, source: AttributeSource, types: pl.Schema) -> pl.Expr:
-    attribute, words = source.columns[name], source.null_values
+    attribute, words = source.columns[name], source.nulls
     if attribute.flags:
         return _raised_flags(name, attribute, types)
     role = _role(name)

@@ -162,7 +162,7 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
     types = batch.schema
     has_time, has_value = mapping.time_col is not None, mapping.value_col is not None
     lowest, highest = mapping.bounds
-    words = mapping.null_values
+    words = mapping.nulls
     value = pl.lit(1.0)
     if has_value:
         value = parsing.number("value", types["value"], mapping.decimal, words)
@@ -217,7 +217,7 @@ def _is_word(text: str) -> bool:
 def _event(mapping: LogMapping, types: pl.Schema) -> pl.Expr:
     if mapping.event_col is None:
         return pl.lit(mapping.constant_event)
-    name = parsing.text("event", types["event"], mapping.null_values)
+    name = parsing.text("event", types["event"], mapping.nulls)
     if not mapping.events:
         return name
     return name.replace_strict(mapping.events, default=None, return_dtype=pl.String)

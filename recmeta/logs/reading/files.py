@@ -24,6 +24,7 @@ from recmeta.workspace import Folder
 TIMEOUT_SECONDS = 30
 PACKED = (".gz", ".bz2", ".zst")
 """Endings of packed files."""
+_ADDED = {"null_values": [], "keep_default_nulls": True, "decimal": ""}
 _HASH_BLOCK = 8 * 1024 * 1024
 
 
@@ -72,14 +73,18 @@ def content_id(file: SourceFile) -> str:
 def how_read(mapping: LogMapping) -> dict[str, Any]:
     """Return what of a mapping decides which rows come out of a content, JSON-ready.
 
-    That is all but the paths and `max_bad_share`, which changes no row: the same content at another
-    place is the same source.
+    That is all but the paths, and `max_bad_share` and `earliest_time`, which change no row: the same
+    content at another place is the same source. What mappings could not say once is left out where
+    it says nothing, so that a log that was ingested then is the same source now.
     """
     plain = to_dict(mapping)
-    del plain["path"], plain["max_bad_share"]
-    for section in ("users", "items"):
-        if plain[section]:
-            del plain[section]["path"]
+    del plain["max_bad_share"], plain["earliest_time"]
+    for source in (plain, plain["users"], plain["items"]):
+        if source:
+            del source["path"]
+            for name, nothing in _ADDED.items():
+                if source.get(name, nothing) == nothing:
+                    source.pop(name, None)
     return plain
 
 
