@@ -19,6 +19,7 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.logs.formats import FORMATS
 from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
 
+DEFAULT_ENCODING = "utf-8"
 AUTO = "auto"
 """The format of a source whose files' names say it."""
 Kind = Literal["categorical", "multi", "numeric", "text"]
@@ -45,10 +46,14 @@ class Source:
     escape: str = ""
     """CSV and TSV: the character that takes away a quote's meaning inside quotes; doubling it
     always does."""
-    encoding: str = "utf-8"
-    """CSV, TSV and JSON lines: any text encoding that Python knows."""
+    encoding: str = DEFAULT_ENCODING
+    """CSV, TSV and JSON lines: any text encoding that Python knows. UTF-16 is seen where none is
+    named."""
     column_names: tuple[str, ...] = ()
     """CSV and TSV: the columns of a file without a header line. Empty: the first line has them."""
+    header: bool = True
+    """CSV and TSV: whether the first line has the names of the columns. False: they are column_1,
+    column_2 and so on, unless `column_names` says more."""
     null_values: tuple[str, ...] = ()
     """Texts that stand for nothing beside NULL_VALUES, compared letter by letter: a row with one as
     its user's id is a row without a user."""

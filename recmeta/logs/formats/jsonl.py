@@ -18,6 +18,7 @@ from recmeta.logs.reading.log_format import (
     Wanted,
     positions,
 )
+from recmeta.logs.reading.text_files import opened
 from recmeta.schema import RAW
 
 NUM_OBJECTS = 1000
@@ -36,8 +37,8 @@ def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataF
     is_object = text.str.strip_chars().str.starts_with("{")
     parses = text.str.json_path_match("$").is_not_null()
     unseen = set(wanted.columns)
-    with file.open() as stream:
-        for lines, _ in read_lines(stream, source.encoding):
+    with opened(source, file) as (stream, encoding):
+        for lines, _ in read_lines(stream, encoding):
             rows = lines.filter(text.str.strip_chars() != "")
             rows = rows.with_columns((~(is_object & parses)).alias(UNPARSABLE_JSON))
             batch = rows.with_columns(_repeats_a_key(rows)).with_columns(*fields)
@@ -81,8 +82,8 @@ def _check_keys(batch: pl.DataFrame, wanted: Wanted, file: SourceFile) -> None:
 
 def _keys(source: Source, file: SourceFile) -> list[str]:
     keys: dict[str, None] = {}
-    with file.open() as stream:
-        for lines, _ in read_lines(stream, source.encoding):
+    with opened(source, file) as (stream, encoding):
+        for lines, _ in read_lines(stream, encoding):
             for line in lines[TEXT].head(NUM_OBJECTS).to_list():
                 with contextlib.suppress(ValueError):  # a broken row is the contracts' affair
                     found = strict_json.loads(line)

@@ -16,7 +16,7 @@ def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataF
 
 def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
     columns = list(dict.fromkeys(wanted.columns.values()))
-    with file.filesystem.open_input_file(file.path) as handle:
+    with file.open_stored() as handle:
         parquet = pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
         positions(parquet.schema_arrow.names, wanted, file.name)
         if not parquet.metadata.num_rows:
@@ -26,7 +26,7 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
 
 
 def _column_names(source: Source, file: SourceFile) -> list[str]:
-    with file.filesystem.open_input_file(file.path) as handle:
+    with file.open_stored() as handle:
         names: list[str] = pq.read_schema(handle).names
     return names
 

@@ -1,6 +1,9 @@
 """What columns a file has, and of what kind each seems to be: for those who write no mapping."""
 
+import lzma
 import re
+import zipfile
+import zlib
 
 import polars as pl
 
@@ -9,7 +12,7 @@ from recmeta.logs.checking import parsing
 from recmeta.logs.formats import FORMATS
 from recmeta.logs.mapping import NULL_VALUES, Attribute, AttributeSource, Kind, Source
 from recmeta.logs.reading.files import find_files
-from recmeta.logs.reading.log_format import LogFormat, Wanted
+from recmeta.logs.reading.log_format import LogFormat, Wanted, listed
 from recmeta.logs.reading.sources import read
 from recmeta.schema import ITEM_ID, TITLE, USER_ID, VALID_FROM
 
@@ -30,8 +33,11 @@ def column_names(source: Source) -> list[str]:
     file = find_files(source)[0]
     try:
         how: LogFormat = FORMATS[file.format]
-        return how.column_names(source, file)
-    except (OSError, EOFError, ValueError) as error:
+        names = how.column_names(source, file)
+        return [*names, *(name for name in file.partitions if name not in names)]
+    except (
+        OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+    ) as error:  # fmt: skip
         if isinstance(error, UserError):
             raise
         raise UserError(f"cannot read {file.name!r} as {file.format}: {error}") from error
@@ -57,7 +63,7 @@ def guess_attributes(source: Source, id_col: str) -> AttributeSource:
     if id_col not in names:
         raise UserError(
             f"{source.path!r} has no column {id_col!r}.{did_you_mean(id_col, names)} "
-            f"It has: {', '.join(names)}."
+            f"It has: {listed(names)}."
         )
     others = [name for name in names if name != id_col]
     if not others:
