@@ -173,6 +173,14 @@ class LogOptions:
             rich_help_panel=COLUMNS,
         ),
     ] = None
+    item_separator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Between the items of a cell that holds several.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
     implicit_value: Annotated[
         float | None,
         typer.Option(

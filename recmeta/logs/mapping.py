@@ -23,6 +23,7 @@ DEFAULT_ENCODING = "utf-8"
 AUTO = "auto"
 """The format of a source whose files' names say it."""
 Kind = Literal["categorical", "multi", "numeric", "text"]
+Layout = Literal["rows", "matrix"]
 TIME_UNITS = ("s", "ms", "us", "ns", "d", "iso")
 NULL_VALUES = ("\\N", "NULL", "null", "NA", "N/A", "#N/A", "None", "nan", "NaN", "<NA>")
 """What databases and data frames write where there is nothing."""
@@ -178,6 +179,16 @@ class LogMapping(Source):
     implicit_value: float | None = None
     """A value that says "met, but not rated" (Book-Crossing's 0): such rows become `view` events of
     value 1, whatever the scale."""
+    item_separator: str = ""
+    """What stands between the items of a cell that holds several, each of which becomes a row.
+    Lists, in Parquet and JSON, need none."""
+    item_suffix: str = ""
+    """What stands between an item and its value in such a cell: `-` in `N123-1 N7-0`."""
+    layout: Layout = "rows"
+    """`rows`: a row is an event. `matrix`: a row is a user, every other column an item, and each
+    cell that is not empty a rating; `user_col` may be empty, for a row's number."""
+    skip_columns: tuple[str, ...] = ()
+    """matrix: the columns that are no items."""
     earliest_time: str = EARLIEST_TIME
     """A log most of whose times are before this day is refused: it is read in a wrong unit."""
     max_bad_share: float = 0.1
@@ -203,8 +214,21 @@ class LogMapping(Source):
             raise UserError("give either event (one kind for all rows) or event_col, not both.")
         if self.events and not self.event_col:
             raise UserError("events says what event_col may hold, but event_col is not given.")
-        if (self.scale or self.implicit_value is not None) and not self.value_col:
+        roles = (self.time_col, self.event_col, self.value_col, self.item_separator)
+        if self.layout == "matrix" and any(roles):
+            raise UserError(
+                "the layout is a matrix, whose columns are items and whose cells are values: leave "
+                "out time_col, event_col, value_col and item_separator."
+            )
+        if self.item_suffix and self.value_col:
+            raise UserError("give either item_suffix or value_col: each says what the values are.")
+        if (self.scale or self.implicit_value is not None) and not self.has_values:
             raise UserError("scale and implicit_value speak of value_col, which is not given.")
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the log says a value of each row."""
+        return bool(self.value_col or self.item_suffix or self.layout == "matrix")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -214,7 +238,8 @@ class LogMapping(Source):
     @property
     def constant_event(self) -> str:
         """The kind of every row where there is no `event_col`."""
-        return self.event or (RATING_EVENT if self.value_col else "click")
+        is_rating = self.value_col or self.layout == "matrix"
+        return self.event or (RATING_EVENT if is_rating else "click")
 
 
 def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:

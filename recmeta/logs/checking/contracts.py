@@ -124,6 +124,8 @@ CHECKED_COLUMNS = (*READ, FILE, LINE, RAW)
 def wanted_columns(mapping: LogMapping) -> Wanted:
     """Return the columns that `check` needs from `sources.read`."""
     columns = {role: getattr(mapping, field) for role, field in _ROLES.items()}
+    if mapping.layout == "matrix":  # what each cell becomes
+        columns |= {"item": "item", "value": "value"}
     return Wanted(columns={role: name for role, name in columns.items() if name is not None})
 
 
@@ -160,7 +162,7 @@ def has_come_due(now: datetime.datetime) -> pl.Expr:
 
 def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> pl.DataFrame:
     types = batch.schema
-    has_time, has_value = mapping.time_col is not None, mapping.value_col is not None
+    has_time, has_value = mapping.time_col is not None, mapping.has_values
     lowest, highest = mapping.bounds
     words = mapping.nulls
     value = pl.lit(1.0)

@@ -157,7 +157,7 @@ def _outsized(rows_of: pl.DataFrame) -> str:
 
 def _placeholder(mapping: LogMapping, rows: pl.DataFrame) -> str:
     """Return a sentence on a value that stands apart from the others as -1 and 99 do."""
-    if mapping.value_col is None or mapping.scale:
+    if not mapping.has_values or mapping.scale:
         return ""
     values = rows.filter(pl.col(EVENT) == RATING_EVENT)[VALUE]
     levels = values.unique().sort().to_numpy()

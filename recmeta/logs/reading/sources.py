@@ -21,9 +21,10 @@ import pyarrow as pa
 
 from recmeta.errors import UserError
 from recmeta.logs.formats import FORMATS
-from recmeta.logs.mapping import Source
+from recmeta.logs.mapping import LogMapping, Source
+from recmeta.logs.reading.cells import cells_wanted, one_cell_a_row, one_item_a_row
 from recmeta.logs.reading.log_format import FAULTS, LogFormat, SourceFile, Wanted, positions
-from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered
+from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered, paths_of, top_level
 from recmeta.schema import FILE, LINE, RAW
 
 
@@ -43,7 +44,7 @@ def read(source: Source, files: list[SourceFile], wanted: Wanted) -> Iterator[pl
                 file = dataclasses.replace(file, header=header)
             elif place == 0 and len(files) > 1 and FORMATS[file.format].has_header:
                 header = tuple(FORMATS[file.format].column_names(source, file))
-            yield from _read_file(source, file, wanted)
+            yield from _rows_of(source, file, wanted)
         except (
             pa.ArrowException, pl.exceptions.PolarsError, OSError, EOFError, zipfile.BadZipFile,
             zlib.error, lzma.LZMAError, NotImplementedError,
@@ -60,12 +61,23 @@ def read_frame(frame: pl.DataFrame, name: str, wanted: Wanted) -> Iterator[pl.Da
     Raises:
         UserError: where it lacks a wanted column.
     """
-    positions(frame.columns, wanted, name)
-    columns = list(dict.fromkeys(wanted.columns.values()))
-    rows = frame.select(columns)
+    positions(paths_of(frame.schema), wanted, name)
+    rows = frame.select(top_level(frame.schema, wanted))
     slices = rows.iter_slices(TYPED_BATCH_ROWS) if rows.height else [rows]
     for batch in numbered(slices, wanted):
         yield _in_order(batch, name, wanted)
+
+
+def _rows_of(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    if not isinstance(source, LogMapping):
+        yield from _read_file(source, file, wanted)
+    elif source.layout == "matrix":
+        names = FORMATS[file.format].column_names(source, file)
+        cells = cells_wanted(source, names)
+        yield from one_cell_a_row(_read_file(source, file, cells), source)
+    else:
+        for batch in _read_file(source, file, wanted):
+            yield one_item_a_row(batch, source, wanted) if "item" in wanted.columns else batch
 
 
 def _read_file(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
