@@ -144,7 +144,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="UNIT",
-            help="s, ms, us or ns since 1970, iso, or a strptime format. [default: s]",
+            help="s, ms, us, ns or d since 1970, iso, or a strptime format. [default: s]",
             rich_help_panel=COLUMNS,
         ),
     ] = None
@@ -174,6 +174,30 @@ class LogOptions:
             rich_help_panel=COLUMNS,
         ),
     ] = None
+    item_separator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Between the items of a cell that holds several.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    implicit_value: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="The value that says met, but not rated, such as 0 or -1.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    earliest_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DAY",
+            help="Stop where most times are before it. [default: 1990-01-01]",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
     format: Annotated[
         str | None,
         typer.Option(
@@ -190,6 +214,38 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="NAME", help="Of text files. [default: utf-8]", rich_help_panel=FORMAT
+        ),
+    ] = None
+    column_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Of a file without a header line, in their order.",
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+    quote: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHARACTER",
+            help='Around fields; empty: none. [default: "]',
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+    null_values: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Texts that stand for nothing, beside NULL, NA and their kin.",
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+    decimal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHARACTER",
+            help="Of numbers such as 1.234,5 (,) or 1,234.5 (.). [default: 1234.5]",
+            rich_help_panel=FORMAT,
         ),
     ] = None
     max_bad_share: Annotated[

@@ -38,8 +38,16 @@ class FieldError(UserError):
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """Return `` Did you mean 'x'?`` for the closest known word, or an empty string."""
+    """Return `` Did you mean 'x'?`` for the closest known word, or an empty string.
+
+    Case, spaces and signs between words do not count: UserId is user_id.
+    """
     import difflib
 
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    by_letters = {_letters(name): name for name in reversed(known)}
+    close = difflib.get_close_matches(_letters(word), list(by_letters), n=1, cutoff=0.5)
+    return f" Did you mean {by_letters[close[0]]!r}?" if close else ""
+
+
+def _letters(word: str) -> str:
+    return "".join(filter(str.isalnum, word)).lower() or word

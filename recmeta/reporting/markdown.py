@@ -206,13 +206,18 @@ def gate(decision: Mapping[str, Any]) -> str:
 
 
 def data(
-    ingested: Mapping[str, int], tasks: Mapping[str, int], objective: str, temporal: bool
+    ingested: Mapping[str, int],
+    tasks: Mapping[str, int],
+    objective: str,
+    temporal: bool,
+    findings: Mapping[str, Any] | None = None,
 ) -> str:
     """Return what went in: rows by fate, tasks by split.
 
     Args:
         ingested: counts of ingest.
         tasks: counts of build-tasks.
+        findings: what ingest found of the log as a whole; None where it is not known.
     """
     rows = table(
         ["rows read", "accepted", "duplicates", "quarantined"],
@@ -226,8 +231,24 @@ def data(
     aside = tasks.get("not_positive", 0)
     left_out = f" {aside:,} rows have a value of 0 or less and are no positives." if aside else ""
     return (
-        f"## Data\n\n{rows}\n\nObjective: {objective}; within a user {how}.{left_out}\n\n{splits}"
+        f"## Data\n\n{rows}\n\n{_of_log(findings)}Objective: {objective}; within a user "
+        f"{how}.{left_out}\n\n{splits}"
     )
+
+
+def _of_log(findings: Mapping[str, Any] | None) -> str:
+    """Return what ingest found of the log as a whole, as a paragraph; perhaps empty."""
+    if findings is None:
+        return ""
+    told = []
+    if findings["first_time"] is not None:
+        told.append(f"Times go from {findings['first_time']} to {findings['last_time']}.")
+    for name in ("users", "items"):
+        known = findings[f"{name}_known"]
+        if known is not None:
+            total = findings[f"num_{name}"]
+            told.append(f"{known:,} of the log's {total:,} {name} have attributes.")
+    return " ".join(told) + "\n\n" if told else ""
 
 
 def values(evaluation: Mapping[str, Any]) -> str:
