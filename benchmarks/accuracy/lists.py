@@ -305,7 +305,8 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
             rival = "not run"
             if (second, shots) in by_pair:
                 one = by_pair[second, shots]
-                rival = f"{second} " + _said(one) + f" ({one['seeds']})" * (one["seeds"] < num_seeds)
+                fewer = f" ({one['seeds']})" if one["seeds"] < num_seeds else ""
+                rival = f"{second} {_said(one)}{fewer}"
             shown.append(
                 [
                     name if shots == FEW else "",
