@@ -263,8 +263,11 @@ def test_training_goes_on_from_an_earlier_model_and_its_base(task_set: TaskSet) 
 
 
 def test_content_comes_from_a_closed_form_or_from_layers_on_one(task_set: TaskSet) -> None:
-    closed = fitted(CLOSED, task_set)
-    whole = fitted(ON_CLOSED, task_set)
+    longer = dataclasses.replace(  # so that it leaves its start
+        CLOSED, training=TrainingConfig(epochs=10, learning_rate=3e-3, weight_decay=0.0)
+    )
+    closed = fitted(longer, task_set)
+    whole = fitted(dataclasses.replace(ON_CLOSED, members=(longer,)), task_set)
     held = dataclasses.replace(ON_CLOSED, content_from="somewhere", freeze_content=True)
     fresh = at_start(ON_CLOSED, task_set, CPU).model.params
     for source in (closed, whole):
