@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from recmeta.errors import UserError, did_you_mean
+from recmeta.handwritten import read_text
 from recmeta.strict_json import is_deep
 
 
@@ -75,12 +76,11 @@ def read_toml(path: Path, what: str = "configuration") -> dict[str, Any]:
     Raises:
         UserError: where it cannot be read, or is not TOML.
     """
+    text = read_text(path, what)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(text)
         if is_deep(values):
             raise RecursionError
-    except OSError as error:
-        raise UserError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from error
     except RecursionError:
         raise UserError(f"the {what} {str(path)!r} is nested too deeply to be read.") from None
     except ValueError as error:

@@ -6,6 +6,7 @@ They are checked as `recmeta adapt` checks a file of new users, by the same func
 import dataclasses
 import datetime
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -20,10 +21,18 @@ from recmeta.logs.checking.attributes import attributes_in_frame
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.logs.reading.sources import read_frame
 from recmeta.metalearn.model import Model
-from recmeta.serving.new_user_tasks import NewUserCounts, tasks_for_new_users
+from recmeta.serving.new_user_tasks import (
+    NewUserCounts,
+    left_with_none,
+    tasks_for_new_users,
+    unknown_items,
+    unused_rows,
+)
 from recmeta.tasks.task_set import Tasks
 
 ROWS, USERS = "rows", "users"
+MOST_NAMED = 2
+"""Items that the model does not know, which a warning names."""
 
 
 class UnusedRowsWarning(UserWarning):
@@ -49,6 +58,8 @@ class FrameIntake:
 
     tasks: Tasks
     counts: AdaptCounts
+    unknown: list[str]
+    """Some items that the model does not know."""
     whole_ids: bool
     """Whether the frame's ids of users are whole numbers, and so are to go out."""
     whole_items: bool
@@ -91,47 +102,27 @@ def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake
     return FrameIntake(
         tasks=tasks,
         counts=AdaptCounts(**dataclasses.asdict(counts), bad_rows=num_bad),
+        unknown=unknown_items(model, usable, MOST_NAMED) if counts.unknown_items else [],
         whole_ids=frame.schema[found.user_id].is_integer(),
         whole_items=frame.schema[found.item_id].is_integer(),
     )
 
 
-def warn_of_unused(model: Model, counts: AdaptCounts, stacklevel: int) -> None:
+def warn_of_unused(
+    model: Model, counts: AdaptCounts, unknown: Sequence[str], stacklevel: int
+) -> None:
     """Warn once of all rows that were not used, if there are any.
 
     Args:
+        unknown: some items that the model does not know.
         stacklevel: as `warnings.warn`, seen from here.
     """
     if not counts.unused:
         return
-    low, high = model.value_range
-    of_values = (
-        f"whose value is no number from {low:g} to {high:g}"
-        if model.objective == "rating"
-        else "whose value is 0 or less"
-    )
-    reasons = [
-        f"{number:,} {why}"
-        for number, why in (
-            (counts.unknown_items, "of items that the model does not know"),
-            (counts.bad_values, of_values),
-            (counts.duplicates, "which later ones of the same user and item replace"),
-            (counts.bad_rows, "without a user or a readable time"),
-        )
-        if number
-    ]
-    strangers = ""
-    if counts.without_interactions and not counts.used:
-        strangers = " Nothing is left to adapt to: lists are those of a stranger."
-    elif counts.without_interactions:
-        strangers = f" {counts.without_interactions:,} users are left with none."
-    given = counts.rows + counts.bad_rows
-    warnings.warn(
-        f"{counts.unused:,} of {given:,} interactions were not used: {'; '.join(reasons)}."
-        f"{strangers}",
-        UnusedRowsWarning,
-        stacklevel=stacklevel + 1,
-    )
+    broken = {"without a user or a readable time": counts.bad_rows}
+    said = unused_rows(model, counts, broken, unknown)
+    said = " ".join(filter(None, [said, left_with_none(counts)]))
+    warnings.warn(said, UnusedRowsWarning, stacklevel=stacklevel + 1)
 
 
 def attribute_kinds(model: Model) -> dict[str, Attribute]:
@@ -165,9 +156,9 @@ def _checked(frame: pl.DataFrame, mapping: LogMapping) -> tuple[pa.Table, int]:
     blocks, num_bad = [], 0
     for batch in read_frame(frame, ROWS, contracts.wanted_columns(mapping)):
         good, bad = contracts.check(batch, mapping, now)
-        named, num_faults = checked.named_users(bad)
+        named, broken = checked.named_users(bad)
         blocks += [good, named]
-        num_bad += num_faults
+        num_bad += broken.height
     rows = pl.concat(blocks, how="diagonal").drop(schema.FILE, schema.LINE, schema.RAW)
     return schema.with_plain_types(rows.to_arrow()), num_bad
 

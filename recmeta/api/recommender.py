@@ -206,7 +206,7 @@ class Recommender(Generic[FrameT]):
         kind = kind_of(rows, ROWS)
         columns = Columns() if self.origin is None else self.origin.columns
         found = intake(self.model, rows, users, columns)
-        warn_of_unused(self.model, found.counts, stacklevel=3)
+        warn_of_unused(self.model, found.counts, found.unknown, stacklevel=3)
         whole = [schema.USER_ID] if found.whole_ids else []
         if found.whole_items and self._has_whole_ids:
             whole.append(schema.ITEM_ID)

@@ -99,7 +99,19 @@ def new_users_mapping(
     for option, column in (("value_col", VALUE), ("time_col", TIMESTAMP)):
         if option not in given and column in present:
             given[option] = column
+    if given.get("time_col") in present and "time_unit" not in given:
+        given["time_unit"] = _time_unit(source, given["time_col"])
     return parse(LogMapping, {"path": path} | given)
+
+
+def _time_unit(source: Source, column: str) -> str:
+    """Return how a file's times are spelled, as its first rows show it."""
+    from recmeta.api.data.frames import time_unit
+    from recmeta.logs.reading.log_format import Wanted
+    from recmeta.logs.reading.sources import read
+
+    rows = next(read(source, find_files(source), Wanted(columns={"time": column})), None)
+    return "s" if rows is None else time_unit(rows["time"], None)
 
 
 def profiles_like(mapping: LogMapping, path: str, id_col: str) -> AttributeSource:

@@ -4,7 +4,15 @@ The command line turns each into one paragraph and an exit code. What the machin
 is told by `recmeta.errors.causes`; anything else is a bug of ours.
 """
 
+import re
+from collections.abc import Sequence
+
 from recmeta.errors.secrets import masked
+
+MOST_LISTED = 20
+"""Names that a message tells."""
+LONGEST_SHOWN = 80
+"""Characters of one of them."""
 
 
 class UserError(ValueError):
@@ -38,8 +46,38 @@ class FieldError(UserError):
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """Return `` Did you mean 'x'?`` for the closest known word, or an empty string."""
+    """Return `` Did you mean 'x'?`` for the closest known word, or an empty string.
+
+    Capitals, blanks and what joins words (`itemId`, `item-id`, `Item ID`) do not count.
+    """
     import difflib
 
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    plain: dict[str, str] = {}
+    for name in known:
+        plain.setdefault(_plain(name), name)
+    close = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=0.5)
+    return f" Did you mean {shown(plain[close[0]])}?" if close else ""
+
+
+def listed(names: Sequence[object], none: str = "none") -> str:
+    """Return names for a message, at most twenty of them, each cut where it is long.
+
+    Args:
+        none: what stands for no name at all.
+    """
+    few = [_cut(str(name)) for name in names[:MOST_LISTED]]
+    more = len(names) - len(few)
+    return (", ".join(few) or none) + (f" and {more:,} more" if more else "")
+
+
+def shown(value: object) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    return repr(value if not isinstance(value, str) else _cut(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\W_]+", "", word).lower() or word

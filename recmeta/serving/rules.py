@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed
+from recmeta.serving.spelling import spellings
 from recmeta.tasks.arrays import BoolArray, IntArray, positions_of
 from recmeta.tasks.item_files import Items
 
@@ -84,11 +85,20 @@ def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
     """Return (I,) which items may stand in a list.
 
     Raises:
-        UserError: for an attribute that items do not have, or that is of another kind.
+        UserError: for an attribute that items do not have, or that is of another kind, and for a
+            list of allowed items of which the catalogue has none.
     """
     is_eligible_I = ~_among(items, facts.denied) & ~_among(items, facts.too_old)
     if facts.allowed is not None:
-        is_eligible_I &= _among(items, facts.allowed)
+        is_allowed_I = _among(items, facts.allowed)
+        if not is_allowed_I.any():
+            such_as = f", such as {listed(sorted(facts.allowed)[:3])}" if facts.allowed else ""
+            raise UserError(
+                f"allow names {len(facts.allowed):,} items{such_as}, and the model's catalogue has "
+                "none of them, so that every list would be empty: it must hold ids of items as the "
+                f"log has them, such as {listed(items.item_id[:3].to_pylist())}."
+            )
+        is_eligible_I &= is_allowed_I
     for name, values in rules.unavailable.items():
         code_IW, vocabulary = categories(items, name)
         wanted = np.flatnonzero(np.isin(vocabulary, values))
@@ -100,6 +110,12 @@ def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
         at_least = pc.fill_null(pc.greater_equal(column.cast(pa.float64()), least), False)
         is_eligible_I &= at_least.to_numpy(zero_copy_only=False)
     return np.asarray(is_eligible_I)
+
+
+def unmatched(items: Items, ids: Collection[str]) -> list[str]:
+    """Return those ids, sorted, that no item has, however they are spelled."""
+    known = set(items.item_id.to_pylist())
+    return sorted(item_id for item_id in ids if known.isdisjoint(spellings(item_id)))
 
 
 def categories(items: Items, name: str) -> tuple[IntArray, list[str]]:
@@ -143,11 +159,12 @@ def _attribute(items: Items, name: str) -> pa.Array:
     if name not in known:
         raise UserError(
             f"a rule names {name!r}, which is no attribute of an item.{did_you_mean(name, known)} "
-            f"There are: {', '.join(known) or 'none'}."
+            f"There are: {listed(known)}."
         )
     return items.attributes[name].combine_chunks().take(pa.array(items.newest()))
 
 
 def _among(items: Items, ids: Collection[str]) -> BoolArray:
-    found = pc.is_in(items.item_id, value_set=pa.array(sorted(ids), items.item_id.type))
+    spelled = {spelling for item_id in ids for spelling in spellings(item_id)}
+    found = pc.is_in(items.item_id, value_set=pa.array(sorted(spelled), items.item_id.type))
     return np.asarray(found.to_numpy(zero_copy_only=False))

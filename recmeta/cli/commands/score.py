@@ -11,6 +11,7 @@ from recmeta.cli.options import (
     Device,
     FeatureStore,
     LogOptions,
+    MaxUnknownShare,
     ModelVersion,
     ProfileIdCol,
     Profiles,
@@ -29,6 +30,7 @@ def score(
     profile_id_col: ProfileIdCol = "user_id",
     feature_store: FeatureStore = None,
     model_version: ModelVersion = None,
+    max_unknown_share: MaxUnknownShare = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="K", help="Length of a list. [default: 10]")
     ] = None,
@@ -81,6 +83,7 @@ def score(
             profiles,
             profile_id_col,
             feature_store,
+            max_unknown_share,
             device,
             progress,
         )
@@ -89,10 +92,12 @@ def score(
         **adapted.counts,
         **scored.counts,
         **plain(scored.outputs),
+        "unused": adapted.outputs.unused,
         "recommendations": workspace.table_uri(schema.RECOMMENDATIONS),
         "reused": adapted.reused and scored.reused,
     }
-    return Outcome(data=data, text=as_list(data), note=note_on_nobody(adapted, new_users))
+    notes = [note_on_nobody(adapted, new_users), *step.remarks(adapted, scored)]
+    return Outcome(data=data, text=as_list(data), note=" ".join(filter(None, notes)))
 
 
 COMMAND = Command(

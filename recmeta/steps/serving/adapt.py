@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
 from recmeta.registry.models.versions import Version
-from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.serving.new_user_tasks import (
+    NewUserCounts,
+    left_with_none,
+    tasks_for_new_users,
+    unknown_items,
+    unused_rows,
+)
 from recmeta.serving.ranking import adapt_users
 from recmeta.steps.parts import catalogue, given_users
 from recmeta.steps.parts.given_users import GivenUsers
@@ -32,6 +39,8 @@ from recmeta.training.device import choose_device
 from recmeta.workspace import Sealed, Workspace, resumed, works
 
 USERS_PER_SHARD = 2_000
+MOST_NAMED = 2
+"""Items that the model does not know, which are told by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,8 @@ class AdaptOutputs:
     num_shards: int
     model_version: str
     """The version of the model that was adapted."""
+    unused: str = ""
+    """Which rows were not used, and why, in a sentence; empty where all were."""
 
 
 STEP = Step(
@@ -58,6 +69,7 @@ def run(
     version: Version | None = None,
     device: str = "auto",
     feature_store: str | None = None,
+    max_unknown_share: float | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> Manifest[AdaptOutputs]:
@@ -68,6 +80,9 @@ def run(
         version: of the registered model; None is the champion.
         feature_store: folder of a Feast repository, or a configuration in it. Its online store says
             what is known of the users; profiles are then of those only of whom it knows nothing.
+        max_unknown_share: the largest share of the interactions that may be of items which the
+            model does not know. None: they count, as all that cannot be used does, against
+            `new_users.max_bad_share`.
         now: what times are in the future of. None: the clock.
 
     Returns:
@@ -75,8 +90,8 @@ def run(
         a user of whom nothing else is known.
 
     Raises:
-        UserError: when there is no champion yet, a file does not fit its mapping, or a model that
-            learned from ratings gets none.
+        UserError: when there is no champion yet, a file does not fit its mapping, a model that
+            learned from ratings gets none, or too many of the interactions cannot be used.
     """
     version = version or versions.in_use(workspace)
     files = Inputs.of(new_users)
@@ -98,17 +113,20 @@ def run(
         found = users()
         if found.num_good:
             _check_values(model, new_users, version)
-        num_shards, counts = _adapt_parts(model, found, folder, progress)
+        unused, counts = _counted(model, found)
+        check(unused, counts)
+        num_shards = _adapt_parts(model, found, folder, progress)
         folder.seal()
         outputs = AdaptOutputs(
-            states=f"states/{key}", num_shards=num_shards, model_version=version.version
+            states=f"states/{key}",
+            num_shards=num_shards,
+            model_version=version.version,
+            unused=unused,
         )
-        return outputs, {
-            **counts,
-            "rows": found.num_rows,
-            "bad_rows": found.num_bad,
-            "new_items": num_new_items,
-        }
+        return outputs, counts | {"rows": found.num_rows, "new_items": num_new_items}
+
+    def check(unused: str, counts: Mapping[str, int]) -> None:
+        _refuse_unused(new_users, max_unknown_share, unused, counts)
 
     with contextlib.ExitStack() as until_done:
 
@@ -120,7 +138,18 @@ def run(
         if feature_store is not None:  # what is online changes: the key depends on it
             inputs[schema.FEATURE_SERVICE] = users().online
         config = {"new_users": how_read(new_users)}
-        return run_once(workspace, STEP, config=config, inputs=inputs, work=work)
+        done = run_once(workspace, STEP, config=config, inputs=inputs, work=work)
+    check(done.outputs.unused, done.counts)  # the share may have been another one then
+    return done
+
+
+def remark(adapted: Manifest[AdaptOutputs]) -> str:
+    """Return in sentences what of the rows was not used, and who is left with none; empty where
+    all were."""
+    if not adapted.outputs.unused:
+        return ""
+    named = {f.name: adapted.counts[f.name] for f in dataclasses.fields(NewUserCounts)}
+    return f"{adapted.outputs.unused} {left_with_none(NewUserCounts(**named))}".strip()
 
 
 def _check_values(model: Model, new_users: LogMapping, version: Version) -> None:
@@ -133,22 +162,54 @@ def _check_values(model: Model, new_users: LogMapping, version: Version) -> None
         )
 
 
-def _adapt_parts(
-    model: Model, found: GivenUsers, folder: Sealed, progress: Progress
-) -> tuple[int, collections.Counter[str]]:
-    """Write the states of all users, part by part, and return the number of shards and what became
-    of the rows."""
+def _counted(model: Model, found: GivenUsers) -> tuple[str, dict[str, int]]:
+    """Return which rows of all users are not used, in a sentence, and what becomes of them all."""
+    total: collections.Counter[str] = collections.Counter()
+    unknown: list[str] = []
+    for rows, profiles in found.parts():
+        _, counts = tasks_for_new_users(model, rows, profiles)
+        total.update(dataclasses.asdict(counts))
+        if counts.unknown_items and not unknown:
+            unknown = unknown_items(model, rows, MOST_NAMED)
+    broken = {f"that cannot be read ({fault})": number for fault, number in found.faults.items()}
+    counts = NewUserCounts(**total)
+    given = {"interactions": counts.rows + sum(broken.values()), "bad_rows": sum(broken.values())}
+    return unused_rows(model, counts, broken, unknown), {**total, **given}
+
+
+def _refuse_unused(
+    new_users: LogMapping, max_unknown_share: float | None, unused: str, counts: Mapping[str, int]
+) -> None:
+    """Refuse new users of whose interactions too many cannot be used."""
+    if "interactions" not in counts:  # of an earlier version, which did not count them
+        return
+    unknown, wrong = counts["unknown_items"], counts["bad_values"] + counts["bad_rows"]
+    limits = [("max_bad_share", new_users.max_bad_share, unknown + wrong)]
+    if max_unknown_share is not None:
+        limits = [
+            ("max_bad_share", new_users.max_bad_share, wrong),
+            ("max_unknown_share", max_unknown_share, unknown),
+        ]
+    for name, share, number in limits:
+        if number > share * counts["interactions"]:
+            raise UserError(
+                f"{new_users.path!r}: {unused} That is more than {name} "
+                f"(--{name.replace('_', '-')}) allows ({share:.1%}), so that nobody was adapted "
+                "to: mend the file or how it is read, or allow more."
+            )
+
+
+def _adapt_parts(model: Model, found: GivenUsers, folder: Sealed, progress: Progress) -> int:
+    """Write the states of all users, part by part, and return the number of shards."""
     scorer, num_shards = Scorer.of(model), 0
-    counts: collections.Counter[str] = collections.Counter()
     for number, (rows, profiles) in enumerate(found.parts()):
-        tasks, counts_here = tasks_for_new_users(model, rows, profiles)
-        counts.update(dataclasses.asdict(counts_here))
+        tasks, _ = tasks_for_new_users(model, rows, profiles)
         num_here = max(1, -(-len(tasks) // USERS_PER_SHARD))
         for place in range(num_here):
             _adapt_shard(scorer, tasks, place, folder, num_shards)
             num_shards += 1
             progress(STEP, number * num_here + place + 1, found.num_parts * num_here)
-    return num_shards, counts
+    return num_shards
 
 
 def _adapt_shard(scorer: Scorer, tasks: Tasks, place: int, folder: Sealed, number: int) -> None:

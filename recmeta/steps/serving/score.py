@@ -17,6 +17,7 @@ from deltalake import write_deltalake
 
 from recmeta import schema
 from recmeta.config import fingerprint, to_dict
+from recmeta.errors import listed
 from recmeta.evaluation.measuring.exposure import exposure
 from recmeta.logs import tables
 from recmeta.logs.whole import TableVersions
@@ -27,15 +28,17 @@ from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
-from recmeta.serving.rules import ItemFacts
+from recmeta.serving.rules import ItemFacts, unmatched
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.faiss_index import FaissIndex
 from recmeta.steps.parts.item_facts import item_facts
-from recmeta.steps.serving.adapt import AdaptOutputs
+from recmeta.steps.serving.adapt import AdaptOutputs, remark
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace, resumed, sealed
 
+MOST_NAMED = 5
+"""Items of a rule that the catalogue does not have, which are told by name."""
 LISTED_BY = ("model", "popularity")
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
 """Columns that are the same in all rows of a run."""
@@ -63,6 +66,11 @@ class ScoreOutputs:
     """Of the lists made with an index; None without one, or of too few users to say."""
     retrieval_used: bool | None = None
     """Whether the index finds enough to be used; None without one."""
+    unmatched_denied: tuple[str, ...] = ()
+    """Items that the rule `deny` names and the catalogue does not have, the first of them; the
+    counts say how many there are."""
+    unmatched_allowed: tuple[str, ...] = ()
+    """The same of `allow`."""
 
 
 STEP = Step(
@@ -104,6 +112,8 @@ def run(
             versions.model_folder(workspace, versions.get(workspace, number)), torch_device
         )
         maker = ListMaker(Scorer.of(catalogue.as_written(model, states)), config, facts)
+        items = maker.model.catalogue.items
+        denied, allowed = (unmatched(items, ids or ()) for ids in (facts.denied, facts.allowed))
         recall = None
         if config.retrieval is not None:
             recall = maker.use_index(FaissIndex, *_adapted(states, 0, torch_device))
@@ -123,13 +133,38 @@ def run(
             **tally.metrics(),
             retrieval_recall=recall,
             retrieval_used=None if config.retrieval is None else maker.uses_index,
+            unmatched_denied=tuple(denied[:MOST_NAMED]),
+            unmatched_allowed=tuple(allowed[:MOST_NAMED]),
         )
-        return outputs, tally.counts
+        unmatched_counts = {
+            "num_unmatched_denied": len(denied),
+            "num_unmatched_allowed": len(allowed),
+        }
+        return outputs, tally.counts | {n: count for n, count in unmatched_counts.items() if count}
 
     inputs: dict[str, Any] = {"adapted": adapted.key}
     if facts != ItemFacts():  # the files may say something else under the same name
         inputs["items"] = fingerprint(dataclasses.asdict(facts))
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> list[str]:
+    """Return in sentences what of the rows was not used, what of the rules came to nothing, and
+    whether everybody is left without a list."""
+    said = [remark(adapted)]
+    for rule, count, named in (
+        ("deny", "num_unmatched_denied", scored.outputs.unmatched_denied),
+        ("allow", "num_unmatched_allowed", scored.outputs.unmatched_allowed),
+    ):
+        if named:
+            number = scored.counts[count]
+            said.append(
+                f"{rule}: {number:,} of its items {'is' if number == 1 else 'are'} not in the "
+                f"model's catalogue: {listed(named)}{', …' if number > len(named) else ''}."
+            )
+    if adapted.counts["users"] and not scored.counts["rows_written"]:
+        said.append("The rules leave no item that a list may have, so that nobody has a list.")
+    return [sentence for sentence in said if sentence]
 
 
 def _adapted(states: Folder, index: int, device: torch.device) -> tuple[AdaptedUsers, Tasks]:
