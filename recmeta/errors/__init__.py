@@ -46,17 +46,26 @@ class FieldError(UserError):
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """Return `` Did you mean 'x'?`` for the closest known word, or an empty string.
+    """Return `` Did you mean 'x'?`` for the closest known word, or an empty string."""
+    meant = closest(word, known, 0.5)
+    return "" if meant is None else f" Did you mean {shown(meant)}?"
+
+
+def closest(word: str, known: Sequence[str], likeness: float) -> str | None:
+    """Return the known word that another one is most like; None where none is like it.
 
     Capitals, blanks and what joins words (`itemId`, `item-id`, `Item ID`) do not count.
+
+    Args:
+        likeness: from 0 to 1, how alike two words must be.
     """
     import difflib
 
     plain: dict[str, str] = {}
     for name in known:
         plain.setdefault(_plain(name), name)
-    close = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=0.5)
-    return f" Did you mean {shown(plain[close[0]])}?" if close else ""
+    close = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=likeness)
+    return plain[close[0]] if close else None
 
 
 def listed(names: Sequence[object], none: str = "none") -> str:
@@ -72,7 +81,7 @@ def listed(names: Sequence[object], none: str = "none") -> str:
 
 def shown(value: object) -> str:
     """Return a value as Python writes it, cut where it is long."""
-    return repr(value if not isinstance(value, str) else _cut(value))
+    return repr(_cut(value)) if isinstance(value, str) else _cut(repr(value))
 
 
 def _cut(text: str) -> str:

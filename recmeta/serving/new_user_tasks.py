@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from recmeta import schema
 from recmeta.errors import UserError, did_you_mean, listed, shown
 from recmeta.metalearn.model import Model
-from recmeta.serving.spelling import numbers_of
+from recmeta.serving.spelling import numbers_of, of_title
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -153,12 +153,9 @@ def left_with_none(counts: NewUserCounts) -> str:
 
 def _named(model: Model, unknown: Sequence[str]) -> str:
     """Return unknown items by their ids, or that they are titles."""
-    titles = model.catalogue.items.titles()
-    if titles is not None:
-        place = pc.index_in(pa.scalar(unknown[0], pa.string()), titles).as_py()
-        if place is not None:
-            meant = model.catalogue.items.item_id[place].as_py()
-            return f"{shown(unknown[0])}, which is the title of the item {shown(meant)}"
+    meant = of_title(model.catalogue.items, unknown[0])
+    if meant is not None:
+        return f"{shown(unknown[0])}, which is the title of the item {shown(meant)}"
     some = ", ".join(shown(one) for one in model.catalogue.items.item_id[:2].to_pylist())
     return f"{', '.join(shown(item_id) for item_id in unknown)}; those that it knows are as {some}"
 

@@ -11,8 +11,10 @@ import unicodedata
 import numpy as np
 import pyarrow as pa
 
+from recmeta.errors import UserError, did_you_mean, shown
 from recmeta.metalearn.tensors.lookup import Lookup
 from recmeta.tasks.arrays import IntArray
+from recmeta.tasks.item_files import Items
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
@@ -37,6 +39,34 @@ def numbers_of(lookup: Lookup, asked: pa.Array) -> IntArray:
     of_each = [_number_of(lookup, item_id) for item_id in missed.dictionary.to_pylist()]
     number_N[missed_N] = np.array(of_each, np.int64)[missed.indices.to_numpy()]
     return number_N
+
+
+def number_of(items: Items, lookup: Lookup, item_id: str) -> int:
+    """Return one id's place in a catalogue, however it is spelled.
+
+    Raises:
+        UserError: where the catalogue does not have it, naming what may be meant.
+    """
+    number = int(numbers_of(lookup, pa.array([item_id], pa.string()))[0])
+    if number >= 0:
+        return number
+    meant = of_title(items, item_id)
+    hint = (
+        f": it is the title of the item {shown(meant)}."
+        if meant is not None
+        else f".{did_you_mean(item_id, items.item_id.to_pylist())}"
+    )
+    raise UserError(f"the model's catalogue has no item {shown(item_id)}{hint}")
+
+
+def of_title(items: Items, text: str) -> str | None:
+    """Return the id of the first item of a title; None where no item is called so."""
+    titles = items.titles()
+    if titles is None:
+        return None
+    place = titles.cast(pa.string()).index(text).as_py()
+    found: str | None = None if place < 0 else items.item_id[place].as_py()
+    return found
 
 
 def _number_of(lookup: Lookup, item_id: str) -> int:

@@ -82,7 +82,7 @@ def run(
         find(feature_store)
     config = configuration.values()
     from recmeta import pipeline
-    from recmeta.steps.serving import score
+    from recmeta.steps.serving import adapt, score
 
     if not rival:
         config = dataclasses.replace(config, rival=None, implicit_rival=None)
@@ -105,6 +105,7 @@ def run(
     promoted = summary["gate"]["promoted"]
     notes = [
         hint_on_unread(mapping),
+        "" if whom is None else adapt.remark(result.adapted),
         *score.remarks(result.adapted, result.scored),
         "" if promoted else refused(summary["model_version"]),
     ]

@@ -64,6 +64,7 @@ def score(
     from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
     from recmeta.steps.serving import score as step
+    from recmeta.steps.serving.adapt import remark
 
     options: dict[str, Any] = {}
     if exclude_seen is not None:
@@ -96,7 +97,7 @@ def score(
         "recommendations": workspace.table_uri(schema.RECOMMENDATIONS),
         "reused": adapted.reused and scored.reused,
     }
-    notes = [note_on_nobody(adapted, new_users), *step.remarks(adapted, scored)]
+    notes = [note_on_nobody(adapted, new_users), remark(adapted), *step.remarks(adapted, scored)]
     return Outcome(data=data, text=as_list(data), note=" ".join(filter(None, notes)))
 
 

@@ -32,7 +32,7 @@ from recmeta.serving.rules import ItemFacts, unmatched
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.faiss_index import FaissIndex
 from recmeta.steps.parts.item_facts import item_facts
-from recmeta.steps.serving.adapt import AdaptOutputs, remark
+from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, Workspace, resumed, sealed
@@ -149,9 +149,9 @@ def run(
 
 
 def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> list[str]:
-    """Return in sentences what of the rows was not used, what of the rules came to nothing, and
-    whether everybody is left without a list."""
-    said = [remark(adapted)]
+    """Return in sentences what of the rules came to nothing, and whether everybody is left without
+    a list."""
+    said = []
     for rule, count, named in (
         ("deny", "num_unmatched_denied", scored.outputs.unmatched_denied),
         ("allow", "num_unmatched_allowed", scored.outputs.unmatched_allowed),
@@ -164,7 +164,7 @@ def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> 
             )
     if adapted.counts["users"] and not scored.counts["rows_written"]:
         said.append("The rules leave no item that a list may have, so that nobody has a list.")
-    return [sentence for sentence in said if sentence]
+    return said
 
 
 def _adapted(states: Folder, index: int, device: torch.device) -> tuple[AdaptedUsers, Tasks]:
