@@ -7,6 +7,7 @@ turns mappings (from TOML, JSON or the command line) into them and back, and fin
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -152,6 +153,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UserError(f"{where} is {value!r}; it must be a table of names and values.")
         return parse(hint, value, where)
+    if hint is float and isinstance(value, float) and math.isnan(value):
+        raise UserError(f"{where} is nan; it must be a number.")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)

@@ -11,6 +11,7 @@ from recmeta.errors.secrets import masked
 
 MOST_LISTED = 20
 """Names that a message tells."""
+LONGEST_MESSAGE = 3_000
 LONGEST_SHOWN = 80
 """Characters of one of them."""
 
@@ -18,11 +19,12 @@ LONGEST_SHOWN = 80
 class UserError(ValueError):
     """Something the user can mend: the message says what is wrong, where, and what to do.
 
-    Secrets in the message are masked. Exit code 2.
+    Secrets in the message are masked, and one of more than `LONGEST_MESSAGE` characters, as a file
+    with thousands of columns would make it, loses its middle. Exit code 2.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(masked(message))
+        super().__init__(masked(bounded(message)))
 
 
 class WorkspaceBusyError(UserError):
@@ -77,6 +79,14 @@ def listed(names: Sequence[object], none: str = "none") -> str:
     few = [_cut(str(name)) for name in names[:MOST_LISTED]]
     more = len(names) - len(few)
     return (", ".join(few) or none) + (f" and {more:,} more" if more else "")
+
+
+def bounded(message: str) -> str:
+    """Return a message that a person can read: how it begins, and how it ends."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    half = LONGEST_MESSAGE // 2
+    return f"{message[:half]} […] {message[-half:]}"
 
 
 def shown(value: object) -> str:

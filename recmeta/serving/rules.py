@@ -4,6 +4,7 @@ Legend: I items, W longest list of an item's categories.
 """
 
 import dataclasses
+import math
 from collections.abc import Collection
 
 import numpy as np
@@ -15,6 +16,9 @@ from recmeta.errors import UserError, did_you_mean, listed
 from recmeta.serving.spelling import spellings
 from recmeta.tasks.arrays import BoolArray, IntArray, positions_of
 from recmeta.tasks.item_files import Items
+
+LONGEST_AGE = 365_000
+"""Days, some thousand years: before them there were no logs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,10 +59,21 @@ class Rules:
         for name, most in self.max_per_category.items():
             if most < 1:
                 raise UserError(f"max_per_category.{name} is {most}; it must be at least 1.")
-        if self.max_uncertainty is not None and self.max_uncertainty <= 0:
-            raise UserError(f"max_uncertainty is {self.max_uncertainty}; it must be positive.")
-        if self.max_age_days is not None and self.max_age_days < 0:
-            raise UserError(f"max_age_days is {self.max_age_days}; it must not be negative.")
+        if self.max_uncertainty is not None and not 0 < self.max_uncertainty < math.inf:
+            raise UserError(
+                f"max_uncertainty is {self.max_uncertainty}; it must be positive and finite."
+            )
+        if self.max_age_days is not None and not 0 <= self.max_age_days <= LONGEST_AGE:
+            raise UserError(
+                f"max_age_days is {self.max_age_days}; it must be from 0 to {LONGEST_AGE:,}."
+            )
+        if self.min_interactions < 0:
+            raise UserError(
+                f"min_interactions is {self.min_interactions}; it must not be negative."
+            )
+        for name, least in self.at_least.items():
+            if not math.isfinite(least):
+                raise UserError(f"at_least.{name} is {least}; it must be finite.")
 
     @property
     def rearrange(self) -> bool:

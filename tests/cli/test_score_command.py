@@ -118,7 +118,7 @@ def test_mistakes(finished: tuple[Path, Called], recmeta: Call, new_users: Path)
     workspace, _ = finished
     arguments = ["score", new_users, *COLUMNS, "--value-col", "stars", "-w", workspace, "--json"]
     assert "no version '9'" in recmeta(*arguments, "--model-version", 9).json["error"]
-    assert "top_k is 0" in recmeta(*arguments, "--top-k", 0).json["error"]
+    assert "--top-k is 0" in recmeta(*arguments, "--top-k", 0).json["error"]
     missing = recmeta("score", new_users.with_name("no.csv"), "-w", workspace, "--json")
     assert missing.code == 2
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from recmeta import schema
-from recmeta.errors import UserError
+from recmeta.errors import UserError, listed
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.reading.columns import column_names
 from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.manifest import Folders, Manifest, Step, run_once
 from recmeta.metalearn.model import Model
@@ -158,7 +159,7 @@ def _check_values(model: Model, new_users: LogMapping, version: Version) -> None
         raise UserError(
             f"version {version.version} of the model learned from ratings: say which column "
             f"of {new_users.path!r} holds the new users' (--value-col, or value_col in the "
-            "mapping)."
+            f"mapping). It has: {listed(column_names(new_users))}."
         )
 
 
