@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from recmeta.config import fingerprint, parse
+from recmeta.config import fingerprint, parse, to_dict
 from recmeta.errors import Broken, UserError, did_you_mean
 from recmeta.errors.secrets import masked_values
 from recmeta.workspace import Workspace, sealed
@@ -188,6 +188,8 @@ def plain(outputs: Any) -> dict[str, Any]:
         if field.metadata.get(_SPREAD):
             found |= value
         elif field.default is dataclasses.MISSING or value != field.default:
+            if dataclasses.is_dataclass(value):
+                value = to_dict(value)
             found[field.name] = list(value) if isinstance(value, tuple) else value
     return found
 

@@ -202,9 +202,11 @@ def _report_parts(
 ) -> list[str]:
     """Return the sections of the report, from what was read to the gate's verdict."""
     objective, temporal = tasks.outputs.objective, tasks.outputs.temporal
+    striking = ingested.outputs.findings
+    found = None if striking is None else dataclasses.asdict(striking)
     return [
         "# What this run did",
-        markdown.data(ingested.counts, tasks.counts, objective, temporal),
+        markdown.data(ingested.counts, tasks.counts, objective, temporal, found),
         *filter(None, [markdown.values(evaluation)]),
         markdown.lists(evaluation),
         markdown.accuracy(evaluation),

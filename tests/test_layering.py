@@ -19,6 +19,7 @@ PACKAGE = ROOT / "recmeta"
 LAYERS: dict[str, int] = {
     "recmeta": 0,
     "recmeta.schema": 0,
+    "recmeta.children": 0,
     "recmeta.errors": 0,
     "recmeta.markup": 0,
     "recmeta.strict_json": 0,
@@ -36,6 +37,7 @@ LAYERS: dict[str, int] = {
     "recmeta.training": 1,
     "recmeta.testing": 1,
     "recmeta.tasks.splits": 2,
+    "recmeta.engine": 2,
     "recmeta.logs": 2,
     "recmeta.features": 2,
     "recmeta.registry": 2,
@@ -56,6 +58,7 @@ LAYERS: dict[str, int] = {
 
 ROOMS = (
     # layer 0
+    "recmeta.children",
     "recmeta.errors",
     "recmeta.markup",
     "recmeta.strict_json",
@@ -78,8 +81,9 @@ ROOMS = (
     "recmeta.metalearn.networks",
     "recmeta.metalearn.starts",
     "recmeta.metalearn.learner_config",
-    "recmeta.metalearn.inner_loop",
     "recmeta.metalearn.registry",
+    "recmeta.metalearn.member_config",
+    "recmeta.metalearn.inner_loop",
     "recmeta.metalearn.model_config",
     "recmeta.metalearn.model",
     "recmeta.metalearn.scorer",
@@ -93,6 +97,7 @@ ROOMS = (
     "recmeta.testing",
     # layer 2, whose parts never import one another
     "recmeta.tasks.splits",
+    "recmeta.engine",
     "recmeta.logs",
     "recmeta.features",
     "recmeta.registry",

@@ -29,10 +29,12 @@ from recmeta.evaluation.predictor import Predictor
 from recmeta.metalearn.heads.list_head import KNOTS, ListHead
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.registry import LEARNERS
+from recmeta.recipes import PipelineConfig
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Objective, Tasks, TaskSet
 from recmeta.training.fit import fit_whole
+from recmeta.training.recipes import training_of
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder, MemoryFolder
 
@@ -48,7 +50,6 @@ BASELINES: dict[Objective, tuple[str, ...]] = {
     "rating": ("popularity", "ease", "ials", "item-knn", "user-knn", "boosted-trees"),
     "implicit": ("popularity", "ease", "ials", "item-knn", "user-knn"),
 }
-RIVAL = "maml"
 MOST_USERS = 1000
 """Cold users who are measured in one seed, at most; of more, so many are drawn."""
 USERS_AT_ONCE = 256
@@ -111,12 +112,17 @@ class Seed:
         """The learner that `recmeta run` trains where nothing is said."""
         return self.config.training_for(self.protocol.objective).model.algorithm
 
+    @property
+    def rival(self) -> str:
+        """The second learner, which it trains for its report."""
+        return rival_of(self.config, self.protocol.objective)
+
     def fitted(self, learner: str) -> tuple[Predictor, Model | None]:
         """Return a learner that was trained, or a baseline that was tuned and fitted; never on a
         cold user."""
         task_set, objective = self.task_set, self.protocol.objective
         items, history, spec = task_set.items(), task_set.history(), task_set.spec
-        if learner in (self.default, RIVAL):
+        if learner in (self.default, self.rival):
             how = self.config.training_for(objective)
             if learner != self.default:
                 how = self.config.rival_for(objective) or how
@@ -191,11 +197,20 @@ class Seed:
         return pa.concat_tables(tables), covered
 
 
-def version_of(learner: str) -> str:
+def rival_of(config: PipelineConfig, objective: Objective) -> str:
+    """Return the learner that a recipe trains for its report."""
+    rival = config.rival_for(objective)
+    assert rival is not None, "the default recipe has one"
+    return rival.model.algorithm
+
+
+def version_of(learner: str, objective: Objective) -> str:
     """Return the fingerprint of the code that decides a learner's results."""
-    known = BASELINE_FILES if learner in BASELINE_FILES else LEARNERS
     here = ("benchmarks.accuracy.list_cells", "benchmarks.accuracy.datasets")
-    return code.fingerprint(*here, known.module_of(learner))
+    if learner in BASELINE_FILES:
+        return code.fingerprint(*here, BASELINE_FILES.module_of(learner))
+    inside = [one.model.algorithm for one in training_of(learner, objective).members]
+    return code.fingerprint(*here, *(LEARNERS.module_of(name) for name in (learner, *inside)))
 
 
 def filled(seed: Seed, learner: str, folder: Folder) -> tuple[dict[str, Any], pa.Table]:
@@ -219,7 +234,7 @@ def filled(seed: Seed, learner: str, folder: Folder) -> tuple[dict[str, Any], pa
             "training_cpu_minutes": round((trained - started) / 60, 3),
             "measuring_cpu_minutes": round((time.process_time() - trained) / 60, 3),
             "head": None if model is None else _head(model.lists),
-            "code": version_of(learner),
+            "code": version_of(learner, seed.protocol.objective),
         }
         folder.write_json(RECORD, record)  # last: what has it is whole
     record = json.loads(folder.read_bytes(RECORD))

@@ -24,12 +24,12 @@ from benchmarks.accuracy.list_cells import (
     PROTOCOLS,
     RECORD,
     RECORD_VERSION,
-    RIVAL,
     SHOTS,
     ListsProtocol,
     Seed,
     filled,
     name_of,
+    rival_of,
     version_of,
 )
 from benchmarks.accuracy.summary import NUM_RESAMPLES, averaged, plain, verdict
@@ -91,8 +91,9 @@ def run(
             not those documented.
     """
     protocol = PROTOCOLS[name]
-    default = pipeline_config().training_for(protocol.objective).model.algorithm
-    known = (default, RIVAL, *BASELINES[protocol.objective])
+    config, objective = pipeline_config(), protocol.objective
+    default, rival = config.training_for(objective).model.algorithm, rival_of(config, objective)
+    known = (default, rival, *BASELINES[protocol.objective])
     chosen = _chosen(learners, known, name)
     _check_installed(protocol.objective, chosen)
     if num_seeds < 1:
@@ -103,7 +104,7 @@ def run(
     command = f"python -m benchmarks.accuracy {name}"
     if learners is not None:
         command += f" --learners {','.join(chosen)}"
-    version = {learner: version_of(learner) for learner in known}
+    version = {learner: version_of(learner, objective) for learner in known}
     cells: list[Cell] = []
     found: dict[str, Any] = {}
     total = num_seeds * len(chosen)
@@ -125,6 +126,7 @@ def run(
             "data": about,
             "libraries": library_versions(),
             "default": default,
+            "rival": rival,
             "seeds": list(range(number + 1)),
             **_summary(protocol, default, cells),
         }
@@ -288,7 +290,7 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
     of shots, and what three answers are worth."""
     shown = []
     for found in results:
-        default, num_seeds = found["default"], len(found["seeds"])
+        default, second, num_seeds = found["default"], found["rival"], len(found["seeds"])
         name = f"{found['data']['name']}, {num_seeds} seed{'s' * (num_seeds > 1)}"
         mean = {
             (r["learner"], r["shots"]): r["mean"] for r in found["rows"] if r["metric"] == LISTS
@@ -297,13 +299,14 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
             (d["minus"], d["shots"]): d for d in found["differences"] if d["metric"] == LISTS
         }
         for shots in dict.fromkeys(r["shots"] for r in found["rows"]):
-            opponents = [n for n, k in mean if k == shots and n not in (default, RIVAL)]
+            opponents = [n for n, k in mean if k == shots and n not in (default, second)]
             best = max(opponents, key=lambda n: mean[n, shots])
             gained = by_pair.get((f"{default} at {FEW} shots", shots))
             rival = "not run"
-            if (RIVAL, shots) in by_pair:
-                one = by_pair[RIVAL, shots]
-                rival = _said(one) + f" ({one['seeds']})" * (one["seeds"] < num_seeds)
+            if (second, shots) in by_pair:
+                one = by_pair[second, shots]
+                fewer = f" ({one['seeds']})" if one["seeds"] < num_seeds else ""
+                rival = f"{second} {_said(one)}{fewer}"
             shown.append(
                 [
                     name if shots == FEW else "",
@@ -315,7 +318,7 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
                     "" if gained is None else _said(gained),
                 ]
             )
-    head = ["", "shots", "default", "best baseline", "difference", "minus maml"]
+    head = ["", "shots", "default", "best baseline", "difference", "minus the rival"]
     return table([*head, f"minus itself at {FEW} shots"], shown)
 
 

@@ -59,20 +59,20 @@ def fit(
     task_set = write_task_set(problem, development, folder / "tasks")
     begun = at_start(config, task_set, choose_device("cpu"))
     model = begun.model
-    history, best = fit_model(config, begun, task_set, folder, lambda _: None)
+    trained = fit_model(config, begun, task_set, folder, lambda _: None)
     if config.refit:
         nobody = development.judges.take(np.zeros(0, np.int64))
         whole = Development(train=problem.train, judges=nobody)
         everybody = write_task_set(problem, whole, folder / "everybody")
         model = refit_model(
-            config, model, best, task_set, folder, lambda _: None, everybody=everybody
+            config, model, trained, task_set, folder, lambda _: None, everybody=everybody
         )
     return MetaTrained(
         predictor=LearnedPredictor(name, model),
         config=to_dict(config),
-        epochs=len(history),
-        best_epoch=best.number,
-        dev_loss=best.dev_loss,
+        epochs=len(trained.history),
+        best_epoch=trained.best.number,
+        dev_loss=trained.best.dev_loss,
     )
 
 

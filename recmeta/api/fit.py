@@ -86,7 +86,19 @@ def fit(
         def on_refit(epoch: Epoch, num_epochs: int) -> None:
             show("refit", epoch.number, num_epochs)
 
-        done = fit_whole(how, begun, task_set, folder, on_epoch, on_refit, source=source)
+        def on_member(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
+            show(algorithm, epoch.number, num_epochs)
+
+        done = fit_whole(
+            how,
+            begun,
+            task_set,
+            folder,
+            on_epoch,
+            on_refit,
+            source=source,
+            on_member=on_member,
+        )
         show(TRAINING, num_epochs, num_epochs)
     # As it would be read from a workspace: the items as they are now, and no trace of training.
     done.model.save(folder)

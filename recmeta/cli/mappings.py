@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from recmeta.metalearn.model import Model
 
 MAPPING_ENDING = ".toml"
+LISTS = frozenset({"column_names", "null_values"})
+"""The options that hold several values, with commas between them."""
 
 
 def given_options(options: LogOptions) -> dict[str, Any]:
@@ -30,6 +32,8 @@ def given_options(options: LogOptions) -> dict[str, Any]:
     }
     if "separator" in given:
         given["separator"] = given["separator"].replace("\\t", "\t")
+    for name in LISTS.intersection(given):
+        given[name] = [part.strip() for part in given[name].split(",")]
     return given
 
 

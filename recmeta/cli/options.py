@@ -13,6 +13,7 @@ import typer
 from recmeta.logs.formats import FORMATS
 
 if TYPE_CHECKING:
+    from recmeta.engine.config import EngineConfig
     from recmeta.recipes import PipelineConfig
     from recmeta.workspace import Workspace
 
@@ -155,7 +156,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="UNIT",
-            help="s, ms, us or ns since 1970, iso, or a strptime format. [default: s]",
+            help="s, ms, us, ns or d since 1970, iso, or a strptime format. [default: s]",
             rich_help_panel=COLUMNS,
         ),
     ] = None
@@ -185,6 +186,30 @@ class LogOptions:
             rich_help_panel=COLUMNS,
         ),
     ] = None
+    item_separator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Between the items of a cell that holds several.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    implicit_value: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="The value that says met, but not rated, such as 0 or -1.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    earliest_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DAY",
+            help="Stop where most times are before it. [default: 1990-01-01]",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
     format: Annotated[
         str | None,
         typer.Option(
@@ -201,6 +226,38 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="NAME", help="Of text files. [default: utf-8]", rich_help_panel=FORMAT
+        ),
+    ] = None
+    column_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Of a file without a header line, in their order.",
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+    quote: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHARACTER",
+            help='Around fields; empty: none. [default: "]',
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+    null_values: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Texts that stand for nothing, beside NULL, NA and their kin.",
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
+    decimal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHARACTER",
+            help="Of numbers such as 1.234,5 (,) or 1,234.5 (.). [default: 1234.5]",
+            rich_help_panel=FORMAT,
         ),
     ] = None
     max_bad_share: Annotated[
@@ -249,6 +306,34 @@ class AttributeOptions:
             rich_help_panel=ATTRIBUTES,
         ),
     ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Who does the units of a step; fields bear the names of `EngineConfig`'s."""
+
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local: processes of this machine. ray: Ray's, here or on the cluster that "
+            "RAY_ADDRESS names. The tables are the same.",
+            rich_help_panel=GENERAL,
+        ),
+    ] = "local"
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Units done at once.", rich_help_panel=GENERAL)
+    ] = 1
+
+    def values(self) -> "EngineConfig":
+        """Return the configuration. Raises UserError for what is refused, and where Ray is asked
+        for and is not installed."""
+        from recmeta.config import parse
+        from recmeta.engine.config import EngineConfig
+        from recmeta.extras import require
+
+        if self.engine == "ray":
+            require("ray")
+        return parse(EngineConfig, dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -23,13 +23,13 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from recmeta.children import die_with
 from recmeta.cli.signals import SIGNALS, listen
 
 GRACE_SECONDS = 10
 """How long a command may take to end after Ctrl-C or SIGTERM."""
 MOST_SHOWN = 8_000
 """Bytes of what libraries wrote past Python."""
-_PR_SET_PDEATHSIG = 1
 
 
 def run(work: Callable[[], int], arguments: list[str]) -> int:
@@ -54,21 +54,13 @@ def run(work: Callable[[], int], arguments: list[str]) -> int:
     if child:
         return _watch(child, answered, aside, arguments)
     if aside >= 0:
-        _die_with(parent)
+        die_with(parent)
         _keep_aside(aside)
     listen()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     code = work()
     answered[0] = code + 1
     return code
-
-
-def _die_with(parent: int) -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was faster
-        os._exit(1)
 
 
 def _keep_aside(aside: int) -> None:

@@ -56,13 +56,27 @@ class Bounded:
         self._name = name
         self._packed = packed
         self._read = 0
+        self._ahead = b""
 
     def read(self, size: int) -> bytes:
         """Return the next bytes; none at the end. Raises UserError where there are too many."""
+        if self._ahead:
+            ahead, self._ahead = self._ahead[:size], self._ahead[size:]
+            return ahead
         content: bytes = self._stream.read(size)
         self._read += len(content)
         check_unpacked(self._name, self._packed, self._read)
         return content
+
+    def peek(self, size: int) -> bytes:
+        """Return the first bytes to come, which are read again; fewer at the end."""
+        while len(self._ahead) < size:
+            more = self._stream.read(size - len(self._ahead))
+            if not more:
+                break
+            self._read += len(more)
+            self._ahead += more
+        return self._ahead[:size]
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ A mapping comes from a TOML or JSON file, from the command line's options, or fr
 
 import codecs
 import dataclasses
+import datetime
 import math
 import os
 import re
@@ -19,10 +20,15 @@ from recmeta.handwritten import read_text
 from recmeta.logs.formats import FORMATS
 from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
 
+DEFAULT_ENCODING = "utf-8"
 AUTO = "auto"
 """The format of a source whose files' names say it."""
 Kind = Literal["categorical", "multi", "numeric", "text"]
-TIME_UNITS = ("s", "ms", "us", "ns", "iso")
+Layout = Literal["rows", "matrix"]
+TIME_UNITS = ("s", "ms", "us", "ns", "d", "iso")
+NULL_VALUES = ("\\N", "NULL", "null", "NA", "N/A", "#N/A", "None", "nan", "NaN", "<NA>")
+"""What databases and data frames write where there is nothing."""
+EARLIEST_TIME = "1990-01-01"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,10 +48,22 @@ class Source:
     escape: str = ""
     """CSV and TSV: the character that takes away a quote's meaning inside quotes; doubling it
     always does."""
-    encoding: str = "utf-8"
-    """CSV, TSV and JSON lines: any text encoding that Python knows."""
+    encoding: str = DEFAULT_ENCODING
+    """CSV, TSV and JSON lines: any text encoding that Python knows. UTF-16 is seen where none is
+    named."""
     column_names: tuple[str, ...] = ()
     """CSV and TSV: the columns of a file without a header line. Empty: the first line has them."""
+    header: bool = True
+    """CSV and TSV: whether the first line has the names of the columns. False: they are column_1,
+    column_2 and so on, unless `column_names` says more."""
+    null_values: tuple[str, ...] = ()
+    """Texts that stand for nothing beside NULL_VALUES, compared letter by letter: a row with one as
+    its user's id is a row without a user."""
+    keep_default_nulls: bool = True
+    """Whether NULL_VALUES stand for nothing. False where one of them is an id or a category."""
+    decimal: str = ""
+    """How numbers in texts are written: `,` for 1.234,5 (a comma before the fraction; points,
+    spaces or apostrophes between thousands), `.` for 1,234.5. Empty: 1234.5 alone."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -61,6 +79,8 @@ class Source:
         for name in ("quote", "escape"):
             if len(getattr(self, name)) > 1:
                 raise UserError(f"{name} is {getattr(self, name)!r}; it must be one character.")
+        if self.decimal not in ("", ".", ","):
+            raise UserError(f"decimal is {self.decimal!r}; it must be ',' or '.'.")
         if self.separator and self.separator in (self.quote, self.escape):
             raise UserError(f"separator is {self.separator!r}, the same as quote or escape.")
         if len(self.separator) > 1 and self.quote:
@@ -77,6 +97,11 @@ class Source:
                 f"encoding is {self.encoding!r}, which Python does not know. "
                 "Common ones: utf-8, latin-1, cp1252, utf-16."
             ) from error
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """All texts that stand for nothing."""
+        return (*(NULL_VALUES if self.keep_default_nulls else ()), *self.null_values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,7 +163,8 @@ class LogMapping(Source):
     time_col: str | None = None
     """The column of the event's time. None: the source has no times."""
     time_unit: str = "s"
-    """How times are spelled: s, ms, us or ns since 1970, iso (ISO 8601), or a strptime format.
+    """How times are spelled: s, ms, us, ns or d (days) since 1970, iso (ISO 8601), or a strptime
+    format.
     Times without a zone are UTC. Columns that are typed as times need no unit."""
     event_col: str | None = None
     """The column of the event's kind. None: every row is of the kind `event`."""
@@ -154,6 +180,18 @@ class LogMapping(Source):
     implicit_value: float | None = None
     """A value that says "met, but not rated" (Book-Crossing's 0): such rows become `view` events of
     value 1, whatever the scale."""
+    item_separator: str = ""
+    """What stands between the items of a cell that holds several, each of which becomes a row.
+    Lists, in Parquet and JSON, need none."""
+    item_suffix: str = ""
+    """What stands between an item and its value in such a cell: `-` in `N123-1 N7-0`."""
+    layout: Layout = "rows"
+    """`rows`: a row is an event. `matrix`: a row is a user, every other column an item, and each
+    cell that is not empty a rating; `user_col` may be empty, for a row's number."""
+    skip_columns: tuple[str, ...] = ()
+    """matrix: the columns that are no items."""
+    earliest_time: str = EARLIEST_TIME
+    """A log most of whose times are before this day is refused: it is read in a wrong unit."""
     max_bad_share: float = 0.1
     """The run stops, publishing nothing, where a larger share of the rows breaks a rule. 0 to 1."""
     users: AttributeSource | None = None
@@ -165,14 +203,33 @@ class LogMapping(Source):
         super().__post_init__()
         _check_time_unit(self.time_unit)
         parse_scale(self.scale)
+        try:
+            datetime.date.fromisoformat(self.earliest_time)
+        except ValueError as error:
+            raise UserError(
+                f"earliest_time is {self.earliest_time!r}; write it as {EARLIEST_TIME}."
+            ) from error
         if not 0 <= self.max_bad_share <= 1:
             raise UserError(f"max_bad_share is {self.max_bad_share}; it must be from 0 to 1.")
         if self.event and self.event_col:
             raise UserError("give either event (one kind for all rows) or event_col, not both.")
         if self.events and not self.event_col:
             raise UserError("events says what event_col may hold, but event_col is not given.")
-        if (self.scale or self.implicit_value is not None) and not self.value_col:
+        roles = (self.time_col, self.event_col, self.value_col, self.item_separator)
+        if self.layout == "matrix" and any(roles):
+            raise UserError(
+                "the layout is a matrix, whose columns are items and whose cells are values: leave "
+                "out time_col, event_col, value_col and item_separator."
+            )
+        if self.item_suffix and self.value_col:
+            raise UserError("give either item_suffix or value_col: each says what the values are.")
+        if (self.scale or self.implicit_value is not None) and not self.has_values:
             raise UserError("scale and implicit_value speak of value_col, which is not given.")
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the log says a value of each row."""
+        return bool(self.value_col or self.item_suffix or self.layout == "matrix")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -182,7 +239,8 @@ class LogMapping(Source):
     @property
     def constant_event(self) -> str:
         """The kind of every row where there is no `event_col`."""
-        return self.event or (RATING_EVENT if self.value_col else "click")
+        is_rating = self.value_col or self.layout == "matrix"
+        return self.event or (RATING_EVENT if is_rating else "click")
 
 
 def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:

@@ -19,6 +19,7 @@ from recmeta.schema import DATE, FILE, LINE, RAW
 from recmeta.workspace import Folder
 
 HISTORY = "history.parquet"
+ROLES = ("user", "item", "time", "event", "value")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def split_by_day(mapping: LogMapping, location: str, num_days: int | None = None
     days = sorted(rows[DATE].unique().drop_nulls().to_list())
     own = days if num_days is None else days[-num_days:] if num_days else []
     folder = Folder.at(location)
-    columns = [RAW, *wanted.columns]
+    columns = [RAW, *(name for name in rows.columns if name in ROLES)]
     older = rows.filter(~pl.col(DATE).is_in(own))
     if older.height:
         _write(folder, HISTORY, older.select(columns))
@@ -86,11 +87,14 @@ def _mapping(mapping: LogMapping, path: str) -> LogMapping:
         escape="",
         encoding="utf-8",
         column_names=(),
+        item_separator="",
+        item_suffix="",
         user_col="user",
         item_col="item",
         time_col="time",
         event_col=mapping.event_col and "event",
-        value_col=mapping.value_col and "value",
+        value_col="value" if mapping.has_values else None,
+        event=mapping.event if mapping.event_col else mapping.constant_event,
     )
 
 

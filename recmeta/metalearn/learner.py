@@ -51,7 +51,16 @@ class MetaLearner(Protocol):
     ) -> tuple[Params, Metrics]:
         """Return the outer gradient (or pseudo-gradient) by parameter name, and `loss` among
         metrics. The gradient of a large embedding table may be a sparse tensor of rows; a
-        parameter that is not to be learned may have none."""
+        parameter that is not to be learned may have none.
+
+        A batch's gradient and loss are the means of its parts', weighted by their tasks, whatever
+        the parts and their order: what is drawn for a user or an item is drawn by its name
+        (`recmeta.metalearn.numerics.named_draws`), what is drawn for the batch does not depend on
+        who is in it.
+
+        Args:
+            generator: of the batch; each of its parts is given one in the same state.
+        """
         ...
 
     def adapt(self, params: Params, support: Support) -> UserState:
@@ -127,6 +136,18 @@ class HasPosterior(Protocol):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return what the weights act on: offsets (B, R), design (B, R, W) with value = offset +
         design · weights + noise, and the variance of that noise (B, R)."""
+        ...
+
+
+@runtime_checkable
+class EstimatesFromExpected(Protocol):
+    """A learner that predicts another number than the expected value, which it makes of that and
+    of the spread: `mean_BR` of `utility_BR`."""
+
+    def estimated(
+        self, params: Params, expected_BR: torch.Tensor, spread_BR: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what is predicted of values with this expectation and this spread, (B, R)."""
         ...
 
 

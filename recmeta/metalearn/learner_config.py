@@ -55,6 +55,12 @@ class LearnerConfig:
         presents supports in the order of time."""
         return False
 
+    @property
+    def begins_trained(self) -> bool:
+        """Whether meta-training begins with a trained model, which it may only add to: an epoch is
+        kept where it is better than that by more than a standard error."""
+        return False
+
     objectives: ClassVar[tuple[Objective, ...]] = ("rating", "implicit")
     """The feedback that it can learn from."""
 

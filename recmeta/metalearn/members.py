@@ -1,47 +1,58 @@
-"""A selector's members as models of their own, which share its encoder and its catalogue."""
+"""A learner's members as models of their own, which share its encoder and its catalogue."""
 
 import dataclasses
 
-from recmeta.metalearn.algorithms.combined.selector import (
-    Member,
-    SelectorConfig,
-    as_member,
-    of_member,
-)
+from recmeta.metalearn.member_config import HasMembers, Member, as_member, of_member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 
 
 def with_members(config: ModelConfig, members: tuple[ModelConfig, ...]) -> ModelConfig:
-    """Return a selector's configuration with the learners of these."""
-    assert isinstance(config.learner, SelectorConfig)
+    """Return the configuration of a learner that has members with the learners of these.
+
+    Raises:
+        ValueError: where it has none, or another number.
+    """
+    if not isinstance(config.learner, HasMembers):
+        raise ValueError(
+            f"members are given, and the algorithm is {config.algorithm!r}: only a selector has "
+            "members, and a learner of the MAML family, whose base is one."
+        )
     named = tuple(
-        Member(algorithm=m.algorithm, learner=m.learner, network=m.network) for m in members
+        Member(
+            algorithm=m.algorithm,
+            learner=m.learner,
+            network=m.network,
+            num_negatives=m.num_negatives,
+        )
+        for m in members
     )
-    return dataclasses.replace(config, learner=dataclasses.replace(config.learner, members=named))
+    return dataclasses.replace(config, learner=config.learner.with_members(named))
 
 
 def num_members(model: Model) -> int:
-    """Return how many learners a model chooses from; 0 for one that is no selector."""
+    """Return how many learners a model has inside its own."""
     learner = model.config.learner
-    return len(learner.members) if isinstance(learner, SelectorConfig) else 0
+    return len(learner.members) if isinstance(learner, HasMembers) else 0
 
 
 def member_config(model: Model, number: int) -> ModelConfig:
     """Return what a member is as a model of its own."""
     learner = model.config.learner
-    assert isinstance(learner, SelectorConfig)
-    chosen = learner.members[number]
+    assert isinstance(learner, HasMembers)
+    one = learner.members[number]
+    negatives = one.num_negatives
     return dataclasses.replace(
         model.config,
-        algorithm=chosen.algorithm,
-        learner=chosen.learner,
-        network=chosen.network or model.config.network,
+        algorithm=one.algorithm,
+        learner=one.learner,
+        network=one.network or model.config.network,
+        num_negatives=model.config.num_negatives if negatives is None else negatives,
     )
 
 
 def member(model: Model, number: int) -> Model:
-    """Return a member with its parameters, where the selector has any."""
+    """Return a member with its parameters, where the model has any."""
     return Model(
         member_config(model, number),
         of_member(number, model.params) or None,

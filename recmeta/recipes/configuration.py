@@ -52,7 +52,9 @@ def pipeline_config(
         implicit = training_of(learner, "implicit")
         as_ever = implicit == training_of(learner)
         values["implicit"] = None if as_ever else _of(implicit, features)
-    elif learner is not None or _at(over, "train", "model", "learner"):
+    elif (learner or _at(over, "train", "model", "learner")) and _algorithm_of(
+        values["implicit"] or {}
+    ) != _algorithm_in(values):
         values["implicit"] = None  # what is said of one learner holds for any feedback
     values = _trained(values, ("implicit",), over.get("train", {}))
     values = merged(values, over)

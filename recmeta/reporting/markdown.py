@@ -11,6 +11,9 @@ HEADLINE = {
     "implicit": ("full_ndcg@10", "full_recall@10", "full_hit@10", "full_mrr@10", "sampled_ndcg@10"),
 }
 
+ERRORS = ("mae", "rmse")
+"""Of the headline's metrics those of which less is better."""
+
 HELD_OUT = {
     "temporal": "Users are held out, and time is not: the cold ones are drawn at random, and other "
     "users' rows that models learned from may be later than theirs.",
@@ -94,7 +97,7 @@ def lists(evaluation: Mapping[str, Any]) -> str:
             _emphasised(name, evaluation),
             *(_interval(found.get(f"{m}@{k}")) for m in told),
         ]
-        for name, found in intervals.items()
+        for name, found in _best_first(intervals, evaluation, f"full_ndcg@{k}")
     ]
     return (
         f"## Lists of {k} for {evaluation['num_users']} held-out cold users\n\n"
@@ -129,12 +132,13 @@ def curves(evaluation: Mapping[str, Any]) -> list[str]:
 def _curve(found: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """Return a table with a row per predictor and a column per number of shots."""
     header = ["", *[f"{k} shots" if k != 1 else "1 shot" for k in found["shots"]]]
+    metric = found["metric"]
+    at_most = {name: {metric: points[-1]} for name, points in found["points"].items()}
     rows = [
-        [_emphasised(name, evaluation), *[_interval(p) for p in points]]
-        for name, points in found["points"].items()
+        [_emphasised(name, evaluation), *[_interval(p) for p in found["points"][name]]]
+        for name, _ in _best_first(at_most, evaluation, metric)
     ]
     note = f" {found['note']}" if found["note"] else ""
-    metric = found["metric"]
     shown = f"`{metric}`" if "@" in metric else metric.upper()
     return (
         f"## Adaptation curve: {shown} by number of known interactions\n\n"
@@ -202,13 +206,18 @@ def gate(decision: Mapping[str, Any]) -> str:
 
 
 def data(
-    ingested: Mapping[str, int], tasks: Mapping[str, int], objective: str, temporal: bool
+    ingested: Mapping[str, int],
+    tasks: Mapping[str, int],
+    objective: str,
+    temporal: bool,
+    findings: Mapping[str, Any] | None = None,
 ) -> str:
     """Return what went in: rows by fate, tasks by split.
 
     Args:
         ingested: counts of ingest.
         tasks: counts of build-tasks.
+        findings: what ingest found of the log as a whole; None where it is not known.
     """
     rows = table(
         ["rows read", "accepted", "duplicates", "quarantined"],
@@ -222,8 +231,24 @@ def data(
     aside = tasks.get("not_positive", 0)
     left_out = f" {aside:,} rows have a value of 0 or less and are no positives." if aside else ""
     return (
-        f"## Data\n\n{rows}\n\nObjective: {objective}; within a user {how}.{left_out}\n\n{splits}"
+        f"## Data\n\n{rows}\n\n{_of_log(findings)}Objective: {objective}; within a user "
+        f"{how}.{left_out}\n\n{splits}"
     )
+
+
+def _of_log(findings: Mapping[str, Any] | None) -> str:
+    """Return what ingest found of the log as a whole, as a paragraph; perhaps empty."""
+    if findings is None:
+        return ""
+    told = []
+    if findings["first_time"] is not None:
+        told.append(f"Times go from {findings['first_time']} to {findings['last_time']}.")
+    for name in ("users", "items"):
+        known = findings[f"{name}_known"]
+        if known is not None:
+            total = findings[f"num_{name}"]
+            told.append(f"{known:,} of the log's {total:,} {name} have attributes.")
+    return " ".join(told) + "\n\n" if told else ""
 
 
 def values(evaluation: Mapping[str, Any]) -> str:
@@ -292,7 +317,7 @@ def _metric_table(intervals: Mapping[str, Mapping[str, Any]], evaluation: Mappin
     header = [m for m in wanted if any(m in found for found in intervals.values())]
     rows = [
         [_emphasised(name, evaluation), *[_interval(found.get(m)) for m in header]]
-        for name, found in intervals.items()
+        for name, found in _best_first(intervals, evaluation, next(iter(header), ""))
     ]
     return table(["", *header], rows)
 
@@ -302,6 +327,21 @@ def _further(evaluation: Mapping[str, Any]) -> list[str]:
     catalogue, without their sampled twins."""
     further = evaluation.get("further_metrics", {})
     return [name for name in further if not name.startswith("sampled_")]
+
+
+def _best_first(
+    found: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any], metric: str
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the predictors in a table's order: the candidate, then the others, best first by a
+    metric and those without it last."""
+    sign = 1 if metric in ERRORS else -1
+
+    def place(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, bool, float]:
+        name, intervals = item
+        mean = (intervals.get(metric) or {}).get("mean")
+        return name != evaluation["candidate"], mean is None, 0.0 if mean is None else sign * mean
+
+    return sorted(found.items(), key=place)
 
 
 def _emphasised(name: str, evaluation: Mapping[str, Any]) -> str:

@@ -68,6 +68,8 @@ class LearnerConformance:
     """What the synthetic log holds."""
     order_matters: bool = False
     """True for a learner whose adaptation depends on the order of the support."""
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """How the names of those parameters begin that meta-training leaves as they are."""
     training: ClassVar[TrainingConfig] = TrainingConfig(epochs=8, learning_rate=1e-2)
     """Enough for adapting to pay on the synthetic log."""
     roundings: ClassVar[int] = 1_000
@@ -228,8 +230,10 @@ class LearnerConformance:
     def test_gradients_are_finite_and_named_as_the_parameters(self, subject: Subject) -> None:
         gradients, metrics = self._gradient(subject, subject.batch())
         assert np.isfinite(metrics["loss"])
-        assert gradients.keys() == subject.model.params.keys()
-        for name, p in subject.model.params.items():
+        params = subject.model.params
+        learned = {n: p for n, p in params.items() if not n.startswith(self.fixed)}
+        assert gradients.keys() == learned.keys()
+        for name, p in learned.items():
             assert gradients[name].shape == p.shape, name
             assert gradients[name].isfinite().all(), name
         assert any(g.any() for g in gradients.values())
@@ -240,6 +244,28 @@ class LearnerConformance:
         assert first_metrics == second_metrics
         for name, gradient in first.items():
             assert torch.equal(gradient, second[name]), name
+
+    def test_a_batch_is_the_mean_of_its_parts(self, subject: Subject) -> None:
+        """Whatever the parts and their order, as several processes share a batch."""
+        model, params = subject.model, _cast(subject.model.params, torch.float64)
+        tasks = subject.task_set.tasks("train")
+        place = np.arange(3, 14)
+
+        def part(some: np.ndarray) -> tuple[Params, float]:
+            batch = model.batch(tasks.take(some), place_B=torch.from_numpy(some))
+            batch = dataclasses.replace(batch, num_together=len(place))
+            generator = torch.Generator().manual_seed(7)
+            gradients, metrics = model.learner.meta_gradient(params, batch, generator)
+            return {n: g.to_dense() for n, g in gradients.items()}, metrics["loss"]
+
+        whole, loss = part(place)
+        shuffled = np.random.default_rng(2).permutation(place)
+        parts = [(part(some), len(some) / len(place)) for some in np.split(shuffled, [1, 4])]
+        assert loss == pytest.approx(sum(share * found[1] for found, share in parts), rel=1e-9)
+        longest = max(float(g.abs().max()) for g in whole.values())
+        for name, gradient in whole.items():
+            mean = torch.stack([share * found[0][name] for found, share in parts]).sum(0)
+            torch.testing.assert_close(mean, gradient, rtol=1e-10, atol=1e-10 * longest, msg=name)
 
     # The start -----------------------------------------------------------------------------------
 

@@ -53,23 +53,21 @@ class MetaTrainConfig:
     seed: int = 0
     """Of initial parameters and the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()
-    """Of a selector: which learners it chooses from, and how each is trained before the gate is.
-    What they read, and the seed, are the selector's. Without any, those that its learner names
-    learn along with the gate, from `random`."""
+    """Of a learner that has others inside: which, and how each is trained before it. A selector
+    chooses from them; MAML's layers have one, their base. What they read, the seed and
+    `content_from` are those of the whole. Without any, those that a selector names learn along
+    with its gate, from `random`."""
 
     def __post_init__(self) -> None:
-        if self.members and self.model.algorithm != "selector":
-            raise ValueError(
-                f"members are given, and the algorithm is {self.model.algorithm!r}: only the "
-                "selector has members."
-            )
         if self.members:
-            if any(how.content_from is not None for how in (self, *self.members)):
-                raise ValueError("content_from is given: a selector's members cannot start so.")
+            if any(how.content_from is not None for how in self.members):
+                raise ValueError(
+                    "content_from is given for a member: give it for the whole model instead."
+                )
             models = tuple(how.model for how in self.members)
             object.__setattr__(self, "model", with_members(self.model, models))
-        if self.refit and self.members:
-            raise ValueError("refit is true: a selector's members are trained once.")
+        elif self.model.learner.begins_trained:  # nothing says how
+            object.__setattr__(self, "model", with_members(self.model, ()))
         if self.content_from is None and self.freeze_content:
             raise UserError("freeze_content is true without content_from: name the model, too.")
         if self.content_from is not None and self.start == "champion":

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.outer_loop.trainer import Epoch, train
+from recmeta.metalearn.numerics.threads import one_thread
+from recmeta.metalearn.outer_loop.processes import train
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.levels import learn_levels
 from recmeta.training.lists import learn_lists, recounted
-from recmeta.training.members import judged_choice, train_members
+from recmeta.training.members import OnMember, judged_choice, train_members, unseen
 from recmeta.training.start import Begun, at_start, best_of
 from recmeta.workspace import Folder
 
@@ -23,6 +25,8 @@ class Trained(NamedTuple):
     history: list[Epoch]
     best: Epoch
     """The epoch whose parameters were kept; number 0 is the start, which has no training loss."""
+    best_of_members: tuple[Epoch, ...]
+    """The same of each member that was trained before the model."""
 
 
 def fit(
@@ -31,22 +35,49 @@ def fit(
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
+    on_member: OnMember = unseen,
+    processes: int = 1,
 ) -> Trained:
-    """Meta-train a model in place, a selector's members first, and learn how likely each level of a
+    """Meta-train a model in place, its members first, and learn how likely each level of a
     rating is, how far predictions are off and what lists are ordered by. A start that does better
     on the development users than every epoch is what the model keeps.
 
     Args:
         begun: what `at_start` gives on the task set.
         folder: of the checkpoints. Where there are some already, training goes on from them.
+        on_member: told of every epoch of a member.
+        processes: of this machine that share each outer gradient; all else is done by this one.
     """
     model, development = begun.model, task_set.tasks("dev")
-    train_members(config.members, model, task_set, folder, config.seed)
+    best_of_members = train_members(
+        config, begun, task_set, folder, on_member=on_member, processes=processes
+    )
     start = {name: p.detach().clone() for name, p in model.params.items()}
-    history = train(
-        model,
+    history = _train(config, begun, task_set, folder, on_epoch, processes)
+    best = best_of(model, start, history, development, config.training)
+    # One thread, so that their number does not decide the last bits of what is learned.
+    with one_thread(model.device.type == "cpu"):
+        model.levels = learn_levels(model, task_set, config.seed)
+        model.uncertainty = learn_uncertainty(model, development)
+    if config.lists == "learned":
+        model.learned_lists = learn_lists(model, task_set, config.seed, config.choices)
+    return Trained(history, best, best_of_members)
+
+
+def _train(
+    config: MetaTrainConfig,
+    begun: Begun,
+    task_set: TaskSet,
+    folder: Folder,
+    on_epoch: Callable[[Epoch], None],
+    processes: int,
+) -> list[Epoch]:
+    """Meta-train a model whose members are trained, in place."""
+    return train(
+        begun.model,
         task_set.tasks("train"),
-        development,
+        task_set.tasks("dev"),
+        processes=processes,
         episodes=config.episodes,
         config=config.training,
         seed=config.seed,
@@ -56,18 +87,12 @@ def fit(
         held=begun.held,
         left_out_KIF=begun.left_out_KIF,
     )
-    best = best_of(model, start, history, development, config.training)
-    model.levels = learn_levels(model, task_set, config.seed)
-    model.uncertainty = learn_uncertainty(model, development)
-    if config.lists == "learned":
-        model.learned_lists = learn_lists(model, task_set, config.seed, config.choices)
-    return Trained(history, best)
 
 
 def refit(
     config: MetaTrainConfig,
     model: Model,
-    best: Epoch,
+    trained: Trained,
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
@@ -75,18 +100,20 @@ def refit(
     source: Model | None = None,
     everybody: TaskSet | None = None,
     chosen: WeightedALSConfig | None = None,
+    processes: int = 1,
 ) -> Model:
     """Return a model that has learned from the development users, too: from the start again, for as
     many epochs as were best without them. Where there are none, it is the same model.
 
     Args:
         model: trained by `fit` on the task set.
-        best: its best epoch; of 0, the start itself is taken.
+        trained: what `fit` gave; of a best epoch 0, the start itself is taken.
         folder: of the model; the checkpoint is below it, and training goes on from it.
         earlier: the model that training went on from, where there was one.
         source: what `content_source` gives.
         everybody: whom to train on; None: the training and the development users.
         chosen: `Begun.chosen` of the model; None: the development users choose again.
+        processes: see `fit`.
     """
     if not task_set.spec.num_tasks["dev"]:
         return model
@@ -100,10 +127,13 @@ def refit(
         tuned_on=task_set,
         chosen=chosen,
     )
-    if best.number:
-        training = dataclasses.replace(config.training, epochs=best.number)
+    folder = folder / "refit"
+    epochs = [e.number for e in trained.best_of_members]
+    train_members(config, again, everybody, folder, epochs, processes=processes)
+    if trained.best.number:
+        training = dataclasses.replace(config.training, epochs=trained.best.number)
         config = dataclasses.replace(config, training=training)
-        fit(config, again, everybody, folder / "refit", on_epoch)
+        _train(config, again, everybody, folder, on_epoch, processes)
     again.model.levels = model.levels  # learned of users on whom the learner was not trained
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(
@@ -136,6 +166,8 @@ def fit_whole(
     on_refit: Callable[[Epoch, int], None] = lambda epoch, num_epochs: None,
     earlier: Model | None = None,
     source: Model | None = None,
+    on_member: OnMember = unseen,
+    processes: int = 1,
 ) -> Fitted:
     """Train a model from its start to its end: `fit` and, where the configuration asks for it,
     `refit`.
@@ -146,9 +178,12 @@ def fit_whole(
         on_refit: called after each epoch of the refit, with how many there will be.
         earlier: the model that training went on from, where there was one.
         source: the model whose content this one started from.
+        on_member: told of every epoch of a member that is trained before the model.
+        processes: see `fit`.
     """
     model = begun.model
-    history, best = fit(config, begun, task_set, folder, on_epoch)
+    trained = fit(config, begun, task_set, folder, on_epoch, on_member, processes)
+    history, best = trained.history, trained.best
     choice = judged_choice(model, task_set.tasks("dev"), folder)
     num_passes = len(history)
     if config.refit:
@@ -156,12 +191,13 @@ def fit_whole(
         model = refit(
             config,
             model,
-            best,
+            trained,
             task_set,
             folder,
             lambda epoch: on_refit(epoch, best.number),
             earlier,
             source,
             chosen=begun.chosen,
+            processes=processes,
         )
     return Fitted(model=model, history=history, best=best, num_passes=num_passes, choice=choice)

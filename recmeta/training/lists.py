@@ -52,6 +52,7 @@ from recmeta.metalearn.heads.list_head import (
 )
 from recmeta.metalearn.heads.neighbours import Neighbours, taken_next, taken_together
 from recmeta.metalearn.model import Model
+from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
@@ -326,17 +327,19 @@ class _Asked:
         return found.reshape(self.item_BM.shape)
 
     def learner(self, model: Model) -> list[Float64Array]:
-        """Return (B, M) what the learner says, for each of `shown`."""
-        scorer = Scorer.of(model)
-        found = []
-        for tasks in self.shown():
-            parts = []
-            for first in range(0, len(tasks), USERS_AT_ONCE):
-                users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
-                some = tasks.take(users)
-                rows = scorer.rows(Ragged.asking(self.item_BM[users]), some)
-                parts.append(scorer.predict(scorer.adapt(some), rows).ranked_by_BR.cpu())
-            found.append(torch.cat(parts).double().numpy())
+        """Return (B, M) what the learner says, for each of `shown`; a CPU computes it with one
+        thread, so that their number does not decide the last bits of what is learned from it."""
+        with one_thread(model.device.type == "cpu"):
+            return [self._of_learner(Scorer.of(model), tasks) for tasks in self.shown()]
+
+    def _of_learner(self, scorer: Scorer, tasks: Tasks) -> Float64Array:
+        parts = []
+        for first in range(0, len(tasks), USERS_AT_ONCE):
+            users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
+            some = tasks.take(users)
+            rows = scorer.rows(Ragged.asking(self.item_BM[users]), some)
+            parts.append(scorer.predict(scorer.adapt(some), rows).ranked_by_BR.cpu())
+        found: Float64Array = torch.cat(parts).double().numpy()
         return found
 
     def choices(

@@ -1,56 +1,82 @@
-"""A selector's members: trained one by one before its gate, and judged beside its choice."""
+"""A learner's members: trained one by one before it; a selector's are judged beside its choice."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from recmeta.evaluation.comparison.choice import judge_choice
-from recmeta.metalearn.members import member, num_members, put_member
+from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
+from recmeta.metalearn.members import member, put_member
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.outer_loop.trainer import train
+from recmeta.metalearn.outer_loop.processes import train
+from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
-from recmeta.training.start import best_of, member_start
+from recmeta.training.start import Begun, best_of
 from recmeta.workspace import Folder
+
+OnMember = Callable[[str, int, Epoch], None]
+"""Told of an epoch of a member: its algorithm, how many epochs there are at most, the epoch."""
+
+
+def unseen(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
+    """Tell nobody of an epoch."""
 
 
 def train_members(
-    members: Sequence[MetaTrainConfig],
-    model: Model,
+    config: MetaTrainConfig,
+    begun: Begun,
     task_set: TaskSet,
     folder: Folder,
-    seed: int,
-) -> None:
-    """Train a selector's members, each as it is said, and give the selector their parameters.
+    epochs: Sequence[int] | None = None,
+    on_member: OnMember = unseen,
+    processes: int = 1,
+) -> tuple[Epoch, ...]:
+    """Train the members of a model, each as it is said, and give the model their parameters.
 
     Args:
-        members: none for a model that is no selector, or whose members learn along with its gate.
-        folder: of the selector's checkpoint; theirs are below it, and training goes on from them.
+        config: of the model. Without members, those that its learner has learn along with it.
+        begun: the model at its start.
+        folder: of the model's checkpoint; theirs are below it, and training goes on from them.
+        epochs: how many each is trained, 0 for one that stays as it begins; None: as many as the
+            development users want.
+        on_member: told of every epoch of a member.
+        processes: that share each outer gradient.
+
+    Returns:
+        The epoch of each that was kept.
     """
-    for number, how in enumerate(members):
+    model, development, kept = begun.model, task_set.tasks("dev"), []
+    for number, (how, given) in enumerate(zip(config.members, begun.members, strict=True)):
+        training = how.training
+        if epochs is not None:
+            training = dataclasses.replace(training, epochs=epochs[number])
         part = member(model, number)
-        start = member_start(dataclasses.replace(how, seed=seed), part, task_set)
-        part.params = start.params
-        development = task_set.tasks("dev")
+        start = {name: p.detach().clone() for name, p in part.params.items()}
         history = train(
             part,
             task_set.tasks("train"),
             development,
+            processes=processes,
             episodes=how.episodes,
-            config=how.training,
-            seed=seed,
+            config=training,
+            seed=config.seed,
             in_order=task_set.spec.temporal,
             checkpoint=folder / f"members/{number}",
-            left_out_KIF=start.left_out_KIF,
+            on_epoch=functools.partial(on_member, how.model.algorithm, training.epochs),
+            held=given.held,
+            left_out_KIF=given.left_out_KIF,
         )
-        best_of(part, start.params, history, development, how.training)
+        kept.append(best_of(part, start, history, development, training))
         put_member(model, number, part)
+    return tuple(kept)
 
 
 def judged_choice(model: Model, development: Tasks, folder: Folder) -> dict[str, Any]:
     """Write what a selector's choice is worth on development tasks into choice.json, and return the
     heart of it; nothing of a model that does not choose, or without tasks."""
-    if not num_members(model) or len(development) == 0:
+    if not isinstance(model.config.learner, SelectorConfig) or len(development) == 0:
         return {}
     report = judge_choice(model, development).to_dict()
     folder.write_json("choice.json", report)

@@ -13,8 +13,10 @@ from recmeta.evaluation.baselines.factors.mf_fold_in import tune_matrix_factoris
 from recmeta.evaluation.baselines.factors.weighted_als import WeightedALS, tune_weighted_als
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.member_config import as_member, of_member
+from recmeta.metalearn.members import member, num_members
 from recmeta.metalearn.model import Model
-from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig, development_loss
+from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig, task_losses
 from recmeta.metalearn.starts.beginning import (
     ItemFactors,
     Start,
@@ -25,6 +27,17 @@ from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.metalearn.starts.earlier_model import start_from_model
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
+from recmeta.training.standard_error import is_as_good
+
+
+@dataclasses.dataclass(frozen=True)
+class BegunMember:
+    """What the training of a member is given, beside its parameters in the model."""
+
+    left_out_KIF: torch.Tensor | None
+    """See `TaskBatch.left_out_KIF`."""
+    held: Mapping[str, torch.Tensor]
+    """As in `Begun`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +50,8 @@ class Begun:
     """See `TaskBatch.left_out_KIF`."""
     held: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     """By parameter, (N,) which rows of it are the source's, to stay as they are."""
+    members: tuple["BegunMember", ...] = ()
+    """Those that are trained before the model, in order."""
     chosen: WeightedALSConfig | None = None
     """The weighted factorisation that the development users chose, where the model starts from
     one."""
@@ -78,30 +93,72 @@ def at_start(
     )
     if config.refit and spec.objective == "rating":
         raise UserError("refit is true, which is for implicit feedback: leave it out for ratings.")
-    inputs = _inputs(config, task_set, on_trial, source, tuned_on, chosen)
     weighted: list[WeightedItemFactors] = []
 
-    def recorded() -> WeightedItemFactors:
-        weighted.append(inputs.tuned_weighted_factors())
-        return weighted[-1]
+    def start_of(how: MetaTrainConfig, built: Model, content: Model | None) -> Start:
+        inputs = _inputs(how, task_set, on_trial, content, tuned_on, chosen)
 
-    start = learner_start(
-        model,
-        dataclasses.replace(inputs, tuned_weighted_factors=recorded, continues=earlier is not None),
-    )
-    model.params = start.params
+        def recorded() -> WeightedItemFactors:
+            weighted.append(weighted[-1] if weighted else inputs.tuned_weighted_factors())
+            return weighted[-1]
+
+        return learner_start(
+            built,
+            dataclasses.replace(
+                inputs,
+                seed=config.seed,
+                keep_source=config.freeze_content,
+                tuned_weighted_factors=recorded,
+                continues=earlier is not None,
+            ),
+        )
+
+    def held_of(built: Model, params: Params, content: Model | None) -> dict[str, torch.Tensor]:
+        if content is None or not config.freeze_content:
+            return {}
+        return matched(built, content).held_rows(params)
+
+    content, *of_members = _contents(model, source)
+    start = start_of(config, model, content)
+    held = held_of(model, start.params, content)
+    model.params, members = dict(start.params), []
+    for number, how in enumerate(config.members):
+        part = member(model, number)
+        of_one = start_of(how, part, of_members[number])
+        model.params |= as_member(number, of_one.params)
+        held_of_one = held_of(part, of_one.params, of_members[number])
+        members.append(BegunMember(of_one.left_out_KIF, held_of_one))
     if earlier is not None:
-        rescaled = functools.partial(model.config.learner.rescaled, model)
-        model.params = start_from_model(model, start.params, earlier, rescaled)
-    held = {}
-    if source is not None and config.freeze_content:
-        held = matched(model, source).held_rows(model.params)
-    return Begun(model, start.left_out_KIF, held, weighted[-1].config if weighted else None)
+        rescaled = functools.partial(_rescaled, model)
+        model.params = start_from_model(model, model.params, earlier, rescaled)
+    return Begun(
+        model=model,
+        left_out_KIF=start.left_out_KIF,
+        held=held,
+        members=tuple(members),
+        chosen=weighted[-1].config if weighted else None,
+    )
 
 
-def member_start(config: MetaTrainConfig, model: Model, task_set: TaskSet) -> Start:
-    """Return what the training of a selector's member begins with."""
-    return learner_start(model, _inputs(config, task_set))
+def _contents(model: Model, source: Model | None) -> list[Model | None]:
+    """Return whose content the model and each of its members start from. A source without members
+    is one for the members: it is what one of them is."""
+    number = num_members(model)
+    if source is None:
+        return [None] * (1 + number)
+    if num_members(source) == number:
+        return [source, *(member(source, n) for n in range(number))]
+    return [None] + [source] * number
+
+
+def _rescaled(model: Model, params: Params, ratio: float, shift: float) -> Params:
+    """Return parameters for another scale of values: the learner's own, then its members'."""
+    found = model.config.learner.rescaled(model, params, ratio, shift)
+    for number in range(num_members(model)):
+        part = member(model, number)
+        own = part.config.learner.rescaled(part, of_member(number, params), ratio, shift)
+        found = found | as_member(number, own)
+    return found
 
 
 def learner_start(model: Model, inputs: StartInputs) -> Start:
@@ -118,17 +175,24 @@ def best_of(
     config: TrainingConfig,
 ) -> Epoch:
     """Return the epoch that did best on development users, the last where there are none; number 0
-    is the start, which the model is given back where no epoch beats it.
+    is the start, which the model is given back where no epoch beats it. A start that is a trained
+    model itself (`LearnerConfig.begins_trained`) is beaten only by more than a standard error of
+    the mean difference.
 
     Args:
         model: with the parameters of its best epoch.
         start: those that it began with.
     """
-    if not len(development):
-        return history[-1]
+    if not history or not len(development):
+        return history[-1] if history else Epoch(0, math.nan, math.nan)
     best = min(history, key=lambda e: e.dev_loss)
-    start_loss = development_loss(model, start, development, config)
-    if start_loss > best.dev_loss:
+    start_U = task_losses(model, start, development, config).numpy()
+    start_loss = float(start_U.mean())
+    keeps_start = start_loss <= best.dev_loss
+    if not keeps_start and model.config.learner.begins_trained and len(start_U) > 1:
+        best_U = task_losses(model, model.params, development, config).numpy()
+        keeps_start = is_as_good(start_U, best_U)
+    if not keeps_start:
         return best
     model.params = start
     return Epoch(0, math.nan, start_loss)

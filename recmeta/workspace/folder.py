@@ -7,6 +7,7 @@ import io
 import json
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,19 @@ class MemoryFolder(Folder):
     def __init__(self, files: dict[str, bytes] | None = None, path: str = "") -> None:
         super().__init__(_NO_FILESYSTEM, path)
         self._files: dict[str, bytes] = {} if files is None else files
+
+    @classmethod
+    def copy_of(cls, folder: Folder, names: Iterable[str]) -> "MemoryFolder":
+        """Return files of a folder, to be sent to another process with what they say.
+
+        Args:
+            names: of the files; those that are not there are left out.
+        """
+        found = cls()
+        for name in names:
+            if folder.exists(name):
+                found.write_bytes(name, folder.read_bytes(name))
+        return found
 
     def __truediv__(self, name: str) -> "MemoryFolder":
         return MemoryFolder(self._files, self.address(name))

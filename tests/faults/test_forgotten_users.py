@@ -99,6 +99,7 @@ def write(folder: Path, format_: str, rows: Sequence[Row], broken: Sequence[str]
         fields["encoding"] = "utf-8" if format_.endswith("utf-8") else encoding
     return LogMapping(
         path=str(path), time_col="timestamp", value_col="rating", scale="1:5", max_bad_share=1.0,
+        earliest_time="1970-01-01",
         **fields,
     )  # fmt: skip
 

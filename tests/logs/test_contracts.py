@@ -124,12 +124,50 @@ def test_typed_columns(tmp_path: Path) -> None:
     mapping = LogMapping(path=str(path), time_col="time", value_col="value")
     (batch,) = read(mapping, find_files(mapping), contracts.wanted_columns(mapping))
     good, bad = contracts.check(batch, mapping, NOW)
-    assert good.select("user_id", "item_id", "timestamp").rows() == [("1.0", "a", NOW)]
+    assert good.select("user_id", "item_id", "timestamp").rows() == [("1", "a", NOW)]
     assert bad.select("line", "rules").rows() == [
         (2, ["missing_user_id"]),
         (3, ["missing_time"]),
         (4, ["value_not_finite"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "decimal", "expected"),
+    [
+        ("1234.5", "", 1234.5),
+        ("1,234.5", "", None),
+        ("4,5", "", None),
+        ("TRUE", "", 1.0),
+        ("false", "", 0.0),
+        ("4,5", ",", 4.5),
+        ("1.234,50", ",", 1234.5),
+        ("1 234,50", ",", 1234.5),
+        ("1'234'567", ",", 1234567.0),
+        ("-3", ",", -3.0),
+        ("1.5", ",", None),
+        ("12.34", ",", None),
+        ("1,234.5", ".", 1234.5),
+        ("1,2345", ".", None),
+        ("2e3", ".", 2000.0),
+        ("\u22124.5", ".", -4.5),
+        ("$5", ".", None),
+    ],
+)
+def test_numbers(spelled: str, decimal: str, expected: float | None) -> None:
+    frame = pl.DataFrame({"n": [spelled, None]})
+    found = frame.select(parsing.number("n", pl.String(), decimal)).to_series().to_list()
+    assert found == [expected, None]
+
+
+def test_words_for_null_are_no_ids_and_whole_floats_are_integers(tmp_path: Path) -> None:
+    rows = "NULL,i,1,1,e\n10.0,20.00,1,1,e\n1.5,007,1,1,e\nnull and void,NA,1,1,e\n"
+    good, bad = check(tmp_path / "log.csv", rows)
+    assert good.select("user_id", "item_id").rows() == [("10", "20"), ("1.5", "007")]
+    assert bad["rules"].to_list() == [["missing_user_id"], ["missing_item_id"]]
+    good, bad = check(tmp_path / "log.csv", "NULL,i,1,99,e\nu,99,1,3,e\n", null_values=("99",))
+    assert not good.height
+    assert bad["rules"].to_list() == [["missing_user_id", "missing_value"], ["missing_item_id"]]
 
 
 def parse_time(text: str, unit: str) -> datetime.datetime | None:
@@ -153,6 +191,19 @@ def parse_time(text: str, unit: str) -> datetime.datetime | None:
         ("2020-01-02T03:04:05-0530", "iso", "2020-01-02T08:34:05"),
         ("02/01/2020", "%d/%m/%Y", "2020-01-02T00:00:00"),
         ("02/01/2020 03:04:05.5", "%d/%m/%Y %H:%M:%S.%f", "2020-01-02T03:04:05.5"),
+        ("2020-01-02 03:04:05 UTC", "iso", "2020-01-02T03:04:05"),
+        ("2020-01-02T03:04:05Z[UTC]", "iso", "2020-01-02T03:04:05"),
+        ("2020-01-02T03:04:05+02:00[Europe/Kyiv]", "iso", "2020-01-02T01:04:05"),
+        ("2020-01-02 03:04:05,25", "iso", "2020-01-02T03:04:05.25"),
+        ("2020/1/2 03:04:05", "iso", "2020-01-02T03:04:05"),
+        ("20200102T030405Z", "iso", "2020-01-02T03:04:05"),
+        ("20200102", "iso", "2020-01-02T00:00:00"),
+        ("2020-01-02 24:00:00", "iso", "2020-01-03T00:00:00"),
+        ("2020-01-02 24:00:01", "iso", None),
+        ("2020-01-02 03:04:05 EST", "iso", None),
+        ("18263", "d", "2020-01-02T00:00:00"),
+        ("18263.5", "d", "2020-01-02T12:00:00"),
+        ("20200102", "%Y%m%d", "2020-01-02T00:00:00"),
         ("2020-02-30", "iso", None),
         ("31/02/2020", "%d/%m/%Y", None),
         ("-9223372036854775808", "ms", None),

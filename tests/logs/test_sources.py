@@ -267,10 +267,16 @@ def test_a_missing_column_names_those_there_are(
 
 
 def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
-    for name in ("log.parquet", "log.csv.gz"):
-        (tmp_path / name).write_bytes(b"user_id,item_id,rating\n")
-        with pytest.raises(UserError, match="cannot read"):
-            read_all(Source(path=str(tmp_path / name)))
+    (tmp_path / "log.parquet").write_bytes(b"user_id,item_id,rating\n")
+    with pytest.raises(UserError, match="cannot read"):
+        read_all(Source(path=str(tmp_path / "log.parquet")))
+    (tmp_path / "log.csv.gz").write_bytes(b"\x1f\x8buser_id,item_id,rating\n")
+    with pytest.raises(UserError, match="cannot read"):
+        read_all(Source(path=str(tmp_path / "log.csv.gz")))
+    (tmp_path / "log.csv.gz").write_bytes(
+        b"user_id,item_id,rating\n1,2,3\n"
+    )  # somebody unpacked it
+    assert read_all(Source(path=str(tmp_path / "log.csv.gz"))).height == 1
     (tmp_path / "empty.csv").touch()
     with pytest.raises(UserError, match="empty"):
         read_all(Source(path=str(tmp_path / "empty.csv")))

@@ -48,8 +48,11 @@ def test_the_loss_bounds_the_evidence(config: AmortisedConfig) -> None:
     learner, params = make(config)
     assert isinstance(learner, LatentNP | ConditionalVAE)
     support, query = known_rows(learner, (3,)), known_rows(learner, (4,))
-    generator = torch.Generator().manual_seed(1)
-    draws = [float(learner.task_loss(params, support, query, generator).sum()) for _ in range(500)]
+    generator, name_B = torch.Generator().manual_seed(1), torch.arange(len(query.user_BF))
+    draws = [
+        float(learner.task_loss(params, support, query, name_B, generator).sum())
+        for _ in range(500)
+    ]
     if isinstance(learner, LatentNP):
         rows, prior = query, learner.latent(params, support)
     else:

@@ -239,7 +239,7 @@ def test_the_configuration_survives_json_and_reads_order_with_its_members() -> N
 
 
 def test_what_cannot_be_chosen_from_is_refused() -> None:
-    with pytest.raises(ValueError, match="something else"):
+    with pytest.raises(ValueError, match="another learner"):
         Member(algorithm="selector")
     with pytest.raises(ValueError, match="2 or more"):
         SelectorConfig(members=TWO.members[:1])

@@ -103,3 +103,25 @@ def test_baselines_that_were_left_out_are_named() -> None:
     }
     assert "The baseline ials was left out." in markdown.accuracy(evaluation)
     assert "left out" not in markdown.accuracy({**evaluation, "left_out": None})
+
+
+def test_tables_begin_with_the_candidate_and_go_on_best_first() -> None:
+    def at(mean: float | None) -> dict[str, dict[str, float]]:
+        return {} if mean is None else {"mae": {"mean": mean, "ci_low": mean, "ci_high": mean}}
+
+    means = {"bad": 0.9, "lists-alone": None, "good": 0.7, "ours": 0.8}
+    evaluation = {
+        "objective": "rating",
+        "candidate": "ours",
+        "confidence": 0.95,
+        "num_users": 3,
+        "intervals": {name: at(mean) for name, mean in means.items()},
+    }
+    lines = markdown.accuracy(evaluation).splitlines()
+    names = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert names == ["", "**ours**", "good", "bad", "lists-alone"]
+    points = {name: [at(0.5)["mae"], at(mean)["mae"]] for name, mean in means.items() if mean}
+    curve = {"shots": [0, 3], "metric": "mae", "points": points, "num_users": 3, "note": ""}
+    (shown,) = markdown.curves({**evaluation, "adaptation_curve": curve})
+    names = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
+    assert names == ["", "**ours**", "good", "bad"]

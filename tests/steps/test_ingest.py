@@ -33,6 +33,7 @@ SHARED = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data"))
 
 def mapping(path: Path, **fields: Any) -> LogMapping:
     defaults = {"time_col": "timestamp", "value_col": "rating", "scale": "1:5"}
+    defaults["earliest_time"] = "1970-01-01"  # of the few seconds that these logs are about
     return LogMapping(path=str(path), **defaults | fields)
 
 
@@ -230,7 +231,8 @@ def kill_scene(folder: Path) -> Path:
     file = folder / "new.toml"
     file.write_text(
         'path = "new.csv"\ntime_col = "timestamp"\nvalue_col = "rating"\nscale = "1:5"\n'
-        '[items]\npath = "items.csv"\nid_col = "id"\n[items.columns.title]\nkind = "text"\n'
+        'earliest_time = "1970-01-01"\n[items]\npath = "items.csv"\nid_col = "id"\n'
+        '[items.columns.title]\nkind = "text"\n'
     )
     return file
 

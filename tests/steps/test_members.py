@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.algorithms.combined.selector import SelectorConfig, of_member
 from recmeta.metalearn.model import Model
@@ -82,8 +81,11 @@ def test_members_are_what_they_are_alone_and_a_killed_training_ends_the_same(
         assert torch.equal(again.params[name], p), name
 
 
-def test_only_a_selector_has_members() -> None:
-    with pytest.raises(ValueError, match="only the selector"):
+def test_members_are_for_learners_that_have_them() -> None:
+    with pytest.raises(ValueError, match="one is the base"):
         MetaTrainConfig(members=MEMBERS)
-    with pytest.raises((ValueError, UserError), match="content_from"):
-        MetaTrainConfig(model=SELECTOR.model, members=MEMBERS, content_from="models/k")
+    with pytest.raises(ValueError, match="members are given, and the algorithm is 'film'"):
+        MetaTrainConfig(model=ModelConfig(algorithm="film"), members=MEMBERS)
+    content = MetaTrainConfig(model=MEMBERS[0].model, content_from="models/k")
+    with pytest.raises(ValueError, match="give it for the whole model"):
+        MetaTrainConfig(model=SELECTOR.model, members=(content, MEMBERS[1]))

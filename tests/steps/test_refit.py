@@ -19,7 +19,7 @@ from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import ShareConfig, write_task_set
 from recmeta.training import start
 from recmeta.training.config import MetaTrainConfig
-from recmeta.training.fit import fit, refit
+from recmeta.training.fit import Trained, fit, refit
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder
 
@@ -47,9 +47,9 @@ def trained(config: MetaTrainConfig, task_set: TaskSet, folder: Path) -> tuple[M
     """Return the model of the training users, that of all, and the epoch that was best."""
     begun = at_start(config, task_set, torch.device("cpu"))
     model = begun.model
-    best = fit(config, begun, task_set, Folder.at(folder), lambda _: None).best
-    again = refit(config, model, best, task_set, Folder.at(folder), lambda _: None)
-    return model, again, best
+    found = fit(config, begun, task_set, Folder.at(folder), lambda _: None)
+    again = refit(config, model, found, task_set, Folder.at(folder), lambda _: None)
+    return model, again, found.best
 
 
 def codes(model: Model) -> list[int]:
@@ -82,7 +82,14 @@ def test_all_are_learned_from_as_if_nobody_had_been_held_out(
 ) -> None:
     first = trained(CONFIG, task_set, tmp_path / "one")[0]
     best = Epoch(number=2, train_loss=0.0, dev_loss=0.0)
-    found = refit(CONFIG, first, best, task_set, Folder.at(tmp_path / "again"), lambda _: None)
+    found = refit(
+        CONFIG,
+        first,
+        Trained([], best, ()),
+        task_set,
+        Folder.at(tmp_path / "again"),
+        lambda _: None,
+    )
     assert first.params[FACTORS].shape != found.params[FACTORS].shape
     chosen = tune_weighted_als(
         task_set.tasks("train"), task_set.tasks("dev"), task_set.spec.num_items, CONFIG.seed
@@ -122,7 +129,7 @@ def test_a_killed_refit_goes_on_to_the_same_bits(task_set: TaskSet, tmp_path: Pa
                 raise Killed
 
         best = Epoch(number=3, train_loss=0.0, dev_loss=0.0)
-        return refit(CONFIG, first, best, task_set, Folder.at(folder), on_epoch)
+        return refit(CONFIG, first, Trained([], best, ()), task_set, Folder.at(folder), on_epoch)
 
     straight = run(tmp_path / "straight")
     with pytest.raises(Killed):
@@ -145,7 +152,7 @@ def test_a_start_that_no_epoch_beats_is_kept(task_set: TaskSet, tmp_path: Path) 
     again = refit(
         config,
         begun.model,
-        found.best,
+        found,
         task_set,
         Folder.at(tmp_path),
         lambda _: None,

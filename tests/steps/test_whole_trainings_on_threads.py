@@ -31,6 +31,10 @@ def trained(learner: str, task_set: TaskSet, folder: Path, num_threads: int) -> 
     config = dataclasses.replace(
         config,
         training=dataclasses.replace(config.training, epochs=2),
+        members=tuple(
+            dataclasses.replace(m, training=dataclasses.replace(m.training, epochs=2))
+            for m in config.members
+        ),
         choices=ChoiceConfig(num_factors=8, epochs=1),
     )
     before = torch.get_num_threads()
@@ -58,3 +62,9 @@ def test_a_whole_training_has_the_same_bits(
         found = model.learned_lists.tensors()
         for name, t in expected.learned_lists.tensors().items():
             assert torch.equal(found[name], t), name
+        assert (model.levels is None) == (expected.levels is None)
+        if expected.levels is not None and model.levels is not None:
+            found = model.levels.tensors()
+            for name, t in expected.levels.tensors().items():
+                assert torch.equal(found[name], t), name
+        assert model.uncertainty == expected.uncertainty

@@ -83,6 +83,17 @@ class Forgetful(MAML):
         return {n: g for n, g in gradients.items() if not n.startswith("embedding")}, metrics
 
 
+class Positional(MAML):
+    """Leaves out users by their position in the batch."""
+
+    def meta_gradient(
+        self, params: Params, batch: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, Metrics]:
+        left_out_B1 = torch.rand((len(batch), 1), generator=generator) < 0.5
+        query = dataclasses.replace(batch.query, mask_BR=batch.query.mask_BR & ~left_out_B1)
+        return super().meta_gradient(params, dataclasses.replace(batch, query=query), generator)
+
+
 class Remembering(MAML):
     """Keeps what it made of the first parameters that it saw."""
 
@@ -113,6 +124,7 @@ IN_FLOAT32: dict[str, object] = {"dtype": "float32"}
         (Unmasked, "test_no_support_columns_equal_masked_ones", {}),
         (Ordered, "test_the_order_of_the_support_is_nothing", {}),
         (Unseeded, "test_the_same_batch_gives_the_same_bits", {}),
+        (Positional, "test_a_batch_is_the_mean_of_its_parts", {}),
         (Forgetful, "test_gradients_are_finite_and_named_as_the_parameters", {}),
         (Deaf, "test_adapting_pays_after_training", {}),
     ],

@@ -8,6 +8,7 @@ from recmeta.cli.command import Command
 from recmeta.cli.options import (
     CommonOptions,
     Device,
+    EngineOptions,
     FeatureStore,
     LogOptions,
     MaxUnknownShare,
@@ -19,6 +20,7 @@ from recmeta.cli.output import Outcome, as_list
 from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
+    from recmeta.engine.config import EngineConfig
     from recmeta.logs.mapping import LogMapping
     from recmeta.manifest import Manifest
     from recmeta.progress import Progress
@@ -40,6 +42,7 @@ NewUsers = Annotated[
 def adapt(
     common: CommonOptions,
     log: LogOptions,
+    engine: EngineOptions,
     new_users: NewUsers,
     profiles: Profiles = None,
     profile_id_col: ProfileIdCol = "user_id",
@@ -51,6 +54,7 @@ def adapt(
     """Adapt the champion to new users, without scoring anything yet."""
 
     workspace = common.open_workspace()
+    workers = engine.values()
     source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     with shown_progress() as progress:
         manifest = adapt_given(
@@ -63,6 +67,7 @@ def adapt(
             max_unknown_share,
             device,
             progress,
+            workers,
         )
     from recmeta.steps.serving.adapt import remark
 
@@ -111,6 +116,7 @@ def adapt_given(
     max_unknown_share: float | None,
     device: str,
     progress: "Progress",
+    engine: "EngineConfig",
 ) -> "Manifest[AdaptOutputs]":
     """Adapt the model of a version to new users."""
     from recmeta.cli.mappings import with_profiles
@@ -130,12 +136,17 @@ def adapt_given(
         feature_store=feature_store,
         max_unknown_share=max_unknown_share,
         progress=progress,
+        engine=engine,
     )
 
 
 COMMAND = Command(
     adapt,
-    examples="recmeta adapt new_users.csv",
+    examples="""
+recmeta adapt new_users.csv
+
+recmeta adapt new_users.csv --workers 4
+""",
     after="register",
     steps=("adapt",),
 )

@@ -1,6 +1,7 @@
 """ingest: a log into the interactions table."""
 
-from typing import Annotated
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +9,9 @@ from recmeta.cli.command import Command
 from recmeta.cli.options import AttributeOptions, CommonOptions, LogOptions
 from recmeta.cli.output import Outcome, as_list
 from recmeta.reporting.progress_bars import shown_progress
+
+if TYPE_CHECKING:
+    from recmeta.logs.checking.findings import Findings
 
 SourceArgument = Annotated[
     str | None,
@@ -46,13 +50,15 @@ def ingest(
     if manifest.reused:  # the counts are those of the call that did the work
         counts["duplicates"] += counts["accepted"]
         counts["accepted"] = 0
-    kinds = kinds_found(mapping)
+    kinds, found = kinds_found(mapping), manifest.outputs.findings
     data = {
         **counts,
         "came_due": manifest.outputs.came_due,
         "reused": manifest.reused,
         "attributes": kinds,
         "unread_columns": unread_columns(mapping),
+        "findings": None if found is None else dataclasses.asdict(found),
+        "notes": list(manifest.outputs.notes),
         "source": manifest.outputs.source,
         "tables": manifest.outputs.tables,
     }
@@ -60,15 +66,31 @@ def ingest(
         f"- attributes of {name}: " + ", ".join(f"{a} ({kind})" for a, kind in found.items())
         for name, found in kinds.items()
     ]
-    text = "\n".join([as_list(counts), *attributes_found])
+    text = "\n".join([as_list(counts), *told(found), *attributes_found])
     notes = ["This log had been ingested before; nothing changed."] if manifest.reused else []
     if manifest.outputs.came_due:
         notes.append(
             f"{manifest.outputs.came_due} rows of earlier logs, whose times were in the future "
             "then, have left the quarantine."
         )
-    notes.append(hint_on_unread(mapping))
-    return Outcome(data=data, text=text, note=" ".join(filter(None, notes)))
+    notes += [hint_on_unread(mapping), *manifest.outputs.notes]
+    return Outcome(data=data, text=text, note="\n".join(filter(None, notes)))
+
+
+def told(found: "Findings | None") -> list[str]:
+    """Return what a log is like as a whole, in lines."""
+    if found is None:
+        return []
+    lines = [f"- {found.num_users:,} users, {found.num_items:,} items"]
+    for name, known, total in (
+        ("users", found.users_known, found.num_users),
+        ("items", found.items_known, found.num_items),
+    ):
+        if known is not None:
+            lines.append(f"- {known:,} of the log's {total:,} {name} have attributes")
+    if found.first_time is not None:
+        lines.append(f"- times from {found.first_time} to {found.last_time}")
+    return lines
 
 
 COMMAND = Command(

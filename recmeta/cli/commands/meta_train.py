@@ -20,6 +20,15 @@ ContentFrom = Annotated[
 ]
 
 
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        metavar="N",
+        help="Processes of this machine that share the training; the same model comes out.",
+    ),
+]
 FreezeContent = Annotated[
     bool, typer.Option("--freeze-content", help="Keep what --content-from brings as it is.")
 ]
@@ -31,6 +40,7 @@ def meta_train(
     content_from: ContentFrom = None,
     freeze_content: FreezeContent = False,
     device: Device = "auto",
+    processes: Processes = 1,
 ) -> Outcome:
     """Meta-train on the tasks that were built last; a run that was killed goes on."""
     from recmeta import manifest as manifests
@@ -48,7 +58,9 @@ def meta_train(
                 content_from=content_from or training.content_from,
                 freeze_content=freeze_content or training.freeze_content,
             )
-        manifest = step.run(training, workspace, tasks, device=device, progress=progress)
+        manifest = step.run(
+            training, workspace, tasks, device=device, processes=processes, progress=progress
+        )
     data = {**manifest.summary(), "reused": manifest.reused}
     return Outcome(data=data, text=as_list(data))
 

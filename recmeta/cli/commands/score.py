@@ -9,6 +9,7 @@ from recmeta.cli.commands.adapt import NewUsers, adapt_given, note_on_nobody, wh
 from recmeta.cli.options import (
     CommonOptions,
     Device,
+    EngineOptions,
     FeatureStore,
     LogOptions,
     MaxUnknownShare,
@@ -25,6 +26,7 @@ def score(
     common: CommonOptions,
     log: LogOptions,
     rules: RuleOptions,
+    engine: EngineOptions,
     new_users: NewUsers,
     profiles: Profiles = None,
     profile_id_col: ProfileIdCol = "user_id",
@@ -57,6 +59,7 @@ def score(
 
     workspace = common.open_workspace()
     rules.check()
+    workers = engine.values()
     source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
     from recmeta import schema
     from recmeta.config import merged, parse, to_dict
@@ -87,8 +90,11 @@ def score(
             max_unknown_share,
             device,
             progress,
+            workers,
         )
-        scored = step.run(config, workspace, adapted, device=device, progress=progress)
+        scored = step.run(
+            config, workspace, adapted, device=device, progress=progress, engine=workers
+        )
     data = {
         **adapted.counts,
         **scored.counts,
@@ -109,6 +115,8 @@ recmeta score new_users.csv
 recmeta score new.csv --user-col uid --item-col sku --value-col stars --top-k 20
 
 recmeta score new.csv --profiles profiles.csv --model-version 3
+
+recmeta score new.csv --engine ray --workers 16
 """,
     after="adapt",
     steps=("adapt", "score"),

@@ -4,7 +4,8 @@ A row without a readable id goes to the quarantine. A value that cannot be parse
 "n/a" does not cost the user.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import cast
 
 import polars as pl
 
@@ -75,14 +76,15 @@ def read_blocks(
 def _parsed(
     source: AttributeSource, batches: Iterator[pl.DataFrame], id_name: str
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    words = source.nulls
     for batch in batches:
-        missing = parsing.text(_ID, batch.schema[_ID]).is_null()
+        missing = parsing.identifier(_ID, batch.schema[_ID], words).is_null()
         whole = ~pl.any_horizontal("ragged_line", "unparsable_json", "repeated_key")
         rules = [pl.when(fault).then(pl.lit(fault)) for fault in FAULTS]
         rules.append(pl.when(missing & whole).then(pl.lit(f"missing_{id_name}")))
         checked = batch.with_columns(pl.concat_list(rules).list.drop_nulls().alias(RULES))
         broken = pl.col(RULES).list.len() > 0
-        read_id = parsing.text(_ID, batch.schema[_ID]).alias(id_name)
+        read_id = parsing.identifier(_ID, batch.schema[_ID], words).alias(id_name)
         bad = checked.filter(broken).select(FILE, LINE, RULES, RAW, read_id)
         bad = pl.concat([NONE_QUARANTINED, bad], how="diagonal")
         try:
@@ -110,23 +112,26 @@ def _columns(source: AttributeSource, types: pl.Schema, id_name: str) -> list[pl
     if source.valid_from_col is not None:
         valid_from = parsing.time(_VALID_FROM, types[_VALID_FROM], source.time_unit)
     return [
-        parsing.text(_ID, types[_ID]).alias(id_name),
+        parsing.identifier(_ID, types[_ID], source.nulls).alias(id_name),
         valid_from.alias(VALID_FROM),
-        *(_value(name, a, types).alias(name) for name, a in source.columns.items()),
+        *(_value(name, source, types).alias(name) for name in source.columns),
     ]
 
 
-def _value(name: str, attribute: Attribute, types: pl.Schema) -> pl.Expr:
+def _value(name: str, source: AttributeSource, types: pl.Schema) -> pl.Expr:
+    attribute, words = source.columns[name], source.nulls
     if attribute.flags:
         return _raised_flags(name, attribute, types)
     role = _role(name)
     dtype = types[role]
     if attribute.kind == "multi":
-        return _values(role, dtype, attribute.separator)
+        return _values(role, dtype, attribute.separator, words)
     if attribute.kind == "numeric" and not attribute.pattern:
-        number = parsing.number(role, dtype)
+        number = parsing.number(role, dtype, source.decimal, words)
     else:
-        value = parsing.text(role, dtype)
+        # A category 10.0 of one file is the 10 of another.
+        spell = parsing.identifier if attribute.kind == "categorical" else parsing.text
+        value = spell(role, dtype, words)
         if attribute.pattern:
             value = value.str.extract(attribute.pattern, 1)
         if attribute.kind != "numeric":
@@ -146,12 +151,20 @@ def _raised_flags(name: str, attribute: Attribute, types: pl.Schema) -> pl.Expr:
     return pl.concat_list(raised).list.drop_nulls()
 
 
-def _values(role: str, dtype: pl.DataType, separator: str) -> pl.Expr:
+def _values(role: str, dtype: pl.DataType, separator: str, null_values: Collection[str]) -> pl.Expr:
     """Return a list of stripped, non-empty values, each once, in their order."""
-    if isinstance(dtype, (pl.List, pl.Array)):
-        values = pl.col(role).cast(pl.List(pl.String))
+    if isinstance(dtype, pl.List | pl.Array):
+        inner = cast(pl.DataType, dtype.inner)
+        if inner.is_nested():
+            raise UserError(
+                f"attribute {role.removeprefix('attribute:')!r} holds lists of lists or of "
+                'structures: name a part of them in a mapping (column = "name.part"), or keep it '
+                'as text (kind = "text").'
+            )
+        values = pl.col(role).cast(pl.List(inner))
+        values = values.list.eval(parsing.as_text(pl.element(), inner, null_values))
     else:
-        text = parsing.text(role, dtype)
+        text = parsing.text(role, dtype, null_values)
         is_json = text.str.contains(
             r'^\[\s*(?:"(?:[^"\\]|\\.)*"\s*(?:,\s*"(?:[^"\\]|\\.)*"\s*)*)?\]$'
         )

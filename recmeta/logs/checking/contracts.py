@@ -10,6 +10,7 @@ the rules stay one static, readable list.
 """
 
 import datetime
+from collections.abc import Collection
 
 import dataframely as dy
 import polars as pl
@@ -123,6 +124,8 @@ CHECKED_COLUMNS = (*READ, FILE, LINE, RAW)
 def wanted_columns(mapping: LogMapping) -> Wanted:
     """Return the columns that `check` needs from `sources.read`."""
     columns = {role: getattr(mapping, field) for role, field in _ROLES.items()}
+    if mapping.layout == "matrix":  # what each cell becomes
+        columns |= {"item": "item", "value": "value"}
     return Wanted(columns={role: name for role, name in columns.items() if name is not None})
 
 
@@ -159,9 +162,12 @@ def has_come_due(now: datetime.datetime) -> pl.Expr:
 
 def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> pl.DataFrame:
     types = batch.schema
-    has_time, has_value = mapping.time_col is not None, mapping.value_col is not None
+    has_time, has_value = mapping.time_col is not None, mapping.has_values
     lowest, highest = mapping.bounds
-    value = parsing.number("value", types["value"]) if has_value else pl.lit(1.0)
+    words = mapping.nulls
+    value = pl.lit(1.0)
+    if has_value:
+        value = parsing.number("value", types["value"], mapping.decimal, words)
     implicit = pl.lit(False)
     if mapping.implicit_value is not None:
         implicit = (value == mapping.implicit_value).fill_null(False)
@@ -169,8 +175,8 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
         pl.col(FILE),
         pl.col(LINE),
         pl.col(RAW),
-        user_id=parsing.text("user", types["user"]),
-        item_id=parsing.text("item", types["item"]),
+        user_id=parsing.identifier("user", types["user"], words),
+        item_id=parsing.identifier("item", types["item"], words),
         timestamp=parsing.time("time", types["time"], mapping.time_unit)
         if has_time
         else pl.lit(None, dtype=parsing.MICROSECONDS),
@@ -180,9 +186,9 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
         separated=~pl.col("ragged_line"),
         parsed=~pl.col("unparsable_json"),
         unambiguous=~pl.col("repeated_key"),
-        time_given=_given("time", types) if has_time else pl.lit(True),
+        time_given=_given("time", types, words) if has_time else pl.lit(True),
         time_expected=pl.lit(has_time),
-        value_given=_given("value", types) if has_value else pl.lit(True),
+        value_given=_given("value", types, words) if has_value else pl.lit(True),
         latest_time=pl.lit(now + MAX_CLOCK_SKEW, dtype=parsing.MICROSECONDS),
         lowest_value=pl.lit(lowest),
         highest_value=pl.lit(highest),
@@ -190,17 +196,30 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
     )
 
 
-def _given(role: str, types: pl.Schema) -> pl.Expr:
-    """Whether a field holds anything. A typed NaN does: it is a value that is not finite."""
+def _given(role: str, types: pl.Schema, null_values: Collection[str]) -> pl.Expr:
+    """Whether a field holds anything. NaN is something: a value that is not finite."""
+    words = [word for word in null_values if word.lower() != "nan"]
     if types[role] == pl.String:
-        return parsing.text(role, types[role]).is_not_null()
+        return parsing.text(role, types[role], words).is_not_null()
+    if role == "value" and words != [*filter(_is_word, words)]:
+        number = parsing.number(role, types[role], null_values=words)
+        return number.is_not_null()
     return pl.col(role).is_not_null()
+
+
+def _is_word(text: str) -> bool:
+    """Whether a text is no number."""
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
 
 
 def _event(mapping: LogMapping, types: pl.Schema) -> pl.Expr:
     if mapping.event_col is None:
         return pl.lit(mapping.constant_event)
-    name = parsing.text("event", types["event"])
+    name = parsing.text("event", types["event"], mapping.nulls)
     if not mapping.events:
         return name
     return name.replace_strict(mapping.events, default=None, return_dtype=pl.String)

@@ -5,37 +5,135 @@ breaks. To make one raises UserError for a format of times that is none.
 """
 
 import re
+from collections.abc import Callable, Collection
 
 import polars as pl
 
 from recmeta.errors import UserError
 
 MICROSECONDS = pl.Datetime("us", "UTC")
+SECONDS_A_DAY = 86_400
+_TRUTHS = {"true": 1.0, "false": 0.0}
+_EXACT = 2.0**53
+"""From here on a float does not say which whole number it was."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+LATEST_YEAR = 9999
 # The years 1 to 9999: what Python's datetime, pyarrow and Delta agree on.
 EARLIEST_US = -62_135_596_800_000_000
 LATEST_US = 253_402_300_799_999_999
 
 
-def text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a column as stripped strings, null where it is empty or NaN.
+def text(column: str, dtype: pl.DataType, null_values: Collection[str] = ()) -> pl.Expr:
+    """Return a column as stripped strings, null where it is empty, NaN or a word for null.
 
-    Numbers are spelled as they print, so that ids agree between a frame's Parquet and CSV files.
+    Numbers are spelled as they print; lists, structures and maps are spelled as JSON.
     """
-    expression = pl.col(column)
+    return as_text(pl.col(column), dtype, null_values)
+
+
+def as_text(expression: pl.Expr, dtype: pl.DataType, null_values: Collection[str] = ()) -> pl.Expr:
+    """Return what `text` does of an expression."""
     if dtype.is_float():
         expression = expression.fill_nan(None)
-    if isinstance(dtype, (pl.List, pl.Array, pl.Struct)):
-        expression = pl.struct(column).struct.json_encode().struct.field(column)
+    if isinstance(dtype, pl.Duration):
+        expression = expression.dt.to_string("iso")
+    if dtype.is_nested():
+        as_json = pl.struct(expression.alias("v")).struct.json_encode().str.slice(5).str.head(-1)
+        expression = pl.when(expression.is_not_null()).then(as_json)
     stripped = expression.cast(pl.String).str.strip_chars()
-    return pl.when(stripped != "").then(stripped)
+    given = stripped != ""
+    if null_values:
+        given &= ~stripped.is_in(list(null_values))
+    return pl.when(given).then(stripped)
 
 
-def number(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a column as float64; null where it is not a number. NaN and infinity are numbers."""
+def identifier(column: str, dtype: pl.DataType, null_values: Collection[str] = ()) -> pl.Expr:
+    """Return a column of ids as `text` does, whole numbers without a fraction: 10.0 is 10.
+
+    A frame with a missing id keeps its whole numbers as floats, and writes them so; the catalogue
+    beside it does not.
+    """
+    if dtype.is_float():
+        number = pl.col(column)
+        whole = number.cast(pl.Int64, strict=False)
+        spelled = text(column, dtype, null_values)
+        is_whole = (whole == number) & (number.abs() < _EXACT)
+        return (
+            pl.when(is_whole & spelled.is_not_null()).then(whole.cast(pl.String)).otherwise(spelled)
+        )
+    found = text(column, dtype, null_values)
+    if isinstance(dtype, pl.String | pl.Decimal):
+        return found.map_batches(_without_fraction, return_dtype=pl.String, is_elementwise=True)
+    return found
+
+
+def number(
+    column: str, dtype: pl.DataType, decimal: str = "", null_values: Collection[str] = ()
+) -> pl.Expr:
+    """Return a column as float64; null where it is not a number. NaN and infinity are numbers, and
+    true and false are 1 and 0.
+
+    Args:
+        decimal: as `Source.decimal`.
+    """
     if dtype.is_numeric() or dtype == pl.Boolean:
-        return pl.col(column).cast(pl.Float64)
-    return text(column, dtype).cast(pl.Float64, strict=False)
+        found = pl.col(column).cast(pl.Float64)
+        words = [value for value in map(_as_float, null_values) if value is not None]
+        return pl.when(~found.is_in(words)).then(found) if words else found
+    words_of_text = [word for word in null_values if word.lower() != "nan"]
+
+    def parse(values: pl.Series) -> pl.Series:
+        return _numbers(values, decimal)
+
+    found = text(column, dtype, words_of_text)
+    return found.map_batches(parse, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _as_float(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if value == value else None
+
+
+def _without_fraction(values: pl.Series) -> pl.Series:
+    if not values.str.contains(".0", literal=True).any():
+        return values
+    return values.str.replace(r"^(-?\d+)\.0+$", "${1}")
+
+
+def _numbers(values: pl.Series, decimal: str) -> pl.Series:
+    if decimal:
+        values = values.str.replace_all("[\u2212]", "-")
+        groups = r"[.\s\u00a0\u202f'’_]" if decimal == "," else r"[,\s\u00a0\u202f'’_]"
+        point = re.escape(decimal)
+        grouped = values.str.contains(rf"^[+-]?\d{{1,3}}(?:{groups}\d{{3}})+(?:{point}\d*)?$")
+        plain = values.str.contains(rf"^[+-]?(?:\d+(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?$")
+        spelled = values.str.replace_all(groups, "").zip_with(grouped.fill_null(False), values)
+        if decimal == ",":
+            spelled = spelled.str.replace(",", ".", literal=True)
+        values = spelled.set(~(grouped | plain).fill_null(True), None)
+    return _retried(
+        values,
+        lambda given: given.cast(pl.Float64, strict=False),
+        lambda given: given.str.to_lowercase().replace_strict(
+            _TRUTHS, default=None, return_dtype=pl.Float64
+        ),
+    )
+
+
+def _retried(
+    values: pl.Series,
+    parse: Callable[[pl.Series], pl.Series],
+    parse_others: Callable[[pl.Series], pl.Series],
+) -> pl.Series:
+    """Return what is parsed one way, and of the values that are not so the other, slower way."""
+    found = parse(values)
+    missed = found.is_null() & values.is_not_null()
+    if not missed.any():
+        return found
+    return found.scatter(missed.arg_true(), parse_others(values.filter(missed)))
 
 
 def time(column: str, dtype: pl.DataType, unit: str) -> pl.Expr:
@@ -53,10 +151,20 @@ def time(column: str, dtype: pl.DataType, unit: str) -> pl.Expr:
     if dtype == pl.Date:
         return pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if unit == "iso":
-        return _iso(text(column, dtype))
+        value = text(column, dtype)
+        return value.map_batches(_iso_series, return_dtype=MICROSECONDS, is_elementwise=True)
+    if unit == "d":
+        return _days_since_1970(column, dtype)
     if unit in _PER_SECOND:
         return _since_1970(column, dtype, unit)
-    return _strptime(text(column, dtype), unit)
+    return _strptime(identifier(column, dtype), unit)
+
+
+def _days_since_1970(column: str, dtype: pl.DataType) -> pl.Expr:
+    micros = number(column, dtype) * (SECONDS_A_DAY * 1e6)
+    inside = pl.when(micros.is_finite()).then(micros.clip(EARLIEST_US - 1024.0, LATEST_US + 1024.0))
+    whole = inside.round().cast(pl.Int64).clip(upper_bound=LATEST_US)
+    return pl.when(whole >= EARLIEST_US).then(whole).cast(MICROSECONDS)
 
 
 def _since_1970(column: str, dtype: pl.DataType, unit: str) -> pl.Expr:
@@ -81,8 +189,34 @@ def _since_1970(column: str, dtype: pl.DataType, unit: str) -> pl.Expr:
     return pl.when(microseconds >= EARLIEST_US).then(microseconds).cast(MICROSECONDS)
 
 
+def _iso_series(values: pl.Series) -> pl.Series:
+    """Parse ISO 8601, and what databases and languages write in its place: ` UTC` or `[UTC]` behind
+    the time, a comma before the fraction, slashes or nothing between the parts, hour 24."""
+    return _retried(values, lambda given: _evaluated(given, _iso), _iso_variants)
+
+
+def _evaluated(values: pl.Series, expression: Callable[[pl.Expr], pl.Expr]) -> pl.Series:
+    return values.to_frame("t").select(expression(pl.col("t")).alias("t")).to_series()
+
+
+def _iso_variants(values: pl.Series) -> pl.Series:
+    spelled = values.str.replace(r"\s*(?:UTC|GMT|Etc/UTC)$", "Z")
+    spelled = spelled.str.replace(r"([zZ]|[+-]\d{2}:?\d{2})\[[A-Za-z_/+-]+\]$", "${1}")
+    spelled = spelled.str.replace(r"(:\d{2}),(\d+)", "${1}.${2}")
+    spelled = spelled.str.replace(r"^(\d{4})/(\d{1,2})/(\d{1,2})", "${1}-${2}-${3}")
+    spelled = spelled.str.replace(r"^(\d{4})-(\d)-", "${1}-0${2}-")
+    spelled = spelled.str.replace(r"^(\d{4}-\d{2})-(\d)($|[T ])", "${1}-0${2}${3}")
+    spelled = spelled.str.replace(r"^(\d{4})(\d{2})(\d{2})($|[T ])", "${1}-${2}-${3}${4}")
+    spelled = spelled.str.replace(r"([T ])(\d{2})(\d{2})(\d{2})", "${1}${2}:${3}:${4}")
+    next_day = spelled.str.contains(r"^[^T ]+[T ]+24:00(?::00(?:\.0+)?)?\s*(?:$|[zZ+-])")
+    midnight = spelled.str.replace(r"([T ])24:", "${1}00:")
+    found = _evaluated(midnight.zip_with(next_day.fill_null(False), spelled), _iso)
+    found = found.dt.offset_by("1d").zip_with(next_day.fill_null(False), found)
+    return found.set(found.dt.year() > LATEST_YEAR, None)
+
+
 def _iso(value: pl.Expr) -> pl.Expr:
-    """Parse ISO 8601: a date, or a date and time, with or without fractions and offset."""
+    """Parse a date, or a date and time, with or without fractions and offset."""
     value = value.str.replace(r"^(\d{4}-\d{2}-\d{2})[ tT]+(\d)", "${1}T${2}")
     value = value.str.replace(r"\s*[zZ]$", "+00:00")
     value = value.str.replace(r"(T.*[+-]\d{2})$", "${1}:00")

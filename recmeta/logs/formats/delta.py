@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 from recmeta.errors import UserError
 from recmeta.logs.mapping import Source
 from recmeta.logs.reading.log_format import LogFormat, SourceFile, TableFolder, Wanted, positions
-from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered
+from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered, paths_of, top_level
 from recmeta.workspace import check_delta_path, storage_options
 
 
@@ -17,14 +17,14 @@ def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataF
 
 
 def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
-    columns = list(dict.fromkeys(wanted.columns.values()))
     if "://" not in file.path:
         check_delta_path(file.path, "the log")
     table = pl.scan_delta(
         file.path, version=file.version, storage_options=storage_options(file.path)
     )
-    positions(table.collect_schema().names(), wanted, file.name)
-    rows = table.select(columns)
+    schema = table.collect_schema()
+    positions(paths_of(schema), wanted, file.name)
+    rows = table.select(top_level(schema, wanted))
     yield rows.clear().collect()  # a table without rows has columns, too
     yield from rows.collect_batches(
         chunk_size=TYPED_BATCH_ROWS, maintain_order=True, engine="streaming"

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from recmeta.logs.mapping import Source
 from recmeta.logs.reading.log_format import LogFormat, SourceFile, Wanted, positions
-from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered
+from recmeta.logs.reading.typed_rows import TYPED_BATCH_ROWS, numbered, paths_of, top_level
 
 
 def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
@@ -15,10 +15,11 @@ def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataF
 
 
 def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
-    columns = list(dict.fromkeys(wanted.columns.values()))
-    with file.filesystem.open_input_file(file.path) as handle:
-        parquet = pq.ParquetFile(handle)
-        positions(parquet.schema_arrow.names, wanted, file.name)
+    with file.open_stored() as handle:
+        parquet = pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
+        schema = pl.DataFrame(parquet.schema_arrow.empty_table()).schema
+        positions(paths_of(schema), wanted, file.name)
+        columns = top_level(schema, wanted)
         if not parquet.metadata.num_rows:
             yield pl.DataFrame(parquet.schema_arrow.empty_table()).select(columns)
         for batch in parquet.iter_batches(TYPED_BATCH_ROWS, columns=columns):
@@ -26,7 +27,7 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
 
 
 def _column_names(source: Source, file: SourceFile) -> list[str]:
-    with file.filesystem.open_input_file(file.path) as handle:
+    with file.open_stored() as handle:
         names: list[str] = pq.read_schema(handle).names
     return names
 

@@ -1,14 +1,18 @@
 """What columns a file has, and of what kind each seems to be: for those who write no mapping."""
 
+import lzma
 import re
+import zipfile
+import zlib
 
 import polars as pl
 
 from recmeta.errors import UserError, did_you_mean
+from recmeta.logs.checking import parsing
 from recmeta.logs.formats import FORMATS
-from recmeta.logs.mapping import Attribute, AttributeSource, Kind, Source
+from recmeta.logs.mapping import NULL_VALUES, Attribute, AttributeSource, Kind, Source
 from recmeta.logs.reading.files import find_files
-from recmeta.logs.reading.log_format import LogFormat, Wanted
+from recmeta.logs.reading.log_format import LogFormat, Wanted, listed
 from recmeta.logs.reading.sources import read
 from recmeta.schema import ITEM_ID, TITLE, USER_ID, VALID_FROM
 
@@ -29,8 +33,11 @@ def column_names(source: Source) -> list[str]:
     file = find_files(source)[0]
     try:
         how: LogFormat = FORMATS[file.format]
-        return how.column_names(source, file)
-    except (OSError, EOFError, ValueError) as error:
+        names = how.column_names(source, file)
+        return [*names, *(name for name in file.partitions if name not in names)]
+    except (
+        OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+    ) as error:  # fmt: skip
         if isinstance(error, UserError):
             raise
         raise UserError(f"cannot read {file.name!r} as {file.format}: {error}") from error
@@ -45,6 +52,7 @@ def guess_attributes(source: Source, id_col: str) -> AttributeSource:
                      reports call an item, and `name` serves where there is none), or nearly all
                      its values differ
         multi        if it holds lists, or `|` between values
+        text         if it holds structures, or lists of them, which are spelled as JSON
         numeric      if every value is a number and none begins with a zero that a code has
         categorical  otherwise
 
@@ -55,7 +63,7 @@ def guess_attributes(source: Source, id_col: str) -> AttributeSource:
     if id_col not in names:
         raise UserError(
             f"{source.path!r} has no column {id_col!r}.{did_you_mean(id_col, names)} "
-            f"It has: {', '.join(names)}."
+            f"It has: {listed(names)}."
         )
     others = [name for name in names if name != id_col]
     if not others:
@@ -83,12 +91,14 @@ def attributes_of(sample: pl.DataFrame) -> dict[str, Attribute]:
 
 def guess_kind(name: str, values: pl.Series) -> Kind:
     """Return of what kind an attribute seems to be; see `guess_attributes`."""
-    if isinstance(values.dtype, pl.List | pl.Array):
+    if isinstance(values.dtype, pl.List | pl.Array) and not values.dtype.inner.is_nested():
         return "multi"
+    if values.dtype.is_nested():
+        return "text"  # as JSON
     if values.dtype.is_numeric():
         return "numeric"
-    text = values.cast(pl.String).str.strip_chars()
-    text = text.filter(text != "")
+    text = values.to_frame(name).select(parsing.text(name, values.dtype, NULL_VALUES)).to_series()
+    text = text.drop_nulls()
     if name.lower() in NAMES_OF_TEXTS:
         return "text"
     if text.str.contains(SEPARATOR, literal=True).any() or _are_json_lists(text):

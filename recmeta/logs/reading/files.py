@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
 
@@ -17,13 +18,19 @@ from recmeta.errors import UserError
 from recmeta.logs.fetching.download import NotAvailableError, download
 from recmeta.logs.formats import FORMATS
 from recmeta.logs.mapping import AUTO, LogMapping, Source
+from recmeta.logs.reading import packing
 from recmeta.logs.reading.log_format import LogFormat, SourceFile
 from recmeta.progress import silent
 from recmeta.workspace import Folder
 
 TIMEOUT_SECONDS = 30
-PACKED = (".gz", ".bz2", ".zst")
-"""Endings of packed files."""
+NOTES = ("readme", "license", "licence", "changes", "changelog", "copying", "notice")
+"""How files begin, in lower case, that people put beside the data."""
+_ADDED = {"null_values": [], "keep_default_nulls": True, "decimal": "", "header": True,
+    "item_separator": "", "item_suffix": "", "layout": "rows", "skip_columns": [],
+}  # fmt: skip
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+HEAD_BYTES = 16
 _HASH_BLOCK = 8 * 1024 * 1024
 
 
@@ -48,10 +55,18 @@ class Inputs:
 def source_id(mapping: LogMapping, inputs: Inputs) -> str:
     """Return the fingerprint of the files' content and of how it is read.
 
-    Where the files lie does not count; see `how_read`.
+    Where the files lie does not count, but for what the names of folders say of columns that are
+    read; see `how_read`.
     """
+    read = {getattr(mapping, name) for name in ("user_col", "item_col", "time_col", "event_col")}
+    read |= {mapping.value_col}
+
+    def of(file: SourceFile) -> Any:
+        said = {name: value for name, value in file.partitions.items() if name in read}
+        return [content_id(file), said] if said else content_id(file)
+
     contents = {
-        field.name: [content_id(file) for file in getattr(inputs, field.name)]
+        field.name: [of(file) for file in getattr(inputs, field.name)]
         for field in dataclasses.fields(inputs)
     }
     return fingerprint(contents, how_read(mapping))
@@ -63,7 +78,7 @@ def content_id(file: SourceFile) -> str:
     if how.table is not None:
         return how.table.content_id(file)
     digest = hashlib.sha256()
-    with file.filesystem.open_input_stream(file.path, compression=None) as stream:
+    with file.open_stored() as stream:
         while block := stream.read(_HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -72,21 +87,25 @@ def content_id(file: SourceFile) -> str:
 def how_read(mapping: LogMapping) -> dict[str, Any]:
     """Return what of a mapping decides which rows come out of a content, JSON-ready.
 
-    That is all but the paths and `max_bad_share`, which changes no row: the same content at another
-    place is the same source.
+    That is all but the paths, `max_bad_share` and `earliest_time`, which change no row: the same
+    content at another place is the same source. What mappings could not say once is left out where
+    it says nothing, so that a log that was ingested then is the same source now.
     """
     plain = to_dict(mapping)
-    del plain["path"], plain["max_bad_share"]
-    for section in ("users", "items"):
-        if plain[section]:
-            del plain[section]["path"]
+    del plain["max_bad_share"], plain["earliest_time"]
+    for source in (plain, plain["users"], plain["items"]):
+        if source:
+            del source["path"]
+            for name, nothing in _ADDED.items():
+                if source.get(name, nothing) == nothing:
+                    source.pop(name, None)
     return plain
 
 
 def format_of(path: str) -> str:
     """Return the format that a path's ending names. Raises UserError where it names none."""
     name = path.split("?")[0].rstrip("/").lower()
-    for packed in PACKED:
+    for packed in (packing.ARCHIVE, *packing.ENDINGS):
         name = name.removesuffix(packed)
     how: LogFormat
     for format_, how in FORMATS.items():
@@ -121,24 +140,118 @@ def find_files(source: Source) -> list[SourceFile]:
     info = folder.filesystem.get_file_info(folder.path)
     if info.type == pafs.FileType.NotFound:
         raise UserError(f"there is nothing at {path!r}: check the path.")
+    in_path = _partitions(folder.path)
     if info.type == pafs.FileType.File:
-        return [_file(name, resolved_format(source), folder, info)]
+        if name.lower().endswith(packing.ARCHIVE):
+            return _in_archive(source, _file(name, "", folder, info))
+        return [dataclasses.replace(_named(source, name, folder, info), partitions=in_path)]
     if info.type != pafs.FileType.Directory:
         raise UserError(
             f"{path!r} is a pipe or a device, which can be read once only: write what it gives to "
             "a file, and name that."
         )
     selector = pafs.FileSelector(folder.path, recursive=True)
-    found: list[SourceFile] = []
-    for entry in sorted(folder.filesystem.get_file_info(selector), key=lambda entry: entry.path):
-        inner = os.path.relpath(entry.path, folder.path)
-        hidden = any(part.startswith((".", "_")) for part in inner.split(os.sep))
-        if entry.type == pafs.FileType.File and not hidden:
-            own = source.format if source.format != AUTO else format_of(entry.path)
-            found.append(_file(inner, own, folder, entry))
-    if not found:
+    entries = [
+        (os.path.relpath(entry.path, folder.path), entry)
+        for entry in sorted(folder.filesystem.get_file_info(selector), key=lambda e: e.path)
+        if entry.type == pafs.FileType.File
+    ]
+    entries = [(inner, entry) for inner, entry in entries if not packing.is_hidden(inner)]
+    if not entries:
         raise UserError(f"the folder {path!r} has no files.")
+    found: list[SourceFile] = []
+    for inner, entry in _of_the_log(source, entries):
+        if inner.lower().endswith(packing.ARCHIVE):
+            found += _in_archive(source, _file(inner, "", folder, entry))
+            continue
+        partitions = in_path | _partitions(inner)
+        found.append(
+            dataclasses.replace(_named(source, inner, folder, entry), partitions=partitions)
+        )
     return found
+
+
+def _of_the_log(
+    source: Source, entries: list[tuple[str, pafs.FileInfo]]
+) -> list[tuple[str, pafs.FileInfo]]:
+    """Return the files of a folder without what is beside the data: notes, files of no format
+    among such that have one, and empty parts. One is left in any case."""
+    known = [(inner, entry) for inner, entry in entries if not _is_note(inner)] or entries
+    if source.format == AUTO:
+        known = [(inner, entry) for inner, entry in known if _has_format(inner)] or known
+    return [(inner, entry) for inner, entry in known if entry.size != 0] or known[:1]
+
+
+def _is_note(name: str) -> bool:
+    return name.replace(os.sep, "/").rsplit("/", 1)[-1].lower().startswith(NOTES)
+
+
+def _has_format(name: str) -> bool:
+    try:
+        format_of(name)
+    except UserError:
+        return name.lower().endswith(packing.ARCHIVE)
+    return True
+
+
+def _partitions(path: str) -> dict[str, str | None]:
+    """Return the columns that the names of folders say, as Hive and Spark write them."""
+    found: dict[str, str | None] = {}
+    for part in path.replace(os.sep, "/").split("/")[:]:
+        name, equals, value = part.partition("=")
+        if equals and re.fullmatch(r"[A-Za-z_][\w.-]*", name):
+            found[name] = None if value == HIVE_NULL else unquote(value)
+    return found
+
+
+def _in_archive(source: Source, archive: SourceFile) -> list[SourceFile]:
+    """Return the files of the log in a zip archive."""
+    with archive.open_stored() as stream:
+        names = packing.members(stream, archive.name)
+    wanted = [(name, size) for name, size in names if not _is_note(name)]
+    if source.format == AUTO:
+        own = archive.name[: -len(packing.ARCHIVE)]
+        known = [(name, size) for name, size in wanted if _has_format(name)]
+        if not known and _has_format(own):  # a.csv.zip holds a.csv, whatever its name there
+            return [_member(archive, name, size, format_of(own)) for name, size in wanted]
+        wanted = known
+    if not wanted:
+        raise UserError(
+            f"the archive {archive.name!r} has no file of a known format: set format (--format)."
+        )
+    return [
+        _member(archive, name, size, source.format if source.format != AUTO else format_of(name))
+        for name, size in wanted
+    ]
+
+
+def _member(archive: SourceFile, name: str, size: int, format_: str) -> SourceFile:
+    return dataclasses.replace(
+        archive,
+        name=f"{archive.name}/{name}",
+        format=format_,
+        member=name,
+        size=max(size, 1),
+        partitions=_partitions(name),
+    )
+
+
+def _named(source: Source, name: str, folder: Folder, info: pafs.FileInfo) -> SourceFile:
+    """Return a file of the format that the source or its name says.
+
+    Raises:
+        UserError: where neither does, with what it seems to be.
+    """
+    if source.format != AUTO:
+        return _file(name, source.format, folder, info)
+    try:
+        return _file(name, format_of(info.path), folder, info)
+    except UserError as error:
+        with _file(name, "", folder, info).open() as stream:
+            what = packing.what_else(stream.peek(HEAD_BYTES))
+        if what:
+            raise UserError(f"{name!r} is {what}.") from error
+        raise
 
 
 def _table_at(source: Source) -> SourceFile | None:

@@ -38,11 +38,14 @@ def read_lines(
         UserError: for a UTF-16 or UTF-32 file that breaks off within a character, or for a line
             that is too long to be one.
     """
-    line, rest, start = 1, b"", True
+    line, rest, start, old_mac = 1, b"", True, False
     for data, last in _utf8_blocks(stream, encoding, block_bytes):
-        data = rest + data
         if start and data:
             data, start = data.removeprefix(codecs.BOM_UTF8), False
+            old_mac = NEW_LINE not in data and b"\r" in data.rstrip(b"\r")
+        if old_mac:
+            data = data.replace(b"\r", NEW_LINE)
+        data = rest + data
         cut = len(data) if last else data.rfind(b"\n") + 1
         data, rest = data[:cut], data[cut:]
         if len(rest) > max(block_bytes, MAX_LINE_BYTES):

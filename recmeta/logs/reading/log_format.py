@@ -6,7 +6,7 @@ stood (`line`), how it read there (`raw`) and which of the FAULTS its form has.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 from recmeta.errors import UserError, did_you_mean
 from recmeta.logs.limits import Bounded
 from recmeta.logs.mapping import Source
+from recmeta.logs.reading import packing
 from recmeta.logs.reading.lines import WRONG_ENCODING
 from recmeta.logs.reading.records import RAGGED
 
@@ -37,15 +38,26 @@ class SourceFile:
     """Bytes as stored; 0 where unknown."""
     version: int | None = None
     """Of a Delta table."""
+    member: str = ""
+    """Its name in a zip archive, which `path` is. Empty: `path` is the file."""
+    partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    """Columns whose value its folders' names say, such as `dt=2024-01-31`."""
+    header: tuple[str, ...] = ()
+    """The columns of the folder's first file, for a part that has no header line of its own."""
 
     def open(self) -> Any:
-        """Return a binary stream of the content, unpacked by the name's .gz, .bz2 or .zst.
+        """Return a binary stream of the content, unpacked where it is packed, whatever its name.
 
         Reading it raises UserError where it unpacks to more than what `limits` allow.
         """
+        stored = self.open_stored()
         size = self.size or self.filesystem.get_file_info(self.path).size
-        stream = self.filesystem.open_input_stream(self.path, compression="detect")
-        return Bounded(stream, self.name, size)
+        return Bounded(packing.unpacked(stored), self.name, size)
+
+    def open_stored(self) -> Any:
+        """Return a binary stream of the file as it is stored, in which one can seek."""
+        archive = self.filesystem.open_input_file(self.path)
+        return packing.member_of(archive, self.member, self.name) if self.member else archive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +83,11 @@ class LogFormat:
     column_names: Callable[[Source, SourceFile], list[str]]
     """Returns the names of a file's columns, in their order."""
     endings: tuple[str, ...] = ()
-    """How names of such files end; `.gz`, `.bz2` or `.zst` may follow where they are read by
-    `SourceFile.open`."""
+    """How names of such files end; `.gz`, `.bz2`, `.zst`, `.xz` or `.zip` may follow where they are
+    read by `SourceFile.open`."""
+    has_header: bool = False
+    """Whether the columns' names stand in a line of their own, which a part of a folder may
+    lack."""
     table: "TableFolder | None" = None
     """For a format in which a folder is one table, and not many files."""
 
@@ -89,6 +104,12 @@ class TableFolder:
     """Returns what tells its content from any other."""
 
 
+MAX_NAMED = 20
+"""Columns that a message names."""
+MAX_NAME = 60
+"""Letters of each."""
+
+
 def positions(names: list[str], wanted: Wanted, name: str, hint: str = "") -> dict[str, int]:
     """Return the index of each role's column. Raises UserError where there is none, or two."""
     for column in wanted.columns.values():
@@ -97,6 +118,13 @@ def positions(names: list[str], wanted: Wanted, name: str, hint: str = "") -> di
         if column not in names:
             raise UserError(
                 f"{name!r} has no column {column!r}.{did_you_mean(column, names)} "
-                f"It has: {', '.join(names)}.{hint}"
+                f"It has: {listed(names)}.{hint}"
             )
     return {role: names.index(column) for role, column in wanted.columns.items()}
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names of columns for a message: the first of many, each of a bounded length."""
+    shown = [n if len(n) <= MAX_NAME else n[: MAX_NAME - 1] + "…" for n in names[:MAX_NAMED]]
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(shown) + more

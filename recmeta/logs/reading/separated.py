@@ -1,6 +1,7 @@
 """Text files with a separator between fields: CSV, TSV and their kin."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import polars as pl
@@ -10,7 +11,12 @@ from recmeta.logs.mapping import Source
 from recmeta.logs.reading.lines import TEXT, read_lines
 from recmeta.logs.reading.log_format import LogFormat, SourceFile, Wanted, positions
 from recmeta.logs.reading.records import Dialect, header_fields, join_lines, split_fields
+from recmeta.logs.reading.text_files import opened
 from recmeta.schema import LINE, RAW
+
+HEADER_BYTES = 1024 * 1024
+"""Of a file, looked at for its header alone."""
+NETFLIX = re.compile(r"^\d+:$")
 
 
 def separated(default: str, *, endings: tuple[str, ...]) -> LogFormat:
@@ -21,58 +27,180 @@ def separated(default: str, *, endings: tuple[str, ...]) -> LogFormat:
     """
 
     def read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
-        return _read(source, file, wanted, source.separator or default)
+        return _read(source, file, wanted, default)
 
     def column_names(source: Source, file: SourceFile) -> list[str]:
-        return list(source.column_names) or _header(source, file, source.separator or default)
+        with opened(source, file) as (stream, encoding):
+            for lines, last in read_lines(stream, encoding, HEADER_BYTES):
+                layout = Layout.of(lines, source, file, default)
+                if layout is not None:
+                    return layout.names
+                if last:
+                    break
+        raise _empty(file)
 
-    return LogFormat(read=read, column_names=column_names, endings=endings)
+    return LogFormat(read=read, column_names=column_names, endings=endings, has_header=True)
 
 
-def _read(
-    source: Source, file: SourceFile, wanted: Wanted, separator: str
-) -> Iterator[pl.DataFrame]:
-    dialect = Dialect(separator=separator, quote=source.quote, escape=source.escape, width=0)
-    names = list(source.column_names)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a file is laid out, as its first lines show it."""
+
+    dialect: Dialect
+    names: list[str]
+    header_line: int
+    """The number of the line with the columns' names, or of the last one before the first row."""
+    header: str | None
+    """Its text; lines that repeat it are no rows. None where there is none."""
+    is_spaced: bool
+    """Whether quoted fields stand behind a separator and a space."""
+
+    @classmethod
+    def of(
+        cls, lines: pl.DataFrame, source: Source, file: SourceFile, default: str
+    ) -> "Layout | None":
+        """Return the layout; None where no line says anything yet."""
+        filled = lines.filter(pl.col(TEXT).str.strip_chars(" ") != "")
+        separator, skipped = source.separator or default, 0
+        texts = filled[TEXT].head(NUM_LINES).to_list()
+        # A spreadsheet's own line, and remarks above the names.
+        if texts and not source.separator and re.fullmatch(r"(?i)sep=.", texts[0]):
+            separator, skipped = texts[0][-1], 1
+        while (
+            texts[skipped:] and texts[skipped].startswith("#") and separator not in texts[skipped]
+        ):
+            skipped += 1
+        texts = texts[skipped:]
+        if not texts:
+            return None
+        dialect = Dialect(separator=separator, quote=source.quote, escape=source.escape, width=0)
+        is_spaced = _is_spaced(texts, dialect)
+        if is_spaced:
+            texts = [_unspaced(text, dialect) for text in texts]
+        first = header_fields(texts[0], dialect)
+        names = list(source.column_names)
+        if not names and not source.header:
+            names = [f"column_{place}" for place in range(1, len(first) + 1)]
+        has_header = not names or [*map(str.strip, first)] == names
+        if not names and file.header and not _names_of(first, file.header):
+            names, has_header = list(file.header), False  # a part without a header of its own
+        names = names or first
+        rows = texts[1:] if has_header else texts
+        if rows and all(_ends_open(row, dialect, len(names)) for row in rows):
+            names = [*names, ""]  # each row ends with a separator, and the header does not
+        last_skipped = skipped + has_header
+        return cls(
+            dialect=dialect,
+            names=names,
+            header_line=filled[LINE][last_skipped - 1] if last_skipped else 0,
+            header=filled[TEXT][skipped] if has_header else None,
+            is_spaced=is_spaced,
+        )
+
+    def rows(self, lines: pl.DataFrame) -> pl.DataFrame:
+        """Return the lines without the header, and without its copies where files were put
+        together."""
+        if self.header is not None:
+            lines = lines.filter(pl.col(TEXT) != self.header)
+        lines = lines.filter(pl.col(LINE) > self.header_line)
+        if self.is_spaced:
+            pattern, plain = _spaced(self.dialect)
+            lines = lines.with_columns(pl.col(TEXT).str.replace_all(pattern, plain))
+        return lines
+
+
+NUM_LINES = 100
+"""Lines by which a layout is told."""
+
+
+def _read(source: Source, file: SourceFile, wanted: Wanted, default: str) -> Iterator[pl.DataFrame]:
+    layout: Layout | None = None
     columns: dict[str, int] = {}
     rest: pl.DataFrame | None = None
-    with file.open() as stream:
-        for block, last in read_lines(stream, source.encoding):
-            lines = block if rest is None else pl.concat([rest, block])
-            if not columns:
-                if not names:
-                    header = lines.filter(pl.col(TEXT).str.strip_chars(" ") != "").head(1)
-                    if not header.height:
-                        rest = lines
-                        continue
-                    names = header_fields(header[TEXT].item(), dialect)
-                    lines = lines.filter(pl.col(LINE) > header[LINE].item())
-                hint = (
-                    f" There is but one column: is {separator!r} the separator?"
-                    if len(names) == 1
-                    else ""
-                )
-                columns = positions(names, wanted, file.name, hint)
+    with opened(source, file) as (stream, encoding):
+        for block, last in read_lines(stream, encoding):
+            lines = block
+            if layout is None:
+                lines = block if rest is None else pl.concat([rest, block])
+                layout = Layout.of(lines, source, file, default)
+                if layout is None:
+                    rest = lines
+                    continue
+                rest = None
+                columns = positions(layout.names, wanted, file.name, _hint(layout, lines))
                 dialect = dataclasses.replace(
-                    dialect,
-                    width=len(names),
+                    layout.dialect,
+                    width=len(layout.names),
                     single_line=frozenset(
                         index
                         for role, index in columns.items()
                         if role not in wanted.may_break_lines
                     ),
                 )
+            lines = layout.rows(lines)
+            lines = lines if rest is None else pl.concat([rest, lines])
             records, rest = join_lines(lines, dialect, last)
             yield split_fields(records, dialect, columns).rename({TEXT: RAW})
-    if not columns:
-        raise UserError(f"{file.name!r} is empty: it has not even a header line.")
+    if layout is None:
+        raise _empty(file)
 
 
-def _header(source: Source, file: SourceFile, separator: str) -> list[str]:
-    dialect = Dialect(separator=separator, quote=source.quote, escape=source.escape, width=0)
-    with file.open() as stream:
-        for lines, _ in read_lines(stream, source.encoding):
-            header = lines.filter(pl.col(TEXT).str.strip_chars(" ") != "").head(1)
-            if header.height:
-                return header_fields(header[TEXT].item(), dialect)
-    raise UserError(f"{file.name!r} is empty: it has not even a header line.")
+def _empty(file: SourceFile) -> UserError:
+    return UserError(f"{file.name!r} is empty: it has not even a header line.")
+
+
+def _hint(layout: Layout, lines: pl.DataFrame) -> str:
+    """Return what a file without the wanted columns may be, in a sentence; perhaps empty."""
+    first = layout.names
+    if len(first) == 1 and NETFLIX.fullmatch(first[0]):
+        return (
+            " It has a line with an item and a colon above the rows of each item, as the Netflix "
+            "Prize has: write the item into each row, as with awk -F, "
+            '\'/:$/{sub(":","");i=$0;next}{print i","$0}\', and name the columns: '
+            "--column-names item_id,user_id,rating,date."
+        )
+    if len(first) == 1:
+        text = lines[TEXT].head(NUM_LINES).str.join("\n").item()
+        counts = {sign: text.count(sign) for sign in (",", ";", "\t", "|", "^", "::")}
+        likely = max(counts, key=lambda sign: (counts[sign], len(sign)))
+        shown = likely.replace("\t", "\\t")
+        if counts[likely] and likely != layout.dialect.separator:
+            return (
+                f" There is but one column: is {layout.dialect.separator!r} the separator? "
+                f"--separator {shown!r} seems to be."
+            )
+        return f" There is but one column: is {layout.dialect.separator!r} the separator?"
+    if any(re.fullmatch(r"-?\d+(?:\.\d+)?", name) for name in first):
+        return (
+            " The first line seems to be a row: name the columns, in their order, as in "
+            "--column-names user_id,item_id,…"
+        )
+    return ""
+
+
+def _names_of(first: list[str], header: tuple[str, ...]) -> bool:
+    """Whether a first line has the names of another file's header, perhaps in another order."""
+    return bool(set(first) & set(header)) or len(first) != len(header)
+
+
+def _ends_open(row: str, dialect: Dialect, width: int) -> bool:
+    return row.endswith(dialect.separator) and len(header_fields(row, dialect)) == width + 1
+
+
+def _is_spaced(texts: list[str], dialect: Dialect) -> bool:
+    if not dialect.quote or dialect.separator == " ":
+        return False
+    text = "\n".join(texts)
+    pattern, plain = _spaced(dialect)
+    return re.search(pattern, text) is not None and plain not in text
+
+
+def _unspaced(text: str, dialect: Dialect) -> str:
+    pattern, plain = _spaced(dialect)
+    return re.sub(pattern, lambda _: plain, text)
+
+
+def _spaced(dialect: Dialect) -> tuple[str, str]:
+    """Return a pattern of separator, space and quote, and what stands for them."""
+    pattern = f"{re.escape(dialect.separator)} +{re.escape(dialect.quote)}"
+    return pattern, f"{dialect.separator}{dialect.quote}"

@@ -32,13 +32,6 @@ class DiagonalGaussian:
         return (0.5 * ((2 * log_ratio_BZ).exp() + far_BZ.square() - 1) - log_ratio_BZ).sum(-1)
 
 
-def noise_like(mean_BZ: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return standard normal numbers of a tensor's shape, drawn on the CPU, so that a device
-    changes nothing."""
-    drawn = torch.randn(mean_BZ.shape, generator=generator, dtype=mean_BZ.dtype)
-    return drawn.to(mean_BZ.device)
-
-
 def fixed_noise(num_draws: int, like_BZ: torch.Tensor) -> torch.Tensor:
     """Return standard normal numbers (M, Z) that are always the same, for draws of which every user
     has the same ones, whoever else is in the batch."""

@@ -165,11 +165,17 @@ class AmortisedLearner(abc.ABC):
         spread, (B, R) each."""
 
     def task_loss(
-        self, params: Params, support: Known, query: Known, generator: torch.Generator
+        self,
+        params: Params,
+        support: Known,
+        query: Known,
+        name_B: torch.Tensor,
+        generator: torch.Generator,
     ) -> torch.Tensor:
         """Return each task's loss (B,): here, that of its query.
 
         Args:
+            name_B: what learners that draw do it by, for each user.
             generator: for learners that draw.
         """
         state = self.read(params, support)
@@ -198,7 +204,7 @@ class AmortisedLearner(abc.ABC):
             items = self._embed(leaves, features, [support.item_BR, query.item_BR])
             known = self._known(leaves, user_BF, items[0], support)
             asked = self._known(leaves, user_BF, items[1], query)
-            loss = self.task_loss(leaves, known, asked, generator).mean()
+            loss = self.task_loss(leaves, known, asked, batch.name_B, generator).mean()
         return gradients_by(loss, leaves), {"loss": float(loss.detach())}
 
     def adapt(self, params: Params, support: Support) -> UserState:

@@ -17,10 +17,13 @@ from recmeta.metalearn.tensors.batch import Rows
 RATES = "inner_rates"
 """Name of the learned rates of layers among the meta-parameters, (K, L)."""
 
+OWN_RATES = "inner_rate."
+"""Begins the names of rates that are a parameter's own."""
+
 
 def own_rate(name: str) -> str:
     """Return the name of the rates, shaped as the parameter, that are a parameter's own."""
-    return f"inner_rate.{name}"
+    return OWN_RATES + name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

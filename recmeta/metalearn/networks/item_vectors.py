@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from recmeta.metalearn.factors.content_prior import embed
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.numerics.named_draws import normal_by
 from recmeta.metalearn.tensors.batch import NUM_STATISTICS
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
 
@@ -117,9 +118,9 @@ class ItemVectors:
             for name in (FACTORS, HELD_OUT)
         )
         if generator is not None:
-            draw_NC = torch.randn(known_NC.shape, generator=generator, dtype=known_NC.dtype)
+            draw_NC = normal_by(code_N, known_NC, generator)
             deviation_NC = F.embedding(code_N, params[DEVIATION]) * is_known_N1
-            known_NC = known_NC + deviation_NC * draw_NC.to(known_NC.device)
+            known_NC = known_NC + deviation_NC * draw_NC
         both_N2C = torch.stack([known_NC, hidden_NC], 1)
         both_N2X = both_N2C @ params[FROM_CONTENT] + params[BIAS]
         own_NX = torch.where(is_known_N1, F.embedding(code_N, params[IDENTITY]), params[UNKNOWN])

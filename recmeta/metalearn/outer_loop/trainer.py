@@ -10,6 +10,7 @@ goes on from that one where the newest is not what was written.
 """
 
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -21,7 +22,7 @@ import safetensors.torch
 import torch
 
 from recmeta.errors import Broken, UserError
-from recmeta.metalearn.learner import Params, with_derived
+from recmeta.metalearn.learner import Metrics, Params, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.memory import kept_heap
 from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
@@ -29,6 +30,7 @@ from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
 from recmeta.metalearn.outer_loop.prefetch import prefetched
+from recmeta.metalearn.outer_loop.ranks import ALONE, Ranks
 from recmeta.metalearn.tensors.batch import TaskBatch, onto
 from recmeta.metalearn.tensors.encoding import Features
 from recmeta.tasks.arrays import IntArray
@@ -47,7 +49,7 @@ class TrainingConfig:
     """The outer loop."""
 
     epochs: int = 60
-    """Most passes over the meta-training users."""
+    """Most passes over the meta-training users; 0: the start is the model."""
     patience: int = 10
     """Epochs without a better development loss after which training stops."""
     learning_rate: float = 1e-3
@@ -69,7 +71,9 @@ class TrainingConfig:
     does."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "dev_batch_size", "dev_items"):
+        if self.epochs < 0:
+            raise ValueError(f"epochs is {self.epochs}; it must not be negative.")
+        for name in ("patience", "dev_batch_size", "dev_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
@@ -110,6 +114,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     held: Mapping[str, torch.Tensor] | None = None,
     left_out_KIF: torch.Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Epoch]:
     """Meta-train a model in place, leaving it with the parameters of the best epoch.
 
@@ -123,6 +128,8 @@ def train(
         on_epoch: called after every epoch, also for those found in a checkpoint.
         held: by parameter, (N,) which rows of it stay as they are.
         left_out_KIF: what every batch has of it, by the tasks' places in `train_tasks`.
+        ranks: the processes that all train this model; the first one's checkpoints are written and
+            gone on from.
 
     Returns:
         The epochs, in order.
@@ -136,10 +143,13 @@ def train(
             "there is no user to meta-train on: loosen the filters of build-tasks or ingest more."
         )
     in_order = in_order and model.config.learner.reads_in_order
-    run = _Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
-    kept = None if checkpoint is None else resumed(checkpoint / CHECKPOINT)
-    if kept is not None:
-        _restore(run, kept)
+    run = Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
+    kept = None
+    if checkpoint is not None and ranks.is_first:
+        kept = resumed(checkpoint / CHECKPOINT)
+    content = ranks.from_first(None if kept is None else newest(kept))
+    if content is not None:
+        run.restore(content)
     for past in run.history:
         if on_epoch:
             on_epoch(past)
@@ -152,55 +162,51 @@ def train(
             with deterministic(config.deterministic, model.device):
                 generator = np.random.default_rng((seed, number))
                 draws = epoch(train_tasks, episodes, generator, in_order=in_order)
-                train_loss = _pass(run, model, users, draws, (seed, number), left_out_KIF)
+                train_loss = _pass(run, model, users, draws, (seed, number), left_out_KIF, ranks)
                 run.settle()
-                dev_loss = development_loss(model, run.params, dev_tasks, config)
+                ranks.check_same(run.params)
+                dev_loss = development_loss(model, run.params, dev_tasks, config, ranks)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise _diverged(f"in epoch {number} a learner's matrix was not a number") from error
         record = Epoch(number, train_loss, dev_loss)
         run.record(record)
         if kept is not None:
-            _keep(kept, _checkpoint(number), run.to_bytes())
+            keep(kept, number, run.to_bytes())
         if on_epoch:
             on_epoch(record)
     model.params = run.best
     return run.history
 
 
-def _checkpoint(number: int) -> str:
-    return f"epoch-{number:05d}.safetensors"
-
-
-def _keep(kept: Sealed, name: str, content: bytes) -> None:
-    """Write a checkpoint, and delete those that came long before it."""
-    kept.write_bytes(name, content)
+def keep(kept: Sealed, number: int, content: bytes) -> None:
+    """Write the checkpoint of an epoch, and delete those that came long before it."""
+    kept.write_bytes(f"epoch-{number:05d}.safetensors", content)
     assert kept.digests is not None, "it was resumed"
     for old in sorted(kept.digests)[:-MOST_CHECKPOINTS]:
         kept.delete(old)
     kept.seal()
 
 
-def _restore(run: "_Run", kept: Sealed) -> None:
-    """Go on from the newest checkpoint that is what was written."""
+def newest(kept: Sealed) -> bytes | None:
+    """Return the newest checkpoint that is what was written; None where there is none."""
     assert kept.digests is not None, "it was resumed"
     for name in sorted(kept.digests, reverse=True):
         try:
-            content = kept.read_bytes(name)
+            return kept.read_bytes(name)
         except Broken as error:
             log.warning("training goes on from an earlier epoch, or begins anew: %s", error)
             kept.digests.pop(name)
-        else:
-            run.restore(content)
-            return
+    return None
 
 
 def _pass(
-    run: "_Run",
+    run: "Run",
     model: Model,
     users: Features,
     draws: Iterator[tuple[IntArray, Tasks]],
     seed_and_number: tuple[int, int],
     left_out_KIF: torch.Tensor | None,
+    ranks: Ranks,
 ) -> float:
     """Take the outer steps of one epoch and return the tasks' mean query loss.
 
@@ -208,50 +214,92 @@ def _pass(
         draws: positions among the tasks, and their episodes, batch by batch.
     """
     seed, number = seed_and_number
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
 
     def build(draw: tuple[IntArray, Tasks]) -> TaskBatch:
+        """Every rank draws for all of the batch, and builds its own part."""
         positions, drawn = draw
+        num_together = len(positions)
+        if ranks.count > 1:
+            own, _ = ranks.share(np.arange(num_together))
+            positions, drawn = positions[own], drawn.take(own)
         index = onto(model.device, torch.from_numpy(positions))
         known = {n: t[index] for n, t in users.items()}
         batch = model.batch(drawn, known, salt=2 * number, place_B=index)
-        return dataclasses.replace(batch, left_out_KIF=left_out_KIF)
+        return dataclasses.replace(batch, left_out_KIF=left_out_KIF, num_together=num_together)
+
+    def gradient(batch: TaskBatch, step: int) -> tuple[Params, Metrics]:
+        with precision(run.config.precision, model.device):
+            generator = _generator(seed, number, step)
+            return model.learner.meta_gradient(run.params, batch, generator)
 
     total, num_tasks = 0.0, 0
-    for batch in prefetched(draws, build, model.device):
-        with precision(run.config.precision, model.device):
-            gradients, metrics = model.learner.meta_gradient(run.params, batch, generator)
-        if not math.isfinite(metrics["loss"]):
-            raise _diverged(f"the training loss of epoch {number} is {metrics['loss']}")
-        total += metrics["loss"] * len(batch)
-        num_tasks += len(batch)
+    for step, batch in enumerate(prefetched(draws, build, model.device)):
+        assert batch.num_together is not None
+        own, metrics = ranks.agreed(functools.partial(gradient, batch, step))
+        _, share = ranks.share(np.arange(batch.num_together))
+        gradients, loss = ranks.mean(own, metrics["loss"], share)
+        if not math.isfinite(loss):
+            raise _diverged(f"the training loss of epoch {number} is {loss}")
+        total += loss * batch.num_together
+        num_tasks += batch.num_together
         run.step(gradients)
     return total / num_tasks
 
 
-def development_loss(model: Model, params: Params, tasks: Tasks, config: TrainingConfig) -> float:
+def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    """Return what a batch draws from: every part of it begins at the same state."""
+    state = np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def development_loss(
+    model: Model,
+    params: Params,
+    tasks: Tasks,
+    config: TrainingConfig,
+    ranks: Ranks = ALONE,
+) -> float:
     """Return the loss that early stopping watches: see `Epoch.dev_loss`. 0 without any task."""
     if len(tasks) == 0:
         return 0.0
-    loss = float(task_losses(model, params, tasks, config).mean())
+    loss = float(task_losses(model, params, tasks, config, ranks).mean())
     if not math.isfinite(loss):
         raise _diverged(f"the development loss is {loss}")
     return loss
 
 
-def task_losses(model: Model, params: Params, tasks: Tasks, config: TrainingConfig) -> torch.Tensor:
-    """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`."""
-    losses = [torch.zeros(0, dtype=torch.float64)]
-    with torch.no_grad():
-        params = with_derived(model.learner, params)
-        for some in tasks.batches(config.dev_batch_size):
+def task_losses(
+    model: Model,
+    params: Params,
+    tasks: Tasks,
+    config: TrainingConfig,
+    ranks: Ranks = ALONE,
+) -> torch.Tensor:
+    """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`.
+
+    Args:
+        ranks: of whose processes each does some batches.
+    """
+
+    def own() -> torch.Tensor:
+        loss_B = torch.zeros(len(tasks), dtype=torch.float64)
+        known = with_derived(model.learner, params)
+        for number, start in enumerate(range(0, len(tasks), config.dev_batch_size)):
+            if number % ranks.count != ranks.number:
+                continue
+            places = np.arange(start, min(start + config.dev_batch_size, len(tasks)))
+            some = tasks if len(places) == len(tasks) else tasks.take(places)
             if model.objective == "rating":
                 # One thread, so that their number does not decide which of two epochs is better.
                 with one_thread(model.device.type == "cpu"):
-                    losses.append(_absolute_errors(model, params, some).double().cpu())
+                    found_b = _absolute_errors(model, known, some).double().cpu()
             else:
-                losses.append(torch.from_numpy(1 - ndcg(model, params, some, config.dev_items)))
-    return torch.cat(losses)
+                found_b = torch.from_numpy(1 - ndcg(model, known, some, config.dev_items))
+            loss_B[places] = found_b
+        return loss_B
+
+    with torch.no_grad():
+        return ranks.sum(ranks.agreed(own))
 
 
 def _absolute_errors(model: Model, params: Params, tasks: Tasks) -> torch.Tensor:
@@ -273,7 +321,7 @@ def _diverged(what: str) -> Diverged:
     )
 
 
-class _Run:
+class Run:
     """The state of one training run: all that a checkpoint must hold."""
 
     def __init__(

@@ -91,9 +91,19 @@ class TaskBatch:
     """For a learner that starts from a factorisation which has seen the tasks: the known items'
     factors without the tasks of each of K folds, by code. The task of place p is in fold p mod K.
     """
+    num_together: int | None = None
+    """Tasks of the batch that this is a part of; None where it is no part."""
 
     def __len__(self) -> int:
         return len(self.query.mask_BR)
+
+    @property
+    def name_B(self) -> torch.Tensor:
+        """What the users' random numbers are drawn by: the tasks' places, or where they have none,
+        their positions here."""
+        if self.place_B is not None:
+            return self.place_B
+        return torch.arange(len(self), device=self.query.mask_BR.device)
 
     def tensors(self) -> list[torch.Tensor]:
         """Return all that was made for the batch; the left-out factors are every batch's."""

@@ -98,9 +98,7 @@ def _lengths(rows: Rows) -> torch.Tensor:
 
 
 def _cut(rows: Rows, user_B: torch.Tensor, num_rows: int) -> Rows:
-    return Rows(
-        *(
-            t[:, :num_rows].index_select(0, user_B)
-            for t in (rows.item_BR, rows.statistics_BRD, rows.value_BR, rows.mask_BR)
-        )
+    tensors = {name: t for name, t in vars(rows).items() if isinstance(t, torch.Tensor)}
+    return dataclasses.replace(
+        rows, **{name: t[:, :num_rows].index_select(0, user_B) for name, t in tensors.items()}
     )

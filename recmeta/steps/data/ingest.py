@@ -11,6 +11,7 @@ from recmeta.config import fingerprint
 from recmeta.logs import tables, whole
 from recmeta.logs.checking import checked, conflicts, contracts
 from recmeta.logs.checking.attributes import read_attributes
+from recmeta.logs.checking.findings import Findings, check_times, findings
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.logs.reading.log_format import SourceFile
@@ -41,6 +42,11 @@ class IngestOutputs:
     """Content id of what was read; the rows bear it."""
     tables: dict[str, int]
     """The tables' versions when it was done."""
+    findings: Findings | None = None
+    """What the log is like as a whole. None where an earlier version, or a run that was killed, did
+    not say."""
+    notes: tuple[str, ...] = ()
+    """What is perhaps not as it was meant, in sentences. Not stored."""
     came_due: int = 0
     """Rows of earlier logs that were of the future then, and were taken in now. Not stored."""
 
@@ -86,21 +92,28 @@ def run(
     done = find(workspace, STEP, fingerprint(STEP, config, read))
     is_lost = done is not None and bool(losses(workspace, STEP, done))
 
+    notes: tuple[str, ...] = ()
+
     def work(_: str) -> tuple[IngestOutputs, dict[str, int]]:
+        nonlocal notes
         tables.create_tables(workspace)
         # Killed between the commit and the manifest? Then the commit knows the counts.
         counts = tables.ingested_counts(tables.open_table(workspace, INTERACTIONS), source)
+        striking = None
         if counts is None or is_lost:
             found = _read(mapping, inputs, source, workspace, clock, progress)
             published = tables.redo(
                 workspace,
                 lambda: _publish(found, source, workspace, clock, progress, again=is_lost),
             )
-            counts = counts or published
-        return IngestOutputs(source=source, tables=tables.versions(workspace)), counts
+            counts, striking = counts or published, found.findings
+            # They may name users, who can ask to be forgotten: they are told, and not kept.
+            notes = found.notes
+        left = IngestOutputs(source=source, tables=tables.versions(workspace), findings=striking)
+        return left, counts
 
     manifest = run_once(workspace, STEP, config=config, inputs=read, work=work)
-    outputs = dataclasses.replace(manifest.outputs, came_due=came_due)
+    outputs = dataclasses.replace(manifest.outputs, came_due=came_due, notes=notes)
     return dataclasses.replace(manifest, outputs=outputs)
 
 
@@ -197,6 +210,8 @@ class _Found:
     items: pl.DataFrame
     bad_entities: pl.DataFrame
     """Rows of users and items without a readable id."""
+    findings: Findings
+    notes: tuple[str, ...]
 
 
 def _read(
@@ -210,7 +225,8 @@ def _read(
     """Read the files and check their rows.
 
     Raises:
-        UserError: where too many rows are bad; they are in the quarantine then.
+        UserError: where too many rows are bad, which are in the quarantine then, or most times are
+            of long ago.
     """
     good, bad = checked.read_log(mapping, inputs.log, now, progress)
     if checked.is_too_bad(mapping, good, bad):
@@ -222,8 +238,10 @@ def _read(
         )
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
         raise checked.too_bad(mapping, good, bad, place)
+    check_times(mapping, good)
     users, bad_users = _entities(mapping.users, inputs.users, USERS)
     items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
+    striking, notes = findings(mapping, good, users, items)
     return _Found(
         settled=conflicts.settle(good),
         num_good=good.height,
@@ -231,6 +249,8 @@ def _read(
         users=users,
         items=items,
         bad_entities=pl.concat([bad_users, bad_items]),
+        findings=striking,
+        notes=notes,
     )
 
 

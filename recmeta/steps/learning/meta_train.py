@@ -68,6 +68,7 @@ def run(
     tasks: Manifest[BuildTasksOutputs],
     *,
     device: str = "auto",
+    processes: int = 1,
     progress: Progress = silent,
 ) -> Manifest[MetaTrainOutputs]:
     """Meta-train a model on a task set; a run that was killed goes on after its last epoch.
@@ -75,6 +76,8 @@ def run(
     Args:
         tasks: the manifest of build-tasks.
         device: `cpu`, `cuda` or `auto`. It is no part of the step's key.
+        processes: of this machine that share each outer gradient. They train the model that one
+            does, up to rounding, and are no part of the step's key, either.
 
     Raises:
         UserError: when training diverges, the device is not there or a feature is unknown.
@@ -111,8 +114,22 @@ def run(
             progress(STEP, config.training.epochs, config.training.epochs)
             progress("refit", epoch.number, num_epochs)
 
+        def on_member(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
+            progress(algorithm, epoch.number, num_epochs)
+
         with tracked:
-            done = fit_whole(config, begun, task_set, folder, on_epoch, on_refit, earlier, source)
+            done = fit_whole(
+                config,
+                begun,
+                task_set,
+                folder,
+                on_epoch,
+                on_refit,
+                earlier,
+                source,
+                on_member,
+                processes,
+            )
             progress(STEP, config.training.epochs, config.training.epochs)
             with sealing(folder) as place:
                 done.model.save(place)

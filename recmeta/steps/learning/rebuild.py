@@ -171,7 +171,7 @@ def _repeat(
         progress=progress,
     )
     progress(evaluate.STEP, 4, 4)
-    last = done.history[-1]
+    last = done.history[-1] if done.history else done.best
     losses = {"train_loss": last.train_loss, "dev_loss": last.dev_loss}
     return losses | flat_metrics(measured.metrics)
 

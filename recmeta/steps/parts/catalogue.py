@@ -16,9 +16,12 @@ from recmeta.tasks.item_files import (
     write_items,
     write_statistics,
 )
-from recmeta.workspace import Folder, Workspace
+from recmeta.workspace import Folder, MemoryFolder, Sealed, Workspace
+from recmeta.workspace.sealed import DIGESTS
 
 ITEMS_FILE = "items.arrow"
+FILES = (ITEMS_FILE, "statistics.arrow")
+"""Of a catalogue that was written beside what was adapted to it."""
 
 
 def items_table(workspace: Workspace) -> DeltaTable | None:
@@ -78,6 +81,12 @@ def as_written(model: Model, folder: Folder) -> Model:
     if not folder.exists(ITEMS_FILE):
         return model
     return model.on(read_items(folder), read_statistics(folder))
+
+
+def copied(folder: Sealed) -> MemoryFolder:
+    """Return a saved model's files, to be sent to another process."""
+    names = folder.names() if folder.digests is None else [*folder.digests, DIGESTS]
+    return MemoryFolder.copy_of(folder, [name for name in names if "." in name])
 
 
 def _aligned(rows: pa.Table, columns: pa.Schema) -> pa.Table:

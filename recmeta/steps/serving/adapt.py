@@ -1,7 +1,7 @@
 """new users' few interactions ──▶ user states: the champion adapts to each, shard by shard.
 
 The files are read in blocks, and a part of the users at a time is in memory, however many there
-are.
+are. Workers are given users and return their states; files are written here.
 """
 
 import collections
@@ -9,12 +9,15 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from recmeta import schema
+from recmeta.engine import run as engines
+from recmeta.engine.config import HERE, EngineConfig
 from recmeta.errors import UserError, listed
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.logs.reading.columns import column_names
@@ -37,7 +40,7 @@ from recmeta.steps.parts import catalogue, given_users
 from recmeta.steps.parts.given_users import GivenUsers
 from recmeta.tasks.task_set import Tasks, write_tasks
 from recmeta.training.device import choose_device
-from recmeta.workspace import Sealed, Workspace, resumed, works
+from recmeta.workspace import Folder, MemoryFolder, Sealed, Workspace, resumed, works
 
 USERS_PER_SHARD = 2_000
 MOST_NAMED = 2
@@ -73,6 +76,7 @@ def run(
     max_unknown_share: float | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
+    engine: EngineConfig = HERE,
 ) -> Manifest[AdaptOutputs]:
     """Adapt a model to new users.
 
@@ -85,6 +89,7 @@ def run(
             model does not know. None: they count, as all that cannot be used does, against
             `new_users.max_bad_share`.
         now: what times are in the future of. None: the clock.
+        engine: who adapts. It is no part of the step's key: the states are the same.
 
     Returns:
         The manifest; its counts say what became of every row. A row with a user but no item names
@@ -107,16 +112,21 @@ def run(
 
     def work(key: str) -> tuple[AdaptOutputs, dict[str, int]]:
         folder = resumed(workspace / "states" / key)
-        model = Model.load(versions.model_folder(workspace, version), torch_device)
+        saved = versions.model_folder(workspace, version)
+        model = Model.load(saved, torch_device)
         model, num_new_items = catalogue.with_new_items(model, items)
         if num_new_items:  # score must number the items as they are numbered here
             catalogue.write(folder, model)
         found = users()
         if found.num_good:
             _check_values(model, new_users, version)
-        unused, counts = _counted(model, found)
+        here = Adapted(model)
+        make: Callable[[], Adapted] = lambda: here  # noqa: E731
+        if not engine.is_here:
+            new = MemoryFolder.copy_of(folder, catalogue.FILES if num_new_items else ())
+            make = functools.partial(Adapted.loaded, catalogue.copied(saved), new, torch_device)
+        num_shards, unused, counts = _adapt_parts(model, make, engine, found, folder, progress)
         check(unused, counts)
-        num_shards = _adapt_parts(model, found, folder, progress)
         folder.seal()
         outputs = AdaptOutputs(
             states=f"states/{key}",
@@ -163,21 +173,6 @@ def _check_values(model: Model, new_users: LogMapping, version: Version) -> None
         )
 
 
-def _counted(model: Model, found: GivenUsers) -> tuple[str, dict[str, int]]:
-    """Return which rows of all users are not used, in a sentence, and what becomes of them all."""
-    total: collections.Counter[str] = collections.Counter()
-    unknown: list[str] = []
-    for rows, profiles in found.parts():
-        _, counts = tasks_for_new_users(model, rows, profiles)
-        total.update(dataclasses.asdict(counts))
-        if counts.unknown_items and not unknown:
-            unknown = unknown_items(model, rows, MOST_NAMED)
-    broken = {f"that cannot be read ({fault})": number for fault, number in found.faults.items()}
-    counts = NewUserCounts(**total)
-    given = {"interactions": counts.rows + sum(broken.values()), "bad_rows": sum(broken.values())}
-    return unused_rows(model, counts, broken, unknown), {**total, **given}
-
-
 def _refuse_unused(
     new_users: LogMapping, max_unknown_share: float | None, unused: str, counts: Mapping[str, int]
 ) -> None:
@@ -200,35 +195,82 @@ def _refuse_unused(
             )
 
 
-def _adapt_parts(model: Model, found: GivenUsers, folder: Sealed, progress: Progress) -> int:
-    """Write the states of all users, part by part, and return the number of shards."""
-    scorer, num_shards = Scorer.of(model), 0
-    for number, (rows, profiles) in enumerate(found.parts()):
-        tasks, _ = tasks_for_new_users(model, rows, profiles)
-        num_here = max(1, -(-len(tasks) // USERS_PER_SHARD))
-        for place in range(num_here):
-            _adapt_shard(scorer, tasks, place, folder, num_shards)
-            num_shards += 1
-            progress(STEP, number * num_here + place + 1, found.num_parts * num_here)
-    return num_shards
+class Adapted:
+    """What a worker holds: it adapts its model to some users."""
+
+    def __init__(self, model: Model) -> None:
+        self.scorer = Scorer.of(model)
+
+    @classmethod
+    def loaded(cls, saved: Folder, folder: Folder, device: torch.device) -> "Adapted":
+        """Return it with a saved model.
+
+        Args:
+            folder: with the catalogue to adapt on, where it is not the model's.
+        """
+        return cls(catalogue.as_written(Model.load(saved, device), folder))
+
+    def __call__(self, tasks: Tasks) -> bytes:
+        """Return the users' states."""
+        return adapt_users(self.scorer, tasks).to_bytes()
 
 
-def _adapt_shard(scorer: Scorer, tasks: Tasks, place: int, folder: Sealed, number: int) -> None:
-    """Write the states of a slice of users, and what they were adapted to, unless a run that was
-    killed has done so.
+def _adapt_parts(
+    model: Model,
+    make: Callable[[], Adapted],
+    engine: EngineConfig,
+    found: GivenUsers,
+    folder: Sealed,
+    progress: Progress,
+) -> tuple[int, str, dict[str, int]]:
+    """Write the states of all users, part by part, and what they were adapted to, but for what a
+    run that was killed has written.
 
-    Args:
-        place: of the slice among the tasks.
-        number: of the shard among all.
+    Returns:
+        The number of shards, which rows are not used, in a sentence, and what became of them all.
     """
-    name, of_tasks = f"shard-{number:05d}.safetensors", f"tasks-{number:05d}.arrow"
-    if folder.has(name) and folder.has(of_tasks):
-        return
-    first = place * USERS_PER_SHARD
-    some = tasks.take(np.arange(first, min(first + USERS_PER_SHARD, len(tasks))))
-    write_tasks(folder, of_tasks, some)
-    folder.write_bytes(name, adapt_users(scorer, some).to_bytes())
-    folder.seal()
+    total: collections.Counter[str] = collections.Counter()
+    unknown: list[str] = []
+    handed_out: collections.deque[tuple[int, Tasks, int, int]] = collections.deque()
+    num_shards = 0
+
+    def shards() -> Iterator[Tasks]:
+        nonlocal num_shards
+        for number, (rows, profiles) in enumerate(found.parts()):
+            tasks, counts_here = tasks_for_new_users(model, rows, profiles)
+            total.update(dataclasses.asdict(counts_here))
+            if counts_here.unknown_items and not unknown:
+                unknown.extend(unknown_items(model, rows, MOST_NAMED))
+            num_here = max(1, -(-len(tasks) // USERS_PER_SHARD))
+            for place in range(num_here):
+                shard, num_shards = num_shards, num_shards + 1
+                done = number * num_here + place + 1, found.num_parts * num_here
+                if all(folder.has(name) for name in _names(shard)):
+                    progress(STEP, *done)
+                    continue
+                first = place * USERS_PER_SHARD
+                last = min(first + USERS_PER_SHARD, len(tasks))
+                some = tasks.take(np.arange(first, last))
+                handed_out.append((shard, some, *done))
+                yield some
+
+    for states in engines.run(make, shards(), engine):
+        shard, tasks, *done = handed_out.popleft()
+        of_users, of_tasks = _names(shard)
+        write_tasks(folder, of_tasks, tasks)
+        folder.write_bytes(of_users, states)
+        folder.seal()
+        progress(STEP, done[0], done[1])
+    broken = {f"that cannot be read ({fault})": number for fault, number in found.faults.items()}
+    counts = NewUserCounts(**total)
+    num_bad = sum(broken.values())
+    given = {"interactions": counts.rows + num_bad, "bad_rows": num_bad}
+    return num_shards, unused_rows(model, counts, broken, unknown), {**total, **given}
+
+
+def _names(shard: int) -> tuple[str, str]:
+    """Return the files of a shard: of the users' states, and of what they were adapted to."""
+    return f"shard-{shard:05d}.safetensors", f"tasks-{shard:05d}.arrow"
 
 
 def profiles_for(model: Model, path: str, id_col: str) -> AttributeSource:

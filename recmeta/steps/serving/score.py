@@ -1,12 +1,14 @@
 """user states ──▶ recommendations: the whole catalogue ranked for each user, published at once.
 
 Each shard's lists wait as a file in `lists/KEY/`; when all are there, one commit makes them the
-run's rows, and the files go. One shard at a time is in memory, however many users there are.
+run's rows, and the files go. A shard for each worker is in memory, however many users there are.
+Workers are given what they read and return their lists; files and tables are written here.
 """
 
 import dataclasses
 import datetime
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from deltalake import write_deltalake
 
 from recmeta import schema
 from recmeta.config import fingerprint, to_dict
+from recmeta.engine import run as engines
+from recmeta.engine.config import HERE, EngineConfig
 from recmeta.errors import listed
 from recmeta.evaluation.measuring.exposure import exposure
 from recmeta.logs import tables
@@ -35,10 +39,11 @@ from recmeta.steps.parts.item_facts import item_facts
 from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
-from recmeta.workspace import Folder, Workspace, resumed, sealed
+from recmeta.workspace import Folder, MemoryFolder, Workspace, resumed, sealed
 
 MOST_NAMED = 5
 """Items of a rule that the catalogue does not have, which are told by name."""
+USERS_FILE, TASKS_FILE = "users.safetensors", "tasks.arrow"
 LISTED_BY = ("model", "popularity")
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
 """Columns that are the same in all rows of a run."""
@@ -89,6 +94,7 @@ def run(
     device: str = "auto",
     now: datetime.datetime | None = None,
     progress: Progress = silent,
+    engine: EngineConfig = HERE,
 ) -> Manifest[ScoreOutputs]:
     """Rank the catalogue for adapted users and publish the lists in the `recommendations` table.
 
@@ -98,6 +104,7 @@ def run(
     Args:
         adapted: the manifest of adapt.
         now: written as `scored_at`. None: the clock.
+        engine: who ranks. It is no part of the step's key: the lists are the same.
     """
     torch_device = choose_device(device)
     clock = now or datetime.datetime.now(datetime.UTC)
@@ -108,20 +115,32 @@ def run(
         states = sealed(workspace / adapted.outputs.states)
         staged = resumed(workspace / "lists" / key)
         names = [f"shard-{n:05d}.parquet" for n in range(adapted.outputs.num_shards)]
-        model = Model.load(
-            versions.model_folder(workspace, versions.get(workspace, number)), torch_device
+        saved = versions.model_folder(workspace, versions.get(workspace, number))
+        ranks = functools.partial(
+            Ranked,
+            first=_shard_files(states, 0) if config.retrieval is not None else None,
+            config=config,
+            facts=facts,
+            device=torch_device,
         )
-        maker = ListMaker(Scorer.of(catalogue.as_written(model, states)), config, facts)
+        here = ranks(saved=saved, states=states)
+        maker = here.maker
         items = maker.model.catalogue.items
         denied, allowed = (unmatched(items, ids or ()) for ids in (facts.denied, facts.allowed))
-        recall = None
-        if config.retrieval is not None:
-            recall = maker.use_index(FaissIndex, *_adapted(states, 0, torch_device))
-        for index, name in enumerate(names):
-            if not staged.has(name):
-                staged.write_parquet(name, _shard(maker, *_adapted(states, index, torch_device)))
-                staged.seal()
+        make: Callable[[], Ranked] = lambda: here  # noqa: E731
+        if not engine.is_here:
+            make = functools.partial(
+                ranks,
+                saved=catalogue.copied(saved),
+                states=MemoryFolder.copy_of(states, catalogue.FILES),
+            )
+        missing = [index for index, name in enumerate(names) if not staged.has(name)]
+        shards = (_shard_files(states, index) for index in missing)
+        for index, lists in zip(missing, engines.run(make, shards, engine), strict=True):
+            staged.write_parquet(names[index], lists)
+            staged.seal()
             progress(STEP, index + 1, len(names))
+        progress(STEP, len(names), len(names))
         of_run = {schema.RUN: key, schema.MODEL_VERSION: number, schema.SCORED_AT: clock}
         table_version, tally = _publish(workspace, staged, names, of_run, maker.model)
         staged.filesystem.delete_dir(staged.path)
@@ -131,7 +150,7 @@ def run(
             model_version=number,
             table_version=table_version,
             **tally.metrics(),
-            retrieval_recall=recall,
+            retrieval_recall=here.recall,
             retrieval_used=None if config.retrieval is None else maker.uses_index,
             unmatched_denied=tuple(denied[:MOST_NAMED]),
             unmatched_allowed=tuple(allowed[:MOST_NAMED]),
@@ -167,14 +186,50 @@ def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> 
     return said
 
 
-def _adapted(states: Folder, index: int, device: torch.device) -> tuple[AdaptedUsers, Tasks]:
-    """Return the users of a shard and what they were adapted to."""
-    users = AdaptedUsers.from_bytes(states.read_bytes(f"shard-{index:05d}.safetensors"))
-    return users.to(device), read_tasks(states, f"tasks-{index:05d}.arrow")
+def _shard_files(states: Folder, index: int) -> MemoryFolder:
+    """Return the users of a shard and what they were adapted to, as files."""
+    found = MemoryFolder()
+    found.write_bytes(USERS_FILE, states.read_bytes(f"shard-{index:05d}.safetensors"))
+    found.write_bytes(TASKS_FILE, states.read_bytes(f"tasks-{index:05d}.arrow"))
+    return found
 
 
-def _shard(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
-    """Return the lists of a shard, a row per user and rank."""
+class Ranked:
+    """What a worker holds: it makes the lists of a shard, a row per user and rank."""
+
+    def __init__(
+        self,
+        saved: Folder,
+        states: Folder,
+        first: MemoryFolder | None,
+        config: ScoringConfig,
+        facts: ItemFacts,
+        device: torch.device,
+    ) -> None:
+        """
+        Args:
+            saved: the model.
+            states: with the catalogue that the users were adapted on, where it is not the model's.
+            first: the shard that an index of candidates is made for; None: without an index.
+        """
+        self.device = device
+        model = catalogue.as_written(Model.load(saved, device), states)
+        self.maker = ListMaker(Scorer.of(model), config, facts)
+        self.recall = None
+        if first is not None:
+            self.recall = self.maker.use_index(FaissIndex, *self._read(first))
+
+    def __call__(self, shard: MemoryFolder) -> pa.Table:
+        """Return the lists of a shard."""
+        return _lists(self.maker, *self._read(shard))
+
+    def _read(self, shard: MemoryFolder) -> tuple[AdaptedUsers, Tasks]:
+        users = AdaptedUsers.from_bytes(shard.read_bytes(USERS_FILE))
+        return users.to(self.device), read_tasks(shard, TASKS_FILE)
+
+
+def _lists(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
+    """Return the lists of users, a row per user and rank."""
     size = maker.config.user_batch
     item_id = maker.model.catalogue.items.item_id
     parts = []

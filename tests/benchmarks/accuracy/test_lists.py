@@ -18,7 +18,7 @@ from recmeta.evaluation.evaluate import EvaluationConfig
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.testing.synthetic import SyntheticConfig, generate
 
-LEARNERS = ("bayesian-linear", "popularity", "item-knn")
+LEARNERS = ("maml", "popularity", "item-knn")
 EPOCHS = 2
 RESULTS = sorted(SHOWN_RESULTS.glob("lists-*.json"))
 

@@ -41,6 +41,7 @@ from recmeta.metalearn.networks.item_vectors import (
     ItemVectors,
     content_name,
 )
+from recmeta.metalearn.numerics.named_draws import uniform_by
 from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
 from recmeta.metalearn.starts.content_transfer import (
@@ -237,7 +238,7 @@ class BayesianLinear:
         threads share a sum would decide its last bits.
 
         Args:
-            generator: draws whose items are hidden.
+            generator: draws whose items are hidden, and items out of their posteriors.
         """
         with one_thread(batch.query.mask_BR.device.type == "cpu"):
             return self._meta_gradient(params, batch, generator)
@@ -247,8 +248,7 @@ class BayesianLinear:
     ) -> tuple[Params, Metrics]:
         frozen = self.vectors.frozen
         leaves = {n: p.detach().requires_grad_(n not in frozen) for n, p in params.items()}
-        hidden_B = torch.rand(len(batch), generator=generator) < self.config.hidden_share
-        hidden_B = hidden_B.to(batch.query.mask_BR.device)
+        hidden_B = uniform_by(batch.name_B, 1, generator)[:, 0] < self.config.hidden_share
         support, query = batch.support.rows, batch.query
         with torch.enable_grad():
             known_BSX, asked_BRX = self._look_up(leaves, (support, query), hidden_B, generator)
@@ -319,6 +319,12 @@ class BayesianLinear:
         offset_BR, design_BRW, _ = self._parts(params, asked_BRX)
         found_BVR = offset_BR[:, None] + weights_BVW @ design_BRW.mT.double()
         return found_BVR.to(known_BSX.dtype)
+
+    def estimated(
+        self, params: Params, expected_BR: torch.Tensor, spread_BR: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the medians of ratings with this expectation and this spread, (B, R)."""
+        return self.median.of(params, expected_BR, spread_BR)
 
     def linear_parts(
         self, params: Params, items: Rows
@@ -429,7 +435,7 @@ class BayesianLinear:
             return Prediction(self.median.margins(params, mean_BR, spread_BR)[..., 0])
         if not self.predicts_median:
             return Prediction(mean_BR, spread_BR)
-        return Prediction(self.median.of(params, mean_BR, spread_BR), spread_BR, mean_BR)
+        return Prediction(self.estimated(params, mean_BR, spread_BR), spread_BR, mean_BR)
 
 
 def start_from_factorisation(

@@ -13,8 +13,8 @@ Legend: B users, R rows, K members, M numbers of a task's metadata.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from typing import Literal, Self
 
 import torch
 
@@ -28,10 +28,9 @@ from recmeta.metalearn.learner import (
     derived,
 )
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
-from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.member_config import Member, as_member, of_member
 from recmeta.metalearn.networks.dense import dense, init_dense
 from recmeta.metalearn.numerics.sparse_gradients import gradients_by
-from recmeta.metalearn.registry import config_class, with_learner
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.tensors.task_metadata import METADATA, task_metadata
 
@@ -40,29 +39,6 @@ CHOICE = "choice"
 FEWEST_MEMBERS = 2
 FIRST_STEP = 0.1
 """Gain of the gate's last layer: it begins without a preference."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Member:
-    """A learner to choose."""
-
-    algorithm: str = "maml"
-    """A name in `recmeta.metalearn.registry.LEARNERS`."""
-    learner: LearnerConfig = LearnerConfig()
-    """That algorithm's hyperparameters; a plain `LearnerConfig` stands for its defaults."""
-    network: PreferenceConfig | None = None
-    """Its preference estimator; None: the model's."""
-
-    def __post_init__(self) -> None:
-        if self.algorithm == "selector":
-            raise ValueError("a member's algorithm is 'selector'; it must choose something else.")
-        if type(self.learner) is LearnerConfig:
-            object.__setattr__(self, "learner", config_class(self.algorithm)())
-
-    @classmethod
-    def before_parsing(cls, data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-        """Return the mapping with the learner read as its algorithm's hyperparameters."""
-        return with_learner(data, cls.algorithm, where)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,16 +71,17 @@ class SelectorConfig(LearnerConfig):
         """Whether some member does."""
         return any(member.learner.reads_in_order for member in self.members)
 
+    def with_members(self, members: Sequence[Member]) -> Self:
+        """Return the same with these to choose from."""
+        return dataclasses.replace(self, members=tuple(members))
+
     def build(self, setting: Setting) -> "Selector":
         """Return the learner with these hyperparameters."""
         return Selector(self, setting)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels, where members read them."""
-        members = tuple(
-            dataclasses.replace(member, learner=member.learner.with_levels(num_levels, top_share))
-            for member in self.members
-        )
+        members = tuple(member.with_levels(num_levels, top_share) for member in self.members)
         return dataclasses.replace(self, members=members)
 
 
@@ -121,14 +98,7 @@ class Selector:
     def __init__(self, config: SelectorConfig, setting: Setting) -> None:
         self.config = config
         self.item_features = setting.item_features
-        self.members: list[MetaLearner] = [
-            member.learner.build(
-                dataclasses.replace(
-                    setting, network_config=member.network or setting.network_config
-                )
-            )
-            for member in config.members
-        ]
+        self.members: list[MetaLearner] = [member.build(setting) for member in config.members]
         self.loss = loss_of(config.outer_objective or ("absolute" if setting.is_graded else "bce"))
 
     def init_params(self, generator: torch.Generator) -> Params:
@@ -232,17 +202,6 @@ class Selector:
 
     def _each(self, params: Params) -> list[tuple[MetaLearner, Params]]:
         return [(m, of_member(number, params)) for number, m in enumerate(self.members)]
-
-
-def as_member(number: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a member's tensors by the names that they have in the selector."""
-    return {f"member.{number}.{name}": t for name, t in tensors.items()}
-
-
-def of_member(number: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a member's tensors by their own names."""
-    start = f"member.{number}."
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
 
 
 def _is_gate(name: str) -> bool:

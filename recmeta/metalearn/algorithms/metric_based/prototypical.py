@@ -105,7 +105,12 @@ class Prototypical(AmortisedLearner):
         return mean_BR - asked.expected_BR, (variance_BR + LEAST_VARIANCE).log() / 2
 
     def task_loss(
-        self, params: Params, support: Known, query: Known, generator: torch.Generator
+        self,
+        params: Params,
+        support: Known,
+        query: Known,
+        name_B: torch.Tensor,
+        generator: torch.Generator,
     ) -> torch.Tensor:
         """Return each task's mean cross-entropy of the query's levels, (B,); for ratings with the
         absolute error of a median, if that is what is predicted."""

@@ -19,7 +19,7 @@ import math
 
 import torch
 
-from recmeta.metalearn.heads.gaussians import DiagonalGaussian, fixed_noise, noise_like
+from recmeta.metalearn.heads.gaussians import DiagonalGaussian, fixed_noise
 from recmeta.metalearn.inner_loop.amortised import (
     FIRST_STEP,
     LOG_SPREAD_RANGE,
@@ -32,6 +32,7 @@ from recmeta.metalearn.inner_loop.objectives import ObjectiveName
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.networks.dense import dense, init_dense
+from recmeta.metalearn.numerics.named_draws import normal_by
 
 MEAN, LOG_SPREAD = "latent.mean", "latent.log_spread"
 ROW_PRIOR = 2.0
@@ -114,12 +115,17 @@ class ConditionalVAE(AmortisedLearner):
         return {MEAN: found.mean_BZ, LOG_SPREAD: found.log_spread_BZ}
 
     def task_loss(
-        self, params: Params, support: Known, query: Known, generator: torch.Generator
+        self,
+        params: Params,
+        support: Known,
+        query: Known,
+        name_B: torch.Tensor,
+        generator: torch.Generator,
     ) -> torch.Tensor:
         """Return the negative lower bound of the evidence of support and query, per row, (B,)."""
         posterior = self.posterior(params, support)
         divergence_B = posterior.divergence_from(self.prior(params, support.user_BF))
-        latent_BZ = posterior.sample(noise_like(posterior.mean_BZ, generator))
+        latent_BZ = posterior.sample(normal_by(name_B, posterior.mean_BZ, generator))
         rows = support.joined(query)
         loss_B = self.loss(params, self._decode(params, latent_BZ, rows), rows)
         num_rows_B = rows.mask_BR.sum(1).clamp(min=1)

@@ -19,7 +19,7 @@ import dataclasses
 
 import torch
 
-from recmeta.metalearn.heads.gaussians import DiagonalGaussian, fixed_noise, noise_like
+from recmeta.metalearn.heads.gaussians import DiagonalGaussian, fixed_noise
 from recmeta.metalearn.inner_loop.amortised import (
     FIRST_STEP,
     LOG_SPREAD_RANGE,
@@ -31,6 +31,7 @@ from recmeta.metalearn.inner_loop.amortised import (
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.networks.dense import dense, init_dense
+from recmeta.metalearn.numerics.named_draws import normal_by
 
 MEAN, LOG_SPREAD, IDENTITY = "latent.mean", "latent.log_spread", "identity"
 MEMORIES = "memories"
@@ -114,13 +115,18 @@ class LatentNP(AmortisedLearner):
         return DiagonalGaussian(mean_BZ, log_spread_BZ.clamp(*LOG_SPREAD_RANGE))
 
     def task_loss(
-        self, params: Params, support: Known, query: Known, generator: torch.Generator
+        self,
+        params: Params,
+        support: Known,
+        query: Known,
+        name_B: torch.Tensor,
+        generator: torch.Generator,
     ) -> torch.Tensor:
         """Return the negative lower bound of the query's evidence, per query row, (B,)."""
         state = self.read(params, support)
         posterior = self.latent(params, support.joined(query))
         divergence_B = posterior.divergence_from(_latent_of(state))
-        draw_BZ = posterior.sample(noise_like(posterior.mean_BZ, generator))
+        draw_BZ = posterior.sample(normal_by(name_B, posterior.mean_BZ, generator))
         loss_B = self.loss(params, self._run(params, draw_BZ, state, query), query)
         num_rows_B = query.mask_BR.sum(1).clamp(min=1)
         return loss_B + self.config.divergence_weight * divergence_B / num_rows_B

@@ -24,6 +24,7 @@ import torch
 
 from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, UserState, derived
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
+from recmeta.metalearn.numerics.named_draws import generators_by
 from recmeta.metalearn.outer_loop.privacy import epsilon_of
 from recmeta.metalearn.registry import config_class, with_learner
 from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
@@ -124,12 +125,26 @@ class Federated:
             # The mean of the clients' gradients is the gradient of their mean loss.
             return self.learner.meta_gradient(params, batch, generator)
         clients = [client_of(batch, number) for number in range(len(batch))]
-        sent = [self.update(params, client, generator) for client in clients]
-        mean = self.aggregate((self.clipped(update) for update, _ in sent), generator)
+        sent = [
+            self.update(params, client, own)
+            for client, own in zip(clients, generators_by(batch.name_B, generator), strict=True)
+        ]
+        updates = (self.clipped(update) for update, _ in sent)
+        mean = self.aggregate(updates, generator, batch.num_together)
         return mean, {"loss": sum(loss for _, loss in sent) / len(sent)}
 
-    def aggregate(self, updates: Iterable[Params], generator: torch.Generator) -> Params:
-        """Return the mean of the clients' clipped updates, with the noise of a round."""
+    def aggregate(
+        self,
+        updates: Iterable[Params],
+        generator: torch.Generator,
+        num_together: int | None = None,
+    ) -> Params:
+        """Return the mean of the clients' clipped updates, with the noise of a round.
+
+        Args:
+            num_together: clients of the round, where these are some of them; their share of the
+                noise is theirs of the clients.
+        """
         total: Params = {}
         count = 0
         for update in updates:
@@ -137,9 +152,10 @@ class Federated:
             count += 1
         if self.config.noise_multiplier and self.config.clip_norm:
             spread = self.config.noise_multiplier * self.config.clip_norm
+            share = count / (num_together or count)
             for name, t in total.items():
                 noise = torch.randn(t.shape, generator=generator, dtype=t.dtype)
-                total[name] = t + spread * noise.to(t.device)
+                total[name] = t + spread * share * noise.to(t.device)
         return {name: t / count for name, t in total.items()}
 
     def update(
@@ -196,7 +212,10 @@ def client_of(batch: TaskBatch, number: int) -> TaskBatch:
         )
 
     user = {name: t[number : number + 1] for name, t in batch.support.user.items()}
-    return TaskBatch(Support(user, own(batch.support.rows)), own(batch.query))
+    place_1 = None if batch.place_B is None else batch.place_B[number : number + 1]
+    return TaskBatch(
+        Support(user, own(batch.support.rows)), own(batch.query), place_1, batch.left_out_KIF
+    )
 
 
 LEARNER = FederatedConfig

@@ -116,9 +116,13 @@ class ImplicitMAML:
         own = {n: p.requires_grad_() for n, p in self._solve(params, *fixed).items()}
         with torch.enable_grad():
             output_BR = self._outputs(leaves, own, user_BF, query)
-            loss = self._outer_loss(output_BR, query.value_BR, query.mask_BR).mean()
-            pulls = torch.autograd.grad(loss, list(own.values()), retain_graph=True)
-            v = self._solved(params, own, dict(zip(own, pulls, strict=True)), *fixed)
+            loss_B = self._outer_loss(output_BR, query.value_BR, query.mask_BR)
+            loss = loss_B.mean()
+            # Of the sum: where a user's conjugate gradients end must not depend on how many there
+            # are.
+            pulls = torch.autograd.grad(loss_B.sum(), list(own.values()), retain_graph=True)
+            solved = self._solved(params, own, dict(zip(own, pulls, strict=True)), *fixed)
+            v = {name: t / len(batch) for name, t in solved.items()}
             at_end = self._support_loss(leaves, own, user_BF, support).sum()
             slopes = torch.autograd.grad(at_end, list(own.values()), create_graph=True)
             indirect = sum((slope * v[name]).sum() for name, slope in zip(own, slopes, strict=True))

@@ -20,14 +20,18 @@ from recmeta.metalearn.inner_loop.by_weights import WeightLoop
 from recmeta.metalearn.inner_loop.choice import inner_loop
 from recmeta.metalearn.inner_loop.gradient_norm import gradient_norm
 from recmeta.metalearn.inner_loop.objectives import ObjectiveName, loss_of
+from recmeta.metalearn.inner_loop.on_base import RowsOnBase, on_base, zeroed
 from recmeta.metalearn.inner_loop.over_catalogue import CatalogueItems, CatalogueLoop
 from recmeta.metalearn.inner_loop.steps import RATES, InnerLoop, InnerSteps, own_rate
-from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
+from recmeta.metalearn.learner import MetaLearner, Metrics, Params, Prediction, UserState
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
+from recmeta.metalearn.member_config import Member, without_members
 from recmeta.metalearn.networks.embedding import distinct, gather, some_hidden
 from recmeta.metalearn.networks.network import EmbeddedItems, Network
 from recmeta.metalearn.numerics.sparse_gradients import no_gradient
 from recmeta.metalearn.numerics.threads import in_turn
+from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
+from recmeta.metalearn.starts.of_networks import rescale_last_layer, start_embeddings
 from recmeta.metalearn.tensors.batch import Places, Rows, Support, TaskBatch
 from recmeta.metalearn.tensors.encoding import Features as Encoded
 from recmeta.metalearn.tensors.grouping import Group, groups_by_length
@@ -71,8 +75,16 @@ class MAMLConfig(LearnerConfig):
     num_levels: int | None = None
     """Levels of that scale, evenly spaced over the range of values. None: as many as the
     meta-training values have; without steps, the mean is predicted."""
+    base: Member | None = None
+    """A learner that adapts first; the layers learn what it leaves of each value, and begin
+    without output. Its predictions are medians where it says so, whatever `estimate` is. None:
+    the layers predict alone. `train.members` says how it is trained."""
 
     def __post_init__(self) -> None:
+        if self.base is not None and not self.learn_rates:
+            raise ValueError(
+                "learn_rates is false: on top of a base the rates begin at 0 and are learned."
+            )
         if self.num_levels is not None and self.num_levels < 2:
             raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
         if not 0 <= self.hidden_share <= 1:
@@ -84,15 +96,63 @@ class MAMLConfig(LearnerConfig):
                 f"inner_learning_rate is {self.inner_learning_rate}; it must be positive."
             )
 
-    def build(self, setting: Setting) -> "MAML":
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The base, where there is one."""
+        return () if self.base is None else (self.base,)
+
+    @property
+    def begins_trained(self) -> bool:
+        """Whether there is a base: the layers begin without output."""
+        return self.base is not None
+
+    def with_members(self, members: Sequence[Member]) -> Self:
+        """Return the same on this base, or on none."""
+        if len(members) > 1:
+            raise ValueError(f"{len(members)} members are given: one is the base of the layers.")
+        return dataclasses.replace(self, base=members[0] if members else None)
+
+    def build(self, setting: Setting) -> MetaLearner:
         """Return the learner with these hyperparameters."""
-        return MAML(
-            self, setting.network, setting.item_features, setting.objective, setting.value_range
-        )
+        if self.base is None:
+            return self._layers(self, setting)
+        return on_base(self.base.build(setting), self._layers(self._of_residuals(setting), setting))
+
+    def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
+        """Return layers whose items' embeddings are filled from the factorisation that is asked
+        for; on a base they are without output."""
+        started = start_embeddings(built, without_members(fresh), inputs)
+        if self.base is None:
+            return Start(started)
+        members = {name: p for name, p in fresh.items() if name not in started}
+        return Start(zeroed(started) | members)
+
+    def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
+        """Return parameters for values v' = ratio · v + shift that predict as these do of v. What
+        a base leaves of values does not shift."""
+        shift_of_layers = shift if self.base is None else 0.0
+        return rescale_last_layer(built, params, ratio, shift_of_layers)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same with so many levels, where they are not set."""
-        return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
+        """Return the same with so many levels, where they are not set; the base, too."""
+        base = None if self.base is None else self.base.with_levels(num_levels, top_share)
+        return dataclasses.replace(self, num_levels=self.num_levels or num_levels, base=base)
+
+    def _layers(self, config: "MAMLConfig", setting: Setting) -> "MAML":
+        return MAML(
+            config, setting.network, setting.item_features, setting.objective, setting.value_range
+        )
+
+    def _of_residuals(self, setting: Setting) -> "MAMLConfig":
+        """Return the hyperparameters of layers that learn what a base leaves: numbers around 0,
+        also of implicit feedback."""
+        outer: ObjectiveName = "absolute" if setting.is_graded else "squared"
+        return dataclasses.replace(
+            self,
+            estimate="mean",
+            inner_objective=self.inner_objective or "squared",
+            outer_objective=self.outer_objective or outer,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,8 +303,12 @@ class MAML:
             ]
             state = self.loop.adapt(layers, user, items[0], group.support)
             rows = group.query
-            output_BR = self._estimate(layers, self.loop.predict(layers, state, items[1], rows))
-            loss_B = self._outer_loss(output_BR, rows.value_BR, rows.mask_BR)
+            output_BR = self.loop.predict(layers, state, items[1], rows)
+            if isinstance(rows, RowsOnBase):
+                predicted_BR = rows.predicted(output_BR)
+            else:
+                predicted_BR = self._estimate(layers, output_BR)
+            loss_B = self._outer_loss(predicted_BR, rows.value_BR, rows.mask_BR)
             loss = loss_B.sum() / len(user_BF)
         # Not one gradient by `shared` for each group: a table has more rows than a group.
         wanted = [user, *items[0].tables, *items[1].tables, *layers.values()]

@@ -25,6 +25,7 @@ from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.embedding import some_hidden
 from recmeta.metalearn.networks.row_features import EmbeddedRows, RowFeatures
+from recmeta.metalearn.numerics.named_draws import uniform_by
 from recmeta.metalearn.numerics.sparse_gradients import no_gradient
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch, joined
 
@@ -113,9 +114,10 @@ class Reptile:
             # Nothing of a user's is read here, but the network wants all parameters.
             user_BF = self.features.users(params | shared, batch.support.user, num_users)
             embedded = self.features.embedded(params | shared, rows, seen)
+        number_BR = (rows.mask_BR.cumsum(1) - 1).clamp(min=0)  # whatever padding lies between
         for _ in range(num_steps):
-            draw_BR = torch.rand(rows.mask_BR.shape, generator=generator)
-            drawn_BR = (draw_BR < self.config.minibatch_share).to(rows.mask_BR.device)
+            draw_BR = uniform_by(batch.name_B, rows.mask_BR.shape[1], generator)
+            drawn_BR = draw_BR.gather(1, number_BR) < self.config.minibatch_share
             own = {name: p.detach().requires_grad_() for name, p in own.items()}
             with torch.enable_grad():
                 output_BR = self._outputs(own, shared, user_BF, embedded)

@@ -1,0 +1,95 @@
+"""Units done by processes of this machine."""
+
+import collections
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from recmeta.children import die_with
+from recmeta.engine.config import MOST_LOSSES, WAITING_PER_WORKER, lost
+
+K = TypeVar("K")
+R = TypeVar("R")
+_held: list[Callable[[Any], Any]] = []
+"""What this worker calls with keys."""
+
+
+def in_processes(
+    make: Callable[[], Callable[[K], R]], keys: Iterable[K], workers: int
+) -> Iterator[R]:
+    """Yield the results in order. Where a process is lost, the others of its pool are, too: a new
+    pool does what was not done."""
+    remaining = iter(keys)
+    waiting: collections.deque[tuple[K, Future[R]]] = collections.deque()
+    losses = 0
+    pool = _pool(make, workers)
+    try:
+        while True:
+            try:
+                while len(waiting) < WAITING_PER_WORKER * workers:
+                    key = next(remaining)
+                    waiting.append((key, _submitted(pool, key)))
+            except StopIteration:
+                if not waiting:
+                    return
+            key, future = waiting[0]
+            try:
+                result = future.result()
+            except BrokenProcessPool as error:
+                losses += 1
+                if losses > MOST_LOSSES:
+                    raise lost(losses) from error
+                pool.shutdown(wait=True, cancel_futures=True)
+                pool = _pool(make, workers)
+                waiting = collections.deque(
+                    (k, f if _is_done(f) else pool.submit(_work, k)) for k, f in waiting
+                )
+                continue
+            losses = 0
+            waiting.popleft()
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(make: Callable[[], Callable[[K], R]], workers: int) -> ProcessPoolExecutor:
+    share = max(1, len(os.sched_getaffinity(0)) // workers)
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),  # forked, libraries' threads would be gone
+        initializer=_begin,
+        initargs=(os.getpid(), share, make),
+    )
+
+
+def _submitted(pool: ProcessPoolExecutor, key: K) -> Future[Any]:
+    """Return the future of a key's result; one that says that the pool is broken, where it is."""
+    try:
+        return pool.submit(_work, key)
+    except BrokenProcessPool as error:
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _is_done(future: Future[Any]) -> bool:
+    """Return whether a unit has a result, or an error of its own."""
+    if not future.done() or future.cancelled():
+        return False
+    return not isinstance(future.exception(), BrokenProcessPool)
+
+
+def _begin(parent: int, num_threads: int, make: Callable[[], Callable[[Any], Any]]) -> None:
+    """Make what this worker holds; it ends with the process that started it."""
+    die_with(parent)
+    if "torch" in sys.modules:  # what is held was pickled by reference to its module
+        sys.modules["torch"].set_num_threads(num_threads)
+    _held.append(make())
+
+
+def _work(key: Any) -> Any:
+    return _held[0](key)

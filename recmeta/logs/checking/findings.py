@@ -1,0 +1,240 @@
+"""What is striking about a log whose rows keep every rule: the rules see a row, not the whole."""
+
+import dataclasses
+import datetime
+import re
+import unicodedata
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from recmeta.errors import UserError
+from recmeta.logs.mapping import LogMapping
+from recmeta.schema import EVENT, FILE, ITEM_ID, LINE, RATING_EVENT, TIMESTAMP, USER_ID, VALUE
+
+FEW_ROWS = 10
+"""Of fewer rows, the times say nothing."""
+OUTSIZED_SHARE = 0.1
+OUTSIZED_ROWS = 100
+OUTSIZED_TIMES = 20
+"""A user with such a share of the rows, so many rows and so many times as many as half of the users
+may be many: guests, or an id that was lost."""
+FEW_KNOWN = 0.05
+"""A share of the log's users or items so low that their attributes may be under other ids."""
+FEW_LEVELS = 3
+PLACEHOLDERS = (-1.0, 0.0, -99.0, 99.0, -999.0, 999.0, 9999.0)
+"""Numbers that stand for "not rated"."""
+NUM_EXAMPLES = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a log is like as a whole."""
+
+    first_time: str | None = None
+    """ISO 8601, UTC. None where there are no times."""
+    last_time: str | None = None
+    num_users: int
+    num_items: int
+    users_known: int | None = None
+    """Users of the log that have attributes. None where no attributes came with it."""
+    items_known: int | None = None
+
+
+def findings(
+    mapping: LogMapping, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame
+) -> tuple[Findings, tuple[str, ...]]:
+    """Return what a log is like, and what is perhaps not as it was meant, in sentences.
+
+    Args:
+        rows: those that keep every rule, as `contracts.check` returns them.
+        users, items: the attributes that came with the log.
+    """
+    rows_of = rows.group_by(USER_ID).len()
+    ids = {USER_ID: rows_of[USER_ID], ITEM_ID: rows[ITEM_ID].unique()}
+    first, last = rows[TIMESTAMP].min(), rows[TIMESTAMP].max()
+    notes = [_old_times(mapping, rows), _outsized(rows_of), _placeholder(mapping, rows)]
+    notes += [_lists(ids[ITEM_ID]), *(_forms(name, ids[name]) for name in ids)]
+    known: dict[str, int | None] = {USER_ID: None, ITEM_ID: None}
+    for name, source, entities in (
+        (USER_ID, mapping.users, users),
+        (ITEM_ID, mapping.items, items),
+    ):
+        if source is not None and rows.height:
+            theirs = entities[name].unique()
+            known[name] = int(ids[name].is_in(theirs.implode()).sum())
+            notes.append(_unknown(name, ids[name], theirs, known[name] or 0))
+    found = Findings(
+        first_time=first.isoformat() if isinstance(first, datetime.datetime) else None,
+        last_time=last.isoformat() if isinstance(last, datetime.datetime) else None,
+        num_users=len(ids[USER_ID]),
+        num_items=len(ids[ITEM_ID]),
+        users_known=known[USER_ID],
+        items_known=known[ITEM_ID],
+    )
+    return found, tuple(filter(None, notes))
+
+
+def check_times(mapping: LogMapping, rows: pl.DataFrame) -> None:
+    """Raise UserError where most of the times are before `earliest_time`: another unit was meant.
+
+    Args:
+        rows: those that keep every rule.
+    """
+    if mapping.time_col is None or rows.height < FEW_ROWS:
+        return
+    old = _is_old(mapping, rows)
+    if old.sum() * 2 <= rows.height:
+        return
+    times = rows[TIMESTAMP]
+    raise UserError(
+        f"{old.sum():,} of {rows.height:,} times are before {mapping.earliest_time}: they go from "
+        f"{_shown(times.min())} to {_shown(times.max())}, read with time_unit "
+        f"{mapping.time_unit!r}. {_other_unit(mapping, times)}If they are right, say so with "
+        "--earliest-time (earliest_time in a mapping), such as --earliest-time "
+        f"{_year_before(times.min())}. Nothing was published."
+    )
+
+
+def _is_old(mapping: LogMapping, rows: pl.DataFrame) -> pl.Series:
+    earliest = datetime.date.fromisoformat(mapping.earliest_time)
+    return rows[TIMESTAMP] < datetime.datetime.combine(earliest, datetime.time(), datetime.UTC)
+
+
+def _year_before(time: object) -> str:
+    year = time.year if isinstance(time, datetime.datetime) else 1
+    return f"{year:04d}-01-01"
+
+
+def _shown(time: object) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}" if isinstance(time, datetime.datetime) else "nothing"
+
+
+def _other_unit(mapping: LogMapping, times: pl.Series) -> str:
+    """Return the unit of which the times would be those of today, in a sentence; perhaps empty."""
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}.get(mapping.time_unit)
+    if per_second is None:
+        return ""
+    written = float(np.median(times.dt.timestamp("us").to_numpy()))
+    number = written * per_second / 10**6
+    if 19_000_101 <= number <= 21_001_231:
+        return "Are they dates such as 20240131? Then say --time-unit %Y%m%d. "
+    for unit, seconds in (("d", 86_400.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if 631_152_000 <= number * seconds <= 4_102_444_800:  # the years 1990 to 2100
+            meant = {"d": "days since 1970", "s": "seconds"}.get(unit, unit)
+            return f"Are they {meant}? Then say --time-unit {unit}. "
+    return ""
+
+
+def _old_times(mapping: LogMapping, rows: pl.DataFrame) -> str:
+    if mapping.time_col is None:
+        return ""
+    old = _is_old(mapping, rows)
+    if not old.any():
+        return ""
+    first = rows.filter(old).head(NUM_EXAMPLES)
+    places = ", ".join(f"{file}:{line}" for file, line in first.select(FILE, LINE).rows())
+    return (
+        f"{old.sum():,} of {rows.height:,} times are before {mapping.earliest_time}, the first "
+        f"{_shown(rows[TIMESTAMP].min())} ({places}): a 0 stands for no time, perhaps."
+    )
+
+
+def _outsized(rows_of: pl.DataFrame) -> str:
+    if not rows_of.height:
+        return ""
+    most = rows_of.sort("len", descending=True).row(0)
+    counts = rows_of["len"].to_numpy()
+    total, median = int(counts.sum()), float(np.median(counts))
+    if most[1] < max(OUTSIZED_ROWS, OUTSIZED_SHARE * total, OUTSIZED_TIMES * median):
+        return ""
+    return (
+        f"The user {most[0]!r} has {most[1]:,} of {total:,} rows ({most[1] / total:.0%}): if it "
+        f"stands for guests or for nobody, say --null-values {most[0]!r}."
+    )
+
+
+def _placeholder(mapping: LogMapping, rows: pl.DataFrame) -> str:
+    """Return a sentence on a value that stands apart from the others as -1 and 99 do."""
+    if not mapping.has_values or mapping.scale:
+        return ""
+    values = rows.filter(pl.col(EVENT) == RATING_EVENT)[VALUE]
+    levels = values.unique().sort().to_numpy()
+    if len(levels) <= FEW_LEVELS:
+        return ""
+    for suspect, rest in ((levels[0], levels[1:]), (levels[-1], levels[:-1])):
+        gap = float(np.abs(rest - suspect).min())
+        apart = gap > rest[-1] - rest[0] or (suspect < 0 <= rest[0])
+        if suspect in PLACEHOLDERS and apart:
+            count = int((values == suspect).sum())
+            return (
+                f"{count:,} of {len(values):,} values are {suspect:g}, while the others go from "
+                f"{rest[0]:g} to {rest[-1]:g}: if {suspect:g} says that nothing was rated, say "
+                f"--implicit-value {suspect:g} (met, but not rated) or --scale "
+                f"{rest[0]:g}:{rest[-1]:g} (leave these rows out)."
+            )
+    return ""
+
+
+def _lists(ids: pl.Series) -> str:
+    """Return a sentence on ids that look like several; perhaps empty."""
+    if not len(ids):
+        return ""
+    parts = r"^\S*\d\S*(?:[ ,;|]\s*\S*\d\S*)+$"
+    if ids.str.contains(parts).mean() < 0.5:  # type: ignore[operator]
+        return ""
+    example = ids.filter(ids.str.contains(parts))[0]
+    return (
+        f"Items such as {_cut(example)} look like several in one cell: --item-separator parts them."
+    )
+
+
+def _forms(name: str, ids: pl.Series) -> str:
+    """Return a sentence on ids that are the same but for their Unicode form; perhaps empty."""
+    special = ids.filter(ids.str.contains(r"[^\x00-\x7f]"))
+    composed = [unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)) for text in special]
+    plain = ids.filter(ids.is_in(pl.Series(composed, dtype=pl.String).implode()))
+    groups: dict[str, set[str]] = {text: {text} for text in plain}
+    for text, form in zip(special, composed, strict=True):
+        groups.setdefault(form, set()).add(text)
+    alike = [sorted(group) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return ""
+    shown = " and ".join(repr(text.encode("unicode_escape").decode()) for text in alike[0][:2])
+    return (
+        f"{len(alike):,} {_NAMES[name]} are written in several forms that look the same, such as "
+        f"{shown}, and count as different ones."
+    )
+
+
+_INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff]")
+_NAMES = {USER_ID: "users", ITEM_ID: "items"}
+
+
+def _unknown(name: str, ids: pl.Series, theirs: pl.Series, known: int) -> str:
+    if known > FEW_KNOWN * len(ids):
+        return ""
+    what = _NAMES[name]
+    note = f"Only {known:,} of the {len(ids):,} {what} of the log have attributes"
+    if len(theirs):
+        note += f": the log has {_cut(ids[0])}, the file of {what} {_cut(theirs[0])}"
+    for difference, alike in _LIKENESSES.items():
+        mine, other = alike(ids), alike(theirs)
+        if mine.is_in(other.drop_nulls().implode()).sum() > max(FEW_KNOWN * len(ids), known):
+            return f"{note}. Without {difference} they would match: write both alike."
+    return f"{note}. Is the column of ids the right one?"
+
+
+_LIKENESSES: dict[str, Callable[[pl.Series], pl.Series]] = {
+    "leading zeros": lambda ids: ids.str.replace(r"^0+(\d)", "${1}"),
+    "differences of case": lambda ids: ids.str.to_lowercase(),
+    "what stands before the digits": lambda ids: ids.str.extract(r"^\D*?0*(\d+)$"),
+    "differences of case, spaces and signs": lambda ids: ids.str.to_lowercase().str.replace_all(
+        r"[\W_]+", ""
+    ),
+}
+
+
+def _cut(text: str, length: int = 40) -> str:
+    return repr(text if len(text) <= length else text[: length - 1] + "…")

@@ -1,0 +1,281 @@
+"""Layers that adapt by gradient steps on top of a base learner: MAML begins where a closed form
+ends.
+
+    expected_ur = base_u(r) + f(r; φ, θ_u)
+    θ_u = θ − α ∇_θ L(support_u − base_u; φ, θ)
+
+The base adapts first and stays as it was trained. The layers' inner loss is of what it leaves of
+the values of the support; the outer loss is of the query as both predict it together, by way of the
+base's median where it predicts one, and its gradient goes through the steps (Finn, Abbeel, Levine,
+ICML 2017). With a Bayesian
+linear base this is inference in a hierarchical model in two parts: for the linear part the maximum
+a posteriori estimate that MAML's steps approximate (Grant et al., ICLR 2018) is known in closed
+form, and gradient steps are left with what is not linear.
+
+The layers' last weights and their rates are 0 at the start (`zeroed`), so that the learner begins
+as its base, exactly; while both are, nothing of the layers is computed.
+
+Legend: B users, R rows.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import torch
+
+from recmeta.metalearn.inner_loop.steps import OWN_RATES, RATES
+from recmeta.metalearn.learner import (
+    CatalogueRanker,
+    EstimatesFromExpected,
+    HasPosterior,
+    HasSupportGradient,
+    LeavesOut,
+    MetaLearner,
+    Metrics,
+    Params,
+    Prediction,
+    UserState,
+    derived,
+)
+from recmeta.metalearn.member_config import as_member, of_member, without_members
+from recmeta.metalearn.networks.network import layer_of
+from recmeta.metalearn.numerics.threads import one_thread
+from recmeta.metalearn.tensors.batch import Places, Rows, Support, TaskBatch
+
+LAYERS = "layers."
+"""Begins the names of the layers' tensors in a user's state, where the base's have their own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RowsOfBoth(Rows):
+    """Rows as the base and as the layers prepare them."""
+
+    of_base: Rows
+    of_layers: Rows
+
+    def placed(self, places: Places) -> "RowsOfBoth":
+        """Return the rows in other places, as both prepared them."""
+        return RowsOfBoth(
+            **vars(super().placed(places)),
+            of_base=self.of_base.placed(places),
+            of_layers=self.of_layers.placed(places),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RowsOnBase(Rows):
+    """Rows to which a base has said its part."""
+
+    expected_BR: torch.Tensor
+    """What it expects of the values."""
+    spread_BR: torch.Tensor
+    """How far it may be off; 0 where it does not say."""
+    estimate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """What is predicted where expectation and spread are these."""
+
+    def predicted(self, output_BR: torch.Tensor) -> torch.Tensor:
+        """Return what is predicted where layers add this to the expectation."""
+        return self.estimate(self.expected_BR + output_BR, self.spread_BR)
+
+
+def zeroed(params: Params) -> Params:
+    """Return layers' parameters whose output is 0 for every user, before and after adaptation: of
+    the last layer and of the rates."""
+    found = dict(params)
+    for name in _silent(params):
+        found[name] = torch.zeros_like(params[name])
+    return found
+
+
+def _silent(params: Params) -> list[str]:
+    """Return the names of the parameters without which the layers have no output."""
+    layers = [layer for name in params if (layer := layer_of(name)) is not None]
+    last = max(layers)
+    return [
+        name
+        for name in params
+        if name == RATES or name.startswith(OWN_RATES) or layer_of(name) == last
+    ]
+
+
+class OnBase:
+    """A base learner, and layers that learn what it leaves."""
+
+    def __init__(self, base: MetaLearner, layers: MetaLearner) -> None:
+        """
+        Args:
+            layers: with rates that are learned.
+        """
+        self.base = base
+        self.layers = layers
+
+    def init_params(self, generator: torch.Generator) -> Params:
+        """Return fresh meta-parameters of both, the layers' without output."""
+        layers = zeroed(self.layers.init_params(generator))
+        return layers | as_member(0, self.base.init_params(generator))
+
+    def meta_gradient(
+        self, params: Params, batch: TaskBatch, generator: torch.Generator
+    ) -> tuple[Params, Metrics]:
+        """Return the layers' gradient of the query loss, and that loss; the base has none."""
+        own = without_members(params)
+        return self.layers.meta_gradient(own, self._on_base(params, batch), generator)
+
+    def adapt(self, params: Params, support: Support) -> UserState:
+        """Return the base's state, and the layers' where they have an output."""
+        base = of_member(0, params)
+        of_base, of_layers = _sides(support.rows)
+        state = self.base.adapt(base, Support(support.user, of_base))
+        if not _speaks(params):
+            return state
+        residual = self._residual(base, state, of_base, of_layers)
+        found = self.layers.adapt(without_members(params), Support(support.user, residual))
+        return state | {LAYERS + name: t for name, t in found.items()}
+
+    def derived(self, params: Params) -> Params:
+        """Return what the base derives."""
+        return as_member(0, derived(self.base, of_member(0, params)))
+
+    def prepare(self, params: Params, items: Rows) -> Rows:
+        """Return the rows as both prepare them."""
+        of_base = self.base.prepare(of_member(0, params), items)
+        if not _speaks(params):
+            return of_base
+        of_layers = self.layers.prepare(without_members(params), items)
+        return RowsOfBoth(**vars(items), of_base=of_base, of_layers=of_layers)
+
+    def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
+        """Return the base's predictions with what the layers add; the spread is the base's."""
+        of_base, of_layers = _sides(items)
+        base = of_member(0, params)
+        found = self.base.predict(base, state, of_base)
+        if not _speaks(params):
+            return found
+        own = without_members(params)
+        added_BR = self.layers.predict(own, _layers_state(state), of_layers).mean_BR
+        if found.utility_BR is None:
+            return Prediction(found.mean_BR + added_BR, found.spread_BR)
+        expected_BR = found.utility_BR + added_BR
+        predicted_BR = self._estimate(base, found)(expected_BR, _spread(found))
+        return Prediction(predicted_BR, found.spread_BR, expected_BR)
+
+    def settle(self, params: Params, state: UserState) -> UserState:
+        """Return the users as `ranked_by` reads them."""
+        settled = state
+        if isinstance(self.base, CatalogueRanker):
+            own = {n: t for n, t in state.items() if not n.startswith(LAYERS)}
+            settled = self.base.settle(of_member(0, params), own)
+        if not _speaks(params):
+            return settled
+        adapted = _layers_state(state)
+        if isinstance(self.layers, CatalogueRanker):
+            adapted = self.layers.settle(without_members(params), adapted)
+        return settled | {LAYERS + name: t for name, t in adapted.items()}
+
+    def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
+        """Return what users' items are ranked by, the sum of both."""
+        of_base, of_layers = _sides(items)
+        ranked_BR = _ranked_by(self.base, of_member(0, params), settled, of_base)
+        if not _speaks(params):
+            return ranked_BR
+        adapted = _layers_state(settled)
+        return ranked_BR + _ranked_by(self.layers, without_members(params), adapted, of_layers)
+
+    def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
+        """Return what the base knows of users without each row, where the layers add nothing; else
+        None."""
+        if _speaks(params) or not isinstance(self.base, LeavesOut):
+            return None
+        return self.base.ranked_without(of_member(0, params), support, items)
+
+    def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
+        """Return (B,) how far a support pulls at the base's weights, or at the layers' where the
+        base does not say."""
+        if isinstance(self.base, HasSupportGradient):
+            return self.base.support_gradient_norm(of_member(0, params), support)
+        assert isinstance(self.layers, HasSupportGradient)
+        return self.layers.support_gradient_norm(without_members(params), support)
+
+    def _on_base(self, params: Params, batch: TaskBatch) -> TaskBatch:
+        """Return the tasks as the layers see them."""
+        base, query = of_member(0, params), batch.query
+        with torch.no_grad(), one_thread(query.mask_BR.device.type == "cpu"):
+            state = self.base.adapt(base, batch.support)
+            known = batch.support.rows
+            support = Support(batch.support.user, self._residual(base, state, known, known))
+            found = self.base.predict(base, state, query)
+        asked = RowsOnBase(
+            **vars(query),
+            expected_BR=found.ranked_by_BR,
+            spread_BR=_spread(found),
+            estimate=self._estimate(base, found),
+        )
+        return dataclasses.replace(batch, support=support, query=asked)
+
+    def _residual(self, base: Params, state: UserState, of_base: Rows, of_layers: Rows) -> Rows:
+        """Return rows with the value less what the base expects of it.
+
+        A CPU computes it with one thread: a user's products are small, and how several threads
+        share a sum would decide its last bits.
+        """
+        with one_thread(of_base.mask_BR.device.type == "cpu"):
+            expected_BR = self.base.predict(base, state, of_base).ranked_by_BR
+        return dataclasses.replace(of_layers, value_BR=of_layers.value_BR - expected_BR)
+
+    def _estimate(
+        self, base: Params, found: Prediction
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return what the base predicts of an expectation and a spread.
+
+        Args:
+            found: a prediction of the base.
+        """
+        if found.utility_BR is None:
+            return lambda expected_BR, spread_BR: expected_BR
+        assert isinstance(self.base, EstimatesFromExpected), "what else is its utility for?"
+        return functools.partial(self.base.estimated, base)
+
+
+class OnPosterior(OnBase):
+    """The same on a base whose users are Gaussians: see `HasPosterior`."""
+
+    def linear_parts(
+        self, params: Params, items: Rows
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what the weights of the base act on; what the layers add is left out."""
+        assert isinstance(self.base, HasPosterior)
+        return self.base.linear_parts(of_member(0, params), _sides(items)[0])
+
+
+def on_base(base: MetaLearner, layers: MetaLearner) -> OnBase:
+    """Return layers on a base, with the posterior where the base has one."""
+    return OnPosterior(base, layers) if isinstance(base, HasPosterior) else OnBase(base, layers)
+
+
+def _speaks(params: Params) -> bool:
+    """Return whether the layers have an output for some user."""
+    return any(bool(params[name].any()) for name in _silent(without_members(params)))
+
+
+def _sides(rows: Rows) -> tuple[Rows, Rows]:
+    """Return rows as the base and as the layers read them."""
+    if isinstance(rows, RowsOfBoth):
+        return rows.of_base, rows.of_layers
+    return rows, rows
+
+
+def _spread(found: Prediction) -> torch.Tensor:
+    return torch.zeros_like(found.mean_BR) if found.spread_BR is None else found.spread_BR
+
+
+def _layers_state(state: UserState) -> UserState:
+    return {n.removeprefix(LAYERS): t for n, t in state.items() if n.startswith(LAYERS)}
+
+
+def _ranked_by(
+    learner: MetaLearner, params: Params, settled: UserState, items: Rows
+) -> torch.Tensor:
+    if isinstance(learner, CatalogueRanker):
+        return learner.ranked_by(params, settled, items)
+    return learner.predict(params, settled, items).ranked_by_BR

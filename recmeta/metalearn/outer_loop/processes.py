@@ -1,0 +1,289 @@
+"""Meta-training in many processes, started by torchrun: the same model as in one.
+
+What a training needs is written into a folder of its own, from which every rank reads it. The first
+rank writes a checkpoint there after each epoch; the process that asked for the training keeps it
+where it keeps its own, and tells of the epoch. Where a rank ends, torchrun ends the others and
+starts all of them again, and they go on from the newest checkpoint: the same model comes out.
+
+    model/                     as `Model.save` writes it, and items.arrow, statistics.arrow of all
+                               snapshots beside it in catalogue/
+    train.arrow, dev.arrow     the tasks
+    tensors.safetensors        rows that are held, left-out factors
+    job.json                   everything else
+    run/checkpoint/            as `trainer` writes it
+    error.json                 why training was given up, where it was
+    log                        what torchrun and the ranks print
+"""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from recmeta.config import parse, to_dict
+from recmeta.errors import UserError
+from recmeta.metalearn.learner import Params
+from recmeta.metalearn.model import Model
+from recmeta.metalearn.outer_loop import trainer
+from recmeta.metalearn.outer_loop.ranks import Ranks, local_device
+from recmeta.metalearn.outer_loop.trainer import CHECKPOINT, Diverged, Epoch, TrainingConfig
+from recmeta.metalearn.registry import LEARNERS
+from recmeta.plugins import TRUSTED
+from recmeta.tasks.episodes import EpisodeConfig
+from recmeta.tasks.item_files import read_items, read_statistics, write_items, write_statistics
+from recmeta.tasks.task_set import Tasks, read_tasks, write_tasks
+from recmeta.workspace import Folder, resumed, sealing
+
+MOST_RESTARTS = 3
+"""Times that torchrun starts the ranks again after one of them ended."""
+POLL_SECONDS = 0.05
+"""Time between two looks at whether an epoch has been finished."""
+GRACE_SECONDS = 5.0
+"""Time that the ranks are given to end when they are told to."""
+MOST_SHOWN = 2_000
+"""Characters of the log that an error shows."""
+HELD, LEFT_OUT = "held.", "left_out"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is no tensor and no table."""
+
+    episodes: EpisodeConfig
+    config: TrainingConfig
+    seed: int
+    in_order: bool
+    device: str
+    module: str
+    """Where the learner is."""
+    names: tuple[str, ...]
+    """Of the parameters, in their order: a file gives them in any, and whatever sums over them
+    would round otherwise on each rank."""
+
+
+def train(
+    model: Model,
+    train_tasks: Tasks,
+    dev_tasks: Tasks,
+    *,
+    processes: int,
+    episodes: EpisodeConfig,
+    config: TrainingConfig,
+    seed: int,
+    in_order: bool = False,
+    checkpoint: Folder | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    held: Mapping[str, torch.Tensor] | None = None,
+    left_out_KIF: torch.Tensor | None = None,
+) -> list[Epoch]:
+    """Meta-train a model in place, as `trainer.train` does, in so many processes of this machine;
+    in 1, in this one.
+
+    Raises:
+        Diverged: when a loss or a gradient is not finite.
+        UserError: when there is no task to train on, the device cannot compute as configured, or
+            processes end again and again.
+    """
+    if processes < 1:
+        raise UserError(f"processes is {processes}; it must be at least 1.")
+    if processes == 1 or len(train_tasks) == 0:
+        return trainer.train(
+            model,
+            train_tasks,
+            dev_tasks,
+            episodes=episodes,
+            config=config,
+            seed=seed,
+            in_order=in_order,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+            held=held,
+            left_out_KIF=left_out_KIF,
+        )
+    run = trainer.Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
+    kept = None if checkpoint is None else resumed(checkpoint / CHECKPOINT)
+    content = None if kept is None else trainer.newest(kept)
+    if content is not None:
+        run.restore(content)
+    told = 0
+    with tempfile.TemporaryDirectory(prefix="recmeta-ranks-") as place:
+        folder = Folder.at(place)
+
+        def tell() -> None:
+            nonlocal told
+            for past in run.history[told:]:
+                if on_epoch:
+                    on_epoch(past)
+            told = len(run.history)
+
+        tell()
+        if not run.finished:
+            job = Job(
+                episodes=episodes,
+                config=config,
+                seed=seed,
+                in_order=in_order,
+                device=model.device.type,
+                module=LEARNERS.module_of(model.algorithm),
+                names=tuple(model.params),
+            )
+            write(folder, job, model, {"train": train_tasks, "dev": dev_tasks}, held, left_out_KIF)
+            if content is not None:
+                trainer.keep(resumed(folder / "run" / CHECKPOINT), len(run.history), content)
+            for content in _checkpoints(folder, processes, len(run.history)):
+                run.restore(content)
+                if kept is not None:
+                    trainer.keep(kept, len(run.history), content)
+                tell()
+    model.params = run.best
+    return run.history
+
+
+def _checkpoints(folder: Folder, processes: int, last: int) -> Iterator[bytes]:
+    """Start the ranks, and yield the checkpoints that come after an epoch until they are done.
+
+    Raises:
+        UserError: where training was given up.
+    """
+    waiting = folder / "run" / CHECKPOINT
+    with _started(folder, processes) as agent:
+        while True:
+            ended = agent.poll() is not None
+            names = [n for n in waiting.names() if n.endswith(".safetensors")]
+            if names and (number := int(names[-1].removeprefix("epoch-")[:5])) > last:
+                try:
+                    content = waiting.read_bytes(names[-1])
+                except FileNotFoundError:  # it was deleted, since there are newer ones
+                    continue
+                last = number
+                yield content
+            elif ended:
+                break
+            else:
+                time.sleep(POLL_SECONDS)
+    if folder.exists("error.json"):
+        error = folder.read_json("error.json")
+        raise (Diverged if error["diverged"] else UserError)(error["message"])
+    if agent.returncode:
+        said = Path(folder.path, "log").read_text(errors="replace")[-MOST_SHOWN:]
+        raise UserError(
+            f"the {processes} processes of the training ended {MOST_RESTARTS + 1} times before "
+            "they were done, as they do where memory runs out; train in fewer with --processes. "
+            f"The last of what they wrote: {said.strip()}"
+        )
+
+
+@contextlib.contextmanager
+def _started(folder: Folder, processes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start torchrun with the ranks; it and they end at the end of the block, or with this
+    process."""
+    num_threads = max(1, torch.get_num_threads() // processes)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(num_threads),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    arguments = [sys.executable, "-m", "recmeta.metalearn.outer_loop.rank"]
+    arguments += ["agent", str(os.getpid()), folder.path, str(processes), str(MOST_RESTARTS)]
+    with open(Path(folder.path, "log"), "wb") as log:
+        agent = subprocess.Popen(
+            arguments,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield agent
+        finally:
+            _end(agent)
+
+
+def _end(agent: subprocess.Popen[bytes]) -> None:
+    """End torchrun, which ends the ranks."""
+    if agent.poll() is None:
+        agent.send_signal(signal.SIGTERM)
+        try:
+            agent.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            agent.kill()
+            agent.wait()
+
+
+# What the ranks read ------------------------------------------------------------------------------
+
+
+def write(
+    folder: Folder,
+    job: Job,
+    model: Model,
+    tasks: Mapping[str, Tasks],
+    held: Mapping[str, torch.Tensor] | None,
+    left_out_KIF: torch.Tensor | None,
+) -> None:
+    """Write what a training needs.
+
+    Args:
+        tasks: `train` and `dev`.
+    """
+    model.save(folder / "model")
+    with sealing(folder / "catalogue") as place:
+        write_items(place, model.catalogue.items)
+        write_statistics(place, model.catalogue.statistics)
+    for name, some in tasks.items():
+        write_tasks(folder, f"{name}.arrow", some)
+    tensors: Params = {f"{HELD}{name}": rows.cpu() for name, rows in (held or {}).items()}
+    if left_out_KIF is not None:
+        tensors[LEFT_OUT] = left_out_KIF.cpu().contiguous()
+    folder.write_bytes("tensors.safetensors", safetensors.torch.save(tensors))
+    folder.write_json("job.json", to_dict(job))
+
+
+def work(folder: Folder) -> None:
+    """Train as one of the ranks. What is the user's to mend is written down, not raised: to start
+    again would not help."""
+    job = parse(Job, folder.read_json("job.json"))
+    os.environ[TRUSTED] = ",".join(filter(None, [os.environ.get(TRUSTED), job.module]))
+    device = local_device(torch.device(job.device))
+    ranks = Ranks.joined(device)
+    catalogue = folder / "catalogue"
+    model = Model.load(folder / "model", device).on(
+        read_items(catalogue), read_statistics(catalogue), with_lists=False
+    )
+    model.params = {name: model.params[name] for name in job.names}
+    tensors = safetensors.torch.load(folder.read_bytes("tensors.safetensors"))
+    try:
+        trainer.train(
+            model,
+            read_tasks(folder, "train.arrow"),
+            read_tasks(folder, "dev.arrow"),
+            episodes=job.episodes,
+            config=job.config,
+            seed=job.seed,
+            in_order=job.in_order,
+            checkpoint=folder / "run",
+            held={
+                name.removeprefix(HELD): rows
+                for name, rows in tensors.items()
+                if name.startswith(HELD)
+            },
+            left_out_KIF=tensors.get(LEFT_OUT),
+            ranks=ranks,
+        )
+    except UserError as error:
+        if ranks.is_first:
+            diverged = isinstance(error, Diverged)
+            folder.write_json("error.json", {"message": str(error), "diverged": diverged})
+    ranks.leave()
