@@ -5,7 +5,7 @@ Legend: I items, W longest list of an item's categories.
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,10 @@ from recmeta.tasks.item_files import Items
 
 LONGEST_AGE = 365_000
 """Days, some thousand years: before them there were no logs."""
+
+
+MOST_NAMED = 5
+"""Items of a rule that the catalogue does not have, which are told by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,19 @@ def unmatched(items: Items, ids: Collection[str]) -> list[str]:
     """Return those ids, sorted, that no item has, however they are spelled."""
     known = set(items.item_id.to_pylist())
     return sorted(item_id for item_id in ids if known.isdisjoint(spellings(item_id)))
+
+
+def remark_on_unmatched(rule: str, number: int, named: Sequence[str]) -> str:
+    """Return a sentence about items of a rule that the catalogue does not have.
+
+    Args:
+        number: how many there are.
+        named: the first of them.
+    """
+    return (
+        f"{rule}: {number:,} of its items {'is' if number == 1 else 'are'} not in the model's "
+        f"catalogue: {listed(named)}{', …' if number > len(named) else ''}."
+    )
 
 
 def categories(items: Items, name: str) -> tuple[IntArray, list[str]]:

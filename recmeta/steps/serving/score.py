@@ -21,7 +21,6 @@ from recmeta import schema
 from recmeta.config import fingerprint, to_dict
 from recmeta.engine import run as engines
 from recmeta.engine.config import HERE, EngineConfig
-from recmeta.errors import listed
 from recmeta.evaluation.measuring.exposure import exposure
 from recmeta.logs import tables
 from recmeta.logs.whole import TableVersions
@@ -32,7 +31,7 @@ from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
-from recmeta.serving.rules import ItemFacts, unmatched
+from recmeta.serving.rules import MOST_NAMED, ItemFacts, remark_on_unmatched, unmatched
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.faiss_index import FaissIndex
 from recmeta.steps.parts.item_facts import item_facts
@@ -41,8 +40,6 @@ from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, MemoryFolder, Workspace, resumed, sealed
 
-MOST_NAMED = 5
-"""Items of a rule that the catalogue does not have, which are told by name."""
 USERS_FILE, TASKS_FILE = "users.safetensors", "tasks.arrow"
 LISTED_BY = ("model", "popularity")
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
@@ -176,11 +173,7 @@ def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> 
         ("allow", "num_unmatched_allowed", scored.outputs.unmatched_allowed),
     ):
         if named:
-            number = scored.counts[count]
-            said.append(
-                f"{rule}: {number:,} of its items {'is' if number == 1 else 'are'} not in the "
-                f"model's catalogue: {listed(named)}{', …' if number > len(named) else ''}."
-            )
+            said.append(remark_on_unmatched(rule, scored.counts[count], named))
     if adapted.counts["users"] and not scored.counts["rows_written"]:
         said.append("The rules leave no item that a list may have, so that nobody has a list.")
     return said
