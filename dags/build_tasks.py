@@ -7,16 +7,23 @@ from airflow.sdk import CronPartitionTimetable, Param, dag, task
 from recmeta.orchestration.names import DATE_PARAM, INTERACTIONS, NEW_USERS, TASKS
 from recmeta.orchestration.pools import TABLES_POOL
 from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of
-from recmeta.orchestration.settings import config, feature_store, manifest, mapping, workspace
+from recmeta.orchestration.settings import (
+    config,
+    done_file,
+    feature_store,
+    manifest,
+    mapping,
+    workspace,
+)
 from recmeta.orchestration.waiting import WaitForLog
 
 DOC = """
 ### One day of logs becomes interactions, and the interactions tasks
 
 Runs every midnight (UTC) for the day that has just ended; the run's *partition key* is that day. It
-waits for the day's log without keeping a worker, ingests it, stops if the day looks wrong, writes
-the features (and puts them online, where a feature store is set) and builds the task set anew.
-Doing a day again changes nothing; a late day can be run at any time.
+waits until the day's log is there and whole, without keeping a worker, ingests it, stops if the day
+looks wrong, writes the features (and puts them online, where a feature store is set) and builds the
+task set anew. Doing a day again changes nothing; a late day can be run at any time.
 
 * **Assets** `interactions` and `tasks`, which `meta_train` follows, and, on days that bring
   somebody new, `new_users`, which `cold_start_scoring` follows. All carry the day as partition.
@@ -46,13 +53,21 @@ Doing a day again changes nothing; a late day can be run at any time.
             title="Largest quarantined share",
             description="The day is refused if more of its rows are in the quarantine.",
         ),
+        "min_rows": Param(
+            1,
+            type="integer",
+            minimum=0,
+            title="Fewest new rows",
+            description="The day is refused if it brings fewer rows that were not known already. 0 "
+            "lets a day pass that brings nothing new.",
+        ),
         "max_volume_ratio": Param(
             20.0,
             type="number",
             minimum=1,
             title="Largest volume ratio",
-            description="The day is refused if it has this many times more, or fewer, rows than "
-            "the days before (their median).",
+            description="The day is refused if it brings this many times more, or fewer, new rows "
+            "than the days before (their median).",
         ),
     },
     doc_md=DOC,
@@ -64,7 +79,8 @@ def build_tasks() -> None:
         """The run's partition, the param, or the day that is due."""
         from recmeta.steps.parts.days import next_day
 
-        return (day_of(context) or next_day(mapping(), workspace())).isoformat()
+        day = day_of(context) or next_day(mapping(), workspace(), done_file=done_file())
+        return day.isoformat()
 
     @task(task_id="ingest", outlets=[INTERACTIONS], pool=TABLES_POOL)
     def ingest(day: str, *, outlet_events=None) -> str:
@@ -83,6 +99,7 @@ def build_tasks() -> None:
         from recmeta.steps.data.data_quality import DataQualityConfig, check
 
         limits = DataQualityConfig(
+            min_rows=params["min_rows"],
             max_quarantined_share=params["max_quarantined_share"],
             max_volume_ratio=params["max_volume_ratio"],
         )

@@ -7,6 +7,7 @@ turns mappings (from TOML, JSON or the command line) into them and back, and fin
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from recmeta.errors import UserError, did_you_mean
+from recmeta.handwritten import read_text
 from recmeta.strict_json import is_deep
 
 
@@ -75,12 +77,11 @@ def read_toml(path: Path, what: str = "configuration") -> dict[str, Any]:
     Raises:
         UserError: where it cannot be read, or is not TOML.
     """
+    text = read_text(path, what)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(text)
         if is_deep(values):
             raise RecursionError
-    except OSError as error:
-        raise UserError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from error
     except RecursionError:
         raise UserError(f"the {what} {str(path)!r} is nested too deeply to be read.") from None
     except ValueError as error:
@@ -152,6 +153,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UserError(f"{where} is {value!r}; it must be a table of names and values.")
         return parse(hint, value, where)
+    if hint is float and isinstance(value, float) and math.isnan(value):
+        raise UserError(f"{where} is nan; it must be a number.")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from recmeta.api.adapted import Adapted
+from recmeta.api.arguments import id_text
 from recmeta.api.data.frames import Kind
 from recmeta.api.recommender import Recommender
 from recmeta.manifest import Manifest
@@ -43,7 +44,7 @@ class RegisteredModel(Recommender[pd.DataFrame]):
             f"RegisteredModel(version={self.version.version!r}, {self.model.config.learner_name})"
         )
 
-    def user(self, user_id: str) -> Adapted[pd.DataFrame]:
+    def user(self, user_id: Any) -> Adapted[pd.DataFrame]:
         """Return a user of the workspace's log, adapted to all that they did.
 
         >>> import recmeta
@@ -51,7 +52,7 @@ class RegisteredModel(Recommender[pd.DataFrame]):
         >>> workspace.champion.user(workspace.tasks("test")["user_id"][0])
         Adapted(1 user, ... interactions)
         """
-        tasks = user_of_log(self.workspace, self.model, user_id)
+        tasks = user_of_log(self.workspace, self.model, id_text(user_id, "user_id"))
         return Adapted(self.model, tasks, kind="pandas")
 
     @property

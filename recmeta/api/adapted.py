@@ -19,19 +19,18 @@ Adapted(1 user, 2 interactions)
 """
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any, Generic
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recmeta import schema
+from recmeta.api.arguments import id_text, ids_of, whole_number
 from recmeta.api.data.dataset import counted
-from recmeta.api.data.frames import FrameT, Kind, kind_of, out
+from recmeta.api.data.frames import FrameT, Kind, out
 from recmeta.api.intake import AdaptCounts
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, listed, shown
 from recmeta.metalearn.heads.uncertainty import LEVELS
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
@@ -39,6 +38,7 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.reporting.picture import Picture
 from recmeta.serving.list_table import lists
 from recmeta.serving.ranking import ScoringConfig
+from recmeta.serving.spelling import number_of, numbers_of
 from recmeta.steps.parts.explanation import Explanation, explain
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -84,7 +84,7 @@ class Adapted(Generic[FrameT]):
         """Return the same users as they were after their first interactions."""
         return Adapted(
             self.model,
-            self.tasks.with_shots(num_shots),
+            self.tasks.with_shots(whole_number(num_shots, "num_shots", 0)),
             kind=self.kind,
             counts=self.counts,
             whole=self._whole,
@@ -110,6 +110,7 @@ class Adapted(Generic[FrameT]):
             top_k: length of a list; shorter only where the catalogue has fewer unseen items.
             exclude_seen: whether a user's own items stay out of the list.
         """
+        top_k = whole_number(top_k, "top_k", 1)
         config = ScoringConfig(top_k=top_k, exclude_seen=exclude_seen)
         scorer, names = Scorer.of(self.model), self.model.catalogue.items.names()
         found = [
@@ -122,7 +123,7 @@ class Adapted(Generic[FrameT]):
         """Return what each user would give each item, a row per user and item.
 
         Args:
-            items: ids, or a frame with a column `item_id`.
+            items: an id, several, or a frame with a column `item_id`.
 
         Returns:
             `user_id`, `item_id`, `title`, `value`, which has the least error; for ratings also
@@ -172,7 +173,7 @@ class Adapted(Generic[FrameT]):
         Raises:
             UserError: for an unknown item or user.
         """
-        return explain(self.model, self._one(user_id), str(item_id))
+        return explain(self.model, self._one(user_id), id_text(item_id, "item_id"))
 
     def plot_explanation(self, item_id: Any, user_id: Any = None) -> Picture:
         """Return the picture of that explanation, which notebooks show. It needs Matplotlib.
@@ -188,23 +189,12 @@ class Adapted(Generic[FrameT]):
 
     def _numbers(self, items: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Return the numbers of items in the catalogue."""
-        if isinstance(items, str):
-            items = [items]
-        if hasattr(items, "columns") or isinstance(items, pa.Table):
-            kind_of(items, "items")
-            items = pa.array(list(items[schema.ITEM_ID]))
-        given: Iterable[Any] = items.to_pylist() if hasattr(items, "to_pylist") else items
-        known = self.model.catalogue.items.item_id
-        ids = pa.array([str(item) for item in given], pa.string())
-        number = pc.index_in(ids, known)
-        if number.null_count:
-            missing = ids.filter(number.is_null())[0].as_py()
-            raise UserError(
-                f"the model's catalogue has no item {missing!r}."
-                f"{did_you_mean(missing, known.to_pylist())}"
-            )
-        found: np.ndarray[Any, np.dtype[np.int32]] = number.to_numpy().astype(np.int32)
-        return found
+        catalogue = self.model.catalogue
+        ids = pa.array(ids_of(items, "items"), pa.string())
+        number = numbers_of(catalogue.lookup, ids)
+        for place in np.flatnonzero(number < 0)[:1]:  # for its message
+            number_of(catalogue.items, catalogue.lookup, ids[int(place)].as_py())
+        return number.astype(np.int32)
 
     def _named(self, item_N: np.ndarray[Any, np.dtype[np.int32]]) -> dict[str, pa.Array]:
         items, place = self.model.catalogue.items, pa.array(item_N)
@@ -217,9 +207,10 @@ class Adapted(Generic[FrameT]):
         ids = self.tasks.user_id
         if user_id is None and len(ids) == 1:
             return self.tasks
-        if user_id is None or str(user_id) not in ids:
-            raise UserError(f"user_id is {user_id!r}; it must be one of {', '.join(ids[:10])}.")
-        return self.tasks.take(np.array([ids.index(str(user_id))]))
+        wanted = None if user_id is None else id_text(user_id, "user_id")
+        if wanted is None or wanted not in ids:
+            raise UserError(f"user_id is {shown(user_id)}; it must be one of {listed(ids)}.")
+        return self.tasks.take(np.array([ids.index(wanted)]))
 
     def _out(self, columns: dict[str, pa.Array]) -> FrameT:
         typed = {

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.api import origin as origins
-from recmeta.api.data.dataset import Dataset
+from recmeta.api.data.dataset import Dataset, check_data
 from recmeta.api.data.frames import FrameT, Kind, out
 from recmeta.api.recommender import Recommender
 from recmeta.errors import UserError
@@ -162,6 +162,11 @@ def evaluate(
         UserError: for data of whose users the model knows some and which is not what it was fitted
             on, an unknown baseline, or a data set without cold users.
     """
+    check_data(data)
+    if not isinstance(model, Recommender):
+        raise UserError(
+            f"the model is a {type(model).__name__}; it must come from recmeta.fit or recmeta.load."
+        )
     origin, seen = model.origin, model.seen
     if origin is None or seen is None:
         raise UserError(

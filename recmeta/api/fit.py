@@ -13,7 +13,7 @@ recmeta.errors.UserError: there is no learner 'mamal'. Did you mean 'maml'? ...
 
 from recmeta.api import origin as origins
 from recmeta.api.configuration import Config, configured
-from recmeta.api.data.dataset import Dataset
+from recmeta.api.data.dataset import Dataset, check_data
 from recmeta.api.data.frames import FrameT
 from recmeta.api.load import model_folder
 from recmeta.api.origin import Origin
@@ -64,9 +64,10 @@ def fit(
         progress: whether standard error, or a notebook, shows how training gets on.
 
     Raises:
-        UserError: for an unknown learner or option, a log too small to hold users out, or training
-            that diverges.
+        UserError: for what is no data set, an unknown learner or option, a log too small to hold
+            users out, or training that diverges.
     """
+    check_data(data)
     chosen = configured(config, learner=learner, seed=seed, epochs=epochs, recipe=recipe)
     torch_device = choose_device(device)
     folder = MemoryFolder()

@@ -6,28 +6,37 @@ They are checked as `recmeta adapt` checks a file of new users, by the same func
 import dataclasses
 import datetime
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.api.data.columns import Columns
-from recmeta.api.data.frames import missing_column, time_unit, to_polars, with_ids
-from recmeta.errors import UserError
+from recmeta.api.data.columns import ROLES, Columns
+from recmeta.api.data.frames import CLOSE, missing_column, time_unit, to_polars, with_ids
+from recmeta.errors import UserError, closest, listed, shown
 from recmeta.logs.checking import checked, contracts
 from recmeta.logs.checking.attributes import attributes_in_frame
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.logs.reading.sources import read_frame
 from recmeta.metalearn.model import Model
-from recmeta.serving.new_user_tasks import NewUserCounts, tasks_for_new_users
+from recmeta.serving.new_user_tasks import (
+    NewUserCounts,
+    left_with_none,
+    tasks_for_new_users,
+    unknown_items,
+    unused_rows,
+)
 from recmeta.tasks.task_set import Tasks
 
 ROWS, USERS = "rows", "users"
+MOST_NAMED = 2
+"""Items that the model does not know, which a warning names."""
 
 
 class UnusedRowsWarning(UserWarning):
-    """Some rows that a model was given were not used; the message says how many and why."""
+    """Some rows or columns that a model was given were not used; the message says which and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +58,10 @@ class FrameIntake:
 
     tasks: Tasks
     counts: AdaptCounts
+    unknown: list[str]
+    """Some items that the model does not know."""
+    misspelt: list[str]
+    """Sentences about columns that are nearly named as an attribute."""
     whole_ids: bool
     """Whether the frame's ids of users are whole numbers, and so are to go out."""
     whole_items: bool
@@ -87,51 +100,40 @@ def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake
     )
     usable, num_bad = _checked(frame, mapping)
     profiles = _profiles(model, frame, users, found, attributes)
+    roles = {getattr(found, role) for role in ROLES}
     tasks, counts = tasks_for_new_users(model, usable, profiles)
     return FrameIntake(
         tasks=tasks,
         counts=AdaptCounts(**dataclasses.asdict(counts), bad_rows=num_bad),
-        whole_ids=frame.schema[found.user_id].is_integer(),
-        whole_items=frame.schema[found.item_id].is_integer(),
+        unknown=unknown_items(model, usable, MOST_NAMED) if counts.unknown_items else [],
+        misspelt=_misspelt(frame if users is None else users, roles, attributes),
+        whole_ids=_are_whole(frame[found.user_id]),
+        whole_items=_are_whole(frame[found.item_id]),
     )
 
 
-def warn_of_unused(model: Model, counts: AdaptCounts, stacklevel: int) -> None:
-    """Warn once of all rows that were not used, if there are any.
+def _are_whole(ids: pl.Series) -> bool:
+    """Return whether ids are whole numbers that 64 bits hold, so that they can go out as such."""
+    if not ids.dtype.is_integer():
+        return False
+    return bool(ids.cast(pl.Int64, strict=False).null_count() == ids.null_count())
+
+
+def warn_of_unused(model: Model, found: FrameIntake, stacklevel: int) -> None:
+    """Warn once of all rows that were not used and of columns that were meant to be, if there are
+    any.
 
     Args:
         stacklevel: as `warnings.warn`, seen from here.
     """
-    if not counts.unused:
-        return
-    low, high = model.value_range
-    of_values = (
-        f"whose value is no number from {low:g} to {high:g}"
-        if model.objective == "rating"
-        else "whose value is 0 or less"
-    )
-    reasons = [
-        f"{number:,} {why}"
-        for number, why in (
-            (counts.unknown_items, "of items that the model does not know"),
-            (counts.bad_values, of_values),
-            (counts.duplicates, "which later ones of the same user and item replace"),
-            (counts.bad_rows, "without a user or a readable time"),
-        )
-        if number
-    ]
-    strangers = ""
-    if counts.without_interactions and not counts.used:
-        strangers = " Nothing is left to adapt to: lists are those of a stranger."
-    elif counts.without_interactions:
-        strangers = f" {counts.without_interactions:,} users are left with none."
-    given = counts.rows + counts.bad_rows
-    warnings.warn(
-        f"{counts.unused:,} of {given:,} interactions were not used: {'; '.join(reasons)}."
-        f"{strangers}",
-        UnusedRowsWarning,
-        stacklevel=stacklevel + 1,
-    )
+    said = found.misspelt
+    if found.counts.unused:
+        broken = {"without a user or a readable time": found.counts.bad_rows}
+        unused = unused_rows(model, found.counts, broken, found.unknown)
+        said = [*said, unused, left_with_none(found.counts)]
+    if said:
+        text = " ".join(filter(None, said))
+        warnings.warn(text, UnusedRowsWarning, stacklevel=stacklevel + 1)
 
 
 def attribute_kinds(model: Model) -> dict[str, Attribute]:
@@ -142,6 +144,23 @@ def attribute_kinds(model: Model) -> dict[str, Attribute]:
         if field.kind != "vector"
         and field.name not in (schema.USER_ID, schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
     }
+
+
+def _misspelt(frame: Any, read: Collection[str], attributes: Collection[str]) -> list[str]:
+    """Return a sentence for each column that is spelled nearly as an attribute which the model
+    reads and the frame does not have: who gave it meant that one."""
+    if frame is None:
+        return []
+    names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
+    spare = [name for name in names if name not in {*attributes, *read}]
+    absent = [name for name in attributes if name not in names]
+    pairs = [(name, closest(name, spare, CLOSE)) for name in absent]
+    return [
+        f"The column {shown(meant)} is not read: the model reads the users' attribute "
+        f"{shown(name)}. Rename it."
+        for name, meant in pairs
+        if meant is not None
+    ]
 
 
 def _with_items(frame: pl.DataFrame, columns: Columns, known: tuple[str, ...]) -> pl.DataFrame:
@@ -165,9 +184,9 @@ def _checked(frame: pl.DataFrame, mapping: LogMapping) -> tuple[pa.Table, int]:
     blocks, num_bad = [], 0
     for batch in read_frame(frame, ROWS, contracts.wanted_columns(mapping)):
         good, bad = contracts.check(batch, mapping, now)
-        named, num_faults = checked.named_users(bad)
+        named, broken = checked.named_users(bad)
         blocks += [good, named]
-        num_bad += num_faults
+        num_bad += broken.height
     rows = pl.concat(blocks, how="diagonal").drop(schema.FILE, schema.LINE, schema.RAW)
     return schema.with_plain_types(rows.to_arrow()), num_bad
 
@@ -193,7 +212,7 @@ def _profiles(
         if users is not None:
             raise UserError(
                 f"users has none of the attributes that the model reads: "
-                f"{', '.join(attributes) or 'it reads none'}. It has: {', '.join(given.columns)}."
+                f"{listed(list(attributes), 'it reads none')}. It has: {listed(given.columns)}."
             )
         return None
     if users is None:

@@ -56,6 +56,11 @@ def model_folder(
     Raises:
         UserError: where there is none, or MLflow is asked for and not installed.
     """
+    if not isinstance(place, str | os.PathLike):
+        raise UserError(
+            f"the place is a {type(place).__name__}; it must be a folder, an address in an object "
+            "store, or models:/NAME@ALIAS."
+        )
     text = os.fspath(place)
     if text.startswith(REGISTERED):
         with extras.explained():

@@ -31,6 +31,7 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.api import origin as origins
 from recmeta.api.adapted import Adapted, whole_numbers
+from recmeta.api.arguments import whole_number
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.dataset import counted
 from recmeta.api.data.frames import FrameT, Kind, RowsT, kind_of, out
@@ -136,7 +137,7 @@ class Recommender(Generic[FrameT]):
 
         Args:
             rows: as `adapt`.
-            items: ids, or a frame with a column `item_id`.
+            items: an id, several, or a frame with a column `item_id`.
             users: as `adapt`.
 
         Raises:
@@ -175,6 +176,7 @@ class Recommender(Generic[FrameT]):
 
     def popular_items(self, count: int) -> FrameT:
         """Return the items that most users met, the most popular first."""
+        count = whole_number(count, "count", 0)
         table = self._items()
         order = np.argsort(-table[schema.NUM_USERS].to_numpy(), kind="stable")
         found: FrameT = out(table.take(pa.array(order[:count])), self._kind)
@@ -206,7 +208,7 @@ class Recommender(Generic[FrameT]):
         kind = kind_of(rows, ROWS)
         columns = Columns() if self.origin is None else self.origin.columns
         found = intake(self.model, rows, users, columns)
-        warn_of_unused(self.model, found.counts, stacklevel=3)
+        warn_of_unused(self.model, found, stacklevel=3)
         whole = [schema.USER_ID] if found.whole_ids else []
         if found.whole_items and self._has_whole_ids:
             whole.append(schema.ITEM_ID)

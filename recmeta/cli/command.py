@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 import inspect
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import typer
@@ -74,7 +75,8 @@ def command(
             with redoing(redo, steps):
                 return function(**given)
 
-        raise typer.Exit(_shown(_guarded(work, common), common))
+        typed = {name for name, value in given_options(given, groups).items() if value is not None}
+        raise typer.Exit(_shown(_guarded(work, common, typed), common))
 
     parameters = _spread(function)
     if steps:
@@ -111,8 +113,32 @@ def _spread(function: Callable[..., Outcome]) -> list[inspect.Parameter]:
     return parameters
 
 
-def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
-    """Do the work; on an error say it in one paragraph and exit."""
+def given_options(given: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:
+    """Return the values of all options of a command by name, those of its groups among them."""
+    plain = {name: value for name, value in given.items() if name not in groups}
+    return plain | {n: v for group in groups for n, v in vars(given[group]).items()}
+
+
+def as_typed(message: str, options: Collection[str]) -> str:
+    """Return a message in which options that were given are named as they are typed.
+
+    Beneath the command line they are fields of configurations: `rules: diversity is 2` is to be
+    `--diversity is 2`.
+    """
+    found = re.match(r"(?:[a-z_]+: )?([a-z_]+)((?:\.\w+)? is )", message)
+    if found is None or found[1] not in options:
+        return message
+    return f"--{found[1].replace('_', '-')}{message[found.start(2) :]}"
+
+
+def _guarded(
+    work: Callable[[], Outcome], common: CommonOptions, options: Collection[str]
+) -> Outcome:
+    """Do the work; on an error say it in one paragraph and exit.
+
+    Args:
+        options: those that were given, by the names of their parameters.
+    """
     try:
         with output.quiet_libraries(debug=common.debug):
             return work()
@@ -120,6 +146,8 @@ def _guarded(work: Callable[[], Outcome], common: CommonOptions) -> Outcome:
         raise
     except BaseException as error:  # a panic in Rust is no Exception
         message, code = exits.of(extras.missing_extra(error) or error)
+        if code == exits.USERS:
+            message = as_typed(message, options)
         if common.debug:
             sys.stderr.write(masked("".join(traceback.format_exception(error))))
     raise typer.Exit(exits.end(message, code, json=common.as_json))

@@ -15,6 +15,7 @@ import sys
 from json import dumps
 
 from recmeta.cli.signals import Terminated, listen_no_more
+from recmeta.errors import bounded
 from recmeta.errors.causes import explained
 from recmeta.errors.secrets import masked
 from recmeta.markup import visible
@@ -67,8 +68,9 @@ def give_up_output() -> None:
 
 
 def _ours(error: BaseException) -> str:
+    said = bounded(str(error))
     return (
-        f"this should not have happened: {type(error).__name__}: {error}. What was finished is "
+        f"this should not have happened: {type(error).__name__}: {said}. What was finished is "
         "kept. Please run the command again with --debug and report what it shows; `recmeta "
         "doctor` tells whether the installation is sound."
     )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from recmeta.cli.options import AttributeOptions, LogOptions
 from recmeta.cli.output import tell
 from recmeta.config import parse, to_dict
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed, shown
 from recmeta.logs.fetching.datasets import DATASETS, fetch, mapping_for
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping, Source, load_mapping
 from recmeta.logs.reading.columns import column_names, guess_attributes
 from recmeta.logs.reading.files import find_files
 from recmeta.progress import Progress
-from recmeta.schema import TIMESTAMP, VALUE
+from recmeta.schema import ITEM_ID, TIMESTAMP, USER_ID, VALUE
 
 if TYPE_CHECKING:
     from recmeta.metalearn.model import Model
@@ -100,10 +100,43 @@ def new_users_mapping(
     check_is_there(path)
     source = parse(Source, {"path": path} | _of_source(given))
     present = column_names(source)
+    _require(present, given, path)
     for option, column in (("value_col", VALUE), ("time_col", TIMESTAMP)):
         if option not in given and column in present:
             given[option] = column
+    if given.get("time_col") in present:
+        given = _with_time_unit(source, given, is_named=options.time_col is not None)
     return parse(LogMapping, {"path": path} | given)
+
+
+def _require(present: list[str], given: dict[str, Any], path: str) -> None:
+    """Raise UserError where a file of new users has no column of users or of items."""
+    for option, column in (("user_col", USER_ID), ("item_col", ITEM_ID)):
+        name = given.get(option, column)
+        if name not in present and len(present) > 1:  # else the separator is another one
+            raise UserError(
+                f"{path!r} has no column {shown(name)}.{did_you_mean(name, present)} Name it with "
+                f"--{option.replace('_', '-')}. It has: {listed(present)}."
+            )
+
+
+def _with_time_unit(source: Source, given: dict[str, Any], *, is_named: bool) -> dict[str, Any]:
+    """Return the options with how the file's times are spelled, as its first rows show it.
+
+    A column of times that nobody named and that has none is not read.
+    """
+    from recmeta.api.data.frames import time_unit
+    from recmeta.logs.checking import parsing
+    from recmeta.logs.reading.log_format import Wanted
+    from recmeta.logs.reading.sources import read
+
+    column = given["time_col"]
+    times = next(read(source, find_files(source), Wanted(columns={column: column})))[column]
+    unit = time_unit(times, None)
+    given_times = times.to_frame().select(parsing.text(column, times.dtype)).to_series()
+    if not is_named and given_times.null_count() == len(times):
+        return {name: value for name, value in given.items() if name != "time_col"}
+    return {"time_unit": unit} | given
 
 
 def profiles_like(mapping: LogMapping, path: str, id_col: str) -> AttributeSource:
@@ -136,14 +169,15 @@ def present_profiles(wanted: AttributeSource) -> AttributeSource:
     if not columns:
         raise UserError(
             f"--profiles {wanted.path!r} has none of the columns "
-            f"{', '.join(wanted.columns) or 'that the model reads: it reads no profiles'}. "
-            f"It has: {', '.join(present)}."
+            f"{listed(list(wanted.columns), 'that the model reads: it reads no profiles')}."
+            f"{''.join(did_you_mean(name, present) for name in wanted.columns)} "
+            f"It has: {listed(present)}."
         )
     read = {wanted.id_col, *(a.column or name for name, a in columns.items())}
     unread = [name for name in present if name not in read]
     if unread:
         said = unknown_attribute(unread, list(wanted.columns))
-        tell(f"--profiles {wanted.path!r}: not read: {', '.join(unread)}; {said}")
+        tell(f"--profiles {wanted.path!r}: not read: {listed(unread)}; {said}")
     return dataclasses.replace(wanted, columns=columns)
 
 
@@ -199,7 +233,7 @@ def hint_on_unread(mapping: LogMapping) -> str:
     ]
     if not unread or not missing:
         return ""
-    return f"Columns not read: {', '.join(unread)}. {', '.join(missing)}."
+    return f"Columns not read: {listed(unread)}. {', '.join(missing)}."
 
 
 def _given_files(attributes: AttributeOptions) -> list[str]:

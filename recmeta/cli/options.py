@@ -60,6 +60,18 @@ Redo = Annotated[
     ),
 ]
 
+MaxUnknownShare = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Stop where more of the interactions are of items that the model does not know. "
+        "[default: they count against --max-bad-share]",
+        rich_help_panel=FORMAT,
+    ),
+]
+
 ModelVersion = Annotated[
     str | None,
     typer.Option(metavar="N", help="Version of the model. [default: the champion]"),

@@ -8,8 +8,10 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from recmeta.errors import UserError
 from recmeta.errors.secrets import MaskingFilter, masked, masked_values
 from recmeta.markup import visible
 
@@ -58,6 +60,18 @@ def tell(text: str, *, kind: str = "") -> None:
     said = Text(visible(masked(text)))
     paragraph = Text(f"{kind}: ", style="bold red") + said if kind else said
     console.print(paragraph, soft_wrap=not console.is_terminal)
+
+
+def write_file(path: Path, data: bytes, option: str) -> None:
+    """Write what an option asks for into a file.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    try:
+        path.expanduser().write_bytes(data)
+    except OSError as error:
+        raise UserError(f"{option} {str(path)!r} cannot be written: {error.strerror}.") from error
 
 
 def to_json(data: Any) -> str:

@@ -209,6 +209,12 @@ CAUSES = (
         f"--workspace on a disk that works. {_AGAIN}",
     ),
     Cause(
+        name="no path",
+        numbers=_numbers("ENAMETOOLONG", "ELOOP"),
+        text=r"file name too long|embedded (?:nul|null) (?:char|byte|character)",
+        says="a path is none that this machine can have ({words}): mend it.",
+    ),
+    Cause(
         name="database cannot be opened",
         text=r"unable to open database file",
         says="a database cannot be opened ({words}): look whether its folder is there and may be "

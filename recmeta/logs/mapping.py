@@ -16,6 +16,7 @@ from typing import Any, Literal
 from recmeta import strict_json
 from recmeta.config import parse, read_toml
 from recmeta.errors import UserError, did_you_mean
+from recmeta.handwritten import read_text
 from recmeta.logs.formats import FORMATS
 from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
 
@@ -262,10 +263,9 @@ def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:
 
 
 def _read_json(file: Path) -> Any:
+    text = read_text(file, "mapping")
     try:
-        return strict_json.loads(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read the mapping {str(file)!r}: {error.strerror}.") from error
+        return strict_json.loads(text)
     except ValueError as error:
         raise UserError(f"the mapping {str(file)!r} is not valid JSON: {error}") from error
 

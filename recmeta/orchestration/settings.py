@@ -9,6 +9,7 @@ default.
     config      a .toml file whose values replace the recipe's  (none)
     device      cpu, cuda or auto                               auto
     feature_store   folder of a Feast repository                (none)
+    done_file   what is written last into a day's folder        (none)
     wait        seconds to wait for another that writes         3600
 """
 
@@ -99,6 +100,12 @@ def device() -> str:
 def feature_store() -> str | None:
     """Return the Feast repository whose online store holds features, if there is one."""
     return setting("feature_store")
+
+
+def done_file() -> str | None:
+    """Return the name of what is written last into a day's folder, such as `_SUCCESS`; None where
+    nothing is asked for."""
+    return setting("done_file")
 
 
 def manifest(step: "Step[Outputs]", key: str) -> "Manifest[Outputs]":

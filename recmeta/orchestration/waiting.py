@@ -5,11 +5,12 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
-from recmeta.orchestration.settings import mapping
+from recmeta.orchestration.settings import done_file, mapping
 
 
 class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not read here
-    """Succeeds when the log of a day is there; until then the triggerer waits, and no worker."""
+    """Succeeds when the log of a day is there and whole; until then the triggerer waits, and no
+    worker."""
 
     template_fields = ("day",)
 
@@ -33,11 +34,19 @@ class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not
         from recmeta.logs.reading.partitions import has_arrived, mapping_of, parse_day
         from recmeta.orchestration.arrival import ArrivalTrigger
 
-        log = mapping_of(mapping(), parse_day(self.day))
-        paths = [source.path for source in (log, log.users, log.items) if source is not None]
-        if not all(has_arrived(path) for path in paths):
+        pattern, day, marker = mapping(), parse_day(self.day), done_file()
+        log = mapping_of(pattern, day)
+        pairs = [(pattern, log), (pattern.users, log.users), (pattern.items, log.items)]
+        # Files of attributes that are not written daily have no mark of the day.
+        awaited = {
+            dated.path: None if dated.path == source.path else marker
+            for source, dated in pairs
+            if source is not None and dated is not None
+        }
+        paths, done_files = list(awaited), list(awaited.values())
+        if not all(map(has_arrived, paths, done_files)):
             self.defer(
-                trigger=ArrivalTrigger(paths, self.poll_seconds),
+                trigger=ArrivalTrigger(paths, self.poll_seconds, done_files),
                 method_name="arrived",
                 timeout=self.patience,
             )

@@ -4,7 +4,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.tasks.task_set import Tasks
@@ -24,7 +24,7 @@ def tasks_of_frame(model: Model, frame: pd.DataFrame) -> Tasks:
         if others:  # one of them may be meant
             raise UserError(
                 f"the frame has no column {schema.ITEM_ID!r}."
-                f"{did_you_mean(schema.ITEM_ID, others)} It has: {', '.join(map(str, frame))}."
+                f"{did_you_mean(schema.ITEM_ID, others)} It has: {listed(list(frame))}."
             )
     return tasks_for_new_users(model, _interactions(frame), _profiles(model, frame))[0]
 
@@ -53,7 +53,7 @@ def _profiles(model: Model, frame: pd.DataFrame) -> pa.Table | None:
     names = [name for name in profile_fields(model) if name in frame]
     if not names or schema.USER_ID not in frame:
         return None
-    first = frame.groupby(schema.USER_ID, sort=False)[names].first().reset_index()
+    first = frame.groupby(schema.USER_ID, sort=False, observed=True)[names].first().reset_index()
     return pa.table({name: _column(first[name]) for name in (schema.USER_ID, *names)})
 
 

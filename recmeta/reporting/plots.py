@@ -1,6 +1,7 @@
 """Plots of an evaluation and of training, as PNG files."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
             learned = name in curve.get("learned", ())
             axes.plot(
                 places,
-                [p["mean"] for p in points],
+                _drawn(points, "mean"),
                 marker="o",
                 label=name,
                 linewidth=2.6 if learned else 1.4,
@@ -38,8 +39,8 @@ def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
             )
             axes.fill_between(
                 places,
-                [p["ci_low"] for p in points],
-                [p["ci_high"] for p in points],
+                _drawn(points, "ci_low"),
+                _drawn(points, "ci_high"),
                 alpha=0.12 if learned else 0.05,
                 color=colours[name],
                 linewidth=0,
@@ -61,13 +62,13 @@ def training_curve(history: Sequence[Mapping[str, Any]], dev_loss_name: str) -> 
     """Return a PNG of the training and the development loss by epoch."""
     figure, axes = _figure()
     numbers = [e["number"] for e in history]
-    best = min(history, key=lambda e: e["dev_loss"])
-    axes.plot(numbers, [e["train_loss"] for e in history], label="training, query loss")
+    axes.plot(numbers, _drawn(history, "train_loss"), label="training, query loss")
     right = axes.twinx()
-    right.plot(numbers, [e["dev_loss"] for e in history], color="tab:orange", label=dev_loss_name)
-    right.axvline(
-        best["number"], color="grey", linestyle=":", label=f"best epoch, {best['number']}"
-    )
+    right.plot(numbers, _drawn(history, "dev_loss"), color="tab:orange", label=dev_loss_name)
+    measured = [e for e in history if e["dev_loss"] is not None]
+    if measured:  # a small log may have no development users
+        best = min(measured, key=lambda e: e["dev_loss"])["number"]
+        right.axvline(best, color="grey", linestyle=":", label=f"best epoch, {best}")
     axes.set_xlabel("epoch")
     axes.set_ylabel("query loss, in units of the model")
     right.set_ylabel(dev_loss_name)
@@ -117,6 +118,11 @@ def calibration(found: Mapping[str, Any]) -> bytes:
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle(f"Uncertainty on {found['num_users']} cold users")
     return to_png(figure)
+
+
+def _drawn(points: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """Return the numbers of that name; NaN, which leaves a gap, where there was none to measure."""
+    return [math.nan if point[name] is None else point[name] for point in points]
 
 
 def _figure() -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.errors import FieldError, did_you_mean
+from recmeta.errors import MOST_LISTED, FieldError, did_you_mean, listed
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.tensors.encoding import Field
 from recmeta.serving.new_user_tasks import tasks_of_rows
@@ -124,8 +124,8 @@ class Intake:
 
 def unknown_attribute(names: Sequence[str], known: list[str]) -> str:
     """Return what is said of attributes of a profile that a model does not read."""
-    hints = "".join(did_you_mean(name, known) for name in names)
-    return f"the model knows no such attribute.{hints} Known: {', '.join(known) or 'none'}."
+    hints = "".join(did_you_mean(name, known) for name in names[:MOST_LISTED])
+    return f"the model knows no such attribute.{hints} Known: {listed(known)}."
 
 
 def _in_order(times: Sequence[int | None]) -> list[int]:

@@ -1,6 +1,7 @@
 """New users' few interactions, as tasks for a model."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed, shown
 from recmeta.metalearn.model import Model
+from recmeta.serving.spelling import numbers_of, of_title
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -70,7 +72,7 @@ def tasks_for_new_users(
     users = pc.unique(everyone).sort()
     profile_place = pc.index_in(users, profile_id)
     user = pc.index_in(user_id, users).to_numpy().astype(np.int64)
-    item = model.catalogue.lookup.numbers_of(item_id)
+    item = numbers_of(model.catalogue.lookup, item_id)
     value, good = np.ones(len(user), np.float32), np.ones(len(user), np.bool_)
     if graded:
         value = _numbers(interactions, schema.VALUE)
@@ -96,6 +98,66 @@ def tasks_for_new_users(
     )
     tasks = _tasks(model, _profiles(users, profiles, profile_place), support)
     return tasks, counts
+
+
+def unknown_items(model: Model, interactions: pa.Table, most: int) -> list[str]:
+    """Return the first ids of items that the model does not know, at most so many."""
+    item_id = pc.unique(_ids(interactions, schema.ITEM_ID).drop_null())
+    is_unknown = pa.array(numbers_of(model.catalogue.lookup, item_id) < 0)
+    found: list[str] = item_id.filter(is_unknown)[:most].to_pylist()
+    return found
+
+
+def unused_rows(
+    model: Model, counts: NewUserCounts, bad: Mapping[str, int], unknown: Sequence[str]
+) -> str:
+    """Return a sentence about the interactions that were not used and why; empty where there are
+    none.
+
+    Args:
+        bad: how many rows could not be read, by what is wrong with them.
+        unknown: some items that the model does not know.
+    """
+    low, high = model.value_range
+    of_values = (
+        f"whose value is no number from {low:g} to {high:g}"
+        if model.objective == "rating"
+        else "whose value is 0 or less"
+    )
+    named = f" (such as {_named(model, unknown)})" if unknown else ""
+    reasons = {
+        f"of items that the model does not know{named}": counts.unknown_items,
+        of_values: counts.bad_values,
+        "which later ones of the same user and item replace": counts.duplicates,
+        **bad,
+    }
+    num_unused = sum(reasons.values())
+    if not num_unused:
+        return ""
+    told = "; ".join(f"{number:,} {why}" for why, number in reasons.items() if number)
+    given = counts.rows + sum(bad.values())
+    return f"{num_unused:,} of {given:,} interactions were not used: {told}."
+
+
+def left_with_none(counts: NewUserCounts) -> str:
+    """Return a sentence about the users who are left without an interaction; empty where there are
+    none."""
+    if not counts.without_interactions:
+        return ""
+    if not counts.used:
+        return "Nothing is left to adapt to: lists are those of a stranger."
+    if counts.without_interactions == 1:
+        return "1 user is left with none."
+    return f"{counts.without_interactions:,} users are left with none."
+
+
+def _named(model: Model, unknown: Sequence[str]) -> str:
+    """Return unknown items by their ids, or that they are titles."""
+    meant = of_title(model.catalogue.items, unknown[0])
+    if meant is not None:
+        return f"{shown(unknown[0])}, which is the title of the item {shown(meant)}"
+    some = ", ".join(shown(one) for one in model.catalogue.items.item_id[:2].to_pylist())
+    return f"{', '.join(shown(item_id) for item_id in unknown)}; those that it knows are as {some}"
 
 
 def tasks_of_rows(
@@ -176,7 +238,7 @@ def _require(table: pa.Table, name: str) -> None:
     if name not in table.column_names:
         raise UserError(
             f"the new users have no column {name!r}.{did_you_mean(name, table.column_names)} "
-            f"There are: {', '.join(table.column_names)}."
+            f"There are: {listed(table.column_names)}."
         )
 
 

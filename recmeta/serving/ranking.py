@@ -5,6 +5,7 @@ Legend: B users, I items, k list length.
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -64,10 +65,10 @@ class ScoringConfig:
         for name in ("top_k", "user_batch", "item_block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.popularity_weight is not None and self.popularity_weight < 0:
+        if self.popularity_weight is not None and not 0 <= self.popularity_weight < math.inf:
             raise UserError(
-                f"popularity_weight is {self.popularity_weight}; it must be at least 0, which "
-                "leaves popularity out of the order."
+                f"popularity_weight is {self.popularity_weight}; it must be finite and at least 0, "
+                "which leaves popularity out of the order."
             )
 
 

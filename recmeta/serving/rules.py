@@ -4,16 +4,25 @@ Legend: I items, W longest list of an item's categories.
 """
 
 import dataclasses
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmeta import schema
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed
+from recmeta.serving.spelling import spellings
 from recmeta.tasks.arrays import BoolArray, IntArray, positions_of
 from recmeta.tasks.item_files import Items
+
+LONGEST_AGE = 365_000
+"""Days, some thousand years: before them there were no logs."""
+
+
+MOST_NAMED = 5
+"""Items of a rule that the catalogue does not have, which are told by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,10 +63,21 @@ class Rules:
         for name, most in self.max_per_category.items():
             if most < 1:
                 raise UserError(f"max_per_category.{name} is {most}; it must be at least 1.")
-        if self.max_uncertainty is not None and self.max_uncertainty <= 0:
-            raise UserError(f"max_uncertainty is {self.max_uncertainty}; it must be positive.")
-        if self.max_age_days is not None and self.max_age_days < 0:
-            raise UserError(f"max_age_days is {self.max_age_days}; it must not be negative.")
+        if self.max_uncertainty is not None and not 0 < self.max_uncertainty < math.inf:
+            raise UserError(
+                f"max_uncertainty is {self.max_uncertainty}; it must be positive and finite."
+            )
+        if self.max_age_days is not None and not 0 <= self.max_age_days <= LONGEST_AGE:
+            raise UserError(
+                f"max_age_days is {self.max_age_days}; it must be from 0 to {LONGEST_AGE:,}."
+            )
+        if self.min_interactions < 0:
+            raise UserError(
+                f"min_interactions is {self.min_interactions}; it must not be negative."
+            )
+        for name, least in self.at_least.items():
+            if not math.isfinite(least):
+                raise UserError(f"at_least.{name} is {least}; it must be finite.")
 
     @property
     def rearrange(self) -> bool:
@@ -84,11 +104,20 @@ def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
     """Return (I,) which items may stand in a list.
 
     Raises:
-        UserError: for an attribute that items do not have, or that is of another kind.
+        UserError: for an attribute that items do not have, or that is of another kind, and for a
+            list of allowed items of which the catalogue has none.
     """
     is_eligible_I = ~_among(items, facts.denied) & ~_among(items, facts.too_old)
     if facts.allowed is not None:
-        is_eligible_I &= _among(items, facts.allowed)
+        is_allowed_I = _among(items, facts.allowed)
+        if not is_allowed_I.any():
+            such_as = f", such as {listed(sorted(facts.allowed)[:3])}" if facts.allowed else ""
+            raise UserError(
+                f"allow names {len(facts.allowed):,} items{such_as}, and the model's catalogue has "
+                "none of them, so that every list would be empty: it must hold ids of items as the "
+                f"log has them, such as {listed(items.item_id[:3].to_pylist())}."
+            )
+        is_eligible_I &= is_allowed_I
     for name, values in rules.unavailable.items():
         code_IW, vocabulary = categories(items, name)
         wanted = np.flatnonzero(np.isin(vocabulary, values))
@@ -100,6 +129,25 @@ def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
         at_least = pc.fill_null(pc.greater_equal(column.cast(pa.float64()), least), False)
         is_eligible_I &= at_least.to_numpy(zero_copy_only=False)
     return np.asarray(is_eligible_I)
+
+
+def unmatched(items: Items, ids: Collection[str]) -> list[str]:
+    """Return those ids, sorted, that no item has, however they are spelled."""
+    known = set(items.item_id.to_pylist())
+    return sorted(item_id for item_id in ids if known.isdisjoint(spellings(item_id)))
+
+
+def remark_on_unmatched(rule: str, number: int, named: Sequence[str]) -> str:
+    """Return a sentence about items of a rule that the catalogue does not have.
+
+    Args:
+        number: how many there are.
+        named: the first of them.
+    """
+    return (
+        f"{rule}: {number:,} of its items {'is' if number == 1 else 'are'} not in the model's "
+        f"catalogue: {listed(named)}{', …' if number > len(named) else ''}."
+    )
 
 
 def categories(items: Items, name: str) -> tuple[IntArray, list[str]]:
@@ -143,11 +191,12 @@ def _attribute(items: Items, name: str) -> pa.Array:
     if name not in known:
         raise UserError(
             f"a rule names {name!r}, which is no attribute of an item.{did_you_mean(name, known)} "
-            f"There are: {', '.join(known) or 'none'}."
+            f"There are: {listed(known)}."
         )
     return items.attributes[name].combine_chunks().take(pa.array(items.newest()))
 
 
 def _among(items: Items, ids: Collection[str]) -> BoolArray:
-    found = pc.is_in(items.item_id, value_set=pa.array(sorted(ids), items.item_id.type))
+    spelled = {spelling for item_id in ids for spelling in spellings(item_id)}
+    found = pc.is_in(items.item_id, value_set=pa.array(sorted(spelled), items.item_id.type))
     return np.asarray(found.to_numpy(zero_copy_only=False))

@@ -34,6 +34,7 @@ def test_every_row_is_counted_and_everyone_gets_a_list(
 ) -> None:
     workspace, _ = finished
     arguments = ["score", new_users, *COLUMNS, "--value-col", "stars", "-w", workspace, "--json"]
+    arguments += ["--max-bad-share", 0.5]
     called = recmeta(*arguments, "--top-k", 7)
     assert called.code == 0, called.stderr
     counts = {k: called.json[k] for k in ("users", "used", "duplicates", "unknown_items")}
@@ -59,8 +60,14 @@ def test_everyone_who_is_named_gets_a_list_whatever_the_rest_of_the_row(
     path = tmp_path / "odd.csv"
     rows = ["a,i1,", "b,i1,nan", "c,i1,much", "d,nowhere,", ",i1,3", "e,i1,3,4"]
     path.write_text("\n".join(["user_id,item_id,value", *rows]) + "\n")
-    called = recmeta("score", path, "-w", finished[0], "--json")
+    arguments = ["score", path, "-w", finished[0], "--json"]
+    refused = recmeta(*arguments)
+    assert refused.code == 2
+    assert "6 of 6 interactions were not used: 1 of items" in refused.json["error"]
+    assert "--max-bad-share" in refused.json["error"]
+    called = recmeta(*arguments, "--max-bad-share", 1)
     assert called.code == 0, called.stderr
+    assert "lists are those of a stranger" in called.stderr
     expected = {"bad_values": 3, "unknown_items": 1, "bad_rows": 2, "users": 4, "used": 0}
     assert {name: called.json[name] for name in expected} == expected
 
@@ -82,7 +89,7 @@ def test_columns_with_the_tables_names_need_no_options(
     plain = tmp_path / "plain.csv"
     body = new_users.read_text().partition("\n")[2]
     plain.write_text("user_id,item_id,value\n" + body)
-    called = recmeta("score", plain, "-w", workspace, "--json")
+    called = recmeta("score", plain, "-w", workspace, "--json", "--max-bad-share", 0.5)
     assert called.json["used"] == 2
     named = recmeta("score", new_users, *COLUMNS, "-w", workspace, "--json")
     assert named.code == 2
@@ -111,7 +118,7 @@ def test_mistakes(finished: tuple[Path, Called], recmeta: Call, new_users: Path)
     workspace, _ = finished
     arguments = ["score", new_users, *COLUMNS, "--value-col", "stars", "-w", workspace, "--json"]
     assert "no version '9'" in recmeta(*arguments, "--model-version", 9).json["error"]
-    assert "top_k is 0" in recmeta(*arguments, "--top-k", 0).json["error"]
+    assert "--top-k is 0" in recmeta(*arguments, "--top-k", 0).json["error"]
     missing = recmeta("score", new_users.with_name("no.csv"), "-w", workspace, "--json")
     assert missing.code == 2
 
@@ -120,7 +127,19 @@ def test_adapt_stops_before_scoring(
     finished: tuple[Path, Called], recmeta: Call, new_users: Path
 ) -> None:
     workspace, _ = finished
-    called = recmeta("adapt", new_users, *COLUMNS, *VALUES[:2], "-w", workspace, "--json")
+    called = recmeta(
+        "adapt",
+        new_users,
+        *COLUMNS,
+        *VALUES[:2],
+        "-w",
+        workspace,
+        "--json",
+        "--max-bad-share",
+        0.2,
+        "--max-unknown-share",
+        0.2,
+    )
     assert called.json["users"] == 3
     assert (workspace / called.json["states"]).is_dir()
 
@@ -130,7 +149,7 @@ def test_run_scores_the_new_users_that_it_is_given(
 ) -> None:
     workspace, first = finished
     new, profiles = tmp_path / "new.csv", tmp_path / "profiles.csv"
-    new.write_text("uid,sku,ts,stars\nnewcomer,i1,1800000000,5\n")
+    new.write_text("uid,sku,ts,stars\nnewcomer,i1,1700900000,5\n")
     profiles.write_text("user_id,age,city\nnewcomer,33,Lviv\nquiet,44,Kyiv\n")
     arguments = [*run_arguments(folder, workspace), "--force", "--new-users", new]
     called = recmeta(*arguments, "--profiles", profiles)

@@ -147,3 +147,17 @@ def test_model_comes_back_as_it_was(pipeline: Pipeline) -> None:
     for name in found.names():
         assert found.read_bytes(name) == saved.read_bytes(name)
     Model.load(found)
+
+
+@pytest.mark.parametrize("has_files", [False, True])
+def test_a_version_of_another_program_is_told(pipeline: Pipeline, has_files: bool) -> None:
+    ours, workspace = register(pipeline, "k1"), pipeline.workspace
+    foreign = workspace / "foreign"
+    if has_files:
+        foreign.write_bytes("artifacts/model/model.pkl", b"of another program")
+    client = connect(workspace)
+    made = client.create_model_version("recmeta", source=foreign.path)
+    client.set_registered_model_alias("recmeta", versions.CHAMPION, made.version)
+    version = versions.in_use(workspace)
+    with pytest.raises(UserError, match=f"none that recmeta trained.*--model-version: {ours}"):
+        versions.model_folder(workspace, version)

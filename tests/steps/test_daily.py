@@ -76,6 +76,68 @@ def test_available_days_are_those_with_a_file(tmp_path: Path, pattern: str) -> N
     assert not partitions.has_arrived(str(tmp_path / "2025-03-09.csv"))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("{date:%Y%m%d}.csv", "20250301.csv"),
+        ("{date:%Y/%m/%d}/", "2025/03/01/"),
+        ("year={date:%Y}/month={date:%m}/{date}.csv", "year=2025/month=03/2025-03-01.csv"),
+        ("{date:%Y}/{date:%j}.csv.gz", "2025/060.csv.gz"),
+        ("a+b({date:%d.%m.%Y}).csv", "a+b(01.03.2025).csv"),
+    ],
+)
+def test_a_date_is_spelled_as_the_path_says(tmp_path: Path, pattern: str, path: str) -> None:
+    mapping = LogMapping(path=f"{tmp_path}/{pattern}", format="csv")
+    assert partitions.mapping_of(mapping, DAY).path == f"{tmp_path}/{path}"
+    assert partitions.available_days(mapping) == []
+    place = tmp_path / path.rstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("")
+    (place.parent / "other").mkdir()
+    assert partitions.available_days(mapping) == [DAY]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("{date:YYYYMMDD}.csv", "write a date as {date:%Y%m%d}"),
+        ("{date:%H}.csv", "holds {date:%H}"),
+        ("{date:%Y-%m}.csv", "does not say the day"),
+    ],
+)
+def test_a_path_that_names_no_day_is_refused(tmp_path: Path, pattern: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        partitions.available_days(LogMapping(path=f"{tmp_path}/{pattern}", format="csv"))
+
+
+def test_a_day_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    day = tmp_path / "day=2025-03-01"
+    assert not partitions.has_arrived(str(day))
+    (day / "_temporary" / "0").mkdir(parents=True)
+    assert not partitions.has_arrived(str(day))
+    (day / "part-0.csv").write_text("user_id,item_id\nu,i\n")
+    assert not partitions.has_arrived(str(day)), "Spark still writes to it"
+    (day / "_SUCCESS").write_text("")
+    assert partitions.has_arrived(str(day)), "what an attempt that failed has left does not matter"
+    assert partitions.has_arrived(str(day), "_SUCCESS")
+    assert not partitions.has_arrived(str(day), "done.txt")
+    other = tmp_path / "day=2025-03-02"
+    other.mkdir()
+    (other / "_SUCCESS").write_text("")
+    assert not partitions.has_arrived(str(other)), "there is no row in it"
+    (other / "_SUCCESS").unlink()
+    (other / "part-0.csv").write_text("")
+    assert partitions.has_arrived(str(other))
+    assert not partitions.has_arrived(str(other), "_SUCCESS")
+    (other / "part-1.csv.inprogress").write_text("")
+    assert not partitions.has_arrived(str(other))
+    mapping = LogMapping(path=f"{tmp_path}/day={{date}}/", format="csv")
+    assert days_read.next_day(mapping, Workspace(tmp_path / "ws")) == DAY
+    assert days_read.next_day(mapping, Workspace(tmp_path / "ws"), done_file="x") == DAY.replace(
+        day=2
+    )
+
+
 def test_the_next_day_is_the_oldest_that_was_not_ingested(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "ws")
     mapping = log_of(tmp_path / "{date}.csv")
@@ -214,7 +276,12 @@ def test_a_usual_day_passes_and_says_what_was_measured(tmp_path: Path) -> None:
     workspace, manifest = ingested(tmp_path, {1: 10, 2: 20, 3: 30, 4: 40}, bad=1)
     measured = data_quality.check(workspace, manifest)
     assert measured == pytest.approx(
-        {"rows_read": 41, "quarantined_share": 1 / 41, "volume_ratio": 41 / 20}
+        {
+            "rows_read": 41,
+            "accepted": 40,
+            "quarantined_share": 1 / 41,
+            "volume_ratio": 41 / 20,
+        }
     )
 
 
@@ -224,9 +291,29 @@ def test_an_unusual_day_is_refused_with_every_reason(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         data_quality.check(workspace, manifest, config)
     message = str(error.value)
-    assert "60 rows, fewer than min_rows (100)" in message
+    assert "30 of its 60 rows were accepted, fewer than min_rows (100)" in message
     assert "50.0% of its 60 rows are in the quarantine" in message
     assert "the days before had 10 (their median)" in message
+
+
+def test_a_day_that_is_delivered_again_is_no_new_day(tmp_path: Path) -> None:
+    workspace, first = ingested(tmp_path, {1: 10})
+    known = (tmp_path / "2025-03-01.csv").read_text()
+    mapping = log_of(tmp_path / "{date}.csv")
+
+    def next_day(number: int, text: str) -> Manifest[IngestOutputs]:
+        (tmp_path / f"2025-03-0{number}.csv").write_text(text)
+        return ingest.run_day(mapping, datetime.date(2025, 3, number), workspace, now=NOW)
+
+    again = next_day(2, known + "\n")
+    assert (again.counts["accepted"], again.counts["duplicates"]) == (0, 10)
+    with pytest.raises(UserError, match="nothing new came: all of its 10 rows are in the inter"):
+        data_quality.check(workspace, again)
+    with pytest.raises(UserError, match="nothing came: it has no row"):
+        data_quality.check(workspace, next_day(3, "user_id,item_id,time,stars\n"))
+    quiet = data_quality.check(workspace, again, DataQualityConfig(min_rows=0))
+    assert (quiet["rows_read"], quiet["accepted"]) == (10, 0)
+    assert data_quality.check(workspace, first)["accepted"] == 10, "doing a day again is no fault"
 
 
 def test_two_days_before_are_too_few_to_compare_with(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 
 from recmeta import schema
 from recmeta.api.data.frames import CLOSE, missing_column
-from recmeta.errors import UserError
+from recmeta.errors import UserError, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,19 @@ class Columns:
             UserError: where a column that is needed, or was named, is not there.
         """
         names = frame.columns
+        for role in ROLES:
+            column = getattr(self, role)
+            is_name = isinstance(column, str) or (column is None and role not in _NEEDED)
+            if not is_name:
+                raise UserError(f"{role} is {shown(column)}; it must be the name of a column.")
         for role, column in (("user_id", self.user_id), ("item_id", self.item_id)):
             if column not in names:
                 raise missing_column(what, column, names, f" Name it with {role}='…'.")
+            if frame.schema[column].is_nested():
+                raise UserError(
+                    f"the column {shown(column)} of {what} holds {frame.schema[column]}; an id is "
+                    "text or a number: give a row to each, such as with explode()."
+                )
         unread = [name for name in names if name not in {*self._named, *known}]
         found: dict[str, Any] = {}
         for role in ("timestamp", "value", "event"):
@@ -79,4 +89,5 @@ class Columns:
             )
 
 
+_NEEDED = ("user_id", "item_id")
 ROLES = tuple(field.name for field in dataclasses.fields(Columns))

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from pyarrow import dataset
 
 from recmeta import schema
+from recmeta.api.arguments import id_text
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.frames import FrameT, Kind, kind_of, out
 from recmeta.api.data.log_frames import (
@@ -37,7 +38,7 @@ from recmeta.api.data.log_frames import (
 )
 from recmeta.api.data.recbole import recbole_mapping
 from recmeta.config import fingerprint, parse
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, shown
 from recmeta.logs.checking import checked, conflicts, contracts
 from recmeta.logs.checking.attributes import attributes_in_frame, read_attributes
 from recmeta.logs.mapping import AttributeSource, LogMapping, load_mapping
@@ -392,13 +393,12 @@ class Dataset(Generic[FrameT]):
         >>> data.rows(2)["item_id"].to_list()
         ['y']
         """
-        wanted = [str(user_id) for user_id in user_ids]
+        wanted = [id_text(user_id, "user_id") for user_id in user_ids]
         known = self._rows[schema.USER_ID].unique()
         for user_id in wanted:
             if user_id not in known:
-                raise UserError(
-                    f"the data set has no user {user_id!r}.{did_you_mean(user_id, known.to_list())}"
-                )
+                hint = did_you_mean(user_id, known.to_list())
+                raise UserError(f"the data set has no user {shown(user_id)}.{hint}")
         return self._out(self._rows.filter(pl.col(schema.USER_ID).is_in(wanted)))
 
     def user_ids(self) -> pa.Array:
@@ -458,6 +458,16 @@ class Dataset(Generic[FrameT]):
         return found
 
 
+def check_data(data: Any) -> None:
+    """Raise UserError for what is no data set, with what makes one of it."""
+    if isinstance(data, Dataset):
+        return
+    how = "Dataset.from_mapping" if isinstance(data, str | os.PathLike) else "Dataset.from_frame"
+    raise UserError(
+        f"the data is a {type(data).__name__}; it must be a Dataset: make one with recmeta.{how}."
+    )
+
+
 def as_mapping(mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]") -> LogMapping:
     """Return a mapping from what may stand for one.
 
@@ -468,6 +478,11 @@ def as_mapping(mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]
         return mapping
     if isinstance(mapping, Mapping):
         return parse(LogMapping, mapping)
+    if not isinstance(mapping, str | os.PathLike):
+        raise UserError(
+            f"the mapping is a {type(mapping).__name__}; it must be a LogMapping, nested tables of "
+            "values, or the path of a TOML or JSON file."
+        )
     return load_mapping(os.fspath(mapping))
 
 

@@ -4,12 +4,13 @@ Inside all rows are Polars. Neither pandas nor anything else is imported unless 
 """
 
 import sys
+import uuid
 from typing import Any, Literal, TypeVar
 
 import polars as pl
 import pyarrow as pa
 
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed, shown
 from recmeta.logs.mapping import TIME_UNITS
 
 FrameT = TypeVar("FrameT")
@@ -19,6 +20,14 @@ RowsT = TypeVar("RowsT")
 Kind = Literal["pandas", "polars", "arrow"]
 CLOSE = 0.8
 """How alike, from 0 to 1, a column is to a name that is looked for where it must be meant."""
+NULLS = ("nan", "NaN", "NaT", "<NA>")
+"""How missing values of pandas print."""
+_HOW_TO = {
+    "LazyFrame": " Collect it first.",
+    "RecordBatch": " pyarrow.Table.from_batches([…]) makes one of it.",
+    **dict.fromkeys(("dict", "list"), " polars.DataFrame(…) makes one of it."),
+}
+"""What makes a frame of what is none, by its type."""
 _LATEST = {"s": 1e11, "ms": 1e14, "us": 1e17}
 """Numbers from here up are no times of the unit: they would be after the year 5000."""
 
@@ -39,7 +48,7 @@ def kind_of(frame: Any, what: str) -> Kind:
         return "polars"
     if isinstance(frame, pa.Table):
         return "arrow"
-    hint = " Collect it first." if isinstance(frame, pl.LazyFrame) else ""
+    hint = next((how for kind, how in _HOW_TO.items() if type(frame).__name__ == kind), "")
     raise UserError(
         f"{what} is a {type(frame).__name__}; it must be a pandas or Polars DataFrame or a pyarrow "
         f"Table.{hint}"
@@ -47,33 +56,87 @@ def kind_of(frame: Any, what: str) -> Kind:
 
 
 def to_polars(frame: Any, what: str) -> pl.DataFrame:
-    """Return a frame as Polars, categories as the values that they stand for.
+    """Return a frame as Polars, categories as the values that they stand for, and what pandas keeps
+    in a named index as columns.
 
     Args:
         what: what the frame holds, for messages.
 
     Raises:
-        UserError: for what is no frame, two columns of one name, or a column of several types.
+        UserError: for what is no frame, two columns of one name, or a column of several types that
+            no text could stand for.
     """
     kind = kind_of(frame, what)
     if isinstance(frame, pl.DataFrame):
-        return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
-    try:
-        table = pa.Table.from_pandas(frame, preserve_index=False) if kind == "pandas" else frame
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+        return _plain(frame, what)
+    names = list(frame.columns) if kind == "pandas" else frame.column_names
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
         raise UserError(
-            f"{what} has a column that holds values of several types, or two columns of one name: "
-            f"{error}"
-        ) from error
-    names = table.column_names
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UserError(f"{what} has {names.count(twice[0])} columns named {twice[0]!r}.")
-    plain = {
-        name: column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        for name, column in zip(names, table.columns, strict=True)
-    }
-    return pl.DataFrame(pl.from_arrow(pa.table(plain))) if plain else pl.DataFrame()
+            f"{what} has {names.count(twice)} columns named {shown(twice)}: leave one of them."
+        )
+    if kind == "pandas":
+        indexed = [name for name in frame.index.names if name is not None and name not in names]
+        if indexed:
+            frame = frame.reset_index(level=indexed)
+        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+        columns = {name: _of_pandas(frame[name], name, what) for name in frame.columns}
+    else:
+        columns = dict(zip(names, frame.columns, strict=True))
+    plain = {name: _of_arrow(column) for name, column in columns.items()}
+    if not plain:
+        return pl.DataFrame()
+    try:
+        found = pl.DataFrame(pl.from_arrow(pa.table(plain)))
+    except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{what} has a column that cannot be read: {reason:.200}.") from error
+    return _plain(found, what)
+
+
+def _plain(frame: pl.DataFrame, what: str) -> pl.DataFrame:
+    """Return a frame of types that logs have."""
+    for name, dtype in frame.schema.items():
+        if dtype in (pl.Object, pl.Unknown) or isinstance(dtype, pl.BaseExtension):
+            raise UserError(
+                f"the column {shown(name)} of {what} is of the type {dtype}, which no log has: "
+                "turn it into text, numbers or times, or drop it."
+            )
+    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+
+
+def _of_pandas(values: Any, name: str, what: str) -> pa.Array:
+    """Return a column of pandas; one whose cells are of several types, or numbers too long for any
+    type, as text."""
+    kind = type(values.dtype).__name__
+    if kind == "SparseDtype":
+        values = values.sparse.to_dense()
+    elif kind == "PeriodDtype":
+        values = values.dt.to_timestamp()
+    try:
+        return pa.Array.from_pandas(values)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        cells = values.tolist()
+        given = [cell for cell in cells if not (cell is None or str(cell) in NULLS)]
+        if not all(isinstance(cell, str | int | float | bool | uuid.UUID) for cell in given):
+            reason = str(error.args[0] if error.args else error).partition("\n")[0]
+            raise UserError(
+                f"the column {shown(name)} of {what} holds values that are no text, numbers or "
+                f"times ({reason:.100}): turn it into one of them, such as with "
+                f"{what}[{name!r}].astype(str), or drop it."
+            ) from error
+        texts = [None if cell is None or str(cell) in NULLS else str(cell) for cell in cells]
+        return pa.array(texts, pa.string())
+
+
+def _of_arrow(column: Any) -> Any:
+    """Return a column of Arrow's plain types: a category as its value, a UUID as text."""
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    if isinstance(column.type, pa.UuidType):
+        texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    return column
 
 
 def out(rows: pl.DataFrame | pa.Table, kind: Kind) -> Any:
@@ -121,6 +184,11 @@ def time_unit(times: pl.Series, unit: str | None) -> str:
     Text is ISO 8601 unless it is numbers; numbers are seconds since 1970, or milliseconds,
     microseconds or nanoseconds where as seconds they would be after the year 5000.
     """
+    if not (times.dtype.is_numeric() or times.dtype in (pl.String, pl.Date, pl.Datetime, pl.Null)):
+        raise UserError(
+            f"the column {shown(times.name)} holds {times.dtype}, which are no times since 1970: "
+            "give dates, moments, numbers or text."
+        )
     if unit is not None:
         return unit
     numbers = times
@@ -145,6 +213,4 @@ def missing_column(
         spare: columns that may be meant; None: any.
     """
     meant = did_you_mean(name, columns if spare is None else spare)
-    return UserError(
-        f"{what} has no column {name!r}.{meant}{how} It has: {', '.join(columns) or 'none'}."
-    )
+    return UserError(f"{what} has no column {shown(name)}.{meant}{how} It has: {listed(columns)}.")

@@ -2,7 +2,8 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import polars as pl
 from recmeta import schema
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.frames import missing_column, time_unit, to_polars, with_ids
-from recmeta.errors import UserError
+from recmeta.errors import UserError, shown
 from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.logs.reading.columns import attributes_of
 from recmeta.schema import ITEM_ID, USER_ID, VALID_FROM
@@ -75,6 +76,10 @@ def of_frames(
     Raises:
         UserError: for what is no frame, has no row or lacks a column.
     """
+    if feedback not in ("rating", "implicit", None):
+        raise UserError(f"feedback is {shown(feedback)}; it must be 'rating' or 'implicit'.")
+    if not isinstance(max_bad_share, int | float):
+        raise UserError(f"max_bad_share is {shown(max_bad_share)}; it must be from 0 to 1.")
     frame = to_polars(interactions, INTERACTIONS)
     if not frame.height:
         raise UserError("interactions has no row: give at least some users with two each.")
@@ -188,7 +193,10 @@ def scale_text(scale: tuple[float | None, float | None] | None) -> str:
     """
     if scale is None:
         return ""
-    if isinstance(scale, str) or len(scale) != 2:
-        raise UserError(f"scale is {scale!r}; it must be the lowest and the highest value: (1, 5).")
-    low, high = ("" if end is None else f"{end:.17g}" for end in scale)
+    ends = list(scale) if isinstance(scale, Iterable) and not isinstance(scale, str) else []
+    if len(ends) != 2 or not all(end is None or isinstance(end, Real) for end in ends):
+        raise UserError(
+            f"scale is {shown(scale)}; it must be the lowest and the highest value: (1, 5)."
+        )
+    low, high = ("" if end is None else f"{float(end):.17g}" for end in ends)
     return f"{low}:{high}"

@@ -11,6 +11,7 @@ from recmeta.cli.options import (
     EngineOptions,
     FeatureStore,
     LogOptions,
+    MaxUnknownShare,
     ModelVersion,
     ProfileIdCol,
     Profiles,
@@ -47,6 +48,7 @@ def adapt(
     profile_id_col: ProfileIdCol = "user_id",
     feature_store: FeatureStore = None,
     model_version: ModelVersion = None,
+    max_unknown_share: MaxUnknownShare = None,
     device: Device = "auto",
 ) -> Outcome:
     """Adapt the champion to new users, without scoring anything yet."""
@@ -62,12 +64,16 @@ def adapt(
             profiles,
             profile_id_col,
             feature_store,
+            max_unknown_share,
             device,
             progress,
             workers,
         )
+    from recmeta.steps.serving.adapt import remark
+
     data = {**manifest.summary(), "reused": manifest.reused}
-    return Outcome(data=data, text=as_list(data), note=note_on_nobody(manifest, new_users))
+    note = note_on_nobody(manifest, new_users) or remark(manifest)
+    return Outcome(data=data, text=as_list(data), note=note)
 
 
 def note_on_nobody(adapted: "Manifest[AdaptOutputs]", new_users: str) -> str:
@@ -107,6 +113,7 @@ def adapt_given(
     profiles: str | None,
     profile_id_col: str,
     feature_store: str | None,
+    max_unknown_share: float | None,
     device: str,
     progress: "Progress",
     engine: "EngineConfig",
@@ -127,6 +134,7 @@ def adapt_given(
         version=version,
         device=device,
         feature_store=feature_store,
+        max_unknown_share=max_unknown_share,
         progress=progress,
         engine=engine,
     )

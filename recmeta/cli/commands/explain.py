@@ -7,7 +7,7 @@ import typer
 
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, LogOptions, ModelVersion, ProfileIdCol, Profiles
-from recmeta.cli.output import Outcome
+from recmeta.cli.output import Outcome, write_file
 
 if TYPE_CHECKING:
     from recmeta.steps.parts.explanation import Explanation
@@ -82,7 +82,7 @@ def explain(
     if plot is not None:
         from recmeta.reporting.explanation_plot import explanation
 
-        plot.write_bytes(explanation(found.to_dict(), unit=unit))
+        write_file(plot, explanation(found.to_dict(), unit=unit), "--plot")
         data["plot"] = str(plot)
     return Outcome(data=data, text=_text(found, unit, version.version))
 

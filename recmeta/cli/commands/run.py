@@ -82,6 +82,7 @@ def run(
         find(feature_store)
     config = configuration.values()
     from recmeta import pipeline
+    from recmeta.steps.serving import adapt, score
 
     if not rival:
         config = dataclasses.replace(config, rival=None, implicit_rival=None)
@@ -102,7 +103,12 @@ def run(
         )
     summary = result.summary()
     promoted = summary["gate"]["promoted"]
-    notes = [hint_on_unread(mapping), "" if promoted else refused(summary["model_version"])]
+    notes = [
+        hint_on_unread(mapping),
+        "" if whom is None else adapt.remark(result.adapted),
+        *score.remarks(result.adapted, result.scored),
+        "" if promoted else refused(summary["model_version"]),
+    ]
     return Outcome(
         data=summary,
         text=f"{result.report}\n{_where_next(workspace, result)}",

@@ -12,6 +12,7 @@ from recmeta.cli.options import (
     EngineOptions,
     FeatureStore,
     LogOptions,
+    MaxUnknownShare,
     ModelVersion,
     ProfileIdCol,
     Profiles,
@@ -31,6 +32,7 @@ def score(
     profile_id_col: ProfileIdCol = "user_id",
     feature_store: FeatureStore = None,
     model_version: ModelVersion = None,
+    max_unknown_share: MaxUnknownShare = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="K", help="Length of a list. [default: 10]")
     ] = None,
@@ -65,6 +67,7 @@ def score(
     from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
     from recmeta.steps.serving import score as step
+    from recmeta.steps.serving.adapt import remark
 
     options: dict[str, Any] = {}
     if exclude_seen is not None:
@@ -84,6 +87,7 @@ def score(
             profiles,
             profile_id_col,
             feature_store,
+            max_unknown_share,
             device,
             progress,
             workers,
@@ -95,10 +99,12 @@ def score(
         **adapted.counts,
         **scored.counts,
         **plain(scored.outputs),
+        "unused": adapted.outputs.unused,
         "recommendations": workspace.table_uri(schema.RECOMMENDATIONS),
         "reused": adapted.reused and scored.reused,
     }
-    return Outcome(data=data, text=as_list(data), note=note_on_nobody(adapted, new_users))
+    notes = [note_on_nobody(adapted, new_users), remark(adapted), *step.remarks(adapted, scored)]
+    return Outcome(data=data, text=as_list(data), note=" ".join(filter(None, notes)))
 
 
 COMMAND = Command(

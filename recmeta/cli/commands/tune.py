@@ -8,7 +8,7 @@ import typer
 
 from recmeta.cli.command import Command
 from recmeta.cli.options import CommonOptions, ConfigOptions, Device
-from recmeta.cli.output import Outcome
+from recmeta.cli.output import Outcome, write_file
 from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ def tune(
     users are not looked at.
     """
     from recmeta import manifest as manifests
+    from recmeta.errors import UserError
     from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import tune as step
     from recmeta.training.search_space import read_space, space_of
 
+    if out is not None and not out.expanduser().absolute().parent.is_dir():
+        raise UserError(f"--out {str(out)!r} cannot be written: its folder is not there.")
     workspace = common.open_workspace()
     tasks = manifests.latest(workspace, build_tasks.STEP)
     names = configuration.learner.split(",") if configuration.learner else [None]
@@ -71,7 +74,7 @@ def tune(
         )
     if out is not None:
         folder, _, name = found.recipe.rpartition("/")
-        out.write_bytes((workspace / folder).read_bytes(name))
+        write_file(out, (workspace / folder).read_bytes(name), "--out")
     recipe = str(out) if out is not None else f"{workspace.location}/{found.recipe}"
     data = {**dataclasses.asdict(found), "recipe": recipe}
     return Outcome(data=data, text=_as_text(found, recipe))

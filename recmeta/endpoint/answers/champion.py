@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import logging
 import threading
 from typing import Any, Protocol
 
@@ -19,11 +20,13 @@ from recmeta.registry.models import versions
 from recmeta.serving.intake import GivenUser, Intake
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import ScoringConfig, adapt_users
-from recmeta.serving.rules import ItemFacts
+from recmeta.serving.rules import MOST_NAMED, ItemFacts, remark_on_unmatched, unmatched
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.item_facts import item_facts
 from recmeta.tasks.arrays import Float32Array
 from recmeta.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,11 +183,16 @@ class RegistrySource:
         folder = versions.model_folder(self.workspace, found)
         trained = Model.load(folder, torch.device("cpu"))
         model, _ = catalogue.with_new_items(trained, catalogue.items_table(self.workspace))
+        facts = item_facts(self.scoring.rules, self.workspace, datetime.datetime.now(datetime.UTC))
+        for rule, ids in (("deny", facts.denied), ("allow", facts.allowed or ())):
+            missing = unmatched(model.catalogue.items, ids)
+            if missing:
+                log.warning(remark_on_unmatched(rule, len(missing), missing[:MOST_NAMED]))
         return ServedChampion.of(
             version,
             model,
             evaluation_of(self.workspace, found),
             interview_of(self.workspace, found, model),
             self.scoring,
-            item_facts(self.scoring.rules, self.workspace, datetime.datetime.now(datetime.UTC)),
+            facts,
         )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recmeta.errors import UserError
+from recmeta.handwritten import lines, read_text
 from recmeta.workspace.privacy import readable_by_others
 
 VARIABLE = "RECMETA_API_KEYS"
@@ -68,16 +69,13 @@ def read_keys(file: Path | None) -> ApiKeys | None:
     where = f"the environment variable {VARIABLE}"
     if file is not None:
         where = str(file)
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the API keys of {where}: {error}") from error
+        text = read_text(file, "file of API keys")
     elif not text.strip():
         return None
     keys: dict[str, str] = {}
     # Comments go first: what follows a comma in one must not become a key.
-    lines = ["" if line.lstrip().startswith("#") else line for line in text.splitlines()]
-    for number, entry in enumerate(re.split(r"[,\n]", "\n".join(lines)), start=1):
+    kept = ["" if line.startswith("#") else line for line in lines(text)]
+    for number, entry in enumerate(re.split(r"[,\n]", "\n".join(kept)), start=1):
         name, colon, key = (part.strip() for part in entry.partition(":"))
         if not colon:
             name, key = "", name

@@ -44,8 +44,8 @@ def read_blocks(
     progress("reading", total, total)
 
 
-def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Return what rejected rows say of users all the same, and how many rows say nothing else.
+def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return what rejected rows say of users all the same, and the rows that say nothing else.
 
     In a log they are faults; among new users a row without an item says that nothing is known of
     somebody, one of which the value alone is wrong that its item was met, and any other that there
@@ -53,14 +53,21 @@ def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
     Returns:
         `user_id`, `item_id` (null but where only the value is wrong), `file`, `line`, `raw` of the
-        rows that name a user; and the number of rows that are neither of the first two kinds.
+        rows that name a user; and the rows that are neither of the first two kinds.
     """
     only_value = pl.col(RULES).list.set_difference(VALUE_RULES).list.len() == 0
     no_item = pl.col(RULES).list.contains("missing_item_id")
     named = bad.filter(pl.col(USER_ID).is_not_null())
-    told = named.filter(only_value | no_item).height
+    is_told = pl.col(USER_ID).is_not_null() & (only_value | no_item)
     item = pl.when(only_value).then(pl.col(ITEM_ID))
-    return named.select(USER_ID, item, FILE, LINE, RAW), bad.height - told
+    return named.select(USER_ID, item, FILE, LINE, RAW), bad.filter(~is_told)
+
+
+def faults(bad: pl.DataFrame) -> dict[str, int]:
+    """Return how many rejected rows there are by what is wrong with them, the first rule that each
+    breaks."""
+    rules = bad[RULES].list.first().drop_nulls()
+    return dict(rules.value_counts(sort=True).rows())
 
 
 def is_too_bad(mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame) -> bool:

@@ -7,12 +7,12 @@ import zlib
 
 import polars as pl
 
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed
 from recmeta.logs.checking import parsing
 from recmeta.logs.formats import FORMATS
 from recmeta.logs.mapping import NULL_VALUES, Attribute, AttributeSource, Kind, Source
 from recmeta.logs.reading.files import find_files
-from recmeta.logs.reading.log_format import LogFormat, Wanted, listed
+from recmeta.logs.reading.log_format import LogFormat, Wanted
 from recmeta.logs.reading.sources import read
 from recmeta.schema import ITEM_ID, TITLE, USER_ID, VALID_FROM
 

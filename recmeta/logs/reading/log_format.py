@@ -6,13 +6,13 @@ stood (`line`), how it read there (`raw`) and which of the FAULTS its form has.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 import pyarrow.fs as pafs
 
-from recmeta.errors import UserError, did_you_mean
+from recmeta.errors import UserError, did_you_mean, listed, shown
 from recmeta.logs.limits import Bounded
 from recmeta.logs.mapping import Source
 from recmeta.logs.reading import packing
@@ -104,12 +104,6 @@ class TableFolder:
     """Returns what tells its content from any other."""
 
 
-MAX_NAMED = 20
-"""Columns that a message names."""
-MAX_NAME = 60
-"""Letters of each."""
-
-
 def positions(names: list[str], wanted: Wanted, name: str, hint: str = "") -> dict[str, int]:
     """Return the index of each role's column. Raises UserError where there is none, or two."""
     for column in wanted.columns.values():
@@ -117,14 +111,7 @@ def positions(names: list[str], wanted: Wanted, name: str, hint: str = "") -> di
             raise UserError(f"{name!r} has {names.count(column)} columns named {column!r}.")
         if column not in names:
             raise UserError(
-                f"{name!r} has no column {column!r}.{did_you_mean(column, names)} "
+                f"{name!r} has no column {shown(column)}.{did_you_mean(column, names)} "
                 f"It has: {listed(names)}.{hint}"
             )
     return {role: names.index(column) for role, column in wanted.columns.items()}
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the names of columns for a message: the first of many, each of a bounded length."""
-    shown = [n if len(n) <= MAX_NAME else n[: MAX_NAME - 1] + "…" for n in names[:MAX_NAMED]]
-    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(shown) + more

@@ -1,12 +1,15 @@
 """The daily partitions of a log.
 
 A mapping whose paths hold `{date}` (`logs/{date}.csv`, `s3://logs/day={date}/`) is a log in daily
-partitions. A mapping without it is one log that is exported whole every day: its known rows are
-duplicates, so that every day's run reads all of it and takes what is new.
+partitions; what follows a colon says how the date is spelled (`{date:%Y%m%d}.csv`,
+`{date:%Y}/{date:%m}/{date:%d}/`). A mapping without it is one log that is exported whole every day:
+its known rows are duplicates, so that every day's run reads all of it and takes what is new.
 """
 
 import dataclasses
 import datetime
+import re
+from collections.abc import Iterator, Mapping
 
 import pyarrow.fs as pafs
 
@@ -15,6 +18,14 @@ from recmeta.logs.mapping import AttributeSource, LogMapping
 from recmeta.workspace import Folder
 
 DATE = "{date}"
+_PLACE = re.compile(r"\{date(?::([^{}]*))?\}")
+_ISO = "%Y-%m-%d"
+_DIGITS = {"Y": 4, "m": 2, "d": 2, "j": 3}
+"""The parts of a date that a path may hold, and how many digits each has."""
+_DAYS = ({"Y", "m", "d"}, {"Y", "j"})
+"""The parts that together say which day it is."""
+_UNFINISHED = re.compile(r"_temporary.*|\.hive-staging.*|.*\.(tmp|inprogress|_COPYING_)")
+"""Names that stand in a folder while Spark, Hive, Flink or a copy still writes to it."""
 
 
 def parse_day(text: str) -> datetime.date:
@@ -49,35 +60,147 @@ def mapping_of(mapping: LogMapping, day: datetime.date) -> LogMapping:
     )
 
 
-def has_arrived(path: str) -> bool:
-    """Return whether there is a file or a folder at a path or an object-store URL."""
+def has_arrived(path: str, done_file: str | None = None) -> bool:
+    """Return whether what is at a path or an object-store URL is there, and whole.
+
+    A file is. A folder is when it has files and nothing in it says that it is still being written;
+    one with `_SUCCESS`, which Spark writes last, whatever else was left in it.
+
+    Args:
+        done_file: what is written last into each folder, such as `_SUCCESS`; without it a folder is
+            not whole. None: nothing is asked for.
+    """
     if path.startswith(("http://", "https://")):
         return True  # asked for when it is read
     folder = Folder.at(path)
-    return bool(folder.filesystem.get_file_info(folder.path).type != pafs.FileType.NotFound)
+    kind = folder.filesystem.get_file_info(folder.path).type
+    if kind != pafs.FileType.Directory:
+        return bool(kind != pafs.FileType.NotFound)
+    selector = pafs.FileSelector(folder.path, recursive=True)
+    files, unfinished = [], False
+    for entry in folder.filesystem.get_file_info(selector):
+        name = entry.path[len(folder.path.rstrip("/")) + 1 :].split("/")
+        unfinished |= any(map(_UNFINISHED.fullmatch, name))
+        if entry.type == pafs.FileType.File:
+            files.append(name)
+    has_marker = any(name[-1] == (done_file or "_SUCCESS") for name in files)
+    is_table = any("_delta_log" in name for name in files)
+    has_rows = any(not any(part.startswith((".", "_")) for part in name) for name in files)
+    whole = has_marker if done_file else has_marker or not unfinished
+    return (has_rows or is_table) and whole
 
 
 def available_days(mapping: LogMapping) -> list[datetime.date]:
-    """Return the days of which the log has a partition, sorted; none without `{date}` in it."""
-    before, found, after = mapping.path.partition(DATE)
-    if not found:
+    """Return the days of which the log has a partition, sorted; none without `{date}` in it.
+
+    Raises:
+        UserError: for a date in the path that is no day.
+    """
+    parts = _parts(mapping.path)
+    dated = [place for place, part in enumerate(parts) if _PLACE.search(part)]
+    if not dated:
         return []
-    parent, _, prefix = before.rpartition("/")
-    suffix = after.split("/", 1)[0]
-    folder = Folder.at(parent or ".")
-    selector = pafs.FileSelector(folder.path, allow_not_found=True)
-    days = []
-    for entry in folder.filesystem.get_file_info(selector):
-        name = entry.base_name
-        middle = name.removeprefix(prefix).removesuffix(suffix)
-        if name != f"{prefix}{middle}{suffix}" or len(middle) != len("2026-01-31"):
+    said = {d for part in parts for _, d in _pieces(part, mapping.path) if d}
+    if not any(needed <= said for needed in _DAYS):
+        raise UserError(
+            f"the path {mapping.path!r} does not say the day: it must hold {DATE}, or the year, "
+            "the month and the day, such as {date:%Y%m%d}."
+        )
+    start = "/".join(parts[: dated[0]]) or ("/" if mapping.path.startswith("/") else ".")
+    folder = Folder.at(start)
+    found = _found(folder.filesystem, folder.path, parts[dated[0] : dated[-1] + 1], {}, mapping)
+    return sorted(set(found))
+
+
+def _found(
+    filesystem: pafs.FileSystem,
+    folder: str,
+    parts: list[str],
+    known: Mapping[str, int],
+    mapping: LogMapping,
+) -> Iterator[datetime.date]:
+    """Yield the days whose names are in a folder and below it.
+
+    Args:
+        parts: of the path, from this folder to the last one with a date.
+        known: what of the date the folders above say.
+    """
+    if not parts:
+        day = _day(known)
+        if day is not None:
+            yield day
+        return
+    pattern = re.compile(
+        "".join(
+            rf"(\d{{{_DIGITS[directive]}}})" if directive else re.escape(text)
+            for text, directive in _pieces(parts[0], mapping.path)
+        )
+    )
+    directives = [directive for _, directive in _pieces(parts[0], mapping.path) if directive]
+    for entry in filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
+        matched = pattern.fullmatch(entry.base_name)
+        if matched is None:
             continue
-        try:
-            days.append(datetime.date.fromisoformat(middle))
-        except ValueError:
-            continue
-    return sorted(days)
+        said = dict(known)
+        pairs = zip(directives, map(int, matched.groups()), strict=True)
+        if all(said.setdefault(directive, number) == number for directive, number in pairs):
+            yield from _found(filesystem, entry.path, parts[1:], said, mapping)
+
+
+def _day(said: Mapping[str, int]) -> datetime.date | None:
+    """Return the day that the parts of a date say; None where there is no such day."""
+    try:
+        if "d" in said:
+            return datetime.date(said["Y"], said["m"], said["d"])
+        day = datetime.date(said["Y"], 1, 1) + datetime.timedelta(days=said["j"] - 1)
+    except (ValueError, OverflowError):
+        return None
+    return day if day.year == said["Y"] and said["j"] > 0 else None
+
+
+def _parts(path: str) -> list[str]:
+    """Return a path's folders, a date that stands for several of them (`{date:%Y/%m/%d}`) apart."""
+
+    def apart(place: re.Match[str]) -> str:
+        return place[0].replace("/", "}/{date:")
+
+    return _PLACE.sub(apart, path).split("/")
+
+
+def _pieces(part: str, path: str) -> list[tuple[str, str]]:
+    """Return a part of a path as pieces, each plain text or, then without text, a part of a date.
+
+    Raises:
+        UserError: for a date that is spelled as none is.
+    """
+    pieces: list[tuple[str, str]] = []
+    end = 0
+    for place in _PLACE.finditer(part):
+        pieces.append((part[end : place.start()], ""))
+        spelled = _ISO if place[1] is None else place[1]
+        for text in re.split(r"(%.?)", spelled):
+            if not text.startswith("%"):
+                pieces.append((text, ""))
+            elif text[1:] in _DIGITS:
+                pieces.append(("", text[1:]))
+            else:
+                _refuse(place[0], path)
+        if "%" not in spelled:
+            _refuse(place[0], path)
+        end = place.end()
+    return [*pieces, (part[end:], "")]
+
+
+def _refuse(place: str, path: str) -> None:
+    raise UserError(
+        f"the path {path!r} holds {place}; write a date as {{date:%Y%m%d}}, with %Y for the year, "
+        "%m for the month, %d for the day, or %j for the day of the year."
+    )
 
 
 def _on(path: str, day: datetime.date) -> str:
-    return path.replace(DATE, day.isoformat())
+    parts = {"Y": f"{day:%Y}".zfill(4), "m": f"{day:%m}", "d": f"{day:%d}", "j": f"{day:%j}"}
+    return "/".join(
+        "".join(parts[directive] if directive else text for text, directive in _pieces(part, path))
+        for part in _parts(path)
+    )

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from recmeta.errors import Broken, UserError
+from recmeta.errors import Broken, UserError, listed
 from recmeta.registry.models.logged_model import MODEL_KEY, artifact_losses, logged_model
 from recmeta.registry.owners import connect_to_write
 from recmeta.registry.runs import run_page
@@ -118,7 +118,7 @@ def get(workspace: Workspace, number: str) -> Version:
         UserError: when there is none.
     """
     found = None
-    if has_store(workspace) and re.fullmatch("[0-9]+", number):
+    if has_store(workspace) and re.fullmatch("[0-9]{1,18}", number):
         client = connect(workspace)
         found = _get(client, number, _aliases(client))
     if found is None:
@@ -189,12 +189,26 @@ def model_folder(workspace: Workspace, version: Version) -> Sealed:
     try:
         folder = _model_folder(connect(workspace), workspace, model_name(), number)
     except (OSError, MlflowException) as error:
+        if version.model_key is None:
+            raise _foreign(workspace, number) from error
         if isinstance(error, MlflowException) and error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise Broken(f"{lost} {mend}") from error
+    if version.model_key is None and not folder.exists("model.json"):
+        raise _foreign(workspace, number)
     if not folder.names():
         raise Broken(f"{lost} {mend}")
     return sealed(folder, mend)
+
+
+def _foreign(workspace: Workspace, number: str) -> UserError:
+    """Return the error of a version that another program registered under the model's name."""
+    ours = [v.version for v in versions(workspace) if v.model_key is not None]
+    return UserError(
+        f"version {number} of the model {model_name()!r} in {store_name(workspace)} is none that "
+        "recmeta trained: another program registered it. Give the alias champion to one of "
+        f"recmeta's on the MLflow page, or name one with --model-version: {listed(ours)}."
+    )
 
 
 def named_model(workspace: Workspace, name: str) -> Folder:

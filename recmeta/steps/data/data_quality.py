@@ -1,7 +1,7 @@
 """ingest's counts ──▶ a verdict: is this day's log fit to build tasks from?
 
 Row by row, ingest has checked already. This looks at the day as a whole: too much in the
-quarantine, nothing at all, or a volume unlike that of the days before.
+quarantine, nothing at all, nothing new, or a volume unlike that of the days before.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ class DataQualityConfig:
     """What a day's log must be like."""
 
     min_rows: int = 1
-    """Fewest rows read."""
+    """Fewest rows accepted. 0 lets a day pass that brings nothing new."""
     max_quarantined_share: float = 0.05
     """Largest share of the rows read that may be in the quarantine, 0 to 1."""
     max_volume_ratio: float = 20.0
-    """Rows read may be at most this many times, and at least this many times less than, the median
-    of the days before."""
+    """New rows, which are those read without the duplicates of known ones, may be at most this many
+    times, and at least this many times less than, the median of the days before."""
     num_days_compared: int = 14
     """How many days before it the volume is compared with; fewer than 3 known days say nothing."""
 
@@ -57,21 +57,35 @@ def check(
     rows = counts["rows_read"]
     share = counts["quarantined"] / rows if rows else 0.0
     faults = []
-    if rows < config.min_rows:
-        faults.append(f"it has {rows} rows, fewer than min_rows ({config.min_rows})")
+    accepted, new = counts["accepted"], rows - counts["duplicates"]
+    if not rows and config.min_rows:
+        faults.append("nothing came: it has no row")
+    elif not new and config.min_rows:
+        faults.append(
+            f"nothing new came: all of its {rows} rows are in the interactions already, as if "
+            "another day had been delivered again"
+        )
+    elif accepted < config.min_rows:
+        faults.append(
+            f"{accepted} of its {rows} rows were accepted, fewer than min_rows ({config.min_rows})"
+        )
     if share > config.max_quarantined_share:
         faults.append(
             f"{share:.1%} of its {rows} rows are in the quarantine, more than "
             f"max_quarantined_share ({config.max_quarantined_share:.1%})"
         )
-    measured = {"rows_read": float(rows), "quarantined_share": share}
+    measured = {
+        "rows_read": float(rows),
+        "accepted": float(accepted),
+        "quarantined_share": share,
+    }
     usual = _usual_rows(workspace, ingested, config.num_days_compared)
-    if usual:
-        measured["volume_ratio"] = rows / usual
-        if not 1 / config.max_volume_ratio <= rows / usual <= config.max_volume_ratio:
+    if usual and new:
+        measured["volume_ratio"] = new / usual
+        if not 1 / config.max_volume_ratio <= new / usual <= config.max_volume_ratio:
             faults.append(
-                f"it has {rows} rows where the days before had {usual:g} (their median), beyond "
-                f"max_volume_ratio ({config.max_volume_ratio:g})"
+                f"it brings {new} new rows where the days before had {usual:g} (their median), "
+                f"beyond max_volume_ratio ({config.max_volume_ratio:g})"
             )
     if faults:
         raise UserError(
@@ -86,12 +100,14 @@ def check(
 def _usual_rows(
     workspace: Workspace, ingested: Manifest[IngestOutputs], num_days: int
 ) -> float | None:
-    """Return the median of the rows read on the days before this ingest's, if enough are known."""
+    """Return the median of the new rows of the days before this ingest's, if enough are known."""
     keys = {day: days.ingest_of(workspace, day) for day in days.ingested_days(workspace)}
     own = [day for day, key in keys.items() if key == ingested.key]
     if not own:
         return None
     before = [day for day in keys if day < own[0]][-num_days:]
     found = [find(workspace, ingest.STEP, keys[day]) for day in before]
-    rows = [manifest.counts["rows_read"] for manifest in found if manifest is not None]
-    return statistics.median(rows) if len(rows) >= MIN_DAYS else None
+    counts = [manifest.counts for manifest in found if manifest is not None]
+    new = [known["rows_read"] - known["duplicates"] for known in counts]
+    brought = [rows for rows in new if rows]
+    return statistics.median(brought) if len(brought) >= MIN_DAYS else None

@@ -4,7 +4,7 @@ import datetime
 
 from recmeta.errors import UserError
 from recmeta.logs.mapping import LogMapping
-from recmeta.logs.reading.partitions import available_days
+from recmeta.logs.reading.partitions import available_days, has_arrived, mapping_of
 from recmeta.workspace import Workspace
 
 INGESTED = "partitions"
@@ -28,19 +28,27 @@ def ingested_days(workspace: Workspace) -> list[datetime.date]:
 
 
 def next_day(
-    mapping: LogMapping, workspace: Workspace, today: datetime.date | None = None
+    mapping: LogMapping,
+    workspace: Workspace,
+    today: datetime.date | None = None,
+    done_file: str | None = None,
 ) -> datetime.date:
     """Return the day that a run without a date of its own reads.
 
-    That is the oldest available day that was not ingested; else the newest available one; without
-    daily partitions, the day before `today`.
+    That is the oldest day that is there and whole and was not ingested; else the newest one that is
+    there; without daily partitions, the day before `today`.
+
+    Args:
+        done_file: as `has_arrived`.
     """
     available = available_days(mapping)
     if not available:
         today = today or datetime.datetime.now(datetime.UTC).date()
         return today - datetime.timedelta(days=1)
     done = set(ingested_days(workspace))
-    return next((day for day in available if day not in done), available[-1])
+    waiting = (day for day in available if day not in done)
+    whole = (day for day in waiting if has_arrived(mapping_of(mapping, day).path, done_file))
+    return next(whole, available[-1])
 
 
 def latest_day(workspace: Workspace) -> datetime.date:

@@ -12,6 +12,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.explanations import support_effects
 from recmeta.serving.feature_effects import feature_effects, features, scores_knowing
+from recmeta.serving.spelling import number_of
 from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.task_set import Tasks
 
@@ -78,12 +79,7 @@ def explain(
         UserError: for an item that the catalogue does not have, and for `shapley` without Captum.
     """
     items = model.catalogue.items
-    item = items.item_id.index(item_id).as_py()
-    if item < 0:
-        raise UserError(
-            f"the model's catalogue has no item {item_id!r}: give an item_id of the table items, "
-            "or rebuild the tasks and train again if the item is new."
-        )
+    item = number_of(items, model.catalogue.lookup, item_id)
     names = items.names()
     scorer = Scorer.of(model)
     effects = support_effects(scorer, tasks, np.array([[item]]))
@@ -113,7 +109,7 @@ def explain(
     ]
     return Explanation(
         user_id=tasks.user_id[0],
-        item_id=item_id,
+        item_id=items.item_id[item].as_py(),
         title=names[item].as_py(),
         score=float(effects.score_Bk[0, 0]),
         score_of_unknown_user=float(nothing.score_Bk[0, 0]),

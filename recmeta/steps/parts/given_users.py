@@ -4,11 +4,12 @@ A user's rows may stand anywhere in the files, and adapting needs them together.
 laid on disk (`TMPDIR` says where), without the text that they were parsed from.
 """
 
+import collections
 import contextlib
 import dataclasses
 import datetime
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 import pyarrow as pa
@@ -36,8 +37,9 @@ class GivenUsers:
     """Of the files."""
     num_good: int
     """Those that keep every rule."""
-    num_bad: int
-    """Those that break one, and say nothing but whose they are; see `checked.named_users`."""
+    faults: Mapping[str, int]
+    """Those that break one, and say nothing but whose they are, by what is wrong with them: see
+    `checked.named_users` and `checked.faults`."""
     known: UserParts | None = None
     """Profiles of the online store."""
     online: str | None = None
@@ -108,21 +110,22 @@ def read(
     """
     with tempfile.TemporaryDirectory(prefix="recmeta-") as folder:
         rows = UserParts(f"{folder}/rows")
-        num_rows = num_good = num_bad = 0
+        num_rows = num_good = 0
+        faults: collections.Counter[str] = collections.Counter()
         for good, bad in checked.read_blocks(new_users, files.log, clock, progress):
-            named, num_faults = checked.named_users(bad)
+            named, broken = checked.named_users(bad)
             block = pl.concat([good, named], how="diagonal")
             rows.add(_plain(block.drop(schema.FILE, schema.LINE, schema.RAW)))
             num_rows += good.height + bad.height
             num_good += good.height
-            num_bad += num_faults
+            faults.update(checked.faults(broken))
         profiles = None
         if new_users.users is not None:
             profiles = UserParts(f"{folder}/profiles")
             for block, _ in attributes.read_blocks(new_users.users, files.users, schema.USER_ID):
                 profiles.add(_plain(block))
         given = GivenUsers(
-            rows=rows, profiles=profiles, num_rows=num_rows, num_good=num_good, num_bad=num_bad
+            rows=rows, profiles=profiles, num_rows=num_rows, num_good=num_good, faults=faults
         )
         if feature_store is not None:
             given = given.with_online(feature_store, f"{folder}/online")

@@ -1,17 +1,23 @@
 """What business rules ask of items: the lists in files, and when items were first met."""
 
+import csv
 import datetime
+import io
 import os
 from pathlib import Path
 
 import polars as pl
 
-from recmeta import schema
-from recmeta.errors import UserError, did_you_mean
+from recmeta import handwritten, schema
+from recmeta.errors import UserError, did_you_mean, listed
 from recmeta.logs import tables
 from recmeta.logs.checking import parsing
 from recmeta.serving.rules import ItemFacts, Rules
 from recmeta.workspace import Workspace
+
+SEPARATORS = ",;\t|"
+"""What may stand between the fields of a table: a comma, or whatever a spreadsheet writes for it
+where numbers have decimal commas."""
 
 
 def item_facts(rules: Rules, workspace: Workspace, now: datetime.datetime) -> ItemFacts:
@@ -32,31 +38,56 @@ def _read(path: str, rule: str) -> list[str]:
     place = Path(os.path.expanduser(path))
     if not place.is_file():
         raise UserError(f"{rule} names {path!r}, and there is no such file.")
+    if place.suffix.lower() == ".parquet":
+        return _typed(place, rule)
+    text = handwritten.read_text(place, f"file of {rule}")
+    ids = handwritten.lines(text)
+    if place.suffix.lower() in (".csv", ".tsv"):
+        ids = _column(text, place, rule)
+    elif ids[0] == schema.ITEM_ID:  # the heading of a column that was pasted
+        ids = ids[1:]
+    return sorted({item_id for item_id in ids if item_id})
+
+
+def _typed(place: Path, rule: str) -> list[str]:
+    """Return the ids of a Parquet file, which may be of any type."""
     try:
-        rows = _rows(place)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        rows = pl.read_parquet(place)
+    except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"{rule}: {path!r} cannot be read: {reason}. It must be UTF-8 with an id a line, or a "
-            "whole .csv, .tsv or .parquet file."
+            f"{rule}: {str(place)!r} cannot be read as Parquet: {reason:.200}."
         ) from error
-    if schema.ITEM_ID not in rows.columns:
-        raise UserError(
-            f"{rule}: {path!r} has no column {schema.ITEM_ID!r}."
-            f"{did_you_mean(schema.ITEM_ID, rows.columns)} It has: {', '.join(rows.columns)}."
-        )
+    _require(rows.columns, place, rule)
     ids = parsing.text(schema.ITEM_ID, rows.schema[schema.ITEM_ID])  # as the log's are read
     found: list[str] = rows.select(ids).to_series().drop_nulls().unique().sort().to_list()
     return found
 
 
-def _rows(place: Path) -> pl.DataFrame:
-    if place.suffix == ".parquet":
-        return pl.read_parquet(place)
-    if place.suffix in (".csv", ".tsv"):
-        separator = "\t" if place.suffix == ".tsv" else ","
-        return pl.read_csv(place, separator=separator, infer_schema=False)
-    return pl.DataFrame({schema.ITEM_ID: place.read_text(encoding="utf-8").splitlines()})
+def _column(text: str, place: Path, rule: str) -> list[str]:
+    """Return the ids of a table with a heading, whatever stands between its fields."""
+    first, _, rest = text.lstrip("\n").partition("\n")
+    if first.lower().startswith("sep="):  # what Excel is told by, and leaves
+        text, first = rest, rest.partition("\n")[0]
+    separator = max(SEPARATORS, key=first.count)  # the comma where there is one column alone
+    rows = csv.reader(io.StringIO(text.lstrip("\n")), delimiter=separator)
+    try:
+        names = [name.strip() for name in next(rows, [])]
+        _require(names, place, rule)
+        column = names.index(schema.ITEM_ID)
+        return [row[column].strip() for row in rows if len(row) > column]
+    except csv.Error as error:
+        raise UserError(
+            f"{rule}: {str(place)!r} cannot be read: line {rows.line_num}: {error}."
+        ) from error
+
+
+def _require(names: list[str], place: Path, rule: str) -> None:
+    if schema.ITEM_ID not in names:
+        raise UserError(
+            f"{rule}: {str(place)!r} has no column {schema.ITEM_ID!r}."
+            f"{did_you_mean(schema.ITEM_ID, names)} It has: {listed(names)}."
+        )
 
 
 def _too_old(workspace: Workspace, days: int, now: datetime.datetime) -> list[str]:

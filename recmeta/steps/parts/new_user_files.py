@@ -49,6 +49,7 @@ def shard_mapping(workspace: Workspace, shard: str) -> LogMapping:
         path=f"{place}/{INTERACTIONS}",
         time_col=schema.TIMESTAMP if schema.TIMESTAMP in columns else None,
         value_col=schema.VALUE,
+        max_bad_share=1.0,  # they were checked when they came in, and the catalogue may be older
         users=profiles,
     )
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ import torch
 from recmeta import schema
 from recmeta.engine import run as engines
 from recmeta.engine.config import HERE, EngineConfig
-from recmeta.errors import UserError
+from recmeta.errors import UserError, listed
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.reading.columns import column_names
 from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.manifest import Folders, Manifest, Step, run_once
 from recmeta.metalearn.model import Model
@@ -27,7 +28,13 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
 from recmeta.registry.models.versions import Version
-from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.serving.new_user_tasks import (
+    NewUserCounts,
+    left_with_none,
+    tasks_for_new_users,
+    unknown_items,
+    unused_rows,
+)
 from recmeta.serving.ranking import adapt_users
 from recmeta.steps.parts import catalogue, given_users
 from recmeta.steps.parts.given_users import GivenUsers
@@ -36,6 +43,8 @@ from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, MemoryFolder, Sealed, Workspace, resumed, works
 
 USERS_PER_SHARD = 2_000
+MOST_NAMED = 2
+"""Items that the model does not know, which are told by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +56,8 @@ class AdaptOutputs:
     num_shards: int
     model_version: str
     """The version of the model that was adapted."""
+    unused: str = ""
+    """Which rows were not used, and why, in a sentence; empty where all were."""
 
 
 STEP = Step(
@@ -62,6 +73,7 @@ def run(
     version: Version | None = None,
     device: str = "auto",
     feature_store: str | None = None,
+    max_unknown_share: float | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
     engine: EngineConfig = HERE,
@@ -73,6 +85,9 @@ def run(
         version: of the registered model; None is the champion.
         feature_store: folder of a Feast repository, or a configuration in it. Its online store says
             what is known of the users; profiles are then of those only of whom it knows nothing.
+        max_unknown_share: the largest share of the interactions that may be of items which the
+            model does not know. None: they count, as all that cannot be used does, against
+            `new_users.max_bad_share`.
         now: what times are in the future of. None: the clock.
         engine: who adapts. It is no part of the step's key: the states are the same.
 
@@ -81,8 +96,8 @@ def run(
         a user of whom nothing else is known.
 
     Raises:
-        UserError: when there is no champion yet, a file does not fit its mapping, or a model that
-            learned from ratings gets none.
+        UserError: when there is no champion yet, a file does not fit its mapping, a model that
+            learned from ratings gets none, or too many of the interactions cannot be used.
     """
     version = version or versions.in_use(workspace)
     files = Inputs.of(new_users)
@@ -110,17 +125,19 @@ def run(
         if not engine.is_here:
             new = MemoryFolder.copy_of(folder, catalogue.FILES if num_new_items else ())
             make = functools.partial(Adapted.loaded, catalogue.copied(saved), new, torch_device)
-        num_shards, counts = _adapt_parts(model, make, engine, found, folder, progress)
+        num_shards, unused, counts = _adapt_parts(model, make, engine, found, folder, progress)
+        check(unused, counts)
         folder.seal()
         outputs = AdaptOutputs(
-            states=f"states/{key}", num_shards=num_shards, model_version=version.version
+            states=f"states/{key}",
+            num_shards=num_shards,
+            model_version=version.version,
+            unused=unused,
         )
-        return outputs, {
-            **counts,
-            "rows": found.num_rows,
-            "bad_rows": found.num_bad,
-            "new_items": num_new_items,
-        }
+        return outputs, counts | {"rows": found.num_rows, "new_items": num_new_items}
+
+    def check(unused: str, counts: Mapping[str, int]) -> None:
+        _refuse_unused(new_users, max_unknown_share, unused, counts)
 
     with contextlib.ExitStack() as until_done:
 
@@ -132,7 +149,18 @@ def run(
         if feature_store is not None:  # what is online changes: the key depends on it
             inputs[schema.FEATURE_SERVICE] = users().online
         config = {"new_users": how_read(new_users)}
-        return run_once(workspace, STEP, config=config, inputs=inputs, work=work)
+        done = run_once(workspace, STEP, config=config, inputs=inputs, work=work)
+    check(done.outputs.unused, done.counts)  # the share may have been another one then
+    return done
+
+
+def remark(adapted: Manifest[AdaptOutputs]) -> str:
+    """Return in sentences what of the rows was not used, and who is left with none; empty where
+    all were."""
+    if not adapted.outputs.unused:
+        return ""
+    named = {f.name: adapted.counts[f.name] for f in dataclasses.fields(NewUserCounts)}
+    return f"{adapted.outputs.unused} {left_with_none(NewUserCounts(**named))}".strip()
 
 
 def _check_values(model: Model, new_users: LogMapping, version: Version) -> None:
@@ -141,8 +169,30 @@ def _check_values(model: Model, new_users: LogMapping, version: Version) -> None
         raise UserError(
             f"version {version.version} of the model learned from ratings: say which column "
             f"of {new_users.path!r} holds the new users' (--value-col, or value_col in the "
-            "mapping)."
+            f"mapping). It has: {listed(column_names(new_users))}."
         )
+
+
+def _refuse_unused(
+    new_users: LogMapping, max_unknown_share: float | None, unused: str, counts: Mapping[str, int]
+) -> None:
+    """Refuse new users of whose interactions too many cannot be used."""
+    if "interactions" not in counts:  # of an earlier version, which did not count them
+        return
+    unknown, wrong = counts["unknown_items"], counts["bad_values"] + counts["bad_rows"]
+    limits = [("max_bad_share", new_users.max_bad_share, unknown + wrong)]
+    if max_unknown_share is not None:
+        limits = [
+            ("max_bad_share", new_users.max_bad_share, wrong),
+            ("max_unknown_share", max_unknown_share, unknown),
+        ]
+    for name, share, number in limits:
+        if number > share * counts["interactions"]:
+            raise UserError(
+                f"{new_users.path!r}: {unused} That is more than {name} "
+                f"(--{name.replace('_', '-')}) allows ({share:.1%}), so that nobody was adapted "
+                "to: mend the file or how it is read, or allow more."
+            )
 
 
 class Adapted:
@@ -172,10 +222,15 @@ def _adapt_parts(
     found: GivenUsers,
     folder: Sealed,
     progress: Progress,
-) -> tuple[int, collections.Counter[str]]:
+) -> tuple[int, str, dict[str, int]]:
     """Write the states of all users, part by part, and what they were adapted to, but for what a
-    run that was killed has written; return the number of shards and what became of the rows."""
-    counts: collections.Counter[str] = collections.Counter()
+    run that was killed has written.
+
+    Returns:
+        The number of shards, which rows are not used, in a sentence, and what became of them all.
+    """
+    total: collections.Counter[str] = collections.Counter()
+    unknown: list[str] = []
     handed_out: collections.deque[tuple[int, Tasks, int, int]] = collections.deque()
     num_shards = 0
 
@@ -183,7 +238,9 @@ def _adapt_parts(
         nonlocal num_shards
         for number, (rows, profiles) in enumerate(found.parts()):
             tasks, counts_here = tasks_for_new_users(model, rows, profiles)
-            counts.update(dataclasses.asdict(counts_here))
+            total.update(dataclasses.asdict(counts_here))
+            if counts_here.unknown_items and not unknown:
+                unknown.extend(unknown_items(model, rows, MOST_NAMED))
             num_here = max(1, -(-len(tasks) // USERS_PER_SHARD))
             for place in range(num_here):
                 shard, num_shards = num_shards, num_shards + 1
@@ -204,7 +261,11 @@ def _adapt_parts(
         folder.write_bytes(of_users, states)
         folder.seal()
         progress(STEP, done[0], done[1])
-    return num_shards, counts
+    broken = {f"that cannot be read ({fault})": number for fault, number in found.faults.items()}
+    counts = NewUserCounts(**total)
+    num_bad = sum(broken.values())
+    given = {"interactions": counts.rows + num_bad, "bad_rows": num_bad}
+    return num_shards, unused_rows(model, counts, broken, unknown), {**total, **given}
 
 
 def _names(shard: int) -> tuple[str, str]:

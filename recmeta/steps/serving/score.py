@@ -31,7 +31,7 @@ from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
 from recmeta.serving.lists import ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
-from recmeta.serving.rules import ItemFacts
+from recmeta.serving.rules import MOST_NAMED, ItemFacts, remark_on_unmatched, unmatched
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.faiss_index import FaissIndex
 from recmeta.steps.parts.item_facts import item_facts
@@ -68,6 +68,11 @@ class ScoreOutputs:
     """Of the lists made with an index; None without one, or of too few users to say."""
     retrieval_used: bool | None = None
     """Whether the index finds enough to be used; None without one."""
+    unmatched_denied: tuple[str, ...] = ()
+    """Items that the rule `deny` names and the catalogue does not have, the first of them; the
+    counts say how many there are."""
+    unmatched_allowed: tuple[str, ...] = ()
+    """The same of `allow`."""
 
 
 STEP = Step(
@@ -117,6 +122,8 @@ def run(
         )
         here = ranks(saved=saved, states=states)
         maker = here.maker
+        items = maker.model.catalogue.items
+        denied, allowed = (unmatched(items, ids or ()) for ids in (facts.denied, facts.allowed))
         make: Callable[[], Ranked] = lambda: here  # noqa: E731
         if not engine.is_here:
             make = functools.partial(
@@ -142,13 +149,34 @@ def run(
             **tally.metrics(),
             retrieval_recall=here.recall,
             retrieval_used=None if config.retrieval is None else maker.uses_index,
+            unmatched_denied=tuple(denied[:MOST_NAMED]),
+            unmatched_allowed=tuple(allowed[:MOST_NAMED]),
         )
-        return outputs, tally.counts
+        unmatched_counts = {
+            "num_unmatched_denied": len(denied),
+            "num_unmatched_allowed": len(allowed),
+        }
+        return outputs, tally.counts | {n: count for n, count in unmatched_counts.items() if count}
 
     inputs: dict[str, Any] = {"adapted": adapted.key}
     if facts != ItemFacts():  # the files may say something else under the same name
         inputs["items"] = fingerprint(dataclasses.asdict(facts))
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> list[str]:
+    """Return in sentences what of the rules came to nothing, and whether everybody is left without
+    a list."""
+    said = []
+    for rule, count, named in (
+        ("deny", "num_unmatched_denied", scored.outputs.unmatched_denied),
+        ("allow", "num_unmatched_allowed", scored.outputs.unmatched_allowed),
+    ):
+        if named:
+            said.append(remark_on_unmatched(rule, scored.counts[count], named))
+    if adapted.counts["users"] and not scored.counts["rows_written"]:
+        said.append("The rules leave no item that a list may have, so that nobody has a list.")
+    return said
 
 
 def _shard_files(states: Folder, index: int) -> MemoryFolder:
