@@ -2,12 +2,12 @@
 users."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from recmeta.tasks.arrays import IntArray, offsets_of
+from recmeta.tasks.arrays import Float64Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -40,24 +40,35 @@ class EpisodeConfig:
 
 
 def epoch(
-    tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator, *, in_order: bool = False
+    tasks: Tasks,
+    config: EpisodeConfig,
+    generator: np.random.Generator,
+    *,
+    in_order: bool = False,
+    wanted: Callable[[int], IntArray] = np.arange,
 ) -> Iterator[tuple[IntArray, Tasks]]:
-    """Yield (positions in `tasks`, episodes) batch by batch: every task that is long enough once,
-    in a random order.
+    """Yield (positions in `tasks` of a batch, episodes) batch by batch: every task that is long
+    enough once, in a random order.
 
     Args:
         in_order: whether a resampled support is a piece of the user's history, and its query later;
             see `window`.
+        wanted: which places of a batch of so many tasks to yield the episodes of. They are what
+            they are in the whole batch.
     """
     presented = _presented(tasks, config.min_rows)
     order = presented[generator.permutation(len(presented))]
+    num_support, num_query = tasks.support.lengths, tasks.query.lengths
     for start in range(0, len(order), config.batch_size):
         positions = order[start : start + config.batch_size]
-        batch = tasks.take(positions)
+        places = wanted(len(positions))
+        batch = tasks.take(positions[places])
+        query_B = num_query[positions]
+        among = Among(num_support[positions] + query_B, places)
         if config.resample:
-            batch = (window if in_order else resample)(batch, config, generator)
-        elif len(batch.query.item) and batch.query.lengths.max() > config.max_query:
-            shuffled = _shuffled(batch.query, generator)
+            batch = (window if in_order else resample)(batch, config, generator, among)
+        elif query_B.max(initial=0) > config.max_query:
+            shuffled = _shuffled(batch.query, _drawn(generator, query_B, places))
             batch = dataclasses.replace(batch, query=shuffled.first(config.max_query))
         yield positions, batch
 
@@ -72,22 +83,47 @@ def _presented(tasks: Tasks, min_rows: int) -> IntArray:
     return np.flatnonzero(length_B >= least)
 
 
-def resample(tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator) -> Tasks:
+@dataclasses.dataclass(frozen=True)
+class Among:
+    """A batch, of which some tasks are drawn for."""
+
+    length_B: IntArray
+    """(B,) rows of each task of the batch."""
+    place_b: IntArray
+    """(b,) the places of those tasks in it."""
+
+
+def resample(
+    tasks: Tasks,
+    config: EpisodeConfig,
+    generator: np.random.Generator,
+    among: Among | None = None,
+) -> Tasks:
     """Return the same users with a fresh random support and query out of all of their rows.
 
     The support's size is uniform from 0 to the smaller of `max_support` and the user's rows less
     one.
+
+    Args:
+        among: the batch that they are of; None: they are all of it.
     """
-    rows = _shuffled(concatenate(tasks.support, tasks.query), generator)
-    most = np.minimum(config.max_support, np.maximum(rows.lengths - 1, 0))
-    num_support = generator.integers(0, most + 1)
+    rows = concatenate(tasks.support, tasks.query)
+    among = among or Among(rows.lengths, np.arange(len(rows)))
+    rows = _shuffled(rows, _drawn(generator, among.length_B, among.place_b))
+    most = np.minimum(config.max_support, np.maximum(among.length_B - 1, 0))
+    num_support = generator.integers(0, most + 1)[among.place_b]
     boundary = num_support[rows.task]
     support = rows.select(rows.position < boundary)
     query = rows.select((rows.position >= boundary) & (rows.position < boundary + config.max_query))
     return dataclasses.replace(tasks, support=support, query=query)
 
 
-def window(tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator) -> Tasks:
+def window(
+    tasks: Tasks,
+    config: EpisodeConfig,
+    generator: np.random.Generator,
+    among: Among | None = None,
+) -> Tasks:
     """Return the same users with a random piece of their history as support, in its order, and a
     random query out of what came after.
 
@@ -96,14 +132,18 @@ def window(tasks: Tasks, config: EpisodeConfig, generator: np.random.Generator) 
 
     Args:
         tasks: the rows of support and query, in this order, are the history.
+        among: the batch that they are of; None: they are all of it.
     """
     rows = concatenate(tasks.support, tasks.query)
-    most = np.minimum(config.max_support, np.maximum(rows.lengths - 1, 0))
-    num_support = generator.integers(0, most + 1)
-    first = generator.integers(0, np.maximum(rows.lengths - num_support, 1))
-    place = rows.position - first[rows.task]
-    boundary = num_support[rows.task]
-    later = _shuffled(rows.select(place >= boundary), generator)
+    among = among or Among(rows.lengths, np.arange(len(rows)))
+    most = np.minimum(config.max_support, np.maximum(among.length_B - 1, 0))
+    num_support_B = generator.integers(0, most + 1)
+    first_B = generator.integers(0, np.maximum(among.length_B - num_support_B, 1))
+    later_B = np.maximum(among.length_B - first_B - num_support_B, 0)
+    place = rows.position - first_B[among.place_b][rows.task]
+    boundary = num_support_B[among.place_b][rows.task]
+    drawn = _drawn(generator, later_B, among.place_b)
+    later = _shuffled(rows.select(place >= boundary), drawn)
     return dataclasses.replace(
         tasks,
         support=rows.select((place >= 0) & (place < boundary)),
@@ -179,8 +219,19 @@ def splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         return z ^ (z >> np.uint64(31))
 
 
-def _shuffled(rows: Ragged, generator: np.random.Generator) -> Ragged:
-    order = np.lexsort((generator.random(len(rows.item)), rows.task))
+def _drawn(generator: np.random.Generator, length_B: IntArray, place_b: IntArray) -> Float64Array:
+    """Return a random number for each row of some of a batch's tasks."""
+    drawn = generator.random(int(length_B.sum()))
+    if len(place_b) == len(length_B):  # all of them, in their order
+        return drawn
+    first_b, rows_b = (np.cumsum(length_B) - length_B)[place_b], length_B[place_b]
+    within = np.arange(rows_b.sum()) - np.repeat(np.cumsum(rows_b) - rows_b, rows_b)
+    own: Float64Array = drawn[np.repeat(first_b, rows_b) + within]
+    return own
+
+
+def _shuffled(rows: Ragged, drawn: Float64Array) -> Ragged:
+    order = np.lexsort((drawn, rows.task))
     return Ragged(
         rows.offsets - rows.offsets[0], rows.item[order], rows.value[order], rows.counted[order]
     )

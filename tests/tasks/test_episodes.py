@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -250,3 +251,35 @@ def test_an_epoch_in_order_presents_windows() -> None:
     for _, batch in epoch(tasks, EpisodeConfig(), random, in_order=True):
         for known in lists(batch.support):
             assert known == sorted(known)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_part_of_a_batch_is_what_it_is_in_the_whole(again: bool, in_order: bool) -> None:
+    """As several processes share a batch."""
+    random = np.random.default_rng(3)
+    lengths = random.integers(1, 30, 23)
+    support = [list(range(n // 3)) for n in lengths]
+    query = [list(range(n // 3, n)) for n in lengths]
+    tasks = make_tasks(support, query)
+    config = EpisodeConfig(batch_size=7, resample=again, max_query=5, max_support=6, min_rows=0)
+    whole = epoch(tasks, config, np.random.default_rng(5), in_order=in_order)
+    places = [np.array([0, 3, 6]), np.array([1]), np.array([5, 2])]
+    parts = [
+        epoch(
+            tasks,
+            config,
+            np.random.default_rng(5),
+            in_order=in_order,
+            wanted=lambda num, wanted=wanted: wanted[wanted < num],
+        )
+        for wanted in places
+    ]
+    for (positions, batch), *found in zip(whole, *parts, strict=True):
+        for wanted, (same, part) in zip(places, found, strict=True):
+            assert same.tolist() == positions.tolist()
+            own = batch.take(wanted[wanted < len(positions)])
+            for side in ("support", "query"):
+                expected, rows = getattr(own, side), getattr(part, side)
+                assert rows.lengths.tolist() == expected.lengths.tolist()
+                assert rows.value.tolist() == expected.value.tolist()

@@ -45,7 +45,7 @@ from recmeta.workspace import Folder, resumed, sealing
 
 MOST_RESTARTS = 3
 """Times that torchrun starts the ranks again after one of them ended."""
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.2
 """Time between two looks at whether an epoch has been finished."""
 GRACE_SECONDS = 5.0
 """Time that the ranks are given to end when they are told to."""
@@ -154,14 +154,14 @@ def _checkpoints(folder: Folder, processes: int, last: int) -> Iterator[bytes]:
     Raises:
         UserError: where training was given up.
     """
-    waiting = folder / "run" / CHECKPOINT
+    waiting = Path(folder.path, "run", CHECKPOINT)
     with _started(folder, processes) as agent:
         while True:
             ended = agent.poll() is not None
-            names = [n for n in waiting.names() if n.endswith(".safetensors")]
+            names = sorted(path.name for path in waiting.glob("epoch-*.safetensors"))
             if names and (number := int(names[-1].removeprefix("epoch-")[:5])) > last:
                 try:
-                    content = waiting.read_bytes(names[-1])
+                    content = (waiting / names[-1]).read_bytes()
                 except FileNotFoundError:  # it was deleted, since there are newer ones
                     continue
                 last = number

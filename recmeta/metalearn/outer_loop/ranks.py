@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
@@ -66,14 +67,12 @@ class Ranks:
         """Whether this is the rank that writes."""
         return self.number == 0
 
-    def share(self, positions: IntArray) -> tuple[IntArray, float]:
-        """Return this rank's tasks out of a batch's, every `count`-th, and their share of the
-        batch. A batch with fewer tasks than ranks has some of them compute its first task, for
+    def share(self, num_tasks: int) -> tuple[IntArray, float]:
+        """Return the places of this rank's tasks in a batch, every `count`-th, and their share of
+        it. A batch with fewer tasks than ranks has some of them compute its first task, for
         nothing."""
-        if self.count == 1:
-            return positions, 1.0
-        own = positions[self.number :: self.count]
-        return (own, len(own) / len(positions)) if len(own) else (positions[:1], 0.0)
+        own = np.arange(self.number, num_tasks, self.count)
+        return (own, len(own) / num_tasks) if len(own) else (np.zeros(1, np.int64), 0.0)
 
     def agreed(self, work: Callable[[], T]) -> T:
         """Return what `work` does.

@@ -161,7 +161,13 @@ def train(
         try:
             with deterministic(config.deterministic, model.device):
                 generator = np.random.default_rng((seed, number))
-                draws = epoch(train_tasks, episodes, generator, in_order=in_order)
+                draws = epoch(
+                    train_tasks,
+                    episodes,
+                    generator,
+                    in_order=in_order,
+                    wanted=lambda num: ranks.share(num)[0],
+                )
                 train_loss = _pass(run, model, users, draws, (seed, number), left_out_KIF, ranks)
                 run.settle()
                 ranks.check_same(run.params)
@@ -211,18 +217,14 @@ def _pass(
     """Take the outer steps of one epoch and return the tasks' mean query loss.
 
     Args:
-        draws: positions among the tasks, and their episodes, batch by batch.
+        draws: positions among the tasks, batch by batch, and the episodes of this rank's part.
     """
     seed, number = seed_and_number
 
     def build(draw: tuple[IntArray, Tasks]) -> TaskBatch:
-        """Every rank draws for all of the batch, and builds its own part."""
         positions, drawn = draw
         num_together = len(positions)
-        if ranks.count > 1:
-            own, _ = ranks.share(np.arange(num_together))
-            positions, drawn = positions[own], drawn.take(own)
-        index = onto(model.device, torch.from_numpy(positions))
+        index = onto(model.device, torch.from_numpy(positions[ranks.share(num_together)[0]]))
         known = {n: t[index] for n, t in users.items()}
         batch = model.batch(drawn, known, salt=2 * number, place_B=index)
         return dataclasses.replace(batch, left_out_KIF=left_out_KIF, num_together=num_together)
@@ -236,7 +238,7 @@ def _pass(
     for step, batch in enumerate(prefetched(draws, build, model.device)):
         assert batch.num_together is not None
         own, metrics = ranks.agreed(functools.partial(gradient, batch, step))
-        _, share = ranks.share(np.arange(batch.num_together))
+        _, share = ranks.share(batch.num_together)
         gradients, loss = ranks.mean(own, metrics["loss"], share)
         if not math.isfinite(loss):
             raise _diverged(f"the training loss of epoch {number} is {loss}")
