@@ -179,7 +179,7 @@ def test_without_times_and_values(kind: str) -> None:
     assert {r["event"] for r in rows} == {"click"}
     assert {r["value"] for r in rows} == {1.0}
     trained = recmeta.fit(made, epochs=1, progress=False)
-    assert (trained.feedback, trained.learner) == ("implicit", "weighted-ridge")
+    assert (trained.feedback, trained.learner) == ("implicit", "maml")
     assert len(rows_of(trained.recommend(made.rows("u000"), top_k=5))) == 5
 
 

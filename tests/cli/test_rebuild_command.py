@@ -35,10 +35,10 @@ def test_rebuilt_after_more_was_ingested(
     found = called.json
     assert found["reproduced"] is True
     assert found["tolerance"] == 0
-    assert found["metrics"]["mae.bayesian-linear"]["equal"] is True
+    assert found["metrics"]["mae.maml"]["equal"] is True
     assert (
-        found["metrics"]["mae.bayesian-linear"]["recorded"]
-        == found["metrics"]["mae.bayesian-linear"]["rebuilt"]
+        found["metrics"]["mae.maml"]["recorded"]
+        == found["metrics"]["mae.maml"]["rebuilt"]
     )
     left = {p.name for p in workspace.iterdir()}
     assert not left & {"tasks", "models", "reports"}
@@ -47,7 +47,7 @@ def test_rebuilt_after_more_was_ingested(
     shown = recmeta("rebuild", run_id, "-w", workspace, "--into", tmp_path / "kept")
     assert shown.code == 0
     assert "metrics are equal, to the last bit" in shown.stdout
-    assert "| mae.bayesian-linear |" in shown.stdout
+    assert "| mae.maml |" in shown.stdout
     assert (tmp_path / "kept" / "model" / "model.safetensors").exists()
 
 
@@ -60,7 +60,7 @@ def test_another_result_is_exit_code_4(
     path = Path(client.download_artifacts(run_id, name, str(tmp_path)))
     before = json.loads(path.read_text())
     changed = json.loads(path.read_text())
-    changed["metrics"]["bayesian-linear"]["mae"] += 0.5
+    changed["metrics"]["maml"]["mae"] += 0.5
     environment = Path(client.download_artifacts(run_id, "environment.json", str(tmp_path)))
     libraries = json.loads(environment.read_text())
     try:
