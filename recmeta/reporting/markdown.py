@@ -59,7 +59,8 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
     level = f"{evaluation['confidence']:.0%}"
     intro = (
         f"## Accuracy on {evaluation['num_users']} held-out cold users\n\n"
-        f"Per user, then averaged; in brackets the {level} bootstrap interval over users. "
+        f"Per user, then averaged; in brackets the {level} bootstrap interval over users. Every "
+        "learner was trained once: how far another seed would move it is not in the intervals. "
     )
     if (split := evaluation.get("split")) is not None:
         intro = f"{intro}{HELD_OUT[split]} "

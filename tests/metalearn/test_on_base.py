@@ -19,6 +19,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig
+from recmeta.metalearn.tensors.batch import Support
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance, Subject
 from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -134,7 +135,28 @@ def test_a_catalogue_is_ranked_by_the_sum_of_both(subject: Subject) -> None:
     own = of_member(0, params)
     of_base = learner.base.predict(own, learner.base.adapt(own, batch.support), items)
     assert (wanted - of_base.ranked_by_BR).abs().max() > 1e-2
-    assert learner.ranked_without(params, batch.support, batch.query) is None
+
+
+def test_reasons_are_what_adapting_without_each_row_gives(subject: Subject) -> None:
+    model, batch = subject.model, subject.batch()
+    learner, params = model.learner, moved(subject.model.params)
+    assert isinstance(learner, OnBase)
+    rows = batch.support.rows
+    found = learner.ranked_without(params, batch.support, batch.query)
+    assert found is not None
+    size = rows.mask_BR.shape[1]
+    assert found.shape == (len(batch), 1 + size, batch.query.mask_BR.shape[1])
+    for variant in range(1 + size):
+        mask_BS = rows.mask_BR.clone()
+        if variant:
+            mask_BS[:, variant - 1] = False
+        support = Support(batch.support.user, dataclasses.replace(rows, mask_BR=mask_BS))
+        state = learner.adapt(params, support)
+        wanted = learner.predict(params, state, batch.query).ranked_by_BR
+        there = rows.mask_BR[:, variant - 1] if variant else torch.ones(len(batch), dtype=bool)
+        torch.testing.assert_close(
+            found[there, variant].double(), wanted[there], rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("at", ["start", "moved"])
@@ -241,19 +263,22 @@ def test_training_goes_on_from_an_earlier_model_and_its_base(task_set: TaskSet) 
 
 
 def test_content_comes_from_a_closed_form_or_from_layers_on_one(task_set: TaskSet) -> None:
-    closed = fitted(CLOSED, task_set)
-    whole = fitted(ON_CLOSED, task_set)
+    longer = dataclasses.replace(  # so that it leaves its start
+        CLOSED, training=TrainingConfig(epochs=10, learning_rate=3e-3, weight_decay=0.0)
+    )
+    closed = fitted(longer, task_set)
+    whole = fitted(dataclasses.replace(ON_CLOSED, members=(longer,)), task_set)
     held = dataclasses.replace(ON_CLOSED, content_from="somewhere", freeze_content=True)
     fresh = at_start(ON_CLOSED, task_set, CPU).model.params
     for source in (closed, whole):
         begun = at_start(held, task_set, CPU, source=source)
         start = {n: p.clone() for n, p in begun.model.params.items()}
         rows = begun.members[0].held
-        assert rows, "content stays as it is"
+        names = [*as_member(0, dict.fromkeys(rows))]
+        assert any(not torch.equal(start[own], fresh[own]) for own in names), "it is the source's"
         done = fit_whole(held, begun, task_set, MemoryFolder(), lambda _: None).model
         for name, is_held in rows.items():
             (own,) = as_member(0, {name: None})
-            assert not torch.equal(start[own], fresh[own]), "it is the source's"
             assert torch.equal(done.params[own][is_held], start[own][is_held])
 
 

@@ -265,7 +265,7 @@ def test_no_user_to_train_on_is_the_users_mistake(task_set: TaskSet) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [{"epochs": 0}, {"patience": 0}, {"learning_rate": 0.0}, {"clip_norm": -1.0}]
+    "field", [{"epochs": -1}, {"patience": 0}, {"learning_rate": 0.0}, {"clip_norm": -1.0}]
 )
 def test_configurations_that_cannot_train_are_refused(field: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):

@@ -60,8 +60,8 @@ def run(
         bool,
         typer.Option(
             "--rival/--no-rival",
-            help="Train a second learner, too, which stands in the report beside the first: MAML, "
-            "where the recipe trains another.",
+            help="Train a second learner, too, which stands in the report beside the first: "
+            "the closed form by itself, where the recipe trains MAML on it.",
         ),
     ] = True,
 ) -> Outcome:

@@ -1,12 +1,14 @@
 """A whole log, read and checked: the rows that may be published and those that may not."""
 
 import datetime
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from recmeta.errors import UserError
-from recmeta.logs.checking import contracts
+from recmeta.logs.checking import contracts, parsing, spellings
 from recmeta.logs.mapping import LogMapping
 from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.sources import read
@@ -14,6 +16,9 @@ from recmeta.progress import Progress
 from recmeta.schema import FILE, ITEM_ID, LINE, RAW, RULES, USER_ID
 
 NUM_EXAMPLES = 3
+NUM_CELLS = 1000
+MAX_SHOWN = 60
+"""Letters of a cell in a message."""
 VALUE_RULES = ["missing_value", "unparsable_value", "value_not_finite", "value_out_of_scale"]
 """What may be wrong with the value of a row that is right otherwise."""
 
@@ -76,12 +81,17 @@ def is_too_bad(mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame) -> bo
 
 
 def too_bad(
-    mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame, quarantine: str
+    mapping: LogMapping,
+    good: pl.DataFrame,
+    bad: pl.DataFrame,
+    quarantine: str,
+    files: Sequence[SourceFile] = (),
 ) -> UserError:
     """Return the error that refuses a log, naming the rules broken most, with examples.
 
     Args:
         quarantine: where the user finds the bad rows.
+        files: the log's, of which the first is looked at again for what is in the cells.
     """
     rows_read = good.height + bad.height
     broken = bad.explode(RULES).group_by(RULES, maintain_order=True)
@@ -94,19 +104,108 @@ def too_bad(
     return UserError(
         f"{bad.height} of {rows_read} rows ({bad.height / rows_read:.1%}) break the rules, more "
         f"than max_bad_share allows ({mapping.max_bad_share:.1%}), so that nothing was published. "
-        f"Most frequent: {told}. {_advice(rules[RULES][0])}All bad rows are in {quarantine}. "
-        "Mend the file or the mapping, or raise max_bad_share."
+        f"Most frequent: {told}. {_advice(mapping, rules[RULES][0], bad, files)}"
+        f"All bad rows are in {quarantine}. "
+        "Mend the file or the mapping, or raise max_bad_share (--max-bad-share)."
     )
 
 
-def _advice(rule: str) -> str:
-    """Return what most often is behind a file in which a rule is broken everywhere."""
+def _advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[SourceFile]) -> str:
+    """Return what most often is behind a file in which a rule is broken everywhere, and what reads
+    it."""
     likely = {
-        "wrong_encoding": "Perhaps the file has another encoding, such as latin-1 or cp1252. ",
-        "ragged_line": "Perhaps the separator or the quote character is another one. ",
-        "unparsable_time": "Perhaps time_unit does not say how the times are spelled. ",
-        "future_time": "Perhaps the times are in ms or us and time_unit says s. ",
-        "value_out_of_scale": "Perhaps the scale is another one. ",
+        "wrong_encoding": "Perhaps the file has another encoding: --encoding cp1252 or latin-1. ",
+        "ragged_line": "Perhaps the separator or the quote character is another one: --separator "
+        "';', --quote ''. ",
+        "unparsable_time": "Perhaps --time-unit does not say how the times are spelled. ",
+        "future_time": "Perhaps the times are in ms or us and --time-unit says s. ",
+        "value_out_of_scale": "Perhaps the scale is another one (--scale). ",
         "unknown_event": "Perhaps events does not list all kinds. ",
+        "unparsable_json": _other_than_json(bad),
     }
-    return likely.get(rule, "")
+    role = {
+        "unparsable_time": "time",
+        "future_time": "time",
+        "unparsable_value": "value",
+        "missing_user_id": "user",
+        "missing_item_id": "item",
+    }.get(rule)
+    cells = None if role is None else _first_cells(mapping, role, files)
+    if cells is None or not len(cells):
+        return likely.get(rule, "")
+    if role == "time":
+        return _other_times(mapping, cells) or likely[rule]
+    if role == "value":
+        return _other_numbers(cells)
+    return _nulls(mapping, cells) or likely.get(rule, "")
+
+
+def _first_cells(mapping: LogMapping, role: str, files: Sequence[SourceFile]) -> pl.Series | None:
+    """Return what stands in a role's column in the first rows; None where that cannot be seen."""
+    if not files:
+        return None
+    batch = next(iter(read(mapping, list(files[:1]), contracts.wanted_columns(mapping))), None)
+    return None if batch is None or role not in batch.columns else batch[role].head(NUM_CELLS)
+
+
+def _other_times(mapping: LogMapping, cells: pl.Series) -> str:
+    example, unit = _shown(cells), spellings.unit_of(cells)
+    if unit is not None and unit != mapping.time_unit:
+        return f"Times such as {example} are read with --time-unit {shlex.quote(unit)}. "
+    if cells.dtype.is_temporal():
+        return ""
+    return (
+        f"Times such as {example} are not read with --time-unit {shlex.quote(mapping.time_unit)}: "
+        "it may be s, ms, us, ns or d since 1970, iso, or a strptime format such as "
+        "'%d/%m/%Y %H:%M'; of names of zones UTC and GMT are known. "
+    )
+
+
+def _other_numbers(cells: pl.Series) -> str:
+    numbers = cells.to_frame("n").select(parsing.number("n", cells.dtype)).to_series()
+    others = cells.filter(numbers.is_null() & cells.is_not_null())
+    if not len(others):
+        return ""
+    example, decimal = _shown(others), spellings.decimal_of(cells)
+    if decimal:
+        return f"Numbers such as {example} are read with --decimal '{decimal}'. "
+    return (
+        f"Values such as {example} are no plain numbers: write each as digits, such as 4.5, "
+        "without a currency, a per cent sign, a scale or words. "
+    )
+
+
+def _nulls(mapping: LogMapping, cells: pl.Series) -> str:
+    """Return what stands in the place of ids, in a sentence; empty where nothing does."""
+    text = cells.cast(pl.String).str.strip_chars()
+    words = text.filter(text.is_in(list(mapping.nulls)))
+    if not len(words):
+        return ""
+    return (
+        f"Cells such as {_shown(words)} stand for nothing: if such rows are to be left out, raise "
+        "--max-bad-share; if it is an id, say keep_default_nulls = false in a mapping. "
+    )
+
+
+def _other_than_json(bad: pl.DataFrame) -> str:
+    """Return what lines are that are no JSON objects."""
+    lines = bad.filter(pl.col(RULES).list.contains("unparsable_json"))[RAW].head(1).to_list()
+    if not lines:
+        return ""
+    line = lines[0].strip()
+    if re.match(r"\{\s*u?'", line):
+        return (
+            "The lines are dictionaries as Python prints them, not JSON: convert them with "
+            'python -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line '
+            'in sys.stdin]" < FILE > FILE.jsonl. '
+        )
+    if not line.startswith("{"):
+        return (
+            f"Lines such as {_shown(pl.Series([line]))} are no JSON objects: perhaps --format csv. "
+        )
+    return ""
+
+
+def _shown(values: pl.Series) -> str:
+    text = str(values.drop_nulls()[0]) if values.null_count() < len(values) else ""
+    return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…")

@@ -43,16 +43,21 @@ class Findings:
 
 
 def findings(
-    mapping: LogMapping, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame
+    mapping: LogMapping,
+    rows: pl.DataFrame,
+    settled: pl.DataFrame,
+    users: pl.DataFrame,
+    items: pl.DataFrame,
 ) -> tuple[Findings, tuple[str, ...]]:
     """Return what a log is like, and what is perhaps not as it was meant, in sentences.
 
     Args:
         rows: those that keep every rule, as `contracts.check` returns them.
+        settled: the same with one row per key, sorted by user.
         users, items: the attributes that came with the log.
     """
-    rows_of = rows.group_by(USER_ID).len()
-    ids = {USER_ID: rows_of[USER_ID], ITEM_ID: rows[ITEM_ID].unique()}
+    rows_of = settled[USER_ID].rle().struct.unnest().select("value", "len")
+    ids = {USER_ID: rows_of["value"], ITEM_ID: settled[ITEM_ID].unique()}
     first, last = rows[TIMESTAMP].min(), rows[TIMESTAMP].max()
     notes = [_old_times(mapping, rows), _outsized(rows_of), _placeholder(mapping, rows)]
     notes += [_lists(ids[ITEM_ID]), *(_forms(name, ids[name]) for name in ids)]
@@ -144,7 +149,7 @@ def _old_times(mapping: LogMapping, rows: pl.DataFrame) -> str:
 def _outsized(rows_of: pl.DataFrame) -> str:
     if not rows_of.height:
         return ""
-    most = rows_of.sort("len", descending=True).row(0)
+    most = rows_of.select("value", "len").row(int(rows_of["len"].arg_max() or 0))
     counts = rows_of["len"].to_numpy()
     total, median = int(counts.sum()), float(np.median(counts))
     if most[1] < max(OUTSIZED_ROWS, OUTSIZED_SHARE * total, OUTSIZED_TIMES * median):

@@ -15,7 +15,8 @@ form, and gradient steps are left with what is not linear.
 The layers' last weights and their rates are 0 at the start (`zeroed`), so that the learner begins
 as its base, exactly; while both are, nothing of the layers is computed.
 
-Legend: B users, R rows.
+Legend: B users, S support rows (padded), R rows, V = 1 + S variants of a user: with all rows, and
+without each; N = B · V.
 """
 
 import dataclasses
@@ -183,11 +184,32 @@ class OnBase:
         return ranked_BR + _ranked_by(self.layers, without_members(params), adapted, of_layers)
 
     def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
-        """Return what the base knows of users without each row, where the layers add nothing; else
-        None."""
-        if _speaks(params) or not isinstance(self.base, LeavesOut):
+        """Return what the base knows of users without each row, with what the layers add when they
+        adapt to what it leaves then; None where the base does not know."""
+        if not isinstance(self.base, LeavesOut):
             return None
-        return self.base.ranked_without(of_member(0, params), support, items)
+        base = of_member(0, params)
+        (of_base, of_layers), (asked, asked_of_layers) = _sides(support.rows), _sides(items)
+        ranked_BVR = self.base.ranked_without(base, Support(support.user, of_base), asked)
+        if ranked_BVR is None or not _speaks(params):
+            return ranked_BVR
+        known_BVS = self.base.ranked_without(base, Support(support.user, of_base), of_base)
+        assert known_BVS is not None, "it knows the same of any items"
+        num_variants = known_BVS.shape[1]
+        rows = _of_variants(of_layers, num_variants)
+        left_VS = ~torch.eye(num_variants, dtype=torch.bool, device=known_BVS.device)[:, 1:]
+        mask_BVS = of_layers.mask_BR[:, None] & left_VS
+        rows = dataclasses.replace(
+            rows,
+            value_BR=rows.value_BR - known_BVS.flatten(0, 1),
+            mask_BR=mask_BVS.flatten(0, 1),
+        )
+        own = without_members(params)
+        user = {n: t.repeat_interleave(num_variants, 0) for n, t in support.user.items()}
+        state = self.layers.adapt(own, Support(user, rows))
+        variants = _of_variants(asked_of_layers, num_variants)
+        added_NR = self.layers.predict(own, state, variants).ranked_by_BR
+        return ranked_BVR + added_NR.view_as(ranked_BVR)
 
     def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
         """Return (B,) how far a support pulls at the base's weights, or at the layers' where the
@@ -263,6 +285,12 @@ def _sides(rows: Rows) -> tuple[Rows, Rows]:
     if isinstance(rows, RowsOfBoth):
         return rows.of_base, rows.of_layers
     return rows, rows
+
+
+def _of_variants(rows: Rows, num_variants: int) -> Rows:
+    """Return each user's rows so many times, without what was prepared."""
+    plain = (rows.item_BR, rows.statistics_BRD, rows.value_BR, rows.mask_BR)
+    return Rows(*(t.repeat_interleave(num_variants, 0) for t in plain))
 
 
 def _spread(found: Prediction) -> torch.Tensor:

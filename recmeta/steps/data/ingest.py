@@ -237,13 +237,14 @@ def _read(
             ),
         )
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
-        raise checked.too_bad(mapping, good, bad, place)
+        raise checked.too_bad(mapping, good, bad, place, inputs.log)
     check_times(mapping, good)
     users, bad_users = _entities(mapping.users, inputs.users, USERS)
     items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
-    striking, notes = findings(mapping, good, users, items)
+    settled = conflicts.settle(good)
+    striking, notes = findings(mapping, good, settled.rows, users, items)
     return _Found(
-        settled=conflicts.settle(good),
+        settled=settled,
         num_good=good.height,
         bad=bad,
         users=users,
