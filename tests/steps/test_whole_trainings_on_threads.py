@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recmeta.metalearn.model import Model
-from recmeta.tasks.task_set import TaskSet
+from recmeta.tasks.task_set import Objective, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
 from recmeta.training.choices import ChoiceConfig
@@ -16,18 +16,25 @@ from recmeta.training.recipes import training_of
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder
 
-LOG = generate(SyntheticConfig(num_users=180, num_items=120, rows_per_user=(20, 40)), seed=5)
+SIZE = SyntheticConfig(num_users=180, num_items=120, rows_per_user=(20, 40))
 """Large enough for PyTorch to share its operations among threads."""
 
 
 @pytest.fixture(scope="module")
-def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
-    return write_task_set(LOG, Folder.at(tmp_path_factory.mktemp("tasks")))
+def task_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[Objective, TaskSet]:
+    objectives: tuple[Objective, ...] = ("rating", "implicit")
+    return {
+        objective: write_task_set(
+            generate(dataclasses.replace(SIZE, objective=objective), seed=5),
+            Folder.at(tmp_path_factory.mktemp("tasks")),
+        )
+        for objective in objectives
+    }
 
 
 def trained(learner: str, task_set: TaskSet, folder: Path, num_threads: int) -> tuple[Model, float]:
     """Return a model trained for two epochs, and the last one's development loss."""
-    config = training_of(learner)
+    config = training_of(learner, task_set.spec.objective)
     config = dataclasses.replace(
         config,
         training=dataclasses.replace(config.training, epochs=2),
@@ -47,10 +54,14 @@ def trained(learner: str, task_set: TaskSet, folder: Path, num_threads: int) -> 
     return begun.model, history[-1].dev_loss
 
 
-@pytest.mark.parametrize("learner", ["maml", "bayesian-linear"])
+@pytest.mark.parametrize(
+    ("learner", "objective"),
+    [("maml", "rating"), ("bayesian-linear", "rating"), ("maml", "implicit")],
+)
 def test_a_whole_training_has_the_same_bits(
-    learner: str, task_set: TaskSet, tmp_path: Path
+    learner: str, objective: Objective, task_sets: dict[Objective, TaskSet], tmp_path: Path
 ) -> None:
+    task_set = task_sets[objective]
     expected, expected_loss = trained(learner, task_set, tmp_path / "1", 1)
     assert expected.learned_lists is not None
     for num_threads in (2, 3):

@@ -8,6 +8,7 @@ import torch
 
 from recmeta.metalearn.factors.content_prior import ContentPrior
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.starts.beginning import Built
 from recmeta.metalearn.starts.pretraining import content_regression, start_from_factors
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD
@@ -39,7 +40,9 @@ def start_from_weighted_factors(
     popularity_I = count_I.log1p()
     popularity_I = is_met_I * (popularity_I - popularity_I[is_met_I].mean())
     popularity_I /= popularity_I[is_met_I].square().mean().sqrt().clamp(min=1e-6)
-    left, _, _ = torch.linalg.svd(item_IF[is_met_I], full_matrices=False)
+    # One thread: several would decide the last bits.
+    with one_thread(True):
+        left, _, _ = torch.linalg.svd(item_IF[is_met_I], full_matrices=False)
     room = min(params[name].shape[1] - 1, left.shape[1])
     leading_IF = torch.zeros((len(item_IF), room))
     leading_IF[is_met_I] = left[:, :room] * len(left) ** 0.5
@@ -56,4 +59,5 @@ def fitted_content(built: Built, item_IF: torch.Tensor, rows: Ragged, seed: int)
     count_I1 = torch.from_numpy(np.bincount(rows.item, minlength=len(item_IF)))[:, None].double()
     weight_I1 = count_I1 / (count_I1 + CONTENT_SHRINKAGE)
     regression = content_regression(built, seed)
-    return regression.fit(item_IF.double(), weight_I1.expand_as(item_IF))
+    with one_thread(True):  # see above
+        return regression.fit(item_IF.double(), weight_I1.expand_as(item_IF))

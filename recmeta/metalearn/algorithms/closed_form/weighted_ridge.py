@@ -30,6 +30,7 @@ from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.item_vectors import content_name
 from recmeta.metalearn.numerics.sparse_gradients import gradients_by, is_large
+from recmeta.metalearn.numerics.threads import in_turn, one_thread
 from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
 from recmeta.metalearn.starts.content_transfer import start_from_content
 from recmeta.metalearn.starts.implicit_start import fitted_content
@@ -157,6 +158,9 @@ class WeightedRidge:
         """Return the exact gradient of the mean query loss, and the loss; where the catalogue is
         sampled, of its estimate.
 
+        On a CPU each fold's share is computed with one thread, and shares are added in order: the
+        same bits for any number of threads.
+
         Args:
             generator: draws the sample of the catalogue.
         """
@@ -164,16 +168,26 @@ class WeightedRidge:
         size = min(self._num_everywhere, self.config.catalogue_sample)
         sample_N = torch.randperm(self._num_everywhere, generator=generator)[:size]
         sample_N = sample_N.to(batch.query.mask_BR.device)
-        with torch.enable_grad():
-            losses = [
-                self._loss(leaves, users_b, batch, factors_IF, sample_N)
-                for users_b, factors_IF in self._folds(leaves, batch)
-            ]
-            loss = torch.stack(losses).sum() / len(batch)
-        gradients = gradients_by(loss, {n: p for n, p in leaves.items() if n != FACTORS})
+        learned = {n: p for n, p in leaves.items() if n != FACTORS}
+        folds = list(self._folds(leaves, batch))
+        device = batch.query.mask_BR.device
+
+        def of_fold(
+            fold: tuple[torch.Tensor, torch.Tensor | None],
+        ) -> tuple[torch.Tensor, Params]:
+            with torch.enable_grad():
+                loss = self._loss(leaves, fold[0], batch, fold[1], sample_N) / len(batch)
+            return loss.detach(), gradients_by(loss, learned)
+
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        gradients: Params = {}
+        with one_thread(device.type == "cpu" and len(folds) == 1):
+            for loss, found in in_turn(of_fold, folds, device):
+                total += loss
+                gradients = {n: gradients[n] + g for n, g in found.items()} if gradients else found
         if FACTORS in params:
             gradients[FACTORS] = torch.zeros_like(params[FACTORS])
-        return gradients, {"loss": float(loss.detach())}
+        return gradients, {"loss": float(total)}
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's `weights` (B, F)."""
