@@ -126,13 +126,15 @@ def _with_time_unit(source: Source, given: dict[str, Any], *, is_named: bool) ->
     A column of times that nobody named and that has none is not read.
     """
     from recmeta.api.data.frames import time_unit
-    from recmeta.logs.checking import parsing
+    from recmeta.logs.checking import parsing, spellings
+    from recmeta.logs.checking.checked import NUM_CELLS
     from recmeta.logs.reading.log_format import Wanted
     from recmeta.logs.reading.sources import read
 
     column = given["time_col"]
     times = next(read(source, find_files(source), Wanted(columns={column: column})))[column]
-    unit = time_unit(times, None)
+    shown_unit = time_unit(times, None)  # refuses what is no time
+    unit = spellings.unit_of(times.head(NUM_CELLS)) or shown_unit
     given_times = times.to_frame().select(parsing.text(column, times.dtype)).to_series()
     if not is_named and given_times.null_count() == len(times):
         return {name: value for name, value in given.items() if name != "time_col"}

@@ -1,14 +1,26 @@
 """New users as a pandas frame of their interactions."""
 
+import logging
+
 import pandas as pd
 import pyarrow as pa
 
 from recmeta import schema
-from recmeta.errors import UserError, did_you_mean, listed
+from recmeta.errors import UserError, did_you_mean, listed, shown
 from recmeta.metalearn.model import Model
-from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.serving.new_user_tasks import (
+    left_with_none,
+    tasks_for_new_users,
+    unknown_items,
+    unused_rows,
+)
+from recmeta.tasks.pandas_columns import of_pandas, plain_column
 from recmeta.tasks.task_set import Tasks
 
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 2
+"""Items that the model does not know, which are told by name."""
 INTERACTION_COLUMNS = (schema.USER_ID, schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
 
 
@@ -16,8 +28,12 @@ def tasks_of_frame(model: Model, frame: pd.DataFrame) -> Tasks:
     """Return the users of a frame of interactions, sorted by id.
 
     Raises:
-        UserError: for a missing column, a user without an id or a column of mixed types.
+        UserError: for a missing column or two of one name, a user without an id, or a column that
+            is none of text, numbers or times.
     """
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise UserError(f"the frame has two columns named {shown(twice[0])}: leave one of them.")
     if schema.ITEM_ID not in frame:
         known = {*INTERACTION_COLUMNS, *profile_fields(model)}
         others = [str(name) for name in frame.columns if name not in known]
@@ -26,7 +42,13 @@ def tasks_of_frame(model: Model, frame: pd.DataFrame) -> Tasks:
                 f"the frame has no column {schema.ITEM_ID!r}."
                 f"{did_you_mean(schema.ITEM_ID, others)} It has: {listed(list(frame))}."
             )
-    return tasks_for_new_users(model, _interactions(frame), _profiles(model, frame))[0]
+    rows = _interactions(frame)
+    tasks, counts = tasks_for_new_users(model, rows, _profiles(model, frame))
+    unknown = unknown_items(model, rows, MOST_NAMED) if counts.unknown_items else []
+    unused = unused_rows(model, counts, {}, unknown)
+    if unused:
+        log.warning(f"{unused} {left_with_none(counts)}".strip())
+    return tasks
 
 
 def profile_fields(model: Model) -> dict[str, str]:
@@ -58,18 +80,29 @@ def _profiles(model: Model, frame: pd.DataFrame) -> pa.Table | None:
 
 
 def _column(values: pd.Series) -> pa.Array:
-    if values.name == schema.TIMESTAMP and not pd.api.types.is_numeric_dtype(values):
-        # JSON brings times as text; Arrow's microseconds are what the tasks are in.
-        values = pd.to_datetime(values, utc=True, format="ISO8601").dt.as_unit("us")
-    try:
-        column = pa.Array.from_pandas(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UserError(
-            f"the column {values.name!r} holds values of several types: make it one ({error})."
-        ) from error
-    if values.name in (schema.USER_ID, schema.ITEM_ID) and pa.types.is_floating(column.type):
+    name = str(values.name)
+    is_text = pd.api.types.is_object_dtype(values) or isinstance(values.dtype, pd.StringDtype)
+    if name == schema.TIMESTAMP and is_text:
+        values = _moments(values)  # JSON brings times as text
+    column = plain_column(of_pandas(values, name, "frame"))
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_timestamp(column.type):  # Arrow's microseconds are what the tasks are in
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    if name in (schema.USER_ID, schema.ITEM_ID) and pa.types.is_floating(column.type):
         column = _whole(column)
     return column
+
+
+def _moments(values: pd.Series) -> pd.Series:
+    try:
+        return pd.to_datetime(values, utc=True, format="ISO8601")
+    except (ValueError, TypeError) as error:
+        reason = str(error).partition(". ")[0]
+        raise UserError(
+            f"the column {schema.TIMESTAMP!r} holds what is no time: {reason:.200}. Give numbers, "
+            "or text such as 2024-05-01T12:30:00Z."
+        ) from error
 
 
 def _whole(ids: pa.Array) -> pa.Array:

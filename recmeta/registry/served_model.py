@@ -7,6 +7,7 @@ import pyarrow as pa
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from recmeta.config import parse
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.registry.frames import tasks_of_frame
@@ -66,7 +67,7 @@ def recommend(
         UserError: for a missing column, a user without an id or a column of mixed types.
         ValueError: for a parameter out of its range.
     """
-    config = ScoringConfig(**params)
+    config = parse(ScoringConfig, params)
     tasks = tasks_of_frame(scorer.model, frame)
     found = [lists(scorer, some, titles, config) for some in tasks.batches(config.user_batch)]
     return pa.concat_tables(found).to_pandas()

@@ -244,7 +244,13 @@ def _require(table: pa.Table, name: str) -> None:
 
 def _ids(table: pa.Table, name: str) -> pa.Array:
     """Return a column of ids as stripped strings, empty ones null."""
-    text = pc.utf8_trim_whitespace(table[name].combine_chunks().cast(pa.string()))
+    column = table[name].combine_chunks()
+    try:
+        text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    except pa.ArrowException as error:
+        raise UserError(
+            f"the column {name!r} of the new users holds {column.type}; an id is text or a number."
+        ) from error
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
@@ -252,8 +258,10 @@ def _numbers(table: pa.Table, name: str) -> Float32Array:
     column = table[name].combine_chunks()
     try:
         numbers = column.cast(pa.float32())
-    except pa.ArrowInvalid as error:
-        raise UserError(f"the column {name!r} of the new users is not numeric: {error}") from error
+    except pa.ArrowException as error:
+        raise UserError(
+            f"the column {name!r} of the new users is not numeric: {error!s:.200}"
+        ) from error
     return np.asarray(pc.fill_null(numbers, float("nan")).to_numpy(), np.float32)
 
 
@@ -276,7 +284,7 @@ def _moments(time: pa.Array) -> pa.Array:
         pass  # text without a zone
     try:
         return time.cast(pa.timestamp("us"))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise UserError(
             f"the column {schema.TIMESTAMP!r} of the new users holds no times: {error}. Give "
             "numbers, or text such as 2024-05-01T12:30:00Z."

@@ -226,3 +226,11 @@ def test_a_scale_may_be_of_numpys_numbers() -> None:
     made = recmeta.Dataset.from_frame(ROWS, scale=np.array([1, 5]))
     assert made.counts.accepted == 3
     assert recmeta.Dataset.from_frame(ROWS).rows(7.0).height == 2
+
+
+def test_attributes_of_nobody_in_the_log_are_told() -> None:
+    strangers = pl.DataFrame({"item_id": [1, 2], "shelf": ["a", "b"]})
+    with pytest.warns(UserWarning, match="items describes 0 of the 3 items of the log") as told:
+        recmeta.Dataset.from_frame(ROWS, items=strangers)
+    assert "as 'i01' there and as '1' here" in str(told[0].message)
+    assert told[0].filename == __file__

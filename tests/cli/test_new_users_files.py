@@ -28,6 +28,7 @@ def written(path: Path, content: Any) -> Path:
         ("iso.csv", f"{HEADER},timestamp\na,i1,5,2024-01-01 10:00\na,i2,4,2024-01-02\n", 2),
         ("ms.csv", f"{HEADER},timestamp\na,i1,5,1704067200000\na,i2,4,1704067200001\n", 2),
         ("s.csv", f"{HEADER},timestamp\na,i1,5,1704067200\n", 1),
+        ("slash.csv", f"{HEADER},timestamp\na,i1,5,31/12/2023 10:00\na,i2,4,01/01/2024 10:00\n", 2),
         ("blank.csv", f"{HEADER},timestamp\na,i1,5,\na,i2,4,\n", 2),
         (
             "typed.parquet",
@@ -67,7 +68,7 @@ def test_files_that_are_used(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (f'{HEADER}\na,i1,"4,5"\na,i2,"3,0"\n', "2 whose value is no number from 1 to 5"),
+        (f'{HEADER}\na,i1,"4,5"\na,i2,"3,0"\n', "'4,5' are read with --decimal ','"),
         (f"{HEADER}\na,Thing 3,5\n", "'Thing 3', which is the title of the item 'i3'"),
         (f"{HEADER}\na,nope,5\n", "of items that the model does not know (such as 'nope'"),
         (f"{HEADER},timestamp\na,i1,5,2099-01-01\n", "1 that cannot be read (future_time)"),

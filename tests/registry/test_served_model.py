@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from registry_pipeline import Pipeline
 
 from recmeta.config import to_dict
+from recmeta.errors import UserError
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.registry import tracking
@@ -170,7 +171,7 @@ def test_later_of_two_ratings_counts(served: mlflow.pyfunc.PyFuncModel, times: A
         (pd.DataFrame({"user_id": ["a"], "item_id": ["100"]}), None, "no column 'value'"),
         (pd.DataFrame({"user_id": ["a", None]}), None, "row 2 of the new users has no user_id"),
         (pd.DataFrame({"user_id": []}), None, "no row"),
-        (pd.DataFrame({"user_id": [1, "a"]}), None, "'user_id' holds values of several types"),
+        (pd.DataFrame({"user_id": [1, object()]}), None, "no text, numbers or times"),
         (pd.DataFrame({"item_id": ["100"]}), None, r"missing inputs \['user_id'\]"),
         (FRAME, {"top_k": 0}, "top_k is 0"),
         (FRAME.assign(value="good"), None, "'value' .* not numeric"),
@@ -337,3 +338,36 @@ def test_bad_request_over_http(server: str) -> None:
         post(server, {"dataframe_records": [{"user_id": "a", "item_id": "100"}]})
     assert refused.value.code == 400
     assert "no column 'value'" in refused.value.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "params", "said"),
+    [
+        ({"item_id": [["100"]] * 5}, {}, "an id is text or a number"),
+        ({"value": [1j] * 5}, {}, "no text, numbers or times"),
+        ({"timestamp": pd.to_timedelta(range(5), "D")}, {}, "holds no times"),
+        ({"timestamp": ["noon"] * 5}, {}, "holds what is no time"),
+        ({}, {"top_k": "x"}, "top_k is 'x'; it must be of type int"),
+        ({}, {"tpo_k": 3}, "Did you mean 'top_k'"),
+    ],
+)
+def test_what_is_no_frame_of_interactions_is_refused(
+    registered: Workspace, change: dict[str, Any], params: dict[str, Any], said: str
+) -> None:
+    model = Model.load(registered / "models" / "k1")
+    with pytest.raises(UserError, match=said):
+        recommend(Scorer.of(model), FRAME.assign(**change), None, params)
+
+
+def test_a_filtered_category_and_odd_ids_are_served(
+    registered: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = Scorer.of(Model.load(registered / "models" / "k1"))
+    few = FRAME.assign(user_id=FRAME["user_id"].astype("category"))[lambda f: f["user_id"] == "b"]
+    assert recommend(scorer, few, None, {})["user_id"].unique().tolist() == ["b"]
+    odd = FRAME.assign(user_id=[2**70] * 5, item_id=[100.0, 101.0, 999.0, 104.0, np.nan])
+    assert recommend(scorer, odd, None, {})["user_id"].unique().tolist() == [str(2**70)]
+    assert "1 of items that the model does not know (such as '999'" in caplog.text
+    twice = pd.concat([FRAME, FRAME[["item_id"]]], axis=1)
+    with pytest.raises(UserError, match="two columns named 'item_id'"):
+        recommend(scorer, twice, None, {})

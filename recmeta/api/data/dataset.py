@@ -15,6 +15,7 @@ import datetime
 import functools
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic
 
@@ -55,6 +56,8 @@ COLUMNS = [
     for name in schema.INTERACTIONS.columns.names
     if name not in (schema.SOURCE, schema.INGESTED_AT)
 ]
+FEW_DESCRIBED = 0.05
+"""Where attributes describe a smaller share of the log's users or items, a warning says so."""
 PLACE_OF_BAD = "`.quarantine` of a Dataset that is made with max_bad_share=1"
 
 
@@ -342,6 +345,11 @@ class Dataset(Generic[FrameT]):
         )
         if not counts.accepted:
             raise UserError("the log has no row that keeps the rules: see max_bad_share.")
+        for (rows, _), name, key in (
+            (users, schema.USERS.name, schema.USER_ID),
+            (items, schema.ITEMS.name, schema.ITEM_ID),
+        ):
+            _warn_of_strangers(rows, settled.rows, name, key)
         return cls(
             settled.rows.select(COLUMNS),
             users[0],
@@ -489,6 +497,24 @@ def as_mapping(mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]
 def counted(number: int, what: str) -> str:
     """Return a number of things in words, such as `1,682 items`."""
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _warn_of_strangers(described: pl.DataFrame, rows: pl.DataFrame, name: str, key: str) -> None:
+    """Warn of attributes of which hardly any are of somebody, or something, in the log: their ids
+    are spelled otherwise."""
+    if not described.height:
+        return
+    met = rows[key].unique()
+    known = met.is_in(described[key].unique().implode())
+    num_known = int(known.sum())
+    if num_known >= FEW_DESCRIBED * len(met):
+        return
+    ids = shown(rows[key][0]), shown(described[key][0])
+    warnings.warn(
+        f"{name} describes {num_known:,} of the {len(met):,} {name} of the log, whose ids "
+        f"are as {ids[0]} there and as {ids[1]} here: spell them alike.",
+        stacklevel=5,
+    )
 
 
 def _attributes_of(

@@ -4,7 +4,6 @@ Inside all rows are Polars. Neither pandas nor anything else is imported unless 
 """
 
 import sys
-import uuid
 from typing import Any, Literal, TypeVar
 
 import polars as pl
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from recmeta.errors import UserError, did_you_mean, listed, shown
 from recmeta.logs.mapping import TIME_UNITS
+from recmeta.tasks.pandas_columns import of_pandas, plain_column
 
 FrameT = TypeVar("FrameT")
 """A pandas or Polars DataFrame, or a pyarrow Table: of the library that a class gives out."""
@@ -20,8 +20,6 @@ RowsT = TypeVar("RowsT")
 Kind = Literal["pandas", "polars", "arrow"]
 CLOSE = 0.8
 """How alike, from 0 to 1, a column is to a name that is looked for where it must be meant."""
-NULLS = ("nan", "NaN", "NaT", "<NA>")
-"""How missing values of pandas print."""
 _HOW_TO = {
     "LazyFrame": " Collect it first.",
     "RecordBatch": " pyarrow.Table.from_batches([…]) makes one of it.",
@@ -80,10 +78,10 @@ def to_polars(frame: Any, what: str) -> pl.DataFrame:
         if indexed:
             frame = frame.reset_index(level=indexed)
         frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
-        columns = {name: _of_pandas(frame[name], name, what) for name in frame.columns}
+        columns = {name: of_pandas(frame[name], name, what) for name in frame.columns}
     else:
         columns = dict(zip(names, frame.columns, strict=True))
-    plain = {name: _of_arrow(column) for name, column in columns.items()}
+    plain = {name: plain_column(column) for name, column in columns.items()}
     if not plain:
         return pl.DataFrame()
     try:
@@ -103,40 +101,6 @@ def _plain(frame: pl.DataFrame, what: str) -> pl.DataFrame:
                 "turn it into text, numbers or times, or drop it."
             )
     return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
-
-
-def _of_pandas(values: Any, name: str, what: str) -> pa.Array:
-    """Return a column of pandas; one whose cells are of several types, or numbers too long for any
-    type, as text."""
-    kind = type(values.dtype).__name__
-    if kind == "SparseDtype":
-        values = values.sparse.to_dense()
-    elif kind == "PeriodDtype":
-        values = values.dt.to_timestamp()
-    try:
-        return pa.Array.from_pandas(values)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        cells = values.tolist()
-        given = [cell for cell in cells if not (cell is None or str(cell) in NULLS)]
-        if not all(isinstance(cell, str | int | float | bool | uuid.UUID) for cell in given):
-            reason = str(error.args[0] if error.args else error).partition("\n")[0]
-            raise UserError(
-                f"the column {shown(name)} of {what} holds values that are no text, numbers or "
-                f"times ({reason:.100}): turn it into one of them, such as with "
-                f"{what}[{name!r}].astype(str), or drop it."
-            ) from error
-        texts = [None if cell is None or str(cell) in NULLS else str(cell) for cell in cells]
-        return pa.array(texts, pa.string())
-
-
-def _of_arrow(column: Any) -> Any:
-    """Return a column of Arrow's plain types: a category as its value, a UUID as text."""
-    if pa.types.is_dictionary(column.type):
-        return column.cast(column.type.value_type)
-    if isinstance(column.type, pa.UuidType):
-        texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
-        return pa.array(texts, pa.string())
-    return column
 
 
 def out(rows: pl.DataFrame | pa.Table, kind: Kind) -> Any:

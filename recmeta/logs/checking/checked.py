@@ -104,15 +104,21 @@ def too_bad(
     return UserError(
         f"{bad.height} of {rows_read} rows ({bad.height / rows_read:.1%}) break the rules, more "
         f"than max_bad_share allows ({mapping.max_bad_share:.1%}), so that nothing was published. "
-        f"Most frequent: {told}. {_advice(mapping, rules[RULES][0], bad, files)}"
+        f"Most frequent: {told}. {advice(mapping, rules[RULES][0], bad, files)}"
         f"All bad rows are in {quarantine}. "
         "Mend the file or the mapping, or raise max_bad_share (--max-bad-share)."
     )
 
 
-def _advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[SourceFile]) -> str:
+def advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[SourceFile]) -> str:
     """Return what most often is behind a file in which a rule is broken everywhere, and what reads
-    it."""
+    it, with a blank behind it; empty where nothing can be said.
+
+    Args:
+        rule: that is broken.
+        bad: rows that break it.
+        files: as `too_bad`.
+    """
     likely = {
         "wrong_encoding": "Perhaps the file has another encoding: --encoding cp1252 or latin-1. ",
         "ragged_line": "Perhaps the separator or the quote character is another one: --separator "

@@ -40,6 +40,8 @@ class GivenUsers:
     faults: Mapping[str, int]
     """Those that break one, and say nothing but whose they are, by what is wrong with them: see
     `checked.named_users` and `checked.faults`."""
+    advice: str = ""
+    """What most likely is behind the rule that most rows break, and what reads it."""
     known: UserParts | None = None
     """Profiles of the online store."""
     online: str | None = None
@@ -112,6 +114,8 @@ def read(
         rows = UserParts(f"{folder}/rows")
         num_rows = num_good = 0
         faults: collections.Counter[str] = collections.Counter()
+        broken_rules: collections.Counter[str] = collections.Counter()
+        examples: dict[str, pl.DataFrame] = {}
         for good, bad in checked.read_blocks(new_users, files.log, clock, progress):
             named, broken = checked.named_users(bad)
             block = pl.concat([good, named], how="diagonal")
@@ -119,17 +123,32 @@ def read(
             num_rows += good.height + bad.height
             num_good += good.height
             faults.update(checked.faults(broken))
+            for rule, count in checked.faults(bad).items():
+                broken_rules[rule] += count
+                examples.setdefault(rule, bad.filter(pl.col(schema.RULES).list.contains(rule)))
         profiles = None
         if new_users.users is not None:
             profiles = UserParts(f"{folder}/profiles")
             for block, _ in attributes.read_blocks(new_users.users, files.users, schema.USER_ID):
                 profiles.add(_plain(block))
+        worst = next((rule for rule, _ in broken_rules.most_common(1)), None)
         given = GivenUsers(
-            rows=rows, profiles=profiles, num_rows=num_rows, num_good=num_good, faults=faults
+            advice="" if worst is None else _advice(new_users, worst, examples[worst], files),
+            rows=rows,
+            profiles=profiles,
+            num_rows=num_rows,
+            num_good=num_good,
+            faults=faults,
         )
         if feature_store is not None:
             given = given.with_online(feature_store, f"{folder}/online")
         yield given
+
+
+def _advice(new_users: LogMapping, rule: str, bad: pl.DataFrame, files: Inputs) -> str:
+    if rule == "missing_item_id":  # it names a user of whom nothing is known
+        return ""
+    return checked.advice(new_users, rule, bad, files.log).strip()
 
 
 def _plain(rows: pl.DataFrame) -> pa.Table:

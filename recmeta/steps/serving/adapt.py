@@ -189,7 +189,7 @@ def _refuse_unused(
     for name, share, number in limits:
         if number > share * counts["interactions"]:
             raise UserError(
-                f"{new_users.path!r}: {unused} That is more than {name} "
+                f"{new_users.path!r}: {unused} The unused are more than {name} "
                 f"(--{name.replace('_', '-')}) allows ({share:.1%}), so that nobody was adapted "
                 "to: mend the file or how it is read, or allow more."
             )
@@ -265,7 +265,10 @@ def _adapt_parts(
     counts = NewUserCounts(**total)
     num_bad = sum(broken.values())
     given = {"interactions": counts.rows + num_bad, "bad_rows": num_bad}
-    return num_shards, unused_rows(model, counts, broken, unknown), {**total, **given}
+    unused = unused_rows(model, counts, broken, unknown)
+    if unused and found.advice:
+        unused = f"{unused} {found.advice}"
+    return num_shards, unused, {**total, **given}
 
 
 def _names(shard: int) -> tuple[str, str]:

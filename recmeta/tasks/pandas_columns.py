@@ -1,0 +1,53 @@
+"""Columns of pandas as Arrow's, whatever they hold; pandas itself is not imported."""
+
+import uuid
+from typing import Any
+
+import pyarrow as pa
+
+from recmeta.errors import UserError, shown
+
+NULLS = ("nan", "NaN", "NaT", "<NA>")
+"""How missing values of pandas print."""
+
+
+def of_pandas(values: Any, name: str, what: str) -> pa.Array:
+    """Return a column of pandas; one whose cells are of several types, or numbers too long for any
+    type, as text.
+
+    Args:
+        values: a Series.
+        what: the frame holds, for messages.
+
+    Raises:
+        UserError: for cells that no text could stand for.
+    """
+    kind = type(values.dtype).__name__
+    if kind == "SparseDtype":
+        values = values.sparse.to_dense()
+    elif kind == "PeriodDtype":
+        values = values.dt.to_timestamp()
+    try:
+        return pa.Array.from_pandas(values)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        cells = values.tolist()
+        given = [cell for cell in cells if not (cell is None or str(cell) in NULLS)]
+        if not all(isinstance(cell, str | int | float | bool | uuid.UUID) for cell in given):
+            reason = str(error.args[0] if error.args else error).partition("\n")[0]
+            raise UserError(
+                f"the column {shown(name)} of {what} holds values that are no text, numbers or "
+                f"times ({reason:.100}): turn it into one of them, such as with "
+                f"{what}[{name!r}].astype(str), or drop it."
+            ) from error
+        texts = [None if cell is None or str(cell) in NULLS else str(cell) for cell in cells]
+        return pa.array(texts, pa.string())
+
+
+def plain_column(column: Any) -> Any:
+    """Return a column of Arrow's plain types: a category as its value, a UUID as text."""
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    if isinstance(column.type, pa.UuidType):
+        texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    return column
