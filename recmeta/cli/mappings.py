@@ -12,6 +12,7 @@ from recmeta.logs.fetching.datasets import DATASETS, fetch, mapping_for
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping, Source, load_mapping
 from recmeta.logs.reading.columns import column_names, guess_attributes
 from recmeta.logs.reading.files import find_files
+from recmeta.logs.reading.log_format import listed
 from recmeta.progress import Progress
 from recmeta.schema import ITEM_ID, TIMESTAMP, USER_ID, VALUE
 
@@ -214,9 +215,12 @@ def kinds_found(mapping: LogMapping) -> dict[str, dict[str, str]]:
 
 def unread_columns(mapping: LogMapping) -> list[str]:
     """Return the columns of a log that the mapping gives no meaning, in the file's order."""
+    if mapping.layout == "matrix":
+        return []
     roles = (mapping.user_col, mapping.item_col, mapping.time_col, mapping.value_col)
     read = {*roles, mapping.event_col}
-    return [name for name in column_names(mapping) if name not in read]
+    read |= {name.split(".")[0] for name in read if name}
+    return [name for name in column_names(mapping) if name and name not in read]
 
 
 def hint_on_unread(mapping: LogMapping) -> str:
@@ -225,7 +229,7 @@ def hint_on_unread(mapping: LogMapping) -> str:
     missing = [
         f"--{role}-col {what}"
         for role, what, column in (
-            ("value", "names a rating", mapping.value_col),
+            ("value", "names a rating", mapping.value_col or mapping.item_suffix or None),
             ("time", "the time", mapping.time_col),
             ("event", "the kind of event", mapping.event_col),
         )

@@ -64,8 +64,8 @@ class Layout:
         separator, skipped = source.separator or default, 0
         texts = filled[TEXT].head(NUM_LINES).to_list()
         # A spreadsheet's own line, and remarks above the names.
-        if texts and not source.separator and re.fullmatch(r"(?i)sep=.", texts[0]):
-            separator, skipped = texts[0][-1], 1
+        if texts and re.fullmatch(r"(?i)sep=.", texts[0]):
+            separator, skipped = source.separator or texts[0][-1], 1
         while (
             texts[skipped:] and texts[skipped].startswith("#") and separator not in texts[skipped]
         ):
