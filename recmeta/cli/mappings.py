@@ -12,7 +12,6 @@ from recmeta.logs.fetching.datasets import DATASETS, fetch, mapping_for
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping, Source, load_mapping
 from recmeta.logs.reading.columns import column_names, guess_attributes
 from recmeta.logs.reading.files import find_files
-from recmeta.logs.reading.log_format import listed
 from recmeta.progress import Progress
 from recmeta.schema import ITEM_ID, TIMESTAMP, USER_ID, VALUE
 
