@@ -100,9 +100,10 @@ class Layout:
     def rows(self, lines: pl.DataFrame) -> pl.DataFrame:
         """Return the lines without the header, and without its copies where files were put
         together."""
+        is_row = pl.col(LINE) > self.header_line
         if self.header is not None:
-            lines = lines.filter(pl.col(TEXT) != self.header)
-        lines = lines.filter(pl.col(LINE) > self.header_line)
+            is_row &= pl.col(TEXT) != self.header
+        lines = lines.filter(is_row)
         if self.is_spaced:
             pattern, plain = _spaced(self.dialect)
             lines = lines.with_columns(pl.col(TEXT).str.replace_all(pattern, plain))
