@@ -27,7 +27,7 @@ from recmeta.logs.reading.sources import read, read_frame
 from recmeta.steps.data import ingest
 
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
-CASES = Path(os.environ.get("RECMETA_CASES", Path(__file__).parents[3] / "shared" / "cases"))
+CASES = Path(os.environ.get("RECMETA_SHARED_DATA", "../shared/data")).parent / "cases"
 RATED: dict[str, Any] = {"value_col": "rating"}
 TIMED: dict[str, Any] = {**RATED, "time_col": "ts"}
 ISO: dict[str, Any] = {**TIMED, "time_unit": "iso"}
