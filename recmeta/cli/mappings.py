@@ -216,9 +216,12 @@ def kinds_found(mapping: LogMapping) -> dict[str, dict[str, str]]:
 
 def unread_columns(mapping: LogMapping) -> list[str]:
     """Return the columns of a log that the mapping gives no meaning, in the file's order."""
+    if mapping.layout == "matrix":
+        return []
     roles = (mapping.user_col, mapping.item_col, mapping.time_col, mapping.value_col)
     read = {*roles, mapping.event_col}
-    return [name for name in column_names(mapping) if name not in read]
+    read |= {name.split(".")[0] for name in read if name}
+    return [name for name in column_names(mapping) if name and name not in read]
 
 
 def hint_on_unread(mapping: LogMapping) -> str:
@@ -227,7 +230,7 @@ def hint_on_unread(mapping: LogMapping) -> str:
     missing = [
         f"--{role}-col {what}"
         for role, what, column in (
-            ("value", "names a rating", mapping.value_col),
+            ("value", "names a rating", mapping.value_col or mapping.item_suffix or None),
             ("time", "the time", mapping.time_col),
             ("event", "the kind of event", mapping.event_col),
         )

@@ -1,5 +1,6 @@
 """`recmeta ingest` and `recmeta data`: every spelling of a log, and every way to get it wrong."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_kinds_of_attributes_are_found(recmeta: Call, folder: Path, tmp_path: Pa
         (["nothing.csv"], "there is nothing at"),
         (["ml-100"], "Did you mean 'ml-100k'?"),
         (["ml-100k", "--user-col", "uid"], "leave out --user-col"),
-        (["events.csv", *COLUMNS, "--time-unit", "hours"], "time_unit is 'hours'"),
+        (["events.csv", *COLUMNS, "--time-unit", "hours"], "--time-unit is 'hours'"),
         (["events.csv", *COLUMNS, "--scale", "5"], "write it as lowest:highest"),
         (["events.csv", *COLUMNS, "--format", "xlsx"], "format is 'xlsx'"),
         (["events.csv", *COLUMNS, "--users", "users.csv", "--user-id-col", "id"], "column 'id'"),
@@ -130,3 +131,54 @@ def test_data_sets_are_listed(recmeta: Call, tmp_path: Path) -> None:
     missing = recmeta("data", "fetch", "ml-1m", "--from", tmp_path / "no.zip", "--cache", tmp_path)
     assert missing.code == 2
     assert "there is nothing at that path" in " ".join(missing.stderr.split())
+
+
+def test_a_log_of_which_nothing_is_said_is_proposed_and_not_read(
+    recmeta: Call, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    rows = [f"u{n % 7};i{n};{1 + n % 5},5;0{1 + n % 9}.03.2024 10:00" for n in range(40)]
+    log.write_text("who;sku;stars;when\n" + "\n".join(rows))
+    log.write_text(log.read_text().replace("who", "customer_id"))
+    called = recmeta("ingest", log, "-w", tmp_path / "ws", "--json")
+    assert called.code == 2, called.stderr
+    assert not (tmp_path / "ws").exists()
+    assert called.json["proposal"] == {
+        "format": "csv",
+        "separator": ";",
+        "user_col": "customer_id",
+        "item_col": "sku",
+        "time_col": "when",
+        "time_unit": "%d.%m.%Y %H:%M",
+        "value_col": "stars",
+        "decimal": ",",
+        "scale": "1:10",
+    }
+    assert len(called.json["rows"]) == 10
+    assert called.json["rows"][0]["timestamp"] == "2024-03-01T10:00:00+00:00"
+    words = shlex.split(called.json["command"])
+    assert words[:2] == ["recmeta", "ingest"]
+    dry = recmeta(*words[1:], "-w", tmp_path / "ws", "--json", "--dry-run")
+    assert (dry.code, dry.json["accepted"]) == (0, 40), dry.stderr
+    assert dry.json["findings"]["last_time"] == "2024-03-09T10:00:00+00:00"
+    assert not (tmp_path / "ws").exists()
+    done = recmeta(*words[1:], "-w", tmp_path / "ws", "--json")
+    assert (done.code, done.json["accepted"]) == (0, 40), done.stderr
+    assert done.json["findings"] == dry.json["findings"]
+
+
+def test_a_file_without_a_header_is_proposed_with_names(recmeta: Call, tmp_path: Path) -> None:
+    log = tmp_path / "u.data"
+    rows = [f"{1 + n % 30}\t{900 + n * 7 % 40}\t{1 + n % 5}\t{881250949 + n}" for n in range(60)]
+    log.write_text("\n".join(rows))
+    called = recmeta("ingest", log, "--dry-run", "--json")
+    assert called.code == 0, called.stderr
+    assert called.json["proposal"] == {
+        "format": "tsv",
+        "column_names": ["user_id", "item_id", "value", "time"],
+        "time_col": "time",
+        "value_col": "value",
+        "scale": "1:5",
+    }
+    shown = recmeta("ingest", log).stdout
+    assert "| 1 | 900 | 1997-12-04T15:55:49+00:00 | rating | 1 |" in shown

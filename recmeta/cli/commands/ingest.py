@@ -11,7 +11,10 @@ from recmeta.cli.output import Outcome, as_list
 from recmeta.reporting.progress_bars import shown_progress
 
 if TYPE_CHECKING:
+    from recmeta.cli.proposals import Proposed
     from recmeta.logs.checking.findings import Findings
+    from recmeta.logs.mapping import LogMapping
+    from recmeta.progress import Progress
 
 SourceArgument = Annotated[
     str | None,
@@ -21,6 +24,13 @@ SourceArgument = Annotated[
         show_default=False,
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Read and check the log, show ten rows as they would be read, and write nothing.",
+    ),
+]
 
 
 def ingest(
@@ -28,10 +38,15 @@ def ingest(
     log: LogOptions,
     attributes: AttributeOptions,
     source: SourceArgument = None,
+    dry_run: DryRun = False,
 ) -> Outcome:
     """Put a log into the interactions table; rows that break a rule go to the quarantine.
 
     Ingesting a log twice changes nothing. accepted + duplicates + quarantined = rows read.
+
+    Of a file without the columns user_id and item_id, and of which no option says anything, it
+    proposes how to read it: the columns by their names and what they hold, the format of the times,
+    the scale, the separator. It shows ten rows as they would be read and the command that does so.
 
     In a file that --users or --items names, every column is an attribute. One that is named
     title, name, description, text, url or link, or whose values nearly all differ, is text; one
@@ -39,10 +54,16 @@ def ingest(
     categorical. A mapping file says it otherwise.
     """
     from recmeta.cli.mappings import hint_on_unread, kinds_found, log_mapping, unread_columns
+    from recmeta.cli.proposals import proposal_for
 
+    proposed = proposal_for(source, log, attributes, always=dry_run)
+    if proposed is not None:
+        return _proposed(proposed, is_error=not dry_run)
     workspace = common.open_workspace()
     with shown_progress() as progress:
         mapping = log_mapping(source, log, attributes, progress)
+        if dry_run:
+            return _tried(mapping, progress)
         from recmeta.steps.data import ingest as step
 
         manifest = step.run(mapping, workspace, progress=progress)
@@ -77,6 +98,40 @@ def ingest(
     return Outcome(data=data, text=text, note="\n".join(filter(None, notes)))
 
 
+def _proposed(proposed: "Proposed", *, is_error: bool) -> Outcome:
+    """Return what to say of a log of which no option says how it is read."""
+    lines = ["It may be read so:", "", *proposed.lines, "", f"    {proposed.command}", ""]
+    data = {
+        "proposal": proposed.options,
+        "columns": proposed.columns,
+        "rows": proposed.rows,
+        "command": proposed.command,
+    }
+    note = "Nothing was ingested."
+    if is_error:
+        note += " Columns named user_id and item_id would be read as they are."
+    text = "\n".join([*lines, proposed.table])
+    return Outcome(data=data, text=text, note=note, exit_code=2 if is_error else 0)
+
+
+def _tried(mapping: "LogMapping", progress: "Progress") -> Outcome:
+    """Return what ingest would find, without a workspace."""
+    from recmeta.cli.proposals import rows_of, table_of
+    from recmeta.steps.data import ingest as step
+
+    tried = step.dry_run(mapping, progress=progress)
+    rows = rows_of(mapping)
+    data = {
+        **tried.counts,
+        "findings": dataclasses.asdict(tried.findings),
+        "notes": list(tried.notes),
+        "rows": rows,
+        "dry_run": True,
+    }
+    text = "\n".join([as_list(tried.counts), *told(tried.findings), "", table_of(rows)])
+    return Outcome(data=data, text=text, note="\n".join(["Nothing was written.", *tried.notes]))
+
+
 def told(found: "Findings | None") -> list[str]:
     """Return what a log is like as a whole, in lines."""
     if found is None:
@@ -97,6 +152,8 @@ COMMAND = Command(
     ingest,
     examples="""
 recmeta ingest ml-100k
+
+recmeta ingest events.csv --dry-run
 
 recmeta ingest events.csv --user-col uid --item-col sku --time-col ts --value-col stars --scale 1:5
 

@@ -68,10 +68,19 @@ def guess_attributes(source: Source, id_col: str) -> AttributeSource:
     others = [name for name in names if name != id_col]
     if not others:
         raise UserError(f"{source.path!r} has no column beside {id_col!r}: it has no attributes.")
-    batches = read(source, find_files(source), Wanted(columns={name: name for name in others}))
-    sample = next(batches).select(others)
+    sample = sample_of(source, others)
     fields = {name: getattr(source, name) for name in Source.__dataclass_fields__}
     return AttributeSource(**fields, id_col=id_col, columns=attributes_of(sample))
+
+
+def sample_of(source: Source, names: list[str]) -> pl.DataFrame:
+    """Return the first block of a source's rows; `names` are the columns."""
+    # Columns may be named as what a batch has beside them, such as `file`.
+    roles = {f"column:{name}": name for name in names}
+    batch = next(iter(read(source, find_files(source), Wanted(columns=roles))), None)
+    if batch is None:
+        return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    return batch.select(list(roles)).rename(roles)
 
 
 def attributes_of(sample: pl.DataFrame) -> dict[str, Attribute]:

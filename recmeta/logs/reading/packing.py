@@ -93,5 +93,5 @@ def is_hidden(path: str) -> bool:
 def _opened(archive: Any, name: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, pa.ArrowException, NotImplementedError) as error:
         raise UserError(f"{name!r} is no whole zip archive: {error}.") from error

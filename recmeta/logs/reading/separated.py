@@ -64,8 +64,8 @@ class Layout:
         separator, skipped = source.separator or default, 0
         texts = filled[TEXT].head(NUM_LINES).to_list()
         # A spreadsheet's own line, and remarks above the names.
-        if texts and not source.separator and re.fullmatch(r"(?i)sep=.", texts[0]):
-            separator, skipped = texts[0][-1], 1
+        if texts and re.fullmatch(r"(?i)sep=.", texts[0]):
+            separator, skipped = source.separator or texts[0][-1], 1
         while (
             texts[skipped:] and texts[skipped].startswith("#") and separator not in texts[skipped]
         ):
@@ -100,9 +100,10 @@ class Layout:
     def rows(self, lines: pl.DataFrame) -> pl.DataFrame:
         """Return the lines without the header, and without its copies where files were put
         together."""
+        is_row = pl.col(LINE) > self.header_line
         if self.header is not None:
-            lines = lines.filter(pl.col(TEXT) != self.header)
-        lines = lines.filter(pl.col(LINE) > self.header_line)
+            is_row &= pl.col(TEXT) != self.header
+        lines = lines.filter(is_row)
         if self.is_spaced:
             pattern, plain = _spaced(self.dialect)
             lines = lines.with_columns(pl.col(TEXT).str.replace_all(pattern, plain))

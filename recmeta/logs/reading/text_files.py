@@ -5,11 +5,14 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from recmeta.errors import UserError
 from recmeta.logs.mapping import DEFAULT_ENCODING, Source
 from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.packing import check_is_text
 
 HEAD_BYTES = 4096
+MAX_ZEROS = 0.1
+"""A share of the first bytes: a text has a few by mistake."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -29,8 +32,10 @@ def opened(source: Source, file: SourceFile) -> Iterator[tuple[Any, str]]:
     with file.open() as stream:
         head = stream.peek(HEAD_BYTES)
         check_is_text(head, file.name)
-        own = source.encoding
-        yield stream, (encoding_of(head) or own) if own == DEFAULT_ENCODING else own
+        seen, own = encoding_of(head), source.encoding
+        if seen is None and head.count(0) > MAX_ZEROS * len(head) and own == DEFAULT_ENCODING:
+            raise UserError(f"{file.name!r} is no text: it has more zero bytes than a text has.")
+        yield stream, (seen or own) if own == DEFAULT_ENCODING else own
 
 
 def encoding_of(head: bytes) -> str | None:

@@ -117,6 +117,42 @@ def run(
     return dataclasses.replace(manifest, outputs=outputs)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What an ingest would find in an empty workspace."""
+
+    counts: dict[str, int]
+    """As `run` counts."""
+    findings: Findings
+    notes: tuple[str, ...]
+
+
+def dry_run(
+    mapping: LogMapping, *, now: datetime.datetime | None = None, progress: Progress = silent
+) -> Tried:
+    """Read and check a log as `run` does, and write nothing.
+
+    Raises:
+        UserError: as `run`.
+    """
+    clock = now or datetime.datetime.now(datetime.UTC)
+    inputs = Inputs.of(mapping)
+    good, bad = checked.read_log(mapping, inputs.log, clock, progress)
+    if checked.is_too_bad(mapping, good, bad):
+        raise checked.too_bad(mapping, good, bad, "no table: nothing was written", inputs.log)
+    found = _found(mapping, inputs, good, bad)
+    superseded = found.settled.superseded.height
+    counts = {
+        "rows_read": good.height + bad.height,
+        "accepted": found.settled.rows.height,
+        "duplicates": found.settled.num_duplicates,
+        "quarantined": bad.height + superseded,
+        "users": found.users.height,
+        "items": found.items.height,
+    }
+    return Tried(counts=counts, findings=found.findings, notes=found.notes)
+
+
 def _lost_tables(workspace: Workspace) -> list[Table]:
     """Return which of the tables are not there, or not yet.
 
@@ -238,6 +274,15 @@ def _read(
         )
         place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
         raise checked.too_bad(mapping, good, bad, place, inputs.log)
+    return _found(mapping, inputs, good, bad)
+
+
+def _found(mapping: LogMapping, inputs: Inputs, good: pl.DataFrame, bad: pl.DataFrame) -> _Found:
+    """Return what a log holds, of which the rows are parted already.
+
+    Raises:
+        UserError: where most times are of long ago, or the attributes cannot be read.
+    """
     check_times(mapping, good)
     users, bad_users = _entities(mapping.users, inputs.users, USERS)
     items, bad_items = _entities(mapping.items, inputs.items, ITEMS)

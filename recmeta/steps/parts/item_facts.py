@@ -59,7 +59,7 @@ def _typed(place: Path, rule: str) -> list[str]:
             f"{rule}: {str(place)!r} cannot be read as Parquet: {reason:.200}."
         ) from error
     _require(rows.columns, place, rule)
-    ids = parsing.text(schema.ITEM_ID, rows.schema[schema.ITEM_ID])  # as the log's are read
+    ids = parsing.identifier(schema.ITEM_ID, rows.schema[schema.ITEM_ID])  # as the log's are read
     found: list[str] = rows.select(ids).to_series().drop_nulls().unique().sort().to_list()
     return found
 
