@@ -59,8 +59,7 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
     level = f"{evaluation['confidence']:.0%}"
     intro = (
         f"## Accuracy on {evaluation['num_users']} held-out cold users\n\n"
-        f"Per user, then averaged; in brackets the {level} bootstrap interval over users. Every "
-        "learner was trained once: how far another seed would move it is not in the intervals. "
+        f"Per user, then averaged; in brackets the {level} bootstrap interval over users. "
     )
     if (split := evaluation.get("split")) is not None:
         intro = f"{intro}{HELD_OUT[split]} "
@@ -71,6 +70,10 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
         )
     else:
         intro += "`full_` ranks the whole catalogue, `sampled_` against sampled negatives."
+    intro += (
+        " Every learner was trained once: how far another seed would move it is not in the "
+        "intervals."
+    )
     if evaluation.get("left_out"):  # evaluations of earlier versions say nothing
         intro += f" {evaluation['left_out']}"
     lower = [f"`{name}`" for name in _further(evaluation) if evaluation["further_metrics"][name]]

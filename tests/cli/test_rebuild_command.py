@@ -36,10 +36,7 @@ def test_rebuilt_after_more_was_ingested(
     assert found["reproduced"] is True
     assert found["tolerance"] == 0
     assert found["metrics"]["mae.maml"]["equal"] is True
-    assert (
-        found["metrics"]["mae.maml"]["recorded"]
-        == found["metrics"]["mae.maml"]["rebuilt"]
-    )
+    assert found["metrics"]["mae.maml"]["recorded"] == found["metrics"]["mae.maml"]["rebuilt"]
     left = {p.name for p in workspace.iterdir()}
     assert not left & {"tasks", "models", "reports"}
     assert [p.name for p in (workspace / "manifests").iterdir()] == ["ingest"]

@@ -61,9 +61,7 @@ def test_the_record_alone_gives_the_same_metrics(trained: Trained) -> None:
     assert found.reproduced
     assert all(metric.recorded == metric.rebuilt for metric in found.metrics.values())
     recorded = connect(workspace).get_run(run_id).data.metrics
-    assert {"mae.maml", "mae.item-mean", "ndcg_at_5.mf-fold-in", "dev_loss"} <= set(
-        found.metrics
-    )
+    assert {"mae.maml", "mae.item-mean", "ndcg_at_5.mf-fold-in", "dev_loss"} <= set(found.metrics)
     for name, metric in found.metrics.items():
         assert recorded[name] == metric.rebuilt
     assert found.warnings == () or all("committed" in w for w in found.warnings)
@@ -126,9 +124,7 @@ def test_another_result_is_told_metric_by_metric(trained: Trained) -> None:
 
     found = rebuild.run(workspace, run_id)
     assert not found.reproduced
-    assert [name for name, metric in found.metrics.items() if not metric.equal] == [
-        "mae.maml"
-    ]
+    assert [name for name, metric in found.metrics.items() if not metric.equal] == ["mae.maml"]
     said = " ".join(found.warnings)
     for part in ("torch 2.0.0 then", "polars not installed then", "commit c0ffee then", "64 then"):
         assert part in said
