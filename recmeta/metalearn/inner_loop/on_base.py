@@ -7,10 +7,9 @@ ends.
 The base adapts first and stays as it was trained. The layers' inner loss is of what it leaves of
 the values of the support; the outer loss is of the query as both predict it together, by way of the
 base's median where it predicts one, and its gradient goes through the steps (Finn, Abbeel, Levine,
-ICML 2017). With a Bayesian
-linear base this is inference in a hierarchical model in two parts: for the linear part the maximum
-a posteriori estimate that MAML's steps approximate (Grant et al., ICLR 2018) is known in closed
-form, and gradient steps are left with what is not linear.
+ICML 2017). With a Bayesian linear base this is inference in a hierarchical model in two parts: for
+the linear part the maximum a posteriori estimate that MAML's steps approximate (Grant et al., ICLR
+2018) is known in closed form, and gradient steps are left with what is not linear.
 
 The layers' last weights and their rates are 0 at the start (`zeroed`), so that the learner begins
 as its base, exactly; while both are, nothing of the layers is computed.
