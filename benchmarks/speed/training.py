@@ -150,12 +150,15 @@ def log_of(users: int | None) -> tuple[str, Log]:
 
 
 def begun(learner: str, task_set: TaskSet, folder: Folder) -> MetaTrainConfig:
-    """Save the model that the learner's training begins with; return how it is trained.
+    """Save the model that the learner's training begins with; return how it is trained. Layers are
+    trained without their base.
 
     Raises:
         UserError: for a learner that there is not, or whose training has several parts.
     """
     config = training_of(learner)
+    if config.model.learner.begins_trained:
+        config = dataclasses.replace(config, members=())
     if config.members:
         raise UserError(f"{learner} trains its members first: name a learner without members.")
     at_start(config, task_set, torch.device("cpu")).model.save(folder)

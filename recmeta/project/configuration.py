@@ -8,16 +8,19 @@ import dataclasses
 import inspect
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recmeta.config import to_dict
+from recmeta.metalearn.member_config import Member
 from recmeta.recipes import default
 from recmeta.steps.parts.toml import to_toml, toml_value
+from recmeta.training.config import MetaTrainConfig
 
 WIDTH = 100
 MODEL = "train"
 """The table whose keys are explained; those of the other models are the same."""
+MEMBERS = "members"
 ALIKE = ("implicit", "rival", "implicit_rival")
 HEAD = """
 Settings that `recmeta run --config recmeta.toml` lays over those of the recipe `default`.
@@ -45,6 +48,11 @@ def _table(config: Any, where: str) -> str:
     lines, below = [f"[{where}]"], []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if isinstance(value, Member):
+            continue  # which it is, and how it is trained, stands in `members`
+        if field.name == MEMBERS and value:
+            below.append("\n".join([_prose(meanings[MEMBERS]), *_members(value, where)]) + "\n")
+            continue
         if dataclasses.is_dataclass(value):
             below.append(_table(value, f"{where}.{field.name}"))
             continue
@@ -55,6 +63,15 @@ def _table(config: Any, where: str) -> str:
     return "\n".join([*lines, "", *below])
 
 
+def _members(members: Sequence[MetaTrainConfig], where: str) -> list[str]:
+    """Return members by their names alone: each is trained as is best for it."""
+    lines = []
+    for one in members:
+        named = f'#model = {{ algorithm = "{one.model.algorithm}" }}'
+        lines += [f"#[[{where}.{MEMBERS}]]", named]
+    return lines
+
+
 def _difference(config: Any, name: str) -> str:
     """Return where another model's configuration differs from that of the first."""
     meaning = field_docstrings(type(config))[name]
@@ -62,10 +79,16 @@ def _difference(config: Any, name: str) -> str:
     first, own = values[MODEL], values[name]
     if own is None:
         return _prose(f"[{name}] has the keys of [{MODEL}]. {meaning}") + "\n"
-    changed = to_toml(_changed(first, own), name)
+    found = _changed(first, own)
+    members: Sequence[MetaTrainConfig] = ()
+    if found.get(MEMBERS):
+        members = getattr(config, name).members
+        found.pop(MEMBERS)
+        found.get("model", {}).get("learner", {}).pop("base", None)  # which `members` say
+    changed = to_toml(found, name)
     head = _prose(f"{meaning} The keys are those of [{MODEL}]; these values are others than there:")
     lines = [f"#{x}" if x and not x.startswith("[") else x for x in changed.split("\n")]
-    return "\n".join([head, *lines])
+    return "\n".join([head, *lines, *_members(members, name), *([""] if members else [])])
 
 
 def _changed(first: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def pipeline_config(
         values["implicit"] or {}
     ) != _algorithm_in(values):
         values["implicit"] = None  # what is said of one learner holds for any feedback
-    values = _trained(values, ("implicit",), over.get("train", {}))
+    of_any = {name: value for name, value in over.get("train", {}).items() if name != "members"}
+    values = _trained(values, ("implicit",), of_any)
     values = merged(values, over)
     if learner is not None:
         values = merged(values, {"train": {"model": {"algorithm": learner}}})
@@ -94,6 +95,11 @@ def _with_members(over: dict[str, Any]) -> dict[str, Any]:
             raise UserError(
                 f"{model}.model.learner.members is set: say in {model}.members which learners "
                 "there are to choose from, and how they are trained."
+            )
+        if _at(over, model, "model", "learner", "base") is not None:
+            raise UserError(
+                f"{model}.model.learner.base is set: say in {model}.members which learner it is, "
+                "and how it is trained."
             )
         if not isinstance(members, list) or not all(isinstance(m, Mapping) for m in members):
             continue  # nothing to lay over anything; parsing explains a wrong type

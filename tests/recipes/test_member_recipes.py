@@ -8,6 +8,7 @@ import pytest
 from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
 from recmeta.metalearn.algorithms.optimisation_based.fomaml import FOMAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.training.recipes import training_of
 
@@ -46,6 +47,7 @@ def test_epochs_are_everybodys() -> None:
     ("text", "said"),
     [
         ('[[train.model.learner.members]]\nalgorithm = "anil"\n', "say in train.members"),
+        ('[train.model.learner.base]\nalgorithm = "anil"\n', "say in train.members"),
         ('[[train.members]]\nmodel = { algorithm = "anul" }\n', "Did you mean 'anil'"),
         ('[train]\nmembers = "anil"\n', "members is 'anil'; it must be a list"),
         ("[train]\nmembers = [{ modle = {} }]\n", "Did you mean 'model'"),
@@ -57,3 +59,17 @@ def test_what_cannot_be_is_told(tmp_path: Path, text: str, said: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=said):
         pipeline_config(learner="selector", path=path)
+
+
+def test_another_base_for_ratings_leaves_that_of_implicit_feedback(tmp_path: Path) -> None:
+    path = tmp_path / "base.toml"
+    path.write_text('[[train.members]]\nmodel = { algorithm = "transformer-np" }\n')
+    config = pipeline_config(path=path)
+    assert config.train.members == (training_of("transformer-np"),)
+    assert config.train.model.algorithm == "maml"
+    assert config.implicit == pipeline_config().implicit
+    path.write_text("[train]\nmembers = []\n")
+    plain = pipeline_config(path=path).train
+    assert plain.members == ()
+    assert isinstance(plain.model.learner, MAMLConfig)
+    assert plain.model.learner.base is None

@@ -157,8 +157,8 @@ def test_a_trial_that_was_under_way_goes_on(
 def test_what_falls_behind_is_stopped_and_what_diverges_is_told(
     workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
 ) -> None:
-    slow = {"training.learning_rate": Dimension(choices=(1e-9, 2e-9, 3e-9))}
-    candidate = dataclasses.replace(CLOSED_FORM, space=slow)
+    worse = {"training.learning_rate": Dimension(choices=(2.0, 3.0, 4.0))}
+    candidate = dataclasses.replace(CLOSED_FORM, space=worse)
     config = TuneConfig(trials=3, startup_trials=1, warmup_epochs=0)
     found = tune.run(config, {"bayesian-linear": candidate}, workspace, tasks, device="cpu")
     assert found.counts == {"complete": 1, "stopped": 2, "diverged": 0}
