@@ -157,7 +157,7 @@ def test_a_trial_that_was_under_way_goes_on(
 def test_what_falls_behind_is_stopped_and_what_diverges_is_told(
     workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
 ) -> None:
-    worse = {"training.learning_rate": Dimension(choices=(2.0, 3.0, 4.0))}
+    worse = {"training.learning_rate": Dimension(choices=(0.5, 0.6, 0.7))}
     candidate = dataclasses.replace(CLOSED_FORM, space=worse)
     config = TuneConfig(trials=3, startup_trials=1, warmup_epochs=0)
     found = tune.run(config, {"bayesian-linear": candidate}, workspace, tasks, device="cpu")
