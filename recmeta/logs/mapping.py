@@ -161,7 +161,7 @@ class LogMapping(Source):
     user_col: str = "user_id"
     """The column of the user's id."""
     item_col: str = "item_id"
-    """The column of the item's id."""
+    """The column of the item's id. Empty: the rows name users of whom nothing is known."""
     time_col: str | None = None
     """The column of the event's time. None: the source has no times."""
     time_unit: str = "s"
