@@ -111,6 +111,7 @@ def run(
     workspace: Workspace,
     *,
     new_users: LogMapping | None = None,
+    max_unknown_share: float | None = None,
     force: bool = False,
     device: str = "auto",
     feature_store: str | None = None,
@@ -120,6 +121,7 @@ def run(
 
     Args:
         new_users: whom to score; None: the cold test users, from their support alone.
+        max_unknown_share: of their interactions; see `adapt.run`.
         force: promote the candidate even if the gate refuses.
         feature_store: a Feast repository in which to put features online, and from which to read
             the profiles of those who are scored; None: none.
@@ -146,6 +148,7 @@ def run(
         version=version,
         device=device,
         feature_store=feature_store,
+        max_unknown_share=max_unknown_share,
         progress=progress,
     )
     scored = score.run(config.score, workspace, adapted, device=device, progress=progress)

@@ -12,7 +12,7 @@ from recmeta.api.data.columns import Columns
 from recmeta.api.data.dataset import as_mapping
 from recmeta.api.data.log_frames import Feedback, of_frames
 from recmeta.errors.causes import noted
-from recmeta.logs.mapping import LogMapping
+from recmeta.logs.mapping import EARLIEST_TIME, LogMapping
 from recmeta.reporting.progress_bars import shown_progress
 from recmeta.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID, VALUE
 from recmeta.workspace import Workspace
@@ -36,6 +36,7 @@ def run(
     scale: tuple[float | None, float | None] | None = None,
     feedback: Feedback | None = None,
     time_unit: str | None = None,
+    earliest_time: str = EARLIEST_TIME,
     max_bad_share: float = 0.1,
     learner: str | None = None,
     seed: int | None = None,
@@ -100,6 +101,7 @@ def run(
                 scale=scale,
                 feedback=feedback,
                 unit=time_unit,
+                earliest_time=earliest_time,
                 max_bad_share=max_bad_share,
             ).written(Path(folder))
         with shown_progress(shown=progress) as show:

@@ -81,7 +81,8 @@ def new_users_mapping(
     """Return the mapping of a file of new users' interactions.
 
     Args:
-        path: a `.toml` mapping, or the file.
+        path: a `.toml` mapping, or the file. One with the column of users alone names users of whom
+            nothing is known.
         like: the mapping of the log, whose columns the file has where no options say otherwise.
             None: the columns are named as in the tables, and `value` and `timestamp` need not be
             there.
@@ -96,10 +97,16 @@ def new_users_mapping(
         return parse(LogMapping, to_dict(load_mapping(options.mapping, path)) | given)
     if like is not None:
         alike: dict[str, Any] = {"path": path, "format": "auto", "users": None, "items": None}
-        return parse(LogMapping, to_dict(like) | alike | given)
+        mapping = parse(LogMapping, to_dict(like) | alike | given)
+        names_users = mapping.layout == "rows" and column_names(mapping) == [mapping.user_col]
+        return _naming_users(mapping) if names_users else mapping
     check_is_there(path)
     source = parse(Source, {"path": path} | _of_source(given))
     present = column_names(source)
+    user_col = given.get("user_col", USER_ID)
+    if present == [user_col] and "item_col" not in given:
+        kept = {n: v for n, v in given.items() if n in ("user_col", "max_bad_share")}
+        return _naming_users(parse(LogMapping, to_dict(source) | kept))
     _require(present, given, path)
     for option, column in (("value_col", VALUE), ("time_col", TIMESTAMP)):
         if option not in given and column in present:
@@ -107,6 +114,17 @@ def new_users_mapping(
     if given.get("time_col") in present:
         given = _with_time_unit(source, given, is_named=options.time_col is not None)
     return parse(LogMapping, {"path": path} | given)
+
+
+def _naming_users(mapping: LogMapping) -> LogMapping:
+    """Return how to read a file of users alone, of whom nothing is known."""
+    of_source = {name: getattr(mapping, name) for name in Source.__dataclass_fields__}
+    return LogMapping(
+        **of_source,
+        user_col=mapping.user_col,
+        item_col="",
+        max_bad_share=mapping.max_bad_share,
+    )
 
 
 def _require(present: list[str], given: dict[str, Any], path: str) -> None:

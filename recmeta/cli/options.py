@@ -244,6 +244,14 @@ class LogOptions:
             rich_help_panel=FORMAT,
         ),
     ] = None
+    sheet: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a workbook. [default: the only one that has rows]",
+            rich_help_panel=FORMAT,
+        ),
+    ] = None
     null_values: Annotated[
         str | None,
         typer.Option(

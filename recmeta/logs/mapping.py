@@ -56,6 +56,8 @@ class Source:
     header: bool = True
     """CSV and TSV: whether the first line has the names of the columns. False: they are column_1,
     column_2 and so on, unless `column_names` says more."""
+    sheet: str = ""
+    """Workbooks: the sheet's name. Empty: the only one that has rows."""
     null_values: tuple[str, ...] = ()
     """Texts that stand for nothing beside NULL_VALUES, compared letter by letter: a row with one as
     its user's id is a row without a user."""
@@ -159,7 +161,7 @@ class LogMapping(Source):
     user_col: str = "user_id"
     """The column of the user's id."""
     item_col: str = "item_id"
-    """The column of the item's id."""
+    """The column of the item's id. Empty: the rows name users of whom nothing is known."""
     time_col: str | None = None
     """The column of the event's time. None: the source has no times."""
     time_unit: str = "s"

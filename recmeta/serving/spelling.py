@@ -1,4 +1,4 @@
-"""The ids of items as another file spells them.
+"""The ids of items and users as another file spells them.
 
 A column of whole numbers with a gap in it is one of floats to pandas and to spreadsheets, which
 write 10 as `10.0`; and some systems write é as one letter, others as a letter and its accent. Who
@@ -19,13 +19,13 @@ from recmeta.tasks.item_files import Items
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
-def spellings(item_id: str) -> list[str]:
-    """Return an id, and what else it may be spelled as in a catalogue; the id itself first."""
-    whole = _WHOLE.fullmatch(item_id)
+def spellings(id_: str) -> list[str]:
+    """Return an id, and what else it may be spelled as in a log; the id itself first."""
+    whole = _WHOLE.fullmatch(id_)
     others = [whole[1]] if whole else []
-    if not item_id.isascii():
-        others += [unicodedata.normalize(form, item_id) for form in ("NFC", "NFD")]
-    return list(dict.fromkeys([item_id, *others]))
+    if not id_.isascii():
+        others += [unicodedata.normalize(form, id_) for form in ("NFC", "NFD")]
+    return list(dict.fromkeys([id_, *others]))
 
 
 def numbers_of(lookup: Lookup, asked: pa.Array) -> IntArray:

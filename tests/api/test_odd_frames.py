@@ -4,6 +4,7 @@ import datetime
 import uuid
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,27 @@ def test_a_scale_may_be_of_numpys_numbers() -> None:
 
 def test_attributes_of_nobody_in_the_log_are_told() -> None:
     strangers = pl.DataFrame({"item_id": [1, 2], "shelf": ["a", "b"]})
-    with pytest.warns(UserWarning, match="items describes 0 of the 3 items of the log") as told:
+    with pytest.warns(UserWarning, match="Only 0 of the 3 items of the log have") as told:
         recmeta.Dataset.from_frame(ROWS, items=strangers)
-    assert "as 'i01' there and as '1' here" in str(told[0].message)
+    assert "would match: write both alike" in str(told[0].message)
     assert told[0].filename == __file__
+
+
+def test_what_is_striking_about_a_frame_is_told_as_of_a_file(tmp_path: Path) -> None:
+    log = pl.DataFrame(
+        {
+            "user_id": [n % 8 for n in range(40)],
+            "item_id": [n // 8 for n in range(40)],
+            "value": [-1.0 if n % 7 == 0 else float(1 + n % 5) for n in range(40)],
+            "timestamp": [20_240_101 + n for n in range(40)],
+        }
+    )
+    with pytest.raises(UserError, match=r"40 of 40 times are before 1990.* --time-unit %Y%m%d"):
+        recmeta.Dataset.from_frame(log, time_unit="s")
+    said = "6 of 40 values are -1, while the others go from 1 to 5"
+    with pytest.warns(UserWarning, match=said) as told:
+        made = recmeta.Dataset.from_frame(log, time_unit="s", earliest_time="1970-01-01")
+    assert (made.counts.accepted, told[0].filename) == (40, __file__)
+    log.drop("timestamp").write_csv(tmp_path / "log.csv")
+    with pytest.warns(UserWarning, match=said) as told:
+        recmeta.Dataset.from_mapping({"path": str(tmp_path / "log.csv"), "value_col": "value"})

@@ -131,3 +131,15 @@ def test_a_user_who_is_not_in_the_file(
     assert "has no user 'c'" in recmeta("explain", "c", "i7", *arguments).json["error"]
     called = recmeta("explain", "a", "i7", *arguments, "--features", "magic")
     assert "must be ablation or shapley" in called.json["error"]
+
+
+def test_a_user_is_found_whose_id_is_a_whole_float(
+    finished: tuple[Path, Called], recmeta: Call, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "numbers.csv", ["10,i1,5", "10,i2,1", "11,i3,3"])
+    for spelled in ("10", "10.0"):
+        found = recmeta("explain", spelled, "i20", "-w", finished[0], "--json", "--new-users", path)
+        assert found.code == 0, found.stderr
+        assert (found.json["user_id"], len(found.json["support"])) == ("10", 2)
+    missing = recmeta("explain", "12.0", "i20", "-w", finished[0], "--new-users", path)
+    assert (missing.code, "has no user '12.0'" in missing.stderr) == (2, True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from cli_calls import Call, Called
+from cli_calls import Call, Called, run_arguments
 
 HEADER = "user_id,item_id,value"
 TYPED = pl.DataFrame({"user_id": [1], "item_id": ["i1"], "value": [5]})
@@ -151,3 +151,38 @@ def test_a_picture_that_cannot_be_written_is_refused(
     assert called.code == 2
     assert "--plot" in called.json["error"]
     assert "cannot be written: Is a directory" in called.json["error"]
+
+
+@pytest.mark.parametrize("content", ["user_id\nx\ny\n\ny\n", "\ufeffuser_id\r\nx\r\ny\r\n"])
+def test_a_file_of_users_alone_names_strangers(
+    finished: tuple[Path, Called], recmeta: Call, tmp_path: Path, content: str
+) -> None:
+    path = written(tmp_path / "users.csv", content)
+    called = recmeta("score", path, "-w", finished[0], "--json", "--top-k", 2)
+    assert called.code == 0, called.stderr
+    found = [called.json[name] for name in ("users", "used", "without_interactions")]
+    assert found == [2, 0, 2]
+    assert "No interaction of these users is known" in called.stderr
+    adapted = recmeta("adapt", path, "-w", finished[0], "--json")
+    assert (adapted.code, adapted.json["users"]) == (0, 2)
+    assert "No interaction of these users is known" in adapted.stderr
+
+
+def test_run_tells_unknown_items_from_bad_rows(
+    finished: tuple[Path, Called], recmeta: Call, folder: Path, tmp_path: Path
+) -> None:
+    rows = "uid,sku,ts,stars\na,i1,1700000000,5\na,nope,1700000001,4\n"
+    path = written(tmp_path / "new.csv", rows)
+    arguments = [*run_arguments(folder, finished[0]), "--device", "cpu", "--new-users", path]
+    refused = recmeta(*arguments)
+    assert refused.code == 2
+    assert "more than max_bad_share (--max-bad-share) allows (10.0%)" in refused.stderr
+    refused = recmeta(*arguments, "--max-unknown-share", 0.4)
+    assert refused.code == 2
+    assert "more than max_unknown_share (--max-unknown-share) allows (40.0%)" in refused.stderr
+    alone = recmeta(*run_arguments(folder, finished[0]), "--max-unknown-share", 0.4)
+    assert "--new-users, which is not given" in alone.stderr
+    named = written(tmp_path / "named.csv", "uid\na\nb\n")
+    told = recmeta(*run_arguments(folder, finished[0]), "--new-users", named, "--device", "cpu")
+    assert told.code in (0, 3), told.stderr
+    assert "No interaction of these users is known" in told.stderr

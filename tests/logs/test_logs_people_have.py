@@ -141,7 +141,6 @@ SHARED: list[tuple[str, dict[str, Any], tuple[int, int, int] | str]] = [
     ("25-formats/a.txt", {**TIMED, "format": "csv"}, (50, 0, 0)),
     ("25-formats/a.db", TIMED, "is an SQLite database"),
     ("25-formats/a.feather", TIMED, "is an Arrow (Feather) file"),
-    ("25-formats/a.xlsx", TIMED, "is an Excel workbook"),
     ("28-folder/daily", TIMED, (150, 0, 0)),
     *((f"28-folder/{name}", TIMED, (50, 0, 0)) for name in ("empty", "parts", "sp")),
     *((f"28-folder/{name}", TIMED, (50, 50, 0)) for name in ("both", "colorder")),

@@ -42,7 +42,8 @@ from recmeta.config import fingerprint, parse
 from recmeta.errors import UserError, did_you_mean, shown
 from recmeta.logs.checking import checked, conflicts, contracts
 from recmeta.logs.checking.attributes import attributes_in_frame, read_attributes
-from recmeta.logs.mapping import AttributeSource, LogMapping, load_mapping
+from recmeta.logs.checking.findings import check_times, findings
+from recmeta.logs.mapping import EARLIEST_TIME, AttributeSource, LogMapping, load_mapping
 from recmeta.logs.reading.files import Inputs
 from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.sources import read_frame
@@ -56,8 +57,6 @@ COLUMNS = [
     for name in schema.INTERACTIONS.columns.names
     if name not in (schema.SOURCE, schema.INGESTED_AT)
 ]
-FEW_DESCRIBED = 0.05
-"""Where attributes describe a smaller share of the log's users or items, a warning says so."""
 PLACE_OF_BAD = "`.quarantine` of a Dataset that is made with max_bad_share=1"
 
 
@@ -123,6 +122,7 @@ class Dataset(Generic[FrameT]):
         scale: tuple[float | None, float | None] | None = None,
         feedback: Feedback | None = None,
         time_unit: str | None = None,
+        earliest_time: str = EARLIEST_TIME,
         max_bad_share: float = 0.1,
     ) -> "Dataset[FrameT]":
         """Return the data set of a frame with a row per interaction.
@@ -141,10 +141,13 @@ class Dataset(Generic[FrameT]):
                 ratings where there are values and no kinds of event that say otherwise.
             time_unit: s, ms, us, ns (since 1970), iso, or a strptime format; None: as it shows.
                 Typed times need none.
+            earliest_time: a log most of whose times are before this day is refused: they are in
+                another unit.
             max_bad_share: the largest share of the rows, 0 to 1, that may break a rule.
 
         Raises:
-            UserError: for a missing column, naming the nearest, or too many bad rows.
+            UserError: for a missing column, naming the nearest, too many bad rows, or times of
+                long ago. What is striking about the log as a whole is a warning.
 
         >>> import polars as pl
         >>> ratings = pl.DataFrame({"user_id": [7, 7, 8], "film": [1, 2, 1], "stars": [4, 5, 9]})
@@ -165,6 +168,7 @@ class Dataset(Generic[FrameT]):
             scale=scale,
             feedback=feedback,
             unit=time_unit,
+            earliest_time=earliest_time,
             max_bad_share=max_bad_share,
         )
         return cls._of_log(log, kind_of(interactions, INTERACTIONS))
@@ -270,6 +274,7 @@ class Dataset(Generic[FrameT]):
         timestamp: str | None = schema.TIMESTAMP,
         value: str | None = "rating",
         scale: tuple[float | None, float | None] | None = None,
+        earliest_time: str = EARLIEST_TIME,
         max_bad_share: float = 0.1,
     ) -> "Dataset[pl.DataFrame]":
         """Return the data set of RecBole's atomic files.
@@ -279,6 +284,7 @@ class Dataset(Generic[FrameT]):
                 `NAME.item`, or the path of `NAME.inter`.
             user_id: the field of the users' ids, and so on, without its type.
             scale: lowest and highest value allowed.
+            earliest_time: as `from_frame`.
             max_bad_share: the largest share of the rows, 0 to 1, that may break a rule.
 
         Raises:
@@ -295,7 +301,10 @@ class Dataset(Generic[FrameT]):
             user_id=user_id, item_id=item_id, timestamp=timestamp, value=value, event=None
         )
         mapping = recbole_mapping(place, columns, scale_text(scale))
-        found = cls.from_mapping(dataclasses.replace(mapping, max_bad_share=max_bad_share))
+        mapping = dataclasses.replace(
+            mapping, earliest_time=earliest_time, max_bad_share=max_bad_share
+        )
+        found = cls.from_mapping(mapping)
         found.columns = columns
         return found
 
@@ -333,6 +342,7 @@ class Dataset(Generic[FrameT]):
     ) -> "Dataset[FrameT]":
         if checked.is_too_bad(mapping, good, bad):
             raise checked.too_bad(mapping, good, bad, PLACE_OF_BAD)
+        check_times(mapping, good)
         settled = conflicts.settle(good)
         superseded = conflicts.superseded(settled.superseded)
         counts = LogCounts(
@@ -345,11 +355,9 @@ class Dataset(Generic[FrameT]):
         )
         if not counts.accepted:
             raise UserError("the log has no row that keeps the rules: see max_bad_share.")
-        for (rows, _), name, key in (
-            (users, schema.USERS.name, schema.USER_ID),
-            (items, schema.ITEMS.name, schema.ITEM_ID),
-        ):
-            _warn_of_strangers(rows, settled.rows, name, key)
+        _, notes = findings(mapping, good, settled.rows, users[0], items[0])
+        if notes:
+            warnings.warn(" ".join(notes), stacklevel=4)
         return cls(
             settled.rows.select(COLUMNS),
             users[0],
@@ -497,24 +505,6 @@ def as_mapping(mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]
 def counted(number: int, what: str) -> str:
     """Return a number of things in words, such as `1,682 items`."""
     return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def _warn_of_strangers(described: pl.DataFrame, rows: pl.DataFrame, name: str, key: str) -> None:
-    """Warn of attributes of which hardly any are of somebody, or something, in the log: their ids
-    are spelled otherwise."""
-    if not described.height:
-        return
-    met = rows[key].unique()
-    known = met.is_in(described[key].unique().implode())
-    num_known = int(known.sum())
-    if num_known >= FEW_DESCRIBED * len(met):
-        return
-    ids = shown(rows[key][0]), shown(described[key][0])
-    warnings.warn(
-        f"{name} describes {num_known:,} of the {len(met):,} {name} of the log, whose ids "
-        f"are as {ids[0]} there and as {ids[1]} here: spell them alike.",
-        stacklevel=5,
-    )
 
 
 def _attributes_of(

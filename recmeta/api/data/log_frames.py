@@ -14,7 +14,7 @@ from recmeta import schema
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.frames import missing_column, time_unit, to_polars, with_ids
 from recmeta.errors import UserError, shown
-from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.logs.mapping import EARLIEST_TIME, AttributeSource, LogMapping
 from recmeta.logs.reading.columns import attributes_of
 from recmeta.schema import ITEM_ID, USER_ID, VALID_FROM
 
@@ -68,6 +68,7 @@ def of_frames(
     scale: tuple[float | None, float | None] | None = None,
     feedback: Feedback | None = None,
     unit: str | None = None,
+    earliest_time: str = EARLIEST_TIME,
     max_bad_share: float = 0.1,
     stacklevel: int = 3,
 ) -> LogFrames:
@@ -99,6 +100,7 @@ def of_frames(
         event={"rating": schema.RATING_EVENT, "implicit": "click", None: ""}[feedback],
         value_col=found.value,
         scale=scale_text(scale),
+        earliest_time=earliest_time,
         max_bad_share=max_bad_share,
         users=None if own_users is None else own_users[1],
         items=None if own_items is None else own_items[1],

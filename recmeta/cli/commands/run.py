@@ -17,6 +17,7 @@ from recmeta.cli.options import (
     FeatureStore,
     Force,
     LogOptions,
+    MaxUnknownShare,
     ProfileIdCol,
     Profiles,
 )
@@ -53,6 +54,7 @@ def run(
     ] = None,
     profiles: Profiles = None,
     profile_id_col: ProfileIdCol = "user_id",
+    max_unknown_share: MaxUnknownShare = None,
     force: Force = False,
     device: Device = "auto",
     feature_store: FeatureStore = None,
@@ -75,6 +77,8 @@ def run(
 
     if profiles is not None and new_users is None:
         raise UserError("--profiles describes the users of --new-users, which is not given.")
+    if max_unknown_share is not None and new_users is None:
+        raise UserError("--max-unknown-share is of the users of --new-users, which is not given.")
     workspace = common.open_workspace()
     for path in filter(None, (dataset, new_users, profiles)):
         check_is_there(path)
@@ -96,6 +100,7 @@ def run(
             mapping,
             workspace,
             new_users=whom,
+            max_unknown_share=max_unknown_share,
             force=force,
             device=device,
             feature_store=feature_store,

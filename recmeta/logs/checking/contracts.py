@@ -126,6 +126,8 @@ def wanted_columns(mapping: LogMapping) -> Wanted:
     columns = {role: getattr(mapping, field) for role, field in _ROLES.items()}
     if mapping.layout == "matrix":  # what each cell becomes
         columns |= {"item": "item", "value": "value"}
+    elif not mapping.item_col:
+        columns["item"] = None
     return Wanted(columns={role: name for role, name in columns.items() if name is not None})
 
 
@@ -176,7 +178,9 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
         pl.col(LINE),
         pl.col(RAW),
         user_id=parsing.identifier("user", types["user"], words),
-        item_id=parsing.identifier("item", types["item"], words),
+        item_id=parsing.identifier("item", types["item"], words)
+        if "item" in types
+        else pl.lit(None, dtype=pl.String),
         timestamp=parsing.time("time", types["time"], mapping.time_unit)
         if has_time
         else pl.lit(None, dtype=parsing.MICROSECONDS),

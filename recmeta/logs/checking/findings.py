@@ -97,7 +97,7 @@ def check_times(mapping: LogMapping, rows: pl.DataFrame) -> None:
         f"{old.sum():,} of {rows.height:,} times are before {mapping.earliest_time}: they go from "
         f"{_shown(times.min())} to {_shown(times.max())}, read with time_unit "
         f"{mapping.time_unit!r}. {_other_unit(mapping, times)}If they are right, say so with "
-        "--earliest-time (earliest_time in a mapping), such as --earliest-time "
+        "--earliest-time (earliest_time in Python and in a mapping), such as --earliest-time "
         f"{_year_before(times.min())}. Nothing was published."
     )
 

@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 30
 NOTES = ("readme", "license", "licence", "changes", "changelog", "copying", "notice")
 """How files begin, in lower case, that people put beside the data."""
 _ADDED = {"null_values": [], "keep_default_nulls": True, "decimal": "", "header": True,
-    "item_separator": "", "item_suffix": "", "layout": "rows", "skip_columns": [],
+    "item_separator": "", "item_suffix": "", "layout": "rows", "skip_columns": [], "sheet": "",
 }  # fmt: skip
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 HEAD_BYTES = 16

@@ -21,9 +21,9 @@ _PACKED = {
 }
 _NO_TEXT = {
     b"PAR1": "a Parquet file: say --format parquet",
-    b"PK\x03\x04": "an Excel workbook, or a zip archive of another name: save the sheet as CSV, or "
+    b"PK\x03\x04": "an Excel workbook, or a zip archive of another name: say --format excel, or "
     "name the archive .zip",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save its sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: say --format excel",
     b"SQLite f": "an SQLite database: write its table as CSV (sqlite3 -header -csv)",
     b"ARROW1": "an Arrow (Feather) file: write it as Parquet (polars.read_ipc(FILE).write_parquet)",
     b"FEA1": "a Feather file: write it as Parquet (pandas.read_feather(FILE).to_parquet)",

@@ -156,9 +156,11 @@ def run(
 
 def remark(adapted: Manifest[AdaptOutputs]) -> str:
     """Return in sentences what of the rows was not used, and who is left with none; empty where
-    all were."""
+    all were, of anybody."""
     if not adapted.outputs.unused:
-        return ""
+        if adapted.counts["used"] or not adapted.counts["users"]:
+            return ""
+        return "No interaction of these users is known: lists are those of a stranger."
     named = {f.name: adapted.counts[f.name] for f in dataclasses.fields(NewUserCounts)}
     return f"{adapted.outputs.unused} {left_with_none(NewUserCounts(**named))}".strip()
 

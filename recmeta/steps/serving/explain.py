@@ -12,6 +12,7 @@ from recmeta.logs.mapping import LogMapping
 from recmeta.logs.reading.files import Inputs
 from recmeta.metalearn.model import Model
 from recmeta.serving.new_user_tasks import tasks_for_new_users
+from recmeta.serving.spelling import spellings
 from recmeta.steps.parts import given_users
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Workspace
@@ -24,14 +25,20 @@ def user_of_log(workspace: Workspace, model: Model, user_id: str) -> Tasks:
         UserError: for a user who is neither in the interactions nor among the users.
     """
     interactions = tables.scan(workspace, schema.INTERACTIONS)
+    users = tables.scan(workspace, schema.USERS)
+    spelled = spellings(user_id)
+    known = [
+        table.select(schema.USER_ID).filter(pl.col(schema.USER_ID).is_in(spelled)).unique()
+        for table in (interactions, users)
+    ]
+    user_id = _as_known(spelled, pl.concat(known).collect()[schema.USER_ID].to_list())
     graded = pl.col(schema.EVENT) == schema.RATING_EVENT
     own = interactions.filter(pl.col(schema.USER_ID) == user_id)
     rows = own.filter(graded | ~graded.any()) if model.objective == "rating" else own
     columns = [schema.USER_ID, schema.ITEM_ID, schema.TIMESTAMP, schema.VALUE]
     found = rows.select(columns).sort(schema.TIMESTAMP, schema.ITEM_ID).collect()
     profiles = (
-        tables.scan(workspace, schema.USERS)
-        .filter(pl.col(schema.USER_ID) == user_id)
+        users.filter(pl.col(schema.USER_ID) == user_id)
         .sort(schema.VALID_FROM)
         .collect()
         .tail(1)
@@ -42,9 +49,14 @@ def user_of_log(workspace: Workspace, model: Model, user_id: str) -> Tasks:
             f"the workspace {workspace.location} knows no user {user_id!r}: give a user_id of the "
             "table interactions, or the user's interactions in a file with --new-users."
         )
-    known = None if not profiles.height else schema.with_plain_types(profiles.to_arrow())
-    tasks, _ = tasks_for_new_users(model, schema.with_plain_types(found.to_arrow()), known)
+    given = None if not profiles.height else schema.with_plain_types(profiles.to_arrow())
+    tasks, _ = tasks_for_new_users(model, schema.with_plain_types(found.to_arrow()), given)
     return tasks
+
+
+def _as_known(spelled: list[str], known: list[str]) -> str:
+    """Return the spelling of a user's id that is known; the one that was given where none is."""
+    return next((user_id for user_id in spelled if user_id in known), spelled[0])
 
 
 def user_of_file(model: Model, new_users: LogMapping, user_id: str) -> Tasks:
@@ -59,6 +71,7 @@ def user_of_file(model: Model, new_users: LogMapping, user_id: str) -> Tasks:
         for rows, profiles in found.parts():
             tasks, _ = tasks_for_new_users(model, rows, profiles)
             ids = tasks.user_id
+            user_id = _as_known(spellings(user_id), ids)
             if user_id in ids:
                 return tasks.take(np.array([ids.index(user_id)]))
             others += ids
