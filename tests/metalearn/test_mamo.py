@@ -1,6 +1,7 @@
 """MAMO's memory: its gradient against a loop over users, and what its read weights mean."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from maml_oracle import Oracle
 from maml_tasks import ITEM_FIELDS, USER_FIELDS, item_features, make_batch
 from torch import Tensor
 
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.algorithms.optimisation_based.mamo import (
     MAMO,
     MAMOConfig,
@@ -18,6 +20,7 @@ from recmeta.metalearn.algorithms.optimisation_based.mamo import (
 )
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.learner_config import Setting
+from recmeta.metalearn.member_config import Member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
@@ -26,6 +29,7 @@ from recmeta.metalearn.tensors.batch import TaskBatch
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import Tasks, TaskSet
+from recmeta.testing.conformance import LearnerConformance
 from recmeta.testing.rounding import assert_equal_but_for_rounding, tolerances
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
@@ -241,6 +245,18 @@ def test_the_memory_is_what_is_known_of_someone_new(profiled: Profiled) -> None:
 
     alike = model.params | {"memory.sharpness": torch.zeros(())}
     assert error(model.params) < 0.8 * error(alike)
+
+
+@pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+class TestMAMOOnABase(LearnerConformance):
+    fixed = ("member.",)
+
+    def make_model(self, task_set: TaskSet) -> Model:
+        base = Member(algorithm="bayesian-linear", learner=BayesianLinearConfig(num_factors=3))
+        learner = MAMOConfig(num_steps=1, base=base)
+        network = PreferenceConfig(embedding_dim=4, hidden_dims=(8,))
+        config = ModelConfig(algorithm="mamo", network=network, learner=learner)
+        return Model.untrained(config, task_set, torch.device("cpu"))
 
 
 def test_what_does_not_fit_is_refused() -> None:

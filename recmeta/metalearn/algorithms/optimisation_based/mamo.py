@@ -7,11 +7,12 @@ ICML 2016, equations 2 to 4).
     θ_u⁰ = θ + Σ_k a_uk V_k                         what the memory holds for such profiles
     θ_u  = θ_u⁰ − α ∇ L(support_u; φ, θ_u⁰)         num_steps times, as in MAML
 
-p_u are the user's embedded attributes; M (the profile memory of Dong et al.) and V (the memory of
-what profiles begin with) have a row per slot. They are meta-parameters: the outer gradient writes a
-user's slots in proportion to a_u. The published memories are running means that each task
-overwrites, which depend on the order of tasks, and on how a batch is cut up. Dong et al. have a
-second memory, of what the supports of similar users pointed at; the steps do without it.
+p_u are the user's embedded attributes; M (the profile memory of Dong et al.) and V (their memory of
+fast gradients) have a row per slot. They are meta-parameters: the outer gradient writes a user's
+slots in proportion to a_u. Dong et al. write running means, task by task, which depend on the order
+of tasks and on how a batch is cut up. They move the weights that embed the user's attributes; here
+it is the weights that adapt. Their second memory, of matrices that mix a user's and an item's
+embeddings, is left out.
 
 Legend: B users, F embedded attributes, K slots.
 """
