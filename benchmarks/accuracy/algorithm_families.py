@@ -10,6 +10,7 @@ FAMILY_OF: dict[str, str] = {
     "implicit-maml": "optimisation",
     "meta-lstm": "optimisation",
     "melu-published": "optimisation",
+    "mamo": "memory",
     "bayesian-linear": "closed form",
     "bayesian-linear-text": "closed form",
     "weighted-ridge": "closed form",
@@ -38,7 +39,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "optimisation": ("optimisation",),
     "transfer and federated": ("transfer", "federated"),
     "metric and learned strategy": ("metric", "learned strategy"),
-    "model and generative": ("model", "generative"),
+    "model, memory and generative": ("model", "memory", "generative"),
     "closed form": ("closed form",),
     OTHER: (OTHER,),
 }

@@ -15,6 +15,7 @@ from recmeta.metalearn.algorithms.optimisation_based.anil import ANILConfig
 from recmeta.metalearn.algorithms.optimisation_based.fomaml import FOMAMLConfig
 from recmeta.metalearn.algorithms.optimisation_based.implicit_maml import ImplicitMAMLConfig
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
+from recmeta.metalearn.algorithms.optimisation_based.mamo import MAMOConfig
 from recmeta.metalearn.algorithms.optimisation_based.meta_lstm import MetaLSTMConfig
 from recmeta.metalearn.algorithms.optimisation_based.meta_sgd import MetaSGDConfig
 from recmeta.metalearn.algorithms.optimisation_based.reptile import ReptileConfig
@@ -134,6 +135,9 @@ TUNED: dict[str, MetaTrainConfig] = {
     ),
     "meta-sgd": _on_network(
         "meta-sgd", MetaSGDConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
+    ),
+    "mamo": _on_network(
+        "mamo", MAMOConfig(estimate="median", hidden_share=0.5, support_prior=10.0)
     ),
     "reptile": _on_network(
         "reptile", ReptileConfig(inner_objective="absolute", hidden_share=0.5, support_prior=10.0)

@@ -74,6 +74,7 @@ LEARNER: Space = {
     "support_prior": Dimension(choices=(0.0, 1.0, 3.0, 10.0)),
     "hidden_share": Dimension(choices=(0.0, 0.25, 0.5)),
     "num_factors": Dimension(choices=(8, 16, 32)),
+    "num_slots": Dimension(choices=(2, 4, 8)),
     "width": Dimension(choices=(16, 32, 64)),
     "num_layers": Dimension(low=1, high=3),
     "latent_dim": Dimension(choices=(8, 16, 32)),

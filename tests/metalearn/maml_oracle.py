@@ -47,11 +47,17 @@ class Oracle:
         outputs = self.forward(leaves, weights, batch, batch.query, b)
         return loss(self.outer, outputs, batch.query.value_BR[b][mask].to(outputs.dtype))
 
+    def first_weights(
+        self, leaves: dict[str, Tensor], batch: TaskBatch, b: int
+    ) -> dict[str, Tensor]:
+        """Return the decision layers' weights before the user's inner steps."""
+        return {name: p for name, p in leaves.items() if name.startswith("layer.")}
+
     def adapted_weights(
         self, leaves: dict[str, Tensor], batch: TaskBatch, b: int
     ) -> dict[str, Tensor]:
         """Return the decision layers' weights after the user's inner steps."""
-        weights = {name: p for name, p in leaves.items() if name.startswith("layer.")}
+        weights = self.first_weights(leaves, batch, b)
         mask = batch.support.rows.mask_BR[b]
         num_rows = int(mask.sum())
         if num_rows == 0:

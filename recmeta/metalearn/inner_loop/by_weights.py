@@ -34,16 +34,23 @@ class WeightLoop:
         num_weights = sum(math.prod(shapes[name]) for name in self.adapted)
         self.least_rows = num_weights // COLUMNS
 
+    def start(self, params: Params, user_BF: torch.Tensor) -> Params:
+        """Return the weights (B, ...) that each user begins with, by name; none for those that all
+        users begin with alike, which here are all."""
+        return {}
+
     def adapt(
         self, params: Params, user_BF: torch.Tensor, items: EmbeddedItems, rows: Rows
     ) -> UserState:
         """Return each user's embedded features and adapted weights."""
         state: UserState = {"user": user_BF}
+        weights = self.start(params, user_BF)
         if self.steps.num_steps == 0 or rows.mask_BR.shape[1] == 0:
-            return state
-        own = {name: p for name, p in params.items() if not name.startswith("embedding.")}
-        weights = vmap(self._adapt_one, in_dims=(None, 0, 0, 0, 0, 0))(
-            own,
+            return state | {WEIGHT + name: t for name, t in weights.items()}
+        shared = {name: p for name, p in params.items() if not name.startswith("embedding.")}
+        weights = vmap(self._adapt_one, in_dims=(None, 0, 0, 0, 0, 0, 0))(
+            shared,
+            weights,
             user_BF,
             items.tables[0],
             rows.statistics_BRD.to(user_BF.dtype),
@@ -76,6 +83,7 @@ class WeightLoop:
     def _adapt_one(
         self,
         params: Params,
+        start: Params,
         user_F: torch.Tensor,
         item_SF: torch.Tensor,
         statistics_SD: torch.Tensor,
@@ -88,7 +96,7 @@ class WeightLoop:
             output_S = self.network.forward({**params, **weights}, user_F, item_SF, statistics_SD)
             return self.steps.support_loss(output_S[None], value_S[None], mask_S[None])[0]
 
-        weights = {name: params[name] for name in self.adapted}
+        weights = {name: start.get(name, params[name]) for name in self.adapted}
         for step in range(self.steps.num_steps):
             gradients = grad(loss)(weights)
             for name, gradient in gradients.items():

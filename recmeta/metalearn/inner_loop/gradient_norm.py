@@ -20,6 +20,7 @@ def gradient_norm(
     user_BF: torch.Tensor,
     items: EmbeddedItems,
     rows: Rows,
+    start: Params,
 ) -> torch.Tensor:
     """Return (B,) the Frobenius norm of the gradient of the plain support loss, by the layers that
     adapt.
@@ -28,9 +29,13 @@ def gradient_norm(
         user_BF: the users' embedded features.
         items: of the rows, (B, S, ·).
         rows: the support.
+        start: weights (B, ...) that users begin with, where these are their own.
     """
     layers = {name: p for name, p in params.items() if layer_of(name) is not None}
-    adapted = {name: layers[name] for name in steps.adapted(layers)}
+    adapted = {
+        name: start.get(name, layers[name].expand(len(user_BF), *layers[name].shape))
+        for name in steps.adapted(layers)
+    }
 
     def loss(
         weights: Params,
@@ -43,12 +48,12 @@ def gradient_norm(
         output_S = network.forward({**layers, **weights}, user_F, item_SF, past_SD)
         return loss_of(steps.objective)(output_S[None], value_S[None], mask_S[None])[0]
 
-    def norm(*one_user: torch.Tensor) -> torch.Tensor:
-        squares = [g.square().sum() for g in grad(loss)(adapted, *one_user).values()]
+    def norm(weights: Params, *one_user: torch.Tensor) -> torch.Tensor:
+        squares = [g.square().sum() for g in grad(loss)(weights, *one_user).values()]
         return torch.stack(squares).sum().sqrt()
 
     past_BSD = rows.statistics_BRD.to(user_BF.dtype)
     found_B: torch.Tensor = vmap(norm)(
-        user_BF, items.tables[0], past_BSD, rows.value_BR, rows.mask_BR
+        adapted, user_BF, items.tables[0], past_BSD, rows.value_BR, rows.mask_BR
     )
     return found_B

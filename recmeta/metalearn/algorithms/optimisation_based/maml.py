@@ -353,7 +353,8 @@ class MAML:
         adapt."""
         user_BF = self.network.embed_users(params, support.user, len(support.rows.mask_BR))
         items = self._embed(params, support.rows)
-        return gradient_norm(self.network, self.steps, params, user_BF, items, support.rows)
+        start = self.loop.start(params, user_BF) if isinstance(self.loop, WeightLoop) else {}
+        return gradient_norm(self.network, self.steps, params, user_BF, items, support.rows, start)
 
     def _estimate(self, params: Params, output_BR: torch.Tensor) -> torch.Tensor:
         """Return what is predicted where the network puts out this."""
