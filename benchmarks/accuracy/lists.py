@@ -300,6 +300,8 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
         }
         for shots in dict.fromkeys(r["shots"] for r in found["rows"]):
             opponents = [n for n, k in mean if k == shots and n not in (default, second)]
+            if not opponents:  # no baseline has been run
+                continue
             best = max(opponents, key=lambda n: mean[n, shots])
             gained = by_pair.get((f"{default} at {FEW} shots", shots))
             rival = "not run"
