@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recmeta.metalearn.model import Model
 
 MAPPING_ENDING = ".toml"
-LISTS = frozenset({"column_names", "null_values"})
+LISTS = frozenset({"column_names", "null_values", "skip_columns"})
 """The options that hold several values, with commas between them."""
 
 

@@ -194,6 +194,29 @@ class LogOptions:
             rich_help_panel=COLUMNS,
         ),
     ] = None
+    item_suffix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Between an item and its value in such a cell, such as - in N123-1.",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYOUT",
+            help="matrix: a row is a user (--user-col '': its number), every other column an item. "
+            "[default: rows]",
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None
+    skip_columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…", help="Of a matrix: those that are no items.", rich_help_panel=COLUMNS
+        ),
+    ] = None
     implicit_value: Annotated[
         float | None,
         typer.Option(
@@ -226,6 +249,15 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="NAME", help="Of text files. [default: utf-8]", rich_help_panel=FORMAT
+        ),
+    ] = None
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header",
+            help="Whether the first line has the names; else they are column_1, column_2, … "
+            "[default: it has]",
+            rich_help_panel=FORMAT,
         ),
     ] = None
     column_names: Annotated[

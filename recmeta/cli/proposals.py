@@ -17,6 +17,8 @@ from recmeta.markup import inline
 from recmeta.reporting.markdown import table
 
 _COLUMNS = ("user_col", "item_col", "time_col", "event_col", "value_col")
+_SAID = (*_COLUMNS, "layout")
+"""Options of which any says how the log is read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def proposal_for(
     """
     given = given_options(options)
     is_said = source is None or source in DATASETS or source.endswith(MAPPING_ENDING)
-    if is_said or options.mapping is not None or any(name in given for name in _COLUMNS):
+    if is_said or options.mapping is not None or any(name in given for name in _SAID):
         return None
     assert source is not None
     known = {n: v for n, v in given.items() if n in Source.__dataclass_fields__}
@@ -71,6 +73,9 @@ def proposal_for(
     for name, value in (typed | files).items():
         said = f"{value:g}" if isinstance(value, float) else str(value).replace("\t", "\\t")
         option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+            continue
         words += [f"{option}={said}"] if said.startswith("-") else [option, said]
     roles = {name: getattr(mapping, name) for name in _COLUMNS}
     lines = [f"- {name.removesuffix('_col')}: {inline(c)}" for name, c in roles.items() if c]

@@ -11,7 +11,7 @@ from recmeta.errors import UserError
 from recmeta.logs.checking import contracts, parsing, spellings
 from recmeta.logs.formats import FORMATS
 from recmeta.logs.mapping import AUTO, LogMapping, Source
-from recmeta.logs.reading.columns import column_names, sample_of
+from recmeta.logs.reading.columns import column_names, paths_within, sample_of
 from recmeta.logs.reading.files import HEAD_BYTES, find_files
 from recmeta.logs.reading.packing import what_else
 from recmeta.logs.reading.sources import read
@@ -87,8 +87,8 @@ def propose(source: Source) -> Proposal | None:
         if len(names) >= MATRIX_COLUMNS and all(_is_number(_text(sample[n])) for n in names):
             raise UserError(
                 f"{source.path!r} seems to be a table with a row for each user and a column for "
-                'each item: write a mapping with layout = "matrix", header = false, user_col = "" '
-                "and, where a number such as 99 says that nothing was rated, null_values."
+                "each item: say --layout matrix --no-header --user-col '' and, where a number such "
+                "as 99 says that nothing was rated, --null-values 99."
             )
         roles = _roles(sample, {})
         called = {column: role for role, column in roles.items()}
@@ -99,8 +99,11 @@ def propose(source: Source) -> Proposal | None:
         sample = sample.rename(dict(zip(names, columns, strict=True)))
         names = columns
     else:
+        within = paths_within(source)
+        holders = {path.split(".")[0] for path in within}
+        names = [*(n for n in names if n not in holders), *within][:MAX_COLUMNS]
         sample = sample_of(source, names).head(SAMPLE_ROWS)
-        roles = _roles(sample, _by_name(names))
+        roles = _roles(sample, _by_name(sample, within))
     if not {"user", "item"} <= roles.keys():
         return None
     return Proposal(options=form | _meaning(sample, roles), columns=names)
@@ -190,15 +193,22 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name.rpartition(":")[0] or name)).lower()
 
 
-def _by_name(names: list[str]) -> dict[str, str]:
+def _by_name(sample: pl.DataFrame, within: list[str]) -> dict[str, str]:
+    """Return the columns by the role that they are named for: first those of the file itself, then
+    those within structures, of which the last part may be the name, the fullest first."""
     roles: dict[str, str] = {}
-    letters = {name: _letters(name) for name in names}
-    for role, words in _NAMES.items():
-        for word in words.split():
-            found = [n for n in names if letters[n] == word and n not in roles.values()]
-            if found:
-                roles[role] = found[0]
-                break
+    own = [name for name in sample.columns if name not in within]
+    # What a change of a row was before (Debezium) is nothing that holds.
+    inner = [name for name in sample.columns if name in within]
+    inner.sort(key=lambda name: (sample[name].null_count(), name.startswith("before.")))
+    for names, parts in ((own, False), (inner, True)):
+        letters = {n: {_letters(n), *([_letters(n.split(".")[-1])] * parts)} for n in names}
+        for role, words in _NAMES.items():
+            for word in words.split() if role not in roles else ():
+                found = [n for n in names if word in letters[n] and n not in roles.values()]
+                if found:
+                    roles[role] = found[0]
+                    break
     return roles
 
 

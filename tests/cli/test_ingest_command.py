@@ -1,8 +1,10 @@
 """`recmeta ingest` and `recmeta data`: every spelling of a log, and every way to get it wrong."""
 
+import json
 import shlex
 from pathlib import Path
 
+import polars as pl
 import pytest
 from cli_calls import COLUMNS, LOG_OPTIONS, Call
 
@@ -182,3 +184,81 @@ def test_a_file_without_a_header_is_proposed_with_names(recmeta: Call, tmp_path:
     }
     shown = recmeta("ingest", log).stdout
     assert "| 1 | 900 | 1997-12-04T15:55:49+00:00 | rating | 1 |" in shown
+
+
+def test_a_proposal_looks_into_what_is_nested(recmeta: Call, tmp_path: Path) -> None:
+    segment, debezium, typed = (tmp_path / n for n in ("s.jsonl", "d.jsonl", "t.parquet"))
+    segment.write_text(
+        "\n".join(
+            json.dumps(
+                {
+                    "userId": f"u{n % 8}",
+                    "timestamp": f"2024-01-{n % 28 + 1:02d}T10:00:00Z",
+                    "properties": {"product_id": f"p{n % 5}", "price": n * 1.5},
+                }
+            )
+            for n in range(40)
+        )
+    )
+    debezium.write_text(
+        "\n".join(
+            json.dumps(
+                {
+                    "before": {"user_id": n, "item_id": 0, "rating": 1},
+                    "after": {"user_id": n % 8, "item_id": n % 5, "rating": n % 5 + 1},
+                }
+            )
+            for n in range(40)
+        )
+    )
+    nested = {
+        "user": [{"id": n % 8} for n in range(40)],
+        "items": [[{"item_id": n % 5}, {"item_id": 7}] for n in range(40)],
+    }
+    pl.DataFrame(nested).write_parquet(typed)
+    for path, expected, num_rows in (
+        (
+            segment,
+            {
+                "user_col": "userId",
+                "item_col": "properties.product_id",
+                "time_col": "timestamp",
+                "time_unit": "iso",
+            },
+            10,
+        ),
+        (
+            debezium,
+            {
+                "user_col": "after.user_id",
+                "item_col": "after.item_id",
+                "value_col": "after.rating",
+                "scale": "1:5",
+            },
+            10,
+        ),
+        (typed, {"user_col": "user.id", "item_col": "items.item_id"}, 10),
+    ):
+        called = recmeta("ingest", path, "--json")
+        assert called.code == 2, called.stderr
+        assert called.json["proposal"] == expected
+        assert len(called.json["rows"]) == num_rows
+        assert all(row["rules"] == [] for row in called.json["rows"])
+
+
+def test_a_matrix_and_suffixes_need_no_mapping_file(recmeta: Call, tmp_path: Path) -> None:
+    jester, shown = tmp_path / "jester.csv", tmp_path / "shown.csv"
+    jester.write_text("\n".join("3,99,1.5,-2,4,99,0,7.5,1" for _ in range(20)) + "\n")
+    called = recmeta("ingest", jester)
+    assert "say --layout matrix --no-header --user-col ''" in called.stderr
+    options = ["--layout", "matrix", "--no-header", "--user-col", "", "--null-values", "99"]
+    options += ["--skip-columns", "column_1", "--scale=-10:10", "--dry-run", "--json"]
+    called = recmeta("ingest", jester, *options)
+    assert called.code == 0, called.stderr
+    assert (called.json["accepted"], called.json["quarantined"]) == (120, 0)
+    shown.write_text("user_id,shown\nu1,N1-1 N2-0\nu2,N2-1\n")
+    options = ["--item-col", "shown", "--item-separator", " ", "--item-suffix", "-"]
+    called = recmeta("ingest", shown, *options, "--dry-run", "--json")
+    assert called.code == 0, called.stderr
+    found = [(row["user_id"], row["item_id"], row["value"]) for row in called.json["rows"]]
+    assert found == [("u1", "N1", 1.0), ("u1", "N2", 0.0), ("u2", "N2", 1.0)]

@@ -15,7 +15,7 @@ from recmeta.logs.reading.sources import read
 
 
 def test_every_file_is_a_format() -> None:
-    assert list(FORMATS) == ["csv", "delta", "jsonl", "parquet", "tsv"]
+    assert list(FORMATS) == ["csv", "delta", "excel", "jsonl", "parquet", "tsv"]
     assert all(isinstance(found, LogFormat) for found in FORMATS.values())
     endings = [ending for found in FORMATS.values() for ending in found.endings]
     assert len(endings) == len(set(endings))

@@ -319,6 +319,9 @@ def test_headers_as_programs_write_them(
 ) -> None:
     (tmp_path / "a.csv").write_text(text)
     assert counts(tmp_path / "a.csv", **TIMED) == expected
+    notes = tried(tmp_path / "a.csv", **TIMED).notes
+    said = "Lines that are copies of the header, and no rows: 1."
+    assert (said in notes) == (text.count(HEADER) > 1)
 
 
 def test_a_folder_as_spark_leaves_it(tmp_path: Path) -> None:

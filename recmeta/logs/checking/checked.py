@@ -3,6 +3,7 @@
 import datetime
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import polars as pl
@@ -107,6 +108,14 @@ def too_bad(
         f"Most frequent: {told}. {advice(mapping, rules[RULES][0], bad, files)}"
         f"All bad rows are in {quarantine}. "
         "Mend the file or the mapping, or raise max_bad_share (--max-bad-share)."
+    )
+
+
+def passed_over(files: Sequence[SourceFile]) -> tuple[str, ...]:
+    """Return what lines of files that were read are no rows, in sentences."""
+    total = sum((file.passed_over for file in files), Counter[str]())
+    return tuple(
+        f"Lines that are {what}, and no rows: {number:,}." for what, number in total.items()
     )
 
 

@@ -38,6 +38,13 @@ def _column_names(source: Source, file: SourceFile) -> list[str]:
     return [field.name for field in fields]
 
 
+def _paths(source: Source, file: SourceFile) -> list[str]:
+    table = pl.scan_delta(
+        file.path, version=file.version, storage_options=storage_options(file.path)
+    )
+    return paths_of(table.collect_schema())
+
+
 def _open(path: str) -> SourceFile:
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
@@ -65,5 +72,6 @@ def _content_id(file: SourceFile) -> str:
 FORMAT = LogFormat(
     read=_read,
     column_names=_column_names,
+    paths=_paths,
     table=TableFolder(holds="_delta_log", open=_open, content_id=_content_id),
 )

@@ -269,10 +269,19 @@ MAX_LOOKED_INTO = 50
 
 
 def _keys(source: Source, file: SourceFile) -> list[str]:
+    return list(dict.fromkeys(key for found in _first(source, file) for key in found))
+
+
+def _key_paths(source: Source, file: SourceFile) -> list[str]:
+    return _paths(_first(source, file))
+
+
+def _first(source: Source, file: SourceFile) -> list[dict[str, Any]]:
     for lines in _blocks(source, file, set()):
-        sample = _sample(lines.filter(pl.col(TEXT).str.strip_chars() != ""))
-        return list(dict.fromkeys(key for found in sample for key in found))
+        return _sample(lines.filter(pl.col(TEXT).str.strip_chars() != ""))
     return []
 
 
-FORMAT = LogFormat(read=_read, column_names=_keys, endings=(".jsonl", ".ndjson", ".json"))
+FORMAT = LogFormat(
+    read=_read, column_names=_keys, paths=_key_paths, endings=(".jsonl", ".ndjson", ".json")
+)

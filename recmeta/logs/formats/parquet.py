@@ -26,10 +26,18 @@ def _batches(file: SourceFile, wanted: Wanted) -> Iterator[pl.DataFrame]:
             yield pl.DataFrame(pl.from_arrow(batch)).select(columns)
 
 
+def _paths(source: Source, file: SourceFile) -> list[str]:
+    with file.open_stored() as handle:
+        schema = pq.read_schema(handle)
+    return paths_of(pl.DataFrame(schema.empty_table()).schema)
+
+
 def _column_names(source: Source, file: SourceFile) -> list[str]:
     with file.open_stored() as handle:
         names: list[str] = pq.read_schema(handle).names
     return names
 
 
-FORMAT = LogFormat(read=_read, column_names=_column_names, endings=(".parquet", ".pq"))
+FORMAT = LogFormat(
+    read=_read, column_names=_column_names, paths=_paths, endings=(".parquet", ".pq")
+)

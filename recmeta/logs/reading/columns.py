@@ -43,6 +43,21 @@ def column_names(source: Source) -> list[str]:
         raise UserError(f"cannot read {file.name!r} as {file.format}: {error}") from error
 
 
+def paths_within(source: Source) -> list[str]:
+    """Return the paths of the values within the structures of a file, without structures.
+
+    Raises:
+        UserError: as `column_names`.
+    """
+    names = column_names(source)
+    file = find_files(source)[0]
+    how: LogFormat = FORMATS[file.format]
+    if how.paths is None:
+        return []
+    paths = how.paths(source, file)
+    return [p for p in paths if p not in names and not any(q.startswith(f"{p}.") for q in paths)]
+
+
 def guess_attributes(source: Source, id_col: str) -> AttributeSource:
     """Return how to read a file of users or items whose columns are all attributes.
 

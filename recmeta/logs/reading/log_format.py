@@ -6,6 +6,7 @@ stood (`line`), how it read there (`raw`) and which of the FAULTS its form has.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ class SourceFile:
     """Its name in a zip archive, which `path` is. Empty: `path` is the file."""
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     """Columns whose value its folders' names say, such as `dt=2024-01-31`."""
+    passed_over: Counter[str] = dataclasses.field(default_factory=Counter, compare=False)
+    """Lines that are no rows, by what they are, as far as the file has been read."""
     header: tuple[str, ...] = ()
     """The columns of the folder's first file, for a part that has no header line of its own."""
 
@@ -82,6 +85,9 @@ class LogFormat:
     read: Reader
     column_names: Callable[[Source, SourceFile], list[str]]
     """Returns the names of a file's columns, in their order."""
+    paths: Callable[[Source, SourceFile], list[str]] | None = None
+    """Returns the names of a file's columns, then the paths of what is within them. None: its cells
+    hold no structures."""
     endings: tuple[str, ...] = ()
     """How names of such files end; `.gz`, `.bz2`, `.zst`, `.xz` or `.zip` may follow where they are
     read by `SourceFile.open`."""

@@ -16,6 +16,7 @@ from recmeta.schema import LINE, RAW
 
 HEADER_BYTES = 1024 * 1024
 """Of a file, looked at for its header alone."""
+HEADER_COPIES = "copies of the header"
 NETFLIX = re.compile(r"^\d+:$")
 
 
@@ -97,17 +98,17 @@ class Layout:
             is_spaced=is_spaced,
         )
 
-    def rows(self, lines: pl.DataFrame) -> pl.DataFrame:
+    def rows(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """Return the lines without the header, and without its copies where files were put
-        together."""
-        is_row = pl.col(LINE) > self.header_line
+        together, and how many of these there are."""
+        below = rows = lines.filter(pl.col(LINE) > self.header_line)
         if self.header is not None:
-            is_row &= pl.col(TEXT) != self.header
-        lines = lines.filter(is_row)
+            rows = below.filter(pl.col(TEXT) != self.header)
+        num_copies = below.height - rows.height
         if self.is_spaced:
             pattern, plain = _spaced(self.dialect)
-            lines = lines.with_columns(pl.col(TEXT).str.replace_all(pattern, plain))
-        return lines
+            rows = rows.with_columns(pl.col(TEXT).str.replace_all(pattern, plain))
+        return rows, num_copies
 
 
 NUM_LINES = 100
@@ -118,6 +119,7 @@ def _read(source: Source, file: SourceFile, wanted: Wanted, default: str) -> Ite
     layout: Layout | None = None
     columns: dict[str, int] = {}
     rest: pl.DataFrame | None = None
+    file.passed_over[HEADER_COPIES] = 0
     with opened(source, file) as (stream, encoding):
         for block, last in read_lines(stream, encoding):
             lines = block
@@ -138,7 +140,8 @@ def _read(source: Source, file: SourceFile, wanted: Wanted, default: str) -> Ite
                         if role not in wanted.may_break_lines
                     ),
                 )
-            lines = layout.rows(lines)
+            lines, num_copies = layout.rows(lines)
+            file.passed_over[HEADER_COPIES] += num_copies
             lines = lines if rest is None else pl.concat([rest, lines])
             records, rest = join_lines(lines, dialect, last)
             yield split_fields(records, dialect, columns).rename({TEXT: RAW})

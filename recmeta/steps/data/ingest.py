@@ -288,6 +288,7 @@ def _found(mapping: LogMapping, inputs: Inputs, good: pl.DataFrame, bad: pl.Data
     items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
     settled = conflicts.settle(good)
     striking, notes = findings(mapping, good, settled.rows, users, items)
+    notes += checked.passed_over(inputs.log)
     return _Found(
         settled=settled,
         num_good=good.height,
