@@ -64,7 +64,7 @@ def test_a_whole_training_has_the_same_bits(
     task_set = task_sets[objective]
     expected, expected_loss = trained(learner, task_set, tmp_path / "1", 1)
     assert expected.learned_lists is not None
-    for num_threads in (2, 3):
+    for num_threads in (2, 3) if (learner, objective) == ("maml", "rating") else (3,):
         model, loss = trained(learner, task_set, tmp_path / str(num_threads), num_threads)
         assert loss == expected_loss
         for name, p in expected.params.items():
