@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import re
+import shlex
 from typing import Any
 
 import polars as pl
@@ -27,9 +28,11 @@ FEW_KINDS = 20
 """Kinds of events that a column of such has at most."""
 RATINGS = (-10.0, 100.0)
 """Between which ratings are, where no name says that they are some."""
+FEW_LEVELS = 4
+"""Values that a column of kinds may have; with more it may be of ids."""
 FEW_ROWS = 10
-MATRIX_COLUMNS = 8
-"""A table without a header that has so many columns, of numbers alone, is one of ratings."""
+MATRIX_COLUMNS = 6
+"""A table that has so many columns, of numbers alone where it has no header, is one of ratings."""
 LIST = r"^\S*\d\S*(?: \S*\d\S*)+$"
 DATES = ("iso", "%Y%m%d", *spellings.FORMATS)
 """Spellings of times that no id has."""
@@ -103,10 +106,34 @@ def propose(source: Source) -> Proposal | None:
         holders = {path.split(".")[0] for path in within}
         names = [*(n for n in names if n not in holders), *within][:MAX_COLUMNS]
         sample = sample_of(source, names).head(SAMPLE_ROWS)
-        roles = _roles(sample, _by_name(sample, within))
+        named = _by_name(sample, within)
+        _refuse_matrix(source, sample, named)
+        roles = _roles(sample, named)
     if not {"user", "item"} <= roles.keys():
         return None
     return Proposal(options=form | _meaning(sample, roles), columns=names)
+
+
+def _refuse_matrix(source: Source, sample: pl.DataFrame, named: dict[str, str]) -> None:
+    """Refuse a table whose columns are items: with a row for each user, and ratings elsewhere.
+
+    Args:
+        named: the columns that are named for a role.
+    """
+    first = named.get("user", sample.columns[0] if sample.columns else "")
+    others = [name for name in sample.columns if name != first]
+    if set(named) - {"user"} or len(others) + 1 < MATRIX_COLUMNS or sample.height < 2:
+        return
+    users = _text(sample[first])
+    texts = [_text(sample[name]) for name in others]
+    if users.n_unique() < sample.height or not all(_is_rating(text) for text in texts):
+        return
+    if len(pl.concat(texts).unique()) <= FEW_KINDS:
+        raise UserError(
+            f"{source.path!r} seems to be a table with a row for each user and a column for each "
+            f"item: say --layout matrix --user-col {shlex.quote(first)}, and --skip-columns for "
+            "columns that are no items."
+        )
 
 
 def shown_rows(mapping: LogMapping, now: datetime.datetime) -> pl.DataFrame:
@@ -230,9 +257,13 @@ def _roles(sample: pl.DataFrame, named: dict[str, str]) -> dict[str, str]:
     kinds = [n for n in left if _is_kind(texts[n]) and not _is_number(texts[n])]
     left = [n for n in left if not _numbers_rows(texts[n])]
     ids = [n for n in left if n not in kinds and spellings.unit_of(texts[n]) not in DATES]
+    if len(ids) < len(needed):  # a small log has few users and items
+        several = [n for n in kinds if n in left and texts[n].n_unique() > FEW_LEVELS]
+        ids = [n for n in left if n in ids or n in several]
     for role, column in zip(needed, ids, strict=False):
         roles[role] = column
         left.remove(column)
+    kinds = [name for name in kinds if name in left]
     if "event" not in roles and not named and kinds:
         roles["event"] = kinds[0]
         left.remove(kinds[0])

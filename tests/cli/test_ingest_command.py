@@ -262,3 +262,33 @@ def test_a_matrix_and_suffixes_need_no_mapping_file(recmeta: Call, tmp_path: Pat
     assert called.code == 0, called.stderr
     found = [(row["user_id"], row["item_id"], row["value"]) for row in called.json["rows"]]
     assert found == [("u1", "N1", 1.0), ("u1", "N2", 0.0), ("u2", "N2", 1.0)]
+
+
+def test_a_matrix_with_a_header_is_no_log_of_two_of_its_items(
+    recmeta: Call, tmp_path: Path
+) -> None:
+    names = ",".join(f"i{n}" for n in range(7))
+    rows = [",".join(str((n + k) % 5 + 1) for k in range(7)) for n in range(12)]
+    log = tmp_path / "matrix.csv"
+    log.write_text(f"person,{names}\n" + "\n".join(f"p{n},{row}" for n, row in enumerate(rows)))
+    called = recmeta("ingest", log)
+    assert (called.code, "say --layout matrix --user-col person" in called.stderr) == (2, True)
+    options = ["--layout", "matrix", "--user-col", "person", "--dry-run", "--json"]
+    called = recmeta("ingest", log, *options)
+    assert (called.code, called.json["accepted"]) == (0, 84), called.stderr
+
+
+def test_a_small_log_with_names_in_another_language_is_proposed(
+    recmeta: Call, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.csv"
+    rows = [f"k{n % 8};a{n % 5};{1 + n % 28:02d}.01.2024" for n in range(40)]
+    log.write_text("Kunde;Artikel;Datum\n" + "\n".join(rows))
+    called = recmeta("ingest", log, "--json")
+    assert called.json["proposal"] == {
+        "separator": ";",
+        "user_col": "Kunde",
+        "item_col": "Artikel",
+        "time_col": "Datum",
+        "time_unit": "%d.%m.%Y",
+    }
