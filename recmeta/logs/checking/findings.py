@@ -57,7 +57,7 @@ def findings(
         users, items: the attributes that came with the log.
     """
     rows_of = settled[USER_ID].rle().struct.unnest().select("value", "len")
-    ids = {USER_ID: rows_of["value"], ITEM_ID: settled[ITEM_ID].unique()}
+    ids = {USER_ID: rows_of["value"], ITEM_ID: settled[ITEM_ID].unique(maintain_order=True)}
     first, last = rows[TIMESTAMP].min(), rows[TIMESTAMP].max()
     notes = [_old_times(mapping, rows), _outsized(rows_of), _placeholder(mapping, rows)]
     notes += [_lists(ids[ITEM_ID]), *(_forms(name, ids[name]) for name in ids)]
@@ -67,7 +67,7 @@ def findings(
         (ITEM_ID, mapping.items, items),
     ):
         if source is not None and rows.height:
-            theirs = entities[name].unique()
+            theirs = entities[name].unique(maintain_order=True)
             known[name] = int(ids[name].is_in(theirs.implode()).sum())
             notes.append(_unknown(name, ids[name], theirs, known[name] or 0))
     found = Findings(
