@@ -35,7 +35,7 @@ COLUMNS = ["--time-col", "timestamp", "--value-col", "value", "--scale", "1:5"]
 TABLES = (schema.INTERACTIONS, schema.QUARANTINE, schema.USERS, schema.ITEMS)
 FAILED = 2
 WHOLE = (0, 3)  # so few cold users do not convince the gate
-REMEDIES = ("free ", "raise ", "end ", "start it", "look at", "make it", "wait for", "allow", "stop it")
+REMEDIES = ("free ", "raise ", "end ", "start it", "stop it", "look at", "make it", "wait", "allow")
 
 
 @dataclasses.dataclass(frozen=True)
