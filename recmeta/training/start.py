@@ -129,8 +129,7 @@ def at_start(
         held_of_one = held_of(part, of_one.params, of_members[number])
         members.append(BegunMember(of_one.left_out_KIF, held_of_one))
     if earlier is not None:
-        rescaled = functools.partial(_rescaled, model)
-        model.params = start_from_model(model, model.params, earlier, rescaled)
+        model.params = _continued(model, earlier)
     return Begun(
         model=model,
         left_out_KIF=start.left_out_KIF,
@@ -138,6 +137,22 @@ def at_start(
         members=tuple(members),
         chosen=weighted[-1].config if weighted else None,
     )
+
+
+def _continued(model: Model, earlier: Model) -> Params:
+    """Return the parameters of an earlier model, as far as they have a place in the new one. An
+    earlier model without members may be what a member is: that member goes on from it.
+
+    Raises:
+        UserError: where it is neither such nor like the new one.
+    """
+    for number in range(num_members(model)):
+        part = member(model, number)
+        if num_members(earlier) == 0 and earlier.algorithm == part.algorithm:
+            rescaled = functools.partial(part.config.learner.rescaled, part)
+            own = start_from_model(part, part.params, earlier, rescaled)
+            return model.params | as_member(number, own)
+    return start_from_model(model, model.params, earlier, functools.partial(_rescaled, model))
 
 
 def _contents(model: Model, source: Model | None) -> list[Model | None]:

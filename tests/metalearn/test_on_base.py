@@ -262,6 +262,16 @@ def test_training_goes_on_from_an_earlier_model_and_its_base(task_set: TaskSet) 
         torch.testing.assert_close(again.params[name], p, rtol=1e-6, atol=1e-7)
 
 
+def test_a_closed_form_of_before_becomes_the_base(task_set: TaskSet) -> None:
+    earlier = fitted(CLOSED, task_set)
+    again = at_start(ON_CLOSED, task_set, CPU, earlier).model
+    own = of_member(0, again.params)
+    assert own.keys() == earlier.params.keys()
+    for name, p in earlier.params.items():
+        torch.testing.assert_close(own[name], p, rtol=1e-6, atol=1e-7)
+    assert not again.params[RATES].any()
+
+
 def test_content_comes_from_a_closed_form_or_from_layers_on_one(task_set: TaskSet) -> None:
     longer = dataclasses.replace(  # so that it leaves its start
         CLOSED, training=TrainingConfig(epochs=10, learning_rate=3e-3, weight_decay=0.0)
