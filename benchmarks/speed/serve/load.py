@@ -91,8 +91,11 @@ async def drive(
 
     async def one(number: int, at: float) -> None:
         connection = await free.get()
-        connection.answer = loop.create_future()
+        if connection.transport is None or connection.transport.is_closing():
+            # The server ends what has been idle for long.
+            _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
         assert connection.transport is not None
+        connection.answer = loop.create_future()
         late.append(time.perf_counter() - start - at)
         connection.transport.write(requests[number % len(requests)])
         status, _ = await connection.answer
