@@ -120,11 +120,13 @@ def run(
         found = users()
         if found.num_good:
             _check_values(model, new_users, version)
-        here = Adapted(model)
-        make: Callable[[], Adapted] = lambda: here  # noqa: E731
+        here = ShardAdapter(model)
+        make: Callable[[], ShardAdapter] = lambda: here  # noqa: E731
         if not engine.is_here:
             new = MemoryFolder.copy_of(folder, catalogue.FILES if num_new_items else ())
-            make = functools.partial(Adapted.loaded, catalogue.copied(saved), new, torch_device)
+            make = functools.partial(
+                ShardAdapter.loaded, catalogue.copied(saved), new, torch_device
+            )
         num_shards, unused, counts = _adapt_parts(model, make, engine, found, folder, progress)
         check(unused, counts)
         folder.seal()
@@ -197,14 +199,14 @@ def _refuse_unused(
             )
 
 
-class Adapted:
+class ShardAdapter:
     """What a worker holds: it adapts its model to some users."""
 
     def __init__(self, model: Model) -> None:
         self.scorer = Scorer.of(model)
 
     @classmethod
-    def loaded(cls, saved: Folder, folder: Folder, device: torch.device) -> "Adapted":
+    def loaded(cls, saved: Folder, folder: Folder, device: torch.device) -> "ShardAdapter":
         """Return it with a saved model.
 
         Args:
@@ -219,7 +221,7 @@ class Adapted:
 
 def _adapt_parts(
     model: Model,
-    make: Callable[[], Adapted],
+    make: Callable[[], ShardAdapter],
     engine: EngineConfig,
     found: GivenUsers,
     folder: Sealed,

@@ -114,7 +114,7 @@ def run(
         names = [f"shard-{n:05d}.parquet" for n in range(adapted.outputs.num_shards)]
         saved = versions.model_folder(workspace, versions.get(workspace, number))
         ranks = functools.partial(
-            Ranked,
+            ShardRanker,
             first=_shard_files(states, 0) if config.retrieval is not None else None,
             config=config,
             facts=facts,
@@ -124,7 +124,7 @@ def run(
         maker = here.maker
         items = maker.model.catalogue.items
         denied, allowed = (unmatched(items, ids or ()) for ids in (facts.denied, facts.allowed))
-        make: Callable[[], Ranked] = lambda: here  # noqa: E731
+        make: Callable[[], ShardRanker] = lambda: here  # noqa: E731
         if not engine.is_here:
             make = functools.partial(
                 ranks,
@@ -187,7 +187,7 @@ def _shard_files(states: Folder, index: int) -> MemoryFolder:
     return found
 
 
-class Ranked:
+class ShardRanker:
     """What a worker holds: it makes the lists of a shard, a row per user and rank."""
 
     def __init__(
