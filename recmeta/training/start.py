@@ -190,7 +190,8 @@ def best_of(
     config: TrainingConfig,
 ) -> Epoch:
     """Return the epoch that did best on development users, the last where there are none; number 0
-    is the start, which the model is given back where no epoch beats it. A start that is a trained
+    is the start, which the model is given back where no epoch beats it, or keeps where there was
+    none. A start that is a trained
     model itself (`LearnerConfig.begins_trained`) is beaten only by more than a standard error of
     the mean difference.
 
@@ -198,11 +199,13 @@ def best_of(
         model: with the parameters of its best epoch.
         start: those that it began with.
     """
-    if not history or not len(development):
-        return history[-1] if history else Epoch(0, math.nan, math.nan)
-    best = min(history, key=lambda e: e.dev_loss)
+    if not len(development):
+        return history[-1] if history else Epoch(0, math.nan, 0.0)
     start_U = task_losses(model, start, development, config).numpy()
     start_loss = float(start_U.mean())
+    if not history:
+        return Epoch(0, math.nan, start_loss)
+    best = min(history, key=lambda e: e.dev_loss)
     keeps_start = start_loss <= best.dev_loss
     if not keeps_start and model.config.learner.begins_trained and len(start_U) > 1:
         best_U = task_losses(model, model.params, development, config).numpy()

@@ -1,6 +1,7 @@
 """`recmeta run` and the single steps on a real workspace."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -183,3 +184,22 @@ def test_rollback_swaps_and_swaps_back(folder: Path, workspace: Path, recmeta: C
     back = recmeta("rollback", "-w", workspace, "--json")
     assert (back.code, back.json) == (0, {"champion": "1", "previous": "2"})
     assert recmeta("rollback", "-w", workspace, "--json").json["champion"] == "2"
+
+
+def test_the_default_recipe_runs_on_clicks(folder: Path, tmp_path: Path, recmeta: Call) -> None:
+    rows = [line.rsplit(",", 1)[0] for line in (folder / "events.csv").read_text().splitlines()]
+    (tmp_path / "clicks.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "fast.toml").write_text("[evaluate.evaluation]\nnum_resamples = 100\n")
+    workspace = tmp_path / "ws"
+    options = (*COLUMNS, "--config", tmp_path / "fast.toml", "-w", workspace)
+    called = recmeta("run", "--dataset", tmp_path / "clicks.csv", *options, "--force", "--json")
+    assert called.code == 0, called.stderr
+    assert {"maml", "weighted-ridge", "ials"} <= set(called.json["metrics"])
+    found = list((workspace / "manifests/meta-train").glob("*.json"))
+    losses = {
+        about["outputs"]["dev_loss"]
+        for about in (json.loads(path.read_text()) for path in found)
+        if "outputs" in about
+    }
+    assert losses
+    assert all(0 <= loss <= 1 for loss in losses)  # 1 - nDCG@10 of development users
