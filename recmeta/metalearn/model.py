@@ -27,6 +27,7 @@ from recmeta.errors import Broken, UserError
 from recmeta.metalearn.heads.levels import LevelHead
 from recmeta.metalearn.heads.list_head import ListHead
 from recmeta.metalearn.heads.median import count_levels, top_share
+from recmeta.metalearn.heads.shared_attributes import attribute_codes
 from recmeta.metalearn.heads.uncertainty import Uncertainty
 from recmeta.metalearn.heads.units import ValueUnits
 from recmeta.metalearn.learner import Params
@@ -194,7 +195,10 @@ class Model:
 
     def _lists_on(self, items: Items, history: ItemHistory | None) -> ListHead | None:
         learned, mine = self.learned_lists, self.catalogue.items.item_id
-        if learned is None or (history is None and items.item_id.equals(mine)):
+        same = items.item_id.equals(mine) and items.attributes.equals(
+            self.catalogue.items.attributes
+        )
+        if learned is None or (history is None and same):
             return learned
         number_I = Lookup(items.item_id).numbers_of(mine)
         if history is None:
@@ -202,7 +206,8 @@ class Model:
             count_I[number_I[number_I >= 0]] = learned.count_I.cpu().numpy()[number_I >= 0]
         else:
             count_I = history.now(learned.half_life_days if history.has_times else None)
-        return learned.on(number_I, count_I)
+        codes = attribute_codes(self.encoder, items)
+        return learned.on(number_I, count_I, None if codes is None else codes[0])
 
     def save(self, folder: Folder) -> None:
         """Write the model; of the item statistics, the newest. Nothing in it is pickled."""

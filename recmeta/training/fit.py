@@ -137,7 +137,7 @@ def refit(
     again.model.levels = model.levels  # learned of users on whom the learner was not trained
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(
-            model.learned_lists, everybody, config.seed, config.choices
+            model.learned_lists, again.model.encoder, everybody, config.seed, config.choices
         )
     return again.model
 

@@ -41,6 +41,7 @@ from recmeta.evaluation.measuring.catalogue_ranking import (
 from recmeta.evaluation.measuring.values import describe
 from recmeta.metalearn.heads.choice_head import ChoiceHead
 from recmeta.metalearn.heads.list_head import (
+    ATTRIBUTES,
     CHOICES,
     ITEM,
     KNOTS,
@@ -48,12 +49,15 @@ from recmeta.metalearn.heads.list_head import (
     POPULARITY,
     WEIGHT,
     ListHead,
+    Table,
     hat,
 )
-from recmeta.metalearn.heads.neighbours import Neighbours, taken_next, taken_together
+from recmeta.metalearn.heads.neighbours import taken_next, taken_together
+from recmeta.metalearn.heads.shared_attributes import SharedAttributes, attribute_codes
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.tensors.encoding import Encoder
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_history import ItemHistory, half_lives
@@ -97,14 +101,14 @@ def learn_lists(
     development = _who_liked(task_set.tasks("dev"), liked_from, seed)
     if len(development) < FEWEST_USERS:
         return None
-    rows, num_items = _taken_rows(task_set), spec.num_items
+    num_items = spec.num_items
     horizon = int(development.support.lengths.max(initial=0) + development.query.lengths.max())
     head = ListHead(
         columns=(POPULARITY, LEARNER, TOGETHER, NEXT),
         weight_KC=torch.zeros((len(KNOTS), 4)),
         offset=OFFSET,
         count_I=torch.zeros(num_items),
-        tables=_tables(rows, num_items, horizon if spec.temporal else None, seed),
+        tables=_tables(model.encoder, task_set, horizon if spec.temporal else None, seed),
         horizon=horizon if spec.temporal else None,
         taken_from=spec.taken_from,
         choices=_choices(choices, task_set, seed, model.device),
@@ -122,10 +126,7 @@ def learn_lists(
     for centre in centres:
         tried = dataclasses.replace(head, centre=centre)
         found.append((tried, asked.choices(tried, popularity, learner)))
-    everything = (POPULARITY, LEARNER, *head.tables)
-    column_sets = [(POPULARITY, LEARNER), everything]
-    if head.choices is not None:
-        column_sets = [*column_sets, (POPULARITY, LEARNER, CHOICES), (*everything, CHOICES)]
+    column_sets = _column_sets(head)
 
     def with_weights(number: int, columns: tuple[str, ...]) -> ListHead:
         tried, choices = found[number]
@@ -152,6 +153,17 @@ def learn_lists(
         _ranking_loss(_using(head, model, history), development, liked_from) for head in heads
     ]
     return heads[simplest_of_best(losses)]
+
+
+def _column_sets(head: ListHead) -> list[tuple[str, ...]]:
+    """Return what lists may be ordered by, the simplest first."""
+    neighbours = tuple(name for name in head.tables if name != ATTRIBUTES)
+    found = [(POPULARITY, LEARNER), (POPULARITY, LEARNER, *neighbours)]
+    if head.choices is not None:
+        found += [(*columns, CHOICES) for columns in found]
+    if ATTRIBUTES in head.tables:
+        found += [(*columns, ATTRIBUTES) for columns in found]
+    return found
 
 
 def _using(head: ListHead, model: Model, history: ItemHistory) -> LearnedPredictor:
@@ -225,12 +237,19 @@ def _choices(
 
 
 def recounted(
-    head: ListHead, task_set: TaskSet, seed: int, choices: ChoiceConfig = NO_CHOICES
+    head: ListHead,
+    encoder: Encoder,
+    task_set: TaskSet,
+    seed: int,
+    choices: ChoiceConfig = NO_CHOICES,
 ) -> ListHead:
     """Return the same head with its tables counted anew from a task set's training users, and what
-    they took next learned anew, in as many passes as it took before."""
-    rows = _taken_rows(task_set)
-    tables = _tables(rows, task_set.spec.num_items, head.horizon, seed)
+    they took next learned anew, in as many passes as it took before.
+
+    Args:
+        encoder: of the model that it will be the head of.
+    """
+    tables = _tables(encoder, task_set, head.horizon, seed)
     device = head.count_I.device
     learned = head.choices
     if learned is not None:
@@ -251,16 +270,27 @@ def _taken_rows(task_set: TaskSet) -> Ragged:
     return _training_rows(task_set).taken(task_set.spec.taken_from)
 
 
-def _tables(rows: Ragged, num_items: int, horizon: int | None, seed: int) -> dict[str, Neighbours]:
-    """Return the tables of neighbours.
+def _tables(
+    encoder: Encoder, task_set: TaskSet, horizon: int | None, seed: int
+) -> dict[str, Table]:
+    """Return what the items of training users' rows say of others.
 
     Args:
+        encoder: knows the items' attributes.
         horizon: rows that an episode spans; None where rows have no order.
     """
+    rows, num_items = _taken_rows(task_set), task_set.spec.num_items
     first = None if horizon is None else 2 * horizon
-    found = {TOGETHER: taken_together(rows, num_items, NUM_NEIGHBOURS, first, seed)}
+    found: dict[str, Table] = {
+        TOGETHER: taken_together(rows, num_items, NUM_NEIGHBOURS, first, seed)
+    }
     if horizon is not None:
         found[NEXT] = taken_next(rows, num_items, NUM_NEIGHBOURS, horizon, seed)
+    codes = attribute_codes(encoder, task_set.items())
+    if codes is not None:
+        code_IW, field_V = codes
+        some = rows if first is None else rows.first(first)
+        found[ATTRIBUTES] = SharedAttributes.counted(code_IW, field_V, some)
     return found
 
 

@@ -3,13 +3,14 @@
     score(i) = w_π(n) log(π_i + c) + Σ_k w_k(n) z_k(i, S) + w_t(n) t(i, S) + w_l(n) l(i, S)
 
 π is how often the item was taken lately, at the user's cut time (`ItemHistory`); z_k what the
-user's rows S say by a table of neighbours, centred and scaled over the catalogue; t the log-odds
-that an adapted user takes the item next (`ChoiceHead`), where the model has learned them; l what
-the learner says: of ratings the expected value, of implicit feedback the score. The weights depend
-on the number n of the user's rows: piecewise linear in log(1 + n). They maximise the likelihood of
-what development users took and liked next, a softmax over the catalogue (McFadden, Frontiers in
-Econometrics, Academic Press 1974), which is why the softmax of the scores is a probability; where
-lists are better for it, popularity counts less than it says: see `recmeta.training.lists`.
+user's rows S say by a table of neighbours or through the attributes that items share, centred and
+scaled over the catalogue; t the log-odds that an adapted user takes the item next (`ChoiceHead`),
+where the model has learned them; l what the learner says: of ratings the expected value, of
+implicit feedback the score. The weights depend on the number n of the user's rows: piecewise linear
+in log(1 + n). They maximise the likelihood of what development users took and liked next, a softmax
+over the catalogue (McFadden, Frontiers in Econometrics, Academic Press 1974), which is why the
+softmax of the scores is a probability; where lists are better for it, popularity counts less than
+it says: see `recmeta.training.lists`.
 
 Legend: B users, S support rows (padded), I items, R items of each user, K knots, C columns.
 """
@@ -23,6 +24,7 @@ import torch
 from recmeta.errors import UserError
 from recmeta.metalearn.heads.choice_head import ChoiceHead, likings
 from recmeta.metalearn.heads.neighbours import Neighbours
+from recmeta.metalearn.heads.shared_attributes import SharedAttributes
 from recmeta.metalearn.learner import Params, UserState
 from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import Ragged
@@ -30,7 +32,11 @@ from recmeta.tasks.task_set import Ragged
 KNOTS = (0, 1, 3, 10, 30)
 """Numbers of support rows at which weights are learned."""
 POPULARITY, LEARNER, CHOICES = "popularity", "learner", "choices"
-"""Columns beside the tables of neighbours, which go by their own names."""
+"""Columns beside what a user's rows say item by item, which goes by its own names."""
+ATTRIBUTES = "attributes"
+"""Names what rows say through the attributes that items share; the others are neighbours."""
+Table = Neighbours | SharedAttributes
+"""What an item says of others."""
 ITEM, WEIGHT, LIKING = "list.item", "list.weight", "list.liking"
 """Of a user's state, (B, S): the rows' items, what each counts by the tables, and how much it was
 liked, from -1 to 1; NaN where it was not taken, or padded."""
@@ -44,7 +50,7 @@ class ListHead:
     """The order of lists. Item numbers are those of the catalogue that the model is over."""
 
     columns: tuple[str, ...]
-    """C names: `popularity`, `learner`, `choices`, and tables of neighbours."""
+    """C names: `popularity`, `learner`, `choices`, and those of `tables`."""
     weight_KC: torch.Tensor
     """float32, the columns' weights at each of `KNOTS`."""
     offset: float = 1.0
@@ -53,8 +59,8 @@ class ListHead:
     """After which a taken item counts half; None: each counts 1."""
     count_I: torch.Tensor
     """float32, π: the counts at the end of the log that the model is over."""
-    tables: dict[str, Neighbours] = dataclasses.field(default_factory=dict)
-    """By column."""
+    tables: dict[str, Table] = dataclasses.field(default_factory=dict)
+    """What the items of a user's rows say of others, by column."""
     centre: float | None = None
     """What a row's value counts from, in units of the value: a row below speaks against the items
     that are near. None: every row counts 1."""
@@ -81,7 +87,7 @@ class ListHead:
 
     @property
     def table_names(self) -> tuple[str, ...]:
-        """The columns that are tables of neighbours."""
+        """The columns that are tables."""
         return tuple(name for name in self.columns if name in self.tables)
 
     def with_popularity(self, weight: float) -> "ListHead":
@@ -107,18 +113,28 @@ class ListHead:
         weight_KC[:, self.columns.index(POPULARITY)] *= share ** (knot_K / knot_K[-1])
         return dataclasses.replace(self, weight_KC=weight_KC)
 
-    def on(self, number_I: IntArray, count_I: Float32Array) -> "ListHead":
+    def on(
+        self, number_I: IntArray, count_I: Float32Array, code_IW: torch.Tensor | None
+    ) -> "ListHead":
         """Return the same over another catalogue.
 
         Args:
             number_I: each item's number there; -1 where it is not in it.
             count_I: π of that catalogue's items.
+            code_IW: their values, see `attribute_codes`; None: the encoder knows none.
         """
         num_items = len(count_I)
+
+        def over(table: Table) -> Table:
+            if isinstance(table, Neighbours):
+                return table.renumbered(number_I, num_items)
+            assert code_IW is not None, "the encoder knew attributes when this was counted"
+            return table.over(code_IW)
+
         return dataclasses.replace(
             self,
             count_I=torch.from_numpy(np.array(count_I, np.float32)).to(self.count_I.device),
-            tables={name: t.renumbered(number_I, num_items) for name, t in self.tables.items()},
+            tables={name: over(table) for name, table in self.tables.items()},
             choices=None if self.choices is None else self.choices.on(number_I, num_items),
         )
 
@@ -256,12 +272,11 @@ class ListHead:
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: Params, device: torch.device) -> Self:
         """Read what `about` and `tensors` gave."""
-        tables = {
-            name: Neighbours(
-                *(tensors[f"{name}.{field.name}"] for field in dataclasses.fields(Neighbours))
-            ).to(device)
-            for name in about["tables"]
-        }
+        tables: dict[str, Table] = {}
+        for name in about["tables"]:
+            kind = SharedAttributes if name == ATTRIBUTES else Neighbours
+            parts = (tensors[f"{name}.{field.name}"] for field in dataclasses.fields(kind))
+            tables[name] = kind(*parts).to(device)
         # Heads of earlier versions have neither.
         about_choices, value_range = about.get("choices"), about.get("value_range")
         choices = None
