@@ -1,0 +1,329 @@
+"""Tables of README.md and docs/ out of saved results: `python -m docs.figures`, or `make figures`.
+
+A page has `<!-- figure: NAME -->` and `<!-- /figure -->`; what stands between them is made here. A
+test asks that every page is what its results make, so that no quoted table differs from its JSON.
+With `--lists` the example of README is computed anew first, which trains a model for some seconds.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.compact import expand
+from benchmarks.accuracy.lists import LISTS
+from recmeta.reporting.markdown import table
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+RESULTS = DOCS / "results"
+ACCURACY = ROOT / "benchmarks/accuracy/results"
+SPEED = ROOT / "benchmarks/speed/results"
+FIRST_LIST = RESULTS / "first-list.json"
+BLOCK = re.compile(r"(<!-- figure: ([\w-]+) -->\n).*?(<!-- /figure -->)", re.DOTALL)
+ANSWERS = (("420", "Alice in Wonderland"), ("71", "The Lion King"), ("588", "Beauty and the Beast"))
+"""Items of MovieLens 100K that README's user likes, one after the other."""
+NAMES = {
+    "ml-1m": "MovieLens 1M",
+    "ml-100k": "MovieLens 100K",
+    "book-crossing": "Book-Crossing",
+    "lastfm-hetrec": "Last.FM",
+    "online-retail": "Online Retail",
+}
+"""Data sets as a reader knows them, in the order in which README shows them."""
+Json = Mapping[str, Any]
+
+
+def load(path: Path) -> Any:
+    """Return a JSON file's content."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# What README shows -------------------------------------------------------------------------------
+
+
+def measure_first_list() -> dict[str, Any]:
+    """Train the default on MovieLens 100K, and return a user's list after each of the answers."""
+    import pandas as pd
+
+    import recmeta
+    from recmeta.logs.fetching.datasets import fetch, mapping_for
+
+    data = recmeta.Dataset.from_mapping(mapping_for("ml-100k", fetch("ml-100k")))
+    model = recmeta.fit(data, seed=0, progress=False)
+    lists = []
+    for known in range(len(ANSWERS) + 1):
+        rows = pd.DataFrame({"user_id": "me", "item_id": [i for i, _ in ANSWERS[:known]], "value": 5.0})
+        if not known:  # a row without an item names a user
+            rows = pd.DataFrame({"user_id": ["me"], "item_id": [None], "value": [None]})
+        lists.append(list(model.recommend(rows, top_k=5)["title"]))
+    return {"answers": [title for _, title in ANSWERS], "lists": lists}
+
+
+def first_list() -> str:
+    """Return the lists of README's user, one column per number of answers."""
+    found = load(FIRST_LIST)
+    head = ["nothing known", *(f"+ {_spoken(title)}" for title in found["answers"])]
+    return "\n".join(
+        f"| {' | '.join(cells)} |"
+        for cells in (head, ["---"] * len(head), *zip(*map(_all_spoken, found["lists"]), strict=True))
+    )
+
+
+def lists_overview() -> str:
+    """Return nDCG@10 of the default and of the best baseline, a row per data set."""
+    results = {found["data"]["name"]: found for found in map(load, RESULTS.glob("lists-*.json"))}
+    rows = [_overview_row(NAMES[name], results[name]) for name in NAMES if name in results]
+    head = ["", "no answer", "three", "all", "best baseline, all", "difference, all"]
+    return table(head, rows)
+
+
+def _overview_row(name: str, found: Json) -> list[str]:
+    mean = {(r["learner"], r["shots"]): r["mean"] for r in found["rows"] if r["metric"] == LISTS}
+    own = (found["default"], found["rival"])
+    best = max((n for n, k in mean if k == "all" and n not in own), key=lambda n: mean[n, "all"])
+    (one,) = (
+        d
+        for d in found["differences"]
+        if (d["metric"], d["shots"], d["minus"]) == (LISTS, "all", best)
+    )
+    said = f"{one['mean']:+.3f} [{one['ci_low']:+.3f}, {one['ci_high']:+.3f}]"
+    return [
+        name,
+        *(f"{mean[found['default'], k]:.3f}" for k in (0, 3, "all")),
+        f"{mean[best, 'all']:.3f} ({best})",
+        said if one["verdict"] == "tie" else f"**{said}**",
+    ]
+
+
+def _all_spoken(titles: Sequence[str]) -> list[str]:
+    return [_spoken(title) for title in titles]
+
+
+def _spoken(title: str) -> str:
+    """Return "The Godfather" for "Godfather, The"."""
+    name, comma, article = title.rpartition(", ")
+    return f"{article} {name}" if comma and article in ("The", "A", "An") else title
+
+
+# Protocols of ratings and clicks -----------------------------------------------------------------
+
+STATES = ("user_cold", "item_cold", "user_and_item_cold")
+MELU_LEARNERS = (
+    *("melu-published", "item-mean-user-bias", "item-knn", "content-ridge", "boosted-trees"),
+    *("maml", "maml-median", "bayesian-linear"),
+)
+TEMPORAL_LEARNERS = (
+    *("item-mean-user-bias", "item-knn", "ease", "boosted-trees"),
+    *("maml", "maml-median", "bayesian-linear"),
+)
+SHOTS = ("0", "1", "3", "5", "10", "20")
+
+
+def melu_states(name: str) -> Callable[[], str]:
+    """Return what makes the table of MeLU's states: MAE of new users, new items, both new."""
+
+    def made() -> str:
+        mean = _means(name)
+        rows = []
+        for learner in MELU_LEARNERS:
+            cells = [
+                "/".join(_three(mean.get((learner, training, state, metric))) for state in STATES)
+                for training in ("filtered", "all")
+                for metric in ("mae", "mae_rounded")
+            ]
+            rows.append([learner, *("" if set(c) <= set("-/") else c for c in cells)])
+        head = ["", "filtered users", "rounded", "all warm ratings", "rounded"]
+        return table(head, rows)
+
+    return made
+
+
+def temporal(name: str) -> Callable[[], str]:
+    """Return what makes the table of a protocol in time order: MAE by shots."""
+
+    def made() -> str:
+        mean = _means(name)
+        rows = [
+            [
+                learner,
+                *(_three(mean.get((learner, "all", f"shots={k}", "mae"))) for k in SHOTS),
+                *(_three(mean.get((learner, "all", f"shots={k}", "mae_rounded"))) for k in ("5", "20")),
+            ]
+            for learner in TEMPORAL_LEARNERS
+        ]
+        return table(["MAE by shots", *SHOTS, "5, rounded", "20, rounded"], rows)
+
+    return made
+
+
+def clicks() -> str:
+    """Return the table of the protocols of implicit feedback, the best on Last.FM first."""
+    by_name = [_means(f"implicit-{name}") for name in ("lastfm", "online-retail")]
+    learners = sorted(
+        {key[0] for key in by_name[0]}, key=lambda n: -by_name[0][n, "all", "user_cold", "ndcg@10"]
+    )
+    rows = [
+        [
+            learner,
+            *(
+                _three(mean[learner, "all", "user_cold", metric])
+                for mean in by_name
+                for metric in ("ndcg@10", "recall@10")
+            ),
+        ]
+        for learner in learners
+    ]
+    return table(["", "Last.FM, nDCG@10", "recall@10", "Online Retail, nDCG@10", "recall@10"], rows)
+
+
+def _means(name: str) -> dict[tuple[str, str, str, str], float]:
+    """Return a protocol's means by learner, training, state and metric."""
+    found = expand(load(ACCURACY / f"{name}.json"))
+    return {
+        (r["learner"], r["training"], r["state"], r["metric"]): r["mean"] for r in found["rows"]
+    }
+
+
+def _three(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+# Speed -------------------------------------------------------------------------------------------
+
+
+def meta_train() -> str:
+    """Return users per second of meta-training, ours beside the others'."""
+    rows = [
+        [
+            r["name"],
+            str(r["inner_steps"]),
+            str(r["threads"]),
+            f"{r['users_per_second']:,.0f}",
+            f"{r['times_slower']:.1f}",
+            _percent(r.get("share_of_ceiling")),
+            _percent(r.get("share_of_products")),
+        ]
+        for r in load(SPEED / "meta-train.json")["rows"]
+    ]
+    head = ["", "inner steps", "threads", "users per second", "recmeta is faster by"]
+    return table([*head, "of the ceiling", "of its products' ceiling"], rows)
+
+
+def adapt_score() -> str:
+    """Return users per second and latencies of adapting and ranking on a CPU."""
+    return _adapt_score(load(SPEED / "adapt-score.json")["rows"])
+
+
+def adapt_score_gpu() -> str:
+    """Return the same on a GPU."""
+    return _adapt_score(load(SPEED / "gpu.json")["adapt_score"])
+
+
+def _adapt_score(rows: Sequence[Json]) -> str:
+    shown = [
+        [
+            r["name"],
+            str(r["threads"]),
+            f"{r['users_per_second']:,.0f}",
+            _percent(r.get("share_of_ceiling")),
+            *(_number(r.get(key)) for key in ("p50_ms", "p99_ms")),
+            *(_number(r.get(key)) for key in ("products_p50_ms", "products_p99_ms")),
+        ]
+        for r in rows
+    ]
+    head = ["", "threads", "users per second", "of the ceiling", "p50 ms", "p99 ms"]
+    return table([*head, "products alone, p50 ms", "p99 ms"], shown)
+
+
+def serve() -> str:
+    """Return latencies of the endpoint by rate."""
+    rows = [
+        [
+            r["model"],
+            str(r["reasons"]),
+            str(r["rate"]),
+            *(f"{r[key]:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{r['shed']:,}",
+        ]
+        for r in load(SPEED / "serve.json")["rows"]
+    ]
+    return table(["model", "reasons", "requests a second", "p50 ms", "p95 ms", "p99 ms", "shed"], rows)
+
+
+def build_tasks() -> str:
+    """Return rows per second of building tasks, beside DuckDB and pandas."""
+    rows = [
+        [
+            r["name"],
+            f"{r['rows'] / 1e6:.0f} M",
+            f"{r['seconds']:.1f}",
+            f"{r['rows_per_second'] / 1e6:.2f} M",
+            f"{r['cpu_seconds']:.2f}",
+            f"{r['peak_mib']:,.0f}",
+            f"{r['bytes_per_interaction']:.1f}",
+        ]
+        for r in load(SPEED / "build-tasks.json")["rows"]
+    ]
+    head = ["", "rows", "seconds", "rows per second", "CPU seconds", "peak MiB"]
+    return table([*head, "bytes per row"], rows)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+# Pages -------------------------------------------------------------------------------------------
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "first-list": first_list,
+    "lists-overview": lists_overview,
+    "melu-ml1m": melu_states("melu-ml1m"),
+    "melu-book-crossing": melu_states("melu-book-crossing"),
+    "temporal-ml100k": temporal("temporal-ml100k"),
+    "temporal-ml1m": temporal("temporal-ml1m"),
+    "clicks": clicks,
+    "meta-train": meta_train,
+    "adapt-score": adapt_score,
+    "adapt-score-gpu": adapt_score_gpu,
+    "serve": serve,
+    "build-tasks": build_tasks,
+}
+"""What makes each table, by the name in its page."""
+
+
+def pages() -> list[Path]:
+    """Return the pages that have tables made here."""
+    found = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    return [path for path in found if BLOCK.search(path.read_text(encoding="utf-8"))]
+
+
+def filled(page: str) -> str:
+    """Return a page with every table made anew."""
+    return BLOCK.sub(lambda m: f"{m[1]}{FIGURES[m[2]]()}\n{m[3]}", page)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write all tables and pictures that come from saved results."""
+    from benchmarks.accuracy import lists
+    from benchmarks.accuracy.record import leaderboard
+    from docs import learner_pages
+
+    if "--lists" in arguments:
+        FIRST_LIST.write_text(json.dumps(measure_first_list(), indent=1) + "\n", encoding="utf-8")
+    for path in pages():
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    results = [load(path) for path in sorted(RESULTS.glob("lists-*.json"))]
+    lists.PAGE.write_text(lists.in_page(lists.PAGE.read_text(encoding="utf-8"), results))
+    leaderboard.write()
+    learner_pages.main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
