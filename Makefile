@@ -12,7 +12,7 @@ BIN       := $(VENV)/bin
 DEMO      := $(VENV)/.installed-demo
 INSTALLED := $(VENV)/.installed
 $(DEMO):      EXTRAS := pipeline
-$(INSTALLED): EXTRAS := all,accuracy,dev
+$(INSTALLED): EXTRAS := all,accuracy,docs,dev
 
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -27,7 +27,7 @@ DATABASE  ?=
 DEPLOYED  ?= pipeline,serve
 MUTANTS   ?=
 
-.PHONY: help setup demo test faults test-numerics test-gpu accuracy leaderboard bench lint format mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
+.PHONY: help setup demo test faults test-numerics test-gpu accuracy leaderboard bench lint format docs figures mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -77,7 +77,7 @@ bench: setup ## Measure speed against peers, print the tables, save them in benc
 	  $(BIN)/python -m benchmarks.speed $$name --save benchmarks/speed/results/$$name.json || exit 1; \
 	done
 
-lint: setup ## Check style, format and types.
+lint: setup docs ## Check style, format, types, and that the documentation builds without a warning.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -85,6 +85,12 @@ lint: setup ## Check style, format and types.
 format: setup ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## Build the documentation as a site, build/site/index.html; a warning is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+figures: setup ## Make the tables and pictures of README.md and docs anew from saved results.
+	$(BIN)/python -m docs.figures
 
 mlflow: $(DEMO) ## Serve the MLflow page of the workspace, to this machine alone.
 	@echo "MLflow has no login: every account of this machine can read and change what is there."
@@ -111,7 +117,7 @@ constraints: ## Resolve all dependencies and extras together anew, and write con
 	$(PYTHON) -m venv --clear build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
 	build/resolve/bin/python -m pip install --quiet --dry-run --ignore-installed \
-	  --report build/resolve/report.json '.[all,accuracy,bench,gpu,audit,mutants,dev]'
+	  --report build/resolve/report.json '.[all,accuracy,bench,gpu,audit,mutants,docs,dev]'
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PYTHON) -c 'import json; found = json.load(open("build/resolve/report.json"))["install"]; \
 	  pins = ("{name}=={version}".format(**p["metadata"]).split("+")[0] for p in found); \

@@ -55,7 +55,9 @@ def measure_first_list() -> dict[str, Any]:
     model = recmeta.fit(data, seed=0, progress=False)
     lists = []
     for known in range(len(ANSWERS) + 1):
-        rows = pd.DataFrame({"user_id": "me", "item_id": [i for i, _ in ANSWERS[:known]], "value": 5.0})
+        rows = pd.DataFrame(
+            {"user_id": "me", "item_id": [i for i, _ in ANSWERS[:known]], "value": 5.0}
+        )
         if not known:  # a row without an item names a user
             rows = pd.DataFrame({"user_id": ["me"], "item_id": [None], "value": [None]})
         lists.append(list(model.recommend(rows, top_k=5)["title"]))
@@ -68,7 +70,11 @@ def first_list() -> str:
     head = ["nothing known", *(f"+ {_spoken(title)}" for title in found["answers"])]
     return "\n".join(
         f"| {' | '.join(cells)} |"
-        for cells in (head, ["---"] * len(head), *zip(*map(_all_spoken, found["lists"]), strict=True))
+        for cells in (
+            head,
+            ["---"] * len(head),
+            *zip(*map(_all_spoken, found["lists"]), strict=True),
+        )
     )
 
 
@@ -150,7 +156,10 @@ def temporal(name: str) -> Callable[[], str]:
             [
                 learner,
                 *(_three(mean.get((learner, "all", f"shots={k}", "mae"))) for k in SHOTS),
-                *(_three(mean.get((learner, "all", f"shots={k}", "mae_rounded"))) for k in ("5", "20")),
+                *(
+                    _three(mean.get((learner, "all", f"shots={k}", "mae_rounded")))
+                    for k in ("5", "20")
+                ),
             ]
             for learner in TEMPORAL_LEARNERS
         ]
@@ -250,7 +259,9 @@ def serve() -> str:
         ]
         for r in load(SPEED / "serve.json")["rows"]
     ]
-    return table(["model", "reasons", "requests a second", "p50 ms", "p95 ms", "p99 ms", "shed"], rows)
+    return table(
+        ["model", "reasons", "requests a second", "p50 ms", "p95 ms", "p99 ms", "shed"], rows
+    )
 
 
 def build_tasks() -> str:
