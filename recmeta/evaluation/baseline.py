@@ -85,7 +85,7 @@ class Baseline:
     refinements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
     """Further candidates that follow from the best so far, stage after stage."""
     objectives: tuple[Objective, ...] = ("rating",)
-    """The feedback that it can learn from."""
+    """The kinds of feedback that the baseline can learn from."""
     lists_only: bool = False
     """Whether it orders the catalogue and predicts no values, of ratings either; then lists decide
     among its candidates."""

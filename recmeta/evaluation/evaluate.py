@@ -48,21 +48,23 @@ class EvaluationConfig:
     `recmeta.evaluation.metric.METRICS`, of entry points `recmeta.metrics`, or paths
     `package.module:Object`."""
     relevant_from: float | None = None
-    """Smallest value that makes an item relevant; None: 60 % up the value range (4 on 1–5), or
-    what a quarter of the values reach where a tail has stretched that range."""
+    """The smallest value that makes an item relevant. If not set, it is the value 60 % up the range
+    (3.4 on 1 to 5), or the value that a quarter of the values reach where a tail has stretched the
+    range."""
     num_negatives: int = 100
-    """Sampled negatives per user for the `sampled_` metrics; 0 leaves these out."""
+    """The number of sampled negatives per user for the `sampled_` metrics; 0 leaves these metrics
+    out."""
     num_resamples: int = 2000
     """Bootstrap resamples of users."""
     confidence: float = 0.95
     """Level of the intervals, between 0 and 1."""
     list_curve_users: int = 200
-    """Users, drawn evenly, on the adaptation curve of lists of a rating log, at most: each of its
-    points costs a ranking of the catalogue."""
+    """The most users, drawn evenly, on the adaptation curve of lists of a rating log. Each point of
+    the curve costs a ranking of the catalogue."""
     batch_size: int = 256
-    """Users scored at once, at most; fewer where the catalogue is large."""
+    """The most users that are scored at once; fewer are where the catalogue is large."""
     seed: int = 0
-    """Of sampled negatives and resamples."""
+    """The seed of sampled negatives and resamples."""
 
     def __post_init__(self) -> None:
         for name in ("shots", "ks"):

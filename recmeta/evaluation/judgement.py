@@ -39,9 +39,10 @@ class JudgementConfig:
     """What is measured and what the gate asks for."""
 
     baselines: tuple[str, ...] | None = None
-    """What the model must not lose to, and stands beside in the report: names in
-    `recmeta.evaluation.fit_baselines.BASELINES`, of entry points `recmeta.baselines`, or paths
-    `package.module:Object`. None: those that are usual for the feedback."""
+    """The baselines that the report shows beside the model, and to which the model must not lose:
+    names in `recmeta.evaluation.fit_baselines.BASELINES`, names of entry points
+    `recmeta.baselines`, or paths `package.module:Object`. If not set, they are those that are usual
+    for the feedback."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Metrics, shots, intervals."""
     gate: GateConfig = GateConfig()

@@ -34,7 +34,7 @@ class StatisticsConfig:
     """How finely time is cut."""
 
     num_snapshots: int = 64
-    """Most snapshots, at equal numbers of events."""
+    """The most snapshots that are kept, with equal numbers of events between them."""
 
     def __post_init__(self) -> None:
         if self.num_snapshots < 2:

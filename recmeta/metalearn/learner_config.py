@@ -62,7 +62,7 @@ class LearnerConfig:
         return False
 
     objectives: ClassVar[tuple[Objective, ...]] = ("rating", "implicit")
-    """The feedback that it can learn from."""
+    """The kinds of feedback that the learner can learn from."""
 
     def build(self, setting: Setting) -> MetaLearner:
         """Return the learner with these hyperparameters."""

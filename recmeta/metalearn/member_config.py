@@ -17,11 +17,11 @@ class Member:
     algorithm: str = "maml"
     """A name in `recmeta.metalearn.registry.LEARNERS`."""
     learner: LearnerConfig = LearnerConfig()
-    """That algorithm's hyperparameters; a plain `LearnerConfig` stands for its defaults."""
+    """The hyperparameters of that algorithm; a plain `LearnerConfig` stands for its defaults."""
     network: PreferenceConfig | None = None
-    """Its preference estimator; None: the model's."""
+    """The member's preference estimator; if not set, the model's."""
     num_negatives: int | None = None
-    """See `ModelConfig.num_negatives`: of the training of this member; None: the model's."""
+    """`ModelConfig.num_negatives` for the training of this member; if not set, the model's."""
 
     def __post_init__(self) -> None:
         if self.algorithm == "selector":

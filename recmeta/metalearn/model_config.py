@@ -18,22 +18,25 @@ class ModelConfig:
     """What a model is, apart from how it is trained."""
 
     features: FeatureConfig = FeatureConfig()
-    """Which attributes it reads."""
+    """Which attributes the model reads."""
     network: PreferenceConfig = PreferenceConfig()
     """The preference estimator, for the algorithms that have one."""
     algorithm: str = "maml"
-    """How it adapts to a user: a name in `recmeta.metalearn.registry.LEARNERS`."""
+    """How the model adapts to a user: a name in `recmeta.metalearn.registry.LEARNERS`."""
     learner: LearnerConfig = LearnerConfig()
-    """That algorithm's hyperparameters. A plain `LearnerConfig` stands for its defaults, which
-    take its place."""
+    """The hyperparameters of that algorithm. A plain `LearnerConfig` stands for its defaults and is
+    replaced by them."""
     prior_strength: float = 10.0
-    """An item's mean value is shrunk to the global mean as if by this many more users."""
+    """An item's mean value is shrunk to the global mean as if this many more users had given that
+    mean."""
     num_negatives: int = 4
-    """Implicit feedback only: sampled negatives per positive row of a support or query."""
+    """The number of sampled negatives per positive row of a support or query, for implicit
+    feedback."""
     popularity_weight: float = 2.0
-    """Ranking of ratings only: a user's lists are in the order of the expected value, in standard
-    deviations of the value, plus this times log(1 + users who met the item): of what they would
-    like, that comes first which people meet at all. 0 ranks by the expected value alone."""
+    """How strongly popularity weighs in the lists of a rating model with `lists = "popularity"`. A
+    list is in the order of the expected value, in standard deviations of the value, plus this
+    weight times log(1 + number of users who met the item). With 0 it goes by the expected value
+    alone."""
 
     def __post_init__(self) -> None:
         NETWORKS.module_of(self.network.kind)  # an unknown one is refused before anything runs

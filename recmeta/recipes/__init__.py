@@ -23,19 +23,20 @@ class PipelineConfig:
     """The configuration of every step from tasks to recommendations."""
 
     tasks: BuildTasksConfig = BuildTasksConfig()
-    """build-tasks"""
+    """The step `build-tasks`."""
     train: MetaTrainConfig = MetaTrainConfig()
-    """meta-train"""
+    """The step `meta-train`, for ratings."""
     implicit: MetaTrainConfig | None = None
-    """meta-train where feedback is implicit; None: as `train` says."""
+    """The step `meta-train` for implicit feedback; if not set, as in `train`."""
     rival: MetaTrainConfig | None = None
-    """A second model, trained for the report alone: it is never promoted. None: none."""
+    """A second model, trained for the report alone and never promoted. If not set, there is
+    none."""
     implicit_rival: MetaTrainConfig | None = None
-    """The second model where feedback is implicit; None: as `rival` says."""
+    """The second model for implicit feedback; if not set, as in `rival`."""
     evaluate: JudgementConfig = JudgementConfig()
-    """evaluate"""
+    """The step `evaluate`."""
     score: ScoringConfig = ScoringConfig()
-    """score"""
+    """The step `score`."""
 
     def training_for(self, objective: Objective) -> MetaTrainConfig:
         """Return how the model is trained on feedback of this kind."""

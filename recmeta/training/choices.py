@@ -60,26 +60,28 @@ class ChoiceConfig:
     """How what users take next is meta-learned; docs/choices.md says how it was chosen."""
 
     num_factors: int = 64
-    """Numbers of an item's vector."""
+    """The length of an item's vector."""
     num_steps: int = 1
-    """Gradient steps of the inner loop."""
+    """The number of gradient steps of the inner loop."""
     most_rows: int = 30
-    """Known rows of an episode, at most. Of users with more the newest count; where rows have no
-    order, all, each the less."""
+    """The most known rows of an episode. Of a user with more rows the newest count. Where rows have
+    no order, all count, each with less weight."""
     dropout: float = 0.5
-    """Share of an adapted user's numbers that are left out of an episode."""
+    """The share of an adapted user's vector that is left out of an episode."""
     batch_size: int = 64
-    """Users per outer step."""
+    """The number of users per outer step."""
     learning_rate: float = 1e-3
-    """Of AdamW."""
+    """The learning rate of AdamW."""
     weight_decay: float = 0.0
-    """Of AdamW, per step as a share of the learning rate."""
+    """The weight decay of AdamW, per step, as a share of the learning rate."""
     epochs: int = 20
-    """Most passes; 0: what users take next is not learned."""
+    """The most passes over the training users; with 0 what users take next is not learned."""
     patience: int = 3
-    """Passes without a likelier choice of the development users after which training stops."""
+    """The number of passes without a greater likelihood for the development users after which
+    training stops."""
     catalogue_sample: int = 20_000
-    """Items of the softmax, beside those of a batch: a sample of so many where there are more."""
+    """The number of items in the softmax beside those of the batch; a larger catalogue is
+    sampled."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -19,7 +19,7 @@ class MetaTrainConfig:
     model: ModelConfig = ModelConfig()
     """Features, network and learner."""
     episodes: EpisodeConfig = EpisodeConfig()
-    """How users are presented."""
+    """How training presents users."""
     training: TrainingConfig = TrainingConfig()
     """The outer loop."""
     start: StartName = "factors"
@@ -30,28 +30,31 @@ class MetaTrainConfig:
     either. `champion`: everything starts from the champion of now; before the first one, from
     factors."""
     content_from: str | None = None
-    """A model, of another data set maybe, whose content this one starts from: its folder, or
+    """A model, perhaps of another data set, from whose content this one starts: its folder, or
     `models:/NAME/VERSION` or `models:/NAME@ALIAS` in MLflow. Attributes are matched by name and
-    categories by value; ids are never carried over. It needs the same learner and widths. Not with
-    `start = "champion"`."""
+    categories by value; ids are never carried over. Both need the same learner and widths. Not
+    possible with `start = "champion"`."""
     freeze_content: bool = False
-    """Whether what `content_from` says of content stays as it is; otherwise it goes on learning."""
+    """Whether the content that `content_from` provides is kept as it is; otherwise it continues to
+    learn."""
     last_layer_ridge: float | None = None
-    """Of MAML's start from `factors`: the last layer begins as the ridge regression of the values,
-    with this weight, on what it reads. None: as the sum of the items' biases. Ratings only."""
+    """The penalty of a ridge regression of the values on the inputs of MAML's last layer, with
+    which that layer starts. If not set, the layer starts as the sum of the items' biases. For
+    ratings and `start = "factors"` only."""
     refit: bool = False
-    """Whether the development users are learned from in the end: once they have said how many
-    epochs are best, training begins anew with them among the others. Implicit feedback only."""
+    """Whether the model also learns from the development users in the end: once they have chosen
+    the number of epochs, training starts again with them among the others. For implicit feedback
+    only."""
     lists: Literal["learned", "popularity"] = "learned"
-    """What lists are ordered by. `learned`: what the learner says, recent popularity, and what was
-    taken together and one after the other, weighted as development users want it. `popularity`:
-    what the learner says and, of ratings, `popularity_weight` times the logarithm of popularity;
-    nothing is then counted from who took what."""
+    """What lists are ordered by. `learned`: the learner's score, recent popularity, and what was
+    taken together and one after the other, with weights that the development users choose.
+    `popularity`: the learner's score and, for ratings, `popularity_weight` times the logarithm of
+    popularity; who took what is then not counted."""
     choices: ChoiceConfig = ChoiceConfig(epochs=0)
     """How what users take next is meta-learned by MAML, for learned lists; with `epochs = 0` it is
     not. The recipes of `maml` and of the closed forms learn it."""
     seed: int = 0
-    """Of initial parameters and the order of users."""
+    """The seed of initial parameters and of the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()
     """Of a learner that has others inside: which, and how each is trained before it. A selector
     chooses from them; MAML's layers have one, their base. What they read, the seed and

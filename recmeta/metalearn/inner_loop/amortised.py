@@ -46,19 +46,21 @@ class AmortisedConfig(LearnerConfig):
     """What all of them can be told."""
 
     width: int = 64
-    """Numbers of a token, and of a hidden layer."""
+    """The width of a token and of a hidden layer."""
     hidden_share: float = 0.0
-    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    """The share of batches whose items are read without their ids, as new items are (DropoutNet:
     Volkovs, Yu, Poutanen, NeurIPS 2017)."""
     estimate: Literal["median", "mean"] = "median"
-    """What is predicted of a rating: the mean of the Gaussian, or its median on a scale of
-    `num_levels` levels, which has the least absolute error; its loss is then added to the
-    likelihood's. Implicit feedback has neither."""
+    """What is predicted for a rating: the mean of the Gaussian, or its median on a scale of
+    `num_levels` levels, which has the least absolute error and whose loss is added to the
+    likelihood's. Without effect on implicit feedback."""
     num_levels: int | None = None
-    """Levels of that scale, evenly spaced over the range of values. None: as many as the
-    meta-training values have; without steps, the mean is predicted."""
+    """The number of levels of that scale, evenly spaced over the range of values. If not set, it is
+    the number of levels of the meta-training values; where these have no levels, the mean is
+    predicted."""
     outer_objective: ObjectiveName | None = None
-    """Implicit feedback only: loss of the query; None: bce. Ratings have the Gaussian's."""
+    """The loss of the query for implicit feedback; `bce` if not set. For ratings the loss is the
+    Gaussian's."""
 
     def __post_init__(self) -> None:
         if self.width < 1:

@@ -39,7 +39,7 @@ class InnerSteps:
     second_order: bool
     """Whether the outer gradient goes through the steps. False is first-order MAML."""
     support_prior: float
-    """The loss of n support rows is multiplied by n / (n + this)."""
+    """The loss of n support rows is multiplied by n / (n + support_prior)."""
     objective: ObjectiveName
     """What is stepped down."""
 

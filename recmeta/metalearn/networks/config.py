@@ -8,29 +8,29 @@ class PreferenceConfig:
     """Kind and shape of the preference estimator."""
 
     kind: str = "preference"
-    """Which one: a name in `recmeta.metalearn.networks.registry.NETWORKS`, of an entry point
-    `recmeta.networks`, or a path `package.module:Class`. `preference` with `layer_norm` or
-    `num_factors`, which no chain of linear layers has, is `interacting`."""
+    """The kind of network: a name in `recmeta.metalearn.networks.registry.NETWORKS`, the name of an
+    entry point `recmeta.networks`, or a path `package.module:Class`. `preference` with `layer_norm`
+    or `num_factors`, which no chain of linear layers has, becomes `interacting`."""
     embedding_dim: int = 32
-    """Width of each categorical or multi-valued field's embedding."""
+    """The width of the embedding of each categorical or multi-valued field."""
     hidden_dims: tuple[int, ...] = (64, 64)
-    """Widths of the decision layers before the last, which has one output."""
+    """The widths of the decision layers except for the last one, which has one output."""
     wide: bool = True
-    """Whether the last layer also sees the embedded features themselves, so that adapting it fits a
-    linear model of the user on top of the deep one (Cheng et al., Wide & Deep, DLRS 2016)."""
+    """Whether the last layer also reads the embedded features themselves, so that adapting it fits
+    a linear model of the user beside the deep one (Cheng et al., Wide & Deep, DLRS 2016)."""
     use_statistics: bool = True
     """Whether the item's past (mean value, popularity) joins its features."""
     start_from_item_mean: bool = False
-    """Whether the output is added to the item's shrunk mean. Without effect on implicit
-    feedback, where there is no mean to start from."""
+    """Whether the output is added to the item's shrunk mean. Without effect on implicit feedback,
+    which has no means."""
 
     layer_norm: bool = False
     """Whether each hidden layer's outputs are normalised before they are cut at 0 (Ba et al.,
     2016), so that an inner step moves users with large and small activations alike."""
     num_factors: int = 0
-    """Width of a product of the user's and the item's projections that the last layer also sees
-    (the generalised factorisation of NeuMF, He et al., WWW 2017): adapting the user's is fitting
-    them a vector of factors. 0: none."""
+    """The width of a product of the user's and the item's projections that the last layer also
+    reads (the generalised matrix factorisation of NeuMF, He et al., WWW 2017). Adapting the user's
+    projection fits a vector of factors to the user. With 0 there is no such product."""
 
     def __post_init__(self) -> None:
         if self.embedding_dim < 1 or any(width < 1 for width in self.hidden_dims):

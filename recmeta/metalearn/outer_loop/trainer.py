@@ -49,25 +49,26 @@ class TrainingConfig:
     """The outer loop."""
 
     epochs: int = 60
-    """Most passes over the meta-training users; 0: the start is the model."""
+    """The most passes over the meta-training users; with 0 the model stays at its start."""
     patience: int = 10
-    """Epochs without a better development loss after which training stops."""
+    """The number of epochs without a better development loss after which training stops."""
     learning_rate: float = 1e-3
-    """Of AdamW (Loshchilov and Hutter, ICLR 2019)."""
+    """The learning rate of AdamW (Loshchilov and Hutter, ICLR 2019)."""
     weight_decay: float = 1.0
-    """Of AdamW, per step as a share of the learning rate."""
+    """The weight decay of AdamW, per step, as a share of the learning rate."""
     clip_norm: float = 1.0
-    """Longest outer gradient, as a Euclidean norm over all parameters."""
+    """The greatest length of the outer gradient, as a Euclidean norm over all parameters."""
     dev_batch_size: int = 256
-    """Development users that are evaluated at once."""
+    """The number of development users that are evaluated at once."""
     dev_items: int = 4096
-    """Implicit feedback only: most items that development users' are ranked among; a larger
-    catalogue is sampled. A sample is quicker, and may prefer another epoch than all items do."""
+    """The most items among which a development user's items are ranked, for implicit feedback; a
+    larger catalogue is sampled. A sample is faster, and may prefer another epoch than the whole
+    catalogue does."""
     precision: Precision = "float32"
-    """Of the matrix products of the outer gradient; see
-    `recmeta.metalearn.numerics.precision` for what the others lose."""
+    """The precision of the matrix products of the outer gradient;
+    `recmeta.metalearn.numerics.precision` says what each of them loses."""
     deterministic: bool = False
-    """Whether a GPU may only use algorithms that give the same bits every time. A CPU always
+    """Whether a GPU may only use algorithms that give the same bits every time, as a CPU always
     does."""
 
     def __post_init__(self) -> None:

@@ -40,17 +40,18 @@ class FeatureConfig:
     """Which attributes a model reads."""
 
     user_features: tuple[str, ...] | None = None
-    """Names of user attributes; None takes every one that is not free text."""
+    """The names of the user attributes that are read; if not set, all that are not free text."""
     item_features: tuple[str, ...] | None = None
-    """Names of item attributes; None takes every one that is not free text."""
+    """The names of the item attributes that are read; if not set, all that are not free text."""
     use_item_id: bool = True
-    """Whether each item that the training users met has an embedding of its own."""
+    """Whether each item that training users met has an embedding of its own."""
     max_categories: int = 20_000
-    """A field's most frequent values that are kept; the others are unknown."""
+    """How many of a field's most frequent values are kept; the others are read as unknown."""
     max_list_length: int = 16
-    """Values of a multi-valued attribute that are read; the others are dropped."""
+    """How many values of a multi-valued attribute are read; the others are dropped."""
     vector_dim: int = 64
-    """Principal components of a vector (of a text, say) that are read; the others are dropped."""
+    """How many principal components of a vector, such as that of a text, are read; the others are
+    dropped."""
 
 
 @dataclasses.dataclass(frozen=True)

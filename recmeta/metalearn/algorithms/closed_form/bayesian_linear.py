@@ -73,31 +73,33 @@ class BayesianLinearConfig(LearnerConfig):
     """The regression, and how it is learned."""
 
     num_factors: int = 16
-    """Numbers of an item's vector that a user's weights act on, beside the constant."""
+    """The length of an item's vector, on which a user's weights act, without the constant."""
     estimate: Literal["median", "mean"] = "median"
-    """What is predicted: `median`, on a scale of `num_levels` levels, has the least absolute
-    error; `mean` has the least squared error and is what Bayesian linear regression gives. Implicit
-    feedback has neither: the mean becomes a logit."""
+    """What is predicted. `median`, on a scale of `num_levels` levels, has the least absolute error;
+    `mean` has the least squared error and is what Bayesian linear regression gives. Without effect
+    on implicit feedback, where the mean is a logit."""
     num_levels: int | None = None
-    """Levels of the scale of values, evenly spaced over its range: 5 for one to five stars. None:
-    as many as the meta-training values have; without steps, the mean is predicted."""
+    """The number of levels of the scale of values, evenly spaced over its range: 5 for one to five
+    stars. If not set, it is the number of levels of the meta-training values; where these have no
+    levels, the mean is predicted."""
     hidden_share: float = 0.5
-    """Share of training users who see every item as new, by its content alone."""
+    """The share of training users for whom every item is new, described by its content alone."""
     identity_penalty: float = 1e-2
-    """Weight of the squared norm of what items are beyond their factors, in the meta-training
-    loss."""
+    """The weight, in the meta-training loss, of the squared norm of what items have beyond their
+    factors."""
     use_statistics: bool = False
-    """Whether the item's past (mean value, popularity) adds to its offset and noise."""
+    """Whether the item's past (mean value, popularity) contributes to its offset and noise."""
     learn_content: bool = False
-    """Whether the content tables go on learning after the factorisation has found them; they must
-    where there is none (implicit feedback, `start = "random"`)."""
+    """Whether the content tables continue to learn after the factorisation has found them. They
+    must where there is no factorisation (implicit feedback, `start = "random"`)."""
     outer_objective: ObjectiveName | None = None
-    """Loss of the query, in units of the model; None: absolute for ratings, else bce."""
+    """The loss of the query, in units of the model. If not set, it is `absolute` for ratings and
+    `bce` for implicit feedback."""
     likelihood_weight: float | None = None
-    """Weight of the Gaussian log-likelihood of the query, which keeps the expected values by which
-    items are ordered, beside the loss of its medians. None: 1 where most of the meta-training
-    values are the same one, which then is nearly every median, so that absolute errors do not say
-    what is liked more; else 0."""
+    """The weight of the Gaussian log-likelihood of the query beside the loss of its medians. The
+    likelihood keeps the expected values, by which items are ordered. If not set, it is 1 where most
+    of the meta-training values are equal, because nearly every median is then that value and
+    absolute errors do not say what is liked more; it is 0 otherwise."""
 
     def __post_init__(self) -> None:
         if self.num_factors < 1:

@@ -66,12 +66,12 @@ class WeightedRidgeConfig(LearnerConfig):
     objectives: ClassVar[tuple[Objective, ...]] = ("implicit",)
 
     num_factors: int = 32
-    """Numbers of an item's vector where nothing else says it: a factorisation that meta-training
-    starts from brings its own, chosen on the development users."""
+    """The length of an item's vector. A factorisation from which meta-training starts brings its
+    own length, chosen on the development users."""
     query_confidence: float = 4.0
-    """Weight of a query item's squared error over that of an item that was not taken."""
+    """The weight of a query item's squared error relative to that of an item that was not taken."""
     catalogue_sample: int = 20_000
-    """Items that the meta-training loss is over: a sample of so many where there are more."""
+    """The number of items in the meta-training loss; a larger catalogue is sampled."""
 
     def __post_init__(self) -> None:
         if self.num_factors < 1 or self.catalogue_sample < 1 or not self.query_confidence > 0:

@@ -46,17 +46,18 @@ class SelectorConfig(LearnerConfig):
     """What there is to choose from, and how."""
 
     members: tuple[Member, ...] = (Member(algorithm="bayesian-linear"), Member(algorithm="anil"))
-    """The learners. Where `train.members` says how they are trained, it says which they are,
-    too."""
+    """The learners. Where `train.members` says how they are trained, it also says which they
+    are."""
     choice: Literal["hard", "soft"] = "hard"
     """One member for each user, or a mixture of all."""
     width: int = 16
-    """Hidden units of the gate; 0: it is linear."""
+    """The number of hidden units of the gate; with 0 the gate is linear."""
     members_learn: bool = True
-    """Whether the members learn on while the gate does, each by its own loss (MetaSelector). False
-    keeps them as they were trained before it."""
+    """Whether the members continue to learn while the gate does, each by its own loss
+    (MetaSelector). If false, they stay as they were trained before the gate."""
     outer_objective: ObjectiveName | None = None
-    """Loss of the query, in units of the model; None: absolute for ratings, else bce."""
+    """The loss of the query, in units of the model. If not set, it is `absolute` for ratings and
+    `bce` for implicit feedback."""
 
     def __post_init__(self) -> None:
         if len(self.members) < FEWEST_MEMBERS:

@@ -39,8 +39,8 @@ class MatchingConfig(AmortisedConfig):
     """How rows are compared."""
 
     num_context_steps: int = 0
-    """Steps of the attending LSTM that reads the support before rows are compared; 0: a row's
-    embedding is that of the row alone."""
+    """The number of steps of the attending LSTM that reads the support before rows are compared.
+    With 0 a row's embedding depends on the row alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,7 +40,7 @@ class PrototypicalConfig(AmortisedConfig):
     """The embedding in which distances are taken."""
 
     embedding_dim: int = 32
-    """Numbers of a row's embedding and of a prototype."""
+    """The width of a row's embedding and of a prototype."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

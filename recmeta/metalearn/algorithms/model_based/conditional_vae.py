@@ -44,14 +44,16 @@ class ConditionalVAEConfig(AmortisedConfig):
     """The latent and the weight of its divergence."""
 
     outer_objective: ObjectiveName | None = "softmax"
-    """Implicit feedback only: softmax is the multinomial likelihood of Mult-VAE, among the
-    positives and the sampled negatives; bce its logistic one."""
+    """The loss for implicit feedback: `softmax` is the multinomial likelihood of Mult-VAE over the
+    positives and the sampled negatives, `bce` its logistic likelihood."""
     latent_dim: int = 32
-    """Numbers of z."""
+    """The dimension of z."""
     divergence_weight: float = 0.2
-    """β: 1 is the evidence's lower bound; Mult-VAE ranks best at 0.2."""
+    """β, the weight of the divergence. With 1 the loss is the evidence lower bound; Mult-VAE ranks
+    best at 0.2."""
     num_draws: int = 8
-    """Draws of z behind a prediction's spread; 0: the noise alone."""
+    """The number of draws of z from which a prediction's spread is computed; with 0 the spread is
+    that of the noise alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,7 +35,7 @@ class FiLMConfig(AmortisedConfig):
     """How the metadata are taken."""
 
     prior_rows: float = 3.0
-    """Means over the support are shrunk to 0 as if by this many more rows."""
+    """Means over the support are shrunk to 0 as if there were this many more rows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

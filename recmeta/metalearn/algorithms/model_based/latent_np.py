@@ -44,15 +44,16 @@ class LatentNPConfig(AmortisedConfig):
     """The latent, its memories and its decoder."""
 
     latent_dim: int = 32
-    """Numbers of z."""
+    """The dimension of z."""
     num_layers: int = 2
-    """Hidden layers of the decoder, each modulated."""
+    """The number of hidden layers of the decoder, each of which is modulated."""
     num_memories: int = 8
-    """Kinds of users that the modulation remembers; 0: none."""
+    """The number of kinds of users that the modulation remembers."""
     divergence_weight: float = 1.0
-    """Of the divergence in the loss; 1 is the evidence's lower bound."""
+    """The weight of the divergence in the loss; with 1 the loss is the evidence lower bound."""
     num_draws: int = 4
-    """Draws of z behind a prediction's spread; 0: the noise alone."""
+    """The number of draws of z from which a prediction's spread is computed; with 0 the spread is
+    that of the noise alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -37,11 +37,14 @@ class SNAILConfig(AmortisedConfig):
     """The network over the sequence."""
 
     width: int = 32
-    """Numbers of a token, and those that a convolution or an attention adds to a row."""
+    """The width of a token, and the number of features that a convolution or an attention adds to a
+    row."""
     num_dilations: int = 5
-    """Convolutions of a block, with dilations 1, 2, 4, …: five look 31 rows back."""
+    """The number of convolutions of a block, with dilations 1, 2, 4, …; five of them look 31 rows
+    back."""
     num_blocks: int = 1
-    """Blocks: the convolutions, then attention over everything before."""
+    """The number of blocks, each of which has the convolutions and then attention over all earlier
+    rows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -38,9 +38,9 @@ class TransformerNPConfig(AmortisedConfig):
     """The transformer."""
 
     num_layers: int = 2
-    """Layers of attention and feed-forward."""
+    """The number of layers, each of attention and a feed-forward network."""
     num_heads: int = 4
-    """Heads of each attention; they share the width."""
+    """The number of heads of each attention, which share the width."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,7 @@ class ANILConfig(MAMLConfig):
     on features that all users share."""
 
     adapt_layers: Literal["all", "last"] = "last"
-    """The last, by definition; `all` would be MAML."""
+    """By definition only the last layer; with `all` this would be MAML."""
 
 
 LEARNER = ANILConfig

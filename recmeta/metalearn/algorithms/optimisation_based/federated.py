@@ -36,19 +36,21 @@ class FederatedConfig(LearnerConfig):
     """What clients learn, and what they send."""
 
     algorithm: str = "maml"
-    """What every client learns: a name in `recmeta.metalearn.registry.LEARNERS`."""
+    """The learner that every client trains: a name in `recmeta.metalearn.registry.LEARNERS`."""
     learner: LearnerConfig = LearnerConfig()
-    """That algorithm's hyperparameters; a plain `LearnerConfig` stands for its defaults."""
+    """The hyperparameters of that algorithm; a plain `LearnerConfig` stands for its defaults."""
     local_steps: int = 1
-    """K: steps of a client in a round."""
+    """K, the number of steps of a client in a round."""
     local_learning_rate: float = 0.01
-    """α; without effect for one step."""
+    """α, the rate of these steps; without effect if there is one step."""
     clip_norm: float | None = None
-    """C: longest update of a client, as a Euclidean norm over all parameters. None: any."""
+    """C, the greatest length of a client's update, as a Euclidean norm over all parameters. If not
+    set, updates are not clipped."""
     noise_multiplier: float = 0.0
-    """z: standard deviation of the noise on a round's sum, in units of C. 0: none."""
+    """z, the standard deviation of the noise on a round's sum, in units of C; with 0 there is no
+    noise."""
     delta: float = 1e-5
-    """δ for which ε is stated; below one over the number of clients."""
+    """The δ for which ε is stated; it should be below one over the number of clients."""
 
     def __post_init__(self) -> None:
         if self.algorithm == "federated":

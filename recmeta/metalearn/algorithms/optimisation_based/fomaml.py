@@ -12,7 +12,7 @@ class FOMAMLConfig(MAMLConfig):
     rates get the gradient of what they do to the adapted weights."""
 
     second_order: bool = False
-    """First-order, by definition; True would be MAML."""
+    """By definition false; if true, this would be MAML."""
 
 
 LEARNER = FOMAMLConfig

@@ -39,21 +39,23 @@ class ImplicitMAMLConfig(LearnerConfig):
     """The inner problem, and how exactly it and its implicit derivative are solved."""
 
     proximal_strength: float = 0.3
-    """λ: how strongly a user is pulled to the shared weights."""
+    """λ, how strongly a user's weights are pulled to the shared weights."""
     num_steps: int = 1
-    """Newton steps on the inner problem."""
+    """The number of Newton steps on the inner problem."""
     num_conjugate_steps: int = 8
-    """Conjugate gradient steps for each of these, and for v."""
+    """The number of conjugate gradient steps for each Newton step, and for v."""
     adapt_layers: Literal["all", "last"] = "last"
     """Which decision layers adapt. On the last alone the inner problem is convex."""
     support_prior: float = 3.0
-    """The loss of n support rows is multiplied by n / (n + this)."""
+    """The loss of n support rows is multiplied by n / (n + support_prior)."""
     inner_objective: ObjectiveName | None = None
-    """Loss of the support, twice differentiable; None: squared for ratings, else bce."""
+    """The loss of the support, twice differentiable. If not set, it is `squared` for ratings and
+    `bce` for implicit feedback."""
     outer_objective: ObjectiveName | None = None
-    """Loss of the query; None: absolute for ratings, else bce."""
+    """The loss of the query. If not set, it is `absolute` for ratings and `bce` for implicit
+    feedback."""
     hidden_share: float = 0.0
-    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    """The share of batches whose items are read without their ids, as new items are (DropoutNet:
     Volkovs, Yu, Poutanen, NeurIPS 2017)."""
 
     def __post_init__(self) -> None:

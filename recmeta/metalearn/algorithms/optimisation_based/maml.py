@@ -43,42 +43,46 @@ class MAMLConfig(LearnerConfig):
     """The inner loop and the losses."""
 
     num_steps: int = 3
-    """Gradient steps on the support."""
+    """The number of gradient steps on the support."""
     inner_learning_rate: float = 0.1
-    """Rate of an inner step; the starting value where rates are learned."""
+    """The rate of an inner step, or its initial value where rates are learned."""
     learn_rates: bool = True
     """Whether the rates are meta-learned."""
     rates_per: Literal["layer", "parameter"] = "layer"
-    """What learned rates there are: one per step and layer, or one for every number that adapts,
-    the same in all steps (Meta-SGD), which may become negative. The latter give every user weights
-    of their own, and take longer."""
+    """How many rates are learned: one per step and layer, or one per adapted parameter, shared by
+    all steps (Meta-SGD), which may become negative. The latter needs weights for every user, and
+    takes longer."""
     second_order: bool = True
-    """Whether the outer gradient goes through the inner steps. False is first-order MAML."""
+    """Whether the outer gradient goes through the inner steps; if false, this is first-order
+    MAML."""
     adapt_layers: Literal["all", "last"] = "all"
     """Which decision layers adapt: all (MAML), or the last alone (ANIL, Raghu et al., ICLR
     2020)."""
     support_prior: float = 3.0
-    """The inner loss is a sum over n support rows, divided by n + this: one row moves a user less
-    than twenty do, as in a shrunk mean. 0 is MeLU's plain mean."""
+    """The inner loss of n support rows is their sum divided by n plus this number, so that one row
+    moves a user less than twenty rows do, as in a shrunk mean. With 0 it is the plain mean of
+    MeLU."""
     inner_objective: ObjectiveName | None = None
-    """Loss of the inner steps, in units of the model; None: squared for ratings, else bce."""
+    """The loss of the inner steps, in units of the model. If not set, it is `squared` for ratings
+    and `bce` for implicit feedback."""
     outer_objective: ObjectiveName | None = None
-    """Loss of the query, in units of the model; None: absolute for ratings, which is what MAE
-    measures, else bce."""
+    """The loss of the query, in units of the model. If not set, it is `absolute` for ratings, which
+    is what MAE measures, and `bce` for implicit feedback."""
     hidden_share: float = 0.0
-    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    """The share of batches whose items are read without their ids, as new items are (DropoutNet:
     Volkovs, Yu, Poutanen, NeurIPS 2017)."""
     estimate: Literal["median", "mean"] = "mean"
-    """What is predicted of a rating: the network's output, which the inner steps fit (`mean`), or
-    the median on a scale of `num_levels` levels that it stands for, which has the least absolute
-    error and is what the outer loss then sees."""
+    """What is predicted for a rating: the network's output, which the inner steps fit (`mean`), or
+    the corresponding median on a scale of `num_levels` levels, which has the least absolute error
+    and enters the outer loss."""
     num_levels: int | None = None
-    """Levels of that scale, evenly spaced over the range of values. None: as many as the
-    meta-training values have; without steps, the mean is predicted."""
+    """The number of levels of that scale, evenly spaced over the range of values. If not set, it is
+    the number of levels of the meta-training values; where these have no levels, the mean is
+    predicted."""
     base: Member | None = None
-    """A learner that adapts first; the layers learn what it leaves of each value, and begin
-    without output. Its predictions are medians where it says so, whatever `estimate` is. None:
-    the layers predict alone. `train.members` says how it is trained."""
+    """A learner that adapts first. The layers learn the remainder of each value, and their initial
+    output is 0. The base decides whether predictions are medians, whatever `estimate` is. If not
+    set, the layers predict alone. `train.members` says how the base is trained."""
 
     def __post_init__(self) -> None:
         if self.base is not None and not self.learn_rates:

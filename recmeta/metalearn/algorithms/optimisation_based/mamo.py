@@ -44,10 +44,10 @@ class MAMOConfig(MAMLConfig):
     2020)."""
 
     num_slots: int = 4
-    """Slots of the memory."""
+    """The number of slots of the memory."""
     sharpness: float = 4.0
-    """The factor before the cosines to begin with; it is learned. 0 begins with all slots read
-    alike."""
+    """The initial factor of the cosines, which is learned. With 0 all slots are read alike at the
+    start."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -42,15 +42,17 @@ class MetaLSTMConfig(LearnerConfig):
     """The steps of the learned optimiser."""
 
     num_steps: int = 4
-    """Steps on the support."""
+    """The number of steps on the support."""
     support_prior: float = 3.0
-    """The loss of n support rows is multiplied by n / (n + this)."""
+    """The loss of n support rows is multiplied by n / (n + support_prior)."""
     inner_objective: ObjectiveName | None = None
-    """Loss of the support; None: squared for ratings, else bce."""
+    """The loss of the support. If not set, it is `squared` for ratings and `bce` for implicit
+    feedback."""
     outer_objective: ObjectiveName | None = None
-    """Loss of the query; None: absolute for ratings, else bce."""
+    """The loss of the query. If not set, it is `absolute` for ratings and `bce` for implicit
+    feedback."""
     hidden_share: float = 0.0
-    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    """The share of batches whose items are read without their ids, as new items are (DropoutNet:
     Volkovs, Yu, Poutanen, NeurIPS 2017)."""
 
     def __post_init__(self) -> None:

@@ -13,9 +13,11 @@ class MetaSGDConfig(MAMLConfig):
     number of θ."""
 
     num_steps: int = 1
-    """One, as published; more steps share the rates."""
+    """The number of gradient steps on the support: one, as published. Further steps share the
+    rates."""
     rates_per: Literal["layer", "parameter"] = "parameter"
-    """Every parameter, by definition; `layer` would be MAML with learned rates."""
+    """By definition every parameter has a rate; with `layer` this would be MAML with learned
+    rates."""
 
 
 LEARNER = MetaSGDConfig

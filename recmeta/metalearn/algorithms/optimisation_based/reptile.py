@@ -35,22 +35,25 @@ class ReptileConfig(LearnerConfig):
     """The steps of meta-training and those on a new user's support."""
 
     num_steps: int = 5
-    """Steps of meta-training per user, K. With one alone, Reptile is joint training."""
+    """K, the number of meta-training steps per user. With a single step Reptile is joint
+    training."""
     minibatch_share: float = 0.5
-    """Share of a user's rows that each of those steps sees, drawn anew."""
+    """The share of a user's rows that each of those steps sees, drawn for each step."""
     num_support_steps: int = 5
-    """Steps on a new user's support."""
+    """The number of steps on a new user's support."""
     inner_learning_rate: float = 0.05
-    """Rate of all steps, α."""
+    """α, the rate of all steps."""
     adapt_layers: Literal["all", "last"] = "all"
     """Which decision layers adapt."""
     support_prior: float = 3.0
-    """The loss of n rows is multiplied by n / (n + this), so that few rows move a user less."""
+    """The loss of n rows is multiplied by n / (n + support_prior), so that few rows move a user
+    less."""
     inner_objective: ObjectiveName | None = None
-    """Loss of all steps, in units of the model; None: squared for ratings, else bce."""
+    """The loss of all steps, in units of the model. If not set, it is `squared` for ratings and
+    `bce` for implicit feedback."""
 
     hidden_share: float = 0.0
-    """Share of batches whose items are read without their ids, as new ones are (DropoutNet:
+    """The share of batches whose items are read without their ids, as new items are (DropoutNet:
     Volkovs, Yu, Poutanen, NeurIPS 2017)."""
 
     def __post_init__(self) -> None:

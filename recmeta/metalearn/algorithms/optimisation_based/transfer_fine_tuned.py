@@ -24,9 +24,9 @@ class FineTunedConfig(MAMLConfig):
     """Every decision layer is fine-tuned. The inner loop is that of MAML, with fixed rates."""
 
     learn_rates: bool = False
-    """False: pre-training sees no inner step whose rate it could learn."""
+    """By definition false: pre-training has no inner step whose rate it could learn."""
     second_order: bool = False
-    """Without effect: pre-training sees no inner step."""
+    """Without effect, because pre-training has no inner step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,7 @@ class FrozenConfig(FineTunedConfig):
     """The features stay as pre-training found them; a new user fits the last layer."""
 
     adapt_layers: Literal["all", "last"] = "last"
-    """The last, by definition; `all` would be fine-tuning."""
+    """By definition only the last layer; with `all` this would be fine-tuning."""
 
 
 LEARNER = FrozenConfig
