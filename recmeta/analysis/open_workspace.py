@@ -78,10 +78,10 @@ class OpenWorkspace:
         Args:
             name: such as `interactions`, `quarantine`, `users`, `items`, `recommendations`.
             kind: a pandas frame, a Polars frame, or a Polars query that has read nothing yet.
-            version: of the Delta table; None is the newest.
+            version: the version of the Delta table; if None, the newest.
 
         Raises:
-            UserError: for a table that is unknown or not written yet.
+            UserError: if the table is unknown, or has not been written yet.
 
         >>> import recmeta
         >>> workspace = recmeta.open_workspace("workspace")
@@ -179,8 +179,8 @@ class OpenWorkspace:
         return self._points(self.evaluation["adaptation_curve"])
 
     def list_curve(self) -> pd.DataFrame:
-        """Return the same of lists: `mean` is that of `full_ndcg@k`. Evaluations of earlier
-        versions have no row."""
+        """Return the same for lists; `mean` is that of `full_ndcg@k`. Evaluations by earlier
+        versions of recmeta have no rows."""
         return self._points(self.evaluation.get("list_curve", {"shots": [], "points": {}}))
 
     @staticmethod
@@ -236,7 +236,7 @@ class OpenWorkspace:
         return self.model(found.version)
 
     def model(self, version: str) -> RegisteredModel:
-        """Return a version of the registered model, with all that the champion offers."""
+        """Return a version of the registered model, which has the same methods as the champion."""
         found = versions.get(self.workspace, version)
         model = Model.load(versions.model_folder(self.workspace, found))
         return RegisteredModel(self.workspace, found, model)

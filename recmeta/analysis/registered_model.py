@@ -45,7 +45,7 @@ class RegisteredModel(Recommender[pd.DataFrame]):
         )
 
     def user(self, user_id: Any) -> Adapted[pd.DataFrame]:
-        """Return a user of the workspace's log, adapted to all that they did.
+        """Return a user of the workspace's log, adapted to all of their interactions.
 
         >>> import recmeta
         >>> workspace = recmeta.open_workspace("workspace")
@@ -62,12 +62,14 @@ class RegisteredModel(Recommender[pd.DataFrame]):
     # Asking --------------------------------------------------------------------------------------
 
     def questions(self, strategy: str | None = None, count: int = 10) -> pd.DataFrame:
-        """Return what to ask a new user: `strategy`, `place`, `item_id`, `title`.
+        """Return items to ask a new user about: `strategy`, `place`, `item_id`, `title`.
+
+        The first call takes minutes on a large log, because it tries answers on the training users.
 
         Args:
-            strategy: None: every one that applies; see docs/how-to/evidence.md.
-
-        The first call takes minutes on a large log: it tries answers on the training users.
+            strategy: the name of a strategy (docs/how-to/evidence.md). If None, the frame has rows
+                for every strategy that applies.
+            count: the number of items for each strategy.
         """
         found = evidence.first_questions(self.workspace, self._questionnaire, strategy, count)
         rows = [
@@ -78,8 +80,8 @@ class RegisteredModel(Recommender[pd.DataFrame]):
         return pd.DataFrame(rows)
 
     def simulate_questions(self) -> pd.DataFrame:
-        """Return what asking the cold users by each strategy was worth: a row per strategy and
-        number of questions, with `mae`, `ndcg`, `answers` and the intervals of the MAE."""
+        """Return what the answers of the cold users were worth: a row per strategy and number of
+        questions, with `mae`, `ndcg`, `answers` and the intervals of the MAE."""
         found = self._simulation
         rows = []
         for name, strategy in found["strategies"].items():
@@ -95,7 +97,7 @@ class RegisteredModel(Recommender[pd.DataFrame]):
         return pd.DataFrame(rows)
 
     def plot_questions(self) -> Picture:
-        """Return the picture of that simulation."""
+        """Return a picture of that simulation."""
         return Picture(evidence_report.plot(self._simulation))
 
     @property

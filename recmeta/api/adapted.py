@@ -47,10 +47,10 @@ LEVEL = 0.9
 
 
 class Adapted(Generic[FrameT]):
-    """Some users whose few interactions the model knows.
+    """Users to whose interactions a model has adapted.
 
-    Frames go out in the library in which the interactions came in; ids that came in as whole
-    numbers go out as such.
+    Frames are returned in the library of the frame of interactions; ids that came in as whole
+    numbers are returned as whole numbers.
     """
 
     def __init__(
@@ -62,12 +62,14 @@ class Adapted(Generic[FrameT]):
         counts: AdaptCounts | None = None,
         whole: tuple[str, ...] = (),
     ) -> None:
-        """Hold users; `Recommender.adapt` makes them of a frame.
+        """Hold users. `Recommender.adapt` makes them from a frame.
 
         Args:
-            kind: the library of the frames that go out.
-            counts: None: every row was used.
-            whole: the columns of ids that go out as whole numbers.
+            model: the model that adapts.
+            tasks: the users' interactions as support.
+            kind: the library of the frames that are returned.
+            counts: what became of the rows. If None, every row was used.
+            whole: the columns of ids that are returned as whole numbers.
         """
         self.model = model
         self.tasks = tasks
@@ -91,8 +93,8 @@ class Adapted(Generic[FrameT]):
         )
 
     def interactions(self) -> FrameT:
-        """Return what is known of the users: `user_id`, `item_id`, `title`, `value`, in the order
-        of time."""
+        """Return the interactions that the model adapted to, in the order of time: `user_id`,
+        `item_id`, `title`, `value`."""
         support = self.tasks.support
         ids = pa.array(self.tasks.user_id, pa.string())
         return self._out(
@@ -107,8 +109,9 @@ class Adapted(Generic[FrameT]):
         """Return ranked lists: `user_id`, `rank`, `item_id`, `title`, `score`; see docs/tables.md.
 
         Args:
-            top_k: length of a list; shorter only where the catalogue has fewer unseen items.
-            exclude_seen: whether a user's own items stay out of the list.
+            top_k: the length of a list, which is shorter only where the catalogue has fewer unseen
+                items.
+            exclude_seen: whether a user's own items are left out of the list.
         """
         top_k = whole_number(top_k, "top_k", 1)
         config = ScoringConfig(top_k=top_k, exclude_seen=exclude_seen)
@@ -120,19 +123,20 @@ class Adapted(Generic[FrameT]):
         return self._out({name: table[name] for name in table.column_names})
 
     def predict(self, items: Any) -> FrameT:
-        """Return what each user would give each item, a row per user and item.
+        """Return the predicted value of each item for each user, a row per user and item.
 
         Args:
-            items: an id, several, or a frame with a column `item_id`.
+            items: an id, several ids, or a frame with a column `item_id`.
 
         Returns:
-            `user_id`, `item_id`, `title`, `value`, which has the least error; for ratings also
-            `expected`, the mean value, `uncertainty`, the standard deviation, and the interval
-            `low` to `high` around `expected` that holds for nine values of ten, not cut at the ends
-            of the scale. The last three are NaN for a model that was trained without them.
+            A frame with `user_id`, `item_id`, `title` and `value`, the prediction whose error is
+            least. For ratings it also has `expected`, the mean, `uncertainty`, the
+            standard deviation, and the interval from `low` to `high` around `expected` that
+            contains nine values of ten and may exceed the scale. The last three are NaN if the
+            model was trained without them.
 
         Raises:
-            UserError: for an item that the catalogue does not have.
+            UserError: if an item is not in the catalogue.
         """
         number = self._numbers(items)
         num_users = len(self.tasks)
@@ -167,19 +171,19 @@ class Adapted(Generic[FrameT]):
         the item's features.
 
         Args:
-            item_id: of an item in the catalogue.
-            user_id: one of the users; None where there is one alone.
+            item_id: the id of an item in the catalogue.
+            user_id: the id of one of the users. It may be None if there is only one.
 
         Raises:
-            UserError: for an unknown item or user.
+            UserError: if the item or the user is unknown.
         """
         return explain(self.model, self._one(user_id), id_text(item_id, "item_id"))
 
     def plot_explanation(self, item_id: Any, user_id: Any = None) -> Picture:
-        """Return the picture of that explanation, which notebooks show. It needs Matplotlib.
+        """Return a picture of the same explanation, which notebooks show.
 
         Raises:
-            UserError: for an unknown item or user, or without Matplotlib.
+            UserError: if the item or the user is unknown, or Matplotlib is not installed.
         """
         from recmeta.reporting.explanation_plot import explanation
 

@@ -44,14 +44,14 @@ _FIELDS = ("mean", "ci_low", "ci_high", "num_users")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationResult(Generic[FrameT]):
-    """What the cold users said of a model and of baselines."""
+    """What was measured of a model and of baselines on the cold users."""
 
     judgement: Judgement
-    """All that was measured, user by user."""
+    """Everything that was measured, user by user."""
     gate: GateDecision
-    """Whether the model would be promoted where there is no champion yet, and why."""
+    """Whether the gate would promote the model if there were no champion, and why."""
     kind: Kind
-    """The library of the frames that go out."""
+    """The library of the frames that are returned."""
 
     def __repr__(self) -> str:
         found = self.judgement.evaluation
@@ -70,7 +70,7 @@ class EvaluationResult(Generic[FrameT]):
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
         """Means by predictor and metric, such as `metrics["maml"]["mae"]`; docs/metrics.md explains
-        them. Of the model also how often its intervals held."""
+        them. The model also has metrics of how often its intervals held."""
         return self.judgement.metrics
 
     def to_frame(self) -> FrameT:
@@ -86,32 +86,34 @@ class EvaluationResult(Generic[FrameT]):
     @property
     def curve(self) -> FrameT:
         """The adaptation curve, a row per predictor and number of shots: `predictor`, `shots`,
-        `mean` of the primary metric, `ci_low`, `ci_high`, `num_users`, who are the same throughout.
+        `mean` of the primary metric, `ci_low`, `ci_high`, `num_users`. All points are of the same
+        users.
         """
         return self._points(self.judgement.evaluation.curve)
 
     @property
     def list_curve(self) -> FrameT:
-        """The adaptation curve of lists, in the same form: `mean` is that of `full_ndcg@k`. Of
-        ratings it is of at most 200 users, and of those baselines that make lists."""
+        """The adaptation curve of lists, in the same form; `mean` is that of `full_ndcg@k`. For
+        ratings it covers at most 200 users, and the baselines that make lists."""
         return self._points(self.judgement.evaluation.list_curve)
 
     def per_user(self) -> FrameT:
-        """Return a row per predictor and cold user, with every metric; null where it has none."""
+        """Return a row per predictor and cold user with every metric, which is null where it is not
+        defined."""
         found: FrameT = out(self.judgement.evaluation.per_user_table(), self.kind)
         return found
 
     def cold_users(self) -> FrameT:
-        """Return `user_id` of those who judged."""
+        """Return the `user_id` of the cold users."""
         ids = pa.array(list(self.judgement.evaluation.user_id), pa.string())
         found: FrameT = out(pa.table({schema.USER_ID: ids}), self.kind)
         return found
 
     def plot(self) -> Picture:
-        """Return the picture of the adaptation curves, which notebooks show. It needs Matplotlib.
+        """Return a picture of the adaptation curves, which notebooks show.
 
         Raises:
-            UserError: where Matplotlib is not installed.
+            UserError: if Matplotlib is not installed.
         """
         from recmeta.reporting import plots
 
@@ -145,22 +147,22 @@ def evaluate(
     """Measure a model on the cold users of a data set, whom `fit` never saw, beside baselines that
     are tuned on the development users.
 
-    Every cold user's first interactions are shown, and the next ones are to be predicted and
-    ranked, as `recmeta evaluate` does it, by the same functions.
+    The model is shown the first interactions of each cold user, and predicts and ranks the next
+    ones. `recmeta evaluate` calls the same functions.
 
     Args:
-        model: from `fit`, or from `load` where `Recommender.save` wrote it.
-        data: what the model was fitted on; or data none of whose users it knows, of which those are
-            measured who would be held out.
-        baselines: their names, such as `["item-mean", "mf-fold-in"]`. None: those that
-            are usual for the feedback. Empty: none.
-        config: metrics, shots and intervals; an `JudgementConfig` also says how the gate tests.
-            None: as the model's configuration says.
-        progress: whether standard error, or a notebook, shows how it gets on.
+        model: a model from `fit`, or from `load` if `Recommender.save` wrote it.
+        data: the data set that the model was fitted on, or one none of whose users it knows. In the
+            latter the users are measured who would be held out.
+        baselines: names of baselines, such as `["item-mean", "mf-fold-in"]`. If None, they are
+            those that are usual for the feedback. If empty, there are none.
+        config: metrics, shots and intervals; a `JudgementConfig` also configures the gate. If None,
+            it is that of the model's configuration.
+        progress: whether to show progress on standard error or in the notebook.
 
     Raises:
-        UserError: for data of whose users the model knows some and which is not what it was fitted
-            on, an unknown baseline, or a data set without cold users.
+        UserError: if the model knows some users of a data set that it was not fitted on, a baseline
+            is unknown, or the data set has no cold users.
     """
     check_data(data)
     if not isinstance(model, Recommender):

@@ -42,30 +42,33 @@ def fit(
     device: str = "auto",
     progress: bool = True,
 ) -> Recommender[FrameT]:
-    """Return a model that is meta-trained on a data set: to the last bit the one that `recmeta run`
-    trains on the same rows with the same configuration, seed and number of threads.
+    """Return a model that is meta-trained on a data set.
 
-    Users fall into training, development and cold test users by a hash of their ids. The model
-    learns from the first; the second choose among epochs and hyperparameters; it never sees the
-    third, on whom `evaluate` measures it.
+    It is, to the last bit, the model that `recmeta run` trains on the same rows with the same
+    configuration, seed and number of threads.
+
+    A hash of their ids divides the users into training, development and cold test users. The model
+    learns from the training users, and the development users choose epochs and hyperparameters. The
+    model never sees the cold test users, on whom `evaluate` measures it.
 
     Args:
         data: a log in memory.
-        learner: a name such as `maml` or `bayesian-linear` (docs/learners.md lists them), that of
-            one that another package brings, or `package.module:Class`, trained as is best for it.
-            None: the configuration's, else the recipe's choice for this kind of feedback.
-        seed: of splits, training and evaluation. None: the configuration's, which is 0 unless it
-            says otherwise.
-        epochs: most passes over the training users. None: the configuration's.
+        learner: a name such as `maml` or `bayesian-linear` (docs/learners.md lists them), the name
+            of a learner of another package, or `package.module:Class`. It is trained by its own
+            recipe. If None, the configuration names the learner, or else the recipe does so for
+            this kind of feedback.
+        seed: the seed of splits, training and evaluation. If None, it is the configuration's,
+            which is 0 by default.
+        epochs: the most passes over the training users. If None, it is the configuration's.
         config: a `MetaTrainConfig`, a `PipelineConfig`, nested tables of the values that differ
             from the recipe's, or the path of a TOML file with such; see `recmeta run --config`.
-        recipe: named configuration that the rest is laid over.
+        recipe: the named configuration that all of these are laid over.
         device: `cpu`, `cuda`, or `auto`, which is CUDA where there is a GPU.
-        progress: whether standard error, or a notebook, shows how training gets on.
+        progress: whether to show progress on standard error or in the notebook.
 
     Raises:
-        UserError: for what is no data set, an unknown learner or option, a log too small to hold
-            users out, or training that diverges.
+        UserError: if `data` is not a `Dataset`, a learner or an option is unknown, the log is too
+            small to hold users out, or training diverges.
     """
     check_data(data)
     chosen = configured(config, learner=learner, seed=seed, epochs=epochs, recipe=recipe)

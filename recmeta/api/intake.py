@@ -1,4 +1,4 @@
-"""Rows of users who are to be adapted to, as tasks, and what of them was not used.
+"""Turns the rows of users to whom a model adapts into tasks, and counts what was not used.
 
 They are checked as `recmeta adapt` checks a file of new users, by the same functions.
 """
@@ -36,7 +36,8 @@ MOST_NAMED = 2
 
 
 class UnusedRowsWarning(UserWarning):
-    """Some rows or columns that a model was given were not used; the message says which and why."""
+    """A model did not use some of the rows or columns that it was given. The message says which,
+    and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class AdaptCounts(NewUserCounts):
     """What became of the rows that a model was given."""
 
     bad_rows: int
-    """Rows without a user, or of whose time nothing can be made."""
+    """Rows without a user, or with a time that cannot be read."""
 
     @property
     def unused(self) -> int:

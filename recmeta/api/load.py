@@ -1,4 +1,4 @@
-"""A model that was saved, in hand again.
+"""Loads a model that was saved.
 
 >>> import recmeta
 >>> recmeta.load("no-such-folder")
@@ -34,13 +34,13 @@ def load(
         place: a folder, or an address in an object store, that `Recommender.save` wrote or that
             holds a model of a workspace (`WORKSPACE/models/KEY`); or `models:/NAME@ALIAS` or
             `models:/NAME/VERSION` in MLflow, which needs recmeta's pipeline installed.
-        workspace: whose MLflow store it is, where `place` is in MLflow and `MLFLOW_TRACKING_URI`
-            does not say.
+        workspace: the workspace whose MLflow store is used if `place` is in MLflow and
+            `MLFLOW_TRACKING_URI` is not set.
         device: `cpu`, `cuda` or `auto`.
 
     Raises:
-        UserError: where there is no model.
-        Broken: where a file of it is missing or not what was written.
+        UserError: if there is no model.
+        Broken: if one of its files is missing or not what was written.
     """
     folder = sealed(model_folder(place, workspace))
     known = origins.read(folder)
@@ -54,7 +54,7 @@ def model_folder(
     """Return the folder of a model that a user names.
 
     Raises:
-        UserError: where there is none, or MLflow is asked for and not installed.
+        UserError: if there is none, or MLflow is needed and not installed.
     """
     if not isinstance(place, str | os.PathLike):
         raise UserError(

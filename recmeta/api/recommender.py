@@ -46,11 +46,11 @@ from recmeta.workspace import Folder, sealing
 class Recommender(Generic[FrameT]):
     """A trained model, ready for users whom it has never seen.
 
-    Whatever frame of interactions it is given, pandas, Polars or Arrow, the answer is of the same
-    library. The frame has the columns `user_id`, `item_id`, for ratings `value`, and perhaps
-    `timestamp` (without times the rows' order is the order), or the names that they had in the data
-    set. Further columns that are named as the model's user attributes describe the users. A row
-    whose item is missing only names a user, of whom nothing else need be known.
+    It takes frames of interactions of pandas, Polars or Arrow, and answers in the same library. A
+    frame has the columns `user_id`, `item_id`, for ratings `value`, and optionally `timestamp`, or
+    the names that these had in the data set. Without times the order of the rows counts. Columns
+    with the names of the model's user attributes describe the users. A row without an item only
+    names a user, who may be entirely new.
     """
 
     def __init__(
@@ -60,11 +60,12 @@ class Recommender(Generic[FrameT]):
         origin: Origin | None = None,
         seen: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Hold a model; `fit` and `load` make it.
+        """Hold a model. `fit` and `load` return one.
 
         Args:
-            origin: what it was fitted on; None: a workspace knows.
-            seen: hashes of the users whom it learned from; comes with `origin`.
+            model: the trained model.
+            origin: what the model was fitted on. It is None if a workspace knows that.
+            seen: hashes of the users from whom the model learned; given together with `origin`.
         """
         self.model = model
         self.origin = origin
@@ -75,30 +76,30 @@ class Recommender(Generic[FrameT]):
 
     @property
     def learner(self) -> str:
-        """The name of its learner."""
+        """The name of the model's learner."""
         return self.model.config.learner_name
 
     @property
     def feedback(self) -> Objective:
-        """What it learned from: `rating` or `implicit`."""
+        """The kind of feedback that the model learned from: `rating` or `implicit`."""
         return self.model.objective
 
     def adapt(self, rows: RowsT, *, users: Any = None) -> Adapted[RowsT]:
         """Return users, adapted to their interactions.
 
         Args:
-            rows: a frame of interactions of one user or of many, as the class says.
-            users: a frame with a row per user: the id, and attributes that the model reads. None:
-                those among the columns of `rows`.
+            rows: a frame of interactions of one user or of many, as described for the class.
+            users: a frame with a row per user: the id, and attributes that the model reads. If
+                None, attributes are taken from the columns of `rows`.
 
         Returns:
-            The users; `counts` says what became of the rows.
+            The users; their `counts` say what became of the rows.
 
         Raises:
-            UserError: for a missing column, naming the nearest.
+            UserError: if a column is missing. The message names the nearest.
 
         Warns:
-            UnusedRowsWarning: where interactions were not used, with how many and why.
+            UnusedRowsWarning: if interactions were not used. The message says how many, and why.
         """
         return self._adapted(rows, users)
 
@@ -114,37 +115,37 @@ class Recommender(Generic[FrameT]):
         `Adapted.recommend`.
 
         Args:
-            rows: as `adapt`.
-            top_k: length of a list; shorter only where the catalogue has fewer unseen items.
-            exclude_seen: whether a user's own items stay out of the list.
-            users: as `adapt`.
+            rows: as for `adapt`.
+            top_k: the length of a list, which is shorter only where the catalogue has fewer unseen
+                items.
+            exclude_seen: whether a user's own items are left out of the list.
+            users: as for `adapt`.
 
         Returns:
-            `user_id`, `rank` (1 is the best), `item_id`, `title`, `score`.
+            A frame with `user_id`, `rank` (1 is the best), `item_id`, `title`, `score`.
 
         Raises:
-            UserError: for a missing column, naming the nearest.
+            UserError: if a column is missing. The message names the nearest.
 
         Warns:
-            UnusedRowsWarning: where interactions were not used; `adapt(rows).counts` has the
-                counts.
+            UnusedRowsWarning: if interactions were not used; `adapt(rows).counts` has the counts.
         """
         return self._adapted(rows, users).recommend(top_k, exclude_seen=exclude_seen)
 
     def predict(self, rows: RowsT, items: Any, *, users: Any = None) -> RowsT:
-        """Return what users with these interactions would give items, with intervals: `adapt`, then
-        `Adapted.predict`.
+        """Return predicted values of items, with intervals, for users with these interactions:
+        `adapt`, then `Adapted.predict`.
 
         Args:
-            rows: as `adapt`.
-            items: an id, several, or a frame with a column `item_id`.
-            users: as `adapt`.
+            rows: as for `adapt`.
+            items: an id, several ids, or a frame with a column `item_id`.
+            users: as for `adapt`.
 
         Raises:
-            UserError: for a missing column or an unknown item, naming the nearest.
+            UserError: if a column is missing or an item is unknown. The message names the nearest.
 
         Warns:
-            UnusedRowsWarning: where interactions were not used.
+            UnusedRowsWarning: if interactions were not used.
         """
         return self._adapted(rows, users).predict(items)
 
@@ -155,27 +156,27 @@ class Recommender(Generic[FrameT]):
         effects of the item's features.
 
         Args:
-            rows: as `adapt`.
-            item_id: of an item in the catalogue.
-            user_id: whose score; None where the rows are of one user.
-            users: as `adapt`.
+            rows: as for `adapt`.
+            item_id: the id of an item in the catalogue.
+            user_id: the user whose score is explained. It may be None if all rows are of one user.
+            users: as for `adapt`.
 
         Raises:
-            UserError: for an unknown item or user, and as `adapt`.
+            UserError: if the item or the user is unknown, and as for `adapt`.
 
         Warns:
-            UnusedRowsWarning: where interactions were not used.
+            UnusedRowsWarning: if interactions were not used.
         """
         return self._adapted(rows, users).explain(item_id, user_id)
 
     def items(self) -> FrameT:
-        """Return the catalogue: `item_id`, `title` and other attributes as known last, and
-        `num_users` who met each item by the end of the log."""
+        """Return the catalogue: `item_id`, the latest `title` and other attributes, and
+        `num_users`, the number of users who met each item by the end of the log."""
         found: FrameT = out(self._items(), self._kind)
         return found
 
     def popular_items(self, count: int) -> FrameT:
-        """Return the items that most users met, the most popular first."""
+        """Return the `count` items that most users met, the most popular first."""
         count = whole_number(count, "count", 0)
         table = self._items()
         order = np.argsort(-table[schema.NUM_USERS].to_numpy(), kind="stable")
@@ -183,12 +184,12 @@ class Recommender(Generic[FrameT]):
         return found
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model into a folder or an object store, for `recmeta.load`; nothing in it is
+        """Write the model into a folder or an object store, for `recmeta.load`. Nothing in it is
         pickled.
 
-        Beside the model stands what `evaluate` needs to know its cold users by: the fingerprint of
-        the interactions, and a hash of each user whom it learned from; and the digest of every
-        file, which `recmeta.load` checks.
+        The folder also holds what `evaluate` needs to recognise cold users: the fingerprint of the
+        interactions, and a hash of each user from whom the model learned. It holds the digest of
+        every file, which `recmeta.load` checks.
         """
         with sealing(Folder.at(folder)) as place:
             self.model.save(place)

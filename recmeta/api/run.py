@@ -49,27 +49,27 @@ def run(
     progress: bool = True,
     wait: float = 0.0,
 ) -> "PipelineResult":
-    """Do every step from a log to ranked lists in a workspace, as `recmeta run` does; finished
+    """Do every step from a log to ranked lists in a workspace, as `recmeta run` does. Finished
     steps are not done again.
 
+    The arguments from `items` to `max_bad_share` describe a frame, as for `Dataset.from_frame`; a
+    mapping describes its log itself. Those from `learner` to `device` are as for `fit`.
+
     Args:
-        log: a frame with a row per interaction, a `LogMapping`, the same as nested tables, or the
-            path of a TOML file that holds one.
+        log: a frame with a row per interaction, a `LogMapping`, nested tables with its values, or
+            the path of a TOML file that holds them.
         workspace: the folder or object store that keeps everything.
-        items: of a frame, as `Dataset.from_frame`; a mapping says these things itself. So are the
-            next ones, up to `max_bad_share`.
-        learner: as `fit`, and so are the next ones, up to `device`.
-        rival: whether a second learner is trained, too, which stands in the report beside the
-            first: MAML, where the recipe trains another.
-        force: promote the model even if the gate refuses.
-        progress: whether standard error, or a notebook, shows how it gets on.
-        wait: seconds to wait for another command that writes to the workspace.
+        rival: whether a second learner is trained for comparison in the report: the closed form by
+            itself, if the recipe trains MAML on it.
+        force: whether to promote the model even if the gate refuses it.
+        progress: whether to show progress on standard error or in the notebook.
+        wait: the seconds to wait for another command that writes to the workspace.
 
     Returns:
-        What came out: `report`, `metrics`, `gate`, and the manifests of all steps.
+        The result, with `report`, `metrics`, `gate`, and the manifests of all steps.
 
     Raises:
-        UserError: for what any step refuses, or where the pipeline is not installed.
+        UserError: if any step refuses its input, or the pipeline is not installed.
 
     >>> import recmeta, tempfile
     >>> from recmeta.testing.synthetic import SyntheticConfig, generate

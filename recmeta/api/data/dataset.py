@@ -79,8 +79,9 @@ class LogCounts:
 class Dataset(Generic[FrameT]):
     """A log in memory: the rows that keep every rule, users and items, and the rows that do not.
 
-    Make one with `from_frame`, `from_csr`, `from_mapping` or `from_recbole`. What it gives out are
-    frames of the library whose frames came in; of files and matrices, Polars.
+    Make one with `from_frame`, `from_csr`, `from_mapping` or `from_recbole`. It returns frames of
+    the library whose frames it was made from, and Polars frames if it was made from files or a
+    matrix.
     """
 
     def __init__(
@@ -129,25 +130,32 @@ class Dataset(Generic[FrameT]):
 
         Args:
             interactions: a pandas or Polars DataFrame, or a pyarrow Table. Ids may be of any type.
-            items: a frame with a row per item: the column of its id, and its attributes. `title`
-                is what lists call it. With a column `valid_from`, a row per item and time from
-                which it holds.
-            users: the same of users.
-            user_id: the column of the users' ids, and so on for the next ones; the last three need
-                not be there, and None leaves one unread. Without times, users' rows are drawn
-                instead of ordered; without values, every row is a click.
-            scale: lowest and highest value allowed, such as (1, 5); None for an open end.
-            feedback: `rating` or `implicit`: what the rows are, whatever the columns say. None:
-                ratings where there are values and no kinds of event that say otherwise.
-            time_unit: s, ms, us, ns (since 1970), iso, or a strptime format; None: as it shows.
-                Typed times need none.
-            earliest_time: a log most of whose times are before this day is refused: they are in
-                another unit.
+            items: a frame with a row per item: the column of its id, and its attributes. Lists show
+                the attribute `title`. With a column `valid_from` there may be several rows per
+                item, each valid from its time on.
+            users: a frame with a row per user, in the same form.
+            user_id: the column of the users' ids.
+            item_id: the column of the items' ids.
+            timestamp: the column of the times. It may be absent, and is not read if None. Without
+                times a user's rows are split at random.
+            value: the column of the values, which may be absent and is not read if None. Without
+                values every row is a click.
+            event: the column of the kinds of event, which may be absent and is not read if None.
+            scale: the lowest and the highest value allowed, such as (1, 5); None for an open end.
+            feedback: `rating` or `implicit`. If None, the rows are ratings where there are values
+                and no kinds of event that say otherwise.
+            time_unit: s, ms, us, ns (since 1970), iso, or a strptime format. If None, it is
+                recognised from the times. Typed times need no unit.
+            earliest_time: a log most of whose times are before this day is refused, because its
+                times are probably in another unit.
             max_bad_share: the largest share of the rows, 0 to 1, that may break a rule.
 
         Raises:
-            UserError: for a missing column, naming the nearest, too many bad rows, or times of
-                long ago. What is striking about the log as a whole is a warning.
+            UserError: if a column is missing, too many rows are bad, or the times are too early.
+                The message names the nearest column.
+
+        Warns:
+            UserWarning: if something is striking about the log as a whole.
 
         >>> import polars as pl
         >>> ratings = pl.DataFrame({"user_id": [7, 7, 8], "film": [1, 2, 1], "stars": [4, 5, 9]})
@@ -186,17 +194,21 @@ class Dataset(Generic[FrameT]):
         feedback: Feedback | None = None,
         max_bad_share: float = 0.1,
     ) -> "Dataset[pl.DataFrame]":
-        """Return the data set of a user-item matrix; it has no times.
+        """Return the data set of a user-item matrix, which has no times.
 
         Args:
             matrix: (users, items), sparse in compressed rows, such as SciPy's csr_array.
-            user_ids: of its rows; None: their numbers.
-            item_ids: of its columns; None: their numbers.
-            items: as `from_frame`, and so are the others.
-            feedback: None: `implicit` where all values are 1, else `rating`.
+            user_ids: the ids of the matrix's rows; if None, the rows are numbered.
+            item_ids: the ids of the matrix's columns; if None, the columns are numbered.
+            items: a frame of items, as for `from_frame`.
+            users: a frame of users, as for `from_frame`.
+            scale: the lowest and the highest value allowed.
+            feedback: `rating` or `implicit`. If None, it is `implicit` where all values are 1, and
+                `rating` otherwise.
+            max_bad_share: the largest share of the rows, 0 to 1, that may break a rule.
 
         Raises:
-            UserError: for what is no such matrix, and as `from_frame`.
+            UserError: if `matrix` is not such a matrix, and as for `from_frame`.
 
         >>> from types import SimpleNamespace
         >>> import numpy as np
@@ -229,14 +241,16 @@ class Dataset(Generic[FrameT]):
         *,
         progress: Progress = silent,
     ) -> "Dataset[pl.DataFrame]":
-        """Return the data set of a log in files, which a mapping describes.
+        """Return the data set of a log in files that a mapping describes.
 
         Args:
-            mapping: a `LogMapping`, the same as nested tables of values, or the path of a TOML or
-                JSON file that holds it; see docs/how-to/own-logs.md.
+            mapping: a `LogMapping`, nested tables with its values, or the path of a TOML or JSON
+                file that holds them; see docs/how-to/own-logs.md.
+            progress: a function that is called with the name of a stage, what is done and of how
+                much.
 
         Raises:
-            UserError: where the mapping does not fit the files, or too many rows are bad.
+            UserError: if the mapping does not fit the files, or too many rows are bad.
 
         >>> import pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -282,13 +296,16 @@ class Dataset(Generic[FrameT]):
         Args:
             place: the folder with `NAME.inter` and, where there are attributes, `NAME.user` and
                 `NAME.item`, or the path of `NAME.inter`.
-            user_id: the field of the users' ids, and so on, without its type.
-            scale: lowest and highest value allowed.
-            earliest_time: as `from_frame`.
+            user_id: the field of the users' ids, without its type.
+            item_id: the field of the items' ids, without its type.
+            timestamp: the field of the times, without its type; it is not read if None.
+            value: the field of the values, without its type; it is not read if None.
+            scale: the lowest and the highest value allowed.
+            earliest_time: as for `from_frame`.
             max_bad_share: the largest share of the rows, 0 to 1, that may break a rule.
 
         Raises:
-            UserError: where a file or a field is missing, and as `from_mapping`.
+            UserError: if a file or a field is missing, and as for `from_mapping`.
 
         >>> import pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
