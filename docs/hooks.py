@@ -1,8 +1,9 @@
-"""What MkDocs does beside rendering: generated pages, and links that lead out of docs/.
+"""What MkDocs does beside rendering: generated pages, formulas, and links that lead out of docs/.
 
 Pages link to files of the repository (`../benchmarks/README.md`, `../LICENSE`), as a reader of the
 repository needs it. In the site such a file is a page or a download under `repository/`; what is a
-folder, or is no file of the repository, stays as text.
+folder, or is no file of the repository, stays as text. Formulas become MathML, which browsers draw
+without a script.
 """
 
 import posixpath
@@ -10,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files, InclusionLevel
 
 from docs import reference
@@ -19,6 +21,7 @@ DOCS = "docs"
 SITE = "repository"
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 CODE = re.compile(r"(^```.*?^```|^(?: {4}|\t).*?$)", re.DOTALL | re.MULTILINE)
+MATH = re.compile(r"(`[^`\n]+`)|\$\$(.+?)\$\$|\$((?:[^$\n\\]|\\.)+)\$", re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -65,7 +68,18 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         return f"{sign}[{label}]({relative}{anchor})"
 
     parts = CODE.split(markdown)
-    return "".join(part if i % 2 else LINK.sub(led, part) for i, part in enumerate(parts))
+    parts[::2] = [MATH.sub(_drawn, LINK.sub(led, part)) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _drawn(match: "re.Match[str]") -> str:
+    """Return a formula as MathML; code stays as it is."""
+    code, block, inline = match.groups()
+    if code:
+        return str(code)
+    if block:
+        return str(convert(block, display="block"))
+    return f"<span>{convert(inline)}</span>"  # a line may begin with it
 
 
 def _resolved(page: str, target: str) -> str:
