@@ -226,14 +226,14 @@ def run_in(folder: Path, blocks: list[tuple[str, str]]) -> None:
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=3600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
 @slow
-@pytest.mark.timeout(1300)
+@pytest.mark.timeout(3700)
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs_as_it_stands(path: Path, tmp_path: Path) -> None:
     blocks = [(kind, text) for kind, text in code(path) if kind in ("bash", "python")]
@@ -242,7 +242,7 @@ def test_a_tutorial_runs_as_it_stands(path: Path, tmp_path: Path) -> None:
 
 
 @slow
-@pytest.mark.timeout(1300)
+@pytest.mark.timeout(3700)
 def test_the_readmes_lines_run_on_a_file(tmp_path: Path) -> None:
     from recmeta.logs.fetching.datasets import fetch, mapping_for
 
