@@ -33,6 +33,13 @@ stay, so that it can be rebuilt.
         "recommendation_days": Param(
             90, type="integer", minimum=1, title="Keep lists", description="this many days."
         ),
+        "recommendation_runs": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Keep runs of lists that stand for no day",
+            description="this many of the newest; empty: all that are young enough.",
+        ),
         "state_days": Param(
             14, type="integer", minimum=1, title="Keep user states", description="this many days."
         ),
@@ -61,7 +68,9 @@ def maintenance() -> None:
         from recmeta.steps.upkeep.maintenance import MaintenanceConfig, expire
 
         limits = MaintenanceConfig(
-            recommendation_days=params["recommendation_days"], state_days=params["state_days"]
+            recommendation_days=params["recommendation_days"],
+            recommendation_runs=params["recommendation_runs"],
+            state_days=params["state_days"],
         )
         return expire(workspace(), limits)
 

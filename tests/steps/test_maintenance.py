@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 from trained import Trained
@@ -81,6 +81,31 @@ def test_lists_and_states_go_when_their_time_is_over(trained: Trained) -> None:
     assert (ws / "states").names() == []
     publish_day(trained, day)  # all is made again when it is asked for
     assert publish.lists_of(ws, day).height == rows
+
+
+def test_the_newest_runs_of_no_day_are_kept_and_all_of_days(trained: Trained) -> None:
+    ws, day = trained.workspace, trained.days[-1]
+    publish_day(trained, day)
+    published = pl.read_delta(ws.table_uri(schema.PUBLISHED))[schema.RUN].unique().to_list()
+    now = datetime.datetime.now(datetime.UTC)
+    lists = pl.read_delta(ws.table_uri(schema.RECOMMENDATIONS))
+    for age, run in enumerate(("newest", "second", "third", "fourth")):
+        scored = pl.lit(now - datetime.timedelta(hours=20 * age)).alias(schema.SCORED_AT)
+        copy = lists.filter(pl.col(schema.RUN) == published[0]).with_columns(
+            pl.lit(run).alias(schema.RUN), scored
+        )
+        rows = copy.select(lists.columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+        write_deltalake(
+            ws.table_uri(schema.RECOMMENDATIONS),
+            rows.cast(schema.RECOMMENDATIONS.columns),
+            mode="append",
+        )
+    later = now + datetime.timedelta(minutes=1)
+    assert maintenance.expire(ws, now=later)["recommendations"] == 0
+    keep_one = MaintenanceConfig(recommendation_runs=1)
+    assert maintenance.expire(ws, keep_one, now=later)["recommendations"] == 2 * copy.height
+    kept = set(pl.read_delta(ws.table_uri(schema.RECOMMENDATIONS))[schema.RUN])
+    assert kept == {*published, "newest", "second"}  # the second is of the last 24 hours
 
 
 def test_a_workspace_without_lists_has_nothing_to_expire(trained: Trained) -> None:

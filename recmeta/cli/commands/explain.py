@@ -118,5 +118,5 @@ recmeta explain alice 318 --new-users new.csv --plot why.png
 
 recmeta explain 42 1193 --features shapley --json
 """,
-    after="score",
+    after="show",
 )

@@ -249,7 +249,7 @@ def _adapt_parts(
             for place in range(num_here):
                 shard, num_shards = num_shards, num_shards + 1
                 done = number * num_here + place + 1, found.num_parts * num_here
-                if all(folder.has(name) for name in _names(shard)):
+                if all(folder.has(name) for name in shard_files(shard)):
                     progress(STEP, *done)
                     continue
                 first = place * USERS_PER_SHARD
@@ -260,7 +260,7 @@ def _adapt_parts(
 
     for states in engines.run(make, shards(), engine):
         shard, tasks, *done = handed_out.popleft()
-        of_users, of_tasks = _names(shard)
+        of_users, of_tasks = shard_files(shard)
         write_tasks(folder, of_tasks, tasks)
         folder.write_bytes(of_users, states)
         folder.seal()
@@ -275,7 +275,7 @@ def _adapt_parts(
     return num_shards, unused, {**total, **given}
 
 
-def _names(shard: int) -> tuple[str, str]:
+def shard_files(shard: int) -> tuple[str, str]:
     """Return the files of a shard: of the users' states, and of what they were adapted to."""
     return f"shard-{shard:05d}.safetensors", f"tasks-{shard:05d}.arrow"
 

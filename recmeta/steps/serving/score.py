@@ -214,14 +214,14 @@ class ShardRanker:
 
     def __call__(self, shard: MemoryFolder) -> pa.Table:
         """Return the lists of a shard."""
-        return _lists(self.maker, *self._read(shard))
+        return lists_of(self.maker, *self._read(shard))
 
     def _read(self, shard: MemoryFolder) -> tuple[AdaptedUsers, Tasks]:
         users = AdaptedUsers.from_bytes(shard.read_bytes(USERS_FILE))
         return users.to(self.device), read_tasks(shard, TASKS_FILE)
 
 
-def _lists(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
+def lists_of(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
     """Return the lists of users, a row per user and rank."""
     size = maker.config.user_batch
     item_id = maker.model.catalogue.items.item_id

@@ -33,6 +33,10 @@ class MaintenanceConfig:
     older versions, and writers that take longer, would miss them."""
     recommendation_days: int = 90
     """Lists older than this are deleted, published or not."""
+    recommendation_runs: int | None = None
+    """Of the runs whose lists stand for no day, such as those of `recmeta score`, so many of the
+    newest are kept, and those of the last 24 hours, which may wait to be published. None: all that
+    are younger than `recommendation_days`."""
     state_days: int = 14
     """Adapted users' states older than this are deleted; scoring them again adapts them again. So
     is what runs of adapt and score have left that were killed this long ago and never resumed."""
@@ -41,6 +45,10 @@ class MaintenanceConfig:
         for name in ("vacuum_days", "recommendation_days", "state_days"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1 day.")
+        if self.recommendation_runs is not None and self.recommendation_runs < 0:
+            raise UserError(
+                f"recommendation_runs is {self.recommendation_runs}; it must not be negative."
+            )
 
 
 def existing_tables(workspace: Workspace) -> list[schema.Table]:
@@ -66,7 +74,7 @@ def expire(
     config = config or MaintenanceConfig()
     clock = now or datetime.datetime.now(datetime.UTC)
     return {
-        "recommendations": _expire_lists(workspace, clock, config.recommendation_days),
+        "recommendations": _expire_lists(workspace, clock, config),
         "states": _expire_states(workspace, clock, config.state_days),
         "unfinished": _expire_unfinished(workspace, clock, config.state_days),
     }
@@ -132,17 +140,30 @@ def _versions_of_models(workspace: Workspace) -> dict[str, list[int]]:
     return {name: sorted(numbers) for name, numbers in found.items()}
 
 
-def _expire_lists(workspace: Workspace, now: datetime.datetime, days: int) -> int:
+def _expire_lists(workspace: Workspace, now: datetime.datetime, config: MaintenanceConfig) -> int:
+    """Delete the lists of runs that are too old, or too many, and return how many rows there
+    were."""
     if not tables.is_there(workspace, schema.RECOMMENDATIONS):
         return 0
-    limit = now - datetime.timedelta(days=days)
     lists = tables.scan(workspace, schema.RECOMMENDATIONS)
     last = lists.group_by(schema.RUN).agg(pl.col(schema.SCORED_AT).max())
-    runs = last.filter(pl.col(schema.SCORED_AT) < limit).select(schema.RUN).collect().to_series()
-    if tables.is_there(workspace, schema.PUBLISHED) and len(runs):
-        named = ", ".join(f"'{run}'" for run in runs.sort())
+    runs = last.sort(schema.SCORED_AT, schema.RUN, descending=True).collect()
+    limit = now - datetime.timedelta(days=config.recommendation_days)
+    old = runs.filter(pl.col(schema.SCORED_AT) < limit)[schema.RUN]
+    has_days = tables.is_there(workspace, schema.PUBLISHED)
+    if has_days and len(old):
+        named = ", ".join(f"'{run}'" for run in old.sort())
         tables.delete(workspace, schema.PUBLISHED, f"{schema.RUN} IN ({named})")
-    return publish.delete_runs(workspace, runs.sort().to_list())
+    deleted = set(old)
+    if config.recommendation_runs is not None:
+        published = tables.empty(schema.PUBLISHED)
+        if has_days:
+            published = tables.scan(workspace, schema.PUBLISHED).collect()
+        of_no_day = runs.join(published, on=schema.RUN, how="anti", maintain_order="left")
+        further = of_no_day[config.recommendation_runs :]
+        waited = pl.col(schema.SCORED_AT) < now - datetime.timedelta(days=1)
+        deleted |= set(further.filter(waited)[schema.RUN])
+    return publish.delete_runs(workspace, sorted(deleted))
 
 
 def _expire_states(workspace: Workspace, now: datetime.datetime, days: int) -> int:
