@@ -6,6 +6,7 @@ models/KEY         checkpoints and the finished model of a training run
 reports/KEY        an evaluation
 text_vectors/MODEL vectors of texts, by content
 manifests/STEP     what each step did
+events             what users did since the last ingest, as the endpoint was told
 report.md          what the last run of the whole pipeline found
 """
 

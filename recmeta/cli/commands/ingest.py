@@ -39,10 +39,15 @@ def ingest(
     attributes: AttributeOptions,
     source: SourceArgument = None,
     dry_run: DryRun = False,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="Take in the events that the endpoint has kept, and no log."),
+    ] = False,
 ) -> Outcome:
     """Put a log into the interactions table; rows that break a rule go to the quarantine.
 
-    Ingesting a log twice changes nothing. accepted + duplicates + quarantined = rows read.
+    Ingesting a log twice changes nothing. accepted + duplicates + quarantined = rows read. Before
+    a log, the events that `recmeta serve --history` has kept since are taken in.
 
     Of a file without the columns user_id and item_id, and of which no option says anything, it
     proposes how to read it: the columns by their names and what they hold, the format of the times,
@@ -56,6 +61,8 @@ def ingest(
     from recmeta.cli.mappings import hint_on_unread, kinds_found, log_mapping, unread_columns
     from recmeta.cli.proposals import proposal_for
 
+    if events:
+        return _events(common, source)
     proposed = proposal_for(source, log, attributes, always=dry_run)
     if proposed is not None:
         return _proposed(proposed, is_error=not dry_run)
@@ -75,6 +82,7 @@ def ingest(
     data = {
         **counts,
         "came_due": manifest.outputs.came_due,
+        "events": manifest.outputs.num_events,
         "reused": manifest.reused,
         "attributes": kinds,
         "unread_columns": unread_columns(mapping),
@@ -94,8 +102,24 @@ def ingest(
             f"{manifest.outputs.came_due} rows of earlier logs, whose times were in the future "
             "then, have left the quarantine."
         )
+    if manifest.outputs.num_events:
+        kept = f"{manifest.outputs.num_events:,} events that the endpoint had kept"
+        notes.append(f"{kept} were taken in first.")
     notes += [hint_on_unread(mapping), *manifest.outputs.notes]
     return Outcome(data=data, text=text, note="\n".join(filter(None, notes)))
+
+
+def _events(common: CommonOptions, source: str | None) -> Outcome:
+    """Take in the endpoint's events alone."""
+    from recmeta.errors import UserError
+    from recmeta.steps.data import ingest as step
+
+    if source is not None:
+        raise UserError("--events takes in no log: leave the log out, or --events.")
+    with shown_progress() as progress:
+        counts = step.take_in_events(common.open_workspace(), progress=progress)
+    note = "" if counts["rows_read"] else "The endpoint has kept no event since the last time."
+    return Outcome(data=counts, text=as_list(counts), note=note)
 
 
 def _proposed(proposed: "Proposed", *, is_error: bool) -> Outcome:
@@ -160,6 +184,8 @@ recmeta ingest events.csv --user-col uid --item-col sku --time-col ts --value-co
 recmeta ingest clicks.jsonl --user-col u --item-col i --time-col at --time-unit iso --event view
 
 recmeta ingest --mapping shop.toml
+
+recmeta ingest --events
 """,
     steps=("ingest",),
 )

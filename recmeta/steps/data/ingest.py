@@ -30,6 +30,7 @@ from recmeta.schema import (
     USERS,
     Table,
 )
+from recmeta.steps.data import kept_events
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path, writes
 
@@ -49,6 +50,8 @@ class IngestOutputs:
     """What is perhaps not as it was meant, in sentences. Not stored."""
     came_due: int = 0
     """Rows of earlier logs that were of the future then, and were taken in now. Not stored."""
+    num_events: int = 0
+    """Events that the endpoint had kept, and that were taken in before the log. Not stored."""
 
 
 def _versions(outputs: IngestOutputs) -> dict[Table, int]:
@@ -66,7 +69,8 @@ def run(
     now: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> Manifest[IngestOutputs]:
-    """Ingest a log, and the users' and items' attributes that come with it.
+    """Ingest a log, and the users' and items' attributes that come with it; before it, the events
+    that the endpoint has kept since the last time.
 
     Args:
         now: what times are in the future of, and what is written as `ingested_at`. None: the clock.
@@ -81,6 +85,27 @@ def run(
         UserError: where the mapping does not fit the files, too many rows are bad, or the tables
             could not be read from the workspace's path.
     """
+    num_events = take_in_events(workspace, now=now, progress=progress)["rows_read"]
+    manifest = _run(mapping, workspace, now, progress)
+    outputs = dataclasses.replace(manifest.outputs, num_events=num_events)
+    return dataclasses.replace(manifest, outputs=outputs)
+
+
+@writes
+def take_in_events(
+    workspace: Workspace,
+    *,
+    now: datetime.datetime | None = None,
+    progress: Progress = silent,
+) -> dict[str, int]:
+    """Put the events that the endpoint has kept into the interactions, each once; return the
+    counts: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
+    return kept_events.take_in(workspace, lambda log: _run(log, workspace, now, progress).counts)
+
+
+def _run(
+    mapping: LogMapping, workspace: Workspace, now: datetime.datetime | None, progress: Progress
+) -> Manifest[IngestOutputs]:
     if workspace.is_local:
         check_delta_path(workspace.path, "the workspace")
     came_due = 0 if _lost_tables(workspace) else take_in_what_came_due(workspace, now=now)

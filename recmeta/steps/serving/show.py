@@ -124,8 +124,10 @@ def _adapted_to(
     """Return the interactions and the profile that a user of a run was adapted to; None where they,
     or the model that numbers the items, were cleaned up."""
     scored = find(workspace, score.STEP, run)
-    adapted = scored and find(workspace, adapt.STEP, scored.inputs["adapted"])
-    if not adapted or not workspace.exists(adapted.outputs.states):
+    if scored is None:
+        return None
+    adapted = find(workspace, adapt.STEP, scored.inputs["adapted"])
+    if adapted is None or not workspace.exists(adapted.outputs.states):
         return None
     try:
         folder = sealed(workspace / adapted.outputs.states)

@@ -3,6 +3,7 @@
 Models are not changed. Those that were trained on the user are marked for retraining.
 """
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Collection, Iterator
@@ -19,6 +20,7 @@ from recmeta.config import fingerprint
 from recmeta.errors import Broken, UserError
 from recmeta.logs import tables
 from recmeta.logs.erase import erase_rows
+from recmeta.logs.event_store import event_store
 from recmeta.logs.quarantined import mentions, of_users
 from recmeta.manifest import as_stored, finished, rewriting
 from recmeta.manifest import forget as forget_step
@@ -58,7 +60,8 @@ class Forgotten:
     models: tuple[str, ...]
     """Versions that were trained on the users, and are marked for retraining."""
     removed: dict[str, int]
-    """Rows by table, folders by cache, changed files of `reports` and `mlflow_artifacts`."""
+    """Rows by table, `events` that the endpoint kept, folders by cache, changed files of `reports`
+    and `mlflow_artifacts`."""
     online_views: int | None = None
     """Views that were put online anew; None without a feature store."""
 
@@ -103,6 +106,10 @@ def run(
         schema.QUARANTINE,
         _in_quarantine(workspace, user_ids),
     )
+    store = event_store(workspace)
+    if store is not None:
+        with contextlib.closing(store):
+            removed["events"] = store.forget(user_ids)
     for name, step in CACHES.items():
         removed[name] = _drop_caches(workspace, name, step, user_ids)
     removed["reports"] = _rewrite_reports(workspace, user_ids)

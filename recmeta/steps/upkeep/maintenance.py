@@ -4,6 +4,7 @@ Never deleted: interactions, quarantine (a log row is never lost), models, and e
 table that a registered model was trained on, so that it can be rebuilt.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -14,6 +15,7 @@ import pyarrow.fs as pafs
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs import tables
+from recmeta.logs.event_store import event_store
 from recmeta.manifest import as_stored, find, finished, forget
 from recmeta.registry import tracking
 from recmeta.registry.models import versions
@@ -40,9 +42,12 @@ class MaintenanceConfig:
     state_days: int = 14
     """Adapted users' states older than this are deleted; scoring them again adapts them again. So
     is what runs of adapt and score have left that were killed this long ago and never resumed."""
+    event_days: int = 14
+    """Events that the endpoint kept are deleted there when they have been in the log for so long.
+    Until then requests read them, whatever the log that the server knows."""
 
     def __post_init__(self) -> None:
-        for name in ("vacuum_days", "recommendation_days", "state_days"):
+        for name in ("vacuum_days", "recommendation_days", "state_days", "event_days"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1 day.")
         if self.recommendation_runs is not None and self.recommendation_runs < 0:
@@ -69,15 +74,21 @@ def expire(
         now: None: the clock.
 
     Returns:
-        Rows of lists, folders of states, and folders of runs that never ended deleted.
+        Rows of lists, folders of states, and folders of runs that never ended deleted, and events
+        where the endpoint has kept some.
     """
     config = config or MaintenanceConfig()
     clock = now or datetime.datetime.now(datetime.UTC)
-    return {
+    found = {
         "recommendations": _expire_lists(workspace, clock, config),
         "states": _expire_states(workspace, clock, config.state_days),
         "unfinished": _expire_unfinished(workspace, clock, config.state_days),
     }
+    store = event_store(workspace)
+    if store is not None:
+        with contextlib.closing(store):
+            found["events"] = store.expire(clock - datetime.timedelta(days=config.event_days))
+    return found
 
 
 @writes

@@ -1,0 +1,273 @@
+"""What users did since the last ingest: kept on disk the moment it is said, and read by user.
+
+    events/events.sqlite    in the workspace; one row an event, in the order of arrival
+
+A batch of events is on the disk when `append` returns: the database writes ahead, and syncs its log
+with every commit. `recmeta ingest` takes in what is pending; the rows stay readable here until they
+are old, so that nothing that a user did is ever out of sight. Several processes of one machine may
+share the file; a network file system, whose locks do not hold, must not have it.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.workspace import Workspace
+from recmeta.workspace.folder import sync_folder
+from recmeta.workspace.privacy import PRIVATE
+
+FOLDER, FILE = "events", "events.sqlite"
+VERSION = 1
+"""Of the table below."""
+BUSY_SECONDS = 5.0
+"""How long another process' commit is waited for."""
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+_TABLE = """
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    user_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    event TEXT NOT NULL,
+    value REAL NOT NULL,
+    timestamp INTEGER NOT NULL,    -- microseconds since 1970
+    ingested_at INTEGER            -- the same, null until the log has the row
+) STRICT;
+CREATE INDEX events_of_user ON events (user_id, timestamp, number);
+CREATE INDEX events_pending ON events (number) WHERE ingested_at IS NULL;
+"""
+_NEWEST = """
+SELECT item_id, event, value, timestamp FROM events
+WHERE user_id = ? ORDER BY timestamp DESC, number DESC LIMIT ?
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredEvent:
+    """Something that a user did with an item."""
+
+    event_id: str
+    """Names it for good: it counts once, however often it is sent."""
+    user_id: str
+    item_id: str
+    event: str
+    value: float
+    timestamp: int | None
+    """Microseconds since 1970; None for when it is stored."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Appended:
+    """What became of the events of one sender: all of them, or none."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    """Events that were there already."""
+    conflict: int | None = None
+    """The place of one whose id is that of another event; nothing was stored then."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PastEvent:
+    """Something that a user did, as histories have it."""
+
+    item_id: str
+    event: str
+    value: float
+    timestamp: int
+    """Microseconds since 1970."""
+
+
+class EventStore:
+    """The events of a workspace. An object belongs to one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the events, or make a place for them.
+
+        Raises:
+            UserError: where the file is of a newer version, or no database.
+        """
+        self.path = path
+        path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # for its owner alone, whatever the umask is
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            self._database = self._opened()
+        except sqlite3.DatabaseError as error:
+            raise UserError(
+                f"the events in {str(path)!r} cannot be read ({error}): put the file back from a "
+                "backup, or move it away."
+            ) from error
+
+    def _opened(self) -> sqlite3.Connection:
+        database = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+        database.execute("PRAGMA secure_delete = ON")
+        with _transaction(database):
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if not version:
+                for statement in _TABLE.split(";"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {VERSION}")
+        if version > VERSION:
+            raise UserError(
+                f"the events in {str(self.path)!r} are of a newer version of recmeta: use that one."
+            )
+        if not version:
+            sync_folder(str(self.path.parent))
+        return database
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def append(self, senders: Sequence[Sequence[StoredEvent]]) -> list[Appended]:
+        """Keep the events of several senders, in one commit; return what became of each's.
+
+        Raises:
+            sqlite3.Error: where the disk is full or another process holds on; nothing is kept then.
+        """
+        now = microseconds(datetime.datetime.now(datetime.UTC))
+        with _transaction(self._database):
+            return [self._append(events, now) for events in senders]
+
+    def _append(self, events: Sequence[StoredEvent], now: int) -> Appended:
+        accepted = 0
+        self._database.execute("SAVEPOINT sender")
+        for place, one in enumerate(events):
+            row = (one.event_id, one.user_id, one.item_id, one.event, one.value)
+            time = now if one.timestamp is None else one.timestamp
+            added = self._database.execute(
+                "INSERT INTO events (event_id, user_id, item_id, event, value, timestamp) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
+                (*row, time),
+            ).rowcount
+            accepted += added
+            if not added and self._is_another(one):
+                self._database.execute("ROLLBACK TO sender")
+                self._database.execute("RELEASE sender")
+                return Appended(conflict=place)
+        self._database.execute("RELEASE sender")
+        return Appended(accepted=accepted, duplicates=len(events) - accepted)
+
+    def _is_another(self, one: StoredEvent) -> bool:
+        """Return whether the event that is stored under an id is not this one."""
+        *stored, timestamp = self._database.execute(
+            "SELECT user_id, item_id, event, value, timestamp FROM events WHERE event_id = ?",
+            (one.event_id,),
+        ).fetchone()
+        if stored != [one.user_id, one.item_id, one.event, one.value]:
+            return True
+        return one.timestamp is not None and one.timestamp != timestamp
+
+    def of_users(self, user_ids: Collection[str], most: int) -> dict[str, list[PastEvent]]:
+        """Return the newest events of users, at most so many of each, the oldest first; users
+        without any are absent."""
+        found = {}
+        for user_id in user_ids:
+            rows = self._database.execute(_NEWEST, (user_id, most)).fetchall()
+            if rows:
+                found[user_id] = [PastEvent(*row) for row in reversed(rows)]
+        return found
+
+    def pending(self) -> tuple[int, pl.DataFrame]:
+        """Return the events that the log does not have yet, with the columns of the interactions
+        that say what happened, and the number of the last."""
+        rows = self._database.execute(
+            "SELECT user_id, item_id, timestamp, event, value, number FROM events "
+            "WHERE ingested_at IS NULL ORDER BY number"
+        ).fetchall()
+        columns = {
+            schema.USER_ID: pl.String,
+            schema.ITEM_ID: pl.String,
+            schema.TIMESTAMP: pl.Int64,
+            schema.EVENT: pl.String,
+            schema.VALUE: pl.Float64,
+            "number": pl.Int64,
+        }
+        found = pl.DataFrame(rows, schema=columns, orient="row")
+        last = 0 if not found.height else int(found["number"][-1])
+        time = pl.col(schema.TIMESTAMP).cast(pl.Datetime("us", "UTC"))
+        return last, found.drop("number").with_columns(time)
+
+    def note_ingested(self, last: int) -> int:
+        """Note that the log has all events up to a number; return how many it had not had."""
+        now = microseconds(datetime.datetime.now(datetime.UTC))
+        with _transaction(self._database):
+            return self._database.execute(
+                "UPDATE events SET ingested_at = ? WHERE ingested_at IS NULL AND number <= ?",
+                (now, last),
+            ).rowcount
+
+    def expire(self, before: datetime.datetime) -> int:
+        """Delete events that came into the log before a time; return how many there were."""
+        with _transaction(self._database):
+            return self._database.execute(
+                "DELETE FROM events WHERE ingested_at < ?", (microseconds(before),)
+            ).rowcount
+
+    def forget(self, user_ids: Collection[str]) -> int:
+        """Delete users' events for good, out of the file and its log; return how many there
+        were."""
+        deleted = 0
+        with _transaction(self._database):
+            for user_id in user_ids:
+                deleted += self._database.execute(
+                    "DELETE FROM events WHERE user_id = ?", (user_id,)
+                ).rowcount
+        self._database.execute("VACUUM")
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return deleted
+
+
+def event_store(workspace: Workspace, *, make: bool = False) -> EventStore | None:
+    """Return the events of a workspace; None where there are none.
+
+    Args:
+        make: make a place for them.
+
+    Raises:
+        UserError: where a place is to be made in an object store.
+    """
+    if not workspace.is_local:
+        if make:
+            raise UserError(
+                f"the workspace {workspace.location} is in an object store, and events are kept on "
+                "a disk: serve from a workspace on this machine."
+            )
+        return None
+    path = Path(workspace.local_path()) / FOLDER / FILE
+    return EventStore(path) if make or path.exists() else None
+
+
+def microseconds(time: datetime.datetime) -> int:
+    """Return a time in microseconds since 1970."""
+    return (time - _EPOCH) // datetime.timedelta(microseconds=1)
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Commit what is done in the block, or nothing of it."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # the disk may be why
+            database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+Histories = Mapping[str, Sequence[PastEvent]]
+"""What users did, by user id, the oldest first."""

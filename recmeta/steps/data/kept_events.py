@@ -1,0 +1,49 @@
+"""events that the endpoint has kept ──▶ a log that is ingested like any other, once."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+
+from recmeta import schema
+from recmeta.logs.event_store import event_store
+from recmeta.logs.mapping import LogMapping
+from recmeta.workspace import Workspace
+
+COUNTS = ("rows_read", "accepted", "duplicates", "quarantined")
+
+
+def take_in(
+    workspace: Workspace, ingest: Callable[[LogMapping], Mapping[str, int]]
+) -> dict[str, int]:
+    """Ingest what the log does not have yet, and note that it has it.
+
+    Killed in between, the next call ingests the same rows again, which are duplicates then.
+
+    Args:
+        ingest: ingests a log, and returns its counts.
+    """
+    nothing = dict.fromkeys(COUNTS, 0)
+    store = event_store(workspace)
+    if store is None:
+        return nothing
+    with contextlib.closing(store), workspace.temporary_folder() as folder:
+        last, rows = store.pending()
+        if not rows.height:
+            return nothing
+        path = f"{folder}/events.parquet"
+        rows.write_parquet(path)
+        counts = ingest(_mapping(path))
+        store.note_ingested(last)
+    return {name: counts[name] for name in COUNTS}
+
+
+def _mapping(path: str) -> LogMapping:
+    """Return how the events are read: as they are, since they were checked when they came."""
+    return LogMapping(
+        path=path,
+        time_col=schema.TIMESTAMP,
+        event_col=schema.EVENT,
+        value_col=schema.VALUE,
+        keep_default_nulls=False,
+        earliest_time="0001-01-01",
+        max_bad_share=1.0,
+    )
