@@ -20,6 +20,7 @@ LAYERS: dict[str, int] = {
     "recmeta": 0,
     "recmeta.schema": 0,
     "recmeta.children": 0,
+    "recmeta.client": 0,
     "recmeta.errors": 0,
     "recmeta.markup": 0,
     "recmeta.strict_json": 0,
@@ -59,6 +60,7 @@ LAYERS: dict[str, int] = {
 ROOMS = (
     # layer 0
     "recmeta.children",
+    "recmeta.client",
     "recmeta.errors",
     "recmeta.markup",
     "recmeta.strict_json",

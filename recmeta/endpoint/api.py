@@ -1,13 +1,14 @@
 """The API, version 1."""
 
+import asyncio
 import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response, Security
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
 from recmeta.endpoint.answers.champion import ServedChampion
-from recmeta.endpoint.answers.items import search
+from recmeta.endpoint.answers.items import search, similar
 from recmeta.endpoint.answers.models import (
     NOT_BLANK,
     Curve,
@@ -20,14 +21,20 @@ from recmeta.endpoint.answers.models import (
     QuestionsRequest,
     RecommendationAnswer,
     RecommendationRequest,
+    RecommendationsAnswer,
+    RecommendationsRequest,
+    SimilarAnswer,
     UserBody,
     Warning_,
 )
 from recmeta.endpoint.answers.questions import Inquiry
 from recmeta.endpoint.answers.recommend import Ask
+from recmeta.endpoint.answers.restrictions import NO_RESTRICTIONS, Restrictions
 from recmeta.endpoint.config import MAX_ID_LENGTH
+from recmeta.endpoint.guard.http import MORE_PLACES, RETRY_SECONDS
 from recmeta.endpoint.guard.problems import retry_after
 from recmeta.endpoint.guard.strict_json import StrictJsonRoute
+from recmeta.errors import FieldError
 from recmeta.serving.intake import GivenUser, Remark
 
 EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
@@ -54,8 +61,9 @@ BODY_REFUSALS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 _key = HTTPBearer(auto_error=False, description="An API key. The gate checks it, before all else.")
+KEY = Security(_key)
 router = APIRouter(
-    prefix="/v1", dependencies=[Security(_key)], route_class=StrictJsonRoute, responses=REFUSALS
+    prefix="/v1", dependencies=[KEY], route_class=StrictJsonRoute, responses=REFUSALS
 )
 
 
@@ -70,18 +78,29 @@ async def recommendations(request: Request, body: RecommendationRequest) -> Resp
 
     Nothing of the user is kept. The user's own items stay out of the list.
     """
+    answer = await _answered(request, *await _asked(champion_of(request), body))
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.post(
+    "/recommendations/batch",
+    response_model=RecommendationsAnswer,
+    responses=BODY_REFUSALS,
+    summary="Recommend items to several users",
+)
+async def recommendations_of_users(request: Request, body: RecommendationsRequest) -> Response:
+    """Return a list for each user. It counts as that many requests; one user that does not fit is
+    told, and nobody is answered."""
     champion = champion_of(request)
-    user = given_user(body)
-    remarks = champion.intake.check(user)
-    ask = Ask(
-        champion=champion,
-        user=user,
-        user_id=body.user_id,
-        top_k=body.top_k,
-        max_reasons=body.max_reasons,
-    )
-    answer: RecommendationAnswer = await request.app.state.batcher.submit(ask)
-    answer.warnings[:0] = [_warning(remark) for remark in remarks]
+    _take_places(request, len(body.users) - 1)
+    asked = []
+    for place, one in enumerate(body.users):
+        try:
+            asked.append(await _asked(champion, one))
+        except FieldError as error:
+            raise FieldError(f"users[{place}].{error.field}", error.message) from None
+    answers = await asyncio.gather(*(_answered(request, *one) for one in asked))
+    answer = RecommendationsAnswer(answers=answers)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -108,6 +127,24 @@ def items(
 ) -> ItemsAnswer:
     """Return items whose title has every word of the query."""
     return ItemsAnswer(items=search(champion_of(request), query, limit))
+
+
+@router.get(
+    "/similar/{item_id:path}",
+    summary="Find items that are like one",
+    responses={404: {"description": "The catalogue has no such item.", **_PROBLEM}},
+)
+def similar_items(
+    request: Request,
+    item_id: Annotated[str, Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=NOT_BLANK)],
+    limit: Annotated[int, Query(ge=1, le=MOST_FOUND)] = 10,
+) -> SimilarAnswer:
+    """Return the items that are most like one, whoever asks; `by` says what the likeness is of."""
+    champion = champion_of(request)
+    number = champion.intake.number_of.get(item_id.strip())
+    if number is None:
+        raise HTTPException(404, f"the catalogue has no item {item_id.strip()!r:.80}.")
+    return similar(champion, number, limit)
 
 
 @router.get("/model", summary="Tell about the model that answers")
@@ -138,6 +175,54 @@ def champion_of(request: Request) -> ServedChampion:
         raise HTTPException(503, "there is no champion yet.", retry_after(5))
     request.state.log["model_version"] = champion.version
     return champion
+
+
+async def _asked(
+    champion: ServedChampion, body: RecommendationRequest
+) -> tuple[Ask, list[Warning_]]:
+    """Return what a user asks for, checked, and what of it will not count."""
+    user = given_user(body)
+    warnings = [_warning(remark) for remark in champion.intake.check(user)]
+    wanted = Restrictions(candidates=body.candidates, exclude=body.exclude, filters=body.filters)
+    if not wanted.is_any:
+        wanted = NO_RESTRICTIONS
+    else:  # an attribute is made ready when it is first asked for, which may take a moment
+        number_of = champion.intake.number_of
+        warnings += await asyncio.to_thread(wanted.check, champion.attributes, number_of)
+    ask = Ask(
+        champion=champion,
+        user=user,
+        user_id=None if body.user_id is None else body.user_id.strip(),
+        top_k=body.top_k,
+        max_reasons=body.max_reasons,
+        restrictions=wanted,
+    )
+    return ask, warnings
+
+
+async def _answered(request: Request, ask: Ask, warnings: list[Warning_]) -> RecommendationAnswer:
+    answer: RecommendationAnswer = await request.app.state.batcher.submit(ask)
+    answer.warnings[:0] = warnings
+    return answer
+
+
+def _take_places(request: Request, number: int) -> None:
+    """Have a request count as so many more.
+
+    Raises:
+        HTTPException: where the key may not send so many, or the queue has no room for them.
+    """
+    state = request.app.state
+    key = request.state.log.get("key", "")
+    wait = state.rate.seconds_to_wait(key, number) if number else 0.0
+    if wait:
+        state.metrics.shed.labels("rate").inc()
+        raise HTTPException(429, state.rate.told, retry_after(wait))
+    if not state.connections.admission.take_more(number):
+        state.metrics.shed.labels("queue").inc()
+        told = "the queue has no room for so many users: come again in a second."
+        raise HTTPException(503, told, retry_after(RETRY_SECONDS))
+    setattr(request.state, MORE_PLACES, number)
 
 
 def given_user(body: UserBody) -> GivenUser:

@@ -16,10 +16,13 @@ from recmeta.endpoint.answers.questions import Inquiry
 from recmeta.endpoint.answers.questions import answer as answer_inquiry
 from recmeta.endpoint.answers.recommend import Ask, BatchRecommender, OnlineProfiles
 from recmeta.endpoint.config import EndpointConfig
+from recmeta.endpoint.events import routes
+from recmeta.endpoint.events.histories import UserHistories
 from recmeta.endpoint.guard.connections import Connections
 from recmeta.endpoint.guard.gate import Gate
 from recmeta.endpoint.guard.keys import ApiKeys
 from recmeta.endpoint.guard.problems import add_handlers
+from recmeta.endpoint.guard.rate import RateLimit
 from recmeta.endpoint.operation import health, owner, pages
 from recmeta.endpoint.operation.journal import Journal
 from recmeta.endpoint.operation.metrics import Metrics
@@ -40,6 +43,7 @@ def create_app(
     online: OnlineProfiles | None = None,
     workspace: Workspace | None = None,
     first: ServedChampion | None = None,
+    histories: UserHistories | None = None,
 ) -> FastAPI:
     """Return the application. Nothing runs until the server starts it.
 
@@ -50,6 +54,7 @@ def create_app(
         online: reads profiles from a feature store.
         workspace: what the owner's page is about; None: it has nothing to show.
         first: the champion to begin with; None: the source is asked for it while requests come.
+        histories: what is known of users, and where events are kept; None: of nobody, nowhere.
     """
     config = config or EndpointConfig()
     metrics = Metrics()
@@ -57,7 +62,7 @@ def create_app(
         title="recmeta",
         summary="Recommendations for users of whom little is known.",
         version=library_versions().get("recmeta", "0"),
-        lifespan=_lifespan(source, online, config, metrics, first),
+        lifespan=_lifespan(source, online, config, metrics, first, histories),
         openapi_url=OPENAPI,
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
@@ -65,7 +70,9 @@ def create_app(
     )
     app.state.metrics = metrics
     app.state.connections = Connections(config, metrics, keys)
+    app.state.rate = RateLimit(config.requests_per_second, config.burst)
     app.include_router(api.router)
+    app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(pages.router())
     if workspace is not None:
@@ -76,7 +83,7 @@ def create_app(
         Gate,
         keys=keys,
         open_paths=(OPENAPI, *health.OPEN_PATHS, *pages.FILES),
-        config=config,
+        rate=app.state.rate,
         metrics=metrics,
     )
     app.add_middleware(Journal, metrics=metrics)  # around the gate
@@ -89,6 +96,7 @@ def _lifespan(
     config: EndpointConfig,
     metrics: Metrics,
     first: ServedChampion | None,
+    histories: UserHistories | None,
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     """Return what runs from the server's start to its stop: it watches for a new champion, and
     gathers requests into batches."""
@@ -103,12 +111,17 @@ def _lifespan(
             first=first,
         )
         app.state.holder = holder
+        past = None if histories is None else histories.of
         app.state.batcher = Batcher(
-            _answering(BatchRecommender(online, metrics, config.online_seconds)),
+            _answering(BatchRecommender(online, metrics, config.online_seconds, past)),
             most=config.batch_users,
             wait_seconds=config.batch_wait_ms / 1e3,
             num_in_hand=lambda: app.state.connections.admission.num_in_hand,
         )
+        app.state.events = None
+        if histories is not None:
+            app.state.events = routes.writer_of(histories.writer)
+            histories.start(config.history_seconds)
         app.state.stopping = False
         holder.start()
         yield
@@ -117,6 +130,10 @@ def _lifespan(
         closing = min(CLOSING_SECONDS, config.shutdown_seconds / 20)
         if not await app.state.batcher.close(closing):
             log.warning("a batch is still computed; its thread is left behind")
+        if histories is not None:
+            histories.stop()
+            if not await app.state.events.close(closing):
+                log.warning("events are still written; their thread is left behind")
         if not await asyncio.to_thread(holder.stop, closing):
             log.warning("a champion is still looked for or loaded; its thread is left behind")
 

@@ -10,6 +10,16 @@ MAX_REASONS = 5
 """Most reasons for one item."""
 MAX_ID_LENGTH = 256
 """Characters of an id."""
+MAX_USERS = 16
+"""Users of one request."""
+MAX_NAMED = 1_000
+"""Items that a request may name as candidates, and that it may exclude."""
+MAX_FILTERS = 20
+"""Attributes that a request may filter by."""
+MAX_EVENTS = 100
+"""Events of one request."""
+MAX_HISTORY = MAX_INTERACTIONS
+"""Interactions of a known user that are read, the newest."""
 
 MAY_BE_ZERO = ("batch_wait_ms", "pause_ms")
 
@@ -64,6 +74,8 @@ class EndpointConfig:
     """How long a request may take from its first byte to the last byte of its answer."""
     online_seconds: float = 1.0
     """How long the online feature store may take; then answers go without it."""
+    history_seconds: float = 60.0
+    """How often the workspace's log is looked at for rows that the histories of users lack."""
     owner_seconds: float = 20.0
     """How long reading the state of the workspace may take, for the owner's page."""
     poll_seconds: float = 5.0

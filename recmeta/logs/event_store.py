@@ -13,7 +13,7 @@ import dataclasses
 import datetime
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -128,6 +128,10 @@ class EventStore:
             sync_folder(str(self.path.parent))
         return database
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Wait so long for another process' commit, in place of `BUSY_SECONDS`."""
+        self._database.execute(f"PRAGMA busy_timeout = {int(1_000 * seconds)}")
+
     def close(self) -> None:
         """Close the database."""
         self._database.close()
@@ -231,24 +235,29 @@ class EventStore:
         return deleted
 
 
-def event_store(workspace: Workspace, *, make: bool = False) -> EventStore | None:
-    """Return the events of a workspace; None where there are none.
+def event_store(workspace: Workspace) -> EventStore | None:
+    """Return the events of a workspace; None where there are none."""
+    if not workspace.is_local or not workspace.exists(f"{FOLDER}/{FILE}"):
+        return None
+    return EventStore(_path(workspace))
 
-    Args:
-        make: make a place for them.
+
+def make_event_store(workspace: Workspace) -> EventStore:
+    """Return the events of a workspace, for which a place is made where there is none.
 
     Raises:
-        UserError: where a place is to be made in an object store.
+        UserError: for a workspace in an object store.
     """
     if not workspace.is_local:
-        if make:
-            raise UserError(
-                f"the workspace {workspace.location} is in an object store, and events are kept on "
-                "a disk: serve from a workspace on this machine."
-            )
-        return None
-    path = Path(workspace.local_path()) / FOLDER / FILE
-    return EventStore(path) if make or path.exists() else None
+        raise UserError(
+            f"the workspace {workspace.location} is in an object store, and events are kept on a "
+            "disk: serve from a workspace on this machine."
+        )
+    return EventStore(_path(workspace))
+
+
+def _path(workspace: Workspace) -> Path:
+    return Path(workspace.local_path()) / FOLDER / FILE
 
 
 def microseconds(time: datetime.datetime) -> int:
@@ -267,7 +276,3 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
             database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
-
-
-Histories = Mapping[str, Sequence[PastEvent]]
-"""What users did, by user id, the oldest first."""

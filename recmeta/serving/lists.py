@@ -226,10 +226,11 @@ class ListMaker:
     ) -> tuple[IntArray, Float32Array, Float32Array]:
         """Return (B, length) the best items, their worths and their scores, of all or of
         candidates."""
-        if self._retrieval is None or length > self._retrieval.config.candidates:
+        retrieval, is_limited = self._retrieval, users.allowed_BI is not None
+        if retrieval is None or length > retrieval.config.candidates or is_limited:
             ranked = self.ranker.rank(users, length)
             return ranked.item_Bk, ranked.worth_Bk, ranked.score_Bk
-        item_Bn = self._retrieval.search(self.scorer, users)
+        item_Bn = retrieval.search(self.scorer, users)
         worth_Bn, score_Bn = self._worths(users, item_Bn)
         if self.config.exclude_seen:
             for place in range(int(tasks.support.lengths.max(initial=0))):
@@ -247,9 +248,11 @@ class ListMaker:
         """Return (B, m) eligible items by popularity; -1 for a user's own."""
         seen_B = np.bincount(users.seen_user, minlength=num_users)
         enough = self.config.rules.candidates + self.config.top_k + int(seen_B.max(initial=0))
-        if self.caps:
+        if self.caps or users.allowed_BI is not None:
             enough = len(self._popular)
         item_Bm = np.tile(self._popular[:enough], (num_users, 1))
+        if users.allowed_BI is not None:
+            item_Bm[~users.allowed_BI[:, self._popular[:enough]]] = -1
         if self.config.exclude_seen:
             place_I = np.full(self.model.catalogue.num_items, -1, np.int64)
             place_I[self._popular[:enough]] = np.arange(item_Bm.shape[1])
@@ -300,6 +303,7 @@ def _some(users: AdaptedUsers, chosen: IntArray) -> AdaptedUsers:
         {name: t[index.to(t.device)] for name, t in users.state.items()},
         place_B[users.seen_user[kept]],
         users.seen_item[kept],
+        None if users.allowed_BI is None else users.allowed_BI[chosen],
     )
 
 

@@ -83,6 +83,8 @@ class AdaptedUsers:
     """(N,) position of the user of each seen item."""
     seen_item: IntArray
     """(N,) its number."""
+    allowed_BI: BoolArray | None = None
+    """Which items may stand in each user's list, beside what rules say of all; None: any."""
 
     def batches(self, size: int) -> Iterator["AdaptedUsers"]:
         """Yield the users in order, `size` at a time."""
@@ -93,6 +95,7 @@ class AdaptedUsers:
                 {name: t[start : start + size] for name, t in self.state.items()},
                 self.seen_user[here] - start,
                 self.seen_item[here],
+                None if self.allowed_BI is None else self.allowed_BI[start : start + size],
             )
 
     def to(self, device: torch.device) -> "AdaptedUsers":
@@ -243,6 +246,9 @@ class Ranker:
             last = first + scores.shape[1]
             if self._barred_I is not None:
                 scores[:, self._barred_I[first:last]] = -torch.inf
+            if users.allowed_BI is not None:
+                allowed_BR = torch.from_numpy(users.allowed_BI[:, first:last]).to(device)
+                scores.masked_fill_(~allowed_BR, -torch.inf)
             if self.config.exclude_seen:
                 here = (users.seen_item >= first) & (users.seen_item < last)
                 row = torch.from_numpy(users.seen_user[here]).to(device)

@@ -14,6 +14,7 @@ from recmeta.endpoint.answers.champion import ChampionSource
 from recmeta.endpoint.answers.recommend import OnlineProfiles
 from recmeta.endpoint.app import create_app
 from recmeta.endpoint.config import EndpointConfig
+from recmeta.endpoint.events.histories import UserHistories
 from recmeta.endpoint.guard.keys import ApiKeys
 from recmeta.endpoint.server import Server, bound
 from recmeta.workspace import Workspace
@@ -49,6 +50,7 @@ def serving(
     *,
     workspace: Workspace | None = None,
     online: OnlineProfiles | None = None,
+    histories: UserHistories | None = None,
     **limits: Any,
 ) -> Iterator[Served]:
     """Serve champions until the block ends."""
@@ -57,7 +59,13 @@ def serving(
     first = None if newest is None else source.load(newest)  # untried, which is faster
     keys = ApiKeys({"tests": KEY})
     app = create_app(
-        source, keys=keys, config=config, workspace=workspace, online=online, first=first
+        source,
+        keys=keys,
+        config=config,
+        workspace=workspace,
+        online=online,
+        first=first,
+        histories=histories,
     )
     listening = bound("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

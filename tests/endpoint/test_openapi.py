@@ -6,7 +6,12 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from served import KEY, Served
 
 NUM_EXAMPLES = 15
-BY_MODEL = {"POST /v1/recommendations", "POST /v1/questions"}
+BY_MODEL = {
+    "POST /v1/recommendations",
+    "POST /v1/recommendations/batch",
+    "POST /v1/questions",
+    "POST /v1/events",
+}
 """What these take depends on the model, which no schema knows: its range of values, its profile."""
 
 
@@ -15,8 +20,11 @@ def test_every_operation_is_fuzzed(served: Served) -> None:
     operations = [found.ok() for found in schema.get_all_operations()]
     assert {operation.label for operation in operations} >= {
         "POST /v1/recommendations",
+        "POST /v1/recommendations/batch",
         "POST /v1/questions",
+        "POST /v1/events",
         "GET /v1/items",
+        "GET /v1/similar/{item_id}",
         "GET /v1/model",
         "GET /readyz",
     }

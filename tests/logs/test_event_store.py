@@ -37,9 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def store(workspace: Workspace) -> EventStore:
-    made = event_store.event_store(workspace, make=True)
-    assert made is not None
-    return made
+    return event_store.make_event_store(workspace)
 
 
 def test_an_event_counts_once_and_a_sender_has_all_or_nothing(store: EventStore) -> None:
@@ -73,7 +71,7 @@ def test_what_is_said_is_kept_though_the_process_is_killed(workspace: Workspace)
 import os, signal
 from recmeta.logs.event_store import *
 from recmeta.workspace import Workspace
-store = event_store(Workspace({workspace.location!r}), make=True)
+store = make_event_store(Workspace({workspace.location!r}))
 one = StoredEvent(event_id="e", user_id="u", item_id="i", event="click", value=1.0, timestamp=None)
 assert store.append([[one]]) == [Appended(accepted=1)]
 os.kill(os.getpid(), signal.SIGKILL)
@@ -156,4 +154,4 @@ def test_what_is_no_place_for_events_is_refused(workspace: Workspace, tmp_path: 
     bucket = Workspace("s3://bucket/ws?region=us-east-1")
     assert event_store.event_store(bucket) is None
     with pytest.raises(UserError, match="serve from a workspace on this machine"):
-        event_store.event_store(bucket, make=True)
+        event_store.make_event_store(bucket)

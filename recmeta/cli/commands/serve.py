@@ -46,6 +46,14 @@ def serve(
     api_keys: Keys = None,
     no_auth: NoAuth = False,
     feature_store: FeatureStore = None,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Keep events (POST /v1/events) in the workspace, and have lists for a user_id "
+            "begin with what the log and these events say of that user.",
+        ),
+    ] = False,
     limit: Limits = None,
 ) -> Outcome:
     """Answer requests with the champion, adapted to each user, until a signal stops it.
@@ -69,6 +77,7 @@ def serve(
     from recmeta.endpoint.answers.champion import RegistrySource
     from recmeta.endpoint.answers.online import online_profiles_of
     from recmeta.endpoint.app import create_app
+    from recmeta.endpoint.events.histories import UserHistories
     from recmeta.endpoint.server import serve as run
     from recmeta.recipes.configuration import pipeline_config
     from recmeta.serving.ranking import ScoringConfig
@@ -78,6 +87,7 @@ def serve(
         scoring = parse(ScoringConfig, merged(base, {"rules": rules.given()}))
         online = None if feature_store is None else online_profiles_of(feature_store)
         workspace = common.open_workspace()
+        histories = UserHistories(workspace) if history else None
         source = RegistrySource(workspace, scoring)
         app = create_app(
             source,
@@ -85,6 +95,7 @@ def serve(
             config=config,
             online=online,
             workspace=workspace,
+            histories=histories,
             first=source.first(seconds=config.trial_seconds),
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -115,6 +126,8 @@ COMMAND = Command(
     serve,
     examples="""
 recmeta serve --no-auth
+
+recmeta serve --no-auth --history
 
 recmeta serve --host 0.0.0.0 --api-keys keys.txt --limit requests_per_second=200
 """,

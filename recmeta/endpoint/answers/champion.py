@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from recmeta.endpoint.answers.history import QuestionPlan, evaluation_of, interview_of
+from recmeta.endpoint.answers.restrictions import ItemAttributes
 from recmeta.endpoint.answers.trial import NICENESS, ChampionRefused, try_out
 from recmeta.endpoint.config import MAX_TOP_K
 from recmeta.errors import Broken, UserError
@@ -47,6 +48,8 @@ class ServedChampion:
     """(I,) what a search looks through, in lower case."""
     popularity: Float32Array
     """(I,) users who had met each item when the model was trained."""
+    attributes: ItemAttributes
+    """What requests filter by."""
     evaluation: dict[str, Any] | None = None
     """evaluation.json, where the workspace has it."""
     interview: QuestionPlan | None = None
@@ -80,6 +83,7 @@ class ServedChampion:
             titles=[None] * model.catalogue.num_items if titles is None else titles.to_pylist(),
             names=pc.utf8_lower(items.names()),
             popularity=model.catalogue.statistics.num_users[-1],
+            attributes=ItemAttributes(items),
             evaluation=evaluation,
             interview=interview,
         )

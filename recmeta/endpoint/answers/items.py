@@ -1,10 +1,23 @@
-"""Search in the catalogue, by title where there are titles, else by id."""
+"""What is asked of the catalogue alone: items by their titles, else by ids, and items like one.
+
+Legend: I items.
+"""
+
+from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
 
 from recmeta.endpoint.answers.champion import ServedChampion
-from recmeta.endpoint.answers.models import Item
+from recmeta.endpoint.answers.models import Item, SimilarAnswer, SimilarItem
+from recmeta.metalearn.heads.choice_head import PREDICTS
+from recmeta.serving.rules import kinds
+from recmeta.tasks.arrays import Float32Array
+
+DIGITS = 6
+"""Behind the point, in answers: more are noise of single precision."""
+Likeness = Literal["choices", "neighbours", "attributes"]
 
 
 def search(champion: ServedChampion, query: str, limit: int) -> list[Item]:
@@ -19,3 +32,55 @@ def search(champion: ServedChampion, query: str, limit: int) -> list[Item]:
         Item(item_id=champion.item_ids[number], title=champion.titles[number])
         for number in best.tolist()
     ]
+
+
+def similar(champion: ServedChampion, number: int, limit: int) -> SimilarAnswer:
+    """Return the items that are most like one, of those that the rules let into lists."""
+    by, likeness_I = _likeness(champion, number)
+    likeness_I[~champion.lists.is_eligible_I] = 0
+    likeness_I[number] = 0
+    best = np.argsort(-likeness_I, kind="stable")[:limit]
+    return SimilarAnswer(
+        model_version=champion.version,
+        by=by,
+        items=[
+            SimilarItem(
+                item_id=champion.item_ids[other],
+                title=champion.titles[other],
+                similarity=round(float(likeness_I[other]), DIGITS),
+            )
+            for other in best[likeness_I[best] > 0].tolist()
+        ],
+    )
+
+
+def _likeness(champion: ServedChampion, number: int) -> tuple[Likeness, Float32Array]:
+    """Return what the likeness is of, and (I,) how like each item is: positive where it is."""
+    head = champion.scorer.lists
+    if head.choices is not None:
+        vector_ID = head.choices.params[PREDICTS]
+        length_I = torch.linalg.vector_norm(vector_ID, dim=1)
+        if length_I[number] > 0:
+            product_I = vector_ID @ vector_ID[number] / length_I[number]
+            cosine_I: Float32Array = (product_I / length_I.clamp(min=1e-12)).cpu().numpy()
+            return "choices", cosine_I
+    for name in head.table_names:
+        table = head.tables[name]
+        targets = torch.arange(table.num_items, device=table.item.device)
+        strength_I = table.strength(torch.full_like(targets, number), targets)
+        if (strength_I > 0).any():
+            return "neighbours", strength_I.cpu().numpy().astype(np.float32)
+    return "attributes", _alike(champion, number)
+
+
+def _alike(champion: ServedChampion, number: int) -> Float32Array:
+    """Return (I,) the cosine of the values of categorical attributes."""
+    shared_I = np.zeros(len(champion.item_ids), np.float32)
+    counts_I = np.zeros(len(champion.item_ids), np.float32)
+    for name in kinds(champion.model.catalogue.items):
+        code_IW = champion.attributes.codes(name)[0]
+        own = code_IW[number][code_IW[number] >= 0]
+        shared_I += np.isin(code_IW, own).sum(1)
+        counts_I += (code_IW >= 0).sum(1)
+    norm_I = np.sqrt(np.maximum(counts_I * counts_I[number], 1))
+    return np.asarray(shared_I / norm_I, np.float32)

@@ -2,9 +2,26 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
-from recmeta.endpoint.config import MAX_ID_LENGTH, MAX_INTERACTIONS, MAX_REASONS, MAX_TOP_K
+from recmeta.endpoint.config import (
+    MAX_FILTERS,
+    MAX_ID_LENGTH,
+    MAX_INTERACTIONS,
+    MAX_NAMED,
+    MAX_REASONS,
+    MAX_TOP_K,
+    MAX_USERS,
+)
 
 
 def _text(value: Any) -> Any:
@@ -30,6 +47,10 @@ Text = Annotated[str, Field(strict=True, max_length=1_000)]
 Words = Annotated[list[Text], Field(max_length=100)]
 
 
+Instant = Annotated[AwareDatetime, BeforeValidator(_text)]
+"""A time as text, with its zone."""
+
+
 class Body(BaseModel):
     """A part of a request: immutable, without unknown fields."""
 
@@ -45,9 +66,34 @@ class Interaction(Body):
         description="The rating, within the range that `GET /v1/model` tells; not needed where the "
         "model learned from clicks.",
     )
-    timestamp: Annotated[AwareDatetime, BeforeValidator(_text)] | None = Field(
+    timestamp: Instant | None = Field(
         default=None, description="When. Without times, the order of the list is the order."
     )
+
+
+class Range(Body):
+    """Numbers from `min` to `max`, both included; one of them may be left out."""
+
+    min: Finite | None = None
+    max: Finite | None = None
+
+    @model_validator(mode="after")
+    def _is_some(self) -> "Range":
+        if self.min is None and self.max is None:
+            raise ValueError("needs min or max")
+        return self
+
+
+def _kind_of_filter(value: Any) -> str:
+    return "range" if isinstance(value, dict | Range) else "values"
+
+
+Filter = Annotated[
+    Annotated[list[Text], Field(min_length=1, max_length=100), Tag("values")]
+    | Annotated[Range, Tag("range")],
+    Discriminator(_kind_of_filter),
+]
+Ids = Annotated[list[Id], Field(max_length=MAX_NAMED)]
 
 
 class UserBody(Body):
@@ -64,7 +110,8 @@ class UserBody(Body):
     user_id: Id | None = Field(
         default=None,
         description="With which the online feature store is asked for the profile, where one is "
-        "configured. What it knows wins over `profile`.",
+        "configured; what it knows wins over `profile`. Where the server keeps histories, the list "
+        "begins with what the log and earlier events say of this user, and `interactions` follow.",
     )
 
 
@@ -85,10 +132,29 @@ class RecommendationRequest(UserBody):
             ]
         }
     )
+    candidates: Annotated[Ids, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The only items to rank, such as what a search has found. Rules and filters "
+        "hold of them, too, and the user's own items stay out.",
+    )
+    exclude: Ids = Field(default=[], description="Items that the list must not have.")
+    filters: dict[Name, Filter] = Field(
+        default={},
+        max_length=MAX_FILTERS,
+        description="By attribute of items, values of which an item must have one, or a range of "
+        "numbers. All must hold; an item of which an attribute is not known does not pass.",
+        examples=[{"genres": ["comedy", "drama"], "release_year": {"min": 1990}}],
+    )
     top_k: Whole = Field(default=10, ge=1, le=MAX_TOP_K, description="Length of the list.")
     max_reasons: Whole = Field(
         default=3, ge=0, le=MAX_REASONS, description="Most reasons for an item; 0 is fastest."
     )
+
+
+class RecommendationsRequest(Body):
+    """Several users, each as in a request of one."""
+
+    users: list[RecommendationRequest] = Field(min_length=1, max_length=MAX_USERS)
 
 
 class Reason(BaseModel):
@@ -132,7 +198,13 @@ class Recommendation(BaseModel):
 class Warning_(BaseModel):
     """Something of the request that did not count."""
 
-    code: Literal["unknown_item", "duplicate_item", "profile_unavailable"]
+    code: Literal[
+        "unknown_item",
+        "duplicate_item",
+        "unknown_value",
+        "profile_unavailable",
+        "history_unavailable",
+    ]
     field: str = Field(description="Where, such as `interactions[2].item_id`.")
     message: str
 
@@ -142,8 +214,18 @@ class RecommendationAnswer(BaseModel):
 
     model_version: str
     num_used: int = Field(description="Interactions that the user was adapted to.")
+    num_known: int = Field(
+        default=0,
+        description="Interactions of `user_id` that the server knew, from the log and from events.",
+    )
     recommendations: list[Recommendation]
     warnings: list[Warning_] = []
+
+
+class RecommendationsAnswer(BaseModel):
+    """A list for each user."""
+
+    answers: list[RecommendationAnswer] = Field(description="In the order of the users.")
 
 
 class Item(BaseModel):
@@ -157,6 +239,25 @@ class ItemsAnswer(BaseModel):
     """What a search found."""
 
     items: list[Item] = Field(description="Those that most users have met first.")
+
+
+class SimilarItem(Item):
+    """An item that is like another one."""
+
+    similarity: float = Field(description="At most 1; comparable within one answer.")
+
+
+class SimilarAnswer(BaseModel):
+    """Items that are like one."""
+
+    model_version: str
+    by: Literal["choices", "neighbours", "attributes"] = Field(
+        description="What the likeness is of. choices: cosine of the vectors from which the model "
+        "says what is taken next. neighbours: how strongly the item speaks for the other in the "
+        "model's table of items that the same users took. attributes: cosine of categorical "
+        "attributes, of items that nobody has taken."
+    )
+    items: list[SimilarItem] = Field(description="The most similar first.")
 
 
 class QuestionsRequest(UserBody):

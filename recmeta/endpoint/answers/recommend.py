@@ -6,6 +6,7 @@ Legend: B users, K places of a list, N support rows of all users.
 import dataclasses
 import logging
 import math
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -14,22 +15,29 @@ import numpy as np
 import torch
 
 from recmeta.endpoint.answers.champion import ServedChampion
+from recmeta.endpoint.answers.items import DIGITS
 from recmeta.endpoint.answers.models import RecommendationAnswer, Warning_
+from recmeta.endpoint.answers.restrictions import NO_RESTRICTIONS, Restrictions
 from recmeta.endpoint.aside import Aside
+from recmeta.endpoint.events.histories import with_history
 from recmeta.endpoint.operation.metrics import Metrics
+from recmeta.logs.event_store import PastEvent
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.intake import GivenUser, Value
 from recmeta.serving.list_reasons import list_effects
 from recmeta.serving.lists import relative_likelihoods
 from recmeta.serving.ranking import adapt_users
-from recmeta.tasks.arrays import IntArray
+from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 LISTED_BY: tuple[Literal["model", "popularity"], ...] = ("model", "popularity")
 log = logging.getLogger(__name__)
 OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
 """Returns what the online store knows, by user id; users whom it does not know are absent."""
+
+PastOf = Callable[[Sequence[str]], Mapping[str, Sequence[PastEvent]]]
+"""Returns what users did before, by user id, the oldest first; unknown users are absent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,20 +50,27 @@ class Ask:
     user_id: str | None
     top_k: int
     max_reasons: int
+    restrictions: Restrictions = NO_RESTRICTIONS
 
 
 class BatchRecommender:
     """Answers batches of requests; in one thread."""
 
     def __init__(
-        self, online: OnlineProfiles | None, metrics: Metrics, online_seconds: float
+        self,
+        online: OnlineProfiles | None,
+        metrics: Metrics,
+        online_seconds: float,
+        histories: PastOf | None = None,
     ) -> None:
         """
         Args:
             online_seconds: how long the online store may take; then it is done without.
+            histories: says what users did before.
         """
         self.online = None if online is None else Aside(online, "recmeta-online-store")
         self.online_seconds = online_seconds
+        self.histories = histories
         self.metrics = metrics
 
     def __call__(self, asks: Sequence[Ask]) -> list[RecommendationAnswer]:
@@ -63,11 +78,12 @@ class BatchRecommender:
         started = time.perf_counter()
         answers: dict[int, RecommendationAnswer] = {}
         profiles, failed = self._profiles(asks)
+        past, unread = self._past(asks)
         # While a new champion takes over, a batch may hold requests of the old one and of the new.
         for champion in {id(ask.champion): ask.champion for ask in asks}.values():
             places = [p for p, ask in enumerate(asks) if ask.champion is champion]
             own = [asks[place] for place in places]
-            found = _lists(champion, own, profiles)
+            found = _lists(champion, own, profiles, past)
             answers |= dict(zip(places, found, strict=True))
         for place in failed:
             answers[place].warnings.append(
@@ -75,6 +91,14 @@ class BatchRecommender:
                     code="profile_unavailable",
                     field="user_id",
                     message="the feature store did not answer; the given profile was used.",
+                )
+            )
+        for place in unread:
+            answers[place].warnings.append(
+                Warning_(
+                    code="history_unavailable",
+                    field="user_id",
+                    message="what the user did before could not be read; it did not count.",
                 )
             )
         self.metrics.batch_users.observe(len(asks))
@@ -97,29 +121,52 @@ class BatchRecommender:
             log.exception("the online feature store failed")
             return {}, [p for p, ask in enumerate(asks) if ask.user_id is not None]
 
+    def _past(self, asks: Sequence[Ask]) -> tuple[Mapping[str, Sequence[PastEvent]], Sequence[int]]:
+        """Return what is known of users by id, and the places of requests that go without."""
+        ids = {ask.user_id for ask in asks if ask.user_id is not None}
+        if self.histories is None or not ids:
+            return {}, ()
+        try:
+            return self.histories(sorted(ids)), ()
+        except sqlite3.Error:  # a list without it is better than none
+            log.exception("the events could not be read")
+            return {}, [p for p, ask in enumerate(asks) if ask.user_id is not None]
+
 
 def _lists(
-    champion: ServedChampion, asks: Sequence[Ask], profiles: Mapping[str, Mapping[str, Value]]
+    champion: ServedChampion,
+    asks: Sequence[Ask],
+    profiles: Mapping[str, Mapping[str, Value]],
+    past: Mapping[str, Sequence[PastEvent]],
 ) -> list[RecommendationAnswer]:
-    users = [_with_profile(champion, ask, profiles) for ask in asks]
+    graded = champion.model.objective == "rating"
+    now = time.time_ns() // 1_000
+    known = [past.get(ask.user_id or "", ()) for ask in asks]
+    users = [
+        with_history(_with_profile(champion, ask, profiles), own, graded=graded, now=now)
+        for ask, own in zip(asks, known, strict=True)
+    ]
     tasks = champion.intake.tasks(users)
     longest = max(ask.top_k for ask in asks)
     support = champion.scorer.support(tasks)
     adapted = adapt_users(champion.scorer, tasks, support)
+    if any(ask.restrictions.is_any for ask in asks):
+        adapted = dataclasses.replace(adapted, allowed_BI=_allowed(champion, asks))
     lists = champion.lists.make(adapted, tasks, longest)
     item_BK = lists.item_Bk
     # A reason compares the items of one list, which may be shorter than the longest asked for.
     is_asked_BK = np.arange(item_BK.shape[1]) < np.array([ask.top_k for ask in asks])[:, None]
     explained_BK = np.where(lists.is_popular_Bk | ~is_asked_BK, -1, item_BK)
     reasons = _reasons(champion, asks, tasks, adapted.state, support, explained_BK)
-    likelihood_BK = relative_likelihoods(lists.worth_Bk)
+    likelihood_BK = _rounded(relative_likelihoods(lists.worth_Bk))
+    score_BK, uncertainty_BK = _rounded(lists.score_Bk), _rounded(lists.uncertainty_Bk)
     answers = []
     for row, ask in enumerate(asks):
         length = min(ask.top_k, int(np.sum(item_BK[row] >= 0)))
         items = item_BK[row, :length].tolist()
-        scores = lists.score_Bk[row, :length].tolist()
+        scores = score_BK[row, :length].tolist()
         likely = likelihood_BK[row, :length].tolist()
-        uncertain = lists.uncertainty_Bk[row, :length].tolist()
+        uncertain = uncertainty_BK[row, :length].tolist()
         listed = [
             {
                 "rank": place + 1,
@@ -138,6 +185,7 @@ def _lists(
         found = {
             "model_version": champion.version,
             "num_used": int(tasks.support.lengths[row]),
+            "num_known": len(known[row]),
             "recommendations": listed,
         }
         # At once: forty models one after the other would take half of a batch's time.
@@ -173,7 +221,7 @@ def _reasons(
         given = some.support.item[own].tolist()
         effect_NK = effects.effect_Nk[own, : ask.top_k]
         order_NK = np.argsort(-np.abs(effect_NK), axis=0, kind="stable")[: ask.max_reasons]
-        largest_NK = np.take_along_axis(effect_NK, order_NK, axis=0)
+        largest_NK = _rounded(np.take_along_axis(effect_NK, order_NK, axis=0))
         pairs = zip(order_NK.T.tolist(), largest_NK.T.tolist(), strict=True)
         for place, (order, values) in enumerate(pairs):
             found[row, place] = [
@@ -186,6 +234,21 @@ def _reasons(
                 if effect and not math.isnan(effect)
             ]
     return found
+
+
+def _allowed(champion: ServedChampion, asks: Sequence[Ask]) -> BoolArray:
+    """Return (B, I) which items each user's list may have."""
+    allowed_BI = np.ones((len(asks), champion.model.catalogue.num_items), np.bool_)
+    for row, ask in enumerate(asks):
+        if ask.restrictions.is_any:
+            number_of = champion.intake.number_of
+            allowed_BI[row] = ask.restrictions.allowed(champion.attributes, number_of)
+    return allowed_BI
+
+
+def _rounded(values: Float32Array) -> Float64Array:
+    """Return numbers without the noise of single precision."""
+    return np.asarray(np.round(values.astype(np.float64), DIGITS), np.float64)
 
 
 def _with_profile(

@@ -45,15 +45,27 @@ class Admission:
         self.num_in_hand += 1
         return self.num_in_hand
 
-    def done(self, place: int, seconds: float | None) -> None:
+    def take_more(self, number: int) -> bool:
+        """Take so many places more for a request that has one and asks for several users, if they
+        are to be had."""
+        needed = self.num_in_hand + number
+        if needed > self._most:
+            return False
+        if needed > self._fewest and needed * self._seconds_each > self._longest_seconds:
+            return False
+        self.num_in_hand = needed
+        return True
+
+    def done(self, place: int, seconds: float | None, more: int = 0) -> None:
         """Say that a request has left.
 
         Args:
             place: of `take`.
             seconds: how long it took; None where that tells nothing, since it was not answered.
+            more: the places of `take_more`.
         """
-        self.num_in_hand -= 1
+        self.num_in_hand -= 1 + more
         if seconds is not None:
-            each = seconds / place
+            each = seconds / (place + more)
             known = self._seconds_each or each
             self._seconds_each = known + MEMORY * (each - known)

@@ -7,7 +7,6 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from recmeta.endpoint.config import EndpointConfig
 from recmeta.endpoint.guard.keys import LOOPBACK, ApiKeys, presented
 from recmeta.endpoint.guard.problems import problem, retry_after
 from recmeta.endpoint.guard.rate import RateLimit
@@ -26,20 +25,20 @@ class Gate:
         *,
         keys: ApiKeys | None,
         open_paths: Collection[str],
-        config: EndpointConfig,
+        rate: RateLimit,
         metrics: Metrics,
     ) -> None:
         """
         Args:
             keys: None lets in whoever is on this machine.
             open_paths: need no key.
+            rate: how many requests each key may send.
         """
         self.app = app
         self.keys = keys
         self.open_paths = frozenset(open_paths)
-        self.config = config
+        self.rate = rate
         self.metrics = metrics
-        self.rate = RateLimit(config.requests_per_second, config.burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or say why not."""
@@ -67,11 +66,7 @@ class Gate:
         wait = self.rate.seconds_to_wait(name)
         if wait:
             self.metrics.shed.labels("rate").inc()
-            return problem(
-                429,
-                f"this key may send {self.config.requests_per_second:g} requests a second.",
-                headers=retry_after(wait),
-            )
+            return problem(429, self.rate.told, headers=retry_after(wait))
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if has_body and kind != "application/json":

@@ -27,6 +27,8 @@ still sending, gets to read it."""
 LINGER_BYTES = 1_048_576
 """The same, in bytes."""
 RETRY_SECONDS = 1
+MORE_PLACES = "more_places"
+"""Of a request's state: what the application has taken of `Admission.take_more` for it."""
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in http.HTTPStatus}
 
 
@@ -217,7 +219,8 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             if place is not None:
                 seconds = self._loop.time() - began if exchange.status == 200 else None
-                self.connections.admission.done(place, seconds)
+                more = scope["state"].get(MORE_PLACES, 0)
+                self.connections.admission.done(place, seconds, more)
             # Said already, unless the application was too late, failed or was cancelled.
             if self._exchange is exchange and not exchange.is_complete:
                 self._abort()

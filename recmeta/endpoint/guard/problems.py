@@ -23,6 +23,7 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     408: "The request did not arrive",
+    409: "The id is taken",
     413: "The body is too long",
     414: "The request line is too long",
     415: "Not JSON",

@@ -16,18 +16,25 @@ class RateLimit:
             burst: tokens that a full bucket holds.
             clock: seconds, never going back.
         """
+        self.told = f"this key may send {per_second:g} requests a second."
+        """What is said to one who sends more."""
         self._per_second = per_second
         self._burst = float(burst)
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def seconds_to_wait(self, name: str) -> float:
-        """Take a token and return 0, or return how long until there is one."""
+    def seconds_to_wait(self, name: str, number: int = 1) -> float:
+        """Take tokens and return 0, or return how long until there are so many.
+
+        Args:
+            number: of tokens; of more than a bucket holds, it is a full bucket.
+        """
+        needed = min(float(number), self._burst)
         now = self._clock()
         tokens, since = self._buckets.get(name, (self._burst, now))
         tokens = min(self._burst, tokens + (now - since) * self._per_second)
-        if tokens >= 1:
-            self._buckets[name] = (tokens - 1, now)
+        if tokens >= needed:
+            self._buckets[name] = (tokens - needed, now)
             return 0.0
         self._buckets[name] = (tokens, now)
-        return (1 - tokens) / self._per_second
+        return (needed - tokens) / self._per_second

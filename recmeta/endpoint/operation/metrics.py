@@ -93,6 +93,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.events = Counter(
+            "recmeta_events_total",
+            "Events that were sent: accepted, duplicate, failed.",
+            ["outcome"],
+            registry=self._registry,
+        )
+
     def answers(self, version: str, at: float) -> None:
         """Say that a version answers since then (seconds since 1970)."""
         self._model.version = version

@@ -1,0 +1,1 @@
+"""What users did: kept when a shop says so, and read when it asks for them again."""
