@@ -374,6 +374,11 @@ def redoing(steps: Collection[str], known: Collection[str]) -> Iterator[None]:
         _REDO.reset(token)
 
 
+def is_redone(step: str) -> bool:
+    """Return whether a step is to be done again, whatever its manifest says: see `redoing`."""
+    return step in _REDO.get()
+
+
 def rewriting(
     workspace: Workspace, step: Step[Outputs], key: str, digests: Mapping[str, Any]
 ) -> None:
@@ -391,7 +396,7 @@ def rewriting(
 
 def _counts(workspace: Workspace, step: Step[Outputs], done: Manifest[Outputs]) -> bool:
     """Return whether a manifest spares its step; where it does not, it is taken back."""
-    redo = step in _REDO.get()
+    redo = is_redone(step)
     lost = [] if redo else losses(workspace, step, done)
     if not redo and not lost:
         return True

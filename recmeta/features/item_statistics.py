@@ -19,12 +19,14 @@ import polars as pl
 from recmeta import schema
 from recmeta.features.order_statistics import values_at
 from recmeta.tasks.arrays import Float32Array, IntArray
+from recmeta.tasks.increments.tallies import ItemTallies
 from recmeta.tasks.item_files import HistoryPiece, ItemStatistics
 from recmeta.tasks.placing.placed_rows import NO_TIME
 from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.placing.row_order import order_by
 from recmeta.tasks.threads import in_threads
 
+ENDS = np.array([schema.ALWAYS, schema.END_OF_TIME])
 MOST_CELLS = 200_000_000
 """Snapshots × items that are kept; larger catalogues get fewer snapshots."""
 
@@ -41,8 +43,8 @@ class StatisticsConfig:
             raise ValueError(f"num_snapshots is {self.num_snapshots}; it must be at least 2.")
 
 
-EVENT = np.dtype([("time", "<i8"), ("item", "<i4")])
-"""An event put aside: its time (µs since 1970) and the number of its item."""
+EVENT = np.dtype([("time", "<i8"), ("item", "<i4"), ("value", "<f4")])
+"""An event put aside: its time (µs since 1970), the number of its item, and its value."""
 
 
 class Events(NamedTuple):
@@ -78,16 +80,34 @@ def snapshot_times(
         times: gives the microseconds since 1970 of all events, in pieces; None where the log has no
             times.
     """
-    ends = np.array([schema.ALWAYS, schema.END_OF_TIME])
+    if times is None:
+        return ENDS
+    return times_at(
+        snapshot_ranks(num_events, num_items, config), lambda ranks: values_at(ranks, times)
+    )
+
+
+def snapshot_ranks(num_events: int, num_items: int, config: StatisticsConfig) -> IntArray:
+    """Return the positions, among all events in the order of time, of those at whose times there is
+    a snapshot."""
     wanted = min(config.num_snapshots, max(2, MOST_CELLS // max(num_items, 1)))
-    if times is None or num_events == 0 or wanted == 2:
-        return ends
-    ranks = np.floor((num_events - 1) * np.linspace(0, 1, wanted)[1:-1]).astype(np.int64)
-    return np.unique(np.concatenate([ends, values_at(ranks, times)]))
+    if num_events == 0:
+        return np.zeros(0, np.int64)
+    return np.floor((num_events - 1) * np.linspace(0, 1, wanted)[1:-1]).astype(np.int64)
 
 
-def item_statistics(events: Iterable[Events], times: IntArray, num_items: int) -> ItemStatistics:
-    """Return the statistics at every snapshot.
+def times_at(ranks: IntArray, at: Callable[[IntArray], IntArray]) -> IntArray:
+    """Return the times (T,) of snapshots, the ends of time among them.
+
+    Args:
+        ranks: from `snapshot_ranks`.
+        at: returns the times of the events at such positions, of which there is at least one.
+    """
+    return np.unique(np.concatenate([ENDS, at(ranks)])) if len(ranks) else ENDS
+
+
+def item_tallies(events: Iterable[Events], times: IntArray, num_items: int) -> ItemTallies:
+    """Return the statistics at every snapshot, not rounded.
 
     Args:
         events: all events that count, in pieces; memory holds one at a time.
@@ -108,15 +128,12 @@ def item_statistics(events: Iterable[Events], times: IntArray, num_items: int) -
     tallies = np.zeros(len(times) * num_items, np.complex128)
     for cell, tally in in_threads(work, events):
         np.add.at(tallies, cell, tally)
-    num_users, sum_values = (
-        part.reshape(len(times), num_items).cumsum(0).astype(np.float32)
-        for part in (tallies.real, tallies.imag)
-    )
-    return ItemStatistics(times, num_users, sum_values)
+    tally_TI = tallies.reshape(len(times), num_items)
+    return ItemTallies(times, np.cumsum(tally_TI, axis=0, out=tally_TI))
 
 
 def in_order(events: Iterable[Events], times: IntArray) -> Iterator[HistoryPiece]:
-    """Yield the same events in the order of time, at equal times in that of the items' numbers, in
+    """Yield the same events in the order of time, then of the items' numbers and of the values, in
     pieces; without times as they come.
 
     They are put aside by the snapshots between which they lie, about as many in each, and sorted
@@ -129,7 +146,7 @@ def in_order(events: Iterable[Events], times: IntArray) -> Iterator[HistoryPiece
     files, lots = RowFiles(), set[int]()
     for rows, counts in in_threads(lambda some: _by_lot(some, times), events):
         if rows["time"][:1] == NO_TIME:
-            yield None, np.ascontiguousarray(rows["item"])
+            yield HistoryPiece(np.ascontiguousarray(rows["item"]))
             continue
         ends = counts.cumsum()
         for lot in np.flatnonzero(counts).tolist():
@@ -139,7 +156,7 @@ def in_order(events: Iterable[Events], times: IntArray) -> Iterator[HistoryPiece
     def work(lot: int) -> HistoryPiece:
         rows = files.read(str(lot), EVENT)
         files.remove(str(lot))
-        return _sorted(rows["time"], rows["item"])
+        return _sorted(rows)
 
     yield from in_threads(work, sorted(lots))
 
@@ -148,7 +165,7 @@ def _by_lot(some: Events, times: IntArray) -> tuple[npt.NDArray[np.void], IntArr
     """Return events (N,) of EVENT sorted by the snapshot that holds them first, and how many each
     snapshot (T,) holds first; those without times as they are."""
     rows = np.empty(len(some.item), EVENT)
-    rows["item"] = some.item
+    rows["item"], rows["value"] = some.item, some.value
     if some.time is None:
         rows["time"] = NO_TIME
         return rows, np.zeros(len(times), np.int64)
@@ -158,17 +175,22 @@ def _by_lot(some: Events, times: IntArray) -> tuple[npt.NDArray[np.void], IntArr
     return rows.take(np.argsort(lot, kind="stable")), np.bincount(lot, minlength=len(times))
 
 
-def _sorted(time: IntArray, item: npt.NDArray[np.int32]) -> HistoryPiece:
-    """Return events (N,) sorted by time, then item."""
-    lowest, item_bits = time.min(), int(item.max()).bit_length()
-    past = time - lowest
-    if int(past.max()).bit_length() + item_bits >= 64:
-        order = order_by(past, item)
-        return time.take(order), item.take(order)
+def _sorted(rows: npt.NDArray[np.void]) -> HistoryPiece:
+    """Return events (N,) of EVENT sorted by time, item and value."""
+    time, item, value = rows["time"], rows["item"], rows["value"]
+    levels = np.unique(value)
+    level = np.searchsorted(levels, value)
+    lowest, past = time.min(), time - time.min()
+    item_bits, level_bits = int(item.max()).bit_length(), (len(levels) - 1).bit_length()
+    if int(past.max()).bit_length() + item_bits + level_bits >= 64:
+        order = order_by(past, item, level)
+        return HistoryPiece(item.take(order), time.take(order), value.take(order))
     # Values are sorted several times faster than positions.
-    packed = np.sort((past << item_bits) | item)
+    packed = np.sort((((past << item_bits) | item) << level_bits) | level)
+    value = levels.take(packed & ((1 << level_bits) - 1))
+    packed >>= level_bits
     item = (packed & ((1 << item_bits) - 1)).astype(np.int32)
-    return (packed >> item_bits) + lowest, item
+    return HistoryPiece(item, (packed >> item_bits) + lowest, value)
 
 
 def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:

@@ -3,8 +3,9 @@
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
-    history-00000.arrow  one row per event that counts in them and says that the item was taken, in
-        …                the order of time: when, and the item number
+    history-00000.arrow  one row per event that counts in them, in the order of time: when, the
+        …                item number and the value; where tasks are not cut by time, one row with
+                         the item number alone for each that says that the item was taken
 
 An attribute keeps its name in a file unless a column of the file has it.
 
@@ -14,7 +15,7 @@ Legend: V versions of items, I items, T snapshots, N events.
 import dataclasses
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,23 @@ from recmeta.workspace import Folder, arrow_table
 ITEM_NUMBER: Final = "item"
 EVENTS_PER_FILE: Final = 2**22
 """Of a history, but for the last file."""
-HistoryPiece = tuple[IntArray | None, npt.NDArray[np.int32]]
-"""Times (N,), None where tasks are not cut by time, and item numbers (N,) of some events."""
+
+
+class HistoryPiece(NamedTuple):
+    """Some events of a history."""
+
+    item: npt.NDArray[np.int32]
+    """(N,) item numbers."""
+    time: IntArray | None = None
+    """(N,) microseconds since 1970; None where tasks are not cut by time."""
+    value: Float32Array | None = None
+    """(N,) None where there are no times, and in histories of earlier versions."""
+
+    def rows(self, rows: slice) -> "HistoryPiece":
+        """Return some of the events."""
+        return HistoryPiece(*(None if column is None else column[rows] for column in self))
+
+
 ATTRIBUTE: Final = "attribute:"
 """Begins the stored name of an attribute that is called as a column of the file is."""
 ITEM_COLUMNS: Final = (schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM)
@@ -154,23 +170,44 @@ def write_history(folder: Folder, pieces: Iterable[HistoryPiece]) -> int:
     num_files, waiting = 0, list[HistoryPiece]()
     for piece in pieces:
         waiting.append(piece)
-        while sum(len(item) for _, item in waiting) >= EVENTS_PER_FILE:
-            time, item = _joined(waiting)
-            first, rest = slice(EVENTS_PER_FILE), slice(EVENTS_PER_FILE, None)
-            _write_history_file(folder, num_files, (_part(time, first), item[first]))
-            num_files, waiting = num_files + 1, [(_part(time, rest), item[rest])]
+        while sum(len(some.item) for some in waiting) >= EVENTS_PER_FILE:
+            both = _joined(waiting)
+            _write_history_file(folder, num_files, both.rows(slice(EVENTS_PER_FILE)))
+            num_files, waiting = num_files + 1, [both.rows(slice(EVENTS_PER_FILE, None))]
     last = _joined(waiting)
-    if len(last[1]):
+    if len(last.item):
         _write_history_file(folder, num_files, last)
         num_files += 1
     return num_files
 
 
-def read_history(folder: Folder, num_files: int, num_items: int, *, temporal: bool) -> ItemHistory:
+def history_file(number: int) -> str:
+    """Return the name of a file of the history."""
+    return f"history-{number:05d}.arrow"
+
+
+def read_history(
+    folder: Folder,
+    num_files: int,
+    num_items: int,
+    *,
+    temporal: bool,
+    taken_from: float | None = None,
+) -> ItemHistory:
     """Read what `write_history` wrote, into so many files. Raises Broken where it is not that any
-    more."""
-    names = [f"history-{number:05d}.arrow" for number in range(num_files)]
-    tables = [read_table(folder, name) for name in names]
+    more.
+
+    Args:
+        taken_from: see `TaskSetSpec`; events of a lower value are left out.
+    """
+    tables = [read_table(folder, history_file(number)) for number in range(num_files)]
+    if taken_from is not None:
+        tables = [
+            table.filter(pc.greater_equal(table[schema.VALUE], pa.scalar(taken_from, pa.float32())))
+            if schema.VALUE in table.column_names
+            else table
+            for table in tables
+        ]
 
     def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         return np.concatenate([np.zeros(0, dtype), *(table[name].to_numpy() for table in tables)])
@@ -183,20 +220,24 @@ def read_history(folder: Folder, num_files: int, num_items: int, *, temporal: bo
 
 
 def _joined(pieces: Sequence[HistoryPiece]) -> HistoryPiece:
-    item = np.concatenate([np.zeros(0, np.int32), *(item for _, item in pieces)])
-    times = [time for time, _ in pieces if time is not None]
-    return np.concatenate(times) if times else None, item
-
-
-def _part(time: IntArray | None, rows: slice) -> IntArray | None:
-    return None if time is None else time[rows]
+    item = np.concatenate([np.zeros(0, np.int32), *(piece.item for piece in pieces)])
+    times = [piece.time for piece in pieces if piece.time is not None]
+    values = [piece.value for piece in pieces if piece.value is not None]
+    return HistoryPiece(
+        item,
+        np.concatenate(times) if times else None,
+        np.concatenate(values) if values else None,
+    )
 
 
 def _write_history_file(folder: Folder, number: int, piece: HistoryPiece) -> None:
-    time, item = piece
-    columns = {} if time is None else {schema.TIMESTAMP: pa.array(time, pa.int64())}
-    columns[ITEM_NUMBER] = pa.array(item, pa.int32())
-    write_table(folder, f"history-{number:05d}.arrow", pa.table(columns))
+    columns = {}
+    if piece.time is not None:
+        columns[schema.TIMESTAMP] = pa.array(piece.time, pa.int64())
+    columns[ITEM_NUMBER] = pa.array(piece.item, pa.int32())
+    if piece.value is not None:
+        columns[schema.VALUE] = pa.array(piece.value, pa.float32())
+    write_table(folder, history_file(number), pa.table(columns))
 
 
 def stored_name(name: str, columns: Sequence[str]) -> str:
@@ -221,3 +262,9 @@ def write_table(folder: Folder, name: str, table: pa.Table) -> None:
 def read_table(folder: Folder, name: str) -> pa.Table:
     """Read what `write_table` wrote. Raises Broken where it is not that any more."""
     return arrow_table(folder.read_buffer(name), f"{folder.path}/{name}")
+
+
+def mapped(folder: Folder, name: str) -> pa.Table:
+    """Return the table in an Arrow file of a folder that is known to be whole, in one piece: on
+    this machine only what is used of it is read, and no digest is compared."""
+    return ipc.open_file(folder.read_buffer(name)).read_all().combine_chunks()

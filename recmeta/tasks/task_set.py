@@ -4,8 +4,8 @@
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
-    history-00000.arrow  one row per event that counts in them and says that the item was taken, in
-        …                the order of time: when, and the item number
+    history-00000.arrow  one row per event that counts in them, in the order of time: see
+        …                `item_files`
     SPLIT-00000.arrow …  one row per task
     refit-00000.arrow …  the same, of all before the cold users came, where time is held out
 
@@ -13,11 +13,16 @@ A task row holds item *numbers* (positions in the sorted list of item ids) and v
 padding on disk. Features are kept raw and encoded when they are read, by the encoder that belongs
 to a model: so a new task set can be put to an old model.
 
+A task set may be an increment: it has the tasks of some users, and those of all others are in the
+folders beside it that `spec.json` names (`recmeta.tasks.increments`). A reader sees no difference.
+
 Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 """
 
 import copy
 import dataclasses
+import functools
+import os
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
@@ -29,6 +34,8 @@ from recmeta import schema
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
+from recmeta.tasks.increments.event_log import history
+from recmeta.tasks.increments.parts import Part, events_of, tasks_of
 from recmeta.tasks.item_files import (
     Items,
     ItemStatistics,
@@ -51,6 +58,8 @@ REFIT: Final = "refit"
 """Shards of what is learned from once the development users have chosen, where that is more than
 the training and the development tasks."""
 FORMAT_VERSION = 1
+NEWER_FORMAT = 2
+"""Of what versions before increments would misread: these, and histories of two-level values."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,8 @@ class TaskSetSpec:
     taken_from: float | None = None
     """Lowest value that says that the user took the item, where values are of two levels, such as 0
     and 1: the higher one. None: every row does."""
+    increment_of: tuple[str, ...] = ()
+    """The folders beside this one that it adds to, the base first; none of a whole task set."""
     format_version: int = FORMAT_VERSION
     """Raised when a reader of today could not read it."""
 
@@ -258,14 +269,23 @@ class TaskSet:
             UserError: for files that an earlier version wrote in another format.
             Broken: for a file that is missing or not what was written; so do the methods that read.
         """
-        self.folder = folder = sealed(folder)
-        self.spec = parse(TaskSetSpec, folder.read_json("spec.json"))
-        if self.spec.format_version != FORMAT_VERSION:
-            raise UserError(
-                f"{folder.path} has task format {self.spec.format_version}, this version reads "
-                f"{FORMAT_VERSION}: build the tasks again with `recmeta build-tasks`."
-            )
+        self.folder = sealed(folder)
+        self.spec = _spec(self.folder)
         self._parts: dict[Split, tuple[str, ...]] = {s: (s,) for s in SPLITS}
+
+    @functools.cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """What it adds to, the base first, and itself at last.
+
+        Raises:
+            Broken: where one of them is missing.
+        """
+        beside = Folder(self.folder.filesystem, os.path.dirname(self.folder.path))
+        folders = [sealed(beside / name) for name in self.spec.increment_of]
+        return tuple(
+            Part(folder, spec.num_shards, spec.num_history_files or 0, spec.num_items)
+            for folder, spec in ((f, _spec(f)) for f in (*folders, self.folder))
+        )
 
     def joined(self) -> "TaskSet":
         """Return the task set with the development users behind the training users, and none left
@@ -293,12 +313,17 @@ class TaskSet:
 
         Of a task set of an earlier version, the history is as coarse as the snapshots are.
         """
+        if self.spec.increment_of:
+            events = [part.taken(self.spec.taken_from) for part in events_of(self.parts)]
+            time, item = history(events)
+            return ItemHistory(time=time, item=item, num_items=self.spec.num_items)
         if self.spec.num_history_files is not None:
             return read_history(
                 self.folder,
                 self.spec.num_history_files,
                 self.spec.num_items,
                 temporal=self.spec.temporal,
+                taken_from=self.spec.taken_from,
             )
         statistics = self.statistics()
         if not self.spec.temporal:
@@ -309,12 +334,27 @@ class TaskSet:
 
     def tasks(self, split: Split) -> Tasks:
         """Return all tasks of a split; an empty split has zero tasks."""
-        num_shards = self.spec.num_shards
-        parts = [(p, i) for p in self._parts[split] for i in range(num_shards[p])]
-        tables = [read_table(self.folder, f"{part}-{i:05d}.arrow") for part, i in parts]
+        tables = [table for name in self._parts[split] for table in self._tables(name)]
         if not tables:
             return self.tasks("train").take(np.zeros(0, np.int64))
         return _tasks_from_table(pa.concat_tables(tables))
+
+    def _tables(self, name: str) -> list[pa.Table]:
+        """Return the tasks of the shards of a name."""
+        if self.spec.increment_of:
+            return [tasks_of(self.parts, name, self.statistics().time)]
+        numbers = range(self.spec.num_shards[name])
+        return [read_table(self.folder, f"{name}-{number:05d}.arrow") for number in numbers]
+
+
+def _spec(folder: Folder) -> TaskSetSpec:
+    found = parse(TaskSetSpec, folder.read_json("spec.json"))
+    if found.format_version not in (FORMAT_VERSION, NEWER_FORMAT):
+        raise UserError(
+            f"{folder.path} has task format {found.format_version}, this version reads "
+            f"{NEWER_FORMAT} and less: build the tasks again with `recmeta build-tasks`."
+        )
+    return found
 
 
 # Writing and reading the files -------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from recmeta import schema
 from recmeta.tasks.arrays import Float32Array, IntArray, offsets_of
 from recmeta.tasks.item_files import (
+    HistoryPiece,
     Items,
     ItemStatistics,
     stored_name,
@@ -100,7 +101,7 @@ def write_task_set(log: Log, folder: Folder, config: ShareConfig | None = None) 
         write_shard(folder, split, 0, table.filter(pa.array(split_U == split)))
     training_N = value_N[counted_N]
     write_statistics(folder, _statistics(item_N[counted_N], training_N, num_items))
-    num_files = write_history(folder, [(None, item_N[counted_N].astype(np.int32))])
+    num_files = write_history(folder, [HistoryPiece(item_N[counted_N].astype(np.int32))])
     write_items(folder, _items(log))
     write_spec(
         folder,

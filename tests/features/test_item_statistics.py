@@ -11,7 +11,7 @@ from recmeta.features.item_statistics import (
     Events,
     StatisticsConfig,
     as_table,
-    item_statistics,
+    item_tallies,
     snapshot_times,
 )
 
@@ -51,7 +51,7 @@ def test_a_snapshot_holds_the_events_strictly_before_it(
     assert times[-1] == schema.END_OF_TIME
     assert (times[1:] > times[:-1]).all()
     assert 2 <= len(times) <= num_snapshots
-    found = item_statistics(pieces(item, value, time), times, NUM_ITEMS)
+    found = item_tallies(pieces(item, value, time), times, NUM_ITEMS).rounded()
     for snapshot, moment in enumerate(times):
         for number in range(NUM_ITEMS):
             seen = [v for i, v, t in log if i == number and t < moment]
@@ -63,7 +63,7 @@ def test_a_snapshot_holds_the_events_strictly_before_it(
 def test_without_times_everything_is_before_the_end(log: list[tuple[int, float, int]]) -> None:
     item, value, _ = columns(log)
     times = snapshot_times(len(item), None, NUM_ITEMS, StatisticsConfig())
-    found = item_statistics([Events(item, value, None)], times, NUM_ITEMS)
+    found = item_tallies([Events(item, value, None)], times, NUM_ITEMS).rounded()
     assert not found.num_users[0].any()
     assert found.num_users[-1].tolist() == np.bincount(item, minlength=NUM_ITEMS).tolist()
 
@@ -76,7 +76,7 @@ def test_the_table_says_the_same_as_the_matrix(
     item, value, time = columns(log)
     config = StatisticsConfig(num_snapshots=num_snapshots)
     times = snapshot_times(len(time), lambda: halves(time), NUM_ITEMS, config)
-    found = item_statistics(pieces(item, value, time), times, NUM_ITEMS)
+    found = item_tallies(pieces(item, value, time), times, NUM_ITEMS).rounded()
     table = as_table(found, pl.Series([f"i{n}" for n in range(NUM_ITEMS)]))
     micros = table["timestamp"].dt.timestamp("us")
     for now in range(-21, 22):

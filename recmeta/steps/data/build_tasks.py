@@ -2,11 +2,13 @@
 of items that they read."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from recmeta import schema
 from recmeta.config import to_dict
@@ -14,15 +16,34 @@ from recmeta.errors import Broken
 from recmeta.features.item_statistics import as_table
 from recmeta.features.text_vectors import MODEL
 from recmeta.logs import whole
-from recmeta.logs.tables import as_dataset, overwrite, sources_id
+from recmeta.logs.tables import as_dataset, opened, overwrite
 from recmeta.logs.whole import TableVersions
-from recmeta.manifest import Folders, Manifest, Step, finished, run_once
+from recmeta.manifest import (
+    Folders,
+    Manifest,
+    Step,
+    finished,
+    is_redone,
+    library_versions,
+    losses,
+    run_once,
+)
 from recmeta.progress import Progress, silent
 from recmeta.steps.data import ingest
-from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
+from recmeta.steps.parts.increments.building import MOST_SHARE, Before, write_increment
+from recmeta.steps.parts.increments.log_changes import (
+    InFull,
+    changed_rows,
+    files_of,
+    sources_id,
+)
+from recmeta.steps.parts.task_building import BuildTasksConfig, BuiltTasks, write_tasks
+from recmeta.tasks.increments.build_state import FILE as LOG_FILE
+from recmeta.tasks.increments.build_state import read_state
+from recmeta.tasks.increments.user_rows import UserRows
 from recmeta.tasks.item_files import ItemStatistics
-from recmeta.tasks.task_set import Objective
-from recmeta.workspace import Workspace, writes
+from recmeta.tasks.task_set import Objective, TaskSet
+from recmeta.workspace import Folder, Workspace, writes
 
 SOURCES = "sources"
 TEXT_VECTORS = f"text_vectors/{MODEL}"
@@ -42,6 +63,18 @@ class BuildTasksOutputs:
     """Version of the table."""
     interactions_id: str
     """Id of the table of interactions, which tells its versions from those of another."""
+    increment_of: tuple[str, ...] = ()
+    """Folders of the task sets that this one adds to, the base first; none of a whole one."""
+    built: str = ""
+    """Whether they were built in full or on top of the last ones, and why, in one sentence. Empty
+    of earlier versions."""
+
+
+class _AddedTo(Folders):
+    """The folders that a task set adds to, which steps of their own left."""
+
+    def remove(self, workspace: Workspace, outputs: Any) -> None:
+        """Keep them: others add to them, too."""
 
 
 STEP = Step(
@@ -49,6 +82,7 @@ STEP = Step(
     BuildTasksOutputs,
     leaves=(
         Folders(lambda outputs: [outputs.tasks]),
+        _AddedTo(lambda outputs: outputs.increment_of),
         TableVersions(lambda outputs: {schema.ITEM_STATISTICS: outputs.item_statistics}),
     ),
 )
@@ -69,35 +103,156 @@ def run(
     _require_logs(workspace, tables)
     inputs: dict[str, Any] = {name: table.version() for name, table in tables.items()}
     # Tells these versions from another workspace's, where both keep their models in one MLflow.
-    inputs[SOURCES] = sources_id(tables[schema.INTERACTIONS.name])
+    inputs[SOURCES] = sources_id(workspace, tables[schema.INTERACTIONS.name])
+    # Before the work, which takes back the manifest of a step that is done again.
+    redo = is_redone(STEP)
 
     def work(key: str) -> tuple[BuildTasksOutputs, dict[str, int]]:
-        log = as_dataset(
-            workspace,
-            schema.INTERACTIONS,
-            tables[schema.INTERACTIONS.name],
-            encoded=(schema.ITEM_ID, schema.EVENT),
-        )
-        users, items = (pl.scan_delta(tables[t.name]) for t in (schema.USERS, schema.ITEMS))
-        built = write_tasks(
-            config,
-            log,
-            users,
-            items,
-            workspace / "tasks" / key,
-            text_vectors=workspace / TEXT_VECTORS,
-            progress=progress,
-        )
+        folder = workspace / "tasks" / key
+        try:
+            if redo:
+                raise InFull("it was asked for anew")
+            built, how = _on_top(config, workspace, tables, inputs, folder, progress)
+        except InFull as why:
+            built, how = _in_full(config, workspace, tables, folder, progress), f"in full: {why}"
         outputs = BuildTasksOutputs(
             tasks=f"tasks/{key}",
             objective=built.spec.objective,
             temporal=built.spec.temporal,
             item_statistics=_publish(workspace, built.statistics, built.item_id),
             interactions_id=str(tables[schema.INTERACTIONS.name].metadata().id),
+            increment_of=tuple(f"tasks/{name}" for name in built.spec.increment_of),
+            built=how,
         )
         return outputs, built.counts
 
     return run_once(workspace, STEP, config=to_dict(config), inputs=inputs, work=work)
+
+
+def _in_full(
+    config: BuildTasksConfig,
+    workspace: Workspace,
+    tables: Mapping[str, DeltaTable],
+    folder: Folder,
+    progress: Progress,
+) -> BuiltTasks:
+    interactions = tables[schema.INTERACTIONS.name]
+    encoded = (schema.ITEM_ID, schema.EVENT)
+    users, items = (pl.scan_delta(tables[t.name]) for t in (schema.USERS, schema.ITEMS))
+    return write_tasks(
+        config,
+        as_dataset(workspace, schema.INTERACTIONS, interactions, encoded=encoded),
+        users,
+        items,
+        folder,
+        text_vectors=workspace / TEXT_VECTORS,
+        log_files=files_of(interactions),
+        progress=progress,
+    )
+
+
+def _on_top(
+    config: BuildTasksConfig,
+    workspace: Workspace,
+    tables: Mapping[str, DeltaTable],
+    inputs: Mapping[str, Any],
+    folder: Folder,
+    progress: Progress,
+) -> tuple[BuiltTasks, str]:
+    """Build the tasks on top of those that were built last, and say how.
+
+    Raises:
+        InFull: where that cannot be.
+    """
+    before, versions = _last(config, workspace, tables, inputs)
+    parts = before.parts
+    state, now = read_state(parts[-1].folder), files_of(tables[schema.INTERACTIONS.name])
+    most_gone = int(MOST_SHARE * UserRows(parts[0].folder).num_rows.sum())
+    changes = changed_rows(workspace, state.files, now, most_gone)
+    users, items = (pl.scan_delta(tables[t.name]) for t in (schema.USERS, schema.ITEMS))
+    changed_users = _changed_users(workspace, tables[schema.USERS.name], versions)
+    built = write_increment(
+        config,
+        before,
+        changes,
+        changed_users,
+        users,
+        items,
+        folder,
+        log_files=now,
+        text_vectors=workspace / TEXT_VECTORS,
+        progress=progress,
+    )
+    num_users = UserRows(folder).num_rows.size
+    how = (
+        f"on top of the last tasks ({len(parts)} folders): {len(changes):,} rows came or went, of "
+        f"{num_users:,} users"
+    )
+    return built, how
+
+
+def _last(
+    config: BuildTasksConfig,
+    workspace: Workspace,
+    tables: Mapping[str, DeltaTable],
+    inputs: Mapping[str, Any],
+) -> tuple[Before, dict[str, Any]]:
+    """Return the tasks that were built last with the same settings, and what was read for them.
+
+    Raises:
+        InFull: where there are none that can be added to.
+    """
+    everything = finished(workspace, STEP)
+    if not everything:
+        raise InFull("these are the first tasks here")
+    same = [m for m in everything if m.config == json.loads(json.dumps(to_dict(config)))]
+    if not same:
+        raise InFull("the settings are others than before")
+    last = same[-1]
+    interactions = tables[schema.INTERACTIONS.name]
+    if last.libraries.get("recmeta") != library_versions()["recmeta"]:
+        raise InFull("another version of recmeta built the last tasks")
+    if last.outputs.interactions_id != str(interactions.metadata().id):
+        raise InFull("the table of interactions is another one")
+    if any(last.inputs[name] > inputs[name] for name in tables):
+        raise InFull("the tables are older than the last tasks")
+    if losses(workspace, STEP, last):
+        raise InFull("the last tasks are not whole")
+    tasks = TaskSet(workspace / last.outputs.tasks)
+    if not tasks.folder.exists(LOG_FILE):
+        raise InFull(
+            f"with the split {tasks.spec.split!r} a new row may concern everybody"
+            if tasks.spec.split != "temporal"
+            else "an earlier version built the last tasks"
+        )
+    name = last.outputs.tasks.rpartition("/")[-1]
+    return Before(tasks=tasks, name=name, counts=last.counts), last.inputs
+
+
+def _changed_users(workspace: Workspace, users: DeltaTable, before: Mapping[str, Any]) -> pl.Series:
+    """Return the ids of the users whose attributes have changed.
+
+    Raises:
+        InFull: where what they were is not known any more, or they have other columns now.
+    """
+    if users.version() == before[schema.USERS.name]:
+        return pl.Series(schema.USER_ID, [], pl.String)
+    try:
+        was, now = (
+            pl.scan_delta(table).collect()
+            for table in (opened(workspace, schema.USERS, before[schema.USERS.name]), users)
+        )
+    except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+        raise InFull("the users' attributes as they were are gone") from error
+    if was.schema != now.schema:
+        raise InFull("users have other attributes than before")
+    lists = pl.selectors.list()
+    was, now = (rows.with_columns(lists.list.join("\x1f")) for rows in (was, now))
+    changed = [
+        some.join(other, on=some.columns, how="anti", nulls_equal=True)[schema.USER_ID]
+        for some, other in ((was, now), (now, was))
+    ]
+    return pl.concat(changed).unique()
 
 
 def _require_logs(workspace: Workspace, tables: Mapping[str, DeltaTable]) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import polars as pl
@@ -16,17 +16,22 @@ from recmeta.features.item_statistics import (
     Events,
     StatisticsConfig,
     in_order,
-    item_statistics,
+    item_tallies,
     snapshot_times,
 )
 from recmeta.features.text_vectors import with_text_vectors
 from recmeta.progress import Progress, silent
+from recmeta.tasks.increments.build_state import BuildState, Levels, write_state
+from recmeta.tasks.increments.parts import times_file, times_table
+from recmeta.tasks.increments.tallies import ItemTallies, write_tallies
+from recmeta.tasks.increments.user_rows import write_user_rows
 from recmeta.tasks.item_files import (
     ItemStatistics,
     stored_name,
     write_history,
     write_items,
     write_statistics,
+    write_table,
 )
 from recmeta.tasks.placing.placed_rows import PlacedRows
 from recmeta.tasks.placing.shards import shards, task_table
@@ -35,6 +40,8 @@ from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.splits.ids import count_ids
 from recmeta.tasks.splits.interactions import ROWS_PER_BATCH, split_interactions
 from recmeta.tasks.task_set import (
+    FORMAT_VERSION,
+    NEWER_FORMAT,
     REFIT,
     SPLITS,
     TASK_COLUMNS,
@@ -83,6 +90,7 @@ def write_tasks(
     folder: Folder,
     *,
     text_vectors: Folder,
+    log_files: Collection[str] | None = None,
     progress: Progress = silent,
 ) -> BuiltTasks:
     """Write the task set of a log into a folder.
@@ -93,31 +101,80 @@ def write_tasks(
         users: rows of the table `users`.
         items: rows of the table `items`.
         text_vectors: where the vectors of `item_texts` are kept.
+        log_files: the files that the log's rows are in; what building goes on from when more rows
+            come is then written, too, where the split lets it. None: nothing will go on from here.
 
     Raises:
         UserError: when the filters leave no task, or an option does not fit the log.
     """
     progress("numbering", 0, 1)
     item_id = _item_ids(log, items)
-    split = split_interactions(log, item_id, items, config.split, config.seed, progress=progress)
+    split = split_interactions(
+        log,
+        item_id,
+        items,
+        config.split,
+        config.seed,
+        keep_raw=log_files is not None,
+        progress=progress,
+    )
     progress("statistics", 0, 1)
-    statistics = _statistics(split, len(item_id), config.statistics)
+    tallies = _tallies(split, len(item_id), config.statistics)
+    statistics = tallies.rounded()
+    goes_on = log_files is not None and split.kind == "temporal"
     with sealing(folder) as place:
         write_statistics(place, statistics)
-        taken_from = _taken_from(split)
-        taken = (events.taken(taken_from) for events in _counted(split))
-        num_files = write_history(place, in_order(taken, statistics.time))
+        levels = Levels.of(piece.value for piece in split.pieces("train"))
+        taken_from = levels.taken_from(split.objective)
+        events: Iterator[Events] = counted(split)
+        if not split.temporal:
+            events = (some.taken(taken_from) for some in events)
+        num_files = write_history(place, in_order(events, statistics.time))
         progress("statistics", 1, 1)
-        described = catalogue(item_id, items)
-        if config.item_texts:
-            described = with_text_vectors(described, config.item_texts, text_vectors)
-        write_items(place, described)
+        write_catalogue(place, config, item_id, items, text_vectors)
         spec, counts = _write_tasks(
-            place, split, statistics, users, num_files, taken_from, progress
+            place, split, statistics, users, num_files, taken_from, goes_on, progress
         )
-    if split.objective == "implicit":
-        counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
+        if split.objective == "implicit":
+            counts["not_positive"] = log.count_rows(filter=dataset.field(schema.VALUE) <= 0)
+        if goes_on:
+            assert log_files is not None
+            _write_state(place, split, tallies, levels, log_files)
     return BuiltTasks(spec=spec, item_id=item_id, statistics=statistics, counts=counts)
+
+
+def _write_state(
+    folder: Folder,
+    split: SplitRows,
+    tallies: ItemTallies,
+    levels: Levels,
+    log_files: Collection[str],
+) -> None:
+    """Write what building goes on from when more rows come."""
+    elsewhere = itertools.chain(split.pieces("dev"), split.pieces("test"))
+    levels = levels.with_values(Levels.of(piece.value for piece in elsewhere).value)
+    write_state(folder, BuildState(files=tuple(sorted(log_files)), kinds=split.kinds), levels)
+    write_tallies(folder, tallies)
+    write_user_rows(folder, split.user_id, split.raw())
+
+
+def write_catalogue(
+    folder: Folder,
+    config: BuildTasksConfig,
+    item_id: pl.Series,
+    items: pl.LazyFrame,
+    text_vectors: Folder,
+) -> None:
+    """Write the items with their attributes.
+
+    Args:
+        item_id: (I,) sorted.
+        items, text_vectors: see `write_tasks`.
+    """
+    described = catalogue(item_id, items)
+    if config.item_texts:
+        described = with_text_vectors(described, config.item_texts, text_vectors)
+    write_items(folder, described)
 
 
 def _item_ids(log: dataset.Dataset, items: pl.LazyFrame) -> pl.Series:
@@ -130,30 +187,17 @@ def _item_ids(log: dataset.Dataset, items: pl.LazyFrame) -> pl.Series:
     return count_ids(itertools.chain([of_items], of_log)).ids
 
 
-def _statistics(split: SplitRows, num_items: int, config: StatisticsConfig) -> ItemStatistics:
-    """Return the items' statistics at every snapshot."""
+def _tallies(split: SplitRows, num_items: int, config: StatisticsConfig) -> ItemTallies:
+    """Return the items' statistics at every snapshot, not rounded."""
     column = split.times if split.temporal else None
     times = snapshot_times(split.num_events, column, num_items, config)
-    return item_statistics(_counted(split), times, num_items)
+    return item_tallies(counted(split), times, num_items)
 
 
-def _counted(split: SplitRows) -> Iterator[Events]:
+def counted(split: SplitRows) -> Iterator[Events]:
     """Yield the events that count: all, or without times those of the training users."""
     for piece in split.pieces(None if split.temporal else "train"):
         yield Events(piece.item, piece.value, piece.time if split.temporal else None)
-
-
-def _taken_from(split: SplitRows) -> float | None:
-    """Return the higher one of the training users' values where they are of two levels; else
-    None."""
-    if split.objective == "implicit":
-        return None
-    levels = np.zeros(0, np.float32)
-    for piece in split.pieces("train"):
-        levels = np.union1d(levels, piece.value)
-        if len(levels) > 2:
-            return None
-    return float(levels[1]) if len(levels) == 2 else None
 
 
 def _write_tasks(
@@ -163,6 +207,7 @@ def _write_tasks(
     users: pl.LazyFrame,
     num_history_files: int,
     taken_from: float | None,
+    goes_on: bool,
     progress: Progress,
 ) -> tuple[TaskSetSpec, dict[str, int]]:
     """Write the shards of all splits, and what the task set is; return that and the counts.
@@ -183,7 +228,7 @@ def _write_tasks(
     progress("writing", 0, sum(num_tasks.values()))
     for name, (rows, place) in of.items():
         num_shards[name] = 0
-        for shard in _write_split(folder, name, rows, place, statistics, users):
+        for shard in write_split(folder, name, rows, place, statistics, users, with_times=goes_on):
             num_shards[name] += 1
             num_written += len(shard)
             progress("writing", num_written, sum(num_tasks.values()))
@@ -201,6 +246,7 @@ def _write_tasks(
         split=split.kind,
         num_history_files=num_history_files,
         taken_from=taken_from,
+        format_version=FORMAT_VERSION if taken_from is None or not split.temporal else NEWER_FORMAT,
     )
     write_spec(folder, spec)
     return spec, {
@@ -217,22 +263,31 @@ def _of_refit(split: SplitRows) -> dict[str, tuple[SplitRows, Split]]:
     return {} if split.refit is None else {REFIT: (split.refit, "train")}
 
 
-def _write_split(
+def write_split(
     folder: Folder,
     name: str,
     split: SplitRows,
     place: Split,
     statistics: ItemStatistics,
     users: pl.LazyFrame,
+    *,
+    with_times: bool,
 ) -> Iterator[PlacedRows]:
     """Write the tasks that have this place as shards of this name, and yield each one that is
-    written."""
+    written.
+
+    Args:
+        with_times: whether to write beside each when its support rows were.
+    """
 
     def write(numbered: tuple[int, PlacedRows]) -> PlacedRows:
         index, shard = numbered
         table = task_table(shard, statistics.time, temporal=split.temporal)
         user_id = split.user_id.take(pa.array(shard.user))
         write_shard(folder, name, index, _with_profiles(table, user_id, users))
+        if with_times:
+            times = shard.time[~shard.is_query(temporal=split.temporal)]
+            write_table(folder, times_file(name, index), times_table(times))
         return shard
 
     return in_threads(write, enumerate(shards(split.pieces(place))))

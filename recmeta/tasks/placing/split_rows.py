@@ -14,9 +14,11 @@ from recmeta.tasks.placing.placed_rows import (
     WITHHELD,
     PlacedRows,
 )
+from recmeta.tasks.placing.placement import ROW, Rows
 from recmeta.tasks.placing.row_files import RowFiles
 from recmeta.tasks.split_config import TEMPORAL, SplitKind
 from recmeta.tasks.task_set import Objective
+from recmeta.tasks.threads import in_threads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,10 @@ class SplitRows:
     parts: list[PlacedRows]
     """The tasks of some users each, by user, without their rows."""
     files: RowFiles
+    kinds: tuple[str, ...] = ()
+    """All kinds of event in the log, sorted; a kind's number is the position."""
+    num_raw_parts: int = 0
+    """Parts of the rows as the log has them, where they were kept: see `raw`."""
     refit: "SplitRows | None" = None
     """Training tasks alone: what is learned from once the development users have chosen, instead of
     the training and the development tasks. None: these themselves."""
@@ -58,6 +64,18 @@ class SplitRows:
     def num_events(self) -> int:
         """How many interactions there are, those counted that belong to no task."""
         return sum(int(part.num_kept.sum()) for part in self.parts)
+
+    def raw(self) -> Iterator[Rows]:
+        """Yield the rows of ROW as the log has them, sorted by user, whole users at a time."""
+        return in_threads(self._raw, range(self.num_raw_parts))
+
+    def _raw(self, number: int) -> Rows:
+        rows: Rows = self.files.read(raw_file(number), ROW)
+        self.files.remove(raw_file(number))
+        user = rows["user"] - rows["user"].min()
+        if user.max() < 2**16:  # numpy sorts 16 bits in linear time
+            user = user.astype(np.uint16)
+        return rows.take(np.argsort(user, kind="stable"))
 
     def num_tasks(self, split: str) -> int:
         """Return how many tasks a split has."""
@@ -107,6 +125,11 @@ def _is_task(part: PlacedRows) -> BoolArray:
     """Return (T,) which of the part's tasks belong to a split of the task set."""
     is_task = np.array([place.split != WITHHELD for place in PLACES])
     return is_task[part.place]
+
+
+def raw_file(number: int) -> str:
+    """Return the name of the file of the rows of some users, not yet placed."""
+    return f"rows-{number}"
 
 
 def _file(name: str, number: int) -> str:

@@ -36,7 +36,7 @@ from recmeta.tasks.hashing import unit_hash
 from recmeta.tasks.placing.placed_rows import NO_TIME, PlacedRows
 from recmeta.tasks.placing.placement import COLD, DEV, ROW, TRAIN, Placement, Rows, place_rows
 from recmeta.tasks.placing.row_files import RowFiles
-from recmeta.tasks.placing.split_rows import SplitRows, put_away
+from recmeta.tasks.placing.split_rows import SplitRows, put_away, raw_file
 from recmeta.tasks.split_config import TEMPORAL, SplitConfig, SplitKind
 from recmeta.tasks.splits.global_time import placed_by_time, placed_for_refit
 from recmeta.tasks.splits.ids import IdCounts, IdNumbers, count_ids
@@ -58,6 +58,7 @@ def split_interactions(
     config: SplitConfig,
     seed: int,
     *,
+    keep_raw: bool = False,
     progress: Progress = silent,
 ) -> SplitRows:
     """Give every interaction its place.
@@ -70,12 +71,13 @@ def split_interactions(
         item_id: sorted ids of the catalogue; holds every item of `log`.
         items: the `items` table, read only for `new_item_attribute`.
         seed: of the hashes that draw users, items and rows.
+        keep_raw: whether to keep the rows as the log has them, for `SplitRows.raw`.
 
     Raises:
         UserError: when no row is left, or a temporal split is asked of a log without times.
     """
     kinds = count_ids(batch.column(0) for batch in _batches(log, [schema.EVENT])).ids
-    objective, events = _objective(kinds.to_list(), config)
+    objective, events = objective_of(kinds.to_list(), config)
     kind = _kind(log, config)
     chosen = _Chosen(
         log, IdNumbers(kinds), kinds.is_in(events).to_numpy(), positive=objective == "implicit"
@@ -95,12 +97,14 @@ def split_interactions(
         )
     num_parts = _put_all_aside(chosen, files, users, item_id, progress)
     progress("placing", 0, num_parts)
-    placement = _placement(users.ids, item_id, items, config, seed, kind)
+    placement = placement_of(users.ids, item_id, items, config, seed, kind)
     if kind == "global-time":
-        parted = (files.read(_file(number), ROW) for number in range(num_parts))
+        parted = (files.read(raw_file(number), ROW) for number in range(num_parts))
         placement = placed_by_time(placement, parted)
     refit = None if placement.until is None else placed_for_refit(placement)
-    parts, refit_parts, refit_files = _place_all(files, num_parts, placement, refit, progress)
+    parts, refit_parts, refit_files = place_all(
+        files, num_parts, placement, refit, keep_raw=keep_raw, progress=progress
+    )
     if not any(len(found.place) for found in parts):
         raise UserError(
             f"no user has between {config.min_interactions} and "
@@ -113,6 +117,8 @@ def split_interactions(
         kind=kind,
         parts=parts,
         files=files,
+        kinds=tuple(kinds),
+        num_raw_parts=num_parts if keep_raw else 0,
     )
     if refit is None:
         return found
@@ -162,18 +168,18 @@ def _put_all_aside(
     Args:
         files: has the codes of the rows' users, in the order of the log, which then go.
     """
-    part = _parts(users.counts)
+    part = parts_of(users.counts)
     num_rows, num_read = int(users.counts.sum()), 0
     progress("reading", 0, num_rows)
     for batch in _numbered(chosen, files, users.number_of_code, item_id):
-        _put_aside(files, batch, part)
+        put_aside(files, batch, part)
         num_read += len(batch)
         progress("reading", num_read, num_rows)
     files.remove(USERS)
     return int(part[-1]) + 1
 
 
-def _parts(lengths: IntArray) -> IntArray:
+def parts_of(lengths: IntArray) -> IntArray:
     """Return the part of each user (U,), from 0: neighbours, of about ROWS_PER_PART rows in all."""
     before = lengths.cumsum() - lengths
     _, part = np.unique(before // ROWS_PER_PART, return_inverse=True)
@@ -218,7 +224,7 @@ def _with_first_row(
         first += len(batch)
 
 
-def _put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
+def put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
     """Append rows to the files of their users' parts."""
     part_of_row = part[rows["user"]].astype(np.uint16)  # numpy sorts 16 bits in linear time
     if (part_of_row[1:] < part_of_row[:-1]).any():  # no: a table is sorted by user
@@ -226,22 +232,25 @@ def _put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
     counts = np.bincount(part_of_row)
     ends = counts.cumsum()
     for number in np.flatnonzero(counts).tolist():
-        files.append(_file(number), rows[ends[number] - counts[number] : ends[number]])
+        files.append(raw_file(number), rows[ends[number] - counts[number] : ends[number]])
 
 
-def _file(number: int) -> str:
-    return f"rows-{number}"
-
-
-def _place_all(
+def place_all(
     files: RowFiles,
     num_parts: int,
     placement: Placement,
-    refit: Placement | None,
-    progress: Progress,
+    refit: Placement | None = None,
+    *,
+    keep_raw: bool = False,
+    progress: Progress = silent,
 ) -> tuple[list[PlacedRows], list[PlacedRows], RowFiles]:
     """Place the rows of each part and write them to files, in place of those put aside; return the
     tasks without them.
+
+    Args:
+        files: has the rows of each part under the name that `raw_file` gives.
+        refit: how users are placed once the development users have chosen, if otherwise.
+        keep_raw: whether those put aside stay, too.
 
     Returns:
         All tasks; the training tasks of `refit`, if any, and the files that have their rows.
@@ -249,8 +258,9 @@ def _place_all(
     refit_files = RowFiles()
 
     def work(number: int) -> tuple[PlacedRows, PlacedRows | None]:
-        rows: Rows = files.read(_file(number), ROW)
-        files.remove(_file(number))
+        rows: Rows = files.read(raw_file(number), ROW)
+        if not keep_raw:
+            files.remove(raw_file(number))
         placed = put_away(files, number, place_rows(rows, placement))
         if refit is None:
             return placed, None
@@ -268,7 +278,7 @@ def _place_all(
     return parts, refit_parts, refit_files
 
 
-def _placement(
+def placement_of(
     user_id: pl.Series,
     item_id: pl.Series,
     items: pl.LazyFrame,
@@ -330,7 +340,7 @@ def _new_items(
     return (value > border).fill_null(False)
 
 
-def _objective(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[str]]:
+def objective_of(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[str]]:
     """Return what the values are, and which kinds of event count.
 
     Args:

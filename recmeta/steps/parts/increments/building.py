@@ -1,0 +1,336 @@
+"""Tasks of the users whom new rows touch, on top of a task set that has all others."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.features.item_statistics import snapshot_ranks, times_at
+from recmeta.progress import Progress, silent
+from recmeta.steps.parts.increments.log_changes import SIGN, InFull
+from recmeta.steps.parts.task_building import (
+    BuildTasksConfig,
+    BuiltTasks,
+    write_catalogue,
+    write_split,
+)
+from recmeta.tasks.increments.build_state import BuildState, Levels, read_levels, read_state
+from recmeta.tasks.increments.build_state import write_state as write_build_state
+from recmeta.tasks.increments.event_log import (
+    Changes,
+    EventLog,
+    difference,
+    joined,
+    with_changes,
+    write_changes,
+)
+from recmeta.tasks.increments.parts import Numbers, Part
+from recmeta.tasks.increments.tallies import (
+    ItemTallies,
+    can_be_exact,
+    read_tallies,
+    write_tallies,
+)
+from recmeta.tasks.increments.user_rows import UserRows, write_user_rows
+from recmeta.tasks.item_files import read_items, write_statistics
+from recmeta.tasks.placing.placement import ROW, Placement, Rows
+from recmeta.tasks.placing.row_files import RowFiles
+from recmeta.tasks.placing.split_rows import SplitRows
+from recmeta.tasks.splits.ids import IdNumbers
+from recmeta.tasks.splits.interactions import (
+    objective_of,
+    parts_of,
+    place_all,
+    placement_of,
+    put_aside,
+)
+from recmeta.tasks.task_set import NEWER_FORMAT, SPLITS, TaskSet, TaskSetSpec, write_spec
+from recmeta.workspace import Folder, sealing
+
+MOST_SHARE = 0.5
+"""Rows of all increments' users, as a share of the base's rows, from which on the next build is a
+full one: the increments are folded into a new base."""
+MOST_INCREMENTS = 30
+"""Of a base: a reader opens each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Before:
+    """What an increment goes on from."""
+
+    tasks: TaskSet
+    """Whole, and built with the same configuration."""
+    name: str
+    """Of its folder."""
+    counts: Mapping[str, int]
+    """Of its manifest."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """The base and its increments, to be read without comparing digests: they were checked."""
+        return [dataclasses.replace(part, folder=part.folder.folder) for part in self.tasks.parts]
+
+
+def _check_size(parts: list[Part], num_more: int) -> None:
+    """Raise InFull where the increments of a base have become too many or too large.
+
+    Args:
+        num_more: rows of the next one.
+    """
+    base, *increments = (int(UserRows(part.folder).num_rows.sum()) for part in parts)
+    share = (sum(increments) + num_more) / max(base, 1)
+    if share > MOST_SHARE:
+        raise InFull(f"the increments would have {share:.0%} of the rows of their base")
+    if len(increments) >= MOST_INCREMENTS:
+        raise InFull(f"the base has {len(increments)} increments")
+
+
+def write_increment(
+    config: BuildTasksConfig,
+    before: Before,
+    changes: pl.DataFrame,
+    changed_users: pl.Series,
+    users: pl.LazyFrame,
+    items: pl.LazyFrame,
+    folder: Folder,
+    *,
+    log_files: Collection[str],
+    text_vectors: Folder,
+    progress: Progress = silent,
+) -> BuiltTasks:
+    """Write the tasks of the users whom changes touch, and what depends on everybody.
+
+    Args:
+        changes: see `changed_rows`.
+        changed_users: ids of users whose attributes changed.
+        users, items, text_vectors: see `write_tasks`.
+        log_files: the files that the log's rows are in now.
+
+    Raises:
+        InFull: where that cannot be done, or not exactly.
+    """
+    parts = before.parts
+    state = read_state(parts[-1].folder)
+    _check_kinds(changes, state)
+    progress("numbering", 0, 1)
+    item_id, numbers = _item_ids(parts, changes, items)
+    objective, events = objective_of(list(state.kinds), config.split)
+    is_implicit = objective == "implicit"
+    chosen = changes.filter(pl.col(schema.EVENT).is_in(events))
+    if is_implicit:
+        chosen = chosen.filter(pl.col(schema.VALUE) > 0)
+    user_id = pl.concat([chosen[schema.USER_ID], changed_users]).unique().sort()
+    rows = _rows_before(parts, user_id, numbers)
+    after = _rows_after(rows, chosen, user_id, item_id, state, is_implicit=is_implicit)
+    _check_size(parts, len(after))
+    placement = placement_of(user_id, item_id, items, config.split, config.seed, "temporal")
+    was, now = (
+        _split(some, user_id, placement, before.tasks.spec, state, progress)
+        for some in (rows, after)
+    )
+    progress("statistics", 0, 1)
+    changed = difference(_events(was), _events(now))
+    tallies = _tallies(parts, numbers, changed, len(item_id), config)
+    levels = _levels(parts[-1], was, now)
+    if not can_be_exact(levels.value, tallies.tally.real[-1].max(initial=0)):
+        raise InFull("sums of the log's values depend on the order in which they are added")
+    spec = _spec(before, was, now, len(item_id), levels, num_shards={})
+    with sealing(folder) as place:
+        write_statistics(place, tallies.rounded())
+        write_tallies(place, tallies)
+        write_changes(place, changed)
+        write_catalogue(place, config, item_id, items, text_vectors)
+        state = dataclasses.replace(state, files=tuple(sorted(log_files)))
+        write_build_state(place, state, levels)
+        progress("writing", 0, 1)
+        num_shards = {
+            name: sum(
+                1
+                for _ in write_split(
+                    place, name, now, name, tallies.rounded(), users, with_times=True
+                )
+            )
+            for name in SPLITS
+        }
+        write_user_rows(place, now.user_id, now.raw())
+        write_spec(place, dataclasses.replace(spec, num_shards=num_shards))
+    counts = {
+        **{f"tasks_{name}": spec.num_tasks[name] for name in SPLITS},
+        "users": before.counts["users"] + now.num_users - was.num_users,
+        "items": len(item_id),
+        "interactions": spec.num_interactions,
+    }
+    if is_implicit:
+        gone = changes.filter(pl.col(schema.VALUE) <= 0)[SIGN].cast(pl.Int64).sum()
+        counts["not_positive"] = before.counts["not_positive"] + gone
+    return BuiltTasks(spec=spec, item_id=item_id, statistics=tallies.rounded(), counts=counts)
+
+
+def _check_kinds(changes: pl.DataFrame, state: BuildState) -> None:
+    """Raise InFull for changes that may concern all users."""
+    new = set(changes[schema.EVENT].unique()) - set(state.kinds)
+    if new:
+        raise InFull(f"the log has a kind of event that it had not, {min(new)!r}")
+    if changes[schema.TIMESTAMP].null_count():
+        raise InFull("rows without a time came")
+    is_new = pl.col(SIGN) > 0
+    gone, came = changes.filter(~is_new)[schema.ITEM_ID], changes.filter(is_new)[schema.ITEM_ID]
+    if not gone.is_in(came.unique().implode()).all():
+        raise InFull("rows are gone from the log")
+
+
+def _item_ids(
+    parts: list[Part], changes: pl.DataFrame, items: pl.LazyFrame
+) -> tuple[pl.Series, list[Numbers | None]]:
+    """Return the sorted ids of all items, and by part the number of each of its items among them;
+    None where it is the same."""
+    known = pl.Series(read_items(parts[-1].folder).item_id)
+    of_items = items.select(schema.ITEM_ID).collect().to_series()
+    item_id = pl.concat([known, changes[schema.ITEM_ID], of_items]).unique().sort()
+    ids = item_id.to_arrow().cast(pa.string())
+    return item_id, [part.numbers_among(ids) for part in parts]
+
+
+def _rows_before(
+    parts: list[Part],
+    user_id: pl.Series,
+    numbers: list[Numbers | None],
+) -> Rows:
+    """Return the rows that the users had, each user's from the newest part that knows the user."""
+    ids = user_id.to_arrow().cast(pa.string())
+    left = np.arange(len(user_id))
+    found: list[Rows] = []
+    for part, number_I in zip(reversed(parts), reversed(numbers), strict=True):
+        stored = UserRows(part.folder)
+        positions = stored.positions_of(ids.take(pa.array(left)))
+        known = positions >= 0
+        rows = stored.rows(positions[known], left[known])
+        if number_I is not None:
+            rows["item"] = number_I[rows["item"]]
+        found.append(rows)
+        left = left[~known]
+    return np.concatenate(found)
+
+
+def _rows_after(
+    rows: Rows,
+    chosen: pl.DataFrame,
+    user_id: pl.Series,
+    item_id: pl.Series,
+    state: BuildState,
+    *,
+    is_implicit: bool,
+) -> Rows:
+    """Return the rows that the users have now."""
+    changes = np.empty(len(chosen), ROW)
+    for name, column, ids in (
+        ("user", schema.USER_ID, user_id),
+        ("item", schema.ITEM_ID, item_id),
+        ("kind", schema.EVENT, pl.Series(state.kinds)),
+    ):
+        changes[name] = IdNumbers(ids).of(chosen[column].to_arrow().cast(pa.string()))
+    changes["time"] = chosen[schema.TIMESTAMP].dt.timestamp("us").to_numpy()
+    changes["value"] = 1.0 if is_implicit else chosen[schema.VALUE].to_numpy()
+    is_new = chosen[SIGN].to_numpy() > 0
+    if not is_new.all():
+        key = ["user", "item", "time", "kind"]
+        gone = changes[~is_new]
+        kept = _frame(rows, key).with_row_index().join(_frame(gone, key), on=key, how="anti")
+        rows = rows.take(kept["index"].sort().to_numpy())
+    return np.concatenate([rows, changes[is_new]])
+
+
+def _frame(rows: Rows, columns: list[str]) -> pl.DataFrame:
+    return pl.DataFrame({name: np.ascontiguousarray(rows[name]) for name in columns})
+
+
+def _split(
+    rows: Rows,
+    user_id: pl.Series,
+    placement: Placement,
+    spec: TaskSetSpec,
+    state: BuildState,
+    progress: Progress,
+) -> SplitRows:
+    """Give the rows of some users their places."""
+    part = parts_of(np.bincount(rows["user"], minlength=len(user_id)))
+    files, num_parts = RowFiles(), int(part[-1]) + 1 if len(rows) else 0
+    put_aside(files, rows, part)
+    parts, _, _ = place_all(files, num_parts, placement, keep_raw=True, progress=progress)
+    return SplitRows(
+        user_id=user_id.to_arrow().cast(pa.string()),
+        objective=spec.objective,
+        kind="temporal",
+        parts=parts,
+        files=files,
+        kinds=state.kinds,
+        num_raw_parts=num_parts,
+    )
+
+
+def _events(split: SplitRows) -> Changes:
+    pieces = (Changes.came(piece.time, piece.item, piece.value) for piece in split.pieces())
+    return joined(list(pieces))
+
+
+def _tallies(
+    parts: list[Part],
+    numbers: list[Numbers | None],
+    changed: Changes,
+    num_items: int,
+    config: BuildTasksConfig,
+) -> ItemTallies:
+    """Return the items' statistics with the changes in them, at the snapshots of now."""
+    events, of_events = [], []
+    for part, number_I in zip(parts, numbers, strict=True):
+        of_part = part.events()
+        events += of_part
+        of_events += [number_I] * len(of_part)
+    log = EventLog(events, of_events)
+    whole = EventLog([*events, changed], [*of_events, None])
+    ranks = snapshot_ranks(len(whole), num_items, config.statistics)
+    times = times_at(ranks, whole.values_at)
+    tallies = read_tallies(parts[-1].folder)
+    moved = log.moved(tallies, tallies.of_items(numbers[-1], num_items), times)
+    return with_changes(moved, changed)
+
+
+def _levels(part: Part, was: SplitRows, now: SplitRows) -> Levels:
+    """Return the values of all rows, and how many training rows have each."""
+    trained_was, trained_now = (
+        Levels.of(piece.value for piece in split.pieces("train")) for split in (was, now)
+    )
+    everywhere = Levels.of(piece.value for piece in now.pieces())
+    levels = read_levels(part.folder).plus(trained_was, -1).plus(trained_now)
+    return levels.with_values(everywhere.value)
+
+
+def _spec(
+    before: Before,
+    was: SplitRows,
+    now: SplitRows,
+    num_items: int,
+    levels: Levels,
+    num_shards: dict[str, int],
+) -> TaskSetSpec:
+    spec = before.tasks.spec
+    num_tasks = {
+        name: spec.num_tasks[name] + now.num_tasks(name) - was.num_tasks(name) for name in SPLITS
+    }
+    if not num_tasks["train"]:
+        raise InFull("no user is left to meta-train on")
+    return dataclasses.replace(
+        spec,
+        value_range=(float(levels.trained[0]), float(levels.trained[-1])),
+        num_items=num_items,
+        num_tasks=num_tasks,
+        num_shards=num_shards,
+        num_interactions=spec.num_interactions + now.num_rows - was.num_rows,
+        num_history_files=0,
+        taken_from=levels.taken_from(spec.objective),
+        increment_of=(*spec.increment_of, before.name),
+        format_version=NEWER_FORMAT,
+    )
