@@ -57,6 +57,7 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 REFIT: Final = "refit"
 """Shards of what is learned from once the development users have chosen, where that is more than
 the training and the development tasks."""
+SPEC_FILE: Final = "spec.json"
 FORMAT_VERSION = 1
 NEWER_FORMAT = 2
 """Of what versions before increments would misread: these, and histories of two-level values."""
@@ -348,7 +349,7 @@ class TaskSet:
 
 
 def _spec(folder: Folder) -> TaskSetSpec:
-    found = parse(TaskSetSpec, folder.read_json("spec.json"))
+    found = parse(TaskSetSpec, folder.read_json(SPEC_FILE))
     if found.format_version not in (FORMAT_VERSION, NEWER_FORMAT):
         raise UserError(
             f"{folder.path} has task format {found.format_version}, this version reads "
@@ -374,7 +375,7 @@ TASK_COLUMNS = (
 
 def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
     """Write spec.json; last, since it says that the rest is whole."""
-    folder.write_json("spec.json", to_dict(spec))
+    folder.write_json(SPEC_FILE, to_dict(spec))
 
 
 def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None:

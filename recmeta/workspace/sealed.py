@@ -213,6 +213,8 @@ def sealing(folder: Folder) -> Iterator[Sealed]:
     place = Sealed(folder, {})
     yield place
     place.seal()
+    if place.is_local:  # what has just been written is not read once more to be believed
+        place._remember(place._stats())
 
 
 def resumed(folder: Folder) -> Sealed:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 import polars as pl
@@ -228,7 +228,17 @@ def _write_tasks(
     progress("writing", 0, sum(num_tasks.values()))
     for name, (rows, place) in of.items():
         num_shards[name] = 0
-        for shard in write_split(folder, name, rows, place, statistics, users, with_times=goes_on):
+        written = write_split(
+            folder,
+            name,
+            rows.pieces(place),
+            rows.user_id,
+            statistics,
+            users,
+            temporal=rows.temporal,
+            with_times=goes_on,
+        )
+        for shard in written:
             num_shards[name] += 1
             num_written += len(shard)
             progress("writing", num_written, sum(num_tasks.values()))
@@ -266,31 +276,32 @@ def _of_refit(split: SplitRows) -> dict[str, tuple[SplitRows, Split]]:
 def write_split(
     folder: Folder,
     name: str,
-    split: SplitRows,
-    place: Split,
+    tasks: Iterable[PlacedRows],
+    user_id: pa.Array,
     statistics: ItemStatistics,
     users: pl.LazyFrame,
     *,
+    temporal: bool,
     with_times: bool,
 ) -> Iterator[PlacedRows]:
-    """Write the tasks that have this place as shards of this name, and yield each one that is
-    written.
+    """Write tasks as shards of this name, and yield each one that is written.
 
     Args:
+        user_id: ids by the numbers of the tasks' users.
         with_times: whether to write beside each when its support rows were.
     """
 
     def write(numbered: tuple[int, PlacedRows]) -> PlacedRows:
         index, shard = numbered
-        table = task_table(shard, statistics.time, temporal=split.temporal)
-        user_id = split.user_id.take(pa.array(shard.user))
-        write_shard(folder, name, index, _with_profiles(table, user_id, users))
+        table = task_table(shard, statistics.time, temporal=temporal)
+        theirs = user_id.take(pa.array(shard.user))
+        write_shard(folder, name, index, _with_profiles(table, theirs, users))
         if with_times:
-            times = shard.time[~shard.is_query(temporal=split.temporal)]
+            times = shard.time[~shard.is_query(temporal=temporal)]
             write_table(folder, times_file(name, index), times_table(times))
         return shard
 
-    return in_threads(write, enumerate(shards(split.pieces(place))))
+    return in_threads(write, enumerate(shards(tasks)))
 
 
 def _with_profiles(table: pa.Table, user_id: pa.Array, users: pl.LazyFrame) -> pa.Table:

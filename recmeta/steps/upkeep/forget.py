@@ -30,6 +30,7 @@ from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate, meta_train
 from recmeta.steps.serving import adapt, shard_new_users
+from recmeta.tasks.task_set import SPEC_FILE
 from recmeta.workspace import REPORT, Folder, Workspace, arrow_table, sealed, writes_alone
 from recmeta.workspace.folder import parquet_bytes
 
@@ -159,14 +160,19 @@ def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
     if tables.is_there(workspace, schema.INTERACTIONS):
         log = tables.opened(workspace, schema.INTERACTIONS).to_pyarrow_dataset()
         in_log = log.count_rows(filter=_is_any_of(user_ids)) > 0
-    tasks: dict[str, bool] = {}
+    own: dict[str, bool] = {}
     for key in (workspace / "tasks").names():
         shards = [
             (name, content)
             for name, content in _files(workspace / "tasks" / key)
             if name.rsplit("/", 1)[-1].startswith(TRAINED_ON)
         ]
-        tasks[key] = any(_has_users(name, content, user_ids) for name, content in shards)
+        own[key] = any(_has_users(name, content, user_ids) for name, content in shards)
+    # What an earlier version of the tasks has of a user, an increment has, too, if it is newer.
+    tasks = {
+        key: any(own.get(name, in_log) for name in (key, *_added_to(workspace / "tasks" / key)))
+        for key in own
+    }
     trainings = finished(workspace, as_stored(meta_train.STEP))
     return {m.key for m in trainings if tasks.get(m.inputs["tasks"], in_log)}
 
@@ -175,15 +181,31 @@ def _drop_caches(
     workspace: Workspace, name: str, step: str | None, user_ids: Collection[str]
 ) -> int:
     """Delete the subfolders in which the users are, and take back that they were made."""
-    dropped = 0
-    for key in (workspace / name).names():
+    keys = (workspace / name).names()
+    kept = {
+        key
+        for key in keys
+        if not any(_has_users(*file, user_ids) for file in _files(workspace / name / key))
+    }
+    # Tasks that add to others are nothing without them.
+    kept = {key for key in kept if kept.issuperset(_added_to(workspace / name / key))}
+    dropped = [key for key in keys if key not in kept]
+    for key in dropped:
         folder = workspace / name / key
-        if any(_has_users(file, content, user_ids) for file, content in _files(folder)):
-            if step is not None:
-                forget_step(workspace, step, key)
-            folder.filesystem.delete_dir(folder.path)
-            dropped += 1
-    return dropped
+        if step is not None:
+            forget_step(workspace, step, key)
+        folder.filesystem.delete_dir(folder.path)
+    return len(dropped)
+
+
+def _added_to(folder: Folder) -> tuple[str, ...]:
+    """Return the folders of the tasks that a task set adds to; none of any other folder."""
+    if not folder.exists(SPEC_FILE):
+        return ()
+    try:
+        return tuple(folder.read_json(SPEC_FILE).get("increment_of", ()))
+    except (UserError, AttributeError, TypeError):  # what cannot be read is made again
+        return ()
 
 
 def _rewrite_reports(workspace: Workspace, user_ids: Collection[str]) -> int:

@@ -102,7 +102,7 @@ def split_interactions(
         parted = (files.read(raw_file(number), ROW) for number in range(num_parts))
         placement = placed_by_time(placement, parted)
     refit = None if placement.until is None else placed_for_refit(placement)
-    parts, refit_parts, refit_files = place_all(
+    parts, refit_parts, refit_files = _place_all(
         files, num_parts, placement, refit, keep_raw=keep_raw, progress=progress
     )
     if not any(len(found.place) for found in parts):
@@ -168,18 +168,18 @@ def _put_all_aside(
     Args:
         files: has the codes of the rows' users, in the order of the log, which then go.
     """
-    part = parts_of(users.counts)
+    part = _parts(users.counts)
     num_rows, num_read = int(users.counts.sum()), 0
     progress("reading", 0, num_rows)
     for batch in _numbered(chosen, files, users.number_of_code, item_id):
-        put_aside(files, batch, part)
+        _put_aside(files, batch, part)
         num_read += len(batch)
         progress("reading", num_read, num_rows)
     files.remove(USERS)
     return int(part[-1]) + 1
 
 
-def parts_of(lengths: IntArray) -> IntArray:
+def _parts(lengths: IntArray) -> IntArray:
     """Return the part of each user (U,), from 0: neighbours, of about ROWS_PER_PART rows in all."""
     before = lengths.cumsum() - lengths
     _, part = np.unique(before // ROWS_PER_PART, return_inverse=True)
@@ -224,7 +224,7 @@ def _with_first_row(
         first += len(batch)
 
 
-def put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
+def _put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
     """Append rows to the files of their users' parts."""
     part_of_row = part[rows["user"]].astype(np.uint16)  # numpy sorts 16 bits in linear time
     if (part_of_row[1:] < part_of_row[:-1]).any():  # no: a table is sorted by user
@@ -235,14 +235,14 @@ def put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
         files.append(raw_file(number), rows[ends[number] - counts[number] : ends[number]])
 
 
-def place_all(
+def _place_all(
     files: RowFiles,
     num_parts: int,
     placement: Placement,
-    refit: Placement | None = None,
+    refit: Placement | None,
     *,
-    keep_raw: bool = False,
-    progress: Progress = silent,
+    keep_raw: bool,
+    progress: Progress,
 ) -> tuple[list[PlacedRows], list[PlacedRows], RowFiles]:
     """Place the rows of each part and write them to files, in place of those put aside; return the
     tasks without them.

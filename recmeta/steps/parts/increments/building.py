@@ -17,13 +17,13 @@ from recmeta.steps.parts.task_building import (
     write_catalogue,
     write_split,
 )
+from recmeta.tasks.arrays import BoolArray, positions_of
 from recmeta.tasks.increments.build_state import BuildState, Levels, read_levels, read_state
 from recmeta.tasks.increments.build_state import write_state as write_build_state
 from recmeta.tasks.increments.event_log import (
     Changes,
     EventLog,
     difference,
-    joined,
     with_changes,
     write_changes,
 )
@@ -35,26 +35,23 @@ from recmeta.tasks.increments.tallies import (
     write_tallies,
 )
 from recmeta.tasks.increments.user_rows import UserRows, write_user_rows
-from recmeta.tasks.item_files import read_items, write_statistics
-from recmeta.tasks.placing.placement import ROW, Placement, Rows
-from recmeta.tasks.placing.row_files import RowFiles
-from recmeta.tasks.placing.split_rows import SplitRows
+from recmeta.tasks.item_files import ItemStatistics, read_items, write_statistics
+from recmeta.tasks.placing.placed_rows import PLACES, ROW_COLUMNS, PlacedRows
+from recmeta.tasks.placing.placement import ROW, TRAIN, Rows, place_rows
 from recmeta.tasks.splits.ids import IdNumbers
-from recmeta.tasks.splits.interactions import (
-    objective_of,
-    parts_of,
-    place_all,
-    placement_of,
-    put_aside,
-)
-from recmeta.tasks.task_set import NEWER_FORMAT, SPLITS, TaskSet, TaskSetSpec, write_spec
+from recmeta.tasks.splits.interactions import objective_of, placement_of
+from recmeta.tasks.task_set import NEWER_FORMAT, SPLITS, Split, TaskSet, TaskSetSpec, write_spec
 from recmeta.workspace import Folder, sealing
 
-MOST_SHARE = 0.5
+MOST_SHARE = 1.0
 """Rows of all increments' users, as a share of the base's rows, from which on the next build is a
 full one: the increments are folded into a new base."""
 MOST_INCREMENTS = 30
 """Of a base: a reader opens each."""
+
+
+MOST_ROWS = 2**23
+"""Of the users of one increment, which are held in memory: at most, some 1 GB."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +81,8 @@ def _check_size(parts: list[Part], num_more: int) -> None:
     share = (sum(increments) + num_more) / max(base, 1)
     if share > MOST_SHARE:
         raise InFull(f"the increments would have {share:.0%} of the rows of their base")
+    if num_more > MOST_ROWS:
+        raise InFull(f"the users whom changes touch have {num_more:,} rows")
     if len(increments) >= MOST_INCREMENTS:
         raise InFull(f"the base has {len(increments)} increments")
 
@@ -127,14 +126,14 @@ def write_increment(
     after = _rows_after(rows, chosen, user_id, item_id, state, is_implicit=is_implicit)
     _check_size(parts, len(after))
     placement = placement_of(user_id, item_id, items, config.split, config.seed, "temporal")
-    was, now = (
-        _split(some, user_id, placement, before.tasks.spec, state, progress)
-        for some in (rows, after)
-    )
+    progress("placing", 0, 1)
+    was, now = (place_rows(some, placement) for some in (rows, after))
     progress("statistics", 0, 1)
-    changed = difference(_events(was), _events(now))
+    gone, came = _differing(was, now, len(user_id))
+    changed = difference(_events(gone), _events(came))
     tallies = _tallies(parts, numbers, changed, len(item_id), config)
-    levels = _levels(parts[-1], was, now)
+    levels = read_levels(parts[-1].folder).plus(_levels(gone), -1).plus(_levels(came))
+    levels = levels.with_values(np.unique(came.value))
     if not can_be_exact(levels.value, tallies.tally.real[-1].max(initial=0)):
         raise InFull("sums of the log's values depend on the order in which they are added")
     spec = _spec(before, was, now, len(item_id), levels, num_shards={})
@@ -146,20 +145,13 @@ def write_increment(
         state = dataclasses.replace(state, files=tuple(sorted(log_files)))
         write_build_state(place, state, levels)
         progress("writing", 0, 1)
-        num_shards = {
-            name: sum(
-                1
-                for _ in write_split(
-                    place, name, now, name, tallies.rounded(), users, with_times=True
-                )
-            )
-            for name in SPLITS
-        }
-        write_user_rows(place, now.user_id, now.raw())
+        ids = user_id.to_arrow().cast(pa.string())
+        num_shards = _write_shards(place, now, ids, tallies.rounded(), users)
+        write_user_rows(place, ids, [after.take(np.argsort(after["user"], kind="stable"))])
         write_spec(place, dataclasses.replace(spec, num_shards=num_shards))
     counts = {
         **{f"tasks_{name}": spec.num_tasks[name] for name in SPLITS},
-        "users": before.counts["users"] + now.num_users - was.num_users,
+        "users": before.counts["users"] + _num_users(now) - _num_users(was),
         "items": len(item_id),
         "interactions": spec.num_interactions,
     }
@@ -247,33 +239,82 @@ def _frame(rows: Rows, columns: list[str]) -> pl.DataFrame:
     return pl.DataFrame({name: np.ascontiguousarray(rows[name]) for name in columns})
 
 
-def _split(
-    rows: Rows,
-    user_id: pl.Series,
-    placement: Placement,
-    spec: TaskSetSpec,
-    state: BuildState,
-    progress: Progress,
-) -> SplitRows:
-    """Give the rows of some users their places."""
-    part = parts_of(np.bincount(rows["user"], minlength=len(user_id)))
-    files, num_parts = RowFiles(), int(part[-1]) + 1 if len(rows) else 0
-    put_aside(files, rows, part)
-    parts, _, _ = place_all(files, num_parts, placement, keep_raw=True, progress=progress)
-    return SplitRows(
-        user_id=user_id.to_arrow().cast(pa.string()),
-        objective=spec.objective,
-        kind="temporal",
-        parts=parts,
-        files=files,
-        kinds=state.kinds,
-        num_raw_parts=num_parts,
-    )
+def _differing(was: PlacedRows, now: PlacedRows, num_users: int) -> tuple[PlacedRows, PlacedRows]:
+    """Return the rows of tasks as they were and as they are, without those that both have at the
+    same place of a user's task.
+
+    A row that is later than all that the user had, as most are, leaves those in their places.
+    """
+    sides = (was, now)
+    first_U, length_U = np.zeros((2, 2, num_users), np.int64)
+    for side, tasks in enumerate(sides):
+        first_U[side, tasks.user], length_U[side, tasks.user] = tasks.offsets[:-1], tasks.num_kept
+    both_U = length_U.min(0)
+    within = positions_of(both_U)
+    rows = [np.repeat(first_U[side], both_U) + within for side in (0, 1)]
+    same = np.ones(len(within), np.bool_)
+    for name in ROW_COLUMNS:
+        before, after = (getattr(t, name).take(at) for t, at in zip(sides, rows, strict=True))
+        same &= before == after
+    found = []
+    for tasks, at in zip(sides, rows, strict=True):
+        is_left = np.ones(len(tasks.item), np.bool_)
+        is_left[at[same]] = False
+        found.append(_only(tasks, is_left))
+    return found[0], found[1]
 
 
-def _events(split: SplitRows) -> Changes:
-    pieces = (Changes.came(piece.time, piece.item, piece.value) for piece in split.pieces())
-    return joined(list(pieces))
+def _in_split(tasks: PlacedRows, split: Split) -> PlacedRows:
+    """Return the tasks of a split."""
+    places = [number for number, place in enumerate(PLACES) if place.split == split]
+    first, last = np.searchsorted(tasks.place, [places[0], places[-1] + 1])
+    return tasks.tasks(int(first), int(last))
+
+
+def _num_users(tasks: PlacedRows) -> int:
+    return len(np.unique(tasks.user))
+
+
+def _write_shards(
+    folder: Folder,
+    tasks: PlacedRows,
+    user_id: pa.Array,
+    statistics: ItemStatistics,
+    users: pl.LazyFrame,
+) -> dict[str, int]:
+    """Write the tasks of all splits, and return how many shards each has."""
+    num_shards = {}
+    for name in SPLITS:
+        written = write_split(
+            folder,
+            name,
+            [_in_split(tasks, name)],
+            user_id,
+            statistics,
+            users,
+            temporal=True,
+            with_times=True,
+        )
+        num_shards[name] = sum(1 for _ in written)
+    return num_shards
+
+
+def _only(tasks: PlacedRows, is_left: BoolArray) -> PlacedRows:
+    """Return the tasks with some of their rows, as query."""
+    task = np.repeat(np.arange(len(tasks)), tasks.num_kept)[is_left]
+    length = np.bincount(task, minlength=len(tasks)).astype(np.int32)
+    rows = {name: getattr(tasks, name)[is_left] for name in ROW_COLUMNS}
+    return dataclasses.replace(tasks, num_support=np.zeros_like(length), num_query=length, **rows)
+
+
+def _events(tasks: PlacedRows) -> Changes:
+    return Changes.came(tasks.time, tasks.item, tasks.value)
+
+
+def _levels(tasks: PlacedRows) -> Levels:
+    """Count the values of training tasks."""
+    is_training = np.repeat(tasks.place == TRAIN, tasks.num_kept)
+    return Levels.of([tasks.value[is_training]])
 
 
 def _tallies(
@@ -298,27 +339,18 @@ def _tallies(
     return with_changes(moved, changed)
 
 
-def _levels(part: Part, was: SplitRows, now: SplitRows) -> Levels:
-    """Return the values of all rows, and how many training rows have each."""
-    trained_was, trained_now = (
-        Levels.of(piece.value for piece in split.pieces("train")) for split in (was, now)
-    )
-    everywhere = Levels.of(piece.value for piece in now.pieces())
-    levels = read_levels(part.folder).plus(trained_was, -1).plus(trained_now)
-    return levels.with_values(everywhere.value)
-
-
 def _spec(
     before: Before,
-    was: SplitRows,
-    now: SplitRows,
+    was: PlacedRows,
+    now: PlacedRows,
     num_items: int,
     levels: Levels,
     num_shards: dict[str, int],
 ) -> TaskSetSpec:
     spec = before.tasks.spec
     num_tasks = {
-        name: spec.num_tasks[name] + now.num_tasks(name) - was.num_tasks(name) for name in SPLITS
+        name: spec.num_tasks[name] + len(_in_split(now, name)) - len(_in_split(was, name))
+        for name in SPLITS
     }
     if not num_tasks["train"]:
         raise InFull("no user is left to meta-train on")
@@ -328,7 +360,7 @@ def _spec(
         num_items=num_items,
         num_tasks=num_tasks,
         num_shards=num_shards,
-        num_interactions=spec.num_interactions + now.num_rows - was.num_rows,
+        num_interactions=spec.num_interactions + len(now.item) - len(was.item),
         num_history_files=0,
         taken_from=levels.taken_from(spec.objective),
         increment_of=(*spec.increment_of, before.name),
