@@ -52,7 +52,7 @@ def mean_intervals(
         # Centred, so that a mean far from zero costs no digits.
         present_UM = present_UM[:, usable_M]
         centred_UM = np.where(present_UM, filled_UM[:, usable_M] - mean_M[usable_M], 0.0)
-        means_SM = _resampled_means(
+        means_SM = resampled_means(
             centred_UM, present_UM.astype(np.float64), generator, num_resamples
         )
         tail = (1.0 - confidence) / 2.0
@@ -80,12 +80,18 @@ def paired_difference(
     return mean_intervals(difference_U[both_U][:, None], generator, num_resamples, confidence)[0]
 
 
-def _resampled_means(
+def resampled_means(
     values_UM: Float64Array,
     present_UM: Float64Array,
     generator: np.random.Generator,
     num_resamples: int,
 ) -> Float64Array:
+    """Return (S, M) means over users who are drawn with replacement, the same in all columns.
+
+    Args:
+        values_UM: finite; 0 where a user has no value.
+        present_UM: 1 where a user has a value, else 0; (U, 1) where that is so of all columns.
+    """
     num_users, num_metrics = values_UM.shape
     means_SM = np.empty((num_resamples, num_metrics))
     step = max(1, MAX_DRAWS // num_users)

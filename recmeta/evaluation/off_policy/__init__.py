@@ -1,0 +1,1 @@
+"""What another policy would have earned, from logs of the lists that one policy served."""
