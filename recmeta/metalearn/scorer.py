@@ -14,6 +14,7 @@ from recmeta.metalearn.heads.list_head import ListHead
 from recmeta.metalearn.learner import CatalogueRanker, Params, Prediction, UserState, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Places, Rows, Support
+from recmeta.metalearn.tensors.value_codes import value_codes
 from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -135,8 +136,11 @@ class Scorer:
         Args:
             support: what `support` returns of the tasks, where it is at hand.
         """
-        state = self.model.learner.adapt(self.params, support or self.support(tasks))
-        state = {**state, **self.lists.state(tasks.support)}
+        support = support or self.support(tasks)
+        state = self.model.learner.adapt(self.params, support)
+        fields = self.model.encoder.user_fields
+        profile_BW, _ = value_codes(fields, support.user, len(tasks))
+        state = {**state, **self.lists.state(tasks.support, profile_BW)}
         levels = self.model.levels
         if levels is not None:
             of_levels = levels.state(tasks.support).items()

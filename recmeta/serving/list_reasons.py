@@ -17,6 +17,7 @@ from recmeta.metalearn.heads.list_head import CHOICES, ITEM, LEARNER, WEIGHT, Li
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import Support
+from recmeta.metalearn.tensors.value_codes import profile_codes
 from recmeta.serving.explanations import SupportEffects, output_effects
 from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import Tasks
@@ -42,7 +43,8 @@ def list_effects(
     found = output_effects(scorer, tasks, item_Bk, support)
     lists, position_N = scorer.lists, tasks.support.position
     if WEIGHT not in state:  # of an earlier version
-        state = {**state, **lists.state(tasks.support)}
+        profile_BW, _ = profile_codes(scorer.model.encoder, tasks.profile)
+        state = {**state, **lists.state(tasks.support, profile_BW)}
     weight_BC = lists.weights((state[WEIGHT] != 0).sum(1))
     learner_N = weight_BC[:, lists.columns.index(LEARNER)].cpu().numpy()[found.user_N]
     effect_Nk = found.effect_Nk * learner_N[:, None]

@@ -14,7 +14,7 @@ A batch is computed in shares of `USERS_AT_ONCE` users whose gradients are added
 bits for any number of threads.
 
 Legend: W pieces, B users of a batch, S known rows, Q next rows, I items, N items of a sample, D
-numbers of a vector.
+numbers of a vector, U training users, W values of a profile (padded).
 """
 
 import dataclasses
@@ -110,6 +110,7 @@ class Episodes:
     mask_BS: torch.Tensor
     next_BQ: torch.Tensor
     next_mask_BQ: torch.Tensor
+    profile_BW: torch.Tensor
 
     def to(self, device: torch.device) -> "Episodes":
         """Return the same on a device."""
@@ -120,9 +121,22 @@ class Episodes:
         return Episodes(*(t[first:last] for t in vars(self).values()))
 
 
+@dataclasses.dataclass(frozen=True)
+class Profiles:
+    """What is known of users beside their rows, as codes; see `value_codes`."""
+
+    train_UW: torch.Tensor
+    """Of the training users."""
+    judged_BW: torch.Tensor
+    """Of the development users."""
+    num_values: int
+    """V, code 0 included."""
+
+
 def meta_learned(
     rows: Ragged,
     judged: Tasks | None,
+    profiles: Profiles,
     num_items: int,
     value_range: tuple[float, float] | None,
     config: ChoiceConfig,
@@ -139,6 +153,7 @@ def meta_learned(
         rows: of the training users, in time order where there are times.
         judged: development users, whose choices after their whole support say when to stop; None:
             there are none.
+        profiles: of the training users and of the development users.
         value_range: of the values, which say what was liked; None: they say nothing.
         num_next: rows that an episode asks about.
         epochs: how many passes to take; None: those after which the development users' choices
@@ -156,11 +171,12 @@ def meta_learned(
         config.num_steps,
         most_rows=config.most_rows,
         in_order=in_order,
+        num_profile_values=profiles.num_values,
     ).to(device)
-    sampler = _Sampler(rows, value_range, config, num_next, in_order)
+    sampler = _Sampler(rows, profiles.train_UW, value_range, config, num_next, in_order)
     asked = None
     if judged is not None and len(judged):
-        asked = _judged(judged, value_range).to(device)
+        asked = _judged(judged, profiles.judged_BW, value_range).to(device)
     params = {name: p.clone() for name, p in head.params.items()}
     optimiser = OuterOptimiser(
         params,
@@ -261,6 +277,7 @@ def _losses(
         told_BSD,
         episodes.liking_BS,
         mask_BS,
+        episodes.profile_BW,
         leaves[EXPLAINS],
         log_base_N,
         most_rows=most_rows,
@@ -305,6 +322,7 @@ class _Sampler:
     """Draws episodes out of training users' histories."""
 
     rows: Ragged
+    profile_UW: torch.Tensor
     value_range: tuple[float, float] | None
     config: ChoiceConfig
     num_next: int
@@ -344,7 +362,7 @@ class _Sampler:
         num_next_B = np.minimum(self.num_next, length_B - next_B)
         known = self._places(user_B, start_B, known_B, place_BL)
         after = self._places(user_B, next_B, num_next_B, place_BL)
-        return self._episodes(known, after)
+        return self._episodes(known, after, self.profile_UW[torch.from_numpy(user_B)])
 
     def _places(
         self, user_B: IntArray, start_B: IntArray, num_B: IntArray, place_BL: IntArray | None
@@ -358,7 +376,10 @@ class _Sampler:
         return self.rows.offsets[user_B][:, None] - self.rows.offsets[0] + within_Bn, mask_Bn
 
     def _episodes(
-        self, known: tuple[IntArray, BoolArray], after: tuple[IntArray, BoolArray]
+        self,
+        known: tuple[IntArray, BoolArray],
+        after: tuple[IntArray, BoolArray],
+        profile_BW: torch.Tensor,
     ) -> Episodes:
         rows = self.rows
         liking_Bn = likings(rows.value[known[0]], self.value_range)
@@ -368,10 +389,13 @@ class _Sampler:
             torch.from_numpy(known[1]),
             torch.from_numpy(rows.item[after[0]].astype(np.int64)),
             torch.from_numpy(after[1]),
+            profile_BW,
         )
 
 
-def _judged(tasks: Tasks, value_range: tuple[float, float] | None) -> Episodes:
+def _judged(
+    tasks: Tasks, profile_BW: torch.Tensor, value_range: tuple[float, float] | None
+) -> Episodes:
     """Return development users as they are."""
     found = []
     for side in (tasks.support, tasks.query):
@@ -381,7 +405,8 @@ def _judged(tasks: Tasks, value_range: tuple[float, float] | None) -> Episodes:
         item_BR[mask_BR], value_BR[mask_BR] = side.item, side.value
         found.append((item_BR, likings(value_BR, value_range), mask_BR))
     (item_BS, liking_BS, mask_BS), (next_BQ, _, next_mask_BQ) = found
-    return Episodes(*map(torch.from_numpy, (item_BS, liking_BS, mask_BS, next_BQ, next_mask_BQ)))
+    arrays = map(torch.from_numpy, (item_BS, liking_BS, mask_BS, next_BQ, next_mask_BQ))
+    return Episodes(*arrays, profile_BW)
 
 
 @torch.no_grad()

@@ -58,11 +58,12 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.encoding import Encoder
+from recmeta.metalearn.tensors.value_codes import profile_codes
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
-from recmeta.training.choices import ChoiceConfig, meta_learned
+from recmeta.training.choices import ChoiceConfig, Profiles, meta_learned
 from recmeta.training.conditional_logit import Choices, fitted_weights, held_out_losses
 from recmeta.training.standard_error import is_as_good, simplest_of_best
 
@@ -111,10 +112,12 @@ def learn_lists(
         tables=_tables(model.encoder, task_set, horizon if spec.temporal else None, seed),
         horizon=horizon if spec.temporal else None,
         taken_from=spec.taken_from,
-        choices=_choices(choices, task_set, seed, model.device),
+        choices=_choices(choices, model.encoder, task_set, seed, model.device),
         value_range=spec.value_range if spec.objective == "rating" else None,
     )
-    asked = _Asked.of(development, liked_from, num_items, np.random.default_rng(seed))
+    asked = _Asked.of(
+        development, model.encoder, liked_from, num_items, np.random.default_rng(seed)
+    )
     learner = asked.learner(model)
     half_life = _chosen_half_life(asked, history)
     popularity = asked.popularity(history, half_life)
@@ -203,6 +206,7 @@ def _widest_of_best(
 
 def _choices(
     config: ChoiceConfig,
+    encoder: Encoder,
     task_set: TaskSet,
     seed: int,
     device: torch.device,
@@ -222,9 +226,12 @@ def _choices(
         support=development.support.taken(spec.taken_from),
         query=development.query.taken(spec.taken_from),
     )
+    train_UW, field_V = profile_codes(encoder, task_set.tasks("train").profile)
+    judged_BW, _ = profile_codes(encoder, development.profile)
     return meta_learned(
         _taken_rows(task_set),
         None if epochs is not None else taken,
+        Profiles(train_UW, judged_BW, len(field_V)),
         spec.num_items,
         spec.value_range if spec.objective == "rating" else None,
         config,
@@ -253,7 +260,7 @@ def recounted(
     device = head.count_I.device
     learned = head.choices
     if learned is not None:
-        learned = _choices(choices, task_set, seed, device, learned.epochs)
+        learned = _choices(choices, encoder, task_set, seed, device, learned.epochs)
     return dataclasses.replace(
         head,
         tables={name: tables[name].to(device) for name in head.tables},
@@ -315,13 +322,19 @@ class _Asked:
     """The items that users chose among: what they took next, and a sample of all others."""
 
     tasks: Tasks
+    encoder: Encoder
     item_BM: IntArray
     liked_BM: BoolArray
     log_weight_BM: Float64Array
 
     @classmethod
     def of(
-        cls, tasks: Tasks, liked_from: float, num_items: int, generator: np.random.Generator
+        cls,
+        tasks: Tasks,
+        encoder: Encoder,
+        liked_from: float,
+        num_items: int,
+        generator: np.random.Generator,
     ) -> "_Asked":
         query = tasks.query
         mask_BR = query.mask
@@ -340,6 +353,7 @@ class _Asked:
         log_weight_BM = np.where(is_drawn_BM, np.log(stands_for_B)[:, None], -np.inf)
         return cls(
             tasks=tasks,
+            encoder=encoder,
             item_BM=np.concatenate([item_BR, np.maximum(drawn_BM, 0)], 1),
             liked_BM=np.concatenate([liked_BR, np.zeros(drawn_BM.shape, np.bool_)], 1),
             log_weight_BM=np.concatenate([np.where(mask_BR, 0.0, -np.inf), log_weight_BM], 1),
@@ -382,7 +396,8 @@ class _Asked:
             parts: dict[str, list[Float64Array]] = {name: [] for name in names}
             for first in range(0, len(tasks), USERS_AT_ONCE):
                 users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
-                state = head.state(tasks.take(users).support)
+                some = tasks.take(users)
+                state = head.state(some.support, profile_codes(self.encoder, some.profile)[0])
                 item_bM = torch.from_numpy(self.item_BM[users])
                 if head.choices is not None:
                     parts[CHOICES].append(head.log_odds(state).gather(1, item_bM).double().numpy())

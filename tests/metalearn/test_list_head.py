@@ -24,6 +24,7 @@ from recmeta.training.conditional_logit import Choices, derivatives, fitted_weig
 from recmeta.training.standard_error import simplest_of_best
 
 NUM_ITEMS = 9
+NO_PROFILE = torch.zeros((1, 0), dtype=torch.int64)
 COLUMNS = (POPULARITY, LEARNER, "together", "next")
 
 
@@ -72,7 +73,7 @@ def expected_base(head: ListHead, items: list[int], values: list[float]) -> np.n
 
 
 def test_scores_are_the_sum(head: ListHead, support: Ragged) -> None:
-    settled = head.settle(head.state(support))
+    settled = head.settle(head.state(support, NO_PROFILE.expand(len(support), 0)))
     for user, (items, values) in enumerate([([2, 5, 1], [5.0, 1.0, 2.5]), ([], []), ([4], [4.0])]):
         found = settled[BASE][user].numpy()
         np.testing.assert_allclose(found, expected_base(head, items, values), atol=2e-5)
@@ -87,18 +88,20 @@ def test_scores_are_the_sum(head: ListHead, support: Ragged) -> None:
 
 
 def test_a_user_does_not_depend_on_the_batch(head: ListHead, support: Ragged) -> None:
-    together = head.settle(head.state(support))
+    together = head.settle(head.state(support, NO_PROFILE.expand(len(support), 0)))
     for user in range(3):
-        alone = head.settle(head.state(support.take(np.array([user]))))
+        alone = head.settle(head.state(support.take(np.array([user])), NO_PROFILE))
         torch.testing.assert_close(alone[BASE][0], together[BASE][user], rtol=1e-6, atol=1e-6)
 
 
 def test_a_row_of_the_centres_value_is_still_a_row(head: ListHead, support: Ragged) -> None:
-    state = head.state(support)
+    state = head.state(support, NO_PROFILE.expand(len(support), 0))
     assert (state[WEIGHT][0] != 0).tolist() == [True, True, True]
     assert state[WEIGHT][1].tolist() == [0.0, 0.0, 0.0]
     assert state[ITEM][0].tolist() == [2, 5, 1]
-    equal = dataclasses.replace(head, centre=None).state(support)
+    equal = dataclasses.replace(head, centre=None).state(
+        support, NO_PROFILE.expand(len(support), 0)
+    )
     assert equal[WEIGHT][0].tolist() == [1.0, 1.0, 1.0]
 
 
@@ -123,7 +126,10 @@ def test_weights_are_those_of_the_knots_and_straight_between() -> None:
 
 def test_it_comes_back_as_it_was_saved(head: ListHead, support: Ragged) -> None:
     again = ListHead.from_saved(head.about(), head.tensors(), torch.device("cpu"))
-    expected, found = head.settle(head.state(support)), again.settle(again.state(support))
+    expected, found = (
+        head.settle(head.state(support, NO_PROFILE.expand(len(support), 0))),
+        again.settle(again.state(support, NO_PROFILE.expand(len(support), 0))),
+    )
     assert torch.equal(found[BASE], expected[BASE])
     assert (again.half_life_days, again.horizon, again.centre) == (7.0, 4, 2.5)
 

@@ -117,7 +117,8 @@ def test_a_low_rating_speaks_against_what_is_near(model: Model) -> None:
     lists = model.learned_lists
     assert lists is not None
     graded = dataclasses.replace(lists, centre=2.5)
-    state = graded.state(tasks_for_new_users(model, asked(model, 0, 12))[0].support)
+    support = tasks_for_new_users(model, asked(model, 0, 12))[0].support
+    state = graded.state(support, torch.zeros((1, 0), dtype=torch.int64))
     liked = graded.settle(state)["list.base"][0]
     disliked_state = dict(state)
     disliked_state["list.weight"] = state["list.weight"] * torch.tensor([[1.0, -0.6]])

@@ -4,18 +4,18 @@ gradient steps.
     score_i(u) = π_i + u · b_i                         log-probability of taking item i, up to
                                                        a constant of the user
     L_S(u) = −Σ_{s in S} w_s log softmax(π + A u)_{i_s}        how the known rows are explained
-    u_0 = m,  u_k = u_{k−1} − α_k ∘ ∇ L_S(u_{k−1}) / √(n + ν)  the inner loop, K steps
+    u_0 = m + Σ_v e_v,  u_k = u_{k−1} − α_k ∘ ∇ L_S(u_{k−1}) / √(n + ν)     the inner loop, K steps
 
-The meta-parameters (vectors a and b of every item, π, the start m, rates α of every step and number
-(Meta-SGD: Li et al., 2017), weights w of recent and of liked rows) are those with which the adapted
-user makes the *next* rows likely: the outer loss is the softmax loss of the query, differentiated
-through the inner steps (Finn, Abbeel and Levine, ICML 2017). What explains the known rows, a, is
-not what predicts the next ones, b: an inner loss that is itself learned, so that what is taken
-after something may differ from what is taken beside it (Rendle, Freudenthaler and Schmidt-Thieme,
-WWW 2010, for the asymmetry).
+The meta-parameters (vectors a and b of every item, π, the start m and what each value v of a
+user's profile adds to it, rates α of every step and number (Meta-SGD: Li et al., 2017), weights w
+of recent and of liked rows) are those with which the adapted user makes the *next* rows likely: the
+outer loss is the softmax loss of the query, differentiated through the inner steps (Finn, Abbeel
+and Levine, ICML 2017). What explains the known rows, a, is not what predicts the next ones, b: an
+inner loss that is itself learned, so that what is taken after something may differ from what is
+taken beside it (Rendle, Freudenthaler and Schmidt-Thieme, WWW 2010, for the asymmetry).
 
 Legend: B users, S support rows (padded), I items, N items of a sample, D numbers of a vector, K
-steps, G lags.
+steps, G lags, W values of a profile (padded), V values.
 """
 
 import dataclasses
@@ -39,6 +39,9 @@ UNMET = "unmet"
 were none, that of half a taker."""
 START = "start"
 """m (D,)."""
+BY_PROFILE = "by_profile"
+"""e (V, D); that of code 0, no value, is not read. None where no profile was known, and in a head
+of an earlier version."""
 LOG_RATES = "log_rates"
 """log α (K, D)."""
 PRIOR_ROWS = "prior_rows"
@@ -78,6 +81,7 @@ class ChoiceHead:
         *,
         most_rows: int,
         in_order: bool,
+        num_profile_values: int = 1,
     ) -> Self:
         """Return the start of meta-training: a weighted factorisation X, into which a new user is
         folded by (XᵀX + λ)⁻¹ Σ_s x_s: the first step from 0 in the metric of what everybody did
@@ -87,6 +91,7 @@ class ChoiceHead:
             count_I: how often each item was taken.
             factors_ID: X.
             regularisation: λ.
+            num_profile_values: V.
         """
         factors_ID = factors_ID.float()
         num_factors = factors_ID.shape[1]
@@ -95,6 +100,9 @@ class ChoiceHead:
         lengths = factors_ID.norm(dim=1).mean(), explains_ID.norm(dim=1).mean()
         balance = (lengths[1] / lengths[0].clamp(min=1e-12)).sqrt().clamp(min=1e-6)
         count = torch.from_numpy(np.array(count_I, np.float32)) + 0.5
+        profiles = {}
+        if num_profile_values > 1:
+            profiles[BY_PROFILE] = torch.zeros((num_profile_values, num_factors))
         return cls(
             params={
                 PREDICTS: factors_ID * balance * FIRST_SCALE,
@@ -102,6 +110,7 @@ class ChoiceHead:
                 POPULARITY: (count / count.sum()).log(),
                 UNMET: (0.5 / count.sum()).log(),
                 START: torch.zeros(num_factors),
+                **profiles,
                 LOG_RATES: torch.zeros((num_steps, num_factors)),
                 PRIOR_ROWS: torch.tensor(1.0),
                 LAG: torch.zeros(NUM_LAGS if in_order else 1),
@@ -156,7 +165,11 @@ class ChoiceHead:
 
     @torch.no_grad()
     def adapt(
-        self, item_BS: torch.Tensor, liking_BS: torch.Tensor, mask_BS: torch.Tensor
+        self,
+        item_BS: torch.Tensor,
+        liking_BS: torch.Tensor,
+        mask_BS: torch.Tensor,
+        profile_BW: torch.Tensor,
     ) -> torch.Tensor:
         """Return (B, D) users after the inner steps.
 
@@ -164,9 +177,11 @@ class ChoiceHead:
             item_BS: int64; any number where padded.
             liking_BS: -1 for the lowest value of the scale, 1 for the highest, 0 without any.
             mask_BS: false where there is no row.
+            profile_BW: int64 codes of the users' profiles; 0 where there is no value.
         """
         params = self.params
-        expected_D = None if len(params[LOG_RATES]) > 1 else self._expected_D
+        nothing_known = not bool((profile_BW > 0).any())
+        expected_D = self._expected_D if nothing_known else None
         numbers = max(self.num_items, params[START].numel() * item_BS.shape[1], 1)
         at_once = max(1, AT_ONCE // numbers)
         parts = [
@@ -175,6 +190,7 @@ class ChoiceHead:
                 params[EXPLAINS][item_BS[first : first + at_once]],
                 liking_BS[first : first + at_once],
                 mask_BS[first : first + at_once],
+                profile_BW[first : first + at_once],
                 params[EXPLAINS],
                 params[POPULARITY],
                 most_rows=self.most_rows,
@@ -195,6 +211,7 @@ class ChoiceHead:
         item_BS: torch.Tensor,
         liking_BS: torch.Tensor,
         mask_BS: torch.Tensor,
+        profile_BW: torch.Tensor,
         target_Bk: torch.Tensor,
     ) -> torch.Tensor:
         """Return (B, S, k) what each row adds to the scores of some items: the scores with all
@@ -205,7 +222,7 @@ class ChoiceHead:
         """
         num_users, num_rows = mask_BS.shape
         at_once = max(1, AT_ONCE // max(num_rows**2, 1))
-        sides = (item_BS, liking_BS, mask_BS)
+        sides = (item_BS, liking_BS, mask_BS, profile_BW)
         parts = [
             self._changes(*(t[first : first + at_once] for t in sides))
             for first in range(0, max(num_users, 1), at_once)
@@ -213,18 +230,24 @@ class ChoiceHead:
         return torch.cat(parts) @ self.params[PREDICTS][target_Bk].mT
 
     def _changes(
-        self, item_BS: torch.Tensor, liking_BS: torch.Tensor, mask_BS: torch.Tensor
+        self,
+        item_BS: torch.Tensor,
+        liking_BS: torch.Tensor,
+        mask_BS: torch.Tensor,
+        profile_BW: torch.Tensor,
     ) -> torch.Tensor:
         """Return (B, S, D) users less the same adapted without each of their rows."""
         num_users, num_rows = mask_BS.shape
         itself_SS = torch.eye(num_rows, dtype=torch.bool, device=mask_BS.device)
         without_BSS = mask_BS[:, None] & ~itself_SS
 
-        def each(rows_BS: torch.Tensor) -> torch.Tensor:
-            return rows_BS[:, None].expand(num_users, num_rows, num_rows).flatten(0, 1)
+        def each(t_BX: torch.Tensor) -> torch.Tensor:
+            return t_BX.repeat_interleave(num_rows, 0)
 
-        without_ND = self.adapt(each(item_BS), each(liking_BS), without_BSS.flatten(0, 1))
-        user_BD = self.adapt(item_BS, liking_BS, mask_BS)
+        without_ND = self.adapt(
+            each(item_BS), each(liking_BS), without_BSS.flatten(0, 1), each(profile_BW)
+        )
+        user_BD = self.adapt(item_BS, liking_BS, mask_BS, profile_BW)
         change_BSD = user_BD[:, None] - without_ND.view(num_users, num_rows, -1)
         return change_BSD * mask_BS[..., None]
 
@@ -256,6 +279,7 @@ def adapted(
     told_BSD: torch.Tensor,
     liking_BS: torch.Tensor,
     mask_BS: torch.Tensor,
+    profile_BW: torch.Tensor,
     explains_ND: torch.Tensor,
     log_base_N: torch.Tensor,
     *,
@@ -267,21 +291,26 @@ def adapted(
 
     Args:
         told_BSD: a of the users' rows.
+        profile_BW: codes of their profiles.
         explains_ND: a of all items, or of a sample of them.
         log_base_N: π of these, plus the logarithm of how many items each stands for.
         most_rows: see `row_weights`.
-        expected_D: what a row explains on average at the start, where it is known.
+        expected_D: what a row explains on average at the start, where it is known and the same
+            for all.
     """
     num_rows_B1 = mask_BS.sum(1, keepdim=True).clamp(max=most_rows)
     weight_BS = row_weights(params, liking_BS, mask_BS, most_rows)
     sum_BD = (weight_BS[:, None] @ told_BSD)[:, 0]
     total_B1 = weight_BS.sum(1, keepdim=True)
     user_BD = params[START].expand(len(mask_BS), -1)
+    if BY_PROFILE in params and profile_BW.shape[1]:
+        is_known_BW1 = (profile_BW > 0)[..., None]
+        user_BD = user_BD + (params[BY_PROFILE][profile_BW] * is_known_BW1).sum(1)
+    elif expected_D is None:
+        expected_D = _expected(params[START][None], explains_ND, log_base_N)[0]
     confidence_B1 = (num_rows_B1 + F.softplus(params[PRIOR_ROWS])).rsqrt()
     for step, rate_D in enumerate(params[LOG_RATES].exp()):
-        if step == 0:
-            if expected_D is None:
-                expected_D = _expected(params[START][None], explains_ND, log_base_N)[0]
+        if step == 0 and expected_D is not None:
             expected_BD = expected_D.expand_as(user_BD)
         else:
             expected_BD = _expected(user_BD, explains_ND, log_base_N)

@@ -40,6 +40,8 @@ Table = Neighbours | SharedAttributes
 ITEM, WEIGHT, LIKING = "list.item", "list.weight", "list.liking"
 """Of a user's state, (B, S): the rows' items, what each counts by the tables, and how much it was
 liked, from -1 to 1; NaN where it was not taken, or padded."""
+PROFILE = "list.profile"
+"""Of a user's state, (B, W): codes of the profile, see `value_codes`."""
 BASE, LEARNER_WEIGHT = "list.base", "list.learner"
 """Of a settled state: what a list's scores are beside the learner's part, (B, I), and what the
 learner's output is multiplied with, (B, 1)."""
@@ -150,8 +152,13 @@ class ListHead:
 
     # Users ---------------------------------------------------------------------------------------
 
-    def state(self, support: Ragged) -> UserState:
-        """Return what is known of B users as `settle` reads it: their rows."""
+    def state(self, support: Ragged, profile_BW: torch.Tensor) -> UserState:
+        """Return what is known of B users as `settle` reads it: their rows and, where it is read,
+        their profiles.
+
+        Args:
+            profile_BW: int64, see `value_codes`.
+        """
         mask_BS = support.mask
         item_BS = np.zeros(mask_BS.shape, np.int64)
         weight_BS = np.zeros(mask_BS.shape, np.float32)
@@ -168,6 +175,7 @@ class ListHead:
             liking_N = likings(support.value, self.value_range)
             liking_BS[mask_BS] = np.where(support.value >= taken_from, liking_N, np.nan)
             found[LIKING] = torch.from_numpy(liking_BS).to(device)
+            found[PROFILE] = profile_BW.to(device)
         return found
 
     def row_weights(self, value_N: Float32Array) -> Float32Array:
@@ -186,7 +194,8 @@ class ListHead:
         """
         if ITEM not in state:  # of an earlier version, whose lists did not read the rows
             num_users = len(next(iter(state.values())))
-            state = {**state, **self.state(Ragged.from_lists([[]] * num_users, [[]] * num_users))}
+            no_rows = Ragged.from_lists([[]] * num_users, [[]] * num_users)
+            state = {**state, **self.state(no_rows, torch.zeros((num_users, 0), dtype=torch.int64))}
         item_BS, weight_BS = state[ITEM], state[WEIGHT]
         weight_BC = self.weights((weight_BS != 0).sum(1))
         counts = self.count_I[None] if count_BI is None else count_BI
@@ -207,7 +216,7 @@ class ListHead:
         """Return (B, I) how likely adapted users take the items next, as logarithms up to a
         constant of each user."""
         assert self.choices is not None, "only a head with choices has that column"
-        user_BD = self.choices.adapt(*_choice_rows(state))
+        user_BD = self.choices.adapt(*_choice_inputs(state))
         return self.choices.scores(user_BD)
 
     def choice_effects(self, state: UserState, target_Bk: torch.Tensor) -> torch.Tensor:
@@ -217,7 +226,7 @@ class ListHead:
             target_Bk: int64 items of each user.
         """
         assert self.choices is not None, "only a head with choices has that column"
-        return self.choices.effects(*_choice_rows(state), target_Bk)
+        return self.choices.effects(*_choice_inputs(state), target_Bk)
 
     def weights(self, num_rows_B: torch.Tensor) -> torch.Tensor:
         """Return (B, C) the columns' weights for users with so many rows."""
@@ -299,10 +308,12 @@ class ListHead:
         )
 
 
-def _choice_rows(state: UserState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the rows of users, how much they were liked, and which were taken, (B, S) each."""
-    mask_BS = ~state[LIKING].isnan()
-    return state[ITEM], state[LIKING].nan_to_num(), mask_BS
+def _choice_inputs(state: UserState) -> tuple[torch.Tensor, ...]:
+    """Return the rows of users, how much they were liked, which were taken, (B, S) each, and the
+    users' profiles (B, W); those of states of an earlier version are not known."""
+    item_BS, liking_BS = state[ITEM], state[LIKING]
+    profile_BW = state.get(PROFILE, item_BS.new_zeros((len(item_BS), 0)))
+    return item_BS, liking_BS.nan_to_num(), ~liking_BS.isnan(), profile_BW
 
 
 def hat(num_rows_B: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Encoder
+from recmeta.metalearn.tensors.encoding import Encoder
+from recmeta.metalearn.tensors.value_codes import value_codes
 from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.item_files import Items
 from recmeta.tasks.task_set import Ragged
@@ -115,18 +116,9 @@ class SharedAttributes:
 
 
 def attribute_codes(encoder: Encoder, items: Items) -> tuple[torch.Tensor, IntArray] | None:
-    """Return the values (I, W) of items' newest versions as one code each, 0 where there is none
-    that is known, and the number of the attribute (V,) that each code is of; None where the encoder
-    knows no attribute whose values recur."""
-    fields = [f for f in encoder.item_fields if f.is_coded and f.name != ITEM_ID_FIELD]
-    if not fields:
-        return None
+    """Return the values (I, W) of items' newest versions and the field (V,) of each, see
+    `value_codes`; None where the encoder knows no attribute."""
     newest = items.attributes.take(pa.array(items.newest()))
     features = encoder.encode_items(items.item_id, newest)
-    num_values, parts, field_V = 1, [], [np.zeros(1, np.int64)]
-    for number, field in enumerate(fields):
-        code_IW = features[field.name].view(len(items.item_id), -1)
-        parts.append(torch.where(code_IW > 0, code_IW + (num_values - 1), 0))
-        field_V.append(np.full(field.num_codes - 1, number, np.int64))
-        num_values += field.num_codes - 1
-    return torch.cat(parts, 1), np.concatenate(field_V)
+    code_IW, field_V = value_codes(encoder.item_fields, features, len(items.item_id))
+    return (code_IW, field_V) if code_IW.shape[1] else None

@@ -1,0 +1,51 @@
+"""Attributes as one code per value, whatever field the value is of.
+
+Legend: N users or items, W values of one (padded), V values of all fields.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Encoder, Features, Field
+from recmeta.tasks.arrays import IntArray
+
+EDGES = (-1.5, -0.75, 0.0, 0.75, 1.5)
+"""Between the values that numbers are read as, in standard deviations from the mean."""
+
+
+def value_codes(
+    fields: Sequence[Field], features: Features, num_rows: int
+) -> tuple[torch.Tensor, IntArray]:
+    """Return the values (N, W) int64 of users or items, 0 where there is none that is known, and
+    the number of the field (V,) that each code is of; that of code 0 means nothing.
+
+    An item's id is no attribute, and vectors are left out.
+
+    Args:
+        fields: of an encoder.
+        features: what it made of the users or items.
+        num_rows: N.
+    """
+    parts, field_V = [torch.zeros((num_rows, 0), dtype=torch.int64)], [np.zeros(1, np.int64)]
+    num_values = 1
+    for number, field in enumerate(fields):
+        if field.name == ITEM_ID_FIELD or field.kind == "vector":
+            continue
+        code = features[field.name].cpu()
+        if field.kind == "numeric":
+            # A number that is missing was encoded as the mean.
+            code = torch.where(code == 0, 0, 1 + torch.bucketize(code, torch.tensor(EDGES)))
+        num_codes = field.num_codes if field.is_coded else len(EDGES) + 2
+        code_NW = code.view(num_rows, -1)
+        parts.append(torch.where(code_NW > 0, code_NW + (num_values - 1), 0))
+        field_V.append(np.full(num_codes - 1, number, np.int64))
+        num_values += num_codes - 1
+    return torch.cat(parts, 1), np.concatenate(field_V)
+
+
+def profile_codes(encoder: Encoder, profile: pa.Table) -> tuple[torch.Tensor, IntArray]:
+    """Return `value_codes` of a table of users."""
+    return value_codes(encoder.user_fields, encoder.encode_users(profile), profile.num_rows)
