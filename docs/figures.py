@@ -45,7 +45,7 @@ def load(path: Path) -> Any:
 
 
 def measure_first_list() -> dict[str, Any]:
-    """Train the default on MovieLens 100K, and return a user's list after each of the answers."""
+    """Train the default on MovieLens 100K, and return what README and the library's page show."""
     import pandas as pd
 
     import recmeta
@@ -55,13 +55,31 @@ def measure_first_list() -> dict[str, Any]:
     model = recmeta.fit(data, seed=0, progress=False)
     lists = []
     for known in range(len(ANSWERS) + 1):
-        rows = pd.DataFrame(
-            {"user_id": "me", "item_id": [i for i, _ in ANSWERS[:known]], "value": 5.0}
-        )
-        if not known:  # a row without an item names a user
-            rows = pd.DataFrame({"user_id": ["me"], "item_id": [None], "value": [None]})
+        ids = [item for item, _ in ANSWERS[:known]] or [None]  # without an item: a user alone
+        rows = pd.DataFrame({"user_id": "me", "item_id": ids, "value": 5.0 if known else None})
         lists.append(list(model.recommend(rows, top_k=5)["title"]))
-    return {"answers": [title for _, title in ANSWERS], "lists": lists}
+    me = pd.DataFrame({"user_id": "me", "item_id": [50, 181], "value": [5, 4]})
+    return {
+        "answers": [title for _, title in ANSWERS],
+        "lists": lists,
+        "recommended": _rows(model.recommend(me, top_k=5)),
+        "predicted": _rows(model.predict(me, [64, 98])),
+    }
+
+
+def _rows(frame: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(frame.round(2).to_json(orient="records"))
+    return found
+
+
+def library_table(name: str) -> Callable[[], str]:
+    """Return what makes a table of the library's page."""
+
+    def made() -> str:
+        rows = load(FIRST_LIST)[name]
+        return table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+
+    return made
 
 
 def first_list() -> str:
@@ -294,6 +312,8 @@ def _number(value: float | None) -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "first-list": first_list,
+    "recommended": library_table("recommended"),
+    "predicted": library_table("predicted"),
     "lists-overview": lists_overview,
     "melu-ml1m": melu_states("melu-ml1m"),
     "melu-book-crossing": melu_states("melu-book-crossing"),
