@@ -68,8 +68,12 @@ def measure_first_list() -> dict[str, Any]:
 
 
 def _rows(frame: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(frame.round(2).to_json(orient="records"))
-    return found
+    """Return a frame's rows; two digits are what a page shows and any machine gives."""
+    found = frame.to_dict(orient="records")
+    return [
+        {name: round(float(v), 2) if isinstance(v, float) else v for name, v in row.items()}
+        for row in found
+    ]
 
 
 def library_table(name: str) -> Callable[[], str]:
@@ -77,7 +81,8 @@ def library_table(name: str) -> Callable[[], str]:
 
     def made() -> str:
         rows = load(FIRST_LIST)[name]
-        return table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+        cells = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
+        return table(list(rows[0]), cells)
 
     return made
 

@@ -259,14 +259,14 @@ def _licences() -> Iterator[tuple[str, str, str]]:
 
 def licence_of(metadata: Any) -> str:
     """Return a package's SPDX expression, else its classifiers, else the first line of a text."""
-    if metadata["License-Expression"]:
-        return str(metadata["License-Expression"])
+    if expression := metadata.get("License-Expression"):
+        return str(expression)
     classifiers = metadata.get_all("Classifier") or ()
     named = [c.rpartition(" :: ")[2] for c in classifiers if c.startswith("License :: ")]
     named = [n for n in named if n != "OSI Approved"]
     if named:
         return ", ".join(named)
-    text = (metadata["License"] or "").strip().partition("\n")[0]
+    text = (metadata.get("License") or "").strip().partition("\n")[0]
     return text[:80] or "see its licence file"
 
 

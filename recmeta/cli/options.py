@@ -45,8 +45,8 @@ FeatureStore = Annotated[
     typer.Option(
         metavar="DIR",
         envvar="RECMETA_FEATURE_STORE",
-        help="A Feast repository, or a configuration in it: features are put online there, and new "
-        "users' profiles read from there. [default: none]",
+        help="A Feast repository, or a configuration in it. Features are put online there, and new "
+        "users' profiles are read from there. [default: none]",
         rich_help_panel=GENERAL,
     ),
 ]
@@ -55,7 +55,7 @@ Redo = Annotated[
     list[str] | None,
     typer.Option(
         metavar="STEP",
-        help="Do this step again, whatever is there of it; may be given several times.",
+        help="Do this step again even if it is finished; may be given several times.",
         rich_help_panel=GENERAL,
     ),
 ]
@@ -66,7 +66,7 @@ MaxUnknownShare = Annotated[
         metavar="SHARE",
         min=0,
         max=1,
-        help="Stop where more of the interactions are of items that the model does not know. "
+        help="Stop if a larger share of the interactions is of items unknown to the model. "
         "[default: they count against --max-bad-share]",
         rich_help_panel=FORMAT,
     ),
@@ -190,7 +190,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Between the items of a cell that holds several.",
+            help="What separates the items of a cell that holds several.",
             rich_help_panel=COLUMNS,
         ),
     ] = None
@@ -198,7 +198,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Between an item and its value in such a cell, such as - in N123-1.",
+            help="What separates an item from its value in such a cell, such as - in N123-1.",
             rich_help_panel=COLUMNS,
         ),
     ] = None
@@ -206,7 +206,8 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="LAYOUT",
-            help="matrix: a row is a user (--user-col '': its number), every other column an item. "
+            help="matrix: every row is a user and every other column an item; with --user-col '' "
+            "the row's number is the user. "
             "[default: rows]",
             rich_help_panel=COLUMNS,
         ),
@@ -214,14 +215,16 @@ class LogOptions:
     skip_columns: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,…", help="Of a matrix: those that are no items.", rich_help_panel=COLUMNS
+            metavar="A,B,…",
+            help="The columns of a matrix that are not items.",
+            rich_help_panel=COLUMNS,
         ),
     ] = None
     implicit_value: Annotated[
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="The value that says met, but not rated, such as 0 or -1.",
+            help="The value of an item that was met but not rated, such as 0 or -1.",
             rich_help_panel=COLUMNS,
         ),
     ] = None
@@ -229,7 +232,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="DAY",
-            help="Stop where most times are before it. [default: 1990-01-01]",
+            help="Stop if most times are before this day. [default: 1990-01-01]",
             rich_help_panel=COLUMNS,
         ),
     ] = None
@@ -243,20 +246,24 @@ class LogOptions:
     ] = None
     separator: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Between the fields of a line.", rich_help_panel=FORMAT),
+        typer.Option(
+            metavar="TEXT", help="What separates the fields of a line.", rich_help_panel=FORMAT
+        ),
     ] = None
     encoding: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Of text files. [default: utf-8]", rich_help_panel=FORMAT
+            metavar="NAME",
+            help="The encoding of text files. [default: utf-8]",
+            rich_help_panel=FORMAT,
         ),
     ] = None
     header: Annotated[
         bool | None,
         typer.Option(
             "--header/--no-header",
-            help="Whether the first line has the names; else they are column_1, column_2, … "
-            "[default: it has]",
+            help="Whether the first line names the columns; if not, they are column_1, column_2, … "
+            "[default: header]",
             rich_help_panel=FORMAT,
         ),
     ] = None
@@ -264,7 +271,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="A,B,…",
-            help="Of a file without a header line, in their order.",
+            help="The names, in order, of the columns of a file without a header line.",
             rich_help_panel=FORMAT,
         ),
     ] = None
@@ -272,7 +279,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="CHARACTER",
-            help='Around fields; empty: none. [default: "]',
+            help='The character around fields; empty if there is none. [default: "]',
             rich_help_panel=FORMAT,
         ),
     ] = None
@@ -280,7 +287,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Of a workbook. [default: the only one that has rows]",
+            help="The sheet of a workbook. [default: the only one that has rows]",
             rich_help_panel=FORMAT,
         ),
     ] = None
@@ -288,7 +295,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="A,B,…",
-            help="Texts that stand for nothing, beside NULL, NA and their kin.",
+            help="Texts that mean a missing value, besides NULL, NA and the like.",
             rich_help_panel=FORMAT,
         ),
     ] = None
@@ -296,7 +303,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="CHARACTER",
-            help="Of numbers such as 1.234,5 (,) or 1,234.5 (.). [default: 1234.5]",
+            help="The decimal sign: , for 1.234,5 or . for 1,234.5. [default: 1234.5]",
             rich_help_panel=FORMAT,
         ),
     ] = None
@@ -304,7 +311,7 @@ class LogOptions:
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Stop, publishing nothing, where more of the rows are bad. [default: 0.1]",
+            help="Stop without publishing anything if more of the rows are bad. [default: 0.1]",
             rich_help_panel=FORMAT,
         ),
     ] = None
@@ -355,13 +362,16 @@ class EngineOptions:
     engine: Annotated[
         str,
         typer.Option(
-            help="local: processes of this machine. ray: Ray's, here or on the cluster that "
-            "RAY_ADDRESS names. The tables are the same.",
+            help="local: processes of this machine. ray: workers of Ray, here or on the cluster "
+            "that RAY_ADDRESS names. The tables are the same.",
             rich_help_panel=GENERAL,
         ),
     ] = "local"
     workers: Annotated[
-        int, typer.Option(metavar="N", help="Units done at once.", rich_help_panel=GENERAL)
+        int,
+        typer.Option(
+            metavar="N", help="How many units of work are done at once.", rich_help_panel=GENERAL
+        ),
     ] = 1
 
     def values(self) -> "EngineConfig":
@@ -384,21 +394,25 @@ class RuleOptions:
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Its table [score] says how lists are made, [score.rules] what holds of them; the "
-            "options win over it.",
+            help="A configuration whose tables [score] and [score.rules] say how lists are made; "
+            "the options win over it.",
             rich_help_panel=RULES,
         ),
     ] = None
     deny: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Items that no list has, an id a line.", rich_help_panel=RULES
+            metavar="FILE",
+            help="Items that no list may have, one id per line.",
+            rich_help_panel=RULES,
         ),
     ] = None
     allow: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="The only items that lists may have.", rich_help_panel=RULES
+            metavar="FILE",
+            help="The only items that lists may have, one id per line.",
+            rich_help_panel=RULES,
         ),
     ] = None
     max_age_days: Annotated[
@@ -413,7 +427,7 @@ class RuleOptions:
         list[str] | None,
         typer.Option(
             metavar="ATTRIBUTE=N",
-            help="At most N items of one value of an attribute in a list.",
+            help="At most N items with the same value of an attribute in a list.",
             rich_help_panel=RULES,
         ),
     ] = None
@@ -421,7 +435,7 @@ class RuleOptions:
         float | None,
         typer.Option(
             metavar="WEIGHT",
-            help="From 0 to below 1: how much likeness to the items above counts against an item.",
+            help="How much similarity to the items above counts against an item, from 0 to 1.",
             rich_help_panel=RULES,
         ),
     ] = None
@@ -429,7 +443,7 @@ class RuleOptions:
         float | None,
         typer.Option(
             metavar="DEVIATION",
-            help="Give places of which the model is less certain to popular items.",
+            help="Replace items about whose score the model is less certain by popular ones.",
             rich_help_panel=RULES,
         ),
     ] = None
@@ -437,7 +451,7 @@ class RuleOptions:
         int | None,
         typer.Option(
             metavar="N",
-            help="Give users of whom fewer interactions are known popular items.",
+            help="Give users with fewer known interactions a list of popular items.",
             rich_help_panel=RULES,
         ),
     ] = None
@@ -480,7 +494,7 @@ class ConfigOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="How a user is learned, trained as is best for it: maml, bayesian-linear, … "
+            help="The learner, trained by its own recipe: maml, bayesian-linear, … "
             "(docs/learners.md), or one of your own as package.module:Class. "
             "[default: the recipe's]",
             rich_help_panel=CONFIGURATION,
@@ -497,11 +511,13 @@ class ConfigOptions:
     ] = None
     seed: Annotated[
         int | None,
-        typer.Option(help="Of splits, training and evaluation.", rich_help_panel=CONFIGURATION),
+        typer.Option(
+            help="The seed of splits, training and evaluation.", rich_help_panel=CONFIGURATION
+        ),
     ] = None
     epochs: Annotated[
         int | None,
-        typer.Option(help="Most passes of meta-training.", rich_help_panel=CONFIGURATION),
+        typer.Option(help="The most passes of meta-training.", rich_help_panel=CONFIGURATION),
     ] = None
 
     def check(self) -> None:

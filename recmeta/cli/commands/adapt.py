@@ -33,7 +33,7 @@ NewUsers = Annotated[
     typer.Argument(
         help="The new users' interactions, in any format of a log, or a .toml mapping. Columns "
         "named user_id, item_id, value and timestamp need no options. A row without an item names "
-        "a user of whom nothing is known, and so does each of a file of user_id alone.",
+        "a user without interactions, and so does every row of a file of user_id alone.",
         show_default=False,
     ),
 ]

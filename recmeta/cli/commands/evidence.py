@@ -35,8 +35,8 @@ def evidence(
 ) -> Outcome:
     """Choose the items to ask a new user about, so that the answers teach most.
 
-    Printed are the first questions to somebody of whom nothing is known. What the adaptive
-    strategies ask next depends on the answers; the list is what they ask of a user who knows none.
+    It prints the first questions to a user without interactions. What the adaptive strategies ask
+    next depends on the answers; the list is for a user who knows none of the items.
     """
     from recmeta.registry.models import versions
     from recmeta.workspace import sealed

@@ -35,17 +35,17 @@ def explain(
         str,
         typer.Option(
             metavar="METHOD",
-            help="ablation: the score less that without the feature; shapley: shares that add up "
-            "(needs recmeta[explain]).",
+            help="ablation: the score minus the score without the feature; shapley: shares that "
+            "add up to the score (needs recmeta[explain]).",
         ),
     ] = "ablation",
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw it, too, into this file.")
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw a picture into this file.")
     ] = None,
 ) -> Outcome:
     """Say why an item has its score for a user.
 
-    The effect of an interaction is the score less the score without it, exactly.
+    The effect of an interaction is exactly the score minus the score without it.
     """
     from recmeta.cli.commands.adapt import whom_and_with_what
     from recmeta.cli.mappings import with_profiles

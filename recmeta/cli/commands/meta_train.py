@@ -14,7 +14,7 @@ ContentFrom = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
-        help="Start from the content of another model, of another data set maybe: its folder, or "
+        help="Start from the content of another model, perhaps of another data set: its folder, or "
         "models:/NAME/VERSION. Attributes are matched by name, categories by value.",
     ),
 ]
@@ -26,11 +26,11 @@ Processes = Annotated[
         "--processes",
         min=1,
         metavar="N",
-        help="Processes of this machine that share the training; the same model comes out.",
+        help="How many processes of this machine share the training; the model is the same.",
     ),
 ]
 FreezeContent = Annotated[
-    bool, typer.Option("--freeze-content", help="Keep what --content-from brings as it is.")
+    bool, typer.Option("--freeze-content", help="Keep the content of --content-from as it is.")
 ]
 
 
@@ -42,7 +42,7 @@ def meta_train(
     device: Device = "auto",
     processes: Processes = 1,
 ) -> Outcome:
-    """Meta-train on the tasks that were built last; a run that was killed goes on."""
+    """Meta-train on the tasks that were built last; a run that was killed continues."""
     from recmeta import manifest as manifests
     from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import meta_train as step

@@ -35,9 +35,10 @@ def rebuild(
 ) -> Outcome:
     """Train a model again from the record of its MLflow run alone, and compare the metrics.
 
-    Nothing of the workspace changes; the rebuild is logged as a run nested in the one repeated.
-    Exit code 4: a metric differs by more than the tolerance. Exit code 2: the run does not hold all
-    that is needed, or a version of a table is gone.
+    The workspace is not changed; the rebuild is logged as a run nested in the original one.
+
+    Exit code 4: a metric differs by more than the tolerance. Exit code 2: the run does not hold
+    everything that is needed, or a version of a table is gone.
     """
     from recmeta.registry.tracking import has_store, no_run
 

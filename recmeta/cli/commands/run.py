@@ -62,14 +62,14 @@ def run(
         bool,
         typer.Option(
             "--rival/--no-rival",
-            help="Train a second learner, too, which stands in the report beside the first: "
-            "the closed form by itself, where the recipe trains MAML on it.",
+            help="Train a second learner for comparison in the report: the closed form by itself, "
+            "where the recipe trains MAML on it.",
         ),
     ] = True,
 ) -> Outcome:
     """Do every step from a log to ranked lists; finished steps are not done again.
 
-    Exit code 3: all is done, and the gate did not promote the model.
+    Exit code 3: everything is done, and the gate did not promote the model.
     """
     from recmeta.cli.mappings import check_is_there, hint_on_unread, profiles_like
     from recmeta.errors import UserError

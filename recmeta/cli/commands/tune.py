@@ -19,18 +19,20 @@ def tune(
     common: CommonOptions,
     configuration: ConfigOptions,
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in all, those of earlier calls included.")
+        int, typer.Option(min=1, help="The number of trials, including those of earlier calls.")
     ] = 30,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Stop after so long; the same call later goes on. [default: no limit]"),
+        typer.Option(
+            help="Stop after this time; the same call continues later. [default: no limit]"
+        ),
     ] = None,
     space: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="What to try: { choices = [..] } or { low = .., high = .., log = true } in place "
-            "of values of [train]. [default: what is usual for the learner]",
+            help="What to search: { choices = [..] } or { low = .., high = .., log = true } "
+            "instead of values of [train]. [default: what is usual for the learner]",
         ),
     ] = None,
     out: Annotated[
@@ -42,8 +44,8 @@ def tune(
     """Find the hyperparameters, the architecture and the learner that do best on the development
     users.
 
-    --learner may name several, separated by commas. A search that was killed goes on. Cold test
-    users are not looked at.
+    --learner may name several, separated by commas. A search that was killed continues. The cold
+    test users are never looked at.
     """
     from recmeta import manifest as manifests
     from recmeta.errors import UserError
