@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from benchmarks.speed.serve.server import FixedSource
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.app import create_app
 from recmeta.endpoint.config import EndpointConfig
+from recmeta.endpoint.events.histories import UserHistories
+from recmeta.workspace import Workspace
 
-PATHS = ("/v1/recommendations", "/v1/questions")
+PATHS = ("/v1/recommendations", "/v1/questions", "/v1/events")
 AT_ONCE = 16
 HONEST = b'{"interactions": [{"item_id": "1", "value": 5}], "top_k": 3}'
 SEEDS = (
@@ -27,6 +30,10 @@ SEEDS = (
     b'{"item_id": "2", "value": 1.5}], "profile": {"gender": "F", "age": "25"}, '
     b'"user_id": "u", "max_reasons": 2}',
     b'{"interactions": [], "unknown": ["3", "4"], "count": 2}',
+    b'{"user_id": "u", "candidates": ["1", "2"], "exclude": ["1"], "filters": {"genres": '
+    b'["Drama"], "release_year": {"min": 1990, "max": 2000}}}',
+    b'{"events": [{"event_id": "e1", "user_id": "u", "item_id": "1", "value": 5, '
+    b'"timestamp": "2026-05-01T12:30:00Z"}]}',
     b"{}",
 )
 TOKENS = (
@@ -53,7 +60,7 @@ TOKENS = (
     *(b'"value":5,', b'"top_k":99999999999999999999', b'"profile":', b'"__proto__":{}', b"[{}]"),
     *(b'"timestamp":"9999-12-31T23:59:59Z"', b'"timestamp":"0001-01-01T00:00:00+14:00"'),
 )
-FINE = {200, 400, 413, 422}
+FINE = {200, 400, 409, 413, 422}
 
 
 def mutated(draw: random.Random) -> bytes:
@@ -126,14 +133,18 @@ def _asking(app: Any) -> Ask:
     return ask
 
 
-def test_bodies_of_strangers_are_answered(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_of_strangers_are_answered(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     number = faults.number(sample=800, all_of_them=20_000)
     faults.inject("request bodies that were mutated", number)
     monkeypatch.setattr(logging.getLogger("recmeta.endpoint"), "disabled", True)
     logging.getLogger("recmeta.endpoint.requests").disabled = True
     champion = ServedChampion.of("1", model_of("bayesian-linear").model)
     config = EndpointConfig(requests_per_second=1e9, burst=10**9, max_wait_ms=1e6)
-    app = create_app(FixedSource(champion), keys=None, config=config, first=champion)
+    histories = UserHistories(Workspace(tmp_path))
+    source = FixedSource(champion)
+    app = create_app(source, keys=None, config=config, first=champion, histories=histories)
     draw = random.Random(20_261_130)
 
     async def scenario() -> Counter[int]:
@@ -143,7 +154,10 @@ def test_bodies_of_strangers_are_answered(faults: Faults, monkeypatch: pytest.Mo
             expected = json.loads((await ask(PATHS[0], HONEST))[1])
             for start in range(0, number, AT_ONCE):
                 bodies = [mutated(draw) for _ in range(min(AT_ONCE, number - start))]
-                asked = [(PATHS[n % 5 == 4], body) for n, body in enumerate(bodies)]
+                asked = [
+                    (PATHS[2 if b'"events"' in body else n % 5 == 4], body)
+                    for n, body in enumerate(bodies)
+                ]
                 began = time.monotonic()
                 answers = await asyncio.gather(*(ask(*one) for one in asked))
                 faults.check(time.monotonic() - began < 10, f"{asked} took too long")
