@@ -18,6 +18,7 @@ from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users
 from recmeta.serving.rearrange import Arrangement, Cap
 from recmeta.serving.rules import ItemFacts, Rules, categories
+from recmeta.tasks.arrays import BoolArray
 from recmeta.tasks.task_set import Tasks
 
 NUM_ITEMS, TOP_K = 30, 6
@@ -89,6 +90,31 @@ def test_denied_allowed_unavailable_and_old_items(priced: Model, tasks: Tasks) -
     assert ((young.item_Bk >= 15) | (young.item_Bk == -1)).all()
     late = lists(priced, tasks, ItemFacts(too_old=numbers(priced, *range(10))))
     assert (late.item_Bk >= 10).all()
+
+
+@pytest.mark.parametrize(
+    "rules", [{}, {"max_per_category": {"shelf": 3}, "candidates": 4}, {"min_interactions": 99}]
+)
+def test_what_each_user_may_have_holds_whoever_makes_the_list(
+    priced: Model, tasks: Tasks, rules: dict[str, Any]
+) -> None:
+    config = ScoringConfig(top_k=TOP_K, rules=Rules(**rules), item_block=11, user_batch=5)
+    maker = ListMaker(Scorer.of(priced), config)
+    users = adapt_users(maker.scorer, tasks)
+    whole = maker.make(users, tasks)
+    allowed_BI = np.random.default_rng(0).random((len(tasks), NUM_ITEMS)) < 0.5
+    allowed_BI[0] = True
+    found = maker.make(dataclasses.replace(users, allowed_BI=allowed_BI), tasks)
+    assert found.item_Bk[0].tolist() == whole.item_Bk[0].tolist()
+    for row, item_k in enumerate(found.item_Bk):
+        assert allowed_BI[row][item_k[item_k >= 0]].all()
+        assert (item_k >= 0).sum() == min(TOP_K, (allowed_BI[row] & ~seen(tasks, row)).sum())
+    assert found.is_popular_Bk[:, 0].all() == ("min_interactions" in rules)
+
+
+def seen(tasks: Tasks, row: int) -> BoolArray:
+    own = tasks.support.item[tasks.support.task == row]
+    return np.isin(np.arange(NUM_ITEMS), own)
 
 
 @pytest.mark.parametrize("candidates", [1, 8, 100])
