@@ -111,9 +111,9 @@ def _lifespan(
             first=first,
         )
         app.state.holder = holder
-        past = None if histories is None else histories.of
+        known = None if histories is None else histories.of
         app.state.batcher = Batcher(
-            _answering(BatchRecommender(online, metrics, config.online_seconds, past)),
+            _answering(BatchRecommender(online, metrics, config.online_seconds, known)),
             most=config.batch_users,
             wait_seconds=config.batch_wait_ms / 1e3,
             num_in_hand=lambda: app.state.connections.admission.num_in_hand,

@@ -185,10 +185,19 @@ def test_a_user_of_the_log_is_known(
     rows = log.filter(pl.col("user_id") == user)
     past = histories.of([user, "nobody"])
     assert list(past) == [user]
-    assert [one.item_id for one in past[user]] == rows["item_id"].to_list()
-    assert [one.value for one in past[user]] == rows["value"].to_list()
+    assert [one.item_id for one in past[user].past] == rows["item_id"].to_list()
+    assert [one.value for one in past[user].past] == rows["value"].to_list()
+    users = tables.scan(own, schema.USERS).filter(pl.col("user_id") == user).collect()
+    profile = users.select("age", "group").to_dicts()[0]
+    assert past[user].profile == {name: v for name, v in profile.items() if v is not None}
     answer = known.ask(user_id=user, top_k=40)
-    given = known.ask(*rows.select("item_id", "value").iter_rows(), top_k=40)
+    pairs = rows.select("item_id", "value").rows()
+    given = known.ask(*pairs, profile=profile, top_k=40)
+    older = {**profile, "age": 99.0}
+    assert (
+        known.ask(user_id=user, profile={"age": 99.0}, top_k=40)["recommendations"]
+        == known.ask(*pairs, profile=older, top_k=40)["recommendations"]
+    )
     assert answer["num_known"] == rows.height
     assert answer["recommendations"] == given["recommendations"]
 
@@ -204,7 +213,7 @@ def test_what_ingest_has_taken_in_is_known_once(
     counts = ingest.take_in_events(own)
     assert counts["accepted"] == counts["rows_read"] >= 2
     assert ingest.take_in_events(own)["rows_read"] == 0
-    assert LogRows.read(own).of("eve") == histories.of(["eve"])["eve"]
+    assert LogRows.read(own).of("eve") == histories.of(["eve"])["eve"].past
     assert known.ask(user_id="eve") == before
     histories.refresh()  # now both have them
     assert known.ask(user_id="eve") == before

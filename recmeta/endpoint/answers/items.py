@@ -12,6 +12,7 @@ import torch
 from recmeta.endpoint.answers.champion import ServedChampion
 from recmeta.endpoint.answers.models import Item, SimilarAnswer, SimilarItem
 from recmeta.metalearn.heads.choice_head import PREDICTS
+from recmeta.metalearn.heads.neighbours import Neighbours
 from recmeta.serving.rules import kinds
 from recmeta.tasks.arrays import Float32Array
 
@@ -64,12 +65,13 @@ def _likeness(champion: ServedChampion, number: int) -> tuple[Likeness, Float32A
             product_I = vector_ID @ vector_ID[number] / length_I[number]
             cosine_I: Float32Array = (product_I / length_I.clamp(min=1e-12)).cpu().numpy()
             return "choices", cosine_I
+    item_11 = torch.tensor([[number]], device=head.count_I.device)
     for name in head.table_names:
         table = head.tables[name]
-        targets = torch.arange(table.num_items, device=table.item.device)
-        strength_I = table.strength(torch.full_like(targets, number), targets)
+        strength_I = table.evidence(item_11, torch.ones_like(item_11, dtype=torch.float32))[0]
         if (strength_I > 0).any():
-            return "neighbours", strength_I.cpu().numpy().astype(np.float32)
+            by: Likeness = "neighbours" if isinstance(table, Neighbours) else "attributes"
+            return by, strength_I.cpu().numpy().astype(np.float32)
     return "attributes", _alike(champion, number)
 
 

@@ -111,7 +111,8 @@ class UserBody(Body):
         default=None,
         description="With which the online feature store is asked for the profile, where one is "
         "configured; what it knows wins over `profile`. Where the server keeps histories, the list "
-        "begins with what the log and earlier events say of this user, and `interactions` follow.",
+        "begins with what the log and earlier events say of this user, and `interactions` follow; "
+        "what is known of the profile stands for what `profile` leaves out.",
     )
 
 
@@ -254,8 +255,8 @@ class SimilarAnswer(BaseModel):
     by: Literal["choices", "neighbours", "attributes"] = Field(
         description="What the likeness is of. choices: cosine of the vectors from which the model "
         "says what is taken next. neighbours: how strongly the item speaks for the other in the "
-        "model's table of items that the same users took. attributes: cosine of categorical "
-        "attributes, of items that nobody has taken."
+        "model's table of items that the same users took. attributes: how much the values of "
+        "attributes that both have say by such a table, or else their cosine."
     )
     items: list[SimilarItem] = Field(description="The most similar first.")
 

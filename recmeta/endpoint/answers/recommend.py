@@ -19,9 +19,8 @@ from recmeta.endpoint.answers.items import DIGITS
 from recmeta.endpoint.answers.models import RecommendationAnswer, Warning_
 from recmeta.endpoint.answers.restrictions import NO_RESTRICTIONS, Restrictions
 from recmeta.endpoint.aside import Aside
-from recmeta.endpoint.events.histories import with_history
+from recmeta.endpoint.events.histories import NOBODY, KnownUser, with_history
 from recmeta.endpoint.operation.metrics import Metrics
-from recmeta.logs.event_store import PastEvent
 from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.intake import GivenUser, Value
@@ -36,8 +35,8 @@ log = logging.getLogger(__name__)
 OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
 """Returns what the online store knows, by user id; users whom it does not know are absent."""
 
-PastOf = Callable[[Sequence[str]], Mapping[str, Sequence[PastEvent]]]
-"""Returns what users did before, by user id, the oldest first; unknown users are absent."""
+KnownUsers = Callable[[Sequence[str]], Mapping[str, KnownUser]]
+"""Returns what is known of users by id; unknown ones are absent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,12 +60,12 @@ class BatchRecommender:
         online: OnlineProfiles | None,
         metrics: Metrics,
         online_seconds: float,
-        histories: PastOf | None = None,
+        histories: KnownUsers | None = None,
     ) -> None:
         """
         Args:
             online_seconds: how long the online store may take; then it is done without.
-            histories: says what users did before.
+            histories: says what is known of users from before.
         """
         self.online = None if online is None else Aside(online, "recmeta-online-store")
         self.online_seconds = online_seconds
@@ -78,12 +77,12 @@ class BatchRecommender:
         started = time.perf_counter()
         answers: dict[int, RecommendationAnswer] = {}
         profiles, failed = self._profiles(asks)
-        past, unread = self._past(asks)
+        known, unread = self._known(asks)
         # While a new champion takes over, a batch may hold requests of the old one and of the new.
         for champion in {id(ask.champion): ask.champion for ask in asks}.values():
             places = [p for p, ask in enumerate(asks) if ask.champion is champion]
             own = [asks[place] for place in places]
-            found = _lists(champion, own, profiles, past)
+            found = _lists(champion, own, profiles, known)
             answers |= dict(zip(places, found, strict=True))
         for place in failed:
             answers[place].warnings.append(
@@ -121,7 +120,7 @@ class BatchRecommender:
             log.exception("the online feature store failed")
             return {}, [p for p, ask in enumerate(asks) if ask.user_id is not None]
 
-    def _past(self, asks: Sequence[Ask]) -> tuple[Mapping[str, Sequence[PastEvent]], Sequence[int]]:
+    def _known(self, asks: Sequence[Ask]) -> tuple[Mapping[str, KnownUser], Sequence[int]]:
         """Return what is known of users by id, and the places of requests that go without."""
         ids = {ask.user_id for ask in asks if ask.user_id is not None}
         if self.histories is None or not ids:
@@ -137,13 +136,19 @@ def _lists(
     champion: ServedChampion,
     asks: Sequence[Ask],
     profiles: Mapping[str, Mapping[str, Value]],
-    past: Mapping[str, Sequence[PastEvent]],
+    histories: Mapping[str, KnownUser],
 ) -> list[RecommendationAnswer]:
     graded = champion.model.objective == "rating"
     now = time.time_ns() // 1_000
-    known = [past.get(ask.user_id or "", ()) for ask in asks]
+    known = [histories.get(ask.user_id or "", NOBODY) for ask in asks]
     users = [
-        with_history(_with_profile(champion, ask, profiles), own, graded=graded, now=now)
+        with_history(
+            _with_profile(champion, ask, profiles),
+            own,
+            champion.intake.fields,
+            graded=graded,
+            now=now,
+        )
         for ask, own in zip(asks, known, strict=True)
     ]
     tasks = champion.intake.tasks(users)
@@ -185,7 +190,7 @@ def _lists(
         found = {
             "model_version": champion.version,
             "num_used": int(tasks.support.lengths[row]),
-            "num_known": len(known[row]),
+            "num_known": len(known[row].past),
             "recommendations": listed,
         }
         # At once: forty models one after the other would take half of a batch's time.

@@ -1,4 +1,4 @@
-"""What is known of users who come back: the workspace's log, and the events since.
+"""What is known of users who come back: the workspace's log and profiles, and the events since.
 
 Of the log the newest rows of each user are in memory, about 20 bytes each, and are read again when
 the table has changed. An event is read from the disk by the request that follows it, before and
@@ -8,17 +8,18 @@ after it has come into the log.
 import dataclasses
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from recmeta import schema
 from recmeta.endpoint.config import MAX_HISTORY
 from recmeta.logs import tables
 from recmeta.logs.event_store import PastEvent, make_event_store
-from recmeta.serving.intake import GivenUser
+from recmeta.serving.intake import GivenUser, Value
 from recmeta.tasks.arrays import IntArray, offsets_of
 from recmeta.workspace import Workspace
 
@@ -27,12 +28,28 @@ READ_SECONDS = 0.2
 """How long a request waits for another process that rewrites the events."""
 
 
+Versions = tuple[int | None, int | None]
+"""Of the tables of interactions and of users; None where there is none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownUser:
+    """What is known of one user."""
+
+    past: Sequence[PastEvent]
+    """The newest events, the oldest first."""
+    profile: Mapping[str, Value]
+    """Attributes by name, those that are known."""
+
+
+NOBODY = KnownUser((), {})
+
+
 @dataclasses.dataclass(frozen=True)
 class LogRows:
-    """The newest rows of each user of a log, the oldest first."""
+    """The newest rows of each user of a log, the oldest first, and profiles."""
 
-    version: int | None
-    """Of the table; None where there is none."""
+    versions: Versions
     place_of: dict[str, int]
     """Each user's place, by id."""
     offsets: IntArray
@@ -44,14 +61,16 @@ class LogRows:
     value: npt.NDArray[np.float64]
     timestamp: IntArray
     """Microseconds since 1970; int64's smallest value where the log has no times."""
+    profiles: pa.Table
+    """Attributes of users, as they are now."""
+    profile_of: dict[str, int]
+    """The row of each, by id."""
 
     @classmethod
     def read(cls, workspace: Workspace) -> "LogRows":
         """Read them as the log stands now."""
-        frame, version = tables.empty(schema.INTERACTIONS).lazy(), None
-        if tables.is_there(workspace, schema.INTERACTIONS):
-            delta = tables.opened(workspace, schema.INTERACTIONS)
-            frame, version = pl.scan_delta(delta), int(delta.version())
+        frame, version = _scanned(workspace, schema.INTERACTIONS)
+        of_users, users_version = _scanned(workspace, schema.USERS)
         columns = [schema.USER_ID, schema.TIMESTAMP, schema.ITEM_ID, schema.EVENT, schema.VALUE]
         rows = (
             frame.select(columns)
@@ -66,8 +85,15 @@ class LogRows:
         time = rows[schema.TIMESTAMP].to_physical().fill_null(schema.ALWAYS)
         item, item_ids = _encoded(rows[schema.ITEM_ID])
         event, events = _encoded(rows[schema.EVENT])
+        newest = of_users.sort(schema.USER_ID, schema.VALID_FROM).unique(
+            schema.USER_ID, keep="last"
+        )
+        profiles = newest.drop(schema.VALID_FROM).collect()
+        ids = profiles[schema.USER_ID].to_list()
         return cls(
-            version=version,
+            versions=(version, users_version),
+            profiles=schema.with_plain_types(profiles.drop(schema.USER_ID).to_arrow()),
+            profile_of={user: row for row, user in enumerate(ids)},
             place_of={user: place for place, user in enumerate(users)},
             offsets=offsets_of(lengths["len"].to_numpy().astype(np.int64)),
             item=item,
@@ -90,6 +116,14 @@ class LogRows:
             for item, event, value, time in zip(*(c.tolist() for c in columns), strict=True)
         ]
 
+    def profile(self, user_id: str) -> dict[str, Value]:
+        """Return the attributes that are known of a user."""
+        row = self.profile_of.get(user_id)
+        if row is None:
+            return {}
+        known = self.profiles.slice(row, 1).to_pylist()[0]
+        return {name: value for name, value in known.items() if value is not None}
+
 
 class UserHistories:
     """What is known of users. `of` belongs to one thread, `writer` to another."""
@@ -106,22 +140,23 @@ class UserHistories:
         self._log = LogRows.read(workspace)
         self._stop = threading.Event()
 
-    def of(self, user_ids: Collection[str]) -> dict[str, list[PastEvent]]:
-        """Return the newest events of users, the oldest first; unknown users are absent.
+    def of(self, user_ids: Collection[str]) -> dict[str, KnownUser]:
+        """Return what is known of users; unknown ones are absent.
 
         Raises:
             sqlite3.Error: where the events cannot be read.
         """
         found, stored = {}, self._reader.of_users(user_ids, MAX_HISTORY)
+        log = self._log
         for user_id in user_ids:
-            known = self._log.of(user_id)
+            known, profile = log.of(user_id), log.profile(user_id)
             since = stored.get(user_id, [])
             if since:
                 # What came into the log meanwhile is in both.
                 both = {(e.item_id, e.event, e.timestamp): e for e in (*known, *since)}
                 known = sorted(both.values(), key=lambda e: e.timestamp)[-MAX_HISTORY:]
-            if known:
-                found[user_id] = known
+            if known or profile:
+                found[user_id] = KnownUser(known, profile)
         return found
 
     def start(self, seconds: float) -> None:
@@ -137,11 +172,10 @@ class UserHistories:
     def refresh(self) -> None:
         """Read the log again if it has changed. The rows at hand stay if that fails."""
         try:
-            table = schema.INTERACTIONS
-            if tables.is_there(self._workspace, table):
-                version = int(tables.opened(self._workspace, table).version())
-                if version != self._log.version:
-                    self._log = LogRows.read(self._workspace)
+            read = (schema.INTERACTIONS, schema.USERS)
+            versions = tuple(_scanned(self._workspace, table)[1] for table in read)
+            if versions != self._log.versions:
+                self._log = LogRows.read(self._workspace)
         except Exception:
             log.exception("the log could not be read; histories are those of before")
 
@@ -151,15 +185,19 @@ class UserHistories:
 
 
 def with_history(
-    user: GivenUser, past: Sequence[PastEvent], *, graded: bool, now: int
+    user: GivenUser, known: KnownUser, fields: Collection[str], *, graded: bool, now: int
 ) -> GivenUser:
-    """Return a user with what was known before.
+    """Return a user with what was known before. What is given of the profile wins.
 
     Args:
+        fields: the attributes that the model reads.
         graded: whether the model learned from ratings, which then are all that counts; else events
             of a positive value count.
         now: microseconds since 1970, when interactions without a time happened.
     """
+    profile = {name: value for name, value in known.profile.items() if name in fields}
+    user = dataclasses.replace(user, profile={**profile, **user.profile})
+    past = known.past
     if graded:
         past = [one for one in past if one.event == schema.RATING_EVENT]
     else:
@@ -175,6 +213,14 @@ def with_history(
         value=(*values, *user.value),
         time=(*(one.timestamp for one in past), *times),
     )
+
+
+def _scanned(workspace: Workspace, table: schema.Table) -> tuple[pl.LazyFrame, int | None]:
+    """Return a table and its version; an empty one and None where there is none."""
+    if not tables.is_there(workspace, table):
+        return tables.empty(table).lazy(), None
+    delta = tables.opened(workspace, table)
+    return pl.scan_delta(delta), int(delta.version())
 
 
 def _encoded(column: pl.Series) -> tuple[npt.NDArray[np.uint32], list[str]]:
