@@ -4,14 +4,14 @@ A change opens its table once: what it compares with, what it checks and what it
 version. Its commit fails where another writer's came in between (`ONLY_NEXT`), and `redo` then does
 the whole change again.
 
-`replace_quarantine` and `merge_entities` write only where the result differs from what is there.
-`merge_interactions` leaves in its commit a Delta application transaction, by which a run that was
-killed behind the commit knows that it is done, and the counts, which can no longer be counted then.
+`merge_entities` writes only where the result differs from what is there. `recmeta.logs.settling`
+writes the interactions and the quarantine. A log's commit to the interactions has a Delta
+application transaction, by which a run that was killed behind the commit knows that it is done, and
+the counts, which can no longer be counted then.
 
 Delta tables have no row order: readers sort by key.
 """
 
-import datetime
 import json
 import random
 import time
@@ -27,16 +27,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from recmeta.config import fingerprint
 from recmeta.errors import UserError
-from recmeta.logs.checking.conflicts import Changes
 from recmeta.schema import (
-    FILE,
-    INGESTED_AT,
     INTERACTIONS,
     ITEMS,
-    LINE,
     QUARANTINE,
-    RAW,
-    RULES,
     SOURCE,
     USERS,
     Table,
@@ -215,37 +209,6 @@ def delete(workspace: Workspace, table: Table, predicate: str) -> int:
     return redo(workspace, change)
 
 
-def replace_quarantine(
-    quarantine: DeltaTable, source_id: str, rows: pl.DataFrame, now: datetime.datetime
-) -> None:
-    """Make `rows` the quarantine's rows of one source, in one commit.
-
-    Args:
-        quarantine: the table, opened; at the new version afterwards.
-        rows: all columns of the quarantine but `source` and `ingested_at`.
-        now: becomes `ingested_at`.
-    """
-    key = [FILE, LINE, RAW, RULES]
-    rows = rows.with_columns(pl.lit(source_id).alias(SOURCE), pl.lit(now).alias(INGESTED_AT))
-    rows = rows.sort(key)
-    stored = pl.scan_delta(quarantine).filter(pl.col(SOURCE) == source_id).collect().sort(key)
-    same = stored.drop(INGESTED_AT).equals(rows.select(stored.columns).drop(INGESTED_AT))
-    if not same:
-        write_deltalake(
-            quarantine,
-            _to_arrow(rows, QUARANTINE.columns),
-            mode="overwrite",
-            predicate=f"{SOURCE} = '{source_id}'",
-            commit_properties=ONLY_NEXT,
-        )
-
-
-def has_rows_of(delta: DeltaTable, source_id: str) -> bool:
-    """Return whether a table has rows of a source."""
-    rows = pl.scan_delta(delta).filter(pl.col(SOURCE) == source_id)
-    return bool(rows.select(pl.len()).collect().item())
-
-
 def merge_entities(delta: DeltaTable, table: Table, rows: pl.DataFrame) -> None:
     """Add and update users or items with their attributes.
 
@@ -281,7 +244,7 @@ def merge_entities(delta: DeltaTable, table: Table, rows: pl.DataFrame) -> None:
     schema = pa.schema([known.get(name, pa.field(name, types[name])) for name in merged.columns])
     write_deltalake(
         delta,
-        _to_arrow(merged, schema),
+        to_arrow(merged, schema),
         mode="overwrite",
         schema_mode="overwrite",
         commit_properties=ONLY_NEXT,
@@ -299,47 +262,16 @@ def ingested_counts(interactions: DeltaTable, source_id: str) -> dict[str, int] 
     return None  # the log was cleaned up: counting anew finds nothing but duplicates
 
 
-def merge_interactions(
-    interactions: DeltaTable,
-    source_id: str,
-    changes: Changes,
-    counts: dict[str, int] | None,
-    now: datetime.datetime,
-) -> None:
-    """Put a source's rows into the interactions, in one commit; none where nothing changes.
+def ingest_commit(source_id: str, counts: dict[str, int]) -> CommitProperties:
+    """Return the properties of the commit which says that a source was ingested.
 
     Args:
-        interactions: the table at the version that the changes were found with; at the new version
-            afterwards.
-        counts: what became of the source's rows; the commit says that the source was ingested. None
-            where it brings later what the source had, too.
-        now: becomes `ingested_at`.
+        counts: what became of the source's rows.
     """
-    if not changes.new.height and not changes.replacing.height:
-        return
-    commit = ONLY_NEXT
-    if counts is not None:
-        commit = CommitProperties(
-            custom_metadata={SOURCE: source_id, COUNTS: json.dumps(counts)},
-            app_transactions=[Transaction(_transaction(source_id), 1)],
-            max_commit_retries=0,
-        )
-    rows = pl.concat([changes.new, changes.replacing]).sort(INTERACTIONS.key)
-    rows = rows.with_columns(pl.lit(source_id).alias(SOURCE), pl.lit(now).alias(INGESTED_AT))
-    data = _to_arrow(rows, INTERACTIONS.columns)
-    if not changes.replacing.height:
-        write_deltalake(interactions, data, mode="append", commit_properties=commit)
-        return
-    same_key = " AND ".join(
-        f"(t.{name} IS NOT DISTINCT FROM s.{name})" for name in INTERACTIONS.key
-    )
-    (
-        interactions.merge(
-            data, same_key, source_alias="s", target_alias="t", commit_properties=commit
-        )
-        .when_matched_update_all()
-        .when_not_matched_insert_all()
-        .execute()
+    return CommitProperties(
+        custom_metadata={SOURCE: source_id, COUNTS: json.dumps(counts)},
+        app_transactions=[Transaction(_transaction(source_id), 1)],
+        max_commit_retries=0,
     )
 
 
@@ -352,7 +284,8 @@ def _newest(name: str, columns: list[str]) -> pl.Expr:
     return pl.coalesce(sides).alias(name)
 
 
-def _to_arrow(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+def to_arrow(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Return rows as Delta tables of a schema take them."""
     return _arrow(rows.select(schema.names)).cast(schema)
 
 

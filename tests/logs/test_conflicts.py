@@ -50,14 +50,14 @@ def test_settle_and_compare(
 
     table = {row[:3]: row[3] for row in stored}
     old = frame([(*key, value) for key, value in table.items()])
-    changes = conflicts.compare(settled.rows, old.lazy())
+    changes = conflicts.compare(settled.rows, old)
     new = {key for key in winners if key not in table}
     replacing = {key for key in winners if key in table and table[key] != winners[key]}
-    assert {row[:3] for row in changes.new.select(KEY_AND_VALUE).rows()} == new
-    assert {row[:3] for row in changes.replacing.select(KEY_AND_VALUE).rows()} == replacing
+    accepted = {row[:3]: row[3] for row in changes.accepted.select(KEY_AND_VALUE).rows()}
+    assert accepted == {key: winners[key] for key in new | replacing}
     assert {row[:3] for row in changes.replaced.select(KEY_AND_VALUE).rows()} == replacing
     assert changes.num_duplicates == len(winners) - len(new) - len(replacing)
-    for part in (changes.new, changes.replacing, changes.replaced):
+    for part in (changes.accepted, changes.replaced):
         assert_frame_equal(part, part.sort(conflicts.KEY))
 
 

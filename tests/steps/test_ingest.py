@@ -19,9 +19,10 @@ from object_store import BUCKET, object_store
 from polars.testing import assert_frame_equal
 
 from recmeta.errors import UserError
-from recmeta.logs import tables
 from recmeta.logs.checking import contracts
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
+from recmeta.logs.settling import publish
+from recmeta.logs.settling.next_version import NextVersion
 from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
 from recmeta.steps.data import ingest
 from recmeta.workspace import Workspace
@@ -425,8 +426,8 @@ def test_what_came_due_is_taken_in_once_though_killed_at_any_commit(
 
     def stop_before(number: int, workspace: Workspace) -> None:
         left = number
-        for name in ("replace_quarantine", "merge_interactions"):
-            original = getattr(tables, name)
+        for owner, name in ((publish, "replace_quarantine"), (NextVersion, "commit")):
+            original = getattr(owner, name)
 
             def call(*arguments: Any, original: Any = original) -> None:
                 nonlocal left
@@ -435,7 +436,7 @@ def test_what_came_due_is_taken_in_once_though_killed_at_any_commit(
                 left -= 1
                 original(*arguments)
 
-            monkeypatch.setattr(tables, name, call)
+            monkeypatch.setattr(owner, name, call)
         with pytest.raises(Killed):
             ingest.take_in_what_came_due(workspace, now=LATER)
         monkeypatch.undo()
@@ -471,18 +472,18 @@ def test_a_commit_that_comes_in_between_is_seen_and_the_change_done_again(tmp_pa
     workspace = Workspace(tmp_path / "ws")
     ingest.run(mapping(log(tmp_path / "a.csv", "u,i,1,5\n")), workspace, now=NOW)
     second = Workspace(tmp_path / "ws")
-    original, others = tables.merge_interactions, ["u,j,2,3\nu,k,3,3\n", "u,j,2,4\n"]
+    original, others = NextVersion.commit, ["u,j,2,3\nu,k,3,3\n", "u,j,2,4\n"]
 
-    def race(interactions: DeltaTable, *arguments: Any) -> None:
+    def race(version: NextVersion, *arguments: Any) -> None:
         if others:
             rows = others.pop()
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(tables, "merge_interactions", original)
+                patch.setattr(NextVersion, "commit", original)
                 ingest.run(mapping(log(tmp_path / "other.csv", rows)), second, now=NOW)
-        original(interactions, *arguments)
+        original(version, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "merge_interactions", race)
+        patch.setattr(NextVersion, "commit", race)
         manifest = ingest.run(
             mapping(log(tmp_path / "b.csv", "u,j,2,3\nu,l,4,1\n")), workspace, now=NOW
         )

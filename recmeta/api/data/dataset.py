@@ -43,6 +43,7 @@ from recmeta.errors import UserError, did_you_mean, shown
 from recmeta.logs.checking import checked, conflicts, contracts
 from recmeta.logs.checking.attributes import attributes_in_frame, read_attributes
 from recmeta.logs.checking.findings import check_times, findings
+from recmeta.logs.checking.tally import Tally
 from recmeta.logs.mapping import EARLIEST_TIME, AttributeSource, LogMapping, load_mapping
 from recmeta.logs.reading.files import Inputs
 from recmeta.logs.reading.log_format import SourceFile
@@ -357,10 +358,12 @@ class Dataset(Generic[FrameT]):
         columns: Columns,
         kind: Kind,
     ) -> "Dataset[FrameT]":
-        if checked.is_too_bad(mapping, good, bad):
-            raise checked.too_bad(mapping, good, bad, PLACE_OF_BAD)
-        check_times(mapping, good)
+        if checked.is_too_bad(mapping, good.height, bad.height):
+            rejected = checked.Rejected.of(bad)
+            raise checked.too_bad(mapping, good.height, rejected, PLACE_OF_BAD)
         settled = conflicts.settle(good)
+        tally = Tally.of(mapping, good, settled)
+        check_times(mapping, tally)
         superseded = conflicts.superseded(settled.superseded)
         counts = LogCounts(
             rows_read=good.height + bad.height,
@@ -372,7 +375,7 @@ class Dataset(Generic[FrameT]):
         )
         if not counts.accepted:
             raise UserError("the log has no row that keeps the rules: see max_bad_share.")
-        _, notes = findings(mapping, good, settled.rows, users[0], items[0])
+        _, notes = findings(mapping, tally, users[0], items[0])
         if notes:
             warnings.warn(" ".join(notes), stacklevel=4)
         return cls(

@@ -1,10 +1,12 @@
 """A whole log, read and checked: the rows that may be published and those that may not."""
 
+import dataclasses
 import datetime
 import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import polars as pl
 
@@ -39,15 +41,40 @@ def read_log(
 
 
 def read_blocks(
-    mapping: LogMapping, files: list[SourceFile], now: datetime.datetime, progress: Progress
+    mapping: LogMapping,
+    files: list[SourceFile],
+    now: datetime.datetime,
+    progress: Progress,
+    *,
+    raw_as_text: bool = True,
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield the good rows and the bad ones of a log block by block, at least one."""
+    """Yield the good rows and the bad ones of a log block by block, at least one.
+
+    A block is checked while the next one is read.
+
+    Args:
+        raw_as_text: as `Wanted.raw_as_text`, of the good rows.
+    """
     done, total = 0, max(1, sum(file.size for file in files))
-    for batch in read(mapping, files, contracts.wanted_columns(mapping)):
-        yield contracts.check(batch, mapping, now)
-        done += int(batch[RAW].str.len_bytes().sum()) + batch.height
-        progress("reading", min(done, total), total)
+    wanted = dataclasses.replace(contracts.wanted_columns(mapping), raw_as_text=raw_as_text)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        checking: Future[tuple[pl.DataFrame, pl.DataFrame]] | None = None
+        for batch in read(mapping, files, wanted):
+            before, checking = checking, pool.submit(contracts.check, batch, mapping, now)
+            done += num_bytes_of(batch[RAW]) + batch.height
+            progress("reading", min(done, total), total)
+            if before is not None:
+                yield before.result()
+        assert checking is not None, "a log has a block"
+        yield checking.result()
     progress("reading", total, total)
+
+
+def num_bytes_of(raw: pl.Series) -> int:
+    """Return how many bytes the texts of rows, or what they are made of, have."""
+    if raw.dtype == pl.String:
+        return int(raw.str.len_bytes().sum())
+    return int(raw.estimated_size())
 
 
 def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -76,15 +103,50 @@ def faults(bad: pl.DataFrame) -> dict[str, int]:
     return dict(rules.value_counts(sort=True).rows())
 
 
-def is_too_bad(mapping: LogMapping, good: pl.DataFrame, bad: pl.DataFrame) -> bool:
+class Rejected:
+    """What is wrong with the rejected rows of a log, in numbers and examples."""
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+        self._broken: Counter[str] = Counter()
+        self._examples: dict[str, pl.DataFrame] = {}
+
+    @classmethod
+    def of(cls, bad: pl.DataFrame) -> "Rejected":
+        """Return what is wrong with rows."""
+        found = cls()
+        found.add(bad)
+        return found
+
+    def add(self, bad: pl.DataFrame) -> None:
+        """Count rows in, as `contracts.check` returns them."""
+        self.num_rows += bad.height
+        if not bad.height:
+            return
+        broken = bad.explode(RULES)
+        for rule, count in broken.group_by(RULES, maintain_order=True).len().rows():
+            self._broken[rule] += count
+            examples = self._examples.get(rule, bad.clear())
+            if examples.height < NUM_EXAMPLES:
+                more = bad.filter(pl.col(RULES).list.contains(rule))
+                self._examples[rule] = pl.concat([examples, more]).head(NUM_EXAMPLES)
+
+    def worst(self) -> list[tuple[str, int, pl.DataFrame]]:
+        """Return the rules that are broken most, with how many rows break each, and the first of
+        them."""
+        most = self._broken.most_common(NUM_EXAMPLES)
+        return [(rule, count, self._examples[rule]) for rule, count in most]
+
+
+def is_too_bad(mapping: LogMapping, num_good: int, num_bad: int) -> bool:
     """Return whether more than `max_bad_share` of the rows is bad."""
-    return bad.height > mapping.max_bad_share * (good.height + bad.height)
+    return num_bad > mapping.max_bad_share * (num_good + num_bad)
 
 
 def too_bad(
     mapping: LogMapping,
-    good: pl.DataFrame,
-    bad: pl.DataFrame,
+    num_good: int,
+    rejected: Rejected,
     quarantine: str,
     files: Sequence[SourceFile] = (),
 ) -> UserError:
@@ -94,18 +156,19 @@ def too_bad(
         quarantine: where the user finds the bad rows.
         files: the log's, of which the first is looked at again for what is in the cells.
     """
-    rows_read = good.height + bad.height
-    broken = bad.explode(RULES).group_by(RULES, maintain_order=True)
-    rules = broken.agg(pl.len().alias("rows"), (pl.format("{}:{}", FILE, LINE)).head(NUM_EXAMPLES))
-    rules = rules.sort("rows", descending=True, maintain_order=True).head(NUM_EXAMPLES)
+    num_bad, worst = rejected.num_rows, rejected.worst()
+    rows_read = num_good + num_bad
     told = "; ".join(
-        f"{rule} ({rows} rows, such as {', '.join(examples)})"
-        for rule, rows, examples in rules.rows()
+        f"{rule} ({count} rows, such as "
+        + ", ".join(f"{file}:{line}" for file, line in examples.select(FILE, LINE).rows())
+        + ")"
+        for rule, count, examples in worst
     )
+    likely = advice(mapping, worst[0][0], worst[0][2], files)
     return UserError(
-        f"{bad.height} of {rows_read} rows ({bad.height / rows_read:.1%}) break the rules, more "
+        f"{num_bad} of {rows_read} rows ({num_bad / rows_read:.1%}) break the rules, more "
         f"than max_bad_share allows ({mapping.max_bad_share:.1%}), so that nothing was published. "
-        f"Most frequent: {told}. {advice(mapping, rules[RULES][0], bad, files)}"
+        f"Most frequent: {told}. {likely}"
         f"All bad rows are in {quarantine}. "
         "Mend the file or the mapping, or raise max_bad_share (--max-bad-share)."
     )

@@ -40,69 +40,99 @@ NONE_QUARANTINED = pl.DataFrame(
 )
 """Rows for the quarantine, without one: its columns but `source` and `ingested_at`."""
 _RULES = pl.concat_list(pl.lit(SUPERSEDED)).alias(RULES)
-_WINNING = "winning_value"
+TEXTS = [USER_ID, ITEM_ID, EVENT]
+"""Columns of the key that are texts."""
+_WINNING, _IDS = "winning_value", "ids"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settled:
     """A source's rows with one left per key."""
 
-    rows: pl.DataFrame
+    encoded: pl.DataFrame
     """The winners' key and value, sorted by key: what the table needs, without the text that they
-    stood in, which is most of a row's size."""
+    stood in, which is most of a row's size. Ids and kinds of events are of type Enum; each of their
+    categories occurs."""
     superseded: pl.DataFrame
     """The rows that a later one contradicts, in the order of the source."""
     num_duplicates: int
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The winners, with their ids as strings."""
+        return self.encoded.with_columns(pl.col(TEXTS).cast(pl.String))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Changes:
     """What a source's settled rows do to the table; each frame is sorted by key."""
 
-    new: pl.DataFrame
-    """Rows whose key the table does not have."""
-    replacing: pl.DataFrame
-    """Rows whose key the table has with another value."""
+    accepted: pl.DataFrame
+    """Rows whose key the table does not have, or has with another value."""
     replaced: pl.DataFrame
-    """Those rows of the table."""
+    """The table's rows that have that other value."""
     num_duplicates: int
 
 
 def settle(rows: pl.DataFrame) -> Settled:
     """Leave one row per key: the last in the order of the source."""
-    winners = rows.select(*KEY, VALUE).unique(subset=KEY, keep="last")
-    if winners.height == rows.height:
-        return Settled(rows=winners.sort(KEY), superseded=rows.clear(), num_duplicates=0)
-    winning = winners.select(*KEY, pl.col(VALUE).alias(_WINNING))
-    compared = rows.join(winning, on=KEY, how="left", nulls_equal=True, maintain_order="left")
-    superseded = compared.filter(pl.col(VALUE) != pl.col(_WINNING)).drop(_WINNING)
+    encoded = rows.select(
+        *(_encoded(rows[name]) if name in TEXTS else name for name in [*KEY, VALUE])
+    )
+    # Ids are compared once each, and not for every row: their places in the order of all ids are
+    # numbers, of which a user's and an item's make one.
+    user, item = (encoded[name].to_physical().cast(pl.UInt64) for name in (USER_ID, ITEM_ID))
+    keys = pl.DataFrame({_IDS: user * 2**32 + item, TIMESTAMP: rows[TIMESTAMP].to_physical()})
+    if len(categories(encoded[EVENT])) > 1:
+        keys = keys.with_columns(encoded[EVENT].to_physical())
+    order = keys.select(pl.arg_sort_by(keys.columns, maintain_order=True)).to_series()
+    differs = pl.any_horizontal(pl.all().ne_missing(pl.all().shift(-1)))
+    # The last row has none behind it, which a null time would not tell it by.
+    is_end = pl.int_range(pl.len()) == pl.len() - 1
+    last = keys[order].select(differs | is_end).to_series()
+    if last.all():
+        return Settled(encoded=encoded[order], superseded=rows.clear(), num_duplicates=0)
+    values = encoded.select(VALUE)[order].with_columns(last.alias(_WINNING))
+    winning = pl.when(_WINNING).then(VALUE).backward_fill()
+    lost = order.filter(values.select(pl.col(VALUE) != winning).to_series())
+    winners = encoded[order.filter(last)]
     return Settled(
-        rows=winners.sort(KEY),
-        superseded=superseded,
-        num_duplicates=rows.height - winners.height - superseded.height,
+        encoded=winners,
+        superseded=rows[lost.sort()],
+        num_duplicates=rows.height - winners.height - len(lost),
     )
 
 
-def compare(rows: pl.DataFrame, table: pl.LazyFrame) -> Changes:
+def _encoded(texts: pl.Series) -> pl.Series:
+    """Return texts as numbers that are in the order of the texts."""
+    return texts.cast(pl.Enum(texts.unique().sort()))
+
+
+def categories(texts: pl.Series) -> pl.Series:
+    """Return the texts that a column of type Enum may hold, in their order."""
+    assert isinstance(texts.dtype, pl.Enum)
+    return texts.dtype.categories
+
+
+def compare(rows: pl.DataFrame, old: pl.DataFrame) -> Changes:
     """Part settled rows by what the table has of their keys.
 
     Args:
         rows: `Settled.rows`.
-        table: the interactions; only their rows of these keys come into memory.
+        old: rows of the table, among them all that have these keys; their key, value and any other
+            columns.
     """
-    # What is read of the table is no more than the source's own size.
-    met_before = table.join(rows.lazy().select(KEY), on=KEY, how="semi", nulls_equal=True)
-    old = met_before.collect(engine="streaming")
-    new = rows.join(old, on=KEY, how="anti", nulls_equal=True, maintain_order="left")
+    if not old.height:
+        return Changes(accepted=rows, replaced=old, num_duplicates=0)
     values = old.select(*KEY, pl.col(VALUE).alias(_WINNING))
-    met = rows.join(values, on=KEY, how="inner", nulls_equal=True, maintain_order="left")
-    replacing = met.filter(pl.col(VALUE) != pl.col(_WINNING)).drop(_WINNING)
-    replaced = old.join(replacing.select(KEY), on=KEY, how="semi", nulls_equal=True)
+    met = rows.join(values, on=KEY, how="left", nulls_equal=True, maintain_order="left")
+    accepted = met.filter(pl.col(_WINNING).is_null() | (pl.col(VALUE) != pl.col(_WINNING)))
+    replacing = accepted.filter(pl.col(_WINNING).is_not_null()).select(KEY)
+    replaced = old.join(replacing, on=KEY, how="semi", nulls_equal=True)
     return Changes(
-        new=new,
-        replacing=replacing,
+        accepted=accepted.drop(_WINNING),
         replaced=replaced.sort(KEY),
-        num_duplicates=met.height - replacing.height,
+        num_duplicates=rows.height - accepted.height,
     )
 
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from recmeta.logs.checking import parsing
 from recmeta.logs.mapping import LogMapping
-from recmeta.logs.reading.log_format import Wanted
+from recmeta.logs.reading.log_format import Wanted, text_of
 from recmeta.schema import EVENT, FILE, ITEM_ID, LINE, RAW, RULES, TIMESTAMP, USER_ID, VALUE
 
 MAX_CLOCK_SKEW = datetime.timedelta(days=1)
@@ -39,7 +39,7 @@ class LogRow(dy.Schema):
 
     file = dy.String()
     line = dy.Int64()
-    raw = dy.String()
+    raw = dy.Any()  # text, or the structure that it is made of
     user_id = dy.String(nullable=True)
     item_id = dy.String(nullable=True)
     timestamp = dy.Datetime(time_unit="us", time_zone="UTC", nullable=True)
@@ -141,15 +141,16 @@ def check(
         now: times later than this by more than a day are of the future.
 
     Returns:
-        The good rows, with `CHECKED_COLUMNS`; the bad ones, with `file`, `line`, `rules`, `raw`
-        and, where they could be read, `user_id`, `item_id`, `timestamp`, `event` and `value`.
+        The good rows, with `CHECKED_COLUMNS`, `raw` as it came; the bad ones, with `file`, `line`,
+        `rules`, `raw` as text and, where they could be read, `user_id`, `item_id`, `timestamp`,
+        `event` and `value`.
     """
     good, failure = LogRow.filter(_parse(batch, mapping, now), cast=False)
     details = failure.details()
     rules = [name for name in details.columns if name not in LogRow.column_names()]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     rules_broken = pl.concat_list(broken).list.drop_nulls().alias(RULES)
-    bad = details.select(FILE, LINE, rules_broken, RAW, *READ)
+    bad = details.select(FILE, LINE, rules_broken, text_of(details.schema[RAW]), *READ)
     return good.select(CHECKED_COLUMNS), bad
 
 

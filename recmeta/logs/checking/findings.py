@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from recmeta.errors import UserError
+from recmeta.logs.checking.tally import Tally
 from recmeta.logs.mapping import LogMapping
-from recmeta.schema import EVENT, FILE, ITEM_ID, LINE, RATING_EVENT, TIMESTAMP, USER_ID, VALUE
+from recmeta.schema import ITEM_ID, USER_ID
 
 FEW_ROWS = 10
 """Of fewer rows, the times say nothing."""
@@ -25,7 +26,6 @@ FEW_KNOWN = 0.05
 FEW_LEVELS = 3
 PLACEHOLDERS = (-1.0, 0.0, -99.0, 99.0, -999.0, 999.0, 9999.0)
 """Numbers that stand for "not rated"."""
-NUM_EXAMPLES = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,36 +43,30 @@ class Findings:
 
 
 def findings(
-    mapping: LogMapping,
-    rows: pl.DataFrame,
-    settled: pl.DataFrame,
-    users: pl.DataFrame,
-    items: pl.DataFrame,
+    mapping: LogMapping, tally: Tally, users: pl.DataFrame, items: pl.DataFrame
 ) -> tuple[Findings, tuple[str, ...]]:
     """Return what a log is like, and what is perhaps not as it was meant, in sentences.
 
     Args:
-        rows: those that keep every rule, as `contracts.check` returns them.
-        settled: the same with one row per key, sorted by user.
+        tally: of all its rows.
         users, items: the attributes that came with the log.
     """
-    rows_of = settled[USER_ID].rle().struct.unnest().select("value", "len")
-    ids = {USER_ID: rows_of["value"], ITEM_ID: settled[ITEM_ID].unique(maintain_order=True)}
-    first, last = rows[TIMESTAMP].min(), rows[TIMESTAMP].max()
-    notes = [_old_times(mapping, rows), _outsized(rows_of), _placeholder(mapping, rows)]
+    rows_of = tally.rows_of_users()
+    ids = {USER_ID: rows_of["value"], ITEM_ID: tally.items()}
+    notes = [_old_times(mapping, tally), _outsized(rows_of), _placeholder(mapping, tally)]
     notes += [_lists(ids[ITEM_ID]), *(_forms(name, ids[name]) for name in ids)]
     known: dict[str, int | None] = {USER_ID: None, ITEM_ID: None}
     for name, source, entities in (
         (USER_ID, mapping.users, users),
         (ITEM_ID, mapping.items, items),
     ):
-        if source is not None and rows.height:
+        if source is not None and tally.num_rows:
             theirs = entities[name].unique(maintain_order=True)
             known[name] = int(ids[name].is_in(theirs.implode()).sum())
             notes.append(_unknown(name, ids[name], theirs, known[name] or 0))
     found = Findings(
-        first_time=first.isoformat() if isinstance(first, datetime.datetime) else None,
-        last_time=last.isoformat() if isinstance(last, datetime.datetime) else None,
+        first_time=None if tally.first is None else tally.first.isoformat(),
+        last_time=None if tally.last is None else tally.last.isoformat(),
         num_users=len(ids[USER_ID]),
         num_items=len(ids[ITEM_ID]),
         users_known=known[USER_ID],
@@ -81,30 +75,23 @@ def findings(
     return found, tuple(filter(None, notes))
 
 
-def check_times(mapping: LogMapping, rows: pl.DataFrame) -> None:
+def check_times(mapping: LogMapping, tally: Tally) -> None:
     """Raise UserError where most of the times are before `earliest_time`: another unit was meant.
 
     Args:
-        rows: those that keep every rule.
+        tally: of the rows that keep every rule.
     """
-    if mapping.time_col is None or rows.height < FEW_ROWS:
+    if mapping.time_col is None or tally.num_rows < FEW_ROWS:
         return
-    old = _is_old(mapping, rows)
-    if old.sum() * 2 <= rows.height:
+    if tally.num_old * 2 <= tally.num_rows:
         return
-    times = rows[TIMESTAMP]
     raise UserError(
-        f"{old.sum():,} of {rows.height:,} times are before {mapping.earliest_time}: they go from "
-        f"{_shown(times.min())} to {_shown(times.max())}, read with time_unit "
-        f"{mapping.time_unit!r}. {_other_unit(mapping, times)}If they are right, say so with "
+        f"{tally.num_old:,} of {tally.num_rows:,} times are before {mapping.earliest_time}: they "
+        f"go from {_shown(tally.first)} to {_shown(tally.last)}, read with time_unit "
+        f"{mapping.time_unit!r}. {_other_unit(mapping, tally)}If they are right, say so with "
         "--earliest-time (earliest_time in Python and in a mapping), such as --earliest-time "
-        f"{_year_before(times.min())}. Nothing was published."
+        f"{_year_before(tally.first)}. Nothing was published."
     )
-
-
-def _is_old(mapping: LogMapping, rows: pl.DataFrame) -> pl.Series:
-    earliest = datetime.date.fromisoformat(mapping.earliest_time)
-    return rows[TIMESTAMP] < datetime.datetime.combine(earliest, datetime.time(), datetime.UTC)
 
 
 def _year_before(time: object) -> str:
@@ -116,13 +103,12 @@ def _shown(time: object) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}" if isinstance(time, datetime.datetime) else "nothing"
 
 
-def _other_unit(mapping: LogMapping, times: pl.Series) -> str:
+def _other_unit(mapping: LogMapping, tally: Tally) -> str:
     """Return the unit of which the times would be those of today, in a sentence; perhaps empty."""
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}.get(mapping.time_unit)
     if per_second is None:
         return ""
-    written = float(np.median(times.dt.timestamp("us").to_numpy()))
-    number = written * per_second / 10**6
+    number = tally.median_time() * per_second / 10**6
     if 19_000_101 <= number <= 21_001_231:
         return "Are they dates such as 20240131? Then say --time-unit %Y%m%d. "
     for unit, seconds in (("d", 86_400.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
@@ -132,17 +118,13 @@ def _other_unit(mapping: LogMapping, times: pl.Series) -> str:
     return ""
 
 
-def _old_times(mapping: LogMapping, rows: pl.DataFrame) -> str:
-    if mapping.time_col is None:
+def _old_times(mapping: LogMapping, tally: Tally) -> str:
+    if mapping.time_col is None or not tally.num_old:
         return ""
-    old = _is_old(mapping, rows)
-    if not old.any():
-        return ""
-    first = rows.filter(old).head(NUM_EXAMPLES)
-    places = ", ".join(f"{file}:{line}" for file, line in first.select(FILE, LINE).rows())
+    places = ", ".join(f"{file}:{line}" for file, line in tally.old_places)
     return (
-        f"{old.sum():,} of {rows.height:,} times are before {mapping.earliest_time}, the first "
-        f"{_shown(rows[TIMESTAMP].min())} ({places}): a 0 stands for no time, perhaps."
+        f"{tally.num_old:,} of {tally.num_rows:,} times are before {mapping.earliest_time}, the "
+        f"first {_shown(tally.first)} ({places}): a 0 stands for no time, perhaps."
     )
 
 
@@ -160,24 +142,23 @@ def _outsized(rows_of: pl.DataFrame) -> str:
     )
 
 
-def _placeholder(mapping: LogMapping, rows: pl.DataFrame) -> str:
+def _placeholder(mapping: LogMapping, tally: Tally) -> str:
     """Return a sentence on a value that stands apart from the others as -1 and 99 do."""
-    if not mapping.has_values or mapping.scale:
+    if not mapping.has_values or mapping.scale or tally.num_levels <= FEW_LEVELS:
         return ""
-    values = rows.filter(pl.col(EVENT) == RATING_EVENT)[VALUE]
-    levels = values.unique().sort().to_numpy()
-    if len(levels) <= FEW_LEVELS:
-        return ""
-    for suspect, rest in ((levels[0], levels[1:]), (levels[-1], levels[:-1])):
-        gap = float(np.abs(rest - suspect).min())
-        apart = gap > rest[-1] - rest[0] or (suspect < 0 <= rest[0])
+    low, high = tally.lowest(), tally.highest()
+    # The suspect, how many have it, the value next to it, and the lowest and highest of the others.
+    below = (*low[0], low[1][0], low[1][0], high[1][0])
+    above = (*high[1], high[0][0], low[0][0], high[0][0])
+    for suspect, count, nearest, lowest, highest in (below, above):
+        gap = abs(nearest - suspect)
+        apart = gap > highest - lowest or (suspect < 0 <= lowest)
         if suspect in PLACEHOLDERS and apart:
-            count = int((values == suspect).sum())
             return (
-                f"{count:,} of {len(values):,} values are {suspect:g}, while the others go from "
-                f"{rest[0]:g} to {rest[-1]:g}: if {suspect:g} says that nothing was rated, say "
+                f"{count:,} of {tally.num_ratings:,} values are {suspect:g}, while the others go "
+                f"from {lowest:g} to {highest:g}: if {suspect:g} says that nothing was rated, say "
                 f"--implicit-value {suspect:g} (met, but not rated) or --scale "
-                f"{rest[0]:g}:{rest[-1]:g} (leave these rows out)."
+                f"{lowest:g}:{highest:g} (leave these rows out)."
             )
     return ""
 

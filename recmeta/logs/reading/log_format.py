@@ -19,6 +19,7 @@ from recmeta.logs.mapping import Source
 from recmeta.logs.reading import packing
 from recmeta.logs.reading.lines import WRONG_ENCODING
 from recmeta.logs.reading.records import RAGGED
+from recmeta.schema import RAW
 
 UNPARSABLE_JSON = "unparsable_json"
 REPEATED_KEY = "repeated_key"
@@ -71,6 +72,15 @@ class Wanted:
     """Role to column name."""
     may_break_lines: frozenset[str] = frozenset()
     """The roles whose quoted fields may hold line breaks; ids, times and values never do."""
+    raw_as_text: bool = True
+    """False: `raw` of typed rows is the structure that its text is made of by `text_of`, which
+    takes longer than all else of reading; of most rows nobody asks for it."""
+
+
+def text_of(dtype: pl.DataType) -> pl.Expr:
+    """Return the text of a column `raw` of this type."""
+    raw = pl.col(RAW)
+    return raw if dtype == pl.String else raw.struct.json_encode()
 
 
 Reader = Callable[[Source, SourceFile, Wanted], Iterator[pl.DataFrame]]

@@ -14,8 +14,8 @@ UUID_BYTES = 16
 
 def numbered(frames: Iterable[pl.DataFrame], wanted: Wanted) -> Iterator[pl.DataFrame]:
     """Yield batches of typed rows as a format's reader does: `line` counts rows, `raw` holds the
-    columns as JSON."""
-    line = 1
+    columns as JSON, or as a structure where that is wanted."""
+    line, raw = 1, pl.struct(pl.all())
     for frame in frames:
         frame = frame.with_columns(
             pl.col(pl.Categorical, pl.Enum).cast(pl.String),
@@ -23,8 +23,8 @@ def numbered(frames: Iterable[pl.DataFrame], wanted: Wanted) -> Iterator[pl.Data
         )
         by_role = {role: column_of(frame.schema, c) for role, c in wanted.columns.items()}
         yield frame.select(
-            pl.Series(LINE, range(line, line + frame.height), dtype=pl.Int64),
-            pl.struct(pl.all()).struct.json_encode().alias(RAW),
+            pl.int_range(line, line + frame.height, dtype=pl.Int64, eager=True).alias(LINE),
+            raw.struct.json_encode().alias(RAW) if wanted.raw_as_text else raw.alias(RAW),
             **by_role,
         )
         line += frame.height

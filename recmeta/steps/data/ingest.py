@@ -3,33 +3,25 @@
 import dataclasses
 import datetime
 import functools
+import tempfile
 
 import polars as pl
-from deltalake import DeltaTable
 
 from recmeta.config import fingerprint
 from recmeta.logs import tables, whole
-from recmeta.logs.checking import checked, conflicts, contracts
-from recmeta.logs.checking.attributes import read_attributes
-from recmeta.logs.checking.findings import Findings, check_times, findings
-from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.logs.checking import checked, contracts
+from recmeta.logs.checking.findings import Findings
+from recmeta.logs.mapping import LogMapping
 from recmeta.logs.reading.files import Inputs, how_read, source_id
-from recmeta.logs.reading.log_format import SourceFile
 from recmeta.logs.reading.partitions import mapping_of
+from recmeta.logs.settling.budget import Budget, IngestConfig
+from recmeta.logs.settling.publish import publish, take_in, tried
+from recmeta.logs.settling.quarantine import replace_quarantine
+from recmeta.logs.settling.read_source import ReadSource, Rows, read_rows
 from recmeta.logs.whole import TableVersions
 from recmeta.manifest import Manifest, Step, find, finished, losses, run_once
 from recmeta.progress import Progress, silent
-from recmeta.schema import (
-    FILE,
-    INTERACTIONS,
-    ITEMS,
-    LINE,
-    QUARANTINE,
-    SOURCE,
-    TABLES,
-    USERS,
-    Table,
-)
+from recmeta.schema import INTERACTIONS, QUARANTINE, SOURCE, TABLES, Table
 from recmeta.steps.data import kept_events
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path, writes
@@ -66,6 +58,7 @@ def run(
     mapping: LogMapping,
     workspace: Workspace,
     *,
+    config: IngestConfig | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> Manifest[IngestOutputs]:
@@ -73,6 +66,8 @@ def run(
     that the endpoint has kept since the last time.
 
     Args:
+        config: how; not a part of the step's key, as the tables do not depend on it. None: the
+            default.
         now: what times are in the future of, and what is written as `ingested_at`. None: the clock.
 
     Returns:
@@ -85,8 +80,10 @@ def run(
         UserError: where the mapping does not fit the files, too many rows are bad, or the tables
             could not be read from the workspace's path.
     """
-    num_events = take_in_events(workspace, now=now, progress=progress)["rows_read"]
-    manifest = _run(mapping, workspace, now, progress)
+    taken_in = take_in_events(workspace, config=config, now=now, progress=progress)
+    num_events = taken_in["rows_read"]
+    how = config or IngestConfig()
+    manifest = _run(mapping, workspace, how, now, progress)
     outputs = dataclasses.replace(manifest.outputs, num_events=num_events)
     return dataclasses.replace(manifest, outputs=outputs)
 
@@ -95,16 +92,24 @@ def run(
 def take_in_events(
     workspace: Workspace,
     *,
+    config: IngestConfig | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> dict[str, int]:
     """Put the events that the endpoint has kept into the interactions, each once; return the
     counts: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
-    return kept_events.take_in(workspace, lambda log: _run(log, workspace, now, progress).counts)
+    how = config or IngestConfig()
+    return kept_events.take_in(
+        workspace, lambda log: _run(log, workspace, how, now, progress).counts
+    )
 
 
 def _run(
-    mapping: LogMapping, workspace: Workspace, now: datetime.datetime | None, progress: Progress
+    mapping: LogMapping,
+    workspace: Workspace,
+    how: IngestConfig,
+    now: datetime.datetime | None,
+    progress: Progress,
 ) -> Manifest[IngestOutputs]:
     if workspace.is_local:
         check_delta_path(workspace.path, "the workspace")
@@ -113,8 +118,8 @@ def _run(
     source = source_id(mapping, inputs)
     clock = now or datetime.datetime.now(datetime.UTC)
 
-    config, read = {"mapping": how_read(mapping)}, {"source": source}
-    done = find(workspace, STEP, fingerprint(STEP, config, read))
+    key, read = {"mapping": how_read(mapping)}, {"source": source}
+    done = find(workspace, STEP, fingerprint(STEP, key, read))
     is_lost = done is not None and bool(losses(workspace, STEP, done))
 
     notes: tuple[str, ...] = ()
@@ -126,18 +131,23 @@ def _run(
         counts = tables.ingested_counts(tables.open_table(workspace, INTERACTIONS), source)
         striking = None
         if counts is None or is_lost:
-            found = _read(mapping, inputs, source, workspace, clock, progress)
-            published = tables.redo(
-                workspace,
-                lambda: _publish(found, source, workspace, clock, progress, again=is_lost),
-            )
-            counts, striking = counts or published, found.findings
-            # They may name users, who can ask to be forgotten: they are told, and not kept.
-            notes = found.notes
+            with workspace.temporary_folder() as folder:
+                rows = read_rows(
+                    mapping, inputs.log, clock, progress, folder=folder, budget=Budget.of(how)
+                )
+                _check_share(mapping, inputs, rows, source, workspace, clock)
+                found = ReadSource.of(mapping, inputs, rows)
+                published = tables.redo(
+                    workspace,
+                    lambda: publish(found, source, workspace, clock, progress, again=is_lost),
+                )
+                counts = counts or published
+                # The notes may name users, who can ask to be forgotten: they are told, not kept.
+                striking, notes = found.findings()
         left = IngestOutputs(source=source, tables=tables.versions(workspace), findings=striking)
         return left, counts
 
-    manifest = run_once(workspace, STEP, config=config, inputs=read, work=work)
+    manifest = run_once(workspace, STEP, config=key, inputs=read, work=work)
     outputs = dataclasses.replace(manifest.outputs, came_due=came_due, notes=notes)
     return dataclasses.replace(manifest, outputs=outputs)
 
@@ -153,7 +163,11 @@ class Tried:
 
 
 def dry_run(
-    mapping: LogMapping, *, now: datetime.datetime | None = None, progress: Progress = silent
+    mapping: LogMapping,
+    *,
+    config: IngestConfig | None = None,
+    now: datetime.datetime | None = None,
+    progress: Progress = silent,
 ) -> Tried:
     """Read and check a log as `run` does, and write nothing.
 
@@ -161,21 +175,37 @@ def dry_run(
         UserError: as `run`.
     """
     clock = now or datetime.datetime.now(datetime.UTC)
-    inputs = Inputs.of(mapping)
-    good, bad = checked.read_log(mapping, inputs.log, clock, progress)
-    if checked.is_too_bad(mapping, good, bad):
-        raise checked.too_bad(mapping, good, bad, "no table: nothing was written", inputs.log)
-    found = _found(mapping, inputs, good, bad)
-    superseded = found.settled.superseded.height
-    counts = {
-        "rows_read": good.height + bad.height,
-        "accepted": found.settled.rows.height,
-        "duplicates": found.settled.num_duplicates,
-        "quarantined": bad.height + superseded,
-        "users": found.users.height,
-        "items": found.items.height,
-    }
-    return Tried(counts=counts, findings=found.findings, notes=found.notes)
+    inputs, budget = Inputs.of(mapping), Budget.of(config or IngestConfig())
+    with tempfile.TemporaryDirectory(prefix="recmeta-") as folder:
+        rows = read_rows(mapping, inputs.log, clock, progress, folder=folder, budget=budget)
+        if checked.is_too_bad(mapping, rows.good.num_rows, rows.bad.num_rows):
+            place = "no table: nothing was written"
+            raise checked.too_bad(mapping, rows.good.num_rows, rows.rejected, place, inputs.log)
+        found = ReadSource.of(mapping, inputs, rows)
+        counts = tried(found)
+        striking, notes = found.findings()
+    return Tried(counts=counts, findings=striking, notes=notes)
+
+
+def _check_share(
+    mapping: LogMapping,
+    inputs: Inputs,
+    rows: Rows,
+    source: str,
+    workspace: Workspace,
+    now: datetime.datetime,
+) -> None:
+    """Raise UserError where too many rows are bad, which are in the quarantine then."""
+    if not checked.is_too_bad(mapping, rows.good.num_rows, rows.bad.num_rows):
+        return
+    tables.redo(
+        workspace,
+        lambda: replace_quarantine(
+            tables.open_table(workspace, QUARANTINE), source, [rows.bad], now
+        ),
+    )
+    place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
+    raise checked.too_bad(mapping, rows.good.num_rows, rows.rejected, place, inputs.log)
 
 
 def _lost_tables(workspace: Workspace) -> list[Table]:
@@ -210,34 +240,9 @@ def take_in_what_came_due(workspace: Workspace, *, now: datetime.datetime | None
     if sources:  # a log that was refused brings nothing
         sources &= {manifest.outputs.source for manifest in finished(workspace, STEP)}
     return sum(
-        tables.redo(workspace, functools.partial(_take_in, workspace, source, clock))
+        tables.redo(workspace, functools.partial(take_in, workspace, source, clock))
         for source in sorted(sources)
     )
-
-
-def _take_in(workspace: Workspace, source: str, now: datetime.datetime) -> int:
-    opened = tables.ingested(workspace)
-    quarantine, interactions = opened[QUARANTINE], opened[INTERACTIONS]
-    of_source = pl.scan_delta(quarantine).filter(pl.col(SOURCE) == source)
-    due = of_source.filter(contracts.has_come_due(now)).collect()
-    if not due.height:
-        return 0
-    kept = of_source.filter(~contracts.has_come_due(now)).collect()
-    settled = conflicts.settle(due.sort(FILE, LINE))
-    changes = conflicts.compare(settled.rows, pl.scan_delta(interactions))
-    columns = conflicts.NONE_QUARANTINED.columns
-    contradicted = [
-        conflicts.superseded(settled.superseded),
-        conflicts.replaced(changes.replaced),
-    ]
-    left = pl.concat([kept.select(columns), *contradicted]).unique()
-    # What is replaced is written down first; what is taken in leaves the quarantine last.
-    if any(rows.height for rows in contradicted):
-        both = pl.concat([left, due.select(columns)])
-        tables.replace_quarantine(quarantine, source, both, now)
-    tables.merge_interactions(interactions, source, changes, None, now)
-    tables.replace_quarantine(quarantine, source, left, now)
-    return due.height
 
 
 @writes
@@ -246,6 +251,7 @@ def run_day(
     day: datetime.date,
     workspace: Workspace,
     *,
+    config: IngestConfig | None = None,
     now: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> Manifest[IngestOutputs]:
@@ -254,129 +260,6 @@ def run_day(
     Raises:
         UserError: as `run` does.
     """
-    manifest = run(mapping_of(mapping, day), workspace, now=now, progress=progress)
+    manifest = run(mapping_of(mapping, day), workspace, config=config, now=now, progress=progress)
     days.note(workspace, day, key=manifest.key, source=manifest.outputs.source)
     return manifest
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What the files of a source hold."""
-
-    settled: conflicts.Settled
-    num_good: int
-    """Rows that keep every rule."""
-    bad: pl.DataFrame
-    users: pl.DataFrame
-    items: pl.DataFrame
-    bad_entities: pl.DataFrame
-    """Rows of users and items without a readable id."""
-    findings: Findings
-    notes: tuple[str, ...]
-
-
-def _read(
-    mapping: LogMapping,
-    inputs: Inputs,
-    source: str,
-    workspace: Workspace,
-    now: datetime.datetime,
-    progress: Progress,
-) -> _Found:
-    """Read the files and check their rows.
-
-    Raises:
-        UserError: where too many rows are bad, which are in the quarantine then, or most times are
-            of long ago.
-    """
-    good, bad = checked.read_log(mapping, inputs.log, now, progress)
-    if checked.is_too_bad(mapping, good, bad):
-        tables.redo(
-            workspace,
-            lambda: tables.replace_quarantine(
-                tables.open_table(workspace, QUARANTINE), source, bad, now
-            ),
-        )
-        place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
-        raise checked.too_bad(mapping, good, bad, place, inputs.log)
-    return _found(mapping, inputs, good, bad)
-
-
-def _found(mapping: LogMapping, inputs: Inputs, good: pl.DataFrame, bad: pl.DataFrame) -> _Found:
-    """Return what a log holds, of which the rows are parted already.
-
-    Raises:
-        UserError: where most times are of long ago, or the attributes cannot be read.
-    """
-    check_times(mapping, good)
-    users, bad_users = _entities(mapping.users, inputs.users, USERS)
-    items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
-    settled = conflicts.settle(good)
-    striking, notes = findings(mapping, good, settled.rows, users, items)
-    notes += checked.passed_over(inputs.log)
-    return _Found(
-        settled=settled,
-        num_good=good.height,
-        bad=bad,
-        users=users,
-        items=items,
-        bad_entities=pl.concat([bad_users, bad_items]),
-        findings=striking,
-        notes=notes,
-    )
-
-
-def _publish(
-    found: _Found,
-    source: str,
-    workspace: Workspace,
-    now: datetime.datetime,
-    progress: Progress,
-    *,
-    again: bool,
-) -> dict[str, int]:
-    """Put what was read into the tables as they stand now, and return the counts.
-
-    Args:
-        again: whether it had been, and some of the tables were lost since.
-
-    Raises:
-        CommitFailedError: where another writer changed one of the tables meanwhile.
-    """
-    opened = tables.ingested(workspace)
-    interactions: DeltaTable = opened[INTERACTIONS]
-    counts = tables.ingested_counts(interactions, source)
-    if counts is not None and not again:  # by another writer, meanwhile
-        return counts
-    settled = found.settled
-    changes = conflicts.compare(settled.rows, pl.scan_delta(interactions))
-    superseded = conflicts.superseded(settled.superseded)
-    replaced = conflicts.replaced(changes.replaced)
-    counts = {
-        "rows_read": found.num_good + found.bad.height,
-        "accepted": changes.new.height + changes.replacing.height,
-        "duplicates": settled.num_duplicates + changes.num_duplicates,
-        "quarantined": found.bad.height + superseded.height,
-        "users": found.users.height,
-        "items": found.items.height,
-    }
-    # The interactions last: their commit says that all the rest is written.
-    quarantined = pl.concat([found.bad, superseded, replaced, found.bad_entities])
-    progress("writing", 0, 3)
-    if not (again and tables.has_rows_of(opened[QUARANTINE], source)):
-        tables.replace_quarantine(opened[QUARANTINE], source, quarantined, now)
-    progress("writing", 1, 3)
-    tables.merge_entities(opened[USERS], USERS, found.users)
-    tables.merge_entities(opened[ITEMS], ITEMS, found.items)
-    progress("writing", 2, 3)
-    tables.merge_interactions(interactions, source, changes, counts, now)
-    progress("writing", 3, 3)
-    return counts
-
-
-def _entities(
-    source: AttributeSource | None, files: list[SourceFile], table: Table
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    if source is None:
-        return tables.empty(table), conflicts.NONE_QUARANTINED
-    return read_attributes(source, files, table.key[0])

@@ -1,0 +1,116 @@
+"""The files of a source, read and checked; nothing of them is in a table yet."""
+
+import dataclasses
+import datetime
+
+import polars as pl
+
+from recmeta.logs import tables
+from recmeta.logs.checking import checked, conflicts
+from recmeta.logs.checking.attributes import read_attributes
+from recmeta.logs.checking.findings import Findings, check_times, findings
+from recmeta.logs.checking.tally import Tally
+from recmeta.logs.mapping import AttributeSource, LogMapping
+from recmeta.logs.reading.files import Inputs
+from recmeta.logs.reading.log_format import SourceFile
+from recmeta.logs.settling.budget import Budget
+from recmeta.logs.settling.parts import Parts
+from recmeta.logs.settling.quarantine import QuarantinedRows
+from recmeta.progress import Progress
+from recmeta.schema import ITEMS, USERS, Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows of a log, parted by whether they keep every rule."""
+
+    good: Parts
+    bad: QuarantinedRows
+    rejected: checked.Rejected
+    """What is wrong with the bad ones."""
+    tally: Tally
+    """Of the good ones."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many were read."""
+        return self.good.num_rows + self.bad.num_rows
+
+
+def read_rows(
+    mapping: LogMapping,
+    files: list[SourceFile],
+    now: datetime.datetime,
+    progress: Progress,
+    *,
+    folder: str,
+    budget: Budget,
+) -> Rows:
+    """Read and check the rows of a log.
+
+    Args:
+        now: as `contracts.check`.
+        folder: for rows that do not fit into memory.
+
+    Raises:
+        UserError: where the mapping does not fit the files.
+    """
+    found = Rows(
+        good=Parts(folder, budget),
+        bad=QuarantinedRows(folder, "bad", budget.kept_bytes // 4),
+        rejected=checked.Rejected(),
+        tally=Tally(mapping.earliest_time),
+    )
+    for good, bad in checked.read_blocks(mapping, files, now, progress, raw_as_text=False):
+        found.tally.add(good)
+        found.good.add(good)
+        found.rejected.add(bad)
+        found.bad.add(bad)
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadSource:
+    """What the files of a source hold."""
+
+    mapping: LogMapping
+    rows: Rows
+    users: pl.DataFrame
+    items: pl.DataFrame
+    bad_entities: pl.DataFrame
+    """Rows of users and items without a readable id."""
+    passed_over: tuple[str, ...]
+    """Lines that are no rows, in sentences."""
+
+    @classmethod
+    def of(cls, mapping: LogMapping, inputs: Inputs, rows: Rows) -> "ReadSource":
+        """Add the attributes to the rows of a log.
+
+        Raises:
+            UserError: where most times are of long ago, or the attributes cannot be read.
+        """
+        check_times(mapping, rows.tally)
+        users, bad_users = _entities(mapping.users, inputs.users, USERS)
+        items, bad_items = _entities(mapping.items, inputs.items, ITEMS)
+        return cls(
+            mapping=mapping,
+            rows=rows,
+            users=users,
+            items=items,
+            bad_entities=pl.concat([bad_users, bad_items]),
+            passed_over=checked.passed_over(inputs.log),
+        )
+
+    def findings(self) -> tuple[Findings, tuple[str, ...]]:
+        """Return what the log is like, and what is perhaps not as it was meant, in sentences; once
+        its rows are settled."""
+        found, notes = findings(self.mapping, self.rows.tally, self.users, self.items)
+        return found, notes + self.passed_over
+
+
+def _entities(
+    source: AttributeSource | None, files: list[SourceFile], table: Table
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if source is None:
+        return tables.empty(table), conflicts.NONE_QUARANTINED
+    return read_attributes(source, files, table.key[0])

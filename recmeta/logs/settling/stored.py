@@ -1,0 +1,167 @@
+"""What the interactions have of the keys of a source: only the files that may hold them are read.
+
+A file's statistics, which Delta keeps in the table's log, say of which time its rows are.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from urllib.parse import unquote
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from recmeta.logs.checking.conflicts import KEY
+from recmeta.logs.checking.tally import MICROSECONDS_AN_HOUR, Tally
+from recmeta.logs.settling.parts import Part
+from recmeta.logs.settling.spill import Spill
+from recmeta.schema import EVENT, INTERACTIONS, ITEM_ID, TIMESTAMP, USER_ID, VALUE
+from recmeta.workspace import Workspace
+
+FILE_NUMBER, ROW = "file_number", "row"
+"""Where a row of the table is: the number of its file among those that are read, and its number in
+that file, from 0."""
+NONE_STORED = pl.DataFrame(
+    schema={
+        USER_ID: pl.String,
+        ITEM_ID: pl.String,
+        TIMESTAMP: pl.Datetime("us", "UTC"),
+        EVENT: pl.String,
+        VALUE: pl.Float64,
+        FILE_NUMBER: pl.UInt32,
+        ROW: pl.UInt32,
+    }
+)
+BATCH_ROWS = 256 * 1024
+_PRECISION = 1_000
+"""Microseconds: statistics are cut to milliseconds."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file of the interactions."""
+
+    action: str
+    """Its path as the table's log spells it."""
+    size: int
+    first: int | None = None
+    """The first time, in microseconds since 1970. None where no row has one, or nobody knows."""
+    last: int | None = None
+    may_have_nulls: bool = True
+    has_statistics: bool = False
+
+    @property
+    def path(self) -> str:
+        """Its path in the table's folder."""
+        return unquote(self.action)
+
+    def may_hold(self, hours: "np.ndarray", has_null_times: bool) -> bool:
+        """Return whether a row of the file may be of one of these hours, or without a time."""
+        if not self.has_statistics or (has_null_times and self.may_have_nulls):
+            return True
+        if self.first is None or self.last is None:
+            return False
+        first = (self.first - _PRECISION) // MICROSECONDS_AN_HOUR
+        last = (self.last + _PRECISION) // MICROSECONDS_AN_HOUR
+        return bool(np.searchsorted(hours, first) < np.searchsorted(hours, last, side="right"))
+
+
+def files_that_may_hold(delta: DeltaTable, tally: Tally) -> list[StoredFile]:
+    """Return the files of a version of the interactions in which rows of a log may be."""
+    hours = tally.hours().to_numpy()
+    return [f for f in _files(delta) if f.may_hold(hours, tally.has_null_times)]
+
+
+def _files(delta: DeltaTable) -> list[StoredFile]:
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    names = {"first": f"min.{TIMESTAMP}", "last": f"max.{TIMESTAMP}"}
+    nulls = f"null_count.{TIMESTAMP}"
+    columns: dict[str, Sequence[object]] = {
+        "action": actions["path"].to_pylist(),
+        "size": actions["size_bytes"].to_pylist(),
+    }
+    nothing: list[object] = [None] * actions.num_rows
+    for side, name in names.items():
+        known = name in actions.schema.names
+        columns[side] = actions[name].cast(pa.int64()).to_pylist() if known else nothing
+    counts = actions[nulls].to_pylist() if nulls in actions.schema.names else nothing
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return [
+        StoredFile(**row, may_have_nulls=count != 0, has_statistics=count is not None)
+        for row, count in zip(rows, counts, strict=True)
+    ]
+
+
+class StoredRows:
+    """The rows of files of the interactions that have keys of a source."""
+
+    def __init__(self, workspace: Workspace, files: Sequence[StoredFile], tally: Tally) -> None:
+        """Read nothing yet.
+
+        Args:
+            files: that may hold such rows.
+            tally: of the source.
+        """
+        self.files = files
+        self._workspace = workspace
+        self._tally = tally
+        self._spill: Spill | None = None
+
+    def spill(self, folder: str) -> None:
+        """Put the rows on the disk by their users, so that `of` reads them once for all parts."""
+        if not self.files:
+            return
+        self._spill = Spill(folder, "stored")
+        for number, file in enumerate(self.files):
+            start = 0
+            for batch in batches(self._workspace, file, [*KEY, VALUE]):
+                rows = batch.with_columns(
+                    pl.lit(number, dtype=pl.UInt32).alias(FILE_NUMBER),
+                    pl.int_range(start, start + batch.height, dtype=pl.UInt32).alias(ROW),
+                )
+                start += batch.height
+                rows = rows.filter(self._of_the_time())
+                if rows.height:
+                    self._spill.add(rows)
+
+    def of(self, part: Part, keys: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of the table that have keys of a part, with FILE_NUMBER and ROW."""
+        found = [NONE_STORED]
+        if self._spill is not None:
+            columns = [*KEY, VALUE, FILE_NUMBER, ROW]
+            for block, sizes in enumerate(self._spill.sizes[:, part.partitions]):
+                if sizes.any():
+                    rows = part.mine(self._spill.read(block, part.partitions, columns))
+                    found.append(rows.join(keys, on=KEY, how="semi", nulls_equal=True))
+            return pl.concat(found)
+        for number, file in enumerate(self.files):
+            stored = self._scan(file).filter(self._of_the_time())
+            met = stored.join(keys.lazy(), on=KEY, how="semi", nulls_equal=True)
+            place = pl.lit(number, dtype=pl.UInt32).alias(FILE_NUMBER)
+            met = met.select(*KEY, VALUE, place, pl.col(ROW).cast(pl.UInt32))
+            found.append(met.collect(engine="streaming"))
+        return pl.concat(found)
+
+    def _scan(self, file: StoredFile) -> pl.LazyFrame:
+        uri = f"{self._workspace.table_uri(INTERACTIONS)}/{file.path}"
+        options = self._workspace.storage_options
+        rows = pl.scan_parquet(uri, row_index_name=ROW, glob=False, storage_options=options)
+        return rows.select(*KEY, VALUE, ROW)
+
+    def _of_the_time(self) -> pl.Expr:
+        """Whether a row is between the source's first and last times, or both have none."""
+        time, tally = pl.col(TIMESTAMP), self._tally
+        inside = pl.lit(False)
+        if tally.first is not None:
+            inside = time.is_between(pl.lit(tally.first), pl.lit(tally.last)).fill_null(False)
+        return inside | time.is_null() if tally.has_null_times else inside
+
+
+def batches(workspace: Workspace, file: StoredFile, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a file of the interactions in their order."""
+    folder = workspace / INTERACTIONS.path
+    with folder.filesystem.open_input_file(folder.address(file.path)) as stored:
+        for batch in pq.ParquetFile(stored).iter_batches(BATCH_ROWS, columns=columns):
+            yield pl.DataFrame(pl.from_arrow(pa.table(batch))).select(columns)
