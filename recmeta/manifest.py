@@ -15,6 +15,7 @@ import contextlib
 import contextvars
 import dataclasses
 import datetime
+import functools
 import importlib.metadata
 import json
 import logging
@@ -474,6 +475,7 @@ def _parsed(cls: type[Outputs], stored: dict[str, Any]) -> Outputs:
     return found
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of those of our libraries that are installed."""
     versions = {"python": platform.python_version()}

@@ -22,8 +22,12 @@ from recmeta.manifest import (
     Folders,
     Manifest,
     Step,
+    as_stored,
+    find,
     finished,
+    git_commit,
     is_redone,
+    latest_key,
     library_versions,
     losses,
     run_once,
@@ -202,15 +206,10 @@ def _last(
     Raises:
         InFull: where there are none that can be added to.
     """
-    everything = finished(workspace, STEP)
-    if not everything:
-        raise InFull("these are the first tasks here")
-    same = [m for m in everything if m.config == json.loads(json.dumps(to_dict(config)))]
-    if not same:
-        raise InFull("the settings are others than before")
-    last = same[-1]
+    last = _newest(config, workspace)
     interactions = tables[schema.INTERACTIONS.name]
-    if last.libraries.get("recmeta") != library_versions()["recmeta"]:
+    version = library_versions().get("recmeta")
+    if (last.libraries.get("recmeta"), last.git_commit) != (version, git_commit()):
         raise InFull("another version of recmeta built the last tasks")
     if last.outputs.interactions_id != str(interactions.metadata().id):
         raise InFull("the table of interactions is another one")
@@ -227,6 +226,28 @@ def _last(
         )
     name = last.outputs.tasks.rpartition("/")[-1]
     return Before(tasks=tasks, name=name, counts=last.counts), last.inputs
+
+
+def _newest(config: BuildTasksConfig, workspace: Workspace) -> Manifest[BuildTasksOutputs]:
+    """Return the manifest of the newest tasks that were built with these settings.
+
+    Raises:
+        InFull: where there are none.
+    """
+    settings = json.loads(json.dumps(to_dict(config)))
+    key = latest_key(workspace, STEP)
+    last = None if key is None else find(workspace, STEP, key)
+    if last is not None and last.config == settings:
+        return last
+    everything = finished(workspace, STEP)
+    same = [manifest for manifest in everything if manifest.config == settings]
+    if not same:
+        raise InFull(
+            "the settings are others than before"
+            if everything
+            else "these are the first tasks here"
+        )
+    return same[-1]
 
 
 def _changed_users(workspace: Workspace, users: DeltaTable, before: Mapping[str, Any]) -> pl.Series:
@@ -259,11 +280,11 @@ def _require_logs(workspace: Workspace, tables: Mapping[str, DeltaTable]) -> Non
     """Raise Broken where a log was ingested into tables that are not these any more: its rows are
     gone, and the tasks would be built without them."""
     lost = []
-    for manifest in finished(workspace, ingest.STEP):
+    for manifest in finished(workspace, as_stored(ingest.STEP)):  # one a day, for years
         digests = manifest.digests or {}
         for name, delta in tables.items():
             known = digests.get(f"tables/{name}", {}).get("id")
-            version = manifest.outputs.tables.get(name, 0)
+            version = manifest.outputs["tables"].get(name, 0)
             if (older := whole.predates(delta, known, version)) is not None:
                 lost.append((manifest, f"the table {workspace.location}/tables/{name} {older}"))
                 break
