@@ -28,6 +28,8 @@ Rows that break a rule are in `data.quarantine`, with the rules, and counted in 
     model.adapt(rows)                        users in hand: .recommend, .predict, .explain, .counts
     result.to_frame(), result.curve          metrics with intervals; what each interaction is worth
     result.plot()                            the adaptation curve as a picture
+    recmeta.off_policy(served, lists)        what other lists would have earned (OffPolicyResult)
+    recmeta.ab_test(rate=…, effect=…, …)     users and days that an A/B test needs (ABTest)
 
 For logs that grow, with tables, schedules, a registry and reports, there is the pipeline, which
 does the same by the same functions: `recmeta.run(ratings, workspace="workspace")` here, or
@@ -50,20 +52,28 @@ if TYPE_CHECKING:
     from recmeta.api.fit import fit as fit
     from recmeta.api.intake import UnusedRowsWarning as UnusedRowsWarning
     from recmeta.api.load import load as load
+    from recmeta.api.off_policy import OffPolicyResult as OffPolicyResult
+    from recmeta.api.off_policy import off_policy as off_policy
     from recmeta.api.recommender import Recommender as Recommender
     from recmeta.api.run import run as run
     from recmeta.errors import UserError as UserError
+    from recmeta.evaluation.off_policy.power import ABTest as ABTest
+    from recmeta.evaluation.off_policy.power import ab_test as ab_test
 
 _HOMES = {
+    "ABTest": "recmeta.evaluation.off_policy.power",
     "Adapted": "recmeta.api.adapted",
     "Dataset": "recmeta.api.data.dataset",
     "EvaluationResult": "recmeta.api.evaluation",
+    "OffPolicyResult": "recmeta.api.off_policy",
     "Recommender": "recmeta.api.recommender",
     "UnusedRowsWarning": "recmeta.api.intake",
     "UserError": "recmeta.errors",
+    "ab_test": "recmeta.evaluation.off_policy.power",
     "evaluate": "recmeta.api.evaluation",
     "fit": "recmeta.api.fit",
     "load": "recmeta.api.load",
+    "off_policy": "recmeta.api.off_policy",
     "open_workspace": "recmeta.analysis.opening",
     "run": "recmeta.api.run",
 }
@@ -76,6 +86,10 @@ __all__ = [  # noqa: RUF022  # as a reader meets them
     "Adapted",
     "evaluate",
     "EvaluationResult",
+    "off_policy",
+    "OffPolicyResult",
+    "ab_test",
+    "ABTest",
     "load",
     "run",
     "open_workspace",

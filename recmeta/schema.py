@@ -53,6 +53,7 @@ MEAN_VALUE: Final = "mean_value"
 ACTIVITY_WINDOWS: Final = (7, 28)  # days; the columns of a window end in `_7d`, `_28d`
 
 RANK: Final = "rank"
+PROPENSITY: Final = "propensity"
 SCORE: Final = "score"
 MODEL_VERSION: Final = "model_version"
 UNCERTAINTY: Final = "uncertainty"
@@ -189,6 +190,7 @@ RECOMMENDATIONS = Table(
             pa.field(UNCERTAINTY, pa.float32()),  # null where the model has none
             pa.field(BECAUSE_ITEM, pa.string()),  # null where no interaction raises the score
             pa.field(LISTED_BY, pa.string()),  # null in rows of versions that did not say
+            pa.field(PROPENSITY, pa.float32()),  # the same
         ]
     ),
     key=(RUN, USER_ID, RANK),

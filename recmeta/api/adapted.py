@@ -19,6 +19,7 @@ Adapted(1 user, 2 interactions)
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Generic
 
 import numpy as np
@@ -30,18 +31,22 @@ from recmeta.api.arguments import id_text, ids_of, whole_number
 from recmeta.api.data.dataset import counted
 from recmeta.api.data.frames import FrameT, Kind, out
 from recmeta.api.intake import AdaptCounts
+from recmeta.config import parse
 from recmeta.errors import UserError, listed, shown
 from recmeta.metalearn.heads.uncertainty import LEVELS
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_query
 from recmeta.metalearn.scorer import Scorer
 from recmeta.reporting.picture import Picture
+from recmeta.serving.exploration.config import ExploreConfig
 from recmeta.serving.list_table import lists
 from recmeta.serving.ranking import ScoringConfig
 from recmeta.serving.spelling import number_of, numbers_of
 from recmeta.steps.parts.explanation import Explanation, explain
 from recmeta.tasks.task_set import Ragged, Tasks
 
+Explore = ExploreConfig | Mapping[str, Any]
+"""How lists explore, or the values that differ from the defaults."""
 LEVEL = 0.9
 """Of the intervals of predictions."""
 
@@ -105,16 +110,26 @@ class Adapted(Generic[FrameT]):
             }
         )
 
-    def recommend(self, top_k: int = 10, *, exclude_seen: bool = True) -> FrameT:
+    def recommend(
+        self, top_k: int = 10, *, exclude_seen: bool = True, explore: Explore | None = None
+    ) -> FrameT:
         """Return ranked lists: `user_id`, `rank`, `item_id`, `title`, `score`; see docs/tables.md.
 
         Args:
             top_k: the length of a list, which is shorter only where the catalogue has fewer unseen
                 items.
             exclude_seen: whether a user's own items are left out of the list.
+            explore: how lists try items of which the model is not sure, such as `{"share": 0.2}`
+                (`ExploreConfig`, docs/how-to/exploration.md). Such lists also have `listed_by`, and
+                `propensity`, how likely the item was to stand there. None: they do not explore.
+
+        Raises:
+            UserError: if `explore` has an unknown key or value, or the learner has no posterior.
         """
         top_k = whole_number(top_k, "top_k", 1)
-        config = ScoringConfig(top_k=top_k, exclude_seen=exclude_seen)
+        if isinstance(explore, Mapping):
+            explore = parse(ExploreConfig, explore, "explore")
+        config = ScoringConfig(top_k=top_k, exclude_seen=exclude_seen, explore=explore)
         scorer, names = Scorer.of(self.model), self.model.catalogue.items.names()
         found = [
             lists(scorer, some, names, config) for some in self.tasks.batches(config.user_batch)

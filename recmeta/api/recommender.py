@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.api import origin as origins
-from recmeta.api.adapted import Adapted, whole_numbers
+from recmeta.api.adapted import Adapted, Explore, whole_numbers
 from recmeta.api.arguments import whole_number
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.dataset import counted
@@ -109,6 +109,7 @@ class Recommender(Generic[FrameT]):
         top_k: int = 10,
         *,
         exclude_seen: bool = True,
+        explore: Explore | None = None,
         users: Any = None,
     ) -> RowsT:
         """Return ranked lists for users with these interactions: `adapt`, then
@@ -119,6 +120,7 @@ class Recommender(Generic[FrameT]):
             top_k: the length of a list, which is shorter only where the catalogue has fewer unseen
                 items.
             exclude_seen: whether a user's own items are left out of the list.
+            explore: as for `Adapted.recommend`.
             users: as for `adapt`.
 
         Returns:
@@ -130,7 +132,9 @@ class Recommender(Generic[FrameT]):
         Warns:
             UnusedRowsWarning: if interactions were not used; `adapt(rows).counts` has the counts.
         """
-        return self._adapted(rows, users).recommend(top_k, exclude_seen=exclude_seen)
+        return self._adapted(rows, users).recommend(
+            top_k, exclude_seen=exclude_seen, explore=explore
+        )
 
     def predict(self, rows: RowsT, items: Any, *, users: Any = None) -> RowsT:
         """Return predicted values of items, with intervals, for users with these interactions:

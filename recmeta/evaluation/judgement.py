@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from recmeta.errors import UserError
+from recmeta.evaluation import certificate
 from recmeta.evaluation.baseline import OnTrial, unrecorded
 from recmeta.evaluation.baseline_parts.lists_of_ratings import makes_lists
 from recmeta.evaluation.baseline_parts.rows import training_rows
@@ -69,6 +70,9 @@ class Judgement:
     """How the candidate's uncertainty fared; None where it has none."""
     values: Values | None
     """What the ratings are like; None of implicit feedback."""
+    certificate: dict[str, Any] | None
+    """For whom the candidate's lists are certified, and how they fared on the cold users: see
+    `recmeta.evaluation.certificate`. None where it has no certificate."""
 
     @property
     def held(self) -> dict[str, float]:
@@ -151,6 +155,18 @@ def judge(
         in_list_curve=[*predictors, *filter(lambda n: makes_lists(baselines[n]), baselines)],
     )
     judged = candidate.on(items, statistics)
+    certified = None
+    if candidate.certificate is not None:
+        own = predictors[name]
+        assert isinstance(own, LearnedPredictor), "the candidate is a model"
+        certified = certificate.report(
+            candidate.certificate,
+            own,
+            history,
+            test,
+            -np.inf if spec.objective == "implicit" else found.relevant_from,
+            np.random.default_rng(config.seed),
+        )
     return Judgement(
         evaluation=found,
         candidate=name,
@@ -160,6 +176,7 @@ def judge(
             judged, test, task_set.tasks("dev"), np.random.default_rng(config.seed)
         ),
         values=values,
+        certificate=certified,
     )
 
 

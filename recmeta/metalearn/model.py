@@ -24,6 +24,7 @@ import torch
 
 from recmeta.config import parse, to_dict
 from recmeta.errors import Broken, UserError
+from recmeta.metalearn.heads.certificate import Certificate
 from recmeta.metalearn.heads.levels import LevelHead
 from recmeta.metalearn.heads.list_head import ListHead
 from recmeta.metalearn.heads.median import count_levels, top_share
@@ -76,6 +77,7 @@ class Model:
         uncertainty: Uncertainty | None = None,
         learned_lists: ListHead | None = None,
         levels: LevelHead | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self.config = config
         self.uncertainty = uncertainty
@@ -84,6 +86,8 @@ class Model:
         """What its lists are ordered by; None where that has not been learned: see `lists`."""
         self.levels = levels
         """How likely each level of the scale is; None where the learner's prediction stands."""
+        self.certificate = certificate
+        """For whom its lists are no worse than those of popularity; None where nobody asked."""
         self.encoder = encoder
         self.objective = objective
         self.value_range = value_range
@@ -186,6 +190,7 @@ class Model:
             self.uncertainty,
             self._lists_on(items, history) if with_lists else None,
             self._levels_on(items),
+            self.certificate,
         )
 
     def _levels_on(self, items: Items) -> LevelHead | None:
@@ -231,6 +236,7 @@ class Model:
                     "uncertainty": None if self.uncertainty is None else to_dict(self.uncertainty),
                     "levels": None if levels is None else levels.about(),
                     "lists": None if learned is None else learned.about(),
+                    "certificate": None if self.certificate is None else to_dict(self.certificate),
                     "packages": packages_of(self.config),
                 },
             )
@@ -264,6 +270,7 @@ class Model:
         about = folder.read_json("model.json")
         # Models of earlier versions have none of these.
         uncertainty, about_lists = about.get("uncertainty"), about.get("lists")
+        certificate = about.get("certificate")
         about_levels, levels = about.get("levels"), None
         if about_levels is not None:
             tensors = safetensors.torch.load(folder.read_bytes("levels.safetensors"))
@@ -285,6 +292,7 @@ class Model:
             None if uncertainty is None else parse(Uncertainty, uncertainty),
             lists,
             levels,
+            None if certificate is None else parse(Certificate, certificate),
         )
 
     def digest(self) -> str:

@@ -49,6 +49,7 @@ def evaluation_report(evaluation: Mapping[str, Any], decision: Mapping[str, Any]
         ],
         *curves(evaluation),
         calibration(evaluation),
+        *certificate(evaluation),
         gate(decision),
     ]
     return "\n\n".join(parts) + "\n"
@@ -182,6 +183,45 @@ def calibration(evaluation: Mapping[str, Any]) -> str:
         f"{table(['standard deviation', 'expected RMSE', 'RMSE'], bins)}"
         f"{_levels(found.get('levels', []))}"
     )
+
+
+def certificate(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return for whom lists are certified to be no worse than those of popularity; empty for a
+    model without a certificate, and evaluations of earlier versions."""
+    found = evaluation.get("certificate")
+    if found is None:
+        return []
+    header = ["known interactions", "advantage", "at least", "cold users", "their lists"]
+    segments = found["segments"]
+    if found["attribute"] is not None:
+        header = [found["attribute"], *header]
+    rows = []
+    for segment, after in zip(segments, [*segments[1:], None], strict=True):
+        is_last = after is None or after["value"] != segment["value"]
+        last = "" if is_last else after["fewest"] - 1
+        known = f"{segment['fewest']} or more" if is_last else f"{segment['fewest']} to {last}"
+        known = str(last) if last == segment["fewest"] else known
+        low = segment["at_least"]
+        row = [
+            known,
+            f"{segment['advantage']:+.4f} ({segment['num_users']} users)",
+            "" if low is None else f"{low:+.4f}",
+            _interval(segment["cold"]),
+            "the model's" if segment["is_certified"] else "popular items",
+        ]
+        others = "all others" if segment["value"] is None else inline(segment["value"])
+        rows.append([others, *row] if found["attribute"] is not None else row)
+    return [
+        "## Never worse than popularity\n\nWhere the development users do not show that the "
+        f"model's lists are at most {found['tolerance']:g} nDCG@10 worse than those of recent "
+        f"popularity, users get the latter; all such choices together are wrong with a chance of "
+        f"{found['level']:.0%} at most. *Advantage* is the mean of the development users by lists "
+        "that were learned without them, *at least* its lower bound, and *cold users* that of the "
+        f"held-out users, with its interval. Of {found['num_resamples']:,} resamples of the "
+        f"development users {found['violation_rate']:.1%} certify lists that are worse than that, "
+        f"and {found['border_rate']:.1%} would if all lists were worse by just as much.\n\n"
+        f"{table(header, rows)}"
+    ]
 
 
 def _levels(found: Sequence[Mapping[str, float]]) -> str:

@@ -4,15 +4,15 @@ Legend: B users, k list length, m candidates, N support rows of all users, I ite
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.model import Model
 from recmeta.metalearn.predicted_rows import predict_rows
 from recmeta.metalearn.scorer import Scorer
+from recmeta.serving.exploration.explorer import Explorer
 from recmeta.serving.list_reasons import list_effects
 from recmeta.serving.ranking import AdaptedUsers, Ranker, ScoringConfig
 from recmeta.serving.rearrange import Arrangement, Cap
@@ -23,12 +23,14 @@ from recmeta.serving.retrieval import (
     rank_scores,
     recall,
 )
-from recmeta.serving.rules import ItemFacts, categories, eligible_items, kinds
-from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
+from recmeta.serving.rules import ItemFacts, categories, eligible_items, kind_codes
+from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 FEWEST_ANCHORS = 16
 """With fewer users, an index is not worth it, nor can its recall be measured."""
+LISTED_BY = ("model", "popularity", "exploration")
+"""Who put an item at its place."""
 MORE = 4
 """So many times more candidates are fetched for those whose list is not full."""
 
@@ -43,13 +45,24 @@ class Lists:
     score_Bk: Float32Array
     """As in `RankedLists`."""
     is_popular_Bk: BoolArray
-    """Whether the place went to a popular item, because the model was not sure enough."""
+    """Whether the place went to a popular item, because the model was not sure enough, or its lists
+    are not certified for the user."""
+    is_explored_Bk: BoolArray
+    """Whether the place went to an item that the list would not have there without exploration."""
+    propensity_Bk: Float64Array
+    """How likely it was that this item would stand there, which is 1 without exploration: see
+    `recmeta.serving.exploration.drawn_lists`. NaN past the end."""
     uncertainty_Bk: Float32Array
     """Standard deviation of what the user would give, in units of the value; NaN where the model
     knows none."""
     because_Bk: IntArray
     """The item of the user's interaction that speaks most for this item rather than the list's
     others; -1 where none does."""
+
+    @property
+    def listed_by_Bk(self) -> IntArray:
+        """The number in `LISTED_BY` of who put each item there."""
+        return np.where(self.is_explored_Bk, 2, self.is_popular_Bk)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,34 +115,90 @@ class ListMaker:
         self.caps = tuple(
             Cap(categories(items, name)[0], most) for name, most in rules.max_per_category.items()
         )
-        self.kind_IW = _kinds(model) if rules.diversity else None
+        self.kind_IW = kind_codes(items) if rules.diversity else None
         self.ranker = Ranker(scorer, config, self.is_eligible_I)
         self.scorer = self.ranker.scorer
+        self.explorer = None
+        if config.explore is not None:
+            self.explorer = Explorer(self.scorer, config.explore)
+        self.certificate = None
+        """For whom lists are the model's; None: for everybody."""
+        if config.never_worse and model.certificate is not None and model.certificate.is_partial:
+            self.certificate = model.certificate
         self._retrieval: _Retrieval | None = None
-        popularity_I = model.catalogue.statistics.num_users[-1]
+        popularity_I = self.scorer.lists.count_I.cpu().numpy()
         order_I = np.argsort(-popularity_I, kind="stable")
         self._popular = order_I[self.is_eligible_I[order_I]]
 
-    def make(self, users: AdaptedUsers, tasks: Tasks, top_k: int | None = None) -> Lists:
+    def make(
+        self,
+        users: AdaptedUsers,
+        tasks: Tasks,
+        top_k: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Lists:
         """Return the lists of adapted users.
 
         Args:
             tasks: what the users were adapted to, in the same order.
             top_k: length of the lists, at most that of the configuration; None: that.
+            names: by which exploration draws for the users; None: their ids.
         """
         top_k = top_k or self.config.top_k
-        if self.config.rules.rearrange:
-            item_Bk, is_popular_Bk = self._arranged(users, tasks, top_k)
-            worth_Bk, score_Bk = self._worths(users, item_Bk)
-        else:
-            item_Bk, worth_Bk, score_Bk = self._best(users, tasks, top_k)
-            is_popular_Bk = np.zeros(item_Bk.shape, np.bool_)
+        if self.explorer is not None:
+            return self._exploring(users, tasks, top_k, names or users.user_id, self.explorer)
+        item_Bk, worth_Bk, score_Bk, is_popular_Bk = self._plain(users, tasks, top_k)
         return Lists(
             item_Bk,
             worth_Bk,
             score_Bk,
             is_popular_Bk,
+            np.zeros(item_Bk.shape, np.bool_),
+            np.where(item_Bk >= 0, 1.0, np.nan),
             deviations(self.scorer, users, tasks, item_Bk),
+            self._reasons(users, tasks, np.where(is_popular_Bk, -1, item_Bk)),
+        )
+
+    def _plain(
+        self, users: AdaptedUsers, tasks: Tasks, length: int
+    ) -> tuple[IntArray, Float32Array, Float32Array, BoolArray]:
+        """Return (B, k) items of lists without exploration, their worths and scores, and which are
+        popular ones in place of the model's."""
+        if self.config.rules.rearrange or self.certificate is not None:
+            item_Bk, is_popular_Bk = self._arranged(users, tasks, length)
+            return item_Bk, *self._worths(users, item_Bk), is_popular_Bk
+        item_Bk, worth_Bk, score_Bk = self._best(users, tasks, length)
+        return item_Bk, worth_Bk, score_Bk, np.zeros(item_Bk.shape, np.bool_)
+
+    def _exploring(
+        self,
+        users: AdaptedUsers,
+        tasks: Tasks,
+        top_k: int,
+        names: Sequence[str],
+        explorer: Explorer,
+    ) -> Lists:
+        """Return lists in which some places explore among the best items."""
+        # As many whatever is asked for, so that a list begins as a longer one does.
+        num_candidates = max(explorer.config.candidates, self.config.top_k)
+        item_Bm, worth_Bm, score_Bm, is_popular_Bm = self._plain(users, tasks, num_candidates)
+        deviation_Bm = deviations(self.scorer, users, tasks, item_Bm)
+        found = explorer.lists(users, tasks, item_Bm, worth_Bm, deviation_Bm, top_k, names)
+        place_Bk = np.maximum(found.place_Bk, 0)
+        is_item_Bk = found.place_Bk >= 0
+        item_Bk = np.where(is_item_Bk, np.take_along_axis(item_Bm, place_Bk, 1), -1)
+        is_popular_Bk = np.take_along_axis(is_popular_Bm, place_Bk, 1)
+        is_popular_Bk &= is_item_Bk & ~found.is_explored_Bk
+        worth_Bk = np.take_along_axis(worth_Bm, place_Bk, 1)
+        deviation_Bk = np.take_along_axis(deviation_Bm, place_Bk, 1)
+        return Lists(
+            item_Bk,
+            np.where(is_item_Bk, worth_Bk, np.float32(-np.inf)),
+            np.take_along_axis(score_Bm, place_Bk, 1),
+            is_popular_Bk,
+            found.is_explored_Bk,
+            found.propensity_Bk,
+            np.where(is_item_Bk, deviation_Bk, np.float32(np.nan)),
             self._reasons(users, tasks, np.where(is_popular_Bk, -1, item_Bk)),
         )
 
@@ -140,6 +209,9 @@ class ListMaker:
         rules, num_users = self.config.rules, len(tasks)
         lists = Arrangement(num_users, top_k, self.caps, self.kind_IW, rules.diversity)
         known_B = tasks.support.lengths >= rules.min_interactions
+        if self.certificate is not None:
+            value_B = self.certificate.values(tasks.profile)
+            known_B = known_B & self.certificate.holds(tasks.support.lengths, value_B)
         num_candidates = max(rules.candidates, top_k)
         item_Bm = self._candidates(users, tasks, num_candidates)
         lists.fill(np.where(known_B[:, None], item_Bm, -1))
@@ -154,7 +226,7 @@ class ListMaker:
             candidate_Bm[short] = more_Bm
             lists.fill(candidate_Bm)
         placed_B = lists.num_placed_B.copy()
-        if rules.falls_back:
+        if rules.falls_back or self.certificate is not None:
             lists.fill(self._popular_unseen(users, num_users))
         is_popular_Bk = np.arange(top_k) >= placed_B[:, None]
         return lists.item_Bk, is_popular_Bk & (lists.item_Bk >= 0)
@@ -305,23 +377,3 @@ def _some(users: AdaptedUsers, chosen: IntArray) -> AdaptedUsers:
         users.seen_item[kept],
         None if users.allowed_BI is None else users.allowed_BI[chosen],
     )
-
-
-def _kinds(model: Model) -> IntArray:
-    """Return (I, W) what items are like: the values of all attributes whose values recur.
-
-    Raises:
-        UserError: where there are none.
-    """
-    items = model.catalogue.items
-    parts, first = [], 0
-    for name in kinds(items):
-        code_IW, vocabulary = categories(items, name)
-        parts.append(np.where(code_IW >= 0, code_IW + first, -1))
-        first += len(vocabulary)
-    if not parts:
-        raise UserError(
-            "diversity is set, and the items have no categorical or multi-valued attribute to tell "
-            "them apart by: leave it out, or ingest the log with --items."
-        )
-    return np.concatenate(parts, 1)

@@ -18,6 +18,7 @@ from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.numerics.threads import num_threads, on_threads, one_thread
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import Rows, Support
+from recmeta.serving.exploration.config import ExploreConfig
 from recmeta.serving.retrieval import RetrievalConfig
 from recmeta.serving.rules import Rules
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
@@ -60,6 +61,12 @@ class ScoringConfig:
     retrieval: RetrievalConfig | None = None
     """How candidates are found where the catalogue is too large to be scored for every user; None:
     every item is scored."""
+    never_worse: bool = True
+    """Whether users for whom the model's lists are not certified to be no worse than those of
+    recent popularity get the latter; see `train.certificate`. Without a certificate nobody does."""
+    explore: ExploreConfig | None = None
+    """How lists of users of whom little is known try items of which the model is not sure; None:
+    they do not."""
 
     def __post_init__(self) -> None:
         for name in ("top_k", "user_batch", "item_block"):
@@ -69,6 +76,11 @@ class ScoringConfig:
             raise UserError(
                 f"popularity_weight is {self.popularity_weight}; it must be finite and at least 0, "
                 "which leaves popularity out of the order."
+            )
+        if self.explore is not None and (self.rules.diversity or self.rules.max_per_category):
+            raise UserError(
+                "explore is set beside diversity or max_per_category, which an item that is tried "
+                "could break: leave out one of the two."
             )
 
 

@@ -186,6 +186,25 @@ def kinds(items: Items) -> list[str]:
     return found
 
 
+def kind_codes(items: Items) -> IntArray:
+    """Return (I, W) what items are like: the values of all attributes whose values recur.
+
+    Raises:
+        UserError: where there are none.
+    """
+    parts, first = [], 0
+    for name in kinds(items):
+        code_IW, vocabulary = categories(items, name)
+        parts.append(np.where(code_IW >= 0, code_IW + first, -1))
+        first += len(vocabulary)
+    if not parts:
+        raise UserError(
+            "diversity is set, and the items have no categorical or multi-valued attribute to tell "
+            "them apart by: leave it out, or ingest the log with --items."
+        )
+    return np.concatenate(parts, 1)
+
+
 def _attribute(items: Items, name: str) -> pa.Array:
     known = items.attributes.column_names
     if name not in known:

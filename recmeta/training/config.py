@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from recmeta.errors import UserError
+from recmeta.evaluation.certificate import CertificateConfig
 from recmeta.metalearn.members import with_members
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
@@ -53,6 +54,9 @@ class MetaTrainConfig:
     choices: ChoiceConfig = ChoiceConfig(epochs=0)
     """How what users take next is meta-learned by MAML, for learned lists; with `epochs = 0` it is
     not. The recipes of `maml` and of the closed forms learn it."""
+    certificate: CertificateConfig | None = CertificateConfig()
+    """How sure it must be, of users with so many answers, that learned lists are no worse than
+    those of recent popularity, which such users get otherwise; None: all get learned lists."""
     seed: int = 0
     """The seed of initial parameters and of the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from recmeta.evaluation.calibration import learn_uncertainty
+from recmeta.evaluation.certificate import attribute_of, learn_certificate
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import one_thread
@@ -49,6 +50,8 @@ def fit(
         processes: of this machine that share each outer gradient; all else is done by this one.
     """
     model, development = begun.model, task_set.tasks("dev")
+    if config.certificate is not None:  # what it asks for is refused before anything is trained
+        attribute_of(development, config.certificate.attribute)
     best_of_members = train_members(
         config, begun, task_set, folder, on_member=on_member, processes=processes
     )
@@ -60,7 +63,18 @@ def fit(
         model.levels = learn_levels(model, task_set, config.seed)
         model.uncertainty = learn_uncertainty(model, development)
     if config.lists == "learned":
-        model.learned_lists = learn_lists(model, task_set, config.seed, config.choices)
+        learned = learn_lists(model, task_set, config.seed, config.choices)
+        if learned is not None:
+            model.learned_lists = learned.head
+            if config.certificate is not None:
+                model.certificate = learn_certificate(
+                    learned.without,
+                    learned.development,
+                    task_set.history(),
+                    learned.head.half_life_days,
+                    learned.liked_from,
+                    config.certificate,
+                )
     return Trained(history, best, best_of_members)
 
 
@@ -134,7 +148,8 @@ def refit(
         training = dataclasses.replace(config.training, epochs=trained.best.number)
         config = dataclasses.replace(config, training=training)
         _train(config, again, everybody, folder, on_epoch, processes)
-    again.model.levels = model.levels  # learned of users on whom the learner was not trained
+    # Learned of users on whom the learner was not trained.
+    again.model.levels, again.model.certificate = model.levels, model.certificate
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(
             model.learned_lists, again.model.encoder, everybody, config.seed, config.choices

@@ -24,13 +24,14 @@ Legend: B users, M items of each (query and sampled), I items, C columns, K knot
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from recmeta.evaluation.baseline import ranking_losses
 from recmeta.evaluation.calibration import SHOTS
+from recmeta.evaluation.certificate import NUM_FOLDS
 from recmeta.evaluation.learned import LearnedPredictor
 from recmeta.evaluation.measuring.catalogue_metrics import users_at_once
 from recmeta.evaluation.measuring.catalogue_ranking import (
@@ -87,9 +88,22 @@ POPULARITY_SHARES = (1.0, 0.5, 0.25, 0.1)
 """What may be left of popularity's weight for users with many rows."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnedLists:
+    """What lists are ordered by, and those from whom it was learned."""
+
+    head: ListHead
+    development: Tasks
+    liked_from: float
+    """Smallest value that says that an item was liked."""
+    without: Callable[[int], LearnedPredictor]
+    """Returns the model with lists whose weights were learned without a fold: without those users
+    whose place in `development`, divided by `NUM_FOLDS`, leaves this number."""
+
+
 def learn_lists(
     model: Model, task_set: TaskSet, seed: int, choices: ChoiceConfig = NO_CHOICES
-) -> ListHead | None:
+) -> LearnedLists | None:
     """Return the list head of a trained model; None where there are too few development users who
     liked anything.
 
@@ -131,13 +145,15 @@ def learn_lists(
         found.append((tried, asked.choices(tried, popularity, learner)))
     column_sets = _column_sets(head)
 
-    def with_weights(number: int, columns: tuple[str, ...]) -> ListHead:
+    everybody = np.arange(len(development))
+
+    def with_weights(number: int, columns: tuple[str, ...], users_b: IntArray) -> ListHead:
         tried, choices = found[number]
-        weight_KC = torch.from_numpy(fitted_weights(choices, columns).astype(np.float32))
+        weights = fitted_weights([c.of_users(users_b) for c in choices], columns)
         return dataclasses.replace(
             tried,
             columns=columns,
-            weight_KC=weight_KC,
+            weight_KC=torch.from_numpy(weights.astype(np.float32)),
             half_life_days=half_life,
             count_I=torch.from_numpy(history.now(half_life)),
             tables={name: t for name, t in tried.tables.items() if name in columns},
@@ -146,16 +162,25 @@ def learn_lists(
 
     number = 0
     if len(found) > 1:
-        heads = [with_weights(place, column_sets[-1]) for place in range(len(found))]
+        heads = [with_weights(n, column_sets[-1], everybody) for n in range(len(found))]
         number = _widest_of_best(heads, model, development, history, liked_from)
     chosen = found[number][1]
     losses = [held_out_losses(chosen, columns) for columns in column_sets]
-    likeliest = with_weights(number, column_sets[simplest_of_best(losses)])
+    columns = column_sets[simplest_of_best(losses)]
+    likeliest = with_weights(number, columns, everybody)
     heads = [likeliest.with_popularity_share(share) for share in POPULARITY_SHARES]
     losses = [
         _ranking_loss(_using(head, model, history), development, liked_from) for head in heads
     ]
-    return heads[simplest_of_best(losses)]
+    best = simplest_of_best(losses)
+
+    def without(fold: int) -> LearnedPredictor:
+        head = with_weights(number, columns, np.flatnonzero(everybody % NUM_FOLDS != fold))
+        return _using(head.with_popularity_share(POPULARITY_SHARES[best]), model, history)
+
+    return LearnedLists(
+        head=heads[best], development=development, liked_from=liked_from, without=without
+    )
 
 
 def _column_sets(head: ListHead) -> list[tuple[str, ...]]:

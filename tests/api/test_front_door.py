@@ -15,7 +15,16 @@ import pytest
 
 import recmeta
 
-MODULES = ("data.dataset", "adapted", "recommender", "fit", "evaluation", "load", "run")
+MODULES = (
+    "data.dataset",
+    "adapted",
+    "recommender",
+    "fit",
+    "evaluation",
+    "load",
+    "run",
+    "off_policy",
+)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 PIPELINE = ("airflow", "deltalake", "feast", "mlflow", "pandas", "rich", "typer", "matplotlib")
 

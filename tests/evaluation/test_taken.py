@@ -113,7 +113,9 @@ def test_learned_lists_read_what_was_taken(task_set: TaskSet, disliked: IntArray
     network = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
     model = Model.untrained(ModelConfig(network=network), task_set, torch.device("cpu"))
     model.params = model.learner.init_params(torch.Generator().manual_seed(0))
-    learned = learn_lists(model, task_set, seed=0)
+    found = learn_lists(model, task_set, seed=0)
+    assert found is not None
+    learned = found.head
     assert learned is not None
     assert learned.taken_from == 1.0
     assert (learned.count_I[torch.from_numpy(disliked)] == 0).all()

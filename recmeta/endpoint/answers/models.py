@@ -188,10 +188,15 @@ class Recommendation(BaseModel):
         default=None,
         description="Standard deviation of the expected value, where the model has one.",
     )
-    listed_by: Literal["model", "popularity"] = Field(
+    listed_by: Literal["model", "popularity", "exploration"] = Field(
         default="model",
         description="popularity: the place went to a popular item, as the rules want where the "
-        "model is not sure enough.",
+        "model is not sure enough. exploration: to one that is tried.",
+    )
+    propensity: float = Field(
+        default=1.0,
+        description="How likely it was that the item would stand there: 1 without exploration. To "
+        "be logged with what the user does, for `recmeta off-policy`.",
     )
     reasons: list[Reason] = Field(default=[], description="The largest effect first.")
 

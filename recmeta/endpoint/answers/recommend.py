@@ -9,7 +9,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +25,11 @@ from recmeta.metalearn.learner import UserState
 from recmeta.metalearn.tensors.batch import Support
 from recmeta.serving.intake import GivenUser, Value
 from recmeta.serving.list_reasons import list_effects
-from recmeta.serving.lists import relative_likelihoods
+from recmeta.serving.lists import LISTED_BY, relative_likelihoods
 from recmeta.serving.ranking import adapt_users
 from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
-LISTED_BY: tuple[Literal["model", "popularity"], ...] = ("model", "popularity")
 log = logging.getLogger(__name__)
 OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
 """Returns what the online store knows, by user id; users whom it does not know are absent."""
@@ -157,7 +156,7 @@ def _lists(
     adapted = adapt_users(champion.scorer, tasks, support)
     if any(ask.restrictions.is_any for ask in asks):
         adapted = dataclasses.replace(adapted, allowed_BI=_allowed(champion, asks))
-    lists = champion.lists.make(adapted, tasks, longest)
+    lists = champion.lists.make(adapted, tasks, longest, [ask.user_id or "" for ask in asks])
     item_BK = lists.item_Bk
     # A reason compares the items of one list, which may be shorter than the longest asked for.
     is_asked_BK = np.arange(item_BK.shape[1]) < np.array([ask.top_k for ask in asks])[:, None]
@@ -172,6 +171,8 @@ def _lists(
         scores = score_BK[row, :length].tolist()
         likely = likelihood_BK[row, :length].tolist()
         uncertain = uncertainty_BK[row, :length].tolist()
+        listed_by = lists.listed_by_Bk[row, :length].tolist()
+        propensities = lists.propensity_Bk[row, :length].tolist()
         listed = [
             {
                 "rank": place + 1,
@@ -180,7 +181,8 @@ def _lists(
                 "relative_likelihood": likelihood,
                 "score": score,
                 "uncertainty": None if math.isnan(uncertainty) else uncertainty,
-                "listed_by": LISTED_BY[int(lists.is_popular_Bk[row, place])],
+                "listed_by": LISTED_BY[listed_by[place]],
+                "propensity": propensities[place],
                 "reasons": reasons.get((row, place), []),
             }
             for place, (item, likelihood, score, uncertainty) in enumerate(

@@ -36,12 +36,12 @@ def jackknife_interval(
             np.float64,
         )
         error = float(np.sqrt((num_groups - 1) * without_G.var()))
-        reach = _student_quantile(0.5 + confidence / 2, num_groups - 1) * error
+        reach = student_quantile(0.5 + confidence / 2, num_groups - 1) * error
         low, high = mean - reach, mean + reach
     return Interval(mean=mean, ci_low=low, ci_high=high, num_users=num_users)
 
 
-def _student_quantile(level: float, freedom: int) -> float:
+def student_quantile(level: float, freedom: int) -> float:
     """Return a quantile of Student's distribution, by three terms of its expansion around the
     normal one (Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 26.7.5)."""
     z = statistics.NormalDist().inv_cdf(level)

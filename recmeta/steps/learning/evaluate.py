@@ -165,6 +165,7 @@ def _write_report(
     result["split"] = split
     result["rival"] = None if rival is None else rival.config.learner_name
     result["calibration"] = judgement.calibration
+    result["certificate"] = judgement.certificate
     result["left_out"] = judgement.left_out
     if judgement.values is not None:
         result["values"] = dataclasses.asdict(judgement.values)

@@ -29,7 +29,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
-from recmeta.serving.lists import ListMaker
+from recmeta.serving.lists import LISTED_BY, ListMaker
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
 from recmeta.serving.rules import MOST_NAMED, ItemFacts, remark_on_unmatched, unmatched
 from recmeta.steps.parts import catalogue
@@ -41,7 +41,6 @@ from recmeta.training.device import choose_device
 from recmeta.workspace import Folder, MemoryFolder, Workspace, resumed, sealed
 
 USERS_FILE, TASKS_FILE = "users.safetensors", "tasks.arrow"
-LISTED_BY = ("model", "popularity")
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
 """Columns that are the same in all rows of a run."""
 OF_LIST = pa.schema([f for f in schema.RECOMMENDATIONS.columns if f.name not in OF_RUN])
@@ -68,6 +67,8 @@ class ScoreOutputs:
     """Of the lists made with an index; None without one, or of too few users to say."""
     retrieval_used: bool | None = None
     """Whether the index finds enough to be used; None without one."""
+    partly_certified: bool = False
+    """Whether users for whom the model's lists are not certified got popular items."""
     unmatched_denied: tuple[str, ...] = ()
     """Items that the rule `deny` names and the catalogue does not have, the first of them; the
     counts say how many there are."""
@@ -149,6 +150,7 @@ def run(
             **tally.metrics(),
             retrieval_recall=here.recall,
             retrieval_used=None if config.retrieval is None else maker.uses_index,
+            partly_certified=maker.certificate is not None,
             unmatched_denied=tuple(denied[:MOST_NAMED]),
             unmatched_allowed=tuple(allowed[:MOST_NAMED]),
         )
@@ -174,6 +176,12 @@ def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> 
     ):
         if named:
             said.append(remark_on_unmatched(rule, scored.counts[count], named))
+    if scored.outputs.partly_certified and scored.counts["popular"]:
+        said.append(
+            f"{scored.counts['popular']:,} places have popular items: for users of whom so little "
+            "is known the model's lists are not certified to be as good (the report says for whom; "
+            "never_worse = false in [score] gives everybody the model's)."
+        )
     if adapted.counts["users"] and not scored.counts["rows_written"]:
         said.append("The rules leave no item that a list may have, so that nobody has a list.")
     return said
@@ -241,9 +249,8 @@ def lists_of(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
                 lists.uncertainty_Bk[user, place], pa.float32(), from_pandas=True
             ),
             schema.BECAUSE_ITEM: item_id.take(pa.array(because, mask=because < 0)),
-            schema.LISTED_BY: pa.array(LISTED_BY).take(
-                pa.array(lists.is_popular_Bk[user, place] * 1)
-            ),
+            schema.LISTED_BY: pa.array(LISTED_BY).take(pa.array(lists.listed_by_Bk[user, place])),
+            schema.PROPENSITY: pa.array(lists.propensity_Bk[user, place], pa.float32()),
         }
         parts.append(pa.table([columns[f.name] for f in OF_LIST], schema=OF_LIST))
     return pa.concat_tables([OF_LIST.empty_table(), *parts])
@@ -265,6 +272,9 @@ class _Tally:
         self.counts["users"] += pc.sum(pc.equal(lists[schema.RANK], 1)).as_py() or 0
         self.counts["rows_written"] += len(lists)
         self.counts["popular"] += pc.sum(is_popular).as_py() or 0
+        is_explored = pc.equal(lists[schema.LISTED_BY], LISTED_BY[2])
+        if explored := pc.sum(is_explored).as_py():
+            self.counts["explored"] = self.counts.get("explored", 0) + explored
         number = pc.index_in(lists[schema.ITEM_ID], self._item_id).to_numpy()
         self._listed_I += np.bincount(number, minlength=len(self._listed_I))
 

@@ -1,0 +1,317 @@
+"""A certificate that lists are no worse than those of recent popularity, for whom it holds.
+
+Learn then test (Angelopoulos, Bates, Candès, Jordan and Lei, Annals of Applied Statistics 2025;
+arXiv 2021): what is chosen, from how many answers on a user gets the model's lists, is chosen by
+tests of the hypotheses that lists there are worse than popularity's by more than the tolerance.
+They are tested in a fixed order, from users with most rows to those with none, each at the full
+level, until one cannot be rejected (fixed-sequence testing, which controls the chance of any false
+rejection): all from there on get popular items. Several groups share the level equally.
+
+The test is Student's, of the mean paired difference of nDCG@10 over the development users. Its
+level is exact in the limit of many users alone: bounds that hold for any number (Hoeffding and
+Bentkus; betting, Waudby-Smith and Ramdas, JRSS B 2024) certify next to nothing with the hundred
+development users of a small log. So it is checked: `border_rate` is how often resamples certify
+where they must not.
+
+Legend: B users, S segments by number of rows, G groups.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmeta import schema
+from recmeta.errors import UserError, did_you_mean, listed
+from recmeta.evaluation.baseline import ranking_losses
+from recmeta.evaluation.baselines.averages.popularity import Popularity, PopularityConfig
+from recmeta.evaluation.calibration import SHOTS
+from recmeta.evaluation.comparison.bootstrap import MIN_USERS, mean_intervals
+from recmeta.evaluation.comparison.jackknife import student_quantile
+from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.evaluation.predictor import Predictor
+from recmeta.metalearn.heads.certificate import Certificate, Segment
+from recmeta.tasks.arrays import BoolArray, Float64Array
+from recmeta.tasks.item_history import ItemHistory
+from recmeta.tasks.task_set import Tasks
+
+FEWEST_USERS = 60
+"""With fewer development users nothing is certified, and the lists are the model's."""
+FEWEST_OF_SEGMENT = 30
+"""A segment with fewer is not judged: it goes the way of the one with fewer rows."""
+NUM_FOLDS = 5
+"""Of the development users, each judged by lists that were learned from the others."""
+NUM_RESAMPLES = 1_000
+MOST_COLD_USERS = 400
+Groups = npt.NDArray[np.object_]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CertificateConfig:
+    """How sure it must be that lists are no worse than those of popularity."""
+
+    level: float = 0.1
+    """How likely it may be that some users get lists which are worse by more than the tolerance."""
+    tolerance: float = 0.02
+    """How much worse than popularity's lists are still called no worse, in units of nDCG@10. With 0
+    a model that is as good on average is certified as often as `level` says."""
+    attribute: str | None = None
+    """A categorical attribute of users whose values are judged apart, each that enough development
+    users have; None: numbers of answers alone."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise UserError(f"certificate.level is {self.level}; it must lie between 0 and 1.")
+        if not 0 <= self.tolerance <= 1:
+            raise UserError(f"certificate.tolerance is {self.tolerance}; it must be from 0 to 1.")
+
+
+def certify(
+    advantage_BS: Float64Array, value_B: Sequence[str | None] | None, config: CertificateConfig
+) -> Certificate | None:
+    """Return for whom lists are certified; None with too few users to say anything.
+
+    Args:
+        advantage_BS: nDCG@10 by the model less that by popularity, with the first 0, 1, 3 and 10
+            rows of a user known; NaN where there are fewer. No user's may come of a model that has
+            learned from the user.
+        value_B: the users' values of the attribute; None without one.
+    """
+    if len(advantage_BS) < FEWEST_USERS:
+        return None
+    group_B, names = _groups(len(advantage_BS), value_B)
+    parts = [advantage_BS[group_B == name] for name in names]
+    level = config.level / len(names)
+    segments = [
+        segment
+        for name, part in zip(names, parts, strict=True)
+        for segment in _segments(part, name, level, config.tolerance)
+    ]
+    generator = np.random.default_rng(0)
+    wrong = np.zeros((NUM_RESAMPLES, 2), np.bool_)
+    for part in parts:
+        wrong |= _false_certificates(part, level, config.tolerance, generator)
+    violation_rate, border_rate = wrong.mean(0).tolist()
+    return Certificate(
+        level=config.level,
+        tolerance=config.tolerance,
+        attribute=None if value_B is None else config.attribute,
+        segments=tuple(segments),
+        violation_rate=violation_rate,
+        border_rate=border_rate,
+        num_resamples=NUM_RESAMPLES,
+    )
+
+
+def learn_certificate(
+    without: Callable[[int], Predictor],
+    development: Tasks,
+    history: ItemHistory,
+    half_life_days: float | None,
+    liked_from: float,
+    config: CertificateConfig,
+) -> Certificate | None:
+    """Return for whom lists are certified; None with too few development users.
+
+    Args:
+        without: returns the model by lists whose weights were learned without a fold: without those
+            users whose place among `development`, divided by `NUM_FOLDS`, leaves this number.
+            What was chosen among a few settings (half-life, columns, the share of popularity) may
+            have been so with all.
+        half_life_days: of recent popularity.
+        liked_from: smallest value that makes a query item relevant.
+
+    Raises:
+        UserError: for an attribute that users do not have.
+    """
+    num_users = len(development)
+    if num_users < FEWEST_USERS:
+        return None
+    popularity = recent_popularity(history, half_life_days)
+    advantage_BS = np.empty((num_users, len(SHOTS)))
+    for fold in range(NUM_FOLDS):
+        here = np.flatnonzero(np.arange(num_users) % NUM_FOLDS == fold)
+        some = development.take(here)
+        advantage_BS[here] = advantages(
+            without(fold), popularity, some, history.num_items, liked_from
+        )
+    return certify(advantage_BS, attribute_of(development, config.attribute), config)
+
+
+def advantages(
+    predictor: Predictor,
+    popularity: Predictor,
+    tasks: Tasks,
+    num_items: int,
+    liked_from: float,
+) -> Float64Array:
+    """Return (B, S) nDCG@10 of users' lists by a predictor less that by popularity, with their
+    first 0, 1, 3 and 10 rows known; NaN for users with fewer, or who liked nothing.
+
+    Args:
+        liked_from: smallest value that makes a query item relevant.
+    """
+    found_BS = np.full((len(tasks), len(SHOTS)), np.nan)
+    for place, shots in enumerate(SHOTS):
+        enough = np.flatnonzero(tasks.support.lengths >= shots)
+        if not len(enough):
+            continue
+        some = tasks.take(enough).with_shots(shots)
+        lost, own = (
+            ranking_losses(one, some, num_items, liked_from) for one in (popularity, predictor)
+        )
+        found_BS[enough, place] = lost - own
+    return found_BS
+
+
+def report(
+    certificate: Certificate,
+    predictor: LearnedPredictor,
+    history: ItemHistory,
+    tasks: Tasks,
+    liked_from: float,
+    generator: np.random.Generator,
+) -> dict[str, Any]:
+    """Return a certificate beside how lists fared on other users, JSON-ready.
+
+    Each segment has `cold`, the interval of the mean advantage of these users with so many of their
+    rows known, and `cold_users`, who they are in number; none with fewer than two.
+
+    Args:
+        predictor: the model.
+        tasks: users whom neither the model nor the certificate has seen; of more than 400, so many
+            are taken evenly.
+        generator: draws the resamples.
+    """
+    if len(tasks) > MOST_COLD_USERS:
+        tasks = tasks.take(np.linspace(0, len(tasks) - 1, MOST_COLD_USERS).astype(np.int64))
+    popularity = recent_popularity(history, predictor.scorer.lists.half_life_days)
+    num_items = predictor.scorer.model.catalogue.num_items
+    cold_BS = advantages(predictor, popularity, tasks, num_items, liked_from)
+    value_B = certificate.values(tasks.profile)
+    found = dataclasses.asdict(certificate)
+    named = {segment.value for segment in certificate.segments}
+    group_B = np.array(
+        [None] * len(tasks)
+        if value_B is None
+        else [value if value in named else None for value in value_B],
+        object,
+    )
+    for segment in found["segments"]:
+        column_B = cold_BS[group_B == segment["value"], SHOTS.index(segment["fewest"])]
+        column_B = column_B[~np.isnan(column_B)]
+        segment["cold_users"], segment["cold"] = len(column_B), None
+        if len(column_B) >= MIN_USERS:
+            segment["cold"] = dataclasses.asdict(mean_intervals(column_B[:, None], generator)[0])
+    found["segments"] = list(found["segments"])
+    return found
+
+
+def recent_popularity(history: ItemHistory, half_life_days: float | None) -> Popularity:
+    """Return what lists fall back on: how often items were taken lately, at a user's cut time."""
+    half_life = half_life_days if history.has_times else None
+    return Popularity(history, PopularityConfig(half_life_days=half_life))
+
+
+def attribute_of(tasks: Tasks, attribute: str | None) -> list[str | None] | None:
+    """Return users' values of an attribute as text; None where none is asked for.
+
+    Raises:
+        UserError: where users have no such attribute.
+    """
+    if attribute is None:
+        return None
+    known = [name for name in tasks.profile.column_names if name != schema.USER_ID]
+    if attribute not in known:
+        raise UserError(
+            f"certificate.attribute is {attribute!r}, which users do not have."
+            f"{did_you_mean(attribute, known)} They have: {listed(known)}."
+        )
+    values: list[str | None] = tasks.profile[attribute].cast(pa.string()).to_pylist()
+    return values
+
+
+def _groups(
+    num_users: int, value_B: Sequence[str | None] | None
+) -> tuple[Groups, list[str | None]]:
+    """Return (B,) each user's group, and the groups; the one of all others is None, and there
+    always."""
+    group_B = np.full(num_users, None, object)
+    if value_B is None:
+        return group_B, [None]
+    own_B = np.array(list(value_B), object)
+    names = sorted({value for value in value_B if value is not None})
+    kept = [name for name in names if np.sum(own_B == name) >= FEWEST_USERS]
+    for name in kept:
+        group_B[own_B == name] = name
+    return group_B, [None, *kept]
+
+
+def _segments(
+    advantage_BS: Float64Array, value: str | None, level: float, tolerance: float
+) -> list[Segment]:
+    """Return the segments of a group, tested in their order."""
+    count_S, mean_S, low_S = _bounds(advantage_BS[None], level)
+    certified_S = _in_sequence(count_S, low_S, tolerance)[0]
+    return [
+        Segment(
+            fewest=shots,
+            value=value,
+            num_users=int(count_S[0, place]),
+            advantage=float(mean_S[0, place]),
+            at_least=float(low_S[0, place]) if np.isfinite(low_S[0, place]) else None,
+            is_certified=bool(certified_S[place]),
+        )
+        for place, shots in enumerate(SHOTS)
+        if count_S[0, place] >= FEWEST_OF_SEGMENT or place == 0
+    ]
+
+
+def _bounds(
+    advantage_RBS: Float64Array, level: float
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return (R, S) how many users of each resample have an advantage, its mean, and its one-sided
+    lower bound; 0 and -inf without users."""
+    present_RBS = ~np.isnan(advantage_RBS)
+    count_RS = present_RBS.sum(1).astype(np.float64)
+    many_RS = np.maximum(count_RS, 2)
+    mean_RS = np.where(present_RBS, advantage_RBS, 0).sum(1) / np.maximum(count_RS, 1)
+    off_RBS = np.where(present_RBS, advantage_RBS - mean_RS[:, None], 0)
+    error_RS = np.sqrt((off_RBS**2).sum(1) / (many_RS - 1) / many_RS)
+    factors = {int(n): student_quantile(1 - level, int(n) - 1) for n in np.unique(many_RS)}
+    factor_RS = np.vectorize(factors.__getitem__, otypes=[float])(many_RS.astype(np.int64))
+    low_RS = np.where(count_RS >= FEWEST_OF_SEGMENT, mean_RS - factor_RS * error_RS, -np.inf)
+    return count_RS, mean_RS, low_RS
+
+
+def _in_sequence(count_RS: Float64Array, low_RS: Float64Array, tolerance: float) -> BoolArray:
+    """Return (R, S) which segments are certified: those that are better than the tolerance allows,
+    as are all with more rows that can be judged."""
+    passes_RS = (low_RS >= -tolerance) | (count_RS < FEWEST_OF_SEGMENT)
+    from_here_RS = np.logical_and.accumulate(passes_RS[:, ::-1], axis=1)[:, ::-1]
+    certified: BoolArray = from_here_RS & (count_RS >= FEWEST_OF_SEGMENT)
+    return certified
+
+
+def _false_certificates(
+    advantage_BS: Float64Array, level: float, tolerance: float, generator: np.random.Generator
+) -> BoolArray:
+    """Return (R, 2) whether a resample of users certifies a segment that is worse than the
+    tolerance allows, as these users are, and were every segment worse by just the tolerance."""
+    num_users = len(advantage_BS)
+    drawn_RB = generator.integers(num_users, size=(NUM_RESAMPLES, num_users))
+    count_S, mean_S, _ = _bounds(advantage_BS[None], level)
+    border_BS = advantage_BS - mean_S - tolerance
+    found = np.zeros((NUM_RESAMPLES, 2), np.bool_)
+    for column, (values_BS, is_wrong_S) in enumerate(
+        ((advantage_BS, mean_S[0] < -tolerance), (border_BS, count_S[0] > 0))
+    ):
+        for start in range(0, NUM_RESAMPLES, 100):
+            part = slice(start, start + 100)
+            count_RS, _, low_RS = _bounds(values_BS[drawn_RB[part]], level)
+            certified_RS = _in_sequence(count_RS, low_RS, tolerance)
+            found[part, column] = (certified_RS & is_wrong_S).any(1)
+    return found

@@ -1,0 +1,84 @@
+"""For whom a model's lists are certified to be no worse than those of recent popularity.
+
+Legend: B users.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from recmeta.tasks.arrays import BoolArray, IntArray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Users with so many rows or more, up to the next segment of their group."""
+
+    fewest: int
+    """Rows that are known of them, at least; it is judged with so many."""
+    value: str | None
+    """Their value of the certificate's attribute; None stands for all others, or for everybody."""
+    num_users: int
+    """Development users that it was judged on."""
+    advantage: float
+    """Their mean nDCG@10 by the model less that by popularity."""
+    at_least: float | None
+    """The one-sided lower bound of it at the certificate's level; None with too few users."""
+    is_certified: bool
+    """Whether their lists are the model's; else they are of popular items."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What development users say of the model's lists beside those of popularity."""
+
+    level: float
+    """How likely it is at most that some certified segment's lists are worse than popularity's by
+    more than `tolerance`."""
+    tolerance: float
+    """In units of nDCG@10."""
+    attribute: str | None
+    """Of the profile, by whose values groups have segments of their own; None: there is one
+    group."""
+    segments: tuple[Segment, ...]
+    """Group by group, and by rising numbers of rows."""
+    violation_rate: float
+    """Over resamples of the development users, the share that certify a segment which is worse by
+    more than the tolerance for all of them."""
+    border_rate: float
+    """The same where every segment is worse by just the tolerance, which is when certifying is
+    wrong most often; it should not be above `level`."""
+    num_resamples: int
+
+    def holds(self, num_rows_B: IntArray, value_B: Sequence[str | None] | None) -> BoolArray:
+        """Return (B,) whose lists may be the model's.
+
+        Args:
+            num_rows_B: rows that are known of users.
+            value_B: their values of `attribute`; None where there is no attribute to ask for.
+        """
+        groups = {segment.value for segment in self.segments}
+        holds_B = np.zeros(len(num_rows_B), np.bool_)
+        own = [None] * len(num_rows_B) if value_B is None else list(value_B)
+        group_B = np.array([value if value in groups else None for value in own], object)
+        for segment in self.segments:  # later ones of a group have more rows
+            here_B = (group_B == segment.value) & (num_rows_B >= segment.fewest)
+            holds_B[here_B] = segment.is_certified
+        return holds_B
+
+    def values(self, profile: pa.Table) -> list[str | None] | None:
+        """Return users' values of `attribute` as text, None where one is not known; None where
+        there is no attribute to ask for."""
+        if self.attribute is None:
+            return None
+        if self.attribute not in profile.column_names:
+            return [None] * len(profile)
+        found: list[str | None] = profile[self.attribute].cast(pa.string()).to_pylist()
+        return found
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some segment is not certified."""
+        return not all(segment.is_certified for segment in self.segments)

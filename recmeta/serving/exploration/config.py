@@ -1,0 +1,43 @@
+"""How much lists explore, and for whom."""
+
+import dataclasses
+from typing import Literal
+
+from recmeta.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExploreConfig:
+    """How much lists explore, and for whom."""
+
+    share: float = 0.2
+    """How likely each place of a list is to explore, from 0 to 1: 0.2 of a list of ten is two
+    places on average, anywhere in it."""
+    by: Literal["thompson", "uniform"] = "thompson"
+    """What an exploring place gets. `thompson`: the item that is best by one draw from the user's
+    posterior (Thompson, Biometrika 1933; Russo et al., A Tutorial on Thompson Sampling, 2018); it
+    needs a learner that has one. `uniform`: any candidate, each as likely (ε-greedy)."""
+    most_interactions: int = 10
+    """Lists of users of whom more interactions are known do not explore."""
+    candidates: int = 100
+    """How many of the best items places explore among."""
+    draws: int = 500
+    """Lists that are drawn for each user to find how likely each item is at its place, where that
+    is not known in closed form (`thompson`)."""
+    seed: int = 0
+    """Of all draws; who gets which depends on it, on the user's name and on what is known of the
+    user, and on nothing else."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UserError(f"explore.share is {self.share}; it must be from 0 to 1.")
+        for name, least in (
+            ("most_interactions", 0),
+            ("candidates", 2),
+            ("draws", 1),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"explore.{name} is {getattr(self, name)}; it must be at least {least}."
+                )
