@@ -44,6 +44,7 @@ from recmeta.metalearn.heads.choice_head import ChoiceHead
 from recmeta.metalearn.heads.list_head import (
     ATTRIBUTES,
     CHOICES,
+    CHOICES_BEFORE,
     ITEM,
     KNOTS,
     LEARNER,
@@ -188,7 +189,7 @@ def _column_sets(head: ListHead) -> list[tuple[str, ...]]:
     neighbours = tuple(name for name in head.tables if name != ATTRIBUTES)
     found = [(POPULARITY, LEARNER), (POPULARITY, LEARNER, *neighbours)]
     if head.choices is not None:
-        found += [(*columns, CHOICES) for columns in found]
+        found += [(*columns, CHOICES, CHOICES_BEFORE) for columns in found]
     if ATTRIBUTES in head.tables:
         found += [(*columns, ATTRIBUTES) for columns in found]
     return found
@@ -417,7 +418,8 @@ class _Asked:
         """Return what the users chose, for each of `shown`."""
         found = []
         for tasks, learner_BM in zip(self.shown(), learner, strict=True):
-            names = [*head.tables, *([] if head.choices is None else [CHOICES])]
+            of_choices = () if head.choices is None else (CHOICES, CHOICES_BEFORE)
+            names = [*head.tables, *of_choices]
             parts: dict[str, list[Float64Array]] = {name: [] for name in names}
             for first in range(0, len(tasks), USERS_AT_ONCE):
                 users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
@@ -425,7 +427,9 @@ class _Asked:
                 state = head.state(some.support, profile_codes(self.encoder, some.profile)[0])
                 item_bM = torch.from_numpy(self.item_BM[users])
                 if head.choices is not None:
-                    parts[CHOICES].append(head.log_odds(state).gather(1, item_bM).double().numpy())
+                    said = head.log_odds(state), head.log_odds_before(state)
+                    for name, said_bI in zip(of_choices, said, strict=True):
+                        parts[name].append(said_bI.gather(1, item_bM).double().numpy())
                 for name, table in head.tables.items():
                     z_bI = head.standardised(table.evidence(state[ITEM], state[WEIGHT]))
                     parts[name].append(z_bI.gather(1, item_bM).double().numpy())

@@ -128,7 +128,9 @@ def model(task_set: TaskSet) -> Model:
     network = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
     model = Model.untrained(ModelConfig(network=network), task_set, torch.device("cpu"))
     model.params = model.learner.init_params(torch.Generator().manual_seed(0))
-    model.learned_lists = learn_lists(model, task_set, seed=0)
+    learned = learn_lists(model, task_set, seed=0)
+    assert learned is not None
+    model.learned_lists = learned.head
     return model
 
 

@@ -201,6 +201,15 @@ class ChoiceHead:
         return torch.cat(parts)
 
     @torch.no_grad()
+    def starts(self, profile_BW: torch.Tensor) -> torch.Tensor:
+        """Return (B, D) users before any inner step.
+
+        Args:
+            profile_BW: as in `adapt`.
+        """
+        return started(self.params, profile_BW)
+
+    @torch.no_grad()
     def scores(self, user_BD: torch.Tensor) -> torch.Tensor:
         """Return (B, I) how likely every item is next, as a logarithm up to a constant."""
         return torch.addmm(self.params[POPULARITY], user_BD, self.params[PREDICTS].T)
@@ -302,11 +311,8 @@ def adapted(
     weight_BS = row_weights(params, liking_BS, mask_BS, most_rows)
     sum_BD = (weight_BS[:, None] @ told_BSD)[:, 0]
     total_B1 = weight_BS.sum(1, keepdim=True)
-    user_BD = params[START].expand(len(mask_BS), -1)
-    if BY_PROFILE in params and profile_BW.shape[1]:
-        is_known_BW1 = (profile_BW > 0)[..., None]
-        user_BD = user_BD + (params[BY_PROFILE][profile_BW] * is_known_BW1).sum(1)
-    elif expected_D is None:
+    user_BD = started(params, profile_BW)
+    if expected_D is None and (BY_PROFILE not in params or not profile_BW.shape[1]):
         expected_D = _expected(params[START][None], explains_ND, log_base_N)[0]
     confidence_B1 = (num_rows_B1 + F.softplus(params[PRIOR_ROWS])).rsqrt()
     for step, rate_D in enumerate(params[LOG_RATES].exp()):
@@ -316,6 +322,15 @@ def adapted(
             expected_BD = _expected(user_BD, explains_ND, log_base_N)
         user_BD = user_BD + rate_D * confidence_B1 * (sum_BD - total_B1 * expected_BD)
     return user_BD
+
+
+def started(params: Params, profile_BW: torch.Tensor) -> torch.Tensor:
+    """Return (B, D) users before any inner step, by their profiles."""
+    start_BD = params[START].expand(len(profile_BW), -1)
+    if BY_PROFILE not in params or not profile_BW.shape[1]:
+        return start_BD
+    is_known_BW1 = (profile_BW > 0)[..., None]
+    return start_BD + (params[BY_PROFILE][profile_BW] * is_known_BW1).sum(1)
 
 
 def row_weights(

@@ -1,16 +1,17 @@
 """What lists are ordered by: the log-probability that a user takes an item next and likes it.
 
-    score(i) = w_π(n) log(π_i + c) + Σ_k w_k(n) z_k(i, S) + w_t(n) t(i, S) + w_l(n) l(i, S)
+    score(i) = w_π(n) log(π_i + c) + Σ_k w_k(n) z_k(i, S) + w_t(n) t(i, S) + w_0(n) t(i, ∅)
+               + w_l(n) l(i, S)
 
 π is how often the item was taken lately, at the user's cut time (`ItemHistory`); z_k what the
 user's rows S say by a table of neighbours or through the attributes that items share, centred and
 scaled over the catalogue; t the log-odds that an adapted user takes the item next (`ChoiceHead`),
-where the model has learned them; l what the learner says: of ratings the expected value, of
-implicit feedback the score. The weights depend on the number n of the user's rows: piecewise linear
-in log(1 + n). They maximise the likelihood of what development users took and liked next, a softmax
-over the catalogue (McFadden, Frontiers in Econometrics, Academic Press 1974), which is why the
-softmax of the scores is a probability; where lists are better for it, popularity counts less than
-it says: see `recmeta.training.lists`.
+where the model has learned them, and t(i, ∅) the same before any row is known; l what the learner
+says: of ratings the expected value, of implicit feedback the score. The weights depend on the
+number n of the user's rows: piecewise linear in log(1 + n). They maximise the likelihood of what
+development users took and liked next, a softmax over the catalogue (McFadden, Frontiers in
+Econometrics, Academic Press 1974), which is why the softmax of the scores is a probability; where
+lists are better for it, popularity counts less than it says: see `recmeta.training.lists`.
 
 Legend: B users, S support rows (padded), I items, R items of each user, K knots, C columns.
 """
@@ -33,6 +34,9 @@ KNOTS = (0, 1, 3, 10, 30)
 """Numbers of support rows at which weights are learned."""
 POPULARITY, LEARNER, CHOICES = "popularity", "learner", "choices"
 """Columns beside what a user's rows say item by item, which goes by its own names."""
+CHOICES_BEFORE = "choices-before"
+"""What `choices` said before any row was known. A column of its own, so that few rows count no more
+than they are worth."""
 ATTRIBUTES = "attributes"
 """Names what rows say through the attributes that items share; the others are neighbours."""
 Table = Neighbours | SharedAttributes
@@ -209,6 +213,8 @@ class ListHead:
                 base_BI.addcmul_(weight_B1, z_BI)
             elif name == CHOICES:
                 base_BI.addcmul_(weight_B1, self.log_odds(state))
+            elif name == CHOICES_BEFORE:
+                base_BI.addcmul_(weight_B1, self.log_odds_before(state))
         learner_B1 = weight_BC[:, self.columns.index(LEARNER), None]
         return {BASE: base_BI, LEARNER_WEIGHT: learner_B1}
 
@@ -218,6 +224,12 @@ class ListHead:
         assert self.choices is not None, "only a head with choices has that column"
         user_BD = self.choices.adapt(*_choice_inputs(state))
         return self.choices.scores(user_BD)
+
+    def log_odds_before(self, state: UserState) -> torch.Tensor:
+        """Return (B, I) the same before any row of the users was known."""
+        assert self.choices is not None, "only a head with choices has that column"
+        *_, profile_BW = _choice_inputs(state)
+        return self.choices.scores(self.choices.starts(profile_BW))
 
     def choice_effects(self, state: UserState, target_Bk: torch.Tensor) -> torch.Tensor:
         """Return (B, S, k) what each row of users adds to those log-odds of some items.
