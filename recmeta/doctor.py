@@ -205,6 +205,7 @@ def _writable(workspace: "Workspace") -> Check:
 
     name = f".doctor-{os.getpid()}"
     existed = workspace.exists("")
+    workspace.check_format()
     try:
         workspace.write_bytes(name, b"recmeta")
         whole = workspace.read_bytes(name) == b"recmeta"

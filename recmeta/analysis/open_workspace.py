@@ -45,7 +45,7 @@ class OpenWorkspace:
         Raises:
             UserError: where there is no workspace.
         """
-        self.workspace = Workspace(location)
+        self.workspace = Workspace(location).check_format()
         if not self.workspace.exists("tables"):
             raise UserError(
                 f"{self.workspace.location} is no workspace: it has no tables. Make one with "

@@ -121,7 +121,7 @@ class CommonOptions:
         from recmeta.cli.output import tell
         from recmeta.workspace import Workspace
 
-        return Workspace(self.workspace, wait=self.wait, say=tell)
+        return Workspace(self.workspace, wait=self.wait, say=tell).check_format()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ def workspace() -> "Workspace":
     """Return the workspace."""
     from recmeta.workspace import Workspace
 
-    return Workspace(setting("workspace") or "workspace", wait=_wait())
+    return Workspace(setting("workspace") or "workspace", wait=_wait()).check_format()
 
 
 def _wait() -> float:

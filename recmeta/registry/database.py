@@ -7,6 +7,7 @@ name, and gets its own when it is whole.
 
 import contextlib
 import os
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -46,3 +47,46 @@ def create_database(uri: str, workspace: Workspace) -> None:
         with contextlib.suppress(FileExistsError):  # another process was faster
             os.link(unfinished, path)
             sync_folder(str(path.parent))
+
+
+def upgrade(path: Path) -> tuple[str | None, str]:
+    """Bring the tables of a SQLite store to those of the MLflow that is installed.
+
+    It is done in a copy, which then takes the place of the file: MLflow's migrations cannot be
+    taken back together.
+
+    Returns:
+        The versions of MLflow's schema before and after.
+    """
+    from mlflow.store.db.utils import (
+        _get_latest_schema_revision,
+        _get_schema_version,
+        _upgrade_db,
+        create_sqlalchemy_engine,
+    )
+
+    def version(file: Path) -> str | None:
+        engine = create_sqlalchemy_engine(f"sqlite:///{file}")
+        try:
+            found: str | None = _get_schema_version(engine)
+            return found
+        finally:
+            engine.dispose()
+
+    before, latest = version(path), str(_get_latest_schema_revision())
+    if before == latest:
+        return before, latest
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        copy = Path(folder) / path.name
+        with (
+            contextlib.closing(sqlite3.connect(path)) as source,
+            contextlib.closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        engine = create_sqlalchemy_engine(f"sqlite:///{copy}")
+        _upgrade_db(engine)
+        engine.dispose()
+        copy.chmod(path.stat().st_mode)
+        copy.replace(path)
+        sync_folder(str(path.parent))
+    return before, latest

@@ -7,6 +7,7 @@ reports/KEY        an evaluation
 text_vectors/MODEL vectors of texts, by content
 manifests/STEP     what each step did
 events             what users did since the last ingest, as the endpoint was told
+format.json        the version of this layout
 report.md          what the last run of the whole pipeline found
 """
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from recmeta.errors import UserError
 from recmeta.schema import Table
-from recmeta.workspace import temporary
+from recmeta.workspace import format_version, temporary
 from recmeta.workspace.folder import Folder
 from recmeta.workspace.object_store import storage_options
 from recmeta.workspace.writing import FOLDER, FileLocks, Leases, Writers
@@ -64,10 +64,12 @@ class Workspace(Folder):
             alone: whether no training and the like may go on, either.
 
         Raises:
+            UserError: for a workspace of a later version of recmeta.
             WorkspaceBusyError: where another command writes for longer than is waited.
         """
         with self._writers.writing(alone=alone) as is_first:
             if is_first:
+                self.check_format()
                 temporary.sweep(self._temporaries())
             with temporary.tempfile_in(self._temporaries()):
                 yield
@@ -87,6 +89,11 @@ class Workspace(Folder):
             temporary.tempfile_in(self._temporaries()),
         ):
             yield
+
+    def check_format(self) -> "Workspace":
+        """Return this workspace. Raises UserError where a later version of recmeta made it."""
+        format_version.check(self)
+        return self
 
     def check_lock(self) -> None:
         """Raise UserError where the lock that this thread holds was lost: before a commit."""

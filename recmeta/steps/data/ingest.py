@@ -24,7 +24,7 @@ from recmeta.progress import Progress, silent
 from recmeta.schema import INTERACTIONS, QUARANTINE, SOURCE, TABLES, Table
 from recmeta.steps.data import kept_events
 from recmeta.steps.parts import days
-from recmeta.workspace import Workspace, check_delta_path, writes
+from recmeta.workspace import Workspace, check_delta_path, format_version, writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,6 +126,8 @@ def _run(
 
     def work(_: str) -> tuple[IngestOutputs, dict[str, int]]:
         nonlocal notes
+        if not workspace.exists("tables"):
+            format_version.write(workspace)
         tables.create_tables(workspace)
         # Killed between the commit and the manifest? Then the commit knows the counts.
         counts = tables.ingested_counts(tables.open_table(workspace, INTERACTIONS), source)
