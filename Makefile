@@ -6,6 +6,10 @@ WORKSPACE ?= workspace
 DATASET   ?= ml-100k
 WORKERS   ?= 2
 PORT      ?= 5000
+# `make airflow` replays days into a workspace of its own: what `make demo` made knows them all.
+AIRFLOW_WORKSPACE ?= $(WORKSPACE)-airflow
+AIRFLOW_PORT ?= 8080
+MLFLOW_PORT ?= $(PORT)
 
 BIN       := $(VENV)/bin
 # What `make TARGET` installs of pyproject.toml's extras; each has a file that says when it did.
@@ -100,8 +104,9 @@ mlflow: $(DEMO) ## Serve the MLflow page of the workspace, to this machine alone
 notebooks: setup ## Run the notebooks anew on ./workspace, and keep what they show.
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
-airflow: setup ## Start Airflow with the DAGs, and MLflow, on this machine (MovieLens 100K day by day).
-	$(BIN)/python -m recmeta.orchestration.local --workspace $(WORKSPACE) --mlflow-port $(PORT)
+airflow: setup ## Start Airflow with the DAGs, and MLflow, on this machine (MovieLens 100K day by day) [AIRFLOW_WORKSPACE= AIRFLOW_PORT= MLFLOW_PORT=].
+	$(BIN)/python -m recmeta.orchestration.local --workspace $(AIRFLOW_WORKSPACE) \
+	  --airflow-port $(AIRFLOW_PORT) --mlflow-port $(MLFLOW_PORT)
 
 serve: setup ## Serve the champion; API keys come from RECMETA_API_KEYS.
 	$(BIN)/recmeta serve --workspace $(WORKSPACE)
@@ -117,7 +122,7 @@ constraints: ## Resolve all dependencies and extras together anew, and write con
 	$(PYTHON) -m venv --clear build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
 	build/resolve/bin/python -m pip install --quiet --dry-run --ignore-installed \
-	  --report build/resolve/report.json '.[all,accuracy,bench,gpu,audit,mutants,docs,dev]'
+	  --report build/resolve/report.json '.[all,accuracy,bench,gpu,audit,mutants,docs,deploy,lineage,dev]'
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PYTHON) -c 'import json; found = json.load(open("build/resolve/report.json"))["install"]; \
 	  pins = ("{name}=={version}".format(**p["metadata"]).split("+")[0] for p in found); \
