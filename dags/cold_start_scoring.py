@@ -1,11 +1,19 @@
 """Adapt the champion to new users and publish their lists."""
 
-from airflow.sdk import Param, PartitionedAssetTimetable, dag, task
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable, task
 
-from recmeta.orchestration.names import CHAMPION_MODEL, DATE_PARAM, MODEL_PARAM, NEW_USERS
-from recmeta.orchestration.pools import SCORING_POOL, TABLES_POOL
-from recmeta.orchestration.runs import DEFAULT_ARGS, day_of
+from recmeta.orchestration.names import ALL, DATE_PARAM, MODEL_PARAM, Names
+from recmeta.orchestration.pools import SCORING_POOL
+from recmeta.orchestration.runs import (
+    DEFAULT_ARGS,
+    day_of,
+    deadline,
+    log_counts,
+    logger,
+    recorded,
+)
 from recmeta.orchestration.settings import config, device, feature_store, manifest, workspace
+from recmeta.orchestration.shape import limited
 
 DOC = """
 ### New users get recommendations
@@ -22,51 +30,46 @@ interactions up to that day and in shards side by side, and gets a ranked list.
 """
 
 
-@dag(
-    dag_id="cold_start_scoring",
-    schedule=PartitionedAssetTimetable(assets=NEW_USERS | CHAMPION_MODEL),
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
-    params={
-        "date": DATE_PARAM,
-        "model_version": MODEL_PARAM,
-        "window_days": Param(
-            30,
-            type="integer",
-            minimum=1,
-            title="Days of being new",
-            description="A user is new on the day of the first interaction and for the rest of "
-            "this many days.",
-        ),
-        "users_per_shard": Param(
-            2000,
-            type="integer",
-            minimum=1,
-            title="Users per shard",
-            description="About how many users one mapped task adapts and scores.",
-        ),
-    },
-    doc_md=DOC,
-    tags=["recmeta"],
-)
-def cold_start_scoring() -> None:
-    @task(task_id="choose-day")
+PARAMS = {
+    "date": DATE_PARAM,
+    "model_version": MODEL_PARAM,
+    "window_days": Param(
+        30,
+        type="integer",
+        minimum=1,
+        title="Days of being new",
+        description="A user is new on the day of the first interaction and for the rest of "
+        "this many days.",
+    ),
+    "users_per_shard": Param(
+        2000,
+        type="integer",
+        minimum=1,
+        title="Users per shard",
+        description="About how many users one mapped task adapts and scores.",
+    ),
+}
+
+
+def cold_start_scoring(names: Names) -> None:
+    @task(**limited("choose-day"))
     def choose_day(**context) -> str:
         """The run's partition, the param, or the newest day that was ingested."""
         from recmeta.steps.parts.days import latest_day
 
         return (day_of(context) or latest_day(workspace())).isoformat()
 
-    @task.short_circuit(task_id="choose-model")
+    @task.short_circuit(**limited("choose-model"))
     def choose_model(*, params=None) -> str | None:
         """The champion of now, for all shards; none before the first promotion."""
         from recmeta.registry.models import versions
 
         champion = versions.champion(workspace())
-        return params["model_version"] or (champion and champion.version)
+        version = params["model_version"] or (champion and champion.version)
+        logger.info(f"Version {version}." if version else "There is no champion yet.")
+        return version
 
-    @task(task_id="shard-new-users")
+    @task(**limited("shard-new-users"))
     def shard_new_users(day: str, *, params=None) -> list[str]:
         """Write down who is new on that day and what little they did."""
         from recmeta.logs.reading.partitions import parse_day
@@ -76,9 +79,11 @@ def cold_start_scoring() -> None:
             window_days=params["window_days"], users_per_shard=params["users_per_shard"]
         )
         publish.create_tables(workspace())
-        return list(shard_new_users.run(workspace(), parse_day(day), limits).outputs.shards)
+        done = shard_new_users.run(workspace(), parse_day(day), limits)
+        recorded(done)
+        return list(done.outputs.shards)
 
-    @task(task_id="adapt", pool=SCORING_POOL)
+    @task(**limited("adapt"), pool=SCORING_POOL)
     def adapt(shard: str, version: str) -> str:
         """Adapt the model to each user of a shard."""
         from recmeta.registry.models import versions
@@ -87,33 +92,38 @@ def cold_start_scoring() -> None:
 
         users = new_user_files.shard_mapping(workspace(), shard)
         model = versions.get(workspace(), version)
-        return adapt.run(
+        done = adapt.run(
             users, workspace(), version=model, feature_store=feature_store(), device=device()
-        ).key
+        )
+        return recorded(done)
 
-    @task(task_id="score", pool=SCORING_POOL)
+    @task(**limited("score"), pool=SCORING_POOL)
     def score(adapted: str) -> str:
         """Rank the whole catalogue for each user of a shard."""
         from recmeta.steps.serving import adapt, score
 
         users = manifest(adapt.STEP, adapted)
-        return score.run(config().score, workspace(), users, device=device()).key
+        return recorded(score.run(config().score, workspace(), users, device=device()))
 
-    @task(task_id="audit")
+    @task(**limited("audit"))
     def audit(keys: list[str]) -> dict[str, int]:
         """Stop lists that are not as lists must be before anybody reads them."""
         from recmeta.steps.serving import publish, score
 
-        return publish.audit(workspace(), [manifest(score.STEP, key) for key in keys])
+        found = publish.audit(workspace(), [manifest(score.STEP, key) for key in keys])
+        log_counts("audited", found)
+        return found
 
-    @task(task_id="publish", pool=TABLES_POOL)
+    @task(**limited("publish"), pool=names.tables_pool)
     def publish(day: str, keys: list[str]) -> dict[str, int]:
         """Make the lists of all shards those of the day, at once."""
         from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving import publish, score
 
         scored = [manifest(score.STEP, key) for key in keys]
-        return publish.publish(workspace(), parse_day(day), scored)
+        found = publish.publish(workspace(), parse_day(day), scored)
+        log_counts(f"published the lists of {day}", found)
+        return found
 
     day = choose_day()
     version = choose_model()
@@ -123,4 +133,16 @@ def cold_start_scoring() -> None:
     audit(keys) >> publish(day, keys)
 
 
-cold_start_scoring()
+for names in ALL:
+    with DAG(
+        names.of("cold_start_scoring"),
+        schedule=PartitionedAssetTimetable(assets=names.new_users | names.champion_model),
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        deadline=deadline(),
+        params=PARAMS,
+        doc_md=DOC,
+        tags=names.tags,
+    ):
+        cold_start_scoring(names)

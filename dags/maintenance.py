@@ -1,11 +1,11 @@
 """Keep the tables small and watch for drift."""
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import DAG, CronTriggerTimetable, Param, task
 
-from recmeta.orchestration.names import DATE_PARAM, RETRAINING_REQUEST
-from recmeta.orchestration.pools import TABLES_POOL
-from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, logger
+from recmeta.orchestration.names import ALL, DATE_PARAM, Names
+from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, log_counts, logger, recorded
 from recmeta.orchestration.settings import workspace
+from recmeta.orchestration.shape import limited
 
 DOC = """
 ### Housekeeping, and a look at whether the champion still fits
@@ -22,47 +22,40 @@ stay, so that it can be rebuilt.
 """
 
 
-@dag(
-    dag_id="maintenance",
-    schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC"),
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
-    params={
-        "date": DATE_PARAM,
-        "recommendation_days": Param(
-            90, type="integer", minimum=1, title="Keep lists", description="this many days."
-        ),
-        "recommendation_runs": Param(
-            None,
-            type=["null", "integer"],
-            minimum=0,
-            title="Keep runs of lists that stand for no day",
-            description="this many of the newest; empty: all that are young enough.",
-        ),
-        "state_days": Param(
-            14, type="integer", minimum=1, title="Keep user states", description="this many days."
-        ),
-        "vacuum_days": Param(
-            7,
-            type="integer",
-            minimum=1,
-            title="Keep unneeded files",
-            description="this many days, so that who reads an older version can finish.",
-        ),
-        "max_days": Param(
-            7.0,
-            type="number",
-            minimum=0,
-            title="Most days without a training",
-            description="After them one is asked for, drift or not.",
-        ),
-    },
-    doc_md=DOC,
-    tags=["recmeta"],
-)
-def maintenance() -> None:
-    @task(task_id="expire", pool=TABLES_POOL)
+PARAMS = {
+    "date": DATE_PARAM,
+    "recommendation_days": Param(
+        90, type="integer", minimum=1, title="Keep lists", description="this many days."
+    ),
+    "recommendation_runs": Param(
+        None,
+        type=["null", "integer"],
+        minimum=0,
+        title="Keep runs of lists that stand for no day",
+        description="this many of the newest; empty: all that are young enough.",
+    ),
+    "state_days": Param(
+        14, type="integer", minimum=1, title="Keep user states", description="this many days."
+    ),
+    "vacuum_days": Param(
+        7,
+        type="integer",
+        minimum=1,
+        title="Keep unneeded files",
+        description="this many days, so that who reads an older version can finish.",
+    ),
+    "max_days": Param(
+        7.0,
+        type="number",
+        minimum=0,
+        title="Most days without a training",
+        description="After them one is asked for, drift or not.",
+    ),
+}
+
+
+def maintenance(names: Names) -> None:
+    @task(**limited("expire"), pool=names.tables_pool)
     def expire(*, params=None) -> dict[str, int]:
         """Delete lists and user states past their time."""
         from recmeta.steps.upkeep.maintenance import MaintenanceConfig, expire
@@ -72,30 +65,36 @@ def maintenance() -> None:
             recommendation_runs=params["recommendation_runs"],
             state_days=params["state_days"],
         )
-        return expire(workspace(), limits)
+        deleted = expire(workspace(), limits)
+        log_counts("deleted", deleted)
+        return deleted
 
-    @task(task_id="optimise", pool=TABLES_POOL)
+    @task(**limited("optimise"), pool=names.tables_pool)
     def optimise() -> dict[str, int]:
         """Put small files together."""
         from recmeta.steps.upkeep.maintenance import optimise
 
-        return optimise(workspace())
+        done = optimise(workspace())
+        log_counts("put together", done)
+        return done
 
-    @task(task_id="vacuum", pool=TABLES_POOL)
+    @task(**limited("vacuum"), pool=names.tables_pool)
     def vacuum(*, params=None) -> dict[str, int]:
         """Remove files that no version needs."""
         from recmeta.steps.upkeep.maintenance import MaintenanceConfig, vacuum
 
-        return vacuum(workspace(), MaintenanceConfig(vacuum_days=params["vacuum_days"]))
+        removed = vacuum(workspace(), MaintenanceConfig(vacuum_days=params["vacuum_days"]))
+        log_counts("removed", removed)
+        return removed
 
-    @task(task_id="choose-day")
+    @task(**limited("choose-day"))
     def choose_day(**context) -> str:
         """The param, or the newest day that was ingested."""
         from recmeta.steps.parts.days import latest_day
 
         return (day_of(context) or latest_day(workspace())).isoformat()
 
-    @task(task_id="drift")
+    @task(**limited("drift"))
     def drift(day: str) -> list[str]:
         """What is out of bounds, compared with what the champion was trained on."""
         from recmeta.logs.reading.partitions import parse_day
@@ -105,19 +104,26 @@ def maintenance() -> None:
         if versions.champion(workspace()) is None:
             logger.info("There is no champion to watch yet.")
             return []
-        return list(drift.run(workspace(), parse_day(day)).outputs.findings)
+        done = drift.run(workspace(), parse_day(day))
+        recorded(done)
+        for finding in done.outputs.findings or ("Nothing is out of bounds.",):
+            logger.info(finding)
+        return list(done.outputs.findings)
 
-    @task.short_circuit(task_id="needs-retraining")
+    @task.short_circuit(**limited("needs-retraining"))
     def needs_retraining(findings: list[str], *, params=None) -> bool:
         """Whether something is out of bounds, or the last training too long ago."""
         from recmeta.steps.learning.retraining import is_overdue
 
         return is_overdue(workspace(), findings, max_days=params["max_days"])
 
-    @task(task_id="request-retraining", outlets=[RETRAINING_REQUEST])
+    @task(
+        **limited("request-retraining"),
+        outlets=[names.retraining_request],
+    )
     def request_retraining(day: str, findings: list[str], *, outlet_events=None) -> None:
         """Ask meta_train for a new model."""
-        announce(outlet_events, RETRAINING_REQUEST, day, findings=findings)
+        announce(outlet_events, names.retraining_request, day, findings=findings)
 
     expire() >> optimise() >> vacuum()
     day = choose_day()
@@ -125,4 +131,15 @@ def maintenance() -> None:
     needs_retraining(findings) >> request_retraining(day, findings)
 
 
-maintenance()
+for names in ALL:
+    with DAG(
+        names.of("maintenance"),
+        schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC"),
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        params=PARAMS,
+        doc_md=DOC,
+        tags=names.tags,
+    ):
+        maintenance(names)

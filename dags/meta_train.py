@@ -1,13 +1,21 @@
 """Meta-train on new tasks, evaluate, and let the gate decide."""
 
-import datetime
+from airflow.sdk import DAG, Label, Param, PartitionedAssetTimetable, task
 
-from airflow.sdk import Label, Param, PartitionedAssetTimetable, dag, task
-
-from recmeta.orchestration.names import CHAMPION_MODEL, RETRAINING_REQUEST, TASKS
+from recmeta.orchestration.names import ALL, Names
 from recmeta.orchestration.pools import GPU_POOL
-from recmeta.orchestration.runs import DEFAULT_ARGS, announce, day_of, log_progress, logger
+from recmeta.orchestration.runs import (
+    DEFAULT_ARGS,
+    announce,
+    day_of,
+    log_evaluation,
+    log_progress,
+    logger,
+    recorded,
+    tell_of_refusal,
+)
 from recmeta.orchestration.settings import config, device, manifest, workspace
+from recmeta.orchestration.shape import limited
 
 DOC = """
 ### New tasks become a candidate, and the candidate perhaps the champion
@@ -25,78 +33,71 @@ recent or too little is new; its log says why.
 """
 
 
-@dag(
-    dag_id="meta_train",
-    schedule=PartitionedAssetTimetable(assets=TASKS | RETRAINING_REQUEST),
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
-    params={
-        "min_days": Param(
-            0.0,
-            type="number",
-            minimum=0,
-            title="Fewest days",
-            description="between the end of a training and the next one.",
-        ),
-        "min_new_interactions": Param(
-            1,
-            type="integer",
-            minimum=0,
-            title="Fewest new interactions",
-            description="that the tasks hold beyond those of the last training. 0: always train.",
-        ),
-        "max_days": Param(
-            7.0,
-            type="number",
-            minimum=0,
-            title="Most days",
-            description="without a training; after them anything new is enough.",
-        ),
-        "start": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, "factors", "bayesian-factors", "champion", "random"],
-            title="Start from",
-            description="where meta-training begins: champion goes on with the champion's "
-            "parameters. Empty: as the configuration says.",
-        ),
-        "force": Param(
-            False,
-            type="boolean",
-            title="Promote anyway",
-            description="Make the candidate the champion even if the gate refuses it.",
-        ),
-    },
-    doc_md=DOC,
-    tags=["recmeta"],
-)
-def meta_train() -> None:
-    @task(task_id="choose-tasks")
+PARAMS = {
+    "min_days": Param(
+        0.0,
+        type="number",
+        minimum=0,
+        title="Fewest days",
+        description="between the end of a training and the next one.",
+    ),
+    "min_new_interactions": Param(
+        1,
+        type="integer",
+        minimum=0,
+        title="Fewest new interactions",
+        description="that the tasks hold beyond those of the last training. 0: always train.",
+    ),
+    "max_days": Param(
+        7.0,
+        type="number",
+        minimum=0,
+        title="Most days",
+        description="without a training; after them anything new is enough.",
+    ),
+    "start": Param(
+        None,
+        type=["null", "string"],
+        enum=[None, "factors", "bayesian-factors", "champion", "random"],
+        title="Start from",
+        description="where meta-training begins: champion goes on with the champion's "
+        "parameters. Empty: as the configuration says.",
+    ),
+    "force": Param(
+        False,
+        type="boolean",
+        title="Promote anyway",
+        description="Make the candidate the champion even if the gate refuses it.",
+    ),
+}
+
+
+def meta_train(names: Names) -> None:
+    @task(**limited("choose-tasks"))
     def choose_tasks(*, triggering_asset_events=None) -> str:
         """The tasks that triggered this run; those built last, if a person or drift did."""
         from recmeta.manifest import latest
         from recmeta.steps.data import build_tasks
 
-        events = triggering_asset_events.get(TASKS, [])
+        events = triggering_asset_events.get(names.tasks, [])
         if events:
             return events[-1].extra["key"]
         return latest(workspace(), build_tasks.STEP).key
 
-    @task.short_circuit(task_id="is-due")
+    @task.short_circuit(**limited("is-due"))
     def is_due(key: str, *, params=None, triggering_asset_events=None) -> bool:
         """Not too often, not for too little, and never too late."""
         from recmeta.steps.data import build_tasks
         from recmeta.steps.learning.retraining import RetrainingConfig, is_due
 
         limits = {name: params[name] for name in ("min_days", "min_new_interactions", "max_days")}
-        if triggering_asset_events.get(RETRAINING_REQUEST):
+        if triggering_asset_events.get(names.retraining_request):
             limits |= {"min_days": 0.0, "min_new_interactions": 0}
         found = is_due(workspace(), manifest(build_tasks.STEP, key), RetrainingConfig(**limits))
         logger.info(found.reason)
         return found.due
 
-    @task(task_id="meta-train", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=12))
+    @task(**limited("meta-train"), pool=GPU_POOL)
     def train(tasks: str, *, params=None) -> str:
         """Learn how to learn a user, with a checkpoint after every epoch."""
         import dataclasses
@@ -108,25 +109,28 @@ def meta_train() -> None:
         settings = config().training_for(tasks_built.outputs.objective)
         if params["start"]:
             settings = dataclasses.replace(settings, start=params["start"])
-        return meta_train.run(
+        done = meta_train.run(
             settings, workspace(), tasks_built, device=device(), progress=log_progress
-        ).key
+        )
+        return recorded(done)
 
-    @task(task_id="evaluate", pool=GPU_POOL, execution_timeout=datetime.timedelta(hours=2))
+    @task(**limited("evaluate"), pool=GPU_POOL)
     def evaluate(tasks: str, model: str) -> str:
         """Candidate, champion and baselines on the same cold users."""
         from recmeta.steps.data import build_tasks
         from recmeta.steps.learning import evaluate, meta_train
 
-        return evaluate.run(
+        done = evaluate.run(
             config().evaluate,
             workspace(),
             manifest(build_tasks.STEP, tasks),
             manifest(meta_train.STEP, model),
             device=device(),
-        ).key
+        )
+        log_evaluation(done)
+        return recorded(done)
 
-    @task.branch(task_id="gate")
+    @task.branch(**limited("gate"))
     def gate(key: str, *, params=None) -> str:
         """What the paired tests decided."""
         from recmeta.steps.learning import evaluate
@@ -134,7 +138,7 @@ def meta_train() -> None:
         promoted = manifest(evaluate.STEP, key).outputs.promoted
         return "register" if promoted or params["force"] else "register-challenger"
 
-    @task(task_id="register", outlets=[CHAMPION_MODEL])
+    @task(**limited("register"), outlets=[names.champion_model])
     def register(key: str, *, params=None, outlet_events=None, **context) -> str:
         """Make the candidate the champion."""
         from recmeta.steps.learning import evaluate, register
@@ -143,15 +147,23 @@ def meta_train() -> None:
         done = register.run(workspace(), manifest(evaluate.STEP, key), force=params["force"])
         day = day_of({**context, "params": params}) or latest_day(workspace())
         version = done.outputs.model_version
-        announce(outlet_events, CHAMPION_MODEL, day.isoformat(), model_version=version)
+        announce(outlet_events, names.champion_model, day.isoformat(), model_version=version)
+        recorded(done)
+        logger.info("Version %s is the champion.", version)
         return version
 
-    @task(task_id="register-challenger")
-    def register_challenger(key: str) -> str:
-        """Keep the candidate on record, with the gate's reasons; the champion stays."""
+    @task(**limited("register-challenger"))
+    def register_challenger(key: str, **context) -> str:
+        """Keep the candidate on record, with the gate's reasons, which operators are told; the
+        champion stays."""
         from recmeta.steps.learning import evaluate, register
 
-        return register.run(workspace(), manifest(evaluate.STEP, key)).outputs.model_version
+        evaluated = manifest(evaluate.STEP, key)
+        done = register.run(workspace(), evaluated)
+        recorded(done)
+        version = done.outputs.model_version
+        tell_of_refusal(context, version, evaluated)
+        return version
 
     tasks = choose_tasks()
     model = train(tasks)
@@ -162,4 +174,15 @@ def meta_train() -> None:
     decision >> Label("refused") >> register_challenger(report)
 
 
-meta_train()
+for names in ALL:
+    with DAG(
+        names.of("meta_train"),
+        schedule=PartitionedAssetTimetable(assets=names.tasks | names.retraining_request),
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        params=PARAMS,
+        doc_md=DOC,
+        tags=names.tags,
+    ):
+        meta_train(names)

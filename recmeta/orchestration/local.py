@@ -7,7 +7,8 @@ database and artifacts beside the tables. Airflow's home, which holds its passwo
 all that the servers write are for the user alone who started them. Both servers listen on the
 loopback address alone. Airflow asks for a login; MLflow has none, so that whoever has an account on
 the machine can read and change what is there. Without a mapping of one's own, MovieLens 100K is
-replayed: its last ten days become daily partitions, what is older is ingested at once.
+replayed, into a workspace that has no log yet: its last ten days become daily partitions, what is
+older is ingested at once.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,17 +31,13 @@ from recmeta import extras
 from recmeta.config import to_dict
 from recmeta.errors import UserError
 from recmeta.features.feast_repository import find
-from recmeta.orchestration.pools import GPU_POOL, SCORING_POOL, TABLES_POOL
+from recmeta.orchestration.pools import pools
 from recmeta.registry import artifacts
 from recmeta.registry.database import create_database
+from recmeta.schema import INTERACTIONS
 from recmeta.workspace import Workspace
 from recmeta.workspace.privacy import PRIVATE, UMASK, make_private
 
-POOLS = {
-    TABLES_POOL: (1, "who changes a table does so alone"),
-    GPU_POOL: (1, "one slot per GPU"),
-    SCORING_POOL: (2, "shards of users that are adapted to and scored at once"),
-}
 AIRFLOW = (
     ("api-server", ("api-server",)),
     ("dag-processor", ("dag-processor",)),
@@ -98,13 +96,23 @@ class LocalConfig:
 
 
 def replayed_movielens(workspace: Path) -> Path:
-    """Return the mapping of MovieLens 100K in daily partitions, made and its past ingested once."""
+    """Return the mapping of MovieLens 100K in daily partitions, made and its past ingested once.
+
+    Raises:
+        UserError: for a workspace that has interactions of another origin.
+    """
     from recmeta.logs.fetching import datasets
     from recmeta.logs.split_by_day import split_by_day
     from recmeta.steps.data import ingest
 
     logs, name = Workspace(workspace) / "logs", "mapping.json"
     if not logs.exists(name):
+        if Workspace(workspace).exists(INTERACTIONS.path):
+            raise UserError(
+                f"the workspace {workspace} has interactions already, so that replaying MovieLens "
+                "100K on it would bring nothing new: name another with --workspace, or say with "
+                "--mapping which log it is to go on with."
+            )
         folder = datasets.fetch("ml-100k")
         log = datasets.mapping_for("ml-100k", folder)
         split = split_by_day(log, str(workspace / "logs"), NUM_REPLAYED_DAYS)
@@ -194,12 +202,8 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
 
 def create_pools(home: Path, env: Mapping[str, str]) -> None:
     """Make the pools that the DAGs name; tasks of a pool that is not there never start."""
-    pools = {
-        name: {"slots": slots, "description": why, "include_deferred": False}
-        for name, (slots, why) in POOLS.items()
-    }
     file = home / "pools.json"
-    file.write_text(json.dumps(pools, indent=2) + "\n")
+    file.write_text(json.dumps(pools(), indent=2) + "\n")
     airflow(env, "pools", "import", str(file))
 
 
@@ -259,12 +263,13 @@ def main() -> None:
     parser.add_argument("--airflow-port", type=int, default=8080)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     given = parser.parse_args()
+    workspace = given.workspace.resolve()
     try:
         store = _feature_store(given.dags, given.feature_store)
+        _check_ports({"airflow": given.airflow_port, "mlflow": given.mlflow_port})
+        mapping = given.mapping or replayed_movielens(workspace)
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
-    workspace = given.workspace.resolve()
-    mapping = given.mapping or replayed_movielens(workspace)
     config = LocalConfig(
         workspace=workspace,
         dags=given.dags.resolve(),
@@ -297,6 +302,21 @@ def _feature_store(dags: Path, given: Path | None) -> Path | None:
         return find(str(given))[1]
     usual = Path("feature_store")
     return usual.resolve() if usual.is_dir() and importlib.util.find_spec("feast") else None
+
+
+def _check_ports(ports: Mapping[str, int]) -> None:
+    """Check that nobody listens yet where the servers are to.
+
+    Raises:
+        UserError: where somebody does.
+    """
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise UserError(
+                    f"another program listens at port {port}: choose one with --{name}-port, or "
+                    f"`make airflow {name.upper()}_PORT=…`."
+                )
 
 
 def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,13 +1,79 @@
-"""Assets and params that several DAGs speak of."""
+"""What the DAGs of a workspace are called, and the assets and params that several of them share.
+
+Several workspaces may share one Airflow: `RECMETA_WORKSPACES` names them, and the name stands
+before each DAG's id and each asset's name: `shop.build_tasks`, `shop.tasks`.
+"""
+
+import dataclasses
 
 from airflow.sdk import Asset, Param
 
+from recmeta.orchestration.pools import tables_pool
+from recmeta.orchestration.shape import workspace_names
+
 GROUP = "recmeta"
-INTERACTIONS = Asset("interactions", group=GROUP)
-TASKS = Asset("tasks", group=GROUP)
-NEW_USERS = Asset("new_users", group=GROUP)
-CHAMPION_MODEL = Asset("champion_model", group=GROUP)
-RETRAINING_REQUEST = Asset("retraining_request", group=GROUP)
+SEPARATOR = "."
+"""Between a workspace's name and a DAG's; no DAG has it in its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """The names of one workspace."""
+
+    workspace: str | None = None
+    """None where it is the only one, and has none."""
+
+    def of(self, name: str) -> str:
+        """Return a DAG's id, or an asset's name."""
+        return name if self.workspace is None else f"{self.workspace}{SEPARATOR}{name}"
+
+    @property
+    def tags(self) -> list[str]:
+        """By which DAGs are found on Airflow's page."""
+        return ["recmeta", *([] if self.workspace is None else [self.workspace])]
+
+    @property
+    def tables_pool(self) -> str:
+        """The pool of who changes a table."""
+        return tables_pool(self.workspace)
+
+    @property
+    def interactions(self) -> Asset:
+        """A day's log was ingested."""
+        return self._asset("interactions")
+
+    @property
+    def tasks(self) -> Asset:
+        """A task set was built."""
+        return self._asset("tasks")
+
+    @property
+    def new_users(self) -> Asset:
+        """A day brought somebody new."""
+        return self._asset("new_users")
+
+    @property
+    def champion_model(self) -> Asset:
+        """A model was promoted."""
+        return self._asset("champion_model")
+
+    @property
+    def retraining_request(self) -> Asset:
+        """Something drifts, or no model was trained for long."""
+        return self._asset("retraining_request")
+
+    def _asset(self, name: str) -> Asset:
+        return Asset(self.of(name), group=GROUP)
+
+
+ALL = [Names(name) for name in workspace_names()]
+"""Of the workspaces that this Airflow has DAGs for."""
+
+
+def workspace_of(dag_id: str) -> str | None:
+    """Return the name of the workspace that a DAG is about; None for the one without a name."""
+    return dag_id.rpartition(SEPARATOR)[0] or None
+
 
 DATE_PARAM = Param(
     None,

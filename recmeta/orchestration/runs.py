@@ -1,16 +1,34 @@
-"""What all runs have in common: retries, what happens on failure, and the day they are about."""
+"""What all runs have in common: retries, what is told, and the day that they are about."""
 
 import datetime
 import logging
-from typing import Any
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, Context, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import (  # type: ignore[attr-defined]
+    Asset,
+    Context,
+    DeadlineAlert,
+    DeadlineReference,
+    ExceptionRetryPolicy,
+    RetryAction,
+    RetryRule,
+    SyncCallback,
+)
 
 from recmeta.errors.causes import explained
 from recmeta.errors.secrets import masked
-from recmeta.orchestration.settings import workspace
+from recmeta.orchestration import alerts
+from recmeta.orchestration.shape import late_after
+
+if TYPE_CHECKING:
+    from recmeta.manifest import Manifest
+    from recmeta.steps.learning.evaluate import EvaluateOutputs
 
 logger = logging.getLogger(__name__)
+PROGRESS_SECONDS = 15.0
 
 
 def explain(context: Context) -> None:
@@ -22,24 +40,13 @@ def explain(context: Context) -> None:
 
 
 def record_failure(context: Context) -> None:
-    """Say what failed for good, in the log and in a file of the workspace's folder `alerts`."""
+    """Tell what failed for good: see `recmeta.orchestration.alerts`."""
     error = context.get("exception")
     why = explained(error) if isinstance(error, BaseException) else None
-    ti, run = context["ti"], context["dag_run"]
-    alert = {
-        "dag": ti.dag_id,
-        "task": ti.task_id,
-        "map_index": ti.map_index,
-        "run": run.run_id,
-        "partition": run.partition_key,
-        "try": ti.try_number,
-        "error": masked(str(error)) if why is None else why,
-        "at": datetime.datetime.now(datetime.UTC).isoformat(),
-    }
-    logger.error("%(dag)s.%(task)s failed for good in %(run)s: %(error)s", alert)
-    name = f"{ti.dag_id}-{run.run_id}-{ti.task_id}-{ti.map_index}"
-    plain = "".join(c if c.isalnum() else "-" for c in name)
-    (workspace() / "alerts").write_json(f"{plain}.json", alert)
+    ti = context["ti"]
+    what = masked(str(error)) if why is None else why
+    logger.error("%s.%s failed for good.", ti.dag_id, ti.task_id)
+    alerts.tell(alerts.failed(context, what))
 
 
 DEFAULT_ARGS: dict[str, Any] = {
@@ -57,10 +64,22 @@ DEFAULT_ARGS: dict[str, Any] = {
             )
         ]
     ),
-    "execution_timeout": datetime.timedelta(minutes=30),
     "on_retry_callback": explain,
     "on_failure_callback": record_failure,
 }
+
+
+def deadline() -> DeadlineAlert | None:
+    """Return when Airflow tells that a run is late, counted from when it was queued; None where
+    that is not set (RECMETA_LATE_AFTER)."""
+    interval = late_after()
+    if interval is None:
+        return None
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=interval,
+        callback=SyncCallback(alerts.late),
+    )
 
 
 def day_of(context: Context) -> datetime.date | None:
@@ -71,9 +90,67 @@ def day_of(context: Context) -> datetime.date | None:
     return parse_day(text) if text else None
 
 
-def log_progress(step: str, done: int, total: int) -> None:
-    """Write how far a step has come to the task's log."""
-    logger.info("%s: %d of %d", step, done, total)
+class _Progress:
+    """Writes how far a step has come to the task's log, not more often than somebody reads it."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Take in how far a step has come."""
+        now = time.monotonic()
+        if done >= total or now - self._told.get(step, -math.inf) >= PROGRESS_SECONDS:
+            logger.info("%s: %d of %d", step, done, total)
+            self._told[step] = now
+
+
+log_progress = _Progress()
+
+
+def recorded(done: "Manifest[Any]") -> str:
+    """Say in the task's log what a step did, emit it as lineage, and return its key."""
+    from recmeta.orchestration.lineage import emit
+
+    how = "was done before, to the same end" if done.reused else f"took {done.seconds:.1f} s"
+    log_counts(done.step, done.counts)
+    logger.info("It %s; its key is %s.", how, done.key)
+    emit(done)
+    return done.key
+
+
+def log_counts(what: str, counts: Mapping[str, float]) -> None:
+    """Write what was counted to the task's log, in one line."""
+    words = (f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items())
+    logger.info("%s: %s.", what, ", ".join(words) or "done")
+
+
+def log_evaluation(done: "Manifest[EvaluateOutputs]") -> None:
+    """Say in the task's log what was measured, of the candidate and of what it is compared with,
+    and what the gate decided of it."""
+    from recmeta.orchestration.settings import workspace
+    from recmeta.workspace import sealed
+
+    folder = sealed(workspace() / done.outputs.report)
+    found, decision = folder.read_json("evaluation.json"), folder.read_json("decision.json")
+    metric = found["primary_metric"]
+    for name, metrics in found["intervals"].items():
+        value = metrics.get(metric)
+        if value is not None:
+            interval = f"({value['ci_low']:.4f} to {value['ci_high']:.4f})"
+            mark = ", the candidate" if name == found["candidate"] else ""
+            logger.info("%s of %s%s: %.4f %s", metric, name, mark, value["mean"], interval)
+    logger.info("The gate %s.", "lets it pass" if decision["promoted"] else "refuses it")
+    for reason in decision["reasons"]:
+        logger.info(reason)
+
+
+def tell_of_refusal(context: Context, version: str, evaluated: "Manifest[EvaluateOutputs]") -> None:
+    """Tell operators that the gate refused a model, and why."""
+    from recmeta.orchestration.settings import workspace
+    from recmeta.workspace import sealed
+
+    decision = sealed(workspace() / evaluated.outputs.report).read_json("decision.json")
+    alerts.tell(alerts.refused(context, version, decision["reasons"]))
 
 
 def announce(outlet_events: Any, asset: Asset, day: str, **extra: Any) -> None:

@@ -1,7 +1,9 @@
 """Where a deployment's settings come from. Read when a task runs, never when a DAG is parsed.
 
 The Airflow Variable `recmeta_NAME` wins, then the environment variable `RECMETA_NAME`, then the
-default.
+default. For a workspace with a name (`recmeta.orchestration.names`), `recmeta_WORKSPACE_NAME` and
+`RECMETA_WORKSPACE_NAME` come before both, and are all that counts for `workspace`, `mapping` and
+`model_name`.
 
     workspace   where the tables, models and reports are       workspace
     mapping     the log's mapping, a .toml or .json file        (none; build_tasks needs it)
@@ -11,12 +13,15 @@ default.
     feature_store   folder of a Feast repository                (none)
     done_file   what is written last into a day's folder        (none)
     wait        seconds to wait for another that writes         3600
+    model_name  the registered model and its experiment         recmeta, or recmeta-WORKSPACE
+    notifier    who is told of failures, refusals and delays    (none)
 """
 
 import os
 from typing import TYPE_CHECKING
 
 from recmeta.errors.secrets import secrets_in
+from recmeta.orchestration.names import workspace_of
 
 if TYPE_CHECKING:
     from recmeta.logs.mapping import LogMapping
@@ -29,27 +34,66 @@ WAIT = "3600"
 """Seconds that a task waits for another command that writes to the workspace."""
 
 
-def setting(name: str) -> str | None:
+OWN = ("workspace", "mapping", "model_name")
+"""Settings that a workspace with a name has for itself alone."""
+
+
+def setting(name: str, dag_id: str | None = None) -> str | None:
     """Return a setting, or None where it is not set anywhere.
 
     Airflow masks the secrets in it, and in the address of MLflow, in the log of the task.
+
+    Args:
+        dag_id: of the DAG whose workspace it is about; None: the one whose task runs now.
     """
     from airflow.sdk import Variable
     from airflow.sdk.log import mask_secret
 
-    value: str | None = Variable.get(f"recmeta_{name}", default=None)
-    found = value or os.environ.get(f"RECMETA_{name.upper()}") or None
+    workspace = workspace_of(dag_id or _running_dag())
+    names = [] if workspace is None else [f"{workspace}_{name}"]
+    if workspace is None or name not in OWN:
+        names.append(name)
+    found = None
+    for full in names:
+        value: str | None = Variable.get(f"recmeta_{full}", default=None)
+        found = found or value or os.environ.get(f"RECMETA_{full.upper()}") or None
     for text in filter(None, (found, os.environ.get("MLFLOW_TRACKING_URI"))):
         for secret in secrets_in(text):
             mask_secret(secret)
     return found
 
 
-def workspace() -> "Workspace":
-    """Return the workspace."""
+def _running_dag() -> str:
+    """Return the id of the DAG whose task runs now; empty outside of a task."""
+    from airflow.sdk import get_current_context
+
+    try:
+        return str(get_current_context()["dag"].dag_id)
+    except RuntimeError:
+        return ""
+
+
+def workspace(dag_id: str | None = None) -> "Workspace":
+    """Return the workspace; the registered model's name becomes that of its setting `model_name`.
+
+    Args:
+        dag_id: as of `setting`.
+    """
+    from recmeta.errors import UserError
+    from recmeta.registry.tracking import NAME
     from recmeta.workspace import Workspace
 
-    return Workspace(setting("workspace") or "workspace", wait=_wait()).check_format()
+    own = workspace_of(dag_id or _running_dag())
+    location = setting("workspace", dag_id)
+    if location is None and own is not None:
+        raise UserError(
+            f"it is not set where the workspace {own!r} is: let the Airflow Variable "
+            f"recmeta_{own}_workspace or the environment variable RECMETA_{own.upper()}_WORKSPACE "
+            "name its folder or its object-store URL."
+        )
+    if own is not None:  # an environment variable of this task's process alone
+        os.environ[NAME] = setting("model_name", dag_id) or f"recmeta-{own}"
+    return Workspace(location or "workspace", wait=_wait()).check_format()
 
 
 def _wait() -> float:
@@ -72,10 +116,12 @@ def mapping() -> "LogMapping":
 
     path = setting("mapping")
     if path is None:
+        own = workspace_of(_running_dag())
+        name = "mapping" if own is None else f"{own}_mapping"
         raise UserError(
-            "no mapping is set: let the Airflow Variable recmeta_mapping or the environment "
-            "variable RECMETA_MAPPING name the .toml or .json file that says what the log's "
-            "columns mean."
+            f"no mapping is set: let the Airflow Variable recmeta_{name} or the environment "
+            f"variable RECMETA_{name.upper()} name the .toml or .json file that says what the "
+            "log's columns mean."
         )
     return load_mapping(path)
 

@@ -1,6 +1,5 @@
 """Wait for a day's log without keeping a worker."""
 
-import datetime
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
@@ -14,19 +13,16 @@ class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not
 
     template_fields = ("day",)
 
-    def __init__(
-        self, *, day: Any, patience: datetime.timedelta, poll_seconds: float, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, day: Any, poll_seconds: float, **kwargs: Any) -> None:
         """Take what to wait for.
 
         Args:
             day: the day, as 2026-01-31; an XCom or a template.
-            patience: fails after this long.
             poll_seconds: how often the triggerer looks.
+            kwargs: of any operator; `execution_timeout` is how long the log is waited for.
         """
         super().__init__(**kwargs)
         self.day = day
-        self.patience = patience
         self.poll_seconds = poll_seconds
 
     def execute(self, context: Context) -> list[str]:
@@ -48,7 +44,7 @@ class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not
             self.defer(
                 trigger=ArrivalTrigger(paths, self.poll_seconds, done_files),
                 method_name="arrived",
-                timeout=self.patience,
+                timeout=self.execution_timeout,
             )
         return paths
 

@@ -26,6 +26,10 @@ KEY = "recmeta.key"
 INPUT = "recmeta.input."
 """Before the name of each thing that the training read; the tag's value is its version."""
 PARENT = "mlflow.parentRunId"
+KIND = "mlflow.experimentKind"
+MODEL_TRAINING = "custom_model_development"
+"""The value of that tag of an experiment which MLflow's page opens with runs and metrics, not with
+traces and judges of language models."""
 
 MAX_VALUE = 500
 """Characters of a parameter or tag; every MLflow store takes them. config.json has the whole."""
@@ -36,6 +40,7 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the caller's
+    "MLFLOW_TRACE_SAMPLING_RATIO": "0",  # traces are of use to who debugs a chain of calls
 }
 """What MLflow reads from the environment, partly when imported; the user's own values win."""
 PATIENCE = {
@@ -145,8 +150,9 @@ def experiment_id(client: Any) -> str:
         location = None  # a server knows where its artifacts go
         if artifacts.database_path(client.tracking_uri) is not None:
             location = artifacts.ROOT
+        tags = {KIND: MODEL_TRAINING}
         try:
-            return str(client.create_experiment(model_name(), artifact_location=location))
+            return str(client.create_experiment(model_name(), location, tags))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -156,6 +162,8 @@ def experiment_id(client: Any) -> str:
             f"the MLflow experiment {model_name()!r} was deleted: bring it back with "
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
         )
+    if KIND not in found.tags:  # of an earlier version
+        client.set_experiment_tag(found.experiment_id, KIND, MODEL_TRAINING)
     return str(found.experiment_id)
 
 

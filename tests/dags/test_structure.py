@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from airflow_process import DAGS, AirflowProcess
 
+from recmeta.orchestration.runbook import FAILED
+from recmeta.orchestration.shape import HOURS
+
 FILES = sorted(DAGS.glob("*.py"))
 CLI_STEPS = {
     "ingest",
@@ -38,6 +41,7 @@ answer({
             "inlets": sorted(asset.name for asset in dag.timetable.asset_condition.objects)
             if dag.timetable.asset_condition else [],
             "catchup": dag.catchup,
+            "deadline": dag.deadline and dag.deadline[0].interval.total_seconds(),
             "tasks": {
                 task.task_id: {
                     "downstream": sorted(task.downstream_task_ids),
@@ -147,6 +151,15 @@ def test_every_task_retries_with_backoff_times_out_and_tells_of_failure(
         assert bag["dags"]["build_tasks"]["tasks"][task]["pool"] == "recmeta_tables"
 
 
+def test_the_runbook_and_the_time_limits_know_every_task(bag: dict[str, Any]) -> None:
+    tasks = {task for dag in bag["dags"].values() for task in dag["tasks"]}
+    assert set(FAILED) == set(HOURS) == tasks
+    for dag in bag["dags"].values():
+        for name, task in dag["tasks"].items():
+            assert task["timeout"] == HOURS[name] * 3600
+        assert dag["deadline"] is None
+
+
 def test_every_dag_is_documented_and_its_params_are_typed(bag: dict[str, Any]) -> None:
     for dag in bag["dags"].values():
         assert len(dag["doc"]) > 200
@@ -178,3 +191,35 @@ answer([name for name in heavy if name in sys.modules])
         RECMETA_MAPPING="no such file",
     )
     assert loaded == []
+
+
+def test_several_workspaces_have_dags_assets_limits_and_deadlines_of_their_own(
+    airflow: AirflowProcess,
+) -> None:
+    found = airflow.ask(
+        DESCRIBE,
+        RECMETA_WORKSPACES="shop, books",
+        RECMETA_TIME_LIMITS="ingest=6, wait-for-log=2.5",
+        RECMETA_LATE_AFTER="8",
+    )
+    assert found["errors"] == {}
+    own = {f"{name}.{file.stem}" for name in ("shop", "books") for file in FILES}
+    assert set(found["dags"]) == own
+    shop = found["dags"]["shop.build_tasks"]
+    assert {n for task in shop["tasks"].values() for n in task["outlets"]} == {
+        "shop.interactions",
+        "shop.tasks",
+        "shop.new_users",
+    }
+    assert found["dags"]["shop.meta_train"]["inlets"] == ["shop.retraining_request", "shop.tasks"]
+    assert shop["tasks"]["ingest"]["pool"] == "recmeta_tables_shop"
+    assert found["dags"]["books.build_tasks"]["tasks"]["ingest"]["pool"] == "recmeta_tables_books"
+    assert shop["tasks"]["ingest"]["timeout"] == 6 * 3600
+    assert shop["tasks"]["wait-for-log"]["timeout"] == 2.5 * 3600
+    assert shop["tasks"]["build-tasks"]["timeout"] == HOURS["build-tasks"] * 3600
+    late = {name: dag["deadline"] for name, dag in found["dags"].items() if dag["deadline"]}
+    assert late == {
+        f"{name}.{dag}": 8 * 3600
+        for name in ("shop", "books")
+        for dag in ("build_tasks", "cold_start_scoring")
+    }

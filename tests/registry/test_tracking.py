@@ -31,6 +31,15 @@ def test_default_store_is_in_the_workspace(workspace: Workspace) -> None:
     assert workspace.exists("mlflow.db")
 
 
+def test_mlflows_page_opens_the_experiment_with_its_runs(workspace: Workspace) -> None:
+    client = connect(workspace)
+    new = client.get_experiment(experiment_id(client))
+    assert new.tags["mlflow.experimentKind"] == "custom_model_development"
+    client.delete_experiment_tag(new.experiment_id, "mlflow.experimentKind")  # as it was before
+    assert client.get_experiment(experiment_id(client)).tags == new.tags
+    assert os.environ["MLFLOW_TRACE_SAMPLING_RATIO"] == "0"
+
+
 def test_environment_names_the_store(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store_name(workspace) == "mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example:5000/base")

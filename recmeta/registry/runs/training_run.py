@@ -108,7 +108,8 @@ class TrainingRun:
         else:
             tags = _tags(config, inputs, features, device, git_commit) | {KEY: key}
             tags |= tags_of_owner(workspace)
-            run_id = create_run(client, experiment, f"meta-train {key[:8]}", "meta-train", tags)
+            learner = config.get("model", {}).get("algorithm", "meta-train")
+            run_id = create_run(client, experiment, f"{learner} {key[:8]}", "meta-train", tags)
         # Again for a run that was found: it may have been killed before this was written.
         log_params(client, run_id, config)
         client.log_dict(run_id, masked_values(config), CONFIG_FILE)
@@ -180,6 +181,9 @@ def log_evaluation(
     client = connect_to_write(workspace)
     known = get_run(client, workspace, run_id).data.metrics
     flat = flat_metrics(metrics)
+    value = metrics[candidate].get(primary_metric)
+    if value is not None:  # by a name that all learners share: a column of the list of runs
+        flat[mlflow_name(primary_metric)] = value
     log_metrics(client, run_id, {n: value for n, value in flat.items() if known.get(n) != value})
     with workspace.temporary_folder() as copy:
         for name in report_folder.names():
