@@ -76,7 +76,7 @@ def create_app(
     app.include_router(health.router)
     app.include_router(pages.router())
     if workspace is not None:
-        app.state.owner = owner.OwnerView(workspace, config.owner_seconds)
+        app.state.owner = owner.OwnerView(workspace, config.owner_seconds, metrics, keys)
         app.include_router(owner.router)
     add_handlers(app)
     app.add_middleware(

@@ -1,7 +1,9 @@
 """Every DAG, run whole on a tiny workspace without a scheduler."""
 
+import dataclasses
 import datetime
 import json
+from mailbox import mailbox, text_of
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +111,13 @@ def test_maintenance_reports_drift(results: list[Any], tiny: Tiny) -> None:
     assert results[-1]["tasks"]["drift"] == ["success"]
 
 
-def test_a_bad_day_fails_at_once_and_leaves_an_alert(
-    airflow: AirflowProcess, tmp_path: Path
-) -> None:
+def test_a_bad_day_fails_at_once_and_is_told(airflow: AirflowProcess, tmp_path: Path) -> None:
     tiny = make(tmp_path)
     broken = tiny.mapping.parent / "days" / f"{tiny.days[0]}.parquet"
     pl.read_parquet(broken).with_columns(value=pl.lit("five stars")).write_parquet(broken)
-    (result,) = run(airflow, tiny, ("build_tasks", {}))
+    with mailbox() as (settings, letters):
+        told = dataclasses.replace(airflow, env={**airflow.env, **settings})
+        (result,) = run(told, tiny, ("build_tasks", {}))
     assert result["state"] == "failed"
     assert result["tasks"]["build-tasks"] == ["upstream_failed"]
     # A mistake that will not mend itself is not retried.
@@ -123,6 +125,10 @@ def test_a_bad_day_fails_at_once_and_leaves_an_alert(
     assert [alert["task"] for alert in alerts] == ["ingest"]
     assert "unparsable_value" in alerts[0]["error"]
     assert alerts[0]["try"] == 1
+    (letter,) = letters
+    assert letter["Subject"].startswith("recmeta: build_tasks.ingest failed for good")
+    assert "unparsable_value" in text_of(letter)
+    assert "What to do: Mend the log or the mapping, then clear the task." in text_of(letter)
 
 
 def test_params_are_validated(airflow: AirflowProcess, tiny: Tiny) -> None:

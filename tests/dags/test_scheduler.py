@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 from collections.abc import Iterator
+from mailbox import mailbox, text_of
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -276,3 +277,19 @@ def test_a_backfill_of_ten_days_gives_the_tables_of_one_ingest(
     one, other = (dataclasses.asdict(s.tasks("train").query) for s in sets)
     assert all((one[name] == other[name]).all() for name in one)
     assert sets[0].items().item_id.equals(sets[1].items().item_id)
+
+
+@slow
+def test_a_day_that_is_late_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = make(tmp_path)
+    (tmp_path / "days" / f"{tiny.days[0]}.parquet").unlink()  # its log does not come
+    with (
+        mailbox() as (settings, letters),
+        running(tiny, monkeypatch, RECMETA_LATE_AFTER="0.003", **settings) as (_, api, _),
+    ):
+        api.trigger("build_tasks", {"date": tiny.days[0].isoformat()})
+        wait_until("the letter", lambda: letters)
+    assert letters[0]["Subject"].startswith("recmeta: build_tasks is late")
+    assert "wait-for-log" in text_of(letters[0])
+    (alert,) = [json.loads(p.read_text()) for p in (tiny.workspace / "alerts").iterdir()]
+    assert (alert["kind"], alert["dag"]) == ("late", "build_tasks")

@@ -49,8 +49,9 @@ class Machine:
     def here(self, text: str) -> str:
         """Return a part of a command, or a setting, as it is on this machine."""
         text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
-        for host in ("mlflow", "airflow-api-server", "0.0.0.0", "localhost"):
-            text = re.sub(rf"\b{host}(?=:\d)|^{host}$", "127.0.0.1", text)
+        text = text.replace("0.0.0.0", "127.0.0.1")
+        hosts = r"(?<=//)(mlflow|airflow-api-server|localhost)(?=:\d+(/|$))"
+        text = re.sub(hosts, "127.0.0.1", text)
         for port, free in self.ports.items():
             text = re.sub(rf"(?<=[:=]){port}\b|^{port}$", free, text)
         for path in ("/workspace", "/mlartifacts", "/project"):

@@ -51,13 +51,14 @@ def serving(
     workspace: Workspace | None = None,
     online: OnlineProfiles | None = None,
     histories: UserHistories | None = None,
+    keys: ApiKeys | None = None,
     **limits: Any,
 ) -> Iterator[Served]:
     """Serve champions until the block ends."""
     config = EndpointConfig(**{"poll_seconds": 0.05, **limits})
     newest = source.newest()
     first = None if newest is None else source.load(newest)  # untried, which is faster
-    keys = ApiKeys({"tests": KEY})
+    keys = keys or ApiKeys({"tests": KEY})
     app = create_app(
         source,
         keys=keys,

@@ -1,5 +1,6 @@
 """The pages in a real browser: the whole path that a visitor and the owner take."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from served import KEY, Served, serving
 
 from recmeta.endpoint.answers.champion import RegistrySource
+from recmeta.endpoint.guard.keys import ApiKeys
 from recmeta.workspace import Workspace
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -149,6 +151,34 @@ def test_the_owner_sees_the_state_of_the_job(page: Any, site: Served) -> None:
     steps = page.locator("#steps tr th").all_inner_texts()
     assert steps[:4] == ["ingest", "build-tasks", "meta-train", "evaluate"]
     assert "No drift report yet" in page.locator("#drift").inner_text()
+    titles = page.locator("#history h2").all_inner_texts()
+    assert titles[:2] == ["Accuracy on ratings, by version", "Lists, by version"]
+    assert "Volume of each log" in titles
+    assert "Drift" not in titles  # no chart of nothing
+    assert page.locator("#history svg[role=img] > title").count() == len(titles)
+    counts = page.locator("#steps .counts").all_inner_texts()
+    assert not [text for text in counts if re.search(r"\b0 ", text)]
+    assert page.evaluate("Object.keys(sessionStorage)") == ["recmeta-owner-key"]
+
+
+def test_the_owners_key_is_the_only_one_that_opens_the_owners_page(
+    browser: Any, source: RegistrySource, workspace: Workspace
+) -> None:
+    keys = ApiKeys({"shop": KEY, "owner-of-it": "the-owner's-own-key"})
+    with serving(source, keys=keys, workspace=workspace, poll_seconds=3600.0) as site:
+        assert site.client.get("/v1/workspace").status_code == 403
+        site.ask(("i01", 4.0))
+        page = browser.new_page()
+        page.goto(f"{site.url}/owner")
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Open").click()
+        page.get_by_text("This is for the owner of the job: use a key named owner.").wait_for()
+        page.get_by_label("API key").fill("the-owner's-own-key")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#work:not([hidden])")
+        assert "Time of a list" in page.locator("#history").inner_text()
+        assert "1 list since the server started" in page.locator("#history").inner_text()
+        page.close()
 
 
 def test_an_error_is_told(page: Any, site: Served, monkeypatch: pytest.MonkeyPatch) -> None:

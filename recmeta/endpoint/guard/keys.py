@@ -43,6 +43,11 @@ class ApiKeys:
                 )
         self._digests = {name: _digest(key) for name, key in keys.items()}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whose keys there are."""
+        return tuple(self._digests)
+
     def name_of(self, key: str | None) -> str | None:
         """Return whose key it is; None for a wrong one. Takes as long for any."""
         presented = _digest(key or "")

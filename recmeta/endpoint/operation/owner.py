@@ -1,4 +1,8 @@
-"""What the owner of the job wants to know: the latest run, coverage, drift, the champions.
+"""What the owner of the job wants to know: the latest run, coverage, drift, the champions, and what
+became of it all over time.
+
+A key whose name is `owner`, or begins with `owner-`, is the owner's: where there is one, no other
+key opens this.
 
 All of it is read in a thread of its own, once for all who ask meanwhile and within a time: tables,
 or an MLflow server that hangs, keep no request for recommendations waiting.
@@ -15,9 +19,13 @@ from pydantic import BaseModel, Field
 
 from recmeta import schema
 from recmeta.endpoint.answers.history import evaluations, read_evaluation
+from recmeta.endpoint.answers.models import Problem
 from recmeta.endpoint.api import REFUSALS
 from recmeta.endpoint.aside import Aside
+from recmeta.endpoint.guard.keys import ApiKeys
 from recmeta.endpoint.guard.problems import retry_after
+from recmeta.endpoint.operation.metrics import Metrics
+from recmeta.endpoint.operation.owner_history import History, Latency, history, latency
 from recmeta.errors import UserError
 from recmeta.logs import tables
 from recmeta.manifest import latest
@@ -33,7 +41,19 @@ from recmeta.workspace import Workspace, sealed
 STEPS = (ingest, materialise_features, build_tasks, meta_train, evaluate, register, adapt, score)
 KEPT_SECONDS = 10.0
 """An answer is given again for so long: a page that is reloaded reads no table."""
-router = APIRouter(prefix="/v1", responses=REFUSALS)
+OWNER = "owner"
+RECOMMENDATIONS = "/v1/recommendations"
+router = APIRouter(
+    prefix="/v1",
+    responses={
+        **REFUSALS,
+        403: {
+            "description": "The key is not the owner's.",
+            "model": Problem,
+            "content": {"application/problem+json": {}},
+        },
+    },
+)
 
 
 class StepDone(BaseModel):
@@ -64,6 +84,15 @@ class Drift(BaseModel):
     stability_index: dict[str, float]
 
 
+class Measured(BaseModel):
+    """A measurement of a version on its cold users."""
+
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+
+
 class ChampionRecord(BaseModel):
     """A version of the model, and what became of it."""
 
@@ -78,6 +107,7 @@ class ChampionRecord(BaseModel):
     value: float | None
     low: float | None
     high: float | None
+    lists: Measured | None = Field(description="Of its lists; the fields above are of its ratings.")
 
 
 class WorkspaceAnswer(BaseModel):
@@ -87,19 +117,33 @@ class WorkspaceAnswer(BaseModel):
     coverage: Coverage | None
     drift: Drift | None
     versions: list[ChampionRecord] = Field(description="The newest first.")
+    history: History
+    latency: Latency
 
 
 class OwnerView:
     """Reads a workspace, at most every few seconds. Belongs to one event loop."""
 
-    def __init__(self, workspace: Workspace, seconds: float) -> None:
+    def __init__(
+        self, workspace: Workspace, seconds: float, metrics: Metrics, keys: ApiKeys | None = None
+    ) -> None:
         """
         Args:
             seconds: how long a reading may take.
+            metrics: of this process.
+            keys: of the endpoint; those of the owner are the only ones to be let in, if there are
+                any.
         """
-        self._aside = Aside(lambda: _read(workspace), "recmeta-owner")
+        names = () if keys is None else keys.names
+        self._owners = frozenset(n for n in names if n == OWNER or n.startswith(f"{OWNER}-"))
+        self.metrics = metrics
+        self._aside = Aside(lambda: _read(workspace, metrics), "recmeta-owner")
         self._seconds = seconds
         self._reading: tuple[float, Future[WorkspaceAnswer]] | None = None
+
+    def lets_in(self, name: str | None) -> bool:
+        """Return whether a key of that name opens this."""
+        return not self._owners or name in self._owners
 
     async def read(self) -> WorkspaceAnswer:
         """Return the state of the job.
@@ -123,8 +167,11 @@ class OwnerView:
 
 @router.get("/workspace", summary="Tell the state of the job")
 async def workspace(request: Request) -> WorkspaceAnswer:
-    """Return the latest run, its coverage, the newest drift report and the champions so far."""
+    """Return the latest run, its coverage, the newest drift report, the champions so far, and the
+    history of all of it."""
     view: OwnerView = request.app.state.owner
+    if not view.lets_in(request.state.log.get("key")):
+        raise HTTPException(403, "this is for the owner of the job: use a key named owner.")
     try:
         return await view.read()
     except TimeoutError:
@@ -132,12 +179,14 @@ async def workspace(request: Request) -> WorkspaceAnswer:
         raise HTTPException(503, told, retry_after(KEPT_SECONDS)) from None
 
 
-def _read(workspace: Workspace) -> WorkspaceAnswer:
+def _read(workspace: Workspace, metrics: Metrics) -> WorkspaceAnswer:
     return WorkspaceAnswer(
         steps=_steps(workspace),
         coverage=_coverage(workspace),
         drift=_drift(workspace),
         versions=_records(workspace),
+        history=history(workspace),
+        latency=latency(metrics, RECOMMENDATIONS),
     )
 
 
@@ -209,7 +258,8 @@ def _records(workspace: Workspace) -> list[ChampionRecord]:
 def _record(version: Version, evaluation: dict[str, Any]) -> ChampionRecord:
     tags = version.tags
     metric = evaluation.get("primary_metric")
-    interval = evaluation.get("intervals", {}).get(evaluation.get("candidate"), {}).get(metric, {})
+    intervals = evaluation.get("intervals", {}).get(evaluation.get("candidate"), {})
+    interval = intervals.get(metric, {})
     return ChampionRecord(
         version=version.version,
         aliases=list(version.aliases),
@@ -222,4 +272,14 @@ def _record(version: Version, evaluation: dict[str, Any]) -> ChampionRecord:
         value=interval.get("mean"),
         low=interval.get("ci_low"),
         high=interval.get("ci_high"),
+        lists=_lists(evaluation.get("list_metric"), intervals),
     )
+
+
+def _lists(metric: str | None, intervals: dict[str, Any]) -> Measured | None:
+    """Return how good a version's lists were; None where that was not measured."""
+    found = intervals.get(metric or "")
+    if found is None or metric is None or found.get("mean") is None:
+        return None
+    low, high = found.get("ci_low"), found.get("ci_high")
+    return Measured(metric=metric, value=found["mean"], low=low, high=high)

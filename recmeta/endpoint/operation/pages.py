@@ -10,6 +10,7 @@ FILES = {
     "/owner": ("owner.html", "text/html"),
     "/page/style.css": ("style.css", "text/css"),
     "/page/api.js": ("api.js", "text/javascript"),
+    "/page/chart.js": ("chart.js", "text/javascript"),
     "/page/curve.js": ("curve.js", "text/javascript"),
     "/page/try.js": ("try.js", "text/javascript"),
     "/page/owner.js": ("owner.js", "text/javascript"),

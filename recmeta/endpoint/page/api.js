@@ -1,6 +1,11 @@
 // Calls of the API, with the key that the visitor gave; it is kept until the tab is closed.
 
-const KEY = "recmeta-key";
+let KEY = "recmeta-key";
+
+// The owner's page keeps a key of its own: the two need not be the same.
+export function useKey(name) {
+  KEY = name;
+}
 
 export class ApiError extends Error {
   constructor(status, detail) {
@@ -65,15 +70,17 @@ async function attempt(start, refusal) {
     find("problem").hidden = true;
     find("work").hidden = false;
   } catch (error) {
-    if (error.status === 401) {
+    if (error.status === 401 || error.status === 403) {
       find("key").hidden = false;
-      find("key-said").textContent = refusal;
+      find("key-said").textContent = error.status === 403 ? sentence(error.message) : refusal;
       find("key-text").focus();
     } else {
       say(error);
     }
   }
 }
+
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 export function say(error) {
   const box = find("problem");

@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 440, HEIGHT = 190, LEFT = 46, RIGHT = 12, TOP = 12, BOTTOM = 32;
 
-function draw(tag, attributes, text) {
+export function draw(tag, attributes, text) {
   const made = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   if (text !== undefined) made.textContent = text;
