@@ -266,7 +266,7 @@ def main() -> None:
     workspace = given.workspace.resolve()
     try:
         store = _feature_store(given.dags, given.feature_store)
-        _check_ports({"airflow": given.airflow_port, "mlflow": given.mlflow_port})
+        check_ports({"airflow": given.airflow_port, "mlflow": given.mlflow_port})
         mapping = given.mapping or replayed_movielens(workspace)
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
@@ -304,7 +304,7 @@ def _feature_store(dags: Path, given: Path | None) -> Path | None:
     return usual.resolve() if usual.is_dir() and importlib.util.find_spec("feast") else None
 
 
-def _check_ports(ports: Mapping[str, int]) -> None:
+def check_ports(ports: Mapping[str, int]) -> None:
     """Check that nobody listens yet where the servers are to.
 
     Raises:

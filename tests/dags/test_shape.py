@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -73,14 +74,9 @@ def test_a_workspace_that_knows_its_log_is_not_replayed_into(tmp_path: Path) -> 
         local.replayed_movielens(tmp_path)
 
 
-def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
-    import socket
-
+def test_a_port_in_use_is_told_before_anything_starts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "recmeta.orchestration.local", "--airflow-port", str(port)]
-        command += ["--workspace", str(tmp_path / "ws"), "--dags", str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert f"another program listens at port {port}" in done.stderr
-    assert not (tmp_path / "ws").exists()
+        with pytest.raises(UserError, match=f"listens at port {port}: .* MLFLOW_PORT"):
+            local.check_ports({"airflow": 1, "mlflow": port})
+    local.check_ports({"mlflow": port})
