@@ -23,7 +23,7 @@ from recmeta.endpoint.guard.gate import Gate
 from recmeta.endpoint.guard.keys import ApiKeys
 from recmeta.endpoint.guard.problems import add_handlers
 from recmeta.endpoint.guard.rate import RateLimit
-from recmeta.endpoint.operation import health, owner, pages
+from recmeta.endpoint.operation import health, owner, pages, reference
 from recmeta.endpoint.operation.journal import Journal
 from recmeta.endpoint.operation.metrics import Metrics
 from recmeta.manifest import library_versions
@@ -64,7 +64,7 @@ def create_app(
         version=library_versions().get("recmeta", "0"),
         lifespan=_lifespan(source, online, config, metrics, first, histories),
         openapi_url=OPENAPI,
-        docs_url=None,  # these pages load scripts from elsewhere
+        docs_url=None,  # these pages load scripts from elsewhere; see `operation.reference`
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -75,6 +75,7 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(pages.router())
+    app.include_router(reference.router)
     if workspace is not None:
         app.state.owner = owner.OwnerView(workspace, config.owner_seconds, metrics, keys)
         app.include_router(owner.router)

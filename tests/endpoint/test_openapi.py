@@ -1,5 +1,7 @@
 """The endpoint keeps what its own OpenAPI promises, whatever is sent."""
 
+import re
+
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -30,6 +32,17 @@ def test_every_operation_is_fuzzed(served: Served) -> None:
     }
     for operation in operations:
         _fuzz(operation)
+
+
+def test_the_api_is_a_page_behind_a_key(served: Served) -> None:
+    page = served.client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<script" not in page.text  # which the content security policy would not run
+    for told in ("POST /v1/events", "GET /v1/similar/{item_id}", 'href="#Event"', 'id="Event"'):
+        assert told in page.text
+    links = set(re.findall(r'href="#(\w+)"', page.text))
+    assert links <= set(re.findall(r'id="(\w+)"', page.text))
+    assert {"RecommendationRequest", "Range", "Problem"} <= links
 
 
 def _fuzz(operation: schemathesis.APIOperation) -> None:
