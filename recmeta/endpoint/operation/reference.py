@@ -128,7 +128,7 @@ def _told(schema: Schema) -> str:
     if inner.get("default") is not None:
         said.append(f"Default: <code>{html.escape(json.dumps(inner['default']))}</code>.")
     bounds = {"minimum": "At least", "maximum": "At most", "maxItems": "Most entries:"}
-    said += [f"{told} {inner[key]}." for key, told in bounds.items() if key in inner]
+    said += [f"{told} {inner[key]:g}." for key, told in bounds.items() if key in inner]
     return " ".join(said)
 
 
