@@ -67,6 +67,8 @@ class ListedItem:
     relative_likelihood: float
     uncertainty: float | None
     listed_by: str
+    propensity: float
+    """How likely it was that the item would stand there: 1 where the server explores nothing."""
     reasons: tuple[Reason, ...]
 
 

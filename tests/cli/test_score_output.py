@@ -11,7 +11,7 @@ from recmeta import schema
 
 NAMES = ["user_id", "rank", "item_id", "title", "score", "uncertainty"]
 REASONS = ["because_item", "because_title"]
-OF_RUN = ["listed_by", "model_version", "scored_at"]
+OF_RUN = ["listed_by", "propensity", "model_version", "scored_at"]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_each_format_has_the_rows_of_the_table(
     adam, zoe = (json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines())
     assert (adam["user_id"], zoe["user_id"], zoe["model_version"]) == ("adam", "zoe", "1")
     assert [one["item_id"] for one in zoe["recommendations"]] == csv["item_id"].to_list()[4:]
-    assert list(zoe["recommendations"][0]) == [*NAMES[1:], *REASONS, "listed_by"]
+    assert list(zoe["recommendations"][0]) == [*NAMES[1:], *REASONS, "listed_by", "propensity"]
     bare = recmeta(*arguments, "--no-reasons", "--out", tmp_path / "a.csv")
     assert bare.code == 0, bare.stderr
     assert pl.read_csv(tmp_path / "a.csv").columns == [*NAMES, *OF_RUN]

@@ -44,6 +44,7 @@ COLUMNS = (
     schema.UNCERTAINTY,
     *REASONS,
     schema.LISTED_BY,
+    schema.PROPENSITY,
     schema.MODEL_VERSION,
     schema.SCORED_AT,
 )
@@ -175,7 +176,8 @@ def with_titles(lists: pl.DataFrame, known: pl.DataFrame, *, reasons: bool = Tru
     of_reasons = known.rename({schema.ITEM_ID: schema.BECAUSE_ITEM, schema.TITLE: BECAUSE_TITLE})
     found = lists.join(known, on=schema.ITEM_ID, how="left")
     found = found.join(of_reasons, on=schema.BECAUSE_ITEM, how="left")
-    kept = [name for name in COLUMNS if reasons or name not in REASONS]
+    kept = [name for name in COLUMNS if name in found.columns]  # an earlier table has fewer
+    kept = [name for name in kept if reasons or name not in REASONS]
     return found.select(kept).sort(schema.USER_ID, schema.RANK)
 
 
