@@ -29,6 +29,7 @@ VERSION = 1
 """Of the table below."""
 BUSY_SECONDS = 5.0
 """How long another process' commit is waited for."""
+_AGAIN = "run the command again, or stop the server for a moment."
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 _TABLE = """
 CREATE TABLE events (
@@ -222,16 +223,25 @@ class EventStore:
             ).rowcount
 
     def forget(self, user_ids: Collection[str]) -> int:
-        """Delete users' events for good, out of the file and its log; return how many there
-        were."""
+        """Delete users' events for good, out of the file and its log; return how many there were.
+
+        Raises:
+            UserError: where another process reads or writes all the while; doing it again finds
+                what is left.
+        """
         deleted = 0
         with _transaction(self._database):
             for user_id in user_ids:
                 deleted += self._database.execute(
                     "DELETE FROM events WHERE user_id = ?", (user_id,)
                 ).rowcount
-        self._database.execute("VACUUM")
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            self._database.execute("VACUUM")
+            (busy, *_) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            raise UserError(f"{self.path} cannot be rewritten ({error}): {_AGAIN}") from error
+        if busy:
+            raise UserError(f"{self.path} is read by another process: {_AGAIN}")
         return deleted
 
 
