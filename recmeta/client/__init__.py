@@ -24,11 +24,11 @@ from recmeta.client.records import (
     EndpointUnavailable,
     Event,
     Interaction,
+    Item,
     Kept,
     ListedItem,
     Ranking,
     Reason,
-    SimilarItem,
     User,
 )
 
@@ -38,10 +38,10 @@ __all__ = [
     "EndpointUnavailable",
     "Event",
     "Interaction",
+    "Item",
     "Kept",
     "ListedItem",
     "Ranking",
     "Reason",
-    "SimilarItem",
     "User",
 ]

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
 from recmeta.client import records
@@ -15,10 +15,11 @@ from recmeta.client.records import (
     EndpointError,
     EndpointUnavailable,
     Event,
+    Item,
     Kept,
     Ranking,
-    SimilarItem,
     User,
+    Wanted,
 )
 
 JSON = "application/json"
@@ -55,7 +56,7 @@ class Client:
         self._timeout = timeout
         self._own = threading.local()
 
-    def recommend(self, user_id: str | None = None, **wanted: Any) -> Ranking:
+    def recommend(self, user_id: str | None = None, **wanted: Unpack[Wanted]) -> Ranking:
         """Return a user's list.
 
         Args:
@@ -86,12 +87,12 @@ class Client:
         found = self._call("POST", "/v1/events", body)
         return Kept(found["accepted"], found["duplicates"])
 
-    def similar(self, item_id: str, limit: int = 10) -> list[SimilarItem]:
+    def similar(self, item_id: str, limit: int = 10) -> list[Item]:
         """Return the items that are most like one. Raises as `recommend`."""
         place = f"/v1/similar/{quote(item_id, safe='')}?{urlencode({'limit': limit})}"
         return [records.item(one) for one in self._call("GET", place)["items"]]
 
-    def search(self, words: str, limit: int = 10) -> list[SimilarItem]:
+    def search(self, words: str, limit: int = 10) -> list[Item]:
         """Return items whose title has every word. Raises as `recommend`."""
         query = urlencode({"query": words, "limit": limit})
         return [records.item(one) for one in self._call("GET", f"/v1/items?{query}")["items"]]
@@ -116,18 +117,17 @@ class Client:
         while True:
             try:
                 status, headers, said = self._attempt(method, path, content, end)
+                if status == 200:
+                    return _value(said)
                 refused = _error(status, said)
                 if status not in BUSY:
-                    if refused is not None:
-                        raise refused
-                    return json.loads(said)
+                    raise refused
                 pause = _seconds(headers.get("Retry-After"), next(pauses))
             except _UNREACHABLE as error:
                 self.close()  # what is half read is of no use
                 refused = EndpointUnavailable(0, f"the server could not be reached: {error}")
                 pause = next(pauses)
             if time.monotonic() + pause >= end:
-                assert refused is not None
                 raise EndpointUnavailable(refused.status, refused.detail)
             time.sleep(pause)
 
@@ -139,7 +139,8 @@ class Client:
         if connection is None:
             connection = self._kind(self._host, self._port, timeout=left)
             self._own.connection = connection
-        elif connection.sock is not None:
+        connection.timeout = left  # of opening it anew, where the server has closed it
+        if connection.sock is not None:
             connection.sock.settimeout(left)
         headers = self._headers if content is None else {**self._headers, "Content-Type": JSON}
         connection.request(method, self._base + path, content, headers)
@@ -162,10 +163,17 @@ def _seconds(header: str | None, otherwise: float) -> float:
     return int(header) + otherwise
 
 
-def _error(status: int, said: bytes) -> EndpointError | None:
-    """Return what an answer says is wrong; None where nothing is."""
-    if status == 200:
-        return None
+def _value(said: bytes) -> Any:
+    try:
+        return json.loads(said)
+    except ValueError as error:
+        raise EndpointError(
+            200, f"the answer is not JSON ({error}): is it the server's?"
+        ) from error
+
+
+def _error(status: int, said: bytes) -> EndpointError:
+    """Return what an answer says is wrong."""
     detail = said.decode(errors="replace")[:500]
     with contextlib.suppress(ValueError, KeyError, TypeError):  # a proxy's page, perhaps
         detail = str(json.loads(said)["detail"])

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 Profile = Mapping[str, str | float | Sequence[str] | None]
 
@@ -89,12 +89,13 @@ class Ranking:
 
 
 @dataclasses.dataclass(frozen=True)
-class SimilarItem:
-    """An item that is like another one, or that a search has found, whose likeness is None."""
+class Item:
+    """An item of the catalogue."""
 
     item_id: str
     title: str | None
     similarity: float | None = None
+    """To the item that was asked about; None where none was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +123,18 @@ class User:
     exclude: Sequence[str] = ()
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """By attribute a list of values, or `{"min": …, "max": …}`."""
+
+
+class Wanted(TypedDict, total=False):
+    """The fields of `User` beside the id, as arguments; `User` has their meaning and defaults."""
+
+    interactions: Sequence[Interaction]
+    profile: Profile
+    top_k: int
+    max_reasons: int
+    candidates: Sequence[str] | None
+    exclude: Sequence[str]
+    filters: Mapping[str, Any]
 
 
 def plain(one: Event | Interaction) -> dict[str, Any]:
@@ -163,6 +176,6 @@ def _listed(one: Mapping[str, Any]) -> ListedItem:
     return ListedItem(**{name: one[name] for name in fields}, reasons=reasons)
 
 
-def item(one: Mapping[str, Any]) -> SimilarItem:
+def item(one: Mapping[str, Any]) -> Item:
     """Return an item as the server has said it."""
-    return SimilarItem(one["item_id"], one["title"], one.get("similarity"))
+    return Item(one["item_id"], one["title"], one.get("similarity"))
