@@ -103,8 +103,9 @@ def ingest(
             "then, have left the quarantine."
         )
     if manifest.outputs.num_events:
-        kept = f"{manifest.outputs.num_events:,} events that the endpoint had kept"
-        notes.append(f"{kept} were taken in first.")
+        number = manifest.outputs.num_events
+        kept = "1 event" if number == 1 else f"{number:,} events"
+        notes.append(f"{kept} that the endpoint had kept came into the log, too.")
     notes += [hint_on_unread(mapping), *manifest.outputs.notes]
     return Outcome(data=data, text=text, note="\n".join(filter(None, notes)))
 

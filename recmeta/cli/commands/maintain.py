@@ -29,6 +29,14 @@ def maintain(
             metavar="DAYS", help="Delete adapted users' states that are older. [default: 14]"
         ),
     ] = None,
+    event_days: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            help="Delete events of `recmeta serve --history` that have been in the log for longer. "
+            "[default: 14]",
+        ),
+    ] = None,
     vacuum_days: Annotated[
         int | None,
         typer.Option(
@@ -48,6 +56,7 @@ def maintain(
         "recommendation_days": recommendation_days,
         "recommendation_runs": recommendation_runs,
         "state_days": state_days,
+        "event_days": event_days,
         "vacuum_days": vacuum_days,
     }
     limits = parse(maintenance.MaintenanceConfig, {n: v for n, v in given.items() if v is not None})

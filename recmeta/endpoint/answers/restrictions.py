@@ -32,13 +32,10 @@ class ItemAttributes:
         kinds = {f.name: _kind_of(f.type) for f in items.attributes.schema}
         self.kinds = {name: kind for name, kind in kinds.items() if kind is not None}
         """`values` or `range`, by attribute, for those that a filter may be of."""
-        self.codes = functools.cache(lambda name: categories(items, name))
-        """Of an attribute, its values as numbers: see `categories`."""
+        self.codes = functools.cache(self._read_codes)
+        """Of an attribute: (I, W) the values of each item as numbers, -1 where it has no more, and
+        the number of each value."""
         self._numbers = functools.cache(self._read_numbers)
-
-    def values(self, name: str) -> list[str]:
-        """Return the values of an attribute."""
-        return [value for value in self.codes(name)[1] if value is not None]
 
     def passing(self, name: str, wanted: Filter) -> BoolArray:
         """Return (I,) which items pass a filter."""
@@ -47,9 +44,13 @@ class ItemAttributes:
             low = -np.inf if wanted.min is None else wanted.min
             high = np.inf if wanted.max is None else wanted.max
             return np.asarray((number_I >= low) & (number_I <= high))  # NaN passes neither
-        code_IW, vocabulary = self.codes(name)
-        codes = [code for code, value in enumerate(vocabulary) if value in set(wanted)]
+        code_IW, code_of = self.codes(name)
+        codes = [code_of[value] for value in wanted if value in code_of]
         return np.asarray(np.isin(code_IW, codes).any(1))
+
+    def _read_codes(self, name: str) -> tuple[IntArray, dict[str, int]]:
+        code_IW, vocabulary = categories(self._items, name)
+        return code_IW, {value: code for code, value in enumerate(vocabulary)}
 
     def _read_numbers(self, name: str) -> Float64Array:
         rows = pa.array(self._items.newest())
@@ -122,8 +123,9 @@ def _kind_of(kind: pa.DataType) -> str | None:
 def _unknown_values(attributes: ItemAttributes, name: str, wanted: Filter) -> list[Warning_]:
     if isinstance(wanted, Range):
         return []
-    known = attributes.values(name)
-    missing = [value for value in wanted if value not in set(known)]
+    code_of = attributes.codes(name)[1]
+    known = list(code_of)
+    missing = [value for value in wanted if value not in code_of]
     return [
         _warning(
             "unknown_value",
