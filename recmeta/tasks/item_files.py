@@ -45,7 +45,11 @@ class HistoryPiece(NamedTuple):
 
     def rows(self, rows: slice) -> "HistoryPiece":
         """Return some of the events."""
-        return HistoryPiece(*(None if column is None else column[rows] for column in self))
+        return HistoryPiece(
+            self.item[rows],
+            None if self.time is None else self.time[rows],
+            None if self.value is None else self.value[rows],
+        )
 
 
 ATTRIBUTE: Final = "attribute:"

@@ -83,8 +83,8 @@ class UserRows:
     def positions_of(self, user_id: pa.Array) -> IntArray:
         """Return (u,) where in `user_id` each of these users is; -1 where it is not."""
         if len(self.user_id) <= len(user_id):
-            found = pc.index_in(user_id, value_set=self.user_id)
-            return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+            at = pc.fill_null(pc.index_in(user_id, value_set=self.user_id), -1)
+            return np.asarray(at.to_numpy(zero_copy_only=False), np.int64)
         # The other way round: a hash table of the few users, not of all.
         asked = pc.fill_null(pc.index_in(self.user_id, value_set=user_id), -1).to_numpy(
             zero_copy_only=False

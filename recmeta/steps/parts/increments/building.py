@@ -68,7 +68,10 @@ class Before:
     @property
     def parts(self) -> list[Part]:
         """The base and its increments, to be read without comparing digests: they were checked."""
-        return [dataclasses.replace(part, folder=part.folder.folder) for part in self.tasks.parts]
+        return [
+            dataclasses.replace(part, folder=Folder(part.folder.filesystem, part.folder.path))
+            for part in self.tasks.parts
+        ]
 
 
 def _check_size(parts: list[Part], num_more: int) -> None:
@@ -156,8 +159,8 @@ def write_increment(
         "interactions": spec.num_interactions,
     }
     if is_implicit:
-        gone = changes.filter(pl.col(schema.VALUE) <= 0)[SIGN].cast(pl.Int64).sum()
-        counts["not_positive"] = before.counts["not_positive"] + gone
+        others = changes.filter(pl.col(schema.VALUE) <= 0)[SIGN].cast(pl.Int64)
+        counts["not_positive"] = before.counts["not_positive"] + int(others.sum())
     return BuiltTasks(spec=spec, item_id=item_id, statistics=tallies.rounded(), counts=counts)
 
 
@@ -283,7 +286,7 @@ def _write_shards(
     users: pl.LazyFrame,
 ) -> dict[str, int]:
     """Write the tasks of all splits, and return how many shards each has."""
-    num_shards = {}
+    num_shards: dict[str, int] = {}
     for name in SPLITS:
         written = write_split(
             folder,
@@ -348,7 +351,7 @@ def _spec(
     num_shards: dict[str, int],
 ) -> TaskSetSpec:
     spec = before.tasks.spec
-    num_tasks = {
+    num_tasks: dict[str, int] = {
         name: spec.num_tasks[name] + len(_in_split(now, name)) - len(_in_split(was, name))
         for name in SPLITS
     }
