@@ -189,7 +189,7 @@ def _on_top(
     )
     num_users = UserRows(folder).num_rows.size
     how = (
-        f"on top of the last tasks ({len(parts)} folders): {len(changes):,} rows came or went, of "
+        f"on top of {len(parts)} earlier: {len(changes):,} rows came or went, which touch "
         f"{num_users:,} users"
     )
     return built, how
