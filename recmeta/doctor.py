@@ -1,6 +1,6 @@
 """Whether this installation, this machine and these stores are fit for the pipeline.
 
-Every check is a function that says what it found and, where something is wrong, what mends it. None
+Every check is a function that says what it found and, where something is wrong, the remedy. None
 of them changes anything that stays.
 """
 
@@ -296,7 +296,7 @@ def _mlflow(workspace: "Workspace") -> Check:
             name="mlflow",
             status="fail",
             found=f"{store}: {first_line}",
-            remedy="start that server or mend that database, or change MLFLOW_TRACKING_URI",
+            remedy="start that server or repair that database, or change MLFLOW_TRACKING_URI",
         )
     if champion is not None and (why := why_retrain(champion)) is not None:
         return Check(

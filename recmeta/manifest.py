@@ -59,7 +59,8 @@ class Left(Protocol):
             full: read everything, even what nothing has touched.
 
         Raises:
-            Broken: for what doing the step again cannot mend, with what does.
+            Broken: if something is lost that doing the step again cannot restore. The message says
+                what does.
         """
         ...
 
@@ -231,7 +232,8 @@ def losses(
         full: read everything, even what nothing has touched since it was last read.
 
     Raises:
-        Broken: for what doing the step again cannot mend, with what does.
+        Broken: if something is lost that doing the step again cannot restore. The message says what
+            does.
     """
     return [
         loss
@@ -310,7 +312,7 @@ def run_once(
             is called again after having been killed at any point, or after any of them was lost.
 
     Raises:
-        Broken: where something is broken that doing the step again cannot mend.
+        Broken: if something is broken that doing the step again cannot restore.
         WorkspaceBusyError: where another command writes to the workspace for longer than is waited.
     """
     key = fingerprint(step, config, inputs)

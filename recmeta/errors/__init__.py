@@ -17,7 +17,7 @@ LONGEST_SHOWN = 80
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message says what is wrong, where, and what to do.
+    """An error that the user can correct: the message says what is wrong, where, and what to do.
 
     Secrets in the message are masked, and one of more than `LONGEST_MESSAGE` characters, as a file
     with thousands of columns would make it, loses its middle. Exit code 2.

@@ -38,7 +38,7 @@ _MISTAKES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cause:
-    """One thing that is the user's or the machine's to mend."""
+    """One error whose cause is the user, the machine or a server."""
 
     name: str
     says: str
@@ -136,7 +136,7 @@ CAUSES = (
         classes=frozenset({"NoSuchBucket"}),
         text=r"no_?such_?bucket|bucket '[^']*' (?:does not exist|not found)|"
         r"specified bucket does not exist|bucket does not exist",
-        says="the object store has no such bucket ({words}): make it, or mend the address in "
+        says="the object store has no such bucket ({words}): make it, or correct the address in "
         "--workspace or AWS_ENDPOINT_URL.",
     ),
     Cause(
@@ -212,7 +212,7 @@ CAUSES = (
         name="no path",
         numbers=_numbers("ENAMETOOLONG", "ELOOP"),
         text=r"file name too long|embedded (?:nul|null) (?:char|byte|character)",
-        says="a path is none that this machine can have ({words}): mend it.",
+        says="this machine cannot have such a path ({words}): correct it.",
     ),
     Cause(
         name="database cannot be opened",

@@ -81,7 +81,7 @@ class Baseline:
     """Fits one predictor after the other to the support and query rows of the same tasks, so that
     candidates may share work."""
     default: Callable[["BaselineSearch"], Config] | None = None
-    """Returns what is taken where there is nobody to judge; None: the first candidate."""
+    """Returns what is taken where there is nobody to judge; if None, the first candidate."""
     refinements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
     """Further candidates that follow from the best so far, stage after stage."""
     objectives: tuple[Objective, ...] = ("rating",)
@@ -142,13 +142,13 @@ class BaselineSearch:
     """Development tasks, whose query rows decide among candidates, see `Measure`. Where there are
     none, defaults hold."""
     relevant_from: float | None = None
-    """Smallest rating that makes an item relevant in lists; None: 60 % up the value range."""
+    """Smallest rating that makes an item relevant in lists; if None, 60 % up the value range."""
     everybody: Tasks | None = None
-    """What the chosen candidate is fitted to again; None: it stays as it was judged."""
+    """What the chosen candidate is fitted to again; if None, it stays as it was judged."""
     items: Items | None = None
     """The catalogue, for baselines that read its attributes."""
     history: ItemHistory | None = None
-    """Every event that counts, for baselines that look back from a user's cut time; None: they
+    """Every event that counts, for baselines that look back from a user's cut time; if None, they
     count the rows that they are fitted to."""
     grid: Grid = "gate"
     seed: int = 0

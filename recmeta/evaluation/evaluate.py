@@ -115,7 +115,7 @@ def evaluate(
     Args:
         num_users_I: users who had met each item, for `full_popularity@k`; None leaves it out.
         in_list_curve: of ratings, whose lists the curve of these shows, since each of its points
-            costs a ranking of the catalogue; None: all predictors'.
+            costs a ranking of the catalogue; if None, all predictors'.
         without_lists: names of predictors that take too long to rank the catalogue; they have no
             metric of lists.
 

@@ -100,13 +100,13 @@ def fit_baselines(
         dev: development tasks, on whose queries hyperparameters are chosen.
         seed: of whatever is drawn.
         on_trial: told of each candidate that was tried, baseline by baseline.
-        names: which, as in `BASELINES`; None: those that `usual_baselines` finds.
+        names: which, as in `BASELINES`; if None, those that `usual_baselines` finds.
         items: the catalogue, for baselines that read its attributes; None leaves out those of them
             that are not named.
         history: every event that counts, for baselines that look back from a user's cut time.
-        relevant_from: smallest rating that makes an item relevant in lists; None: 60 % up the value
-            range.
-        everybody: see `train`; None: the tasks of `train` and `dev`.
+        relevant_from: smallest rating that makes an item relevant in lists; if None, 60 % up the
+            value range.
+        everybody: see `train`; if None, the tasks of `train` and `dev`.
 
     Raises:
         UserError: for an unknown name, a baseline that does not suit the feedback, or where the

@@ -101,7 +101,7 @@ def judge(
     """Put a model, the champion, a rival and tuned baselines to the cold users of a task set.
 
     Args:
-        baseline_names: None: those that are usual for the feedback.
+        baseline_names: if None, those that are usual for the feedback.
 
     Raises:
         UserError: for a baseline that there is not, or where there are no cold users.

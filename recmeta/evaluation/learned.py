@@ -21,8 +21,8 @@ class LearnedPredictor:
     def __init__(self, name: str, model: Model, history: ItemHistory | None = None) -> None:
         """
         Args:
-            history: of the items, for what was popular at each cut time; None: what the statistics'
-                snapshots say.
+            history: the events of the items, from which popularity at each cut time is counted.
+                If None, it is that of the statistics' snapshots.
         """
         self.name = name
         self.scorer = Scorer.of(model)

@@ -90,7 +90,7 @@ class TopLists:
     num_items: int
     """I"""
     num_users_I: Counts | None
-    """(I,) how many users had met each item; None: not known."""
+    """(I,) how many users had met each item; if None, not known."""
 
     def __len__(self) -> int:
         return len(self.item_UK)

@@ -56,7 +56,7 @@ def compare_views(store: FeatureStore, num_entities: int | None = None) -> dict[
 
     Args:
         num_entities: most users, and most items, to compare: those of the smallest hashes, in every
-            view the same ones. None: all who have a row in the view's table.
+            view the same ones. If None, all who have a row in the view's table.
 
     Returns:
         A report by view; a view of an empty table has none.

@@ -77,7 +77,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not ty
             config, registry, project: of the feature store.
             feature_views: the views that `feature_refs` name.
             feature_refs: `view:feature`.
-            entity_df: a pandas or Polars frame of keys, times and any other columns. None: all
+            entity_df: a pandas or Polars frame of keys, times and any other columns. If None, all
                 entities with a row from `start_date` on, as known at `end_date`.
             full_feature_names: name features `view__feature`.
             filter_by_created_timestamp: leave out what had not been created by a row's time.

@@ -92,7 +92,7 @@ class LearnerConfig:
         return rescale_last_layer(built, params, ratio, shift)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same for a scale of values with so many levels; None: one without steps. An
+        """Return the same for a scale of values with so many levels; if None, one without steps. An
         algorithm that reads them keeps what it was told by its user.
 
         Args:

@@ -175,7 +175,7 @@ class Model:
         """Return the same model over another catalogue, whose new items it reads by their content.
 
         Args:
-            history: of that catalogue's items, for what is popular there; None: as it was here.
+            history: of that catalogue's items, for what is popular there; if None, as it was here.
             with_lists: whether lists will be made; predictions alone do without their head.
         """
         return Model(

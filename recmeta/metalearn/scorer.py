@@ -69,8 +69,8 @@ class Scorer:
     lists: ListHead
     """What lists are ordered by; the model's, unless somebody asks for another."""
     prepared_items: Rows | None = None
-    """The whole catalogue as it is now, in the order of its numbers; None: items are prepared when
-    they are met."""
+    """The whole catalogue as it is now, in the order of its numbers; if None, items are prepared
+    when they are met."""
 
     @classmethod
     @torch.no_grad()
@@ -249,7 +249,7 @@ class Scorer:
 
         Args:
             count_BI: how often each item had been taken at each user's cut time, as the list head
-                counts it; None: at the end of the log.
+                counts it; if None, at the end of the log.
         """
         learner, lists = self.model.learner, self.lists.settle(state, count_BI)
         if isinstance(learner, CatalogueRanker):

@@ -65,9 +65,9 @@ class LocalConfig:
     airflow_port: int = 8080
     mlflow_port: int = 5000
     feature_store: Path | None = None
-    """A Feast repository; None: no online features."""
+    """A Feast repository; if None, no online features."""
     mlflow_store: str | None = None
-    """MLflow's database, an SQLAlchemy address; None: a SQLite file in the workspace."""
+    """MLflow's database, an SQLAlchemy address; if None, a SQLite file in the workspace."""
 
     @property
     def home(self) -> Path:

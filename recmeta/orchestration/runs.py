@@ -60,7 +60,7 @@ DEFAULT_ARGS: dict[str, Any] = {
             RetryRule(
                 exception="recmeta.errors.UserError",
                 action=RetryAction.FAIL,
-                reason="It will not mend itself: the message says what to do.",
+                reason="A retry will not help: the message says what to do.",
             )
         ]
     ),

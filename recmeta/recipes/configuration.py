@@ -27,9 +27,9 @@ def pipeline_config(
 
     Args:
         recipe: a name in `RECIPES`.
-        learner: an algorithm, trained as is best for it, on the features that the recipe reads; the
-            rest of the recipe's training gives way, for implicit feedback, too. None: the one that
-            the file names as `train.model.algorithm`, else the recipe's.
+        learner: an algorithm, trained by its own recipe on the features that this recipe reads; it
+            replaces the rest of the recipe's training, for implicit feedback, too. If None, it is
+            the one that the file names as `train.model.algorithm`, else the recipe's.
         path: a TOML file whose values win over the recipe's and the learner's.
         values: the same as nested tables, in its place.
         seed: of splits, training and evaluation; wins over both.

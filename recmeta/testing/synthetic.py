@@ -64,12 +64,12 @@ class SyntheticConfig:
     """The item of popularity rank n is met in proportion to n to the minus this; 0: all alike."""
     popularity_lap_days: float | None = None
     """Days in which each item goes once through all ranks of popularity, from the first to the
-    last, as new releases grow old; None: an item keeps its rank."""
+    last, as new releases grow old; if None, an item keeps its rank."""
     mean: float = 3.5
     """Mean value."""
     num_stars: int | None = None
-    """Values are whole numbers from 1 to this, as people give them: rounded and clipped. None: they
-    are real numbers and not clipped, which the closed form needs."""
+    """Values are whole numbers from 1 to this, as people give them: rounded and clipped. If None,
+    they are real numbers and not clipped, which the closed form needs."""
 
     def __post_init__(self) -> None:
         fewest, most = self.rows_per_user

@@ -154,9 +154,9 @@ def meta_learned(
         judged: development users, whose choices after their whole support say when to stop; None:
             there are none.
         profiles: of the training users and of the development users.
-        value_range: of the values, which say what was liked; None: they say nothing.
+        value_range: of the values, which say what was liked; if None, they say nothing.
         num_next: rows that an episode asks about.
-        epochs: how many passes to take; None: those after which the development users' choices
+        epochs: how many passes to take; if None, those after which the development users' choices
             are likeliest.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -265,7 +265,7 @@ def _losses(
         leaves: parameters, those of items by place in the sample.
         place_I: of each item in the sample.
         log_stands_N: logarithm of how many items each of the sample stands for.
-        kept_BD: what an adapted user's numbers are multiplied with; None: 1.
+        kept_BD: what an adapted user's numbers are multiplied with; if None, 1.
     """
     known_BS = place_I[episodes.item_BS].clamp(min=0)  # padding may be of items out of the sample
     next_BQ = place_I[episodes.next_BQ].clamp(min=0)

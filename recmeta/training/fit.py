@@ -125,8 +125,8 @@ def refit(
         folder: of the model; the checkpoint is below it, and training goes on from it.
         earlier: the model that training went on from, where there was one.
         source: what `content_source` gives.
-        everybody: whom to train on; None: the training and the development users.
-        chosen: `Begun.chosen` of the model; None: the development users choose again.
+        everybody: whom to train on; if None, the training and the development users.
+        chosen: `Begun.chosen` of the model; if None, the development users choose again.
         processes: see `fit`.
     """
     if not task_set.spec.num_tasks["dev"]:

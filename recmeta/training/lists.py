@@ -241,7 +241,7 @@ def _choices(
     """Return what training users took next, meta-learned; None where that is not asked for.
 
     Args:
-        epochs: how many passes to take; None: as the development users want it.
+        epochs: how many passes to take; if None, as the development users want it.
     """
     spec, development = task_set.spec, task_set.tasks("dev")
     if not config.epochs:

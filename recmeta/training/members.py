@@ -39,7 +39,7 @@ def train_members(
         config: of the model. Without members, those that its learner has learn along with it.
         begun: the model at its start.
         folder: of the model's checkpoint; theirs are below it, and training goes on from them.
-        epochs: how many each is trained, 0 for one that stays as it begins; None: as many as the
+        epochs: how many each is trained, 0 for one that stays as it begins; if None, as many as the
             development users want.
         on_member: told of every epoch of a member.
         processes: that share each outer gradient.

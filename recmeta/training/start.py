@@ -73,7 +73,7 @@ def at_start(
         earlier: the model to go on from, where there is one.
         on_trial: told of each factorisation that was tried.
         source: what `content_source` gives.
-        tuned_on: whose development users choose the factorisation; None: those of `task_set`.
+        tuned_on: whose development users choose the factorisation; if None, those of `task_set`.
         chosen: the weighted factorisation that they chose, where that is known already.
 
     Raises:

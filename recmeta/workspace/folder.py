@@ -118,7 +118,7 @@ class Folder:
         _replace(target, content, temporary)
 
     def _temporary(self) -> Path | None:
-        """Return where a file is written before it gets its name; None: beside it."""
+        """Return where a file is written before it gets its name; if None, beside it."""
         return None if self._root is None else self._root._temporary()
 
     def delete(self, name: str) -> None:

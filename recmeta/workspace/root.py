@@ -79,7 +79,7 @@ class Workspace(Folder):
         """Be the only one that does a long piece of work within the block; others may write.
 
         Args:
-            name: of the work, such as the step and its key; None: unlike that of any other.
+            name: of the work, such as the step and its key; if None, unlike that of any other.
 
         Raises:
             WorkspaceBusyError: where another does it for longer than is waited.

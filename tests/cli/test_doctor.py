@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says how to mend it, and leaves nothing behind."""
+"""The doctor finds what is wrong, says how to fix it, and leaves nothing behind."""
 
 import shutil
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_what_is_broken_comes_with_a_remedy(
     failed = {c["name"]: c for c in called.json["checks"] if c["status"] == "fail"}
     assert set(failed) == {"tables", "mlflow"}
     assert "MLFLOW_TRACKING_URI" in failed["mlflow"]["remedy"]
-    assert "To be mended: tables, mlflow." in " ".join(called.stderr.split())
+    assert "To be fixed: tables, mlflow." in " ".join(called.stderr.split())
     file = tmp_path / "file"
     file.write_text("")
     assert by_name(examine(str(file / "ws")))["workspace"].status == "fail"

@@ -13,7 +13,7 @@ from recmeta.errors import UserError, shown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The names of a frame's columns. None: the frame has no such column, or it is not read."""
+    """The names of a frame's columns. If None, the frame has no such column, or it is not read."""
 
     user_id: str = schema.USER_ID
     item_id: str = schema.ITEM_ID

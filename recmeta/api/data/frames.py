@@ -174,7 +174,7 @@ def missing_column(
     Args:
         columns: of the frame.
         how: a sentence more.
-        spare: columns that may be meant; None: any.
+        spare: columns that may be meant; if None, any.
     """
     meant = did_you_mean(name, columns if spare is None else spare)
     return UserError(f"{what} has no column {shown(name)}.{meant}{how} It has: {listed(columns)}.")

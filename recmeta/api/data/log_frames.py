@@ -122,8 +122,8 @@ def csr_frame(
     Args:
         matrix: anything with `indptr`, `indices`, `data` and `shape` in compressed rows, such as
             SciPy's csr_array, or with `tocsr()`.
-        user_ids: of the rows; None: their numbers.
-        item_ids: of the columns; None: their numbers.
+        user_ids: of the rows; if None, their numbers.
+        item_ids: of the columns; if None, their numbers.
 
     Raises:
         UserError: for what is no such matrix, or ids that are too many or too few.

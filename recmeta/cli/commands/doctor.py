@@ -20,9 +20,9 @@ def doctor(
         typer.Option("--verify", help="Read every file of the workspace and check its digest."),
     ] = False,
 ) -> Outcome:
-    """Check the installation, the GPU and the stores, and say how to mend what is wrong.
+    """Check the installation, the GPU and the stores, and say how to fix what is wrong.
 
-    Exit code 2: something must be mended.
+    Exit code 2: something must be fixed.
     """
     from recmeta.doctor import examine
 
@@ -37,7 +37,7 @@ def doctor(
     return Outcome(
         data={"ok": not failed, "checks": [dataclasses.asdict(check) for check in checks]},
         text="\n".join(lines),
-        note=f"To be mended: {', '.join(failed)}." if failed else "",
+        note=f"To be fixed: {', '.join(failed)}." if failed else "",
         exit_code=USERS if failed else 0,
     )
 

@@ -49,7 +49,7 @@ class ListsOfRatings:
     name: str
     of: Predictor
     read_from: float | None
-    """Rows with lower values are not read; None: all rows are."""
+    """Rows with lower values are not read; if None, all rows are."""
     count_I: Float64Array
     """Training rows of each item."""
     predicts_values: bool = dataclasses.field(default=False, init=False)
@@ -99,7 +99,7 @@ def with_lists_of_ratings(
     """Return a baseline for implicit feedback as one that also learns lists from ratings.
 
     Args:
-        values: what predicts ratings under the same name; None: nothing does. In the published
+        values: what predicts ratings under the same name; if None, nothing does. In the published
             protocols, which measure predictions, it stands alone.
         predicts_in_gate: whether it predicts ratings before the gate, too.
     """

@@ -51,7 +51,7 @@ def adaptation_curve(
     Only the first rows of the support are shown; users, query and candidates stay the same.
 
     Args:
-        most_users: so many of the users who could be in the curve are drawn; None: all of them are.
+        most_users: how many of the users who could be in the curve are drawn; if None, all are.
         drawn_by: draws them.
     """
     # Users without a query row have no metric at any number of shots.

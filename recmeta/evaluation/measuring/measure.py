@@ -78,7 +78,7 @@ def measure(
     Args:
         num_shots: show the predictors only this many support rows. The candidates of ranking stay
             those of the full support, so that metrics at different numbers of shots compare.
-        num_users_I: users who had met each item; None: not known.
+        num_users_I: users who had met each item; if None, not known.
         without_lists: names of predictors that do not rank the catalogue.
     """
     if selection.reads_catalogue:

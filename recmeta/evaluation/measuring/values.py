@@ -24,7 +24,7 @@ class Values:
     highest: float
     median: float
     num_levels: int | None
-    """Evenly spaced steps of the scale; None: it has none."""
+    """Evenly spaced steps of the scale; if None, it has none."""
     has_tail: bool
     """Whether a few values are so far from all others that they are rather counts or amounts."""
     relevant_from: float

@@ -27,7 +27,7 @@ class LoggedSlates:
     reward_N: Float64Array
     """What the place earned, such as 1 for a click and 0 for none."""
     predicted_N: Float64Array | None = None
-    """What a model of rewards says of each place; None: one is learned from the log."""
+    """What a model of rewards says of each place; if None, one is learned from the log."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -71,8 +71,8 @@ class Location:
         """
         if not self.exists():
             raise UserError(
-                f"the data source {self.name!r} has nothing at {self.uri}: write it first, or mend "
-                "the path."
+                f"the data source {self.name!r} has nothing at {self.uri}: write it first, or "
+                "correct the path."
             )
         options: Any = self.storage_options or None
         if self.is_delta:

@@ -62,22 +62,22 @@ class ListHead:
     offset: float = 1.0
     """c: joins every count before its logarithm."""
     half_life_days: float | None = None
-    """After which a taken item counts half; None: each counts 1."""
+    """After which a taken item counts half; if None, each counts 1."""
     count_I: torch.Tensor
     """float32, π: the counts at the end of the log that the model is over."""
     tables: dict[str, Table] = dataclasses.field(default_factory=dict)
     """What the items of a user's rows say of others, by column."""
     centre: float | None = None
     """What a row's value counts from, in units of the value: a row below speaks against the items
-    that are near. None: every row counts 1."""
+    that are near. If None, every row counts 1."""
     taken_from: float | None = None
     """See `TaskSetSpec`: without a centre, a row below says nothing."""
     horizon: int | None = None
     """Rows of a user that the tables of neighbours look over; None where rows have no order."""
     choices: ChoiceHead | None = None
-    """What an adapted user takes next; None: it is not learned."""
+    """What an adapted user takes next; if None, it is not learned."""
     value_range: tuple[float, float] | None = None
-    """Of the values that say how much a row was liked; None: they say nothing."""
+    """Of the values that say how much a row was liked; if None, they say nothing."""
 
     @classmethod
     def of_popularity(
@@ -127,7 +127,7 @@ class ListHead:
         Args:
             number_I: each item's number there; -1 where it is not in it.
             count_I: π of that catalogue's items.
-            code_IW: their values, see `attribute_codes`; None: the encoder knows none.
+            code_IW: their values, see `attribute_codes`; if None, the encoder knows none.
         """
         num_items = len(count_I)
 
@@ -194,7 +194,7 @@ class ListHead:
         """Return the parts of users' scores that do not depend on the learner.
 
         Args:
-            count_BI: π at the users' cut times; None: `count_I`.
+            count_BI: π at the users' cut times; if None, `count_I`.
         """
         if ITEM not in state:  # of an earlier version, whose lists did not read the rows
             num_users = len(next(iter(state.values())))

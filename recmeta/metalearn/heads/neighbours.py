@@ -122,7 +122,7 @@ def taken_together(
     Args:
         rows: per training user, in time order where there are times.
         num_neighbours: K.
-        first_rows: rows of each user that count; None: all.
+        first_rows: rows of each user that count; if None, all.
         seed: of the users that are left out, where there are too many pairs.
     """
     if first_rows is not None:

@@ -72,8 +72,8 @@ class Uncertainty:
     variance: float
     """Per log of the support's shrunk variance, in squared units of the value; not negative."""
     spread: float | None
-    """Per log of the learner's own variance, in units of the value; not negative. None: the learner
-    has none."""
+    """The coefficient of the log of the learner's own variance, in units of the value; not
+    negative. If None, the learner has none."""
     factors: tuple[float, ...]
     """Half width of the intervals of `LEVELS`, in standard deviations."""
     num_users: int

@@ -26,7 +26,7 @@ class ValueUnits:
     scale: float
     """Their standard deviation."""
     uncertainty: Uncertainty | None
-    """Knows what is expected where the learner says something; None: what it says is expected."""
+    """Turns the learner's output into an expected value; if None, the output is that value."""
 
     def to_values(self, output: torch.Tensor) -> Float32Array:
         """Return what the learner says, within the range of values."""

@@ -107,7 +107,7 @@ def by_hidden(
         weight_oi: their weights.
         bias_o: the bias, where the layer reads no features.
         z_BRo: what features and bias have given, where it does.
-        state: how the layer has adapted; None: not at all.
+        state: how the layer has adapted; if None, not at all.
     """
     if state is not None and state.hidden_BTi is not None:
         num_rows, width_in = hidden_BRi.shape[1:]

@@ -42,7 +42,7 @@ class RowFeatures:
         """Return rows with their items embedded, each distinct one once; or as they are.
 
         Args:
-            features: what is to be read of the catalogue; None: all.
+            features: what is to be read of the catalogue; if None, all.
         """
         if isinstance(rows, EmbeddedRows):
             return rows

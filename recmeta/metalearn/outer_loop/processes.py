@@ -252,7 +252,7 @@ def write(
 
 
 def work(folder: Folder) -> None:
-    """Train as one of the ranks. What is the user's to mend is written down, not raised: to start
+    """Train as one of the ranks. An error of the user's is written down, not raised: to start
     again would not help."""
     job = parse(Job, folder.read_json("job.json"))
     os.environ[TRUSTED] = ",".join(filter(None, [os.environ.get(TRUSTED), job.module]))

@@ -88,7 +88,7 @@ class StartInputs:
     tuned_weighted_factors: Callable[[], WeightedItemFactors]
     """Finds the factorisation of implicit feedback that the development users choose."""
     last_layer_ridge: float | None = None
-    """Weight of the ridge regression that a network's last layer begins as; None: it is none."""
+    """Weight of the ridge regression that a network's last layer begins as; if None, it is none."""
     source: Built | None = None
     """A model whose content this one starts from."""
     keep_source: bool = False

@@ -97,7 +97,7 @@ def bayesian_factors(
     Args:
         rows: per user, in units of the value.
         seed: of the factorisation.
-        known: the content that it begins with and shrinks to; None: none.
+        known: the content that it begins with and shrinks to; if None, none.
     """
     encoder = built.encoder
     scaled = (rows.value - encoder.value_mean) / encoder.value_scale

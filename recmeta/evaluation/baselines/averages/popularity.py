@@ -19,7 +19,7 @@ class PopularityConfig:
     """How fast what people took is forgotten."""
 
     half_life_days: float | None = None
-    """Days after which an event counts half; None: old ones count as new ones do."""
+    """Days after which an event counts half; if None, old ones count as new ones do."""
 
     def __post_init__(self) -> None:
         if self.half_life_days is not None and not self.half_life_days > 0:

@@ -104,7 +104,8 @@ def tune_weighted_als(
     """Return the factorisation whose hyperparameters rank the development queries best.
 
     Args:
-        everybody: whom it is fitted to again once the hyperparameters are chosen; None: not again.
+        everybody: the users to whom it is fitted again once the hyperparameters are chosen. If
+            None, it is not fitted again.
     """
     search = BaselineSearch(
         objective="implicit",

@@ -456,7 +456,7 @@ def start_from_factorisation(
         rows: per user, in units of the value.
         seed: of the factorisation.
         source: the model whose content the factorisation begins with and shrinks to, and whose
-            users' attributes are carried over; None: none.
+            users' attributes are carried over; if None, none.
         keep: whether the rows of that content stay as they are.
 
     Raises:

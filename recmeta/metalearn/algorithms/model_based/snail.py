@@ -65,7 +65,7 @@ class SNAILConfig(AmortisedConfig):
 
 
 class SNAIL(AmortisedLearner):
-    """A user is what the next row of their history will look back at."""
+    """A user's state is the earlier part of their history that predicting the next row reads."""
 
     def __init__(self, config: SNAILConfig, setting: Setting) -> None:
         super().__init__(config, setting)
@@ -86,8 +86,8 @@ class SNAIL(AmortisedLearner):
         return params | init_dense("head", width, 2, generator, gain=FIRST_STEP)
 
     def read(self, params: Params, known: Known) -> UserState:
-        """Return, layer by layer, what the next row will look back at: of a convolution the row
-        `earlier.N` (B, 1, C), of attention `key.N` and `value.N` (B, S, K) of all rows."""
+        """Return, layer by layer, what the next row reads of the earlier ones: for a convolution
+        the row `earlier.N` (B, 1, C), for attention `key.N` and `value.N` (B, S, K) of all rows."""
         mask_BS = known.mask_BR
         num_rows_B = mask_BS.sum(1)
         place_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)

@@ -89,7 +89,7 @@ class PreferenceNetwork(EmbeddingNetwork):
 
         Args:
             features: those of the rows and of the support.
-            states: per layer; None: not adapted.
+            states: per layer; if None, not adapted.
         """
         hidden: torch.Tensor | None = None
         run = Pass(rows.products[0], [], [], [], [])
