@@ -30,6 +30,7 @@ OUT       ?=
 DATABASE  ?=
 DEPLOYED  ?= pipeline,serve
 MUTANTS   ?=
+MEASURE   ?=
 
 .PHONY: help setup demo test faults test-numerics test-gpu accuracy leaderboard bench lint format docs figures mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
 
@@ -93,8 +94,8 @@ format: setup ## Format the code.
 docs: setup ## Build the documentation as a site, build/site/index.html; a warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-figures: setup ## Make the tables and pictures of README.md and docs anew from saved results.
-	$(BIN)/python -m docs.figures
+figures: setup ## Make the tables and pictures of README.md and docs anew from saved results [MEASURE=1: after `make demo`, those of the demo, too].
+	$(BIN)/python -m docs.figures $(if $(MEASURE),--lists --demo $(WORKSPACE))
 
 mlflow: $(DEMO) ## Serve the MLflow page of the workspace, to this machine alone.
 	@echo "MLflow has no login: every account of this machine can read and change what is there."

@@ -2,7 +2,8 @@
 
 A page has `<!-- figure: NAME -->` and `<!-- /figure -->`; what stands between them is made here. A
 test asks that every page is what its results make, so that no quoted table differs from its JSON.
-With `--lists` the example of README is computed anew first, which trains a model for some seconds.
+With `--lists` the example of README is computed anew first, which trains a model for some seconds;
+with `--demo WORKSPACE` the report of `make demo` is taken from its workspace.
 """
 
 import json
@@ -22,6 +23,8 @@ RESULTS = DOCS / "results"
 ACCURACY = ROOT / "benchmarks/accuracy/results"
 SPEED = ROOT / "benchmarks/speed/results"
 FIRST_LIST = RESULTS / "first-list.json"
+DEMO = RESULTS / "demo-report.txt"
+"""What `make demo` prints, up to where it names users and paths."""
 BLOCK = re.compile(r"(<!-- figure: ([\w-]+) -->\n).*?(<!-- /figure -->)", re.DOTALL)
 ANSWERS = (("420", "Alice in Wonderland"), ("71", "The Lion King"), ("588", "Beauty and the Beast"))
 """Items of MovieLens 100K that README's user likes, one after the other."""
@@ -135,6 +138,41 @@ def _spoken(title: str) -> str:
     """Return "The Godfather" for "Godfather, The"."""
     name, comma, article = title.rpartition(", ")
     return f"{article} {name}" if comma and article in ("The", "A", "An") else title
+
+
+# What the demo prints ----------------------------------------------------------------------------
+
+
+def demo_report(text: str) -> str:
+    """Return the part of a run's report that is the same wherever it runs."""
+    for heading in ("Where to look next", "Recommendations for new user"):
+        text = text.partition(f"\n## {heading}")[0]
+    return text.rstrip() + "\n"
+
+
+def demo(heading: str, *rows: str, intervals: bool = True) -> Callable[[], str]:
+    """Return what makes a block with one section of the demo's report: its heading, the heads of
+    its tables, and the rows and items that begin with one of `rows`, or all of them."""
+
+    def made() -> str:
+        shown = []
+        for line in sections(DEMO.read_text(encoding="utf-8"))[heading]:
+            name = line.removeprefix("| ").removeprefix("- ").strip("*|: ")
+            is_head = line.startswith(("|  |", "|---"))
+            if is_head or not rows or any(row in name for row in rows):
+                shown.append(line if intervals else re.sub(r" \[[^\]]*\]", "", line))
+        return "```text\n" + "\n".join([f"## {heading}", "", *shown]) + "\n```"
+
+    return made
+
+
+def sections(report: str) -> dict[str, list[str]]:
+    """Return the rows of tables and the items of lists of a report, by heading."""
+    found: dict[str, list[str]] = {}
+    for part in report.split("\n## ")[1:]:
+        heading, _, body = part.partition("\n")
+        found[heading] = [line for line in body.splitlines() if line.startswith(("|", "- "))]
+    return found
 
 
 # Protocols of ratings and clicks -----------------------------------------------------------------
@@ -320,6 +358,22 @@ FIGURES: dict[str, Callable[[], str]] = {
     "recommended": library_table("recommended"),
     "predicted": library_table("predicted"),
     "lists-overview": lists_overview,
+    "demo-data": demo("Data"),
+    "demo-lists": demo(
+        "Lists of 10 for 187 held-out cold users",
+        *("maml", "bayesian-linear", "user-knn", "item-knn", "popularity"),
+    ),
+    "demo-curve": demo(
+        "Adaptation curve: MAE by number of known interactions",
+        *("maml", "item-knn"),
+        intervals=False,
+    ),
+    "demo-list-curve": demo(
+        "Adaptation curve: `full_ndcg@10` by number of known interactions",
+        *("maml", "popularity"),
+        intervals=False,
+    ),
+    "demo-gate": demo("Gate: **promoted**", "than those of item-knn"),
     "melu-ml1m": melu_states("melu-ml1m"),
     "melu-book-crossing": melu_states("melu-book-crossing"),
     "temporal-ml100k": temporal("temporal-ml100k"),
@@ -353,6 +407,10 @@ def main(arguments: Sequence[str]) -> None:
 
     if "--lists" in arguments:
         FIRST_LIST.write_text(json.dumps(measure_first_list(), indent=1) + "\n", encoding="utf-8")
+    if "--demo" in arguments:
+        workspace = Path(arguments[arguments.index("--demo") + 1])
+        report = (workspace / "report.md").read_text(encoding="utf-8")
+        DEMO.write_text(demo_report(report), encoding="utf-8")
     for path in pages():
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
     results = [load(path) for path in sorted(RESULTS.glob("lists-*.json"))]

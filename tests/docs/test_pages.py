@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import recmeta
@@ -30,6 +31,8 @@ TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s#]*)(?:#([^)\s]*))?\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"(?:^|\n)\n((?: {4}.*\n|\n)+)")
+SPREAD = 0.02
+"""How far numbers of the demo may be from those that the tutorial shows."""
 slow = pytest.mark.skipif(
     os.environ.get("RECMETA_SLOW") != "1", reason="minutes long: set RECMETA_SLOW=1"
 )
@@ -239,6 +242,23 @@ def test_a_tutorial_runs_as_it_stands(path: Path, tmp_path: Path) -> None:
     blocks = [(kind, text) for kind, text in code(path) if kind in ("bash", "python")]
     assert blocks
     run_in(tmp_path, blocks)
+    if path.stem == "ten-minutes":
+        report = (tmp_path / "workspace" / "report.md").read_text(encoding="utf-8")
+        saved = figures.DEMO.read_text(encoding="utf-8")
+        assert_near(figures.sections(report), figures.sections(saved))
+
+
+def assert_near(found: Mapping[str, list[str]], saved: Mapping[str, list[str]]) -> None:
+    """Ask that the tables of two reports have the same rows, and numbers that differ by no more
+    than another machine's rounding makes of them."""
+    for heading in (h for h in saved if h.startswith(("Lists", "Accuracy", "Adaptation"))):
+        rows = {row.split("|")[1].strip(): row for row in found[heading]}
+        for row in saved[heading]:
+            other = rows[row.split("|")[1].strip()]
+            numbers, others = (
+                np.array([float(x) for x in re.findall(r"-?\d+\.\d+", r)]) for r in (row, other)
+            )
+            np.testing.assert_allclose(numbers, others, atol=SPREAD, err_msg=heading)
 
 
 @slow
