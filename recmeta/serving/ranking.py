@@ -43,24 +43,24 @@ class ScoringConfig:
     """How lists are made."""
 
     top_k: int = 10
-    """Length of a list; shorter only where the catalogue has fewer unseen items."""
+    """The length of a list. A list is shorter only where the catalogue has fewer unseen items."""
     exclude_seen: bool = True
-    """Whether a user's own items stay out of the list."""
+    """Whether a user's own items are left out of the list."""
     user_batch: int = 128
-    """Users that are adapted and scored at once."""
+    """The number of users that are adapted and scored at once."""
     item_block: int = 4096
-    """Items that are scored at once."""
+    """The number of items that are scored at once."""
     reasons: bool = True
-    """Whether each listed item names the interaction that raised its score most. It takes one more
-    adaptation for each of the user's interactions."""
+    """Whether each listed item names the interaction that raised its score most. This takes one
+    more adaptation for each of the user's interactions."""
     popularity_weight: float | None = None
-    """Takes the place of the model's weight of the logarithm of popularity: with less, lists show
-    more of the catalogue. None: the model's, which was learned."""
+    """A weight of the logarithm of popularity that replaces the model's; with a smaller one lists
+    show more of the catalogue. If not set, the model's weight is used, which was learned."""
     rules: Rules = Rules()
-    """What holds of every list."""
+    """The rules that every list follows."""
     retrieval: RetrievalConfig | None = None
-    """How candidates are found where the catalogue is too large to be scored for every user; None:
-    every item is scored."""
+    """How candidates are found where the catalogue is too large to be scored for every user. If not
+    set, every item is scored."""
     never_worse: bool = True
     """Whether users for whom the model's lists are not certified to be no worse than those of
     recent popularity get the latter; see `train.certificate`. Without a certificate nobody does."""

@@ -34,17 +34,18 @@ class RetrievalConfig:
     """How candidates are found, and how good that must be."""
 
     candidates: int = 500
-    """Items per user that are scored exactly."""
+    """The number of items per user that are scored exactly."""
     num_factors: int = 32
-    """Rank of the scores."""
+    """The rank of the approximation of the scores."""
     num_anchors: int = 256
-    """Users of whom all scores are looked at once, to find the factors; the first ones."""
+    """The number of users, the first ones, for whom all items are scored to find the factors."""
     num_judges: int = 128
-    """Users, the next ones, whose lists are made in both ways, to measure the recall."""
+    """The number of users, the next ones, whose lists are made in both ways to measure the
+    recall."""
     min_recall: float = 0.95
-    """Share of the exhaustive lists' items that must be found."""
+    """The share of the items of exhaustive lists that must be found."""
     below: Literal["exhaustive", "fail"] = "exhaustive"
-    """What happens where fewer are found: all items are scored, or the step fails."""
+    """What happens if fewer are found: all items are scored, or the step fails."""
 
     def __post_init__(self) -> None:
         for name in ("candidates", "num_factors", "num_anchors", "num_judges"):

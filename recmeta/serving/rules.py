@@ -30,30 +30,34 @@ class Rules:
     """What holds of every list. The defaults rule nothing."""
 
     deny: str | None = None
-    """A file of items that no list has: an id a line, or a table with a column `item_id`."""
+    """A file of items that no list may have: one id per line, or a table with a column
+    `item_id`."""
     allow: str | None = None
-    """A file of the only items that lists may have."""
+    """A file of the only items that lists may have, in the same form."""
     unavailable: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    """By categorical or multi-valued attribute, the values whose items stay out, such as
+    """The values of categorical or multi-valued attributes whose items are left out, such as
     `{status = ["sold out"]}`."""
     at_least: dict[str, float] = dataclasses.field(default_factory=dict)
-    """By numeric attribute, the smallest value that an item must have, such as
-    `{release_year = 1995}`; items of which it is not known stay out."""
+    """The smallest value of a numeric attribute that an item must have, such as `{release_year =
+    1995}`. Items without a value are left out."""
     max_age_days: int | None = None
-    """Items that were first met longer ago than this stay out; those that nobody met are new."""
+    """The greatest number of days since an item was first met. Older items are left out; an item
+    that nobody has met counts as new."""
     max_per_category: dict[str, int] = dataclasses.field(default_factory=dict)
-    """By attribute, how many items of one value a list may have."""
+    """How many items with the same value of an attribute a list may have."""
     diversity: float = 0.0
-    """Weight, from 0 to below 1, of an item's likeness to those above it, against its rank: maximal
-    marginal relevance (Carbonell and Goldstein, SIGIR 1998). 0: the ranker's order."""
+    """The weight, from 0 to below 1, of an item's similarity to the items above it, against its
+    rank: maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998). With 0 the ranker's
+    order is kept."""
     candidates: int = 100
-    """How many of the best items these two choose from; more are fetched for whom that is too few
-    to fill the list."""
+    """The number of best items from which `max_per_category` and `diversity` choose. More are
+    fetched for a user for whom these are too few to fill the list."""
     max_uncertainty: float | None = None
-    """Items whose score is less certain than this, as a standard deviation in units of the value,
-    leave their place to popular ones."""
+    """The greatest standard deviation of a listed item's score, in units of the value. Less certain
+    items are replaced by popular ones."""
     min_interactions: int = 0
-    """A user of whom fewer interactions are known gets a list of popular items."""
+    """The least number of known interactions for a personal list. A user with fewer gets a list of
+    popular items."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.diversity < 1:

@@ -16,19 +16,20 @@ class EpisodeConfig:
     """How meta-training presents a user's interactions."""
 
     batch_size: int = 16
-    """Tasks per outer step."""
+    """The number of tasks per outer step."""
     resample: bool = True
-    """Draw support and query anew from all of the user's rows in every epoch, the support's size
-    uniform from 0 to `max_support`. False keeps the split of the task set."""
+    """Whether support and query are drawn from all of the user's rows in every epoch, with a
+    uniform size of the support from 0 to `max_support`. If false, the split of the task set is
+    kept."""
     max_support: int = 20
-    """Largest support of a resampled episode, in rows."""
+    """The largest support of a resampled episode, in rows."""
     max_query: int = 32
-    """Largest query of an episode, in rows; more are dropped at random."""
+    """The largest query of an episode, in rows; further rows are dropped at random."""
     min_rows: int = 5
-    """Users with fewer rows are not presented, as long as the others have half of all rows; below
-    that, the limit is lowered. Where most users have a row or two, their episodes, which ask to
-    predict without support, would drown those that say how to adapt. What they met still counts in
-    factorisations and item statistics."""
+    """Users with fewer rows are not presented in training, as long as the other users have half of
+    all rows; otherwise the limit is lowered. Where most users have a row or two, their episodes,
+    which have no support, would outweigh those from which adapting is learned. Their rows still
+    count in factorisations and item statistics."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_query"):

@@ -14,32 +14,34 @@ class SplitConfig:
     """How interactions become tasks."""
 
     split: Literal["auto", SplitKind] = "auto"
-    """`auto` is temporal where the log has times, else random. `global-time` holds out users and
-    time: cold are the users who come last, and nobody learns from a row that is later than their
-    first one."""
+    """How users and rows are held out. `auto` is `temporal` where the log has times, and `random`
+    otherwise. `global-time` holds out users and time: the users who come last are cold, and no
+    model learns from a row that is later than their first one."""
     objective: Literal["auto", "rating", "implicit"] = "auto"
-    """`auto` is rating where the log has rating events, else implicit."""
+    """What is learned. `auto` is `rating` where the log has rating events, and `implicit`
+    otherwise."""
     events: tuple[str, ...] | None = None
-    """Kinds of event that count; None: ratings for the rating objective, else all kinds."""
+    """The kinds of event that count. If not set, ratings count for the objective `rating`, and all
+    kinds for `implicit`."""
     support_size: int = 20
-    """Temporal and global-time: most support rows of a task."""
+    """The most support rows of a task, for `temporal` and `global-time`."""
     query_size: int = 20
-    """Most query rows of a development or test task; for random splits, of every task."""
+    """The most query rows of a development or test task; for `random`, of every task."""
     min_interactions: int = 2
-    """Users (in a state) with fewer rows are left out. MeLU: 13."""
+    """Users (in a state) with fewer rows are left out; MeLU has 13."""
     max_interactions: int | None = None
-    """Users (in a state) with more rows are left out. MeLU: 100."""
+    """Users (in a state) with more rows are left out; MeLU has 100."""
     dev_share: float = 0.1
-    """Share of users on whom hyperparameters and the number of epochs are chosen; global-time:
-    about that share, those who come last before the cold ones."""
+    """The share of users who choose hyperparameters and the number of epochs; for `global-time`
+    about that share, those who come last before the cold users."""
     test_share: float = 0.2
-    """Share of users who are cold: no model sees them before evaluation; global-time: about that
+    """The share of cold users, whom no model sees before evaluation; for `global-time` about that
     share, those who come last."""
     new_item_share: float = 0.2
-    """melu_states: share of items that are new."""
+    """The share of new items, for `melu_states`."""
     new_item_attribute: str | None = None
-    """melu_states: the numeric item attribute whose highest values are new, such as `release_year`;
-    None draws new items by a stable hash."""
+    """The numeric item attribute whose highest values mark new items, such as `release_year`, for
+    `melu_states`. If not set, new items are drawn by a stable hash."""
 
     def __post_init__(self) -> None:
         for name in ("dev_share", "test_share", "new_item_share"):

@@ -60,10 +60,10 @@ class MetaTrainConfig:
     seed: int = 0
     """The seed of initial parameters and of the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()
-    """Of a learner that has others inside: which, and how each is trained before it. A selector
-    chooses from them; MAML's layers have one, their base. What they read, the seed and
-    `content_from` are those of the whole. Without any, those that a selector names learn along
-    with its gate, from `random`."""
+    """The learners inside this one, and how each is trained before it: those from which a selector
+    chooses, or the base of MAML's layers. The features that they read, the seed and `content_from`
+    are those of the whole. Without any, the members that a selector names are trained together with
+    its gate, from `random`."""
 
     def __post_init__(self) -> None:
         if self.members:

@@ -59,14 +59,14 @@ class BuildTasksConfig:
     """Everything that decides what the tasks are."""
 
     split: SplitConfig = SplitConfig()
-    """Users and their rows."""
+    """How users and their rows are split."""
     statistics: StatisticsConfig = StatisticsConfig()
-    """How finely the items' past is kept."""
+    """How finely the past of items is kept."""
     item_texts: tuple[str, ...] = ()
-    """Free-text attributes of items, such as title and plot, that models read as the vector of a
-    sentence (`text_vector`). Empty: none. Needs the extra `text`, where tasks are built only."""
+    """The free-text attributes of items, such as title and plot, that models read as a sentence
+    vector (`text_vector`). This needs the extra `text`, but only where tasks are built."""
     seed: int = 0
-    """Of the hashes that draw users, items and rows."""
+    """The seed of the hashes that draw users, items and rows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
