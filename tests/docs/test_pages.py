@@ -31,6 +31,8 @@ TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s#]*)(?:#([^)\s]*))?\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"(?:^|\n)\n((?: {4}.*\n|\n)+)")
+CALL = re.compile(r"(?:^\s*(?:[A-Z_]+=\S+ )*|(?:&&|;|/) ?)recmeta ([a-z-]+)(?: ([a-z]+))?(?: |$)")
+"""A call of the command at the beginning of a line, behind variables, a path or another command."""
 SPREAD = 0.02
 """How far numbers of the demo may be from those that the tutorial shows."""
 slow = pytest.mark.skipif(
@@ -154,7 +156,7 @@ def test_commands_and_their_options_exist(path: Path, options: Mapping[str, set[
         if language not in ("", "bash", "sh"):
             continue
         for line in block.replace("\\\n", " ").splitlines():
-            called = re.search(r"(?:^|[ /;])recmeta ([a-z-]+)(?: ([a-z]+))?( .*|$)", f" {line}")
+            called = CALL.search(line)
             if called is None or line.lstrip().startswith("#"):
                 continue
             name = f"{called[1]} {called[2]}" if called[1] in groups else called[1]
