@@ -15,6 +15,7 @@ from recmeta.orchestration.settings import (
     config,
     done_file,
     feature_store,
+    ingest_config,
     manifest,
     mapping,
     workspace,
@@ -88,7 +89,7 @@ def build_tasks(names: Names) -> None:
         from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.data.ingest import run_day
 
-        done = run_day(mapping(), parse_day(day), workspace())
+        done = run_day(mapping(), parse_day(day), workspace(), config=ingest_config())
         announce(outlet_events, names.interactions, day, key=done.key, **done.counts)
         return recorded(done)
 

@@ -126,7 +126,7 @@ def run(
         feature_store: a Feast repository in which to put features online, and from which to read
             the profiles of those who are scored; None: none.
     """
-    ingested = ingest.run(mapping, workspace, progress=progress)
+    ingested = ingest.run(mapping, workspace, config=config.ingest, progress=progress)
     features = materialise_features.run(workspace, feature_store=feature_store, progress=progress)
     tasks = build_tasks.run(config.tasks, workspace, progress=progress)
     trained, rival = _train(config, workspace, tasks, device, progress)

@@ -25,6 +25,7 @@ from recmeta.orchestration.names import workspace_of
 
 if TYPE_CHECKING:
     from recmeta.logs.mapping import LogMapping
+    from recmeta.logs.settling.budget import IngestConfig
     from recmeta.manifest import Manifest, Outputs, Step
     from recmeta.recipes import PipelineConfig
     from recmeta.workspace import Workspace
@@ -136,6 +137,19 @@ def config() -> "PipelineConfig":
     return pipeline_config(
         setting("recipe") or "default", path=None if file is None else Path(file)
     )
+
+
+def ingest_config() -> "IngestConfig":
+    """Return how logs are ingested: the table `[ingest]` of the configuration, read without what
+    trains models."""
+    from pathlib import Path
+
+    from recmeta.config import parse, read_toml
+    from recmeta.logs.settling.budget import IngestConfig
+
+    file = setting("config")
+    values = {} if file is None else read_toml(Path(file)).get("ingest", {})
+    return parse(IngestConfig, values, "ingest")
 
 
 def device() -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from recmeta.evaluation.judgement import JudgementConfig
+from recmeta.logs.settling.budget import IngestConfig
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
@@ -20,8 +21,10 @@ from recmeta.training.recipes import CLOSED_FORM, WEIGHTED_RIDGE, training_of
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
-    """The configuration of every step from tasks to recommendations."""
+    """The configuration of every step from the log to recommendations."""
 
+    ingest: IngestConfig = IngestConfig()
+    """ingest"""
     tasks: BuildTasksConfig = BuildTasksConfig()
     """The step `build-tasks`."""
     train: MetaTrainConfig = MetaTrainConfig()

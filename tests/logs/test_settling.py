@@ -260,11 +260,11 @@ def test_quarantined_rows_are_the_same_on_the_disk(tmp_path: Path) -> None:
 
 def test_how_memory_is_spelled() -> None:
     assert IngestConfig(memory="1.5 GiB").num_bytes == 3 * 2**29
-    assert IngestConfig(memory="600MB").num_bytes == 600_000_000
+    assert IngestConfig(memory="900MB").num_bytes == 900_000_000
     for wrong in ("2 gigs", "", "-1GiB"):
-        with pytest.raises(UserError, match="a number with a unit, such as 512MiB"):
+        with pytest.raises(UserError, match="a number with a unit, such as 1GiB"):
             IngestConfig(memory=wrong)
-    with pytest.raises(UserError, match="at least 512MiB"):
+    with pytest.raises(UserError, match="at least 768MiB"):
         IngestConfig(memory="100MiB")
     small, large = (Budget.of(IngestConfig(memory=m)) for m in ("1GiB", "4GiB"))
     assert small.rows_per_part < large.rows_per_part

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recmeta.cli.proposals import Proposed
     from recmeta.logs.checking.findings import Findings
     from recmeta.logs.mapping import LogMapping
+    from recmeta.logs.settling.budget import IngestConfig
     from recmeta.progress import Progress
 
 SourceArgument = Annotated[
@@ -31,6 +32,14 @@ DryRun = Annotated[
         help="Read and check the log, show ten rows as they would be read, and write nothing.",
     ),
 ]
+Memory = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE",
+        help="The most memory to take, such as 1GiB or 8GiB, whatever the size of the log. What "
+        "does not fit is on the disk meanwhile.",
+    ),
+]
 
 
 def ingest(
@@ -43,6 +52,7 @@ def ingest(
         bool,
         typer.Option("--events", help="Take in the events that the endpoint has kept, and no log."),
     ] = False,
+    memory: Memory = "2GiB",
 ) -> Outcome:
     """Put a log into the interactions table; rows that break a rule go to the quarantine.
 
@@ -60,9 +70,11 @@ def ingest(
     """
     from recmeta.cli.mappings import hint_on_unread, kinds_found, log_mapping, unread_columns
     from recmeta.cli.proposals import proposal_for
+    from recmeta.logs.settling.budget import IngestConfig
 
+    config = IngestConfig(memory=memory)
     if events:
-        return _events(common, source)
+        return _events(common, source, config)
     proposed = proposal_for(source, log, attributes, always=dry_run)
     if proposed is not None:
         return _proposed(proposed, is_error=not dry_run)
@@ -70,10 +82,10 @@ def ingest(
     with shown_progress() as progress:
         mapping = log_mapping(source, log, attributes, progress)
         if dry_run:
-            return _tried(mapping, progress)
+            return _tried(mapping, config, progress)
         from recmeta.steps.data import ingest as step
 
-        manifest = step.run(mapping, workspace, progress=progress)
+        manifest = step.run(mapping, workspace, config=config, progress=progress)
     counts = dict(manifest.counts)
     if manifest.reused:  # the counts are those of the call that did the work
         counts["duplicates"] += counts["accepted"]
@@ -110,7 +122,7 @@ def ingest(
     return Outcome(data=data, text=text, note="\n".join(filter(None, notes)))
 
 
-def _events(common: CommonOptions, source: str | None) -> Outcome:
+def _events(common: CommonOptions, source: str | None, config: "IngestConfig") -> Outcome:
     """Take in the endpoint's events alone."""
     from recmeta.errors import UserError
     from recmeta.steps.data import ingest as step
@@ -118,7 +130,8 @@ def _events(common: CommonOptions, source: str | None) -> Outcome:
     if source is not None:
         raise UserError("--events takes in no log: leave the log out, or --events.")
     with shown_progress() as progress:
-        counts = step.take_in_events(common.open_workspace(), progress=progress)
+        workspace = common.open_workspace()
+        counts = step.take_in_events(workspace, config=config, progress=progress)
     note = "" if counts["rows_read"] else "The endpoint has kept no event since the last time."
     return Outcome(data=counts, text=as_list(counts), note=note)
 
@@ -139,12 +152,12 @@ def _proposed(proposed: "Proposed", *, is_error: bool) -> Outcome:
     return Outcome(data=data, text=text, note=note, exit_code=2 if is_error else 0)
 
 
-def _tried(mapping: "LogMapping", progress: "Progress") -> Outcome:
+def _tried(mapping: "LogMapping", config: "IngestConfig", progress: "Progress") -> Outcome:
     """Return what ingest would find, without a workspace."""
     from recmeta.cli.proposals import rows_of, table_of
     from recmeta.steps.data import ingest as step
 
-    tried = step.dry_run(mapping, progress=progress)
+    tried = step.dry_run(mapping, config=config, progress=progress)
     rows = rows_of(mapping)
     data = {
         **tried.counts,
@@ -185,6 +198,8 @@ recmeta ingest events.csv --user-col uid --item-col sku --time-col ts --value-co
 recmeta ingest clicks.jsonl --user-col u --item-col i --time-col at --time-unit iso --event view
 
 recmeta ingest --mapping shop.toml
+
+recmeta ingest s3://logs/clicks/ --user-col u --item-col i --event click --memory 8GiB
 
 recmeta ingest --events
 """,

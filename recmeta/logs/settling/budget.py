@@ -8,10 +8,10 @@ from recmeta.errors import UserError
 
 _UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
-LEAST = "512MiB"
-OVERHEAD_BYTES = 384 * 2**20
+LEAST = "768MiB"
+OVERHEAD_BYTES = 512 * 2**20
 """What Python, its libraries and the blocks that are being read and checked take, measured."""
-BYTES_PER_ROW = 400
+BYTES_PER_ROW = 450
 """Of a row while it is settled and written, measured; most of it are copies of its two ids."""
 KEPT_SHARE = 0.25
 """Of what is left for rows, that they may take before they are put on the disk: settling rows that
@@ -24,7 +24,7 @@ class IngestConfig:
     """How ingest goes about its work. What comes out does not depend on it."""
 
     memory: str = "2GiB"
-    """The most memory to take, such as `512MiB`, `2GiB` or `8GB`. What does not fit is put on the
+    """The most memory to take, such as `1GiB` or `8GB`. What does not fit is put on the
     disk meanwhile, in the workspace."""
 
     def __post_init__(self) -> None:
@@ -68,7 +68,5 @@ def _bytes(text: str) -> int:
     """Return a number of bytes that is written with its unit. Raises UserError where it is none."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
     if found is None or found[2] not in _UNITS:
-        raise UserError(
-            f"memory is {text!r}; it must be a number with a unit, such as 512MiB or 2GiB."
-        )
+        raise UserError(f"memory is {text!r}; it must be a number with a unit, such as 1GiB.")
     return int(float(found[1]) * _UNITS[found[2]])

@@ -38,7 +38,7 @@ of ids would skip no file, and would be one more place from which users have to 
 
 
 class NextVersion:
-    """Files of the interactions that a commit makes the table's; deleted where none follows."""
+    """Files of the interactions that a commit makes the table's; deleted where none is tried."""
 
     def __init__(self, workspace: Workspace, interactions: DeltaTable) -> None:
         """Write nothing yet.
@@ -113,13 +113,15 @@ class NextVersion:
         Raises:
             CommitFailedError: where another writer's version came first.
         """
+        # A store that is far away may have taken a commit of which it says that it failed: from
+        # here on the files may be the table's, and are not deleted.
+        self._written.clear()
         self.interactions.create_write_transaction(
             [*self._removed, *self._added],
             "append",
             self.interactions.schema(),
             commit_properties=properties,
         )
-        self._written.clear()
 
     def _write(self, tables: Iterable[pa.Table]) -> None:
         """Write rows into a file, which is none of the table's yet; no file without rows."""

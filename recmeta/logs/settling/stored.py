@@ -5,9 +5,11 @@ A file's statistics, which Delta keeps in the table's log, say of which time its
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,7 +59,7 @@ class StoredFile:
         """Its path in the table's folder."""
         return unquote(self.action)
 
-    def may_hold(self, hours: "np.ndarray", has_null_times: bool) -> bool:
+    def may_hold(self, hours: npt.NDArray[np.int64], has_null_times: bool) -> bool:
         """Return whether a row of the file may be of one of these hours, or without a time."""
         if not self.has_statistics or (has_null_times and self.may_have_nulls):
             return True
@@ -76,22 +78,32 @@ def files_that_may_hold(delta: DeltaTable, tally: Tally) -> list[StoredFile]:
 
 def _files(delta: DeltaTable) -> list[StoredFile]:
     actions = pa.table(delta.get_add_actions(flatten=True))
-    names = {"first": f"min.{TIMESTAMP}", "last": f"max.{TIMESTAMP}"}
-    nulls = f"null_count.{TIMESTAMP}"
-    columns: dict[str, Sequence[object]] = {
-        "action": actions["path"].to_pylist(),
-        "size": actions["size_bytes"].to_pylist(),
-    }
-    nothing: list[object] = [None] * actions.num_rows
-    for side, name in names.items():
-        known = name in actions.schema.names
-        columns[side] = actions[name].cast(pa.int64()).to_pylist() if known else nothing
-    counts = actions[nulls].to_pylist() if nulls in actions.schema.names else nothing
-    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-    return [
-        StoredFile(**row, may_have_nulls=count != 0, has_statistics=count is not None)
-        for row, count in zip(rows, counts, strict=True)
-    ]
+
+    def column(name: str) -> list[Any]:
+        if name not in actions.column_names:
+            return [None] * actions.num_rows
+        values = actions[name]
+        is_time = pa.types.is_timestamp(values.type)
+        return list((values.cast(pa.int64()) if is_time else values).to_pylist())
+
+    names = ("path", "size_bytes", "num_records")
+    of_times = (f"min.{TIMESTAMP}", f"max.{TIMESTAMP}", f"null_count.{TIMESTAMP}")
+    found = []
+    columns = (column(name) for name in (*names, *of_times))
+    for path, size, num_rows, first, last, num_nulls in zip(*columns, strict=True):
+        has_no_times = num_nulls is not None and num_nulls == num_rows
+        known = num_nulls is not None and (has_no_times or None not in (first, last))
+        found.append(
+            StoredFile(
+                action=path,
+                size=size,
+                first=first,
+                last=last,
+                may_have_nulls=num_nulls != 0,
+                has_statistics=known,
+            )
+        )
+    return found
 
 
 class StoredRows:
