@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="append each row there as soon as it is measured, a JSON object a line, and print it "
-        "on standard error (meta-train, adapt-score, training and many-users)",
+        "on standard error (meta-train, adapt-score, training, many-users and ingest)",
     )
     names = found.add_subparsers(dest="name", metavar="NAME", required=True)
     for name, (run, options, about) in BENCHMARKS.items():
@@ -116,6 +116,12 @@ def _build_tasks(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
 
     rows = asked.rows or (1_000_000, 10_000_000)
     return run(rows, seconds=asked.seconds, folder=asked.folder)
+
+
+def _ingest(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
+    from benchmarks.speed.ingest.run import run
+
+    return run(asked.rows or (1_000_000, 10_000_000), folder=asked.folder, on_row=on_row)
 
 
 def _serve(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
@@ -234,6 +240,11 @@ def _point_in_time_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _build_tasks_options(sub: argparse.ArgumentParser) -> None:
+    _log_options(sub)
+    sub.add_argument("--seconds", type=float, default=4.0, help="about how long each is measured")
+
+
+def _log_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--rows",
         type=_number,
@@ -241,9 +252,8 @@ def _build_tasks_options(sub: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows of the log; give it again for more logs (default: 1 and 10 million)",
     )
-    sub.add_argument("--seconds", type=float, default=4.0, help="about how long each is measured")
     sub.add_argument(
-        "--folder", type=Path, help="where logs and tasks lie meanwhile (default: TMPDIR)"
+        "--folder", type=Path, help="where logs and what comes out lie meanwhile (default: TMPDIR)"
     )
 
 
@@ -332,6 +342,12 @@ BENCHMARKS: dict[
         _build_tasks_options,
         "Task building: rows per second and peak memory, against pandas and DuckDB. All read the "
         "same interactions and must write the same tasks.",
+    ),
+    "ingest": (
+        _ingest,
+        _log_options,
+        "Ingest: rows per second and peak memory, against Polars and DuckDB, from Parquet and from "
+        "CSV. All check the same rules, leave one row per key and must count the same.",
     ),
     "serve": (
         _serve,

@@ -36,14 +36,14 @@ def measure(module: str, workspace: str, seconds: float) -> dict[str, Any]:
         small = Workspace(scratch / "small")
         SyntheticLog(num_rows=WARM_UP_ROWS).write(small)  # the first call's imports do not count
         build(small, _empty(scratch / "tasks"))
-        idle = _peak_mib()
+        idle = peak_mib()
         while not spent or spent < seconds:
             _forget_tasks(workspace)
             folder = _empty(scratch / "tasks")
             cpu, began = time.process_time(), time.perf_counter()
             stages = build(Workspace(workspace), folder)
             taken, cpu_taken = time.perf_counter() - began, time.process_time() - cpu
-            peak = peak or _peak_mib()
+            peak = peak or peak_mib()
             spent += taken
             if taken < best["seconds"]:
                 best = {"seconds": taken, "cpu_seconds": cpu_taken, "stages": stages}
@@ -65,7 +65,7 @@ def _forget_tasks(workspace: str) -> None:
         shutil.rmtree(Path(workspace) / name, ignore_errors=True)
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Return the most memory that this process has held.
 
     Of Linux, `ru_maxrss` begins with what the parent held when the process began.

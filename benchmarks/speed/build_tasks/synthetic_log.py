@@ -61,8 +61,8 @@ class SyntheticLog:
             begin, end = (START + SECONDS * n // num_pieces for n in (piece, piece + 1))
             rows = pl.DataFrame(
                 {
-                    schema.USER_ID: user_id.gather(_ranks(size, len(user_id), rng)),
-                    schema.ITEM_ID: item_id.gather(_ranks(size, len(item_id), rng)),
+                    schema.USER_ID: user_id.gather(ranks(size, len(user_id), rng)),
+                    schema.ITEM_ID: item_id.gather(ranks(size, len(item_id), rng)),
                     schema.TIMESTAMP: rng.integers(begin, end, size) * MICROSECONDS,
                     schema.EVENT: pl.repeat("rating", size, eager=True),
                     schema.VALUE: rng.integers(1, 6, size).astype(np.float64),
@@ -77,7 +77,7 @@ class SyntheticLog:
             )
 
 
-def _ranks(size: int, num_ranks: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def ranks(size: int, num_ranks: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Return (N,) ranks from 0, each with a probability of about 1 / (rank + OFFSET · ranks)."""
     share = OFFSET * ((1 + OFFSET) / OFFSET) ** rng.random(size) - OFFSET
     ranks: npt.NDArray[np.int64] = np.minimum(share * num_ranks, num_ranks - 1).astype(np.int64)

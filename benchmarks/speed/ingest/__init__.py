@@ -1,0 +1,1 @@
+"""Ingest: a log in a file becomes rows of a table, each key once, and rows that were refused."""
