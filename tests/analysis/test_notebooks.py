@@ -20,6 +20,7 @@ NAMES = (
     "4_models_compared",
     "5_what_would_you_ask",
     "6_your_own_data",
+    "7_exploration",
 )
 TRAINS = "6_your_own_data"
 """Makes a workspace of its own."""
@@ -41,7 +42,7 @@ def _pictures(cells: list[nbformat.NotebookNode]) -> int:
     return sum("image/png" in o.get("data", {}) for o in outputs)
 
 
-def test_there_are_six() -> None:
+def test_there_are_seven() -> None:
     assert tuple(path.stem for path in NOTEBOOKS) == NAMES
 
 
