@@ -1,16 +1,28 @@
 """Certificates: whom they hold for, and how often they are wrong."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 
+import recmeta
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
-from recmeta.evaluation.certificate import CertificateConfig, _segments, certify
+from recmeta.evaluation.certificate import (
+    CertificateConfig,
+    _segments,
+    attribute_of,
+    certify,
+)
 from recmeta.metalearn.heads.certificate import Certificate
 from recmeta.tasks.arrays import Float64Array
+from recmeta.testing.synthetic import SyntheticConfig, generate
+from recmeta.testing.tasks import write_task_set
+from recmeta.workspace import Folder
 
 CONFIG = CertificateConfig(level=0.1, tolerance=0.02)
 
@@ -103,3 +115,41 @@ def test_what_makes_no_sense_is_refused() -> None:
         CertificateConfig(level=0)
     with pytest.raises(UserError, match=r"certificate\.tolerance is -1"):
         CertificateConfig(tolerance=-1)
+
+
+def test_an_attribute_that_users_lack_is_refused(tmp_path: Path) -> None:
+    log = generate(SyntheticConfig(num_users=20, num_items=20, rows_per_user=(4, 8)), seed=0)
+    development = write_task_set(log, Folder.at(tmp_path)).tasks("dev")
+    with pytest.raises(UserError, match=r"'groop', which users do not have\. Did you mean 'group'"):
+        attribute_of(development, "groop")
+    assert attribute_of(development, "group") == development.profile["group"].to_pylist()
+    assert attribute_of(development, None) is None
+
+
+@pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
+def test_training_certifies_and_lists_heed_it(tmp_path: Path) -> None:
+    """Clicks by taste, on a log with development users enough: with a tolerance that no lists meet
+    everybody gets popular items, as the report and a saved model say."""
+    config = SyntheticConfig(num_users=1_000, num_items=80, objective="implicit")
+    log = generate(config, seed=0)
+    data = recmeta.Dataset.from_frame(log.interactions, items=log.items, users=log.users)
+    how = {"train": {"training": {"epochs": 1}, "certificate": {"level": 1e-9, "tolerance": 0.0}}}
+    model = recmeta.fit(data, config=how, learner="bayesian-linear", seed=0, progress=False)
+    found = model.model.certificate
+    assert found is not None
+    assert found.segments[0].num_users >= 60
+    assert found.is_partial
+    result = recmeta.evaluate(model, data, baselines=["popularity"], progress=False)
+    told = result.judgement.certificate
+    assert told is not None
+    assert told["segments"][0]["cold"]["num_users"] == told["segments"][0]["cold_users"] > 60
+    model.save(tmp_path)
+    again = recmeta.load(tmp_path)
+    assert again.model.certificate == found
+    nobody = pa.table({"user_id": ["new"], "item_id": pa.nulls(1, pa.string())})
+    uncertified = next(s for s in found.segments if s.fewest == 0)
+    assert not uncertified.is_certified
+    listed = again.recommend(nobody, top_k=5)["item_id"].to_pylist()
+    counts = again.model.lists.count_I.numpy()
+    best = np.argsort(-counts, kind="stable")[:5]
+    assert listed == again.model.catalogue.items.item_id.take(pa.array(best)).to_pylist()
