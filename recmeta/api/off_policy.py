@@ -12,11 +12,14 @@
 >>> found = recmeta.off_policy(served, others)
 >>> found.to_frame()["policy", "estimator", "value"].rows()[:3]
 [('logged', 'mean', 0.5), ('other', 'ips', 1.0), ('other', 'snips', 1.0)]
+>>> recmeta.off_policy(served, others, config={"confidence": 0.8}).estimates.num_matched
+2
 >>> recmeta.ab_test(rate=0.05, effect=0.01, users_per_day=1_000).days
 17
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Generic
 
 import numpy as np
@@ -24,6 +27,7 @@ import polars as pl
 
 from recmeta import schema
 from recmeta.api.data.frames import FrameT, Kind, kind_of, missing_column, out, to_polars
+from recmeta.config import parse
 from recmeta.errors import UserError, listed, shown
 from recmeta.evaluation.comparison.bootstrap import Interval
 from recmeta.evaluation.off_policy.estimate import (
@@ -91,7 +95,7 @@ class OffPolicyResult(Generic[FrameT]):
 
 
 def off_policy(
-    logged: FrameT, lists: Any, *, config: OffPolicyConfig | None = None
+    logged: FrameT, lists: Any, *, config: OffPolicyConfig | Mapping[str, Any] | None = None
 ) -> OffPolicyResult[FrameT]:
     """Return what other lists would have earned in place of those that were served.
 
@@ -107,7 +111,8 @@ def off_policy(
             it the doubly robust estimate learns a model from the log.
         lists: `user_id`, `item_id` and `rank` of the other policy; `slate`, if each served list has
             another in its place, and `probability` (1 without it) where the policy is random.
-        config: level of the intervals, resamples and seed.
+        config: level of the intervals, resamples and seed (`OffPolicyConfig`), or those of them
+            that differ from the defaults, such as `{"confidence": 0.9}`.
 
     Raises:
         UserError: for a missing column, a propensity that is not above 0 and at most 1, a reward or
@@ -115,6 +120,8 @@ def off_policy(
             in common.
     """
     kind = kind_of(logged, LOGGED)
+    if isinstance(config, Mapping):
+        config = parse(OffPolicyConfig, config, "config")
     served = _checked(logged, LOGGED, [schema.PROPENSITY, REWARD])
     others = _checked(lists, LISTS, [])
     if SLATE in others.columns and SLATE not in served.columns:

@@ -13,6 +13,7 @@ from recmeta import schema
 from recmeta.endpoint.answers.champion import RegistrySource, ServedChampion
 from recmeta.logs import tables
 from recmeta.logs.mapping import LogMapping
+from recmeta.serving.exploration.config import ExploreConfig
 from recmeta.serving.intake import GivenUser
 from recmeta.serving.list_reasons import list_effects
 from recmeta.serving.ranking import ScoringConfig
@@ -54,6 +55,30 @@ def test_lists_are_those_of_the_batch_job(
         assert answer["model_version"] == own["model_version"][0] == "1"
         assert answer["num_used"] == len(rows)
         assert answer["recommendations"][0]["title"].startswith("The Film No. ")
+
+
+def test_exploration_is_that_of_the_batch_job(workspace: Workspace, tmp_path: Path) -> None:
+    rows = USERS["alice"]
+    lines = ["user_id,item_id,value", *(f"alice,{item},{value}" for item, value in rows)]
+    (tmp_path / "new.csv").write_text("\n".join(lines) + "\n")
+    scoring = ScoringConfig(explore=ExploreConfig(share=0.6, by="uniform"))
+    mapping = LogMapping(path=str(tmp_path / "new.csv"), value_col="value")
+    adapted = adapt.run(mapping, workspace, device="cpu")
+    scored = score.run(scoring, workspace, adapted, device="cpu")
+    published = tables.scan(workspace, schema.RECOMMENDATIONS).collect().sort("rank")
+    published = published.filter(pl.col("run") == scored.outputs.run)
+    assert published["listed_by"].n_unique() == 2
+    assert scored.counts["explored"] == published["listed_by"].eq("exploration").sum()
+    with serving(RegistrySource(workspace, scoring)) as served:
+        for length in (10, 3):
+            answer = served.ask(*rows, user_id="alice", top_k=length)["recommendations"]
+            for name in ("item_id", "listed_by"):
+                assert [r[name] for r in answer] == published[name].to_list()[:length]
+            found = [r["propensity"] for r in answer]
+            np.testing.assert_allclose(found, published["propensity"].to_list()[:length], rtol=1e-5)
+            assert max(found) < 1
+        other = served.ask(*rows, user_id="alison")["recommendations"]
+        assert [r["item_id"] for r in other] != published["item_id"].to_list()
 
 
 def test_requests_in_one_batch_do_not_change_one_another(served: Served) -> None:
