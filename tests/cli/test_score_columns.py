@@ -113,7 +113,7 @@ def test_killed_between_shards_and_run_again(
     adapted = adapt.run(LogMapping(path=str(events), value_col="value"), space, device="cpu")
     assert adapted.outputs.num_shards == 4
     made: list[int] = []
-    shard = score._lists
+    shard = score.lists_of
 
     def counted(*arguments: Any) -> Any:
         made.append(1)
@@ -124,7 +124,7 @@ def test_killed_between_shards_and_run_again(
     config = ScoringConfig(top_k=4)
     before = version(space)
     with monkeypatch.context() as patched:
-        patched.setattr(score, "_lists", counted)
+        patched.setattr(score, "lists_of", counted)
         with pytest.raises(KeyboardInterrupt):
             score.run(config, space, adapted, device="cpu")
         assert version(space) == before, "nothing is published before all is there"

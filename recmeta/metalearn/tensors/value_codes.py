@@ -3,6 +3,7 @@
 Legend: N users or items, W values of one (padded), V values of all fields.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,7 +40,7 @@ def value_codes(
             # A number that is missing was encoded as the mean.
             code = torch.where(code == 0, 0, 1 + torch.bucketize(code, torch.tensor(EDGES)))
         num_codes = field.num_codes if field.is_coded else len(EDGES) + 2
-        code_NW = code.view(num_rows, -1)
+        code_NW = code.view(num_rows, math.prod(code.shape[1:]))  # of nobody, -1 would not say
         parts.append(torch.where(code_NW > 0, code_NW + (num_values - 1), 0))
         field_V.append(np.full(num_codes - 1, number, np.int64))
         num_values += num_codes - 1
