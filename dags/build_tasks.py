@@ -86,12 +86,14 @@ def build_tasks(names: Names) -> None:
     )
     def ingest(day: str, *, outlet_events=None) -> str:
         """The day's log becomes rows of the interactions, or of the quarantine."""
-        from recmeta.logs.reading.partitions import parse_day
+        from recmeta.logs.reading.partitions import mapping_of, parse_day
         from recmeta.steps.data.ingest import run_day
 
+        log = mapping_of(mapping(), parse_day(day))
+        read = [source.path for source in (log, log.users, log.items) if source is not None]
         done = run_day(mapping(), parse_day(day), workspace(), config=ingest_config())
         announce(outlet_events, names.interactions, day, key=done.key, **done.counts)
-        return recorded(done)
+        return recorded(done, read)
 
     @task(**limited("check-data-quality"))
     def check_data_quality(key: str, *, params=None) -> dict[str, float]:

@@ -9,7 +9,7 @@ model is a dataset of the MLflow store. Logs are named by their own places.
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,20 +28,28 @@ FOLDERS = {
 """Where the workspace keeps what a manifest's input of that name is the key of."""
 
 
-def emit(done: Manifest[Any]) -> None:
+def emit(done: Manifest[Any], read: Sequence[str] = ()) -> None:
     """Emit what a finished step read and left, as a part of the run of its task; nothing without
-    the provider, or where it is switched off."""
+    the provider, or where it is switched off.
+
+    Args:
+        read: places of logs, which a manifest knows by their content alone.
+    """
     if not _is_installed():
         return
     from airflow.providers.openlineage.api import emit_dataset_lineage, is_openlineage_active
 
     if is_openlineage_active():
-        emit_dataset_lineage(inputs=_datasets(inputs(done)), outputs=_datasets(outputs(done)))
+        emit_dataset_lineage(inputs=_datasets(inputs(done, read)), outputs=_datasets(outputs(done)))
 
 
-def inputs(done: Manifest[Any]) -> Iterator[tuple[str, str | None]]:
+def inputs(done: Manifest[Any], read: Sequence[str] = ()) -> Iterator[tuple[str, str | None]]:
     """Yield the address and the version of each thing that a step read; an address is a place in
-    the workspace, or a URL."""
+    the workspace, or a URL.
+
+    Args:
+        read: as of `emit`.
+    """
     from recmeta.schema import TABLES
 
     tables = {table.name: table for table in TABLES}
@@ -50,11 +58,8 @@ def inputs(done: Manifest[Any]) -> Iterator[tuple[str, str | None]]:
             yield tables[name].path, str(version)
         elif name in FOLDERS and version is not None:
             yield f"{FOLDERS[name]}/{version}", str(version)
-    mapping = done.config.get("mapping")
-    if isinstance(mapping, dict):
-        for source in (mapping, mapping.get("users"), mapping.get("items")):
-            if source and source.get("path"):
-                yield _url(source["path"]), done.inputs.get("source")
+    for place in read:
+        yield _url(place), done.inputs.get("source")
 
 
 def outputs(done: Manifest[Any]) -> Iterator[tuple[str, str | None]]:

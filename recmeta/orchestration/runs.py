@@ -4,7 +4,7 @@ import datetime
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (  # type: ignore[attr-defined]
@@ -107,14 +107,18 @@ class _Progress:
 log_progress = _Progress()
 
 
-def recorded(done: "Manifest[Any]") -> str:
-    """Say in the task's log what a step did, emit it as lineage, and return its key."""
+def recorded(done: "Manifest[Any]", read: Sequence[str] = ()) -> str:
+    """Say in the task's log what a step did, emit it as lineage, and return its key.
+
+    Args:
+        read: places of the logs that it read.
+    """
     from recmeta.orchestration.lineage import emit
 
     how = "was done before, to the same end" if done.reused else f"took {done.seconds:.1f} s"
     log_counts(done.step, done.counts)
     logger.info("It %s; its key is %s.", how, done.key)
-    emit(done)
+    emit(done, read)
     return done.key
 
 

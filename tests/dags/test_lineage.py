@@ -39,14 +39,13 @@ def manifest(**given: Any) -> Manifest[Any]:
 
 def test_tables_and_folders_come_with_their_versions() -> None:
     done = manifest(
-        config={"mapping": {"path": "s3://logs/day=1/", "items": {"path": "/data/items.csv"}}},
         inputs={"interactions": 3, "tasks": "t1", "model": "m1", "champion": None, "source": "s"},
         digests={
             "tables/users": {"id": "x", "version": 7, "log": None},
             "reports/k9": "0123abcd",
         },
     )
-    assert list(inputs(done)) == [
+    assert list(inputs(done, ["s3://logs/day=1/", "/data/items.csv"])) == [
         ("tables/interactions", "3"),
         ("tasks/t1", "t1"),
         ("models/m1", "m1"),
