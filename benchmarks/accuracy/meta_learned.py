@@ -11,7 +11,7 @@ from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.learned import LearnedPredictor
-from recmeta.tasks.item_files import write_history, write_items, write_statistics
+from recmeta.tasks.item_files import HistoryPiece, write_history, write_items, write_statistics
 from recmeta.tasks.task_set import (
     Ragged,
     Split,
@@ -94,7 +94,7 @@ def write_task_set(problem: Problem, development: Development, folder: Folder) -
     write_items(folder, problem.items)
     num_items = problem.num_items
     write_statistics(folder, statistics_of(development.train, num_items))
-    num_files = write_history(folder, [(None, training_rows(development.train).item)])
+    num_files = write_history(folder, [HistoryPiece(training_rows(development.train).item)])
     write_spec(
         folder,
         TaskSetSpec(

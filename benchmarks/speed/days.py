@@ -20,7 +20,7 @@ import polars as pl
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import redoing
 from recmeta.steps.data import build_tasks, ingest
-from recmeta.steps.data.build_tasks import BuildTasksConfig
+from recmeta.steps.parts.task_building import BuildTasksConfig
 from recmeta.workspace import Workspace
 
 NUM_DAYS = 30

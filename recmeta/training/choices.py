@@ -405,8 +405,14 @@ def _judged(
         item_BR[mask_BR], value_BR[mask_BR] = side.item, side.value
         found.append((item_BR, likings(value_BR, value_range), mask_BR))
     (item_BS, liking_BS, mask_BS), (next_BQ, _, next_mask_BQ) = found
-    arrays = map(torch.from_numpy, (item_BS, liking_BS, mask_BS, next_BQ, next_mask_BQ))
-    return Episodes(*arrays, profile_BW)
+    return Episodes(
+        torch.from_numpy(item_BS),
+        torch.from_numpy(liking_BS),
+        torch.from_numpy(mask_BS),
+        torch.from_numpy(next_BQ),
+        torch.from_numpy(next_mask_BQ),
+        profile_BW,
+    )
 
 
 @torch.no_grad()

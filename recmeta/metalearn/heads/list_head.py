@@ -320,7 +320,9 @@ class ListHead:
         )
 
 
-def _choice_inputs(state: UserState) -> tuple[torch.Tensor, ...]:
+def _choice_inputs(
+    state: UserState,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the rows of users, how much they were liked, which were taken, (B, S) each, and the
     users' profiles (B, W); those of states of an earlier version are not known."""
     item_BS, liking_BS = state[ITEM], state[LIKING]
