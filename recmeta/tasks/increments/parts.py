@@ -5,7 +5,7 @@ depends on more than the user's own rows is not taken from the part's files but 
 are read: the items' numbers, the snapshot that a task reads, and which of its support rows that
 snapshot holds.
 
-    SPLIT-00000.times.arrow …   beside each shard: when the support rows of its tasks were
+    times-SPLIT-00000.arrow …   beside each shard: when the support rows of its tasks were
 
 Legend: T snapshots, I items, N support rows of all tasks.
 """
@@ -70,7 +70,7 @@ class Part:
 
 def times_file(split: str, index: int) -> str:
     """Return the name of the file of the times of a shard's support rows."""
-    return f"{split}-{index:05d}.times.arrow"
+    return f"times-{split}-{index:05d}.arrow"
 
 
 def times_table(time_N: IntArray) -> pa.Table:
