@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from recmeta.errors import UserError
+from recmeta.logs import tables
 from recmeta.logs.checking.conflicts import KEY
 from recmeta.logs.mapping import LogMapping
 from recmeta.logs.settling.budget import Budget, IngestConfig
@@ -200,20 +202,52 @@ def actions(workspace: Workspace) -> list[dict[str, Any]]:
     return pa.table(delta.get_add_actions(flatten=True)).to_pylist()
 
 
-def test_statistics_are_those_of_the_rows_and_tell_no_ids(tmp_path: Path) -> None:
+def test_statistics_are_those_of_the_rows(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "ws")
-    rows = [[("ann", "i", "1", "click", 2), ("bob", "j", "3600", "click", 1)]]
+    long = "x" * 40
+    rows = [[("ann", "i", "1", "click", 2), (long, "j", "3600", "click", 1)]]
     done = ingest.run(mapping(written(tmp_path / "log", rows)), workspace, now=NOW)
     (action,) = actions(workspace)
-    assert action["num_records"] == 2
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    assert action["min.timestamp"] == epoch + datetime.timedelta(seconds=1)
-    assert action["max.timestamp"] == epoch + datetime.timedelta(hours=1)
-    assert (action["null_count.timestamp"], action["min.source"]) == (0, done.outputs.source)
-    log = Path(workspace.local_path(f"{INTERACTIONS.path}/_delta_log"))
-    assert not any(b"ann" in entry.read_bytes() for entry in log.glob("*.json"))
+    times = [epoch + datetime.timedelta(seconds=1), epoch + datetime.timedelta(hours=1)]
+    expected = {
+        "user_id": ["ann", long[:32] + "\U0010ffff"],
+        "item_id": ["i", "j"],
+        "timestamp": times,
+        "event": ["click", "click"],
+        "value": [1.0, 2.0],
+        "source": [done.outputs.source] * 2,
+        "ingested_at": [NOW, NOW],
+    }
+    assert action["num_records"] == 2
+    for name, ends in expected.items():
+        assert [action[f"{end}.{name}"] for end in ("min", "max")] == ends
+        assert action[f"null_count.{name}"] == 0
     stored = pq.read_schema(f"{workspace.local_path(INTERACTIONS.path)}/{action['path']}")
     assert stored.names == INTERACTIONS.columns.names
+    assert {str(stored.field(name).type) for name in ("user_id", "event", "source")} == {"string"}
+
+
+@pytest.mark.parametrize("has_times", [True, False])
+def test_every_reader_finds_the_rows_by_every_column(tmp_path: Path, has_times: bool) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    options = {} if has_times else {"time_col": None}
+    first = [[("ann", "i", "1", "click", 2), ("\U0001f600" * 40, "j", "3600", "view", 1)]]
+    second = [[("ann", "i", "1", "click", 3), ("bob", "k", "7200", "view", 1)]]
+    for name, files in (("first", first), ("second", second)):
+        ingest.run(mapping(written(tmp_path / name, files), **options), workspace, now=NOW)
+    delta = DeltaTable(workspace.table_uri(INTERACTIONS))
+    rows = pl.read_delta(delta)
+    assert rows.height == 3
+    datasets = [delta.to_pyarrow_dataset(), tables.as_dataset(workspace, INTERACTIONS, delta)]
+    for name, kind in zip(INTERACTIONS.columns.names, INTERACTIONS.columns.types, strict=True):
+        for value in rows[name].unique():
+            mine, theirs = pl.col(name).is_null(), pc.field(name).is_null()
+            if value is not None:
+                mine, theirs = pl.col(name) == value, pc.field(name) == pa.scalar(value, kind)
+            number = rows.filter(mine).height
+            assert [found.count_rows(filter=theirs) for found in datasets] == [number] * 2, name
+            assert pl.scan_delta(delta).filter(mine).collect().height == number, name
 
 
 HOUR = 3_600_000_000

@@ -24,7 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from recmeta.logs.checking.conflicts import categories
 from recmeta.logs.settling.stored import StoredFile, batches
 from recmeta.logs.tables import to_arrow
-from recmeta.schema import INGESTED_AT, INTERACTIONS, SOURCE, TIMESTAMP
+from recmeta.schema import INGESTED_AT, INTERACTIONS, SOURCE
 from recmeta.workspace import Workspace
 
 COMPRESSION = "zstd"
@@ -32,9 +32,9 @@ ROW_GROUP_ROWS = 1024 * 1024
 """Of a file; task building reads a group at a time."""
 DICTIONARY_BYTES = 16 * 2**20
 """Of a row group's different ids, up to which they are kept apart from the rows."""
-KEPT_STATISTICS = (TIMESTAMP, SOURCE, INGESTED_AT)
-"""Columns of which the log of the table tells the lowest and the highest value of each file. Those
-of ids would skip no file, and would be one more place from which users have to be forgotten."""
+LONGEST = 32
+"""Characters of a text in the statistics of a file; more are cut, as every Delta writer does."""
+_HIGHEST = "\U0010ffff"
 
 
 class NextVersion:
@@ -171,38 +171,50 @@ def _numbered(schema: pa.Schema, names: list[str]) -> pa.Schema:
 
 
 class _Statistics:
-    """What the log of a Delta table tells of a file."""
+    """What the log of a Delta table tells of a file: of every column, since readers take what is
+    not told for a bound that no row keeps."""
 
     def __init__(self) -> None:
         self._num_rows = 0
         self._ends: dict[str, tuple[Any, Any]] = {}
-        self._nulls = dict.fromkeys(KEPT_STATISTICS, 0)
+        self._nulls: dict[str, int] = {}
 
     def add(self, table: pa.Table) -> None:
         self._num_rows += table.num_rows
-        for name in KEPT_STATISTICS:
+        for name in table.column_names:
             column = table[name]
-            if pa.types.is_dictionary(column.type):  # which only the source is, and alone in it
+            self._nulls[name] = self._nulls.get(name, 0) + column.null_count
+            if pa.types.is_dictionary(column.type):  # of which each text occurs
                 column = column.combine_chunks().dictionary
-            self._nulls[name] += column.null_count
-            if column.null_count == table.num_rows:
+            if column.null_count == len(column):
                 continue
             ends = pc.min_max(column).as_py()
             low, high = self._ends.get(name, (ends["min"], ends["max"]))
             self._ends[name] = (min(low, ends["min"]), max(high, ends["max"]))
 
     def to_json(self) -> str:
-        return json.dumps(
-            {
-                "numRecords": self._num_rows,
-                "minValues": {name: _spelled(low) for name, (low, _) in self._ends.items()},
-                "maxValues": {name: _spelled(high) for name, (_, high) in self._ends.items()},
-                "nullCount": self._nulls,
-            }
+        low, high = (
+            {name: _spelled(ends[end], behind) for name, ends in self._ends.items()}
+            for end, behind in enumerate(("", _HIGHEST))
         )
+        found = {
+            "numRecords": self._num_rows,
+            "minValues": low,
+            "maxValues": high,
+            "nullCount": self._nulls,
+        }
+        # Pairs of escapes, which letters of high planes would be, are not read as what they are.
+        return json.dumps(found, ensure_ascii=False)
 
 
-def _spelled(value: Any) -> Any:
+def _spelled(value: Any, behind: str) -> Any:
+    """Return an end of a column for the log.
+
+    Args:
+        behind: what follows a text that is cut.
+    """
     if isinstance(value, datetime.datetime):
         return f"{value.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")
+    if isinstance(value, str) and len(value) > LONGEST:
+        return value[:LONGEST] + behind
     return value
