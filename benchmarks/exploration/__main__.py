@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--hard", action="store_true", help="regret: no profiles, six preferences")
     found.add_argument("--length", type=int, default=5, help="regret: items of a list")
     found.add_argument("--simulations", type=int, default=200, help="of estimators")
+    found.add_argument("--first", type=int, default=0, help="of estimators: the first seed")
     found.add_argument("--users", type=int, default=300, help="of estimators: who are served")
     found.add_argument("--workspace", default="workspace", help="replay: one with a champion")
     return found
@@ -37,7 +38,7 @@ def _found(asked: argparse.Namespace) -> Found:
     if asked.name == "estimators":
         from benchmarks.exploration import estimators
 
-        return estimators.variants(asked.simulations, asked.users)
+        return estimators.variants(asked.simulations, asked.users, asked.first)
     from benchmarks.exploration import replay
 
     return replay.run(asked.workspace, asked.seeds)

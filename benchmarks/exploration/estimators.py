@@ -23,12 +23,15 @@ LENGTH = 5
 NAMES: tuple[EstimatorName, ...] = ("ips", "snips", "dr")
 
 
-def run(num_simulations: int, num_users: int, by: str, share: float) -> tuple[dict[str, Any], str]:
+def run(
+    num_simulations: int, num_users: int, by: str, share: float, first: int = 0
+) -> tuple[dict[str, Any], str]:
     """Return bias and coverage of each estimator for two other policies, and a table.
 
     Args:
         num_users: who are served, each once.
         by, share: how the policy that serves explores.
+        first: seed of the first simulation; each has the next.
     """
     log = generate(SyntheticConfig(num_users=600), 0)
     model, task_set = trained(log, 0)
@@ -56,7 +59,7 @@ def run(num_simulations: int, num_users: int, by: str, share: float) -> tuple[di
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     effective: dict[str, list[float]] = {name: [] for name in others}
     warned: dict[str, list[bool]] = {name: [] for name in others}
-    for simulation in range(num_simulations):
+    for simulation in range(first, first + num_simulations):
         explore = ExploreConfig(
             by=by,  # type: ignore[arg-type]
             share=share,
@@ -151,10 +154,10 @@ def _arrays(
     return logged, other
 
 
-def variants(num_simulations: int, num_users: int) -> tuple[dict[str, Any], str]:
+def variants(num_simulations: int, num_users: int, first: int) -> tuple[dict[str, Any], str]:
     """Return the same for both ways to explore."""
     parts = [
-        run(num_simulations, num_users, by, share)
+        run(num_simulations, num_users, by, share, first)
         for by, share in (("uniform", 0.3), ("thompson", 0.3))
     ]
     return {"runs": [data for data, _ in parts]}, "\n\n".join(text for _, text in parts)
