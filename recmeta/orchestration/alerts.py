@@ -10,6 +10,7 @@ Each alert is a line in the log and a file in the workspace's folder `alerts`; w
 Arguments are templates; `alert` has the fields of `Alert`, and `subject` and `text`.
 """
 
+import asyncio
 import dataclasses
 import datetime
 import json
@@ -155,21 +156,21 @@ def refused(context: Context, version: str, reasons: list[str]) -> Alert:
     )
 
 
-def late(context: Any) -> None:
-    """Tell that a run has not ended by its deadline: Airflow calls this, in a worker.
+async def late(context: Any) -> None:
+    """Tell that a run has not ended by its deadline: Airflow calls this, in the triggerer. A worker
+    would not be let read the settings for it.
 
     Args:
         context: what Airflow knows of the run, as JSON.
     """
     run = context["dag_run"]
-    tell(
-        Alert(
-            kind="late",
-            dag=run["dag_id"],
-            task=None,
-            run=run.get("dag_run_id") or run["run_id"],
-            partition=run.get("partition_key"),
-            what=f"The run was to have ended by {context['deadline']['deadline_time']}.",
-            do=runbook.LATE,
-        )
+    alert = Alert(
+        kind="late",
+        dag=run["dag_id"],
+        task=None,
+        run=run.get("dag_run_id") or run["run_id"],
+        partition=run.get("partition_key"),
+        what=f"The run was to have ended by {context['deadline']['deadline_time']}.",
+        do=runbook.LATE,
     )
+    await asyncio.to_thread(tell, alert)  # others wait in the triggerer, too

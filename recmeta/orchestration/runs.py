@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (  # type: ignore[attr-defined]
     Asset,
+    AsyncCallback,
     Context,
     DeadlineAlert,
     DeadlineReference,
     ExceptionRetryPolicy,
     RetryAction,
     RetryRule,
-    SyncCallback,
 )
 
 from recmeta.errors.causes import explained
@@ -78,7 +78,7 @@ def deadline() -> DeadlineAlert | None:
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=interval,
-        callback=SyncCallback(alerts.late),
+        callback=AsyncCallback(alerts.late),
     )
 
 

@@ -9,16 +9,17 @@ import pytest
 from airflow_process import AirflowProcess
 
 TOLD = """
+import asyncio
 from types import SimpleNamespace as Some
 from recmeta.orchestration import alerts
 ti = Some(dag_id="shop.meta_train", task_id="register-challenger", log_url="http://airflow/log")
 run = Some(run_id="asset__1", partition_key="2026-01-31")
 alerts.tell(alerts.refused({"ti": ti, "dag_run": run}, "7", ["{{ 7 * 6 }} <b>is worse</b>."]))
-alerts.late({
+asyncio.run(alerts.late({
     "dag_run": {"dag_id": "shop.build_tasks", "dag_run_id": "scheduled__2", "run_id": "x",
                 "partition_key": "2026-02-01"},
     "deadline": {"id": "d", "deadline_time": "2026-02-02T06:00:00Z"},
-})
+}))
 answer("told")
 """
 GONE = """
@@ -26,10 +27,10 @@ import os
 from recmeta.errors import UserError
 from recmeta.orchestration.alerts import notifier_of
 os.environ["AIRFLOW_CONN_SMTP_DEFAULT"] = %r
-alerts.late({
+asyncio.run(alerts.late({
     "dag_run": {"dag_id": "shop.build_tasks", "run_id": "another", "partition_key": None},
     "deadline": {"id": "d", "deadline_time": "2026-02-02T06:00:00Z"},
-})
+}))
 found = [str(notifier_of(None))]
 for text in ("ops@example.com", '{"to": "x"}', "[1]"):
     try:
