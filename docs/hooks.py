@@ -57,13 +57,13 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         if not target or re.match(r"[a-z]+:", target):
             return match[0]
         path = _resolved(own, target)
-        inside = path.startswith(f"{DOCS}/")
-        if not (
-            ROOT / path
-        ).is_file():  # a generated page, a folder, or a mistake that MkDocs names
-            return label if (ROOT / path).is_dir() else match[0]
-        inside = inside and files.get_file_from_path(path.removeprefix(f"{DOCS}/")) is not None
-        where = path.removeprefix(f"{DOCS}/") if inside else f"{SITE}/{path}"
+        if (ROOT / path).is_dir():
+            return label
+        if not (ROOT / path).is_file():  # a generated page, or a mistake that MkDocs names
+            return match[0]
+        in_docs = path.removeprefix(f"{DOCS}/")
+        is_part = in_docs != path and files.get_file_from_path(in_docs) is not None
+        where = in_docs if is_part else f"{SITE}/{path}"
         relative = posixpath.relpath(where, posixpath.dirname(place) or ".")
         return f"{sign}[{label}]({relative}{anchor})"
 
