@@ -93,7 +93,8 @@ def take_in(workspace: Workspace, source_id: str, now: datetime.datetime) -> int
         NextVersion(workspace, opened[INTERACTIONS]) as version,
     ):
         parts, tally = Parts(folder, Budget.of(IngestConfig())), Tally()
-        parts.add(due.sort(FILE, LINE))
+        for block in due.sort(FILE, LINE).partition_by(FILE, maintain_order=True):
+            parts.add(block)
         tally.add(due)
         contradicted = QuarantinedRows(folder, "contradicted", parts.budget.kept_bytes)
         _settle_all(parts, tally, version, contradicted, source_id, now)
