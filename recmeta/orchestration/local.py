@@ -107,7 +107,8 @@ def replayed_movielens(workspace: Path) -> Path:
 
     logs, name = Workspace(workspace) / "logs", "mapping.json"
     if not logs.exists(name):
-        if Workspace(workspace).exists(INTERACTIONS.path):
+        # Where there are days already, a replay was killed while it was laid out, and goes on.
+        if not logs.names() and Workspace(workspace).exists(INTERACTIONS.path):
             raise UserError(
                 f"the workspace {workspace} has interactions already, so that replaying MovieLens "
                 "100K on it would bring nothing new: name another with --workspace, or say with "
