@@ -1,6 +1,6 @@
 """Airflow and MLflow on one machine, for trying things out: `make airflow`.
 
-    python -m recmeta.orchestration.local --workspace workspace
+    python -m recmeta.orchestration.local --workspace workspace-airflow
 
 Everything lives in the workspace: Airflow's home with its SQLite database in `airflow`, MLflow's
 database and artifacts beside the tables. Airflow's home, which holds its password and its keys, and
@@ -255,7 +255,12 @@ def greeting(config: LocalConfig, *, to_a_terminal: bool) -> str:
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description="Airflow and MLflow over one local workspace.")
-    parser.add_argument("--workspace", type=Path, default=Path("workspace"))
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        default=Path("workspace-airflow"),
+        help="(else ./workspace-airflow: one of its own, to replay MovieLens 100K into)",
+    )
     parser.add_argument("--mapping", type=Path, help="the log's mapping (else MovieLens 100K)")
     parser.add_argument("--dags", type=Path, default=Path("dags"))
     parser.add_argument(

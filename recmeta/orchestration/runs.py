@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 15.0
+"""Between two lines of a task's log that say how far a step has come."""
 
 
 def explain(context: Context) -> None:

@@ -56,7 +56,9 @@ def lay_out(folder: Path) -> list[str]:
     (folder / CONFIGURATION).write_text(text, encoding="utf-8")
     (folder / README).write_text(_ABOUT, encoding="utf-8")
     if not (folder / IGNORED).exists():
-        (folder / IGNORED).write_text("workspace/\nfeature_store/data/\n__pycache__/\n")
+        (folder / IGNORED).write_text(
+            "workspace/\nworkspace-airflow/\nfeature_store/data/\n__pycache__/\n"
+        )
     written = [f"{name}/{file.name}" for name in FOLDERS for file in _files(folder / name)]
     return sorted([*written, CONFIGURATION, README])
 
