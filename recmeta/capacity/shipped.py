@@ -10,15 +10,15 @@ SHIPPED: dict[str, Any] = {
     "measured_on": "2026-11-30, recmeta 0.1.0",
     "steps": {
         "ingest": {
-            "cpu_seconds": {"fixed": 0.0, "each": 2.91e-06},
-            "disk_bytes": {"fixed": 0.0, "each": 10.2},
-            "memory_bytes": {"fixed": 586000000.0, "each": 320.0},
+            "cpu_seconds": {"fixed": 0.555, "each": 1.83e-06},
+            "disk_bytes": {"fixed": 0.0, "each": 11.0},
+            "memory_bytes": {"fixed": 648000000.0, "each": 187.0},
             "largest_rows": 3000000.0,
         },
         "build-tasks": {
-            "cpu_seconds": {"fixed": 0.34, "each": 8.7e-07},
+            "cpu_seconds": {"fixed": 0.61, "each": 6.8e-07},
             "disk_bytes": {"fixed": 10400000.0, "each": 55.7},
-            "memory_bytes": {"fixed": 641000000.0, "each": 131.0},
+            "memory_bytes": {"fixed": 630000000.0, "each": 145.0},
             "largest_rows": 3000000.0,
         },
         "meta-train": {

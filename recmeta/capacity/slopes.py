@@ -13,6 +13,8 @@ from typing import Final, Literal
 
 import numpy as np
 
+INGEST_MEMORY: Final = 2 * 2**30
+"""Bytes that an ingest keeps to, whatever the size of the log, unless `--memory` says otherwise."""
 Step = Literal["ingest", "build-tasks", "meta-train", "evaluate", "score"]
 STEPS: Final[tuple[Step, ...]] = ("ingest", "build-tasks", "meta-train", "evaluate", "score")
 OF_DATA: Final[tuple[Step, ...]] = ("ingest", "build-tasks")
@@ -150,6 +152,8 @@ def predict(slopes: Slopes, size: Size, machines: Machines) -> list[Predicted]:
         num_machines = machines.machines if step == "score" else 1
         hours = cpu_hours / _speed_up(step, machines)
         memory = None if slope.memory_bytes is None else slope.memory_bytes.at(size.rows)
+        if memory is not None and step == "ingest":
+            memory = min(memory, INGEST_MEMORY)
         disk = slope.disk_bytes.at(size.scored if step == "score" else size.rows)
         found.append(
             Predicted(
