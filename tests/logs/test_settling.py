@@ -328,6 +328,7 @@ def peak_above(work: Any) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SLOW, reason="RECMETA_SLOW=1 runs it")
 def test_memory_is_bounded_by_the_budget_and_not_by_the_rows(tmp_path: Path) -> None:
     numbers, count = np.random.default_rng(0), 6_000_000
     pl.DataFrame(
