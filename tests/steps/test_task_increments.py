@@ -140,7 +140,7 @@ rows = st.lists(
     optimised=st.booleans(),
 )
 @settings(
-    max_examples=25 if os.environ.get("RECMETA_SLOW") else 4,
+    max_examples=25 if os.environ.get("RECMETA_SLOW") else 2,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
