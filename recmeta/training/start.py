@@ -130,6 +130,7 @@ def at_start(
         members.append(BegunMember(of_one.left_out_KIF, held_of_one))
     if earlier is not None:
         model.params = _continued(model, earlier)
+    model.params = {name: p.to(device) for name, p in model.params.items()}
     return Begun(
         model=model,
         left_out_KIF=start.left_out_KIF,
