@@ -124,7 +124,7 @@ def test_the_share_holds_whatever_was_adapted_before(
         (("--min-interactions", -1), "--min-interactions is -1"),
         (("--max-bad-share", 2), "--max-bad-share is 2.0"),
         (("--model-version", "9" * 30), "has no version"),
-        (("--workspace", "a\0b"), "a path is none that this machine can have"),
+        (("--workspace", "a\0b"), "this machine cannot have such a path"),
         (("--user-col", "x" * 500), "xxx…'. Name it with --user-col"),
     ],
 )
@@ -141,7 +141,7 @@ def test_options_are_named_as_they_are_typed(
     assert said in called.json["error"]
     far = recmeta("score", "x" * 5_000, "-w", finished[0], "--json")
     assert far.code == 2
-    assert "a path is none that this machine can have" in far.json["error"]
+    assert "this machine cannot have such a path" in far.json["error"]
 
 
 def test_a_picture_that_cannot_be_written_is_refused(

@@ -71,6 +71,11 @@ READ = {
 }
 
 
+FOR_THE_NEXT_BUILD = ("levels.", "log.json", "rows-", "tallies.", "times-", "users.", "changes.")
+"""Begin the names of files of tasks that only build-tasks reads, which compares all digests first:
+see `test_a_base_that_is_broken_is_not_added_to`."""
+
+
 @pytest.mark.parametrize("kind", ARTEFACTS)
 def test_a_flipped_bit_is_not_accepted(
     finished_run: FinishedRun, faults: Faults, tmp_path: Path, kind: str
@@ -85,6 +90,7 @@ def test_a_flipped_bit_is_not_accepted(
         for path in whole.iterdir()
         if path.is_file() and not path.name.startswith(".")
         if path.name in READ.get(kind, (path.name,))
+        if kind != "tasks" or not path.name.startswith(FOR_THE_NEXT_BUILD)
     )
     for number in range(faults.number(12, 200)):
         name = names[number % len(names)]

@@ -283,3 +283,18 @@ def test_a_base_that_is_lost_is_noticed_and_mended(tmp_path: Path) -> None:
     again = build(workspace)
     assert again.key == built.key
     assert again.outputs.built == "in full: the last tasks are not whole"
+
+
+@pytest.mark.parametrize("name", ["levels.arrow", "log.json", "rows-00000.arrow", "tallies.arrow"])
+def test_a_base_that_is_broken_is_not_added_to(name: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    add(workspace, drawn(0, 300, 10_000), 0)
+    base = build(workspace)
+    path = Path(workspace.path) / base.outputs.tasks / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    add(workspace, drawn(1, 30, 12_000), 1)
+    built = build(workspace)
+    assert built.outputs.built == "in full: the last tasks are not whole"
+    check(workspace, built)
