@@ -27,17 +27,18 @@ DOC = """
 ### One day of logs becomes interactions, and the interactions tasks
 
 Runs every midnight (UTC) for the day that has just ended; the run's *partition key* is that day. It
-waits until the day's log is there and whole, without keeping a worker, ingests it, stops if the day
-looks wrong, writes the features (and puts them online, where a feature store is set) and builds the
-task set anew. Doing a day again changes nothing; a late day can be run at any time.
+waits until the day's log exists and is complete, without occupying a worker, ingests it, stops if
+the day looks wrong, writes the features (and puts them online if a feature store is set) and builds
+the task set. Running a day again changes nothing, and a late day can be run at any time.
 
-* **Assets** `interactions` and `tasks`, which `meta_train` follows, and, on days that bring
-  somebody new, `new_users`, which `cold_start_scoring` follows. All carry the day as partition.
-* **By hand** with the param *Day*; without it the oldest day is taken that was not ingested yet.
-* **A range of days** `airflow backfill create --dag-id build_tasks --from-date 2026-01-01
-  --to-date 2026-01-10`.
-* **When `check-data-quality` fails** its message says what is wrong with the day. The good rows are
-  in the interactions already; no tasks were built from them.
+* **Assets** `interactions` and `tasks`, which `meta_train` follows, and, on days with new users,
+  `new_users`, which `cold_start_scoring` follows. All carry the day as partition.
+* **By hand**, trigger it with the param *Day*; without it, the oldest day that is not ingested yet
+  is taken.
+* **A range of days** is run with
+  `airflow backfill create --dag-id build_tasks --from-date 2026-01-01 --to-date 2026-01-10`.
+* **If `check-data-quality` fails**, its message says what is wrong with the day. The good rows are
+  already in the interactions, but no tasks were built from them.
 """
 
 
@@ -73,7 +74,7 @@ PARAMS = {
 def build_tasks(names: Names) -> None:
     @task(**limited("choose-day"))
     def choose_day(**context) -> str:
-        """The run's partition, the param, or the day that is due."""
+        """Return the run's partition, the param, or the day that is due."""
         from recmeta.steps.parts.days import next_day
 
         day = day_of(context) or next_day(mapping(), workspace(), done_file=done_file())

@@ -18,13 +18,13 @@ from recmeta.orchestration.shape import limited
 DOC = """
 ### New users get recommendations
 
-Runs when a day brought new users (`new_users`) or a model was promoted (`champion_model`). Who had
-a first interaction in the window that ends with the run's day is adapted to, from the few
-interactions up to that day and in shards side by side, and gets a ranked list.
+Runs when a day brought new users (`new_users`) or a model was promoted (`champion_model`). Users
+whose first interaction is in the window that ends with the run's day get a ranked list. The
+champion adapts to their few interactions up to that day, shard by shard, in parallel.
 
-* **Published together** The lists of all shards are audited, then made the day's lists in one
-  commit of the table `published`. Who reads them joins it with `recommendations` on `run`.
-* **Idempotent** Running a day again replaces that day's lists and nothing else; with the same
+* **Published together**: the lists of all shards are audited, then become the day's lists in one
+  commit of the table `published`. To read them, join it with `recommendations` on `run`.
+* **Idempotent**: running a day again replaces that day's lists and nothing else; with the same
   users and the same model it changes nothing.
 * Before the first champion there is nothing to score with: the run ends early, green.
 """
@@ -61,7 +61,7 @@ def cold_start_scoring(names: Names) -> None:
 
     @task.short_circuit(**limited("choose-model"))
     def choose_model(*, params=None) -> str | None:
-        """The champion of now, for all shards; none before the first promotion."""
+        """Return the current champion, for all shards; none before the first promotion."""
         from recmeta.registry.models import versions
 
         champion = versions.champion(workspace())
@@ -71,7 +71,7 @@ def cold_start_scoring(names: Names) -> None:
 
     @task(**limited("shard-new-users"))
     def shard_new_users(day: str, *, params=None) -> list[str]:
-        """Write down who is new on that day and what little they did."""
+        """Write the users who are new on that day, with their few interactions."""
         from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving import publish, shard_new_users
 
@@ -107,7 +107,7 @@ def cold_start_scoring(names: Names) -> None:
 
     @task(**limited("audit"))
     def audit(keys: list[str]) -> dict[str, int]:
-        """Stop lists that are not as lists must be before anybody reads them."""
+        """Stop malformed lists before anybody reads them."""
         from recmeta.steps.serving import publish, score
 
         found = publish.audit(workspace(), [manifest(score.STEP, key) for key in keys])
@@ -116,7 +116,7 @@ def cold_start_scoring(names: Names) -> None:
 
     @task(**limited("publish"), pool=names.tables_pool)
     def publish(day: str, keys: list[str]) -> dict[str, int]:
-        """Make the lists of all shards those of the day, at once."""
+        """Make the lists of all shards the day's lists, in one commit."""
         from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving import publish, score
 

@@ -8,11 +8,11 @@ from recmeta.orchestration.settings import workspace
 from recmeta.orchestration.shape import limited
 
 DOC = """
-### Housekeeping, and a look at whether the champion still fits
+### Housekeeping, and a check whether the champion still fits
 
-Every morning (UTC). Lists and user states past their time are deleted, small files put together,
-files that no version needs removed. Versions of a table that a registered model was trained on
-stay, so that it can be rebuilt.
+Runs every morning (UTC). Expired lists and user states are deleted, small files are merged, and
+files that no version needs are removed. Versions of a table on which a registered model was trained
+are kept, so that the model can be rebuilt.
 
 * **`drift`** compares the last days with what the champion was trained on: population stability of
   attributes, values and scores, the share of unknown items, and the champion's error on the newest
@@ -57,7 +57,7 @@ PARAMS = {
 def maintenance(names: Names) -> None:
     @task(**limited("expire"), pool=names.tables_pool)
     def expire(*, params=None) -> dict[str, int]:
-        """Delete lists and user states past their time."""
+        """Delete expired lists and user states."""
         from recmeta.steps.upkeep.maintenance import MaintenanceConfig, expire
 
         limits = MaintenanceConfig(
@@ -71,7 +71,7 @@ def maintenance(names: Names) -> None:
 
     @task(**limited("optimise"), pool=names.tables_pool)
     def optimise() -> dict[str, int]:
-        """Put small files together."""
+        """Merge small files."""
         from recmeta.steps.upkeep.maintenance import optimise
 
         done = optimise(workspace())
@@ -89,14 +89,15 @@ def maintenance(names: Names) -> None:
 
     @task(**limited("choose-day"))
     def choose_day(**context) -> str:
-        """The param, or the newest day that was ingested."""
+        """Return the param, or the newest day that was ingested."""
         from recmeta.steps.parts.days import latest_day
 
         return (day_of(context) or latest_day(workspace())).isoformat()
 
     @task(**limited("drift"))
     def drift(day: str) -> list[str]:
-        """What is out of bounds, compared with what the champion was trained on."""
+        """Return the measures that are out of bounds, compared with the champion's training
+        data."""
         from recmeta.logs.reading.partitions import parse_day
         from recmeta.registry.models import versions
         from recmeta.steps.upkeep import drift
@@ -112,7 +113,7 @@ def maintenance(names: Names) -> None:
 
     @task.short_circuit(**limited("needs-retraining"))
     def needs_retraining(findings: list[str], *, params=None) -> bool:
-        """Whether something is out of bounds, or the last training too long ago."""
+        """Return whether something is out of bounds, or the last training is too long ago."""
         from recmeta.steps.learning.retraining import is_overdue
 
         return is_overdue(workspace(), findings, max_days=params["max_days"])

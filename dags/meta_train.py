@@ -18,17 +18,18 @@ from recmeta.orchestration.settings import config, device, manifest, workspace
 from recmeta.orchestration.shape import limited
 
 DOC = """
-### New tasks become a candidate, and the candidate perhaps the champion
+### New tasks become a candidate, and the candidate may become the champion
 
 Runs when `build_tasks` has built tasks, or when `maintenance` asks for it because something drifts
-or no model was trained for a week. `is-due` ends the run early where the last training is too
-recent or too little is new; its log says why.
+or no model was trained for a week. `is-due` ends the run early if the last training is too recent
+or there is too little new data; its log says why.
 
 * **The gate** compares the candidate's predictions of ratings and its lists with those of the
   champion and of every baseline on the same cold users; a tie keeps the champion. `register` makes
   the candidate the champion and announces `champion_model`, which `cold_start_scoring` follows;
   `register-challenger` keeps it on record with the reasons.
-* **Pool** `recmeta_gpu`: one slot per GPU. A training that was killed goes on after its last epoch.
+* **Pool** `recmeta_gpu`: one slot per GPU. A training that was killed continues after its last
+  epoch.
 * **Model page** in MLflow: `recmeta`, aliases `champion`, `challenger` and `previous`.
 """
 
@@ -75,7 +76,8 @@ PARAMS = {
 def meta_train(names: Names) -> None:
     @task(**limited("choose-tasks"))
     def choose_tasks(*, triggering_asset_events=None) -> str:
-        """The tasks that triggered this run; those built last, if a person or drift did."""
+        """Return the tasks that triggered this run, or the latest ones if a person or drift
+        triggered it."""
         from recmeta.manifest import latest
         from recmeta.steps.data import build_tasks
 
@@ -86,7 +88,8 @@ def meta_train(names: Names) -> None:
 
     @task.short_circuit(**limited("is-due"))
     def is_due(key: str, *, params=None, triggering_asset_events=None) -> bool:
-        """Not too often, not for too little, and never too late."""
+        """Return whether to train: not too often, not for too little new data, and never too
+        late."""
         from recmeta.steps.data import build_tasks
         from recmeta.steps.learning.retraining import RetrainingConfig, is_due
 
@@ -99,7 +102,7 @@ def meta_train(names: Names) -> None:
 
     @task(**limited("meta-train"), pool=GPU_POOL)
     def train(tasks: str, *, params=None) -> str:
-        """Learn how to learn a user, with a checkpoint after every epoch."""
+        """Meta-train on the tasks, with a checkpoint after every epoch."""
         import dataclasses
 
         from recmeta.steps.data import build_tasks
@@ -116,7 +119,7 @@ def meta_train(names: Names) -> None:
 
     @task(**limited("evaluate"), pool=GPU_POOL)
     def evaluate(tasks: str, model: str) -> str:
-        """Candidate, champion and baselines on the same cold users."""
+        """Evaluate candidate, champion and baselines on the same cold users."""
         from recmeta.steps.data import build_tasks
         from recmeta.steps.learning import evaluate, meta_train
 
@@ -132,7 +135,7 @@ def meta_train(names: Names) -> None:
 
     @task.branch(**limited("gate"))
     def gate(key: str, *, params=None) -> str:
-        """What the paired tests decided."""
+        """Return what the paired tests decided."""
         from recmeta.steps.learning import evaluate
 
         promoted = manifest(evaluate.STEP, key).outputs.promoted
@@ -154,8 +157,8 @@ def meta_train(names: Names) -> None:
 
     @task(**limited("register-challenger"))
     def register_challenger(key: str, **context) -> str:
-        """Keep the candidate on record, with the gate's reasons, which operators are told; the
-        champion stays."""
+        """Keep the candidate on record with the gate's reasons, of which operators are notified;
+        the champion stays."""
         from recmeta.steps.learning import evaluate, register
 
         evaluated = manifest(evaluate.STEP, key)

@@ -49,12 +49,14 @@ def create_app(
 
     Args:
         source: where champions come from.
-        keys: who may ask; None: whoever is on this machine.
+        keys: of the callers; if None, anybody on this machine may ask.
         config: limits.
         online: reads profiles from a feature store.
-        workspace: what the owner's page is about; None: it has nothing to show.
-        first: the champion to begin with; None: the source is asked for it while requests come.
-        histories: what is known of users, and where events are kept; None: of nobody, nowhere.
+        workspace: shown on the owner's page; if None, the page has nothing to show.
+        first: the champion to begin with; if None, it is loaded from the source while requests
+            arrive.
+        histories: of users, and where events are kept; if None, there are none and no events are
+            kept.
     """
     config = config or EndpointConfig()
     metrics = Metrics()

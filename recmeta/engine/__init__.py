@@ -1,1 +1,2 @@
-"""One function for many keys, in this process, in several of this machine, or on a Ray cluster."""
+"""Running one function for many keys: in this process, in several processes, or on a Ray
+cluster."""

@@ -1,4 +1,4 @@
-"""Which engine does the units of a step, and how often a lost one is begun again."""
+"""Which engine runs the units of a step, and how often a lost unit is restarted."""
 
 import dataclasses
 from typing import Literal
@@ -7,20 +7,20 @@ from recmeta.errors import UserError
 
 EngineName = Literal["local", "ray"]
 MOST_LOSSES = 3
-"""Times that a unit is begun again after its worker was lost."""
+"""How often a unit is restarted after its worker was lost."""
 WAITING_PER_WORKER = 2
-"""Units that are handed out for each worker, so that none waits for the next."""
+"""Number of units that are handed out to each worker, so that no worker waits for the next one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Who does the units of a step."""
+    """Which workers run the units of a step."""
 
     engine: EngineName = "local"
-    """`local`: processes of this machine. `ray`: Ray's, on this machine, or on the cluster that the
-    environment variable RAY_ADDRESS names."""
+    """`local` uses processes of this machine. `ray` uses Ray's actors, on this machine or on the
+    cluster that the environment variable RAY_ADDRESS names."""
     workers: int = 1
-    """How many units are done at once. One local worker is this process."""
+    """How many units run at once. One local worker is this process."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -30,7 +30,7 @@ class EngineConfig:
 
     @property
     def is_here(self) -> bool:
-        """Whether this process does the units itself."""
+        """Whether this process runs the units itself."""
         return self.engine == "local" and self.workers == 1
 
 
@@ -39,7 +39,7 @@ HERE = EngineConfig()
 
 
 def lost(how_often: int) -> UserError:
-    """Return what to say where workers are lost again and again."""
+    """Return the error for workers that are lost again and again."""
     return UserError(
         f"a worker ended {how_often} times before it was done, as it does where memory runs out: "
         "take fewer with --workers, or look into the machine's log."

@@ -1,8 +1,8 @@
-"""Units done by Ray's actors, each of which holds a model (Moritz et al., OSDI 2018).
+"""Units run by Ray's actors, each of which holds a model (Moritz et al., OSDI 2018).
 
-Ray hands out units and starts lost actors again; its group-by and sort are not used. Without
-RAY_ADDRESS a Ray of this machine is started and ended here. Workers on other machines need recmeta
-installed; they need no folder in common, since keys bring all that a unit reads.
+Ray hands out units and restarts lost actors; its group-by and sort are not used. Without
+RAY_ADDRESS, a Ray on this machine is started and stopped here. Workers on other machines need
+recmeta installed, but no shared folder, since keys carry everything that a unit reads.
 """
 
 import collections
@@ -20,7 +20,7 @@ ADDRESS = "RAY_ADDRESS"
 
 
 class Worker:
-    """What an actor is."""
+    """The interface of an actor."""
 
     def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
         self.function = make()
@@ -31,10 +31,10 @@ class Worker:
 
 
 def on_ray(make: Callable[[], Callable[[K], R]], keys: Iterable[K], workers: int) -> Iterator[R]:
-    """Yield the results in order; the next key goes to the actor that has fewest before it.
+    """Yield the results in order; the next key goes to the actor with the shortest queue.
 
     Raises:
-        MissingExtraError: where Ray is not installed.
+        MissingExtraError: if Ray is not installed.
     """
     require("ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,4 +1,4 @@
-"""Units done by processes of this machine."""
+"""Units run by processes of this machine."""
 
 import collections
 import multiprocessing
@@ -21,8 +21,8 @@ _held: list[Callable[[Any], Any]] = []
 def in_processes(
     make: Callable[[], Callable[[K], R]], keys: Iterable[K], workers: int
 ) -> Iterator[R]:
-    """Yield the results in order. Where a process is lost, the others of its pool are, too: a new
-    pool does what was not done."""
+    """Yield the results in order. If a process is lost, so are the others of its pool, and a new
+    pool runs the units that are not done."""
     remaining = iter(keys)
     waiting: collections.deque[tuple[K, Future[R]]] = collections.deque()
     losses = 0
@@ -67,7 +67,7 @@ def _pool(make: Callable[[], Callable[[K], R]], workers: int) -> ProcessPoolExec
 
 
 def _submitted(pool: ProcessPoolExecutor, key: K) -> Future[Any]:
-    """Return the future of a key's result; one that says that the pool is broken, where it is."""
+    """Return the future of a key's result; if the pool is broken, the future says so."""
     try:
         return pool.submit(_work, key)
     except BrokenProcessPool as error:
@@ -84,7 +84,7 @@ def _is_done(future: Future[Any]) -> bool:
 
 
 def _begin(parent: int, num_threads: int, make: Callable[[], Callable[[Any], Any]]) -> None:
-    """Make what this worker holds; it ends with the process that started it."""
+    """Make what this worker holds. The worker ends with the process that started it."""
     die_with(parent)
     if "torch" in sys.modules:  # what is held was pickled by reference to its module
         sys.modules["torch"].set_num_threads(num_threads)

@@ -1,9 +1,9 @@
-"""The units of a step, done by as many workers as there are, with the results in their order.
+"""The units of a step, run by any number of workers, with the results in order.
 
-A unit is a function of its key alone: it reads nothing but the key and what its worker holds, a
-model mostly, and leaves nothing but its result, which the step writes. So any worker may do it, and
-do it again where another was lost on the way, and the same tables come out. Which engine the
-workers are of, and how many there are, is no part of what a step is known by.
+A unit is a function of its key alone: it reads only the key and what its worker holds, usually a
+model, and its only effect is its result, which the step writes. Any worker may therefore run it,
+and run it again if another worker was lost, and the tables are the same. The engine and the number
+of workers are not part of a step's key.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,12 +23,12 @@ def run(
     """Yield the result of every key, in the order of the keys; some keys are read ahead.
 
     Args:
-        make: makes what a worker holds, once for each, and calls with keys. It, the keys and the
-            results are pickled, unless this process does the units.
+        make: makes what a worker holds and calls with keys, once for each worker. It, the keys and
+            the results are pickled, unless this process runs the units.
 
     Raises:
-        UserError: where workers are lost again and again; and what a unit raises.
-        MissingExtraError: where Ray is asked for and is not installed.
+        UserError: if workers are lost again and again. Errors of a unit are raised, too.
+        MissingExtraError: if Ray is asked for and is not installed.
     """
     if config.is_here:
         function = make()

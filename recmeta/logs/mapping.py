@@ -22,50 +22,53 @@ from recmeta.schema import ITEM_ID, RATING_EVENT, USER_ID, VALID_FROM
 
 DEFAULT_ENCODING = "utf-8"
 AUTO = "auto"
-"""The format of a source whose files' names say it."""
+"""The format of a source whose file names show their format."""
 Kind = Literal["categorical", "multi", "numeric", "text"]
 Layout = Literal["rows", "matrix"]
 TIME_UNITS = ("s", "ms", "us", "ns", "d", "iso")
 NULL_VALUES = ("\\N", "NULL", "null", "NA", "N/A", "#N/A", "None", "nan", "NaN", "<NA>")
-"""What databases and data frames write where there is nothing."""
+"""What databases and data frames write for a missing value."""
 EARLIEST_TIME = "1990-01-01"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where rows are and how they are spelled."""
+    """Where rows are and how they are written."""
 
     path: str
     """A file, a folder of files of one format, a Delta table, or a URL of one (http, s3, gs…)."""
     format: str = AUTO
-    """A name in `recmeta.logs.formats.FORMATS`; `auto` goes by the file's ending (`.gz` may follow
-    it)."""
+    """A name in `recmeta.logs.formats.FORMATS`; `auto` decides by the file's ending (`.gz` may
+    follow it)."""
     separator: str = ""
-    """CSV and TSV: what stands between fields, one character or more. Empty: `,` or a tab."""
+    """For CSV and TSV, the separator between fields, of one character or more. If empty, `,` or a
+    tab."""
     quote: str = '"'
-    """CSV and TSV: the character around fields that hold separators. Empty: no quoting. A separator
-    of several characters never comes with quoting."""
+    """For CSV and TSV, the character around fields that hold separators. If empty, there is no
+    quoting. Quoting is never used with a separator of several characters."""
     escape: str = ""
-    """CSV and TSV: the character that takes away a quote's meaning inside quotes; doubling it
-    always does."""
+    """For CSV and TSV, the character that escapes a quote inside quotes; doubling the quote always
+    does."""
     encoding: str = DEFAULT_ENCODING
-    """CSV, TSV and JSON lines: any text encoding that Python knows. UTF-16 is seen where none is
-    named."""
+    """For CSV, TSV and JSON lines, any text encoding that Python knows. UTF-16 is recognised if no
+    encoding is named."""
     column_names: tuple[str, ...] = ()
-    """CSV and TSV: the columns of a file without a header line. Empty: the first line has them."""
+    """For CSV and TSV, the columns of a file without a header line. If empty, the first line has
+    them."""
     header: bool = True
-    """CSV and TSV: whether the first line has the names of the columns. False: they are column_1,
-    column_2 and so on, unless `column_names` says more."""
+    """For CSV and TSV, whether the first line has the names of the columns. If false, they are
+    column_1, column_2 and so on, unless `column_names` gives others."""
     sheet: str = ""
-    """Workbooks: the sheet's name. Empty: the only one that has rows."""
+    """For workbooks, the name of the sheet. If empty, the only sheet that has rows."""
     null_values: tuple[str, ...] = ()
-    """Texts that stand for nothing beside NULL_VALUES, compared letter by letter: a row with one as
-    its user's id is a row without a user."""
+    """Texts that mean a missing value in addition to NULL_VALUES, compared exactly: a row with one
+    of them as its user's id is a row without a user."""
     keep_default_nulls: bool = True
-    """Whether NULL_VALUES stand for nothing. False where one of them is an id or a category."""
+    """Whether NULL_VALUES mean a missing value. Set it to false if one of them is an id or a
+    category."""
     decimal: str = ""
     """How numbers in texts are written: `,` for 1.234,5 (a comma before the fraction; points,
-    spaces or apostrophes between thousands), `.` for 1,234.5. Empty: 1234.5 alone."""
+    spaces or apostrophes between thousands), `.` for 1,234.5. If empty, only 1234.5 is read."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -102,7 +105,7 @@ class Source:
 
     @property
     def nulls(self) -> tuple[str, ...]:
-        """All texts that stand for nothing."""
+        """All texts that mean a missing value."""
         return (*(NULL_VALUES if self.keep_default_nulls else ()), *self.null_values)
 
 
@@ -113,15 +116,15 @@ class Attribute:
     kind: Kind
     """categorical and text become strings, multi a list of strings, numeric a float."""
     column: str = ""
-    """The column that holds it. Empty: the column of the attribute's own name."""
+    """The column that holds it. If empty, the column with the attribute's own name."""
     separator: str = "|"
-    """multi: what stands between values (a list column or a JSON list needs none)."""
+    """For multi, the separator between values (a list column or a JSON list needs none)."""
     flags: dict[str, str] = dataclasses.field(default_factory=dict)
-    """multi: value to column, for one 0/1 column per value; replaces `column`."""
+    """For multi with a 0/1 column for each value, the column of each value; replaces `column`."""
     pattern: str = ""
     r"""A regular expression (Rust's) whose first group is the value, such as `\((\d{4})\)$`."""
     scale: str = ""
-    """numeric: "lowest:highest", either end may be open; values outside of it become null."""
+    """For numeric, "lowest:highest"; either end may be open, and values outside it become null."""
 
     def __post_init__(self) -> None:
         parse_scale(self.scale)
@@ -140,7 +143,7 @@ class AttributeSource(Source):
     columns: dict[str, Attribute]
     """Attribute name to where it comes from."""
     valid_from_col: str | None = None
-    """The column of the time from which the row holds. None: it always held."""
+    """The column of the time from which the row is valid. If None, it has always been valid."""
     time_unit: str = "s"
     """How `valid_from_col` is spelled: as `LogMapping.time_unit`."""
 
@@ -161,45 +164,47 @@ class LogMapping(Source):
     user_col: str = "user_id"
     """The column of the user's id."""
     item_col: str = "item_id"
-    """The column of the item's id. Empty: the rows name users of whom nothing is known."""
+    """The column of the item's id. If empty, the rows name users without interactions."""
     time_col: str | None = None
-    """The column of the event's time. None: the source has no times."""
+    """The column of the event's time. If None, the source has no times."""
     time_unit: str = "s"
-    """How times are spelled: s, ms, us, ns or d (days) since 1970, iso (ISO 8601), or a strptime
-    format.
-    Times without a zone are UTC. Columns that are typed as times need no unit."""
+    """How times are written: s, ms, us, ns or d (days) since 1970, iso (ISO 8601), or a strptime
+    format. Times without a zone are UTC. Columns that are typed as times need no unit."""
     event_col: str | None = None
-    """The column of the event's kind. None: every row is of the kind `event`."""
+    """The column of the event's kind. If None, every row is of the kind `event`."""
     events: dict[str, str] = dataclasses.field(default_factory=dict)
-    """The kinds allowed in `event_col`, each with the name that it gets. Empty: any, as it is."""
+    """The kinds allowed in `event_col`, each with the name that it gets. If empty, any kind is
+    allowed and keeps its name."""
     event: str = ""
-    """The kind of every row where there is no `event_col`. Empty: `rating` with a `value_col`,
+    """The kind of every row if there is no `event_col`. If empty, `rating` with a `value_col` and
     `click` without."""
     value_col: str | None = None
-    """The column of the rating, the count or the amount. None: every value is 1."""
+    """The column of the rating, the count or the amount. If None, every value is 1."""
     scale: str = ""
     """The values allowed, "lowest:highest"; either end may be open."""
     implicit_value: float | None = None
     """A value that says "met, but not rated" (Book-Crossing's 0): such rows become `view` events of
     value 1, whatever the scale."""
     item_separator: str = ""
-    """What stands between the items of a cell that holds several, each of which becomes a row.
+    """The separator between the items of a cell that holds several, each of which becomes a row.
     Lists, in Parquet and JSON, need none."""
     item_suffix: str = ""
-    """What stands between an item and its value in such a cell: `-` in `N123-1 N7-0`."""
+    """The separator between an item and its value in such a cell: `-` in `N123-1 N7-0`."""
     layout: Layout = "rows"
     """`rows`: a row is an event. `matrix`: a row is a user, every other column an item, and each
     cell that is not empty a rating; `user_col` may be empty, for a row's number."""
     skip_columns: tuple[str, ...] = ()
-    """matrix: the columns that are no items."""
+    """For `matrix`, the columns that are not items."""
     earliest_time: str = EARLIEST_TIME
-    """A log most of whose times are before this day is refused: it is read in a wrong unit."""
+    """A log with most of its times before this day is refused, because its unit is probably
+    wrong."""
     max_bad_share: float = 0.1
-    """The run stops, publishing nothing, where a larger share of the rows breaks a rule. 0 to 1."""
+    """If a larger share of the rows than this (0 to 1) breaks a rule, the run stops and publishes
+    nothing."""
     users: AttributeSource | None = None
-    """The users' attributes, where there are any."""
+    """The users' attributes, if there are any."""
     items: AttributeSource | None = None
-    """The items' attributes, where there are any."""
+    """The items' attributes, if there are any."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -230,7 +235,7 @@ class LogMapping(Source):
 
     @property
     def has_values(self) -> bool:
-        """Whether the log says a value of each row."""
+        """Whether the log has a value for each row."""
         return bool(self.value_col or self.item_suffix or self.layout == "matrix")
 
     @property
@@ -252,7 +257,7 @@ def load_mapping(path: str | Path, log: str | None = None) -> LogMapping:
         log: the log's path, in place of the mapping's `path`; relative to the current folder.
 
     Raises:
-        UserError: where the file cannot be read, or says what a mapping cannot.
+        UserError: if the file cannot be read, or is not a valid mapping.
     """
     file = Path(path)
     data = _read_json(file) if file.suffix == ".json" else read_toml(file, "mapping")
@@ -293,7 +298,7 @@ def parse_scale(scale: str) -> tuple[float, float]:
     """Return the ends of "lowest:highest", infinite where open or where `scale` is empty.
 
     Raises:
-        UserError: where it is spelled otherwise or is empty as an interval.
+        UserError: if it is written in another way, or the interval is empty.
     """
     if not scale:
         return -math.inf, math.inf

@@ -1,4 +1,4 @@
-"""A log of which nothing is said ──▶ how it may be read, by names of columns and what they hold."""
+"""A log without a mapping ──▶ how it may be read, by the names and contents of its columns."""
 
 import dataclasses
 import datetime
@@ -21,23 +21,24 @@ from recmeta.logs.reading.text_files import encoding_of
 SAMPLE_ROWS = 5000
 SHOWN_ROWS = 10
 HEAD = 256 * 1024
-"""Bytes of a file by which its encoding and its separator are told."""
+"""Bytes of a file from which its encoding and its separator are inferred."""
 SEPARATORS = (",", ";", "\t", "|", "::", "^")
 SCALES = ("0:1", "1:5", "0.5:5", "0:5", "1:10", "0:10", "-10:10", "0:100")
 FEW_KINDS = 20
-"""Kinds of events that a column of such has at most."""
+"""The most kinds of events that a column of kinds may have."""
 RATINGS = (-10.0, 100.0)
-"""Between which ratings are, where no name says that they are some."""
+"""The range in which values count as ratings if no column name says that they are."""
 FEW_LEVELS = 4
-"""Values that a column of kinds may have; with more it may be of ids."""
+"""The most values that a column of kinds may have; a column with more may hold ids."""
 FEW_ROWS = 10
 MATRIX_COLUMNS = 6
-"""A table that has so many columns, of numbers alone where it has no header, is one of ratings."""
+"""A table with at least this many columns is a matrix of ratings; without a header, only if all
+columns are numbers."""
 LIST = r"^\S*\d\S*(?: \S*\d\S*)+$"
 DATES = ("iso", "%Y%m%d", *spellings.FORMATS)
 """Spellings of times that no id has."""
 MAX_COLUMNS = 200
-"""Columns that are looked at."""
+"""The most columns that are examined."""
 _NAMES = {
     "user": (
         "userid user uid useridx visitorid visitor customerid customer memberid reviewerid "
@@ -62,9 +63,9 @@ class Proposal:
     """How a log may be read."""
 
     options: dict[str, Any]
-    """Fields of `LogMapping` with their values, without those that stand for themselves."""
+    """Fields of `LogMapping` with their values, without those that have their defaults."""
     columns: list[str]
-    """Those of the file, as they are read."""
+    """The columns of the file, as they are read."""
 
     def mapping(self, path: str) -> LogMapping:
         """Return the mapping of the log at a path."""
@@ -72,13 +73,13 @@ class Proposal:
 
 
 def propose(source: Source) -> Proposal | None:
-    """Return how a log may be read; None where no column seems to be the user's or the item's id.
+    """Return how a log may be read; None if no column seems to be the user's or the item's id.
 
     Args:
-        source: its path, and what is known of its form.
+        source: its path, and any known details of its format.
 
     Raises:
-        UserError: where nothing is there, it cannot be read, or it is a matrix of ratings.
+        UserError: if nothing is at the path, it cannot be read, or it is a matrix of ratings.
     """
     form = _form(source)
     source = dataclasses.replace(source, **form)
@@ -152,8 +153,8 @@ def shown_rows(mapping: LogMapping, now: datetime.datetime) -> pl.DataFrame:
 
 
 def _form(source: Source) -> dict[str, Any]:
-    """Return the format, the separator and the encoding of a file, where its name or the defaults
-    do not say them."""
+    """Return the format, the separator and the encoding of a file that its name and the defaults do
+    not give."""
     found: dict[str, Any] = {}
     try:
         file = find_files(source)[0]
@@ -193,7 +194,7 @@ def _form(source: Source) -> dict[str, Any]:
 
 
 def _separator(lines: list[str], usual: str) -> str:
-    """Return what most evenly parts lines."""
+    """Return the separator that divides the lines most evenly."""
     best, found = 0, usual
     for separator in (usual, *SEPARATORS):
         counts = [line.count(separator) for line in lines]
@@ -205,7 +206,7 @@ def _separator(lines: list[str], usual: str) -> str:
 
 
 def _has_quotes_within(line: str, separator: str) -> bool:
-    """Whether a field begins with a quoted word and goes on, so that quotes are letters."""
+    """Whether a field continues after a quoted word, so that quotes are ordinary characters."""
     sign = re.escape(separator)
     return re.search(rf'(?:^|{sign})"[^"]*" *[^\s"{sign}]', line) is not None
 
@@ -240,7 +241,7 @@ def _by_name(sample: pl.DataFrame, within: list[str]) -> dict[str, str]:
 
 
 def _roles(sample: pl.DataFrame, named: dict[str, str]) -> dict[str, str]:
-    """Return the columns of a sample by role: those that are named so, then by what they hold."""
+    """Return the columns of a sample by role: first by name, then by content."""
     roles = dict(named)
     if "time" in roles and spellings.unit_of(sample[roles["time"]]) is None:
         del roles["time"]

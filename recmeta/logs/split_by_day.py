@@ -1,6 +1,6 @@
-"""A log in one piece ──▶ the same log in daily partitions, as it would have come day by day.
+"""A log in one piece ──▶ the same log in daily partitions, as if it had arrived by day.
 
-For replaying a public data set, and for moving an archive to daily runs.
+It serves to replay a public data set, and to move an archive to daily runs.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ ROLES = ("user", "item", "time", "event", "value")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitLog:
-    """A log in two pieces: what is older, and daily partitions."""
+    """A log in two pieces: its older rows, and daily partitions."""
 
     history: LogMapping | None
-    """Everything before the first partition; None where there is nothing."""
+    """Everything before the first partition; None if there is nothing."""
     daily: LogMapping
     """The partitions; its path holds `{date}`."""
     days: list[datetime.date]
@@ -38,13 +38,13 @@ def split_by_day(mapping: LogMapping, location: str, num_days: int | None = None
     """Write a log's rows by the UTC day of their time, as Parquet files of the mapped columns.
 
     Rows are not checked here: a row whose time cannot be read goes to the first file, where ingest
-    finds it as it was and puts it in the quarantine. Attributes of users and items stay where they
+    finds it unchanged and puts it in the quarantine. Attributes of users and items stay where they
     are.
 
     Args:
         location: the folder to write to.
-        num_days: how many of the last days get a file each; what is older becomes the history.
-            None: all.
+        num_days: how many of the last days get a file each; older rows become the history. If None,
+            all days do.
 
     Raises:
         UserError: where the log has no times, or cannot be read.

@@ -45,7 +45,7 @@ def setting(name: str, dag_id: str | None = None) -> str | None:
     Airflow masks the secrets in it, and in the address of MLflow, in the log of the task.
 
     Args:
-        dag_id: of the DAG whose workspace it is about; None: the one whose task runs now.
+        dag_id: of the DAG whose workspace it is about; if None, the DAG whose task runs now.
     """
     from airflow.sdk import Variable
     from airflow.sdk.log import mask_secret

@@ -91,7 +91,8 @@ def limited(task: str) -> dict[str, Any]:
 
 
 def late_after(env: Mapping[str, str] = os.environ) -> datetime.timedelta | None:
-    """Return how long after it was queued a run that a day's lists need is late; None: never.
+    """Return how long after it was queued a run that a day's lists need counts as late; None if
+    never.
 
     Raises:
         UserError: where RECMETA_LATE_AFTER is no number of hours.

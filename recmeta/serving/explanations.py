@@ -1,4 +1,4 @@
-"""Why an item stands in a user's list: exact effects of what is known of the user.
+"""Why an item stands in a user's list: exact effects of the user's known interactions.
 
 The effect of a support row on a score is the score with all rows less the score with all but that
 row. Adaptation is a pure function, so leaving a row out is adapting one more user: a user with n
@@ -66,7 +66,7 @@ def support_effects(
     """Return the exact effect of every support row on the scores of given items.
 
     Args:
-        tasks: B users, with what is known of them as support.
+        tasks: B users, with their known interactions as support.
         item_Bk: numbers of the items to explain; -1 for none.
         support: from `scorer.support(tasks)`, where it is at hand.
     """

@@ -29,8 +29,8 @@ class FeatureEffects:
     """What each feature of an item does to its score for one user."""
 
     name: tuple[str, ...]
-    """F features: attributes, the item's id (what is known of this very item beside its
-    attributes), and `PAST`."""
+    """F features: attributes, the item's id (what the model has learned of this very item beside
+    its attributes), and `PAST`."""
     effect_F: Float32Array
     """In units of the value; a logit for implicit feedback."""
 
@@ -93,7 +93,7 @@ def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArra
 
 
 def _copies(value: pa.Array, known_M: BoolArray | None, num_copies: int) -> pa.Array:
-    """Return M times the one value, null where it is not known; None: it is known everywhere."""
+    """Return M times the one value, null where it is unknown; None if it is known everywhere."""
     known = np.ones(num_copies, np.bool_) if known_M is None else known_M
     return value.take(pa.array(np.zeros(num_copies, np.int64), mask=~known))
 

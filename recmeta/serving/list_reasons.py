@@ -36,7 +36,7 @@ def list_effects(
 
     Args:
         state: of the tasks' users.
-        tasks: B users, with what is known of them as support.
+        tasks: B users, with their known interactions as support.
         item_Bk: the lists; -1 where there is no item.
         support: from `scorer.support(tasks)`, where it is at hand.
     """

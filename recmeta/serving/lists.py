@@ -122,7 +122,7 @@ class ListMaker:
         if config.explore is not None:
             self.explorer = Explorer(self.scorer, config.explore)
         self.certificate = None
-        """For whom lists are the model's; None: for everybody."""
+        """The users who get the model's lists; if None, everybody does."""
         if config.never_worse and model.certificate is not None and model.certificate.is_partial:
             self.certificate = model.certificate
         self._retrieval: _Retrieval | None = None
@@ -141,8 +141,8 @@ class ListMaker:
 
         Args:
             tasks: what the users were adapted to, in the same order.
-            top_k: length of the lists, at most that of the configuration; None: that.
-            names: by which exploration draws for the users; None: their ids.
+            top_k: length of the lists, at most that of the configuration; if None, that length.
+            names: of the users, on which the draws of exploration depend; if None, their ids.
         """
         top_k = top_k or self.config.top_k
         if self.explorer is not None:

@@ -34,7 +34,7 @@ class NewUserCounts:
     """Rows dropped because the value is missing, not finite or outside the model's range; of
     implicit feedback, because it is 0 or less."""
     without_interactions: int
-    """Users who are left with none: they get the list of a user of whom nothing is known."""
+    """Users who are left without interactions: they get the list of a user without any."""
     without_profile: int
     """Users who have no row among the profiles."""
 

@@ -65,8 +65,8 @@ class ScoringConfig:
     """Whether users for whom the model's lists are not certified to be no worse than those of
     recent popularity get the latter; see `train.certificate`. Without a certificate nobody does."""
     explore: ExploreConfig | None = None
-    """How lists of users of whom little is known try items of which the model is not sure; None:
-    they do not."""
+    """How lists of users with few interactions try items about which the model is uncertain; if
+    None, they do not."""
 
     def __post_init__(self) -> None:
         for name in ("top_k", "user_batch", "item_block"):
@@ -96,7 +96,8 @@ class AdaptedUsers:
     seen_item: IntArray
     """(N,) its number."""
     allowed_BI: BoolArray | None = None
-    """Which items may stand in each user's list, beside what rules say of all; None: any."""
+    """Which items may be in each user's list, beside the rules that hold for all users; if None,
+    any."""
 
     def batches(self, size: int) -> Iterator["AdaptedUsers"]:
         """Yield the users in order, `size` at a time."""
@@ -190,7 +191,7 @@ class Ranker:
     ) -> None:
         """
         Args:
-            is_eligible_I: which items may be in a list; None: all.
+            is_eligible_I: which items may be in a list; if None, all.
         """
         if config.popularity_weight is not None:
             scorer = scorer.weighted(config.popularity_weight)
@@ -209,7 +210,7 @@ class Ranker:
         """Return each user's best items. Among equal scores the lower item number comes first.
 
         Args:
-            top_k: how many; None: as many as the configuration says.
+            top_k: how many; if None, as many as the configuration says.
         """
         num_items = self.model.catalogue.num_items
         with one_thread(len(users.user_id) * num_items <= FEW_PAIRS):

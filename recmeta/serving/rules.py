@@ -100,7 +100,7 @@ class ItemFacts:
 
     denied: Collection[str] = ()
     allowed: Collection[str] | None = None
-    """None: all."""
+    """If None, all."""
     too_old: Collection[str] = ()
 
 

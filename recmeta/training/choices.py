@@ -103,7 +103,7 @@ class ChoiceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    """Users, what is known of them and what they took next."""
+    """Users, their known interactions and what they took next."""
 
     item_BS: torch.Tensor
     liking_BS: torch.Tensor

@@ -56,7 +56,7 @@ class MetaTrainConfig:
     not. The recipes of `maml` and of the closed forms learn it."""
     certificate: CertificateConfig | None = CertificateConfig()
     """How sure it must be, of users with so many answers, that learned lists are no worse than
-    those of recent popularity, which such users get otherwise; None: all get learned lists."""
+    those of recent popularity, which such users get otherwise; if None, all get learned lists."""
     seed: int = 0
     """The seed of initial parameters and of the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()

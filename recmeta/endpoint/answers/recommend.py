@@ -35,7 +35,7 @@ OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
 """Returns what the online store knows, by user id; users whom it does not know are absent."""
 
 KnownUsers = Callable[[Sequence[str]], Mapping[str, KnownUser]]
-"""Returns what is known of users by id; unknown ones are absent."""
+"""Returns histories and profiles of users by id; unknown users are absent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class BatchRecommender:
         """
         Args:
             online_seconds: how long the online store may take; then it is done without.
-            histories: says what is known of users from before.
+            histories: has the earlier interactions of users.
         """
         self.online = None if online is None else Aside(online, "recmeta-online-store")
         self.online_seconds = online_seconds
@@ -120,7 +120,7 @@ class BatchRecommender:
             return {}, [p for p, ask in enumerate(asks) if ask.user_id is not None]
 
     def _known(self, asks: Sequence[Ask]) -> tuple[Mapping[str, KnownUser], Sequence[int]]:
-        """Return what is known of users by id, and the places of requests that go without."""
+        """Return the histories of users by id, and the positions of requests that go without."""
         ids = {ask.user_id for ask in asks if ask.user_id is not None}
         if self.histories is None or not ids:
             return {}, ()

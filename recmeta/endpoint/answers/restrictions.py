@@ -63,7 +63,7 @@ class Restrictions:
     """What a list may have, beside what rules say."""
 
     candidates: Sequence[str] | None = None
-    """None: any item."""
+    """If None, any item."""
     exclude: Sequence[str] = ()
     filters: Mapping[str, Filter] = dataclasses.field(default_factory=dict)
 

@@ -24,7 +24,7 @@ PROCESS = "recmeta.endpoint.answers.trial_process"
 NICENESS = 10
 """Of a trial beside a server that answers."""
 EXIT_OF_USER = 2
-"""Exit code for what the user can mend; standard output says what it is."""
+"""Exit code for an error that the user can correct; standard output says what it is."""
 _LOOK_SECONDS = 0.2
 _LAST_CHARACTERS = 4_000
 """Of what the process wrote to standard error; they go to the log."""
@@ -57,8 +57,8 @@ def try_out(
 
     Raises:
         ChampionRefused: when it does not come to an answer.
-        UserError: when what keeps it from answering is the user's to mend, such as a rule that does
-            not fit.
+        UserError: if it cannot answer for a reason that the user can correct, such as a rule that
+            does not fit.
     """
     about = {
         "workspace": workspace,

@@ -141,7 +141,7 @@ class UserHistories:
         self._stop = threading.Event()
 
     def of(self, user_ids: Collection[str]) -> dict[str, KnownUser]:
-        """Return what is known of users; unknown ones are absent.
+        """Return the histories of users; unknown users are absent.
 
         Raises:
             sqlite3.Error: where the events cannot be read.

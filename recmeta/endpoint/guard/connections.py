@@ -51,7 +51,7 @@ class Connections:
     def __init__(self, config: EndpointConfig, metrics: Metrics, keys: ApiKeys | None) -> None:
         """
         Args:
-            keys: who may ask; None: everybody.
+            keys: of the callers; if None, everybody may ask.
         """
         self.keys = keys
         self.config = config

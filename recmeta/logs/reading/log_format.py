@@ -31,7 +31,7 @@ class SourceFile:
     """One file, or one Delta table at one version."""
 
     name: str
-    """What users see: the file's name, within a folder with its path there."""
+    """The name that users see: the file's name or, within a folder, its path there."""
     format: str
     """A name in `recmeta.logs.formats.FORMATS`."""
     filesystem: pafs.FileSystem
@@ -39,20 +39,20 @@ class SourceFile:
     size: int = 0
     """Bytes as stored; 0 where unknown."""
     version: int | None = None
-    """Of a Delta table."""
+    """The version of a Delta table."""
     member: str = ""
-    """Its name in a zip archive, which `path` is. Empty: `path` is the file."""
+    """The file's name in the zip archive at `path`. If empty, `path` is the file itself."""
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
-    """Columns whose value its folders' names say, such as `dt=2024-01-31`."""
+    """Columns whose values are in the names of the file's folders, such as `dt=2024-01-31`."""
     passed_over: Counter[str] = dataclasses.field(default_factory=Counter, compare=False)
-    """Lines that are no rows, by what they are, as far as the file has been read."""
+    """Numbers of lines that are not rows, by kind, as far as the file has been read."""
     header: tuple[str, ...] = ()
     """The columns of the folder's first file, for a part that has no header line of its own."""
 
     def open(self) -> Any:
         """Return a binary stream of the content, unpacked where it is packed, whatever its name.
 
-        Reading it raises UserError where it unpacks to more than what `limits` allow.
+        Reading it raises UserError if it unpacks to more than `limits` allow.
         """
         stored = self.open_stored()
         size = self.size or self.filesystem.get_file_info(self.path).size
@@ -73,8 +73,8 @@ class Wanted:
     may_break_lines: frozenset[str] = frozenset()
     """The roles whose quoted fields may hold line breaks; ids, times and values never do."""
     raw_as_text: bool = True
-    """False: `raw` of typed rows is the structure that its text is made of by `text_of`, which
-    takes longer than all else of reading; of most rows nobody asks for it."""
+    """If false, `raw` of typed rows is the structure from which `text_of` makes its text. Making
+    the text takes longer than the rest of reading, and is needed for few rows."""
 
 
 def text_of(dtype: pl.DataType) -> pl.Expr:
@@ -96,8 +96,8 @@ class LogFormat:
     column_names: Callable[[Source, SourceFile], list[str]]
     """Returns the names of a file's columns, in their order."""
     paths: Callable[[Source, SourceFile], list[str]] | None = None
-    """Returns the names of a file's columns, then the paths of what is within them. None: its cells
-    hold no structures."""
+    """Returns the names of a file's columns, then the paths of the values within them. None if
+    cells of this format hold no structures."""
     endings: tuple[str, ...] = ()
     """How names of such files end; `.gz`, `.bz2`, `.zst`, `.xz` or `.zip` may follow where they are
     read by `SourceFile.open`."""
@@ -105,7 +105,7 @@ class LogFormat:
     """Whether the columns' names stand in a line of their own, which a part of a folder may
     lack."""
     table: "TableFolder | None" = None
-    """For a format in which a folder is one table, and not many files."""
+    """For a format in which a folder is one table rather than many files."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,11 +113,11 @@ class TableFolder:
     """How a folder is a table."""
 
     holds: str
-    """What is in the folder of such a table, and in no other."""
+    """A name that the folder of such a table contains, and no other folder."""
     open: Callable[[str], SourceFile]
     """Returns the table at a path, as it stands. Raises UserError where there is none."""
     content_id: Callable[[SourceFile], str]
-    """Returns what tells its content from any other."""
+    """Returns what identifies the content of the table."""
 
 
 def positions(names: list[str], wanted: Wanted, name: str, hint: str = "") -> dict[str, int]:

@@ -25,7 +25,7 @@ _DIGITS = {"Y": 4, "m": 2, "d": 2, "j": 3}
 _DAYS = ({"Y", "m", "d"}, {"Y", "j"})
 """The parts that together say which day it is."""
 _UNFINISHED = re.compile(r"_temporary.*|\.hive-staging.*|.*\.(tmp|inprogress|_COPYING_)")
-"""Names that stand in a folder while Spark, Hive, Flink or a copy still writes to it."""
+"""Names that a folder contains while Spark, Hive, Flink or a copy still writes to it."""
 
 
 def parse_day(text: str) -> datetime.date:
@@ -61,14 +61,15 @@ def mapping_of(mapping: LogMapping, day: datetime.date) -> LogMapping:
 
 
 def has_arrived(path: str, done_file: str | None = None) -> bool:
-    """Return whether what is at a path or an object-store URL is there, and whole.
+    """Return whether a path or an object-store URL exists and is complete.
 
-    A file is. A folder is when it has files and nothing in it says that it is still being written;
-    one with `_SUCCESS`, which Spark writes last, whatever else was left in it.
+    A file is complete if it exists. A folder is complete if it has files and nothing in it says
+    that it is still being written, or if it has `_SUCCESS`, which Spark writes last, whatever else
+    is in it.
 
     Args:
-        done_file: what is written last into each folder, such as `_SUCCESS`; without it a folder is
-            not whole. None: nothing is asked for.
+        done_file: the file that is written last into each folder, such as `_SUCCESS`; without it a
+            folder is not complete. If None, no such file is required.
     """
     if path.startswith(("http://", "https://")):
         return True  # asked for when it is read
@@ -123,7 +124,7 @@ def _found(
 
     Args:
         parts: of the path, from this folder to the last one with a date.
-        known: what of the date the folders above say.
+        known: the parts of the date that the folders above give.
     """
     if not parts:
         day = _day(known)

@@ -1,4 +1,4 @@
-"""Text files with a separator between fields: CSV, TSV and their kin."""
+"""Text files with a separator between fields: CSV, TSV and similar formats."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from recmeta.logs.reading.text_files import opened
 from recmeta.schema import LINE, RAW
 
 HEADER_BYTES = 1024 * 1024
-"""Of a file, looked at for its header alone."""
+"""Bytes of a file that are read to find its header."""
 HEADER_COPIES = "copies of the header"
 NETFLIX = re.compile(r"^\d+:$")
 
@@ -50,9 +50,9 @@ class Layout:
     dialect: Dialect
     names: list[str]
     header_line: int
-    """The number of the line with the columns' names, or of the last one before the first row."""
+    """The number of the line with the columns' names, or of the last line before the first row."""
     header: str | None
-    """Its text; lines that repeat it are no rows. None where there is none."""
+    """The text of the header; lines that repeat it are not rows. None if there is no header."""
     is_spaced: bool
     """Whether quoted fields stand behind a separator and a space."""
 
@@ -60,7 +60,7 @@ class Layout:
     def of(
         cls, lines: pl.DataFrame, source: Source, file: SourceFile, default: str
     ) -> "Layout | None":
-        """Return the layout; None where no line says anything yet."""
+        """Return the layout; None if no line shows it yet."""
         filled = lines.filter(pl.col(TEXT).str.strip_chars(" ") != "")
         separator, skipped = source.separator or default, 0
         texts = filled[TEXT].head(NUM_LINES).to_list()
@@ -112,7 +112,7 @@ class Layout:
 
 
 NUM_LINES = 100
-"""Lines by which a layout is told."""
+"""Number of lines that show a layout."""
 
 
 def _read(source: Source, file: SourceFile, wanted: Wanted, default: str) -> Iterator[pl.DataFrame]:
@@ -154,7 +154,7 @@ def _empty(file: SourceFile) -> UserError:
 
 
 def _hint(layout: Layout, lines: pl.DataFrame) -> str:
-    """Return what a file without the wanted columns may be, in a sentence; perhaps empty."""
+    """Return a sentence on what a file without the wanted columns may be; it may be empty."""
     first = layout.names
     if len(first) == 1 and NETFLIX.fullmatch(first[0]):
         return (

@@ -157,8 +157,8 @@ class ListHead:
     # Users ---------------------------------------------------------------------------------------
 
     def state(self, support: Ragged, profile_BW: torch.Tensor) -> UserState:
-        """Return what is known of B users as `settle` reads it: their rows and, where it is read,
-        their profiles.
+        """Return the state of B users as `settle` reads it: their rows and, where it is read, their
+        profiles.
 
         Args:
             profile_BW: int64, see `value_codes`.

@@ -4,7 +4,7 @@
     next(i, j)     = m_ij / √(m_i· m_·j)       m_ij: times that j was taken soon after i
 
 The first is the cosine of item-based nearest neighbours (Deshpande and Karypis, TOIS 2004), here
-over the first rows of each user alone: those of whom little is known are met there, and what
+over the first rows of each user alone: users with few known interactions are met there, and what
 somebody takes years later says little of it. The second is directed, a Markov chain over a window
 (Shani, Heckerman and Brafman, JMLR 2005): what comes next. Each item keeps the K neighbours that
 speak for it most, so that popular items do not fill every place.

@@ -18,7 +18,7 @@ class ExploreConfig:
     posterior (Thompson, Biometrika 1933; Russo et al., A Tutorial on Thompson Sampling, 2018); it
     needs a learner that has one. `uniform`: any candidate, each as likely (ε-greedy)."""
     most_interactions: int = 10
-    """Lists of users of whom more interactions are known do not explore."""
+    """Lists of users with more known interactions than this do not explore."""
     candidates: int = 100
     """How many of the best items places explore among."""
     draws: int = 500

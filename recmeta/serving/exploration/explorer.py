@@ -1,4 +1,4 @@
-"""Lists that explore, for users of whom little is known.
+"""Lists that explore, for users with few known interactions.
 
 With Thompson sampling an exploring order is that of the list's own scores after one draw of the
 user's weights from the posterior; how far a draw moves an item is scaled to the model's calibrated

@@ -55,23 +55,25 @@ TEXT_VECTORS = f"text_vectors/{MODEL}"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildTasksOutputs:
-    """What build-tasks leaves."""
+    """The outputs of build-tasks."""
 
     tasks: str
     """Folder of the task set, in the workspace."""
     objective: Objective
-    """Of the feedback."""
+    """The kind of feedback."""
     temporal: bool
     """Whether the log has times, so that tasks are cut by them."""
     item_statistics: int
     """Version of the table."""
     interactions_id: str
-    """Id of the table of interactions, which tells its versions from those of another."""
+    """Id of the table of interactions, which distinguishes its versions from those of another
+    table."""
     increment_of: tuple[str, ...] = ()
-    """Folders of the task sets that this one adds to, the base first; none of a whole one."""
+    """Folders of the task sets that this one adds to, the base first; none if it was built in
+    full."""
     built: str = ""
-    """Whether they were built in full or on top of the last ones, and why, in one sentence. Empty
-    of earlier versions."""
+    """Whether the tasks were built in full or on top of the last ones, and why, in one sentence.
+    Empty in manifests of earlier versions."""
 
 
 class _AddedTo(Folders):
@@ -96,7 +98,7 @@ STEP = Step(
 def run(
     config: BuildTasksConfig, workspace: Workspace, *, progress: Progress = silent
 ) -> Manifest[BuildTasksOutputs]:
-    """Build the task set of the tables as they stand; nothing is done if it is there.
+    """Build the task set of the current tables; do nothing if it exists.
 
     Raises:
         UserError: when nothing has been ingested, or the filters leave no task.
@@ -166,7 +168,7 @@ def _on_top(
     """Build the tasks on top of those that were built last, and say how.
 
     Raises:
-        InFull: where that cannot be.
+        InFull: if that is not possible.
     """
     before, versions = _last(config, workspace, tables, inputs)
     parts = before.parts
@@ -204,7 +206,7 @@ def _last(
     """Return the tasks that were built last with the same settings, and what was read for them.
 
     Raises:
-        InFull: where there are none that can be added to.
+        InFull: if there are none to which rows can be added.
     """
     last = _newest(config, workspace)
     interactions = tables[schema.INTERACTIONS.name]
@@ -254,7 +256,7 @@ def _changed_users(workspace: Workspace, users: DeltaTable, before: Mapping[str,
     """Return the ids of the users whose attributes have changed.
 
     Raises:
-        InFull: where what they were is not known any more, or they have other columns now.
+        InFull: if their earlier values are gone, or they have other columns now.
     """
     if users.version() == before[schema.USERS.name]:
         return pl.Series(schema.USER_ID, [], pl.String)
@@ -277,7 +279,7 @@ def _changed_users(workspace: Workspace, users: DeltaTable, before: Mapping[str,
 
 
 def _require_logs(workspace: Workspace, tables: Mapping[str, DeltaTable]) -> None:
-    """Raise Broken where a log was ingested into tables that are not these any more: its rows are
+    """Raise Broken if a log was ingested into tables that have since been replaced: its rows are
     gone, and the tasks would be built without them."""
     lost = []
     for manifest in finished(workspace, as_stored(ingest.STEP)):  # one a day, for years
@@ -299,13 +301,13 @@ def _require_logs(workspace: Workspace, tables: Mapping[str, DeltaTable]) -> Non
 
 
 def _manifest(workspace: Workspace, ingested: Manifest[Any]) -> str:
-    """Return where a log's manifest is, and what tells the log from others: no path is kept."""
+    """Return where a log's manifest is, and what identifies the log, since no path is kept."""
     place = f"{workspace.path}/manifests/{ingest.STEP}/{ingested.key}.json"
     rows = f"{ingested.counts['rows_read']:,} rows, " if "rows_read" in ingested.counts else ""
     return f"{place} ({rows}ingested {ingested.finished_at[:16]} UTC)"
 
 
 def _publish(workspace: Workspace, statistics: ItemStatistics, item_id: pl.Series) -> int:
-    """Make the statistics the rows of their table, and return its version."""
+    """Replace the rows of the statistics' table, and return its version."""
     rows = as_table(statistics, item_id).to_arrow().cast(schema.ITEM_STATISTICS.columns)
     return overwrite(workspace, schema.ITEM_STATISTICS, rows)

@@ -1,7 +1,8 @@
 """ingest's counts ──▶ a verdict: is this day's log fit to build tasks from?
 
-Row by row, ingest has checked already. This looks at the day as a whole: too much in the
-quarantine, nothing at all, nothing new, or a volume unlike that of the days before.
+Ingest has already checked every row. This step checks the day as a whole: whether too many rows are
+in the quarantine, whether there are no rows or no new ones, and whether the volume is unlike that
+of the days before.
 """
 
 import dataclasses
@@ -17,17 +18,18 @@ from recmeta.workspace import Workspace
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataQualityConfig:
-    """What a day's log must be like."""
+    """What is required of a day's log."""
 
     min_rows: int = 1
-    """Fewest rows accepted. 0 lets a day pass that brings nothing new."""
+    """The fewest rows that must be accepted. With 0, a day without new rows passes."""
     max_quarantined_share: float = 0.05
-    """Largest share of the rows read that may be in the quarantine, 0 to 1."""
+    """The largest share (0 to 1) of the rows read that may be in the quarantine."""
     max_volume_ratio: float = 20.0
     """New rows, which are those read without the duplicates of known ones, may be at most this many
     times, and at least this many times less than, the median of the days before."""
     num_days_compared: int = 14
-    """How many days before it the volume is compared with; fewer than 3 known days say nothing."""
+    """The number of earlier days with which the volume is compared; with fewer than 3 known days it
+    is not."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_quarantined_share <= 1:
@@ -44,13 +46,13 @@ MIN_DAYS = 3
 def check(
     workspace: Workspace, ingested: Manifest[IngestOutputs], config: DataQualityConfig | None = None
 ) -> dict[str, float]:
-    """Return what was measured of an ingest if it is fit to build tasks from.
+    """Return the measures of an ingest, if it is fit to build tasks from.
 
     Args:
         ingested: the manifest of ingest.
 
     Raises:
-        UserError: saying everything that is wrong, and what to do.
+        UserError: if it is not fit; the message says everything that is wrong, and what to do.
     """
     config = config or DataQualityConfig()
     counts = ingested.counts

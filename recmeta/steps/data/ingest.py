@@ -29,21 +29,21 @@ from recmeta.workspace import Workspace, check_delta_path, format_version, write
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IngestOutputs:
-    """What ingest leaves."""
+    """The outputs of ingest."""
 
     source: str
-    """Content id of what was read; the rows bear it."""
+    """Content id of the source, which its rows carry."""
     tables: dict[str, int]
-    """The tables' versions when it was done."""
+    """The tables' versions after the ingest."""
     findings: Findings | None = None
-    """What the log is like as a whole. None where an earlier version, or a run that was killed, did
-    not say."""
+    """Figures of the log as a whole. None if an earlier version, or a run that was killed, did not
+    record them."""
     notes: tuple[str, ...] = ()
-    """What is perhaps not as it was meant, in sentences. Not stored."""
+    """Sentences on what is perhaps not as intended. Not stored."""
     came_due: int = 0
-    """Rows of earlier logs that were of the future then, and were taken in now. Not stored."""
+    """Rows of earlier logs that were in the future then, and were ingested now. Not stored."""
     num_events: int = 0
-    """Events that the endpoint had kept, and that were taken in before the log. Not stored."""
+    """Events that the endpoint had kept, and that were ingested before the log. Not stored."""
 
 
 def _versions(outputs: IngestOutputs) -> dict[Table, int]:
@@ -66,9 +66,10 @@ def run(
     that the endpoint has kept since the last time.
 
     Args:
-        config: how; not a part of the step's key, as the tables do not depend on it. None: the
-            default.
-        now: what times are in the future of, and what is written as `ingested_at`. None: the clock.
+        config: how to ingest; it is not part of the step's key, since the tables do not depend on
+            it. If None, the default.
+        now: times more than a day after it are in the future; also written as `ingested_at`. If
+            None, the current time.
 
     Returns:
         The manifest. Its counts are the log's `rows_read` = `accepted` + `duplicates` +
@@ -77,8 +78,8 @@ def run(
         without a readable id.
 
     Raises:
-        UserError: where the mapping does not fit the files, too many rows are bad, or the tables
-            could not be read from the workspace's path.
+        UserError: if the mapping does not fit the files, too many rows are bad, or the tables could
+            not be read from the workspace's path.
     """
     taken_in = take_in_events(workspace, config=config, now=now, progress=progress)
     num_events = taken_in["rows_read"]
@@ -96,7 +97,7 @@ def take_in_events(
     now: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> dict[str, int]:
-    """Put the events that the endpoint has kept into the interactions, each once; return the
+    """Add the events that the endpoint has kept to the interactions, each once, and return the
     counts: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
     how = config or IngestConfig()
     return kept_events.take_in(
@@ -144,7 +145,8 @@ def _run(
                     lambda: publish(found, source, workspace, clock, progress, again=is_lost),
                 )
                 counts = counts or published
-                # The notes may name users, who can ask to be forgotten: they are told, not kept.
+                # The notes may name users, who can ask to be forgotten: they are printed, not
+                # stored.
                 striking, notes = found.findings()
         left = IngestOutputs(source=source, tables=tables.versions(workspace), findings=striking)
         return left, counts
@@ -156,7 +158,7 @@ def _run(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What an ingest would find in an empty workspace."""
+    """The result of an ingest into an empty workspace."""
 
     counts: dict[str, int]
     """As `run` counts."""
@@ -197,7 +199,7 @@ def _check_share(
     workspace: Workspace,
     now: datetime.datetime,
 ) -> None:
-    """Raise UserError where too many rows are bad, which are in the quarantine then."""
+    """Raise UserError if too many rows are bad; they are then in the quarantine."""
     if not checked.is_too_bad(mapping, rows.good.num_rows, rows.bad.num_rows):
         return
     tables.redo(
@@ -211,10 +213,10 @@ def _check_share(
 
 
 def _lost_tables(workspace: Workspace) -> list[Table]:
-    """Return which of the tables are not there, or not yet.
+    """Return which of the tables do not exist, or do not exist yet.
 
     Raises:
-        Broken: where one of the others lacks files.
+        Broken: if one of the other tables lacks files.
     """
     there = [t for t in tables.INGESTED if whole.is_made(workspace, t)]
     for table in there:
@@ -224,11 +226,11 @@ def _lost_tables(workspace: Workspace) -> list[Table]:
 
 @writes
 def take_in_what_came_due(workspace: Workspace, *, now: datetime.datetime | None = None) -> int:
-    """Move rows that nothing but their time kept out from the quarantine to the interactions, once
-    their time has come.
+    """Move rows whose only fault was a time in the future from the quarantine to the interactions,
+    once their time has come.
 
     Args:
-        now: None: the clock.
+        now: if None, the current time.
 
     Returns:
         How many left the quarantine.

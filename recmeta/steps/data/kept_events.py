@@ -14,9 +14,10 @@ COUNTS = ("rows_read", "accepted", "duplicates", "quarantined")
 def take_in(
     workspace: Workspace, ingest: Callable[[LogMapping], Mapping[str, int]]
 ) -> dict[str, int]:
-    """Ingest what the log does not have yet, and note that it has it.
+    """Ingest the events that the log does not have yet, and note that it has them.
 
-    Killed in between, the next call ingests the same rows again, which are duplicates then.
+    If this call is killed in between, the next one ingests the same rows again, which are then
+    duplicates.
 
     Args:
         ingest: ingests a log, and returns its counts.
@@ -37,7 +38,7 @@ def take_in(
 
 
 def _mapping(path: str) -> LogMapping:
-    """Return how the events are read: as they are, since they were checked when they came."""
+    """Return how the events are read: without changes, since they were checked on arrival."""
     return LogMapping(
         path=path,
         time_col=schema.TIMESTAMP,

@@ -1,7 +1,7 @@
 """interactions ──▶ activity of users and items, day by day; with a feature store, all of it online.
 
-The tables are the offline features. The online store, Feast's, holds the newest value of each: it
-is outside of the workspace and can lose what it has, so it is written in every run.
+The tables are the offline features. Feast's online store holds the newest value of each. It is
+outside the workspace and can lose its data, so it is written in every run.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from recmeta.workspace import Workspace, writes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaterialiseFeaturesOutputs:
-    """What materialise-features leaves."""
+    """The outputs of materialise-features."""
 
     user_activity: int
     """Version of the table."""
@@ -49,15 +49,16 @@ def run(
     until: datetime.datetime | None = None,
     progress: Progress = silent,
 ) -> Manifest[MaterialiseFeaturesOutputs]:
-    """Write the features of the interactions as they stand, and put them online.
+    """Write the features of the current interactions, and put them online.
 
-    The tables are not written again if they are there. Where a feature store is named, its
-    definitions are applied and all features put online; doing that again changes nothing.
+    Tables that exist are not written again. If a feature store is named, its definitions are
+    applied and all features are put online; doing that again changes nothing.
 
     Args:
-        feature_store: folder of a Feast repository, or a configuration in it; None: tables alone.
+        feature_store: folder of a Feast repository, or a configuration in it; if None, only tables
+            are written.
         until: online features are those known at this time, or at the latest one of a run before,
-            so that an old day which is ingested late takes nothing back. None: now.
+            so that an old day which is ingested late takes nothing back. If None, the current time.
 
     Returns:
         The manifest; `online_until` is not stored, since every call puts features online.

@@ -29,7 +29,7 @@ from recmeta.workspace import Folder, Workspace, sealed, sealing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateOutputs:
-    """What evaluate leaves."""
+    """The outputs of evaluate."""
 
     report: str
     """Folder of the report, in the workspace."""
@@ -63,9 +63,9 @@ def run(
     """Evaluate a trained model and decide whether it may become the champion.
 
     Args:
-        tasks: the manifest of build-tasks; its test users are the judges.
+        tasks: the manifest of build-tasks, on whose test users the models are measured.
         trained: the manifest of meta-train.
-        rival: that of a second model, which the report compares and the gate does not see.
+        rival: the manifest of a second model, which the report compares and the gate ignores.
     """
     champion = versions.reference_champion(workspace, trained.key)
     torch_device = choose_device(device)
@@ -121,7 +121,7 @@ def _models(
     rival: Manifest[MetaTrainOutputs] | None,
     device: torch.device,
 ) -> tuple[Model, Model | None, Model | None]:
-    """Return the candidate, the champion and the rival, as far as there is one, on a device."""
+    """Return the candidate and, if they exist, the champion and the rival, on a device."""
     candidate = Model.load(workspace / trained.outputs.model, device)
     reigning = None
     if champion is not None:
@@ -135,8 +135,8 @@ def _models(
 def _decision(
     config: JudgementConfig, judgement: Judgement, champion: Version | None
 ) -> GateDecision:
-    """Return what the gate says of the candidate; if the champion is due to go, its reasons say so,
-    too."""
+    """Return the gate's decision on the candidate; if the champion is due to be replaced, its
+    reasons say so, too."""
     decision = gate(config, judgement, has_champion=champion is not None)
     if champion is None or (why := why_retrain(champion)) is None:
         return decision
@@ -153,11 +153,11 @@ def _write_report(
     history: list[dict[str, Any]],
     split: SplitKind | None,
 ) -> None:
-    """Write what was found, for programs and for people.
+    """Write the report, for programs and for people.
 
     Args:
         history: the epochs of the candidate's training.
-        split: what was held out; None where the task set does not say.
+        split: what was held out; None if the task set does not record it.
     """
     found, name = judgement.evaluation, judgement.candidate
     result = found.to_dict()
@@ -194,8 +194,8 @@ def _log(
     judgement: Judgement,
     trials: list[Trial],
 ) -> None:
-    """Log what was found, with the report's folder, to the MLflow run that trained the candidate,
-    and the trials of the baselines to runs nested in it."""
+    """Log the metrics, with the report's folder, to the MLflow run that trained the candidate, and
+    the trials of the baselines to runs nested in it."""
     log_tuning(workspace, run_id, STEP, trials)
     log_evaluation(
         workspace,

@@ -38,7 +38,7 @@ from recmeta.workspace import Workspace, sealing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetaTrainOutputs:
-    """What meta-train leaves."""
+    """The outputs of meta-train."""
 
     model: str
     """Folder of the model, in the workspace."""
@@ -49,12 +49,13 @@ class MetaTrainOutputs:
     best_epoch: int
     """The epoch whose parameters were kept, from 1."""
     dev_loss: float
-    """Of that epoch: see `recmeta.metalearn.outer_loop.trainer.Epoch`."""
+    """The losses of that epoch: see `recmeta.metalearn.outer_loop.trainer.Epoch`."""
     carried_over: dict[str, str] | None = None
-    """What came from the model that `content_from` names, by `side.field`; None without one."""
+    """What was taken from the model that `content_from` names, by `side.field`; None without
+    one."""
     also: dict[str, Any] = spread()
-    """What the learner promises (`LearnerConfig.guarantees`), and of a selector what its choice is
-    worth."""
+    """What the learner guarantees (`LearnerConfig.guarantees`) and, for a selector, what its choice
+    is worth."""
 
 
 STEP = Step(
@@ -71,16 +72,17 @@ def run(
     processes: int = 1,
     progress: Progress = silent,
 ) -> Manifest[MetaTrainOutputs]:
-    """Meta-train a model on a task set; a run that was killed goes on after its last epoch.
+    """Meta-train a model on a task set; a run that was killed continues after its last epoch.
 
     Args:
         tasks: the manifest of build-tasks.
-        device: `cpu`, `cuda` or `auto`. It is no part of the step's key.
-        processes: of this machine that share each outer gradient. They train the model that one
-            does, up to rounding, and are no part of the step's key, either.
+        device: `cpu`, `cuda` or `auto`. It is not part of the step's key.
+        processes: number of processes of this machine that share each outer gradient. They train
+            the same model as one process, up to rounding, and are not part of the step's key,
+            either.
 
     Raises:
-        UserError: when training diverges, the device is not there or a feature is unknown.
+        UserError: if training diverges, the device does not exist or a feature is unknown.
     """
     torch_device = choose_device(device)
     champion = _start_from(workspace, config, tasks) if config.start == "champion" else None
@@ -177,8 +179,8 @@ def _start_from(
 ) -> Version | None:
     """Return the champion to start from, or None before the first one.
 
-    A champion that came out of the very training that is asked for was started from another one,
-    and so is its repetition.
+    If the champion is the result of the very training that is asked for, that training started from
+    an earlier one, and so does its repetition.
     """
     champion = versions.champion(workspace)
     if champion is None or champion.model_key is None:
@@ -193,13 +195,13 @@ def _start_from(
 def tasks_of(
     workspace: Workspace, trained: Manifest[MetaTrainOutputs]
 ) -> Manifest[BuildTasksOutputs] | None:
-    """Return the manifest of the tasks that a model was trained on; None where they are gone, as
-    those of users who were forgotten are."""
+    """Return the manifest of the tasks that a model was trained on; None if they are gone, as after
+    users were forgotten."""
     return whole(workspace, build_tasks.STEP, trained.inputs["tasks"])
 
 
 def content_source(content_from: str | None, workspace: Workspace) -> Model | None:
-    """Return the model that a training's `content_from` names, or None where it names none.
+    """Return the model that a training's `content_from` names, or None if it names none.
 
     Raises:
         UserError: when there is no such model.

@@ -1,7 +1,7 @@
 """a run's record ──▶ the same model once more, and whether its metrics are the recorded ones.
 
-Everything happens beside the workspace: its tables are read at the versions of the record, and no
-manifest, model, version or alias of it changes. MLflow gets a run, nested in the one repeated.
+The workspace does not change: its tables are read at the recorded versions, and no manifest, model,
+version or alias is written. MLflow gets a run, nested in the repeated one.
 """
 
 import contextlib
@@ -48,19 +48,19 @@ MODEL = "model"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RebuiltMetric:
-    """One metric, as it was recorded and as it came out again."""
+    """One metric, as recorded and as reproduced."""
 
     recorded: float | None
-    """None where the record has no such metric."""
+    """None if the record has no such metric."""
     rebuilt: float | None
-    """None where the metric did not come out again."""
+    """None if the metric was not reproduced."""
     equal: bool
     """Whether the two differ by no more than the tolerance."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rebuild:
-    """What came of training a model again."""
+    """The result of training a model again."""
 
     run_id: str
     """The run that was repeated."""
@@ -69,9 +69,9 @@ class Rebuild:
     metrics: dict[str, RebuiltMetric]
     """By metric."""
     tolerance: float
-    """The largest difference that counts as equal; 0: the same bits."""
+    """The largest difference that counts as equal; 0 means the same bits."""
     warnings: tuple[str, ...]
-    """What is not as it was: libraries, code, device. Sentences."""
+    """Sentences on what differs from the record: libraries, code, device."""
     folder: str | None
     """Where tables, tasks and model were kept, if they were."""
 
@@ -97,8 +97,8 @@ def run(
     Args:
         run_id: MLflow's id of a training.
         tolerance: the largest difference, in units of the metric, that counts as equal.
-        device: `cpu`, `cuda` or `auto`; None: the device of the record.
-        into: a folder that is not there yet, for the tables, the tasks and the model; None: a
+        device: `cpu`, `cuda` or `auto`; if None, the device of the record.
+        into: a folder that does not exist yet, for the tables, the tasks and the model; if None, a
             temporary one.
 
     Raises:
@@ -238,14 +238,14 @@ def _copy(workspace: Workspace, table: schema.Table, version: int, scratch: Work
 def _compare(recorded: float | None, rebuilt: float | None, tolerance: float) -> RebuiltMetric:
     if recorded is None or rebuilt is None:
         equal = False
-    else:  # without development users their loss is no number, then and now
+    else:  # without development users their loss is NaN, then and now
         both_undefined = math.isnan(recorded) and math.isnan(rebuilt)
         equal = both_undefined or abs(recorded - rebuilt) <= tolerance
     return RebuiltMetric(recorded=recorded, rebuilt=rebuilt, equal=equal)
 
 
 def _changes(found: Record, device: str) -> Iterator[str]:
-    """Yield what is not as it was when the model was trained."""
+    """Yield what differs from when the model was trained."""
     now = library_versions()
     differing = [
         f"{name} {_version(found.libraries, name)} then, {_version(now, name)} now"

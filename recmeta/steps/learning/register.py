@@ -19,20 +19,20 @@ BECAUSE = {"promoted": "it passed the gate", "forced": "it was forced, against t
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RegisterOutputs:
-    """What register leaves."""
+    """The outputs of register."""
 
     model_version: str
     """The version of the registered model."""
     promoted: bool
     """Whether it became the champion."""
     decision: Decision
-    """`forced` where it became the champion against the gate."""
+    """`forced` if it became the champion against the gate."""
     aliases: tuple[str, ...]
-    """Of the version, as they are after this."""
+    """The aliases of the version after this step."""
 
 
 class _Registered:
-    """The version in MLflow that register leaves; see `recmeta.manifest.Left`."""
+    """The version that register leaves in MLflow; see `recmeta.manifest.Left`."""
 
     def digests(self, workspace: Workspace, outputs: RegisterOutputs) -> dict[str, Any]:
         """Return nothing: the model's files have digests of their own."""
@@ -46,7 +46,7 @@ class _Registered:
         *,
         full: bool,
     ) -> list[str]:
-        """Return what the version lacks: see `versions.losses`."""
+        """Return what the version lacks; see `versions.losses`."""
         return versions.losses(workspace, outputs.model_version, full=full)
 
     def remove(self, workspace: Workspace, outputs: RegisterOutputs) -> None:

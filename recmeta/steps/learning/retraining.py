@@ -1,4 +1,4 @@
-"""Is it time to meta-train again? Not too often, not for too little, and never too late."""
+"""Whether it is time to meta-train again: not too often, not for too little, and never too late."""
 
 import dataclasses
 import datetime
@@ -16,14 +16,14 @@ from recmeta.workspace import Workspace
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrainingConfig:
-    """When a model is trained anew."""
+    """When a model is trained again."""
 
     min_days: float = 0.0
-    """Fewest days between the end of a training and the next one."""
+    """The fewest days between the end of a training and the next one."""
     min_new_interactions: int = 1
-    """Fewest interactions that the tasks must hold beyond those of the last training."""
+    """The fewest interactions that the tasks must have beyond those of the last training."""
     max_days: float = 7.0
-    """After this many days anything new is enough."""
+    """After this many days, any new interaction is enough."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_days <= self.max_days:
@@ -55,8 +55,8 @@ def is_due(
 ) -> Due:
     """Return whether a model should be trained on these tasks.
 
-    Tasks that newer ones have followed never are: after a backfill of many days, or where building
-    is faster than training, the newest alone are worth it.
+    If newer tasks exist, no model is trained on older ones: after a backfill of many days, or if
+    building is faster than training, only the newest are worth a training.
 
     Args:
         tasks: the manifest of build-tasks.
@@ -98,12 +98,12 @@ def is_overdue(
     max_days: float,
     now: datetime.datetime | None = None,
 ) -> bool:
-    """Return whether a model is to be asked for though no tasks are new. Never before the first
-    tasks: there is nothing to train on, and these ask for the first model themselves.
+    """Return whether to ask for a model although no tasks are new. Before the first tasks it never
+    does: there is nothing to train on, and the first tasks ask for a model themselves.
 
     Args:
         findings: what has drifted.
-        max_days: most days without a training.
+        max_days: the most days without a training.
         now: None: the clock.
     """
     if not finished(workspace, build_tasks.STEP):

@@ -4,10 +4,10 @@
     tuning/KEY/trials/…        checkpoints of the trial that is under way
     tuning/KEY/best.toml       the best configuration so far, for --config
 
-The first trial of every learner is its configuration as it is: what comes out is never worse, on
-these users, than what was there. A trial that falls behind the others' median at the same epoch is
-stopped. A study is known by what it searches, not by how long: asked for again, it goes on, with
-the trial that was under way where that was killed.
+The first trial of every learner is its unchanged configuration, so that on these users the result
+is never worse than before. A trial that falls behind the others' median at the same epoch is
+stopped. A study is identified by what it searches, not by how long: a second call continues it,
+with the trial that was running if the first call was killed.
 """
 
 import dataclasses
@@ -47,17 +47,17 @@ AS_IT_IS = "as_it_is"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TuneConfig:
-    """How long and how patiently."""
+    """How long to search, and when to stop trials."""
 
     trials: int = 30
-    """Trials in all, those of earlier calls included."""
+    """Number of trials in total, including those of earlier calls."""
     minutes: float | None = None
-    """Time of this call; what is under way then goes on in the next. None: until the trials are
-    done."""
+    """Time limit of this call; the trial that is then running continues in the next call. If None,
+    the call ends when the trials are done."""
     startup_trials: int = 5
     """Trials that run to their end before any is compared with their median."""
     warmup_epochs: int = 3
-    """Epochs before which no trial is stopped."""
+    """Number of epochs before which no trial is stopped."""
     seed: int = 0
     """Of the search."""
 
@@ -73,7 +73,8 @@ class Candidate:
     """A learner that is tuned."""
 
     config: MetaTrainConfig
-    """As it is before it is tuned, and where the space says nothing."""
+    """Its configuration before it is tuned, which also gives the values that are not in the
+    space."""
     space: Space
 
 
@@ -87,9 +88,11 @@ class Tuned:
     """MLflow's id of the study's run."""
     best: MetaTrainConfig
     dev_loss: float
-    """Of the best trial, in its best epoch: see `recmeta.metalearn.outer_loop.trainer.Epoch`."""
+    """The loss of the best trial in its best epoch: see
+    `recmeta.metalearn.outer_loop.trainer.Epoch`."""
     values: dict[str, Any]
-    """What the best trial drew; the learner alone where that is best as it is."""
+    """The values that the best trial drew; only the learner if its unchanged configuration is
+    best."""
     as_it_is: dict[str, float]
     """The same loss of each learner's untouched configuration."""
     counts: dict[str, int]
@@ -99,7 +102,7 @@ class Tuned:
 
 
 class _OutOfTime(Exception):
-    """The minutes are over."""
+    """The time limit has passed."""
 
 
 def run(
@@ -111,18 +114,19 @@ def run(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Tuned:
-    """Search the candidates' spaces and write the best configuration; go on where a study was left.
+    """Search the candidates' spaces and write the best configuration; continue a study if there is
+    one.
 
-    One process at a time, which the study's lock sees to: a trial that another one has under way
-    would be taken for a killed one.
+    The study's lock allows one process at a time, since a trial that runs in another process would
+    be mistaken for a killed one.
 
     Args:
         candidates: by algorithm.
-        tasks: the manifest of build-tasks. Its test users are not looked at.
+        tasks: the manifest of build-tasks. Its test users are not used.
 
     Raises:
         UserError: without Optuna, without development users, for a workspace in an object store,
-            for a space that names what is not there, and where no trial could end in time.
+            for a space with unknown names, and if no trial could end in time.
     """
     optuna = _optuna()
     task_set = TaskSet(workspace / tasks.outputs.tasks)
@@ -186,8 +190,8 @@ def _search(
 
 
 def _check(task_set: TaskSet, candidates: Mapping[str, Candidate]) -> None:
-    """Refuse, before anything runs, tasks without development users and spaces that hold what no
-    configuration can be."""
+    """Refuse, before anything runs, tasks without development users and spaces with values that no
+    configuration can have."""
     if not task_set.spec.num_tasks["dev"]:
         raise UserError(
             "there are no development users to judge by: let build-tasks keep some "
@@ -234,7 +238,8 @@ def _study(optuna: Any, config: TuneConfig, folder: Folder) -> Any:
 
 
 def _prepare(optuna: Any, study: "optuna.Study", learners: list[str]) -> None:
-    """Ask for every learner as it is first, and again for what was under way when it was killed."""
+    """Enqueue every learner's unchanged configuration first, and again the trial that was running
+    when the study was killed."""
     known = {t.user_attrs[AS_IT_IS] for t in study.trials if AS_IT_IS in t.user_attrs}
     for learner in learners:
         if learner not in known:

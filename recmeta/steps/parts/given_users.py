@@ -31,7 +31,7 @@ class GivenUsers:
     """What files, and the online store if there is one, say of new users."""
 
     rows: UserParts
-    """Interactions; one without an item names a user of whom nothing else is known."""
+    """Interactions; a row without an item names a user without interactions."""
     profiles: UserParts | None
     num_rows: int
     """Of the files."""
@@ -104,7 +104,8 @@ def read(
 
     Args:
         files: what is there of `new_users`.
-        feature_store: folder of a Feast repository, or a configuration in it; None: there is none.
+        feature_store: folder of a Feast repository, or a configuration in it; if None, there is
+            none.
         clock: what times are in the future of.
 
     Raises:

@@ -91,8 +91,8 @@ def _support(ratings: pl.LazyFrame, users: pl.DataFrame, day: datetime.date) -> 
 
 
 def _profiles(workspace: Workspace, users: pl.DataFrame, day: datetime.date) -> pl.DataFrame:
-    """Return a row per user, also for those of whom nothing was known before the day: they get a
-    task, too."""
+    """Return a row per user, also for those without interactions before the day: they get a task,
+    too."""
     since = pl.col(schema.VALID_FROM)
     versions = tables.scan(workspace, schema.USERS)
     known_before = versions.filter(since.is_null() | (since.dt.date() < day))

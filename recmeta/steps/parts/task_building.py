@@ -102,7 +102,8 @@ def write_tasks(
         items: rows of the table `items`.
         text_vectors: where the vectors of `item_texts` are kept.
         log_files: the files that the log's rows are in; what building goes on from when more rows
-            come is then written, too, where the split lets it. None: nothing will go on from here.
+            come is then written, too, where the split lets it. If None, no later build continues
+            from this one.
 
     Raises:
         UserError: when the filters leave no task, or an option does not fit the log.

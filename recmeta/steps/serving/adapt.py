@@ -88,7 +88,7 @@ def run(
         max_unknown_share: the largest share of the interactions that may be of items which the
             model does not know. None: they count, as all that cannot be used does, against
             `new_users.max_bad_share`.
-        now: what times are in the future of. None: the clock.
+        now: times more than a day after it are in the future. If None, the current time.
         engine: who adapts. It is no part of the step's key: the states are the same.
 
     Returns:

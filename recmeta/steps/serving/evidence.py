@@ -185,7 +185,7 @@ def first_questions(
     it, one item after the other.
 
     Args:
-        strategy: None: all that apply.
+        strategy: if None, all that apply.
     """
     version = versions.get(workspace, made.outputs.model_version)
     model = Model.load(versions.model_folder(workspace, version))

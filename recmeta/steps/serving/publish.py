@@ -101,7 +101,7 @@ def publish(
 
     Args:
         scored: the manifests of score, one per shard.
-        now: written as `published_at`. None: the clock.
+        now: written as `published_at`. If None, the current time.
 
     Returns:
         The day's numbers of runs and users, and how many rows of replaced lists were deleted.

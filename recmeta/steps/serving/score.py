@@ -101,7 +101,7 @@ def run(
 
     Args:
         adapted: the manifest of adapt.
-        now: written as `scored_at`. None: the clock.
+        now: written as `scored_at`. If None, the current time.
         engine: who ranks. It is no part of the step's key: the lists are the same.
     """
     torch_device = choose_device(device)
@@ -211,7 +211,7 @@ class ShardRanker:
         Args:
             saved: the model.
             states: with the catalogue that the users were adapted on, where it is not the model's.
-            first: the shard that an index of candidates is made for; None: without an index.
+            first: the shard from which an index of candidates is made; if None, there is no index.
         """
         self.device = device
         model = catalogue.as_written(Model.load(saved, device), states)

@@ -86,7 +86,7 @@ def run(
     Args:
         feature_store: a Feast repository, or a configuration in it, whose online store knows users.
         reference: what to write down of the request, such as the number of a ticket; no id.
-        now: None: the clock.
+        now: if None, the current time.
 
     Raises:
         UserError: where an id is empty, the reference contains one, or there is no workspace.

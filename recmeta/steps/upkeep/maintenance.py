@@ -71,7 +71,7 @@ def expire(
     """Delete lists and user states that are past their time.
 
     Args:
-        now: None: the clock.
+        now: if None, the current time.
 
     Returns:
         Rows of lists, folders of states, and folders of runs that never ended deleted, and events

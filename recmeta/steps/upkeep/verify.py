@@ -1,4 +1,4 @@
-"""a workspace ──▶ what is missing in it or is not what was written, and what mends it.
+"""a workspace ──▶ what is missing in it or differs from what was written, and how to restore it.
 
 Nothing is changed but what is remembered of the files that were read.
 """
