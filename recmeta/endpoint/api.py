@@ -89,8 +89,8 @@ async def recommendations(request: Request, body: RecommendationRequest) -> Resp
     summary="Recommend items to several users",
 )
 async def recommendations_of_users(request: Request, body: RecommendationsRequest) -> Response:
-    """Return a list for each user. It counts as that many requests; one user that does not fit is
-    told, and nobody is answered."""
+    """Return a list for each user. The request counts as that many requests. If one user does not
+    fit, the error names that user, and no list is returned."""
     champion = champion_of(request)
     _take_places(request, len(body.users) - 1)
     asked = []
@@ -139,7 +139,8 @@ def similar_items(
     item_id: Annotated[str, Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=NOT_BLANK)],
     limit: Annotated[int, Query(ge=1, le=MOST_FOUND)] = 10,
 ) -> SimilarAnswer:
-    """Return the items that are most like one, whoever asks; `by` says what the likeness is of."""
+    """Return the items that are most similar to one, the same for everybody; `by` says what the
+    similarity is based on."""
     champion = champion_of(request)
     number = champion.intake.number_of.get(item_id.strip())
     if number is None:
@@ -149,7 +150,8 @@ def similar_items(
 
 @router.get("/model", summary="Tell about the model that answers")
 def model(request: Request) -> ModelAnswer:
-    """Return the champion's version, which values and attributes it takes, and how good it is."""
+    """Return the champion's version, the values and attributes that it accepts, and its
+    accuracy."""
     champion = champion_of(request)
     found = champion.model
     graded = found.objective == "rating"
@@ -180,7 +182,7 @@ def champion_of(request: Request) -> ServedChampion:
 async def _asked(
     champion: ServedChampion, body: RecommendationRequest
 ) -> tuple[Ask, list[Warning_]]:
-    """Return what a user asks for, checked, and what of it will not count."""
+    """Return a user's request, checked, and the parts of it that will not count."""
     user = given_user(body)
     warnings = [_warning(remark) for remark in champion.intake.check(user)]
     wanted = Restrictions(candidates=body.candidates, exclude=body.exclude, filters=body.filters)
@@ -207,10 +209,10 @@ async def _answered(request: Request, ask: Ask, warnings: list[Warning_]) -> Rec
 
 
 def _take_places(request: Request, number: int) -> None:
-    """Have a request count as so many more.
+    """Count a request as this many more.
 
     Raises:
-        HTTPException: where the key may not send so many, or the queue has no room for them.
+        HTTPException: if the key may not send so many, or the queue has no room for them.
     """
     state = request.app.state
     key = request.state.log.get("key", "")

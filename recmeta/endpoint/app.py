@@ -1,4 +1,4 @@
-"""The application: what is put together out of the other files."""
+"""The application, composed of the parts in the other files."""
 
 import asyncio
 import contextlib
@@ -101,8 +101,8 @@ def _lifespan(
     first: ServedChampion | None,
     histories: UserHistories | None,
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
-    """Return what runs from the server's start to its stop: it watches for a new champion, and
-    gathers requests into batches."""
+    """Return the context in which the server runs: it watches for a new champion, and gathers
+    requests into batches."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -146,7 +146,7 @@ def _lifespan(
 def _answering(
     recommender: BatchRecommender,
 ) -> Callable[[Sequence[Ask | Inquiry]], list[RecommendationAnswer | QuestionsAnswer]]:
-    """Return what works on a batch: all that computes does so in the batcher's one thread."""
+    """Return the function that works on a batch: all computation is in the batcher's one thread."""
 
     def work(things: Sequence[Ask | Inquiry]) -> list[RecommendationAnswer | QuestionsAnswer]:
         asks = [thing for thing in things if isinstance(thing, Ask)]

@@ -1,4 +1,4 @@
-"""Calls that may hang, in a thread of their own: whoever waits gives up after a time."""
+"""Calls that may hang, in a thread of their own: the caller gives up after a time."""
 
 import threading
 from collections.abc import Callable
@@ -10,11 +10,11 @@ R = TypeVar("R")
 
 
 class StillBusyError(TimeoutError):
-    """An earlier call goes on, and was given up waiting for."""
+    """An earlier call is still running, although its caller has given up."""
 
 
 class Aside(Generic[P, R]):
-    """Calls a function beside what its caller does, never twice at a time.
+    """Calls a function in another thread, never twice at a time.
 
     A thread cannot be stopped: one that hangs is left alone, further calls are refused at once
     until it comes back, and the process may end without it.
@@ -34,7 +34,7 @@ class Aside(Generic[P, R]):
         """Begin a call.
 
         Raises:
-            StillBusyError: while an earlier one goes on.
+            StillBusyError: while an earlier one is running.
         """
         with self._lock:
             if self._running is not None and not self._running.done():

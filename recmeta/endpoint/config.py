@@ -1,25 +1,25 @@
-"""How much the endpoint takes on, and when it says no."""
+"""How much the endpoint accepts, and when it refuses."""
 
 import dataclasses
 
 MAX_INTERACTIONS = 200
-"""Interactions of one request: new users have few."""
+"""The most interactions of one request: new users have few."""
 MAX_TOP_K = 100
-"""Longest list."""
+"""The length of the longest list."""
 MAX_REASONS = 5
-"""Most reasons for one item."""
+"""The most reasons for one item."""
 MAX_ID_LENGTH = 256
-"""Characters of an id."""
+"""The most characters of an id."""
 MAX_USERS = 16
-"""Users of one request."""
+"""The most users of one request."""
 MAX_NAMED = 1_000
-"""Items that a request may name as candidates, and that it may exclude."""
+"""The most items that a request may name as candidates, and that it may exclude."""
 MAX_FILTERS = 20
-"""Attributes that a request may filter by."""
+"""The most attributes by which a request may filter."""
 MAX_EVENTS = 100
-"""Events of one request."""
+"""The most events of one request."""
 MAX_HISTORY = MAX_INTERACTIONS
-"""Interactions of a known user that are read, the newest."""
+"""The number of a known user's newest interactions that are read."""
 
 MAY_BE_ZERO = ("batch_wait_ms", "pause_ms")
 
@@ -29,62 +29,62 @@ class EndpointConfig:
     """Limits of the endpoint."""
 
     batch_users: int = 16
-    """Most users that are adapted together."""
+    """The most users that are adapted together."""
     batch_wait_ms: float = 10.0
     """How long a batch waits at most, in milliseconds, for requests that have arrived but are still
-    checked. Where there are none, as at low load, it does not wait."""
+    checked. If there are none, as at low load, it does not wait."""
     queue_users: int = 64
-    """Requests for an answer that the server has in hand at all; who comes then is sent away with
-    503."""
+    """The most requests that the server has in hand; further ones are refused with 503."""
     max_wait_ms: float = 60.0
-    """How long the answer to a request may be expected to take, in milliseconds, as far as the
-    answers before tell; who would have to wait longer is sent away with 503 at once. As many as fit
-    into a batch are always taken."""
+    """The longest that the answer to a request may be expected to take, in milliseconds, as
+    estimated from earlier answers; a request that would take longer is refused with 503 at once. As
+    many requests as fit into a batch are always taken."""
     pause_ms: float = 50.0
-    """How long a connection that was sent away so is not read, in milliseconds: clients that come
+    """How long a connection with such a refusal is not read, in milliseconds: clients that try
     again at once, whatever `Retry-After` says, would take the time that answers need."""
     requests_per_second: float = 1_000.0
-    """Of one API key, on average; who sends more is sent away with 429."""
+    """The most requests per second of one API key, on average; further ones are refused with
+    429."""
     burst: int = 200
-    """Requests that a key may send at once after a pause."""
+    """The most requests that a key may send at once after a pause."""
     max_connections: int = 1_000
-    """Open connections in all. A new one takes the place of that which has kept the server waiting
-    longest; it is refused where none waits."""
+    """The most open connections in total. A new one replaces the one that has kept the server
+    waiting longest, and is refused if none waits."""
     max_connections_per_client: int = 250
     """The same for one address (of IPv6, for the first 64 bits)."""
     proxies: tuple[str, ...] = ()
     """Addresses from which many clients come, such as a balancer's: `max_connections_per_client`
     does not hold for them. `X-Forwarded-For`, which anybody can write, is not read."""
     max_header_bytes: int = 16_384
-    """Longest request line and headers together."""
+    """The most bytes of the request line and headers together."""
     max_headers: int = 64
-    """Most headers of a request."""
+    """The most headers of a request."""
     max_url_bytes: int = 4_096
-    """Longest request line."""
+    """The most bytes of the request line."""
     header_seconds: float = 10.0
     """How long the request line and the headers may take to arrive, from their first byte or, on a
     new connection, from its opening."""
     idle_seconds: float = 75.0
     """How long a connection may wait for its next request."""
     max_body_bytes: int = 65_536
-    """Longest request body."""
+    """The most bytes of the request body."""
     body_seconds: float = 5.0
     """How long a body may take to arrive."""
     request_seconds: float = 30.0
     """How long a request may take from its first byte to the last byte of its answer."""
     online_seconds: float = 1.0
-    """How long the online feature store may take; then answers go without it."""
+    """How long the online feature store may take; after that, answers do without it."""
     history_seconds: float = 60.0
-    """How often the workspace's log is looked at for rows that the histories of users lack."""
+    """How often the workspace's log is checked for rows that the histories of users lack."""
     owner_seconds: float = 20.0
-    """How long reading the state of the workspace may take, for the owner's page."""
+    """How long it may take to read the state of the workspace for the owner's page."""
     poll_seconds: float = 5.0
     """How often the registry is asked for the champion."""
     trial_seconds: float = 300.0
-    """How long a new champion may take to answer its first question, in a process of its own that
-    the requests go before."""
+    """How long a new champion may take to answer its first question, in a separate process to which
+    requests take precedence."""
     shutdown_seconds: float = 30.0
-    """When the process ends at the latest after a signal to stop, whatever may hang. Requests in
+    """The longest time from a signal to stop until the process ends, whatever may hang. Requests in
     flight may take four fifths of it."""
 
     def __post_init__(self) -> None:

@@ -23,14 +23,13 @@ from recmeta.endpoint.operation.logs import log_json
 from recmeta.errors import UserError
 
 SWITCH_SECONDS = 0.0001
-"""How long the thread that computes may keep the interpreter from the one that answers; Python's
-5 ms would be a quarter of the whole latency allowed."""
+"""How long the thread that computes may hold the interpreter before the one that answers gets it;
+Python's default of 5 ms would be a quarter of the allowed latency."""
 BACKLOG = 1_024
-"""Connections that may wait to be accepted; those that come meanwhile are tried again by their
-systems."""
+"""The most connections that may wait to be accepted; the clients' systems retry further ones."""
 ACCEPTED_AT_ONCE = 32
-"""Of them, before those accepted earlier are read: a flood of connections must not push out one
-whose request has arrived already."""
+"""The most connections that are accepted before earlier ones are read: a flood of connections must
+not displace one whose request has already arrived."""
 RESERVED_FILES = 256
 """Open files besides connections: libraries, tables and models while they are read, logs."""
 GRACE = 0.8
@@ -39,14 +38,15 @@ log = logging.getLogger("recmeta.endpoint.server")
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a socket that has the address: before anything is loaded, so that it fails at once if
-    it must. It does not listen yet, so that nobody takes a server that still loads for ready.
+    """Return a socket bound to the address. This is done before anything is loaded, so that a
+    failure comes at once. The socket does not listen yet, so that a server that is still loading
+    does not seem ready.
 
     Args:
         port: 0 takes a free one.
 
     Raises:
-        UserError: when the address is not to be had; the message tells why and what to do.
+        UserError: if the address cannot be bound; the message says why and what to do.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(
@@ -72,15 +72,15 @@ def bound(host: str, port: int) -> socket.socket:
 def serve(app: FastAPI, address: socket.socket, config: EndpointConfig) -> None:
     """Serve until SIGTERM or SIGINT; then refuse new connections and finish what is in flight.
 
-    The process ends within `shutdown_seconds` of the signal: what hangs is left behind, with exit
-    code 1.
+    The process ends within `shutdown_seconds` of the signal; if something hangs, it is abandoned,
+    and the exit code is 1.
 
     Args:
         address: of `bound`.
 
     Raises:
-        UserError: when the process may not open as many files as there may be connections, or
-            another one has begun to listen at the address meanwhile.
+        UserError: if the process may not open as many files as there may be connections, or another
+            process has meanwhile begun to listen at the address.
     """
     allow_files(config.max_connections)
     try:
@@ -115,7 +115,7 @@ def allow_files(num_connections: int) -> None:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with connections that have limits, and an end that comes in time."""
+    """Uvicorn with limited connections and a shutdown that ends in time."""
 
     def __init__(self, app: FastAPI, config: EndpointConfig) -> None:
         """

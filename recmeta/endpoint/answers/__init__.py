@@ -1,1 +1,1 @@
-"""What is answered: the champion, kept up to date, adapts and ranks within the request."""
+"""Answers to requests: the champion, kept up to date, adapts and ranks within the request."""

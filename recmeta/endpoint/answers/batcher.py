@@ -1,10 +1,11 @@
 """Collects concurrent requests and works on them together, in one thread.
 
-Adapting sixteen users costs little more than adapting one. While a batch is computed, requests
-gather, and all of them (up to a limit) are the next batch: at low load nobody waits, at high load
-batches grow by themselves. A batch also waits, for a moment, for requests that have arrived but are
-still checked: under load they would otherwise come one by one, each to a batch of its own, and take
-twice the time together. How many may come at all is not decided here: see `guard.admission`.
+Adapting to sixteen users costs little more than adapting to one. While a batch is computed, further
+requests gather, and all of them (up to a limit) become the next batch: at low load nobody waits,
+and at high load batches grow by themselves. A batch also waits for a moment for requests that have
+arrived but are still being checked. Under load, each of them would otherwise get a batch of its
+own, and together they would take twice the time. `guard.admission` decides how many requests are
+accepted.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ class ClosingError(Exception):
 
 
 class Batcher(Generic[T, R]):
-    """Runs `work` on lists of submitted things, never on two lists at once.
+    """Runs `work` on lists of submitted requests, never on two lists at once.
 
     All methods but `work` itself belong to one event loop.
     """
@@ -38,10 +39,11 @@ class Batcher(Generic[T, R]):
     ) -> None:
         """
         Args:
-            work: called in a thread of its own; returns a result for each thing, in order.
-            most: things in a list.
-            wait_seconds: how long the first waits at most for others that are on their way here.
-            num_in_hand: how many things there are, with those on their way; called in any thread.
+            work: called in a thread of its own; returns a result for each request, in order.
+            most: the most requests in a list.
+            wait_seconds: the longest that the first request waits for others that are on their way.
+            num_in_hand: returns the number of requests, including those on their way; called in any
+                thread.
         """
         self._work = work
         self._most = most
@@ -58,11 +60,11 @@ class Batcher(Generic[T, R]):
 
     @property
     def num_waiting(self) -> int:
-        """Things that wait."""
+        """The number of waiting requests."""
         return len(self._waiting)
 
     async def submit(self, thing: T) -> R:
-        """Return the result of one thing.
+        """Return the result of one request.
 
         Raises:
             ClosingError: from `close` on.
@@ -84,13 +86,13 @@ class Batcher(Generic[T, R]):
                     self._waiting.remove(entry)
 
     async def close(self, seconds: float) -> bool:
-        """Finish what waits, refuse the rest.
+        """Finish the requests that wait, and refuse new ones.
 
         Args:
             seconds: to wait for that.
 
         Returns:
-            Whether it was done by then.
+            Whether all were finished by then.
         """
         with self._changed:
             self._closing = True
@@ -103,7 +105,7 @@ class Batcher(Generic[T, R]):
         return True
 
     def _collect(self) -> None:
-        """Work on list after list; the thread."""
+        """Work on list after list. This is the thread's function."""
         while self._work_on_next():
             pass  # nothing of the last list is held while the next one is waited for
         self._tell(self._closed.set)
@@ -117,7 +119,7 @@ class Batcher(Generic[T, R]):
         return True
 
     def _take(self) -> list[tuple["asyncio.Future[R]", T]]:
-        """Wait for things, and return the next list; an empty one at the end."""
+        """Wait for requests, and return the next list; an empty one at the end."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
@@ -129,13 +131,14 @@ class Batcher(Generic[T, R]):
                     return wanted
 
     def _is_enough(self) -> bool:
-        """Return whether a list is full, or nothing that could join it is on its way."""
+        """Return whether a list is full, or no request that could join it is on its way."""
         if self._closing or len(self._waiting) >= self._most:
             return True
         return self._num_in_hand() <= self._num_submitted
 
     def _run(self, taken: Sequence[tuple["asyncio.Future[R]", T]]) -> "list[_Done[R]]":
-        """Work on a list; if that fails, on each alone, so that one cannot fail the others."""
+        """Work on a list; if that fails, work on each request alone, so that one cannot make the
+        others fail."""
         try:
             found = self._work([thing for _, thing in taken])
         except Exception as error:
@@ -155,7 +158,7 @@ _Done = tuple["asyncio.Future[R]", R | Exception]
 
 
 def _settle(done: "Sequence[_Done[R]]") -> None:
-    """Give everybody what was found for them; the event loop's part."""
+    """Hand the results to those who wait for them, in the event loop."""
     for future, found in done:
         if future.done():  # its request was given up
             continue

@@ -1,4 +1,4 @@
-"""The model that answers, and all that answering needs beside it."""
+"""The model that answers, and everything else that answering needs."""
 
 import dataclasses
 import datetime
@@ -32,28 +32,28 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServedChampion:
-    """One version of the model, ready for many requests. Never changes: a new version is a new
-    one."""
+    """One version of the model, ready for many requests. It never changes: a new version is a new
+    object."""
 
     version: str
     scorer: Scorer
     intake: Intake
     lists: ListMaker
-    """By the business rules; without reasons, which each request asks for or not."""
+    """Makes lists by the business rules, without reasons, which are up to each request."""
     item_ids: list[str]
     """By item number."""
     titles: list[str | None]
     """By item number."""
     names: pa.Array
-    """(I,) what a search looks through, in lower case."""
+    """(I,) the texts that a search reads, in lower case."""
     popularity: Float32Array
-    """(I,) users who had met each item when the model was trained."""
+    """(I,) number of users who had interacted with each item when the model was trained."""
     attributes: ItemAttributes
-    """What requests filter by."""
+    """The attributes by which requests filter."""
     evaluation: dict[str, Any] | None = None
-    """evaluation.json, where the workspace has it."""
+    """The content of evaluation.json, if the workspace has it."""
     interview: QuestionPlan | None = None
-    """What to ask, where `recmeta evidence` has found it out."""
+    """The questions to ask, if `recmeta evidence` has determined them."""
 
     @property
     def model(self) -> Model:
@@ -70,7 +70,7 @@ class ServedChampion:
         scoring: ScoringConfig | None = None,
         facts: ItemFacts | None = None,
     ) -> "ServedChampion":
-        """Return a model made ready: what every request shares is computed before the first."""
+        """Return a model that is ready: everything that requests share is computed beforehand."""
         scorer, items = Scorer.of(model).ready(), model.catalogue.items
         config = dataclasses.replace(scoring or ScoringConfig(), top_k=MAX_TOP_K, reasons=False)
         titles = items.titles()
@@ -96,12 +96,12 @@ class ChampionSource(Protocol):
     """Where champions come from."""
 
     def newest(self) -> str | None:
-        """Return which version is to answer; None where there is none yet."""
+        """Return which version is to answer; None if there is none yet."""
         ...
 
     def try_out(self, version: str, *, seconds: float, stopping: threading.Event) -> None:
-        """Find out, at a distance, whether that version answers within so many seconds; give up
-        when the event is set.
+        """Find out in another process whether that version answers within a number of seconds; give
+        up when the event is set.
 
         Raises:
             ChampionRefused: when it does not.
@@ -119,8 +119,8 @@ class RegistrySource:
     def __init__(self, workspace: Workspace, scoring: ScoringConfig | None = None) -> None:
         """
         Args:
-            scoring: how lists are made; files of its rules are read with each new champion.
-                None: the defaults.
+            scoring: how lists are made; files of its rules are read with each new champion. If
+                None, the defaults.
         """
         self.workspace = workspace
         self.scoring = scoring or ScoringConfig()
@@ -131,15 +131,14 @@ class RegistrySource:
         return None if found is None else found.version
 
     def first(self, *, seconds: float) -> ServedChampion | None:
-        """Return the champion to begin with, tried out like any other; None where there is none
-        yet.
+        """Return the champion to begin with, tried out like any other; None if there is none yet.
 
         Args:
             seconds: how long its trial may take.
 
         Raises:
-            UserError: when it is broken or does not stand its trial, or a rule does not fit it,
-                which would be no better while serving.
+            UserError: if it is broken or fails its trial, or a rule does not fit it, which would
+                not improve while serving.
             mlflow.exceptions.MlflowException: when the registry cannot be read.
         """
         newest = self.newest()
@@ -155,13 +154,12 @@ class RegistrySource:
         return self.load(newest)
 
     def try_out(self, version: str, *, seconds: float, stopping: threading.Event) -> None:
-        """Let a process of its own load that version and answer a question with it, after a look
-        at its files.
+        """Check the files of that version, then let a separate process load it and answer a
+        question.
 
         Raises:
             ChampionRefused: when it does not come to an answer.
-            UserError: where its files are missing or not what was written, or a rule does not fit
-                it.
+            UserError: if its files are missing or changed, or a rule does not fit it.
         """
         self._try_out(version, seconds, stopping, niceness=NICENESS)
 
@@ -182,7 +180,7 @@ class RegistrySource:
         )
 
     def load(self, version: str) -> ServedChampion:
-        """Return that version, over the items of now, with its evaluation and its questions."""
+        """Return that version, over the current items, with its evaluation and its questions."""
         found = versions.get(self.workspace, version)
         folder = versions.model_folder(self.workspace, found)
         trained = Model.load(folder, torch.device("cpu"))

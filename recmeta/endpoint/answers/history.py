@@ -1,4 +1,4 @@
-"""What the workspace has on record of its models."""
+"""What the workspace has recorded of its models."""
 
 import dataclasses
 import logging
@@ -19,22 +19,22 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class QuestionPlan:
-    """How new users are asked."""
+    """How new users are asked questions."""
 
     questionnaire: Questionnaire
     strategy: Strategy
-    """That which did best on the development users."""
+    """The strategy that did best on the development users."""
 
 
 def evaluation_of(workspace: Workspace, version: Version) -> dict[str, Any] | None:
-    """Return evaluation.json of a version's newest evaluation; None where the workspace has none,
-    or it is broken: the model answers without it."""
+    """Return evaluation.json of a version's newest evaluation; None if the workspace has none, or
+    it is broken: the model answers without it."""
     folder = evaluations(workspace).get(version.model_key or "")
     return None if folder is None else read_evaluation(folder)
 
 
 def read_evaluation(folder: Folder) -> dict[str, Any] | None:
-    """Return evaluation.json; None where it is broken, which the log says."""
+    """Return evaluation.json; None if it is broken, which is logged."""
     try:
         return dict(sealed(folder).read_json("evaluation.json"))
     except (Broken, ValueError) as error:
@@ -49,8 +49,8 @@ def evaluations(workspace: Workspace) -> dict[str, Folder]:
 
 
 def interview_of(workspace: Workspace, version: Version, model: Model) -> QuestionPlan | None:
-    """Return what `recmeta evidence` last found for a version; None where it did not run, or where
-    what it left is broken."""
+    """Return the latest result of `recmeta evidence` for a version; None if it did not run, or its
+    output is broken."""
     found = [manifest.outputs for manifest in finished(workspace, evidence.STEP)]
     newest = {one.model_version: one for one in found}.get(version.version)
     if newest is None:

@@ -5,9 +5,9 @@ loaded and warmed beside the old one, and one assignment swaps them. A request k
 that it began with, so that none is dropped or answered by two. A version that is refused is tried
 again, at growing intervals, as long as it is the newest.
 
-Python's collector of cyclic garbage would go through all that the libraries made when they were
-imported, hundreds of thousands of objects, several times a minute, and stop every thread for it.
-So what there is when the first champion is ready is taken out of its sight.
+Several times a minute, Python's cyclic garbage collector would traverse the hundreds of thousands
+of objects that libraries make when they are imported, and stop every thread meanwhile. All objects
+that exist when the first champion is ready are therefore excluded from collection.
 """
 
 import dataclasses
@@ -30,15 +30,15 @@ FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0
 
 @dataclasses.dataclass(frozen=True)
 class RefusedVersion:
-    """A version that is not taken over."""
+    """A version that was refused."""
 
     version: str
     reason: str
-    """For whoever watches the server."""
+    """The reason, for whoever watches the server."""
     pause: float
     """Seconds before it is tried again."""
     again: float
-    """When that is, on the monotonic clock."""
+    """The time of the next trial, on the monotonic clock."""
 
 
 class ChampionHolder:
@@ -62,7 +62,7 @@ class ChampionHolder:
         self.current: ServedChampion | None = None
         """Read it once per request; None before the first promotion."""
         self.refused: RefusedVersion | None = None
-        """The newest version, where it is not the one that answers because it failed."""
+        """The newest version, if it failed and another one answers."""
         if first is not None:
             self._take_over(first)
 
@@ -74,7 +74,7 @@ class ChampionHolder:
         """Stop watching, and return whether that was done in time.
 
         Args:
-            seconds: how long a load under way is waited for; a trial under way is given up.
+            seconds: how long to wait for a load in progress; a trial in progress is given up.
         """
         self._stop.set()
         self._thread.join(seconds)
@@ -82,7 +82,7 @@ class ChampionHolder:
         return not self._thread.is_alive()
 
     def refresh(self) -> None:
-        """Take the source's champion over if it is another one. The old one stays if that fails."""
+        """Switch to the source's champion if it is another one. The old one stays if that fails."""
         try:
             newest = self._source.newest()
         except Exception as error:
@@ -111,7 +111,7 @@ class ChampionHolder:
         self._take_over(champion)
 
     def _refuse(self, version: str, error: Exception) -> None:
-        """Leave the champion at hand, and say so."""
+        """Keep the present champion, and say so."""
         is_refused = isinstance(error, ChampionRefused)
         why = error.why if isinstance(error, ChampionRefused) else "failed"
         # What an error says of files and addresses is for the log alone.

@@ -1,4 +1,4 @@
-"""What is asked of the catalogue alone: items by their titles, else by ids, and items like one.
+"""Answers from the catalogue alone: items by their titles or ids, and items similar to one.
 
 Legend: I items.
 """
@@ -17,12 +17,12 @@ from recmeta.serving.rules import kinds
 from recmeta.tasks.arrays import Float32Array
 
 DIGITS = 6
-"""Behind the point, in answers: more are noise of single precision."""
+"""Decimal places in answers: further ones are noise of single precision."""
 Likeness = Literal["choices", "neighbours", "attributes"]
 
 
 def search(champion: ServedChampion, query: str, limit: int) -> list[Item]:
-    """Return items whose title has every word of the query, those that most users met first."""
+    """Return items whose title has every word of the query, those with the most users first."""
     names, numbers = champion.names, np.arange(len(champion.names))
     # Each word looks at what the ones before have left: many words cost little more than one.
     for word in dict.fromkeys(query.lower().split()):
@@ -36,7 +36,7 @@ def search(champion: ServedChampion, query: str, limit: int) -> list[Item]:
 
 
 def similar(champion: ServedChampion, number: int, limit: int) -> SimilarAnswer:
-    """Return the items that are most like one, of those that the rules let into lists."""
+    """Return the items that are most similar to one, among those that the rules let into lists."""
     by, likeness_I = _likeness(champion, number)
     likeness_I[~champion.lists.is_eligible_I] = 0
     likeness_I[number] = 0
@@ -56,7 +56,8 @@ def similar(champion: ServedChampion, number: int, limit: int) -> SimilarAnswer:
 
 
 def _likeness(champion: ServedChampion, number: int) -> tuple[Likeness, Float32Array]:
-    """Return what the likeness is of, and (I,) how like each item is: positive where it is."""
+    """Return what the similarity is based on, and (I,) the similarity of each item, positive if it
+    is similar."""
     head = champion.scorer.lists
     if head.choices is not None:
         vector_ID = head.choices.params[PREDICTS]

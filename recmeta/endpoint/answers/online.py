@@ -13,7 +13,7 @@ def online_profiles_of(feature_store: str) -> OnlineProfiles:
     """Return what reads profiles from the online store of a Feast repository, many at once.
 
     Raises:
-        UserError: when there is no repository, or nothing was put online yet.
+        UserError: if there is no repository, or nothing was put online yet.
     """
     from recmeta.features.feast_online import online_profiles
     from recmeta.features.feast_repository import open_store
@@ -24,5 +24,5 @@ def online_profiles_of(feature_store: str) -> OnlineProfiles:
         table = online_profiles(store, pa.array(user_ids, pa.string()))
         return {row.pop(schema.USER_ID): row for row in table.to_pylist()}  # a row per request
 
-    read([])  # says now, not at the first request, what is amiss
+    read([])  # says now, not at the first request, what is wrong
     return read

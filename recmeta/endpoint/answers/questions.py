@@ -12,7 +12,7 @@ from recmeta.serving.intake import GivenUser
 from recmeta.tasks.task_set import Ragged
 
 POPULARITY = "popularity"
-"""What is asked by where `recmeta evidence` has not found out what teaches most."""
+"""How questions are chosen if `recmeta evidence` has not determined the best way."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def answer(inquiry: Inquiry) -> QuestionsAnswer:
 
 
 def _most_met(inquiry: Inquiry, unknown: Sequence[int]) -> list[int]:
-    """Return the items that most users met, of those that the user was not asked about yet."""
+    """Return the items with the most users, among those that the user was not asked about yet."""
     champion = inquiry.champion
     worth = champion.popularity.astype(np.float64)
     known = [champion.intake.number_of.get(item.strip(), -1) for item in inquiry.user.item_id]

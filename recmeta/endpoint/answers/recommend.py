@@ -1,4 +1,4 @@
-"""What is done with a batch of users: adapt to them, rank the catalogue for each, say why.
+"""What is done with a batch of users: adapt to them, rank the catalogue for each, give reasons.
 
 Legend: B users, K places of a list, N support rows of all users.
 """
@@ -32,7 +32,7 @@ from recmeta.tasks.task_set import Tasks
 
 log = logging.getLogger(__name__)
 OnlineProfiles = Callable[[Sequence[str]], Mapping[str, Mapping[str, Value]]]
-"""Returns what the online store knows, by user id; users whom it does not know are absent."""
+"""Returns the profiles in the online store, by user id; users whom it does not know are absent."""
 
 KnownUsers = Callable[[Sequence[str]], Mapping[str, KnownUser]]
 """Returns histories and profiles of users by id; unknown users are absent."""
@@ -43,7 +43,8 @@ class Ask:
     """One user's request, checked."""
 
     champion: ServedChampion
-    """That which checked it answers it, whichever version may take over meanwhile."""
+    """The champion that checked the request also answers it, even if a new version takes over
+    meanwhile."""
     user: GivenUser
     user_id: str | None
     top_k: int
@@ -63,7 +64,7 @@ class BatchRecommender:
     ) -> None:
         """
         Args:
-            online_seconds: how long the online store may take; then it is done without.
+            online_seconds: how long the online store may take; after that, answers do without it.
             histories: has the earlier interactions of users.
         """
         self.online = None if online is None else Aside(online, "recmeta-online-store")
@@ -106,7 +107,8 @@ class BatchRecommender:
     def _profiles(
         self, asks: Sequence[Ask]
     ) -> tuple[Mapping[str, Mapping[str, Value]], Sequence[int]]:
-        """Return online profiles by user id, and the places of requests that had to go without."""
+        """Return online profiles by user id, and the positions of requests that had to go
+        without."""
         if self.online is None:
             return {}, ()
         ids = {ask.user_id for ask in asks if ask.user_id is not None}
@@ -244,7 +246,7 @@ def _reasons(
 
 
 def _allowed(champion: ServedChampion, asks: Sequence[Ask]) -> BoolArray:
-    """Return (B, I) which items each user's list may have."""
+    """Return (B, I) which items each user's list may contain."""
     allowed_BI = np.ones((len(asks), champion.model.catalogue.num_items), np.bool_)
     for row, ask in enumerate(asks):
         if ask.restrictions.is_any:
@@ -261,7 +263,7 @@ def _rounded(values: Float32Array) -> Float64Array:
 def _with_profile(
     champion: ServedChampion, ask: Ask, profiles: Mapping[str, Mapping[str, Value]]
 ) -> GivenUser:
-    """Return the user with the profile of the online store, where that knows the user."""
+    """Return the user with the profile of the online store, if it has one."""
     known = profiles.get(ask.user_id) if ask.user_id is not None else None
     if known is None:
         return ask.user

@@ -18,20 +18,20 @@ from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.item_files import Items
 
 MOST_WARNINGS = 20
-"""Of the items that a request names and that are not known."""
+"""The most unknown items of a request that are named."""
 MOST_COMPARED = 1_000
-"""Values of an attribute among which the one that is meant is looked for."""
+"""The most values of an attribute that are searched for the nearest one."""
 
 
 class ItemAttributes:
-    """The attributes of a catalogue, as filters ask for them. Each is made ready when it is first
-    asked for."""
+    """The attributes of a catalogue, as filters need them. Each is prepared when it is first
+    used."""
 
     def __init__(self, items: Items) -> None:
         self._items = items
         kinds = {f.name: _kind_of(f.type) for f in items.attributes.schema}
         self.kinds = {name: kind for name, kind in kinds.items() if kind is not None}
-        """`values` or `range`, by attribute, for those that a filter may be of."""
+        """The kind of filter, `values` or `range`, of each attribute that can be filtered."""
         self.codes = functools.cache(self._read_codes)
         """Of an attribute: (I, W) the values of each item as numbers, -1 where it has no more, and
         the number of each value."""
@@ -60,7 +60,7 @@ class ItemAttributes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Restrictions:
-    """What a list may have, beside what rules say."""
+    """What a list may contain, in addition to the rules."""
 
     candidates: Sequence[str] | None = None
     """If None, any item."""
@@ -73,7 +73,7 @@ class Restrictions:
         return self.candidates is not None or bool(self.exclude) or bool(self.filters)
 
     def check(self, attributes: ItemAttributes, number_of: Mapping[str, int]) -> list[Warning_]:
-        """Return what cannot be found of what a request names.
+        """Return a warning for each name in a request that cannot be found.
 
         Raises:
             FieldError: for an attribute that items do not have, or of another kind.
@@ -99,7 +99,7 @@ class Restrictions:
         return found
 
     def allowed(self, attributes: ItemAttributes, number_of: Mapping[str, int]) -> BoolArray:
-        """Return (I,) which items may stand in the list."""
+        """Return (I,) which items may be in the list."""
         allowed_I = np.full(len(number_of), self.candidates is None)
         allowed_I[_numbers_of(self.candidates or (), number_of)] = True
         allowed_I[_numbers_of(self.exclude, number_of)] = False

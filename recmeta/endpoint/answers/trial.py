@@ -1,8 +1,8 @@
 """A new champion is tried in a process of its own before the running server takes it over.
 
-Its files are what was written; but a model that ends the process that reads it, or never answers,
-would take the server with it. The process has one thread and, beside a server that answers, a lower
-priority.
+Its files have been checked by then, but a model that crashes the process that reads it, or never
+answers, would take the server down with it. The process has one thread and, beside a server that
+answers, a lower priority.
 """
 
 import json
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 Why = Literal["crashed", "slow", "failed"]
 PROCESS = "recmeta.endpoint.answers.trial_process"
 NICENESS = 10
-"""Of a trial beside a server that answers."""
+"""The niceness of a trial beside a server that answers."""
 EXIT_OF_USER = 2
 """Exit code for an error that the user can correct; standard output says what it is."""
 _LOOK_SECONDS = 0.2
 _LAST_CHARACTERS = 4_000
-"""Of what the process wrote to standard error; they go to the log."""
+"""The most characters of the process' standard error that go to the log."""
 
 
 class ChampionRefused(Exception):
-    """A champion did not stand its trial."""
+    """A champion failed its trial."""
 
     def __init__(self, why: Why, message: str) -> None:
         super().__init__(message)
@@ -52,11 +52,11 @@ def try_out(
     Args:
         workspace: where it is.
         seconds: how long that may take.
-        stopping: ends it when it is set.
+        stopping: ends the trial when it is set.
         niceness: of the process.
 
     Raises:
-        ChampionRefused: when it does not come to an answer.
+        ChampionRefused: if it does not give an answer.
         UserError: if it cannot answer for a reason that the user can correct, such as a rule that
             does not fit.
     """

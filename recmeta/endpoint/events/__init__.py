@@ -1,1 +1,1 @@
-"""What users did: kept when a shop says so, and read when it asks for them again."""
+"""Events of users: kept when a shop sends them, and read when it asks for these users again."""

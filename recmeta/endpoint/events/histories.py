@@ -1,8 +1,8 @@
-"""What is known of users who come back: the workspace's log and profiles, and the events since.
+"""Histories of users who come back: the workspace's log and profiles, and later events.
 
-Of the log the newest rows of each user are in memory, about 20 bytes each, and are read again when
-the table has changed. An event is read from the disk by the request that follows it, before and
-after it has come into the log.
+The newest rows of each user in the log are in memory, about 20 bytes each, and are read again when
+the table has changed. An event is read from the disk by the requests that follow it, before and
+after it has been ingested into the log.
 """
 
 import dataclasses
@@ -29,17 +29,17 @@ READ_SECONDS = 0.2
 
 
 Versions = tuple[int | None, int | None]
-"""Of the tables of interactions and of users; None where there is none."""
+"""Versions of the tables of interactions and of users; None for a table that does not exist."""
 
 
 @dataclasses.dataclass(frozen=True)
 class KnownUser:
-    """What is known of one user."""
+    """The history and the profile of one user."""
 
     past: Sequence[PastEvent]
     """The newest events, the oldest first."""
     profile: Mapping[str, Value]
-    """Attributes by name, those that are known."""
+    """The known attributes by name."""
 
 
 NOBODY = KnownUser((), {})
@@ -64,11 +64,11 @@ class LogRows:
     profiles: pa.Table
     """Attributes of users, as they are now."""
     profile_of: dict[str, int]
-    """The row of each, by id."""
+    """The row of each user in the profiles, by id."""
 
     @classmethod
     def read(cls, workspace: Workspace) -> "LogRows":
-        """Read them as the log stands now."""
+        """Read them from the current log."""
         frame, version = _scanned(workspace, schema.INTERACTIONS)
         of_users, users_version = _scanned(workspace, schema.USERS)
         columns = [schema.USER_ID, schema.TIMESTAMP, schema.ITEM_ID, schema.EVENT, schema.VALUE]
@@ -117,7 +117,7 @@ class LogRows:
         ]
 
     def profile(self, user_id: str) -> dict[str, Value]:
-        """Return the attributes that are known of a user."""
+        """Return the known attributes of a user."""
         row = self.profile_of.get(user_id)
         if row is None:
             return {}
@@ -126,7 +126,7 @@ class LogRows:
 
 
 class UserHistories:
-    """What is known of users. `of` belongs to one thread, `writer` to another."""
+    """The histories of users. `of` belongs to one thread, `writer` to another."""
 
     def __init__(self, workspace: Workspace) -> None:
         """
@@ -160,17 +160,17 @@ class UserHistories:
         return found
 
     def start(self, seconds: float) -> None:
-        """Begin to look, every so many seconds, for what the log has got."""
+        """Begin to check periodically for new rows of the log."""
         threading.Thread(
             target=self._watch, args=[seconds], name="recmeta-histories", daemon=True
         ).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._stop.set()
 
     def refresh(self) -> None:
-        """Read the log again if it has changed. The rows at hand stay if that fails."""
+        """Read the log again if it has changed. The present rows stay if that fails."""
         try:
             read = (schema.INTERACTIONS, schema.USERS)
             versions = tuple(_scanned(self._workspace, table)[1] for table in read)
@@ -187,12 +187,12 @@ class UserHistories:
 def with_history(
     user: GivenUser, known: KnownUser, fields: Collection[str], *, graded: bool, now: int
 ) -> GivenUser:
-    """Return a user with what was known before. What is given of the profile wins.
+    """Return a user with the earlier history. Attributes in the request take precedence.
 
     Args:
         fields: the attributes that the model reads.
-        graded: whether the model learned from ratings, which then are all that counts; else events
-            of a positive value count.
+        graded: whether the model learned from ratings. If so, only ratings count; otherwise, events
+            of a positive value do.
         now: microseconds since 1970, when interactions without a time happened.
     """
     profile = {name: value for name, value in known.profile.items() if name in fields}

@@ -1,4 +1,4 @@
-"""What comes in of events, and what goes out."""
+"""Requests and answers of events."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""POST /v1/events: what users did is on the disk when the answer is sent."""
+"""POST /v1/events: the events are on the disk when the answer is sent."""
 
 import datetime
 import logging
@@ -21,9 +21,9 @@ from recmeta.schema import RATING_EVENT
 
 log = logging.getLogger(__name__)
 MOST_AHEAD = datetime.timedelta(days=1)
-"""Of a time; ingest would take one further ahead for one of the future."""
+"""How far ahead a time may be; ingest would treat a later one as in the future."""
 MOST_SENDERS = 64
-"""Requests whose events are written in one commit."""
+"""The most requests whose events are written in one commit."""
 CLICK = "click"
 _PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 EVENT_REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -34,8 +34,8 @@ Writer = Batcher[Sequence[StoredEvent], Appended]
 
 
 def writer_of(store: EventStore) -> Writer:
-    """Return what writes events: those of requests that come together in one commit, in a thread of
-    its own. It belongs to the running event loop."""
+    """Return the writer of events. It writes the events of requests that arrive together in one
+    commit, in a thread of its own, and belongs to the running event loop."""
     return Batcher(store.append, most=MOST_SENDERS, wait_seconds=0.0, num_in_hand=lambda: 0)
 
 
@@ -50,8 +50,8 @@ router = APIRouter(
     summary="Keep what users did",
 )
 async def events(request: Request, body: EventsRequest) -> EventsAnswer:
-    """Keep events on the disk; the next request with such a `user_id` counts them, and the next
-    `recmeta ingest` takes them into the log, each once."""
+    """Keep events on the disk. The next request with such a `user_id` counts them, and the next
+    `recmeta ingest` adds them to the log, each once."""
     writer: Writer | None = request.app.state.events
     if writer is None:
         raise HTTPException(403, "this server keeps no events: start it with --history.")

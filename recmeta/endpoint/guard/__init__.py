@@ -1,1 +1,1 @@
-"""Who may ask, how much and in what form; what is answered otherwise."""
+"""Who may send requests, how many and in what form, and how others are refused."""

@@ -1,25 +1,26 @@
 """How many requests for an answer the server has in hand at a time.
 
-So many that the last of them is answered within a stated time. By Little's law (J. D. C. Little,
-Operations Research, 1961) a request waits as long as the server takes for each request in hand,
-times their number. The first of the two is measured: the time from a request's arrival to its
+The number is such that the last of them is answered within a stated time. By Little's law (J. D. C.
+Little, Operations Research, 1961) a request waits as long as the server takes for each request in
+hand, times their number. The first of the two is measured: the time from a request's arrival to its
 answer, divided by the number in hand when it came, which holds whatever takes the time: reading,
 checking, computing, writing, or other processes on the same machine.
 """
 
 MEMORY = 0.02
-"""The newest answer's share in how long an answer is said to take."""
+"""The weight of the newest answer in the estimate of how long an answer takes."""
 
 
 class Admission:
-    """Counts requests in hand, and says whether one more is taken. Belongs to one event loop."""
+    """Counts requests in hand, and decides whether one more is taken. It belongs to one event
+    loop."""
 
     def __init__(self, *, fewest: int, most: int, longest_seconds: float) -> None:
         """
         Args:
             fewest: requests that are always taken, however long they take.
-            most: requests that are in hand at all.
-            longest_seconds: how long the answer to one may be expected to take, beyond the fewest.
+            most: the most requests that are in hand in total.
+            longest_seconds: the longest that an answer may be expected to take, beyond the fewest.
         """
         self._fewest = min(fewest, most)
         self._most = most
@@ -29,11 +30,11 @@ class Admission:
 
     @property
     def expected_seconds(self) -> float:
-        """How long the answer to a request that came now would take."""
+        """How long the answer to a request that arrived now would take."""
         return (self.num_in_hand + 1) * self._seconds_each
 
     def take(self) -> int | None:
-        """Take a request, and return its place; None where it is to be sent away.
+        """Take a request, and return its place; None if it is to be refused.
 
         Whoever takes one gives the place back with `done`.
         """
@@ -46,8 +47,8 @@ class Admission:
         return self.num_in_hand
 
     def take_more(self, number: int) -> bool:
-        """Take so many places more for a request that has one and asks for several users, if they
-        are to be had."""
+        """Take this many more places, if they are free, for a request that has one and asks for
+        several users."""
         needed = self.num_in_hand + number
         if needed > self._most:
             return False
@@ -57,11 +58,11 @@ class Admission:
         return True
 
     def done(self, place: int, seconds: float | None, more: int = 0) -> None:
-        """Say that a request has left.
+        """Note that a request has left.
 
         Args:
             place: of `take`.
-            seconds: how long it took; None where that tells nothing, since it was not answered.
+            seconds: how long it took; None if it was not answered, so that its time says nothing.
             more: the places of `take_more`.
         """
         self.num_in_hand -= 1 + more

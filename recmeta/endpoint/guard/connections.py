@@ -1,9 +1,9 @@
-"""How many connections there may be, in all and of one client, and how long each may wait.
+"""How many connections there may be, in total and of one client, and how long each may wait.
 
-A connection *waits* while the server has nothing to do for it: it is new, idle, or its request is
-still on its way. Where there is no room, the one that has waited longest gives way to a new one, so
-that however many slow clients hold on, a probe gets in. X-Forwarded-For has no say: anybody can
-write it.
+A connection *waits* while the server has nothing to do for it: it is new or idle, or its request is
+still arriving. If there is no room, a new connection replaces the one that has waited longest, so
+that a probe gets in however many slow clients there are. X-Forwarded-For is not read, since anybody
+can write it.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from recmeta.endpoint.guard.keys import ApiKeys, presented
 from recmeta.endpoint.operation.metrics import Metrics
 
 SWEEP_SECONDS = 0.2
-"""How often deadlines are looked at."""
+"""Seconds between checks of deadlines."""
 READ_BYTES = 16_384
-"""Read at once, and so the most that is kept of requests sent ahead."""
+"""Bytes that are read at once, and so the most that is kept of pipelined requests."""
 
 
 class Kept(Protocol):
     """An open connection."""
 
     client: str | None
-    """Whose it is; None where clients are not told apart."""
+    """The client; None if clients are not distinguished."""
     deadline: float
-    """When its time is up, on the loop's clock."""
+    """Its deadline, on the loop's clock."""
 
     def expire(self) -> None:
-        """Deal with a deadline that has passed."""
+        """Handle a deadline that has passed."""
         ...
 
     def give_way(self) -> None:
@@ -40,7 +40,7 @@ class Kept(Protocol):
 
 
 class _Order(OrderedDict[Kept, None]):
-    """Connections that wait, the longest first, and how many there are with those that do not."""
+    """Waiting connections, the longest first, and the number of all connections."""
 
     size = 0
 
@@ -62,7 +62,7 @@ class Connections:
         )
         self.metrics = metrics
         self.buffer = memoryview(bytearray(READ_BYTES))
-        """What one read of any connection is put into, and taken out of before the next."""
+        """The buffer of one read of any connection, which is emptied before the next read."""
         self._proxies = frozenset(client_of(address) for address in config.proxies)
         self._all: set[Kept] = set()
         self._waiting = _Order()
@@ -78,8 +78,8 @@ class Connections:
         return None if client in self._proxies else client
 
     def admit(self, connection: Kept) -> bool:
-        """Take a new connection in, in the place of another one where there is no room; return
-        whether that was possible. It waits."""
+        """Accept a new connection, which then waits. If there is no room, it replaces another one.
+        Return whether that was possible."""
         config = self.config
         own = None
         if connection.client is not None:
@@ -116,20 +116,21 @@ class Connections:
                 del self._clients[connection.client]
 
     def waits(self, connection: Kept) -> None:
-        """Say that from now on the server has nothing to do for a connection."""
+        """Note that from now on the server has nothing to do for a connection."""
         if connection in self._all:
             for order in self._orders(connection):
                 order[connection] = None
                 order.move_to_end(connection)
 
     def works(self, connection: Kept) -> None:
-        """Say that the server has a whole request of a connection: it does not give way now."""
+        """Note that the server has a complete request of a connection, which cannot be replaced
+        now."""
         for order in self._orders(connection):
             order.pop(connection, None)
 
     def may_ask(self, authorization: bytes | None) -> bool:
-        """Return whether a request with such a header may take a place from others; one that may
-        not is not counted, and hears from the application why."""
+        """Return whether a request with such a header may take a place from others. One that may
+        not is not counted, and the application tells it why."""
         if self.keys is None:
             return True
         return self.keys.name_of(presented((authorization or b"").decode("latin-1"))) is not None
@@ -162,8 +163,8 @@ class Connections:
 
 
 def client_of(address: str) -> str:
-    """Return what is counted as one client: an address, of IPv6 its first 64 bits, which one
-    subscriber has all of."""
+    """Return what counts as one client: an address or, for IPv6, its first 64 bits, since one
+    subscriber has all addresses with these bits."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,5 @@
-"""Who comes in: keys, rates, and the type of the body. What is not listed as open is closed."""
+"""Access control by keys, rates, and the type of the body. Whatever is not listed as open is
+closed."""
 
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ class Gate:
     ) -> None:
         """
         Args:
-            keys: None lets in whoever is on this machine.
+            keys: if None, anybody on this machine is let in.
             open_paths: need no key.
             rate: how many requests each key may send.
         """
@@ -41,7 +42,7 @@ class Gate:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or say why not."""
+        """Pass the request on, or refuse it with the reason."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)

@@ -1,8 +1,8 @@
 """HTTP/1.1 on one connection, within limits of bytes and of time.
 
-Requests are worked on one at a time: what a client sends ahead stays with the client, but for one
-read. Whatever is amiss before the application is asked is answered with a problem, and the
-connection ends; a request for which there is no time is sent away, and the connection stays.
+Requests are processed one at a time: pipelined requests stay with the client, except for one read.
+Any fault that is found before the application is called is answered with a problem, and the
+connection ends. A request for which there is no time is refused, and the connection stays.
 """
 
 import asyncio
@@ -22,13 +22,14 @@ from recmeta.endpoint.guard.requests import Request, RequestParser, RequestRefus
 
 log = logging.getLogger(__name__)
 LINGER_SECONDS = 2.0
-"""How long what still arrives is thrown away after the last answer, so that the client, who is
-still sending, gets to read it."""
+"""How long arriving bytes are discarded after the last answer, so that a client that is still
+sending gets to read it."""
 LINGER_BYTES = 1_048_576
 """The same, in bytes."""
 RETRY_SECONDS = 1
 MORE_PLACES = "more_places"
-"""Of a request's state: what the application has taken of `Admission.take_more` for it."""
+"""The key in a request's state of the places that the application took with
+`Admission.take_more`."""
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in http.HTTPStatus}
 
 
@@ -59,7 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange: Exchange | None = None
         """The request that is being answered."""
         self._ahead = b""
-        """What the client sent behind it."""
+        """The bytes that the client sent after it."""
         self._is_resting = False
         self._closing = False
         self._thrown_away = 0
@@ -72,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the client in, or send it away."""
+        """Accept the client, or refuse it."""
         self.transport = cast(asyncio.Transport, transport)
         names = (transport.get_extra_info(name) for name in ("sockname", "peername"))
         mine, peer = (tuple(n[:2]) if isinstance(n, tuple) else None for n in names)
@@ -104,7 +105,7 @@ class Connection(asyncio.BufferedProtocol):
         self._take(bytes(self.connections.buffer[:nbytes]))
 
     def eof_received(self) -> bool:
-        """Finish the answer to a client that sends no more; close where there is none."""
+        """Finish the answer to a client that has stopped sending; close if there is none."""
         if self._closing or self._exchange is None:
             return False
         self._exchange.keep_alive = False
@@ -123,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
         self._go_on()
 
     def shutdown(self) -> None:
-        """Close once nothing is on its way; uvicorn calls it before it stops."""
+        """Close once no request is in progress; uvicorn calls this before it stops."""
         if self._exchange is None:
             self._close()
         else:
@@ -159,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
     # Bytes in.
 
     def _take(self, data: bytes) -> None:
-        """Work through bytes that have arrived, as far as can be now."""
+        """Process bytes that have arrived, as far as possible now."""
         while data:
             if self._closing:
                 self._thrown_away += len(data)
@@ -173,8 +174,8 @@ class Connection(asyncio.BufferedProtocol):
             data = self._parse(data)
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse some of a request, see to its deadlines, and begin to answer it when it is whole;
-        return what is behind it."""
+        """Parse some of a request, update its deadlines, and begin to answer it when it is
+        complete; return the bytes after it."""
         parser, limits, now = self._parser, self.limits, self._loop.time()
         had_begun, had_head = parser.has_begun, parser.has_head
         try:
@@ -196,7 +197,7 @@ class Connection(asyncio.BufferedProtocol):
         return data
 
     def _begin(self, request: Request) -> None:
-        """Begin to answer a request, or send it away where there is no time for it."""
+        """Begin to answer a request, or refuse it if there is no time for it."""
         place, connections = None, self.connections
         if request.method == "POST" and connections.may_ask(request.header(b"authorization")):
             place = connections.admission.take()
@@ -226,7 +227,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._abort()
 
     def _send_away(self, keep_alive: bool) -> None:
-        """Refuse an answer without asking the application, which would cost more time than there
+        """Refuse a request without calling the application, which would cost more time than there
         is."""
         self.connections.metrics.shed.labels("queue").inc()
         self._server.total_requests += 1
@@ -242,7 +243,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._exchange is not None or self._is_resting or not self._writable.is_set()
 
     def _go_on(self) -> None:
-        """Work on what was sent ahead, or read more."""
+        """Process pipelined bytes, or read more."""
         if self._closing or self._is_occupied():
             return
         ahead, self._ahead = self._ahead, b""
@@ -285,7 +286,7 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
 
     def _refuse(self, refused: RequestRefused) -> None:
-        """Answer with a problem in the application's place, and end."""
+        """Answer with a problem instead of the application, and end."""
         self.connections.refused(refused.reason)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:

@@ -1,8 +1,8 @@
-"""API keys: who may ask.
+"""API keys, which say who may send requests.
 
 A line per key, `NAME:KEY` or `KEY`, from the environment variable `RECMETA_API_KEYS` (commas
 separate them there, too) or from a file. A line that begins with # is a comment. Names appear in
-logs and limits; keys nowhere.
+logs and limits; keys appear nowhere.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from recmeta.workspace.privacy import readable_by_others
 
 VARIABLE = "RECMETA_API_KEYS"
 SHORTEST = 16
-"""Characters of a key: those of fewer can be guessed."""
+"""The fewest characters of a key: shorter keys can be guessed."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -45,11 +45,11 @@ class ApiKeys:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Whose keys there are."""
+        """The names of the keys."""
         return tuple(self._digests)
 
     def name_of(self, key: str | None) -> str | None:
-        """Return whose key it is; None for a wrong one. Takes as long for any."""
+        """Return whose key it is; None for a wrong one. Every key takes the same time."""
         presented = _digest(key or "")
         found = None
         for name, digest in self._digests.items():
@@ -104,7 +104,7 @@ def exposure(file: Path | None) -> str | None:
 
 
 def guard(keys: ApiKeys | None, *, no_auth: bool, host: str) -> ApiKeys | None:
-    """Return the keys to ask for; None where everybody on this machine may come in.
+    """Return the keys to ask for; None if everybody on this machine may send requests.
 
     Raises:
         UserError: without keys, unless that was asked for and only this machine can connect.

@@ -1,4 +1,4 @@
-"""What goes wrong, said the same way everywhere: problem details (RFC 9457)."""
+"""Errors in one form everywhere: problem details (RFC 9457)."""
 
 import functools
 import math
@@ -54,7 +54,7 @@ def problem(
 
 
 def retry_after(seconds: float) -> dict[str, str]:
-    """Return the header that says when to come again."""
+    """Return the header that says when to try again."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 

@@ -1,4 +1,4 @@
-"""How often each key may ask: token buckets."""
+"""How often each key may send requests: token buckets."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class RateLimit:
             clock: seconds, never going back.
         """
         self.told = f"this key may send {per_second:g} requests a second."
-        """What is said to one who sends more."""
+        """The message to a client that sends more."""
         self._per_second = per_second
         self._burst = float(burst)
         self._clock = clock
@@ -27,7 +27,7 @@ class RateLimit:
         """Take tokens and return 0, or return how long until there are so many.
 
         Args:
-            number: of tokens; of more than a bucket holds, it is a full bucket.
+            number: of tokens; if it is more than a bucket holds, a full bucket.
         """
         needed = min(float(number), self._burst)
         now = self._clock()

@@ -17,7 +17,7 @@ VERSIONS = (NEWEST, b" HTTP/1.0")
 
 
 class RequestRefused(Exception):
-    """What arrives is not to be answered by the application; the connection has to end."""
+    """A request that the application must not answer; its connection has to end."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
         """
@@ -66,20 +66,20 @@ class RequestParser:
         self._head.clear()
         self._num_messages = 0
         self._body_left: int | None = None
-        """Bytes of the body that are to come, where its length was said."""
+        """Bytes of the body that are still to come, if its length was given."""
         self._body_bytes = 0
         """Bytes of the body that have come, with what frames them."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether something of a request is there."""
+        """Whether a part of a request has arrived."""
         return self.has_head or bool(self._head)
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes of a request, and return those behind it.
+        """Take bytes of a request, and return those after it.
 
         Raises:
-            RequestRefused: where it is none, or goes beyond a limit.
+            RequestRefused: if it is not a request, or exceeds a limit.
         """
         if not self.has_begun:
             data = data.lstrip(b"\r\n")  # some clients send these behind a body

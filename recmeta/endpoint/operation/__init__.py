@@ -1,1 +1,1 @@
-"""What the operator and the owner see: health, metrics, logs, pages."""
+"""For the operator and the owner: health, metrics, logs, pages."""

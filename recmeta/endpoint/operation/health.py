@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can answer, and its metrics: for those who watch it."""
+"""Whether the process is alive, whether it can answer, and its metrics, for monitoring."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -6,7 +6,7 @@ from recmeta.endpoint.answers.models import Health
 from recmeta.endpoint.operation.metrics import CONTENT_TYPE, Metrics
 
 OPEN_PATHS = ("/livez", "/readyz")
-"""Probes carry no key."""
+"""Probes send no key."""
 router = APIRouter()
 
 

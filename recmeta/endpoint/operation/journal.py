@@ -1,4 +1,4 @@
-"""Around every request: its id, its line in the log, its latency, headers that browsers heed."""
+"""What every request gets: an id, a line in the log, a latency, and headers for browsers."""
 
 import logging
 import random

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Metrics for Prometheus."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ USERS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class _AnsweringModel(Collector):
-    """The version that answers, and no other: a gauge with labels would keep those of before."""
+    """The version that answers, and no other: a gauge with labels would keep earlier versions."""
 
     version: str | None = None
 
@@ -101,7 +101,7 @@ class Metrics:
         )
 
     def answers(self, version: str, at: float) -> None:
-        """Say that a version answers since then (seconds since 1970)."""
+        """Note that a version answers since then (seconds since 1970)."""
         self._model.version = version
         self.loaded.set(at)
 

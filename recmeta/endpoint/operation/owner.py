@@ -1,11 +1,10 @@
-"""What the owner of the job wants to know: the latest run, coverage, drift, the champions, and what
-became of it all over time.
+"""The owner's page: the latest run, coverage, drift, the champions, and their history.
 
-A key whose name is `owner`, or begins with `owner-`, is the owner's: where there is one, no other
-key opens this.
+A key whose name is `owner`, or begins with `owner-`, is the owner's. If there is such a key, no
+other key opens the page.
 
-All of it is read in a thread of its own, once for all who ask meanwhile and within a time: tables,
-or an MLflow server that hangs, keep no request for recommendations waiting.
+Everything is read in a separate thread, once for all who ask meanwhile and within a time limit, so
+that tables or an MLflow server that hang do not delay requests for recommendations.
 """
 
 import asyncio
@@ -40,7 +39,7 @@ from recmeta.workspace import Workspace, sealed
 
 STEPS = (ingest, materialise_features, build_tasks, meta_train, evaluate, register, adapt, score)
 KEPT_SECONDS = 10.0
-"""An answer is given again for so long: a page that is reloaded reads no table."""
+"""How long an answer is reused, so that reloading the page does not read the tables again."""
 OWNER = "owner"
 RECOMMENDATIONS = "/v1/recommendations"
 router = APIRouter(
@@ -66,7 +65,7 @@ class StepDone(BaseModel):
 
 
 class Coverage(BaseModel):
-    """Whom and what the last scoring reached."""
+    """The users and items that the last scoring reached."""
 
     users: int = Field(description="Users with a list.")
     full_lists: float = Field(description="Share of them whose list has the usual length.")
@@ -94,7 +93,7 @@ class Measured(BaseModel):
 
 
 class ChampionRecord(BaseModel):
-    """A version of the model, and what became of it."""
+    """A version of the model, and its history."""
 
     version: str
     aliases: list[str]
@@ -130,9 +129,8 @@ class OwnerView:
         """
         Args:
             seconds: how long a reading may take.
-            metrics: of this process.
-            keys: of the endpoint; those of the owner are the only ones to be let in, if there are
-                any.
+            metrics: the metrics of this process.
+            keys: of the endpoint; if there are keys of the owner, only these are let in.
         """
         names = () if keys is None else keys.names
         self._owners = frozenset(n for n in names if n == OWNER or n.startswith(f"{OWNER}-"))
@@ -149,8 +147,8 @@ class OwnerView:
         """Return the state of the job.
 
         Raises:
-            TimeoutError: when that takes too long. Whoever asks while it goes on is not kept
-                waiting any longer.
+            TimeoutError: if that takes too long. Later requests do not wait longer for the same
+                reading.
         """
         now = time.monotonic()
         if self._reading is None or self._is_old(*self._reading):
@@ -277,7 +275,7 @@ def _record(version: Version, evaluation: dict[str, Any]) -> ChampionRecord:
 
 
 def _lists(metric: str | None, intervals: dict[str, Any]) -> Measured | None:
-    """Return how good a version's lists were; None where that was not measured."""
+    """Return how good a version's lists were; None if that was not measured."""
     found = intervals.get(metric or "")
     if found is None or metric is None or found.get("mean") is None:
         return None

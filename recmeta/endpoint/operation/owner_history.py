@@ -1,6 +1,6 @@
-"""What became of the job over time: the newest days' volumes, drift and lists, and latencies.
+"""The history of the job: the newest days' volumes, drift and lists, and latencies.
 
-All of it is on record already: in the manifests of the steps, in the drift reports, in the table of
+All of it is already on record: in the manifests of the steps, in the drift reports, in the table of
 published lists, and in the metrics of this process.
 """
 
@@ -20,11 +20,11 @@ from recmeta.steps.upkeep import drift
 from recmeta.workspace import Workspace, sealed
 
 MOST = 60
-"""Points of a chart: the newest."""
+"""The number of points of a chart, which are the newest."""
 
 
 class Volume(BaseModel):
-    """What one ingest brought."""
+    """The rows of one ingest."""
 
     at: str = Field(description="The day of the log, where it came day by day; else when it ran.")
     new: int = Field(description="Rows that were not known.")
@@ -67,7 +67,7 @@ class History(BaseModel):
 
 
 def history(workspace: Workspace) -> History:
-    """Return what the workspace has on record."""
+    """Return the history that the workspace has on record."""
     return History(
         volumes=list(_volumes(workspace))[-MOST:],
         drift=list(_drift(workspace))[-MOST:],
@@ -92,8 +92,8 @@ def latency(metrics: Metrics, route: str) -> Latency:
 
 
 def _volumes(workspace: Workspace) -> Iterator[Volume]:
-    """Yield what each day's log brought, in order; where there are no two days, what each ingest
-    brought."""
+    """Yield the rows of each day's log, in order; if there are not two days, the rows of each
+    ingest."""
     by_key = {days.ingest_of(workspace, day): day for day in days.ingested_days(workspace)}
     daily: list[Volume] = []
     others: list[Volume] = []
