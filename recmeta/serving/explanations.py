@@ -1,10 +1,10 @@
 """Why an item stands in a user's list: exact effects of the user's known interactions.
 
-The effect of a support row on a score is the score with all rows less the score with all but that
+The effect of a support row on a score is the score with all rows minus the score with all but that
 row. Adaptation is a pure function, so leaving a row out is adapting one more user: a user with n
-rows is n + 1 users of a batch, for any learner. One with a closed form knows all of them at once
-(`LeavesOut`). Nothing is approximated: scoring the user without the row gives just what the effect
-says.
+rows is n + 1 users of a batch, for any learner. A learner with a closed form computes all of them
+at once (`LeavesOut`). Nothing is approximated: the effect is exactly the difference that scoring
+the user without the row makes.
 
 Legend: B users, k items of each, N support rows of all users, V variants (N + B).
 """
@@ -22,27 +22,27 @@ from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 ROWS_AT_ONCE = 65_536
-"""Support rows and scored items, of all variants, that are in memory at once."""
+"""The most support rows and scored items, of all variants, that are in memory at once."""
 _Scored = Callable[[Scorer, UserState, Rows], Float32Array]
 """Returns (B, k) scores of adapted users' items."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SupportEffects:
-    """What each support row does to the scores of its user's items."""
+    """The effect of each support row on the scores of its user's items."""
 
     score_Bk: Float32Array
     """Scores with all rows, in units of the value (a logit for implicit feedback), before they
     are clipped to its range; NaN where there is no item."""
     effect_Nk: Float32Array
-    """The score with all rows less the one without this row, same units. The rows are laid end to
-    end, as in `Tasks.support`."""
+    """The score with all rows minus the score without this row, in the same units. The rows are
+    laid end to end, as in `Tasks.support`."""
     user_N: IntArray
     """The user of each row."""
 
     def best_reason(self) -> IntArray:
-        """Return (B, k) the row that raises the score most, by its place among the N; -1 where
-        none raises it. Of equal ones the first."""
+        """Return (B, k) the row that raises the score most, by its position among the N, the first
+        of equal ones; -1 if none raises it."""
         num_users, num_items = self.score_Bk.shape
         best_Bk = np.full((num_users, num_items), -1, np.int64)
         if not len(self.user_N):
@@ -68,7 +68,7 @@ def support_effects(
     Args:
         tasks: B users, with their known interactions as support.
         item_Bk: numbers of the items to explain; -1 for none.
-        support: from `scorer.support(tasks)`, where it is at hand.
+        support: from `scorer.support(tasks)`, if it is available.
     """
     if scorer.model.levels is not None:
         return _of_variants(scorer, tasks, item_Bk, _expected)
@@ -109,7 +109,7 @@ def _of_variants(
 def _without_each(
     scorer: Scorer, tasks: Tasks, item_Bk: IntArray, support: Support | None
 ) -> SupportEffects | None:
-    """Return the effects as the learner itself knows them; None where it does not."""
+    """Return the effects in the learner's closed form; None if it has none."""
     learner, known = scorer.model.learner, tasks.support
     if not isinstance(learner, LeavesOut):
         return None
@@ -170,11 +170,11 @@ def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray, scored: _Scored) ->
 
 
 def _outputs(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
-    """Return what the learner orders items by."""
+    """Return the values by which the learner orders items."""
     found: Float32Array = scorer.predict(state, rows).ranked_by_BR.cpu().float().numpy()
     return found
 
 
 def _expected(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
-    """Return what is expected, in units of the value, before it is clipped to its range."""
+    """Return the expected value, in units of the value, before it is clipped to its range."""
     return scorer.said(state, rows).mean

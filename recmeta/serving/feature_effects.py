@@ -1,9 +1,9 @@
 """Which of an item's features moved its score for a user: the item is scored again without them.
 
-The effect of a feature is the score of the item as it is, less the score of an item that is the
-same but for this feature, which is unknown. It is exact for any learner, which is asked through its
-public face: an item without a feature is a row of another catalogue. Effects of features that say
-the same need not add up.
+The effect of a feature is the score of the item minus the score of the same item with this feature
+unknown. It is exact for any learner and uses only the learner's public interface: an item without a
+feature is a row of another catalogue. Effects of features with the same information need not add
+up.
 
 Legend: F features, M masks.
 """
@@ -21,12 +21,12 @@ from recmeta.tasks.arrays import BoolArray, Float32Array
 from recmeta.tasks.item_files import Items, ItemStatistics
 
 PAST = "past interactions"
-"""What others did with the item, seen as one more feature."""
+"""What others did with the item, as one more feature."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureEffects:
-    """What each feature of an item does to its score for one user."""
+    """The effect of each feature of an item on its score for one user."""
 
     name: tuple[str, ...]
     """F features: attributes, the item's id (what the model has learned of this very item beside
@@ -36,7 +36,7 @@ class FeatureEffects:
 
 
 def features(model: Model) -> tuple[str, ...]:
-    """Return the names of the F features of an item that effects are told of."""
+    """Return the names of the F features of an item that have effects."""
     return (*(field.name for field in model.encoder.item_fields), PAST)
 
 

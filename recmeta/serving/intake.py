@@ -1,8 +1,8 @@
-"""Single users as they come, before they are batched: each is checked alone, and told what is
-wrong with it.
+"""Single users as they arrive, before they are batched: each is checked alone, and errors are
+reported to the sender.
 
-`tasks_for_new_users` drops and counts what it cannot use of a file of many; someone who sends one
-user can be told. A test holds the two to the same rules.
+`tasks_for_new_users` drops and counts unusable rows of a file of many users. A test holds the two
+to the same rules.
 """
 
 import dataclasses
@@ -20,17 +20,18 @@ from recmeta.serving.new_user_tasks import tasks_of_rows
 from recmeta.tasks.task_set import Tasks
 
 Value = str | float | Sequence[str] | None
-"""Of an attribute: text for categories, a number, a list of texts for multi-valued ones."""
+"""The value of an attribute: text for categories, a number, or a list of texts for multi-valued
+ones."""
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multi": pa.list_(pa.string())}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GivenUser:
-    """What is known of one user; the tuples are aligned."""
+    """The known interactions and profile of one user; the tuples are aligned."""
 
     item_id: tuple[str, ...] = ()
     value: tuple[float | None, ...] = ()
-    """None where the model learned from implicit feedback."""
+    """None if the model learned from implicit feedback."""
     time: tuple[int | None, ...] = ()
     """Microseconds since 1970; None for the earliest."""
     profile: Mapping[str, Value] = dataclasses.field(default_factory=dict)
@@ -38,16 +39,16 @@ class GivenUser:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Remark:
-    """An interaction that does not count, though it is no mistake to send it."""
+    """An interaction that does not count, although sending it is not a mistake."""
 
     kind: Literal["unknown_item", "duplicate_item"]
     place: int
-    """Of the interaction, from 0."""
+    """The position of the interaction, from 0."""
     item_id: str
 
 
 class Intake:
-    """Checks users for one model, and makes tasks of them; to be made once for many calls."""
+    """Checks users for one model, and turns them into tasks. One object serves many calls."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -58,7 +59,7 @@ class Intake:
         """Attributes that the model reads, by name."""
 
     def check(self, user: GivenUser) -> list[Remark]:
-        """Return what will not count of a user.
+        """Return the interactions of a user that will not count.
 
         Raises:
             FieldError: for a value that is missing or out of the model's range, an attribute that
@@ -123,11 +124,12 @@ class Intake:
 
 
 def unknown_attribute(names: Sequence[str], known: list[str]) -> str:
-    """Return what is said of attributes of a profile that a model does not read."""
+    """Return a message about attributes of a profile that a model does not read."""
     hints = "".join(did_you_mean(name, known) for name in names[:MOST_LISTED])
     return f"the model knows no such attribute.{hints} Known: {listed(known)}."
 
 
 def _in_order(times: Sequence[int | None]) -> list[int]:
-    """Return the places by time; those without one come first, equal ones stay as they are."""
+    """Return the positions by time; rows without a time come first, and equal ones keep their
+    order."""
     return sorted(range(len(times)), key=lambda p: (times[p] is not None, times[p] or 0))

@@ -13,8 +13,8 @@ from recmeta.tasks.task_set import Tasks
 
 
 def lists(scorer: Scorer, tasks: Tasks, titles: pa.Array | None, config: ScoringConfig) -> pa.Table:
-    """Return the lists of some users, a row per user and rank; of lists that explore, also who put
-    each item there, and how likely it was to stand there."""
+    """Return the lists of some users, a row per user and rank. For lists that explore, rows also
+    say what put the item at its place, and its propensity."""
     users = adapt_users(scorer, tasks)
     maker = ListMaker(scorer, dataclasses.replace(config, reasons=False))
     made = maker.make(users, tasks)

@@ -1,4 +1,5 @@
-"""Lists as they are published: ranked items by the rules, how sure each is, and why it is there.
+"""Lists as they are published: ranked items by the rules, with the uncertainty of and the reason
+for each.
 
 Legend: B users, k list length, m candidates, N support rows of all users, I items.
 """
@@ -28,11 +29,11 @@ from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 FEWEST_ANCHORS = 16
-"""With fewer users, an index is not worth it, nor can its recall be measured."""
+"""With fewer users, an index does not pay, and its recall cannot be measured."""
 LISTED_BY = ("model", "popularity", "exploration")
-"""Who put an item at its place."""
+"""What put an item at its place."""
 MORE = 4
-"""So many times more candidates are fetched for those whose list is not full."""
+"""The factor by which more candidates are fetched for users whose list is not full."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,23 +46,23 @@ class Lists:
     score_Bk: Float32Array
     """As in `RankedLists`."""
     is_popular_Bk: BoolArray
-    """Whether the place went to a popular item, because the model was not sure enough, or its lists
-    are not certified for the user."""
+    """Whether the place went to a popular item because the model was too uncertain, or because its
+    lists are not certified for the user."""
     is_explored_Bk: BoolArray
-    """Whether the place went to an item that the list would not have there without exploration."""
+    """Whether the place went to an item that it would not have had without exploration."""
     propensity_Bk: Float64Array
-    """How likely it was that this item would stand there, which is 1 without exploration: see
+    """The probability of this item at this place, which is 1 without exploration: see
     `recmeta.serving.exploration.drawn_lists`. NaN past the end."""
     uncertainty_Bk: Float32Array
-    """Standard deviation of what the user would give, in units of the value; NaN where the model
-    knows none."""
+    """Standard deviation of the value that the user would give, in units of the value; NaN if the
+    model has none."""
     because_Bk: IntArray
-    """The item of the user's interaction that speaks most for this item rather than the list's
-    others; -1 where none does."""
+    """The item of the user's interaction that speaks most for this item rather than for the list's
+    others; -1 if none does."""
 
     @property
     def listed_by_Bk(self) -> IntArray:
-        """The number in `LISTED_BY` of who put each item there."""
+        """The number in `LISTED_BY` of what put each item there."""
         return np.where(self.is_explored_Bk, 2, self.is_popular_Bk)
 
 
@@ -87,21 +88,21 @@ class _Retrieval:
 
 
 def relative_likelihoods(worth_Bk: Float32Array) -> Float32Array:
-    """Return (B, k) how likely each listed item is to be taken and liked next, over the likeliest
-    of its list: between 0 and 1."""
+    """Return (B, k) the probability that each listed item is taken and liked next, divided by the
+    largest one of its list: between 0 and 1."""
     first_B1 = worth_Bk.max(1, keepdims=True, initial=-np.inf)
     return np.exp(worth_Bk - np.where(np.isfinite(first_B1), first_B1, 0)).astype(np.float32)
 
 
 class ListMaker:
-    """Makes lists by one model and configuration; to be made once for many calls."""
+    """Makes lists by one model and configuration. One object serves many calls."""
 
     def __init__(
         self, scorer: Scorer, config: ScoringConfig, facts: ItemFacts | None = None
     ) -> None:
         """
         Raises:
-            UserError: for a rule that does not fit the catalogue or the model.
+            UserError: if a rule does not fit the catalogue or the model.
         """
         self.model = model = scorer.model
         rules, items = config.rules, model.catalogue.items
@@ -162,8 +163,8 @@ class ListMaker:
     def _plain(
         self, users: AdaptedUsers, tasks: Tasks, length: int
     ) -> tuple[IntArray, Float32Array, Float32Array, BoolArray]:
-        """Return (B, k) items of lists without exploration, their worths and scores, and which are
-        popular ones in place of the model's."""
+        """Return (B, k) items of lists without exploration, their worths and scores, and which of
+        them are popular items in place of the model's."""
         if self.config.rules.rearrange or self.certificate is not None:
             item_Bk, is_popular_Bk = self._arranged(users, tasks, length)
             return item_Bk, *self._worths(users, item_Bk), is_popular_Bk
@@ -205,7 +206,8 @@ class ListMaker:
     def _arranged(
         self, users: AdaptedUsers, tasks: Tasks, top_k: int
     ) -> tuple[IntArray, BoolArray]:
-        """Return (B, k) items by the rules, and which of them are popular ones instead."""
+        """Return (B, k) items by the rules, and which of them are popular items in place of the
+        model's."""
         rules, num_users = self.config.rules, len(tasks)
         lists = Arrangement(num_users, top_k, self.caps, self.kind_IW, rules.diversity)
         known_B = tasks.support.lengths >= rules.min_interactions
@@ -232,7 +234,7 @@ class ListMaker:
         return lists.item_Bk, is_popular_Bk & (lists.item_Bk >= 0)
 
     def _candidates(self, users: AdaptedUsers, tasks: Tasks, num_candidates: int) -> IntArray:
-        """Return (B, m) the best items; -1 for those of which the model is not sure enough."""
+        """Return (B, m) the best items; -1 for those about which the model is too uncertain."""
         item_Bm, *_ = self._best(users, tasks, num_candidates)
         most = self.config.rules.max_uncertainty
         if most is None:
@@ -243,7 +245,7 @@ class ListMaker:
     def use_index(
         self, make: Callable[[Float32Array, Float32Array], Index], users: AdaptedUsers, tasks: Tasks
     ) -> float | None:
-        """Find candidates by an index from now on, if it finds enough of what is to be found.
+        """Find candidates by an index from now on, if its recall is high enough.
 
         Args:
             make: makes an index of vectors, which is to serve queries such as the second ones.
@@ -251,11 +253,12 @@ class ListMaker:
             tasks: what they were adapted to.
 
         Returns:
-            The recall of the judges' lists; None for too few users to measure it, where all items
-            go on being scored.
+            The recall of the judges' lists. None if there are too few users to measure it; then all
+            items are still scored.
 
         Raises:
-            UserError: where the recall is too low, and the configuration says that this fails.
+            UserError: if the recall is too low, and the configuration says that the step then
+                fails.
         """
         config = self.config.retrieval
         assert config is not None
@@ -340,7 +343,8 @@ class ListMaker:
 
     @torch.no_grad()
     def _worths(self, users: AdaptedUsers, item_Bk: IntArray) -> tuple[Float32Array, Float32Array]:
-        """Return (B, k) what lists are ordered by, and what they show, as in `RankedLists`."""
+        """Return (B, k) the values by which lists are ordered, and those that they show, as in
+        `RankedLists`."""
         rows = self.scorer.rows_of_now(item_Bk)
         predicted = self.scorer.predict(users.state, rows)
         settled = self.scorer.settled(users.state)
@@ -353,7 +357,7 @@ class ListMaker:
 def deviations(
     scorer: Scorer, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
 ) -> Float32Array:
-    """Return (B, k) standard deviations of users' items; NaN where there is none to tell of."""
+    """Return (B, k) standard deviations of users' items; NaN if there is none."""
     found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
     if scorer.model.uncertainty is None or not item_Bk.size:
         return found_Bk
@@ -365,7 +369,7 @@ def deviations(
 
 
 def _some(users: AdaptedUsers, chosen: IntArray) -> AdaptedUsers:
-    """Return the users at these places, which rise."""
+    """Return the users at these positions, which are in rising order."""
     place_B = np.full(len(users.user_id), -1, np.int64)
     place_B[chosen] = np.arange(len(chosen))
     kept = place_B[users.seen_user] >= 0

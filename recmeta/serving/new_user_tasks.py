@@ -18,10 +18,10 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 @dataclasses.dataclass(frozen=True)
 class NewUserCounts:
-    """What became of the rows that were handed in."""
+    """What happened to the rows of the input."""
 
     rows: int
-    """Interactions read."""
+    """Interactions that were read."""
     users: int
     """Distinct users, each of whom gets a list."""
     used: int
@@ -48,7 +48,7 @@ def tasks_for_new_users(
         interactions: `user_id`, `item_id`, for ratings `value`, which else is optional, and
             optionally `timestamp`; a row whose item is null only names a user. Where there are no
             times, the file's order is the order.
-        profiles: `user_id` and raw attributes; users only in here get an empty support.
+        profiles: `user_id` and raw attributes; users who are only here get an empty support.
 
     Raises:
         UserError: for a missing column or a null user id.
@@ -101,7 +101,7 @@ def tasks_for_new_users(
 
 
 def unknown_items(model: Model, interactions: pa.Table, most: int) -> list[str]:
-    """Return the first ids of items that the model does not know, at most so many."""
+    """Return the first ids of items that the model does not know, up to a maximum number."""
     item_id = pc.unique(_ids(interactions, schema.ITEM_ID).drop_null())
     is_unknown = pa.array(numbers_of(model.catalogue.lookup, item_id) < 0)
     found: list[str] = item_id.filter(is_unknown)[:most].to_pylist()
@@ -111,8 +111,7 @@ def unknown_items(model: Model, interactions: pa.Table, most: int) -> list[str]:
 def unused_rows(
     model: Model, counts: NewUserCounts, bad: Mapping[str, int], unknown: Sequence[str]
 ) -> str:
-    """Return a sentence about the interactions that were not used and why; empty where there are
-    none.
+    """Return a sentence about the interactions that were not used and why; empty if there are none.
 
     Args:
         bad: how many rows could not be read, by what is wrong with them.
@@ -140,7 +139,7 @@ def unused_rows(
 
 
 def left_with_none(counts: NewUserCounts) -> str:
-    """Return a sentence about the users who are left without an interaction; empty where there are
+    """Return a sentence about the users who are left without an interaction; empty if there are
     none."""
     if not counts.without_interactions:
         return ""
@@ -152,7 +151,7 @@ def left_with_none(counts: NewUserCounts) -> str:
 
 
 def _named(model: Model, unknown: Sequence[str]) -> str:
-    """Return unknown items by their ids, or that they are titles."""
+    """Return a message that names unknown items by their ids, or says that they are titles."""
     meant = of_title(model.catalogue.items, unknown[0])
     if meant is not None:
         return f"{shown(unknown[0])}, which is the title of the item {shown(meant)}"
@@ -275,7 +274,7 @@ def _order(time: pa.Array) -> npt.NDArray[np.number]:
 
 
 def _moments(time: pa.Array) -> pa.Array:
-    """Return times that are dates, moments or ISO 8601 text as moments."""
+    """Return times that are dates, timestamps or ISO 8601 text as timestamps."""
     if pa.types.is_timestamp(time.type):
         return time
     try:

@@ -25,16 +25,17 @@ from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 ROWS_AT_ONCE = 16_384
-"""Pairs of user and item that one thread scores at once: enough for products of some size, few
-enough for its core's caches."""
+"""Number of pairs of user and item that one thread scores at once: enough for large products, and
+few enough for its core's caches."""
 SETTLED_ROWS_AT_ONCE = 65_536
-"""The same where the learner ranks catalogues, and minds the caches itself."""
+"""The same if the learner ranks catalogues and manages the caches itself."""
 FEW_USERS = 4
-"""So few are adapted by one thread: their operations are small."""
+"""Up to this many users are adapted by one thread, since their operations are small."""
 FEW_PAIRS = FEW_USERS * 4_096
-"""So few pairs of user and item are scored by one."""
+"""Up to this many pairs of user and item are scored by one thread."""
 MOST_KEPT_ITEMS = 1_000_000
-"""Largest catalogue of which a ranker keeps every block, some hundred numbers an item."""
+"""Size of the largest catalogue of which a ranker keeps every block, about a hundred numbers for
+each item."""
 _ALL_BUT_SIGN = 0x7FFFFFFF
 
 
@@ -86,7 +87,7 @@ class ScoringConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AdaptedUsers:
-    """Users after adaptation: all that scoring them needs beside the model."""
+    """Users after adaptation: all that scoring needs in addition to the model."""
 
     user_id: list[str]
     """B ids."""
@@ -149,8 +150,8 @@ class RankedLists:
 
     item_Bk: IntArray
     worth_Bk: Float32Array
-    """What the lists are ordered by: a log-probability up to a number that is the same for all
-    items of a user (see `ListHead`); -inf past the end."""
+    """The values by which lists are ordered: log-probabilities up to a number that is the same for
+    all items of a user (see `ListHead`); -inf past the end."""
     score_Bk: Float32Array
     """For ratings the expected value, which need not fall along the list, and the lowest one past
     its end; for implicit feedback `worth_Bk`."""
@@ -180,7 +181,8 @@ def rank(scorer: Scorer, users: AdaptedUsers, config: ScoringConfig) -> RankedLi
 class Ranker:
     """Ranks the catalogue as it stands at the end of a model's log.
 
-    What no user changes of the scoring is done once and kept: to be made once for many calls.
+    The part of scoring that does not depend on users is done once and kept. One object serves many
+    calls.
     """
 
     def __init__(
@@ -243,7 +245,7 @@ class Ranker:
 
     @torch.no_grad()
     def scores(self, state: UserState, item_Bk: IntArray, worth_Bk: Float32Array) -> Float32Array:
-        """Return (B, k) what lists show of their items, as in `RankedLists`."""
+        """Return (B, k) the scores that lists show, as in `RankedLists`."""
         if self.model.objective != "rating":
             return worth_Bk
         expected_Bk = self.scorer.said(state, self.scorer.rows_of_now(item_Bk)).expected

@@ -1,4 +1,5 @@
-"""Lists out of candidates, one place after the other: diverse, with so many of a category at most.
+"""Lists built from candidates, one place after the other: diverse, with a limited number per
+category.
 
 Legend: B users, m candidates, k places, W categories of an item (padded), c categories in all.
 """
@@ -20,7 +21,7 @@ class Cap:
 
 
 class Arrangement:
-    """The lists of B users while they are being put together."""
+    """The lists of B users while they are being built."""
 
     def __init__(
         self,
@@ -32,8 +33,8 @@ class Arrangement:
     ) -> None:
         """
         Args:
-            kind_IW: what items are like, as numbers that like items share; -1 is none.
-            diversity: weight of the likeness to the items above, from 0 to below 1.
+            kind_IW: the kinds of items, as numbers that similar items share; -1 is none.
+            diversity: weight of the similarity to the items above, from 0 to below 1.
         """
         self.item_Bk = np.full((num_users, length), -1, np.int64)
         self.num_placed_B = np.zeros(num_users, np.int64)
@@ -89,7 +90,7 @@ class Arrangement:
         return found_Bm
 
     def _under_caps(self, item_Bm: IntArray) -> BoolArray:
-        """Return where one more item would leave all its categories within their caps."""
+        """Return whether each item would leave all its categories within their caps."""
         under_Bm = np.ones(item_Bm.shape, np.bool_)
         row_B11 = np.arange(len(item_Bm))[:, None, None]
         for cap, count_Bc in zip(self.caps, self._counts, strict=True):
@@ -97,7 +98,8 @@ class Arrangement:
         return under_Bm
 
     def _likeness(self, item_Bm: IntArray, other_B: IntArray) -> Float32Array:
-        """Return the cosine of the candidates' kinds with those of one other item; 0 for none."""
+        """Return the cosine of the candidates' kinds with those of one other item; 0 if there are
+        none."""
         assert self.kind_IW is not None
         kind_BmW = self.kind_IW[item_Bm]
         other_BW = np.where(other_B[:, None] >= 0, self.kind_IW[other_B], -2)

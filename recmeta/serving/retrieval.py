@@ -1,4 +1,4 @@
-"""Candidates out of a catalogue that is too large to be scored for every user.
+"""Candidates from a catalogue that is too large to be scored for every user.
 
 Whatever the learner, the scores of some users (anchors) for all items are nearly of low rank:
 
@@ -6,9 +6,9 @@ Whatever the learner, the scores of some users (anchors) for all items are nearl
 
 so a new user's q_u follows from exact scores of a few items (landmarks) by least squares, and the
 items with the largest inner products [1, q_u] · [mean_i, v_i], which an index finds without looking
-at all of them, are candidates to be scored exactly. Of a learner that is linear in item vectors,
-as the closed-form one is, that is exact up to the rank; how much it misses of any learner is
-measured against the exhaustive answer, and where that is too much, all items are scored after all.
+at all of them, are candidates to be scored exactly. For a learner that is linear in item vectors,
+as the closed-form one is, this is exact up to the rank. For any learner, the share of items that it
+misses is measured against the exhaustive lists; if it is too large, all items are scored after all.
 
 Legend: B users, A anchors, I items, L landmarks, f factors, n candidates, k list length.
 """
@@ -26,12 +26,12 @@ from recmeta.tasks.arrays import Float32Array, IntArray
 
 LANDMARKS_PER_FACTOR = 8
 RIDGE = 1e-3
-"""Of the least squares, as a share of the factors' mean square."""
+"""The ridge of the least squares, as a share of the factors' mean square."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrievalConfig:
-    """How candidates are found, and how good that must be."""
+    """How candidates are found, and what recall is required."""
 
     candidates: int = 500
     """The number of items per user that are scored exactly."""
@@ -66,14 +66,14 @@ class Index(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Factors:
-    """What the scores of all users are nearly made of."""
+    """The factors that nearly make up the scores of all users."""
 
     vector_If: Float32Array
     """[mean, v] of each item."""
     landmark_L: IntArray
-    """Items of which new users' exact scores are asked."""
+    """The items for which new users' exact scores are computed."""
     solve_fL: Float32Array
-    """From a user's scores of the landmarks, less their means, to q."""
+    """Maps a user's scores of the landmarks, minus their means, to q."""
 
     @classmethod
     def of(
@@ -103,14 +103,14 @@ class Factors:
         )
 
     def query(self, score_BL: Float32Array) -> Float32Array:
-        """Return (B, 1 + f) queries out of users' exact scores of the landmarks."""
+        """Return (B, 1 + f) queries from users' exact scores of the landmarks."""
         rest_BL = score_BL - self.vector_If[self.landmark_L, 0]
         ones_B1 = np.ones((len(score_BL), 1), np.float32)
         return np.concatenate([ones_B1, rest_BL @ self.solve_fL.T], 1).astype(np.float32)
 
 
 def rank_scores(scorer: Scorer, settled: dict[str, torch.Tensor], items: IntArray) -> Float32Array:
-    """Return (B, items) what lists are ordered by, of items that all users share.
+    """Return (B, items) the values by which lists are ordered, for items that all users share.
 
     Args:
         settled: from `Scorer.settled`, once for many calls: it reads the whole catalogue.
@@ -123,7 +123,8 @@ def rank_scores(scorer: Scorer, settled: dict[str, torch.Tensor], items: IntArra
 
 
 def recall(found_Bk: IntArray, truth_Bk: IntArray) -> float:
-    """Return which share of the items of true lists is in the lists that were found."""
+    """Return the share of the items of the exhaustive lists that is in the lists that were
+    found."""
     named_Bk = truth_Bk >= 0
     is_found_Bk = (truth_Bk[:, :, None] == found_Bk[:, None, :]).any(2)
     return float((is_found_Bk & named_Bk).sum() / max(named_Bk.sum(), 1))

@@ -1,4 +1,4 @@
-"""Business rules: which items may stand in a list at all, and how a list is put together.
+"""Business rules: which items may be in a list at all, and how a list is built.
 
 Legend: I items, W longest list of an item's categories.
 """
@@ -18,16 +18,16 @@ from recmeta.tasks.arrays import BoolArray, IntArray, positions_of
 from recmeta.tasks.item_files import Items
 
 LONGEST_AGE = 365_000
-"""Days, some thousand years: before them there were no logs."""
+"""A number of days, some thousand years, that is longer than any log."""
 
 
 MOST_NAMED = 5
-"""Items of a rule that the catalogue does not have, which are told by name."""
+"""The most items of a rule that the catalogue does not have and that are named."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What holds of every list. The defaults rule nothing."""
+    """Rules that hold for every list. The defaults set none."""
 
     deny: str | None = None
     """A file of items that no list may have: one id per line, or a table with a column
@@ -85,7 +85,7 @@ class Rules:
 
     @property
     def rearrange(self) -> bool:
-        """Whether lists are more than the ranker's best items."""
+        """Whether lists differ from the ranker's best items."""
         return bool(self.diversity or self.max_per_category) or self.falls_back
 
     @property
@@ -96,7 +96,7 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True)
 class ItemFacts:
-    """What rules ask of items that the catalogue does not say."""
+    """Facts about items that rules need and the catalogue does not have."""
 
     denied: Collection[str] = ()
     allowed: Collection[str] | None = None
@@ -105,7 +105,7 @@ class ItemFacts:
 
 
 def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
-    """Return (I,) which items may stand in a list.
+    """Return (I,) which items may be in a list.
 
     Raises:
         UserError: for an attribute that items do not have, or that is of another kind, and for a
@@ -136,7 +136,7 @@ def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
 
 
 def unmatched(items: Items, ids: Collection[str]) -> list[str]:
-    """Return those ids, sorted, that no item has, however they are spelled."""
+    """Return the ids, sorted, that no item has in any spelling."""
     known = set(items.item_id.to_pylist())
     return sorted(item_id for item_id in ids if known.isdisjoint(spellings(item_id)))
 
@@ -178,7 +178,7 @@ def categories(items: Items, name: str) -> tuple[IntArray, list[str]]:
 
 
 def kinds(items: Items) -> list[str]:
-    """Return the attributes that say what an item is like: those of which values recur."""
+    """Return the attributes that describe an item: those with recurring values."""
     found = []
     for name in items.attributes.column_names:
         kind = items.attributes.schema.field(name).type
@@ -191,10 +191,10 @@ def kinds(items: Items) -> list[str]:
 
 
 def kind_codes(items: Items) -> IntArray:
-    """Return (I, W) what items are like: the values of all attributes whose values recur.
+    """Return (I, W) the kinds of items: the values of all attributes whose values recur.
 
     Raises:
-        UserError: where there are none.
+        UserError: if there are none.
     """
     parts, first = [], 0
     for name in kinds(items):

@@ -1,8 +1,8 @@
 """The ids of items and users as another file spells them.
 
 A column of whole numbers with a gap in it is one of floats to pandas and to spreadsheets, which
-write 10 as `10.0`; and some systems write é as one letter, others as a letter and its accent. Who
-wrote such a file means the item that the catalogue has.
+write 10 as `10.0`; and some systems write é as one letter, others as a letter and its accent. Such
+a spelling means the item that the catalogue has.
 """
 
 import re
@@ -20,7 +20,7 @@ _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
 def spellings(id_: str) -> list[str]:
-    """Return an id, and what else it may be spelled as in a log; the id itself first."""
+    """Return an id and its possible spellings in a log; the id itself comes first."""
     whole = _WHOLE.fullmatch(id_)
     others = [whole[1]] if whole else []
     if not id_.isascii():
@@ -29,8 +29,8 @@ def spellings(id_: str) -> list[str]:
 
 
 def numbers_of(lookup: Lookup, asked: pa.Array) -> IntArray:
-    """Return each id's place in a catalogue, (N,), however it is spelled; -1 where it is not known,
-    or null."""
+    """Return each id's position in a catalogue, (N,), in any spelling; -1 if it is unknown or
+    null."""
     number_N = lookup.numbers_of(asked).copy()
     missed_N = (number_N < 0) & asked.is_valid().to_numpy(zero_copy_only=False)
     if not missed_N.any():
@@ -42,10 +42,10 @@ def numbers_of(lookup: Lookup, asked: pa.Array) -> IntArray:
 
 
 def number_of(items: Items, lookup: Lookup, item_id: str) -> int:
-    """Return one id's place in a catalogue, however it is spelled.
+    """Return one id's position in a catalogue, in any spelling.
 
     Raises:
-        UserError: where the catalogue does not have it, naming what may be meant.
+        UserError: if the catalogue does not have it; the message names what may be meant.
     """
     number = int(numbers_of(lookup, pa.array([item_id], pa.string()))[0])
     if number >= 0:
@@ -60,7 +60,7 @@ def number_of(items: Items, lookup: Lookup, item_id: str) -> int:
 
 
 def of_title(items: Items, text: str) -> str | None:
-    """Return the id of the first item of a title; None where no item is called so."""
+    """Return the id of the first item with a title; None if no item has it."""
     titles = items.titles()
     if titles is None:
         return None

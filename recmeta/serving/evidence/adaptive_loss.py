@@ -1,9 +1,9 @@
-"""The next question from the answers so far, for any learner: expected fall of the query loss.
+"""The next question from the answers so far, for any learner: the expected fall of the query loss.
 
-What an answer about an item is worth was measured on the training users: each was shown a random
-part of their answers, then one more. The mean over the members of a latent class, times the
-probability that a member knows the item, is what asking the class about it is worth; and which
-class a user is in shows in what they know and do not know.
+The worth of an answer about an item was measured on the training users: the model adapted to a
+random part of a user's answers, then to one more. The worth of asking a latent class about an item
+is the mean over its members, times the probability that a member knows the item. The items that a
+user knows and does not know show which class the user is in.
 
 Legend: B users, U training users, C candidates, K classes, N answers.
 """
@@ -26,7 +26,7 @@ many more answers: one answer's fall is mostly noise."""
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredFalls:
-    """By how much single answers of training users lowered their query loss."""
+    """The falls of training users' query loss by single answers."""
 
     user_N: IntArray
     place_N: IntArray
@@ -49,7 +49,7 @@ def measure_falls(
     Args:
         people: training users.
         most_before: how many answers were known before is uniform from 0 to this.
-        most_answers: most answers that are tried.
+        most_answers: the most answers that are tried.
     """
     task_N = people.answers.task
     order = np.lexsort((generator.random(len(task_N)), task_N))
@@ -89,11 +89,12 @@ def falls_by_class(
 
 @dataclasses.dataclass(frozen=True)
 class AdaptiveLoss:
-    """Asks what lowers the query loss most for people who know what this user knows."""
+    """Asks about what lowers the query loss most for people who know the same items as this
+    user."""
 
     classes: LatentClasses
     fall_KC: Float64Array
-    """Of `falls_by_class`."""
+    """The result of `falls_by_class`."""
     name: str = "adaptive-loss"
 
     def worth(self, so_far: SoFar) -> Float64Array:

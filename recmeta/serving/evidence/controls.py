@@ -1,4 +1,4 @@
-"""What every strategy has to beat: the items that most people know, and any items at all.
+"""Controls that every strategy has to beat: the items that most people know, and random items.
 
 Legend: B users, C candidates.
 """
@@ -15,13 +15,13 @@ from recmeta.tasks.hashing import unit_hash
 
 
 def popularity(candidates: Candidates) -> FixedOrder:
-    """Return the strategy that asks about what most training users rated."""
+    """Return the strategy that asks about the items that most training users rated."""
     return FixedOrder("popularity", candidates.share_C)
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomOrder:
-    """Asks in a random order, another one for each user."""
+    """Asks in a random order, a different one for each user."""
 
     candidates: Candidates
     seed: int = 0

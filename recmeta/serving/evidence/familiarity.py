@@ -1,9 +1,9 @@
-"""Which items a user knows, given which they knew and which not: a mixture of kinds of people.
+"""Which items a user knows, given known and unknown ones: a mixture of kinds of people.
 
 A new user belongs to one of K latent classes; a member of class k knows item c with probability
 share_kc, independently of the others (latent class analysis: Lazarsfeld and Henry, 1968; as a
 Bernoulli mixture, Bishop, PRML, 2006, section 9.3.3). One class is popularity. "I do not know this
-item" is no rating, but it says what else not to ask.
+item" is not a rating, but it tells which other questions to avoid.
 
 Legend: B users, U training users, C candidates, K classes.
 """
@@ -23,7 +23,7 @@ SHARE_RANGE = (1e-4, 1 - 1e-4)
 
 @dataclasses.dataclass(frozen=True)
 class LatentClasses:
-    """Kinds of people by what they know."""
+    """Kinds of people by the items that they know."""
 
     weight_K: Float64Array
     """How common each class is."""
@@ -58,7 +58,7 @@ class LatentClasses:
         return found
 
     def membership(self, known_BC: BoolArray, unknown_BC: BoolArray) -> Float64Array:
-        """Return (B, K) how probably each user belongs to each class."""
+        """Return (B, K) the probability that each user belongs to each class."""
         log_yes_KC = np.log(self.share_KC).astype(np.float32)
         log_no_KC = np.log1p(-self.share_KC).astype(np.float32)
         log_BK = known_BC.astype(np.float32) @ log_yes_KC.T
@@ -68,13 +68,14 @@ class LatentClasses:
         return np.asarray(likely_BK / likely_BK.sum(1, keepdims=True))
 
     def probability(self, so_far: SoFar) -> Float64Array:
-        """Return (B, C) how probably each user knows each candidate."""
+        """Return (B, C) the probability that each user knows each candidate."""
         return self.membership(so_far.known_BC, so_far.unknown_BC) @ self.share_KC
 
 
 @dataclasses.dataclass(frozen=True)
 class LikelyKnown:
-    """Asks about what the user most probably knows: what adapting to non-answers alone is worth."""
+    """Asks about the item that the user most probably knows, which shows the worth of adapting to
+    non-answers alone."""
 
     classes: LatentClasses
     name: str = "known-items"

@@ -1,4 +1,4 @@
-"""Learn a questionnaire from the training users: everything that costs minutes.
+"""Learns a questionnaire from the training users, which takes minutes.
 
 Legend: U training users, C candidates, K classes.
 """
@@ -27,17 +27,18 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 @dataclasses.dataclass(frozen=True)
 class TriedAnswers:
-    """What trying answers on training users found: all that no latent class changes."""
+    """The results of trying answers on training users, as far as they do not depend on latent
+    classes."""
 
     candidates: Candidates
     knows_UC: BoolArray
     """Of all training users."""
     tried: IntArray
-    """Positions of those on whom answers were tried."""
+    """Positions of the users on whom answers were tried."""
     falls: MeasuredFalls
     """Users are positions in `tried`."""
     lists: Mapping[str, Float64Array]
-    """(C,) worth by name of a strategy that asks everybody the same."""
+    """(C,) worths, by the name of a strategy that asks everybody the same."""
 
     def questionnaire(self, config: QuestionnaireConfig) -> Questionnaire:
         """Return the questionnaire with the classes of a configuration."""
@@ -88,7 +89,7 @@ def try_answers(model: Model, train: Tasks, config: QuestionnaireConfig) -> Trie
 def as_training_users_left_it(model: Model, train: Tasks) -> Model:
     """Return the model over its catalogue with the item statistics of the training users alone.
 
-    What is asked of held-out users, and predicted of them, then owes nothing to their own rows.
+    Questions to held-out users, and predictions for them, then do not depend on their own rows.
     """
     num_items = model.catalogue.num_items
     rows = concatenate(train.support, train.query)

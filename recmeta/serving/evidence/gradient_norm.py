@@ -1,7 +1,7 @@
 """MeLU's evidence candidates: gradient norm times popularity (Lee et al., KDD 2019, section 3.4).
 
-An item that moves the user's weights far tells tastes apart; one that many people know gets an
-answer. Both numbers are divided by their largest, and multiplied.
+An item that moves the user's weights far distinguishes tastes, and an item that many people know
+gets an answer. Both numbers are divided by their maximum, and multiplied.
 
 Legend: C candidates, N answers.
 """
@@ -38,7 +38,7 @@ def gradient_norm_times_popularity(
     Args:
         people: training users.
         generator: draws the answers.
-        most_answers: most answers that are looked at.
+        most_answers: the most answers that are used.
 
     Raises:
         UserError: for a learner that has no gradient.

@@ -1,8 +1,9 @@
-"""One list for everybody: greedily, the item that lowers the training users' query loss most.
+"""One list for everybody, built greedily from the items that lower the training users' query loss
+most.
 
-A training user answers only about what they rated, so that an item that few know lowers little.
-The gain of an item mostly falls as the list grows; as in lazy greedy selection (Minoux, 1978;
-Leskovec et al., CELF, KDD 2007) only the items that were best before are looked at again.
+A training user answers only about what they rated, so that an item that few know lowers little. The
+gain of an item mostly falls as the list grows; as in lazy greedy selection (Minoux, 1978; Leskovec
+et al., CELF, KDD 2007) only the items that were best before are evaluated again.
 
 Legend: B training users, C candidates, N answers.
 """
@@ -23,11 +24,12 @@ class GreedyConfig:
     """How thorough the selection is."""
 
     num_items: int = 30
-    """Length of the list; the most popular items follow."""
+    """Length of the list, after which the most popular items follow."""
     num_considered: int = 200
-    """Most popular candidates among which it selects."""
+    """The number of most popular candidates from which it selects."""
     num_rechecked: int = 25
-    """Candidates, best by their last known gain, that every further place looks at again."""
+    """The number of candidates, best by their last known gain, that are evaluated again for each
+    further place."""
 
     def __post_init__(self) -> None:
         for name in ("num_items", "num_considered", "num_rechecked"):

@@ -32,7 +32,7 @@ USERS_AT_ONCE = 128
 
 
 class InformationGain:
-    """Asks, by turns, what is expected to teach most about this user.
+    """Asks, one question at a time, what is expected to teach most about this user.
 
     The posterior depends on which items were answered, the probability of an answer on which are
     known and which not: both change with every question.

@@ -1,5 +1,5 @@
-"""Ask people, one question after the other, as a strategy would; answers are those they really
-gave.
+"""Asks people, one question after the other, as a strategy would; their answers are their real
+ratings.
 
 Legend: B users, C candidates, Q questions, N possible answers of all users.
 """

@@ -1,4 +1,4 @@
-"""How well users' queries are predicted after some answers: the loss that asking is to lower.
+"""How well users' queries are predicted after some answers: the loss that questions should lower.
 
 Legend: B users, N answers or tasks.
 """
@@ -37,7 +37,7 @@ def loss_with_answer(
     """Return (N,) what the loss of an answer's user would be, had they given that answer, too.
 
     Args:
-        support: what the B users have answered already.
+        support: the answers that the B users have already given.
         row_N: rows of `people.answers`, of any users.
     """
     parts = [np.zeros(0)]

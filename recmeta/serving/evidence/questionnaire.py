@@ -1,4 +1,4 @@
-"""All that asking needs, learned once (`fitting.py`) from the training users and kept.
+"""Everything that asking needs, learned once from the training users (`fitting.py`) and saved.
 
     questionnaire.json         candidates' ids, settings
     questionnaire.safetensors  what was learned; nothing in it belongs to a single user
@@ -45,18 +45,18 @@ class QuestionnaireConfig:
     """How a questionnaire is made."""
 
     num_candidates: int = 2000
-    """Items that may be asked about: those that most training users rated."""
+    """The number of items that may be asked about: those that most training users rated."""
     most_users: int = 1000
-    """Training users on whom answers are tried; more are left out at random."""
+    """The most training users on whom answers are tried; further ones are left out at random."""
     num_classes: int = 8
-    """Latent classes of what people know; 1 is popularity."""
+    """The number of latent classes of what people know; 1 is popularity."""
     about: About = "predictions"
     """What `information-gain` is the information about: a user's weights, or the predictions of
     what people rate."""
     greedy: GreedyConfig = GreedyConfig()
     """The selection of `greedy-loss`."""
     seed: int = 0
-    """Of all that is drawn."""
+    """The seed of all draws."""
 
     def __post_init__(self) -> None:
         for name in ("num_candidates", "most_users", "num_classes"):
@@ -72,9 +72,9 @@ class Questionnaire:
     candidates: Candidates
     classes: LatentClasses
     fall_KC: Float64Array
-    """By how much an answer lowers the query loss, by class: see `adaptive_loss.py`."""
+    """The amount by which an answer lowers the query loss, by class: see `adaptive_loss.py`."""
     lists: Mapping[str, Float64Array]
-    """(C,) worth by name of a strategy that asks everybody the same."""
+    """(C,) worths, by the name of a strategy that asks everybody the same."""
 
     def names(self, model: Model) -> tuple[StrategyName, ...]:
         """Return the strategies that apply to a model."""
@@ -117,7 +117,7 @@ class Questionnaire:
         """Read what `save` wrote.
 
         Raises:
-            UserError: where the model's catalogue lacks one of the items.
+            UserError: if the model's catalogue lacks one of the items.
             Broken: where a file is missing or not what was written.
         """
         folder = sealed(folder)

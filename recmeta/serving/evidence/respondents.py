@@ -13,12 +13,12 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 @dataclasses.dataclass(frozen=True)
 class Respondents:
-    """Users with what they would answer; they know no other item."""
+    """Users with the answers that they would give; they know no other item."""
 
     users: Tasks
     """The query is what answers should help to predict; the support is empty."""
     answers: Ragged
-    """What each would answer, if asked; never an item of their query."""
+    """The answers that each would give if asked; never about an item of their query."""
 
     def __len__(self) -> int:
         return len(self.users)

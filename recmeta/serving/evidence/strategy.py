@@ -1,4 +1,4 @@
-"""What a strategy is: how much it is worth to ask each item now, given what was answered so far.
+"""Strategies: how much it is worth to ask about each item now, given the answers so far.
 
 Legend: B users, C candidates, Q questions.
 """
@@ -56,7 +56,7 @@ class Candidates:
 
 @dataclasses.dataclass(frozen=True)
 class SoFar:
-    """What B users have said until now."""
+    """The answers of B users so far."""
 
     users: Tasks
     """Their support holds the answers."""

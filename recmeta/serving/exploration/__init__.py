@@ -1,1 +1,1 @@
-"""Lists that try items of which the model is not sure, and how likely each item was to be shown."""
+"""Lists that try items about which the model is uncertain, and the propensity of each item."""

@@ -1,4 +1,5 @@
-"""A list put together place by place, some places at random, and how likely each item is where.
+"""A list built place by place, some places at random, and the probability of each item at each
+place.
 
 Candidates are numbered by their place in the list as it would be without exploration. Place by
 place, with probability ε the next item is the first one left of an exploring order, else the first
@@ -42,7 +43,7 @@ def put_together(explored_DC: IntArray, explores_Dk: BoolArray) -> IntArray:
 
 
 def plain_choices(chosen_k: IntArray) -> IntArray:
-    """Return (k,) what each place of a list would have got if it had not explored."""
+    """Return (k,) the candidate that each place of a list would have got without exploring."""
     used_k, plain_k = np.zeros(len(chosen_k) + 1, np.bool_), np.empty(len(chosen_k), np.int64)
     for place, candidate in enumerate(chosen_k):
         plain_k[place] = used_k.argmin()
@@ -51,7 +52,7 @@ def plain_choices(chosen_k: IntArray) -> IntArray:
 
 
 def uniform_probabilities(num_candidates: int, length: int, share: float) -> Float64Array:
-    """Return (C, k) how likely each candidate is at each place where exploring orders are random
+    """Return (C, k) the probability of each candidate at each place if exploring orders are random
     permutations.
 
     Args:
@@ -66,7 +67,7 @@ def uniform_probabilities(num_candidates: int, length: int, share: float) -> Flo
 
 
 def _of_candidate(candidate: int, num_candidates: int, length: int, share: float) -> Float64Array:
-    """Return (k,) how likely one candidate is at each place."""
+    """Return (k,) the probability of one candidate at each place."""
     better = np.arange(candidate + 1)  # used of those that are better
     chance_u = np.zeros(candidate + 1)  # that so many are, and the candidate is not
     chance_u[0] = 1.0
@@ -83,7 +84,7 @@ def _of_candidate(candidate: int, num_candidates: int, length: int, share: float
 
 
 def drawn_probabilities(shown_k: IntArray, drawn_Dk: IntArray) -> Float64Array:
-    """Return (k,) how likely the shown list's candidates are where they stand.
+    """Return (k,) the probabilities of the shown list's candidates at their places.
 
     Args:
         drawn_Dk: lists that were drawn independently of it.

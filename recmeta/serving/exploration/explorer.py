@@ -35,11 +35,11 @@ class ExploredLists:
     """Lists of B users as places among their candidates."""
 
     place_Bk: IntArray
-    """Which candidate stands there; -1 past the end."""
+    """The candidate at each place; -1 past the end."""
     propensity_Bk: Float64Array
-    """How likely it was that this one would; NaN past the end."""
+    """The probability of this candidate at this place; NaN past the end."""
     is_explored_Bk: BoolArray
-    """Whether the place explored, and got another item than it would have had otherwise."""
+    """Whether the place explored and got another item than without exploring."""
 
 
 class Explorer:
@@ -48,7 +48,7 @@ class Explorer:
     def __init__(self, scorer: Scorer, config: ExploreConfig) -> None:
         """
         Raises:
-            UserError: where the learner has no posterior to draw from.
+            UserError: if the learner has no posterior to draw from.
         """
         self.scorer = scorer
         self.config = config
@@ -128,8 +128,8 @@ class Explorer:
         length: int,
         generator: np.random.Generator,
     ) -> tuple[IntArray, Float64Array]:
-        """Return a list and its propensities, estimated from as many more lists as are to be
-        drawn."""
+        """Return a list and its propensities, estimated from the configured number of further
+        lists."""
         num_lists = 1 + self.config.draws
         drawn_Dm = worth_m + generator.standard_normal((num_lists, len(move_Wm))) @ move_Wm
         # For every place that a list could have: how it begins does not depend on its length.
