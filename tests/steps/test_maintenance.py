@@ -1,6 +1,7 @@
 """Housekeeping deletes what nobody needs, and nothing else; drift is found where there is some."""
 
 import datetime
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,18 @@ def test_small_files_become_few_and_rows_stay(trained: Trained) -> None:
     assert fewer["interactions"] == 5
     assert len(DeltaTable(uri).file_uris()) == 1
     assert pl.read_delta(uri).sort(schema.INTERACTIONS.key).equals(before)
+
+
+def test_vacuum_deletes_what_killed_writers_left_once_it_is_old(trained: Trained) -> None:
+    folder = trained.workspace.local_path(schema.INTERACTIONS.path)
+    killed, working = (Path(folder) / f"part-{name}.zstd.parquet" for name in ("a", "b"))
+    for path in (killed, working):
+        path.write_bytes(b"no version has it")
+    os.utime(killed, (10**9, 10**9))
+    assert maintenance.vacuum(trained.workspace) == {"interactions": 1}
+    assert not killed.exists()
+    assert working.exists()
+    working.unlink()
 
 
 def test_vacuum_spares_what_the_champion_was_trained_on(trained: Trained) -> None:

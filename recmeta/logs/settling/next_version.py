@@ -2,7 +2,7 @@
 
 A row of the table that is replaced is taken out of its file, which is written anew without it;
 other files stay as they are. Files of a command that was killed before its commit belong to no
-version; forgetting users deletes them, too.
+version: maintenance deletes them once they are old, and forgetting users does so at once.
 """
 
 import contextlib

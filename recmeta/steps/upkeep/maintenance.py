@@ -117,7 +117,8 @@ def _compact(workspace: Workspace, table: schema.Table, min_files: int) -> int |
 
 @writes
 def vacuum(workspace: Workspace, config: MaintenanceConfig | None = None) -> dict[str, int]:
-    """Delete the files of each table that no version needs which is young or trained a model.
+    """Delete the files of each table that no version needs which is young or trained a model, and
+    those that a writer left who was killed before its commit, once they are as old.
 
     Returns:
         How many files of each table were deleted.
@@ -133,6 +134,7 @@ def vacuum(workspace: Workspace, config: MaintenanceConfig | None = None) -> dic
             "retention_hours": config.vacuum_days * 24,
             "enforce_retention_duration": config.vacuum_days >= 7,
             "keep_versions": keep or None,
+            "full": True,  # files that no version ever had, too
         }
         if delta.vacuum(dry_run=True, **arguments):  # or else it would be a new version for nothing
             deleted[table.name] = len(delta.vacuum(dry_run=False, **arguments))
