@@ -25,7 +25,6 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from recmeta.config import fingerprint
 from recmeta.errors import UserError
 from recmeta.schema import (
     INTERACTIONS,
@@ -142,12 +141,6 @@ def ingested(workspace: Workspace) -> dict[Table, DeltaTable]:
 def versions(workspace: Workspace) -> dict[str, int]:
     """Return the version of each table that ingest writes."""
     return {table.name: delta.version() for table, delta in ingested(workspace).items()}
-
-
-def sources_id(interactions: DeltaTable) -> str:
-    """Return the fingerprint of the sources whose rows a version of the interactions holds."""
-    sources = pl.scan_delta(interactions).select(pl.col(SOURCE).unique().sort()).collect()
-    return fingerprint(sources.to_series().to_list())
 
 
 def scan(workspace: Workspace, table: Table) -> pl.LazyFrame:

@@ -20,7 +20,7 @@ from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.manifest import Manifest, latest, redoing
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.data.build_tasks import BuildTasksConfig, BuildTasksOutputs
-from recmeta.steps.parts.increments import building
+from recmeta.steps.parts.increments import building, log_changes
 from recmeta.steps.upkeep import forget, maintenance
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import SPLITS, TaskSet
@@ -240,6 +240,23 @@ def test_increments_are_folded_into_a_new_base(
         add(workspace, drawn(number, 20, 13_000), number)
         built = build(workspace)
     assert built.outputs.built == "in full: the base has 1 increments"
+
+
+def test_more_rows_than_memory_is_meant_for_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    add(workspace, drawn(0, 300, 10_000), 0)
+    build(workspace)
+    add(workspace, drawn(1, 60, 12_000), 1)
+    monkeypatch.setattr(build_tasks, "MOST_ROWS", 50)
+    read: list[str] = []
+    monkeypatch.setattr(log_changes, "_as_frame", lambda *_: read.append("rows"))
+    assert build(workspace).outputs.built == "in full: the log has 60 rows more than before"
+    maintenance.optimise(workspace, min_files=2)
+    written = "in full: the files of 360 rows of the log were written anew"
+    assert build(workspace).outputs.built == written
+    assert not read
 
 
 @pytest.mark.parametrize("split", ["random", "global-time"])

@@ -34,7 +34,12 @@ from recmeta.manifest import (
 )
 from recmeta.progress import Progress, silent
 from recmeta.steps.data import ingest
-from recmeta.steps.parts.increments.building import MOST_SHARE, Before, write_increment
+from recmeta.steps.parts.increments.building import (
+    MOST_ROWS,
+    MOST_SHARE,
+    Before,
+    write_increment,
+)
 from recmeta.steps.parts.increments.log_changes import (
     InFull,
     changed_rows,
@@ -173,8 +178,9 @@ def _on_top(
     before, versions = _last(config, workspace, tables, inputs)
     parts = before.parts
     state, now = read_state(parts[-1].folder), files_of(tables[schema.INTERACTIONS.name])
-    most_gone = int(MOST_SHARE * UserRows(parts[0].folder).num_rows.sum())
-    changes = changed_rows(workspace, state.files, now, most_gone)
+    base = int(UserRows(parts[0].folder).num_rows.sum())
+    most_gone = min(int(MOST_SHARE * base), MOST_ROWS)
+    changes = changed_rows(workspace, state.files, now, most_gone=most_gone, most_more=MOST_ROWS)
     users, items = (pl.scan_delta(tables[t.name]) for t in (schema.USERS, schema.ITEMS))
     changed_users = _changed_users(workspace, tables[schema.USERS.name], versions)
     built = write_increment(

@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 
 from recmeta import schema
 from recmeta.errors import UserError
@@ -71,7 +72,7 @@ def target_of(location: str, workspace: Workspace) -> Target:
         UserError: for an ending that names no format, a folder that is not there or holds something
             else, or a place in the workspace.
     """
-    place = location.rstrip("/") or location
+    place = location.removeprefix("file://").rstrip("/") or location
     write = None
     if not location.endswith("/"):
         ending = Path(place).suffix.lower()
@@ -82,10 +83,15 @@ def target_of(location: str, workspace: Workspace) -> Target:
             )
         write = WRITERS.get(ending)
     if "://" in place:
+        if f"{place}/".startswith(f"{workspace.location.rstrip('/')}/"):
+            raise _in_workspace(location)
+        Folder.at(place)  # so that an address that nobody understands is refused now
+        if write is None:
+            _check_delta(location, place)
         return Target(place, write)
     path = Path(os.path.abspath(os.path.expanduser(place)))
-    if workspace.is_local and path.is_relative_to(os.path.abspath(workspace.path)):
-        raise UserError(f"--out {location!r} lies in the workspace: name a place outside of it.")
+    if workspace.is_local and path.resolve().is_relative_to(Path(workspace.path).resolve()):
+        raise _in_workspace(location)
     if not path.parent.is_dir():
         raise UserError(f"--out {location!r}: there is no folder {str(path.parent)!r}; make it.")
     if write is not None and path.is_dir():
@@ -98,7 +104,29 @@ def target_of(location: str, workspace: Workspace) -> Target:
                 f"--out {location!r} is there and is no Delta table: name another folder, or a "
                 f"file that ends in {', '.join(WRITERS)}."
             )
+        _check_delta(location, str(path))
     return Target(str(path), write)
+
+
+def _in_workspace(location: str) -> UserError:
+    return UserError(f"--out {location!r} lies in the workspace: name a place outside of it.")
+
+
+def _check_delta(location: str, place: str) -> None:
+    """Raise UserError where another Delta table than one of lists is at a place."""
+    options = storage_options(place)
+    try:
+        if not DeltaTable.is_deltatable(place, storage_options=options):
+            return
+        known = {field.name for field in DeltaTable(place, storage_options=options).schema().fields}
+    except (DeltaError, OSError) as error:
+        raise UserError(f"--out {location!r} cannot be read: {error}.") from error
+    missing = [name for name in (schema.USER_ID, schema.RANK, schema.ITEM_ID) if name not in known]
+    if missing:
+        raise UserError(
+            f"--out {location!r} is a Delta table without the column {missing[0]!r}, and so none "
+            "of lists: name another folder."
+        )
 
 
 def write(workspace: Workspace, run: str, target: Target, *, reasons: bool = True) -> int:
@@ -127,7 +155,7 @@ def write(workspace: Workspace, run: str, target: Target, *, reasons: bool = Tru
         else:
             with _replacing(target.location, workspace) as file:
                 target.write(file, counted())
-    except OSError as error:
+    except (DeltaError, OSError) as error:
         raise UserError(f"--out {target.location!r} cannot be written: {error}.") from error
     return total
 

@@ -48,10 +48,9 @@ MOST_SHARE = 1.0
 full one: the increments are folded into a new base."""
 MOST_INCREMENTS = 30
 """Of a base: a reader opens each."""
-
-
 MOST_ROWS = 2**23
-"""Of the users of one increment, which are held in memory: at most, some 1 GB."""
+"""Of the users of one increment, and of the log's files that came or went, which are held in
+memory: at most, some 1 GB each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

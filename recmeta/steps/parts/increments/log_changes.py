@@ -34,8 +34,10 @@ def files_of(delta: DeltaTable) -> frozenset[str]:
 
 
 def sources_id(workspace: Workspace, interactions: DeltaTable) -> str:
-    """Return what `recmeta.logs.tables.sources_id` does, and read only files of several sources:
-    of all others Delta's statistics tell it."""
+    """Return the fingerprint of the sources whose rows a version of the interactions holds.
+
+    Only files of several sources are read: of all others Delta's statistics tell it.
+    """
     adds = pa.table(interactions.get_add_actions(flatten=True))
     found, unclear = set[str](), list[str]()
     low, high = (
@@ -53,31 +55,40 @@ def sources_id(workspace: Workspace, interactions: DeltaTable) -> str:
 
 
 def changed_rows(
-    workspace: Workspace, before: Collection[str], now: Collection[str], most_gone: int
+    workspace: Workspace,
+    before: Collection[str],
+    now: Collection[str],
+    *,
+    most_gone: int,
+    most_more: int,
 ) -> pl.DataFrame:
-    """Return the rows that came and those that went.
+    """Return the rows that came and those that went. How many there are is asked before any is
+    read, since all of them are in memory.
 
     Args:
         before: names of the table's files at the earlier version.
         now: those of today.
         most_gone: rows of files that are not of the table any more, at most.
+        most_more: rows that the table may have more than before.
 
     Returns:
         The columns of ROW, and `sign`: 1 for a row that came, -1 for one that went.
 
     Raises:
-        InFull: where files of the earlier version have been deleted, or had too many rows.
+        InFull: where files of the earlier version have been deleted, or there are too many rows.
     """
-    gone = sorted(set(before) - set(now))
+    gone, came = sorted(set(before) - set(now)), sorted(set(now) - set(before))
     folder = workspace / schema.INTERACTIONS.path
     if not all(folder.exists(name) for name in gone):
         raise InFull("files of the log as it was are gone, as after a user was forgotten")
-    num_gone = sum(pq.read_metadata(_open(workspace, name)).num_rows for name in gone)
+    num_gone, num_came = (_num_rows(workspace, names) for names in (gone, came))
     if num_gone > most_gone:
         raise InFull(f"the files of {num_gone:,} rows of the log were written anew")
+    if num_came - num_gone > most_more:
+        raise InFull(f"the log has {num_came - num_gone:,} rows more than before")
     signed = [
         _as_frame(table, sign)
-        for names, sign in ((gone, -1), (sorted(set(now) - set(before)), 1))
+        for names, sign in ((gone, -1), (came, 1))
         for table in _read(workspace, names, list(ROW))
     ]
     if not signed:
@@ -91,6 +102,15 @@ def changed_rows(
 def _as_frame(rows: pa.Table, sign: int) -> pl.DataFrame:
     frame = pl.DataFrame(pl.from_arrow(rows))
     return frame.with_columns(pl.lit(sign, pl.Int8).alias(SIGN))
+
+
+def _num_rows(workspace: Workspace, names: Collection[str]) -> int:
+    """Return how many rows files have, of which only the ends are read."""
+    total = 0
+    for name in names:
+        with _open(workspace, name) as file:
+            total += pq.read_metadata(file).num_rows
+    return total
 
 
 def _read(workspace: Workspace, names: Collection[str], columns: list[str]) -> list[pa.Table]:
