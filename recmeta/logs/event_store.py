@@ -22,13 +22,15 @@ from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.workspace import Workspace
 from recmeta.workspace.folder import sync_folder
-from recmeta.workspace.privacy import PRIVATE
+from recmeta.workspace.privacy import make_private
 
 FOLDER, FILE = "events", "events.sqlite"
 VERSION = 1
 """Of the table below."""
 BUSY_SECONDS = 5.0
 """How long another process' commit is waited for."""
+MOST_PENDING = 1_000_000
+"""Events that are read at once to be ingested, some 500 MB."""
 _AGAIN = "run the command again, or stop the server for a moment."
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 _TABLE = """
@@ -97,7 +99,8 @@ class EventStore:
             UserError: where the file is of a newer version, or no database.
         """
         self.path = path
-        path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        for folder in (path.parent.parent, path.parent):  # the workspace, and the events' own
+            make_private(folder)
         with contextlib.suppress(FileExistsError):  # for its owner alone, whatever the umask is
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
@@ -112,6 +115,15 @@ class EventStore:
         database = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        """Set a connection up, and make the table where there is none."""
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         database.execute("PRAGMA secure_delete = ON")
@@ -127,7 +139,6 @@ class EventStore:
             )
         if not version:
             sync_folder(str(self.path.parent))
-        return database
 
     def wait_at_most(self, seconds: float) -> None:
         """Wait so long for another process' commit, in place of `BUSY_SECONDS`."""
@@ -186,12 +197,13 @@ class EventStore:
                 found[user_id] = [PastEvent(*row) for row in reversed(rows)]
         return found
 
-    def pending(self) -> tuple[int, pl.DataFrame]:
-        """Return the events that the log does not have yet, with the columns of the interactions
-        that say what happened, and the number of the last."""
+    def pending(self, most: int = MOST_PENDING) -> tuple[int, pl.DataFrame]:
+        """Return the first events that the log does not have yet, at most so many, with the columns
+        of the interactions that say what happened, and the number of the last."""
         rows = self._database.execute(
             "SELECT user_id, item_id, timestamp, event, value, number FROM events "
-            "WHERE ingested_at IS NULL ORDER BY number"
+            "WHERE ingested_at IS NULL ORDER BY number LIMIT ?",
+            (most,),
         ).fetchall()
         columns = {
             schema.USER_ID: pl.String,

@@ -99,9 +99,9 @@ def open_table(workspace: Workspace, table: Table) -> DeltaTable:
     return opened(workspace, table)
 
 
-def create_tables(workspace: Workspace) -> None:
-    """Make the tables that ingest writes, empty, where they are not there yet. Writers may race."""
-    for table in INGESTED:
+def create_tables(workspace: Workspace, which: Sequence[Table] = INGESTED) -> None:
+    """Make tables that ingest writes, empty, where they are not there yet. Writers may race."""
+    for table in which:
         create(workspace, table, {"delta.logRetentionDuration": LOG_RETENTION})
 
 

@@ -8,6 +8,9 @@ import pytest
 from cli_calls import Call, Called
 
 from recmeta import schema
+from recmeta.errors import UserError
+from recmeta.steps.serving import list_files
+from recmeta.workspace import Workspace
 
 NAMES = ["user_id", "rank", "item_id", "title", "score", "uncertainty"]
 REASONS = ["because_item", "because_title"]
@@ -94,6 +97,25 @@ def test_a_place_that_does_not_fit_is_refused_before_anything_is_done(
     assert (tmp_path / "file.csv").read_text() == "mine"
     inside = recmeta("score", new_users, "-w", titled, "--json", "--out", titled / "lists.csv")
     assert "lies in the workspace" in inside.json["error"]
+
+
+def test_a_place_in_the_workspace_or_of_another_table_is_refused_however_it_is_spelled(
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "ws")
+    for place in (f"file://{tmp_path}/ws/tables/items/", f"{tmp_path}/link/tables.csv"):
+        with pytest.raises(UserError, match="lies in the workspace"):
+            list_files.target_of(place, workspace)
+    bucket = Workspace("s3://bucket/ws?region=us-east-1")
+    with pytest.raises(UserError, match="lies in the workspace"):
+        list_files.target_of("s3://bucket/ws/tables/items/", bucket)
+    with pytest.raises(UserError, match="cannot open the location"):
+        list_files.target_of("ftp://host/lists.csv", workspace)
+    pl.DataFrame({"user_id": ["u"], "item_id": ["i"]}).write_delta(tmp_path / "log")
+    with pytest.raises(UserError, match="without the column 'rank', and so none of lists"):
+        list_files.target_of(f"{tmp_path}/log/", workspace)
 
 
 def test_the_first_lists_are_shown_and_anybodys_can_be(

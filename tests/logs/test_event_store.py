@@ -16,7 +16,7 @@ from recmeta.errors import UserError
 from recmeta.logs import event_store
 from recmeta.logs.event_store import Appended, EventStore, PastEvent, StoredEvent
 from recmeta.logs.mapping import LogMapping
-from recmeta.steps.data import ingest
+from recmeta.steps.data import ingest, kept_events
 from recmeta.steps.upkeep import backup, forget, maintenance
 from recmeta.workspace import Workspace
 
@@ -110,6 +110,17 @@ def test_ingest_takes_each_event_in_once(
     assert len(store.of_users(["u", "y"], 10)["u"]) == 2  # requests read them still
 
 
+def test_many_events_are_taken_in_block_by_block(
+    workspace: Workspace, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append([[event(number, user=f"u{number}", time=NOON) for number in range(5)]])
+    monkeypatch.setattr(kept_events, "MOST_PENDING", 2)
+    counts = ingest.take_in_events(workspace)
+    assert counts == {"rows_read": 5, "accepted": 5, "duplicates": 0, "quarantined": 0}
+    assert store.pending()[1].height == 0
+    assert pl.read_delta(workspace.table_uri(schema.INTERACTIONS))["source"].n_unique() == 3
+
+
 def test_maintenance_deletes_what_the_log_has_had_for_long(
     workspace: Workspace, store: EventStore
 ) -> None:
@@ -135,6 +146,8 @@ def test_a_user_is_forgotten_and_a_backup_has_the_others(
     backup.run(workspace, str(tmp_path / "copy"))
     copied = event_store.event_store(Workspace(tmp_path / "copy"))
     assert copied is not None
+    assert os.stat(copied.path).st_mode & 0o777 == 0o600
+    assert os.stat(tmp_path / "copy").st_mode & 0o777 == 0o700
     assert list(copied.of_users(["v"], 10)) == ["v"]
 
 

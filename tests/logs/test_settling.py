@@ -295,6 +295,8 @@ def test_quarantined_rows_are_the_same_on_the_disk(tmp_path: Path) -> None:
 def test_how_memory_is_spelled() -> None:
     assert IngestConfig(memory="1.5 GiB").num_bytes == 3 * 2**29
     assert IngestConfig(memory="900MB").num_bytes == 900_000_000
+    with pytest.raises(UserError, match="must be a number with a unit"):
+        IngestConfig(memory=f"{'9' * 400}GiB")  # more than a float holds
     for wrong in ("2 gigs", "", "-1GiB"):
         with pytest.raises(UserError, match="a number with a unit, such as 1GiB"):
             IngestConfig(memory=wrong)

@@ -128,12 +128,20 @@ def test_too_many_bad_rows_publish_nothing_but_can_be_looked_at(tmp_path: Path) 
     assert "5 of 6 rows (83.3%)" in message
     assert "value_out_of_scale (5 rows, such as a.csv:2, a.csv:4, a.csv:5)" in message
     assert workspace.table_uri(QUARANTINE) in message
-    assert not values(workspace)
+    assert (workspace / "tables").names() == ["quarantine"]
+    assert workspace.exists("format.json")
     assert table(workspace, QUARANTINE).height == 5
     # Allowed after all, the run leaves the same rows there once.
     manifest = ingest.run(mapping(path, max_bad_share=1.0), workspace, now=NOW)
     assert sums(manifest.counts) == (6, 1, 0, 5)
     assert table(workspace, QUARANTINE).height == 5
+
+
+def test_a_log_that_cannot_be_read_leaves_no_workspace_behind(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    with pytest.raises(UserError, match="has no column 'stars'"):
+        ingest.run(mapping(log(tmp_path / "a.csv", "u,i,1,5\n"), value_col="stars"), workspace)
+    assert workspace.names() == []
 
 
 def test_an_empty_log(tmp_path: Path) -> None:
@@ -464,7 +472,7 @@ def test_a_refused_logs_rows_of_the_future_stay_in_the_quarantine(tmp_path: Path
     with pytest.raises(UserError, match="max_bad_share"):
         ingest.run(mapping(log(tmp_path / "a.csv", f"u,j,{soon},4\n")), workspace, now=NOW)
     assert ingest.take_in_what_came_due(workspace, now=LATER) == 0
-    assert values(workspace) == []
+    assert (workspace / "tables").names() == ["quarantine"]
 
 
 def test_a_commit_that_comes_in_between_is_seen_and_the_change_done_again(tmp_path: Path) -> None:

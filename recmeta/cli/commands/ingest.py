@@ -74,7 +74,7 @@ def ingest(
 
     config = IngestConfig(memory=memory)
     if events:
-        return _events(common, source, config)
+        return _events(common, source, config, dry_run=dry_run)
     proposed = proposal_for(source, log, attributes, always=dry_run)
     if proposed is not None:
         return _proposed(proposed, is_error=not dry_run)
@@ -122,13 +122,19 @@ def ingest(
     return Outcome(data=data, text=text, note="\n".join(filter(None, notes)))
 
 
-def _events(common: CommonOptions, source: str | None, config: "IngestConfig") -> Outcome:
+def _events(
+    common: CommonOptions, source: str | None, config: "IngestConfig", *, dry_run: bool
+) -> Outcome:
     """Take in the endpoint's events alone."""
     from recmeta.errors import UserError
     from recmeta.steps.data import ingest as step
 
     if source is not None:
         raise UserError("--events takes in no log: leave the log out, or --events.")
+    if dry_run:
+        raise UserError(
+            "--events cannot be tried with --dry-run: events were checked as they came."
+        )
     with shown_progress() as progress:
         workspace = common.open_workspace()
         counts = step.take_in_events(workspace, config=config, progress=progress)

@@ -66,7 +66,7 @@ class Budget:
 
 def _bytes(text: str) -> int:
     """Return a number of bytes that is written with its unit. Raises UserError where it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Z]*)", text.strip().upper())
     if found is None or found[2] not in _UNITS:
         raise UserError(f"memory is {text!r}; it must be a number with a unit, such as 1GiB.")
     return int(float(found[1]) * _UNITS[found[2]])

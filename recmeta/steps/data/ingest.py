@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import functools
 import tempfile
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -127,11 +128,10 @@ def _run(
 
     def work(_: str) -> tuple[IngestOutputs, dict[str, int]]:
         nonlocal notes
-        if not workspace.exists("tables"):
-            format_version.write(workspace)
-        tables.create_tables(workspace)
         # Killed between the commit and the manifest? Then the commit knows the counts.
-        counts = tables.ingested_counts(tables.open_table(workspace, INTERACTIONS), source)
+        counts = None
+        if tables.is_there(workspace, INTERACTIONS):
+            counts = tables.ingested_counts(tables.opened(workspace, INTERACTIONS), source)
         striking = None
         if counts is None or is_lost:
             with workspace.temporary_folder() as folder:
@@ -140,6 +140,7 @@ def _run(
                 )
                 _check_share(mapping, inputs, rows, source, workspace, clock)
                 found = ReadSource.of(mapping, inputs, rows)
+                _make(workspace, tables.INGESTED)  # a log that is refused leaves none behind
                 published = tables.redo(
                     workspace,
                     lambda: publish(found, source, workspace, clock, progress, again=is_lost),
@@ -148,6 +149,8 @@ def _run(
                 # The notes may name users, who can ask to be forgotten: they are printed, not
                 # stored.
                 striking, notes = found.findings()
+        else:
+            _make(workspace, tables.INGESTED)
         left = IngestOutputs(source=source, tables=tables.versions(workspace), findings=striking)
         return left, counts
 
@@ -202,6 +205,7 @@ def _check_share(
     """Raise UserError if too many rows are bad; they are then in the quarantine."""
     if not checked.is_too_bad(mapping, rows.good.num_rows, rows.bad.num_rows):
         return
+    _make(workspace, [QUARANTINE])
     tables.redo(
         workspace,
         lambda: replace_quarantine(
@@ -210,6 +214,13 @@ def _check_share(
     )
     place = f"{workspace.table_uri(QUARANTINE)} (source {source!r})"
     raise checked.too_bad(mapping, rows.good.num_rows, rows.rejected, place, inputs.log)
+
+
+def _make(workspace: Workspace, which: Sequence[Table]) -> None:
+    """Make tables where they are not there yet; with the first, the workspace gets its format."""
+    if not workspace.exists("tables"):
+        format_version.write(workspace)
+    tables.create_tables(workspace, which)
 
 
 def _lost_tables(workspace: Workspace) -> list[Table]:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from recmeta import schema
-from recmeta.logs.event_store import event_store
+from recmeta.logs.event_store import MOST_PENDING, event_store
 from recmeta.logs.mapping import LogMapping
 from recmeta.workspace import Workspace
 
@@ -22,19 +22,23 @@ def take_in(
     Args:
         ingest: ingests a log, and returns its counts.
     """
-    nothing = dict.fromkeys(COUNTS, 0)
+    total = dict.fromkeys(COUNTS, 0)
     store = event_store(workspace)
     if store is None:
-        return nothing
+        return total
     with contextlib.closing(store), workspace.temporary_folder() as folder:
-        last, rows = store.pending()
-        if not rows.height:
-            return nothing
-        path = f"{folder}/events.parquet"
-        rows.write_parquet(path)
-        counts = ingest(_mapping(path))
-        store.note_ingested(last)
-    return {name: counts[name] for name in COUNTS}
+        num_rows = MOST_PENDING
+        # One block at a time; what comes in behind the last one waits for the next ingest.
+        while num_rows == MOST_PENDING:
+            last, rows = store.pending(MOST_PENDING)
+            num_rows = rows.height
+            if num_rows:
+                path = f"{folder}/events.parquet"
+                rows.write_parquet(path)
+                counts = ingest(_mapping(path))
+                store.note_ingested(last)
+                total = {name: total[name] + counts[name] for name in COUNTS}
+    return total
 
 
 def _mapping(path: str) -> LogMapping:

@@ -11,6 +11,7 @@ import dataclasses
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -37,7 +38,8 @@ class Backup:
 
 @writes
 def run(workspace: Workspace, target: str) -> Backup:
-    """Copy a workspace into a folder, which is there whole in the end, or not at all.
+    """Copy a workspace into a folder, which is there whole in the end, or not at all. Whoever may
+    not read the workspace may not read the copy.
 
     Raises:
         UserError: for a workspace in an object store, or that is not there; for a target that is
@@ -53,6 +55,8 @@ def run(workspace: Workspace, target: str) -> Backup:
         raise UserError(f"{folder} lies in the workspace: name a folder outside of it.")
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.mkdir(mode=_permissions(root))
     try:
         copied = [_copy(path, unfinished / path.relative_to(root)) for path in _files(root)]
         unfinished.rename(folder)
@@ -91,6 +95,7 @@ def _copy(path: Path, target: Path) -> int | None:
     """Copy a file; return its size, or None where it is no more, as a checkpoint of a training."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if _is_database(path):
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _permissions(path)))
         address = f"file:{quote(str(path))}?mode=ro"
         with (
             contextlib.closing(sqlite3.connect(address, uri=True, timeout=60)) as source,
@@ -103,3 +108,7 @@ def _copy(path: Path, target: Path) -> int | None:
         except FileNotFoundError:
             return None
     return target.stat().st_size
+
+
+def _permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
