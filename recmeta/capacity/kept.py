@@ -43,7 +43,7 @@ def slopes() -> Slopes:
         return parse(Slopes, SHIPPED)
     try:
         return parse(Slopes, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:  # or JSON of another form
         raise UserError(
             f"{path} cannot be read ({error}): run `recmeta plan --measure` again, or delete it."
         ) from error

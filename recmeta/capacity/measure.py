@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import polars as pl
 from recmeta import schema
 from recmeta.capacity import kept
 from recmeta.capacity.slopes import OF_DATA, STEPS, Run, Size, Slopes, Step, fit_all
+from recmeta.errors import UserError
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import latest, library_versions
 from recmeta.progress import Progress, silent
@@ -53,7 +56,8 @@ def measure(
     *,
     progress: Progress = silent,
 ) -> Slopes:
-    """Run every step on logs of these sizes, and fit what it takes.
+    """Run every step on logs of these sizes, and fit what it takes. Raises UserError where the
+    process of one is killed.
 
     Args:
         sizes: users and items of at least two logs that models learn from.
@@ -120,8 +124,15 @@ def machine() -> str:
 
 
 def _in_a_process(step: Step, place: str) -> Run:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_run, (step, place))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(_run, step, place).result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"the process of {step} was killed, perhaps because memory ran out: measure on a "
+                "machine with more of it, or while nothing else runs."
+            ) from error
 
 
 def _run(step: Step, place: str) -> Run:

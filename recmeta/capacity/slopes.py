@@ -92,6 +92,11 @@ class Slopes:
     """Date, and the version of recmeta."""
     steps: dict[str, StepSlopes]
 
+    def __post_init__(self) -> None:
+        missing = [step for step in STEPS if step not in self.steps]
+        if missing:
+            raise ValueError(f"it says nothing of the step {missing[0]}")
+
 
 def driver(step: Step, size: Size) -> float:
     """Return what a step's time grows with: rows, or scores of one user for one item."""

@@ -1,12 +1,14 @@
 """What a log of a size is to take: the lines, and the command."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from recmeta.capacity import kept
+from recmeta.capacity import kept, measure
 from recmeta.capacity.shipped import SHIPPED
 from recmeta.capacity.slopes import (
     OF_DATA,
@@ -87,9 +89,21 @@ def test_what_was_measured_here_wins_over_what_is_shipped(own_cache: Path) -> No
     here = fit_all("here", "today", runs)
     assert kept.keep(here) == own_cache / "recmeta" / "slopes.json"
     assert kept.slopes() == here
-    kept.place().write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="plan --measure` again"):
-        kept.slopes()
+    without_a_step = {**SHIPPED, "steps": {}}
+    for broken in ("{", "[]", "null", json.dumps(without_a_step)):
+        kept.place().write_text(broken, encoding="utf-8")
+        with pytest.raises(UserError, match="plan --measure` again"):
+            kept.slopes()
+
+
+def test_a_measurement_whose_process_is_killed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_run", _die)
+    with pytest.raises(UserError, match="the process of ingest was killed"):
+        measure._in_a_process("ingest", "/nowhere")
+
+
+def _die(*_: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_command_prints_a_table_and_json() -> None:
