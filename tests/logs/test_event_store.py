@@ -151,6 +151,17 @@ def test_a_user_is_forgotten_and_a_backup_has_the_others(
     assert list(copied.of_users(["v"], 10)) == ["v"]
 
 
+def test_alerts_that_mention_a_forgotten_user_are_deleted(
+    workspace: Workspace, store: EventStore
+) -> None:
+    store.append([[event(1, user="mara7")]])
+    ingest.take_in_events(workspace)
+    for name, said in (("a", "the cell 'mara7' is no number"), ("b", "mara77 and mara")):
+        (workspace / "alerts").write_json(f"{name}.json", {"what": said})
+    assert forget.run(workspace, ["mara7"]).removed["alerts"] == 1
+    assert (workspace / "alerts").names() == ["b.json"]
+
+
 def test_what_is_no_place_for_events_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     assert event_store.event_store(workspace) is None
     path = tmp_path / "ws" / "events" / "events.sqlite"

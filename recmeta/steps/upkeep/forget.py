@@ -49,6 +49,8 @@ CACHES: dict[str, str | None] = {
     "lists": None,
 }
 """Folders whose subfolders are made again when they are needed, and the step that makes them."""
+ALERTS = "alerts"
+"""The folder of what Airflow's tasks said as they failed, which may cite cells of a log."""
 TRAINED_ON = ("train-", "dev-")
 """How shards of users begin whom a training saw."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, SafetensorError)
@@ -62,7 +64,7 @@ class Forgotten:
     """Versions that were trained on the users, and are marked for retraining."""
     removed: dict[str, int]
     """Rows by table, `events` that the endpoint kept, folders by cache, changed files of `reports`
-    and `mlflow_artifacts`."""
+    and `mlflow_artifacts`, deleted ones of `alerts`."""
     online_views: int | None = None
     """Views that were put online anew; None without a feature store."""
 
@@ -114,6 +116,8 @@ def run(
     for name, step in CACHES.items():
         removed[name] = _drop_caches(workspace, name, step, user_ids)
     removed["reports"] = _rewrite_reports(workspace, user_ids)
+    if workspace.exists(ALERTS):
+        removed[ALERTS] = _delete_alerts(workspace, user_ids)
     removed["mlflow_artifacts"] = forgotten.erase_from_artifacts(workspace, user_ids)
     online_views = None
     if feature_store is not None:
@@ -206,6 +210,19 @@ def _added_to(folder: Folder) -> tuple[str, ...]:
         return tuple(folder.read_json(SPEC_FILE).get("increment_of", ()))
     except (UserError, AttributeError, TypeError):  # what cannot be read is made again
         return ()
+
+
+def _delete_alerts(workspace: Workspace, user_ids: Collection[str]) -> int:
+    """Delete the alerts that mention one of the users."""
+    folder = workspace / ALERTS
+    named = [
+        name
+        for name in folder.names()
+        if mentions(folder.read_bytes(name).decode("utf-8", "replace"), user_ids)
+    ]
+    for name in named:
+        folder.delete(name)
+    return len(named)
 
 
 def _rewrite_reports(workspace: Workspace, user_ids: Collection[str]) -> int:
