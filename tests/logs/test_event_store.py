@@ -110,6 +110,21 @@ def test_ingest_takes_each_event_in_once(
     assert len(store.of_users(["u", "y"], 10)["u"]) == 2  # requests read them still
 
 
+def test_rows_that_come_due_with_events_are_told_of(
+    workspace: Workspace, store: EventStore, tmp_path: Path
+) -> None:
+    first, second = (tmp_path / name for name in ("first.csv", "second.csv"))
+    first.write_text("user_id,item_id,timestamp\nx,i1,2026-09-01\nx,i2,2026-09-20\n")
+    second.write_text("user_id,item_id,timestamp\ny,i1,2026-09-02\n")
+    fields = {"time_col": "timestamp", "time_unit": "iso", "max_bad_share": 1.0}
+    then = datetime.datetime(2026, 9, 10, tzinfo=datetime.UTC)
+    ingest.run(LogMapping(path=str(first), **fields), workspace, now=then)
+    store.append([[event(1, time=NOON)]])
+    later = then + datetime.timedelta(days=20)
+    outputs = ingest.run(LogMapping(path=str(second), **fields), workspace, now=later).outputs
+    assert (outputs.came_due, outputs.num_events) == (1, 1)
+
+
 def test_many_events_are_taken_in_block_by_block(
     workspace: Workspace, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

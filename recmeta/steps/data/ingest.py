@@ -82,11 +82,14 @@ def run(
         UserError: if the mapping does not fit the files, too many rows are bad, or the tables could
             not be read from the workspace's path.
     """
-    taken_in = take_in_events(workspace, config=config, now=now, progress=progress)
-    num_events = taken_in["rows_read"]
     how = config or IngestConfig()
+    taken_in, came_due = _take_in_events(workspace, how, now, progress)
     manifest = _run(mapping, workspace, how, now, progress)
-    outputs = dataclasses.replace(manifest.outputs, num_events=num_events)
+    outputs = dataclasses.replace(
+        manifest.outputs,
+        num_events=taken_in["rows_read"],
+        came_due=came_due + manifest.outputs.came_due,
+    )
     return dataclasses.replace(manifest, outputs=outputs)
 
 
@@ -100,10 +103,24 @@ def take_in_events(
 ) -> dict[str, int]:
     """Add the events that the endpoint has kept to the interactions, each once, and return the
     counts: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
-    how = config or IngestConfig()
-    return kept_events.take_in(
-        workspace, lambda log: _run(log, workspace, how, now, progress).counts
-    )
+    counts, _ = _take_in_events(workspace, config or IngestConfig(), now, progress)
+    return counts
+
+
+def _take_in_events(
+    workspace: Workspace, how: IngestConfig, now: datetime.datetime | None, progress: Progress
+) -> tuple[dict[str, int], int]:
+    """Return what `take_in_events` does, and how many rows of earlier logs came due with it."""
+    came_due = 0
+
+    def ingest(log: LogMapping) -> dict[str, int]:
+        nonlocal came_due
+        done = _run(log, workspace, how, now, progress)
+        came_due += done.outputs.came_due
+        return done.counts
+
+    counts = kept_events.take_in(workspace, ingest)
+    return counts, came_due
 
 
 def _run(
