@@ -118,6 +118,14 @@ def test_a_place_in_the_workspace_or_of_another_table_is_refused_however_it_is_s
         list_files.target_of(f"{tmp_path}/log/", workspace)
 
 
+def test_lists_of_an_earlier_table_have_no_reasons() -> None:
+    known = pl.DataFrame({"item_id": ["i"], "title": ["The Thing"]})
+    lists = pl.DataFrame({"user_id": ["u"], "rank": [1], "item_id": ["i"], "score": [0.5]})
+    assert list_files.with_titles(lists, known).to_dicts() == [
+        {"user_id": "u", "rank": 1, "item_id": "i", "title": "The Thing", "score": 0.5}
+    ]
+
+
 def test_the_first_lists_are_shown_and_anybodys_can_be(
     titled: Path, recmeta: Call, new_users: Path
 ) -> None:

@@ -201,10 +201,11 @@ def with_titles(lists: pl.DataFrame, known: pl.DataFrame, *, reasons: bool = Tru
         lists: rows of the table of recommendations.
         known: of `titles`.
     """
-    of_reasons = known.rename({schema.ITEM_ID: schema.BECAUSE_ITEM, schema.TITLE: BECAUSE_TITLE})
     found = lists.join(known, on=schema.ITEM_ID, how="left")
-    found = found.join(of_reasons, on=schema.BECAUSE_ITEM, how="left")
-    kept = [name for name in COLUMNS if name in found.columns]  # an earlier table has fewer
+    if schema.BECAUSE_ITEM in lists.columns:  # an earlier table has fewer
+        reason = {schema.ITEM_ID: schema.BECAUSE_ITEM, schema.TITLE: BECAUSE_TITLE}
+        found = found.join(known.rename(reason), on=schema.BECAUSE_ITEM, how="left")
+    kept = [name for name in COLUMNS if name in found.columns]
     kept = [name for name in kept if reasons or name not in REASONS]
     return found.select(kept).sort(schema.USER_ID, schema.RANK)
 
