@@ -3,10 +3,12 @@
 import datetime
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from trained import Trained
 
 from recmeta import schema
+from recmeta.config import fingerprint, to_dict
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest, latest
 from recmeta.serving.ranking import ScoringConfig
@@ -14,6 +16,7 @@ from recmeta.steps.parts import new_user_files
 from recmeta.steps.serving import adapt, publish, score, shard_new_users
 from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.steps.serving.shard_new_users import NewUsersConfig
+from recmeta.workspace import resumed
 
 
 def interactions(trained: Trained) -> pl.DataFrame:
@@ -74,6 +77,19 @@ def test_a_day_without_new_users_has_no_shards(trained: Trained) -> None:
     manifest = shard_new_users.run(trained.workspace, datetime.date(1999, 1, 1))
     assert manifest.outputs.shards == ()
     assert publish.audit(trained.workspace, []) == {"users": 0, "rows": 0}
+
+
+def test_lists_that_an_earlier_version_began_are_made_anew(trained: Trained) -> None:
+    ws, config = trained.workspace, ScoringConfig(top_k=4)
+    shard = shard_new_users.run(ws, trained.days[2], NewUsersConfig()).outputs.shards[0]
+    adapted = adapt.run(new_user_files.shard_mapping(ws, shard), ws, device="cpu")
+    key = fingerprint(score.STEP, to_dict(config), {"adapted": adapted.key})
+    staged = resumed(ws / "lists" / key)
+    staged.write_parquet("shard-00000.parquet", pa.table({"user_id": ["u"], "rank": [1]}))
+    staged.seal()
+    done = score.run(config, ws, adapted, device="cpu")
+    assert done.outputs.run == key
+    assert done.counts["rows_written"] == 4 * adapted.counts["users"]
 
 
 def test_publishing_again_replaces_the_day_and_nothing_else(trained: Trained) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from deltalake import write_deltalake
 
@@ -38,7 +39,7 @@ from recmeta.steps.parts.item_facts import item_facts
 from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.tasks.task_set import Tasks, read_tasks
 from recmeta.training.device import choose_device
-from recmeta.workspace import Folder, MemoryFolder, Workspace, resumed, sealed
+from recmeta.workspace import Folder, MemoryFolder, Sealed, Workspace, resumed, sealed
 
 USERS_FILE, TASKS_FILE = "users.safetensors", "tasks.arrow"
 OF_RUN = (schema.RUN, schema.MODEL_VERSION, schema.SCORED_AT)
@@ -132,7 +133,7 @@ def run(
                 saved=catalogue.copied(saved),
                 states=MemoryFolder.copy_of(states, catalogue.FILES),
             )
-        missing = [index for index, name in enumerate(names) if not staged.has(name)]
+        missing = [index for index, name in enumerate(names) if not _is_done(staged, name)]
         shards = (_shard_files(states, index) for index in missing)
         for index, lists in zip(missing, engines.run(make, shards, engine), strict=True):
             staged.write_parquet(names[index], lists)
@@ -185,6 +186,14 @@ def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> 
     if adapted.counts["users"] and not scored.counts["rows_written"]:
         said.append("The rules leave no item that a list may have, so that nobody has a list.")
     return said
+
+
+def _is_done(staged: Sealed, name: str) -> bool:
+    """Return whether the lists of a shard are there, with the columns of now: a run that was killed
+    may have begun under an earlier version."""
+    if not staged.has(name):
+        return False
+    return pq.read_schema(pa.BufferReader(staged.read_bytes(name))).names == OF_LIST.names
 
 
 def _shard_files(states: Folder, index: int) -> MemoryFolder:
