@@ -1,4 +1,4 @@
-"""Items that came in after a model was trained: it knows them by their content."""
+"""Items that were added after a model was trained, which it scores by their content."""
 
 import numpy as np
 import polars as pl
@@ -21,18 +21,18 @@ from recmeta.workspace.sealed import DIGESTS
 
 ITEMS_FILE = "items.arrow"
 FILES = (ITEMS_FILE, "statistics.arrow")
-"""Of a catalogue that was written beside what was adapted to it."""
+"""The file of a catalogue that was written beside the states adapted on it."""
 
 
 def items_table(workspace: Workspace) -> DeltaTable | None:
-    """Return the table of items at its newest version; None where there is none."""
+    """Return the table of items at its newest version; None if there is none."""
     if not tables.is_there(workspace, schema.ITEMS):
         return None
     return tables.opened(workspace, schema.ITEMS)
 
 
 def with_new_items(model: Model, table: DeltaTable | None) -> tuple[Model, int]:
-    """Return a model over its catalogue and the items that a table has beside it.
+    """Return a model over its catalogue and the further items of a table.
 
     They come after the model's own, whose numbers stay, with their newest attributes and without a
     past. An attribute that the catalogue does not have is left out.
@@ -77,7 +77,7 @@ def write(folder: Folder, model: Model) -> None:
 
 
 def as_written(model: Model, folder: Folder) -> Model:
-    """Return a model over the catalogue in a folder; over its own where there is none."""
+    """Return a model over the catalogue in a folder, or over its own if there is none."""
     if not folder.exists(ITEMS_FILE):
         return model
     return model.on(read_items(folder), read_statistics(folder))

@@ -35,8 +35,8 @@ def next_day(
 ) -> datetime.date:
     """Return the day that a run without a date of its own reads.
 
-    That is the oldest day that is there and whole and was not ingested; else the newest one that is
-    there; without daily partitions, the day before `today`.
+    That is the oldest day that is complete and was not ingested; otherwise the newest day that
+    exists; without daily partitions, the day before `today`.
 
     Args:
         done_file: as `has_arrived`.
@@ -63,7 +63,7 @@ def ingest_of(workspace: Workspace, day: datetime.date) -> str:
     """Return the key of the ingest of a day.
 
     Raises:
-        UserError: when the day was not ingested.
+        UserError: if the day was not ingested.
     """
     name = f"{day.isoformat()}.json"
     folder = workspace / INGESTED

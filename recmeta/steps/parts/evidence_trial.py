@@ -1,7 +1,8 @@
-"""Ask held-out users as each strategy would, and see what the answers are worth.
+"""Ask held-out users as each strategy would, and measure what the answers are worth.
 
-A user answers only about items that they really rated, and knows no other: a question about an
-item that few know is mostly a question wasted, and questions asked are what is counted.
+A user answers only about items that they really rated, and knows no others. A question about an
+item that few people know is therefore mostly wasted, and questions are counted whether they are
+answered or not.
 
 Legend: U users, P points of the curve.
 """
@@ -42,25 +43,25 @@ class TrialConfig:
     questions: tuple[int, ...] = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30)
     """Numbers of questions after which accuracy is measured."""
     answers: tuple[int, ...] = (0, 1, 2, 3, 5, 10)
-    """Numbers of answers after which it is measured."""
+    """Numbers of answers after which accuracy is measured."""
     ndcg_k: int = 5
     """Cut-off of nDCG over a user's own query rows."""
     query_share: float = 0.3
-    """Share of a user's ratings that is to be predicted, the same for all strategies; the others
-    are possible answers."""
+    """Share of a user's ratings that is to be predicted, the same for all strategies; the other
+    ratings are possible answers."""
     most_query: int = 20
-    """Most ratings of a user that are to be predicted."""
+    """The most ratings of a user that are to be predicted."""
     most_users: int = 300
-    """Held-out users who are asked; more are left out at random."""
+    """The most held-out users who are asked; further ones are left out at random."""
     num_draws: int = 5
-    """How often it is drawn which ratings are to be predicted; a user's numbers are means over
-    these."""
+    """How often the ratings to be predicted are drawn; a user's numbers are means over these
+    draws."""
     num_resamples: int = 2000
     """Bootstrap resamples of users."""
     confidence: float = 0.95
     """Level of the intervals."""
     seed: int = 0
-    """Of which ratings are to be predicted, and of resamples."""
+    """The seed of the ratings to be predicted, and of resamples."""
 
     def __post_init__(self) -> None:
         for name in ("questions", "answers"):
@@ -78,7 +79,7 @@ class TrialConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StrategyTrial:
-    """What asking by each strategy led to."""
+    """The results of asking by each strategy."""
 
     config: TrialConfig
     num_users: int
@@ -131,7 +132,7 @@ class StrategyTrial:
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """Users whom the model has not seen, with all that they ever rated."""
+    """Users whom the model has not seen, with all their ratings."""
 
     users: Tasks
     rows: Ragged
@@ -201,8 +202,8 @@ def try_strategies(
 def mean_error(
     model: Model, questionnaire: Questionnaire, name: str, held_out: HeldOut, config: TrialConfig
 ) -> float:
-    """Return the MAE of a strategy, averaged over users, numbers of questions and draws: what is
-    chosen by."""
+    """Return the MAE of a strategy, averaged over users, numbers of questions and draws, by which
+    strategies are chosen."""
     strategy = questionnaire.strategy(name, model)
     errors = []
     for people in held_out.draws(config):
@@ -213,7 +214,7 @@ def mean_error(
 
 
 def _mean_of_present(values_DUP: Float64Array) -> Float64Array:
-    """Return (U, P) the mean over the draws that have a value; NaN where none has."""
+    """Return (U, P) the mean over the draws that have a value; NaN if none has."""
     num_UP = (~np.isnan(values_DUP)).sum(0)
     total_UP = np.nansum(values_DUP, 0)
     mean_UP = np.full(total_UP.shape, np.nan)

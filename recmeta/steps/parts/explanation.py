@@ -21,23 +21,23 @@ FeatureMethod = Literal["ablation", "shapley"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SupportReason:
-    """One interaction of the user, and what it does to the score."""
+    """One interaction of the user, and its effect on the score."""
 
     item_id: str
     title: str
     value: float
-    """What the user gave it; 1 for implicit feedback."""
+    """The value that the user gave it; 1 for implicit feedback."""
     effect: float
-    """The score less the score without this interaction: exact."""
+    """The score minus the score without this interaction, which is exact."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureReason:
-    """One feature of the item, and what it does to the score."""
+    """One feature of the item, and its effect on the score."""
 
     name: str
     value: str
-    """As the catalogue has it; empty where it has none."""
+    """The value in the catalogue; empty if it has none."""
     effect: float
 
 
@@ -51,14 +51,14 @@ class Explanation:
     score: float
     """In units of the value, before it is clipped to its range; a logit for implicit feedback."""
     score_of_unknown_user: float
-    """The same for a user with this profile and no interaction: where the score started."""
+    """The score for a user with this profile and no interaction, from which the effects start."""
     support: tuple[SupportReason, ...]
     """The interactions that the user is adapted to, the largest effect first."""
     features: tuple[FeatureReason, ...]
     """The item's features, the largest effect first."""
     feature_method: FeatureMethod
-    """`ablation`: the score less that without the feature. `shapley`: shares that add up to the
-    score less that of an item of which nothing is known."""
+    """`ablation` gives the score minus the score without the feature. `shapley` gives shares that
+    add up to the score minus that of an item without known features."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it JSON-ready."""
@@ -73,7 +73,7 @@ def explain(
     Args:
         tasks: one user.
         item_id: in the model's catalogue.
-        method: how effects of features are told.
+        method: how effects of features are computed.
 
     Raises:
         UserError: for an item that the catalogue does not have, and for `shapley` without Captum.
@@ -149,7 +149,8 @@ def _shapley(
 
 
 def _shown(model: Model, item: int, name: str) -> str:
-    """Return a feature's value as text; of the past how many users met the item."""
+    """Return a feature's value as text; for the past, the number of users who interacted with the
+    item."""
     items = model.catalogue.items
     if name in items.attributes.column_names:
         value = items.attributes[name][int(items.newest()[item])].as_py()

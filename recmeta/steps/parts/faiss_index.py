@@ -16,14 +16,14 @@ from recmeta.errors import UserError
 from recmeta.tasks.arrays import Float32Array, IntArray
 
 EXACT_BELOW = 50_000
-"""Vectors that are looked at one by one; of more, an inverted file looks at some cells."""
+"""Up to this many vectors are all compared; with more, an inverted file compares some cells."""
 FEWEST_PROBED = 8
-"""Cells that are looked at where these are enough."""
+"""The number of cells that are searched at first, and the least."""
 TUNED_RECALL = 0.995
-"""Share of the largest products that must be found; twice as many cells are looked at until it
-is."""
+"""Share of the largest products that must be found; the number of searched cells is doubled until
+it is."""
 TUNED_FOR = 10
-"""So many of the largest."""
+"""The number of largest products that this share is of."""
 
 
 class FaissIndex:
@@ -32,7 +32,7 @@ class FaissIndex:
     def __init__(self, vector_If: Float32Array, query_Af: Float32Array) -> None:
         """
         Args:
-            query_Af: queries of some users, by which is found how many cells to look at.
+            query_Af: queries of some users, on which the number of searched cells is tuned.
 
         Raises:
             UserError: where Faiss is not installed.
@@ -46,7 +46,8 @@ class FaissIndex:
             ) from error
         num_items, width = vector_If.shape
         self.num_cells = self.num_probed = 0
-        """Cells of the inverted file, and how many are looked at; 0 where there is none."""
+        """The number of cells of the inverted file, and of those that are searched; 0 if there is
+        none."""
         self._is_exact = num_items < EXACT_BELOW
         if self._is_exact:
             self._index: Any = faiss.IndexFlatIP(width)

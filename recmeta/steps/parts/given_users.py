@@ -1,7 +1,7 @@
 """Files of new users: read block by block, and given back part by part.
 
-A user's rows may stand anywhere in the files, and adapting needs them together. So they are first
-laid on disk (`TMPDIR` says where), without the text that they were parsed from.
+A user's rows may be anywhere in the files, and adapting needs them together. They are therefore
+first written to disk (in `TMPDIR`), without the text from which they were parsed.
 """
 
 import collections
@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 500_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GivenUsers:
-    """What files, and the online store if there is one, say of new users."""
+    """The data of new users from files and, if there is one, from the online store."""
 
     rows: UserParts
     """Interactions; a row without an item names a user without interactions."""
@@ -36,12 +36,12 @@ class GivenUsers:
     num_rows: int
     """Of the files."""
     num_good: int
-    """Those that keep every rule."""
+    """Rows that keep every rule."""
     faults: Mapping[str, int]
-    """Those that break one, and say nothing but whose they are, by what is wrong with them: see
+    """Rows that break a rule and say only whose they are, by what is wrong with them: see
     `checked.named_users` and `checked.faults`."""
     advice: str = ""
-    """What most likely is behind the rule that most rows break, and what reads it."""
+    """The most likely cause of the rule that most rows break, and the option that fixes it."""
     known: UserParts | None = None
     """Profiles of the online store."""
     online: str | None = None
@@ -68,7 +68,8 @@ class GivenUsers:
             yield self.rows.part(number, self.num_parts), plain
 
     def with_online(self, feature_store: str, folder: str) -> "GivenUsers":
-        """Return the same with what a feature store says of the users now, laid in a folder."""
+        """Return the same with the users' current profiles in a feature store, written to a
+        folder."""
         from recmeta.features.feast_online import content_id, online_profiles
         from recmeta.features.feast_repository import open_store
 
@@ -103,10 +104,10 @@ def read(
     """Read the new users' files, and what is online of them; on disk until the block ends.
 
     Args:
-        files: what is there of `new_users`.
+        files: the files of `new_users`.
         feature_store: folder of a Feast repository, or a configuration in it; if None, there is
             none.
-        clock: what times are in the future of.
+        clock: times more than a day after it are in the future.
 
     Raises:
         UserError: when a file does not fit its mapping.
@@ -147,7 +148,7 @@ def read(
 
 
 def _advice(new_users: LogMapping, rule: str, bad: pl.DataFrame, files: Inputs) -> str:
-    if rule == "missing_item_id":  # it names a user of whom nothing is known
+    if rule == "missing_item_id":  # it names a user without interactions
         return ""
     return checked.advice(new_users, rule, bad, files.log).strip()
 

@@ -1,4 +1,5 @@
-"""What business rules ask of items: the lists in files, and when items were first met."""
+"""Facts about items that business rules need: the lists in files, and the items' first
+interactions."""
 
 import csv
 import datetime
@@ -16,15 +17,15 @@ from recmeta.serving.rules import ItemFacts, Rules
 from recmeta.workspace import Workspace
 
 SEPARATORS = ",;\t|"
-"""What may stand between the fields of a table: a comma, or whatever a spreadsheet writes for it
-where numbers have decimal commas."""
+"""Possible separators between the fields of a table: a comma, or what a spreadsheet writes instead
+if numbers have decimal commas."""
 
 
 def item_facts(rules: Rules, workspace: Workspace, now: datetime.datetime) -> ItemFacts:
-    """Return what the rules ask of items.
+    """Return the facts about items that the rules need.
 
     Raises:
-        UserError: for a file that is not there or cannot be read, or has no column `item_id`.
+        UserError: if a file does not exist, cannot be read, or has no column `item_id`.
     """
     return ItemFacts(
         denied=() if rules.deny is None else _read(rules.deny, "deny"),
@@ -65,7 +66,7 @@ def _typed(place: Path, rule: str) -> list[str]:
 
 
 def _column(text: str, place: Path, rule: str) -> list[str]:
-    """Return the ids of a table with a heading, whatever stands between its fields."""
+    """Return the ids of a table with a heading, with any separator between its fields."""
     first, _, rest = text.lstrip("\n").partition("\n")
     if first.lower().startswith("sep="):  # what Excel is told by, and leaves
         text, first = rest, rest.partition("\n")[0]
@@ -91,7 +92,7 @@ def _require(names: list[str], place: Path, rule: str) -> None:
 
 
 def _too_old(workspace: Workspace, days: int, now: datetime.datetime) -> list[str]:
-    """Return the items that were first met more than so many days before a midnight."""
+    """Return the items whose first interaction was more than a number of days before a midnight."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     first = pl.col(schema.TIMESTAMP).min()
     ids: list[str] = (

@@ -1,7 +1,7 @@
-"""How wrong is the champion about what users did on one day, knowing only what came before it?
+"""The champion's error on what users did on one day, given only what came before it.
 
-Each user who gave ratings that day is a task: the latest rows before the day are the support, the
-day's rows the query. Adapting first and looking afterwards is the prequential way to test
+Each user who gave ratings that day is a task: the latest rows before the day are the support, and
+the day's rows are the query. To adapt first and evaluate afterwards is the prequential way to test
 (Dawid, 1984): every row is unseen when it is predicted.
 """
 
@@ -23,7 +23,7 @@ from recmeta.workspace import Workspace
 
 MAX_SUPPORT = 20
 PRIOR_ROWS = 5.0
-"""The item mean that the model is held against is drawn to the global mean by this many rows."""
+"""The item mean with which the model is compared is shrunk to the global mean by this many rows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ class LiveError:
 
 
 def live_error(workspace: Workspace, model: Model, day: datetime.date) -> LiveError | None:
-    """Return the errors on a day's ratings; None where there is none, or feedback is implicit."""
+    """Return the errors on a day's ratings; None if there are no ratings, or feedback is
+    implicit."""
     if model.objective != "rating":
         return None
     rated = pl.col(schema.EVENT) == schema.RATING_EVENT

@@ -49,14 +49,14 @@ def shard_mapping(workspace: Workspace, shard: str) -> LogMapping:
         path=f"{place}/{INTERACTIONS}",
         time_col=schema.TIMESTAMP if schema.TIMESTAMP in columns else None,
         value_col=schema.VALUE,
-        max_bad_share=1.0,  # they were checked when they came in, and the catalogue may be older
+        max_bad_share=1.0,  # they were checked on ingest, and the catalogue may be older
         users=profiles,
     )
 
 
 def cold_users(workspace: Workspace, key: str, task_set: TaskSet) -> LogMapping:
-    """Write what is known of the cold test users, with their profiles, and return it as the file of
-    new users that adapt reads.
+    """Write the supports of the cold test users, with their profiles, and return them as the files
+    of new users that adapt reads.
 
     Args:
         key: of the step that built the task set.

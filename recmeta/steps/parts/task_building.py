@@ -56,12 +56,12 @@ from recmeta.workspace import Folder, sealing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildTasksConfig:
-    """Everything that decides what the tasks are."""
+    """All settings that determine the tasks."""
 
     split: SplitConfig = SplitConfig()
     """How users and their rows are split."""
     statistics: StatisticsConfig = StatisticsConfig()
-    """How finely the past of items is kept."""
+    """How finely in time the statistics of items are kept."""
     item_texts: tuple[str, ...] = ()
     """The free-text attributes of items, such as title and plot, that models read as a sentence
     vector (`text_vector`). This needs the extra `text`, but only where tasks are built."""
@@ -71,15 +71,15 @@ class BuildTasksConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltTasks:
-    """What was written, and what others keep of it."""
+    """What was written, and what callers need of it."""
 
     spec: TaskSetSpec
     item_id: pl.Series
     """(I,) sorted."""
     statistics: ItemStatistics
     counts: dict[str, int]
-    """Tasks by split, users, items, interactions; of implicit feedback the rows that are no
-    positives."""
+    """The numbers of tasks by split, of users, items and interactions and, for implicit feedback,
+    of rows that are not positives."""
 
 
 def write_tasks(
@@ -101,8 +101,8 @@ def write_tasks(
         users: rows of the table `users`.
         items: rows of the table `items`.
         text_vectors: where the vectors of `item_texts` are kept.
-        log_files: the files that the log's rows are in; what building goes on from when more rows
-            come is then written, too, where the split lets it. If None, no later build continues
+        log_files: the files that the log's rows are in; the data with which a later build adds new
+            rows is then written, too, if the split allows it. If None, no later build continues
             from this one.
 
     Raises:
@@ -151,7 +151,7 @@ def _write_state(
     levels: Levels,
     log_files: Collection[str],
 ) -> None:
-    """Write what building goes on from when more rows come."""
+    """Write the data with which a later build adds new rows."""
     elsewhere = itertools.chain(split.pieces("dev"), split.pieces("test"))
     levels = levels.with_values(Levels.of(piece.value for piece in elsewhere).value)
     write_state(folder, BuildState(files=tuple(sorted(log_files)), kinds=split.kinds), levels)
@@ -196,7 +196,7 @@ def _tallies(split: SplitRows, num_items: int, config: StatisticsConfig) -> Item
 
 
 def counted(split: SplitRows) -> Iterator[Events]:
-    """Yield the events that count: all, or without times those of the training users."""
+    """Yield the events that count: all events or, without times, those of the training users."""
     for piece in split.pieces(None if split.temporal else "train"):
         yield Events(piece.item, piece.value, piece.time if split.temporal else None)
 
@@ -211,10 +211,11 @@ def _write_tasks(
     goes_on: bool,
     progress: Progress,
 ) -> tuple[TaskSetSpec, dict[str, int]]:
-    """Write the shards of all splits, and what the task set is; return that and the counts.
+    """Write the shards of all splits and the specification of the task set; return the latter and
+    the counts.
 
     Raises:
-        UserError: where nobody is left to meta-train on.
+        UserError: if nobody is left to meta-train on.
     """
     if split.num_tasks("train") == 0:
         raise UserError(
@@ -269,8 +270,8 @@ def _write_tasks(
 
 
 def _of_refit(split: SplitRows) -> dict[str, tuple[SplitRows, Split]]:
-    """Return the rows that are learned from at last, and their place among them, by the name of
-    their shards; nothing where they are the training and the development tasks."""
+    """Return the rows from which the final model learns, and their place among them, by the name of
+    their shards; nothing if these are the training and the development tasks."""
     return {} if split.refit is None else {REFIT: (split.refit, "train")}
 
 

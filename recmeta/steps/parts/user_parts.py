@@ -1,8 +1,9 @@
-"""Rows of many users, laid on disk as they are read, and taken back a part of the users at a time.
+"""Rows of many users, written to disk as they are read, and read back one part of the users at a
+time.
 
 Each block is sorted by a hash of the user and written to a file of its own. A part of the users is
-a range of hashes, and so a slice of every file; into how many parts they are cut can be decided
-when all is written.
+a range of hashes, and so a slice of every file; the number of parts can be decided when everything
+is written.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""From new users to what they get."""
+"""From new users to their lists."""

@@ -1,7 +1,7 @@
 """new users' few interactions ──▶ user states: the champion adapts to each, shard by shard.
 
-The files are read in blocks, and a part of the users at a time is in memory, however many there
-are. Workers are given users and return their states; files are written here.
+The files are read in blocks, and only a part of the users is in memory at a time. Workers receive
+users and return their states; files are written here.
 """
 
 import collections
@@ -44,20 +44,20 @@ from recmeta.workspace import Folder, MemoryFolder, Sealed, Workspace, resumed, 
 
 USERS_PER_SHARD = 2_000
 MOST_NAMED = 2
-"""Items that the model does not know, which are told by name."""
+"""The most items unknown to the model that are named."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdaptOutputs:
-    """What adapt leaves."""
+    """The outputs of adapt."""
 
     states: str
-    """Folder of the users' states and of what they were adapted to, shard by shard."""
+    """Folder of the users' states and of the interactions they were adapted to, shard by shard."""
     num_shards: int
     model_version: str
     """The version of the model that was adapted."""
     unused: str = ""
-    """Which rows were not used, and why, in a sentence; empty where all were."""
+    """A sentence on which rows were not used, and why; empty if all were."""
 
 
 STEP = Step(
@@ -83,20 +83,20 @@ def run(
     Args:
         new_users: their interactions, and in `users` their profiles, if there are any.
         version: of the registered model; None is the champion.
-        feature_store: folder of a Feast repository, or a configuration in it. Its online store says
-            what is known of the users; profiles are then of those only of whom it knows nothing.
+        feature_store: folder of a Feast repository, or a configuration in it. Profiles then come
+            from its online store; given profiles count only for users whom the store does not know.
         max_unknown_share: the largest share of the interactions that may be of items which the
-            model does not know. None: they count, as all that cannot be used does, against
-            `new_users.max_bad_share`.
+            model does not know. If None, they count towards `new_users.max_bad_share`, like all
+            unusable rows.
         now: times more than a day after it are in the future. If None, the current time.
-        engine: who adapts. It is no part of the step's key: the states are the same.
+        engine: runs the units. It is not part of the step's key, since the states are the same.
 
     Returns:
-        The manifest; its counts say what became of every row. A row with a user but no item names
-        a user of whom nothing else is known.
+        The manifest; its counts say what happened to every row. A row with a user but no item names
+        a user without interactions.
 
     Raises:
-        UserError: when there is no champion yet, a file does not fit its mapping, a model that
+        UserError: if there is no champion yet, a file does not fit its mapping, a model that
             learned from ratings gets none, or too many of the interactions cannot be used.
     """
     version = version or versions.in_use(workspace)
@@ -157,8 +157,8 @@ def run(
 
 
 def remark(adapted: Manifest[AdaptOutputs]) -> str:
-    """Return in sentences what of the rows was not used, and who is left with none; empty where
-    all were, of anybody."""
+    """Return sentences on which rows were not used, and which users are left with none; empty if
+    all rows of all users were used."""
     if not adapted.outputs.unused:
         if adapted.counts["used"] or not adapted.counts["users"]:
             return ""
@@ -168,7 +168,7 @@ def remark(adapted: Manifest[AdaptOutputs]) -> str:
 
 
 def _check_values(model: Model, new_users: LogMapping, version: Version) -> None:
-    """Refuse interactions without values where the model learned from ratings."""
+    """Refuse interactions without values if the model learned from ratings."""
     if model.objective == "rating" and new_users.value_col is None:
         raise UserError(
             f"version {version.version} of the model learned from ratings: say which column "
@@ -180,7 +180,7 @@ def _check_values(model: Model, new_users: LogMapping, version: Version) -> None
 def _refuse_unused(
     new_users: LogMapping, max_unknown_share: float | None, unused: str, counts: Mapping[str, int]
 ) -> None:
-    """Refuse new users of whose interactions too many cannot be used."""
+    """Refuse new users if too many of their interactions cannot be used."""
     if "interactions" not in counts:  # of an earlier version, which did not count them
         return
     unknown, wrong = counts["unknown_items"], counts["bad_values"] + counts["bad_rows"]
@@ -200,7 +200,7 @@ def _refuse_unused(
 
 
 class ShardAdapter:
-    """What a worker holds: it adapts its model to some users."""
+    """The object that a worker holds, which adapts its model to some users."""
 
     def __init__(self, model: Model) -> None:
         self.scorer = Scorer.of(model)
@@ -210,7 +210,7 @@ class ShardAdapter:
         """Return it with a saved model.
 
         Args:
-            folder: with the catalogue to adapt on, where it is not the model's.
+            folder: with the catalogue to adapt on, if it is not the model's.
         """
         return cls(catalogue.as_written(Model.load(saved, device), folder))
 
@@ -227,11 +227,11 @@ def _adapt_parts(
     folder: Sealed,
     progress: Progress,
 ) -> tuple[int, str, dict[str, int]]:
-    """Write the states of all users, part by part, and what they were adapted to, but for what a
-    run that was killed has written.
+    """Write the states of all users, part by part, and the interactions they were adapted to,
+    except those that a killed run has written.
 
     Returns:
-        The number of shards, which rows are not used, in a sentence, and what became of them all.
+        The number of shards, a sentence on the rows that are not used, and the counts of all rows.
     """
     total: collections.Counter[str] = collections.Counter()
     unknown: list[str] = []

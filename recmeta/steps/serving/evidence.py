@@ -35,14 +35,15 @@ INFORMATION = "information-gain"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
-    """How a questionnaire is made, and what is tried on the development users."""
+    """How a questionnaire is made, and which settings are tried on the development users."""
 
     questionnaire: QuestionnaireConfig = QuestionnaireConfig()
-    """Number of classes and subject of information are chosen among those below."""
+    """The questionnaire. Its number of classes and subject of information are chosen among those
+    below."""
     classes: tuple[int, ...] = (1, 8, 32)
     """Numbers of latent classes that are tried."""
     about: tuple[About, ...] = ("weights", "predictions")
-    """Subjects of information that are tried, where the learner has a posterior."""
+    """Subjects of information that are tried, if the learner has a posterior."""
     trial: TrialConfig = TrialConfig()
     """Questions and metrics."""
 
@@ -54,7 +55,7 @@ class EvidenceConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvidenceOutputs:
-    """What evidence leaves."""
+    """The outputs of evidence."""
 
     questionnaire: str
     """Folder of the questionnaire, in the workspace."""
@@ -62,12 +63,12 @@ class EvidenceOutputs:
     """The strategy that was best on development users."""
     model_version: str
     tasks: str
-    """Key of the tasks whose training users it was made from."""
+    """Key of the tasks from whose training users it was made."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SimulationOutputs:
-    """What a simulation leaves."""
+    """The outputs of a simulation."""
 
     report: str
     """Folder of the report, in the workspace."""
@@ -102,7 +103,7 @@ def run(
         version: of the registered model; None is the champion.
 
     Raises:
-        UserError: when there is no champion yet, or it was trained in another workspace.
+        UserError: if there is no champion yet, or it was trained in another workspace.
     """
     version = version or versions.in_use(workspace)
     tasks = _tasks_of(workspace, version)
@@ -145,7 +146,7 @@ def simulate(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Manifest[SimulationOutputs]:
-    """Ask the cold test users by every strategy, and report what it is worth.
+    """Ask the cold test users by every strategy, and report the results.
 
     Args:
         made: the manifest of `run`.
@@ -181,8 +182,8 @@ def simulate(
 def first_questions(
     workspace: Workspace, made: Manifest[EvidenceOutputs], strategy: str | None, count: int
 ) -> dict[str, list[dict[str, str]]]:
-    """Return, by strategy, `item_id` and `title` of what is asked of a user who knows nothing of
-    it, one item after the other.
+    """Return, by strategy, `item_id` and `title` of the items about which a user who knows none of
+    them is asked, in order.
 
     Args:
         strategy: if None, all that apply.
@@ -254,7 +255,8 @@ def _tasks_of(workspace: Workspace, version: Version) -> Manifest[BuildTasksOutp
 def _model(
     workspace: Workspace, version: Version, task_set: TaskSet, device: torch.device
 ) -> Model:
-    """Return a model over its training catalogue, as its training users left it."""
+    """Return a model over its training catalogue, with the item statistics of its training users
+    alone."""
     model = Model.load(versions.model_folder(workspace, version), device)
     model = model.on(task_set.items(), task_set.statistics())
     return as_training_users_left_it(model, task_set.tasks("train"))

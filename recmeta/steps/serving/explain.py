@@ -1,4 +1,4 @@
-"""Whose score is to be explained: a user of the log, or of a file."""
+"""The user whose score is to be explained: one of the log, or of a file."""
 
 import datetime
 
@@ -22,7 +22,7 @@ def user_of_log(workspace: Workspace, model: Model, user_id: str) -> Tasks:
     """Return a user of the workspace's log with all interactions as support, as scoring sees them.
 
     Raises:
-        UserError: for a user who is neither in the interactions nor among the users.
+        UserError: if the user is neither in the interactions nor among the users.
     """
     interactions = tables.scan(workspace, schema.INTERACTIONS)
     users = tables.scan(workspace, schema.USERS)
@@ -55,7 +55,7 @@ def user_of_log(workspace: Workspace, model: Model, user_id: str) -> Tasks:
 
 
 def _as_known(spelled: list[str], known: list[str]) -> str:
-    """Return the spelling of a user's id that is known; the one that was given where none is."""
+    """Return the known spelling of a user's id, or the given one if none is known."""
     return next((user_id for user_id in spelled if user_id in known), spelled[0])
 
 

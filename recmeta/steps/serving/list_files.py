@@ -1,11 +1,10 @@
-"""the lists of a run ──▶ a file for whoever sends them out: with titles, users in order, whole or
-not at all.
+"""the lists of a run ──▶ a file to send them out: with titles, users in order, complete or absent.
 
     lists.csv, lists.parquet   a row per user and rank
     lists.jsonl                a line per user, with the list in it
     lists/                     a Delta table of rows, whose next version they become
 
-A part of the users at a time is in memory, however many there are.
+Only a part of the users is in memory at a time.
 """
 
 import contextlib
@@ -35,7 +34,7 @@ REASONS = (schema.BECAUSE_ITEM, BECAUSE_TITLE)
 OF_USER = (schema.USER_ID, schema.MODEL_VERSION, schema.SCORED_AT)
 """Columns that are the same in all rows of a user; a line of JSON has them once."""
 RECOMMENDATIONS = "recommendations"
-"""What holds a user's list in a line of JSON."""
+"""The key of a user's list in a line of JSON."""
 COLUMNS = (
     schema.USER_ID,
     schema.RANK,
@@ -51,7 +50,7 @@ COLUMNS = (
 )
 ROWS_AT_ONCE = 500_000
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
-"""Of texts; typed formats keep times as they are."""
+"""The format of times in texts; typed formats keep times."""
 Parts = Iterator[pl.DataFrame]
 
 
@@ -66,7 +65,7 @@ class Target:
 
 
 def target_of(location: str, workspace: Workspace) -> Target:
-    """Return where lists are to go: to be asked before they are made.
+    """Return where lists are to go. Call this before they are made, since it can fail.
 
     Raises:
         UserError: for an ending that names no format, a folder that is not there or holds something
@@ -130,10 +129,10 @@ def _check_delta(location: str, place: str) -> None:
 
 
 def write(workspace: Workspace, run: str, target: Target, *, reasons: bool = True) -> int:
-    """Write a run's lists, by user and rank. What was there before is there until they are whole.
+    """Write a run's lists, by user and rank. An earlier file stays until they are complete.
 
     Args:
-        reasons: whether the file says because of which interaction an item is there.
+        reasons: whether the file names the interaction that is each item's reason.
 
     Returns:
         The number of rows.
@@ -272,7 +271,7 @@ def _arrow(part: pl.DataFrame) -> pa.Table:
 
 @contextlib.contextmanager
 def _replacing(location: str, workspace: Workspace) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the place of the one at a path or a URL when the block ends well."""
+    """Yield a file that replaces the one at a path or a URL if the block ends without an error."""
     folder, name = os.path.split(location)
     if "://" in location:  # a PUT is atomic
         place = Folder.at(folder)

@@ -1,7 +1,7 @@
 """ranked lists of several runs ──▶ the lists of a day: audited first, then published in one commit.
 
 `score` writes each shard's lists into `recommendations` under a run of its own, where nobody looks
-until the table `published` names the run. The lists that stand for a day are therefore
+until the table `published` names the run. The lists of a day are therefore
 
     SELECT r.* FROM recommendations r JOIN published p USING (run) WHERE p.date = DAY
 
@@ -24,22 +24,23 @@ from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.workspace import Workspace, writes
 
 ROWS_AT_ONCE = 2_000_000
-"""Of lists that are audited at once: users are parted by their hash, so that however many there
-are, memory stays at some hundred megabytes."""
+"""The number of lists that are audited at once: users are divided by their hash, so that memory
+stays at some hundred megabytes for any number of users."""
 
 
 def create_tables(workspace: Workspace) -> None:
-    """Make the tables of lists, empty, where they are not there yet; writers may then race."""
+    """Make the tables of lists, empty, if they do not exist; writers may then race."""
     for table in (schema.RECOMMENDATIONS, schema.PUBLISHED):
         tables.create(workspace, table)
 
 
 def audit(workspace: Workspace, scored: list[Manifest[ScoreOutputs]]) -> dict[str, int]:
-    """Return how many users and rows the runs have, if their lists are as lists must be.
+    """Return how many users and rows the runs have, if their lists are well-formed.
 
     Raises:
-        UserError: naming every rule that is broken: each adapted user has a list, no user has two,
-            ranks count from 1 without a gap, scores are finite, no item stands twice.
+        UserError: if a rule is broken; the message names every one. Each adapted user has a list,
+            no user has two, ranks count from 1 without a gap, scores are finite, and no item is in
+            a list twice.
     """
     create_tables(workspace)
     runs = [manifest.outputs.run for manifest in scored]
@@ -97,7 +98,7 @@ def publish(
     *,
     now: datetime.datetime | None = None,
 ) -> dict[str, int]:
-    """Make the runs' lists those of a day; lists that no day has any more are deleted.
+    """Make the runs' lists the lists of a day; lists that no longer belong to any day are deleted.
 
     Args:
         scored: the manifests of score, one per shard.
@@ -141,7 +142,7 @@ def publish(
 
 
 def lists_of(workspace: Workspace, day: datetime.date) -> pl.DataFrame:
-    """Return the recommendations that stand for a day, by user and rank; none if none do."""
+    """Return the recommendations of a day, by user and rank; none if there are none."""
     if not tables.is_there(workspace, schema.PUBLISHED):
         return tables.empty(schema.RECOMMENDATIONS)
     published = tables.scan(workspace, schema.PUBLISHED).filter(pl.col(schema.DATE) == day)

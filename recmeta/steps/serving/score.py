@@ -1,8 +1,8 @@
 """user states ──▶ recommendations: the whole catalogue ranked for each user, published at once.
 
-Each shard's lists wait as a file in `lists/KEY/`; when all are there, one commit makes them the
-run's rows, and the files go. A shard for each worker is in memory, however many users there are.
-Workers are given what they read and return their lists; files and tables are written here.
+Each shard's lists wait as a file in `lists/KEY/`. When all are complete, one commit makes them the
+run's rows, and the files are deleted. Only one shard for each worker is in memory at a time.
+Workers receive their data and return lists; files and tables are written here.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ OF_LIST = pa.schema([f for f in schema.RECOMMENDATIONS.columns if f.name not in 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreOutputs:
-    """What score leaves."""
+    """The outputs of score."""
 
     recommendations: str
     """Where the table with the lists is, from the workspace."""
@@ -60,19 +60,20 @@ class ScoreOutputs:
     table_version: int
     """Of the table, with these lists."""
     lists_coverage: float | None = None
-    """Of all lists together: see `recmeta.evaluation.measuring.exposure`. None where there are
-    none."""
+    """Measures of all lists together: see `recmeta.evaluation.measuring.exposure`. None if there
+    are no lists."""
     lists_gini: float | None = None
     lists_popularity: float | None = None
     retrieval_recall: float | None = None
-    """Of the lists made with an index; None without one, or of too few users to say."""
+    """The recall of the lists made with an index; None without one, or with too few users to
+    measure it."""
     retrieval_used: bool | None = None
     """Whether the index finds enough to be used; None without one."""
     partly_certified: bool = False
     """Whether users for whom the model's lists are not certified got popular items."""
     unmatched_denied: tuple[str, ...] = ()
-    """Items that the rule `deny` names and the catalogue does not have, the first of them; the
-    counts say how many there are."""
+    """The first of the items that the rule `deny` names and the catalogue does not have; the counts
+    say how many there are."""
     unmatched_allowed: tuple[str, ...] = ()
     """The same of `allow`."""
 
@@ -98,12 +99,12 @@ def run(
     """Rank the catalogue for adapted users and publish the lists in the `recommendations` table.
 
     A run's lists appear in one commit; doing the run again replaces them and nothing else. A run
-    that was killed goes on with the shard after the last one that it finished.
+    that was killed continues with the shard after the last one that it finished.
 
     Args:
         adapted: the manifest of adapt.
         now: written as `scored_at`. If None, the current time.
-        engine: who ranks. It is no part of the step's key: the lists are the same.
+        engine: runs the units. It is not part of the step's key, since the lists are the same.
     """
     torch_device = choose_device(device)
     clock = now or datetime.datetime.now(datetime.UTC)
@@ -168,8 +169,7 @@ def run(
 
 
 def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> list[str]:
-    """Return in sentences what of the rules came to nothing, and whether everybody is left without
-    a list."""
+    """Return sentences on which rules had no effect, and whether nobody gets a list."""
     said = []
     for rule, count, named in (
         ("deny", "num_unmatched_denied", scored.outputs.unmatched_denied),
@@ -197,7 +197,7 @@ def _is_done(staged: Sealed, name: str) -> bool:
 
 
 def _shard_files(states: Folder, index: int) -> MemoryFolder:
-    """Return the users of a shard and what they were adapted to, as files."""
+    """Return the users of a shard and the interactions they were adapted to, as files."""
     found = MemoryFolder()
     found.write_bytes(USERS_FILE, states.read_bytes(f"shard-{index:05d}.safetensors"))
     found.write_bytes(TASKS_FILE, states.read_bytes(f"tasks-{index:05d}.arrow"))
@@ -205,7 +205,7 @@ def _shard_files(states: Folder, index: int) -> MemoryFolder:
 
 
 class ShardRanker:
-    """What a worker holds: it makes the lists of a shard, a row per user and rank."""
+    """The object that a worker holds, which makes the lists of a shard, a row per user and rank."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class ShardRanker:
         """
         Args:
             saved: the model.
-            states: with the catalogue that the users were adapted on, where it is not the model's.
+            states: with the catalogue that the users were adapted on, if it is not the model's.
             first: the shard from which an index of candidates is made; if None, there is no index.
         """
         self.device = device

@@ -1,4 +1,5 @@
-"""interactions ──▶ new users: who came lately and what little they did, in shards to adapt to.
+"""interactions ──▶ new users: users who came lately and their few interactions, in shards to adapt
+to.
 
 new_users/KEY/shard-00000    see `recmeta.steps.parts.new_user_files`
 """
@@ -21,7 +22,7 @@ from recmeta.workspace import Workspace, sealing, writes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NewUsersConfig:
-    """Who is new, and how the work is split."""
+    """Which users are new, and how the work is split."""
 
     window_days: int = 30
     """A user is new on the day of the first interaction and this many days, less one, after it."""
@@ -36,10 +37,10 @@ class NewUsersConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardNewUsersOutputs:
-    """What a day's new users leave."""
+    """The outputs for a day's new users."""
 
     shards: tuple[str, ...]
-    """Folders in the workspace; none where nobody is new."""
+    """Folders in the workspace; none if nobody is new."""
 
 
 STEP = Step("new-users", ShardNewUsersOutputs, leaves=(Folders(lambda outputs: outputs.shards),))
@@ -55,9 +56,10 @@ def count_arrivals(workspace: Workspace, day: datetime.date) -> int:
 def run(
     workspace: Workspace, day: datetime.date, config: NewUsersConfig | None = None
 ) -> Manifest[ShardNewUsersOutputs]:
-    """Write those who are new on a day, with all they did up to its end, shard by shard.
+    """Write the users who are new on a day, with all their interactions up to its end, shard by
+    shard.
 
-    What came in later does not count, so that a day gives the same users whenever it is run, except
+    Later interactions do not count, so that a day gives the same users whenever it is run, except
     for rows that arrive late. A log without times has no new users.
     """
     config = config or NewUsersConfig()
@@ -99,7 +101,7 @@ def _first_days(interactions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _rows(workspace: Workspace, day: datetime.date, config: NewUsersConfig) -> pl.DataFrame:
-    """Return what the new users did until the day's end; ratings alone, where there are any."""
+    """Return the new users' interactions until the day's end; only ratings, if there are any."""
     interactions = tables.scan(workspace, schema.INTERACTIONS)
     graded = pl.col(schema.EVENT) == schema.RATING_EVENT
     earliest = day - datetime.timedelta(days=config.window_days - 1)

@@ -1,4 +1,4 @@
-"""One user's list: the latest that was published, or one that the champion makes of the log now."""
+"""One user's list: the latest in the table, or one that the champion makes from the log now."""
 
 import dataclasses
 import datetime
@@ -28,7 +28,7 @@ Rows = list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShownUser:
-    """A user's list and what it was made of."""
+    """A user's list and what it was made from."""
 
     user_id: str
     run: str | None
@@ -40,14 +40,14 @@ class ShownUser:
     recommendations: Rows
     """The list's places, with the columns of the files of lists, but for those of the run."""
     interactions: Rows | None
-    """What the user was adapted to, the latest last: `item_id`, `title`, `value`. None where it was
-    cleaned up."""
+    """The interactions that the model was adapted to, the latest last: `item_id`, `title`, `value`.
+    None if they were cleaned up."""
     profile: dict[str, Any] | None
-    """The attributes that were known. None where they were cleaned up."""
+    """The attributes that were known. None if they were cleaned up."""
 
 
 def published_list(workspace: Workspace, user_id: str) -> ShownUser | None:
-    """Return the latest list of a user in the table of recommendations; None where there is none.
+    """Return the latest list of a user in the table of recommendations; None if there is none.
 
     Args:
         user_id: spelled as in the log, or as a spreadsheet spells it (`42.0`).
@@ -78,10 +78,10 @@ def published_list(workspace: Workspace, user_id: str) -> ShownUser | None:
 def list_of_log(
     workspace: Workspace, user_id: str, config: ScoringConfig | None = None
 ) -> ShownUser:
-    """Return the list that the champion makes of what the log knows of a user now.
+    """Return the list that the champion makes from a user's current rows in the log.
 
     Raises:
-        UserError: for a user whom the log does not know, or where there is no champion.
+        UserError: if the log does not have the user, or there is no champion.
     """
     version = versions.in_use(workspace)
     trained = Model.load(versions.model_folder(workspace, version))

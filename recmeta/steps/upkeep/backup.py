@@ -1,9 +1,9 @@
-"""a workspace ──▶ a copy of it that is whole, while training and readers go on.
+"""a workspace ──▶ a complete copy of it, while training and readers go on.
 
-The writer's lock is held meanwhile, so that no table, list or alias changes. What a training adds
-is copied in an order in which nothing names what the copy does not have: MLflow's database and the
-manifests first, which are written after what they name. A workspace holds no address of its own, so
-that the copy is one wherever it is put.
+The writer's lock is held meanwhile, so that no table, list or alias changes. The output of a
+training is copied in an order in which nothing names a file that the copy does not have: MLflow's
+database and the manifests come first, since they are written after the files that they name. A
+workspace does not hold its own address, so that the copy works anywhere.
 """
 
 import contextlib
@@ -38,12 +38,12 @@ class Backup:
 
 @writes
 def run(workspace: Workspace, target: str) -> Backup:
-    """Copy a workspace into a folder, which is there whole in the end, or not at all. Whoever may
+    """Copy a workspace into a folder, which in the end is complete or does not exist. Whoever may
     not read the workspace may not read the copy.
 
     Raises:
-        UserError: for a workspace in an object store, or that is not there; for a target that is
-            there already, or lies in the workspace.
+        UserError: if the workspace is in an object store or does not exist, or if the target exists
+            already or lies in the workspace.
     """
     root = Path(workspace.local_path()).resolve()
     folder = Path(target).absolute()
@@ -92,7 +92,8 @@ def _is_database(path: Path) -> bool:
 
 
 def _copy(path: Path, target: Path) -> int | None:
-    """Copy a file; return its size, or None where it is no more, as a checkpoint of a training."""
+    """Copy a file; return its size, or None if it no longer exists, like a checkpoint of a
+    training."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if _is_database(path):
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _permissions(path)))

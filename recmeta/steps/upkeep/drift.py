@@ -1,8 +1,8 @@
-"""the champion's training data and today's ──▶ a drift report, and whether to train anew.
+"""the champion's training data and today's ──▶ a drift report, and whether to train again.
 
-Four questions: do the users and items of these days look like those that the champion was trained
-on, do its scores still fall as they did, does it know the items that people meet, and is it still
-right about them?
+The report answers four questions: do the users and items of these days look like those that the
+champion was trained on, do its scores have the same distribution as before, does it know the items
+that people interact with, and are its predictions for them still accurate?
 """
 
 import dataclasses
@@ -31,17 +31,17 @@ from recmeta.workspace import Workspace, sealing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DriftConfig:
-    """What is looked at, and what is too much."""
+    """What is measured, and its limits."""
 
     window_days: int = 7
-    """How many days up to the day are "now"."""
+    """The number of days, up to the day itself, that count as "now"."""
     max_stability_index: float = 0.25
-    """Largest population stability index of an attribute, of the values or of the scores, beyond
-    what chance alone explains."""
+    """The largest population stability index of an attribute, of the values or of the scores,
+    beyond what chance alone explains."""
     max_unknown_items: float = 0.2
-    """Largest share of the window's interactions with items that the champion does not know."""
+    """The largest share of the window's interactions with items that the champion does not know."""
     min_rows: int = 200
-    """Samples smaller than this say nothing."""
+    """Smaller samples are ignored."""
 
     def __post_init__(self) -> None:
         if self.window_days < 1 or self.min_rows < 1:
@@ -53,14 +53,14 @@ class DriftConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DriftOutputs:
-    """What drift leaves."""
+    """The outputs of drift."""
 
     report: str
     """Folder of the day's report, in the workspace."""
     retrain: bool
-    """Whether anything is too much."""
+    """Whether anything is beyond its limit."""
     findings: tuple[str, ...]
-    """What is too much, in sentences."""
+    """Sentences on what is beyond its limit."""
 
 
 STEP = Step(
@@ -74,7 +74,7 @@ def run(
     """Write the drift report of a day: `drift.json` and, for people, `drift.md`.
 
     Raises:
-        UserError: when there is no champion yet.
+        UserError: if there is no champion yet.
     """
     config = config or DriftConfig()
     champion = versions.champion(workspace)
@@ -134,7 +134,7 @@ def _stability(
     day: datetime.date,
     config: DriftConfig,
 ) -> dict[str, float]:
-    """Return by name each index that says something, less what chance explains."""
+    """Return by name each index of a large enough sample, minus what chance explains."""
     pairs = _scores(workspace, champion, day)
     trained = find(workspace, meta_train.STEP, champion.model_key or "")
     tasks = None if trained is None else meta_train.tasks_of(workspace, trained)

@@ -52,13 +52,13 @@ CACHES: dict[str, str | None] = {
 ALERTS = "alerts"
 """The folder of what Airflow's tasks said as they failed, which may cite cells of a log."""
 TRAINED_ON = ("train-", "dev-")
-"""How shards of users begin whom a training saw."""
+"""Prefixes of the names of shards with users that a training saw."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, SafetensorError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Forgotten:
-    """What was removed, and which models knew it."""
+    """What was removed, and which models were trained on it."""
 
     models: tuple[str, ...]
     """Versions that were trained on the users, and are marked for retraining."""
@@ -66,7 +66,7 @@ class Forgotten:
     """Rows by table, `events` that the endpoint kept, folders by cache, changed files of `reports`
     and `mlflow_artifacts`, deleted ones of `alerts`."""
     online_views: int | None = None
-    """Views that were put online anew; None without a feature store."""
+    """Views that were put online again; None without a feature store."""
 
     def summary(self) -> dict[str, Any]:
         """Return all of it by name, JSON-ready."""
@@ -83,22 +83,22 @@ def run(
     reference: str | None = None,
     now: datetime.datetime | None = None,
 ) -> Forgotten:
-    """Remove users for good. Doing it again, or after having been killed, finds what is left.
+    """Remove users for good. A second call, also after the first was killed, removes what is left.
 
     Args:
         feature_store: a Feast repository, or a configuration in it, whose online store knows users.
-        reference: what to write down of the request, such as the number of a ticket; no id.
+        reference: recorded with the request, such as the number of a ticket, but never an id.
         now: if None, the current time.
 
     Raises:
-        UserError: where an id is empty, the reference contains one, or there is no workspace.
+        UserError: if an id is empty, the reference contains one, or there is no workspace.
     """
     _check(user_ids, reference)
     if not workspace.exists("tables"):
         raise UserError(f"there is no workspace at {workspace.location}: check --workspace.")
     clock = now or datetime.datetime.now(datetime.UTC)
     why = f"users whom it was trained on were forgotten on {clock.date().isoformat()}"
-    # First the models: which of them knew the users, the task sets tell that go next.
+    # First the models: the task sets, which are deleted next, say which models knew the users.
     keys = _trainings_on(workspace, user_ids)
     models = forgotten.mark_for_retraining(workspace, keys, why) if keys else []
     removed: dict[str, int] = {}
@@ -131,7 +131,7 @@ def run(
         "reference": reference,
         "removed": found.summary(),
     }
-    # Of the ids nothing is kept: a hash of a short one is found out by trying.
+    # Nothing of the ids is kept: the hash of a short id can be found by trying.
     folder = workspace / "manifests" / STEP
     folder.write_json(f"{fingerprint(record)}.json", record)
     return found
@@ -158,8 +158,8 @@ def _in_quarantine(workspace: Workspace, user_ids: Collection[str]) -> pc.Expres
 
 
 def _trainings_on(workspace: Workspace, user_ids: Collection[str]) -> set[str]:
-    """Return the keys of the trainings that saw the users; where the users are in the log, also of
-    those of which that can no longer be told."""
+    """Return the keys of the trainings that saw the users and, if the users are in the log, of
+    those for which this is no longer known."""
     in_log = False
     if tables.is_there(workspace, schema.INTERACTIONS):
         log = tables.opened(workspace, schema.INTERACTIONS).to_pyarrow_dataset()
@@ -191,7 +191,7 @@ def _drop_caches(
         for key in keys
         if not any(_has_users(*file, user_ids) for file in _files(workspace / name / key))
     }
-    # Tasks that add to others are nothing without them.
+    # Tasks that add to others cannot be used without them.
     kept = {key for key in kept if kept.issuperset(_added_to(workspace / name / key))}
     dropped = [key for key in keys if key not in kept]
     for key in dropped:

@@ -1,4 +1,4 @@
-"""Housekeeping of the tables: small files become few, and what nobody needs any more goes.
+"""Housekeeping of the tables: small files are merged, and files that nobody needs are deleted.
 
 Never deleted: interactions, quarantine (a log row is never lost), models, and every version of a
 table that a registered model was trained on, so that it can be rebuilt.
@@ -23,28 +23,29 @@ from recmeta.steps.serving import adapt, publish, score
 from recmeta.workspace import Workspace, writes
 
 MIN_FILES = 16
-"""Tables of fewer files are left as they are: a compaction is a new version of the table."""
+"""Tables of fewer files are left unchanged, since a compaction is a new version of the table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaintenanceConfig:
-    """How long things are kept."""
+    """How long data is kept."""
 
     vacuum_days: int = 7
     """Files that no version of a table needs are deleted when they are older than this; readers of
-    older versions, and writers that take longer, would miss them."""
+    older versions, and slower writers, would miss them."""
     recommendation_days: int = 90
-    """Lists older than this are deleted, published or not."""
+    """Lists older than this are deleted, whether published or not."""
     recommendation_runs: int | None = None
-    """Of the runs whose lists stand for no day, such as those of `recmeta score`, so many of the
-    newest are kept, and those of the last 24 hours, which may wait to be published. None: all that
-    are younger than `recommendation_days`."""
+    """Of the runs whose lists are published for no day, such as those of `recmeta score`, this many
+    of the newest are kept, and those of the last 24 hours, which may wait to be published. If None,
+    all that are younger than `recommendation_days`."""
     state_days: int = 14
-    """Adapted users' states older than this are deleted; scoring them again adapts them again. So
-    is what runs of adapt and score have left that were killed this long ago and never resumed."""
+    """Adapted users' states older than this are deleted; scoring these users again adapts the model
+    again. Files of runs of adapt and score that were killed this long ago and never resumed are
+    deleted, too."""
     event_days: int = 14
-    """Events that the endpoint kept are deleted there when they have been in the log for so long.
-    Until then requests read them, whatever the log that the server knows."""
+    """Events that the endpoint kept are deleted there when they have been in the log for this long.
+    Until then requests read them, even if the server has not read the newest log."""
 
     def __post_init__(self) -> None:
         for name in ("vacuum_days", "recommendation_days", "state_days", "event_days"):
@@ -68,7 +69,7 @@ def expire(
     *,
     now: datetime.datetime | None = None,
 ) -> dict[str, int]:
-    """Delete lists and user states that are past their time.
+    """Delete expired lists and user states.
 
     Args:
         now: if None, the current time.
@@ -93,7 +94,7 @@ def expire(
 
 @writes
 def optimise(workspace: Workspace, min_files: int = MIN_FILES) -> dict[str, int]:
-    """Put the small files of each table together.
+    """Merge the small files of each table.
 
     Returns:
         How many files fewer each table has that was touched.
@@ -107,7 +108,7 @@ def optimise(workspace: Workspace, min_files: int = MIN_FILES) -> dict[str, int]
 
 
 def _compact(workspace: Workspace, table: schema.Table, min_files: int) -> int | None:
-    """Return how many files fewer a table has; None where there are too few to be touched."""
+    """Return how many files fewer a table has; None if it has too few to be compacted."""
     delta = tables.open_table(workspace, table)
     if len(delta.file_uris()) < min_files:
         return None
@@ -117,8 +118,8 @@ def _compact(workspace: Workspace, table: schema.Table, min_files: int) -> int |
 
 @writes
 def vacuum(workspace: Workspace, config: MaintenanceConfig | None = None) -> dict[str, int]:
-    """Delete the files of each table that no version needs which is young or trained a model, and
-    those that a writer left who was killed before its commit, once they are as old.
+    """Delete the files of each table that no version needs which is recent or trained a model, and
+    those of writers that were killed before their commit, once they are as old.
 
     Returns:
         How many files of each table were deleted.
@@ -192,7 +193,8 @@ def _expire_states(workspace: Workspace, now: datetime.datetime, days: int) -> i
 
 
 def _expire_unfinished(workspace: Workspace, now: datetime.datetime, days: int) -> int:
-    """Delete the shards of runs that have no manifest and have written nothing for so long."""
+    """Delete the shards of runs that have no manifest and have written nothing for a number of
+    days."""
     limit = now - datetime.timedelta(days=days)
     deleted = 0
     for step, parent in ((adapt.STEP, workspace / "states"), (score.STEP, workspace / "lists")):

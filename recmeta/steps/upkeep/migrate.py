@@ -1,8 +1,8 @@
-"""a workspace of an earlier version ──▶ one as this version makes it.
+"""a workspace of an earlier version ──▶ one in the format of this version.
 
 Each migration leads from one format to the next (`recmeta.workspace.format_version`) and does
-nothing where it is done already. The format is written down behind it, so that a workspace in which
-it was killed can be migrated again. The tables, models and manifests stay what they are.
+nothing if it is already done. The format is written after it, so that a workspace in which it was
+killed can be migrated again. The tables, models and manifests do not change.
 """
 
 import dataclasses
@@ -23,16 +23,16 @@ class Migration:
     format_before: int
     format: int
     changes: tuple[str, ...]
-    """In sentences; empty where nothing had to be done."""
+    """Sentences on what changed; empty if nothing had to be done."""
 
 
 @writes_alone
 def run(workspace: Workspace) -> Migration:
-    """Bring a workspace up to date; one that is, or that is not there yet, is left as it is.
+    """Bring a workspace up to date; one that already is, or that does not exist, is left unchanged.
 
     Raises:
         UserError: for a workspace of a later version of recmeta.
-        WorkspaceBusyError: while anything else goes on in it.
+        WorkspaceBusyError: while any other command works in it.
     """
     before = format_version.format_of(workspace)
     if not workspace.exists("tables"):
@@ -56,8 +56,8 @@ def _from_1(workspace: Workspace) -> list[str]:
 
 
 def _upgrade_store(workspace: Workspace) -> list[str]:
-    """Bring MLflow's own tables up to date where its file is the workspace's: an MLflow that was
-    installed since refuses older ones. A server's database is its operator's."""
+    """Bring MLflow's own tables up to date if its file is in the workspace, since a later MLflow
+    refuses older ones. The database of a server is its operator's responsibility."""
     path = _own_store(workspace)
     if path is None:
         return []
@@ -77,4 +77,4 @@ def _own_store(workspace: Workspace) -> Path | None:
 
 
 MIGRATIONS: Mapping[int, Callable[[Workspace], list[str]]] = {1: _from_1}
-"""What leads from a format to the next; says in sentences what it changed."""
+"""The migration from each format to the next, which returns sentences on what it changed."""

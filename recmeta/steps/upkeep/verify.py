@@ -1,6 +1,6 @@
 """a workspace ──▶ what is missing in it or differs from what was written, and how to restore it.
 
-Nothing is changed but what is remembered of the files that were read.
+Nothing is changed except the record of which files were read.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ STEPS: tuple[Step[Any], ...] = (
     score.STEP,
     drift.STEP,
 )
-"""Those with files of their own; register's are the versions of the model."""
+"""Steps with files of their own; register's are the versions of the model."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loss:
-    """Something that is missing or is not what was written."""
+    """Something that is missing or differs from what was written."""
 
     what: str
     """A sentence without its full stop."""
@@ -46,7 +46,7 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What was looked at, and what of it is lost."""
+    """What was checked, and which of it is lost."""
 
     num_manifests: int
     num_tables: int
@@ -55,13 +55,13 @@ class Verified:
 
 
 def run(workspace: Workspace, *, full: bool, has_models: bool = True) -> Verified:
-    """Look at what every step left.
+    """Check the outputs of every step.
 
     Args:
         full: read every file of every step that was ever done here, and of every table. Otherwise
-            only that which was done last is looked at, and a file is read only if it has been
+            only the outputs of the last runs are checked, and a file is read only if it has been
             touched since.
-        has_models: whether to look at the versions of the model in MLflow, too.
+        has_models: whether to check the versions of the model in MLflow, too.
     """
     found: list[Loss] = []
     manifests = [(step, key) for step in STEPS for key in _keys(workspace, step, full=full)]

@@ -1,1 +1,1 @@
-"""Tasks that go on from those that were built before: what came since, and what it changes."""
+"""Adding to tasks that were built before: the rows that came since, and what they change."""

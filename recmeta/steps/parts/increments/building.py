@@ -44,21 +44,21 @@ from recmeta.tasks.task_set import NEWER_FORMAT, SPLITS, Split, TaskSet, TaskSet
 from recmeta.workspace import Folder, sealing
 
 MOST_SHARE = 1.0
-"""Rows of all increments' users, as a share of the base's rows, from which on the next build is a
-full one: the increments are folded into a new base."""
+"""Rows of all increments' users, as a share of the base's rows. From this share on, the next build
+is a full one, which merges the increments into a new base."""
 MOST_INCREMENTS = 30
-"""Of a base: a reader opens each."""
+"""The most increments of a base, since a reader opens each of them."""
 MOST_ROWS = 2**23
-"""Of the users of one increment, and of the log's files that came or went, which are held in
-memory: at most, some 1 GB each."""
+"""The most rows of the users of one increment, and of the log's files that were added or removed.
+Both are held in memory, and take at most about 1 GB each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Before:
-    """What an increment goes on from."""
+    """The tasks to which an increment adds."""
 
     tasks: TaskSet
-    """Whole, and built with the same configuration."""
+    """The base, built in full with the same configuration."""
     name: str
     """Of its folder."""
     counts: Mapping[str, int]
@@ -74,7 +74,7 @@ class Before:
 
 
 def _check_size(parts: list[Part], num_more: int) -> None:
-    """Raise InFull where the increments of a base have become too many or too large.
+    """Raise InFull if the increments of a base have become too many or too large.
 
     Args:
         num_more: rows of the next one.
@@ -102,7 +102,7 @@ def write_increment(
     text_vectors: Folder,
     progress: Progress = silent,
 ) -> BuiltTasks:
-    """Write the tasks of the users whom changes touch, and what depends on everybody.
+    """Write the tasks of the users whom changes touch, and the data that depends on all users.
 
     Args:
         changes: see `changed_rows`.
@@ -111,7 +111,7 @@ def write_increment(
         log_files: the files that the log's rows are in now.
 
     Raises:
-        InFull: where that cannot be done, or not exactly.
+        InFull: if that cannot be done, or not exactly.
     """
     parts = before.parts
     state = read_state(parts[-1].folder)
@@ -180,7 +180,7 @@ def _item_ids(
     parts: list[Part], changes: pl.DataFrame, items: pl.LazyFrame
 ) -> tuple[pl.Series, list[Numbers | None]]:
     """Return the sorted ids of all items, and by part the number of each of its items among them;
-    None where it is the same."""
+    None if it is the same."""
     known = pl.Series(read_items(parts[-1].folder).item_id)
     of_items = items.select(schema.ITEM_ID).collect().to_series()
     item_id = pl.concat([known, changes[schema.ITEM_ID], of_items]).unique().sort()
@@ -242,10 +242,11 @@ def _frame(rows: Rows, columns: list[str]) -> pl.DataFrame:
 
 
 def _differing(was: PlacedRows, now: PlacedRows, num_users: int) -> tuple[PlacedRows, PlacedRows]:
-    """Return the rows of tasks as they were and as they are, without those that both have at the
-    same place of a user's task.
+    """Return the old and the new rows of tasks, without those that both have at the same place of a
+    user's task.
 
-    A row that is later than all that the user had, as most are, leaves those in their places.
+    A row that is later than all earlier rows of the user, as most rows are, leaves those in their
+    places.
     """
     sides = (was, now)
     first_U, length_U = np.zeros((2, 2, num_users), np.int64)
@@ -326,7 +327,7 @@ def _tallies(
     num_items: int,
     config: BuildTasksConfig,
 ) -> ItemTallies:
-    """Return the items' statistics with the changes in them, at the snapshots of now."""
+    """Return the items' statistics with the changes applied, at the current snapshots."""
     events, of_events = [], []
     for part, number_I in zip(parts, numbers, strict=True):
         of_part = part.events()

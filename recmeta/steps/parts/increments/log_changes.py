@@ -1,8 +1,8 @@
-"""What is in the interactions now and was not at an earlier version, and the other way round.
+"""Rows of the interactions that were added or removed since an earlier version.
 
-A version of a Delta table is a list of files, and a file never changes. So the rows that came and
-the rows that went are in the files that only one of two versions has: an ingest adds a file, and
-one that replaces rows writes anew the files that had them, whose other rows cancel out.
+A version of a Delta table is a list of files, and a file never changes. The added and the removed
+rows are therefore in the files that only one of two versions has: an ingest adds a file, and an
+ingest that replaces rows rewrites the files that had them, whose other rows cancel out.
 """
 
 from collections.abc import Collection
@@ -20,7 +20,7 @@ from recmeta.workspace import Workspace
 SIGN = "sign"
 ROW = (schema.USER_ID, schema.ITEM_ID, schema.TIMESTAMP, schema.EVENT, schema.VALUE)
 _LONGEST = 32
-"""Characters of a string that Delta's statistics of a file keep at least."""
+"""The fewest characters of a string that Delta's statistics of a file keep."""
 
 
 class InFull(Exception):
@@ -36,7 +36,7 @@ def files_of(delta: DeltaTable) -> frozenset[str]:
 def sources_id(workspace: Workspace, interactions: DeltaTable) -> str:
     """Return the fingerprint of the sources whose rows a version of the interactions holds.
 
-    Only files of several sources are read: of all others Delta's statistics tell it.
+    Only files of several sources are read: for all others, Delta's statistics give the source.
     """
     adds = pa.table(interactions.get_add_actions(flatten=True))
     found, unclear = set[str](), list[str]()
@@ -62,20 +62,20 @@ def changed_rows(
     most_gone: int,
     most_more: int,
 ) -> pl.DataFrame:
-    """Return the rows that came and those that went. How many there are is asked before any is
+    """Return the rows that were added and those that were removed. They are counted before any is
     read, since all of them are in memory.
 
     Args:
         before: names of the table's files at the earlier version.
         now: those of today.
-        most_gone: rows of files that are not of the table any more, at most.
-        most_more: rows that the table may have more than before.
+        most_gone: the most rows of files that no longer belong to the table.
+        most_more: the most rows that the table may have beyond the earlier version.
 
     Returns:
-        The columns of ROW, and `sign`: 1 for a row that came, -1 for one that went.
+        The columns of ROW, and `sign`: 1 for an added row, -1 for a removed one.
 
     Raises:
-        InFull: where files of the earlier version have been deleted, or there are too many rows.
+        InFull: if files of the earlier version have been deleted, or there are too many rows.
     """
     gone, came = sorted(set(before) - set(now)), sorted(set(now) - set(before))
     folder = workspace / schema.INTERACTIONS.path
