@@ -1,4 +1,4 @@
-"""Rows taken out of a Delta table for good: out of its history and its log, too.
+"""Deleting rows from a Delta table for good, also from its history and its log.
 
 Deleting rows from a Delta table leaves them in files of earlier versions, and their smallest and
 largest values in the statistics that the log keeps of each file.
@@ -13,20 +13,20 @@ from recmeta.workspace import Workspace
 
 LOG = "_delta_log"
 NUM_DIGITS = 20
-"""Of the version that a file of the log is named by."""
+"""The number of digits of the version in the name of a file of the log."""
 
 
 def erase_rows(workspace: Workspace, table: Table, erased: pc.Expression) -> int:
     """Delete the rows for which an expression is true, and every trace of earlier versions.
 
-    No predicate is written down, as a Delta delete would do in its log. The table keeps its id and
-    goes on counting its versions; the earlier ones can no longer be read.
+    Unlike a Delta delete, this writes no predicate into the log. The table keeps its id and
+    continues to count its versions; the earlier ones can no longer be read.
 
     Args:
         erased: must not be null for any row.
 
     Returns:
-        How many rows the newest version had of them; 0 where there is no such table.
+        How many of these rows the newest version had; 0 if there is no such table.
     """
     if not is_there(workspace, table):
         return 0
@@ -48,8 +48,8 @@ def erase_rows(workspace: Workspace, table: Table, erased: pc.Expression) -> int
 def forget_history(workspace: Workspace, table: Table) -> None:
     """Delete all versions of a table but the newest: their files and what the log says of them.
 
-    Files that no version has are deleted, too, as a writer that was killed leaves them. So nobody
-    may be writing: hold the workspace's lock.
+    Files that belong to no version, such as those of a killed writer, are deleted, too. Hold the
+    workspace's lock, since nobody may write meanwhile.
     """
     delta = opened(workspace, table)
     delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)

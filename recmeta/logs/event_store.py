@@ -1,11 +1,11 @@
-"""What users did since the last ingest: kept on disk the moment it is said, and read by user.
+"""Events since the last ingest: written to disk as soon as they arrive, and read by user.
 
     events/events.sqlite    in the workspace; one row an event, in the order of arrival
 
 A batch of events is on the disk when `append` returns: the database writes ahead, and syncs its log
-with every commit. `recmeta ingest` takes in what is pending; the rows stay readable here until they
-are old, so that nothing that a user did is ever out of sight. Several processes of one machine may
-share the file; a network file system, whose locks do not hold, must not have it.
+with every commit. `recmeta ingest` ingests the pending events; the rows stay readable here until
+they are old, so that no event is ever missing. Several processes of one machine may share the file;
+a network file system, whose locks do not hold, must not have it.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from recmeta.workspace.privacy import make_private
 
 FOLDER, FILE = "events", "events.sqlite"
 VERSION = 1
-"""Of the table below."""
+"""The version of the table below."""
 BUSY_SECONDS = 5.0
-"""How long another process' commit is waited for."""
+"""Seconds to wait for another process' commit."""
 MOST_PENDING = 1_000_000
 """Events that are read at once to be ingested, some 500 MB."""
 _AGAIN = "run the command again, or stop the server for a moment."
@@ -55,32 +55,33 @@ WHERE user_id = ? ORDER BY timestamp DESC, number DESC LIMIT ?
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredEvent:
-    """Something that a user did with an item."""
+    """An event: something that a user did with an item."""
 
     event_id: str
-    """Names it for good: it counts once, however often it is sent."""
+    """Identifies the event for good: it counts once, however often it is sent."""
     user_id: str
     item_id: str
     event: str
     value: float
     timestamp: int | None
-    """Microseconds since 1970; None for when it is stored."""
+    """Microseconds since 1970; if None, the time when it is stored."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Appended:
-    """What became of the events of one sender: all of them, or none."""
+    """What happened to the events of one sender, which are all kept or all refused."""
 
     accepted: int = 0
     duplicates: int = 0
-    """Events that were there already."""
+    """The number of events that were already stored."""
     conflict: int | None = None
-    """The place of one whose id is that of another event; nothing was stored then."""
+    """The position of an event whose id belongs to another event; if there is one, nothing was
+    stored."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PastEvent:
-    """Something that a user did, as histories have it."""
+    """An event as histories have it."""
 
     item_id: str
     event: str
@@ -93,10 +94,10 @@ class EventStore:
     """The events of a workspace. An object belongs to one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open the events, or make a place for them.
+        """Open the database of events, or create it.
 
         Raises:
-            UserError: where the file is of a newer version, or no database.
+            UserError: if the file is of a newer version, or is not a database.
         """
         self.path = path
         for folder in (path.parent.parent, path.parent):  # the workspace, and the events' own
@@ -141,7 +142,7 @@ class EventStore:
             sync_folder(str(self.path.parent))
 
     def wait_at_most(self, seconds: float) -> None:
-        """Wait so long for another process' commit, in place of `BUSY_SECONDS`."""
+        """Wait this long for another process' commit, in place of `BUSY_SECONDS`."""
         self._database.execute(f"PRAGMA busy_timeout = {int(1_000 * seconds)}")
 
     def close(self) -> None:
@@ -149,10 +150,12 @@ class EventStore:
         self._database.close()
 
     def append(self, senders: Sequence[Sequence[StoredEvent]]) -> list[Appended]:
-        """Keep the events of several senders, in one commit; return what became of each's.
+        """Store the events of several senders in one commit, and return what happened to each
+        sender's.
 
         Raises:
-            sqlite3.Error: where the disk is full or another process holds on; nothing is kept then.
+            sqlite3.Error: if the disk is full or another process holds the lock; then nothing is
+                stored.
         """
         now = microseconds(datetime.datetime.now(datetime.UTC))
         with _transaction(self._database):
@@ -178,7 +181,7 @@ class EventStore:
         return Appended(accepted=accepted, duplicates=len(events) - accepted)
 
     def _is_another(self, one: StoredEvent) -> bool:
-        """Return whether the event that is stored under an id is not this one."""
+        """Return whether a different event is stored under the id of this one."""
         *stored, timestamp = self._database.execute(
             "SELECT user_id, item_id, event, value, timestamp FROM events WHERE event_id = ?",
             (one.event_id,),
@@ -188,7 +191,7 @@ class EventStore:
         return one.timestamp is not None and one.timestamp != timestamp
 
     def of_users(self, user_ids: Collection[str], most: int) -> dict[str, list[PastEvent]]:
-        """Return the newest events of users, at most so many of each, the oldest first; users
+        """Return the newest events of users, up to a number for each, the oldest first; users
         without any are absent."""
         found = {}
         for user_id in user_ids:
@@ -219,7 +222,7 @@ class EventStore:
         return last, found.drop("number").with_columns(time)
 
     def note_ingested(self, last: int) -> int:
-        """Note that the log has all events up to a number; return how many it had not had."""
+        """Note that the log has all events up to a number; return how many were new to it."""
         now = microseconds(datetime.datetime.now(datetime.UTC))
         with _transaction(self._database):
             return self._database.execute(
@@ -228,7 +231,8 @@ class EventStore:
             ).rowcount
 
     def expire(self, before: datetime.datetime) -> int:
-        """Delete events that came into the log before a time; return how many there were."""
+        """Delete events that were ingested into the log before a time; return how many there
+        were."""
         with _transaction(self._database):
             return self._database.execute(
                 "DELETE FROM events WHERE ingested_at < ?", (microseconds(before),)
@@ -238,7 +242,7 @@ class EventStore:
         """Delete users' events for good, out of the file and its log; return how many there were.
 
         Raises:
-            UserError: where another process reads or writes all the while; doing it again finds
+            UserError: if another process reads or writes all the time; calling it again deletes
                 what is left.
         """
         deleted = 0
@@ -258,14 +262,14 @@ class EventStore:
 
 
 def event_store(workspace: Workspace) -> EventStore | None:
-    """Return the events of a workspace; None where there are none."""
+    """Return the events of a workspace; None if there are none."""
     if not workspace.is_local or not workspace.exists(f"{FOLDER}/{FILE}"):
         return None
     return EventStore(_path(workspace))
 
 
 def make_event_store(workspace: Workspace) -> EventStore:
-    """Return the events of a workspace, for which a place is made where there is none.
+    """Return the events of a workspace, creating the database if there is none.
 
     Raises:
         UserError: for a workspace in an object store.
@@ -289,7 +293,7 @@ def microseconds(time: datetime.datetime) -> int:
 
 @contextlib.contextmanager
 def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Commit what is done in the block, or nothing of it."""
+    """Commit everything that is done in the block, or nothing."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -1,7 +1,7 @@
-"""How much a file may become: one that is downloaded, and one that is unpacked.
+"""How large a file may become when it is downloaded or unpacked.
 
-A few kilobytes can unpack to a disk's worth. Logs pack to a tenth or a fiftieth of their size, so
-that what grows by more than `MAX_RATIO` is refused, before and while it is read.
+A few kilobytes can unpack to the size of a disk. Logs pack to a tenth to a fiftieth of their size,
+so that a file that grows by more than `MAX_RATIO` is refused, before and while it is read.
 """
 
 import os
@@ -11,16 +11,18 @@ from recmeta.errors import UserError
 
 RATIO = "RECMETA_MAX_UNPACKED_RATIO"
 MAX_RATIO = 200.0
-"""Bytes that one packed byte may become, unless the environment variable RATIO says otherwise."""
+"""The most bytes for each packed byte, unless the environment variable RATIO gives another
+number."""
 ALWAYS_ALLOWED = 64 * 1024**2
-"""Bytes that any packed file may become."""
+"""The size up to which any packed file may unpack."""
 DOWNLOAD = "RECMETA_MAX_DOWNLOAD_GB"
 MAX_DOWNLOAD_GB = 50.0
-"""Gigabytes of a download, unless the environment variable DOWNLOAD says otherwise."""
+"""The most gigabytes of a download, unless the environment variable DOWNLOAD gives another
+number."""
 
 
 def check_download(url: str, num_bytes: int) -> None:
-    """Raise UserError where a download is, or has become, larger than what is allowed."""
+    """Raise UserError if a download is, or has become, larger than allowed."""
     allowed = _number(DOWNLOAD, MAX_DOWNLOAD_GB)
     if num_bytes > allowed * 1e9:
         raise UserError(
@@ -30,7 +32,7 @@ def check_download(url: str, num_bytes: int) -> None:
 
 
 def check_unpacked(name: str, packed: int, unpacked: int) -> None:
-    """Raise UserError where a file becomes, or has become, larger than what is allowed.
+    """Raise UserError if a file becomes, or has become, larger than allowed.
 
     Args:
         packed: its bytes as it is stored.
@@ -45,7 +47,7 @@ def check_unpacked(name: str, packed: int, unpacked: int) -> None:
 
 
 class Bounded:
-    """A stream that is being unpacked, up to what is allowed."""
+    """A stream that is being unpacked, up to the allowed size."""
 
     def __init__(self, stream: Any, name: str, packed: int) -> None:
         """
@@ -59,7 +61,7 @@ class Bounded:
         self._ahead = b""
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes; none at the end. Raises UserError where there are too many."""
+        """Return the next bytes; none at the end. Raises UserError if there are too many."""
         if self._ahead:
             ahead, self._ahead = self._ahead[:size], self._ahead[size:]
             return ahead
@@ -69,7 +71,7 @@ class Bounded:
         return content
 
     def peek(self, size: int) -> bytes:
-        """Return the first bytes to come, which are read again; fewer at the end."""
+        """Return the next bytes without consuming them; fewer at the end."""
         while len(self._ahead) < size:
             more = self._stream.read(size - len(self._ahead))
             if not more:

@@ -1,8 +1,8 @@
-"""Whose a quarantined row is.
+"""Which user a quarantined row belongs to.
 
-Most rows say it themselves: the quarantine keeps the user's id where it could be read, as the row's
-source is spelled. Of the others, whose fields could not be told apart, nobody knows; they are taken
-to be of every user whose id stands in them in any of the spellings that logs come in.
+For most rows the quarantine has the user's id, in the spelling of the row's source. The fields of
+the other rows could not be separated; such a row counts as belonging to every user whose id occurs
+in it, in any of the spellings that logs use.
 """
 
 import functools
@@ -19,9 +19,10 @@ from pyarrow import dataset
 from recmeta.schema import RAW, RULES, USER_ID
 
 MISSING_USER = f"missing_{USER_ID}"
-"""The rule that a row breaks whose field of the user could be read and is empty: it is nobody's."""
+"""The rule that a row breaks if its user's field could be read and is empty; it belongs to
+nobody."""
 MAX_SPELLINGS = 256
-"""Of one text, of those that are looked at: no log writes so many layers of escapes."""
+"""The most readings of one text that are examined: no log has so many layers of escapes."""
 _CODECS = ("utf-8", "latin-1", "cp1252", "utf-16-le", "utf-16-be", "shift_jis", "gb18030", "euc_kr")
 _ESCAPED_BYTES = re.compile(r"\\x([0-9a-fA-F]{2})")
 _ESCAPED_UNITS = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
@@ -29,14 +30,14 @@ _ESCAPED_LETTER = re.compile(r"\\([^u])", re.DOTALL)
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _LETTERS_OF_BYTES = re.compile(r"[^\0-\x7f]+")
 _PLAIN = re.compile(r"[A-Za-z0-9 ,;:.|\t_-]*")
-"""Texts that have one spelling."""
+"""Texts with only one spelling."""
 
 
 def of_users(rows: dataset.Dataset, user_ids: Collection[str]) -> pc.Expression:
     """Return an expression that is true for the rows of some users, and never null.
 
     Args:
-        rows: the quarantine. One of an earlier version of recmeta says of no row whose it is.
+        rows: the quarantine. One of an earlier version of recmeta has no users' ids.
     """
     told = USER_ID in rows.schema.names
     user_id = pc.field(USER_ID).cast(pa.string())
@@ -63,7 +64,7 @@ def of_users(rows: dataset.Dataset, user_ids: Collection[str]) -> pc.Expression:
 
 
 def mentions(text: str, user_ids: Collection[str]) -> bool:
-    """Return whether an id stands in a text, however spelled, and not as a part of a word."""
+    """Return whether an id occurs in a text, in any spelling, and not as a part of a word."""
     either = "|".join(re.escape(_composed(user_id)) for user_id in sorted(user_ids))
     # What could not be decoded was a letter, too.
     words = re.compile(rf"(?<![\w\ufffd])(?:{either})(?![\w\ufffd]|\\x[0-9a-f]{{2}})")
@@ -71,8 +72,8 @@ def mentions(text: str, user_ids: Collection[str]) -> bool:
 
 
 def spellings(text: str) -> list[str]:
-    """Return a text and what it may stand for: escapes of JSON, CSV, URLs and HTML undone, bytes of
-    another encoding read as that, and one within another."""
+    """Return a text and its possible meanings: with escapes of JSON, CSV, URLs and HTML undone,
+    with bytes read in another encoding, and with these nested."""
     found = {text: None}
     waiting = [] if _PLAIN.fullmatch(text) else [text]
     while waiting and len(found) < MAX_SPELLINGS:

@@ -33,7 +33,7 @@ def read_attributes(
         the unreadable rows as rows for the quarantine.
 
     Raises:
-        UserError: where a column is missing or a pattern is not a regular expression.
+        UserError: if a column is missing or a pattern is not a regular expression.
     """
     return _whole(read_blocks(source, files, id_name), id_name)
 
@@ -41,10 +41,10 @@ def read_attributes(
 def attributes_in_frame(
     source: AttributeSource, frame: pl.DataFrame, name: str, id_name: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return of a frame in memory what `read_attributes` returns of files.
+    """Return for a frame in memory what `read_attributes` returns for files.
 
     Args:
-        name: what stands in the place of the file's name.
+        name: used in place of the file's name.
 
     Raises:
         UserError: as `read_attributes`.

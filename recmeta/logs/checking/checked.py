@@ -1,4 +1,4 @@
-"""A whole log, read and checked: the rows that may be published and those that may not."""
+"""A whole log, read and checked: its rows that may be published and those that may not."""
 
 import dataclasses
 import datetime
@@ -21,17 +21,17 @@ from recmeta.schema import FILE, ITEM_ID, LINE, RAW, RULES, USER_ID
 NUM_EXAMPLES = 3
 NUM_CELLS = 1000
 MAX_SHOWN = 60
-"""Letters of a cell in a message."""
+"""The most characters of a cell in a message."""
 VALUE_RULES = ["missing_value", "unparsable_value", "value_not_finite", "value_out_of_scale"]
-"""What may be wrong with the value of a row that is right otherwise."""
+"""The faults of a value in a row that is right otherwise."""
 
 
 def read_log(
     mapping: LogMapping, files: list[SourceFile], now: datetime.datetime, progress: Progress
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read all rows of a log and part them by whether they keep every rule.
+    """Read all rows of a log and divide them by whether they keep every rule.
 
-    Raw text is parsed a block at a time; what stays in memory is the parsed rows with their text.
+    Raw text is parsed a block at a time; the parsed rows stay in memory with their text.
 
     Returns:
         The good rows and the bad ones, in their order, as `contracts.check` does.
@@ -71,18 +71,18 @@ def read_blocks(
 
 
 def num_bytes_of(raw: pl.Series) -> int:
-    """Return how many bytes the texts of rows, or what they are made of, have."""
+    """Return how many bytes the texts of rows, or the structures they are made from, have."""
     if raw.dtype == pl.String:
         return int(raw.str.len_bytes().sum())
     return int(raw.estimated_size())
 
 
 def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return what rejected rows say of users all the same, and the rows that say nothing else.
+    """Return the users whom rejected rows name, and the rows that say nothing else.
 
-    In a log they are faults; among new users a row without an item says that nothing is known of
-    somebody, one of which the value alone is wrong that its item was met, and any other that there
-    is this user.
+    In a log such rows are faults. Among new users, a row without an item names a user without
+    interactions, a row with only a wrong value says that its item was taken, and any other row says
+    that the user exists.
 
     Returns:
         `user_id`, `item_id` (null but where only the value is wrong), `file`, `line`, `raw` of the
@@ -97,14 +97,13 @@ def named_users(bad: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def faults(bad: pl.DataFrame) -> dict[str, int]:
-    """Return how many rejected rows there are by what is wrong with them, the first rule that each
-    breaks."""
+    """Return the numbers of rejected rows by fault, which is the first rule that each breaks."""
     rules = bad[RULES].list.first().drop_nulls()
     return dict(rules.value_counts(sort=True).rows())
 
 
 class Rejected:
-    """What is wrong with the rejected rows of a log, in numbers and examples."""
+    """The faults of a log's rejected rows, in numbers and examples."""
 
     def __init__(self) -> None:
         self.num_rows = 0
@@ -113,7 +112,7 @@ class Rejected:
 
     @classmethod
     def of(cls, bad: pl.DataFrame) -> "Rejected":
-        """Return what is wrong with rows."""
+        """Return the faults of rows."""
         found = cls()
         found.add(bad)
         return found
@@ -132,8 +131,8 @@ class Rejected:
                 self._examples[rule] = pl.concat([examples, more]).head(NUM_EXAMPLES)
 
     def worst(self) -> list[tuple[str, int, pl.DataFrame]]:
-        """Return the rules that are broken most, with how many rows break each, and the first of
-        them."""
+        """Return the rules that are broken most, with the number of rows that break each, and the
+        first of these rows."""
         most = self._broken.most_common(NUM_EXAMPLES)
         return [(rule, count, self._examples[rule]) for rule, count in most]
 
@@ -154,7 +153,7 @@ def too_bad(
 
     Args:
         quarantine: where the user finds the bad rows.
-        files: the log's, of which the first is looked at again for what is in the cells.
+        files: the log's, the first of which is read again to show what the cells contain.
     """
     num_bad, worst = rejected.num_rows, rejected.worst()
     rows_read = num_good + num_bad
@@ -175,7 +174,7 @@ def too_bad(
 
 
 def passed_over(files: Sequence[SourceFile]) -> tuple[str, ...]:
-    """Return what lines of files that were read are no rows, in sentences."""
+    """Return sentences on lines of the files that are not rows."""
     total = sum((file.passed_over for file in files), Counter[str]())
     return tuple(
         f"Lines that are {what}, and no rows: {number:,}." for what, number in total.items()
@@ -183,8 +182,8 @@ def passed_over(files: Sequence[SourceFile]) -> tuple[str, ...]:
 
 
 def advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[SourceFile]) -> str:
-    """Return what most often is behind a file in which a rule is broken everywhere, and what reads
-    it, with a blank behind it; empty where nothing can be said.
+    """Return the most likely cause of a rule that is broken everywhere in a file, and the option
+    that fixes it, with a space at the end; empty if neither is known.
 
     Args:
         rule: that is broken.
@@ -219,7 +218,7 @@ def advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[So
 
 
 def _first_cells(mapping: LogMapping, role: str, files: Sequence[SourceFile]) -> pl.Series | None:
-    """Return what stands in a role's column in the first rows; None where that cannot be seen."""
+    """Return the contents of a role's column in the first rows; None if they cannot be read."""
     if not files:
         return None
     batch = next(iter(read(mapping, list(files[:1]), contracts.wanted_columns(mapping))), None)
@@ -254,7 +253,7 @@ def _other_numbers(cells: pl.Series) -> str:
 
 
 def _nulls(mapping: LogMapping, cells: pl.Series) -> str:
-    """Return what stands in the place of ids, in a sentence; empty where nothing does."""
+    """Return a sentence on what the file has in the place of ids; empty if there is nothing."""
     text = cells.cast(pl.String).str.strip_chars()
     words = text.filter(text.is_in(list(mapping.nulls)))
     if not len(words):
@@ -266,7 +265,7 @@ def _nulls(mapping: LogMapping, cells: pl.Series) -> str:
 
 
 def _other_than_json(bad: pl.DataFrame) -> str:
-    """Return what lines are that are no JSON objects."""
+    """Return what lines are that are not JSON objects."""
     lines = bad.filter(pl.col(RULES).list.contains("unparsable_json"))[RAW].head(1).to_list()
     if not lines:
         return ""

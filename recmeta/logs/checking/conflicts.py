@@ -1,7 +1,7 @@
 """Rows with the same key: within a source, and between a source and the table.
 
-The key is `schema.INTERACTIONS.key`; null times are equal to each other. Rows that agree in value
-too are duplicates; where they do not, the last one wins and the others are superseded.
+The key is `schema.INTERACTIONS.key`; null times are equal to each other. Rows that also agree in
+value are duplicates; otherwise the last one is kept and the others are superseded.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from recmeta.schema import (
 
 KEY = list(INTERACTIONS.key)
 SUPERSEDED = "superseded"
-"""The rule that they break; no fault of theirs, hence no part of the bad share."""
+"""The rule that superseded rows break. It is not a fault, and hence not part of the bad share."""
 NONE_QUARANTINED = pl.DataFrame(
     schema={
         FILE: pl.String,
@@ -38,7 +38,7 @@ NONE_QUARANTINED = pl.DataFrame(
         VALUE: pl.Float64,
     }
 )
-"""Rows for the quarantine, without one: its columns but `source` and `ingested_at`."""
+"""An empty frame with the quarantine's columns except `source` and `ingested_at`."""
 _RULES = pl.concat_list(pl.lit(SUPERSEDED)).alias(RULES)
 TEXTS = [USER_ID, ITEM_ID, EVENT]
 """Columns of the key that are texts."""
@@ -47,11 +47,11 @@ _WINNING, _IDS = "winning_value", "ids"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settled:
-    """A source's rows with one left per key."""
+    """A source's rows with one row kept for each key."""
 
     encoded: pl.DataFrame
-    """The winners' key and value, sorted by key: what the table needs, without the text that they
-    stood in, which is most of a row's size. Ids and kinds of events are of type Enum; each of their
+    """The kept rows' key and value, sorted by key: what the table needs, without the rows' text,
+    which is most of their size. Ids and kinds of events are of type Enum, and each of their
     categories occurs."""
     superseded: pl.DataFrame
     """The rows that a later one contradicts, in the order of the source."""
@@ -59,13 +59,13 @@ class Settled:
 
     @property
     def rows(self) -> pl.DataFrame:
-        """The winners, with their ids as strings."""
+        """The kept rows, with their ids as strings."""
         return self.encoded.with_columns(pl.col(TEXTS).cast(pl.String))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a source's settled rows do to the table; each frame is sorted by key."""
+    """The changes that a source's rows make to the table; each frame is sorted by key."""
 
     accepted: pl.DataFrame
     """Rows whose key the table does not have, or has with another value."""
@@ -75,7 +75,7 @@ class Changes:
 
 
 def settle(rows: pl.DataFrame) -> Settled:
-    """Leave one row per key: the last in the order of the source."""
+    """Keep one row per key: the last in the order of the source."""
     encoded = rows.select(
         *(_encoded(rows[name]) if name in TEXTS else name for name in [*KEY, VALUE])
     )
@@ -87,7 +87,7 @@ def settle(rows: pl.DataFrame) -> Settled:
         keys = keys.with_columns(encoded[EVENT].to_physical())
     order = keys.select(pl.arg_sort_by(keys.columns, maintain_order=True)).to_series()
     differs = pl.any_horizontal(pl.all().ne_missing(pl.all().shift(-1)))
-    # The last row has none behind it, which a null time would not tell it by.
+    # The last row has none after it, which a comparison with a null time would not show.
     is_end = pl.int_range(pl.len()) == pl.len() - 1
     last = keys[order].select(differs | is_end).to_series()
     if last.all():
@@ -115,12 +115,12 @@ def categories(texts: pl.Series) -> pl.Series:
 
 
 def compare(rows: pl.DataFrame, old: pl.DataFrame) -> Changes:
-    """Part settled rows by what the table has of their keys.
+    """Divide a source's rows by what the table has for their keys.
 
     Args:
         rows: `Settled.rows`.
-        old: rows of the table, among them all that have these keys; their key, value and any other
-            columns.
+        old: rows of the table, including all that have these keys, with their key, value and any
+            other columns.
     """
     if not old.height:
         return Changes(accepted=rows, replaced=old, num_duplicates=0)

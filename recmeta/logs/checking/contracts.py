@@ -5,8 +5,8 @@ evaluates all of them and says of every failed row *which* it broke (a `validate
 first would not do), and the same class documents what rows behind this point are sure to be.
 Pandera's lazy validation reports failures too, but as one row per case, to be joined back.
 
-What depends on the mapping or the clock (the scale, the latest time) comes in as columns, so that
-the rules stay one static, readable list.
+Whatever depends on the mapping or the clock (the scale, the latest time) is passed as columns, so
+that the rules stay one static, readable list.
 """
 
 import datetime
@@ -35,7 +35,8 @@ _UNREADABLE = ~pl.col("separated") | ~pl.col("parsed") | ~pl.col("unambiguous")
 
 
 class LogRow(dy.Schema):
-    """A parsed row of a log. What could not be parsed is null; a rule's name is the fault's."""
+    """A parsed row of a log. A value that could not be parsed is null; a rule has the name of its
+    fault."""
 
     file = dy.String()
     line = dy.Int64()
@@ -134,11 +135,11 @@ def wanted_columns(mapping: LogMapping) -> Wanted:
 def check(
     batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part a batch into rows that keep every rule and rows that break some.
+    """Divide a batch into rows that keep every rule and rows that break some.
 
     Args:
         batch: what `sources.read` yields for `wanted_columns(mapping)`.
-        now: times later than this by more than a day are of the future.
+        now: times more than a day after it are in the future.
 
     Returns:
         The good rows, with `CHECKED_COLUMNS`, `raw` as it came; the bad ones, with `file`, `line`,
@@ -155,9 +156,10 @@ def check(
 
 
 def has_come_due(now: datetime.datetime) -> pl.Expr:
-    """Whether nothing but its time kept a row of the quarantine out, and that has come.
+    """Whether a row of the quarantine was refused only for a time in the future, which has now
+    come.
 
-    Null times are of rows that say no more than their text.
+    Rows of which only the text is kept have null times.
     """
     only_its_time = pl.col(RULES) == pl.lit(["future_time"])
     return (only_its_time & (pl.col(TIMESTAMP) <= now + MAX_CLOCK_SKEW)).fill_null(False)
@@ -202,7 +204,7 @@ def _parse(batch: pl.DataFrame, mapping: LogMapping, now: datetime.datetime) -> 
 
 
 def _given(role: str, types: pl.Schema, null_values: Collection[str]) -> pl.Expr:
-    """Whether a field holds anything. NaN is something: a value that is not finite."""
+    """Whether a field has a value. NaN counts as one, which is not finite."""
     words = [word for word in null_values if word.lower() != "nan"]
     if types[role] == pl.String:
         return parsing.text(role, types[role], words).is_not_null()
@@ -213,7 +215,7 @@ def _given(role: str, types: pl.Schema, null_values: Collection[str]) -> pl.Expr
 
 
 def _is_word(text: str) -> bool:
-    """Whether a text is no number."""
+    """Whether a text is not a number."""
     try:
         float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is striking about a log whose rows keep every rule: the rules see a row, not the whole."""
+"""Unusual features of a log whose rows keep every rule, since the rules see only single rows."""
 
 import dataclasses
 import datetime
@@ -15,37 +15,38 @@ from recmeta.logs.mapping import LogMapping
 from recmeta.schema import ITEM_ID, USER_ID
 
 FEW_ROWS = 10
-"""Of fewer rows, the times say nothing."""
+"""With fewer rows, the times are not judged."""
 OUTSIZED_SHARE = 0.1
 OUTSIZED_ROWS = 100
 OUTSIZED_TIMES = 20
-"""A user with such a share of the rows, so many rows and so many times as many as half of the users
-may be many: guests, or an id that was lost."""
+"""A user with at least this share of the rows, this many rows and this many times the median user's
+rows may stand for many: guests, or users whose id was lost."""
 FEW_KNOWN = 0.05
-"""A share of the log's users or items so low that their attributes may be under other ids."""
+"""If the share of the log's users or items with attributes is lower, the attributes may have other
+ids."""
 FEW_LEVELS = 3
 PLACEHOLDERS = (-1.0, 0.0, -99.0, 99.0, -999.0, 999.0, 9999.0)
-"""Numbers that stand for "not rated"."""
+"""Numbers that often mean "not rated"."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a log is like as a whole."""
+    """Figures of a log as a whole."""
 
     first_time: str | None = None
-    """ISO 8601, UTC. None where there are no times."""
+    """ISO 8601, UTC. None if there are no times."""
     last_time: str | None = None
     num_users: int
     num_items: int
     users_known: int | None = None
-    """Users of the log that have attributes. None where no attributes came with it."""
+    """The number of the log's users with attributes. None if no attributes came with it."""
     items_known: int | None = None
 
 
 def findings(
     mapping: LogMapping, tally: Tally, users: pl.DataFrame, items: pl.DataFrame
 ) -> tuple[Findings, tuple[str, ...]]:
-    """Return what a log is like, and what is perhaps not as it was meant, in sentences.
+    """Return the figures of a log, and sentences on what is perhaps not as intended.
 
     Args:
         tally: of all its rows.
@@ -76,7 +77,7 @@ def findings(
 
 
 def check_times(mapping: LogMapping, tally: Tally) -> None:
-    """Raise UserError where most of the times are before `earliest_time`: another unit was meant.
+    """Raise UserError if most of the times are before `earliest_time`: another unit was meant.
 
     Args:
         tally: of the rows that keep every rule.
@@ -104,7 +105,7 @@ def _shown(time: object) -> str:
 
 
 def _other_unit(mapping: LogMapping, tally: Tally) -> str:
-    """Return the unit of which the times would be those of today, in a sentence; perhaps empty."""
+    """Return a sentence on the unit in which the times would be recent ones; it may be empty."""
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}.get(mapping.time_unit)
     if per_second is None:
         return ""
@@ -143,7 +144,7 @@ def _outsized(rows_of: pl.DataFrame) -> str:
 
 
 def _placeholder(mapping: LogMapping, tally: Tally) -> str:
-    """Return a sentence on a value that stands apart from the others as -1 and 99 do."""
+    """Return a sentence on a value that stands apart from the others, as -1 and 99 do."""
     if not mapping.has_values or mapping.scale or tally.num_levels <= FEW_LEVELS:
         return ""
     low, high = tally.lowest(), tally.highest()
@@ -164,7 +165,7 @@ def _placeholder(mapping: LogMapping, tally: Tally) -> str:
 
 
 def _lists(ids: pl.Series) -> str:
-    """Return a sentence on ids that look like several; perhaps empty."""
+    """Return a sentence on ids that look like several ids; it may be empty."""
     if not len(ids):
         return ""
     parts = r"^\S*\d\S*(?:[ ,;|]\s*\S*\d\S*)+$"
@@ -177,7 +178,7 @@ def _lists(ids: pl.Series) -> str:
 
 
 def _forms(name: str, ids: pl.Series) -> str:
-    """Return a sentence on ids that are the same but for their Unicode form; perhaps empty."""
+    """Return a sentence on ids that are the same except for their Unicode form; it may be empty."""
     special = ids.filter(ids.str.contains(r"[^\x00-\x7f]"))
     composed = [unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)) for text in special]
     plain = ids.filter(ids.is_in(pl.Series(composed, dtype=pl.String).implode()))

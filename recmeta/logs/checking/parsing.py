@@ -1,7 +1,7 @@
 """Expressions that turn the columns of a log, text or typed, into ids, times, values and kinds.
 
 All of them turn what cannot be parsed into null and never fail; `contracts` says which rule a null
-breaks. To make one raises UserError for a format of times that is none.
+breaks. Making one raises UserError if the format of times is invalid.
 """
 
 import re
@@ -15,7 +15,7 @@ MICROSECONDS = pl.Datetime("us", "UTC")
 SECONDS_A_DAY = 86_400
 _TRUTHS = {"true": 1.0, "false": 0.0}
 _EXACT = 2.0**53
-"""From here on a float does not say which whole number it was."""
+"""From this number on, a float does not determine a whole number."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 LATEST_YEAR = 9999
 # The years 1 to 9999: what Python's datetime, pyarrow and Delta agree on.
@@ -24,7 +24,7 @@ LATEST_US = 253_402_300_799_999_999
 
 
 def text(column: str, dtype: pl.DataType, null_values: Collection[str] = ()) -> pl.Expr:
-    """Return a column as stripped strings, null where it is empty, NaN or a word for null.
+    """Return a column as stripped strings; null if it is empty, NaN or a word for null.
 
     Numbers are spelled as they print; lists, structures and maps are spelled as JSON.
     """
@@ -32,7 +32,7 @@ def text(column: str, dtype: pl.DataType, null_values: Collection[str] = ()) -> 
 
 
 def as_text(expression: pl.Expr, dtype: pl.DataType, null_values: Collection[str] = ()) -> pl.Expr:
-    """Return what `text` does of an expression."""
+    """Return for an expression what `text` returns for a column."""
     if dtype.is_integer() and not any(map(str.isdecimal, null_values)):
         return expression.cast(pl.String)
     if dtype.is_float():
@@ -52,8 +52,8 @@ def as_text(expression: pl.Expr, dtype: pl.DataType, null_values: Collection[str
 def identifier(column: str, dtype: pl.DataType, null_values: Collection[str] = ()) -> pl.Expr:
     """Return a column of ids as `text` does, whole numbers without a fraction: 10.0 is 10.
 
-    A frame with a missing id keeps its whole numbers as floats, and writes them so; the catalogue
-    beside it does not.
+    A frame with a missing id keeps and writes its whole numbers as floats, unlike the catalogue
+    that comes with it.
     """
     if dtype.is_float():
         number = pl.col(column)
@@ -72,7 +72,7 @@ def identifier(column: str, dtype: pl.DataType, null_values: Collection[str] = (
 def number(
     column: str, dtype: pl.DataType, decimal: str = "", null_values: Collection[str] = ()
 ) -> pl.Expr:
-    """Return a column as float64; null where it is not a number. NaN and infinity are numbers, and
+    """Return a column as float64; null if it is not a number. NaN and infinity are numbers, and
     true and false are 1 and 0.
 
     Args:
@@ -131,7 +131,7 @@ def _retried(
     parse: Callable[[pl.Series], pl.Series],
     parse_others: Callable[[pl.Series], pl.Series],
 ) -> pl.Series:
-    """Return what is parsed one way, and of the values that are not so the other, slower way."""
+    """Return values parsed one way and, for those that fail, the other, slower way."""
     found = parse(values)
     missed = found.is_null() & values.is_not_null()
     if not missed.any():
@@ -140,12 +140,12 @@ def _retried(
 
 
 def time(column: str, dtype: pl.DataType, unit: str) -> pl.Expr:
-    """Return a column as UTC times in microseconds; null where it is not a time.
+    """Return a column as UTC times in microseconds; null if it is not a time.
 
-    Times behind the year 9999 become its last microsecond, which no rule lets pass.
+    Times after the year 9999 become its last microsecond, which the rules refuse.
 
     Args:
-        unit: as `LogMapping.time_unit`. Does not matter where `dtype` is a time already.
+        unit: as `LogMapping.time_unit`. It does not matter if `dtype` is already a time.
     """
     if isinstance(dtype, pl.Datetime):
         naive = dtype.time_zone is None
@@ -225,14 +225,14 @@ def _microseconds(whole: pl.Expr, fraction: pl.Expr, per_second: int) -> pl.Expr
 
 
 def _iso_series(values: pl.Series) -> pl.Series:
-    """Parse ISO 8601, and what databases and languages write in its place: ` UTC` or `[UTC]` behind
+    """Parse ISO 8601, and what databases and languages write in its place: ` UTC` or `[UTC]` after
     the time, a comma before the fraction, slashes or nothing between the parts, hour 24."""
     found = _retried(values, _as_most_write_it, _other_iso)
     return found if (found.dt.year() >= 1).all() else found.set(found.dt.year() < 1, None)
 
 
 def _as_most_write_it(values: pl.Series) -> pl.Series:
-    """Parse the form of the first value alone, which is much faster, where it is a usual one."""
+    """Parse only the form of the first value, which is much faster, if it is a usual one."""
     first = next(iter(values.drop_nulls().head(1)), "").strip()
     for form, format_ in _USUAL.items():
         if re.fullmatch(form, first):

@@ -1,4 +1,4 @@
-"""How times and numbers are spelled, as some of them show it."""
+"""How times and numbers are written, inferred from some of them."""
 
 import datetime
 
@@ -7,10 +7,10 @@ import polars as pl
 from recmeta.logs.checking import parsing
 
 SHARE = 0.9
-"""Of the values that must be read one way for it to be theirs."""
+"""The share of the values that must be readable in one way for it to be chosen."""
 EARLIEST = datetime.datetime(1990, 1, 1, tzinfo=datetime.UTC)
 LATEST = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
-"""Times of logs are between them."""
+"""The range of plausible times of logs."""
 UNITS = ("iso", "%Y%m%d", "s", "ms", "us", "ns", "d")
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M:%S %p", " %I:%M %p")
@@ -33,9 +33,9 @@ FORMATS = (
 
 
 def unit_of(values: pl.Series) -> str | None:
-    """Return the `time_unit` that reads values as times of logs; None where none does.
+    """Return the `time_unit` that reads values as times of logs; None if none does.
 
-    Of several the one that reads most is taken, and the first of those.
+    If there are several, the first one that reads most values is taken.
     """
     given = _given(values)
     if not len(given):
@@ -53,7 +53,7 @@ def unit_of(values: pl.Series) -> str | None:
 
 
 def decimal_of(values: pl.Series) -> str | None:
-    """Return the `decimal` that reads values as numbers; None where none does."""
+    """Return the `decimal` that reads values as numbers; None if none does."""
     given = _given(values)
     if not len(given):
         return None

@@ -1,6 +1,6 @@
-"""What must be counted over all rows of a log to say what it is like, block by block.
+"""Counts over all rows of a log, block by block, from which it is described.
 
-It grows with the numbers of users and items, and not with that of rows.
+They grow with the numbers of users and items, but not with the number of rows.
 """
 
 import datetime
@@ -13,13 +13,13 @@ from recmeta.schema import EVENT, FILE, ITEM_ID, LINE, RATING_EVENT, TIMESTAMP, 
 
 NUM_PLACES = 3
 NUM_ENDS = 2
-"""Lowest, and highest, values that are kept."""
+"""The number of lowest, and of highest, values that are kept."""
 MICROSECONDS_AN_HOUR = 3_600_000_000
 _HOUR, _NUM_ROWS = "hour", "num_rows"
 
 
 class Tally:
-    """Counts of the rows that keep every rule, and of those that are left of them."""
+    """Counts of the rows that keep every rule, and of those that remain after deduplication."""
 
     def __init__(self, earliest_time: str = EARLIEST_TIME) -> None:
         """Count nothing yet.
@@ -41,7 +41,8 @@ class Tally:
         self._hours = pl.DataFrame(schema={_HOUR: pl.Int64, _NUM_ROWS: pl.UInt32})
         self._levels = pl.DataFrame(schema={VALUE: pl.Float64, _NUM_ROWS: pl.UInt32})
         self.num_levels = 0
-        """Of the ratings' values, at least; exact where it is small."""
+        """The number of distinct values of ratings: a lower bound, which is exact if it is
+        small."""
         self._users: list[pl.DataFrame] = []
         self._items: list[pl.Series] = []
 
@@ -70,7 +71,7 @@ class Tally:
         self._items.append(categories(rows[ITEM_ID]).alias(ITEM_ID))
 
     def unsettle(self) -> None:
-        """Forget all settled rows: they are settled anew."""
+        """Forget all settled rows, which are settled again."""
         self._users, self._items = [], []
 
     def rows_of_users(self) -> pl.DataFrame:
@@ -83,7 +84,7 @@ class Tally:
         return users.group_by("value").agg(pl.col("len").sum()).sort("value")
 
     def items(self) -> pl.Series:
-        """Return the ids of the items that are met, sorted."""
+        """Return the ids of the items that occur, sorted."""
         items = pl.concat(self._items or [pl.Series(ITEM_ID, [], pl.String)])
         return (items if len(self._items) == 1 else items.unique()).sort()
 
