@@ -1,1 +1,2 @@
-"""What the DAGs share. Light to import: Airflow's SDK and names; the work is in recmeta.steps."""
+"""What the DAGs share. It is light to import: Airflow's SDK and names. The work is in
+recmeta.steps."""

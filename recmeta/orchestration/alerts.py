@@ -1,7 +1,7 @@
-"""What operators are told: a task failed for good, the gate refused a model, a day's run is late.
+"""Alerts for operators: a task failed for good, the gate refused a model, a day's run is late.
 
-Each alert is a line in the log and a file in the workspace's folder `alerts`; where the setting
-`notifier` names somebody to tell, one of Airflow's notifiers tells them:
+Each alert is a line in the log and a file in the workspace's folder `alerts`; if the setting
+`notifier` names a receiver, one of Airflow's notifiers sends it:
 
     mail:ops@example.com        SmtpNotifier, by the connection smtp_default
     webhook:CONNECTION          HttpNotifier (apache-airflow-providers-http), by that connection
@@ -37,10 +37,10 @@ class Alert:
     """`failed`, `refused` or `late`."""
     dag: str
     task: str | None
-    """None where it is about a whole run."""
+    """None if it is about a whole run."""
     run: str
     partition: str | None
-    """The day that the run is about, where it has one."""
+    """The day that the run is about, if it has one."""
     what: str
     """What happened, in whole sentences."""
     do: str
@@ -48,7 +48,7 @@ class Alert:
     link: str | None = None
     """Where Airflow shows more."""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What else the file has."""
+    """Further fields of the file."""
     at: str = dataclasses.field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
@@ -69,8 +69,8 @@ class Alert:
 
 
 def tell(alert: Alert) -> None:
-    """Write an alert down and let the notifier tell it. Nothing that fails here is raised: the
-    alert is about something else."""
+    """Write an alert and have the notifier send it. Errors here are not raised, since the alert is
+    about something else."""
     logger.error("%s\nWhat to do: %s", alert.what, alert.do)
     name = f"{alert.kind}-{alert.dag}-{alert.run}-{alert.task}-{alert.details.get('map_index', -1)}"
     plain = "".join(c if c.isalnum() else "-" for c in name)
@@ -90,7 +90,7 @@ def tell(alert: Alert) -> None:
 
 
 def notifier_of(text: str | None) -> Any:
-    """Return the notifier that the setting `notifier` means; None where it is not set.
+    """Return the notifier that the setting `notifier` names; None if it is not set.
 
     Raises:
         UserError: where it cannot be understood.
@@ -124,7 +124,7 @@ def notifier_of(text: str | None) -> Any:
 
 
 def failed(context: Context, what: str) -> Alert:
-    """Return what to tell of a task that failed for good."""
+    """Return the alert for a task that failed for good."""
     ti, run = context["ti"], context["dag_run"]
     return Alert(
         kind="failed",
@@ -140,7 +140,7 @@ def failed(context: Context, what: str) -> Alert:
 
 
 def refused(context: Context, version: str, reasons: list[str]) -> Alert:
-    """Return what to tell of a model that the gate refused."""
+    """Return the alert for a model that the gate refused."""
     ti, run = context["ti"], context["dag_run"]
     why = " ".join(reasons) if reasons else "It gave no reasons."
     return Alert(
@@ -157,8 +157,8 @@ def refused(context: Context, version: str, reasons: list[str]) -> Alert:
 
 
 async def late(context: Any) -> None:
-    """Tell that a run has not ended by its deadline: Airflow calls this, in the triggerer. A worker
-    would not be let read the settings for it.
+    """Send the alert for a run that has not ended by its deadline. Airflow calls this in the
+    triggerer, since a worker may not read the settings for it.
 
     Args:
         context: what Airflow knows of the run, as JSON.

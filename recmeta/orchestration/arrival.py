@@ -1,4 +1,5 @@
-"""Wait for a file without keeping a worker: runs in Airflow's triggerer, among many others."""
+"""Waiting for a file without occupying a worker: this runs in Airflow's triggerer, among many
+others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,16 +11,16 @@ from recmeta.logs.reading.partitions import has_arrived
 
 
 class ArrivalTrigger(BaseTrigger):  # type: ignore[misc]  # Airflow is not typed for us
-    """Fires once when what is at every path, local or in an object store, is there and whole."""
+    """Fires once when every path, local or in an object store, exists and is complete."""
 
     def __init__(
         self, paths: list[str], poll_seconds: float, done_files: Sequence[str | None] = ()
     ) -> None:
-        """Take what to wait for.
+        """Take the paths to wait for.
 
         Args:
-            done_files: of each path what is written last into it, or None; see `has_arrived`.
-                Empty: nothing is asked for.
+            done_files: for each path the file that is written last into it, or None; see
+                `has_arrived`. If empty, no such files are required.
         """
         super().__init__()
         self.paths = paths
@@ -27,7 +28,7 @@ class ArrivalTrigger(BaseTrigger):  # type: ignore[misc]  # Airflow is not typed
         self.done_files = list(done_files) or [None] * len(paths)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return how the triggerer makes this trigger again."""
+        """Return how the triggerer recreates this trigger."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {

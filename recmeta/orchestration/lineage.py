@@ -1,4 +1,5 @@
-"""What a task read and left, as OpenLineage datasets, where Airflow's provider of it is installed.
+"""The inputs and outputs of a task as OpenLineage datasets, if Airflow's provider of it is
+installed.
 
     pip install 'recmeta[lineage]'
 
@@ -29,8 +30,8 @@ FOLDERS = {
 
 
 def emit(done: Manifest[Any], read: Sequence[str] = ()) -> None:
-    """Emit what a finished step read and left, as a part of the run of its task; nothing without
-    the provider, or where it is switched off.
+    """Emit the inputs and outputs of a finished step as a part of the run of its task; emit nothing
+    without the provider, or if it is switched off.
 
     Args:
         read: places of logs, which a manifest knows by their content alone.
@@ -44,8 +45,8 @@ def emit(done: Manifest[Any], read: Sequence[str] = ()) -> None:
 
 
 def inputs(done: Manifest[Any], read: Sequence[str] = ()) -> Iterator[tuple[str, str | None]]:
-    """Yield the address and the version of each thing that a step read; an address is a place in
-    the workspace, or a URL.
+    """Yield the address and the version of each input of a step; an address is a place in the
+    workspace, or a URL.
 
     Args:
         read: as of `emit`.
@@ -63,7 +64,7 @@ def inputs(done: Manifest[Any], read: Sequence[str] = ()) -> Iterator[tuple[str,
 
 
 def outputs(done: Manifest[Any]) -> Iterator[tuple[str, str | None]]:
-    """Yield the address and the version of each thing that a step left."""
+    """Yield the address and the version of each output of a step."""
     from recmeta.registry import tracking
 
     for address, digest in (done.digests or {}).items():

@@ -4,11 +4,11 @@
 
 Everything lives in the workspace: Airflow's home with its SQLite database in `airflow`, MLflow's
 database and artifacts beside the tables. Airflow's home, which holds its password and its keys, and
-all that the servers write are for the user alone who started them. Both servers listen on the
-loopback address alone. Airflow asks for a login; MLflow has none, so that whoever has an account on
-the machine can read and change what is there. Without a mapping of one's own, MovieLens 100K is
-replayed, into a workspace that has no log yet: its last ten days become daily partitions, what is
-older is ingested at once.
+all files that the servers write are open only to the user who started them. Both servers listen on
+the loopback address alone. Airflow asks for a login. MLflow has none, so that whoever has an
+account on the machine can read and change its data. Without a mapping, MovieLens 100K is replayed
+into a workspace that has no log yet: its last ten days become daily partitions, and older rows are
+ingested at once.
 """
 
 import argparse
@@ -46,7 +46,7 @@ AIRFLOW = (
     ("scheduler", ("scheduler", "--skip-serve-logs")),
     ("triggerer", ("triggerer", "--skip-serve-logs")),
 )
-"""The processes that Airflow is, by name, and how the `airflow` command starts each."""
+"""The processes of Airflow by name, and how the `airflow` command starts each."""
 NUM_REPLAYED_DAYS = 10
 START_SECONDS = 180
 STOP_SECONDS = 20
@@ -76,12 +76,12 @@ class LocalConfig:
 
     @property
     def passwords(self) -> Path:
-        """The file in which Airflow's login manager keeps the password that it made up."""
+        """The file in which Airflow's login manager keeps the password that it generated."""
         return self.home / "simple_auth_manager_passwords.json.generated"
 
     @property
     def airflow_url(self) -> str:
-        """Where Airflow's page is."""
+        """The address of Airflow's page."""
         return f"http://127.0.0.1:{self.airflow_port}"
 
     @property
@@ -91,12 +91,13 @@ class LocalConfig:
 
     @property
     def mlflow_url(self) -> str:
-        """Where MLflow's page is."""
+        """The address of MLflow's page."""
         return f"http://127.0.0.1:{self.mlflow_port}"
 
 
 def replayed_movielens(workspace: Path) -> Path:
-    """Return the mapping of MovieLens 100K in daily partitions, made and its past ingested once.
+    """Return the mapping of MovieLens 100K in daily partitions, which are made, and their past
+    ingested, once.
 
     Raises:
         UserError: for a workspace that has interactions of another origin.
@@ -107,7 +108,7 @@ def replayed_movielens(workspace: Path) -> Path:
 
     logs, name = Workspace(workspace) / "logs", "mapping.json"
     if not logs.exists(name):
-        # Where there are days already, a replay was killed while it was laid out, and goes on.
+        # If days exist already, a replay was killed while it was written, and continues.
         if not logs.names() and Workspace(workspace).exists(INTERACTIONS.path):
             raise UserError(
                 f"the workspace {workspace} has interactions already, so that replaying MovieLens "
@@ -124,7 +125,8 @@ def replayed_movielens(workspace: Path) -> Path:
 
 
 def environment(config: LocalConfig, base: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of Airflow's processes and tasks; what is set already wins."""
+    """Return the environment of Airflow's processes and tasks; variables that are already set take
+    precedence."""
     folder = str(Path(sys.executable).parent)
     chosen = {
         "AIRFLOW_HOME": str(config.home),
@@ -202,7 +204,7 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
 
 
 def create_pools(home: Path, env: Mapping[str, str]) -> None:
-    """Make the pools that the DAGs name; tasks of a pool that is not there never start."""
+    """Make the pools that the DAGs name; tasks of a pool that does not exist never start."""
     file = home / "pools.json"
     file.write_text(json.dumps(pools(), indent=2) + "\n")
     airflow(env, "pools", "import", str(file))
@@ -228,13 +230,13 @@ def airflow(env: Mapping[str, str], *arguments: str) -> str:
 
 
 def login(config: LocalConfig) -> tuple[str, str]:
-    """Return the user and the password that Airflow made up on its first start."""
+    """Return the user and the password that Airflow generated on its first start."""
     user, password = next(iter(json.loads(config.passwords.read_text()).items()))
     return user, password
 
 
 def greeting(config: LocalConfig, *, to_a_terminal: bool) -> str:
-    """Return what is told once both serve: where they are, and who comes in.
+    """Return the message for when both servers run: their addresses and logins.
 
     Args:
         to_a_terminal: whether only the person who started them reads it; the password does not go
@@ -296,7 +298,7 @@ def _feature_store(dags: Path, given: Path | None) -> Path | None:
     """Return the feature repository to use, if there is one.
 
     Raises:
-        UserError: where something that is needed is not there.
+        UserError: if something that is needed does not exist.
     """
     extras.require("airflow", "mlflow")
     if not dags.is_dir():
@@ -311,7 +313,7 @@ def _feature_store(dags: Path, given: Path | None) -> Path | None:
 
 
 def check_ports(ports: Mapping[str, int]) -> None:
-    """Check that nobody listens yet where the servers are to.
+    """Check that nobody listens yet at the servers' addresses.
 
     Raises:
         UserError: where somebody does.
@@ -339,7 +341,7 @@ def _wait_for(name: str, url: str, process: subprocess.Popen[bytes], log: Path) 
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process with everything that it started, however impatient the user is."""
+    """Stop a process with everything that it started, even if the user interrupts again."""
     handlers = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)

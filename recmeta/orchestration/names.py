@@ -1,6 +1,6 @@
-"""What the DAGs of a workspace are called, and the assets and params that several of them share.
+"""The names of a workspace's DAGs, and the assets and params that several of them share.
 
-Several workspaces may share one Airflow: `RECMETA_WORKSPACES` names them, and the name stands
+Several workspaces may share one Airflow: `RECMETA_WORKSPACES` names them, and the name is put
 before each DAG's id and each asset's name: `shop.build_tasks`, `shop.tasks`.
 """
 
@@ -13,7 +13,7 @@ from recmeta.orchestration.shape import workspace_names
 
 GROUP = "recmeta"
 SEPARATOR = "."
-"""Between a workspace's name and a DAG's; no DAG has it in its own."""
+"""Separates a workspace's name from a DAG's; no DAG's own name has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Names:
     """The names of one workspace."""
 
     workspace: str | None = None
-    """None where it is the only one, and has none."""
+    """None if it is the only workspace, and has no name."""
 
     def of(self, name: str) -> str:
         """Return a DAG's id, or an asset's name."""
@@ -29,12 +29,12 @@ class Names:
 
     @property
     def tags(self) -> list[str]:
-        """By which DAGs are found on Airflow's page."""
+        """The tags by which DAGs are found on Airflow's page."""
         return ["recmeta", *([] if self.workspace is None else [self.workspace])]
 
     @property
     def tables_pool(self) -> str:
-        """The pool of who changes a table."""
+        """The pool of tasks that change a table."""
         return tables_pool(self.workspace)
 
     @property
@@ -59,7 +59,7 @@ class Names:
 
     @property
     def retraining_request(self) -> Asset:
-        """Something drifts, or no model was trained for long."""
+        """Something drifts, or no model was trained for a long time."""
         return self._asset("retraining_request")
 
     def _asset(self, name: str) -> Asset:
@@ -71,7 +71,7 @@ ALL = [Names(name) for name in workspace_names()]
 
 
 def workspace_of(dag_id: str) -> str | None:
-    """Return the name of the workspace that a DAG is about; None for the one without a name."""
+    """Return the name of a DAG's workspace; None for the workspace without a name."""
     return dag_id.rpartition(SEPARATOR)[0] or None
 
 

@@ -1,4 +1,4 @@
-"""Airflow's pools: without Airflow, for who makes them.
+"""Airflow's pools, defined without Airflow, for whoever creates them.
 
 python -m recmeta.orchestration.pools > pools.json && airflow pools import pools.json
 """
@@ -9,16 +9,16 @@ import sys
 from recmeta.orchestration.shape import workspace_names
 
 TABLES_POOL = "recmeta_tables"
-"""One slot: who changes a table of the workspace does so alone. Each named workspace has its own,
-`recmeta_tables_NAME`."""
+"""One slot, so that only one task at a time changes a table of the workspace. Each named workspace
+has its own pool, `recmeta_tables_NAME`."""
 GPU_POOL = "recmeta_gpu"
-"""As many slots as there are GPUs; one where there is none."""
+"""As many slots as there are GPUs, or one if there is none."""
 SCORING_POOL = "recmeta_scoring"
-"""As many slots as shards of users may be adapted to and scored at once."""
+"""As many slots as shards of users that may be adapted to and scored at once."""
 
 
 def tables_pool(workspace: str | None) -> str:
-    """Return the pool of those who change a workspace's tables."""
+    """Return the pool of the tasks that change a workspace's tables."""
     return TABLES_POOL if workspace is None else f"{TABLES_POOL}_{workspace}"
 
 

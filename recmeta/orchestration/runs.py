@@ -1,4 +1,4 @@
-"""What all runs have in common: retries, what is told, and the day that they are about."""
+"""What all runs have in common: retries, messages, and the day that they are about."""
 
 import datetime
 import logging
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 15.0
-"""Between two lines of a task's log that say how far a step has come."""
+"""Seconds between two lines of a task's log that report a step's progress."""
 
 
 def explain(context: Context) -> None:
-    """Say in the task's log what an error comes from, and what to do, where that is recognised."""
+    """Log the cause of an error, and what to do, if it is recognised."""
     error = context.get("exception")
     why = explained(error) if isinstance(error, BaseException) else None
     if why is not None:
@@ -41,7 +41,7 @@ def explain(context: Context) -> None:
 
 
 def record_failure(context: Context) -> None:
-    """Tell what failed for good: see `recmeta.orchestration.alerts`."""
+    """Send an alert for a task that failed for good: see `recmeta.orchestration.alerts`."""
     error = context.get("exception")
     why = explained(error) if isinstance(error, BaseException) else None
     ti = context["ti"]
@@ -71,8 +71,8 @@ DEFAULT_ARGS: dict[str, Any] = {
 
 
 def deadline() -> DeadlineAlert | None:
-    """Return when Airflow tells that a run is late, counted from when it was queued; None where
-    that is not set (RECMETA_LATE_AFTER)."""
+    """Return how long after it was queued Airflow reports a run as late; None if that is not set
+    (RECMETA_LATE_AFTER)."""
     interval = late_after()
     if interval is None:
         return None
@@ -84,7 +84,7 @@ def deadline() -> DeadlineAlert | None:
 
 
 def day_of(context: Context) -> datetime.date | None:
-    """Return the day that a run is about: its param, else its partition, else None."""
+    """Return the day that a run is about: its param, otherwise its partition, otherwise None."""
     from recmeta.logs.reading.partitions import parse_day
 
     text = context["params"].get("date") or context["dag_run"].partition_key
@@ -92,13 +92,13 @@ def day_of(context: Context) -> datetime.date | None:
 
 
 class _Progress:
-    """Writes how far a step has come to the task's log, not more often than somebody reads it."""
+    """Writes a step's progress to the task's log, no more often than somebody reads it."""
 
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        """Take in how far a step has come."""
+        """Take a step's progress."""
         now = time.monotonic()
         if done >= total or now - self._told.get(step, -math.inf) >= PROGRESS_SECONDS:
             logger.info("%s: %d of %d", step, done, total)
@@ -109,7 +109,7 @@ log_progress = _Progress()
 
 
 def recorded(done: "Manifest[Any]", read: Sequence[str] = ()) -> str:
-    """Say in the task's log what a step did, emit it as lineage, and return its key.
+    """Log what a step did, emit it as lineage, and return its key.
 
     Args:
         read: places of the logs that it read.
@@ -124,14 +124,14 @@ def recorded(done: "Manifest[Any]", read: Sequence[str] = ()) -> str:
 
 
 def log_counts(what: str, counts: Mapping[str, float]) -> None:
-    """Write what was counted to the task's log, in one line."""
+    """Log the counts in one line."""
     words = (f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items())
     logger.info("%s: %s.", what, ", ".join(words) or "done")
 
 
 def log_evaluation(done: "Manifest[EvaluateOutputs]") -> None:
-    """Say in the task's log what was measured, of the candidate and of what it is compared with,
-    and what the gate decided of it."""
+    """Log the metrics of the candidate and of the predictors that it is compared with, and the
+    gate's decision."""
     from recmeta.orchestration.settings import workspace
     from recmeta.workspace import sealed
 
@@ -150,7 +150,7 @@ def log_evaluation(done: "Manifest[EvaluateOutputs]") -> None:
 
 
 def tell_of_refusal(context: Context, version: str, evaluated: "Manifest[EvaluateOutputs]") -> None:
-    """Tell operators that the gate refused a model, and why."""
+    """Alert operators that the gate refused a model, and why."""
     from recmeta.orchestration.settings import workspace
     from recmeta.workspace import sealed
 
@@ -159,7 +159,7 @@ def tell_of_refusal(context: Context, version: str, evaluated: "Manifest[Evaluat
 
 
 def announce(outlet_events: Any, asset: Asset, day: str, **extra: Any) -> None:
-    """Give an outlet's event the day as its partition, and what those who follow it need to know.
+    """Give an outlet's event the day as its partition, and the values that its followers need.
 
     A run that was triggered by hand has no partition; DAGs that follow partitions would not see
     its events without this.

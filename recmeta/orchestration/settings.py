@@ -1,9 +1,9 @@
-"""Where a deployment's settings come from. Read when a task runs, never when a DAG is parsed.
+"""The settings of a deployment, which are read when a task runs, never when a DAG is parsed.
 
-The Airflow Variable `recmeta_NAME` wins, then the environment variable `RECMETA_NAME`, then the
-default. For a workspace with a name (`recmeta.orchestration.names`), `recmeta_WORKSPACE_NAME` and
-`RECMETA_WORKSPACE_NAME` come before both, and are all that counts for `workspace`, `mapping` and
-`model_name`.
+The Airflow Variable `recmeta_NAME` takes precedence, then the environment variable `RECMETA_NAME`,
+then the default. For a workspace with a name (`recmeta.orchestration.names`),
+`recmeta_WORKSPACE_NAME` and `RECMETA_WORKSPACE_NAME` come before both; for `workspace`, `mapping`
+and `model_name`, only these two count.
 
     workspace   where the tables, models and reports are       workspace
     mapping     the log's mapping, a .toml or .json file        (none; build_tasks needs it)
@@ -36,11 +36,11 @@ WAIT = "3600"
 
 
 OWN = ("workspace", "mapping", "model_name")
-"""Settings that a workspace with a name has for itself alone."""
+"""Settings that a workspace with a name does not share with others."""
 
 
 def setting(name: str, dag_id: str | None = None) -> str | None:
-    """Return a setting, or None where it is not set anywhere.
+    """Return a setting, or None if it is not set anywhere.
 
     Airflow masks the secrets in it, and in the address of MLflow, in the log of the task.
 
@@ -140,8 +140,8 @@ def config() -> "PipelineConfig":
 
 
 def ingest_config() -> "IngestConfig":
-    """Return how logs are ingested: the table `[ingest]` of the configuration, read without what
-    trains models."""
+    """Return how logs are ingested: the table `[ingest]` of the configuration, read without
+    importing the code that trains models."""
     from pathlib import Path
 
     from recmeta.config import parse, read_toml
@@ -163,8 +163,8 @@ def feature_store() -> str | None:
 
 
 def done_file() -> str | None:
-    """Return the name of what is written last into a day's folder, such as `_SUCCESS`; None where
-    nothing is asked for."""
+    """Return the name of the file that is written last into a day's folder, such as `_SUCCESS`;
+    None if no such file is required."""
     return setting("done_file")
 
 
@@ -172,7 +172,7 @@ def manifest(step: "Step[Outputs]", key: str) -> "Manifest[Outputs]":
     """Return the manifest of a finished step, whose key an XCom or an asset event carried.
 
     Raises:
-        UserError: where it is gone, or what the step left is.
+        UserError: if it is gone, or the step's outputs are.
     """
     from recmeta.errors import UserError
     from recmeta.manifest import whole

@@ -1,8 +1,8 @@
-"""What the DAG files are built with, read from the environment while they are parsed.
+"""Settings of the DAG files, read from the environment while these are parsed.
 
 All other settings are read when a task runs (`recmeta.orchestration.settings`). These three decide
-which DAGs there are and what Airflow holds their tasks to, so that every process of Airflow needs
-them, and a change counts from the next parsing on.
+which DAGs there are and which limits Airflow imposes on their tasks, so that every process of
+Airflow needs them, and a change takes effect when the files are next parsed.
 
     RECMETA_WORKSPACES   names of workspaces, each with DAGs of its own    one without a name
     RECMETA_TIME_LIMITS  hours of tasks, as `ingest=6, build-tasks=4`      HOURS
@@ -48,8 +48,8 @@ HOURS: Mapping[str, float] = {
     "needs-retraining": 0.5,
     "request-retraining": 0.5,
 }
-"""After how many hours Airflow ends a task, by its id, where RECMETA_TIME_LIMITS says nothing of
-it. `wait-for-log` keeps no worker meanwhile."""
+"""The hours after which Airflow ends a task, by its id, unless RECMETA_TIME_LIMITS gives others.
+`wait-for-log` occupies no worker meanwhile."""
 
 
 def workspace_names(env: Mapping[str, str] = os.environ) -> list[str | None]:
@@ -74,7 +74,8 @@ def time_limit(task: str, env: Mapping[str, str] = os.environ) -> datetime.timed
     """Return how long a task may take.
 
     Raises:
-        UserError: where RECMETA_TIME_LIMITS cannot be understood, or names what is no task.
+        UserError: if RECMETA_TIME_LIMITS cannot be understood, or names something that is not a
+            task.
     """
     hours = dict(HOURS)
     for entry in filter(None, (e.strip() for e in env.get(TIME_LIMITS, "").split(","))):
@@ -86,7 +87,7 @@ def time_limit(task: str, env: Mapping[str, str] = os.environ) -> datetime.timed
 
 
 def limited(task: str) -> dict[str, Any]:
-    """Return what a task's decorator takes: its id, and how long it may take."""
+    """Return the arguments of a task's decorator: its id, and how long it may take."""
     return {"task_id": task, "execution_timeout": time_limit(task)}
 
 
@@ -95,7 +96,7 @@ def late_after(env: Mapping[str, str] = os.environ) -> datetime.timedelta | None
     never.
 
     Raises:
-        UserError: where RECMETA_LATE_AFTER is no number of hours.
+        UserError: if RECMETA_LATE_AFTER is not a number of hours.
     """
     text = env.get(LATE_AFTER)
     if not text:

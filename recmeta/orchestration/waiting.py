@@ -1,4 +1,4 @@
-"""Wait for a day's log without keeping a worker."""
+"""Waiting for a day's log without occupying a worker."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from recmeta.orchestration.settings import done_file, mapping
 
 
 class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not read here
-    """Succeeds when the log of a day is there and whole; until then the triggerer waits, and no
+    """Succeeds when the log of a day exists and is complete; until then the triggerer waits, not a
     worker."""
 
     template_fields = ("day",)
 
     def __init__(self, *, day: Any, poll_seconds: float, **kwargs: Any) -> None:
-        """Take what to wait for.
+        """Take the day to wait for.
 
         Args:
             day: the day, as 2026-01-31; an XCom or a template.
-            poll_seconds: how often the triggerer looks.
+            poll_seconds: how often the triggerer checks.
             kwargs: of any operator; `execution_timeout` is how long the log is waited for.
         """
         super().__init__(**kwargs)
@@ -26,7 +26,7 @@ class WaitForLog(BaseOperator):  # type: ignore[misc]  # Airflow's types are not
         self.poll_seconds = poll_seconds
 
     def execute(self, context: Context) -> list[str]:
-        """Return the paths if all are there, else wait for them."""
+        """Return the paths if all are complete, otherwise wait for them."""
         from recmeta.logs.reading.partitions import has_arrived, mapping_of, parse_day
         from recmeta.orchestration.arrival import ArrivalTrigger
 

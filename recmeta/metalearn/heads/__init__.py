@@ -1,1 +1,1 @@
-"""What a learner's output means: levels of a rating, how far it may be off, units of the value."""
+"""What a learner's output means: levels of a rating, uncertainty, units of the value."""

@@ -1,4 +1,4 @@
-"""For whom a model's lists are certified to be no worse than those of recent popularity.
+"""The users for whom a model's lists are certified to be no worse than those of recent popularity.
 
 Legend: B users.
 """
@@ -14,36 +14,37 @@ from recmeta.tasks.arrays import BoolArray, IntArray
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Users with so many rows or more, up to the next segment of their group."""
+    """A segment: users with at least a number of rows, up to the next segment of their group."""
 
     fewest: int
-    """Rows that are known of them, at least; it is judged with so many."""
+    """The fewest known rows of these users, with which the segment is judged."""
     value: str | None
-    """Their value of the certificate's attribute; None stands for all others, or for everybody."""
+    """Their value of the certificate's attribute; None means all other users, or everybody."""
     num_users: int
-    """Development users that it was judged on."""
+    """The number of development users on whom it was judged."""
     advantage: float
-    """Their mean nDCG@10 by the model less that by popularity."""
+    """Their mean nDCG@10 by the model minus that by popularity."""
     at_least: float | None
-    """The one-sided lower bound of it at the certificate's level; None with too few users."""
+    """The one-sided lower bound of this difference at the certificate's level; None with too few
+    users."""
     is_certified: bool
-    """Whether their lists are the model's; else they are of popular items."""
+    """Whether these users get the model's lists; otherwise they get popular items."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What development users say of the model's lists beside those of popularity."""
+    """The comparison, on development users, of the model's lists with those of popularity."""
 
     level: float
-    """How likely it is at most that some certified segment's lists are worse than popularity's by
-    more than `tolerance`."""
+    """The largest probability with which some certified segment's lists may be worse than
+    popularity's by more than `tolerance`."""
     tolerance: float
     """In units of nDCG@10."""
     attribute: str | None
-    """Of the profile, by whose values groups have segments of their own; None: there is one
-    group."""
+    """The attribute of the profile by whose values groups have segments of their own; if None,
+    there is one group."""
     segments: tuple[Segment, ...]
-    """Group by group, and by rising numbers of rows."""
+    """The segments, group by group, and by rising numbers of rows."""
     violation_rate: float
     """Over resamples of the development users, the share that certify a segment which is worse by
     more than the tolerance for all of them."""
@@ -53,11 +54,11 @@ class Certificate:
     num_resamples: int
 
     def holds(self, num_rows_B: IntArray, value_B: Sequence[str | None] | None) -> BoolArray:
-        """Return (B,) whose lists may be the model's.
+        """Return (B,) which users may get the model's lists.
 
         Args:
-            num_rows_B: rows that are known of users.
-            value_B: their values of `attribute`; None where there is no attribute to ask for.
+            num_rows_B: numbers of known rows.
+            value_B: their values of `attribute`; None if there is no attribute.
         """
         groups = {segment.value for segment in self.segments}
         holds_B = np.zeros(len(num_rows_B), np.bool_)

@@ -35,8 +35,8 @@ explained."""
 POPULARITY = "popularity"
 """π (I,)."""
 UNMET = "unmet"
-"""π of an item that is new: what training made of that of items which nobody took, or, where there
-were none, that of half a taker."""
+"""π of a new item: the value after training of items that nobody took or, if there were none, the
+value for half a user who took it."""
 START = "start"
 """m (D,)."""
 BY_PROFILE = "by_profile"
@@ -49,14 +49,14 @@ PRIOR_ROWS = "prior_rows"
 LAG = "lag"
 """(G,) log w of the newest row, of the one before, and so on; the last stands for all older."""
 LIKING = "liking"
-"""What a row of the best value counts more than one in the middle of the scale, as a share."""
+"""How much more a row of the best value counts than one in the middle of the scale, as a share."""
 BY_ITEM = (PREDICTS, EXPLAINS, POPULARITY)
 NUM_LAGS = 30
 FIRST_SCALE = 10**0.5
-"""Of both vectors at the start: what a factorisation says of a taken item lies between 0 and 1, and
-its log-odds further apart."""
+"""The scale of both vectors at the start: the output of a factorisation for a taken item lies
+between 0 and 1, but log-odds have a wider range."""
 AT_ONCE = 2**22
-"""Probabilities of items, or numbers of rows' vectors, of all users that adapt at once."""
+"""The most probabilities of items, or numbers in rows' vectors, of all users that adapt at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,9 +67,9 @@ class ChoiceHead:
     in_order: bool
     """Whether rows have an order, of which the newest are known."""
     most_rows: int
-    """Rows that it was trained with, at most; see `row_weights`."""
+    """The most rows with which it was trained; see `row_weights`."""
     epochs: int = 0
-    """Passes that it was trained for."""
+    """The number of passes for which it was trained."""
 
     @classmethod
     def init(
@@ -126,7 +126,7 @@ class ChoiceHead:
         return len(self.params[POPULARITY])
 
     def trained(self, params: Params, count_I: IntArray, epochs: int) -> "ChoiceHead":
-        """Return the same with the meta-parameters that so many passes have led to.
+        """Return the same with the meta-parameters after a number of passes.
 
         Args:
             count_I: how often training users took each item.
@@ -138,7 +138,8 @@ class ChoiceHead:
         return dataclasses.replace(self, params=params, epochs=epochs)
 
     def on(self, number_I: IntArray, num_items: int) -> "ChoiceHead":
-        """Return the same over another catalogue, in which new items are such as nobody took.
+        """Return the same over another catalogue, in which new items are like items that nobody
+        took.
 
         Args:
             number_I: each item's number there; -1 where it is not in it.
@@ -211,7 +212,7 @@ class ChoiceHead:
 
     @torch.no_grad()
     def scores(self, user_BD: torch.Tensor) -> torch.Tensor:
-        """Return (B, I) how likely every item is next, as a logarithm up to a constant."""
+        """Return (B, I) the log-probability of every item to be taken next, up to a constant."""
         return torch.addmm(self.params[POPULARITY], user_BD, self.params[PREDICTS].T)
 
     @torch.no_grad()
@@ -223,8 +224,8 @@ class ChoiceHead:
         profile_BW: torch.Tensor,
         target_Bk: torch.Tensor,
     ) -> torch.Tensor:
-        """Return (B, S, k) what each row adds to the scores of some items: the scores with all
-        rows, less those of the user adapted without it.
+        """Return (B, S, k) what each row adds to the scores of some items: the scores with all rows
+        minus those of the user adapted without it.
 
         Args:
             target_Bk: int64 items of each user.
@@ -245,7 +246,7 @@ class ChoiceHead:
         mask_BS: torch.Tensor,
         profile_BW: torch.Tensor,
     ) -> torch.Tensor:
-        """Return (B, S, D) users less the same adapted without each of their rows."""
+        """Return (B, S, D) users minus the same users adapted without each of their rows."""
         num_users, num_rows = mask_BS.shape
         itself_SS = torch.eye(num_rows, dtype=torch.bool, device=mask_BS.device)
         without_BSS = mask_BS[:, None] & ~itself_SS
@@ -336,11 +337,11 @@ def started(params: Params, profile_BW: torch.Tensor) -> torch.Tensor:
 def row_weights(
     params: Params, liking_BS: torch.Tensor, mask_BS: torch.Tensor, most_rows: int
 ) -> torch.Tensor:
-    """Return (B, S) w: what each row counts in the inner loss.
+    """Return (B, S) w: the weight of each row in the inner loss.
 
     Args:
-        most_rows: of users with more, the newest count; where rows have no order, all, as much as
-            so many would together.
+        most_rows: of users with more rows, the newest count. If rows have no order, all count,
+            together as much as this many rows.
     """
     lag = params[LAG]
     num_rows_B1 = mask_BS.sum(1, keepdim=True)

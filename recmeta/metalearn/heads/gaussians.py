@@ -1,4 +1,4 @@
-"""Gaussians with a diagonal covariance, over what is not known of a user.
+"""Gaussians with a diagonal covariance, over latent variables of a user.
 
 Legend: B users, Z latent dimensions.
 """

@@ -1,4 +1,5 @@
-"""How likely each level of a scale is: a distribution, from which every use reads its own number.
+"""The probability of each level of a scale: a distribution, from which every use takes its own
+number.
 
     P(y ≤ level k) = σ((t_k − η) / τ)        η = w · x,   log τ = log(√3 / π) + g · u
 
@@ -36,11 +37,12 @@ from recmeta.tasks.task_set import Ragged
 FloatArray = npt.NDArray[np.floating]
 
 PLACE, RESIDUAL, COUNTS = "levels.place", "levels.residual", "levels.counts"
-"""Of a user's state, (B, S): where the rows' items stand in the tables, what the biases leave of
-the rows' values, and 1 for each row that has neighbours, 0 for others and padding."""
+"""Keys of a user's state, (B, S): the positions of the rows' items in the tables, the residuals of
+the rows' values after the biases, and 1 for each row that has neighbours, 0 for others and
+padding."""
 ABOUT = "levels.about"
-"""Of a user's state, (B, 4): log(1 + rows), the shrunk mean of the user's values, the user's bias,
-and the logarithm of the variance of the user's values."""
+"""Key of a user's state, (B, 4): log(1 + rows), the shrunk mean of the user's values, the user's
+bias, and the logarithm of the variance of the user's values."""
 INPUTS = (
     "mean",
     "log_spread",
@@ -76,12 +78,12 @@ LOCATION = (
 SCALE = ("log_spread", "log_rows", "log_variance", "log_users")
 """G columns."""
 MIDDLE_ROWS, MIDDLE_USERS = 2.0, 5.0
-"""Where the logarithms of counts are taken from, so that columns are about 0."""
+"""Subtracted from the logarithms of counts, so that columns are centred near 0."""
 LOG_WIDTH = math.log(math.sqrt(3) / math.pi)
 LEAST_SPREAD = 1e-3
 """In steps."""
 CELLS_AT_ONCE = 2**21
-"""Pairs of a user's row and an item asked about that are in memory at once."""
+"""The most pairs of a user's row and a requested item that are in memory at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,11 +93,12 @@ class LevelShares:
     value_L: Float64Array
     """The levels, rising."""
     share_L: Float64Array
-    """(..., L), how likely each level is; they sum to 1."""
+    """(..., L), the probability of each level; they sum to 1."""
 
     @property
     def median(self) -> Float64Array:
-        """(...), the lowest level that is reached or undercut with probability 1/2 or more."""
+        """(...), the median: the lowest level at or below which the rating is with probability 1/2
+        or more."""
         below_T = self.share_L.cumsum(-1)[..., :-1]
         return np.asarray(self.value_L[(below_T < 0.5).sum(-1)])
 
@@ -115,7 +118,7 @@ class LevelShares:
         return LevelShares(self.value_L, self.share_L[mask])
 
     def at_least(self, value: float) -> Float64Array:
-        """Return (...) how likely a rating is to be at least so high."""
+        """Return (...) the probability that a rating is at least this high."""
         return np.asarray(self.share_L[..., self.value_L >= value].sum(-1))
 
 
@@ -134,14 +137,14 @@ class LevelHead:
     scale_G: torch.Tensor
     """float64, g."""
     bound_2C: torch.Tensor
-    """float64, the least and the greatest input that the coefficients were learned from. What lies
-    beyond is taken for the bound, but for the learner's mean."""
+    """float64, the least and the greatest input that the coefficients were learned from. Inputs
+    beyond these bounds are clipped, except for the learner's mean."""
     mean: float
     """μ, of all values."""
     deviation: float
     """Of all values."""
     user_regularisation: float
-    """A user's bias is shrunk as if by so many more rows."""
+    """A user's bias is shrunk as if by this many more rows."""
     damping: float
     """d"""
     bias_J: torch.Tensor
@@ -149,7 +152,7 @@ class LevelHead:
     similar: Neighbours
     """s, over the J items."""
     place_I: torch.Tensor
-    """int64, where each item of the catalogue stands among the J; -1 where it is new."""
+    """int64, the position of each item of the catalogue among the J; -1 if it is new."""
 
     @property
     def num_levels(self) -> int:
@@ -165,7 +168,7 @@ class LevelHead:
         """Return the same over another catalogue.
 
         Args:
-            number_I: the number here of each item there; -1 where it is new.
+            number_I: the number here of each item there; -1 if it is new.
         """
         place = self.place_I.numpy()
         place_I = np.full(len(number_I), -1, np.int64)
@@ -175,7 +178,7 @@ class LevelHead:
     # Users ---------------------------------------------------------------------------------------
 
     def state(self, support: Ragged) -> UserState:
-        """Return what is known of B users, on the CPU."""
+        """Return the states of B users, on the CPU."""
         place_N = self.place_I.numpy()[support.item]
         is_known_N = place_N >= 0
         bias_J = self.bias_J.numpy().astype(np.float64)
@@ -218,14 +221,14 @@ class LevelHead:
         past_mean_BR: FloatArray,
         log_users_BR: FloatArray,
     ) -> Float64Array:
-        """Return (B, R, C) what distributions are made from.
+        """Return (B, R, C) the inputs of distributions.
 
         Args:
             state: from `state`.
             number_BR: int64, the items.
-            mean_BR: what the learner says, in units of the value, also past the ends of the scale.
-            spread_BR: the learner's standard deviation, in the same units; None where it has none.
-            past_mean_BR: of the item's values, less the mean of all, in the same units.
+            mean_BR: the learner's output, in units of the value, also beyond the ends of the scale.
+            spread_BR: the learner's standard deviation, in the same units; None if it has none.
+            past_mean_BR: the mean of the item's values minus the mean of all, in the same units.
             log_users_BR: log(1 + users who had met the item).
         """
         log_rows_B1, user_mean_B1, user_bias_B1, log_variance_B1 = np.split(
@@ -251,8 +254,8 @@ class LevelHead:
         return np.stack([columns[name] for name in INPUTS], -1)
 
     def votes(self, state: UserState, number_BR: torch.Tensor) -> Float64Array:
-        """Return (B, R) what the neighbours of items among the users' rows say of them, in steps
-        above what the biases say."""
+        """Return (B, R) the votes for items of their neighbours among the users' rows, in steps
+        above the biases."""
         place_BR = self.place_I[number_BR.cpu()]
         place_BS, counts_BS = state[PLACE].cpu(), state[COUNTS].cpu().double()
         residual_BS = state[RESIDUAL].cpu().double()
@@ -326,7 +329,7 @@ def width(log_scale: Float64Array) -> Float64Array:
 def cumulative(
     location: Float64Array, log_scale: Float64Array, threshold_T: Float64Array
 ) -> Float64Array:
-    """Return (..., T) how likely a rating is to lie below each threshold."""
+    """Return (..., T) the probability that a rating lies below each threshold."""
     with np.errstate(over="ignore"):  # past the largest exponent the share is 0
         margin_T = (threshold_T - location[..., None]) / width(log_scale)[..., None]
         return np.asarray(1.0 / (1.0 + np.exp(-margin_T)))

@@ -77,13 +77,13 @@ class ListHead:
     choices: ChoiceHead | None = None
     """What an adapted user takes next; if None, it is not learned."""
     value_range: tuple[float, float] | None = None
-    """Of the values that say how much a row was liked; if None, they say nothing."""
+    """The range of the values that say how much a row was liked; if None, they say nothing."""
 
     @classmethod
     def of_popularity(
         cls, weight: float, count_I: Float32Array, device: torch.device
     ) -> "ListHead":
-        """Return the head that adds so many times log(1 + users) to what the learner says."""
+        """Return the head that adds a multiple of log(1 + users) to the learner's output."""
         weight_C = torch.tensor([weight, 1.0], device=device)
         return cls(
             columns=(POPULARITY, LEARNER),
@@ -100,7 +100,7 @@ class ListHead:
         """Return the same with another weight of popularity at every number of rows.
 
         Raises:
-            UserError: where it has none.
+            UserError: if it has none.
         """
         if POPULARITY not in self.columns:
             raise UserError(
@@ -113,7 +113,7 @@ class ListHead:
 
     def with_popularity_share(self, share: float) -> "ListHead":
         """Return the same with popularity's weight lowered: to this share of it at the last knot,
-        the less the fewer rows, and not at all without any."""
+        by less for fewer rows, and not at all without rows."""
         knot_K = torch.tensor(KNOTS, device=self.weight_KC.device).log1p()
         weight_KC = self.weight_KC.clone()
         weight_KC[:, self.columns.index(POPULARITY)] *= share ** (knot_K / knot_K[-1])
@@ -183,7 +183,8 @@ class ListHead:
         return found
 
     def row_weights(self, value_N: Float32Array) -> Float32Array:
-        """Return (N,) what rows of these values count; 0, as of padding, where they say nothing."""
+        """Return (N,) the weights of rows with these values; 0, as for padding, if they say
+        nothing."""
         if self.centre is None:
             taken_from = -np.inf if self.taken_from is None else self.taken_from
             return (value_N >= taken_from).astype(np.float32)
@@ -219,8 +220,8 @@ class ListHead:
         return {BASE: base_BI, LEARNER_WEIGHT: learner_B1}
 
     def log_odds(self, state: UserState) -> torch.Tensor:
-        """Return (B, I) how likely adapted users take the items next, as logarithms up to a
-        constant of each user."""
+        """Return (B, I) the log-probabilities that adapted users take the items next, up to a
+        constant for each user."""
         assert self.choices is not None, "only a head with choices has that column"
         user_BD = self.choices.adapt(*_choice_inputs(state))
         return self.choices.scores(user_BD)
@@ -246,7 +247,7 @@ class ListHead:
 
     @staticmethod
     def standardised(evidence_BI: torch.Tensor) -> torch.Tensor:
-        """Return evidence with mean 0 and standard deviation 1 over the catalogue; 0 where there is
+        """Return evidence with mean 0 and standard deviation 1 over the catalogue; 0 if there is
         none."""
         mean_B1 = evidence_BI.mean(1, keepdim=True)
         deviation_B1 = evidence_BI.std(1, keepdim=True, correction=0)
@@ -254,7 +255,7 @@ class ListHead:
 
     @staticmethod
     def scores(settled: UserState, learner_BR: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
-        """Return (B, R) what lists are ordered by.
+        """Return (B, R) the values by which lists are ordered.
 
         Args:
             learner_BR: the learner's outputs.

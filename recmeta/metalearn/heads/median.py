@@ -21,19 +21,20 @@ THRESHOLD = "median.threshold"
 LOG_SOFTNESS = "median.log_softness"
 BY_SPREAD = "median.softness_by_spread"
 FIRST_SOFTNESS = 0.28
-"""In steps: with this the staircase is nearly the diagonal, so training starts from the mean."""
+"""In steps. With this softness the staircase is nearly the diagonal, so training starts from the
+mean."""
 LEAST_LOG_SOFTNESS = math.log(0.02)
 """Keeps the order of items that are far from a threshold within float32's resolution."""
 MOST_LOG_SOFTNESS = 3.0
 MOST_LEVELS = 20
-"""A scale with more is taken for one without steps."""
+"""A scale with more levels counts as one without steps."""
 
 
 def count_levels(values: Float32Array, value_range: tuple[float, float]) -> int | None:
     """Return how many evenly spaced levels a scale has, or None where it has no steps.
 
     Args:
-        values: some that occur; the least distance of two of them is the step.
+        values: some values that occur; the least distance between two of them is the step.
         value_range: lowest and highest value.
     """
     known = np.unique(np.append(values, value_range)).astype(np.float64)
@@ -47,7 +48,7 @@ def count_levels(values: Float32Array, value_range: tuple[float, float]) -> int 
 
 
 def top_share(values: Float32Array) -> float:
-    """Return the share of the most frequent value among all; 0 of none."""
+    """Return the share of the most frequent value among all; 0 if there are none."""
     if len(values) == 0:
         return 0.0
     _, counts = np.unique(values, return_counts=True)

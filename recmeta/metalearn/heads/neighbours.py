@@ -1,13 +1,13 @@
-"""Item-to-item neighbours: for each item, the items that it speaks for, and how strongly.
+"""Item-to-item neighbours: for each item, the items that it predicts, and how strongly.
 
     together(i, j) = n_ij / √(n_ii n_jj)       n_ij: users who took both among their first rows
     next(i, j)     = m_ij / √(m_i· m_·j)       m_ij: times that j was taken soon after i
 
 The first is the cosine of item-based nearest neighbours (Deshpande and Karypis, TOIS 2004), here
-over the first rows of each user alone: users with few known interactions are met there, and what
-somebody takes years later says little of it. The second is directed, a Markov chain over a window
-(Shani, Heckerman and Brafman, JMLR 2005): what comes next. Each item keeps the K neighbours that
-speak for it most, so that popular items do not fill every place.
+over the first rows of each user alone: a new user has only these, and what somebody takes years
+later has little to do with them. The second is directed, a Markov chain over a window (Shani,
+Heckerman and Brafman, JMLR 2005): what comes next. Each item keeps the K neighbours that speak for
+it most, so that popular items do not fill every place.
 
 Legend: U users, I items, B users asked about, S support rows (padded), E entries of a table.
 """
@@ -25,10 +25,11 @@ from recmeta.tasks.arrays import IntArray, offsets_of, positions_of
 from recmeta.tasks.task_set import Ragged
 
 MOST_PAIRS = 100_000_000
-"""Pairs of rows that a table is counted from, at most: of more, users are left out at random."""
+"""The most pairs of rows from which a table is counted: if there are more, users are left out at
+random."""
 PAIRS_AT_ONCE = 20_000_000
 MOST_CELLS = 2**25
-"""A table of all pairs of items with at most so many cells is counted in place."""
+"""A table of all pairs of items with at most this many cells is counted in place."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +49,8 @@ class Neighbours:
         return len(self.offsets) - 1
 
     def evidence(self, item_BS: torch.Tensor, weight_BS: torch.Tensor) -> torch.Tensor:
-        """Return (B, I) what the rows of users say of every item: the sum over a user's rows of
-        the row's weight times how strongly its item speaks for the other.
+        """Return (B, I) the evidence of users' rows for every item: the sum over a user's rows of
+        the row's weight times the strength with which its item speaks for the other.
 
         Args:
             item_BS: int64; any number where the weight is 0.
@@ -140,8 +141,8 @@ def taken_together(
 def taken_next(
     rows: Ragged, num_items: int, num_neighbours: int, window: int, seed: int
 ) -> Neighbours:
-    """Return how often an item was taken within the next rows of a user after another, over the
-    root of how often either side was met so.
+    """Return how often an item was taken within the next rows of a user after another, divided by
+    the root of the product of how often each side occurs in such pairs.
 
     Args:
         rows: per training user, in time order.
@@ -189,7 +190,7 @@ def _fewer_users(rows: Ragged, pairs_U: IntArray, seed: int) -> Ragged:
 
 
 def _parts(rows: Ragged, pairs_U: IntArray) -> list[Ragged]:
-    """Return the rows in parts of consecutive users with about so many pairs."""
+    """Return the rows in parts of consecutive users with about a given number of pairs."""
     part_U = np.cumsum(pairs_U) // PAIRS_AT_ONCE
     return [rows.take(np.flatnonzero(part_U == part)) for part in np.unique(part_U)]
 
@@ -205,7 +206,7 @@ def _pairs_of_users(rows: Ragged) -> tuple[IntArray, IntArray]:
 
 
 def _pairs_in_order(rows: Ragged, lag: int) -> tuple[IntArray, IntArray]:
-    """Return the pairs of a row and the one so many rows later of the same user, as items."""
+    """Return the pairs of a row and a later row of the same user at a given distance, as items."""
     item, task = rows.item.astype(np.int64), rows.task
     same = task[:-lag] == task[lag:]
     return item[:-lag][same], item[lag:][same]

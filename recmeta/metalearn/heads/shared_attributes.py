@@ -1,4 +1,5 @@
-"""How strongly an item speaks for others that have the same attributes: another book of its author.
+"""How strongly an item speaks for others with the same attributes, such as another book of its
+author.
 
     evidence(i, S) = Σ_{s in S} w_s Σ_{v of both s and i} log lift_v
     lift_v = how many times more often two rows of a user share the value v than two rows of
@@ -29,12 +30,12 @@ from recmeta.tasks.task_set import Ragged
 PRIOR_PAIRS = 1.0
 """Pairs of rows by which a value's lift is drawn towards that of its attribute."""
 MOST_VALUES = 20_000_000
-"""Values of rows that are counted, at most: of more, users are left out evenly."""
+"""The most values of rows that are counted: if there are more, users are left out evenly."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SharedAttributes:
-    """What items say of others through the values that they share."""
+    """How strongly items speak for others through the values that they share."""
 
     code: torch.Tensor
     """int64 (I, W), the values of each item; 0 where it has no more that are known."""
@@ -48,8 +49,8 @@ class SharedAttributes:
         return len(self.code)
 
     def evidence(self, item_BS: torch.Tensor, weight_BS: torch.Tensor) -> torch.Tensor:
-        """Return (B, I) what the rows of users say of every item: the sum over a user's rows of
-        the row's weight times how strongly its item speaks for the other.
+        """Return (B, I) the evidence of users' rows for every item: the sum over a user's rows of
+        the row's weight times the strength with which its item speaks for the other.
 
         Args:
             item_BS: int64; any number where the weight is 0.
@@ -81,7 +82,7 @@ class SharedAttributes:
 
     @classmethod
     def counted(cls, code: torch.Tensor, field_V: IntArray, rows: Ragged) -> Self:
-        """Return what the rows of training users say.
+        """Return the lifts that are counted from the rows of training users.
 
         Args:
             code: (I, W), see `attribute_codes`.

@@ -1,23 +1,22 @@
-"""What a value is expected to be, and how far it may be off: intervals that hold as often as said.
+"""The expected value and its uncertainty, with intervals that hold as often as stated.
 
     expected = intercept + slope · what the learner says
     log σ² = c · [1, log(1 + n), log(1 + users of the item), middle, log v, log s²]
 
 A learner that is trained for the least absolute error need not have its mean on the scale of the
-values: the straight line puts it there, by least squares.
-n is the size of the support and v the variance of its values, shrunk: whose values vary more, those
-are harder to predict. `middle` is how far the expected value is from the ends of the scale, past
-which no value can lie, and s the learner's own spread, where it has one. The coefficients maximise
-the Gaussian likelihood of residuals of users on whom the model was not trained: a gamma regression
-of squared residuals with log link (Dunn and Smyth, Generalized Linear Models With Examples in R,
-Springer 2018, chapter 11).
-No coefficient may have the wrong sign: who is known better, and an item that is known better, is
-never predicted with less certainty. Intervals are the expected value ± a factor times σ; the
-factors are quantiles of |residual| / σ of the same users (normalised split conformal prediction:
-Lei et al., JASA 2018), each by a σ that was learned from the others (cross-conformal prediction:
-Vovk, Annals of Mathematics and Artificial Intelligence 2015). They hold for values on a scale,
-whose residuals are not Gaussian. A user's rows go together, so it is users who are exchangeable,
-and of K of them the quantile is taken at level (K + 1) / K (Dunn, Wasserman and Ramdas, JASA 2023).
+values: the straight line puts it there, by least squares. n is the size of the support and v the
+shrunk variance of its values: users whose values vary more are harder to predict. `middle` is how
+far the expected value is from the ends of the scale, past which no value can lie, and s the
+learner's own spread, where it has one. The coefficients maximise the Gaussian likelihood of
+residuals of users on whom the model was not trained: a gamma regression of squared residuals with
+log link (Dunn and Smyth, Generalized Linear Models With Examples in R, Springer 2018, chapter 11).
+No coefficient may have the wrong sign: more rows of a user, or more users of an item, never make a
+prediction less certain. Intervals are the expected value ± a factor times σ; the factors are
+quantiles of |residual| / σ of the same users (normalised split conformal prediction: Lei et al.,
+JASA 2018), each by a σ that was learned from the others (cross-conformal prediction: Vovk, Annals
+of Mathematics and Artificial Intelligence 2015). They hold for values on a scale, whose residuals
+are not Gaussian. A user's rows go together, so it is users who are exchangeable, and of K of them
+the quantile is taken at level (K + 1) / K (Dunn, Wasserman and Ramdas, JASA 2023).
 
 Legend: B users, N rows, F features.
 """
@@ -40,11 +39,11 @@ SIGNS = {
     "variance": 1,
     "spread": 1,
 }
-"""Which sign each coefficient may have; 0: either."""
+"""The sign that each coefficient may have; 0 means either."""
 FOLDS = 10
-"""Parts of the users, each judged by what was learned from the others."""
+"""The number of parts of the users, each judged by coefficients learned from the others."""
 FEWEST_ROWS = 100
-"""With fewer residuals nothing is said of the uncertainty."""
+"""With fewer residuals, no uncertainty is given."""
 MEAN_SHRINKAGE, VARIANCE_SHRINKAGE = 3.0, 5.0
 """Mean and variance of a support's values are shrunk to those of all values as if by this many more
 rows."""
@@ -54,13 +53,13 @@ LOG_VARIANCE_RANGE = 20.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Uncertainty:
-    """The expected value, by what the learner says of it, and its standard deviation, by what it
-    was made from."""
+    """The expected value as a function of the learner's output, and its standard deviation as a
+    function of the inputs."""
 
     intercept: float = 0.0
     """In units of the value."""
     slope: float = 1.0
-    """Not negative: what is expected is in the learner's order."""
+    """Not negative, so that expected values have the learner's order."""
     constant: float
     support: float
     """Per log(1 + rows that the user is adapted to); not positive."""
@@ -68,7 +67,7 @@ class Uncertainty:
     """Per log(1 + users who had met the item); not positive."""
     middle: float
     """Per log(0.05 + 4 p (1 - p)), p the expected value's place in the range of values; not
-    negative: towards the ends of the scale less can go wrong."""
+    negative: errors are smaller towards the ends of the scale."""
     variance: float
     """Per log of the support's shrunk variance, in squared units of the value; not negative."""
     spread: float | None
@@ -77,14 +76,14 @@ class Uncertainty:
     factors: tuple[float, ...]
     """Half width of the intervals of `LEVELS`, in standard deviations."""
     num_users: int
-    """Users whose residuals this was fitted to."""
+    """The number of users to whose residuals this was fitted."""
 
     def expected(self, value: FloatArray) -> FloatArray:
-        """Return what values are expected, (...), in units of the value, also past the ends of its
+        """Return the expected values, (...), in units of the value, also beyond the ends of its
         range.
 
         Args:
-            value: what the learner says, in the same units.
+            value: the learner's output, in the same units.
         """
         return np.asarray(self.intercept + self.slope * value, value.dtype)
 
@@ -103,15 +102,15 @@ def design(
     variance: Float64Array,
     spread: Float64Array | None,
 ) -> Float64Array:
-    """Return what the standard deviation is a function of, (..., F) for inputs of shape (...).
+    """Return the features of the standard deviation, (..., F) for inputs of shape (...).
 
     Args:
         value: expected ones, in units of the value.
         value_range: smallest and largest value.
-        num_support: rows that the user is adapted to.
-        num_users: users who had met the item.
+        num_support: number of rows that the model is adapted to.
+        num_users: number of users who had interacted with the item.
         variance: of the support's values, from `support_variance`.
-        spread: the learner's standard deviation, in units of the value; None where it has none.
+        spread: the learner's standard deviation, in units of the value; None if it has none.
     """
     middle = _middle(value, value_range)
     columns = [
@@ -129,7 +128,7 @@ def design(
 def with_expected(
     design_NF: Float64Array, value_N: Float64Array, value_range: tuple[float, float]
 ) -> Float64Array:
-    """Return the same design where other values are expected."""
+    """Return the same features for other expected values."""
     changed_NF = design_NF.copy()
     changed_NF[:, list(SIGNS).index("middle")] = _middle(value_N, value_range)
     return changed_NF
@@ -160,8 +159,8 @@ def support_variance(support: Ragged, mean: float, scale: float) -> Float64Array
 def fit_line(
     said_N: Float64Array, value_N: Float64Array, weight_N: Float64Array
 ) -> tuple[float, float]:
-    """Return intercept and slope, not negative, of the least squares of values on what is said of
-    them; 0 and 1 where what is said is always the same."""
+    """Return intercept and slope (not negative) of the least squares of values on the learner's
+    outputs; 0 and 1 if all outputs are the same."""
     weight_N = weight_N / max(float(weight_N.sum()), 1e-12)
     said, value = float(weight_N @ said_N), float(weight_N @ value_N)
     variance = float(weight_N @ (said_N - said) ** 2)
@@ -178,13 +177,13 @@ def fit(
     user_N: IntArray,
     line: tuple[float, float] = (0.0, 1.0),
 ) -> Uncertainty | None:
-    """Return the standard deviations that residuals speak for; None where these are too few.
+    """Return the standard deviations fitted to residuals; None if there are too few of these.
 
     Args:
-        residual_N: value less the expected one, in units of the value.
+        residual_N: values minus the expected ones, in units of the value.
         weight_N: how much each row counts.
-        user_N: whose each row is.
-        line: intercept and slope, by which values were expected.
+        user_N: the user of each row.
+        line: the intercept and slope of the expected values.
     """
     if len(residual_N) < FEWEST_ROWS or not residual_N.any():
         return None
@@ -257,8 +256,8 @@ def _gamma_regression(
 
 
 def _quantiles(ratio_N: Float64Array, weight_N: Float64Array, levels: Float64Array) -> Float64Array:
-    """Return the smallest ratios below which the levels' shares of the weight lie; of a level past
-    1, the largest."""
+    """Return the smallest ratios below which the levels' shares of the weight lie; for a level
+    above 1, the largest ratio."""
     order = np.argsort(ratio_N, kind="stable")
     share_N = np.cumsum(weight_N[order]) / weight_N.sum()
     place = np.minimum(np.searchsorted(share_N, levels), len(order) - 1)

@@ -1,4 +1,5 @@
-"""A model's outputs in units of the value that users gave: what is said, what is expected.
+"""A model's outputs in units of the value that users gave, and the values that are expected from
+them.
 
 A learner computes on values of mean 0 and standard deviation 1. For implicit feedback its outputs
 are logits, which have no units and stay as they are.
@@ -29,34 +30,35 @@ class ValueUnits:
     """Turns the learner's output into an expected value; if None, the output is that value."""
 
     def to_values(self, output: torch.Tensor) -> Float32Array:
-        """Return what the learner says, within the range of values."""
+        """Return the learner's output, within the range of values."""
         return self._clipped(self.unclipped(output))
 
     def to_expected(self, output: torch.Tensor) -> Float32Array:
-        """Return what is expected, within the range of values.
+        """Return the expected value, within the range of values.
 
         Args:
-            output: what lists are ordered by.
+            output: the values by which lists are ordered.
         """
         return self._clipped(self.expected_unclipped(output))
 
     def unclipped(self, output: torch.Tensor) -> Float32Array:
-        """Return what the learner says, also past the ends of the range."""
+        """Return the learner's output, also beyond the ends of the range."""
         result: Float32Array = output.detach().cpu().float().numpy()
         if self.objective == "rating":
             result = result * self.scale + self.mean
         return result
 
     def expected_unclipped(self, output: torch.Tensor) -> Float32Array:
-        """Return what is expected, also past the ends of the range: effects are differences, which
-        the ends would cut off."""
+        """Return the expected value, also beyond the ends of the range: effects are differences,
+        which the ends would cut off."""
         said = self.unclipped(output)
         known = self.uncertainty
         return said if known is None else known.expected(said).astype(np.float32)
 
     @property
     def expected_per_output(self) -> float:
-        """What is expected more where an output is 1 more, in units of the value."""
+        """The increase of the expected value for an increase of the output by 1, in units of the
+        value."""
         scale = self.scale if self.objective == "rating" else 1.0
         return scale if self.uncertainty is None else scale * self.uncertainty.slope
 
