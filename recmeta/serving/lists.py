@@ -165,6 +165,7 @@ class ListMaker:
     ) -> tuple[IntArray, Float32Array, Float32Array, BoolArray]:
         """Return (B, k) items of lists without exploration, their worths and scores, and which of
         them are popular items in place of the model's."""
+        length = min(length, self.model.catalogue.num_items)
         if self.config.rules.rearrange or self.certificate is not None:
             item_Bk, is_popular_Bk = self._arranged(users, tasks, length)
             return item_Bk, *self._worths(users, item_Bk), is_popular_Bk
@@ -217,15 +218,17 @@ class ListMaker:
         num_candidates = max(rules.candidates, top_k)
         item_Bm = self._candidates(users, tasks, num_candidates)
         lists.fill(np.where(known_B[:, None], item_Bm, -1))
-        # Whom caps left short has further candidates, unless it is certainty that they lack.
+        # Whom caps left short may have further candidates, unless it is certainty that they lack.
+        has_more_B = np.asarray((item_Bm >= 0).all(1))
         while num_candidates < len(self._popular) and rules.max_uncertainty is None:
-            short = np.flatnonzero((lists.num_placed_B < top_k) & known_B)
+            short = np.flatnonzero((lists.num_placed_B < top_k) & known_B & has_more_B)
             if not len(short):
                 break
             num_candidates *= MORE
             more_Bm = self._candidates(_some(users, short), tasks.take(short), num_candidates)
             candidate_Bm = np.full((num_users, more_Bm.shape[1]), -1, np.int64)
             candidate_Bm[short] = more_Bm
+            has_more_B[short] = (more_Bm >= 0).all(1)
             lists.fill(candidate_Bm)
         placed_B = lists.num_placed_B.copy()
         if rules.falls_back or self.certificate is not None:
@@ -312,7 +315,6 @@ class ListMaker:
                 here = tasks.support.position == place
                 user, item = tasks.support.task[here], tasks.support.item[here]
                 worth_Bn[user] = np.where(item_Bn[user] == item[:, None], -np.inf, worth_Bn[user])
-        worth_Bn[item_Bn < 0] = -np.inf
         order_Bk = np.argsort(-worth_Bn, axis=1, kind="stable")[:, :length]
         chosen_Bk = np.take_along_axis(item_Bn, order_Bk, 1)
         worth_Bk = np.take_along_axis(worth_Bn, order_Bk, 1)
@@ -323,12 +325,19 @@ class ListMaker:
         """Return (B, m) eligible items by popularity; -1 for a user's own."""
         seen_B = np.bincount(users.seen_user, minlength=num_users)
         enough = self.config.rules.candidates + self.config.top_k + int(seen_B.max(initial=0))
-        if self.caps or users.allowed_BI is not None:
+        if self.caps:
             enough = len(self._popular)
         item_Bm = np.tile(self._popular[:enough], (num_users, 1))
         if users.allowed_BI is not None:
-            item_Bm[~users.allowed_BI[:, self._popular[:enough]]] = -1
-        if self.config.exclude_seen:
+            # As many of those that each may have: the whole catalogue would be slow to arrange.
+            allowed_BI = users.allowed_BI.copy()
+            if self.config.exclude_seen:
+                allowed_BI[users.seen_user, users.seen_item] = False
+            item_Bm[:] = -1
+            for own_m, allowed_I in zip(item_Bm, allowed_BI, strict=True):
+                found = self._popular[allowed_I[self._popular]][: len(own_m)]
+                own_m[: len(found)] = found
+        elif self.config.exclude_seen:
             place_I = np.full(self.model.catalogue.num_items, -1, np.int64)
             place_I[self._popular[:enough]] = np.arange(item_Bm.shape[1])
             place = place_I[users.seen_item]
@@ -349,9 +358,11 @@ class ListMaker:
         predicted = self.scorer.predict(users.state, rows)
         settled = self.scorer.settled(users.state)
         worth_Bk = self.scorer.order(settled, predicted.ranked_by_BR, rows).float().cpu().numpy()
+        worth_Bk = np.where(item_Bk >= 0, worth_Bk, np.float32(-np.inf))
         if self.model.objective != "rating":
             return worth_Bk, worth_Bk
-        return worth_Bk, self.scorer.said(users.state, rows, predicted).expected
+        expected_Bk = self.scorer.said(users.state, rows, predicted).expected
+        return worth_Bk, np.where(item_Bk >= 0, expected_Bk, np.float32(self.model.value_range[0]))
 
 
 def deviations(

@@ -13,9 +13,9 @@ from recmeta.errors import UserError
 from recmeta.metalearn.heads.uncertainty import LEVELS, Uncertainty
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
-from recmeta.serving.lists import ListMaker, Lists
+from recmeta.serving.lists import ListMaker, Lists, relative_likelihoods
 from recmeta.serving.new_user_tasks import tasks_for_new_users
-from recmeta.serving.ranking import ScoringConfig, adapt_users
+from recmeta.serving.ranking import AdaptedUsers, RankedLists, ScoringConfig, adapt_users
 from recmeta.serving.rearrange import Arrangement, Cap
 from recmeta.serving.rules import ItemFacts, Rules, categories
 from recmeta.tasks.arrays import BoolArray
@@ -110,6 +110,49 @@ def test_what_each_user_may_have_holds_whoever_makes_the_list(
         assert allowed_BI[row][item_k[item_k >= 0]].all()
         assert (item_k >= 0).sum() == min(TOP_K, (allowed_BI[row] & ~seen(tasks, row)).sum())
     assert found.is_popular_Bk[:, 0].all() == ("min_interactions" in rules)
+
+
+def test_a_short_list_has_nothing_past_its_end(priced: Model, tasks: Tasks) -> None:
+    """Nor is it looked for again and again what is not there."""
+    config = ScoringConfig(top_k=10**9, rules=Rules(min_interactions=1, candidates=2))
+    maker = ListMaker(Scorer.of(priced), config)
+    users = adapt_users(maker.scorer, tasks)
+    worst_B = maker.make(users, tasks, NUM_ITEMS).item_Bk[np.arange(len(tasks)), -12]
+    allowed_BI = np.arange(NUM_ITEMS) == worst_B[:, None]
+    lengths: list[int] = []
+    rank = maker.ranker.rank
+
+    def counted(users: AdaptedUsers, top_k: int | None = None) -> RankedLists:
+        lengths.append(top_k or 0)
+        return rank(users, top_k)
+
+    maker.ranker.rank = counted  # type: ignore[method-assign]
+    limited = dataclasses.replace(users, allowed_BI=allowed_BI)
+    for top_k in (3, 10**9):
+        found = maker.make(limited, tasks, top_k)
+        assert found.item_Bk.shape[1] == min(top_k, NUM_ITEMS)
+        assert found.item_Bk[:, 0].tolist() == worst_B.tolist()
+        assert (found.item_Bk[:, 1:] == -1).all()
+        assert (found.worth_Bk[:, 1:] == -np.inf).all()
+        assert (found.score_Bk[:, 1:] == priced.value_range[0]).all()
+        assert (relative_likelihoods(found.worth_Bk)[:, 0] == 1).all()
+    assert lengths == [3, NUM_ITEMS]
+
+
+def test_few_popular_items_are_arranged_however_many_are_allowed(
+    priced: Model, tasks: Tasks
+) -> None:
+    config = ScoringConfig(top_k=3, rules=Rules(min_interactions=99, candidates=2))
+    maker = ListMaker(Scorer.of(priced), config)
+    users = adapt_users(maker.scorer, tasks)
+    allowed_BI = np.random.default_rng(1).random((len(tasks), NUM_ITEMS)) < 0.7
+    limited = dataclasses.replace(users, allowed_BI=allowed_BI)
+    found_Bm = maker._popular_unseen(limited, len(tasks))
+    assert found_Bm.shape[1] == 2 + 3 + int(tasks.support.lengths.max()) < NUM_ITEMS
+    popular = np.argsort(-maker.scorer.lists.count_I.numpy(), kind="stable")
+    for row, found_m in enumerate(found_Bm):
+        fits = [item for item in popular if allowed_BI[row, item] and not seen(tasks, row)[item]]
+        assert found_m[found_m >= 0].tolist() == fits[: len(found_m)]
 
 
 def seen(tasks: Tasks, row: int) -> BoolArray:
