@@ -131,7 +131,7 @@ def learn_lists(
         # Here everything is on the CPU, and on the model's device once it has weights.
         choices=None if learned is None else learned.to(torch.device("cpu")),
         value_range=spec.value_range if spec.objective == "rating" else None,
-    )
+    ).to(model.device)
     asked = _Asked.of(
         development, model.encoder, liked_from, num_items, np.random.default_rng(seed)
     )
@@ -427,14 +427,14 @@ class _Asked:
                 users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
                 some = tasks.take(users)
                 state = head.state(some.support, profile_codes(self.encoder, some.profile)[0])
-                item_bM = torch.from_numpy(self.item_BM[users])
+                item_bM = torch.from_numpy(self.item_BM[users]).to(head.count_I.device)
                 if head.choices is not None:
                     said = head.log_odds(state), head.log_odds_before(state)
                     for name, said_bI in zip(of_choices, said, strict=True):
-                        parts[name].append(said_bI.gather(1, item_bM).double().numpy())
+                        parts[name].append(said_bI.gather(1, item_bM).double().cpu().numpy())
                 for name, table in head.tables.items():
                     z_bI = head.standardised(table.evidence(state[ITEM], state[WEIGHT]))
-                    parts[name].append(z_bI.gather(1, item_bM).double().numpy())
+                    parts[name].append(z_bI.gather(1, item_bM).double().cpu().numpy())
             column = {name: np.concatenate(some) for name, some in parts.items()}
             num_rows_B = torch.from_numpy(tasks.support.lengths)
             found.append(

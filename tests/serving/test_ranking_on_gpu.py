@@ -8,6 +8,8 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.ranking import ScoringConfig, adapt_users, item_keys, parted, rank
 from recmeta.tasks.task_set import TaskSet
+from recmeta.training.choices import ChoiceConfig
+from recmeta.training.lists import learn_lists
 
 GPU = torch.device("cuda")
 pytestmark = [
@@ -50,6 +52,19 @@ def test_adapted_users_travel_between_devices(model: Model, task_set: TaskSet) -
     expected = rank(Scorer.of(model), users, ScoringConfig(top_k=4))
     found = rank(Scorer.of(on_gpu(model)), users.to(GPU), ScoringConfig(top_k=4))
     np.testing.assert_allclose(found.score_Bk, expected.score_Bk, rtol=1e-4, atol=1e-4)
+
+
+def test_lists_are_learned_there(model: Model, task_set: TaskSet) -> None:
+    """With what users take next, whose head is on the device from the start."""
+    choices = ChoiceConfig(num_factors=4, epochs=1)
+    expected = learn_lists(model, task_set, seed=0, choices=choices)
+    found = learn_lists(on_gpu(model), task_set, seed=0, choices=choices)
+    assert expected is not None
+    assert found is not None
+    assert found.head.count_I.device.type == "cuda"
+    assert found.head.columns == expected.head.columns
+    weight_KC = found.head.weight_KC.cpu()
+    torch.testing.assert_close(weight_KC, expected.head.weight_KC, rtol=1e-2, atol=1e-2)
 
 
 def test_keys_are_the_same_whole_numbers() -> None:
