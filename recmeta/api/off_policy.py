@@ -42,6 +42,10 @@ from recmeta.tasks.arrays import Float64Array
 LOGGED, LISTS = "the log of served lists", "the frame of other lists"
 REWARD, SLATE, PREDICTED, PROBABILITY = "reward", "slate", "predicted", "probability"
 """Columns that no table of the workspace has."""
+MOST_PLACES = 10_000
+"""Of a list: what is above is no rank."""
+ROUNDING = 1e-6
+"""By which probabilities of a place may sum up to more than 1."""
 _KEY = [schema.USER_ID, SLATE]
 
 
@@ -134,6 +138,7 @@ def off_policy(
         others = others.with_columns(pl.lit(1.0).alias(PROBABILITY))
         _refuse_doubles(others, LISTS, [*key, schema.RANK])
     _check_share(others, LISTS, PROBABILITY, lowest_allowed=True)
+    _check_places(others, key)
     slates = served.select(_KEY).unique().sort(_KEY).with_row_index("number")
     other = slates.join(others, on=key, how="inner")
     kept = slates.filter(pl.col("number").is_in(other["number"].unique().implode()))
@@ -154,6 +159,9 @@ def _arrays(
     served, other = (frame.join(numbered, on=_KEY, how="inner") for frame in (served, other))
     ids = pl.concat([served[schema.ITEM_ID], other[schema.ITEM_ID]])
     codes = ids.rank("dense").cast(pl.Int64).to_numpy() - 1
+    # Places that no list has are left out: sums are kept by place.
+    ranks = pl.concat([served[schema.RANK], other[schema.RANK]])
+    places = ranks.rank("dense").cast(pl.Int64).to_numpy() - 1
     with_model = PREDICTED in served.columns and PREDICTED in other.columns
 
     def predicted(frame: pl.DataFrame) -> Float64Array | None:
@@ -163,7 +171,7 @@ def _arrays(
     logged = LoggedSlates(
         user_S=users,
         slate_N=served["number"].to_numpy(),
-        place_N=served[schema.RANK].to_numpy() - 1,
+        place_N=places[: served.height],
         item_N=codes[: served.height],
         propensity_N=served[schema.PROPENSITY].to_numpy(),
         reward_N=served[REWARD].to_numpy(),
@@ -171,7 +179,7 @@ def _arrays(
     )
     return logged, OtherLists(
         slate_T=other["number"].to_numpy(),
-        place_T=other[schema.RANK].to_numpy() - 1,
+        place_T=places[served.height :],
         item_T=codes[served.height :],
         probability_T=other[PROBABILITY].to_numpy(),
         predicted_T=predicted(other),
@@ -207,8 +215,11 @@ def _checked(frame: Any, what: str, numbers: list[str]) -> pl.DataFrame:
                 f"must have {'one' if name in ids else 'a number there'}."
             )
     rank = read[schema.RANK]
-    if bool(((rank < 1) | (rank != rank.round())).any()):
-        raise UserError(f"{what} has a rank that is no whole number from 1: 1 is the best place.")
+    if bool(((rank < 1) | (rank > MOST_PLACES) | (rank != rank.round())).any()):
+        raise UserError(
+            f"{what} has a rank that is no whole number from 1 to {MOST_PLACES:,}: 1 is the best "
+            "place."
+        )
     if schema.PROPENSITY in read.columns:
         _check_share(read, what, schema.PROPENSITY)
     return read.with_columns(rank.cast(pl.Int64))
@@ -223,6 +234,27 @@ def _check_share(rows: pl.DataFrame, what: str, name: str, *, lowest_allowed: bo
         raise UserError(
             f"{what} has a {name} of {wrong:g}; it must be {'from' if lowest_allowed else 'above'} "
             f"0 {'to' if lowest_allowed else 'and at most'} 1."
+        )
+
+
+def _check_places(others: pl.DataFrame, key: list[str]) -> None:
+    """Refuse an item that stands twice at a place, and places that are filled more than once."""
+    place = [*key, schema.RANK]
+    filled = others.group_by(place, maintain_order=True).agg(
+        pl.col(PROBABILITY).sum(), pl.col(schema.ITEM_ID).is_duplicated().any()
+    )
+    wrong = filled.filter(pl.col(schema.ITEM_ID) | (pl.col(PROBABILITY) > 1 + ROUNDING))
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        what = (
+            "the same item twice"
+            if first[schema.ITEM_ID]
+            else f"probabilities that sum up to {first[PROBABILITY]:g}"
+        )
+        raise UserError(
+            f"{LISTS} has {what} at rank {first[schema.RANK]} of the list of user "
+            f"{shown(first[schema.USER_ID])}: an item has one row there, and all of them have 1 "
+            "together at most."
         )
 
 

@@ -1,5 +1,7 @@
 """`recmeta.off_policy` on frames of any library: the columns that may stand in them."""
 
+import tracemalloc
+
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -68,7 +70,30 @@ def test_what_does_not_fit_is_refused() -> None:
         recmeta.off_policy(SERVED, OTHERS.drop("slate"))
     with pytest.raises(recmeta.UserError, match="has a probability of 2"):
         recmeta.off_policy(SERVED, OTHERS.with_columns(probability=pl.lit(2.0)))
+    half = OTHERS.with_columns(probability=pl.lit(0.6))
+    with pytest.raises(recmeta.UserError, match="has the same item twice at rank 1"):
+        recmeta.off_policy(SERVED, pl.concat([half, half.head(1)]))
+    another = half.head(1).with_columns(item_id=pl.lit(3, pl.Int64))
+    with pytest.raises(recmeta.UserError, match=r"sum up to 1\.2 at rank 1 of the list of"):
+        recmeta.off_policy(SERVED, pl.concat([half, another]))
+    for rank in (1e300, 20_000.0, 1.5):
+        with pytest.raises(recmeta.UserError, match="no whole number from 1 to 10,000"):
+            recmeta.off_policy(SERVED.with_columns(rank=pl.lit(rank)), OTHERS)
     with pytest.raises(recmeta.UserError, match="it must be a pandas or Polars DataFrame"):
         recmeta.off_policy(SERVED, [1, 2])
     with pytest.raises(recmeta.UserError, match=r"unknown key 'config\.seeed'\. Did you"):
         recmeta.off_policy(SERVED, OTHERS, config={"seeed": 1})
+
+
+def test_places_that_no_list_has_change_nothing() -> None:
+    """And take no memory: sums are kept for each place and user."""
+    plain = recmeta.off_policy(SERVED, OTHERS).estimates
+    far = pl.when(pl.col("rank") == 2).then(9_999).otherwise(pl.col("rank")).alias("rank")
+    tracemalloc.start()
+    try:
+        found = recmeta.off_policy(SERVED.with_columns(far), OTHERS.with_columns(far)).estimates
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == plain
+    assert most_bytes < 50e6
