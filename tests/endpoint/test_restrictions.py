@@ -81,6 +81,15 @@ def test_what_is_named_and_not_there_is_told() -> None:
     assert "Did you mean 'comedy'?" in told[1].message
 
 
+def test_what_was_meant_is_looked_for_once_a_request() -> None:
+    """It takes milliseconds, and a request has room for thousands of unknown values."""
+    unknown = [f"comed{n}" for n in range(30)]
+    wanted = Restrictions(filters={"genres": unknown, "shelf": unknown})
+    told = wanted.check(ItemAttributes(ITEMS), NUMBER_OF)
+    assert len(told) == 2 * 20
+    assert [n for n, one in enumerate(told) if "Did you mean" in one.message] == [0]
+
+
 def test_a_restricted_list_is_the_whole_one_without_the_others(served: Served) -> None:
     rows = [("i03", 5.0), ("i07", 1.0)]
     whole = served.ask(*rows, top_k=40, max_reasons=0)["recommendations"]

@@ -19,7 +19,7 @@ from recmeta.tasks.item_files import Items
 
 MOST_WARNINGS = 20
 """The most unknown items of a request that are named."""
-MOST_COMPARED = 1_000
+MOST_COMPARED = 300
 """The most values of an attribute that are searched for the nearest one."""
 
 
@@ -95,7 +95,8 @@ class Restrictions:
             if kind != ("range" if isinstance(wanted, Range) else "values"):
                 form = "a list of values" if kind == "values" else "a range of min and max"
                 raise FieldError(f"filters.{name}", f"it must be {form}.")
-            found += _unknown_values(attributes, name, wanted)
+            is_first = all(one.code != "unknown_value" for one in found)
+            found += _unknown_values(attributes, name, wanted, with_hint=is_first)
         return found
 
     def allowed(self, attributes: ItemAttributes, number_of: Mapping[str, int]) -> BoolArray:
@@ -120,20 +121,24 @@ def _kind_of(kind: pa.DataType) -> str | None:
     return "values" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
 
 
-def _unknown_values(attributes: ItemAttributes, name: str, wanted: Filter) -> list[Warning_]:
+def _unknown_values(
+    attributes: ItemAttributes, name: str, wanted: Filter, *, with_hint: bool
+) -> list[Warning_]:
+    """Return what values no item has. The first may come with what was meant: to look for that is
+    slow, and a request could have thousands looked for."""
     if isinstance(wanted, Range):
         return []
     code_of = attributes.codes(name)[1]
-    known = list(code_of)
+    known = list(code_of) if len(code_of) <= MOST_COMPARED else []
     missing = [value for value in wanted if value not in code_of]
     return [
         _warning(
             "unknown_value",
             f"filters.{name}",
             f"no item has the value {value!r:.80}."
-            + (did_you_mean(value, known) if len(known) <= MOST_COMPARED else ""),
+            + (did_you_mean(value, known) if with_hint and not place else ""),
         )
-        for value in missing[:MOST_WARNINGS]
+        for place, value in enumerate(missing[:MOST_WARNINGS])
     ]
 
 
