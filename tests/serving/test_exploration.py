@@ -59,6 +59,18 @@ def test_uniform_probabilities_are_those_of_all_lists_together(
     np.testing.assert_allclose(found.sum(0), 1)
 
 
+def test_tables_of_probabilities_are_kept_for_few_sizes_alone(
+    linear: Model, task_set: TaskSet
+) -> None:
+    """A request chooses the size by its candidates and its length."""
+    explorer = Explorer(Scorer.of(linear), ExploreConfig(by="uniform"))
+    for count in range(2, 200):
+        shown, chance = explorer._uniform_list(count, 2, np.random.default_rng(count))
+        table = uniform_probabilities(count, 2, explorer.config.share)
+        assert chance.tolist() == table[shown, [0, 1]].tolist()
+    assert explorer._uniform.cache_info().currsize <= 64
+
+
 def test_reciprocals_of_drawn_probabilities_have_the_expectation_that_is_stated() -> None:
     random, draws = np.random.default_rng(0), 20
     for chance in (0.5, 0.05):

@@ -13,7 +13,7 @@ beginning does not depend on how long it is.
                off-policy estimates weigh by, has the expectation (1 − (1 − P)^(D + 1)) / P: it is
                right but for items that are shown less often than once in D lists.
 
-Legend: D drawn lists, C candidates, k places, u better candidates used.
+Legend: D drawn lists, C or c candidates, k places, u better candidates used.
 """
 
 import numpy as np
@@ -59,28 +59,23 @@ def uniform_probabilities(num_candidates: int, length: int, share: float) -> Flo
         num_candidates: C, at least `length`.
         share: ε.
     """
+    # Row c is of candidate c, column u of u better ones used; those below that no list reaches in
+    # the plain order are alike.
+    num_rows = min(length + 1, num_candidates)
+    better_cu = np.arange(num_rows)[:, None] - np.arange(num_rows)  # that are left
+    chance_cu = np.zeros((num_rows, num_rows))  # that so many are used, and the candidate is not
+    chance_cu[:, 0] = 1.0
     found = np.empty((num_candidates, length))
-    # Those that no list reaches in the plain order are alike.
-    for candidate in range(min(length + 1, num_candidates)):
-        found[candidate:] = _of_candidate(candidate, num_candidates, length, share)
-    return found
-
-
-def _of_candidate(candidate: int, num_candidates: int, length: int, share: float) -> Float64Array:
-    """Return (k,) the probability of one candidate at each place."""
-    better = np.arange(candidate + 1)  # used of those that are better
-    chance_u = np.zeros(candidate + 1)  # that so many are, and the candidate is not
-    chance_u[0] = 1.0
-    found_k = np.empty(length)
     for place in range(length):
         left = num_candidates - place
-        found_k[place] = share * chance_u.sum() / left + (1 - share) * chance_u[-1]
-        one_more_u = chance_u * (share * (candidate - better) / left + (1 - share))
-        one_more_u[-1] = 0.0  # then the plain order takes the candidate itself
-        others_u = np.maximum(left - 1 - (candidate - better), 0)
-        chance_u = chance_u * share * others_u / left
-        chance_u[1:] += one_more_u[:-1]
-    return found_k
+        plain_c = (1 - share) * np.diagonal(chance_cu)
+        found[:num_rows, place] = share * chance_cu.sum(1) / left + plain_c
+        one_more_cu = chance_cu * (share * better_cu / left + (1 - share))
+        np.fill_diagonal(one_more_cu, 0.0)  # then the plain order takes the candidate itself
+        chance_cu *= share * np.maximum(left - 1 - better_cu, 0) / left
+        chance_cu[:, 1:] += one_more_cu[:, :-1]
+    found[num_rows:] = found[num_rows - 1]
+    return found
 
 
 def drawn_probabilities(shown_k: IntArray, drawn_Dk: IntArray) -> Float64Array:

@@ -4,10 +4,11 @@ With Thompson sampling an exploring order is that of the list's own scores after
 user's weights from the posterior; how far a draw moves an item is scaled to the model's calibrated
 uncertainty, where it has one.
 
-Legend: B users, m candidates, k places, D drawn lists, W weights of a user.
+Legend: B users, C or m candidates, k places, D drawn lists, W weights of a user.
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -28,6 +29,9 @@ from recmeta.serving.exploration.drawn_lists import (
 from recmeta.serving.ranking import AdaptedUsers
 from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
+
+MOST_KEPT = 64
+"""Tables of exact probabilities, each of a number of candidates and of places."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Explorer:
                 "posterior to draw from: set it to 'uniform', or train bayesian-linear, or maml on "
                 "it."
             )
-        self._uniform: dict[tuple[int, int], Float64Array] = {}
+        # Requests choose how many candidates there are, so that not all of these can be kept.
+        self._uniform = functools.lru_cache(MOST_KEPT)(uniform_probabilities)
 
     def lists(
         self,
@@ -116,10 +121,8 @@ class Explorer:
         order_1C = generator.permutation(count)[None]
         explores_1k = generator.random((1, count))[:, :length] < self.config.share
         shown_k = put_together(order_1C, explores_1k)[0]
-        key = (count, length)
-        if key not in self._uniform:
-            self._uniform[key] = uniform_probabilities(count, length, self.config.share)
-        return shown_k, self._uniform[key][shown_k, np.arange(length)]
+        chance_Ck = self._uniform(count, length, self.config.share)
+        return shown_k, chance_Ck[shown_k, np.arange(length)]
 
     def _thompson_list(
         self,
