@@ -220,7 +220,7 @@ def attribute_of(tasks: Tasks, attribute: str | None) -> list[str | None] | None
     """Return users' values of an attribute as text; None where none is asked for.
 
     Raises:
-        UserError: where users have no such attribute.
+        UserError: where users have no such attribute, or one of several values each.
     """
     if attribute is None:
         return None
@@ -229,6 +229,12 @@ def attribute_of(tasks: Tasks, attribute: str | None) -> list[str | None] | None
         raise UserError(
             f"certificate.attribute is {attribute!r}, which users do not have."
             f"{did_you_mean(attribute, known)} They have: {listed(known)}."
+        )
+    kind = tasks.profile[attribute].type
+    if pa.types.is_nested(kind):
+        raise UserError(
+            f"certificate.attribute is {attribute!r}, of which a user may have several values: "
+            "name a categorical attribute."
         )
     values: list[str | None] = tasks.profile[attribute].cast(pa.string()).to_pylist()
     return values

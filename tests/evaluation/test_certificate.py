@@ -124,6 +124,10 @@ def test_an_attribute_that_users_lack_is_refused(tmp_path: Path) -> None:
         attribute_of(development, "groop")
     assert attribute_of(development, "group") == development.profile["group"].to_pylist()
     assert attribute_of(development, None) is None
+    tags = pa.array([["a", "b"]] * len(development), pa.list_(pa.string()))
+    profile = development.profile.append_column("tags", tags)
+    with pytest.raises(UserError, match=r"'tags', of which a user may have several values"):
+        attribute_of(dataclasses.replace(development, profile=profile), "tags")
 
 
 @pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
