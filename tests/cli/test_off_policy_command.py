@@ -106,6 +106,14 @@ def test_runs_of_the_workspace_are_served_and_other_lists(
     mean = clicked.height / served["user_id"].n_unique()
     assert found.json["logged"]["mean"] == pytest.approx(mean)
     assert found.json["estimates"]["ips"]["value"]["mean"] == pytest.approx(mean)
+    for bad in ("yes", ""):
+        text = clicks.read_text().replace(",1\n", f",{bad}\n", 1)
+        (tmp_path / "bad.csv").write_text(text)
+        broken = recmeta(
+            "off-policy", tmp_path / "bad.csv", "--served", run, "--run", run, "-w", workspace
+        )
+        assert broken.code == 2
+        assert "as reward in row 1: every row must" in " ".join(broken.stderr.split())
     unknown = recmeta("off-policy", clicks, "--served", "no", "--run", run, "-w", workspace)
     assert unknown.code == 2
     assert "no lists of such a run" in " ".join(unknown.stderr.split())

@@ -130,14 +130,15 @@ def _with_rewards(lists: "pl.DataFrame", rewards: "pl.DataFrame") -> "pl.DataFra
     """Return a run's lists with what each place earned.
 
     Raises:
-        UserError: where the run does not say how likely its items were, or a column is missing.
+        UserError: where the run does not say how likely its items were, a column is missing, or a
+            reward is no number.
     """
     import polars as pl
 
     from recmeta import schema
     from recmeta.api.data.frames import missing_column
     from recmeta.api.off_policy import REWARD
-    from recmeta.errors import UserError
+    from recmeta.errors import UserError, shown
     from recmeta.logs.checking import parsing
 
     if schema.PROPENSITY not in lists.columns or lists[schema.PROPENSITY].null_count():
@@ -148,11 +149,18 @@ def _with_rewards(lists: "pl.DataFrame", rewards: "pl.DataFrame") -> "pl.DataFra
     for name in (schema.USER_ID, schema.ITEM_ID, REWARD):
         if name not in rewards.columns:
             raise missing_column("LOGGED", name, rewards.columns)
+    reward = pl.col(REWARD).cast(pl.Float64, strict=False)
+    bad = rewards.select(~reward.is_finite().fill_null(False)).to_series().arg_true()
+    if len(bad):
+        raise UserError(
+            f"LOGGED has {shown(rewards[REWARD][bad[0]])} as {REWARD} in row {bad[0] + 1}: every "
+            "row must have a number there."
+        )
     keys = [schema.USER_ID, schema.ITEM_ID]
     earned = (
         rewards.with_columns(parsing.identifier(name, rewards.schema[name]) for name in keys)
         .group_by(keys)
-        .agg(pl.col(REWARD).sum())
+        .agg(reward.sum())
     )
     return lists.join(earned, on=keys, how="left").with_columns(pl.col(REWARD).fill_null(0))
 
