@@ -112,7 +112,8 @@ class UserBody(Body):
         description="With which the online feature store is asked for the profile, where one is "
         "configured; what it knows wins over `profile`. Where the server keeps histories, the list "
         "begins with what the log and earlier events say of this user, and `interactions` follow; "
-        "what is known of the profile stands for what `profile` leaves out.",
+        "what is known of the profile stands for what `profile` leaves out. `POST /v1/questions` "
+        "does not read it.",
     )
 
 
