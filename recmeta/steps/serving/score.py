@@ -193,7 +193,7 @@ def _is_done(staged: Sealed, name: str) -> bool:
     may have begun under an earlier version."""
     if not staged.has(name):
         return False
-    return pq.read_schema(pa.BufferReader(staged.read_bytes(name))).names == OF_LIST.names
+    return bool(pq.read_schema(pa.BufferReader(staged.read_bytes(name))).names == OF_LIST.names)
 
 
 def _shard_files(states: Folder, index: int) -> MemoryFolder:
