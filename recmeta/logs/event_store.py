@@ -201,8 +201,8 @@ class EventStore:
         return found
 
     def pending(self, most: int = MOST_PENDING) -> tuple[int, pl.DataFrame]:
-        """Return the first events that the log does not have yet, at most so many, with the columns
-        of the interactions that say what happened, and the number of the last."""
+        """Return the first events that the log does not have yet, up to a maximum number, with the
+        interactions' columns, and the number of the last one."""
         rows = self._database.execute(
             "SELECT user_id, item_id, timestamp, event, value, number FROM events "
             "WHERE ingested_at IS NULL ORDER BY number LIMIT ?",

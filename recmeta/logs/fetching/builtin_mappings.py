@@ -1,4 +1,4 @@
-"""How the built-in data sets spell their files, as mappings like anybody's."""
+"""How the files of the built-in data sets are read, as ordinary mappings."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def ml_100k(folder: Path) -> LogMapping:
 
 
 def ml_100k_atomic(folder: Path) -> LogMapping:
-    """MovieLens 100K in RecBole's atomic files, which say each column's kind behind a colon."""
+    """MovieLens 100K in RecBole's atomic files, which give each column's kind after a colon."""
     return LogMapping(
         path=str(folder / "ml-100k.inter"),
         format="tsv",
@@ -112,7 +112,8 @@ def ml_100k_atomic(folder: Path) -> LogMapping:
 
 
 def ml_1m(folder: Path) -> LogMapping:
-    """MovieLens 1M. An age is a band's lowest year, so that it is given as a category, too."""
+    """MovieLens 1M. An age is the lowest year of a band, and is therefore also given as a
+    category."""
     return LogMapping(
         path=str(folder / "ratings.dat"),
         format="csv",
@@ -156,7 +157,7 @@ def ml_1m(folder: Path) -> LogMapping:
 def book_crossing(folder: Path) -> LogMapping:
     """Book-Crossing. A rating of 0 says "read, not rated": it becomes a `view` event of value 1.
 
-    So no row is lost, and who wants the explicit ratings alone takes the event `rating`.
+    No row is lost in this way, and for explicit ratings alone, use the event `rating`.
     """
     return LogMapping(
         path=str(folder / "BX-Book-Ratings.csv"),

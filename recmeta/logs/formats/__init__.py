@@ -1,4 +1,4 @@
-"""The formats of logs, by name: one a file, found without being imported."""
+"""The formats of logs, by name: one in each file, found without being imported."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A Delta table, read at the version at which it is found."""
+"""A Delta table, read at its version at that time."""
 
 from collections.abc import Iterator
 

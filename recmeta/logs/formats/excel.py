@@ -1,7 +1,7 @@
 """Sheets of Excel workbooks.
 
 The first line of a sheet that is filled has the columns' names. Cells keep their types, so that a
-date is a time, whatever its format shows.
+date is a time, however it is displayed.
 """
 
 import io
@@ -21,9 +21,11 @@ from recmeta.logs.reading.log_format import LogFormat, SourceFile, Wanted, posit
 from recmeta.logs.reading.typed_rows import numbered
 
 MAX_BYTES = 256 * 1024**2
-"""Of a workbook, which comes into memory whole; a sheet of a million full rows has fewer."""
+"""The most bytes of a workbook, all of which is held in memory; a sheet of a million full rows has
+fewer."""
 MAX_CELLS = 100_000_000
-"""Of the rectangle that a sheet's cells span, empty ones among them: reading makes room for all."""
+"""The most cells of the rectangle that a sheet spans, including empty ones: reading allocates all
+of them."""
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BLOCK = 1024 * 1024
 _CELL = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
@@ -45,7 +47,7 @@ def _sheet(source: Source, file: SourceFile) -> pl.DataFrame:
     """Return the rows of the sheet that a source names, or of the only one that has any.
 
     Raises:
-        UserError: where the file is no workbook, is too large, or it has several such sheets.
+        UserError: if the file is not a workbook, is too large, or has several such sheets.
     """
     require("fastexcel")
     content = _content(file)
@@ -106,7 +108,7 @@ def _chosen(sheets: dict[str, pl.DataFrame], source: Source, file: SourceFile) -
 
 
 def _content(file: SourceFile) -> bytes:
-    """Return a workbook's bytes once they are known to be one that memory can hold."""
+    """Return a workbook's bytes after checking that memory can hold it."""
     parts: list[bytes] = []
     size = 0
     with file.open() as stream:
@@ -131,7 +133,7 @@ def _content(file: SourceFile) -> bytes:
 
 
 def _check_size(content: bytes, file: SourceFile) -> None:
-    """Raise UserError where a workbook unpacks to, or spans, more than what memory can hold."""
+    """Raise UserError if a workbook unpacks to, or spans, more than memory can hold."""
     unpacked = 0
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -1,4 +1,4 @@
-"""JSON: an object a line, or one document that holds the objects.
+"""JSON: an object on each line, or one document that holds the objects.
 
 A column is a key, or a path of keys: `properties.product_id` is `product_id` of the object under
 `properties`, and where that is a list of objects, the list of theirs.
@@ -29,13 +29,13 @@ from recmeta.logs.reading.text_files import opened
 from recmeta.schema import RAW
 
 NUM_OBJECTS = 1000
-"""Objects whose keys are looked at."""
+"""The number of objects whose keys are read."""
 HEAD_BYTES = 1024 * 1024
-"""By which it is seen whether a file is one document."""
+"""Bytes that show whether a file is one document."""
 MAX_DOCUMENT_BYTES = 1024**3
-"""Of a file that is one document, which comes into memory whole."""
+"""The most bytes of a file that is one document, all of which is held in memory."""
 MAX_DEPTH = 5
-"""Keys of a path."""
+"""The most keys of a path."""
 _KEY = r'"(?:[^"\\]|\\.)*"\s*:'
 _ESCAPED_KEY = r'\\(?:[^"\\]|\\.)*"\s*:'
 _ROUNDED = r"^-?\d+\.?\d*[eE]"
@@ -70,13 +70,13 @@ def _read(source: Source, file: SourceFile, wanted: Wanted) -> Iterator[pl.DataF
 
 
 class Field:
-    """Where in objects a column is."""
+    """The place of a column in objects."""
 
     def __init__(self, keys: tuple[str, ...], within: tuple[str, ...] | None) -> None:
         """
         Args:
             keys: the path to it, or to the list that holds it.
-            within: the path to it in each object of that list; None where it is in none.
+            within: the path to it in each object of that list; None if it is not in a list.
         """
         self.keys = keys
         self.within = within
@@ -95,8 +95,8 @@ class Field:
         return cls(parts, None)
 
     def values(self, rows: pl.DataFrame) -> pl.Series:
-        """Return the text of the column in each line, or the list of texts; null where it is not
-        there, or the line is broken."""
+        """Return the text of the column in each line, or the list of texts; null if it is absent,
+        or the line is broken."""
         path = "$" + "".join(f"[{json.dumps(key)}]" for key in self.keys)
         found = rows.select(
             pl.when(~pl.col(REPEATED_KEY)).then(pl.col(TEXT).str.json_path_match(path)).alias("v")
@@ -158,10 +158,10 @@ def _sample(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _blocks(source: Source, file: SourceFile, wanted: set[str]) -> Iterator[pl.DataFrame]:
-    """Yield a file's lines, each with an object, whether or not they are so in the file.
+    """Yield lines with an object each, whatever the layout of the file.
 
     Args:
-        wanted: the columns that objects should have; empty where any will do.
+        wanted: the columns that objects should have; empty if any will do.
     """
     with opened(source, file) as (stream, encoding):
         if _may_be_document(stream.peek(HEAD_BYTES), encoding):
@@ -184,7 +184,8 @@ def _blocks(source: Source, file: SourceFile, wanted: set[str]) -> Iterator[pl.D
 
 
 def _may_be_document(head: bytes, encoding: str) -> bool:
-    """Whether a file may be one document: its first line is no whole object, or its only one."""
+    """Whether a file may be one document: its first line is not a complete object, or is its only
+    line."""
     text = head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
     first, _, rest = text.partition("\n")
     if first.startswith("["):
@@ -195,7 +196,7 @@ def _may_be_document(head: bytes, encoding: str) -> bool:
 
 
 def _records(content: bytes, encoding: str, wanted: set[str]) -> list[Any] | None:
-    """Return the objects in a document; None where it holds none, or is none."""
+    """Return the objects in a document; None if it holds none, or is not a document."""
     try:
         document = json.loads(content.decode(encoding).lstrip("\ufeff"))
     except (ValueError, RecursionError):
@@ -221,7 +222,7 @@ def _by_column(document: dict[str, Any]) -> list[Any] | None:
 
 
 def _repeats_a_key(rows: pl.DataFrame) -> pl.Series:
-    """Return of which objects, or objects in them, a key stands twice."""
+    """Return which objects, or objects in them, have a repeated key."""
     keys = pl.col(TEXT).str.extract_all(_KEY)
     # Few lines have text that may be the same key twice: the others are not parsed one by one.
     may = (keys.list.n_unique() < keys.list.len()) | pl.col(TEXT).str.contains(_ESCAPED_KEY)
@@ -238,7 +239,8 @@ def _repeats_a_key(rows: pl.DataFrame) -> pl.Series:
 
 
 def _check_keys(batch: pl.DataFrame, wanted: Wanted, file: SourceFile) -> None:
-    """Refuse a mapping that names keys which no object has; a key that is always null is one."""
+    """Refuse a mapping that names keys which no object has; a key that is always null does
+    exist."""
     keys = _paths(_sample(batch))
     absent = {
         role: column
@@ -265,7 +267,7 @@ def _paths(sample: list[dict[str, Any]]) -> list[str]:
 
 
 MAX_LOOKED_INTO = 50
-"""Objects whose inner keys are looked at."""
+"""The number of objects whose inner keys are read."""
 
 
 def _keys(source: Source, file: SourceFile) -> list[str]:

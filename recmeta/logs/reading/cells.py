@@ -1,4 +1,5 @@
-"""Cells that hold several items, and tables with a column for each item, become a row for each."""
+"""Cells that hold several items, and tables with a column for each item, become a row for each
+item."""
 
 from collections.abc import Iterator
 
@@ -15,16 +16,16 @@ _CELL = "cell:"
 
 
 def one_item_a_row(batch: pl.DataFrame, mapping: LogMapping, wanted: Wanted) -> pl.DataFrame:
-    """Return a batch whose items are one a row.
+    """Return a batch with one item in each row.
 
-    Lists, of whatever format, are taken apart by themselves, texts by `item_separator`; other
-    columns that are lists, too, go along with the items.
+    Lists, of whatever format, are split by themselves, texts by `item_separator`; other columns
+    that are also lists are split along with the items.
 
     Args:
         batch: with the roles of `wanted`.
 
     Raises:
-        UserError: where ids are structures, of which a part must be named.
+        UserError: if ids are structures, of which a part must be named.
     """
     for role in (USER, ITEM):
         _refuse_structures(batch[role], wanted.columns[role])
@@ -58,7 +59,7 @@ def cells_wanted(mapping: LogMapping, names: list[str]) -> Wanted:
 
 def one_cell_a_row(batches: Iterator[pl.DataFrame], mapping: LogMapping) -> Iterator[pl.DataFrame]:
     """Yield the cells of such a table as rows of `user`, `item` and `value`, without those that are
-    empty or say so.
+    empty or hold a word for null.
 
     A broken line is one row. Without a column of users, a line's number is its user.
     """
@@ -82,7 +83,7 @@ def one_cell_a_row(batches: Iterator[pl.DataFrame], mapping: LogMapping) -> Iter
 
 
 def _lists(values: pl.Series, separator: str) -> pl.Series | None:
-    """Return the lists that a column's cells hold; None where they hold none."""
+    """Return the lists that a column's cells hold; None if they hold none."""
     if isinstance(values.dtype, pl.List | pl.Array):
         return values.cast(pl.List(values.dtype.inner))
     if values.dtype != pl.String:

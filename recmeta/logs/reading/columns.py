@@ -1,4 +1,4 @@
-"""What columns a file has, and of what kind each seems to be: for those who write no mapping."""
+"""The columns of a file and the apparent kind of each, for users who write no mapping."""
 
 import lzma
 import re
@@ -19,7 +19,7 @@ from recmeta.schema import ITEM_ID, TITLE, USER_ID, VALID_FROM
 SEPARATOR = "|"
 DISTINCT_SHARE = 0.9
 DISTINCT_FROM = 20
-"""A column of at least so many values of which so large a share is distinct is a text."""
+"""A column with at least this many values, of which at least this share is distinct, is a text."""
 NAMES_OF_TITLES = ("title", "name")
 NAMES_OF_TEXTS = (*NAMES_OF_TITLES, "description", "text", "url", "link")
 
@@ -28,7 +28,7 @@ def column_names(source: Source) -> list[str]:
     """Return the columns of the first file of a source.
 
     Raises:
-        UserError: where nothing is there or the file cannot be read.
+        UserError: if nothing is there or the file cannot be read.
     """
     file = find_files(source)[0]
     try:
@@ -72,7 +72,7 @@ def guess_attributes(source: Source, id_col: str) -> AttributeSource:
         categorical  otherwise
 
     Raises:
-        UserError: where the column of ids is missing, or there is no other.
+        UserError: if the column of ids is missing, or there is no other column.
     """
     names = column_names(source)
     if id_col not in names:
@@ -90,7 +90,7 @@ def guess_attributes(source: Source, id_col: str) -> AttributeSource:
 
 def sample_of(source: Source, names: list[str]) -> pl.DataFrame:
     """Return the first block of a source's rows; `names` are the columns."""
-    # Columns may be named as what a batch has beside them, such as `file`.
+    # Columns may have the names of a batch's own columns, such as `file`.
     roles = {f"column:{name}": name for name in names}
     batch = next(iter(read(source, find_files(source), Wanted(columns=roles))), None)
     if batch is None:
@@ -114,7 +114,7 @@ def attributes_of(sample: pl.DataFrame) -> dict[str, Attribute]:
 
 
 def guess_kind(name: str, values: pl.Series) -> Kind:
-    """Return of what kind an attribute seems to be; see `guess_attributes`."""
+    """Return the apparent kind of an attribute; see `guess_attributes`."""
     if isinstance(values.dtype, pl.List | pl.Array) and not values.dtype.inner.is_nested():
         return "multi"
     if values.dtype.is_nested():

@@ -25,7 +25,7 @@ from recmeta.workspace import Folder
 
 TIMEOUT_SECONDS = 30
 NOTES = ("readme", "license", "licence", "changes", "changelog", "copying", "notice")
-"""How files begin, in lower case, that people put beside the data."""
+"""How the names of files begin, in lower case, that people put beside the data."""
 _ADDED = {"null_values": [], "keep_default_nulls": True, "decimal": "", "header": True,
     "item_separator": "", "item_suffix": "", "layout": "rows", "skip_columns": [], "sheet": "",
 }  # fmt: skip
@@ -44,7 +44,7 @@ class Inputs:
 
     @classmethod
     def of(cls, mapping: LogMapping) -> "Inputs":
-        """Find the files of a mapping. Raises UserError where there are none."""
+        """Find the files of a mapping. Raises UserError if there are none."""
         return cls(
             log=find_files(mapping),
             users=find_files(mapping.users) if mapping.users else [],
@@ -55,8 +55,8 @@ class Inputs:
 def source_id(mapping: LogMapping, inputs: Inputs) -> str:
     """Return the fingerprint of the files' content and of how it is read.
 
-    Where the files lie does not count, but for what the names of folders say of columns that are
-    read; see `how_read`.
+    The location of the files does not count, except for columns whose values are in the names of
+    folders; see `how_read`.
     """
     read = {getattr(mapping, name) for name in ("user_col", "item_col", "time_col", "event_col")}
     read |= {mapping.value_col}
@@ -73,7 +73,7 @@ def source_id(mapping: LogMapping, inputs: Inputs) -> str:
 
 
 def content_id(file: SourceFile) -> str:
-    """Return the SHA-256 of a file's bytes, or what its format says of a table."""
+    """Return the SHA-256 of a file's bytes, or the identity that its format gives for a table."""
     how: LogFormat = FORMATS[file.format]
     if how.table is not None:
         return how.table.content_id(file)
@@ -85,11 +85,11 @@ def content_id(file: SourceFile) -> str:
 
 
 def how_read(mapping: LogMapping) -> dict[str, Any]:
-    """Return what of a mapping decides which rows come out of a content, JSON-ready.
+    """Return the part of a mapping that decides which rows a content gives, JSON-ready.
 
-    That is all but the paths, `max_bad_share` and `earliest_time`, which change no row: the same
-    content at another place is the same source. What mappings could not say once is left out where
-    it says nothing, so that a log that was ingested then is the same source now.
+    That is everything except the paths, `max_bad_share` and `earliest_time`, which change no row:
+    the same content at another place is the same source. Keys that earlier versions did not have
+    are left out at their defaults, so that a log that was ingested then is the same source now.
     """
     plain = to_dict(mapping)
     del plain["max_bad_share"], plain["earliest_time"]
@@ -103,7 +103,7 @@ def how_read(mapping: LogMapping) -> dict[str, Any]:
 
 
 def format_of(path: str) -> str:
-    """Return the format that a path's ending names. Raises UserError where it names none."""
+    """Return the format that a path's ending names. Raises UserError if it names none."""
     name = path.split("?")[0].rstrip("/").lower()
     for packed in (packing.ARCHIVE, *packing.ENDINGS):
         name = name.removesuffix(packed)
@@ -119,8 +119,8 @@ def format_of(path: str) -> str:
 
 
 def resolved_format(source: Source) -> str:
-    """Return a source's format, read off its path where it is `auto`. Raises UserError where that
-    names none."""
+    """Return a source's format, taken from its path if it is `auto`. Raises UserError if that names
+    none."""
     return source.format if source.format != AUTO else format_of(source.path)
 
 
@@ -128,7 +128,7 @@ def find_files(source: Source) -> list[SourceFile]:
     """Return the files of a source in the order of their names.
 
     Raises:
-        UserError: where nothing is there, or where the format cannot be told.
+        UserError: if nothing is there, or the format cannot be determined.
     """
     path = source.path
     if path.startswith(("http://", "https://")):
@@ -174,8 +174,8 @@ def find_files(source: Source) -> list[SourceFile]:
 def _of_the_log(
     source: Source, entries: list[tuple[str, pafs.FileInfo]]
 ) -> list[tuple[str, pafs.FileInfo]]:
-    """Return the files of a folder without what is beside the data: notes, files of no format
-    among such that have one, and empty parts. One is left in any case."""
+    """Return the data files of a folder, without notes, files of no known format among files of a
+    known one, and empty parts. At least one file is always kept."""
     known = [(inner, entry) for inner, entry in entries if not _is_note(inner)] or entries
     if source.format == AUTO:
         known = [(inner, entry) for inner, entry in known if _has_format(inner)] or known
@@ -195,7 +195,7 @@ def _has_format(name: str) -> bool:
 
 
 def _partitions(path: str) -> dict[str, str | None]:
-    """Return the columns that the names of folders say, as Hive and Spark write them."""
+    """Return the columns in the names of folders, as Hive and Spark write them."""
     found: dict[str, str | None] = {}
     for part in path.replace(os.sep, "/").split("/")[:]:
         name, equals, value = part.partition("=")
@@ -237,10 +237,10 @@ def _member(archive: SourceFile, name: str, size: int, format_: str) -> SourceFi
 
 
 def _named(source: Source, name: str, folder: Folder, info: pafs.FileInfo) -> SourceFile:
-    """Return a file of the format that the source or its name says.
+    """Return a file in the format that the source or its name gives.
 
     Raises:
-        UserError: where neither does, with what it seems to be.
+        UserError: if neither does; the message says what the file seems to be.
     """
     if source.format != AUTO:
         return _file(name, source.format, folder, info)
@@ -255,7 +255,7 @@ def _named(source: Source, name: str, folder: Folder, info: pafs.FileInfo) -> So
 
 
 def _table_at(source: Source) -> SourceFile | None:
-    """Return the table that a source is; None where its format has files, not tables."""
+    """Return the table that a source is; None if its format has files, not tables."""
     how: LogFormat
     for name, how in FORMATS.items():
         if how.table is None or source.format not in (AUTO, name):

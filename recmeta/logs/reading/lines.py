@@ -17,7 +17,7 @@ WRONG_ENCODING = "wrong_encoding"
 BLOCK_BYTES = 32 * 1024 * 1024
 MAX_LINE_BYTES = 32 * 1024 * 1024
 MAX_LINES = 2_000_000
-"""Of one block: a line takes some memory, however short it is."""
+"""The most lines of one block, since even a short line takes some memory."""
 NEW_LINE = b"\n"
 
 
@@ -31,12 +31,12 @@ def read_lines(
 
     Yields:
         Frames of `line` (1-based, as an editor counts), `text` (without its line ending) and
-        `wrong_encoding`. Where that is true, the bytes that are not `encoding` stand in `text` as
-        `\\xNN`; no other line is touched. A byte-order mark is dropped.
+        `wrong_encoding`. If that is true, `text` has `\\xNN` for bytes that are not in `encoding`;
+        no other line is changed. A byte-order mark is dropped.
 
     Raises:
-        UserError: for a UTF-16 or UTF-32 file that breaks off within a character, or for a line
-            that is too long to be one.
+        UserError: if a UTF-16 or UTF-32 file breaks off within a character, or a line is
+            implausibly long.
     """
     line, rest, start, old_mac = 1, b"", True, False
     for data, last in _utf8_blocks(stream, encoding, block_bytes):
@@ -72,7 +72,7 @@ def _pieces(data: bytes) -> list[bytes]:
 
 
 def _utf8_blocks(stream: Any, encoding: str, size: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield blocks of UTF-8 in which undecodable bytes stand as they were (hence not as UTF-8)."""
+    """Yield blocks of UTF-8 in which undecodable bytes are unchanged (and hence not UTF-8)."""
     plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
     decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
     while True:
@@ -114,7 +114,7 @@ def _split(data: bytes, first_line: int) -> pl.DataFrame:
 
 
 def _line_ends(data: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the offset behind each line, the last one perhaps without a line break."""
+    """Return the offset after each line; the last line may lack a line break."""
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
     if data and not data.endswith(b"\n"):
         ends = np.append(ends, len(data))

@@ -1,8 +1,8 @@
 """What a format of logs is: the files it reads, and how.
 
 A format is a file in `recmeta/logs/formats/`, whose name is the format's. It reads a source's files
-into batches that have the columns asked for, renamed to their roles, and say of each row where it
-stood (`line`), how it read there (`raw`) and which of the FAULTS its form has.
+into batches that have the columns asked for, renamed to their roles, and say for each row where it
+was (`line`), its text there (`raw`) and which of the FAULTS its form has.
 """
 
 import dataclasses

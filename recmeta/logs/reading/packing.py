@@ -10,7 +10,7 @@ import pyarrow as pa
 from recmeta.errors import UserError
 
 ENDINGS = (".gz", ".bz2", ".zst", ".xz")
-"""Of packed files."""
+"""The endings of packed files."""
 ARCHIVE = ".zip"
 _MAGIC = 8
 _PACKED = {
@@ -37,7 +37,7 @@ _NO_TEXT = {
 
 
 def unpacked(stored: Any) -> Any:
-    """Return a stream of what a stream that can seek holds, unpacked where it is packed."""
+    """Return a stream of a seekable stream's content, unpacked if it is packed."""
     head = stored.read(_MAGIC)
     stored.seek(0)
     for magic, codec in _PACKED.items():
@@ -54,14 +54,14 @@ def unpacked(stored: Any) -> Any:
 
 
 def check_is_text(head: bytes, name: str) -> None:
-    """Raise UserError where the first bytes of a file are those of something else than text."""
+    """Raise UserError if the first bytes of a file are not those of text."""
     for magic, what in _NO_TEXT.items():
         if head.startswith(magic):
             raise UserError(f"{name!r} is no text but {what}.")
 
 
 def what_else(head: bytes) -> str:
-    """Return what a file is that is no text, in words; empty where it may be text."""
+    """Return in words what a file that is not text is; empty if it may be text."""
     return next((what for magic, what in _NO_TEXT.items() if head.startswith(magic)), "")
 
 
@@ -69,7 +69,7 @@ def members(archive: Any, name: str) -> list[tuple[str, int]]:
     """Return the names and packed sizes of the files in a zip archive, sorted, without hidden ones.
 
     Raises:
-        UserError: where it is none, or is locked by a password.
+        UserError: if it is not a zip archive, or is locked by a password.
     """
     with _opened(archive, name) as opened:
         entries = [entry for entry in opened.infolist() if not entry.is_dir()]
@@ -86,7 +86,8 @@ def member_of(archive: Any, member: str, name: str) -> Any:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a file is none of the log: Spark's and macOS' own, or in a folder of theirs."""
+    """Whether a file is not part of the log: one of Spark's or macOS' own, or in a folder of
+    theirs."""
     return any(part.startswith((".", "_")) for part in path.replace(os.sep, "/").split("/"))
 
 

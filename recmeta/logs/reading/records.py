@@ -1,13 +1,13 @@
-"""Lines of CSV and TSV to records and fields, however broken some of them are.
+"""Turns lines of CSV and TSV into records and fields, even if some of them are broken.
 
 A record is one line, or several where a quoted field holds line breaks. The one danger is a quote
-that is never closed: read naively, it swallows every row behind it. Here a line that opens a quote
-is joined with the lines that follow only if together they are one well-formed record with the
-right number of fields, and not if the open field is one of those that never hold a line break
-(ids, times, values). Otherwise that line alone is broken, and reading goes on with the next.
+that is never closed: read naively, it swallows every row after it. Here a line that opens a quote
+is joined with the lines that follow only if together they are one well-formed record with the right
+number of fields, and not if the open field is one of those that never hold a line break (ids,
+times, values). Otherwise that line alone is broken, and reading goes on with the next.
 
-Quoting follows RFC 4180: a field is quoted if it begins with a quote; elsewhere a quote is a
-letter like any other.
+Quoting follows RFC 4180: a field is quoted if it begins with a quote; elsewhere a quote is an
+ordinary character.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ from recmeta.schema import LINE
 
 RAGGED = "ragged_line"
 MAX_LINES_PER_RECORD = 1000
-"""A quoted field that seems to run over more lines than this is a broken quote."""
+"""A quoted field that seems to extend over more lines than this is a broken quote."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a file spells its records."""
+    """How a file writes its records."""
 
     separator: str
     quote: str
@@ -40,7 +40,7 @@ class Dialect:
 
     @cached_property
     def inside(self) -> str:
-        """A pattern of what may stand between quotes."""
+        """A pattern of the text that may be between quotes."""
         quote, escape = re.escape(self.quote), re.escape(self.escape)
         doubled = f"{quote}{quote}"
         if escape:
@@ -126,9 +126,9 @@ def _multi_line_spans(
 
 
 def _quote_facts(lines: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
-    """Return what each line with a quote may be, a row per line in their order.
+    """Return the possible roles of each line with a quote, a row per line, in order.
 
-    Read from outside of quotes, it `opens` a record where its last field, that behind its
+    Read from outside of quotes, it `opens` a record if its last field, the one after its
     `separators`, is left open. Read from inside, it `closes` the field for good, or `reopens`
     another one after its `later_separators`; `within` says that it can be the middle of the field.
     """
@@ -163,7 +163,7 @@ class _InnerLines(NamedTuple):
     closes: np.ndarray
     reopens: np.ndarray
     separators: np.ndarray
-    """Outside of quotes, behind the field that was open."""
+    """Outside of quotes, after the field that was open."""
 
     @classmethod
     def of(cls, facts: pl.DataFrame) -> "_InnerLines":
@@ -177,7 +177,7 @@ class _InnerLines(NamedTuple):
     ) -> int | None:
         """Return the index of the last line of the record that a line leaves open.
 
-        It is `num_lines` where they end before the record; None where there is no such record.
+        It is `num_lines` if the lines end before the record; None if there is no such record.
 
         Args:
             begin: the index of the line.
@@ -237,7 +237,7 @@ def _split_plain(dialect: Dialect) -> pl.Expr:
 
 
 def _split_quoted(dialect: Dialect) -> pl.Expr:
-    """Return the fields of well-formed records; null for others."""
+    """Return the fields of well-formed records; null for other records."""
     quote = dialect.quote
     # With a separator in front, no field matches the empty string.
     fields = (pl.lit(dialect.separator) + pl.col(TEXT)).str.extract_all(

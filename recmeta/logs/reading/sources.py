@@ -1,7 +1,7 @@
 """Any log file, folder, Delta table or URL, read into batches of rows.
 
-Every batch has the columns asked for, renamed to their roles, and says of each row where it stood
-(`file`, `line`), how it read there (`raw`) and whether its form was broken (`wrong_encoding`,
+Every batch has the columns asked for, renamed to their roles, and says for each row where it was
+(`file`, `line`), its text there (`raw`) and whether its form was broken (`wrong_encoding`,
 `ragged_line`, `unparsable_json`, `repeated_key`). A broken row never hides or shifts another one.
 Blank lines and header lines are not rows.
 
@@ -35,7 +35,7 @@ def read(source: Source, files: list[SourceFile], wanted: Wanted) -> Iterator[pl
         files: what `files.find_files(source)` gives.
 
     Raises:
-        UserError: where a file lacks a wanted column or is not of the source's format at all.
+        UserError: if a file lacks a wanted column or is not of the source's format at all.
     """
     header: tuple[str, ...] = ()
     for place, file in enumerate(files):
@@ -56,10 +56,10 @@ def read_frame(frame: pl.DataFrame, name: str, wanted: Wanted) -> Iterator[pl.Da
     """Yield the rows of a frame in memory as `read` does those of a Parquet file.
 
     Args:
-        name: what stands in the place of the file's name.
+        name: used in place of the file's name.
 
     Raises:
-        UserError: where it lacks a wanted column.
+        UserError: if it lacks a wanted column.
     """
     positions(paths_of(frame.schema), wanted, name)
     rows = frame.select(top_level(frame.schema, wanted))

@@ -1,4 +1,4 @@
-"""Text files, opened in the encoding that they are seen to be in."""
+"""Text files, opened in the encoding that is detected."""
 
 import codecs
 import contextlib
@@ -12,7 +12,7 @@ from recmeta.logs.reading.packing import check_is_text
 
 HEAD_BYTES = 4096
 MAX_ZEROS = 0.1
-"""A share of the first bytes: a text has a few by mistake."""
+"""The largest share of such bytes among the first ones, since a text may have a few by mistake."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -27,7 +27,7 @@ def opened(source: Source, file: SourceFile) -> Iterator[tuple[Any, str]]:
     source names none and the file shows one.
 
     Raises:
-        UserError: where the file is of another kind, with what it is.
+        UserError: if the file is of another kind, which the message names.
     """
     with file.open() as stream:
         head = stream.peek(HEAD_BYTES)
@@ -39,7 +39,8 @@ def opened(source: Source, file: SourceFile) -> Iterator[tuple[Any, str]]:
 
 
 def encoding_of(head: bytes) -> str | None:
-    """Return the encoding that the first bytes of a text show, where it is not one of bytes."""
+    """Return the encoding that the first bytes of a text show, if its units are not single
+    bytes."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding

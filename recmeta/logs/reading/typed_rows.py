@@ -1,4 +1,4 @@
-"""Rows of files that know their columns' types."""
+"""Rows of files that have column types."""
 
 from collections.abc import Iterable, Iterator
 from typing import cast
@@ -14,7 +14,7 @@ UUID_BYTES = 16
 
 def numbered(frames: Iterable[pl.DataFrame], wanted: Wanted) -> Iterator[pl.DataFrame]:
     """Yield batches of typed rows as a format's reader does: `line` counts rows, `raw` holds the
-    columns as JSON, or as a structure where that is wanted."""
+    columns as JSON, or as a structure if that is wanted."""
     line, raw = 1, pl.struct(pl.all())
     for frame in frames:
         frame = frame.with_columns(
@@ -70,7 +70,7 @@ def paths_of(schema: pl.Schema) -> list[str]:
 
 def _as_text(values: pl.Series) -> pl.Series:
     """Return bytes as the text that they are, for writers that do not say so (Impala, ClickHouse);
-    16 bytes that are none are a UUID, and others stand in hexadecimal."""
+    16 bytes that are not text are a UUID, and others are written in hexadecimal."""
     try:
         return values.cast(pl.String)
     except pl.exceptions.PolarsError:
