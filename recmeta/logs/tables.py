@@ -1,13 +1,13 @@
 """Delta tables: made, read, and written so that doing it again changes nothing.
 
 A change opens its table once: what it compares with, what it checks and what it replaces are one
-version. Its commit fails where another writer's came in between (`ONLY_NEXT`), and `redo` then does
+version. Its commit fails if another writer's came in between (`ONLY_NEXT`), and `redo` then does
 the whole change again.
 
 `merge_entities` writes only where the result differs from what is there. `recmeta.logs.settling`
 writes the interactions and the quarantine. A log's commit to the interactions has a Delta
-application transaction, by which a run that was killed behind the commit knows that it is done, and
-the counts, which can no longer be counted then.
+application transaction, from which a run that was killed after the commit learns that it is done,
+and the counts, which can then no longer be computed.
 
 Delta tables have no row order: readers sort by key.
 """
@@ -45,7 +45,7 @@ LOG_RETENTION = "interval 3650 days"
 INGESTED = (INTERACTIONS, QUARANTINE, USERS, ITEMS)
 """What ingest writes."""
 ONLY_NEXT = CommitProperties(max_commit_retries=0)
-"""Of a commit that must be the next one after the version that was opened."""
+"""Properties of a commit that must directly follow the version that was opened."""
 MAX_ATTEMPTS = 20
 LONGEST_PAUSE = 1.0
 """Seconds between two attempts."""
@@ -53,14 +53,13 @@ T = TypeVar("T")
 
 
 def redo(workspace: Workspace, change: Callable[[], T]) -> T:
-    """Do a change of tables, and do it again where another writer's commit came in between.
+    """Do a change of tables, and do it again if another writer's commit came in between.
 
     Args:
         change: opens the tables that it changes, and commits to these versions.
 
     Raises:
-        UserError: where others' commits come in between every time, or the workspace's lock was
-            lost.
+        UserError: if others' commits come in between every time, or the workspace's lock was lost.
     """
     for attempt in range(MAX_ATTEMPTS):
         workspace.check_lock()
@@ -84,7 +83,7 @@ def is_there(workspace: Workspace, table: Table) -> bool:
 
 
 def opened(workspace: Workspace, table: Table, version: int | None = None) -> DeltaTable:
-    """Return a table that is there, at a version; None is the newest."""
+    """Return an existing table at a version; None means the newest."""
     uri = workspace.table_uri(table)
     return DeltaTable(uri, version=version, storage_options=workspace.storage_options)
 
@@ -108,8 +107,8 @@ def create_tables(workspace: Workspace, which: Sequence[Table] = INGESTED) -> No
 def create(
     workspace: Workspace, table: Table, configuration: dict[str, str | None] | None = None
 ) -> None:
-    """Make a table, empty, where it is not there yet; where it is, give it the columns that it
-    lacks, which are null in the rows that it has. Writers may race.
+    """Make a table, empty, if it does not exist. If it does, add the columns that it lacks, which
+    are null in its rows. Writers may race.
 
     Args:
         configuration: Delta's own, of a new table.
@@ -144,7 +143,7 @@ def versions(workspace: Workspace) -> dict[str, int]:
 
 
 def scan(workspace: Workspace, table: Table) -> pl.LazyFrame:
-    """Return a table as it stands now, to be read lazily."""
+    """Return the current version of a table, to be read lazily."""
     return pl.scan_delta(workspace.table_uri(table), storage_options=workspace.storage_options)
 
 
@@ -155,8 +154,8 @@ def as_dataset(
 
     Args:
         delta: the table, opened.
-        encoded: columns of strings that batches have dictionary encoded, as the files do: a string
-            of many rows is then read once.
+        encoded: columns of strings that are dictionary-encoded in batches, as in the files: a
+            string of many rows is then read once.
     """
     from pyarrow import dataset  # which imports pandas where that is installed
 
@@ -174,7 +173,7 @@ def empty(table: Table) -> pl.DataFrame:
 
 
 def overwrite(workspace: Workspace, table: Table, rows: pa.Table) -> int:
-    """Make `rows` the rows of a table, which is made if need be, and return its version."""
+    """Make `rows` the rows of a table, creating it if needed, and return its version."""
     uri, options = workspace.table_uri(table), workspace.storage_options
 
     def change() -> int:
@@ -205,14 +204,14 @@ def delete(workspace: Workspace, table: Table, predicate: str) -> int:
 def merge_entities(delta: DeltaTable, table: Table, rows: pl.DataFrame) -> None:
     """Add and update users or items with their attributes.
 
-    An attribute that `rows` leaves null, or does not have, keeps what the table says.
+    An attribute that is null or missing in `rows` keeps its value in the table.
 
     Args:
         delta: the table, opened; at the new version afterwards.
         rows: the table's key columns and any attributes; one row per key.
 
     Raises:
-        UserError: where an attribute has another type in the table.
+        UserError: if an attribute has another type in the table.
     """
     key = list(table.key)
     stored = pl.scan_delta(delta).collect()
@@ -259,7 +258,7 @@ def ingest_commit(source_id: str, counts: dict[str, int]) -> CommitProperties:
     """Return the properties of the commit which says that a source was ingested.
 
     Args:
-        counts: what became of the source's rows.
+        counts: what happened to the source's rows.
     """
     return CommitProperties(
         custom_metadata={SOURCE: source_id, COUNTS: json.dumps(counts)},

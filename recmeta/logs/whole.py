@@ -1,9 +1,9 @@
-"""Whether a Delta table is there, is the one that it was, and has all its files.
+"""Whether a Delta table exists, is the same table as before, and has all its files.
 
-A table goes on: later versions replace the one that a step left, maintenance deletes the files of
-earlier ones, and users who are forgotten are taken out of its history. So a step's table counts as
-whole while it has the same id and no earlier version than the step left, and while the version of
-now can be read: its log, and every file at the size that the log says.
+A table changes: later versions replace the one that a step left, maintenance deletes the files of
+earlier ones, and users who are forgotten are removed from its history. A step's table therefore
+counts as intact while it has the same id and no earlier version than the step left, and while its
+current version can be read: its log, and every file with the size that the log gives.
 
     tables/NAME.digests.json    the SHA-256 of each file of a table, for `recmeta doctor --verify`
 """
@@ -37,7 +37,7 @@ WRITTEN_BY = {
     schema.RECOMMENDATIONS.name: "`recmeta score` with every file of new users again",
     schema.PUBLISHED.name: "the DAG cold_start_scoring for every day again",
 }
-"""By table, the command that writes it again."""
+"""The command that writes each table again."""
 
 
 class TableVersions:
@@ -69,13 +69,13 @@ class TableVersions:
     def losses(
         self, workspace: Workspace, outputs: Any, digests: Mapping[str, Any] | None, *, full: bool
     ) -> list[str]:
-        """Return which tables are gone, or are older than the step left them, or others.
+        """Return which tables are gone, are older than the step left them, or have been replaced.
 
         Args:
-            full: makes no difference: `check` reads a table's files, once for all steps.
+            full: makes no difference, since `check` reads a table's files once for all steps.
 
         Raises:
-            Broken: where a table lacks files or cannot be read.
+            Broken: if a table lacks files or cannot be read.
         """
         found = []
         for table, version in self._versions(outputs).items():
@@ -106,20 +106,20 @@ def address(table: Table) -> str:
 
 
 def is_made(workspace: Workspace, table: Table) -> bool:
-    """Return whether a table is there, whole or not.
+    """Return whether a table exists, intact or not.
 
-    Where the disk is full as a table is made, an empty folder for its log is all that is left.
+    If the disk is full when a table is made, only an empty folder for its log is left.
     """
     folder = workspace / address(table)
     return folder.names() not in ([], [LOG]) or bool((folder / LOG).names())
 
 
 def predates(delta: DeltaTable, table_id: str | None, version: int) -> str | None:
-    """Return how a table is another one, or an earlier one, than that which a step left; None where
-    it is not.
+    """Return how a table differs from the one that a step left, by being another or an earlier one;
+    None if it does not.
 
     Args:
-        table_id: None where it is not known.
+        table_id: None if it is not known.
     """
     if table_id not in (None, str(delta.metadata().id)):
         return "is another one than it was"
@@ -129,15 +129,15 @@ def predates(delta: DeltaTable, table_id: str | None, version: int) -> str | Non
 
 
 def check(workspace: Workspace, table: Table, *, full: bool = False) -> DeltaTable:
-    """Return a table, opened at its newest version, whose files are all there with the size that
-    its log says.
+    """Return a table, opened at its newest version, all of whose files exist with the sizes in its
+    log.
 
     Args:
         full: read every file, and compare it with its digest.
 
     Raises:
-        UserError: where the table is not there.
-        Broken: where files are missing or of another size, or the log cannot be read.
+        UserError: if the table does not exist.
+        Broken: if files are missing or of another size, or the log cannot be read.
     """
     workspace.require(table)
     try:
@@ -200,7 +200,7 @@ def _digest(content: pa.Buffer) -> str:
 
 
 def _entry(workspace: Workspace, table: Table, version: int) -> str | None:
-    """Return the digest of a version's entry in a table's log; None where it was cleaned up."""
+    """Return the digest of a version's entry in a table's log; None if it was cleaned up."""
     log = workspace / f"{address(table)}/{LOG}"
     name = f"{version:020d}.json"
     return hashlib.sha256(log.read_bytes(name)).hexdigest() if log.exists(name) else None

@@ -1,4 +1,4 @@
-"""One root, local or in an object store, for everything that the pipeline keeps.
+"""One root, local or in an object store, for everything that the pipeline stores.
 
 tables/NAME        Delta tables
 tasks/KEY          a task set (Arrow shards)

@@ -20,7 +20,7 @@ from recmeta.errors import UserError
 from recmeta.workspace.object_store import with_timeouts
 
 _NO_FILESYSTEM = pafs.SubTreeFileSystem("/dev/null", pafs.LocalFileSystem())
-"""Of folders in memory: nothing can be written there."""
+"""The path of folders in memory, to which nothing can be written."""
 
 
 class Folder:
@@ -32,8 +32,8 @@ class Folder:
         """Name a folder; nothing is made yet.
 
         Args:
-            root: the folder that keeps the temporary files of this one; None where they are beside
-                what they become.
+            root: the folder that holds the temporary files of this one; if None, they are beside
+                their final files.
         """
         self.filesystem = filesystem
         self.path = path
@@ -61,10 +61,11 @@ class Folder:
     def address(self, name: str) -> str:
         """Return the path of a file or folder below this one.
 
-        Manifests and digests name files; who can write one must not reach beyond the workspace.
+        Manifests and digests name files; whoever can write one must not reach files outside the
+        workspace.
 
         Raises:
-            UserError: for a name that leads out of the folder.
+            UserError: if a name leads out of the folder.
         """
         if ".." in name.split("/"):
             raise UserError(
@@ -93,21 +94,21 @@ class Folder:
         )
 
     def read_bytes(self, name: str) -> bytes:
-        """Return a file's content. Raises FileNotFoundError where there is none."""
+        """Return a file's content. Raises FileNotFoundError if there is none."""
         with self.filesystem.open_input_stream(self.address(name)) as stream:
             content: bytes = stream.read()
         return content
 
     def read_buffer(self, name: str) -> pa.Buffer:
-        """Return a file's content, mapped into memory where the folder is on this machine. Raises
-        FileNotFoundError where there is none."""
+        """Return a file's content, mapped into memory if the folder is on this machine. Raises
+        FileNotFoundError if there is none."""
         if not self.is_local:
             return pa.py_buffer(self.read_bytes(name))
         with pa.memory_map(self.local_path(name)) as file:
             return file.read_buffer()
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file so that a reader sees the old content or the new, never a part."""
+        """Write a file so that a reader sees the old content or the new one, never a part."""
         target = self.address(name)
         temporary = self._temporary() if self.is_local else None  # which makes the workspace
         self.filesystem.create_dir(os.path.dirname(target), recursive=True)
@@ -122,12 +123,12 @@ class Folder:
         return None if self._root is None else self._root._temporary()
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file, if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.address(name))
 
     def delete_folder(self, name: str) -> None:
-        """Delete a folder below this one with all that is in it, if it is there.
+        """Delete a folder below this one with all its content, if it exists.
 
         Raises:
             UserError: for a name that leads out of the folder, or to itself.
@@ -142,7 +143,7 @@ class Folder:
 
         Raises:
             FileNotFoundError: where there is none.
-            UserError: where it is not JSON, or says a thing twice.
+            UserError: if it is not JSON, or repeats a key.
         """
         content = self.read_bytes(name)
         try:
@@ -171,7 +172,7 @@ class Folder:
 
 
 class MemoryFolder(Folder):
-    """A folder that is nowhere but in memory, for the files of the folders below it, too."""
+    """A folder that exists only in memory, as do the folders below it."""
 
     def __init__(self, files: dict[str, bytes] | None = None, path: str = "") -> None:
         super().__init__(_NO_FILESYSTEM, path)
@@ -179,10 +180,10 @@ class MemoryFolder(Folder):
 
     @classmethod
     def copy_of(cls, folder: Folder, names: Iterable[str]) -> "MemoryFolder":
-        """Return files of a folder, to be sent to another process with what they say.
+        """Return files of a folder with their contents, to be sent to another process.
 
         Args:
-            names: of the files; those that are not there are left out.
+            names: of the files; missing ones are left out.
         """
         found = cls()
         for name in names:
@@ -205,7 +206,7 @@ class MemoryFolder(Folder):
         return sorted({name.partition("/")[0] for name in inside})
 
     def read_bytes(self, name: str) -> bytes:
-        """Return a file's content. Raises FileNotFoundError where there is none."""
+        """Return a file's content. Raises FileNotFoundError if there is none."""
         try:
             return self._files[self.address(name)]
         except KeyError:
@@ -216,7 +217,7 @@ class MemoryFolder(Folder):
         self._files[self.address(name)] = content
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file, if it exists."""
         self._files.pop(self.address(name), None)
 
 
@@ -228,7 +229,8 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def _replace(target: str, content: bytes, temporary: Path | None) -> None:
-    """Write a file under another name, and give it its own when it is whole and on the disk."""
+    """Write a file under another name, and give it its own name when it is complete and on the
+    disk."""
     folder, base = os.path.split(target)
     unfinished = os.path.join(temporary or folder, f".{base}.{uuid.uuid4().hex[:8]}")
     try:
@@ -237,7 +239,7 @@ def _replace(target: str, content: bytes, temporary: Path | None) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, target)
-    except BaseException as error:  # a part of it would go on filling a disk that is full
+    except BaseException as error:  # a part of it would keep a full disk full
         with contextlib.suppress(OSError):
             os.unlink(unfinished)
         if temporary is not None and getattr(error, "errno", None) == errno.EXDEV:
@@ -248,7 +250,7 @@ def _replace(target: str, content: bytes, temporary: Path | None) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Have the disk keep the names in a folder: a rename is else lost when the power fails."""
+    """Sync the names in a folder to the disk: otherwise a rename is lost if the power fails."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

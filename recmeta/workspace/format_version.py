@@ -1,8 +1,8 @@
 """The version of a workspace's layout, written in it: `format.json`.
 
-A workspace without that file was made before there was one, and has format 1. Whoever writes to a
-workspace, or opens it for a command, checks that its format is none of a later version of recmeta:
-that version may keep things elsewhere, and would miss what this one writes. `recmeta migrate`
+A workspace without that file was made before the file existed, and has format 1. Whoever writes to
+a workspace, or opens it for a command, checks that its format is not that of a later version of
+recmeta, which may store things elsewhere and would miss what this one writes. `recmeta migrate`
 brings an older one up to date (`recmeta.steps.upkeep.migrate`).
 """
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 FILE = "format.json"
 FIRST = 1
-"""Of workspaces that do not say."""
+"""The format of workspaces without the file."""
 NOW = 2
-"""What this version of recmeta makes."""
+"""The format that this version of recmeta makes."""
 _CONTENT = re.compile(rb'\s*\{\s*"format"\s*:\s*([0-9]{1,9})\s*[,}]')
 
 
 def format_of(workspace: "Folder") -> int:
-    """Return the format of a workspace; `FIRST` for one that does not say, or is not there.
+    """Return the format of a workspace; `FIRST` if it has no such file, or does not exist.
 
     Raises:
-        UserError: where the file cannot be understood.
+        UserError: if the file cannot be understood.
     """
     try:
         content = workspace.read_bytes(FILE)
@@ -43,10 +43,10 @@ def format_of(workspace: "Folder") -> int:
 
 
 def check(workspace: "Folder") -> None:
-    """Check that a workspace is none of a later version of recmeta.
+    """Check that a workspace does not have the format of a later version of recmeta.
 
     Raises:
-        UserError: where it is.
+        UserError: if it has.
     """
     found = format_of(workspace)
     if found > NOW:
@@ -58,5 +58,5 @@ def check(workspace: "Folder") -> None:
 
 
 def write(workspace: "Folder", number: int = NOW) -> None:
-    """Write down which format a workspace has."""
+    """Record which format a workspace has."""
     workspace.write_json(FILE, {"format": number})

@@ -1,10 +1,11 @@
-"""Leases: the locks of a workspace in an object store, where no kernel knows who still lives.
+"""Leases: the locks of a workspace in an object store, where no kernel knows which owners are
+alive.
 
-A lease is an object that only one can make (PUT with If-None-Match) and that is replaced only by
-whoever has read its newest state (If-Match). Its owner renews it while it works. One that was not
-renewed for `SECONDS` is dead, and the next one takes it over; should its owner come back, it finds
-out at the next renewal and commits nothing more. S3, Google Cloud Storage, Azure and the usual
-servers that speak S3 have such conditions.
+A lease is an object that only one process can create (PUT with If-None-Match) and that only a
+process that has read its newest state can replace (If-Match). Its owner renews it while it works. A
+lease that was not renewed for `SECONDS` has expired, and the next process takes it over. If its
+owner comes back, it finds out at the next renewal and commits nothing more. S3, Google Cloud
+Storage, Azure and the usual servers that speak S3 have such conditions.
 """
 
 import datetime
@@ -19,7 +20,7 @@ from recmeta.workspace.object_store import CONNECT_SECONDS, REQUEST_SECONDS, RET
 from recmeta.workspace.owner import Owner
 
 SECONDS = 60.0
-"""How long a lease holds that is not renewed."""
+"""How long a lease holds without being renewed."""
 RENEWALS = 4
 """How often it is renewed in that time."""
 MAX_CLOCK_SKEW = 30.0
@@ -27,7 +28,8 @@ MAX_CLOCK_SKEW = 30.0
 
 
 class Lease:
-    """A lease that this process holds, renewed by a thread until `release`. Made by `try_lease`."""
+    """A lease that this process holds, renewed by a thread until `release`. `try_lease` makes
+    it."""
 
     def __init__(self, store: Any, name: str, owner: Owner, etag: str, seconds: float) -> None:
         self._store = store
@@ -41,7 +43,7 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise UserError where another owner took the lease, since this one was not renewed."""
+        """Raise UserError if another owner took the lease because this one was not renewed."""
         if self._lost:
             raise UserError(
                 f"the lease {self._name} of the workspace was lost: it could not be renewed for "
@@ -98,7 +100,7 @@ def try_lease(store: Any, name: str, owner: Owner, seconds: float = SECONDS) -> 
     """Return the lease, or None while somebody else holds it.
 
     Args:
-        seconds: how long it holds where it is not renewed.
+        seconds: how long it holds without being renewed.
     """
     import obstore
     from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -121,7 +123,7 @@ def try_lease(store: Any, name: str, owner: Owner, seconds: float = SECONDS) -> 
 
 
 def holder(store: Any, name: str) -> Owner | None:
-    """Return who holds a lease; None where nobody does, or its object cannot be understood."""
+    """Return who holds a lease; None if nobody does, or its object cannot be understood."""
     found = _read(store, name)
     if found is None or found[0]["expires"] + MAX_CLOCK_SKEW < _now() or not found[0]["seconds"]:
         return None
@@ -129,7 +131,7 @@ def holder(store: Any, name: str) -> Owner | None:
 
 
 def names_of(store: Any, folder: str, prefix: str) -> list[str]:
-    """Return the leases in a folder whose name begins so, held or not."""
+    """Return the leases in a folder whose names have a prefix, held or not."""
     import obstore
 
     found = (str(o["path"]) for part in obstore.list(store, folder) for o in part)

@@ -1,8 +1,8 @@
 """Locks by name in a folder `.locks`: one owner at a time, in whatever process, on whatever host.
 
-On a local disk a lock is the kernel's (`flock`): it is gone the moment its owner is, however that
-ended, so that nobody has to judge whether an owner still lives. In an object store it is a lease
-(`recmeta.workspace.lease`). The file of a lock names its owner, for the others' messages.
+On a local disk a lock is the kernel's (`flock`): it is released the moment its owner ends, in
+whatever way, so that nobody has to decide whether an owner is still alive. In an object store it is
+a lease (`recmeta.workspace.lease`). The file of a lock names its owner, for the others' messages.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ except ImportError:  # pragma: no cover  # Windows
 
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks answers."""
+"""The errors of a file system without locks."""
 _OPEN: set[int] = set()
 """File descriptors of the locks that this process holds."""
 
 
 class Lock(Protocol):
-    """What holds a name; `release` gives it back."""
+    """Holds a name; `release` gives it back."""
 
     def check(self) -> None:
-        """Raise UserError where the name was lost to another owner in the meantime."""
+        """Raise UserError if the name was lost to another owner in the meantime."""
 
     def release(self) -> None:
         """Give the name back. A second call does nothing."""
 
 
 class FileLock:
-    """A lock of the kernel on a file. Made by `try_lock`."""
+    """A lock of the kernel on a file. `try_lock` makes it."""
 
     def __init__(self, path: Path, descriptor: int, made: list[Path]) -> None:
         """Keep a lock that was taken.
@@ -52,7 +52,7 @@ class FileLock:
         _OPEN.add(descriptor)
 
     def check(self) -> None:
-        """Do nothing: the kernel takes no lock from a process that lives."""
+        """Do nothing: the kernel takes no lock from a live process."""
 
     def release(self) -> None:
         """Give the name back. A second call does nothing."""
@@ -63,7 +63,7 @@ class FileLock:
             self._path.unlink()
         _OPEN.discard(descriptor)
         os.close(descriptor)
-        with contextlib.suppress(OSError):  # something was written there, as was the intention
+        with contextlib.suppress(OSError):  # something was written there, as intended
             for folder in self._made:
                 folder.rmdir()
 
@@ -71,10 +71,10 @@ class FileLock:
 def try_lock(path: Path, owner: Owner) -> FileLock | None:
     """Return the lock, or None while another process, or another part of this one, holds it.
 
-    Where nothing else was written there, the folders that are made for the lock go with it.
+    Folders that are made for the lock are deleted with it if nothing else was written there.
 
     Raises:
-        OSError: where the folder cannot be written to, or its file system has no locks, one of
+        OSError: if the folder cannot be written to, or its file system has no locks, one of
             `UNSUPPORTED`.
     """
     if fcntl is None:
@@ -90,7 +90,7 @@ def try_lock(path: Path, owner: Owner) -> FileLock | None:
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A file that was deleted meanwhile is no lock: the next one makes another.
+            # A file that was deleted meanwhile is not a lock: the next process makes another.
             is_current = _is_at(descriptor, path)
         except BaseException as error:
             os.close(descriptor)
@@ -131,7 +131,7 @@ def is_held(path: Path) -> bool:
 
 
 def owner_of(path: Path) -> Owner | None:
-    """Return who holds a lock, as far as its file says."""
+    """Return who holds a lock, according to its file."""
     try:
         return Owner.read(path.read_bytes())
     except OSError:
@@ -139,7 +139,8 @@ def owner_of(path: Path) -> Owner | None:
 
 
 def held_in(folder: Path, prefix: str) -> Iterator[tuple[str, Owner | None]]:
-    """Yield the names that begin so and are held, and by whom; the files of others are deleted."""
+    """Yield the names with a prefix that are held, with their owners; the files of other names are
+    deleted."""
     if fcntl is None or not folder.is_dir():
         return
     for path in sorted(folder.glob(f"{prefix}*")):

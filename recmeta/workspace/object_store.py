@@ -1,9 +1,9 @@
-"""How long object stores are waited for, the same for each of the libraries that speak to them.
+"""How long to wait for object stores, the same for each of the libraries that use them.
 
-A request may take `REQUEST_SECONDS`, a part of a large file included, and is tried again for
-`RETRY_SECONDS`; so a server that accepts and never answers is given up on within two minutes,
-whichever library asks. deltalake would ask for three minutes, PyArrow's client for as long, and
-Polars for ever.
+A request may take `REQUEST_SECONDS`, also for a part of a large file, and is retried for
+`RETRY_SECONDS`. A server that accepts connections and never answers is therefore given up on within
+two minutes, whichever library asks. By default, deltalake and PyArrow's client would wait for three
+minutes, and Polars for ever.
 """
 
 import os
@@ -15,13 +15,14 @@ REQUEST_SECONDS = 20
 RETRY_SECONDS = 40
 STALL_SECONDS = 10
 MAX_ATTEMPTS = 3
-"""PyArrow's client gives a request up when no byte came for so long, and after so many attempts."""
+"""PyArrow's client gives a request up when no byte came for this long, and after this many
+attempts."""
 
 
 def storage_options(location: str) -> dict[str, str] | None:
     """Return what deltalake and Polars take beside an address; None for a local path.
 
-    `AWS_TIMEOUT` and `AWS_CONNECT_TIMEOUT`, such as `60s`, win where they are set.
+    `AWS_TIMEOUT` and `AWS_CONNECT_TIMEOUT`, such as `60s`, take precedence if they are set.
     """
     if "://" not in location or location.startswith("file://"):
         return None
@@ -33,7 +34,8 @@ def storage_options(location: str) -> dict[str, str] | None:
 
 
 def with_timeouts(filesystem: pafs.FileSystem) -> pafs.FileSystem:
-    """Return an S3 file system that gives a silent server up; any other is returned as it is."""
+    """Return an S3 file system that gives up on a silent server; any other is returned
+    unchanged."""
     if not isinstance(filesystem, pafs.S3FileSystem):
         return filesystem
     _, (options,) = filesystem.__reduce__()

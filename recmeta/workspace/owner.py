@@ -1,4 +1,5 @@
-"""Who holds a lock or a temporary folder: this process, in words that somebody else can act on."""
+"""The owner of a lock or a temporary folder: a description of this process on which others can
+act."""
 
 import dataclasses
 import datetime
@@ -16,7 +17,7 @@ class Owner:
     """A process that writes to a workspace."""
 
     id: str
-    """Unlike that of any other process, on whatever machine."""
+    """Unique among all processes on all machines."""
     command: str
     """The program and its first argument, such as `recmeta ingest`; the others may hold secrets."""
     pid: int
@@ -37,7 +38,7 @@ class Owner:
 
     @classmethod
     def read(cls, content: bytes) -> Self | None:
-        """Return the owner that `to_bytes` wrote down; None for anything else."""
+        """Return the owner that `to_bytes` wrote; None for anything else."""
         try:
             fields = json.loads(content)
             return cls(**{f.name: fields[f.name] for f in dataclasses.fields(cls)})

@@ -1,8 +1,8 @@
-"""Whose files are whose on a machine that several people use.
+"""Permissions of files on a machine that several people use.
 
-A workspace holds what people did. Where recmeta makes one, its folder is for its owner alone, which
-closes all that is below it, whatever writes there. A folder that somebody made before keeps the
-permissions that they gave it: that is how a team shares a workspace.
+A workspace holds what people did. When recmeta makes one, its folder is open to its owner alone,
+which closes everything below it, whatever writes there. An existing folder keeps its permissions,
+which is how a team shares a workspace.
 """
 
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 from recmeta.errors import UserError
 
 PRIVATE = 0o700
-"""Permissions of a folder that its owner alone enters."""
+"""Permissions of a folder that only its owner can enter."""
 UMASK = 0o077
-"""Of processes whose files are their owner's alone."""
+"""The umask of processes whose files are open to their owner alone."""
 
 
 def make_private(folder: Path) -> None:
@@ -28,8 +28,8 @@ def require_own(folder: Path) -> None:
     """Check a folder in a place where everybody may make one, such as `/tmp`.
 
     Raises:
-        UserError: where it is another's, or others may write to it, so that what is put there could
-            be read or replaced.
+        UserError: if it belongs to another user, or others may write to it, so that files there
+            could be read or replaced.
     """
     if not hasattr(os, "getuid"):
         return

@@ -1,4 +1,4 @@
-"""The root of everything that the pipeline keeps."""
+"""The root of everything that the pipeline stores."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ from recmeta.workspace.writing import FOLDER, FileLocks, Leases, Writers
 _LOG = logging.getLogger(__name__)
 
 REPORT = "report.md"
-"""What the last run of the pipeline found."""
+"""The report of the last run of the pipeline."""
 
 
 class Workspace(Folder):
@@ -38,10 +38,10 @@ class Workspace(Folder):
         Args:
             location: a local path or an object-store URL.
             wait: seconds to wait for another command that writes to it.
-            say: told once what is waited for.
+            say: called once with what is waited for.
 
         Raises:
-            UserError: for a URL that cannot be opened, or has credentials in it.
+            UserError: if a URL cannot be opened, or has credentials in it.
         """
         if "@" in urlsplit(os.fspath(location)).netloc:
             raise UserError(
@@ -58,14 +58,14 @@ class Workspace(Folder):
     def writing(self, *, alone: bool = False) -> Iterator[None]:
         """Be the only one that writes within the block. See `recmeta.workspace.writing`.
 
-        What commands that were killed have left of temporary files is deleted first.
+        Temporary files of killed commands are deleted first.
 
         Args:
             alone: whether no training and the like may go on, either.
 
         Raises:
             UserError: for a workspace of a later version of recmeta.
-            WorkspaceBusyError: where another command writes for longer than is waited.
+            WorkspaceBusyError: if another command writes for longer than this one waits.
         """
         with self._writers.writing(alone=alone) as is_first:
             if is_first:
@@ -79,10 +79,10 @@ class Workspace(Folder):
         """Be the only one that does a long piece of work within the block; others may write.
 
         Args:
-            name: of the work, such as the step and its key; if None, unlike that of any other.
+            name: of the work, such as the step and its key; if None, a unique name.
 
         Raises:
-            WorkspaceBusyError: where another does it for longer than is waited.
+            WorkspaceBusyError: if another process does it for longer than this one waits.
         """
         with (
             self._writers.working_on(name or uuid.uuid4().hex),
@@ -91,17 +91,18 @@ class Workspace(Folder):
             yield
 
     def check_format(self) -> "Workspace":
-        """Return this workspace. Raises UserError where a later version of recmeta made it."""
+        """Return this workspace. Raises UserError if a later version of recmeta made it."""
         format_version.check(self)
         return self
 
     def check_lock(self) -> None:
-        """Raise UserError where the lock that this thread holds was lost: before a commit."""
+        """Raise UserError if the lock that this thread holds was lost. Call this before a
+        commit."""
         self._writers.check()
 
     @contextlib.contextmanager
     def temporary_folder(self) -> Iterator[str]:
-        """Yield a temporary folder of this machine, which is deleted behind the block.
+        """Yield a temporary folder of this machine, which is deleted after the block.
 
         It is in the workspace where that is local, as whatever `tempfile` makes within `writing`
         and `working_on`. Should the process be killed, the next command that writes deletes it.
@@ -115,8 +116,8 @@ class Workspace(Folder):
     def temporary_copy(self) -> str:
         """Return a new temporary folder of this machine for files that are read at once.
 
-        It is there until this process has ended, or has ended to write; in a workspace that cannot
-        be written to it is outside of it.
+        It exists until this process ends or stops writing. If the workspace cannot be written to,
+        the folder is outside it.
         """
         try:
             folder = self._temporary()
@@ -125,11 +126,11 @@ class Workspace(Folder):
         return tempfile.mkdtemp(dir=folder)
 
     def process_id(self) -> str:
-        """Return the name by which others see that this process is alive (`is_alive`)."""
+        """Return the name by which others can tell that this process is alive (`is_alive`)."""
         return self._temporary().name
 
     def is_alive(self, process_id: str) -> bool | None:
-        """Return whether the process of that name is alive; None where that cannot be told."""
+        """Return whether the process of that name is alive; None if that cannot be determined."""
         return temporary.is_alive(self._temporaries(), process_id)
 
     def _temporary(self) -> Path:
@@ -152,11 +153,12 @@ class Workspace(Folder):
 
     @property
     def storage_options(self) -> dict[str, str] | None:
-        """What deltalake and Polars take beside a table's address; None on a local disk."""
+        """The options that deltalake and Polars take with a table's address; None on a local
+        disk."""
         return storage_options(self.location)
 
     def require(self, table: Table) -> None:
-        """Check that a Delta table is here.
+        """Check that a Delta table exists.
 
         Raises:
             UserError: where it is not.
@@ -169,10 +171,10 @@ class Workspace(Folder):
 
 
 def check_delta_path(path: str, what: str) -> None:
-    """Raise UserError for a local path at which a Delta table could be written and not be read.
+    """Raise UserError for a local path at which a Delta table could be written but not read.
 
     delta-rs names files by the URL of their folder, and Polars takes the URL for a path, so that
-    each character that a URL has to encode leads astray.
+    any character that a URL has to encode leads to a wrong path.
     """
     odd = re.search(r"[^A-Za-z0-9/_.,:;=@~!$&'()*+-]", path)
     if odd:

@@ -1,13 +1,13 @@
-"""Folders whose files are known by their digests: what is read is what was written, or an error.
+"""Folders with digests of their files: a file is read as it was written, or an error is raised.
 
     digests.json   by file, its size in bytes and its SHA-256, and the digest of all that; written
                    last
 
-A file is checked before anything parses it. Whether a folder is whole as it lies there is asked
-often, so what was found is remembered beside the digests, with the size and the times of each file
-on this machine; only a file that has changed since is read again. A copied folder is read once.
+A file is checked before anything parses it. Whether a folder is intact is asked often, so the
+result is remembered beside the digests, with the size and the times of each file on this machine;
+only a file that has changed since is read again. A copied folder is read once.
 
-A folder of an earlier version has no digests: its files are read as they are.
+A folder of an earlier version has no digests: its files are read without a check.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 class Sealed(Folder):
     """A folder with the digests of its files. `sealing`, `resumed` and `sealed` make it.
 
-    What is written through it is known by what was meant to be written. What is read through it is
-    checked first; a folder below it has digests of its own, if any.
+    The digest of a file that is written through it is that of the intended content. A file that is
+    read through it is checked first. A folder below it has digests of its own, if any.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Sealed(Folder):
     ) -> None:
         """
         Args:
-            digests: `size` and `sha256` by file; None for a folder that has none.
+            digests: `size` and `sha256` by file; None for a folder without digests.
             remedy: sentences for errors that say what to do.
         """
         super().__init__(folder.filesystem, folder.path)
@@ -95,21 +95,22 @@ class Sealed(Folder):
         self.digests[name] = _digest(content)
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there; `seal` then has no digest of it."""
+        """Delete a file, if it exists; `seal` then has no digest of it."""
         self.folder.delete(name)
         assert self.digests is not None, "whoever deletes has begun the digests"
         self.digests.pop(name, None)
 
     def expect(self, name: str, content: bytes) -> str:
-        """Remember the digest of what is to be written into a file, and return what `seal_digest`
-        will be."""
+        """Remember the digest of the content that is to be written into a file, and return the
+        future `seal_digest`."""
         assert self.digests is not None, "whoever writes has begun the digests"
         self.digests[name] = _digest(content)
         found: str = _digest(self._to_bytes())["sha256"]
         return found
 
     def seal(self) -> None:
-        """Write the digests: all that was written through this folder is whole."""
+        """Write the digests, which declares that everything written through this folder is
+        complete."""
         self.folder.write_bytes(DIGESTS, self._to_bytes())
 
     def _to_bytes(self) -> bytes:
@@ -117,13 +118,13 @@ class Sealed(Folder):
         return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
 
     def has(self, name: str) -> bool:
-        """Return whether a file has a digest and is what was written."""
+        """Return whether a file has a digest and matches it."""
         if self.digests is None or name not in self.digests or not self.exists(name):
             return False
         return _digest(self.folder.read_bytes(name)) == self.digests[name]
 
     def losses(self, *, full: bool = False) -> list[str]:
-        """Return in sentences which files are missing or not what was written.
+        """Return sentences on which files are missing or differ from what was written.
 
         Args:
             full: read every file, even one that nothing has touched since it was last read.
@@ -146,8 +147,8 @@ class Sealed(Folder):
         return found
 
     def _stats(self) -> dict[str, list[int] | None]:
-        """Return what tells that a file has not been touched, by name; None of one that is not
-        there. A copy of it, or another file in its place, differs."""
+        """Return by name the attributes that show that a file has not been touched; None for a
+        missing file. They differ for a copy of it, or another file in its place."""
         assert self.digests is not None
         found: dict[str, list[int] | None] = {}
         if not self.is_local:
@@ -167,8 +168,8 @@ class Sealed(Folder):
         return found
 
     def _seen(self) -> dict[str, list[int] | None]:
-        """Return what `_stats` was of the files that were found whole; nothing where that is not
-        known of these digests."""
+        """Return `_stats` of the files that were found intact; nothing if that is not known for
+        these digests."""
         try:
             known = self.folder.read_json(_SEEN)
             same = known["digests"] == _digest(self.folder.read_bytes(DIGESTS))["sha256"]
@@ -177,7 +178,7 @@ class Sealed(Folder):
             return {}
 
     def _remember(self, stats: dict[str, list[int] | None]) -> None:
-        """Keep what was found, where the folder can be written to: it only saves time."""
+        """Store the result, if the folder can be written to; this only saves time."""
         with contextlib.suppress(OSError):
             digests = _digest(self.folder.read_bytes(DIGESTS))["sha256"]
             self.folder.write_json(_SEEN, {"digests": digests, "files": stats})
@@ -196,14 +197,14 @@ class Sealed(Folder):
         if known is None:
             raise Broken(f"{self.path}/{DIGESTS} has no digest of {name}. {self.remedy}")
         if _digest(content) != known:
-            with contextlib.suppress(OSError):  # who asks next is not to believe it
+            with contextlib.suppress(OSError):  # the next process must not rely on it
                 self.folder.delete(_SEEN)
             raise Broken(f"{self.path}/{name} is not what was written. {self.remedy}")
 
 
 @contextlib.contextmanager
 def sealing(folder: Folder) -> Iterator[Sealed]:
-    """Yield a folder to write an artefact into; its digests are written when all is.
+    """Yield a folder to write an artefact into; its digests are written when everything is.
 
     Within the sealing of the same folder, it is sealed at that one's end.
     """
@@ -213,13 +214,13 @@ def sealing(folder: Folder) -> Iterator[Sealed]:
     place = Sealed(folder, {})
     yield place
     place.seal()
-    if place.is_local:  # what has just been written is not read once more to be believed
+    if place.is_local:  # what has just been written need not be read again
         place._remember(place._stats())
 
 
 def resumed(folder: Folder) -> Sealed:
-    """Return a folder that is written file by file, and sealed after each. What was written before
-    and is not known by a digest is not there for `Sealed.has`."""
+    """Return a folder that is written file by file, and sealed after each. `Sealed.has` ignores
+    files that were written before and have no digest."""
     try:
         digests = _read(folder)
     except Broken as error:
@@ -235,7 +236,7 @@ def sealed(folder: Folder, remedy: str = _MAKE_AGAIN) -> Sealed:
         remedy: sentences for errors that say what to do.
 
     Raises:
-        Broken: where its digests cannot be read.
+        Broken: if its digests cannot be read.
     """
     if isinstance(folder, Sealed):
         return folder
@@ -246,7 +247,7 @@ def sealed(folder: Folder, remedy: str = _MAKE_AGAIN) -> Sealed:
 
 
 def seal_digest(folder: Folder) -> str | None:
-    """Return the digest of a folder's digests, which stands for all its files; None where it has
+    """Return the digest of a folder's digests, which identifies all its files; None if it has
     none."""
     if not folder.exists(DIGESTS):
         return None
@@ -255,14 +256,14 @@ def seal_digest(folder: Folder) -> str | None:
 
 
 def arrow_table(content: pa.Buffer, place: str) -> pa.Table:
-    """Return the table in an Arrow file, checked in full: what is in its buffers cannot lead
-    anybody outside of them.
+    """Return the table in an Arrow file after a full check: no offset in its buffers leads outside
+    them.
 
     Args:
         place: where the file is, for the message.
 
     Raises:
-        Broken: where it is no such file.
+        Broken: if it is not such a file.
     """
     try:
         table = ipc.open_file(content).read_all()
@@ -273,10 +274,10 @@ def arrow_table(content: pa.Buffer, place: str) -> pa.Table:
 
 
 def _read(folder: Folder) -> dict[str, dict[str, Any]] | None:
-    """Return the digests of a folder; None where it has none.
+    """Return the digests of a folder; None if it has none.
 
     Raises:
-        Broken: where the file cannot be what was written.
+        Broken: if the file cannot be what was written.
     """
     if not folder.exists(DIGESTS):
         return None

@@ -1,7 +1,7 @@
-"""Temporary files, in a folder that its owner holds: what a dead owner left is deleted by others.
+"""Temporary files, in a folder that its owner holds: others delete the files of dead owners.
 
-.tmp/OWNER        files of one process
-.tmp/OWNER.lock   which it holds as long as it lives (`recmeta.workspace.lock`)
+.tmp/OWNER files of one process .tmp/OWNER.lock which it holds as long as it is alive
+(`recmeta.workspace.lock`)
 """
 
 import atexit
@@ -28,7 +28,7 @@ _MINE: dict[tuple[Path, int], tuple[Path, FileLock | None]] = {}
 _USERS: list[Path] = []
 """Folders of temporary files that blocks of `tempfile_in` use now."""
 _BEFORE: list[str | None] = []
-"""What `tempfile` used before the first of these blocks."""
+"""The folder that `tempfile` used before the first of these blocks."""
 _LOCK_OF_USERS = threading.Lock()
 
 
@@ -36,7 +36,7 @@ def folder_of_mine(root: Path) -> Path:
     """Return this process's folder in a folder of temporary files, which is made if need be.
 
     Raises:
-        UserError: where the machine's folder is another user's.
+        UserError: if the machine's folder belongs to another user.
     """
     key = (root, os.getpid())
     if key in _MINE and _MINE[key][0].is_dir():
@@ -58,8 +58,9 @@ def folder_of_mine(root: Path) -> Path:
 @contextlib.contextmanager
 def tempfile_in(root: Path) -> Iterator[None]:
     """Within the block, have Python's `tempfile` use this process's folder in a folder of temporary
-    files, so that what libraries put aside is found again, too. Where that is empty it is deleted
-    behind the block; what a library keeps for as long as it lives is deleted with the process."""
+    files, so that temporary files of libraries are found again, too. If the folder is empty, it is
+    deleted after the block; files that a library keeps until the end are deleted with the
+    process."""
     with _LOCK_OF_USERS:
         if not _USERS:
             of_the_machine()  # which is asked of tempfile, and remembered
@@ -78,8 +79,8 @@ def tempfile_in(root: Path) -> Iterator[None]:
 
 
 def is_alive(root: Path, owner_id: str) -> bool | None:
-    """Return whether the owner of a folder here lives; None where that cannot be told: of another
-    machine, or where the file system has no locks."""
+    """Return whether the owner of a folder here is alive; None if that cannot be determined,
+    because it is on another machine or the file system has no locks."""
     if not re.fullmatch(rf"{re.escape(platform.node())}-[0-9]+-[0-9a-f]+", owner_id):
         return None
     try:
@@ -114,10 +115,10 @@ def of_the_machine() -> Path:
 
 
 def _locked(path: Path, owner: Owner) -> FileLock | None:
-    """Return the lock; None where the file system has none, and nobody sweeps either."""
+    """Return the lock; None if the file system has no locks, in which case nobody sweeps either."""
     try:
         while (lock := try_lock(path, owner)) is None:
-            time.sleep(0.01)  # somebody sweeps, and found the file before it was locked
+            time.sleep(0.01)  # another process sweeps, and found the file before it was locked
     except OSError:
         return None
     return lock

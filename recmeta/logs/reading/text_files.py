@@ -12,7 +12,7 @@ from recmeta.logs.reading.packing import check_is_text
 
 HEAD_BYTES = 4096
 MAX_ZEROS = 0.1
-"""The largest share of such bytes among the first ones, since a text may have a few by mistake."""
+"""The largest share of zero bytes among the first ones, since a text may have a few by mistake."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",

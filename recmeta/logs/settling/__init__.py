@@ -1,1 +1,1 @@
-"""Settling: the good rows of a source, of any number, against each other and against the table."""
+"""Settling: deduplicating any number of good rows of a source against each other and the table."""

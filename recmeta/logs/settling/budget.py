@@ -1,4 +1,4 @@
-"""How much memory an ingest may take, and how many rows that lets it hold."""
+"""How much memory an ingest may take, and how many rows it may therefore hold."""
 
 import dataclasses
 import os
@@ -10,22 +10,24 @@ _UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
 LEAST = "768MiB"
 OVERHEAD_BYTES = 512 * 2**20
-"""What Python, its libraries and the blocks that are being read and checked take, measured."""
+"""Bytes that Python, its libraries and the blocks that are being read and checked take, as
+measured."""
 BYTES_PER_ROW = 450
-"""Of a row while it is settled and written, measured; most of it are copies of its two ids."""
+"""Bytes of a row while it is settled and written, as measured; most of them are copies of its two
+ids."""
 KEPT_SHARE = 0.25
-"""Of what is left for rows, that they may take before they are put on the disk: settling rows that
-are in memory takes about as much again for each step."""
+"""The share of the remaining memory that rows may take before they are put on the disk: settling
+rows that are in memory takes about as much again for each step."""
 MAX_WORKERS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IngestConfig:
-    """How ingest goes about its work. What comes out does not depend on it."""
+    """How ingest works. Its results do not depend on these settings."""
 
     memory: str = "2GiB"
-    """The most memory to take, such as `1GiB` or `8GB`. What does not fit is put on the
-    disk meanwhile, in the workspace."""
+    """The most memory to take, such as `1GiB` or `8GB`. Rows that do not fit are meanwhile put on
+    the disk, in the workspace."""
 
     def __post_init__(self) -> None:
         if self.num_bytes < _bytes(LEAST):
@@ -42,18 +44,18 @@ class IngestConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What fits into the memory."""
+    """The numbers of rows that fit into the memory."""
 
     kept_bytes: int
-    """Of rows in memory; a source that has more goes to the disk."""
+    """The most rows in memory; a source with more rows goes to the disk."""
     rows_per_part: int
-    """Rows that are settled at a time by one worker."""
+    """The number of rows that one worker settles at a time."""
     workers: int
-    """Parts that are settled at a time."""
+    """The number of parts that are settled at a time."""
 
     @classmethod
     def of(cls, config: IngestConfig) -> "Budget":
-        """Return what a configuration allows on this machine."""
+        """Return the numbers that a configuration allows on this machine."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = min(MAX_WORKERS, cores or 1)
         for_rows = config.num_bytes - OVERHEAD_BYTES
@@ -65,7 +67,7 @@ class Budget:
 
 
 def _bytes(text: str) -> int:
-    """Return a number of bytes that is written with its unit. Raises UserError where it is none."""
+    """Return a number of bytes that is written with its unit. Raises UserError if it is invalid."""
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Z]*)", text.strip().upper())
     if found is None or found[2] not in _UNITS:
         raise UserError(f"memory is {text!r}; it must be a number with a unit, such as 1GiB.")

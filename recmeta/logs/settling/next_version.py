@@ -1,8 +1,8 @@
 """The next version of the interactions: files are written one by one, and committed at the end.
 
-A row of the table that is replaced is taken out of its file, which is written anew without it;
-other files stay as they are. Files of a command that was killed before its commit belong to no
-version: maintenance deletes them once they are old, and forgetting users does so at once.
+A replaced row of the table is taken out of its file, which is rewritten without it; other files do
+not change. Files of a command that was killed before its commit belong to no version: maintenance
+deletes them once they are old, and forgetting users does so at once.
 """
 
 import contextlib
@@ -29,16 +29,18 @@ from recmeta.workspace import Workspace
 
 COMPRESSION = "zstd"
 ROW_GROUP_ROWS = 1024 * 1024
-"""Of a file; task building reads a group at a time."""
+"""Rows of a row group of a file; task building reads a group at a time."""
 DICTIONARY_BYTES = 16 * 2**20
-"""Of a row group's different ids, up to which they are kept apart from the rows."""
+"""Bytes of a row group's distinct ids, up to which they are stored as a dictionary."""
 LONGEST = 32
-"""Characters of a text in the statistics of a file; more are cut, as every Delta writer does."""
+"""The most characters of a text in the statistics of a file; longer texts are cut, as by every
+Delta writer."""
 _HIGHEST = "\U0010ffff"
 
 
 class NextVersion:
-    """Files of the interactions that a commit makes the table's; deleted where none is tried."""
+    """Files of the interactions that a commit adds to the table. They are deleted if no commit is
+    tried."""
 
     def __init__(self, workspace: Workspace, interactions: DeltaTable) -> None:
         """Write nothing yet.
@@ -62,7 +64,7 @@ class NextVersion:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether it would be the table as it is."""
+        """Whether it would equal the present version."""
         return not (self._added or self._removed)
 
     def add(self, rows: pl.DataFrame, source_id: str, now: datetime.datetime) -> None:
@@ -83,7 +85,7 @@ class NextVersion:
     def take_out(
         self, file: StoredFile, places: pl.Series, taken: Callable[[pl.DataFrame], None]
     ) -> None:
-        """Write a file of the table anew without some of its rows.
+        """Rewrite a file of the table without some of its rows.
 
         Args:
             places: the rows' numbers in the file.
@@ -111,10 +113,10 @@ class NextVersion:
         """Make the files the table's next version.
 
         Raises:
-            CommitFailedError: where another writer's version came first.
+            CommitFailedError: if another writer's version came first.
         """
-        # A store that is far away may have taken a commit of which it says that it failed: from
-        # here on the files may be the table's, and are not deleted.
+        # A remote store may have accepted a commit that it reports as failed: from here on the
+        # files may belong to the table, and are not deleted.
         self._written.clear()
         self.interactions.create_write_transaction(
             [*self._removed, *self._added],
@@ -124,7 +126,8 @@ class NextVersion:
         )
 
     def _write(self, tables: Iterable[pa.Table]) -> None:
-        """Write rows into a file, which is none of the table's yet; no file without rows."""
+        """Write rows into a file, which does not belong to the table yet; write no file without
+        rows."""
         name = f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
         self._written.append(name)
         statistics = _Statistics()
@@ -151,8 +154,8 @@ class NextVersion:
 
 
 def _encoded_arrow(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Return rows as `to_arrow` does, what is of type Enum as a dictionary, which the files have
-    anyway: to make it of strings takes longer than all the rest of writing."""
+    """Return rows as `to_arrow` does, but columns of type Enum as dictionaries, which the files
+    have anyway: making them from strings takes longer than all the rest of writing."""
     names = [name for name in schema.names if isinstance(rows.schema[name], pl.Enum)]
     table = to_arrow(rows.with_columns(pl.col(names).to_physical()), _numbered(schema, names))
     for name in names:
@@ -171,8 +174,8 @@ def _numbered(schema: pa.Schema, names: list[str]) -> pa.Schema:
 
 
 class _Statistics:
-    """What the log of a Delta table tells of a file: of every column, since readers take what is
-    not told for a bound that no row keeps."""
+    """The entry of a file in a Delta table's log. It has statistics of every column, since readers
+    take a missing bound for one that no row keeps."""
 
     def __init__(self) -> None:
         self._num_rows = 0
@@ -208,10 +211,10 @@ class _Statistics:
 
 
 def _spelled(value: Any, behind: str) -> Any:
-    """Return an end of a column for the log.
+    """Return a bound of a column for the log.
 
     Args:
-        behind: what follows a text that is cut.
+        behind: appended to a text that is cut.
     """
     if isinstance(value, datetime.datetime):
         return f"{value.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")

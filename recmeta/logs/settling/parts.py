@@ -1,4 +1,4 @@
-"""The good rows of a source in parts that fit into memory and have no key in common."""
+"""The good rows of a source, in parts that fit into memory and have no key in common."""
 
 import dataclasses
 import math
@@ -15,17 +15,17 @@ from recmeta.logs.settling.spill import Spill, share_of_keys
 from recmeta.schema import FILE, LINE, RAW, VALUE
 
 PLACE = "place"
-"""The number of a row in its part: by it, what stood in its file is found."""
+"""The number of a row in its part, by which its text in the file is found."""
 KEPT_BYTES_PER_ROW = 96
-"""Of a row in memory, beside its text."""
+"""Bytes of a row in memory, in addition to its text."""
 
 
 class _Chunk(Protocol):
-    """Rows of one file that came in together."""
+    """Rows of one file that were added together."""
 
     @property
     def num_rows(self) -> int:
-        """How many they are."""
+        """The number of rows."""
 
     def rows(self) -> pl.DataFrame:
         """Return the rows' key and value."""
@@ -73,10 +73,10 @@ class Part:
 
     chunks: tuple[_Chunk, ...]
     partitions: tuple[int, ...]
-    """Of a spill, that have the rows of the same users."""
+    """Partitions of a spill, which have the rows of the same users."""
     share: int = 0
     num_shares: int = 1
-    """Of the rows, one share by the hash of their key: of a user with very many."""
+    """One share of the rows by the hash of their key, for a user with very many."""
 
     def rows(self) -> pl.DataFrame:
         """Return the rows' key and value, and their PLACE."""
@@ -91,7 +91,7 @@ class Part:
 
     def with_texts(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows of the part, in the order of their PLACE, with `file`, `line` and `raw` in
-        its stead."""
+        its place."""
         texts, start = [], 0
         for chunk in self.chunks if rows.height else ():
             places = rows[PLACE].filter(
@@ -105,7 +105,7 @@ class Part:
 
 
 class Parts:
-    """The good rows of a source: in memory while they are few, and else on the disk."""
+    """The good rows of a source: in memory while they are few, otherwise on the disk."""
 
     def __init__(self, folder: str, budget: Budget) -> None:
         """Hold no rows yet.
@@ -138,7 +138,7 @@ class Parts:
 
     @property
     def are_kept(self) -> bool:
-        """Whether all rows are in memory, and one part."""
+        """Whether all rows are in memory, as one part."""
         return self._spill is None
 
     def __iter__(self) -> Iterator[Part]:

@@ -1,4 +1,4 @@
-"""A source becomes rows of the tables: one commit a table, the interactions' last."""
+"""A source becomes rows of the tables, with one commit for each table, the interactions' last."""
 
 import dataclasses
 import datetime
@@ -39,14 +39,14 @@ def publish(
     *,
     again: bool,
 ) -> dict[str, int]:
-    """Put what was read into the tables as they stand now, and return the counts.
+    """Put the read rows into the current tables, and return the counts.
 
     Args:
         now: becomes `ingested_at`.
-        again: whether it had been, and some of the tables were lost since.
+        again: whether the source had been published before, and some of the tables were lost since.
 
     Raises:
-        CommitFailedError: where another writer changed one of the tables meanwhile.
+        CommitFailedError: if another writer changed one of the tables meanwhile.
     """
     opened = tables.ingested(workspace)
     counts = tables.ingested_counts(opened[INTERACTIONS], source_id)
@@ -74,8 +74,8 @@ def publish(
 
 
 def take_in(workspace: Workspace, source_id: str, now: datetime.datetime) -> int:
-    """Move a source's rows from the quarantine to the interactions that nothing but their time kept
-    out, and that has come; return how many.
+    """Move a source's rows whose only fault was a time in the future, which has now come, from the
+    quarantine to the interactions; return how many there are.
 
     Raises:
         CommitFailedError: as `publish`.
@@ -99,7 +99,7 @@ def take_in(workspace: Workspace, source_id: str, now: datetime.datetime) -> int
         contradicted = QuarantinedRows(folder, "contradicted", parts.budget.kept_bytes)
         _settle_all(parts, tally, version, contradicted, source_id, now)
         left = pl.concat([kept.select(columns), *contradicted]).unique()
-        # What is replaced is written down first; what is taken in leaves the quarantine last.
+        # Replaced rows are recorded first; accepted rows leave the quarantine last.
         if contradicted.num_rows:
             both = pl.concat([left, due.select(columns)])
             replace_quarantine(quarantine, source_id, [[both]], now)
@@ -111,7 +111,7 @@ def take_in(workspace: Workspace, source_id: str, now: datetime.datetime) -> int
 
 @dataclasses.dataclass(kw_only=True)
 class _Fate:
-    """What became of the good rows of a source."""
+    """What happened to the good rows of a source."""
 
     accepted: int = 0
     duplicates: int = 0

@@ -1,4 +1,4 @@
-"""Rows of a source that go into the quarantine, of any number."""
+"""Any number of rows of a source that go into the quarantine."""
 
 import datetime
 import itertools
@@ -17,7 +17,7 @@ ORDER = [FILE, LINE, RAW, RULES]
 
 
 class QuarantinedRows:
-    """Rows with the columns of `NONE_QUARANTINED`: in memory while they are few, and else on the
+    """Rows with the columns of `NONE_QUARANTINED`: in memory while they are few, otherwise on the
     disk."""
 
     def __init__(self, folder: str, name: str, kept_bytes: int) -> None:
@@ -25,7 +25,7 @@ class QuarantinedRows:
 
         Args:
             folder: for the rows that do not fit into memory.
-            name: unlike that of others in the folder.
+            name: different from all others in the folder.
             kept_bytes: that rows in memory may take.
         """
         self.num_rows = 0
@@ -62,13 +62,13 @@ def replace_quarantine(
     groups: Sequence[Iterable[pl.DataFrame]],
     now: datetime.datetime,
 ) -> None:
-    """Make rows the quarantine's rows of one source, in one commit; none where they are there
-    already.
+    """Make rows the quarantine's rows of one source, in one commit, or in none if they are already
+    there.
 
     Args:
         quarantine: the table, opened; at the new version afterwards.
         groups: blocks of rows with all columns of the quarantine but `source` and `ingested_at`,
-            which are gone through more than once.
+            which are iterated more than once.
         now: becomes `ingested_at`.
     """
     stored = has_rows_of(quarantine, source_id)

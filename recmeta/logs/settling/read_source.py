@@ -1,4 +1,4 @@
-"""The files of a source, read and checked; nothing of them is in a table yet."""
+"""The files of a source, read and checked, before anything is written to a table."""
 
 import dataclasses
 import datetime
@@ -22,12 +22,12 @@ from recmeta.schema import ITEMS, USERS, Table
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The rows of a log, parted by whether they keep every rule."""
+    """The rows of a log, divided by whether they keep every rule."""
 
     good: Parts
     bad: QuarantinedRows
     rejected: checked.Rejected
-    """What is wrong with the bad ones."""
+    """The faults of the bad rows."""
     tally: Tally
     """Of the good ones."""
 
@@ -53,7 +53,7 @@ def read_rows(
         folder: for rows that do not fit into memory.
 
     Raises:
-        UserError: where the mapping does not fit the files.
+        UserError: if the mapping does not fit the files.
     """
     found = Rows(
         good=Parts(folder, budget),
@@ -71,7 +71,7 @@ def read_rows(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadSource:
-    """What the files of a source hold."""
+    """The contents of a source's files."""
 
     mapping: LogMapping
     rows: Rows
@@ -80,14 +80,14 @@ class ReadSource:
     bad_entities: pl.DataFrame
     """Rows of users and items without a readable id."""
     passed_over: tuple[str, ...]
-    """Lines that are no rows, in sentences."""
+    """Sentences on lines that are not rows."""
 
     @classmethod
     def of(cls, mapping: LogMapping, inputs: Inputs, rows: Rows) -> "ReadSource":
         """Add the attributes to the rows of a log.
 
         Raises:
-            UserError: where most times are of long ago, or the attributes cannot be read.
+            UserError: if most times are implausibly old, or the attributes cannot be read.
         """
         check_times(mapping, rows.tally)
         users, bad_users = _entities(mapping.users, inputs.users, USERS)
@@ -102,8 +102,8 @@ class ReadSource:
         )
 
     def findings(self) -> tuple[Findings, tuple[str, ...]]:
-        """Return what the log is like, and what is perhaps not as it was meant, in sentences; once
-        its rows are settled."""
+        """Return the figures of the log, and sentences on what is perhaps not as intended. Call it
+        once the rows are settled."""
         found, notes = findings(self.mapping, self.rows.tally, self.users, self.items)
         return found, notes + self.passed_over
 

@@ -1,4 +1,5 @@
-"""A part of a source against itself and against the table: what is new of it becomes a file."""
+"""Deduplicates a part of a source in itself and against the table, and writes its new rows into a
+file."""
 
 import dataclasses
 import datetime
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SettledPart:
-    """What became of the rows of a part."""
+    """What happened to the rows of a part."""
 
     num_accepted: int
     num_duplicates: int
@@ -31,8 +32,8 @@ class SettledPart:
 
 
 def each_part(parts: Parts, work: Callable[[Part], T]) -> Iterator[T]:
-    """Yield what a function returns of each part, several of which are worked on at a time where
-    there are many."""
+    """Yield a function's result for each part; if there are many, several are worked on at a
+    time."""
     if parts.are_kept:
         yield from map(work, parts)
         return
@@ -41,10 +42,10 @@ def each_part(parts: Parts, work: Callable[[Part], T]) -> Iterator[T]:
 
 
 def settle(part: Part, tally: Tally) -> tuple[conflicts.Settled, SettledPart]:
-    """Leave one row per key of a part, and count these in.
+    """Keep one row per key of a part, and count the kept rows.
 
     Returns:
-        The rows that are left, and what became of the others.
+        The rows that are kept, and what happened to the others.
     """
     settled = conflicts.settle(part.rows())
     tally.add_settled(settled.encoded)
@@ -64,7 +65,7 @@ def settle_into(
     source_id: str,
     now: datetime.datetime,
 ) -> SettledPart:
-    """Settle a part, compare it with the table, and write what is new into a file.
+    """Settle a part, compare it with the table, and write its new rows into a file.
 
     Args:
         now: becomes `ingested_at`.

@@ -15,12 +15,13 @@ from recmeta.logs.checking.conflicts import KEY
 from recmeta.schema import USER_ID
 
 PARTITIONS = 64
-"""Of a spill. Those that are small are read together, and of a large one a share at a time."""
+"""The number of partitions of a spill. Small ones are read together, and a large one is read a
+share at a time."""
 _PARTITION = "partition"
 
 
 class Spill:
-    """Rows on the disk, block by block, each block parted by the hash of the rows' user."""
+    """Rows on the disk, block by block, each block divided by the hash of the rows' user."""
 
     def __init__(self, folder: str, name: str) -> None:
         self._place = f"{folder}/{name}"
@@ -33,7 +34,7 @@ class Spill:
         partition = (rows[USER_ID].hash() % PARTITIONS).cast(pl.UInt8).alias(_PARTITION)
         ordered = rows.with_columns(partition).sort(_PARTITION, maintain_order=True)
         cuts = np.searchsorted(ordered[_PARTITION].to_numpy(), np.arange(PARTITIONS + 1))
-        # Of strings as views, a part would be written with the letters of the whole.
+        # If strings were views, a part would be written with the characters of the whole.
         plain = ordered.drop(_PARTITION).to_arrow(compat_level=pl.CompatLevel.oldest())
         self._names = plain.schema.names
         with ipc.new_file(self._path(len(self.sizes)), plain.schema) as file:

@@ -1,6 +1,7 @@
-"""What the interactions have of the keys of a source: only the files that may hold them are read.
+"""The interactions' rows with the keys of a source, for which only files that may hold them are
+read.
 
-A file's statistics, which Delta keeps in the table's log, say of which time its rows are.
+A file's statistics, which Delta keeps in the table's log, give the range of its rows' times.
 """
 
 import dataclasses
@@ -23,8 +24,8 @@ from recmeta.schema import EVENT, INTERACTIONS, ITEM_ID, TIMESTAMP, USER_ID, VAL
 from recmeta.workspace import Workspace
 
 FILE_NUMBER, ROW = "file_number", "row"
-"""Where a row of the table is: the number of its file among those that are read, and its number in
-that file, from 0."""
+"""The place of a row of the table: the number of its file among those that are read, and its number
+in that file, from 0."""
 NONE_STORED = pl.DataFrame(
     schema={
         USER_ID: pl.String,
@@ -46,10 +47,10 @@ class StoredFile:
     """A file of the interactions."""
 
     action: str
-    """Its path as the table's log spells it."""
+    """Its path as written in the table's log."""
     size: int
     first: int | None = None
-    """The first time, in microseconds since 1970. None where no row has one, or nobody knows."""
+    """The first time, in microseconds since 1970. None if no row has a time, or it is unknown."""
     last: int | None = None
     may_have_nulls: bool = True
     has_statistics: bool = False
@@ -60,7 +61,7 @@ class StoredFile:
         return unquote(self.action)
 
     def may_hold(self, hours: npt.NDArray[np.int64], has_null_times: bool) -> bool:
-        """Return whether a row of the file may be of one of these hours, or without a time."""
+        """Return whether a row of the file may be in one of these hours, or without a time."""
         if not self.has_statistics or (has_null_times and self.may_have_nulls):
             return True
         if self.first is None or self.last is None:
@@ -71,7 +72,7 @@ class StoredFile:
 
 
 def files_that_may_hold(delta: DeltaTable, tally: Tally) -> list[StoredFile]:
-    """Return the files of a version of the interactions in which rows of a log may be."""
+    """Return the files of a version of the interactions that may hold rows of a log."""
     hours = tally.hours().to_numpy()
     return [f for f in _files(delta) if f.may_hold(hours, tally.has_null_times)]
 
@@ -122,7 +123,7 @@ class StoredRows:
         self._spill: Spill | None = None
 
     def spill(self, folder: str) -> None:
-        """Put the rows on the disk by their users, so that `of` reads them once for all parts."""
+        """Put the rows on the disk by user, so that `of` reads them once for all parts."""
         if not self.files:
             return
         self._spill = Spill(folder, "stored")
