@@ -158,7 +158,7 @@ def _pauses() -> Iterator[float]:
 
 def _seconds(header: str | None, otherwise: float) -> float:
     """Return how long to wait by the header `Retry-After`, which has whole seconds or a date."""
-    if header is None or not header.isdigit():
+    if header is None or not header.isdecimal():
         return otherwise
     return int(header) + otherwise
 

@@ -53,13 +53,14 @@ def url() -> Iterator[str]:
 
 def test_a_busy_server_and_a_broken_connection_are_tried_again_with_the_same_id(url: str) -> None:
     Scripted.answers += [(503, {"Retry-After": "0"}, BUSY), (0, {}, b""), (429, {}, b"a proxy")]
+    Scripted.answers += [(503, {"Retry-After": "\u00b2"}, BUSY)]  # a digit that int() refuses
     with Client(url, timeout=20.0) as shop:
         assert shop.send(Event(user_id="u", item_id="i", value=1.0)) == Kept(1, 0)
         assert shop.send(Event(user_id="u", item_id="i")) == Kept(1, 0)
     ids = [json.loads(body)["events"][0]["event_id"] for body in Scripted.bodies]
-    assert len(ids) == 5
+    assert len(ids) == 6
     assert len(set(ids)) == 2
-    assert ids[:4] == ids[:1] * 4
+    assert ids[:5] == ids[:1] * 5
 
 
 def test_what_is_refused_is_not_tried_again(url: str) -> None:
