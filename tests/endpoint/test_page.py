@@ -1,15 +1,22 @@
 """The pages in a real browser: the whole path that a visitor and the owner take."""
 
+import datetime
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from served import KEY, Served, serving
 
+from recmeta import schema
 from recmeta.endpoint.answers.champion import RegistrySource
 from recmeta.endpoint.guard.keys import ApiKeys
+from recmeta.endpoint.operation.owner_history import history
+from recmeta.logs import tables
 from recmeta.workspace import Workspace
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -179,6 +186,25 @@ def test_the_owners_key_is_the_only_one_that_opens_the_owners_page(
         assert "Time of a list" in page.locator("#history").inner_text()
         assert "1 list since the server started" in page.locator("#history").inner_text()
         page.close()
+
+
+def test_of_a_day_of_several_versions_the_newest_is_told(tmp_path: Path) -> None:
+    workspace, today = Workspace(tmp_path / "ws"), datetime.date(2026, 5, 1)
+    now = datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC)
+    tables.create_tables(workspace, [schema.PUBLISHED])
+    rows = [
+        {
+            schema.DATE: today,
+            schema.RUN: f"run-{version}",
+            schema.MODEL_VERSION: version,
+            schema.NUM_USERS: 5,
+            schema.PUBLISHED_AT: now,
+        }
+        for version in ("9", "10")
+    ]
+    found = pa.Table.from_pylist(rows, schema=schema.PUBLISHED.columns)
+    write_deltalake(workspace.table_uri(schema.PUBLISHED), found, mode="append")
+    assert [(one.users, one.model_version) for one in history(workspace).published] == [(10, "10")]
 
 
 def test_an_error_is_told(page: Any, site: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,16 +132,17 @@ def _drift(workspace: Workspace) -> Iterator[DriftPoint]:
 def _published(workspace: Workspace) -> list[Published]:
     if not workspace.exists(schema.PUBLISHED.path):
         return []
-    day = pl.col(schema.DATE)
+    day, version = pl.col(schema.DATE), pl.col(schema.MODEL_VERSION)
+    newest = version.sort_by(version.cast(pl.Int64, strict=False)).last()  # 10 is above 9
     rows = (
         tables.scan(workspace, schema.PUBLISHED)
         .group_by(day)
-        .agg(pl.col(schema.NUM_USERS).sum(), pl.col(schema.MODEL_VERSION).max())
+        .agg(pl.col(schema.NUM_USERS).sum(), newest)
         .sort(day)
         .tail(MOST)
         .collect()
     )
     return [
-        Published(at=date.isoformat(), users=users, model_version=version)
-        for date, users, version in rows.iter_rows()
+        Published(at=date.isoformat(), users=users, model_version=number)
+        for date, users, number in rows.iter_rows()
     ]
