@@ -157,6 +157,11 @@ class Workspace(Folder):
         disk."""
         return storage_options(self.location)
 
+    def require_made(self) -> None:
+        """Raise UserError where there is no workspace here, as where its path is misspelled."""
+        if not self.exists("tables"):
+            raise UserError(f"there is no workspace at {self.location}: check --workspace.")
+
     def require(self, table: Table) -> None:
         """Check that a Delta table exists.
 

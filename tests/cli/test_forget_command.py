@@ -124,9 +124,10 @@ def test_mistakes(
 def test_a_workspace_or_user_that_is_not_there_is_told(
     finished: tuple[Path, Called], recmeta: Call, tmp_path: Path
 ) -> None:
-    called = recmeta("forget", "u1", "-w", tmp_path / "absent", "--json")
-    assert called.code == 2
-    assert "there is no workspace at" in called.json["error"]
+    for command in (("forget", "u1"), ("maintain",)):
+        called = recmeta(*command, "-w", tmp_path / "absent", "--json")
+        assert called.code == 2
+        assert "there is no workspace at" in called.json["error"]
     called = recmeta("forget", "nobody-of-that-id", "-w", finished[0], "--yes")
     assert called.code == 0
     assert "Nothing of them was found" in called.stderr

@@ -61,6 +61,7 @@ def maintain(
     }
     limits = parse(maintenance.MaintenanceConfig, {n: v for n, v in given.items() if v is not None})
     workspace = common.open_workspace()
+    workspace.require_made()
     data = {
         "expired": maintenance.expire(workspace, limits),
         "fewer_files": maintenance.optimise(workspace),

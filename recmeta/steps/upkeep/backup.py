@@ -47,8 +47,7 @@ def run(workspace: Workspace, target: str) -> Backup:
     """
     root = Path(workspace.local_path()).resolve()
     folder = Path(target).absolute()
-    if not (root / "tables").is_dir():
-        raise UserError(f"there is no workspace at {workspace.location}: check --workspace.")
+    workspace.require_made()
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder} is there already: name a folder that is not there yet.")
     if folder.parent.resolve().is_relative_to(root):

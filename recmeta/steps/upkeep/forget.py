@@ -94,8 +94,7 @@ def run(
         UserError: if an id is empty, the reference contains one, or there is no workspace.
     """
     _check(user_ids, reference)
-    if not workspace.exists("tables"):
-        raise UserError(f"there is no workspace at {workspace.location}: check --workspace.")
+    workspace.require_made()
     clock = now or datetime.datetime.now(datetime.UTC)
     why = f"users whom it was trained on were forgotten on {clock.date().isoformat()}"
     # First the models: the task sets, which are deleted next, say which models knew the users.
