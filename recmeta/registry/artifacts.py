@@ -1,10 +1,10 @@
-"""Where MLflow's artifacts are: beside its SQLite database, wherever that is.
+"""The location of MLflow's artifacts: beside its SQLite database, wherever that is.
 
 What is logged to the store of a workspace has addresses such as `mlflow-artifacts:/RUN/artifacts`,
-which name no folder. To MLflow they mean the artifacts of the tracking server that is asked. Where
-the store is a SQLite file, and no server, they mean the folder `mlartifacts` beside that file: then
-a workspace can be moved and copied. An MLflow server of the same store serves the same artifacts
-when it is started with `--artifacts-destination WORKSPACE/mlartifacts`.
+which name no folder. To MLflow they mean the artifacts of the tracking server. If the store is a
+SQLite file without a server, they mean the folder `mlartifacts` beside that file, so that a
+workspace can be moved and copied. An MLflow server of the same store serves the same artifacts when
+it is started with `--artifacts-destination WORKSPACE/mlartifacts`.
 """
 
 import os
@@ -58,8 +58,8 @@ def repository(
 def keep_apart(client: Any) -> None:
     """Have a client forget what MLflow remembers, by runs' ids alone, of another store's artifacts.
 
-    A copy of a workspace has the same runs, and what a process logs to the one must not go to the
-    other.
+    A copy of a workspace has the same runs, and a process that logs to one of them must not write
+    to the other.
     """
     from mlflow.tracking._tracking_service import utils
 

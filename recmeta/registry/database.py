@@ -1,8 +1,8 @@
-"""MLflow's SQLite database of a workspace, made in one move.
+"""MLflow's SQLite database of a workspace, made atomically.
 
-MLflow creates its tables by dozens of migrations, which SQLite cannot take back together: a process
-that is killed among them leaves a database that no later one can open. So it is made under another
-name, and gets its own when it is whole.
+MLflow creates its tables by dozens of migrations, which SQLite cannot roll back together: a process
+that is killed in between leaves a database that no later process can open. The database is
+therefore made under another name, and gets its own when it is complete.
 """
 
 import contextlib
@@ -18,16 +18,17 @@ from recmeta.workspace.privacy import make_private
 
 
 def is_there(uri: str) -> bool:
-    """Return whether there may be a store: False for the address of a SQLite file that is not."""
+    """Return whether there may be a store: False for the address of a SQLite file that does not
+    exist."""
     path = database_path(uri)
     return path is None or path.exists()
 
 
 def create_database(uri: str, workspace: Workspace) -> None:
-    """Make the SQLite file of a store, with artifacts beside it; where there is one, do nothing.
+    """Make the SQLite file of a store, with artifacts beside it; if it exists, do nothing.
 
     Args:
-        uri: address of the store; others than SQLite files are left alone.
+        uri: address of the store; stores other than SQLite files are ignored.
         workspace: has the unfinished database, if it is to have the finished one.
     """
     path = database_path(uri)
@@ -50,10 +51,10 @@ def create_database(uri: str, workspace: Workspace) -> None:
 
 
 def upgrade(path: Path) -> tuple[str | None, str]:
-    """Bring the tables of a SQLite store to those of the MLflow that is installed.
+    """Upgrade the tables of a SQLite store to those of the installed MLflow.
 
-    It is done in a copy, which then takes the place of the file: MLflow's migrations cannot be
-    taken back together.
+    This is done in a copy, which then replaces the file, since MLflow's migrations cannot be rolled
+    back together.
 
     Returns:
         The versions of MLflow's schema before and after.

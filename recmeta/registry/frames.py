@@ -20,7 +20,7 @@ from recmeta.tasks.task_set import Tasks
 log = logging.getLogger(__name__)
 
 MOST_NAMED = 2
-"""Items that the model does not know, which are told by name."""
+"""The most items unknown to the model that are named."""
 INTERACTION_COLUMNS = (schema.USER_ID, schema.ITEM_ID, schema.VALUE, schema.TIMESTAMP)
 
 
@@ -28,8 +28,8 @@ def tasks_of_frame(model: Model, frame: pd.DataFrame) -> Tasks:
     """Return the users of a frame of interactions, sorted by id.
 
     Raises:
-        UserError: for a missing column or two of one name, a user without an id, or a column that
-            is none of text, numbers or times.
+        UserError: if a column is missing or two have one name, a user has no id, or a column is
+            neither text, numbers nor times.
     """
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
@@ -106,7 +106,7 @@ def _moments(values: pd.Series) -> pd.Series:
 
 
 def _whole(ids: pa.Array) -> pa.Array:
-    """Return ids as integers where pandas made them floats because some are missing."""
+    """Return ids as integers if pandas made them floats because some are missing."""
     try:
         return ids.cast(pa.int64())
     except pa.ArrowInvalid:

@@ -1,7 +1,7 @@
 """MLflow stores of older versions of recmeta, which named the folder that the workspace was in.
 
-Such a store is dead where the workspace has moved, and a copy's writes into the original. So its
-addresses are made relative, in one transaction, when it is opened. See `artifacts`.
+Such a store breaks when the workspace is moved, and the store of a copy writes into the original.
+Its addresses are therefore made relative, in one transaction, when it is opened. See `artifacts`.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from recmeta.registry import artifacts
 from recmeta.schema import TABLES
 
 SECONDS = 20
-"""For which another process may keep the database to itself."""
+"""How long another process may keep the database locked."""
 
 ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -33,14 +33,14 @@ ADDRESSES = (
 def mend(database: Path) -> int:
     """Make the addresses of artifacts and of Delta tables in a SQLite store relative.
 
-    A folder of artifacts that is not a workspace's stays what it was, and so does a database that
-    cannot be written.
+    A folder of artifacts that is not a workspace's does not change, nor does a database that cannot
+    be written.
 
     Returns:
         How many addresses were changed; 0 in a store that is as today's version makes it.
 
     Raises:
-        UserError: where another process locks the database for longer than `SECONDS`.
+        UserError: if another process locks the database for longer than `SECONDS`.
     """
     address = f"file:{quote(str(database))}?mode=rw"
     try:
@@ -92,7 +92,7 @@ def _roots(connection: sqlite3.Connection, database: Path) -> list[str]:
 def _was_a_workspaces(folder: Path, database: Path) -> bool:
     """Return whether a folder of artifacts is, or was, that of a workspace with this database.
 
-    It is this one's or that of the workspace that this one is a copy of, or it is there no more.
+    It belongs to this workspace, or to the one of which this is a copy, or it no longer exists.
     """
     own = folder.parent.resolve() == database.parent.resolve()
     return own or not folder.exists() or folder.with_name(database.name).exists()

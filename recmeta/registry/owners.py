@@ -1,9 +1,10 @@
-"""Whose a run in MLflow is, so that one whose owner was killed does not stay RUNNING for ever.
+"""The owners of runs in MLflow, so that a run whose owner was killed does not stay RUNNING for
+ever.
 
 A process that begins or resumes a run names itself in a tag, and says every minute that it is
-alive. Where the store is the workspace's own, a lock in the workspace tells whether an owner on
-this machine lives (`recmeta.workspace.temporary`). Of others it is only known how long they have
-been silent.
+alive. If the store is the workspace's own, a lock in the workspace shows whether an owner on this
+machine is alive (`recmeta.workspace.temporary`). Of other owners it is only known how long they
+have been silent.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ ALIVE_AT: Final = "recmeta.alive_at"
 """Tag with the time at which the owner last said that it was alive: ISO 8601, UTC."""
 BEAT_SECONDS: Final = 60.0
 SILENT_SECONDS: Final = 3600.0
-"""After which an owner that cannot be asked is taken for dead."""
+"""Seconds after which an owner that cannot be checked counts as dead."""
 
 
 def connect_to_write(workspace: Workspace) -> Any:
@@ -53,7 +54,7 @@ def close_abandoned(client: Any, workspace: Workspace) -> list[str]:
 
 
 def own(client: Any, workspace: Workspace, run_id: str) -> None:
-    """Make this process the owner of a run that goes on."""
+    """Make this process the owner of a run that continues."""
     for name, value in tags_of_owner(workspace).items():
         client.set_tag(run_id, name, value)
     client.update_run(run_id, status="RUNNING")
@@ -65,7 +66,7 @@ def tags_of_owner(workspace: Workspace) -> dict[str, str]:
 
 
 class Heartbeat:
-    """Says of runs, every `BEAT_SECONDS`, that their owner is alive. A context manager."""
+    """Records every `BEAT_SECONDS` that the owner of runs is alive. It is a context manager."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -74,11 +75,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="recmeta-heartbeat", daemon=True)
 
     def add(self, run_id: str) -> None:
-        """Say it of a run, too."""
+        """Record it for a run, too."""
         self._runs = self._runs | {run_id}
 
     def remove(self, run_id: str) -> None:
-        """Say it of a run no more."""
+        """Stop recording it for a run."""
         self._runs = self._runs - {run_id}
 
     def __enter__(self) -> Self:

@@ -20,12 +20,12 @@ ARTIFACT = "model"
 
 
 class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typed
-    """Adapts to users as they come and ranks the catalogue for each of them.
+    """Adapts to users as they arrive and ranks the catalogue for each of them.
 
     A row of the input is one interaction: `user_id`, `item_id`, for ratings `value`, and optionally
-    `timestamp` (a time, ISO 8601 text or a number). A row without an item only names a user, of
-    whom nothing else need be known. Any other column that the model knows as a user's attribute
-    describes the user; of a user's rows the first one that has the attribute counts.
+    `timestamp` (a time, ISO 8601 text or a number). A row without an item only names a user, who
+    needs no other row. Any other column that the model knows as a user's attribute describes the
+    user; the first of the user's rows that has the attribute counts.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -61,11 +61,11 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
 def recommend(
     scorer: Scorer, frame: pd.DataFrame, titles: pa.Array | None, params: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return what `ServedRecommender.predict` does.
+    """Return the same as `ServedRecommender.predict`.
 
     Raises:
-        UserError: for a missing column, a user without an id or a column of mixed types.
-        ValueError: for a parameter out of its range.
+        UserError: if a column is missing or of mixed types, or a user has no id.
+        ValueError: if a parameter is out of its range.
     """
     config = parse(ScoringConfig, params)
     tasks = tasks_of_frame(scorer.model, frame)

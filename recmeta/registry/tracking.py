@@ -1,4 +1,4 @@
-"""MLflow: where a workspace keeps its runs, and how they are found and written to.
+"""MLflow, where a workspace keeps its runs: how they are found and written to.
 
 The client is always given the store's address: MLflow's global state stays the caller's.
 """
@@ -24,25 +24,27 @@ DATABASE = "mlflow.db"
 
 KEY = "recmeta.key"
 INPUT = "recmeta.input."
-"""Before the name of each thing that the training read; the tag's value is its version."""
+"""The prefix of the tag for each input of a training, whose value is the input's version."""
 PARENT = "mlflow.parentRunId"
 KIND = "mlflow.experimentKind"
 MODEL_TRAINING = "custom_model_development"
-"""The value of that tag of an experiment which MLflow's page opens with runs and metrics, not with
+"""The value of an experiment's tag with which MLflow's page opens with runs and metrics, not with
 traces and judges of language models."""
 
 MAX_VALUE = 500
 """Characters of a parameter or tag; every MLflow store takes them. config.json has the whole."""
 MAX_PER_BATCH = 100
-"""Parameters, and metrics, that are sent at once; MLflow takes no more parameters."""
+"""The number of parameters, and of metrics, that are sent at once; MLflow takes no more
+parameters."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the caller's
-    "MLFLOW_TRACE_SAMPLING_RATIO": "0",  # traces are of use to who debugs a chain of calls
+    "MLFLOW_TRACE_SAMPLING_RATIO": "0",  # traces are of use to whoever debugs a chain of calls
 }
-"""What MLflow reads from the environment, partly when imported; the user's own values win."""
+"""What MLflow reads from the environment, partly when imported; the user's own values take
+precedence."""
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -50,12 +52,13 @@ PATIENCE = {
 }
 """The same, for how long a server may be silent: it is asked three times, for 20 seconds each."""
 GIVEN_UP_SECONDS = 180.0
-"""After which a command has given up on a silent server: it may ask for one more thing, to say in
-what it failed."""
+"""Seconds after which a command has given up on a silent server: it may ask once more, to say where
+it failed."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
-    """Return the address of the MLflow store: `MLFLOW_TRACKING_URI`, else SQLite in the workspace.
+    """Return the address of the MLflow store: `MLFLOW_TRACKING_URI`, otherwise SQLite in the
+    workspace.
 
     Raises:
         UserError: for a workspace in an object store, which cannot hold a SQLite file.
@@ -84,8 +87,8 @@ def server_command(workspace: Workspace) -> str:
 def model_name() -> str:
     """Return the name of the registered model and of the experiment of its trainings.
 
-    That is `RECMETA_MODEL_NAME`, else "recmeta". Workspaces that share an MLflow server, but not a
-    champion, need names of their own.
+    That is `RECMETA_MODEL_NAME`, otherwise "recmeta". Workspaces that share an MLflow server, but
+    not a champion, need names of their own.
 
     Raises:
         UserError: for a name that MLflow does not take.
@@ -97,7 +100,7 @@ def model_name() -> str:
 
 
 def store_name(workspace: Workspace) -> str:
-    """Return what tells one MLflow store from another, for a step's inputs: without credentials."""
+    """Return the identity of an MLflow store, without credentials, for a step's inputs."""
     name = model_name()
     model = "" if name == DEFAULT_NAME else f"#{name}"
     if not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -106,16 +109,17 @@ def store_name(workspace: Workspace) -> str:
 
 
 def has_store(workspace: Workspace) -> bool:
-    """Return whether the workspace's MLflow store has been made; a server's is taken to be there.
+    """Return whether the workspace's MLflow store has been made; a server's store is assumed to
+    exist.
 
-    Nothing is imported and nothing is asked, so that who has no store is told so at once.
+    Nothing is imported and nothing is requested, so that a missing store is reported at once.
     """
     uri = tracking_uri(workspace)
     return is_there(uri) or is_there(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
 
 def connect(workspace: Workspace) -> Any:
-    """Return an `mlflow.MlflowClient` of the workspace's store, which is created if need be.
+    """Return an `mlflow.MlflowClient` of the workspace's store, which is created if needed.
 
     MLflow's global addresses stay as they are. Its telemetry is off unless the environment turns it
     on.
@@ -138,7 +142,7 @@ def connect(workspace: Workspace) -> Any:
 
 
 def experiment_id(client: Any) -> str:
-    """Return the id of the experiment that is named as the model, which is created if need be.
+    """Return the id of the experiment with the model's name, which is created if needed.
 
     Raises:
         UserError: if it was deleted in MLflow.
@@ -168,7 +172,7 @@ def experiment_id(client: Any) -> str:
 
 
 def data_versions(workspace: Workspace, run_id: str) -> dict[str, str]:
-    """Return what the training of a run read: name to version."""
+    """Return the inputs of a run's training: name to version."""
     tags = run_tags(workspace, run_id)
     return {n.removeprefix(INPUT): v for n, v in tags.items() if n.startswith(INPUT)}
 
@@ -195,7 +199,7 @@ def get_run(client: Any, workspace: Workspace, run_id: str) -> Any:
 
 
 def no_run(workspace: Workspace, run_id: str) -> UserError:
-    """Return what to say where the store does not have a run."""
+    """Return the error for a run that the store does not have."""
     return UserError(
         f"the MLflow store {store_name(workspace)} has no run {run_id}, in which the model was "
         "trained: set MLFLOW_TRACKING_URI to the store it was trained with, or train again, with "
@@ -206,11 +210,11 @@ def no_run(workspace: Workspace, run_id: str) -> UserError:
 def create_run(
     client: Any, experiment: str, name: str, source: str, tags: Mapping[str, str]
 ) -> str:
-    """Create a run as MLflow's own context providers describe it: who, from where.
+    """Create a run as described by MLflow's own context providers: who made it, and from where.
 
     Args:
         source: the command that the run belongs to.
-        tags: win over those of the providers.
+        tags: take precedence over those of the providers.
 
     Returns:
         The id of the run.
@@ -226,9 +230,9 @@ def create_run(
 
 
 def end_run(client: Any, run_id: str, error: BaseException | None) -> None:
-    """Say how a run ended: FINISHED, or FAILED where there was an error.
+    """Record how a run ended: FINISHED, or FAILED if there was an error.
 
-    Where it is the store that failed, it is not asked again, which may take a minute; the next
+    If the store itself failed, it is not asked again, since that may take a minute; the next
     command that writes to it ends the run (`recmeta.registry.owners`).
     """
     from mlflow.exceptions import MlflowException

@@ -1,11 +1,11 @@
 """Meta-training of a `ChoiceHead`: what users take next, given their rows so far.
 
 An episode is a piece of a training user's history: up to `most_rows` rows that are known, and the
-`num_next` after them. Where few are known, half of the time a gap lies between: lists are read for
-a while after a user's first answers. Half of the pieces begin with the user's first row, where new
-users are met. Where rows have no order, both parts are drawn at random. The loss is the softmax
-over the catalogue without the known rows, or over a sample of it whose items stand for the others;
-it is differentiated through the inner steps.
+`num_next` after them. If few rows are known, half of the episodes have a gap between the two parts,
+since lists are read for a while after a user's first answers. Half of the pieces begin with the
+user's first row, as for new users. If rows have no order, both parts are drawn at random. The loss
+is the softmax over the catalogue without the known rows, or over a sample of it whose items stand
+for the others; it is differentiated through the inner steps.
 
 The trainer of learners is not used: it draws one episode of a user in a pass, from all that came
 later, and stops by the errors of predictions.
@@ -44,15 +44,18 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 USERS_AT_ONCE = 32
 FEWEST_PIECES, MOST_PIECES = 4_096, 65_536
-"""Pieces of an epoch: a small log is gone through several times, of a large one a part is drawn."""
+"""The number of pieces of an epoch: a small log is used several times, and from a large one a part
+is drawn."""
 MOST_OF_ONE_USER = 20
-"""Pieces of one user in an epoch."""
+"""The most pieces of one user in an epoch."""
 MOST_NUMBERS = 2**24
-"""Of a table of vectors: a catalogue of more than 262,144 items has shorter vectors than 64."""
+"""The most numbers of a table of vectors: a catalogue of more than 262,144 items has vectors
+shorter than 64."""
 CONFIDENCE = 5.0
 """Of the factorisation that training starts from."""
 SHARPNESS = (0.4, 0.6, 0.8, 1.0)
-"""What users add to popularity is multiplied with the best of these before passes are compared."""
+"""The users' part of the scores, which is added to popularity, is multiplied by the best of these
+before passes are compared."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,7 @@ class Episodes:
 
 @dataclasses.dataclass(frozen=True)
 class Profiles:
-    """What is known of users beside their rows, as codes; see `value_codes`."""
+    """The profiles of users, as codes; see `value_codes`."""
 
     train_UW: torch.Tensor
     """Of the training users."""
@@ -151,11 +154,11 @@ def meta_learned(
 
     Args:
         rows: of the training users, in time order where there are times.
-        judged: development users, whose choices after their whole support say when to stop; None:
-            there are none.
+        judged: development users, whose choices after their whole support decide when to stop; if
+            None, there are none.
         profiles: of the training users and of the development users.
         value_range: of the values, which say what was liked; if None, they say nothing.
-        num_next: rows that an episode asks about.
+        num_next: number of rows that an episode predicts.
         epochs: how many passes to take; if None, those after which the development users' choices
             are likeliest.
     """

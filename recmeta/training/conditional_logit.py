@@ -19,19 +19,19 @@ from recmeta.metalearn.numerics.newton import minimised
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 
 SMOOTHNESS, RIDGE = 0.1, 0.1
-"""Over the number of users: penalties of squared differences between knots, and of squared
+"""Penalties, divided by the number of users, of squared differences between knots, and of squared
 distances from popularity alone."""
 NUM_FOLDS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What users chose, out of what, when so many of their rows were known."""
+    """What users chose, from which items, with a number of known rows."""
 
     column: dict[str, Float64Array]
     """(B, M) by name."""
     hat_BK: Float64Array
-    """How much each knot counts for the user."""
+    """The share of each knot for the user."""
     liked_BM: BoolArray
     log_weight_BM: Float64Array
     """Logarithm of how many items each stands for; -inf where padded."""
@@ -47,7 +47,7 @@ class Choices:
 
 
 def held_out_losses(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
-    """Return (B,) the users' losses by weights that were learned from the others."""
+    """Return (B,) the users' losses by weights that were learned from the other users."""
     num_users = len(choices[0].hat_BK)
     fold_B = np.arange(num_users) % NUM_FOLDS
     loss_B = np.zeros(num_users)
@@ -61,7 +61,7 @@ def held_out_losses(choices: Sequence[Choices], columns: tuple[str, ...]) -> Flo
 
 
 def fitted_weights(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
-    """Return the weights (K, C) of least loss, in units of the columns as they are."""
+    """Return the weights (K, C) of least loss, in the original units of the columns."""
     designs = [_design(c.column, columns) for c in choices]
     scale_C = np.sqrt(np.mean([d.reshape(-1, len(columns)).var(0) for d in designs], 0))
     scale_C[np.array(columns) == POPULARITY] = 1.0

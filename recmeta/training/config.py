@@ -1,4 +1,4 @@
-"""Everything that decides which model comes out of a task set."""
+"""Everything that decides which model is trained on a task set."""
 
 import dataclasses
 from typing import Literal
@@ -15,7 +15,7 @@ from recmeta.training.choices import ChoiceConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetaTrainConfig:
-    """Everything that decides which model comes out of a task set."""
+    """Everything that decides which model is trained on a task set."""
 
     model: ModelConfig = ModelConfig()
     """Features, network and learner."""
@@ -28,10 +28,10 @@ class MetaTrainConfig:
     regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
     and whose items fall back on content; content's embeddings start from it too. The Bayesian
     linear learner takes the latter for either; implicit feedback takes a weighted factorisation for
-    either. `champion`: everything starts from the champion of now; before the first one, from
+    either. `champion`: everything starts from the current champion; before the first one, from
     factors."""
     content_from: str | None = None
-    """A model, perhaps of another data set, from whose content this one starts: its folder, or
+    """A model, possibly of another data set, from whose content this one starts: its folder, or
     `models:/NAME/VERSION` or `models:/NAME@ALIAS` in MLflow. Attributes are matched by name and
     categories by value; ids are never carried over. Both need the same learner and widths. Not
     possible with `start = "champion"`."""
@@ -43,20 +43,21 @@ class MetaTrainConfig:
     which that layer starts. If not set, the layer starts as the sum of the items' biases. For
     ratings and `start = "factors"` only."""
     refit: bool = False
-    """Whether the model also learns from the development users in the end: once they have chosen
-    the number of epochs, training starts again with them among the others. For implicit feedback
-    only."""
+    """Whether the final model also learns from the development users: once they have chosen the
+    number of epochs, training starts again with them among the training users. For implicit
+    feedback only."""
     lists: Literal["learned", "popularity"] = "learned"
-    """What lists are ordered by. `learned`: the learner's score, recent popularity, and what was
+    """The order of lists. `learned`: the learner's score, recent popularity, and which items were
     taken together and one after the other, with weights that the development users choose.
     `popularity`: the learner's score and, for ratings, `popularity_weight` times the logarithm of
-    popularity; who took what is then not counted."""
+    popularity; which users took which items is then not counted."""
     choices: ChoiceConfig = ChoiceConfig(epochs=0)
     """How what users take next is meta-learned by MAML, for learned lists; with `epochs = 0` it is
     not. The recipes of `maml` and of the closed forms learn it."""
     certificate: CertificateConfig | None = CertificateConfig()
-    """How sure it must be, of users with so many answers, that learned lists are no worse than
-    those of recent popularity, which such users get otherwise; if None, all get learned lists."""
+    """The certainty that is required, for users with a number of answers, that learned lists are no
+    worse than those of recent popularity, which such users otherwise get; if None, all get learned
+    lists."""
     seed: int = 0
     """The seed of initial parameters and of the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The device on which to compute."""
 
 import torch
 
@@ -6,10 +6,10 @@ from recmeta.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is CUDA where there is one.
+    """Return the device of that name; `auto` is CUDA if there is one.
 
     Raises:
-        UserError: for an unknown name, or `cuda` where there is none.
+        UserError: if the name is unknown, or is `cuda` and there is none.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device is {name!r}; it must be one of cpu, cuda, auto.")

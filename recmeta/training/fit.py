@@ -21,7 +21,7 @@ from recmeta.workspace import Folder
 
 
 class Trained(NamedTuple):
-    """What training brought."""
+    """The result of training."""
 
     history: list[Epoch]
     best: Epoch
@@ -39,18 +39,19 @@ def fit(
     on_member: OnMember = unseen,
     processes: int = 1,
 ) -> Trained:
-    """Meta-train a model in place, its members first, and learn how likely each level of a
-    rating is, how far predictions are off and what lists are ordered by. A start that does better
-    on the development users than every epoch is what the model keeps.
+    """Meta-train a model in place, its members first, and learn the probabilities of the levels of
+    a rating, the uncertainty of predictions and the order of lists. If the start does better on the
+    development users than every epoch, the model keeps the start.
 
     Args:
-        begun: what `at_start` gives on the task set.
+        begun: the result of `at_start` on the task set.
         folder: of the checkpoints. Where there are some already, training goes on from them.
-        on_member: told of every epoch of a member.
-        processes: of this machine that share each outer gradient; all else is done by this one.
+        on_member: called with every epoch of a member.
+        processes: number of processes of this machine that share each outer gradient; this one does
+            everything else.
     """
     model, development = begun.model, task_set.tasks("dev")
-    if config.certificate is not None:  # what it asks for is refused before anything is trained
+    if config.certificate is not None:  # refused before anything is trained if it cannot be
         attribute_of(development, config.certificate.attribute)
     best_of_members = train_members(
         config, begun, task_set, folder, on_member=on_member, processes=processes
@@ -116,16 +117,16 @@ def refit(
     chosen: WeightedALSConfig | None = None,
     processes: int = 1,
 ) -> Model:
-    """Return a model that has learned from the development users, too: from the start again, for as
-    many epochs as were best without them. Where there are none, it is the same model.
+    """Return a model that has learned from the development users, too: again from the start, for as
+    many epochs as were best without them. If there are none, it is the same model.
 
     Args:
         model: trained by `fit` on the task set.
-        trained: what `fit` gave; of a best epoch 0, the start itself is taken.
+        trained: the result of `fit`; if its best epoch is 0, the start itself is taken.
         folder: of the model; the checkpoint is below it, and training goes on from it.
         earlier: the model that training went on from, where there was one.
-        source: what `content_source` gives.
-        everybody: whom to train on; if None, the training and the development users.
+        source: the result of `content_source`.
+        everybody: the users to train on; if None, the training and the development users.
         chosen: `Begun.chosen` of the model; if None, the development users choose again.
         processes: see `fit`.
     """
@@ -169,7 +170,7 @@ class Fitted:
     num_passes: int
     """Epochs in all, those of the refit included."""
     choice: dict[str, Any]
-    """Of a selector: what its choice is worth; else empty."""
+    """For a selector, what its choice is worth; otherwise empty."""
 
 
 def fit_whole(
@@ -184,7 +185,7 @@ def fit_whole(
     on_member: OnMember = unseen,
     processes: int = 1,
 ) -> Fitted:
-    """Train a model from its start to its end: `fit` and, where the configuration asks for it,
+    """Train a model from its start to its end: `fit` and, if the configuration asks for it,
     `refit`.
 
     Args:

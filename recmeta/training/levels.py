@@ -1,12 +1,12 @@
-"""Learning how likely each level of a scale is, from what development users rated.
+"""Learning the probability of each level of a scale, from the ratings of development users.
 
 Biases and similarities of items come from the training users' rows; the coefficients of a
 `LevelHead` maximise the mean over development users of the log-likelihood of their ratings. Each
-user counts alike. Half of the weight has what is said of the query with the whole support, as users
-come; half, what is said of all later rows with the first 0, 1, 3 or 10. A ridge draws the
-distribution to one around the learner's own mean, as wide as the learner's own. Fisher scoring
-finds the maximum (McCullagh, JRSS B 1980). How neighbours are counted, whether at all, and whether
-there is a head, is decided between halves of the development users: what is more must be better by
+user counts the same. Half of the weight is on predictions of the query from the whole support, and
+half on predictions of all later rows from the first 0, 1, 3 or 10. A ridge shrinks the distribution
+to one around the learner's own mean, with the learner's own spread. Fisher scoring finds the
+maximum (McCullagh, JRSS B 1980). Whether and how neighbours are counted, and whether there is a
+head, is decided between halves of the development users: a more complex choice must be better by
 more than a standard error of the difference.
 
 Legend: B users, N rows, L levels, T = L − 1 thresholds, P parameters, C inputs, J items with
@@ -47,20 +47,21 @@ from recmeta.training.standard_error import is_as_good, simplest_of_best
 FEWEST_USERS = 30
 """With fewer development users there is nothing to learn coefficients from."""
 MOST_USERS = 1000
-"""Development users that coefficients are learned from, at most."""
+"""The most development users from whom coefficients are learned."""
 USER_REGULARISATION = 20.0
-"""Of the users' biases: residuals keep most of what a user with few rows rated above others, and
-items that are rated high together are near."""
+"""The shrinkage of the users' biases: with it, the residuals of a user with few rows keep most of
+the user's deviation from others, and items that are rated high together are similar."""
 NUM_NEIGHBOURS = 100
-"""K: items that may speak for an item, at most."""
+"""K: the most items that may speak for an item."""
 SHRINKAGES = (50.0, 10.0)
 """Candidates, the simplest first: a similarity that n users support is multiplied with n / (n +
 this)."""
 DAMPING = 0.5
-"""Joins the sum of similarities below a vote: what is near little says little. The coefficient of
-votes is learned, so that halving or doubling this changes next to nothing."""
+"""Added to the sum of similarities in the denominator of a vote, so that weak similarities give a
+weak vote. The coefficient of votes is learned, so that halving or doubling this changes next to
+nothing."""
 RIDGE = 0.2
-"""Over the number of users: penalty of squared distances from the learner's own mean."""
+"""Penalty, divided by the number of users, of squared distances from the learner's own mean."""
 NUM_FOLDS = 2
 USERS_AT_ONCE = 256
 ROWS_AT_ONCE = 2**14
@@ -69,7 +70,7 @@ LEAST_SHARE = 1e-9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rated:
-    """What users rated with so many of their rows known, and what the learner said."""
+    """Ratings of users with a number of known rows, and the learner's predictions."""
 
     inputs_NC: Float64Array
     """For `LevelHead.shares`."""
@@ -79,12 +80,12 @@ class Rated:
     said_N: Float64Array
     """The learner's means, in units of the value."""
     median_N: Float64Array
-    """What it predicts: the median, of some learners."""
+    """The learner's predictions, which are medians for some learners."""
     user_N: IntArray
-    """Among the development users."""
+    """The users' positions among the development users."""
     weight_N: Float64Array
-    """The weights of a user's rows sum to 1 where the whole support is known; where a part is, they
-    share another 1."""
+    """The weights of a user's rows sum to 1 if the whole support is known; those with a part of it
+    known sum to another 1."""
 
     def of_users(self, is_of_B: np.ndarray) -> "Rated":
         """Return the ratings of some users."""
@@ -106,7 +107,7 @@ class Rated:
 
 def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None:
     """Return the level head of a trained model. None for implicit feedback, for a scale without
-    levels, for too few development users, and where it is no better than the learner alone.
+    levels, for too few development users, and if it is no better than the learner alone.
 
     Args:
         seed: of the development users, where there are many.
@@ -166,7 +167,7 @@ def _nobody(num_items: int) -> Neighbours:
 
 
 def _tables(train: Tasks, biases: ItemMeanUserBias, num_items: int) -> Iterator[Neighbours]:
-    """Yield tables of similar items: cosines of what the biases leave, shrunk by each of
+    """Yield tables of similar items: cosines of residuals after the biases, shrunk by each of
     `SHRINKAGES`."""
     rows = training_rows(train)
     known = KnownItems.of(rows, num_items)
@@ -209,7 +210,7 @@ def _votes(head: LevelHead, shown: Sequence[tuple[Tasks, IntArray]]) -> Float64A
 def _rated(
     model: Model, head: LevelHead, development: Tasks, shown: Sequence[tuple[Tasks, IntArray]]
 ) -> Rated:
-    """Return what users rated, with what they are shown of their rows."""
+    """Return the ratings of users, given the known part of their rows."""
     scorer = Scorer.of(model)
     parts: dict[str, list[np.ndarray]] = {f.name: [] for f in dataclasses.fields(Rated)}
     num_parts = np.zeros(len(development))
@@ -244,7 +245,7 @@ def _rated(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _HeldOut:
-    """How users are predicted by what was learned from the others."""
+    """How well users are predicted by coefficients that were learned from the others."""
 
     loss_B: Float64Array
     """Negative log-likelihoods of the distributions."""
@@ -284,8 +285,8 @@ def _held_out(head: LevelHead, rated: Rated, num_users: int) -> _HeldOut:
 
 
 def _fitted(head: LevelHead, rated: Rated) -> LevelHead:
-    """Return the head with the coefficients of most likelihood less a ridge around those that it
-    has."""
+    """Return the head with the coefficients of the greatest likelihood, penalised by a ridge around
+    its present ones."""
     location_NF, scale_NG = designs(rated.inputs_NC)
     first = len(head.threshold_T), len(head.threshold_T) + len(head.location_F)
     prior_P = torch.cat([head.threshold_T, head.location_F, head.scale_G]).numpy()

@@ -1,22 +1,22 @@
-"""Learning what lists are ordered by, from what development users took and liked next.
+"""Learning the order of lists, from the items that development users took and liked next.
 
 The parts of a `ListHead` are counted from the training users' rows, or meta-learned from them
 (`recmeta.training.choices`); its weights are a conditional logit (McFadden, 1974): each item that a
-development user took and liked is a choice out of the catalogue without the user's own rows, so the
+development user took and liked is a choice from the catalogue without the user's own rows, so the
 weights maximise the mean over users of
 
     Σ_{i liked} log softmax(score(·))_i / number liked
 
 over the whole support and its first 0, 1, 3 and 10 rows, with a penalty that draws neighbouring
-knots together and all weights to those of popularity alone. Instead of the catalogue stands a
-sample, its items weighted by how many they stand for.
+knots together and all weights to those of popularity alone. A sample replaces the catalogue, its
+items weighted by how many they stand for.
 
-The likelihood is of the whole catalogue, most of which no list shows: where what the learner says
+The likelihood is that of the whole catalogue, most of which no list shows: if the learner's output
 is not linear in the log-probability, its tail is fitted at the expense of the first places, and
-popularity counts too much. So popularity's weights may be lowered, the more the more rows a user
-has, where the development users' lists are better for it.
+popularity counts too much. Popularity's weights may therefore be lowered, by more for users with
+more rows, if the development users' lists are better for it.
 
-Whether a setting is taken that is not the simplest is decided between halves of the development
+Whether a setting other than the simplest is taken is decided between halves of the development
 users: it must be better by more than a standard error of the difference (Breiman et al.,
 Classification and Regression Trees, 1984).
 
@@ -72,13 +72,14 @@ from recmeta.training.standard_error import is_as_good, simplest_of_best
 TOGETHER, NEXT = "together", "next"
 NUM_NEIGHBOURS = 100
 CENTRE_SHARE = 0.375
-"""Of the scale: a row whose value lies below speaks against what is near its item."""
+"""The share of the scale below which a row's value speaks against items that are similar to its
+own."""
 OFFSET = 0.5
-"""Joins the counts of popularity, so that an item that nobody took has a chance."""
+"""Added to the counts of popularity, so that an item that nobody took has a chance."""
 MOST_USERS = 400
-"""Development users that weights are learned from, at most."""
+"""The most development users from whom weights are learned."""
 NUM_SAMPLED = 500
-"""Items of the catalogue that stand for all in a user's choice."""
+"""The number of items of the catalogue that stand for all of them in a user's choice."""
 USERS_AT_ONCE = 64
 TOP = 10
 """Length of the lists by which settings are compared."""
@@ -86,17 +87,17 @@ FEWEST_USERS = 10
 """With fewer development users there is nothing to learn weights from."""
 NO_CHOICES = ChoiceConfig(epochs=0)
 POPULARITY_SHARES = (1.0, 0.5, 0.25, 0.1)
-"""What may be left of popularity's weight for users with many rows."""
+"""The shares of popularity's weight that may be kept for users with many rows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnedLists:
-    """What lists are ordered by, and those from whom it was learned."""
+    """The head that orders lists, and the users from whom it was learned."""
 
     head: ListHead
     development: Tasks
     liked_from: float
-    """Smallest value that says that an item was liked."""
+    """The smallest value that means that an item was liked."""
     without: Callable[[int], LearnedPredictor]
     """Returns the model with lists whose weights were learned without a fold: without those users
     whose place in `development`, divided by `NUM_FOLDS`, leaves this number."""
@@ -187,7 +188,7 @@ def learn_lists(
 
 
 def _column_sets(head: ListHead) -> list[tuple[str, ...]]:
-    """Return what lists may be ordered by, the simplest first."""
+    """Return the possible orders of lists, the simplest first."""
     neighbours = tuple(name for name in head.tables if name != ATTRIBUTES)
     found = [(POPULARITY, LEARNER), (POPULARITY, LEARNER, *neighbours)]
     if head.choices is not None:
@@ -240,7 +241,7 @@ def _choices(
     device: torch.device,
     epochs: int | None = None,
 ) -> ChoiceHead | None:
-    """Return what training users took next, meta-learned; None where that is not asked for.
+    """Return the meta-learned head of what training users took next; None if that is not asked for.
 
     Args:
         epochs: how many passes to take; if None, as the development users want it.
@@ -278,8 +279,8 @@ def recounted(
     seed: int,
     choices: ChoiceConfig = NO_CHOICES,
 ) -> ListHead:
-    """Return the same head with its tables counted anew from a task set's training users, and what
-    they took next learned anew, in as many passes as it took before.
+    """Return the same head with its tables counted again from a task set's training users, and with
+    what they took next learned again, in as many passes as before.
 
     Args:
         encoder: of the model that it will be the head of.
@@ -308,11 +309,11 @@ def _taken_rows(task_set: TaskSet) -> Ragged:
 def _tables(
     encoder: Encoder, task_set: TaskSet, horizon: int | None, seed: int
 ) -> dict[str, Table]:
-    """Return what the items of training users' rows say of others.
+    """Return the tables of how strongly items of training users' rows speak for others.
 
     Args:
         encoder: knows the items' attributes.
-        horizon: rows that an episode spans; None where rows have no order.
+        horizon: number of rows that an episode spans; None if rows have no order.
     """
     rows, num_items = _taken_rows(task_set), task_set.spec.num_items
     first = None if horizon is None else 2 * horizon
@@ -330,7 +331,7 @@ def _tables(
 
 
 def _liked_from(task_set: TaskSet) -> float:
-    """Return the smallest value that says that an item was liked."""
+    """Return the smallest value that means that an item was liked."""
     if task_set.spec.objective == "implicit":
         return -np.inf
     return describe(_training_rows(task_set).value, task_set.spec.value_range).relevant_from
@@ -399,7 +400,7 @@ class _Asked:
         return found.reshape(self.item_BM.shape)
 
     def learner(self, model: Model) -> list[Float64Array]:
-        """Return (B, M) what the learner says, for each of `shown`; a CPU computes it with one
+        """Return (B, M) the learner's output, for each of `shown`; a CPU computes it with one
         thread, so that their number does not decide the last bits of what is learned from it."""
         with one_thread(model.device.type == "cpu"):
             return [self._of_learner(Scorer.of(model), tasks) for tasks in self.shown()]
@@ -449,8 +450,8 @@ class _Asked:
 
 
 def _chosen_half_life(asked: _Asked, history: ItemHistory) -> float | None:
-    """Return the half-life whose popularity says best what users chose; the longest of those that
-    are within a standard error of the best."""
+    """Return the half-life whose popularity best predicts what users chose: the longest of those
+    within a standard error of the best."""
     candidates = half_lives(history)[::-1] if history.has_times else (None,)
     if len(candidates) == 1:
         return candidates[0]

@@ -1,4 +1,5 @@
-"""A learner's members: trained one by one before it; a selector's are judged beside its choice."""
+"""A learner's members, which are trained one by one before it. Those of a selector are compared
+with its choice."""
 
 import dataclasses
 import functools
@@ -17,7 +18,8 @@ from recmeta.training.start import Begun, best_of
 from recmeta.workspace import Folder
 
 OnMember = Callable[[str, int, Epoch], None]
-"""Told of an epoch of a member: its algorithm, how many epochs there are at most, the epoch."""
+"""Called with an epoch of a member: its algorithm, the most epochs that there will be, the
+epoch."""
 
 
 def unseen(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
@@ -33,16 +35,18 @@ def train_members(
     on_member: OnMember = unseen,
     processes: int = 1,
 ) -> tuple[Epoch, ...]:
-    """Train the members of a model, each as it is said, and give the model their parameters.
+    """Train the members of a model, each by its own configuration, and give the model their
+    parameters.
 
     Args:
-        config: of the model. Without members, those that its learner has learn along with it.
+        config: of the model. Without members in it, those that its learner has are trained together
+            with it.
         begun: the model at its start.
         folder: of the model's checkpoint; theirs are below it, and training goes on from them.
-        epochs: how many each is trained, 0 for one that stays as it begins; if None, as many as the
-            development users want.
-        on_member: told of every epoch of a member.
-        processes: that share each outer gradient.
+        epochs: the number of epochs of each, 0 for one that keeps its start; if None, the number
+            that is best on the development users.
+        on_member: called with every epoch of a member.
+        processes: number of processes that share each outer gradient.
 
     Returns:
         The epoch of each that was kept.
@@ -75,7 +79,7 @@ def train_members(
 
 def judged_choice(model: Model, development: Tasks, folder: Folder) -> dict[str, Any]:
     """Write what a selector's choice is worth on development tasks into choice.json, and return the
-    heart of it; nothing of a model that does not choose, or without tasks."""
+    main figures; do nothing for a model that does not choose, or without tasks."""
     if not isinstance(model.config.learner, SelectorConfig) or len(development) == 0:
         return {}
     report = judge_choice(model, development).to_dict()

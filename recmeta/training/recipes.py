@@ -73,9 +73,9 @@ IMPLICIT_MAML = MetaTrainConfig(
     members=(WEIGHTED_RIDGE,),
     choices=ChoiceConfig(),
 )
-"""MAML on the closed form of implicit feedback. Of what users take next, the choices say what
-gradient steps add; layers on top of the scores made lists worse on development users of Last.FM
-(docs/choices.md), and are left as they begin unless `training.epochs` says otherwise."""
+"""MAML on the closed form of implicit feedback. Gradient steps serve to predict what users take
+next; layers on top of the scores made lists worse on development users of Last.FM
+(docs/choices.md), and keep their start unless `training.epochs` says otherwise."""
 
 CONDITIONAL_VAE = MetaTrainConfig(
     model=ModelConfig(
@@ -96,15 +96,15 @@ FEDERATED = MetaTrainConfig(
     start="random",
     lists="popularity",
 )
-"""Clients send updates alone."""
+"""Clients send only updates."""
 
 
 def _on_network(
     algorithm: str, learner: LearnerConfig, *, use_statistics: bool = False
 ) -> MetaTrainConfig:
-    """Return the training of a learner on a preference estimator, which starts from what a
-    factorisation says of items and their content; where the learner has the share, half of its
-    batches are without item ids, or it would learn the training users' items by heart."""
+    """Return the training of a learner on a preference estimator, which starts from a factorisation
+    of items and their content. If the learner has this share, half of its batches are without item
+    ids, since it would otherwise memorise the training users' items."""
     return MetaTrainConfig(
         model=ModelConfig(
             algorithm=algorithm,
@@ -171,14 +171,14 @@ TUNED["selector"] = MetaTrainConfig(
 )
 
 TUNED_IMPLICIT: dict[str, MetaTrainConfig] = {"maml": IMPLICIT_MAML}
-"""How learners are trained on implicit feedback, where that is not as on ratings."""
+"""How learners are trained on implicit feedback, if it differs from ratings."""
 
 
 def training_of(algorithm: str, objective: Objective = "rating") -> MetaTrainConfig:
     """Return how a learner is trained on feedback of a kind.
 
     Raises:
-        UserError: for a learner that there is not.
+        UserError: if there is no such learner.
     """
     tuned = TUNED.get(algorithm) or MetaTrainConfig(model=ModelConfig(algorithm=algorithm))
     return TUNED_IMPLICIT.get(algorithm, tuned) if objective == "implicit" else tuned

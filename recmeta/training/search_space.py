@@ -24,11 +24,11 @@ class Dimension:
     choices: tuple[Any, ...] = ()
     """Values to choose from, without an order."""
     low: int | float | None = None
-    """The lowest; whole numbers alone are tried where both bounds are whole."""
+    """The lowest value; if both bounds are whole numbers, only whole numbers are tried."""
     high: int | float | None = None
     """The highest."""
     log: bool = False
-    """Whether to draw evenly on the logarithm."""
+    """Whether to draw uniformly on the logarithm."""
 
     def __post_init__(self) -> None:
         is_range = self.low is not None and self.high is not None
@@ -66,7 +66,7 @@ NETWORK: Space = {
     "model.network.hidden_dims": Dimension(choices=((), (64,), (64, 64), (128, 64))),
     "model.network.use_statistics": Dimension(choices=(False, True)),
 }
-"""The preference estimator; a learner without one trains the same whatever is said here."""
+"""The preference estimator; for a learner without one, these values have no effect."""
 LEARNER: Space = {
     "num_steps": Dimension(low=1, high=5),
     "inner_learning_rate": Dimension(low=0.01, high=0.5, log=True),
@@ -82,14 +82,14 @@ LEARNER: Space = {
 }
 """By the name of a learner's hyperparameter, wherever a learner has one of that name."""
 BY_DEFINITION: dict[str, frozenset[str]] = {"anil": frozenset(["adapt_layers"])}
-"""What makes an algorithm what it is, and is not for tuning."""
+"""Hyperparameters that define an algorithm, and are not tuned."""
 
 
 def space_of(algorithm: str) -> Space:
-    """Return what is tried of a learner unless told otherwise.
+    """Return the default search space of a learner.
 
     Raises:
-        UserError: for a learner that there is not.
+        UserError: if there is no such learner.
     """
     known = {field.name for field in dataclasses.fields(config_class(algorithm))}
     own = known - BY_DEFINITION.get(algorithm, frozenset())
@@ -101,7 +101,7 @@ def read_space(path: Path) -> Space:
     """Return the space of a TOML file, which has a table `[train]` like a configuration's.
 
     Raises:
-        UserError: where it cannot be read, or something in it is neither a table of names nor a
+        UserError: if it cannot be read, or something in it is neither a table of names nor a
             dimension.
     """
     values = read_toml(path, "search space")

@@ -1,4 +1,4 @@
-"""The model that meta-training begins with."""
+"""The model with which meta-training begins."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ from recmeta.training.standard_error import is_as_good
 
 @dataclasses.dataclass(frozen=True)
 class BegunMember:
-    """What the training of a member is given, beside its parameters in the model."""
+    """The inputs of a member's training, in addition to its parameters in the model."""
 
     left_out_KIF: torch.Tensor | None
     """See `TaskBatch.left_out_KIF`."""
@@ -49,12 +49,11 @@ class Begun:
     left_out_KIF: torch.Tensor | None = None
     """See `TaskBatch.left_out_KIF`."""
     held: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
-    """By parameter, (N,) which rows of it are the source's, to stay as they are."""
+    """By parameter, (N,) which of its rows are the source's and stay unchanged."""
     members: tuple["BegunMember", ...] = ()
-    """Those that are trained before the model, in order."""
+    """The members that are trained before the model, in order."""
     chosen: WeightedALSConfig | None = None
-    """The weighted factorisation that the development users chose, where the model starts from
-    one."""
+    """The weighted factorisation that the development users chose, if the model starts from one."""
 
 
 def at_start(
@@ -70,14 +69,14 @@ def at_start(
     """Return the model that meta-training begins with.
 
     Args:
-        earlier: the model to go on from, where there is one.
-        on_trial: told of each factorisation that was tried.
-        source: what `content_source` gives.
+        earlier: the model from which to continue, if there is one.
+        on_trial: called with each factorisation that was tried.
+        source: the result of `content_source`.
         tuned_on: whose development users choose the factorisation; if None, those of `task_set`.
-        chosen: the weighted factorisation that they chose, where that is known already.
+        chosen: the weighted factorisation that they chose, if that is already known.
 
     Raises:
-        UserError: where all ratings are the same, a feature is unknown, or nothing of the source's
+        UserError: if all ratings are the same, a feature is unknown, or nothing of the source's
             content has a place in the model.
     """
     spec = task_set.spec
@@ -142,10 +141,10 @@ def at_start(
 
 def _continued(model: Model, earlier: Model) -> Params:
     """Return the parameters of an earlier model, as far as they have a place in the new one. An
-    earlier model without members may be what a member is: that member goes on from it.
+    earlier model without members may be like one of the members, which then continues from it.
 
     Raises:
-        UserError: where it is neither such nor like the new one.
+        UserError: if it is neither like a member nor like the new model.
     """
     for number in range(num_members(model)):
         part = member(model, number)
@@ -157,8 +156,8 @@ def _continued(model: Model, earlier: Model) -> Params:
 
 
 def _contents(model: Model, source: Model | None) -> list[Model | None]:
-    """Return whose content the model and each of its members start from. A source without members
-    is one for the members: it is what one of them is."""
+    """Return the sources from whose content the model and each of its members start. A source
+    without members is a source for the member that it is like."""
     number = num_members(model)
     if source is None:
         return [None] * (1 + number)
@@ -178,7 +177,7 @@ def _rescaled(model: Model, params: Params, ratio: float, shift: float) -> Param
 
 
 def learner_start(model: Model, inputs: StartInputs) -> Start:
-    """Return what a model's learner begins with."""
+    """Return the start of a model's learner."""
     fresh = model.learner.init_params(torch.Generator().manual_seed(inputs.seed))
     return model.config.learner.start(model, fresh, inputs)
 
@@ -190,11 +189,10 @@ def best_of(
     development: Tasks,
     config: TrainingConfig,
 ) -> Epoch:
-    """Return the epoch that did best on development users, the last where there are none; number 0
-    is the start, which the model is given back where no epoch beats it, or keeps where there was
-    none. A start that is a trained
-    model itself (`LearnerConfig.begins_trained`) is beaten only by more than a standard error of
-    the mean difference.
+    """Return the epoch that did best on development users, or the last one if there are none.
+    Number 0 is the start, to which the model returns if no epoch beats it, and which it keeps if
+    there was no epoch. A start that is a trained model itself (`LearnerConfig.begins_trained`) is
+    beaten only by more than a standard error of the mean difference.
 
     Args:
         model: with the parameters of its best epoch.
@@ -225,7 +223,7 @@ def _inputs(
     tuned_on: TaskSet | None = None,
     chosen: WeightedALSConfig | None = None,
 ) -> StartInputs:
-    """Return what a learner can begin with on a task set."""
+    """Return the possible starts of a learner on a task set."""
     spec, seed = task_set.spec, config.seed
     train_tasks, dev_tasks = task_set.tasks("train"), task_set.tasks("dev")
 

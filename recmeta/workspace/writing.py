@@ -1,10 +1,11 @@
-"""Who may write to a workspace: one command at a time, and long work beside it, piece by piece.
+"""Who may write to a workspace: one command at a time, and long work at the same time, each piece
+once.
 
-The *writer's lock* is held by whoever changes tables, task sets, states, lists or aliases. Training
-and its like take hours and change nothing but what they make: such work is held by its own name,
-and the writer's lock is free meanwhile. Whoever needs that nothing at all goes on, as `forget`
-does, holds the writer's lock while no work does. Reading needs no lock: tables have versions, and
-whatever else is written is written under a name of its own or replaced in one move.
+Whoever changes tables, task sets, states, lists or aliases holds the *writer's lock*. Training and
+similar work takes hours and changes only its own output: it holds a lock by its own name, and the
+writer's lock is free meanwhile. A command during which nothing else may run, such as `forget`,
+holds the writer's lock while there is no such work. Reading needs no lock: tables have versions,
+and everything else is written under a new name or replaced atomically.
 """
 
 import contextlib
@@ -38,10 +39,10 @@ class FileLocks:
         self._folder = folder
 
     def take(self, name: str) -> Lock | None:
-        """Return the lock; None where it is held.
+        """Return the lock; None if it is held.
 
         Raises:
-            UserError: where the file system has no locks.
+            UserError: if the file system has no locks.
         """
         try:
             return lock.try_lock(self._folder / name, Owner.here())
@@ -55,11 +56,11 @@ class FileLocks:
             ) from error
 
     def owner(self, name: str) -> Owner | None:
-        """Return who holds a lock, as far as that can be read."""
+        """Return who holds a lock, if that can be read."""
         return lock.owner_of(self._folder / name)
 
     def held(self, prefix: str) -> list[tuple[str, Owner | None]]:
-        """Return the locks whose names begin so and that are held, and by whom."""
+        """Return the locks whose names have a prefix and that are held, with their owners."""
         return list(lock.held_in(self._folder, prefix))
 
 
@@ -70,7 +71,7 @@ class Leases:
         self._store = lease.store_of(location)
 
     def take(self, name: str) -> Lock | None:
-        """Return the lease; None where it is held."""
+        """Return the lease; None if it is held."""
         return lease.try_lease(self._store, f"{FOLDER}/{name}", Owner.here())
 
     def owner(self, name: str) -> Owner | None:
@@ -78,7 +79,8 @@ class Leases:
         return lease.holder(self._store, f"{FOLDER}/{name}")
 
     def held(self, prefix: str) -> list[tuple[str, Owner | None]]:
-        """Return the leases whose names begin so and that are held; the others are deleted."""
+        """Return the leases whose names have a prefix and that are held; the other leases are
+        deleted."""
         found = []
         for name in lease.names_of(self._store, FOLDER, prefix):
             taken = self.take(name)
@@ -92,7 +94,7 @@ class Leases:
 
 @dataclasses.dataclass
 class _Held:
-    """A lock that a thread of this process holds, and how often."""
+    """A lock that a thread of this process holds, and how often it holds it."""
 
     lock: Lock
     times: int = 1
@@ -117,7 +119,7 @@ class Writers:
         Args:
             locks: called when the first lock is taken.
             wait: seconds to wait for another's lock.
-            say: told once what is waited for.
+            say: called once with what is waited for.
         """
         self._location = location
         self._locks = functools.cache(locks)
@@ -135,7 +137,7 @@ class Writers:
             Whether the lock was taken now, rather than held by this thread already.
 
         Raises:
-            WorkspaceBusyError: where another does not give it back in time.
+            WorkspaceBusyError: if another process does not release it in time.
         """
         is_first = self._mine(WRITER) is None
         self._take(lambda: self._try_to_write(alone=alone))
@@ -149,7 +151,7 @@ class Writers:
         """Hold a piece of long work by its name within the block; others may write meanwhile.
 
         Raises:
-            WorkspaceBusyError: where another works on it, or nobody may begin anything.
+            WorkspaceBusyError: if another process works on it, or no work may begin now.
         """
         self._take(lambda: self._try_to_work(name))
         try:
@@ -158,17 +160,17 @@ class Writers:
             self._give_back(f"{WORK}{name}")
 
     def check(self) -> None:
-        """Check that what this thread holds is still its own; call it before a commit.
+        """Check that this thread still holds its locks; call it before a commit.
 
         Raises:
-            UserError: where a lease was lost.
+            UserError: if a lease was lost.
         """
         for (location, _, thread), held in list(_HELD.items()):
             if (location, thread) == (self._location, threading.get_ident()):
                 held.lock.check()
 
     def _take(self, attempt: Callable[[], tuple[str, Owner | None] | None]) -> None:
-        """Repeat an attempt until it returns None; what it returns else is what is in the way."""
+        """Repeat an attempt until it returns None; otherwise it returns what is in the way."""
         end = time.monotonic() + self._wait
         pause, told = FIRST_PAUSE, False
         while (busy := attempt()) is not None:
@@ -196,7 +198,7 @@ class Writers:
         return None
 
     def _try_to_work(self, name: str) -> tuple[str, Owner | None] | None:
-        # Work begins under the writer's lock, so that who holds that sees all the work there is.
+        # Work begins under the writer's lock, so that its holder sees all work that exists.
         if not self._try(WRITER):
             return WRITER, self._locks().owner(WRITER)
         try:
@@ -240,13 +242,13 @@ def writes(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def works(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function work beside the writers of the workspace that is among its arguments: nobody
-    who must be alone writes meanwhile."""
+    """Have a function work beside the writers of the workspace that is among its arguments: no
+    writer that must be alone runs meanwhile."""
     return _with_workspace(function, lambda workspace: workspace.working_on())
 
 
 def writes_alone(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function hold the writer's lock while nothing else goes on in the workspace."""
+    """Have a function hold the writer's lock while nothing else runs in the workspace."""
     return _with_workspace(function, lambda workspace: workspace.writing(alone=True))
 
 

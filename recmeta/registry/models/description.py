@@ -1,4 +1,5 @@
-"""What a version's page in MLflow says: the decision, why, metrics beside baselines, data."""
+"""The text of a version's page in MLflow: the decision, its reasons, metrics beside baselines,
+data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """Which features a model reads, in the feature store's names.
 
-The model's own encoder is asked, so that the record cannot say what the model does not do. A test
-holds it against the definitions of the feature service in `feature_store/`.
+They come from the model's own encoder, so that the record cannot differ from what the model does. A
+test holds it against the definitions of the feature service in `feature_store/`.
 """
 
 import dataclasses

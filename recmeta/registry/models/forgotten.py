@@ -1,4 +1,4 @@
-"""What MLflow keeps of users who were forgotten: nothing but which models were trained on them."""
+"""What MLflow keeps of users who were forgotten: only which models were trained on them."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -33,13 +33,13 @@ def mark_for_retraining(workspace: Workspace, model_keys: Collection[str], why: 
 
 
 def why_retrain(version: Version) -> str | None:
-    """Return why a version should be trained again; None where it need not be."""
+    """Return why a version should be trained again; None if it need not be."""
     return version.tags.get(RETRAIN)
 
 
 def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int:
     """Take users out of the Parquet files of all evaluations of this model. A file that cannot be
-    read is emptied, since nobody knows who is in it.
+    read is emptied, since it is unknown who is in it.
 
     Returns:
         How many files were written anew.
@@ -75,7 +75,7 @@ def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int
 
 
 def without_users(rows: pa.Table, user_ids: Collection[str]) -> pa.Table | None:
-    """Return the rows of other users; None where there is no row of these."""
+    """Return the rows of other users; None if there is no row of these users."""
     if schema.USER_ID not in rows.column_names:
         return None
     column = rows[schema.USER_ID].cast(pa.string())

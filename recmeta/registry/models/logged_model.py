@@ -15,7 +15,7 @@ MODEL_KEY = "recmeta.model_key"
 def logged_model(
     client: Any, workspace: Workspace, run_id: str, folder: Folder, model_key: str
 ) -> Any:
-    """Return the model that is logged to the training's run, after logging it if need be."""
+    """Return the model that is logged to the training's run, logging it first if needed."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     experiment = experiment_id(client)
@@ -72,10 +72,11 @@ def _log_files(client: Any, workspace: Workspace, logged: Any, run: Any, folder:
 
 
 def artifact_losses(location: str, tracking_uri: str, *, full: bool = False) -> list[str]:
-    """Return in sentences which files of a logged model are missing or not what was written.
+    """Return sentences on which files of a logged model are missing or differ from what was
+    written.
 
-    Where they are on this machine and have digests, they are compared with these; else it is only
-    looked which files there are.
+    If they are on this machine and have digests, they are compared with these; otherwise only their
+    existence is checked.
 
     Args:
         location: MLflow's address of the model's artifacts.

@@ -28,7 +28,8 @@ EXAMPLE_ROWS = 3
 
 
 def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
-    """Write an MLflow model into `target`, a path where nothing is yet. Nothing in it is pickled.
+    """Write an MLflow model into `target`, a path that does not exist yet. Nothing in it is
+    pickled.
 
     Beside `target`, which is to be in a temporary folder, the model's files are collected first.
 
@@ -60,9 +61,9 @@ def package(folder: Folder, target: Path, mlflow_model: MLflowModel) -> None:
 
 
 def _name_no_place(target: Path) -> None:
-    """Take out of MLmodel where the model was packaged and where recmeta is installed here.
+    """Remove from MLmodel where the model was packaged and where recmeta is installed here.
 
-    MLflow writes both down. To load a model it looks for the files' names inside of it.
+    MLflow records both. To load a model it looks for the files' names inside it.
     """
     path = target / MLMODEL_FILE_NAME
     about = MLflowModel.load(str(path))
@@ -109,7 +110,7 @@ def signature(model: Model) -> ModelSignature:
 
 
 def input_example(model: Model) -> pd.DataFrame:
-    """Return a new user who met the items that most users met."""
+    """Return a new user who took the items that most users took."""
     catalogue = model.catalogue
     popularity = catalogue.statistics.num_users[-1]
     top = (-popularity).argsort(kind="stable")[:EXAMPLE_ROWS]
@@ -123,7 +124,7 @@ def input_example(model: Model) -> pd.DataFrame:
 
 
 def requirements() -> list[str]:
-    """Return pinned pip requirements: what is installed here, without local build tags."""
+    """Return pinned pip requirements: the versions installed here, without local build tags."""
     return [f"{name}=={_release(name)}" for name in REQUIREMENTS]
 
 

@@ -37,7 +37,7 @@ BEATEN_BY: Final = "recmeta.beaten_by"
 REASONS: Final = run_page.REASONS
 REGISTERED: Final = "models:/"
 NONE: Final = "none"
-"""Value of a tag for no version or no baseline."""
+"""The value of a tag that means no version or no baseline."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def get(workspace: Workspace, number: str) -> Version:
     """Return the version of that number.
 
     Raises:
-        UserError: when there is none.
+        UserError: if there is none.
     """
     found = None
     if has_store(workspace) and re.fullmatch("[0-9]{1,18}", number):
@@ -139,10 +139,10 @@ def champion(workspace: Workspace) -> Version | None:
 
 
 def in_use(workspace: Workspace, number: str | None = None) -> Version:
-    """Return the version of that number, or, of None, the champion.
+    """Return the version of that number or, for None, the champion.
 
     Raises:
-        UserError: when there is no such version, or no champion yet.
+        UserError: if there is no such version, or no champion yet.
     """
     found = champion(workspace) if number is None else get(workspace, number)
     if found is None:
@@ -172,11 +172,11 @@ def reference_champion(workspace: Workspace, candidate_key: str) -> Version | No
 def model_folder(workspace: Workspace, version: Version) -> Sealed:
     """Return a local folder with the version's model files, for `Model.load`.
 
-    Where the artifacts are on this machine it is their own folder; otherwise they are downloaded
-    into a new temporary one, to be read at once.
+    If the artifacts are on this machine, it is their own folder; otherwise they are downloaded into
+    a new temporary one, which must be read at once.
 
     Raises:
-        Broken: where they are missing, or their digests cannot be read.
+        Broken: if they are missing, or their digests cannot be read.
     """
     number = version.version
     lost = f"the files of version {number} of the model {model_name()!r} are missing."
@@ -246,8 +246,8 @@ def named_model(workspace: Workspace, name: str) -> Folder:
 
 
 def losses(workspace: Workspace, number: str, *, full: bool = False) -> list[str]:
-    """Return in sentences what a version lacks: itself, or files of its model that are missing or,
-    where they are on this machine, not what was written.
+    """Return sentences on what is lost of a version: the version itself, or files of its model that
+    are missing or, if they are on this machine, differ from what was written.
 
     Args:
         full: read every file.
@@ -278,8 +278,8 @@ def _model_folder(client: Any, workspace: Workspace, name: str, version: str) ->
 def promote(workspace: Workspace, version: str, because: str) -> None:
     """Make a version the champion, and the old champion the previous one.
 
-    Who did it, when and why stays in the version's tags and on the page of its run. Nothing
-    changes if it is the champion already: a promotion that was killed can be repeated.
+    The version's tags and the page of its run record who did it, when and why. Nothing changes if
+    it is already the champion, so that a promotion that was killed can be repeated.
 
     Args:
         because: the reason, a phrase such as "it passed the gate".
@@ -338,7 +338,8 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
 
 
 def _promoted_before(workspace: Workspace, champion: str) -> str | None:
-    """Return the version that was made champion last, apart from the one that is; None without."""
+    """Return the version that was champion most recently before the present one; None if there is
+    none."""
     promoted = [
         (version.tags[run_page.PROMOTED_AT], int(version.version))
         for version in versions(workspace)
@@ -353,7 +354,8 @@ def aliases_of(workspace: Workspace, version: str) -> list[str]:
 
 
 def _record_promotion(client: Any, version: str, because: str) -> None:
-    """Write down who makes a version the champion: before the alias, so that it never lacks."""
+    """Record who makes a version the champion. This comes before the alias, so that it is never
+    missing."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     tags = {
         run_page.PROMOTED_BY: actor(),

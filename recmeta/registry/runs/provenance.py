@@ -1,4 +1,4 @@
-"""Who did something, and with which code: what an audit asks first."""
+"""Who did something, and with which code, as an audit asks first."""
 
 import getpass
 import os
@@ -9,10 +9,10 @@ import recmeta
 
 
 def actor() -> str:
-    """Return who is at work: the run of an Airflow DAG where there is one, else the user's name.
+    """Return who is at work: the run of an Airflow DAG if there is one, otherwise the user's name.
 
-    Airflow tells its tasks through the environment; `MLFLOW_TRACKING_USERNAME` names the user whom
-    a tracking server knows.
+    Airflow gives the run to its tasks through the environment; `MLFLOW_TRACKING_USERNAME` names the
+    user whom a tracking server knows.
     """
     dag, run = (os.environ.get(f"AIRFLOW_CTX_{name}") for name in ("DAG_ID", "DAG_RUN_ID"))
     if dag and run:
@@ -27,8 +27,8 @@ def actor() -> str:
 
 
 def uncommitted_changes() -> bool | None:
-    """Return whether recmeta's own files differ from the commit; None outside of a checkout, or
-    where git does not answer."""
+    """Return whether recmeta's own files differ from the commit; None outside a checkout, or if git
+    does not answer."""
     package = Path(recmeta.__file__).parent
     command = ["git", "-C", str(package), "status", "--porcelain", "--", "."]
     try:

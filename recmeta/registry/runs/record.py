@@ -1,4 +1,4 @@
-"""What the run of a training recorded, read back: all that is needed to train the model again."""
+"""The record of a training's run, read back: everything that is needed to train the model again."""
 
 import dataclasses
 import json
@@ -45,7 +45,8 @@ class Record:
     tables: Mapping[str, int]
     """Name to version of the Delta tables that were read."""
     table_id: str | None
-    """Delta's own name of the interactions table, which tells it from another in its place."""
+    """Delta's own id of the interactions table, which distinguishes it from another in its
+    place."""
     tasks_config: Mapping[str, Any]
     """Of build-tasks."""
     train_config: Mapping[str, Any]
@@ -53,7 +54,7 @@ class Record:
     evaluate_config: Mapping[str, Any]
     """Of evaluate."""
     started_from: str | None
-    """The version of the model that training went on from, if any."""
+    """The version of the model from which training continued, if any."""
     metrics: Mapping[str, float]
     """`METRIC.PREDICTOR` to value, and the losses of the last epoch."""
     libraries: Mapping[str, str]
@@ -116,7 +117,7 @@ def log_rebuild(
     reproduced: bool,
     tolerance: float,
 ) -> str:
-    """Log a rebuild as a run nested in the one that it repeats, which stays as it is.
+    """Log a rebuild as a run nested in the one that it repeats, which does not change.
 
     Args:
         metrics: rebuilt; under the names of the record, so that MLflow compares the two.

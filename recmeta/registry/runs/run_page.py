@@ -1,7 +1,7 @@
-"""The description at the top of a run's page in MLflow: what, how good, and who decided.
+"""The description at the top of a run's page in MLflow: what it is, how good, and who decided.
 
-It is written anew, from what the run and its model version hold, whenever one of them changes. A
-person who writes a description of their own keeps it.
+It is rewritten, from the data of the run and its model version, whenever one of them changes. A
+description that a person has written is kept.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from recmeta.schema import TABLES
 
 NOTE = "mlflow.note.content"
 NOTE_DIGEST = "recmeta.note_digest"
-"""Of the description that was written last: where it differs, a person has changed it."""
+"""The digest of the description that was written last: if it differs, a person has changed it."""
 
 GIT_COMMIT = "mlflow.source.git.commit"
 GIT_DIRTY = "mlflow.source.git.dirty"
@@ -52,7 +52,7 @@ def describe_run(tags: Mapping[str, str], metrics: Mapping[str, float], version:
     """Return the description as Markdown.
 
     Args:
-        metrics: `METRIC.PREDICTOR` to value; others are passed over.
+        metrics: `METRIC.PREDICTOR` to value; others are ignored.
         version: MLflow's model version that the run's model became, or None.
     """
     lines = [

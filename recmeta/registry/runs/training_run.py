@@ -1,4 +1,4 @@
-"""The MLflow run of a training: all that made the model, and later how good it proved to be.
+"""The MLflow run of a training: everything that made the model, and later how good it proved to be.
 
     tasks.json        the configuration of build-tasks, and the key of the task set
     config.json       the configuration of meta-train
@@ -58,7 +58,7 @@ CONFIG_HASH = "recmeta.config_hash"
 SEED = "recmeta.seed"
 DEVICE = "recmeta.device"
 THREADS = "recmeta.threads"
-"""Threads of PyTorch on the CPU: another number may add up floats in another order."""
+"""The number of PyTorch's threads on the CPU: another number may sum floats in another order."""
 
 
 class TrainingRun:
@@ -154,7 +154,7 @@ class TrainingRun:
         self._client.log_dict(self.run_id, dict(report), CARRIED_OVER_FILE)
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """Say how the training ended."""
+        """Record how the training ended."""
         self._client.set_terminated(self.run_id, status)
 
 
@@ -176,7 +176,7 @@ def log_evaluation(
         report_folder: its JSON, Markdown, PNG and Parquet files are copied.
         config: of the evaluate step; in the artifact evaluation/config.json.
         candidate: the predictor that is the run's own model.
-        primary_metric: what is told first.
+        primary_metric: the metric that is shown first.
     """
     client = connect_to_write(workspace)
     known = get_run(client, workspace, run_id).data.metrics

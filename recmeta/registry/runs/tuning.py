@@ -1,10 +1,10 @@
-"""What was tried while something was tuned, as nested runs.
+"""The trials of tuning, as nested runs.
 
 Baselines are tuned while a model is trained: one run per method is nested in the training's. Its
-parameters are those that were chosen, its metric how well they did, its table all that was tried.
-(A run per candidate would hide a training behind a hundred others.) Where tuning is all there is,
-in `recmeta tune`, the study has a run of the same form, and nested in it one per trial, with the
-losses of its epochs.
+parameters are the chosen ones, its metric is how well they did, and its table has all trials. (A
+run per candidate would hide a training behind a hundred others.) In `recmeta tune`, where there is
+only tuning, the study has a run of the same form, and nested in it one per trial, with the losses
+of its epochs.
 """
 
 import itertools
@@ -135,7 +135,7 @@ class SearchRun:
 
         Args:
             name: the same for a trial that goes on after it was killed.
-            values: what it drew.
+            values: the values that it drew.
         """
         tag = f"{self.run_id}/{name}"
         found = self._client.search_runs([self._experiment], f"tags.`{TUNING}` = '{tag}'")
@@ -176,7 +176,8 @@ class SearchRun:
     def log_best(self, values: Mapping[str, Any], losses: Mapping[int, float]) -> None:
         """Log to the study's run what the best trial drew, and the losses of all by number.
 
-        As tags: a study that goes on may find something better, and parameters are for ever.
+        They are logged as tags, since a study that continues may find something better, and
+        parameters cannot change.
         """
         for name, value in values.items():
             self._client.set_tag(self.run_id, f"{CHOSEN}{mlflow_name(name)}", shortened(value))
