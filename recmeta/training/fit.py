@@ -51,7 +51,7 @@ def fit(
             everything else.
     """
     model, development = begun.model, task_set.tasks("dev")
-    if config.certificate is not None:  # refused before anything is trained if it cannot be
+    if config.certificate is not None:  # refuses an unknown attribute before training
         attribute_of(development, config.certificate.attribute)
     best_of_members = train_members(
         config, begun, task_set, folder, on_member=on_member, processes=processes
