@@ -119,7 +119,6 @@ def learn_lists(
     if len(development) < FEWEST_USERS:
         return None
     num_items = spec.num_items
-    learned = _choices(choices, model.encoder, task_set, seed, model.device)
     horizon = int(development.support.lengths.max(initial=0) + development.query.lengths.max())
     head = ListHead(
         columns=(POPULARITY, LEARNER, TOGETHER, NEXT),
@@ -129,8 +128,7 @@ def learn_lists(
         tables=_tables(model.encoder, task_set, horizon if spec.temporal else None, seed),
         horizon=horizon if spec.temporal else None,
         taken_from=spec.taken_from,
-        # Here everything is on the CPU, and on the model's device once it has weights.
-        choices=None if learned is None else learned.to(torch.device("cpu")),
+        choices=_choices(choices, model.encoder, task_set, seed, model.device),
         value_range=spec.value_range if spec.objective == "rating" else None,
     ).to(model.device)
     asked = _Asked.of(
