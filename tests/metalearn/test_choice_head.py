@@ -70,7 +70,7 @@ NEXT_MASK_BQ = torch.tensor([[True] * 3, [True, True, False], [True, False, Fals
 
 
 def started_by_hand(params: Params, profile: list[int]) -> torch.Tensor:
-    """Return the vector that a user of some profile begins with."""
+    """Return the vector of a user of some profile of whom no row is known."""
     return params[START] + sum(params[BY_PROFILE][value] for value in profile if value)
 
 
@@ -78,7 +78,7 @@ def steps_by_hand(
     params: Params, items: list[int], likings: list[float], profile: list[int]
 ) -> torch.Tensor:
     """Return a user's vector after gradient steps that autograd takes of the inner loss itself."""
-    user = started_by_hand(params, profile)
+    user, before = params[START], started_by_hand(params, profile) - params[START]
     lags = params[LAG]
     weights = [
         lags[min(len(items) - 1 - place, len(lags) - 1)].exp() * (1 + params[LIKING] * liking)
@@ -92,7 +92,9 @@ def steps_by_hand(
             scores = params[POPULARITY] + params[EXPLAINS] @ at
             loss = loss - weight * scores.log_softmax(0)[item]
         (slope,) = torch.autograd.grad(loss, at)
-        user = user - log_rate.exp() * slope / (len(items) + prior).sqrt()
+        # The profile joins with the first step.
+        user = user + before - log_rate.exp() * slope / (len(items) + prior).sqrt()
+        before = torch.zeros_like(before)
     return user
 
 
@@ -184,7 +186,8 @@ def loss_by_hand(params: Params) -> torch.Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for user, mask in enumerate(MASK_BS):
         items, likings = ITEM_BS[user][mask].tolist(), LIKING_BS[user][mask]
-        vector = started_by_hand(params, PROFILE_BW[user].tolist())
+        vector = params[START]
+        before = started_by_hand(params, PROFILE_BW[user].tolist()) - vector
         ages = [min(len(items) - 1 - place, len(params[LAG]) - 1) for place in range(len(items))]
         weights = params[LAG][ages].exp() * (1 + params[LIKING] * likings)
         prior = torch.nn.functional.softplus(params[PRIOR_ROWS])
@@ -194,7 +197,8 @@ def loss_by_hand(params: Params) -> torch.Tensor:
             pull = sum(
                 w * (params[EXPLAINS][i] - mean) for i, w in zip(items, weights, strict=True)
             )
-            vector = vector + log_rate.exp() * pull / (len(items) + prior).sqrt()
+            vector = vector + before + log_rate.exp() * pull / (len(items) + prior).sqrt()
+            before = torch.zeros_like(before)
         scores = params[POPULARITY] + params[PREDICTS] @ vector
         unknown = [item for item in range(NUM_ITEMS) if item not in items]
         asked = [i for i in NEXT_BQ[user][NEXT_MASK_BQ[user]].tolist() if i not in items]

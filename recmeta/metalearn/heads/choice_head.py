@@ -4,7 +4,8 @@ gradient steps.
     score_i(u) = π_i + u · b_i                         log-probability of taking item i, up to
                                                        a constant of the user
     L_S(u) = −Σ_{s in S} w_s log softmax(π + A u)_{i_s}        how the known rows are explained
-    u_0 = m + Σ_v e_v,  u_k = u_{k−1} − α_k ∘ ∇ L_S(u_{k−1}) / √(n + ν)     the inner loop, K steps
+    u_0 = m,  u_1 = m + Σ_v e_v − α_1 ∘ ∇ L_S(m) / √(n + ν),
+    u_k = u_{k−1} − α_k ∘ ∇ L_S(u_{k−1}) / √(n + ν)            the inner loop, K steps
 
 The meta-parameters (vectors a and b of every item, π, the start m and what each value v of a
 user's profile adds to it, rates α of every step and number (Meta-SGD: Li et al., 2017), weights w
@@ -181,8 +182,6 @@ class ChoiceHead:
             profile_BW: int64 codes of the users' profiles; 0 where there is no value.
         """
         params = self.params
-        nothing_known = not bool((profile_BW > 0).any())
-        expected_D = self._expected_D if nothing_known else None
         numbers = max(self.num_items, params[START].numel() * item_BS.shape[1], 1)
         at_once = max(1, AT_ONCE // numbers)
         parts = [
@@ -195,7 +194,7 @@ class ChoiceHead:
                 params[EXPLAINS],
                 params[POPULARITY],
                 most_rows=self.most_rows,
-                expected_D=expected_D,
+                expected_D=self._expected_D,
             )
             for first in range(0, max(len(item_BS), 1), at_once)
         ]
@@ -305,19 +304,19 @@ def adapted(
         explains_ND: a of all items, or of a sample of them.
         log_base_N: π of these, plus the logarithm of how many items each stands for.
         most_rows: see `row_weights`.
-        expected_D: what a row explains on average at the start, where it is known and the same
-            for all.
+        expected_D: what a row explains on average at m, where it is known. A profile joins with the
+            first step, so that this is the same for all users.
     """
     num_rows_B1 = mask_BS.sum(1, keepdim=True).clamp(max=most_rows)
     weight_BS = row_weights(params, liking_BS, mask_BS, most_rows)
     sum_BD = (weight_BS[:, None] @ told_BSD)[:, 0]
     total_B1 = weight_BS.sum(1, keepdim=True)
     user_BD = started(params, profile_BW)
-    if expected_D is None and (BY_PROFILE not in params or not profile_BW.shape[1]):
+    if expected_D is None:
         expected_D = _expected(params[START][None], explains_ND, log_base_N)[0]
     confidence_B1 = (num_rows_B1 + F.softplus(params[PRIOR_ROWS])).rsqrt()
     for step, rate_D in enumerate(params[LOG_RATES].exp()):
-        if step == 0 and expected_D is not None:
+        if step == 0:
             expected_BD = expected_D.expand_as(user_BD)
         else:
             expected_BD = _expected(user_BD, explains_ND, log_base_N)
@@ -326,7 +325,7 @@ def adapted(
 
 
 def started(params: Params, profile_BW: torch.Tensor) -> torch.Tensor:
-    """Return (B, D) users before any inner step, by their profiles."""
+    """Return (B, D) users of whom no row is known, by their profiles."""
     start_BD = params[START].expand(len(profile_BW), -1)
     if BY_PROFILE not in params or not profile_BW.shape[1]:
         return start_BD
