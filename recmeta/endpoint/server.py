@@ -99,7 +99,7 @@ def allow_files(num_connections: int) -> None:
     """Let the process open as many files as it needs for its connections.
 
     Raises:
-        UserError: when the system does not let it.
+        UserError: if the system does not let it.
     """
     needed = num_connections + RESERVED_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

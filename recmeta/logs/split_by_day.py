@@ -47,7 +47,7 @@ def split_by_day(mapping: LogMapping, location: str, num_days: int | None = None
             all days do.
 
     Raises:
-        UserError: where the log has no times, or cannot be read.
+        UserError: if the log has no times, or cannot be read.
     """
     if mapping.time_col is None:
         raise UserError("the mapping has no time_col: only a log with times has days.")

@@ -92,7 +92,7 @@ def open_table(workspace: Workspace, table: Table) -> DeltaTable:
     """Return a table at its newest version.
 
     Raises:
-        UserError: where it is not there.
+        UserError: if it is not there.
     """
     workspace.require(table)
     return opened(workspace, table)

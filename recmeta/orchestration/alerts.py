@@ -93,7 +93,7 @@ def notifier_of(text: str | None) -> Any:
     """Return the notifier that the setting `notifier` names; None if it is not set.
 
     Raises:
-        UserError: where it cannot be understood.
+        UserError: if it cannot be understood.
     """
     from airflow.sdk.module_loading import import_string
 

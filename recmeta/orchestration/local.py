@@ -168,7 +168,7 @@ def serving(config: LocalConfig) -> Iterator[dict[str, str]]:
     """Run Airflow and MLflow until the block ends; yield the environment to talk to them with.
 
     Raises:
-        RuntimeError: when one of them does not start, naming its log.
+        RuntimeError: if one of them does not start, naming its log.
     """
     make_private(config.workspace)
     make_private(config.home)
@@ -316,7 +316,7 @@ def check_ports(ports: Mapping[str, int]) -> None:
     """Check that nobody listens yet at the servers' addresses.
 
     Raises:
-        UserError: where somebody does.
+        UserError: if somebody does.
     """
     for name, port in ports.items():
         with socket.socket() as probe:

@@ -38,7 +38,7 @@ def list_effects(
         state: of the tasks' users.
         tasks: B users, with their known interactions as support.
         item_Bk: the lists; -1 where there is no item.
-        support: from `scorer.support(tasks)`, where it is at hand.
+        support: from `scorer.support(tasks)`, if it is available.
     """
     found = output_effects(scorer, tasks, item_Bk, support)
     lists, position_N = scorer.lists, tasks.support.position

@@ -161,7 +161,7 @@ def adapt_users(scorer: Scorer, tasks: Tasks, support: Support | None = None) ->
     """Return the tasks' users, adapted to their support.
 
     Args:
-        support: from `scorer.support(tasks)`, where it is at hand.
+        support: from `scorer.support(tasks)`, if it is available.
     """
     with one_thread(len(tasks) <= FEW_USERS):
         state = scorer.adapt(tasks, support)

@@ -41,8 +41,8 @@ class Rules:
     """The smallest value of a numeric attribute that an item must have, such as `{release_year =
     1995}`. Items without a value are left out."""
     max_age_days: int | None = None
-    """The greatest number of days since an item was first met. Older items are left out; an item
-    that nobody has met counts as new."""
+    """The greatest number of days since an item's first interaction. Older items are left out; an
+    item without interactions counts as new."""
     max_per_category: dict[str, int] = dataclasses.field(default_factory=dict)
     """How many items with the same value of an attribute a list may have."""
     diversity: float = 0.0

@@ -45,7 +45,7 @@ def fit(
 
     Args:
         begun: the result of `at_start` on the task set.
-        folder: of the checkpoints. Where there are some already, training goes on from them.
+        folder: of the checkpoints. If there are some already, training continues from them.
         on_member: called with every epoch of a member.
         processes: number of processes of this machine that share each outer gradient; this one does
             everything else.
@@ -123,7 +123,7 @@ def refit(
     Args:
         model: trained by `fit` on the task set.
         trained: the result of `fit`; if its best epoch is 0, the start itself is taken.
-        folder: of the model; the checkpoint is below it, and training goes on from it.
+        folder: of the model; the checkpoint is below it, and training continues from it.
         earlier: the model that training went on from, where there was one.
         source: the result of `content_source`.
         everybody: the users to train on; if None, the training and the development users.
@@ -190,11 +190,11 @@ def fit_whole(
 
     Args:
         begun: from `at_start`.
-        folder: of the checkpoints. Where there are some already, training goes on from them.
+        folder: of the checkpoints. If there are some already, training continues from them.
         on_refit: called after each epoch of the refit, with how many there will be.
         earlier: the model that training went on from, where there was one.
         source: the model whose content this one started from.
-        on_member: told of every epoch of a member that is trained before the model.
+        on_member: called with every epoch of a member that is trained before the model.
         processes: see `fit`.
     """
     model = begun.model

@@ -42,7 +42,7 @@ def train_members(
         config: of the model. Without members in it, those that its learner has are trained together
             with it.
         begun: the model at its start.
-        folder: of the model's checkpoint; theirs are below it, and training goes on from them.
+        folder: of the model's checkpoint; theirs are below it, and training continues from them.
         epochs: the number of epochs of each, 0 for one that keeps its start; if None, the number
             that is best on the development users.
         on_member: called with every epoch of a member.

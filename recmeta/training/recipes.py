@@ -1,4 +1,4 @@
-"""How each learner is trained unless told otherwise.
+"""How each learner is trained by default.
 
 All hyperparameters were chosen on development users of MovieLens 100K, unless said otherwise; an
 algorithm that is not here is trained as `MetaTrainConfig` says.

@@ -142,7 +142,7 @@ class Folder:
         """Return the value of a JSON file.
 
         Raises:
-            FileNotFoundError: where there is none.
+            FileNotFoundError: if there is none.
             UserError: if it is not JSON, or repeats a key.
         """
         content = self.read_bytes(name)

@@ -111,7 +111,7 @@ def is_held(path: Path) -> bool:
     """Return whether a lock is held; its file stays as it is.
 
     Raises:
-        OSError: where the file system has no locks, one of `UNSUPPORTED`.
+        OSError: if the file system has no locks, one of `UNSUPPORTED`.
     """
     if fcntl is None:
         raise OSError(errno.ENOSYS, "this system has no flock")

@@ -166,7 +166,7 @@ class Workspace(Folder):
         """Check that a Delta table exists.
 
         Raises:
-            UserError: where it is not.
+            UserError: if it is not.
         """
         if not self.exists(f"{table.path}/_delta_log"):
             raise UserError(

@@ -70,7 +70,7 @@ class Sealed(Folder):
         """Return a file's content.
 
         Raises:
-            Broken: where it is missing or not what was written.
+            Broken: if it is missing or differs from what was written.
         """
         with self._found(name):
             content = self.folder.read_bytes(name)
@@ -81,7 +81,7 @@ class Sealed(Folder):
         """Return a file's content, mapped into memory where the folder is on this machine.
 
         Raises:
-            Broken: where it is missing or not what was written.
+            Broken: if it is missing or differs from what was written.
         """
         with self._found(name):
             content = self.folder.read_buffer(name)

@@ -104,7 +104,7 @@ class ChampionSource(Protocol):
         up when the event is set.
 
         Raises:
-            ChampionRefused: when it does not.
+            ChampionRefused: if it does not.
         """
         ...
 
@@ -139,7 +139,7 @@ class RegistrySource:
         Raises:
             UserError: if it is broken or fails its trial, or a rule does not fit it, which would
                 not improve while serving.
-            mlflow.exceptions.MlflowException: when the registry cannot be read.
+            mlflow.exceptions.MlflowException: if the registry cannot be read.
         """
         newest = self.newest()
         if newest is None:
@@ -158,7 +158,7 @@ class RegistrySource:
         question.
 
         Raises:
-            ChampionRefused: when it does not come to an answer.
+            ChampionRefused: if it does not come to an answer.
             UserError: if its files are missing or changed, or a rule does not fit it.
         """
         self._try_out(version, seconds, stopping, niceness=NICENESS)

@@ -131,7 +131,7 @@ class UserHistories:
     def __init__(self, workspace: Workspace) -> None:
         """
         Raises:
-            UserError: where the workspace is in an object store.
+            UserError: if the workspace is in an object store.
         """
         self.writer = make_event_store(workspace)
         self._reader = make_event_store(workspace)

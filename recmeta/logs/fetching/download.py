@@ -138,7 +138,7 @@ def member_names(place: Path) -> set[str]:
     """Return the names of the files at any depth in a zip file or a folder.
 
     Raises:
-        UserError: where `place` is neither.
+        UserError: if `place` is neither.
     """
     if place.is_dir():
         return {path.name for path in place.rglob("*") if path.is_file()}

@@ -84,8 +84,7 @@ def text_of(dtype: pl.DataType) -> pl.Expr:
 
 
 Reader = Callable[[Source, SourceFile, Wanted], Iterator[pl.DataFrame]]
-"""Yields a file's rows, in batches of any size. Raises UserError where a wanted column is
-missing."""
+"""Yields a file's rows, in batches of any size. Raises UserError if a wanted column is missing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,7 @@ def available_days(mapping: LogMapping) -> list[datetime.date]:
     """Return the days of which the log has a partition, sorted; none without `{date}` in it.
 
     Raises:
-        UserError: for a date in the path that is no day.
+        UserError: if a date in the path is not a day.
     """
     parts = _parts(mapping.path)
     dated = [place for place, part in enumerate(parts) if _PLACE.search(part)]
@@ -172,7 +172,7 @@ def _pieces(part: str, path: str) -> list[tuple[str, str]]:
     """Return a part of a path as pieces, each plain text or, then without text, a part of a date.
 
     Raises:
-        UserError: for a date that is spelled as none is.
+        UserError: if the format of the date is invalid.
     """
     pieces: list[tuple[str, str]] = []
     end = 0

@@ -41,8 +41,8 @@ value for half a user who took it."""
 START = "start"
 """m (D,)."""
 BY_PROFILE = "by_profile"
-"""e (V, D); that of code 0, no value, is not read. None where no profile was known, and in a head
-of an earlier version."""
+"""e (V, D); that of code 0, no value, is not read. None if no profile was known, and in a head of
+an earlier version."""
 LOG_RATES = "log_rates"
 """log α (K, D)."""
 PRIOR_ROWS = "prior_rows"

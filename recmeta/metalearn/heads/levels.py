@@ -55,10 +55,10 @@ INPUTS = (
     "log_users",
     "vote",
 )
-"""C, in steps of the scale: the learner's mean less that of all values, the logarithm of its
-spread, log(1 + the user's rows), the shrunk mean of the user's values less that of all, the user's
+"""C, in steps of the scale: the learner's mean minus that of all values, the logarithm of its
+spread, log(1 + the user's rows), the shrunk mean of the user's values minus that of all, the user's
 bias, the logarithm of the variance of the user's values, the item's bias, the mean of the item's
-past less that of all values, log(1 + users of the item), and the vote."""
+past minus that of all values, log(1 + users of the item), and the vote."""
 BY_ROWS = " by rows"
 LOCATION = (
     "mean",
@@ -229,7 +229,7 @@ class LevelHead:
             mean_BR: the learner's output, in units of the value, also beyond the ends of the scale.
             spread_BR: the learner's standard deviation, in the same units; None if it has none.
             past_mean_BR: the mean of the item's values minus the mean of all, in the same units.
-            log_users_BR: log(1 + users who had met the item).
+            log_users_BR: log(1 + users who had interacted with the item).
         """
         log_rows_B1, user_mean_B1, user_bias_B1, log_variance_B1 = np.split(
             state[ABOUT].cpu().numpy(), 4, axis=1

@@ -118,7 +118,7 @@ class SharedAttributes:
 
 def attribute_codes(encoder: Encoder, items: Items) -> tuple[torch.Tensor, IntArray] | None:
     """Return the values (I, W) of items' newest versions and the field (V,) of each, see
-    `value_codes`; None where the encoder knows no attribute."""
+    `value_codes`; None if the encoder knows no attribute."""
     newest = items.attributes.take(pa.array(items.newest()))
     features = encoder.encode_items(items.item_id, newest)
     code_IW, field_V = value_codes(encoder.item_fields, features, len(items.item_id))

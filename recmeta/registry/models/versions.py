@@ -219,7 +219,7 @@ def named_model(workspace: Workspace, name: str) -> Folder:
             `models:/NAME@ALIAS` in the workspace's MLflow store.
 
     Raises:
-        UserError: when there is no model.
+        UserError: if there is no model.
     """
     if not name.startswith(REGISTERED):
         folder = Folder.at(name)
@@ -313,7 +313,7 @@ def rollback(workspace: Workspace) -> tuple[str, str]:
         The version that was the champion, and the one that is now.
 
     Raises:
-        UserError: when there is no champion or no other version before it.
+        UserError: if there is no champion or no other version before it.
     """
     if champion(workspace) is None:
         raise UserError(

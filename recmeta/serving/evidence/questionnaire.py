@@ -118,7 +118,7 @@ class Questionnaire:
 
         Raises:
             UserError: if the model's catalogue lacks one of the items.
-            Broken: where a file is missing or not what was written.
+            Broken: if a file is missing or not what was written.
         """
         folder = sealed(folder)
         about = folder.read_json("questionnaire.json")

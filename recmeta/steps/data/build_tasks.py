@@ -106,7 +106,7 @@ def run(
     """Build the task set of the current tables; do nothing if it exists.
 
     Raises:
-        UserError: when nothing has been ingested, or the filters leave no task.
+        UserError: if nothing has been ingested, or the filters leave no task.
     """
     tables = {
         t.name: whole.check(workspace, t) for t in (schema.INTERACTIONS, schema.USERS, schema.ITEMS)
@@ -240,7 +240,7 @@ def _newest(config: BuildTasksConfig, workspace: Workspace) -> Manifest[BuildTas
     """Return the manifest of the newest tasks that were built with these settings.
 
     Raises:
-        InFull: where there are none.
+        InFull: if there are none.
     """
     settings = json.loads(json.dumps(to_dict(config)))
     key = latest_key(workspace, STEP)

@@ -64,7 +64,7 @@ def run(
         The manifest; `online_until` is not stored, since every call puts features online.
 
     Raises:
-        UserError: when nothing has been ingested, or Feast refuses the repository.
+        UserError: if nothing has been ingested, or Feast refuses the repository.
     """
     interactions = check(workspace, schema.INTERACTIONS)
 
@@ -95,7 +95,7 @@ def apply(workspace: Workspace, feature_store: str) -> None:
     """Register the definitions of a feature repository over the workspace's tables.
 
     Raises:
-        UserError: when nothing has been ingested, or Feast refuses the repository.
+        UserError: if nothing has been ingested, or Feast refuses the repository.
     """
     from recmeta.features import feast_repository  # Feast takes seconds to import
 

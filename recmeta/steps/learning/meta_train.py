@@ -204,7 +204,7 @@ def content_source(content_from: str | None, workspace: Workspace) -> Model | No
     """Return the model that a training's `content_from` names, or None if it names none.
 
     Raises:
-        UserError: when there is no such model.
+        UserError: if there is no such model.
     """
     if content_from is None:
         return None

@@ -102,7 +102,7 @@ def run(
             temporary one.
 
     Raises:
-        UserError: when the run does not hold all that is needed, names a module that is not
+        UserError: if the run does not hold all that is needed, names a module that is not
             trusted, or a version of a table is gone.
     """
     if not tolerance >= 0:

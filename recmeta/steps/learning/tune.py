@@ -232,7 +232,8 @@ def _study(optuna: Any, config: TuneConfig, folder: Folder) -> Any:
         load_if_exists=True,
         pruner=pruner,
     )
-    # A sampler has no memory but the study's: a study that goes on draws on, not the same again.
+    # A sampler has no memory but the study's: a study that continues draws new values, not the same
+    # ones.
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     return study
 
@@ -303,7 +304,7 @@ def _found(
     """Return what the study has found so far.
 
     Raises:
-        UserError: where no trial is complete.
+        UserError: if no trial is complete.
     """
     complete, num_ended = _complete(optuna, study), _num_ended(optuna, study)
     if not complete:

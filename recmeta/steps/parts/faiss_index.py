@@ -35,7 +35,7 @@ class FaissIndex:
             query_Af: queries of some users, on which the number of searched cells is tuned.
 
         Raises:
-            UserError: where Faiss is not installed.
+            UserError: if Faiss is not installed.
         """
         try:
             import faiss

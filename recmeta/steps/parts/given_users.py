@@ -110,7 +110,7 @@ def read(
         clock: times more than a day after it are in the future.
 
     Raises:
-        UserError: when a file does not fit its mapping.
+        UserError: if a file does not fit its mapping.
     """
     with tempfile.TemporaryDirectory(prefix="recmeta-") as folder:
         rows = UserParts(f"{folder}/rows")

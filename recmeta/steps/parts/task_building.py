@@ -106,7 +106,7 @@ def write_tasks(
             from this one.
 
     Raises:
-        UserError: when the filters leave no task, or an option does not fit the log.
+        UserError: if the filters leave no task, or an option does not fit the log.
     """
     progress("numbering", 0, 1)
     item_id = _item_ids(log, items)

@@ -138,7 +138,7 @@ def write(workspace: Workspace, run: str, target: Target, *, reasons: bool = Tru
         The number of rows.
 
     Raises:
-        UserError: where the place cannot be written to.
+        UserError: if the place cannot be written to.
     """
     total = 0
 
