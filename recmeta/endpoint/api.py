@@ -71,7 +71,7 @@ router = APIRouter(
     "/recommendations",
     response_model=RecommendationAnswer,
     responses=BODY_REFUSALS,
-    summary="Recommend items to a user of whom little is known",
+    summary="Recommend items to a user with few known interactions",
 )
 async def recommendations(request: Request, body: RecommendationRequest) -> Response:
     """Adapt the model to the interactions and the profile, and rank the catalogue for the user.

@@ -62,7 +62,7 @@ def create_app(
     metrics = Metrics()
     app = FastAPI(
         title="recmeta",
-        summary="Recommendations for users of whom little is known.",
+        summary="Recommendations for users with few known interactions.",
         version=library_versions().get("recmeta", "0"),
         lifespan=_lifespan(source, online, config, metrics, first, histories),
         openapi_url=OPENAPI,

@@ -1,4 +1,4 @@
-"""What comes in and what goes out."""
+"""Requests and answers."""
 
 from typing import Annotated, Any, Literal
 
@@ -63,11 +63,11 @@ class Interaction(Body):
     item_id: Id = Field(description="As in the catalogue.")
     value: Finite | None = Field(
         default=None,
-        description="The rating, within the range that `GET /v1/model` tells; not needed where the "
-        "model learned from clicks.",
+        description="The rating, within the range that `GET /v1/model` gives. It is not needed if "
+        "the model learned from clicks.",
     )
     timestamp: Instant | None = Field(
-        default=None, description="When. Without times, the order of the list is the order."
+        default=None, description="The time. Without times, the order of the list counts."
     )
 
 
@@ -97,7 +97,7 @@ Ids = Annotated[list[Id], Field(max_length=MAX_NAMED)]
 
 
 class UserBody(Body):
-    """What is known of a user: nothing of it is kept."""
+    """The known interactions and profile of a user; nothing of them is kept."""
 
     interactions: list[Interaction] = Field(
         default=[], max_length=MAX_INTERACTIONS, description="May be empty."
@@ -109,10 +109,10 @@ class UserBody(Body):
     )
     user_id: Id | None = Field(
         default=None,
-        description="With which the online feature store is asked for the profile, where one is "
-        "configured; what it knows wins over `profile`. Where the server keeps histories, the list "
-        "begins with what the log and earlier events say of this user, and `interactions` follow; "
-        "what is known of the profile stands for what `profile` leaves out. `POST /v1/questions` "
+        description="The user for whom the online feature store is asked for a profile, if one is "
+        "configured; its values take precedence over `profile`. If the server keeps histories, the "
+        "user's rows in the log and earlier events come first, and `interactions` follow; known "
+        "attributes are used for those that `profile` leaves out. `POST /v1/questions` "
         "does not read it.",
     )
 
@@ -136,20 +136,20 @@ class RecommendationRequest(UserBody):
     )
     candidates: Annotated[Ids, Field(min_length=1)] | None = Field(
         default=None,
-        description="The only items to rank, such as what a search has found. Rules and filters "
-        "hold of them, too, and the user's own items stay out.",
+        description="The only items to rank, such as the results of a search. Rules and filters "
+        "apply to them, too, and the user's own items stay out.",
     )
     exclude: Ids = Field(default=[], description="Items that the list must not have.")
     filters: dict[Name, Filter] = Field(
         default={},
         max_length=MAX_FILTERS,
-        description="By attribute of items, values of which an item must have one, or a range of "
-        "numbers. All must hold; an item of which an attribute is not known does not pass.",
+        description="For each attribute of items, values of which an item must have one, or a "
+        "range of numbers. All filters must hold; an item without a known value does not pass.",
         examples=[{"genres": ["comedy", "drama"], "release_year": {"min": 1990}}],
     )
     top_k: Whole = Field(default=10, ge=1, le=MAX_TOP_K, description="Length of the list.")
     max_reasons: Whole = Field(
-        default=3, ge=0, le=MAX_REASONS, description="Most reasons for an item; 0 is fastest."
+        default=3, ge=0, le=MAX_REASONS, description="The most reasons for an item; 0 is fastest."
     )
 
 
@@ -177,8 +177,8 @@ class Recommendation(BaseModel):
     item_id: str
     title: str | None = None
     relative_likelihood: float = Field(
-        description="How likely the item is to be taken and liked next, over the likeliest of the "
-        "list: from 0 to 1. The list is in this order, unless rules arranged it."
+        description="The probability that the item is taken and liked next, divided by the largest "
+        "one of the list: from 0 to 1. The list is in this order, unless rules rearranged it."
     )
     score: float = Field(
         description="For ratings the expected value, which need not fall along the list; for "
@@ -187,17 +187,17 @@ class Recommendation(BaseModel):
     )
     uncertainty: float | None = Field(
         default=None,
-        description="Standard deviation of the expected value, where the model has one.",
+        description="Standard deviation of the expected value, if the model has one.",
     )
     listed_by: Literal["model", "popularity", "exploration"] = Field(
         default="model",
-        description="popularity: the place went to a popular item, as the rules want where the "
-        "model is not sure enough. exploration: to one that is tried.",
+        description="popularity: the place went to a popular item, because the rules require it if "
+        "the model is too uncertain. exploration: it went to an item that is tried.",
     )
     propensity: float = Field(
         default=1.0,
-        description="How likely it was that the item would stand there: 1 without exploration. To "
-        "be logged with what the user does, for `recmeta off-policy`.",
+        description="The probability that the item is shown at this place: 1 without exploration. "
+        "Log it with what the user does, for `recmeta off-policy`.",
     )
     reasons: list[Reason] = Field(default=[], description="The largest effect first.")
 
@@ -212,7 +212,7 @@ class Warning_(BaseModel):
         "profile_unavailable",
         "history_unavailable",
     ]
-    field: str = Field(description="Where, such as `interactions[2].item_id`.")
+    field: str = Field(description="Its place, such as `interactions[2].item_id`.")
     message: str
 
 
@@ -220,7 +220,7 @@ class RecommendationAnswer(BaseModel):
     """A user's list."""
 
     model_version: str
-    num_used: int = Field(description="Interactions that the user was adapted to.")
+    num_used: int = Field(description="Interactions that the model was adapted to.")
     num_known: int = Field(
         default=0,
         description="Interactions of `user_id` that the server knew, from the log and from events.",
@@ -245,7 +245,7 @@ class Item(BaseModel):
 class ItemsAnswer(BaseModel):
     """What a search found."""
 
-    items: list[Item] = Field(description="Those that most users have met first.")
+    items: list[Item] = Field(description="Sorted by the number of users, the largest first.")
 
 
 class SimilarItem(Item):
@@ -259,10 +259,10 @@ class SimilarAnswer(BaseModel):
 
     model_version: str
     by: Literal["choices", "neighbours", "attributes"] = Field(
-        description="What the likeness is of. choices: cosine of the vectors from which the model "
-        "says what is taken next. neighbours: how strongly the item speaks for the other in the "
-        "model's table of items that the same users took. attributes: how much the values of "
-        "attributes that both have say by such a table, or else their cosine."
+        description="What the similarity is based on. choices: the cosine of the vectors by which "
+        "the model predicts what is taken next. neighbours: how strongly the item predicts the "
+        "other in the model's table of items that the same users took. attributes: the strength "
+        "of shared values of attributes in such a table or, without one, their cosine."
     )
     items: list[SimilarItem] = Field(description="The most similar first.")
 
@@ -280,8 +280,8 @@ class QuestionsAnswer(BaseModel):
     """What to ask next."""
 
     model_version: str
-    strategy: str = Field(description="By which the items were chosen, such as greedy-loss.")
-    items: list[Item] = Field(description="The one that teaches most first.")
+    strategy: str = Field(description="The strategy that chose the items, such as greedy-loss.")
+    items: list[Item] = Field(description="The item that teaches most comes first.")
 
 
 class ProfileField(BaseModel):

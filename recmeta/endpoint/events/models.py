@@ -12,20 +12,20 @@ class Event(Body):
     """Something that a user did with an item."""
 
     event_id: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9._:-]{1,128}$")] = Field(
-        description="Names the event for good, such as a UUID. An event that is sent again counts "
-        "once: send it again whenever there was no answer."
+        description="Identifies the event for good, such as a UUID. An event that is sent again "
+        "counts once, so send it again whenever there was no answer."
     )
     user_id: Id
-    item_id: Id = Field(description="One that the catalogue does not have yet is kept, too.")
+    item_id: Id = Field(description="An item that the catalogue does not have yet is kept, too.")
     event: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = Field(
         default=None,
-        description="Its kind, as in the log. Left out: `rating` with a value, else `click`.",
+        description="Its kind, as in the log. If absent, `rating` with a value, otherwise `click`.",
     )
     value: Finite | None = Field(
-        default=None, description="The rating, the count or the amount. Left out: 1."
+        default=None, description="The rating, the count or the amount. If absent, 1."
     )
     timestamp: Instant | None = Field(
-        default=None, description="When, at most a day ahead. Left out: now."
+        default=None, description="The time, at most a day ahead. If absent, the current time."
     )
 
 
