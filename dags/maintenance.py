@@ -25,31 +25,39 @@ are kept, so that the model can be rebuilt.
 PARAMS = {
     "date": DATE_PARAM,
     "recommendation_days": Param(
-        90, type="integer", minimum=1, title="Keep lists", description="this many days."
+        90,
+        type="integer",
+        minimum=1,
+        title="Days to keep lists",
+        description="Older lists are deleted.",
     ),
     "recommendation_runs": Param(
         None,
         type=["null", "integer"],
         minimum=0,
-        title="Keep runs of lists that stand for no day",
-        description="this many of the newest; empty: all that are young enough.",
+        title="Runs of unpublished lists to keep",
+        description="The newest are kept. If empty, all that are recent enough are.",
     ),
     "state_days": Param(
-        14, type="integer", minimum=1, title="Keep user states", description="this many days."
+        14,
+        type="integer",
+        minimum=1,
+        title="Days to keep user states",
+        description="Older states are deleted.",
     ),
     "vacuum_days": Param(
         7,
         type="integer",
         minimum=1,
-        title="Keep unneeded files",
-        description="this many days, so that who reads an older version can finish.",
+        title="Days to keep unneeded files",
+        description="Until then, whoever reads an older version can finish.",
     ),
     "max_days": Param(
         7.0,
         type="number",
         minimum=0,
         title="Most days without a training",
-        description="After them one is asked for, drift or not.",
+        description="After them, a training is requested even without drift.",
     ),
 }
 

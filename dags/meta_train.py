@@ -39,30 +39,31 @@ PARAMS = {
         0.0,
         type="number",
         minimum=0,
-        title="Fewest days",
-        description="between the end of a training and the next one.",
+        title="Fewest days between trainings",
+        description="Counted from the end of a training to the next one.",
     ),
     "min_new_interactions": Param(
         1,
         type="integer",
         minimum=0,
         title="Fewest new interactions",
-        description="that the tasks hold beyond those of the last training. 0: always train.",
+        description="Interactions of the tasks beyond those of the last training. With 0, a "
+        "model is always trained.",
     ),
     "max_days": Param(
         7.0,
         type="number",
         minimum=0,
-        title="Most days",
-        description="without a training; after them anything new is enough.",
+        title="Most days without a training",
+        description="After them, any new interaction is enough.",
     ),
     "start": Param(
         None,
         type=["null", "string"],
         enum=[None, "factors", "bayesian-factors", "champion", "random"],
         title="Start from",
-        description="where meta-training begins: champion goes on with the champion's "
-        "parameters. Empty: as the configuration says.",
+        description="The start of meta-training: champion continues with the champion's "
+        "parameters. If empty, as the configuration says.",
     ),
     "force": Param(
         False,

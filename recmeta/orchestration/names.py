@@ -67,7 +67,7 @@ class Names:
 
 
 ALL = [Names(name) for name in workspace_names()]
-"""Of the workspaces that this Airflow has DAGs for."""
+"""The names of the workspaces for which this Airflow has DAGs."""
 
 
 def workspace_of(dag_id: str) -> str | None:

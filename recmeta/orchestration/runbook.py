@@ -44,4 +44,4 @@ FAILED: Mapping[str, str] = {
     "needs-retraining": "Clear `drift`.",
     "request-retraining": "Trigger meta_train.",
 }
-"""By task."""
+"""What to do, by task."""

@@ -52,7 +52,7 @@ MOST_NUMBERS = 2**24
 """The most numbers of a table of vectors: a catalogue of more than 262,144 items has vectors
 shorter than 64."""
 CONFIDENCE = 5.0
-"""Of the factorisation that training starts from."""
+"""The confidence of the factorisation from which training starts."""
 SHARPNESS = (0.4, 0.6, 0.8, 1.0)
 """The users' part of the scores, which is added to popularity, is multiplied by the best of these
 before passes are compared."""
@@ -129,9 +129,9 @@ class Profiles:
     """The profiles of users, as codes; see `value_codes`."""
 
     train_UW: torch.Tensor
-    """Of the training users."""
+    """The codes of the training users."""
     judged_BW: torch.Tensor
-    """Of the development users."""
+    """The codes of the development users."""
     num_values: int
     """V, code 0 included."""
 

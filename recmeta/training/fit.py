@@ -164,7 +164,7 @@ class Fitted:
 
     model: Model
     history: list[Epoch]
-    """Of the training whose epochs the development users judged."""
+    """The epochs of the training that the development users judged."""
     best: Epoch
     """The epoch that they chose; number 0 is the start."""
     num_passes: int

@@ -52,7 +52,8 @@ class Dimension:
 
 
 Space = dict[str, Dimension]
-"""By the dotted name of a hyperparameter below `train`, such as `training.learning_rate`."""
+"""Dimensions by the dotted name of a hyperparameter below `train`, such as
+`training.learning_rate`."""
 
 COMMON: Space = {
     "training.learning_rate": Dimension(low=3e-4, high=1e-2, log=True),
@@ -80,7 +81,7 @@ LEARNER: Space = {
     "latent_dim": Dimension(choices=(8, 16, 32)),
     "divergence_weight": Dimension(low=0.01, high=1.0, log=True),
 }
-"""By the name of a learner's hyperparameter, wherever a learner has one of that name."""
+"""Dimensions by the name of a hyperparameter, for every learner that has it."""
 BY_DEFINITION: dict[str, frozenset[str]] = {"anil": frozenset(["adapt_layers"])}
 """Hyperparameters that define an algorithm, and are not tuned."""
 

@@ -101,7 +101,7 @@ class _Held:
 
 
 _HELD: dict[tuple[str, str, int], _Held] = {}
-"""By the workspace's location, the lock's name and the thread."""
+"""The held locks, by the workspace's location, the lock's name and the thread."""
 
 
 class Writers:

@@ -46,7 +46,7 @@ class Exchange:
         self.is_complete = False
         """Whether the answer has ended, or nobody waits for it."""
         self.status: int | None = None
-        """Of the answer, once it has begun."""
+        """The status of the answer, once it has begun."""
         self.task: asyncio.Task[None] | None = None
         self._writer = writer
         self._is_over = asyncio.Event()

@@ -29,7 +29,7 @@ class Rows:
     rejected: checked.Rejected
     """The faults of the bad rows."""
     tally: Tally
-    """Of the good ones."""
+    """Counts of the good rows."""
 
     @property
     def num_rows(self) -> int:

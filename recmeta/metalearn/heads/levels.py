@@ -142,7 +142,7 @@ class LevelHead:
     mean: float
     """μ, of all values."""
     deviation: float
-    """Of all values."""
+    """The standard deviation of all values."""
     user_regularisation: float
     """A user's bias is shrunk as if by this many more rows."""
     damping: float

@@ -42,13 +42,13 @@ ATTRIBUTES = "attributes"
 Table = Neighbours | SharedAttributes
 """What an item says of others."""
 ITEM, WEIGHT, LIKING = "list.item", "list.weight", "list.liking"
-"""Of a user's state, (B, S): the rows' items, what each counts by the tables, and how much it was
-liked, from -1 to 1; NaN where it was not taken, or padded."""
+"""Keys of a user's state, (B, S): the rows' items, the weight of each in the tables, and how much
+it was liked, from -1 to 1; NaN if it was not taken, or is padding."""
 PROFILE = "list.profile"
-"""Of a user's state, (B, W): codes of the profile, see `value_codes`."""
+"""Key of a user's state, (B, W): codes of the profile, see `value_codes`."""
 BASE, LEARNER_WEIGHT = "list.base", "list.learner"
-"""Of a settled state: what a list's scores are beside the learner's part, (B, I), and what the
-learner's output is multiplied with, (B, 1)."""
+"""Keys of a settled state: the scores without the learner's part, (B, I), and the factor of the
+learner's output, (B, 1)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

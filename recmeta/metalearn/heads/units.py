@@ -23,7 +23,7 @@ class ValueUnits:
     value_range: tuple[float, float]
     """Smallest and largest value."""
     mean: float
-    """Of the values of the meta-training users."""
+    """The mean of the values of the meta-train users."""
     scale: float
     """Their standard deviation."""
     uncertainty: Uncertainty | None

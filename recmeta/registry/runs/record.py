@@ -48,11 +48,11 @@ class Record:
     """Delta's own id of the interactions table, which distinguishes it from another in its
     place."""
     tasks_config: Mapping[str, Any]
-    """Of build-tasks."""
+    """The configuration of build-tasks."""
     train_config: Mapping[str, Any]
-    """Of meta-train."""
+    """The configuration of meta-train."""
     evaluate_config: Mapping[str, Any]
-    """Of evaluate."""
+    """The configuration of evaluate."""
     started_from: str | None
     """The version of the model from which training continued, if any."""
     metrics: Mapping[str, float]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 SECONDS = 5.0
-"""Between two samples, unless `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` says otherwise."""
+"""Time between two samples, unless `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` is set."""
 
 
 @contextlib.contextmanager

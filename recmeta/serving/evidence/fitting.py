@@ -32,7 +32,7 @@ class TriedAnswers:
 
     candidates: Candidates
     knows_UC: BoolArray
-    """Of all training users."""
+    """Which candidates each training user knows."""
     tried: IntArray
     """Positions of the users on whom answers were tried."""
     falls: MeasuredFalls

@@ -67,7 +67,7 @@ class Rebuild:
     rebuild_run_id: str
     """The nested run in which the repetition is logged."""
     metrics: dict[str, RebuiltMetric]
-    """By metric."""
+    """The comparison of each metric, by its name."""
     tolerance: float
     """The largest difference that counts as equal; 0 means the same bits."""
     warnings: tuple[str, ...]

@@ -59,7 +59,7 @@ class TuneConfig:
     warmup_epochs: int = 3
     """Number of epochs before which no trial is stopped."""
     seed: int = 0
-    """Of the search."""
+    """The seed of the search."""
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -83,7 +83,7 @@ class Tuned:
     """What a study has found so far."""
 
     key: str
-    """Of the study."""
+    """The key of the study."""
     run_id: str
     """MLflow's id of the study's run."""
     best: MetaTrainConfig

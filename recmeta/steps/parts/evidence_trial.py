@@ -84,9 +84,9 @@ class StrategyTrial:
     config: TrialConfig
     num_users: int
     by_questions: dict[str, dict[str, Float64Array]]
-    """By strategy and metric, (U, P) after that many questions."""
+    """(U, P) the metric after a number of questions, by strategy and metric."""
     by_answers: dict[str, Float64Array]
-    """By strategy, (U, P) the MAE after that many answers; NaN for users who gave fewer."""
+    """(U, P) the MAE after a number of answers, by strategy; NaN for users who gave fewer."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return means over users with intervals, and the difference to popularity, JSON-ready."""

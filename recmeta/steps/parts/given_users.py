@@ -34,7 +34,7 @@ class GivenUsers:
     """Interactions; a row without an item names a user without interactions."""
     profiles: UserParts | None
     num_rows: int
-    """Of the files."""
+    """The number of rows in the files."""
     num_good: int
     """Rows that keep every rule."""
     faults: Mapping[str, int]

@@ -249,7 +249,7 @@ def _write_jsonl(file: IO[bytes], parts: Parts) -> None:
 
 
 WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
-"""By the ending of a file."""
+"""The writer of each format, by the ending of the file."""
 
 
 def _write_delta(location: str, parts: Parts) -> None:

@@ -58,7 +58,7 @@ class ScoreOutputs:
     model_version: str
     """The version of the model that made them."""
     table_version: int
-    """Of the table, with these lists."""
+    """The version of the table that has these lists."""
     lists_coverage: float | None = None
     """Measures of all lists together: see `recmeta.evaluation.measuring.exposure`. None if there
     are no lists."""

@@ -32,7 +32,7 @@ class ShownUser:
 
     user_id: str
     run: str | None
-    """Of the table of recommendations; None for a list that was made now."""
+    """The run in the table of recommendations; None for a list that was made now."""
     model_version: str
     scored_at: str
     dates: tuple[str, ...]

@@ -60,9 +60,9 @@ class Before:
     tasks: TaskSet
     """The base, built in full with the same configuration."""
     name: str
-    """Of its folder."""
+    """The name of its folder."""
     counts: Mapping[str, int]
-    """Of its manifest."""
+    """The counts of its manifest."""
 
     @property
     def parts(self) -> list[Part]:
