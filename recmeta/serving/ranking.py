@@ -52,8 +52,8 @@ class ScoringConfig:
     item_block: int = 4096
     """The number of items that are scored at once."""
     reasons: bool = True
-    """Whether each listed item names the interaction that raised its score most. This takes one
-    more adaptation for each of the user's interactions."""
+    """Whether each listed item names the interaction that speaks most for it. This takes one more
+    adaptation for each of the user's interactions."""
     popularity_weight: float | None = None
     """A weight of the logarithm of popularity that replaces the model's; with a smaller one lists
     show more of the catalogue. If not set, the model's weight is used, which was learned."""
