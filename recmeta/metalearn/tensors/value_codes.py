@@ -30,21 +30,22 @@ def value_codes(
         features: what it made of the users or items.
         num_rows: N.
     """
-    parts, field_V = [torch.zeros((num_rows, 0), dtype=torch.int64)], [np.zeros(1, np.int64)]
-    num_values = 1
+    parts: list[torch.Tensor] = []
+    field_V, num_values = [np.zeros(1, np.int64)], 1
     for number, field in enumerate(fields):
         if field.name == ITEM_ID_FIELD or field.kind == "vector":
             continue
-        code = features[field.name].cpu()
+        code = features[field.name]
         if field.kind == "numeric":
             # A number that is missing was encoded as the mean.
-            code = torch.where(code == 0, 0, 1 + torch.bucketize(code, torch.tensor(EDGES)))
+            code = torch.where(code == 0, 0, 1 + torch.bucketize(code, code.new_tensor(EDGES)))
         num_codes = field.num_codes if field.is_coded else len(EDGES) + 2
         code_NW = code.view(num_rows, math.prod(code.shape[1:]))  # of nobody, -1 would not say
         parts.append(torch.where(code_NW > 0, code_NW + (num_values - 1), 0))
         field_V.append(np.full(num_codes - 1, number, np.int64))
         num_values += num_codes - 1
-    return torch.cat(parts, 1), np.concatenate(field_V)
+    no_codes = torch.zeros((num_rows, 0), dtype=torch.int64)
+    return torch.cat(parts, 1) if parts else no_codes, np.concatenate(field_V)
 
 
 def profile_codes(encoder: Encoder, profile: pa.Table) -> tuple[torch.Tensor, IntArray]:
