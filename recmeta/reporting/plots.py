@@ -10,8 +10,9 @@ DOTS_PER_INCH = 130
 
 
 def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a PNG of metrics by number of support rows, a line with its interval per predictor; a
-    predictor has the same colour in each. Of curves of the same metric the first is drawn.
+    """Return a PNG of metrics by number of support rows, a line per predictor in the same colour in
+    each, with the interval of the learned ones; bands of all would cover each other, and tables
+    have them. Of curves of the same metric the first is drawn.
 
     Args:
         curves: `adaptation_curve` and `list_curve` of an evaluation's JSON.
@@ -37,21 +38,17 @@ def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
                 color=colours[name],
                 linestyle=dashes[name],
             )
-            axes.fill_between(
-                places,
-                _drawn(points, "ci_low"),
-                _drawn(points, "ci_high"),
-                alpha=0.12 if learned else 0.05,
-                color=colours[name],
-                linewidth=0,
-            )
+            if learned:
+                low, high = _drawn(points, "ci_low"), _drawn(points, "ci_high")
+                axes.fill_between(places, low, high, alpha=0.15, color=colours[name], linewidth=0)
         axes.set_xticks(list(places), [str(k) for k in curve["shots"]])
         axes.set_xlabel("interactions known of the cold user (shots)")
         better = "lower" if curve["lower_is_better"] else "higher"
         metric = curve["metric"]
         shown = metric if "@" in metric else metric.upper()
         axes.set_ylabel(f"{shown} ({better} is better)")
-        axes.set_title(f"{curve['num_users']} cold users, with their intervals", fontsize=10)
+        title = f"{curve['num_users']} cold users; the band is the model's interval"
+        axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
         axes.legend(frameon=False, fontsize=8)
