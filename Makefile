@@ -32,7 +32,7 @@ DEPLOYED  ?= pipeline,serve
 MUTANTS   ?=
 MEASURE   ?=
 
-.PHONY: help setup demo test faults test-numerics test-gpu accuracy leaderboard bench lint format docs figures mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
+.PHONY: help setup demo test faults test-numerics test-gpu accuracy leaderboard bench lint style types format docs figures mlflow notebooks airflow serve app doctor constraints audit hashes sbom mutants clean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is:"
@@ -82,9 +82,13 @@ bench: setup ## Measure speed against peers, print the tables, save them in benc
 	  $(BIN)/python -m benchmarks.speed $$name --save benchmarks/speed/results/$$name.json || exit 1; \
 	done
 
-lint: setup docs ## Check style, format, types, and that the documentation builds without a warning.
+lint: style types docs ## Check style, format, types, and that the documentation builds without a warning.
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup
 	$(BIN)/mypy
 
 format: setup ## Format the code.
