@@ -4,8 +4,6 @@ import dataclasses
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from recmeta import schema
 from recmeta.errors.secrets import masked
@@ -16,6 +14,7 @@ from recmeta.progress import Progress, silent
 from recmeta.recipes import PipelineConfig
 from recmeta.registry.models import versions
 from recmeta.reporting import markdown
+from recmeta.reporting.lists import ranked
 from recmeta.steps.data import build_tasks, ingest, materialise_features
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.data.ingest import IngestOutputs
@@ -25,7 +24,7 @@ from recmeta.steps.learning.evaluate import EvaluateOutputs
 from recmeta.steps.learning.meta_train import MetaTrainOutputs
 from recmeta.steps.learning.register import RegisterOutputs
 from recmeta.steps.parts.new_user_files import cold_users
-from recmeta.steps.serving import adapt, score
+from recmeta.steps.serving import adapt, list_files, score
 from recmeta.steps.serving.adapt import AdaptOutputs
 from recmeta.steps.serving.score import ScoreOutputs
 from recmeta.tasks.task_set import TaskSet
@@ -237,16 +236,10 @@ def _example(
     lists = (
         tables.scan(workspace, schema.RECOMMENDATIONS)
         .filter((pl.col(schema.RUN) == scored.outputs.run) & (pl.col(schema.USER_ID) == user_id))
-        .sort(schema.RANK)
-        .select(schema.RANK, schema.ITEM_ID, schema.SCORE)
         .collect()
     )
-    number = pc.index_in(lists[schema.ITEM_ID].to_arrow().cast(pa.string()), items.item_id)
-    listed = zip(
-        lists[schema.RANK].to_list(), number.to_pylist(), lists[schema.SCORE].to_list(), strict=True
-    )
-    rows_shown = [[str(place), names[item], f"{value:.2f}"] for place, item, value in listed]
-    return markdown.top_list(user_id, support, rows_shown, scored.outputs.model_version)
+    listed = ranked(list_files.with_titles(lists, list_files.titles(workspace)).to_dicts())
+    return markdown.top_list(user_id, support, listed, scored.outputs.model_version)
 
 
 def _with_plain_ndcg(evaluation: dict[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -54,6 +54,7 @@ ACTIVITY_WINDOWS: Final = (7, 28)  # days; the columns of a window end in `_7d`,
 
 RANK: Final = "rank"
 PROPENSITY: Final = "propensity"
+RELATIVE_LIKELIHOOD: Final = "relative_likelihood"
 SCORE: Final = "score"
 MODEL_VERSION: Final = "model_version"
 UNCERTAINTY: Final = "uncertainty"
@@ -191,6 +192,7 @@ RECOMMENDATIONS = Table(
             pa.field(BECAUSE_ITEM, pa.string()),  # null where no interaction raises the score
             pa.field(LISTED_BY, pa.string()),  # null in rows of versions that did not say
             pa.field(PROPENSITY, pa.float32()),  # the same
+            pa.field(RELATIVE_LIKELIHOOD, pa.float32()),  # the same
         ]
     ),
     key=(RUN, USER_ID, RANK),

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from recmeta.cli.output import tell
 from recmeta.markup import inline, visible
 from recmeta.reporting import markdown
+from recmeta.reporting.lists import ranked
 
 HOSTILE = [
     "a|b",
@@ -61,7 +62,8 @@ def test_a_cell_shows_the_text_and_nothing_else(first: str, second: str) -> None
 
 @given(TEXT)
 def test_a_heading_shows_whose_list_it_is(user_id: str) -> None:
-    report = markdown.top_list(user_id, [["x", "5"]], [["1", user_id, "4.2"]], "3")
+    place = {"rank": 1, "item_id": user_id, "title": None, "score": 4.2}
+    report = markdown.top_list(user_id, [["x", "5"]], ranked([place]), "3")
     assert report.count("\n## ") == 0
     assert markdown.shows_user(report, user_id)
     assert not markdown.shows_user(report, f"{user_id}1")

@@ -113,7 +113,8 @@ class Adapted(Generic[FrameT]):
     def recommend(
         self, top_k: int = 10, *, exclude_seen: bool = True, explore: Explore | None = None
     ) -> FrameT:
-        """Return ranked lists: `user_id`, `rank`, `item_id`, `title`, `score`; see docs/tables.md.
+        """Return ranked lists: `user_id`, `rank`, `item_id`, `title`, `relative_likelihood` and
+        `score`; see docs/tables.md.
 
         Args:
             top_k: the length of a list, which is shorter only where the catalogue has fewer unseen

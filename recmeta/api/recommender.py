@@ -9,7 +9,7 @@
 Recommender(bayesian-linear, 30 items)
 >>> rows = pl.DataFrame({"user_id": "me", "item_id": ["i00", "i01"], "value": [5.0, 1.0]})
 >>> model.recommend(rows, top_k=3).columns
-['user_id', 'rank', 'item_id', 'title', 'score']
+['user_id', 'rank', 'item_id', 'title', 'relative_likelihood', 'score']
 >>> model.predict(rows, ["i02"]).columns
 ['user_id', 'item_id', 'title', 'value', 'expected', 'uncertainty', 'low', 'high']
 >>> model.explain(rows, "i02").item_id

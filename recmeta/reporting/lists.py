@@ -14,13 +14,19 @@ def ranked(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a list as a table.
 
     Args:
-        rows: its places, by the names of the files of lists.
+        rows: its places, by the names of the files of lists. Rows of earlier versions have no
+            `relative_likelihood`.
     """
     has_reasons = any(row.get("because_item") is not None for row in rows)
-    header = ["rank", "item", "score", *["because of"] * has_reasons]
+    has_likelihoods = any(row.get("relative_likelihood") is not None for row in rows)
+    header = ["rank", "item", *["likelihood"] * has_likelihoods, "score"]
+    header += ["because of"] * has_reasons
     cells = []
     for row in rows:
-        shown = [str(row["rank"]), _called(row["title"], row["item_id"]), f"{row['score']:.2f}"]
+        shown = [str(row["rank"]), _called(row["title"], row["item_id"])]
+        if has_likelihoods:
+            shown.append(f"{row['relative_likelihood']:.2f}")
+        shown.append(f"{row['score']:.2f}")
         if has_reasons:
             because = row["because_item"]
             shown.append("" if because is None else _called(row["because_title"], because))

@@ -319,21 +319,19 @@ def values(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def top_list(
-    user_id: str, support: Sequence[Sequence[str]], lists: Sequence[Sequence[str]], version: str
-) -> str:
+def top_list(user_id: str, support: Sequence[Sequence[str]], ranked: str, version: str) -> str:
     """Return what was known of one new user and the list that was made of it.
 
     Args:
         support: (item, value) rows.
-        lists: (rank, item, score) rows.
+        ranked: the list, as `recmeta.reporting.lists.ranked` returns it.
     """
     support = [[inline(item), value] for item, value in support]
-    lists = [[rank, inline(item), score] for rank, item, score in lists]
     known = table(["known of the user", "value"], support) if support else "Nothing was known."
     return (
         f"{NEW_USER}{inline(user_id)}\n\n{known}\n\n"
-        f"Scored by version {version} of the model:\n\n{table(['rank', 'item', 'score'], lists)}"
+        f"Ranked by version {version} of the model; likelihoods are relative to the first item's:"
+        f"\n\n{ranked}"
     )
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from recmeta import schema
 from recmeta.metalearn.scorer import Scorer
-from recmeta.serving.lists import LISTED_BY, ListMaker
+from recmeta.serving.lists import LISTED_BY, ListMaker, relative_likelihoods
 from recmeta.serving.ranking import ScoringConfig, adapt_users
 from recmeta.tasks.task_set import Tasks
 
@@ -25,6 +25,7 @@ def lists(scorer: Scorer, tasks: Tasks, titles: pa.Array | None, config: Scoring
         schema.RANK: pa.array((place + 1).astype(np.int32)),
         schema.ITEM_ID: scorer.model.catalogue.items.item_id.take(item),
         schema.TITLE: None if titles is None else titles.take(item),
+        schema.RELATIVE_LIKELIHOOD: pa.array(relative_likelihoods(made.worth_Bk)[user, place]),
         schema.SCORE: pa.array(made.score_Bk[user, place]),
     }
     if config.explore is not None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from cli_calls import Call, Called
@@ -12,7 +13,7 @@ from recmeta.errors import UserError
 from recmeta.steps.serving import list_files
 from recmeta.workspace import Workspace
 
-NAMES = ["user_id", "rank", "item_id", "title", "score", "uncertainty"]
+NAMES = ["user_id", "rank", "item_id", "title", "relative_likelihood", "score", "uncertainty"]
 REASONS = ["because_item", "because_title"]
 OF_RUN = ["listed_by", "propensity", "model_version", "scored_at"]
 
@@ -59,6 +60,10 @@ def test_each_format_has_the_rows_of_the_table(
         for name in ("rank", "item_id", "because_item", "listed_by", "model_version"):
             assert found[name].to_list() == expected[name].to_list(), name
         assert found["score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-6)
+        for likelihoods in found["relative_likelihood"].to_numpy().reshape(2, 4):
+            assert likelihoods[0] == 1
+            assert (np.diff(likelihoods) <= 0).all()
+            assert (likelihoods > 0).all()
         numbers = [item.removeprefix("i") for item in expected["item_id"]]
         assert found["title"].to_list() == [f'The "Thing", No. {n}' for n in numbers]
     assert parquet["scored_at"].to_list() == expected["scored_at"].to_list()

@@ -115,7 +115,14 @@ def test_predicts_what_serving_ranks(
     registered: Workspace, served: mlflow.pyfunc.PyFuncModel
 ) -> None:
     found = served.predict(FRAME, params={"top_k": 4})
-    assert list(found.columns) == ["user_id", "rank", "item_id", "title", "score"]
+    assert list(found.columns) == [
+        "user_id",
+        "rank",
+        "item_id",
+        "title",
+        "relative_likelihood",
+        "score",
+    ]
     want = expected(registered, 4)
     assert [r[:3] for r in rows(found)] == [r[:3] for r in want]
     np.testing.assert_allclose(found.score, [r[3] for r in want], rtol=1e-6)
@@ -214,7 +221,7 @@ def test_implicit_feedback_needs_no_values(registered: Workspace) -> None:
     example = input_example(model)
     assert list(example.columns) == ["user_id", "item_id"]
     found = recommend(Scorer.of(model), example, None, {"top_k": 2})
-    assert list(found.columns) == ["user_id", "rank", "item_id", "score"]
+    assert list(found.columns) == ["user_id", "rank", "item_id", "relative_likelihood", "score"]
     assert len(found) == 2
 
 

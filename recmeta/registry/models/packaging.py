@@ -97,6 +97,7 @@ def signature(model: Model) -> ModelSignature:
         ColSpec(DataType.string, schema.USER_ID),
         ColSpec(DataType.integer, schema.RANK),
         ColSpec(DataType.string, schema.ITEM_ID),
+        ColSpec(DataType.float, schema.RELATIVE_LIKELIHOOD),
         ColSpec(DataType.float, schema.SCORE),
     ]
     if model.catalogue.items.titles() is not None:

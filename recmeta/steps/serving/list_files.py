@@ -40,6 +40,7 @@ COLUMNS = (
     schema.RANK,
     schema.ITEM_ID,
     schema.TITLE,
+    schema.RELATIVE_LIKELIHOOD,
     schema.SCORE,
     schema.UNCERTAINTY,
     *REASONS,

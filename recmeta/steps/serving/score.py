@@ -30,7 +30,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
-from recmeta.serving.lists import LISTED_BY, ListMaker
+from recmeta.serving.lists import LISTED_BY, ListMaker, relative_likelihoods
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
 from recmeta.serving.rules import MOST_NAMED, ItemFacts, remark_on_unmatched, unmatched
 from recmeta.steps.parts import catalogue
@@ -260,6 +260,7 @@ def lists_of(maker: ListMaker, users: AdaptedUsers, tasks: Tasks) -> pa.Table:
             schema.BECAUSE_ITEM: item_id.take(pa.array(because, mask=because < 0)),
             schema.LISTED_BY: pa.array(LISTED_BY).take(pa.array(lists.listed_by_Bk[user, place])),
             schema.PROPENSITY: pa.array(lists.propensity_Bk[user, place], pa.float32()),
+            schema.RELATIVE_LIKELIHOOD: pa.array(relative_likelihoods(lists.worth_Bk)[user, place]),
         }
         parts.append(pa.table([columns[f.name] for f in OF_LIST], schema=OF_LIST))
     return pa.concat_tables([OF_LIST.empty_table(), *parts])
