@@ -24,6 +24,7 @@ FAMILY_OF: dict[str, str] = {
     "snail": "model",
     "latent-np": "generative",
     "conditional-vae": "generative",
+    "adversarial": "generative",
     "federated": "federated",
 }
 OTHER = "other"

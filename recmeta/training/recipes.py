@@ -9,6 +9,7 @@ import dataclasses
 from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
 from recmeta.metalearn.algorithms.metric_based.matching import MatchingConfig
 from recmeta.metalearn.algorithms.metric_based.prototypical import PrototypicalConfig
+from recmeta.metalearn.algorithms.model_based.adversarial import AdversarialConfig
 from recmeta.metalearn.algorithms.model_based.conditional_vae import ConditionalVAEConfig
 from recmeta.metalearn.algorithms.model_based.film import FiLMConfig
 from recmeta.metalearn.algorithms.optimisation_based.anil import ANILConfig
@@ -158,6 +159,7 @@ TUNED: dict[str, MetaTrainConfig] = {
     "film": _on_network("film", FiLMConfig(hidden_share=0.5)),
     **{name: _amortised(name) for name in ("transformer-np", "snail", "latent-np")},
     "conditional-vae": CONDITIONAL_VAE,
+    "adversarial": _on_network("adversarial", AdversarialConfig(hidden_share=0.5)),
     "federated": FEDERATED,
     "bayesian-linear": CLOSED_FORM,
     "weighted-ridge": WEIGHTED_RIDGE,

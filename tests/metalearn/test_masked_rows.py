@@ -6,6 +6,7 @@ import pytest
 import torch
 from amortised_tasks import LENGTHS, known_rows, make
 
+from recmeta.metalearn.algorithms.model_based.adversarial import AdversarialConfig
 from recmeta.metalearn.algorithms.model_based.conditional_vae import ConditionalVAEConfig
 from recmeta.metalearn.algorithms.model_based.latent_np import LatentNPConfig
 from recmeta.metalearn.algorithms.model_based.snail import SNAILConfig
@@ -17,6 +18,7 @@ CONFIGS = [
     SNAILConfig(width=4, num_dilations=3),
     LatentNPConfig(width=6, latent_dim=2),
     ConditionalVAEConfig(width=6, latent_dim=2),
+    AdversarialConfig(width=6, noise_dim=2),
 ]
 
 
