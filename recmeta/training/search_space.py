@@ -15,6 +15,7 @@ from typing import Any
 from recmeta.config import parse, read_toml
 from recmeta.errors import UserError
 from recmeta.metalearn.registry import config_class
+from recmeta.tasks.task_set import Objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,8 +83,46 @@ LEARNER: Space = {
     "divergence_weight": Dimension(low=0.01, high=1.0, log=True),
 }
 """Dimensions by the name of a hyperparameter, for every learner that has it."""
-BY_DEFINITION: dict[str, frozenset[str]] = {"anil": frozenset(["adapt_layers"])}
+INNER_LOOP: Space = {
+    "adapt_layers": Dimension(choices=("all", "last")),
+    "num_steps": Dimension(low=1, high=5),
+    "rates_per": Dimension(choices=("layer", "parameter")),
+    "inner_learning_rate": Dimension(low=0.01, high=0.5, log=True),
+    "second_order": Dimension(choices=(True, False)),
+    "support_prior": Dimension(choices=(0.0, 1.0, 3.0, 10.0)),
+}
+"""The inner loop itself: which parameters adapt, in how many steps, with rates per layer or per
+parameter (a diagonal preconditioner: Meta-SGD), and whether the outer gradient goes through
+them."""
+INNER_LOSSES: dict[Objective, Dimension] = {
+    "rating": Dimension(choices=("squared", "absolute")),
+    "implicit": Dimension(choices=("bce", "softmax", "squared")),
+}
+"""What the inner steps descend, by kind of feedback."""
+INNER_LOOP_NAME = "inner-loop"
+"""The name of the space over the inner loop, where a file's could be given."""
+BY_DEFINITION: dict[str, frozenset[str]] = {
+    "anil": frozenset(["adapt_layers"]),
+    "fomaml": frozenset(["second_order"]),
+    "meta-sgd": frozenset(["rates_per"]),
+}
 """Hyperparameters that define an algorithm, and are not tuned."""
+
+
+def named_space(name: str | None, algorithm: str, objective: Objective) -> Space:
+    """Return what to search of a learner: its default space, that over its inner loop, or a file's.
+
+    Args:
+        name: None, `inner-loop` or the path of a TOML file.
+
+    Raises:
+        UserError: as `space_of`, `inner_loop_of` and `read_space` do.
+    """
+    if name is None:
+        return space_of(algorithm)
+    if name == INNER_LOOP_NAME:
+        return inner_loop_of(algorithm, objective)
+    return read_space(Path(name))
 
 
 def space_of(algorithm: str) -> Space:
@@ -92,10 +131,29 @@ def space_of(algorithm: str) -> Space:
     Raises:
         UserError: if there is no such learner.
     """
+    return COMMON | NETWORK | _of_learner(algorithm, LEARNER)
+
+
+def inner_loop_of(algorithm: str, objective: Objective) -> Space:
+    """Return the search space over a learner's inner loop.
+
+    Raises:
+        UserError: if there is no such learner, or it takes no inner steps.
+    """
+    space = _of_learner(algorithm, INNER_LOOP | {"inner_objective": INNER_LOSSES[objective]})
+    if "model.learner.num_steps" not in space:
+        raise UserError(
+            f"the learner {algorithm!r} has no inner loop to search: name one that adapts by "
+            "gradient steps, such as maml, with --learner."
+        )
+    return space
+
+
+def _of_learner(algorithm: str, dimensions: Space) -> Space:
+    """Return those dimensions that a learner has, and that do not define it."""
     known = {field.name for field in dataclasses.fields(config_class(algorithm))}
     own = known - BY_DEFINITION.get(algorithm, frozenset())
-    learner = {f"model.learner.{name}": d for name, d in LEARNER.items() if name in own}
-    return COMMON | NETWORK | learner
+    return {f"model.learner.{name}": d for name, d in dimensions.items() if name in own}
 
 
 def read_space(path: Path) -> Space:

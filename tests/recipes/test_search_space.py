@@ -6,9 +6,17 @@ import pytest
 from recmeta.config import merged, parse, to_dict
 from recmeta.errors import UserError
 from recmeta.metalearn.registry import LEARNERS
+from recmeta.tasks.task_set import Objective
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.recipes import training_of
-from recmeta.training.search_space import Dimension, nested, read_space, space_of
+from recmeta.training.search_space import (
+    INNER_LOOP,
+    Dimension,
+    named_space,
+    nested,
+    read_space,
+    space_of,
+)
 
 
 @pytest.mark.parametrize("algorithm", list(LEARNERS))
@@ -21,6 +29,25 @@ def test_everything_in_a_learners_space_is_a_configuration(algorithm: str) -> No
         for name, dimension in space.items():
             plain = merged(plain, nested(name, dimension.suggest(trial, name)))
         assert parse(MetaTrainConfig, plain).model.algorithm == algorithm
+
+
+@pytest.mark.parametrize("objective", ["rating", "implicit"])
+@pytest.mark.parametrize("algorithm", ["maml", "anil", "fomaml", "meta-sgd", "reptile", "mamo"])
+def test_everything_in_an_inner_loops_space_is_a_configuration(
+    algorithm: str, objective: Objective
+) -> None:
+    space = named_space("inner-loop", algorithm, objective)
+    assert set(space) <= {f"model.learner.{name}" for name in (*INNER_LOOP, "inner_objective")}
+    plain = to_dict(training_of(algorithm, objective))
+    for name, dimension in space.items():
+        for value in dimension.choices or (dimension.low, dimension.high):
+            parse(MetaTrainConfig, merged(plain, nested(name, value)))
+
+
+def test_a_learner_without_inner_steps_has_no_such_space() -> None:
+    assert "model.learner.second_order" not in named_space("inner-loop", "fomaml", "rating")
+    with pytest.raises(UserError, match="'snail' has no inner loop to search"):
+        named_space("inner-loop", "snail", "rating")
 
 
 def test_what_defines_an_algorithm_is_not_tuned() -> None:

@@ -164,6 +164,13 @@ def test_what_falls_behind_is_stopped_and_what_diverges_is_told(
     assert found.counts == {"complete": 1, "stopped": 2, "diverged": 0}
     assert found.values == {"learner": "bayesian-linear"}
 
+    halving = dataclasses.replace(config, trials=7, stop="halving", seed=3)
+    rates = {"training.learning_rate": Dimension(low=1e-3, high=0.7, log=True)}
+    candidate = dataclasses.replace(CLOSED_FORM, space=rates)
+    found = tune.run(halving, {"bayesian-linear": candidate}, workspace, tasks, device="cpu")
+    assert found.counts["stopped"] >= 2
+    assert found.dev_loss <= found.as_it_is["bayesian-linear"]
+
     wild = {"training.learning_rate": Dimension(choices=(1e30,))}
     candidate = dataclasses.replace(CLOSED_FORM, space=wild)
     found = tune.run(config, {"bayesian-linear": candidate}, workspace, tasks, device="cpu")

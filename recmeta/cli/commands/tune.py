@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,13 +28,21 @@ def tune(
         ),
     ] = None,
     space: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE.toml",
             help="What to search: { choices = [..] } or { low = .., high = .., log = true } "
-            "instead of values of [train]. [default: what is usual for the learner]",
+            "instead of values of [train]; or inner-loop, for what adapts and how. "
+            "[default: what is usual for the learner]",
         ),
     ] = None,
+    stop: Annotated[
+        Literal["median", "halving"],
+        typer.Option(
+            help="Stop trials that are worse than the median of the others at the same epoch, or, "
+            "by successive halving, all but the best third at epochs 1, 3, 9, …"
+        ),
+    ] = "median",
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.toml", help="Write the best configuration there, too."),
@@ -51,7 +59,7 @@ def tune(
     from recmeta.errors import UserError
     from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import tune as step
-    from recmeta.training.search_space import read_space, space_of
+    from recmeta.training.search_space import named_space
 
     if out is not None and not out.expanduser().absolute().parent.is_dir():
         raise UserError(f"--out {str(out)!r} cannot be written: its folder is not there.")
@@ -63,11 +71,13 @@ def tune(
         named = dataclasses.replace(configuration, learner=name and name.strip())
         config = named.values().training_for(tasks.outputs.objective)
         algorithm = config.model.algorithm
-        chosen = space_of(algorithm) if space is None else read_space(space)
+        chosen = named_space(space, algorithm, tasks.outputs.objective)
         candidates[algorithm] = step.Candidate(config=config, space=chosen)
     with shown_progress() as progress:
         found = step.run(
-            step.TuneConfig(trials=trials, minutes=minutes, seed=configuration.seed or 0),
+            step.TuneConfig(
+                trials=trials, minutes=minutes, stop=stop, seed=configuration.seed or 0
+            ),
             candidates,
             workspace,
             tasks,
@@ -100,6 +110,8 @@ COMMAND = Command(
 recmeta tune --trials 30
 
 recmeta tune --learner maml,bayesian-linear --minutes 60 --out mine.toml
+
+recmeta tune --space inner-loop --stop halving --trials 60
 
 recmeta run --dataset ml-100k --config mine.toml
 """,
