@@ -39,6 +39,7 @@ LAYERS: dict[str, int] = {
     "recmeta.testing": 1,
     "recmeta.tasks.splits": 2,
     "recmeta.engine": 2,
+    "recmeta.exporting": 2,
     "recmeta.logs": 2,
     "recmeta.features": 2,
     "recmeta.registry": 2,
@@ -101,6 +102,7 @@ ROOMS = (
     # layer 2, whose parts never import one another
     "recmeta.tasks.splits",
     "recmeta.engine",
+    "recmeta.exporting",
     "recmeta.logs",
     "recmeta.features",
     "recmeta.registry",

@@ -194,7 +194,7 @@ class ChoiceHead:
                 params[EXPLAINS],
                 params[POPULARITY],
                 most_rows=self.most_rows,
-                expected_D=self._expected_D,
+                expected_D=self.expected_D,
             )
             for first in range(0, max(len(item_BS), 1), at_once)
         ]
@@ -261,7 +261,7 @@ class ChoiceHead:
         return change_BSD * mask_BS[..., None]
 
     @functools.cached_property
-    def _expected_D(self) -> torch.Tensor:
+    def expected_D(self) -> torch.Tensor:
         """What a row explains on average before anybody adapts."""
         params = self.params
         return _expected(params[START][None], params[EXPLAINS], params[POPULARITY])[0]

@@ -227,7 +227,7 @@ class BayesianLinear:
         params[PRIOR_BY_SUPPORT] = torch.zeros((width + 2, width))
         params[LOG_NOISE] = torch.tensor(math.log(0.6))
         for field in self.user_fields:
-            params[_user_name(field)] = torch.zeros((field.num_rows, width))
+            params[user_name(field)] = torch.zeros((field.num_rows, width))
         return params
 
     def meta_gradient(
@@ -400,7 +400,7 @@ class BayesianLinear:
         """Return (B, W) what is expected of a user by profile."""
         prior_BW = params[PRIOR_MEAN].expand(num_users, -1)
         for field in self.user_fields:
-            prior_BW = prior_BW + embed(params[_user_name(field)], field, user[field.name])
+            prior_BW = prior_BW + embed(params[user_name(field)], field, user[field.name])
         return prior_BW
 
     def _by_support(
@@ -499,7 +499,8 @@ def _with_factors(built: Built, params: Params, found: BayesianFactorisation) ->
     return started
 
 
-def _user_name(field: Field) -> str:
+def user_name(field: Field) -> str:
+    """Return the parameter's name of what a field of the profile adds to the prior mean."""
     return f"{'embedding' if field.is_coded else 'prior'}.user.{field.name}"
 
 

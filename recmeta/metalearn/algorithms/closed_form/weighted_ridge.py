@@ -149,7 +149,7 @@ class WeightedRidge:
         params[PRIOR_LOG_PRECISION] = torch.zeros(width)
         params[LOG_CONFIDENCE] = torch.tensor(math.log(self.config.query_confidence))
         for field in self.user_fields:
-            params[_user_name(field)] = torch.zeros((field.num_rows, width))
+            params[user_name(field)] = torch.zeros((field.num_rows, width))
         return params
 
     def meta_gradient(
@@ -244,7 +244,7 @@ class WeightedRidge:
         known_BSF = self._vectors(params, support.rows.item_BR, factors_IF)
         weights_BF = self._weights(params, support, known_BSF, gram_FF)
         asked_BR = _scores(params, weights_BF, self._vectors(params, query.item_BR, factors_IF))
-        everywhere_B = _scale(params).square() * ((weights_BF @ gram_FF) * weights_BF).sum(1)
+        everywhere_B = scale_of(params).square() * ((weights_BF @ gram_FF) * weights_BF).sum(1)
         met_BS = support.rows.mask_BR & (support.rows.value_BR > 0)
         known_B = (_scores(params, weights_BF, known_BSF).square() * met_BS).sum(1)
         taken_BR = query.mask_BR & (query.value_BR > 0)
@@ -324,18 +324,19 @@ class WeightedRidge:
         """Return (B, F) what is expected of a user of whom nothing but the profile is known."""
         prior_BF = params[PRIOR_MEAN].expand(len(support.rows.mask_BR), -1)
         for field in self.user_fields:
-            prior_BF = prior_BF + embed(params[_user_name(field)], field, support.user[field.name])
+            prior_BF = prior_BF + embed(params[user_name(field)], field, support.user[field.name])
         return prior_BF
 
 
-def _scale(params: Params) -> torch.Tensor:
+def scale_of(params: Params) -> torch.Tensor:
+    """Return what the product of a user's weights and an item's vector is multiplied with."""
     return (10 * params[LOG_SCALE]).exp()
 
 
 def _scores(params: Params, weights_BF: torch.Tensor, vector_BRF: torch.Tensor) -> torch.Tensor:
     if len(vector_BRF) == 1:  # one large product instead of a thin one for each user
-        return _scale(params) * (weights_BF @ vector_BRF[0].T)
-    return _scale(params) * (vector_BRF @ weights_BF[..., None])[..., 0]
+        return scale_of(params) * (weights_BF @ vector_BRF[0].T)
+    return scale_of(params) * (vector_BRF @ weights_BF[..., None])[..., 0]
 
 
 def _of_users(rows: Rows, users_b: torch.Tensor) -> Rows:
@@ -377,7 +378,7 @@ def start_from_factorisation(
     started[PRIOR_LOG_PRECISION] = torch.full((width,), math.log(ridge))
     started[LOG_CONFIDENCE] = torch.tensor(math.log(config.confidence - 1))
     for field in user_fields:
-        started[_user_name(field)] = torch.zeros((field.num_rows, width))
+        started[user_name(field)] = torch.zeros((field.num_rows, width))
     if content_fields:  # without any, a new item is nowhere
         content = fitted_content(built, item_IF, rows, seed)
         new_IF = content.held_out_IC.float()
@@ -400,7 +401,7 @@ def start_from_factorisation(
     return Start(started, torch.stack(left_out))
 
 
-def _user_name(field: Field) -> str:
+def user_name(field: Field) -> str:
     """Return the parameter's name of what a field of the profile adds to the prior mean."""
     return f"{'embedding' if field.is_coded else 'prior'}.user.{field.name}"
 
