@@ -63,6 +63,14 @@ LISTED_BY: Final = "listed_by"
 SCORED_AT: Final = "scored_at"
 RUN: Final = "run"
 
+FINGERPRINT: Final = "fingerprint"
+ADAPTED_AT: Final = "adapted_at"
+VECTOR: Final = "vector"
+KEYS: Final = "keys"
+KEY_WEIGHTS: Final = "key_weights"
+LAYERS: Final = "layers"
+FEATURES: Final = "features"
+
 DATE: Final = "date"
 PUBLISHED_AT: Final = "published_at"
 
@@ -213,6 +221,43 @@ PUBLISHED = Table(
     key=(DATE, RUN),
 )
 
+# One row: a user as a model's version has adapted to them. The user's score of an item is the
+# product of both vectors, the weights of the item's keys, and the layers' output for its features.
+USER_CAPSULES = Table(
+    name="user_capsules",
+    columns=pa.schema(
+        [
+            pa.field(RUN, pa.string(), nullable=False),
+            pa.field(USER_ID, pa.string(), nullable=False),
+            pa.field(ADAPTED_AT, TIME, nullable=False),
+            pa.field(MODEL_VERSION, pa.string(), nullable=False),
+            pa.field(FINGERPRINT, pa.string(), nullable=False),
+            pa.field(NUM_INTERACTIONS, pa.int64(), nullable=False),
+            pa.field(VECTOR, pa.list_(pa.float32()), nullable=False),
+            pa.field(KEYS, pa.list_(pa.int32()), nullable=False),
+            pa.field(KEY_WEIGHTS, pa.list_(pa.float32()), nullable=False),
+            pa.field(LAYERS, pa.list_(pa.float32())),  # null where nothing but the vector adapts
+        ]
+    ),
+    key=(USER_ID, ADAPTED_AT),
+)
+
+# The items of the model whose vectors were exported last.
+ITEM_VECTORS = Table(
+    name="item_vectors",
+    columns=pa.schema(
+        [
+            pa.field(ITEM_ID, pa.string(), nullable=False),
+            pa.field(MODEL_VERSION, pa.string(), nullable=False),
+            pa.field(FINGERPRINT, pa.string(), nullable=False),
+            pa.field(VECTOR, pa.list_(pa.float32()), nullable=False),
+            pa.field(KEYS, pa.list_(pa.int32()), nullable=False),
+            pa.field(FEATURES, pa.list_(pa.float32())),  # null where no layers read them
+        ]
+    ),
+    key=(ITEM_ID,),
+)
+
 TABLES = (
     INTERACTIONS,
     QUARANTINE,
@@ -223,6 +268,8 @@ TABLES = (
     ITEM_ACTIVITY,
     RECOMMENDATIONS,
     PUBLISHED,
+    USER_CAPSULES,
+    ITEM_VECTORS,
 )
 
 

@@ -36,6 +36,8 @@ WRITTEN_BY = {
     schema.ITEM_ACTIVITY.name: "`recmeta materialise-features`",
     schema.RECOMMENDATIONS.name: "`recmeta score` with every file of new users again",
     schema.PUBLISHED.name: "the DAG cold_start_scoring for every day again",
+    schema.USER_CAPSULES.name: "`recmeta export --vectors` with every file of new users again",
+    schema.ITEM_VECTORS.name: "`recmeta export --vectors`",
 }
 """The command that writes each table again."""
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
+from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.heads.choice_head import BY_PROFILE, ChoiceHead
 from recmeta.metalearn.heads.list_head import (
     ATTRIBUTES,
@@ -20,6 +22,7 @@ from recmeta.metalearn.heads.list_head import (
 from recmeta.metalearn.heads.neighbours import taken_next, taken_together
 from recmeta.metalearn.heads.shared_attributes import SharedAttributes, attribute_codes
 from recmeta.metalearn.learner_config import LearnerConfig
+from recmeta.metalearn.member_config import Member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
@@ -41,6 +44,17 @@ def random_model(task_set: TaskSet, algorithm: str, learner: LearnerConfig, **co
         for name, p in model.learner.init_params(generator).items()
     }
     return model
+
+
+def bayes(**given: Any) -> BayesianLinearConfig:
+    """Return a small Bayesian linear regression."""
+    return BayesianLinearConfig(num_factors=3, learn_content=True, **given)
+
+
+def on_bayes(task_set: TaskSet) -> Model:
+    """Return MAML on top of one, with layers that have an output."""
+    base = Member(algorithm="bayesian-linear", learner=bayes())
+    return random_model(task_set, "maml", MAMLConfig(base=base))
 
 
 def with_every_column(model: Model, task_set: TaskSet, *, in_order: bool, graded: bool) -> Model:

@@ -1,16 +1,21 @@
 """A graph orders the catalogue as the server does, for any learner that has one."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from random_models import drawn_user, inputs_for, random_model, with_every_column
+from random_models import (
+    bayes,
+    drawn_user,
+    inputs_for,
+    on_bayes,
+    random_model,
+    with_every_column,
+)
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.algorithms.closed_form.weighted_ridge import WeightedRidgeConfig
 from recmeta.metalearn.algorithms.metric_based.prototypical import PrototypicalConfig
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
@@ -29,15 +34,6 @@ TOP_K = 8
 NUM_ROWS = (0, 1, 2, 3, 5, 12, 39, 40)
 TOLERANCE = 1e-5
 """Of scores, relative to their largest size: both sides compute in float32."""
-
-
-def bayes(**given: Any) -> BayesianLinearConfig:
-    return BayesianLinearConfig(num_factors=3, learn_content=True, **given)
-
-
-def on_bayes(task_set: TaskSet) -> Model:
-    base = Member(algorithm="bayesian-linear", learner=bayes())
-    return random_model(task_set, "maml", MAMLConfig(base=base))
 
 
 RATED: dict[str, Callable[[TaskSet], Model]] = {

@@ -62,13 +62,11 @@ def explain(
         version = versions.in_use(workspace, model_version)
     else:
         source, version = whom_and_with_what(workspace, new_users, log, profiles, model_version)
-    from recmeta.metalearn.model import Model
     from recmeta.steps.parts import catalogue
     from recmeta.steps.parts.explanation import FeatureMethod, explain
     from recmeta.steps.serving.explain import user_of_file, user_of_log
 
-    trained = Model.load(versions.model_folder(workspace, version))
-    model, _ = catalogue.with_new_items(trained, catalogue.items_table(workspace))
+    model = catalogue.model_of_now(workspace, version)
     if source is None:
         tasks = user_of_log(workspace, model, user)
     else:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from recmeta.endpoint.answers.history import QuestionPlan, evaluation_of, interview_of
 from recmeta.endpoint.answers.restrictions import ItemAttributes
@@ -182,9 +181,7 @@ class RegistrySource:
     def load(self, version: str) -> ServedChampion:
         """Return that version, over the current items, with its evaluation and its questions."""
         found = versions.get(self.workspace, version)
-        folder = versions.model_folder(self.workspace, found)
-        trained = Model.load(folder, torch.device("cpu"))
-        model, _ = catalogue.with_new_items(trained, catalogue.items_table(self.workspace))
+        model = catalogue.model_of_now(self.workspace, found)
         facts = item_facts(self.scoring.rules, self.workspace, datetime.datetime.now(datetime.UTC))
         for rule, ids in (("deny", facts.denied), ("allow", facts.allowed or ())):
             missing = unmatched(model.catalogue.items, ids)

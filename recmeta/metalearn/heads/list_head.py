@@ -223,13 +223,13 @@ class ListHead:
         """Return (B, I) the log-probabilities that adapted users take the items next, up to a
         constant for each user."""
         assert self.choices is not None, "only a head with choices has that column"
-        user_BD = self.choices.adapt(*_choice_inputs(state))
+        user_BD = self.choices.adapt(*choice_inputs(state))
         return self.choices.scores(user_BD)
 
     def log_odds_before(self, state: UserState) -> torch.Tensor:
         """Return (B, I) the same before any row of the users was known."""
         assert self.choices is not None, "only a head with choices has that column"
-        *_, profile_BW = _choice_inputs(state)
+        *_, profile_BW = choice_inputs(state)
         return self.choices.scores(self.choices.starts(profile_BW))
 
     def choice_effects(self, state: UserState, target_Bk: torch.Tensor) -> torch.Tensor:
@@ -239,7 +239,7 @@ class ListHead:
             target_Bk: int64 items of each user.
         """
         assert self.choices is not None, "only a head with choices has that column"
-        return self.choices.effects(*_choice_inputs(state), target_Bk)
+        return self.choices.effects(*choice_inputs(state), target_Bk)
 
     def weights(self, num_rows_B: torch.Tensor) -> torch.Tensor:
         """Return (B, C) the columns' weights for users with so many rows."""
@@ -321,7 +321,7 @@ class ListHead:
         )
 
 
-def _choice_inputs(
+def choice_inputs(
     state: UserState,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the rows of users, how much they were liked, which were taken, (B, S) each, and the

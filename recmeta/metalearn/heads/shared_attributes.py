@@ -56,15 +56,20 @@ class SharedAttributes:
             item_BS: int64; any number where the weight is 0.
             weight_BS: of each row; 0 where padded.
         """
-        value_BSW = self.code[item_BS]
-        counts_BSW = weight_BS.to(self.weight)[..., None].expand(value_BSW.shape)
-        says_BV = self.weight.new_zeros((len(item_BS), len(self.weight)))
-        says_BV.scatter_add_(1, value_BSW.flatten(1), counts_BSW.flatten(1))
-        says_BV *= self.weight
+        says_BV = self.by_value(item_BS, weight_BS)
         found_BI = self.weight.new_zeros((len(item_BS), self.num_items))
         for value_I in self.code.T:  # by column, since (B, I, W) may be large
             found_BI += says_BV[:, value_I]
         return found_BI
+
+    def by_value(self, item_BS: torch.Tensor, weight_BS: torch.Tensor) -> torch.Tensor:
+        """Return (B, V) what users' rows say of every item that has a value: the evidence for an
+        item is the sum over its values."""
+        value_BSW = self.code[item_BS]
+        counts_BSW = weight_BS.to(self.weight)[..., None].expand(value_BSW.shape)
+        says_BV = self.weight.new_zeros((len(item_BS), len(self.weight)))
+        says_BV.scatter_add_(1, value_BSW.flatten(1), counts_BSW.flatten(1))
+        return says_BV.mul_(self.weight)
 
     def strength(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return (...) how strongly items speak for others, int64 (...) each; 0 where not."""

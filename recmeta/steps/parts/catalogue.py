@@ -3,11 +3,14 @@
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import torch
 from deltalake import DeltaTable
 
 from recmeta import schema
 from recmeta.logs import tables
 from recmeta.metalearn.model import Model
+from recmeta.registry.models import versions
+from recmeta.registry.models.versions import Version
 from recmeta.tasks.item_files import (
     Items,
     ItemStatistics,
@@ -68,6 +71,13 @@ def with_new_items(model: Model, table: DeltaTable | None) -> tuple[Model, int]:
         np.concatenate([past.sum_values, nothing], 1),
     )
     return model.on(items, statistics), new.height
+
+
+def model_of_now(workspace: Workspace, version: Version) -> Model:
+    """Return a version of the model over its catalogue and the items that came since, on the
+    CPU."""
+    saved = Model.load(versions.model_folder(workspace, version), torch.device("cpu"))
+    return with_new_items(saved, items_table(workspace))[0]
 
 
 def write(folder: Folder, model: Model) -> None:

@@ -10,12 +10,7 @@ Each file takes the place of an earlier one when it is whole, the graph first.
 import dataclasses
 import json
 
-import torch
-
 from recmeta import extras
-from recmeta.exporting.description import DESCRIPTION_FILE, GRAPH_FILE, description
-from recmeta.metalearn.model import Model
-from recmeta.registry.models import versions
 from recmeta.registry.models.versions import Version
 from recmeta.steps.parts import catalogue
 from recmeta.workspace import Folder, Workspace
@@ -37,13 +32,6 @@ class ExportedModel:
     """What the server does beside this."""
 
 
-def current_model(workspace: Workspace, version: Version) -> Model:
-    """Return a version of the model over the items of now, as the endpoint serves it."""
-    saved = Model.load(versions.model_folder(workspace, version), torch.device("cpu"))
-    model, _ = catalogue.with_new_items(saved, catalogue.items_table(workspace))
-    return model
-
-
 def run(workspace: Workspace, version: Version, location: str) -> ExportedModel:
     """Write a model as an ONNX graph.
 
@@ -55,9 +43,10 @@ def run(workspace: Workspace, version: Version, location: str) -> ExportedModel:
             installed.
     """
     extras.require("onnx")
+    from recmeta.exporting.description import DESCRIPTION_FILE, GRAPH_FILE, description
     from recmeta.exporting.ranking_graph import ranking_graph
 
-    model = current_model(workspace, version)
+    model = catalogue.model_of_now(workspace, version)
     about = description(model, version.version)
     told = {name: str(about[name]) for name in ("model_version", "fingerprint", "learner")}
     content = ranking_graph(model, told).SerializeToString()

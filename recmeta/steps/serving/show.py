@@ -84,8 +84,7 @@ def list_of_log(
         UserError: if the log does not have the user, or there is no champion.
     """
     version = versions.in_use(workspace)
-    trained = Model.load(versions.model_folder(workspace, version))
-    model, _ = catalogue.with_new_items(trained, catalogue.items_table(workspace))
+    model = catalogue.model_of_now(workspace, version)
     tasks = user_of_log(workspace, model, user_id)
     maker = ListMaker(Scorer.of(model), config or ScoringConfig())
     clock = datetime.datetime.now(datetime.UTC)

@@ -40,6 +40,7 @@ OF_USERS = (
     schema.USERS,
     schema.USER_ACTIVITY,
     schema.RECOMMENDATIONS,
+    schema.USER_CAPSULES,
 )
 """Tables with a column of user ids."""
 CACHES: dict[str, str | None] = {

@@ -40,9 +40,9 @@ class MaintenanceConfig:
     of the newest are kept, and those of the last 24 hours, which may wait to be published. If None,
     all that are younger than `recommendation_days`."""
     state_days: int = 14
-    """Adapted users' states older than this are deleted; scoring these users again adapts the model
-    again. Files of runs of adapt and score that were killed this long ago and never resumed are
-    deleted, too."""
+    """Adapted users' states and capsules older than this are deleted; scoring these users again
+    adapts the model again. Files of runs of adapt and score that were killed this long ago and
+    never resumed are deleted, too."""
     event_days: int = 14
     """Events that the endpoint kept are deleted there when they have been in the log for this long.
     Until then requests read them, even if the server has not read the newest log."""
@@ -69,14 +69,14 @@ def expire(
     *,
     now: datetime.datetime | None = None,
 ) -> dict[str, int]:
-    """Delete expired lists and user states.
+    """Delete expired lists, user states and capsules.
 
     Args:
         now: if None, the current time.
 
     Returns:
-        Rows of lists, folders of states, and folders of runs that never ended deleted, and events
-        where the endpoint has kept some.
+        Rows of lists, folders of states, and folders of runs that never ended deleted; and rows of
+        capsules and events, where there are such.
     """
     config = config or MaintenanceConfig()
     clock = now or datetime.datetime.now(datetime.UTC)
@@ -85,6 +85,8 @@ def expire(
         "states": _expire_states(workspace, clock, config.state_days),
         "unfinished": _expire_unfinished(workspace, clock, config.state_days),
     }
+    if tables.is_there(workspace, schema.USER_CAPSULES):
+        found["capsules"] = _expire_capsules(workspace, clock, config.state_days)
     store = event_store(workspace)
     if store is not None:
         with contextlib.closing(store):
@@ -190,6 +192,17 @@ def _expire_states(workspace: Workspace, now: datetime.datetime, days: int) -> i
             folder.filesystem.delete_dir(folder.path)
             deleted += 1
     return deleted
+
+
+def _expire_capsules(workspace: Workspace, now: datetime.datetime, days: int) -> int:
+    """Delete the capsules of runs that are too old, and return how many there were."""
+    capsules = tables.scan(workspace, schema.USER_CAPSULES)
+    is_old = pl.col(schema.ADAPTED_AT) < now - datetime.timedelta(days=days)
+    runs = capsules.filter(is_old).select(schema.RUN).unique().collect()[schema.RUN].sort()
+    if not len(runs):
+        return 0
+    named = ", ".join(f"'{run}'" for run in runs)
+    return tables.delete(workspace, schema.USER_CAPSULES, f"{schema.RUN} IN ({named})")
 
 
 def _expire_unfinished(workspace: Workspace, now: datetime.datetime, days: int) -> int:
