@@ -216,8 +216,13 @@ def recent_popularity(history: ItemHistory, half_life_days: float | None) -> Pop
     return Popularity(history, PopularityConfig(half_life_days=half_life))
 
 
-def attribute_of(tasks: Tasks, attribute: str | None) -> list[str | None] | None:
+def attribute_of(
+    tasks: Tasks, attribute: str | None, key: str = "certificate.attribute"
+) -> list[str | None] | None:
     """Return users' values of an attribute as text; None where none is asked for.
+
+    Args:
+        key: the configuration's, for messages.
 
     Raises:
         UserError: where users have no such attribute, or one of several values each.
@@ -227,13 +232,13 @@ def attribute_of(tasks: Tasks, attribute: str | None) -> list[str | None] | None
     known = [name for name in tasks.profile.column_names if name != schema.USER_ID]
     if attribute not in known:
         raise UserError(
-            f"certificate.attribute is {attribute!r}, which users do not have."
+            f"{key} is {attribute!r}, which users do not have."
             f"{did_you_mean(attribute, known)} They have: {listed(known)}."
         )
     kind = tasks.profile[attribute].type
     if pa.types.is_nested(kind):
         raise UserError(
-            f"certificate.attribute is {attribute!r}, of which a user may have several values: "
+            f"{key} is {attribute!r}, of which a user may have several values: "
             "name a categorical attribute."
         )
     values: list[str | None] = tasks.profile[attribute].cast(pa.string()).to_pylist()

@@ -23,7 +23,7 @@ import copy
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -273,6 +273,7 @@ class TaskSet:
         self.folder = sealed(folder)
         self.spec = _spec(self.folder)
         self._parts: dict[Split, tuple[str, ...]] = {s: (s,) for s in SPLITS}
+        self._given: Mapping[Split, Tasks] = {}
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -300,6 +301,13 @@ class TaskSet:
             self.spec, num_tasks={**num, "train": num_train, "dev": 0}
         )
         return joined
+
+    def with_tasks(self, tasks: Mapping[Split, Tasks]) -> "TaskSet":
+        """Return the task set with other tasks in some splits; its files, and all else that it
+        says, stay as they are."""
+        other = copy.copy(self)
+        other._given = {**self._given, **tasks}
+        return other
 
     def items(self) -> Items:
         """Return the catalogue with its raw attributes."""
@@ -335,6 +343,8 @@ class TaskSet:
 
     def tasks(self, split: Split) -> Tasks:
         """Return all tasks of a split; an empty split has zero tasks."""
+        if split in self._given:
+            return self._given[split]
         tables = [table for name in self._parts[split] for table in self._tables(name)]
         if not tables:
             return self.tasks("train").take(np.zeros(0, np.int64))

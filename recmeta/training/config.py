@@ -10,6 +10,7 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.starts.beginning import StartName
 from recmeta.tasks.episodes import EpisodeConfig
+from recmeta.training.augmentation.config import AugmentConfig
 from recmeta.training.choices import ChoiceConfig
 
 
@@ -58,6 +59,9 @@ class MetaTrainConfig:
     """The certainty that is required, for users with a number of answers, that learned lists are no
     worse than those of recent popularity, which such users otherwise get; if None, all get learned
     lists."""
+    augment: AugmentConfig | None = None
+    """Generated users of rare profiles, from whom members and learner are meta-trained beside the
+    real ones; if None, there are none."""
     seed: int = 0
     """The seed of initial parameters and of the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()
@@ -72,12 +76,16 @@ class MetaTrainConfig:
                 raise ValueError(
                     "content_from is given for a member: give it for the whole model instead."
                 )
+            if any(how.augment is not None for how in self.members):
+                raise ValueError("augment is given for a member: give it for the whole instead.")
             models = tuple(how.model for how in self.members)
             object.__setattr__(self, "model", with_members(self.model, models))
         elif self.model.learner.begins_trained:  # nothing says how
             object.__setattr__(self, "model", with_members(self.model, ()))
         if self.content_from is None and self.freeze_content:
             raise UserError("freeze_content is true without content_from: name the model, too.")
+        if self.augment is not None and self.refit:
+            raise UserError("augment is given with refit, which is for implicit feedback only.")
         if self.content_from is not None and self.start == "champion":
             raise UserError(
                 f"content_from is {self.content_from!r} and start 'champion', which brings its own "

@@ -12,6 +12,7 @@ from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.outer_loop.processes import train
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.tasks.task_set import TaskSet
+from recmeta.training.augmentation.generated import with_generated
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.levels import learn_levels
 from recmeta.training.lists import learn_lists, recounted
@@ -53,11 +54,16 @@ def fit(
     model, development = begun.model, task_set.tasks("dev")
     if config.certificate is not None:  # refuses an unknown attribute before training
         attribute_of(development, config.certificate.attribute)
+    learned_from = task_set
+    if config.augment is not None:
+        learned_from = with_generated(
+            config.augment, task_set, model.device, folder, config.seed, processes
+        )
     best_of_members = train_members(
-        config, begun, task_set, folder, on_member=on_member, processes=processes
+        config, begun, learned_from, folder, on_member=on_member, processes=processes
     )
     start = {name: p.detach().clone() for name, p in model.params.items()}
-    history = _train(config, begun, task_set, folder, on_epoch, processes)
+    history = _train(config, begun, learned_from, folder, on_epoch, processes)
     best = best_of(model, start, history, development, config.training)
     # One thread, so that their number does not decide the last bits of what is learned.
     with one_thread(model.device.type == "cpu"):

@@ -1,0 +1,162 @@
+"""A learner with generated users beside the same without, on warm users whom neither has seen.
+
+The warm users are cut into folds. Each fold is judged by models that were trained on the others, of
+which one stops their epochs.
+
+Legend: U users.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.augmentation.nearness import Nearness, measured
+from benchmarks.command import Found
+from recmeta import manifest as manifests
+from recmeta.errors import UserError
+from recmeta.evaluation.certificate import attribute_of
+from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
+from recmeta.metalearn.outer_loop.trainer import task_losses
+from recmeta.reporting.markdown import table
+from recmeta.steps.data import build_tasks
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
+from recmeta.tasks.task_set import Tasks, TaskSet
+from recmeta.training.augmentation.config import AugmentConfig
+from recmeta.training.augmentation.generated import missing, trained_generator
+from recmeta.training.config import MetaTrainConfig
+from recmeta.training.fit import fit
+from recmeta.training.recipes import training_of
+from recmeta.training.start import at_start
+from recmeta.workspace import Folder, MemoryFolder, Workspace
+
+SHOTS = (0, 5, 20)
+CPU = torch.device("cpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What one fold says."""
+
+    is_rare_U: BoolArray
+    without: dict[int, Float64Array]
+    """Mean absolute error of each user by known rows, of the model without generated users."""
+    change: dict[int, Float64Array]
+    """The error with them, less that."""
+    nearness: Nearness
+
+
+def run(
+    workspace: str,
+    augment: AugmentConfig,
+    learner: str,
+    *,
+    num_folds: int,
+    num_judged: int,
+    seed: int,
+) -> Found:
+    """Judge on the newest tasks of a workspace: see `judge`."""
+    place = Workspace(workspace)
+    task_set = TaskSet(place / manifests.latest(place, build_tasks.STEP).outputs.tasks)
+    config = dataclasses.replace(training_of(learner), seed=seed)
+    return judge(task_set, augment, config, num_folds=num_folds, num_judged=num_judged)
+
+
+def judge(
+    task_set: TaskSet,
+    augment: AugmentConfig,
+    config: MetaTrainConfig,
+    *,
+    num_folds: int,
+    num_judged: int,
+) -> Found:
+    """Return the errors' differences with their intervals, and distances.
+
+    Args:
+        config: how the learner is trained without generated users.
+        num_folds: at least 3.
+        num_judged: how many of them are judged.
+
+    Raises:
+        UserError: where no value is rare, or feedback is implicit.
+    """
+    warm = Tasks.joined([task_set.tasks("train"), task_set.tasks("dev")])
+    if not missing(augment, warm):
+        raise UserError(
+            f"no value of {augment.attribute} has fewer than {augment.least_users} users."
+        )
+    fold_U = np.random.default_rng(config.seed).permutation(len(warm)) % num_folds
+    config = dataclasses.replace(config, lists="popularity")
+    folds = [_fold(config, augment, task_set, warm, fold_U, fold) for fold in range(num_judged)]
+    return _as_found(config.model.algorithm, augment, folds)
+
+
+def _fold(
+    config: MetaTrainConfig,
+    augment: AugmentConfig,
+    task_set: TaskSet,
+    warm: Tasks,
+    fold_U: IntArray,
+    fold: int,
+) -> Judged:
+    num_folds = int(fold_U.max()) + 1
+    judged = warm.take(np.flatnonzero(fold_U == fold))
+    stops = fold_U == (fold + 1) % num_folds
+    train = warm.take(np.flatnonzero((fold_U != fold) & ~stops))
+    cut = task_set.with_tasks({"train": train, "dev": warm.take(np.flatnonzero(stops))})
+    folder = MemoryFolder()
+    without = _errors(config, cut, judged, MemoryFolder())
+    with_them = _errors(dataclasses.replace(config, augment=augment), cut, judged, folder)
+    rare = missing(augment, train)
+    values = attribute_of(judged, augment.attribute) or []
+    generator = trained_generator(cut, CPU, folder, config.seed)  # out of its checkpoint
+    return Judged(
+        is_rare_U=np.array([value in rare for value in values]),
+        without=without,
+        change={k: with_them[k] - without[k] for k in SHOTS},
+        nearness=measured(generator, train, judged, config.seed),
+    )
+
+
+def _errors(
+    config: MetaTrainConfig, task_set: TaskSet, judged: Tasks, folder: Folder
+) -> dict[int, Float64Array]:
+    """Return the users' mean absolute errors by known rows."""
+    begun = at_start(config, task_set, CPU)
+    fit(config, begun, task_set, folder, lambda epoch: None)
+    model = begun.model
+    return {
+        k: task_losses(model, model.params, judged.with_shots(k), config.training).numpy()
+        for k in SHOTS
+    }
+
+
+def _as_found(learner: str, augment: AugmentConfig, folds: list[Judged]) -> Found:
+    is_rare_U = np.concatenate([f.is_rare_U for f in folds])
+    rows, data = [], []
+    for whom, chosen_U in (("rare", is_rare_U), ("other", ~is_rare_U)):
+        for k in SHOTS:
+            without_U = np.concatenate([f.without[k] for f in folds])[chosen_U]
+            change_U = np.concatenate([f.change[k] for f in folds])[chosen_U]
+            (found,) = mean_intervals(change_U[:, None], np.random.default_rng(0))
+            data.append({"users": whom, "k": k, "without": float(without_U.mean())} | vars(found))
+            rows.append(
+                [whom, str(found.num_users), str(k), f"{without_U.mean():.4f}", _shown(found)]
+            )
+    nearness = Nearness.joined([f.nearness for f in folds])
+    header = ["profile", "users", "k", "MAE without", "change with generated users"]
+    text = "\n\n".join(
+        [
+            f"`{learner}` with users generated for values of `{augment.attribute}` that fewer than "
+            f"{augment.least_users} training users have.",
+            table(header, rows),
+            nearness.to_text(),
+        ]
+    )
+    found_of: dict[str, Any] = {"learner": learner, "changes": data, **nearness.to_dict()}
+    return found_of, text
+
+
+def _shown(found: Interval) -> str:
+    return f"{found.mean:+.4f} [{found.ci_low:+.4f}, {found.ci_high:+.4f}]"

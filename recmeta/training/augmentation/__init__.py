@@ -1,0 +1,1 @@
+"""Generated tasks beside those of the training users."""
