@@ -19,7 +19,7 @@
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -199,6 +199,7 @@ def _checked(frame: Any, what: str, numbers: list[str]) -> pl.DataFrame:
             raise missing_column(what, name, rows.columns)
     ids = [schema.USER_ID, schema.ITEM_ID, *([SLATE] if SLATE in rows.columns else [])]
     further = [name for name in (PROBABILITY, PREDICTED) if name in rows.columns]
+    refuse_nested(rows, what, [*ids, schema.RANK, *numbers, *further])
     read = rows.select(
         *(parsing.identifier(name, rows.schema[name]).alias(name) for name in ids),
         *(
@@ -223,6 +224,21 @@ def _checked(frame: Any, what: str, numbers: list[str]) -> pl.DataFrame:
     if schema.PROPENSITY in read.columns:
         _check_share(read, what, schema.PROPENSITY)
     return read.with_columns(rank.cast(pl.Int64))
+
+
+def refuse_nested(rows: pl.DataFrame, what: str, names: Sequence[str]) -> None:
+    """Refuse columns whose values are lists or records.
+
+    Raises:
+        UserError: for the first that is one.
+    """
+    for name in names:
+        if rows.schema[name].is_nested() or rows.schema[name] == pl.Object:
+            place = int(rows[name].is_not_null().arg_max() or 0)
+            raise UserError(
+                f"{what} has {shown(rows[name].to_list()[place])} as {name} in row {place + 1}: "
+                "every row must have one text or number there."
+            )
 
 
 def _check_share(rows: pl.DataFrame, what: str, name: str, *, lowest_allowed: bool = False) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import recmeta
+from recmeta.errors import UserError
 
 SERVED = pl.DataFrame(
     {
@@ -97,3 +98,12 @@ def test_places_that_no_list_has_change_nothing() -> None:
         tracemalloc.stop()
     assert found == plain
     assert most_bytes < 50e6
+
+
+def test_a_column_of_lists_is_refused() -> None:
+    rows = {"user_id": ["a"], "item_id": ["x"], "rank": [1], "propensity": [0.5]}
+    others = pl.DataFrame({"user_id": ["a"], "item_id": ["x"], "rank": [1]})
+    for reward in ([1.0], {"a": 1}):
+        served = pl.DataFrame({**rows, "reward": [reward]})
+        with pytest.raises(UserError, match="as reward in row 1: every row must have one text"):
+            recmeta.off_policy(served, others)

@@ -1,5 +1,6 @@
 """`recmeta off-policy` and `recmeta power`, as a person calls them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,23 @@ def test_power_counts_users_and_days(recmeta: Call) -> None:
     without = recmeta(*arguments)
     assert without.code == 2
     assert "give either rate" in " ".join(without.stderr.split())
+
+
+RECORD = {"user_id": "u1", "item_id": "a", "rank": 1, "propensity": 0.5, "reward": 1.0}
+
+
+@pytest.mark.parametrize("wrong", [[1.0], ["a"], {"a": 1}])
+@pytest.mark.parametrize("column", RECORD)
+def test_a_list_or_a_record_in_the_place_of_a_value_is_refused(
+    recmeta: Call, tmp_path: Path, column: str, wrong: object
+) -> None:
+    others = lists(tmp_path / "others.parquet", "a")
+    path = tmp_path / "served.jsonl"
+    for first, row in (({**RECORD, column: wrong}, 1), (RECORD, 2)):
+        second = {**RECORD, "user_id": "u2", column: wrong}
+        path.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+        found = recmeta("off-policy", path, "--lists", others)
+        assert found.code == 2
+        said = " ".join(found.stderr.split())
+        assert said.count("error:") == 1
+        assert f"as {column} in line {row}: every line must have one text or number" in said

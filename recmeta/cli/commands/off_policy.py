@@ -96,10 +96,41 @@ def _read(path: Path, option: str) -> "pl.DataFrame":
     if reader is None:
         raise UserError(f"{option} is {str(path)!r}; it must end in {', '.join(readers)}.")
     try:
+        if place.suffix.lower() == ".jsonl":
+            _refuse_nested_lines(place, option)
         return reader(place)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(f"{option} {str(path)!r} cannot be read: {reason:.200}.") from error
+
+
+def _refuse_nested_lines(path: Path, option: str) -> None:
+    """Refuse lines of JSON with a list or a record as a value: Polars turns one among texts into
+    text, and says of others neither the line nor the column.
+
+    Raises:
+        UserError: for the first.
+        OSError: where the file cannot be read.
+    """
+    import json
+
+    from recmeta.errors import UserError, shown
+
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if "[" not in line and line.count("{") < 2:
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return  # which Polars says
+            values = record if isinstance(record, dict) else {"a line": record}
+            for name, value in values.items():
+                if isinstance(value, list | dict):
+                    raise UserError(
+                        f"{option} {str(path)!r} has {shown(value)} as {name} in line {number}: "
+                        "every line must have one text or number there."
+                    )
 
 
 def _run_of(workspace: "Workspace", run: str, option: str) -> "pl.DataFrame":
@@ -137,7 +168,7 @@ def _with_rewards(lists: "pl.DataFrame", rewards: "pl.DataFrame") -> "pl.DataFra
 
     from recmeta import schema
     from recmeta.api.data.frames import missing_column
-    from recmeta.api.off_policy import REWARD
+    from recmeta.api.off_policy import REWARD, refuse_nested
     from recmeta.errors import UserError, shown
     from recmeta.logs.checking import parsing
 
@@ -149,6 +180,8 @@ def _with_rewards(lists: "pl.DataFrame", rewards: "pl.DataFrame") -> "pl.DataFra
     for name in (schema.USER_ID, schema.ITEM_ID, REWARD):
         if name not in rewards.columns:
             raise missing_column("LOGGED", name, rewards.columns)
+    keys = [schema.USER_ID, schema.ITEM_ID]
+    refuse_nested(rewards, "LOGGED", [*keys, REWARD])
     reward = pl.col(REWARD).cast(pl.Float64, strict=False)
     bad = rewards.select(~reward.is_finite().fill_null(False)).to_series().arg_true()
     if len(bad):
@@ -156,7 +189,6 @@ def _with_rewards(lists: "pl.DataFrame", rewards: "pl.DataFrame") -> "pl.DataFra
             f"LOGGED has {shown(rewards[REWARD][bad[0]])} as {REWARD} in row {bad[0] + 1}: every "
             "row must have a number there."
         )
-    keys = [schema.USER_ID, schema.ITEM_ID]
     earned = (
         rewards.with_columns(parsing.identifier(name, rewards.schema[name]) for name in keys)
         .group_by(keys)
