@@ -32,7 +32,7 @@ class Residuals:
     """What a model says of query rows beside what was there."""
 
     value_N: Float64Array
-    said_N: Float64Array
+    raw_N: Float64Array
     """What is said of the expected values, in units of the value."""
     expected_N: Float64Array
     """What the model makes of that."""
@@ -67,7 +67,7 @@ def residuals(model: Model, tasks: Tasks) -> Residuals:
     spreads = [part.spread_N for part in parts if part.spread_N is not None]
     return Residuals(
         value_N=np.concatenate(values).astype(np.float64),
-        said_N=np.concatenate([part.said_N for part in parts]).astype(np.float64),
+        raw_N=np.concatenate([part.raw_N for part in parts]).astype(np.float64),
         expected_N=np.concatenate([part.expected_N for part in parts]).astype(np.float64),
         design_NF=np.concatenate([part.design_NF for part in parts]),
         spread_N=np.concatenate(spreads) if spreads else None,
@@ -98,14 +98,14 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
     pairs = [*zip(some, cohorts, strict=True), (development, everybody)]
     found = [(residuals(model, tasks), cohort) for tasks, cohort in pairs if len(tasks)]
     value_N = np.concatenate([r.value_N for r, _ in found])
-    said_N = np.concatenate([r.said_N for r, _ in found])
+    raw_N = np.concatenate([r.raw_N for r, _ in found])
     weights = [r.weight_N for r, _ in found]
     weight_N = np.concatenate([*weights[:-1], weights[-1] * max(1, len(weights) - 1)])
     # The mean of a distribution over the levels is on the scale already.
     has_levels = model.levels is not None
-    line = (0.0, 1.0) if has_levels else uncertainty.fit_line(said_N, value_N, weight_N)
+    line = (0.0, 1.0) if has_levels else uncertainty.fit_line(raw_N, value_N, weight_N)
     intercept, slope = line
-    expected_N = np.clip(intercept + slope * said_N, *model.value_range)
+    expected_N = np.clip(intercept + slope * raw_N, *model.value_range)
     design_NF = np.concatenate([r.design_NF for r, _ in found])
     return uncertainty.fit(
         uncertainty.with_expected(design_NF, expected_N, model.value_range),
@@ -152,7 +152,7 @@ def calibration(
             row["development"] = float(development_L[place])
         if found.spread_N is not None:
             half_N = NORMAL_QUANTILES[place] * found.spread_N
-            row["learners_own"] = float(weight_N @ (np.abs(found.value_N - found.said_N) <= half_N))
+            row["learners_own"] = float(weight_N @ (np.abs(found.value_N - found.raw_N) <= half_N))
         coverage.append(row)
     sigma_N = known.deviation(found.design_NF)
     return {

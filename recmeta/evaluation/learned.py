@@ -38,7 +38,7 @@ class LearnedPredictor:
         """Return predictions of the query rows, which may be medians, expected values, and what
         orders the rows: in units of the model, since medians and the ends of the scale put many
         rows level."""
-        parts = [self.scorer.said_of_query(some) for some in tasks.batches(USERS_AT_ONCE)]
+        parts = [self.scorer.predict_query_values(some) for some in tasks.batches(USERS_AT_ONCE)]
         nothing = [np.zeros(0, np.float32)]
         return QueryScores(
             value_N=np.concatenate([p.value for p in parts] or nothing),

@@ -1,5 +1,5 @@
-"""What every meta-learner offers. An algorithm is one small file that says only what is special
-about it."""
+"""The interface of a meta-learner. An algorithm is one small file with only what is special to
+it."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 Params = dict[str, torch.Tensor]
 """Meta-parameters by name."""
 UserState = dict[str, torch.Tensor]
-"""What adaptation found, batched over users in dimension 0 of every tensor."""
+"""The result of adaptation, batched over users in dimension 0 of every tensor."""
 Metrics = dict[str, float]
 
 
@@ -21,17 +21,17 @@ class Prediction:
     """Predictions for R rows of B users, in units of the model."""
 
     mean_BR: torch.Tensor
-    """What is predicted: the expected value, or of a rating the median where the learner asks for
-    the least absolute error."""
+    """The prediction: the expected value, or the median of a rating where the learner minimises the
+    absolute error."""
     spread_BR: torch.Tensor | None = None
-    """Standard deviation, where the learner has one."""
+    """The standard deviation, or None if the learner has none."""
     utility_BR: torch.Tensor | None = None
-    """What a user's items are ranked by, where that is not `mean_BR`: the expected value of a
-    rating that is predicted by its median, whose steps the best items all share."""
+    """The values by which a user's items are ranked, if these are not `mean_BR`: the expected
+    values of ratings that are predicted by their medians, which the best items all share."""
 
     @property
     def ranked_by_BR(self) -> torch.Tensor:
-        """What a user's items are ranked by."""
+        """The values by which a user's items are ranked."""
         return self.mean_BR if self.utility_BR is None else self.utility_BR
 
 
@@ -50,27 +50,27 @@ class MetaLearner(Protocol):
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
         """Return the outer gradient (or pseudo-gradient) by parameter name, and `loss` among
-        metrics. The gradient of a large embedding table may be a sparse tensor of rows; a
-        parameter that is not to be learned may have none.
+        metrics. The gradient of a large embedding table may be a sparse tensor of rows; a parameter
+        that is not learned may have no gradient.
 
         A batch's gradient and loss are the means of its parts', weighted by their tasks, whatever
-        the parts and their order: what is drawn for a user or an item is drawn by its name
-        (`recmeta.metalearn.numerics.named_draws`), what is drawn for the batch does not depend on
-        who is in it.
+        the parts and their order: random numbers for a user or an item are drawn by its name
+        (`recmeta.metalearn.numerics.named_draws`), and those for the batch do not depend on who is
+        in it.
 
         Args:
-            generator: of the batch; each of its parts is given one in the same state.
+            generator: the batch's; each of its parts is given a generator in the same state.
         """
         ...
 
     def adapt(self, params: Params, support: Support) -> UserState:
-        """Return the users' states; with empty support, the state of a user of whom nothing is
-        known."""
+        """Return the users' states. An empty support gives the state of a user without any known
+        interaction."""
         ...
 
     def prepare(self, params: Params, items: Rows) -> Rows:
-        """Return the same rows with the work on them that no user changes done already, or as they
-        are; for `predict`, as long as `params` stay."""
+        """Return the rows with the work done that no user changes, or unchanged. The result is for
+        `predict` with the same `params`."""
         ...
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
@@ -83,8 +83,8 @@ class CatalogueRanker(Protocol):
     """A learner that orders a catalogue for adapted users faster than it predicts every rating."""
 
     def settle(self, params: Params, state: UserState) -> UserState:
-        """Return the users as `ranked_by` reads them, with all done that does not depend on the
-        items; to be done once for many items."""
+        """Return the users as `ranked_by` reads them, with all work done that does not depend on
+        the items. Call it once for many items."""
         ...
 
     def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
@@ -94,41 +94,42 @@ class CatalogueRanker(Protocol):
 
 @runtime_checkable
 class LeavesOut(Protocol):
-    """A learner that knows what a user would be without a row, and need not adapt anew for each."""
+    """A learner that can leave single rows out of a user's support without adapting again for
+    each."""
 
     def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
         """Return (B, 1 + S, R) `predict(...).ranked_by_BR` of each user's items: with all S rows of
-        the support, then without each in turn (places of padding hold anything). None where
-        users have to be adapted anew."""
+        the support, then without each row in turn (variants without a row of padding hold arbitrary
+        numbers). Return None where users have to be adapted again."""
         ...
 
 
 @runtime_checkable
 class Derives(Protocol):
-    """A learner whose adaptation reads what follows from the parameters alone, and costs more than
-    a user does."""
+    """A learner whose adaptation reads tensors that follow from the parameters alone, and that cost
+    more than adapting a user does."""
 
     def derived(self, params: Params) -> Params:
-        """Return the tensors that `adapt` reads where they are among `params`, and makes itself
-        where they are not."""
+        """Return the tensors that `adapt` reads if they are among `params`, and computes itself
+        otherwise."""
         ...
 
 
 def derived(learner: MetaLearner, params: Params) -> Params:
-    """Return what a learner derives from its parameters; nothing for most."""
+    """Return the tensors that a learner derives from its parameters; most learners have none."""
     return learner.derived(params) if isinstance(learner, Derives) else {}
 
 
 def with_derived(learner: MetaLearner, params: Params) -> Params:
-    """Return the parameters with what follows from them: for `adapt`, `prepare` and `predict`, to
-    be made once for many users, and anew where the parameters change."""
+    """Return the parameters with the tensors derived from them, for `adapt`, `prepare` and
+    `predict`. Call it once for many users, and again when the parameters change."""
     return params | derived(learner, params)
 
 
 @runtime_checkable
 class HasPosterior(Protocol):
     """A learner whose users are Gaussians over the weights of a linear function of items: `adapt`
-    gives its mean `weights` (B, W) and a `whitener` (B, W, W), the covariance being whitenerᵀ
+    returns the mean, `weights` (B, W), and a `whitener` (B, W, W); the covariance is whitenerᵀ
     whitener."""
 
     def linear_parts(
@@ -141,19 +142,19 @@ class HasPosterior(Protocol):
 
 @runtime_checkable
 class EstimatesFromExpected(Protocol):
-    """A learner that predicts another number than the expected value, which it makes of that and
-    of the spread: `mean_BR` of `utility_BR`."""
+    """A learner whose prediction `mean_BR` is not the expected value `utility_BR`, but is computed
+    from it and the spread."""
 
     def estimated(
         self, params: Params, expected_BR: torch.Tensor, spread_BR: torch.Tensor
     ) -> torch.Tensor:
-        """Return what is predicted of values with this expectation and this spread, (B, R)."""
+        """Return the predictions for values with these expectations and spreads, (B, R)."""
         ...
 
 
 @runtime_checkable
 class HasSupportGradient(Protocol):
-    """A learner that says how far a support pulls at a user's weights."""
+    """A learner that knows the gradient of a support at a user's weights."""
 
     def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
         """Return (B,) the norm of the gradient of the support loss before adaptation."""
@@ -162,16 +163,17 @@ class HasSupportGradient(Protocol):
 
 @runtime_checkable
 class LearnsFromUpdates(Protocol):
-    """A learner whose meta-gradient is made of what clients send, each out of its own task."""
+    """A learner whose meta-gradient is computed from updates, which clients compute from their own
+    tasks."""
 
     def update(
         self, params: Params, client: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, float]:
-        """Return what a client sends, before it is clipped, and the loss that it began with."""
+        """Return the update that a client sends, before clipping, and its initial loss."""
         ...
 
     def clipped(self, update: Params) -> Params:
-        """Return an update that is no longer than it may be."""
+        """Return the update, shortened where its norm exceeds the limit."""
         ...
 
     def aggregate(self, updates: Iterable[Params], generator: torch.Generator) -> Params:

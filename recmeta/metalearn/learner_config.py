@@ -1,5 +1,5 @@
-"""What an algorithm is to the rest of the library: its hyperparameters, which build its learner and
-say how it starts."""
+"""An algorithm as the rest of the library sees it: its hyperparameters, which build its learner and
+define how it starts."""
 
 import dataclasses
 from typing import ClassVar, Self
@@ -16,7 +16,7 @@ from recmeta.tasks.task_set import Objective
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a learner is built for: the attributes, the catalogue and the feedback of a model."""
+    """The model that a learner is built for: its attributes, its catalogue and its feedback."""
 
     user_fields: tuple[Field, ...]
     """The attributes of users that it may read."""
@@ -25,11 +25,11 @@ class Setting:
     item_features: Features
     """The encoded catalogue, a row per version of an item."""
     network_config: PreferenceConfig
-    """The shape that the user asked for."""
+    """The configured shape of the network."""
     objective: Objective
     """Ratings, or implicit feedback of 0 and 1."""
     value_range: tuple[float, float]
-    """Lowest and highest value, in units of the model."""
+    """The lowest and the highest value, in units of the model."""
 
     @property
     def is_graded(self) -> bool:
@@ -38,7 +38,7 @@ class Setting:
 
     @property
     def network(self) -> EmbeddingNetwork:
-        """The preference estimator of that kind and shape."""
+        """The preference estimator of the configured kind and shape."""
         return network_of(
             self.network_config, self.user_fields, self.item_fields, graded=self.is_graded
         )
@@ -46,19 +46,19 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnerConfig:
-    """Base of every algorithm's hyperparameters. On its own it says nothing: in a model's
-    configuration it stands for the defaults of the algorithm that is named there."""
+    """The base of every algorithm's hyperparameters. A plain `LearnerConfig` in a model's
+    configuration stands for the defaults of the algorithm that is named there."""
 
     @property
     def reads_in_order(self) -> bool:
-        """Whether what it learns of a user depends on the order of their support; training then
-        presents supports in the order of time."""
+        """Whether a user's state depends on the order of their support. If so, training presents
+        supports in the order of time."""
         return False
 
     @property
     def begins_trained(self) -> bool:
-        """Whether meta-training begins with a trained model, which it may only add to: an epoch is
-        kept where it is better than that by more than a standard error."""
+        """Whether meta-training begins with a trained model. If so, an epoch is kept only if it is
+        better than that model by more than a standard error."""
         return False
 
     objectives: ClassVar[tuple[Objective, ...]] = ("rating", "implicit")
@@ -69,22 +69,22 @@ class LearnerConfig:
         raise NotImplementedError(f"{type(self).__name__} must say how to build its learner.")
 
     def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
-        """Return what meta-training begins with. Unless a learner says otherwise, a learner with
-        embeddings: its items' are filled from the factorisation that is asked for, and its
-        content's from the source.
+        """Return what meta-training begins with. By default, this is the start of a learner with
+        embeddings: those of items are filled from the configured factorisation, and those of
+        content from the source.
 
         Args:
             built: the model, without parameters.
-            fresh: what the learner's `init_params` gave; it stays as it is.
+            fresh: the result of the learner's `init_params`; it is not changed.
 
         Raises:
-            UserError: where nothing of the source's content has a place in the model.
+            UserError: if nothing of the source's content fits the model.
         """
         return Start(start_embeddings(built, fresh, inputs))
 
     def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
-        """Return parameters for values v' = ratio · v + shift that predict as these do of v.
-        Unless a learner says otherwise, those of a network with another last layer.
+        """Return parameters for values v' = ratio · v + shift that predict as these do of v. By
+        default, only the last layer of the network differs.
 
         Args:
             built: the model that they are for.
@@ -92,15 +92,15 @@ class LearnerConfig:
         return rescale_last_layer(built, params, ratio, shift)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same for a scale of values with so many levels; if None, one without steps. An
-        algorithm that reads them keeps what it was told by its user.
+        """Return the same configuration for a scale of values with this number of levels, or
+        without levels if None. An algorithm that reads them keeps a number that is set already.
 
         Args:
-            top_share: share of the most frequent value among all.
+            top_share: the share of the most frequent value among all values.
         """
         return self
 
     def guarantees(self, epochs: int) -> dict[str, float]:
-        """Return what can be promised of a model after so many epochs, such as the `epsilon` and
-        `delta` of a private one; most promise nothing."""
+        """Return the guarantees for a model after this number of epochs, such as the `epsilon` and
+        `delta` of a private one; most learners give none."""
         return {}

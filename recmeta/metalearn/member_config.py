@@ -1,4 +1,4 @@
-"""Learners inside a learner: what one is, and what a learner that has some says of them."""
+"""The configuration of learners inside another learner."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -44,26 +44,25 @@ class Member:
         return self.learner.build(dataclasses.replace(setting, network_config=network))
 
     def with_levels(self, num_levels: int | None, top_share: float) -> "Member":
-        """Return the same for a scale of values: see `LearnerConfig.with_levels`."""
+        """Return the same member for a scale of values: see `LearnerConfig.with_levels`."""
         learner = self.learner.with_levels(num_levels, top_share)
         return dataclasses.replace(self, learner=learner)
 
 
 @runtime_checkable
 class HasMembers(Protocol):
-    """The hyperparameters of a learner that has others inside, each of which is trained before
-    it."""
+    """The hyperparameters of a learner that has others inside, which are trained before it."""
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The learners inside; none where it is used without any."""
+        """The learners inside; empty if it is used without any."""
         ...
 
     def with_members(self, members: Sequence[Member]) -> Self:
-        """Return the same with these inside.
+        """Return the same configuration with these members.
 
         Raises:
-            ValueError: where it cannot have so many.
+            ValueError: if it cannot have this number of members.
         """
         ...
 
@@ -80,5 +79,5 @@ def of_member(number: int, tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_members(tensors: dict[str, Any]) -> dict[str, Any]:
-    """Return the tensors that are no member's."""
+    """Return the tensors that belong to no member."""
     return {name: t for name, t in tensors.items() if not name.startswith("member.")}

@@ -11,7 +11,7 @@ def with_members(config: ModelConfig, members: tuple[ModelConfig, ...]) -> Model
     """Return the configuration of a learner that has members with the learners of these.
 
     Raises:
-        ValueError: where it has none, or another number.
+        ValueError: if the learner has no members, or another number of them.
     """
     if not isinstance(config.learner, HasMembers):
         raise ValueError(
@@ -31,13 +31,13 @@ def with_members(config: ModelConfig, members: tuple[ModelConfig, ...]) -> Model
 
 
 def num_members(model: Model) -> int:
-    """Return how many learners a model has inside its own."""
+    """Return the number of learners inside a model's learner."""
     learner = model.config.learner
     return len(learner.members) if isinstance(learner, HasMembers) else 0
 
 
 def member_config(model: Model, number: int) -> ModelConfig:
-    """Return what a member is as a model of its own."""
+    """Return the configuration of a member as a model of its own."""
     learner = model.config.learner
     assert isinstance(learner, HasMembers)
     one = learner.members[number]
@@ -52,7 +52,7 @@ def member_config(model: Model, number: int) -> ModelConfig:
 
 
 def member(model: Model, number: int) -> Model:
-    """Return a member with its parameters, where the model has any."""
+    """Return a member as a model of its own, with its parameters if the model has any."""
     return Model(
         member_config(model, number),
         of_member(number, model.params) or None,

@@ -6,10 +6,10 @@
     model.json          configuration, objective, range of values
     encoder.arrow       vocabularies and scales
     items.arrow         the catalogue with raw attributes
-    statistics.arrow    what had been seen of each item by the end of the log
-    levels.safetensors  how likely each level of the scale is; none in a model without that head
-    lists.safetensors   what its lists are ordered by; none in a model that has not learned it
-    digests.json        what each of these files was: they are checked before they are parsed
+    statistics.arrow    each item's statistics at the end of the log
+    levels.safetensors  the head for levels of a rating; absent in a model without it
+    lists.safetensors   the head for lists; absent in a model that has not learned it
+    digests.json        digests of these files, which are checked before they are parsed
 
 Legend: B users.
 """
@@ -62,7 +62,7 @@ from recmeta.workspace import Folder, Sealed, sealed, sealing
 
 
 class Model:
-    """A learner, and all that it takes to adapt to users and to score items with it."""
+    """A learner with all that it needs to adapt to users and to score items."""
 
     def __init__(
         self,
@@ -81,13 +81,14 @@ class Model:
     ) -> None:
         self.config = config
         self.uncertainty = uncertainty
-        """How far its predictions may be off; None where nothing is known of it."""
+        """The uncertainty of its predictions, or None if it is not known."""
         self.learned_lists = learned_lists
-        """What its lists are ordered by; None where that has not been learned: see `lists`."""
+        """The head that orders its lists, or None if it has not been learned: see `lists`."""
         self.levels = levels
-        """How likely each level of the scale is; None where the learner's prediction stands."""
+        """The head for levels of a rating, or None if the learner's prediction is used as it is."""
         self.certificate = certificate
-        """For whom its lists are no worse than those of popularity; None where nobody asked."""
+        """The certificate for whom its lists are no worse than those of popularity, or None if
+        there is none."""
         self.encoder = encoder
         self.objective = objective
         self.value_range = value_range
@@ -112,8 +113,9 @@ class Model:
 
     @property
     def lists(self) -> ListHead:
-        """What its lists are ordered by. Where that has not been learned, by what the learner says
-        and, of ratings, `ModelConfig.popularity_weight` times the logarithm of popularity."""
+        """The head that orders its lists. If it has not been learned, lists are ordered by the
+        learner's output and, for ratings, `ModelConfig.popularity_weight` times the logarithm of
+        popularity."""
         if self.learned_lists is not None:
             return self.learned_lists
         weight = self.config.popularity_weight if self.objective == "rating" else 0.0
@@ -133,10 +135,10 @@ class Model:
         device: torch.device,
         earlier: Encoder | None = None,
     ) -> "Model":
-        """Return a model whose encoder has read the meta-training users, without parameters.
+        """Return a model without parameters, whose encoder is fitted to the meta-training users.
 
         Args:
-            earlier: the encoder of the model that parameters will be taken over from.
+            earlier: the encoder of the model whose parameters will be taken over.
         """
         train = task_set.tasks("train")
         rows = concatenate(train.support, train.query)
@@ -172,11 +174,12 @@ class Model:
         *,
         with_lists: bool = True,
     ) -> "Model":
-        """Return the same model over another catalogue, whose new items it reads by their content.
+        """Return the model over another catalogue, whose new items it knows by their content.
 
         Args:
-            history: of that catalogue's items, for what is popular there; if None, as it was here.
-            with_lists: whether lists will be made; predictions alone do without their head.
+            history: the history of that catalogue's items, for their popularity. If None,
+                popularity stays that of this catalogue.
+            with_lists: whether lists will be made; predictions do not need their head.
         """
         return Model(
             self.config,
@@ -215,7 +218,7 @@ class Model:
         return learned.on(number_I, count_I, None if codes is None else codes[0])
 
     def save(self, folder: Folder) -> None:
-        """Write the model; of the item statistics, the newest. Nothing in it is pickled."""
+        """Write the model, with the newest of the item statistics. Nothing in it is pickled."""
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.params.items()}
         with sealing(folder) as place:
             place.write_bytes("model.safetensors", safetensors.torch.save(tensors))
@@ -244,12 +247,12 @@ class Model:
     @classmethod
     @only_trusted()
     def load(cls, folder: Folder, device: torch.device | None = None) -> "Model":
-        """Read what `save` wrote, onto a device (the CPU unless told otherwise).
+        """Read what `save` wrote, onto a device (the CPU by default).
 
         Raises:
-            UserError: where its learner or network is of a package that is not installed, or is
+            UserError: if its learner or network is from a package that is not installed, or is
                 named by a path to a module that is not trusted.
-            Broken: where a file is missing or not what was written.
+            Broken: if a file is missing or is not what was written.
         """
         place = sealed(folder)
         try:
@@ -268,7 +271,7 @@ class Model:
     @classmethod
     def _load(cls, folder: Sealed, device: torch.device | None) -> "Model":
         about = folder.read_json("model.json")
-        # Models of earlier versions have none of these.
+        # Models of earlier versions have none of these files.
         uncertainty, about_lists = about.get("uncertainty"), about.get("lists")
         certificate = about.get("certificate")
         about_levels, levels = about.get("levels"), None
@@ -296,7 +299,7 @@ class Model:
         )
 
     def digest(self) -> str:
-        """Return what tells this model's parameters and vocabularies from any other's."""
+        """Return a digest of this model's parameters and vocabularies."""
         found = hashlib.sha256(self.encoder.to_bytes())
         for name, p in sorted(self.params.items()):
             found.update(name.encode() + p.detach().cpu().contiguous().numpy().tobytes())
@@ -304,7 +307,7 @@ class Model:
 
     @property
     def units(self) -> ValueUnits:
-        """What its outputs mean in units of the value."""
+        """The conversion of its outputs to units of the value."""
         return ValueUnits(
             objective=self.objective,
             value_range=self.value_range,
@@ -317,7 +320,7 @@ class Model:
 
     def known_rows(self, tasks: Tasks, salt: int = 0) -> Ragged:
         """Return the support of tasks as learners see it: for implicit feedback, with sampled
-        negatives, which avoid the support alone, since nothing else is known when a model is
+        negatives. These avoid only the support, since nothing else is known when a model is
         used."""
         known = tasks.support
         return self._with_negatives(known, known, salt) if self.objective == "implicit" else known
@@ -333,7 +336,7 @@ class Model:
         a query's avoid both.
 
         Args:
-            place_B: each task's place among those that are trained on, if it is one of them.
+            place_B: each task's place among the training tasks, if the tasks are among them.
         """
         query = tasks.query
         if self.objective == "implicit":

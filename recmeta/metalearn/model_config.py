@@ -1,4 +1,4 @@
-"""What a model is: which attributes it reads, how it adapts to a user, how it ranks."""
+"""The definition of a model: which attributes it reads, how it adapts to a user, how it ranks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from recmeta.metalearn.tensors.encoding import FeatureConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What a model is, apart from how it is trained."""
+    """The definition of a model, apart from how it is trained."""
 
     features: FeatureConfig = FeatureConfig()
     """Which attributes the model reads."""
@@ -34,8 +34,8 @@ class ModelConfig:
     feedback."""
     popularity_weight: float = 2.0
     """How strongly popularity weighs in the lists of a rating model with `lists = "popularity"`. A
-    list is in the order of the expected value, in standard deviations of the value, plus this
-    weight times log(1 + number of users who met the item). With 0 it goes by the expected value
+    list is ordered by the expected value, in standard deviations of the value, plus this weight
+    times log(1 + number of users who met the item). With 0 it is ordered by the expected value
     alone."""
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class ModelConfig:
     def before_parsing(cls, data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         """Return the mapping with the learner read as its algorithm's hyperparameters.
 
-        Saved models of the time when there were two algorithms have the hyperparameters of both.
+        Models that were saved when there were only two algorithms have the hyperparameters of both.
         """
         values = dict(data)
         algorithm = values.get("algorithm", cls.algorithm)
@@ -64,13 +64,13 @@ class ModelConfig:
 
     @property
     def learner_name(self) -> str:
-        """What reports call the model."""
+        """The name of the model in reports."""
         return self.algorithm
 
 
 def packages_of(config: ModelConfig) -> list[str]:
-    """Return the distributions from outside, with their versions, that a model's learner and
-    network are of."""
+    """Return the third-party distributions, with their versions, that a model's learner and network
+    are from."""
     found = (
         LEARNERS.distribution_of(config.algorithm),
         NETWORKS.distribution_of(config.network.kind),
@@ -79,13 +79,13 @@ def packages_of(config: ModelConfig) -> list[str]:
 
 
 def saved_config(data: Mapping[str, Any], packages: Sequence[str]) -> ModelConfig:
-    """Return the configuration of a model that was saved.
+    """Return the configuration of a saved model.
 
     Args:
-        packages: those from outside that it was made with, as `packages_of` gave them.
+        packages: the third-party packages that it was made with, as `packages_of` returned them.
 
     Raises:
-        UserError: where it cannot be read; it says which packages were there.
+        UserError: if it cannot be read; the message names the packages.
     """
     try:
         return parse(ModelConfig, data)

@@ -1,4 +1,5 @@
-"""The learners by name: those in `recmeta.metalearn.algorithms`, and those that others install."""
+"""The learners by name: those in `recmeta.metalearn.algorithms`, and those of installed
+packages."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ def config_class(algorithm: str) -> "type[LearnerConfig]":
     """Return the class of a learner's hyperparameters.
 
     Raises:
-        UserError: for a name that leads to none.
+        UserError: if the name leads to no learner.
     """
     from recmeta.metalearn.learner_config import LearnerConfig
 
@@ -36,10 +37,10 @@ def config_class(algorithm: str) -> "type[LearnerConfig]":
 
 def with_learner(data: Mapping[str, Any], algorithm: str, where: str) -> dict[str, Any]:
     """Return a configuration's values whose `learner` is parsed as its `algorithm`'s, for the
-    `before_parsing` of a dataclass that has both.
+    `before_parsing` of a dataclass with both fields.
 
     Args:
-        algorithm: the one that stands where `data` names none.
+        algorithm: the default, if `data` names none.
         where: the path to `data` in the user's file, for messages.
     """
     values = dict(data)

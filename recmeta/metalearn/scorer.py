@@ -1,4 +1,4 @@
-"""A model in use: it adapts to users, predicts, and scores items for lists.
+"""A trained model in use: it adapts to users, predicts, and scores items for lists.
 
 Legend: B users, R rows of each (padded), N query rows of all users.
 """
@@ -19,36 +19,37 @@ from recmeta.tasks.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
 MOST_READY_ITEMS = 200_000
-"""Largest catalogue that `Scorer.ready` prepares as a whole, some hundred numbers an item."""
+"""The largest catalogue that `Scorer.ready` prepares as a whole, with some hundred numbers per
+item."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a model says of rows, (B, R) each, or (N,); each use reads its own number. Of ratings
-    they are in units of the value, of implicit feedback logits."""
+class ValuePredictions:
+    """A model's predictions of rows, (B, R) or (N,) each. Predictions of ratings are in units of
+    the value, those of implicit feedback are logits."""
 
     value: Float32Array
-    """What has the least error: of a rating the median, where the model knows it. Within the
-    range of values."""
+    """The prediction with the least error: the median of a rating, if the model knows it. It is
+    clipped to the range of values."""
     mean: Float32Array
-    """What is expected, also past the ends of the range: effects are differences, which the ends
-    would cut off."""
+    """The expected value, not clipped to the range: effects are differences, which clipping would
+    cut off."""
     expected: Float32Array
-    """The same, within the range."""
+    """The expected value, clipped to the range."""
     raw: Float32Array
-    """What is said of the means before the uncertainty puts them on the scale of the values."""
+    """The expected value before the uncertainty calibrates it to the scale of the values."""
     order: Float32Array
-    """What a user's own rows are ordered by, in units of the model or of the value: whole numbers
-    and the ends of the scale would put many rows level."""
+    """The value by which a user's rows are ordered, in units of the model or of the value: medians
+    and clipping would produce many ties."""
     spread: Float64Array | None
-    """Standard deviations; None where neither the learner nor a level head has any."""
+    """Standard deviations, or None if neither the learner nor a level head has any."""
     shares: LevelShares | None = None
-    """The whole distributions, where there is a level head."""
+    """The whole distributions, if there is a level head."""
 
-    def of(self, mask_BR: BoolArray) -> "Said":
+    def of(self, mask_BR: BoolArray) -> "ValuePredictions":
         """Return the rows where the mask is true, laid end to end."""
         spread, shares = self.spread, self.shares
-        return Said(
+        return ValuePredictions(
             value=self.value[mask_BR],
             mean=self.mean[mask_BR],
             expected=self.expected[mask_BR],
@@ -61,36 +62,36 @@ class Said:
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """A model with all that its parameters imply; to be made once for many users."""
+    """A model with everything that is derived from its parameters. Make it once for many users."""
 
     model: Model
     params: Params
-    """The model's, with what the learner derives from them."""
+    """The model's parameters, with the tensors that the learner derives from them."""
     lists: ListHead
-    """What lists are ordered by; the model's, unless somebody asks for another."""
+    """The head that orders lists: the model's, unless another is given."""
     prepared_items: Rows | None = None
-    """The whole catalogue as it is now, in the order of its numbers; if None, items are prepared
-    when they are met."""
+    """The whole current catalogue, prepared, in the order of its numbers. If None, items are
+    prepared when they are needed."""
 
     @classmethod
     @torch.no_grad()
     def of(cls, model: Model) -> "Scorer":
-        """Return the scorer of a model with the parameters that it has now."""
+        """Return the scorer of a model with its current parameters."""
         params = with_derived(model.learner, model.params)
         return cls(model, params, model.lists)
 
     def weighted(self, popularity_weight: float) -> "Scorer":
-        """Return the same with another weight of popularity in lists.
+        """Return the scorer with another weight of popularity in lists.
 
         Raises:
-            UserError: where the model's lists do not read popularity.
+            UserError: if the model's lists do not read popularity.
         """
         return dataclasses.replace(self, lists=self.lists.with_popularity(popularity_weight))
 
     def ready(self) -> "Scorer":
-        """Return the same with all items prepared, for tasks of now: a request has a handful of
-        items, and looking these up takes less than preparing them each time. One of a larger
-        catalogue goes on preparing items when they are met."""
+        """Return the scorer with all items prepared, for tasks of the present: a request has a
+        handful of items, and looking them up takes less time than preparing them. With a catalogue
+        larger than `MOST_READY_ITEMS`, items are still prepared when they are needed."""
         num_items = self.model.catalogue.num_items
         if num_items > MOST_READY_ITEMS:
             return self
@@ -101,20 +102,20 @@ class Scorer:
     # Users ---------------------------------------------------------------------------------------
 
     def support(self, tasks: Tasks) -> Support:
-        """Return what is known of the tasks' users, as `adapt` reads it."""
+        """Return the support of the tasks, as `adapt` reads it."""
         known = self.model.known_rows(tasks)
         return Support(self.model.catalogue.users(tasks), self.rows(known, tasks))
 
     def rows(self, side: Ragged, tasks: Tasks) -> Rows:
-        """Return one side of the tasks as padded tensors; prepared, where all items are."""
+        """Return one side of the tasks as padded tensors, prepared if all items are."""
         catalogue = self.model.catalogue
         if self.prepared_items is None or not catalogue.is_of_now(side, tasks):
             return catalogue.rows(side, tasks)
         return self.prepared_items.placed(catalogue.places(side))
 
     def rows_of_now(self, item_Bk: IntArray) -> Rows:
-        """Return items of each user's own as rows, (B, k), with what is known at the end of the
-        log; item 0 stands where there is none."""
+        """Return each user's own items as rows, (B, k), with statistics at the end of the log.
+        Padding holds item 0."""
         catalogue, device = self.model.catalogue, self.model.device
         item_Bk = np.maximum(item_Bk, 0)
         known = self.prepared_items
@@ -134,7 +135,7 @@ class Scorer:
         """Return the states of the tasks' users after their support.
 
         Args:
-            support: what `support` returns of the tasks, where it is at hand.
+            support: the result of `support` for these tasks, if it is at hand.
         """
         support = support or self.support(tasks)
         state = self.model.learner.adapt(self.params, support)
@@ -160,24 +161,26 @@ class Scorer:
         For ratings they are in units of the value and within its range; for implicit feedback they
         are logits.
         """
-        return self.said_of_query(tasks).value
+        return self.predict_query_values(tasks).value
 
-    def said_of_query(self, tasks: Tasks) -> Said:
-        """Return what is said of the query rows, (N,) each, after adapting to the support."""
+    def predict_query_values(self, tasks: Tasks) -> ValuePredictions:
+        """Return predictions of the query rows, (N,) each, after adapting to the support."""
         rows = self.rows(tasks.query, tasks)
-        return self.said(self.adapt(tasks), rows).of(rows.mask_BR.cpu().numpy())
+        return self.predict_values(self.adapt(tasks), rows).of(rows.mask_BR.cpu().numpy())
 
-    def said(self, state: UserState, rows: Rows, predicted: Prediction | None = None) -> Said:
-        """Return what is said of rows for adapted users.
+    def predict_values(
+        self, state: UserState, rows: Rows, predicted: Prediction | None = None
+    ) -> ValuePredictions:
+        """Return predictions of rows for adapted users.
 
         Args:
-            predicted: what `predict` returns of them, where it is at hand.
+            predicted: the result of `predict` for these rows, if it is at hand.
         """
         predicted = self.predict(state, rows) if predicted is None else predicted
         units, levels = self.model.units, self.model.levels
         ranked_by_BR = predicted.ranked_by_BR
         if levels is None:
-            return Said(
+            return ValuePredictions(
                 value=units.to_values(predicted.mean_BR),
                 mean=units.expected_unclipped(ranked_by_BR),
                 expected=units.to_expected(ranked_by_BR),
@@ -187,7 +190,7 @@ class Scorer:
             )
         shares = levels.shares(self.level_inputs(levels, state, predicted, rows))
         mean_BR = shares.mean.astype(np.float32)
-        return Said(
+        return ValuePredictions(
             value=shares.median.astype(np.float32),
             mean=mean_BR,
             expected=mean_BR,
@@ -200,12 +203,12 @@ class Scorer:
     def level_inputs(
         self, levels: LevelHead, state: UserState, predicted: Prediction, rows: Rows
     ) -> Float64Array:
-        """Return (B, R, C) what distributions over the levels are made from.
+        """Return (B, R, C) the inputs of the distributions over levels.
 
         Args:
-            levels: the head; the model's, or one that is being learned.
-            state: with that head's part.
-            predicted: what `predict` returns of the rows.
+            levels: the head of the model, or one that is being learned.
+            state: the users' states, with that head's part.
+            predicted: the result of `predict` for the rows.
         """
         units = self.model.units
         past_BRD = rows.statistics_BRD.cpu().numpy()
@@ -233,8 +236,8 @@ class Scorer:
 
     @torch.no_grad()
     def prepared(self, rows: Rows) -> Rows:
-        """Return rows for `rank_block` with the work done that no user changes: to be kept where
-        many users are asked about them."""
+        """Return rows for `rank_block` with the work done that no user changes. Keep them for many
+        users."""
         return self.model.learner.prepare(self.params, rows)
 
     @property
@@ -244,12 +247,12 @@ class Scorer:
 
     @torch.no_grad()
     def settled(self, state: UserState, count_BI: torch.Tensor | None = None) -> UserState:
-        """Return adapted users as `rank_block` and `order` read them: to be done once for many
-        blocks. It holds a number for each user and item.
+        """Return adapted users as `rank_block` and `order` read them. Call it once for many blocks.
+        The result holds a number for each pair of user and item.
 
         Args:
-            count_BI: how often each item had been taken at each user's cut time, as the list head
-                counts it; if None, at the end of the log.
+            count_BI: the number of takes of each item before each user's cut time, as the list head
+                counts them. If None, those at the end of the log.
         """
         learner, lists = self.model.learner, self.lists.settle(state, count_BI)
         if isinstance(learner, CatalogueRanker):
@@ -258,10 +261,10 @@ class Scorer:
 
     @torch.no_grad()
     def rank_block(self, settled: UserState, items: Rows) -> torch.Tensor:
-        """Return what lists are ordered by, (B, items): see `ListHead`.
+        """Return the scores by which lists are ordered, (B, items): see `ListHead`.
 
         Args:
-            items: as `item_block` gives them.
+            items: a block from `item_block`.
         """
         learner = self.model.learner
         if isinstance(learner, CatalogueRanker):
@@ -272,10 +275,10 @@ class Scorer:
 
     @torch.no_grad()
     def order(self, settled: UserState, output_BR: torch.Tensor, items: Rows) -> torch.Tensor:
-        """Return what lists are ordered by, (B, R), of rows of each user's own.
+        """Return the scores by which lists are ordered, (B, R), for each user's own rows.
 
         Args:
-            output_BR: what the learner orders these rows by.
+            output_BR: the learner's outputs, by which it ranks these rows.
         """
         return self.lists.scores(settled, output_BR, self.model.catalogue.numbers(items))
 

@@ -177,4 +177,4 @@ def _outputs(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
 
 def _expected(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
     """Return the expected value, in units of the value, before it is clipped to its range."""
-    return scorer.said(state, rows).mean
+    return scorer.predict_values(state, rows).mean

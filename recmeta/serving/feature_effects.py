@@ -88,7 +88,7 @@ def scores_knowing(model: Model, state: UserState, item: int, known_MF: BoolArra
     )
     scorer = Scorer.of(model.on(copies, statistics, with_lists=False))  # the user is adapted
     rows = scorer.item_block(0, schema.END_OF_TIME, 0, num_copies)
-    score_M: Float32Array = scorer.said(state, rows).mean[0]
+    score_M: Float32Array = scorer.predict_values(state, rows).mean[0]
     return score_M
 
 

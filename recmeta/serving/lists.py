@@ -361,7 +361,7 @@ class ListMaker:
         worth_Bk = np.where(item_Bk >= 0, worth_Bk, np.float32(-np.inf))
         if self.model.objective != "rating":
             return worth_Bk, worth_Bk
-        expected_Bk = self.scorer.said(users.state, rows, predicted).expected
+        expected_Bk = self.scorer.predict_values(users.state, rows, predicted).expected
         return worth_Bk, np.where(item_Bk >= 0, expected_Bk, np.float32(self.model.value_range[0]))
 
 

@@ -248,7 +248,7 @@ class Ranker:
         """Return (B, k) the scores that lists show, as in `RankedLists`."""
         if self.model.objective != "rating":
             return worth_Bk
-        expected_Bk = self.scorer.said(state, self.scorer.rows_of_now(item_Bk)).expected
+        expected_Bk = self.scorer.predict_values(state, self.scorer.rows_of_now(item_Bk)).expected
         return np.where(item_Bk >= 0, expected_Bk, np.float32(self.model.value_range[0]))
 
     def _best_keys(self, users: AdaptedUsers, starts: Sequence[int], length: int) -> torch.Tensor:

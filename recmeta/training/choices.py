@@ -177,9 +177,9 @@ def meta_learned(
         num_profile_values=profiles.num_values,
     ).to(device)
     sampler = _Sampler(rows, profiles.train_UW, value_range, config, num_next, in_order)
-    asked = None
+    judges = None
     if judged is not None and len(judged):
-        asked = _judged(judged, profiles.judged_BW, value_range).to(device)
+        judges = _judged(judged, profiles.judged_BW, value_range).to(device)
     params = {name: p.clone() for name, p in head.params.items()}
     optimiser = OuterOptimiser(
         params,
@@ -187,7 +187,7 @@ def meta_learned(
         weight_decay=config.weight_decay,
         clip_norm=5.0,
     )
-    best, best_loss = head, math.inf if asked is None else _loss(head, asked)
+    best, best_loss = head, math.inf if judges is None else _loss(head, judges)
     for number in range(1, (config.epochs if epochs is None else epochs) + 1):
         draws = np.random.default_rng((seed, number))
         for episodes in sampler.epoch(draws):
@@ -199,10 +199,10 @@ def meta_learned(
                 )
         copied = {name: p.clone() for name, p in params.items()}
         trained = head.trained(copied, count_I, number)
-        if epochs is not None or asked is None:
+        if epochs is not None or judges is None:
             best = trained
             continue
-        loss = _loss(trained, asked)
+        loss = _loss(trained, judges)
         if loss < best_loss:
             best, best_loss = trained, loss
         elif number - best.epochs >= config.patience:
@@ -290,13 +290,13 @@ def _losses(
     score_BN = torch.addmm(log_base_N, user_BD, leaves[PREDICTS].T)
     # What is known is not asked about.
     known_BN = torch.zeros_like(score_BN).scatter_add_(1, known_BS, mask_BS.to(score_BN)) > 0
-    asked_BQ = episodes.next_mask_BQ & ~known_BN.gather(1, next_BQ)
-    known_BN = known_BN & asked_BQ.any(1, keepdim=True)  # who knows all items is asked nothing
+    mask_BQ = episodes.next_mask_BQ & ~known_BN.gather(1, next_BQ)
+    known_BN = known_BN & mask_BQ.any(1, keepdim=True)  # who knows all items is asked nothing
     log_total_B1 = score_BN.masked_fill(known_BN, -torch.inf).logsumexp(1, keepdim=True)
     # An item of the query stands for itself: what it stands for counts in the sum alone.
     log_share_BQ = score_BN.gather(1, next_BQ) - log_stands_N[next_BQ] - log_total_B1
-    num_asked_B = asked_BQ.sum(1).clamp(min=1)
-    return -torch.where(asked_BQ, log_share_BQ, 0).sum(1) / num_asked_B
+    num_next_B = mask_BQ.sum(1).clamp(min=1)
+    return -torch.where(mask_BQ, log_share_BQ, 0).sum(1) / num_next_B
 
 
 def _sample(
@@ -419,20 +419,20 @@ def _judged(
 
 
 @torch.no_grad()
-def _loss(head: ChoiceHead, asked: Episodes) -> float:
+def _loss(head: ChoiceHead, judges: Episodes) -> float:
     """Return the mean loss of development users, over the whole catalogue, with what users add to
     popularity multiplied by the best of `SHARPNESS`: lists are weighted later, and a head that is
     too sure of a good order is better than one that is rightly unsure of a bad one."""
     device = head.params[POPULARITY].device
     everything_I = torch.arange(head.num_items, device=device)
     itself_I = torch.zeros(head.num_items, device=device)
-    num_users = len(asked.mask_BS)
+    num_users = len(judges.mask_BS)
     losses = []
     for sharpness in SHARPNESS:
         params = {**head.params, PREDICTS: head.params[PREDICTS] * sharpness}
 
         def of_some(first: int, params: Params = params) -> torch.Tensor:
-            some = asked.part(first, first + USERS_AT_ONCE)
+            some = judges.part(first, first + USERS_AT_ONCE)
             return _losses(params, some, head.most_rows, everything_I, itself_I, None)
 
         with one_thread(num_users <= USERS_AT_ONCE):

@@ -77,7 +77,7 @@ class Rated:
     level_N: IntArray
     """From 0."""
     value_N: Float64Array
-    said_N: Float64Array
+    raw_N: Float64Array
     """The learner's means, in units of the value."""
     median_N: Float64Array
     """The learner's predictions, which are medians for some learners."""
@@ -225,7 +225,7 @@ def _rated(
             parts["inputs_NC"].append(
                 scorer.level_inputs(head, head.state(some.support), predicted, rows)[mask_BR]
             )
-            parts["said_N"].append(model.units.unclipped(predicted.ranked_by_BR)[mask_BR])
+            parts["raw_N"].append(model.units.unclipped(predicted.ranked_by_BR)[mask_BR])
             parts["median_N"].append(model.units.to_values(predicted.mean_BR)[mask_BR])
             parts["value_N"].append(some.query.value)
             user_N = users[some.query.task + first]
@@ -273,11 +273,11 @@ def _held_out(head: LevelHead, rated: Rated, num_users: int) -> _HeldOut:
         shares = _fitted(head, others).shares(here.inputs_NC)
         chosen_N = np.take_along_axis(shares.share_L, here.level_N[:, None], 1)[:, 0]
         loss_B += here.by_user(-np.log(np.maximum(chosen_N, LEAST_SHARE)), num_users)
-        intercept, slope = fit_line(others.said_N, others.value_N, others.weight_N)
-        said_N = np.clip(intercept + slope * here.said_N, shares.value_L[0], shares.value_L[-1])
+        intercept, slope = fit_line(others.raw_N, others.value_N, others.weight_N)
+        raw_N = np.clip(intercept + slope * here.raw_N, shares.value_L[0], shares.value_L[-1])
         for found, median_N, mean_N in (
             (errors, shares.median, shares.mean),
-            (own_errors, here.median_N, said_N),
+            (own_errors, here.median_N, raw_N),
         ):
             found[0] += here.by_user(np.abs(median_N - here.value_N), num_users)
             found[1] += here.by_user((mean_N - here.value_N) ** 2, num_users)

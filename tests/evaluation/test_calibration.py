@@ -84,8 +84,8 @@ def test_what_is_expected_has_no_more_error_than_what_the_learner_says(
     """Learned from all users and shots together, so that each is a little off."""
     model.uncertainty = learn_uncertainty(model, task_set.tasks("dev"))
     found = residuals(model, task_set.tasks("dev"))
-    said = found.value_N - found.said_N
-    assert found.weight_N @ found.residual_N**2 <= found.weight_N @ said**2
+    raw_error_N = found.value_N - found.raw_N
+    assert found.weight_N @ found.residual_N**2 <= found.weight_N @ raw_error_N**2
     assert abs(found.weight_N @ found.residual_N) / found.weight_N.sum() < 0.05
 
 

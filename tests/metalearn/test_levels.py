@@ -178,7 +178,7 @@ def test_known_coefficients_are_found_again() -> None:
         inputs_NC=inputs_NC,
         level_N=level_N,
         value_N=head.value_L[level_N],
-        said_N=nothing_N,
+        raw_N=nothing_N,
         median_N=nothing_N,
         user_N=np.arange(num_rows) // 4,
         weight_N=np.full(num_rows, 0.25),
@@ -240,7 +240,7 @@ def test_users_are_predicted_better_with_it(model: Model, task_set: TaskSet) -> 
 
 def test_what_it_says_is_calibrated(model: Model, task_set: TaskSet) -> None:
     tasks = task_set.tasks("test")
-    said = Scorer.of(model).said_of_query(tasks)
+    said = Scorer.of(model).predict_query_values(tasks)
     assert said.shares is not None
     assert said.spread == pytest.approx(said.shares.deviation)
     assert model.uncertainty is not None
@@ -267,9 +267,9 @@ def test_what_it_says_is_calibrated(model: Model, task_set: TaskSet) -> None:
 
 def test_a_user_is_alone_in_the_batch(model: Model, task_set: TaskSet) -> None:
     tasks = task_set.tasks("test").take(np.arange(12))
-    together = Scorer.of(model).said_of_query(tasks).mean
+    together = Scorer.of(model).predict_query_values(tasks).mean
     for user in range(12):
-        alone = Scorer.of(model).said_of_query(tasks.take(np.array([user]))).mean
+        alone = Scorer.of(model).predict_query_values(tasks.take(np.array([user]))).mean
         rows = slice(*tasks.query.offsets[user : user + 2])
         np.testing.assert_allclose(alone, together[rows], atol=1e-5)
 
@@ -278,7 +278,7 @@ def test_it_is_kept_with_the_model(model: Model, task_set: TaskSet, tmp_path: ob
     tasks, folder = task_set.tasks("test"), Folder.at(str(tmp_path))
     model.save(folder)
     loaded = Model.load(folder).on(model.catalogue.items, model.catalogue.statistics)
-    expected, found = (Scorer.of(some).said_of_query(tasks) for some in (model, loaded))
+    expected, found = (Scorer.of(some).predict_query_values(tasks) for some in (model, loaded))
     assert expected.shares is not None
     assert found.shares is not None
     np.testing.assert_array_equal(found.shares.share_L, expected.shares.share_L)
@@ -312,8 +312,8 @@ def test_items_may_be_renumbered(model: Model, task_set: TaskSet) -> None:
         query=dataclasses.replace(tasks.query, item=number_I[tasks.query.item]),
     )
     np.testing.assert_allclose(
-        Scorer.of(other).said_of_query(moved).mean,
-        Scorer.of(model).said_of_query(tasks).mean,
+        Scorer.of(other).predict_query_values(moved).mean,
+        Scorer.of(model).predict_query_values(tasks).mean,
         atol=1e-5,
     )
 

@@ -79,6 +79,6 @@ def _values(table: pa.Table, names: list[str]) -> tuple[IntArray, npt.NDArray[np
             row, flat = np.arange(len(column)), column.cast(pa.string())
         present = pc.is_valid(flat).to_numpy(zero_copy_only=False)
         rows.append(row[present])
-        told = pc.binary_join_element_wise(name, flat.drop_null(), "=")
-        values.append(np.array(told.to_pylist(), np.str_))
+        named = pc.binary_join_element_wise(name, flat.drop_null(), "=")
+        values.append(np.array(named.to_pylist(), np.str_))
     return np.concatenate(rows), np.concatenate(values)

@@ -1,1 +1,1 @@
-"""Factorisations of a log, and what content says of an item before anybody has met it."""
+"""Factorisations of a log, and regressions that predict an item's vector from its content."""

@@ -1,8 +1,8 @@
-"""What an item's content says of its vector, before and without anybody's rating of it.
+"""A prior for an item's vector, predicted from its content alone.
 
 A ridge regression of item vectors on content attributes, and for every item also the prediction of
-a regression that did not see it (cross-fitting): trained on the former alone, a model would take
-what content says of known items for what it says of new ones.
+a regression that did not see it (cross-fitting): trained on the former alone, a model would
+overestimate how well content predicts the vectors of new items.
 
 Legend: I items, A attribute columns, C coefficients of an item's vector, W longest list.
 """
@@ -14,22 +14,25 @@ import torch
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
 
 Tables = dict[str, torch.Tensor]
-"""By content field, (num_rows, C): for one of codes, row 0 is of an unknown value."""
+"""Tables (num_rows, C) by content field; in the table of a coded field, row 0 is the unknown
+value."""
 ITERATIONS = 60
-"""Of conjugate gradients; the systems are well conditioned, since every column is penalised."""
+"""Iterations of conjugate gradients. The systems are well conditioned, since every column is
+penalised."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContentConfig:
-    """How much content may say."""
+    """How strongly content may determine a vector."""
 
     value_strength: float = 0.1
-    """Variance of what one value of a categorical or multi-valued attribute adds, as a share of
-    the variance between items."""
+    """The variance of the effect of one value of a categorical or multi-valued attribute, as a
+    share of the variance between items."""
     number_strength: float = 0.05
-    """The same for one standard deviation of a numeric attribute."""
+    """The variance of the effect of one standard deviation of a numeric attribute, in the same
+    unit."""
     vector_strength: float = 1.0
-    """The same for all numbers of a vector together."""
+    """The variance of the effect of all numbers of a vector together, in the same unit."""
     num_folds: int = 10
     """Parts that the items are cut into for cross-fitting; at least 2."""
 
@@ -43,7 +46,8 @@ class ContentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class KnownContent:
-    """What another log has said of the content already; rows that it did not know are 0."""
+    """Coefficients of content that were learned from another log; rows that it did not have are
+    0."""
 
     tables: Tables
     known: dict[str, torch.Tensor]
@@ -54,14 +58,15 @@ class KnownContent:
 
 @dataclasses.dataclass(frozen=True)
 class ContentPrior:
-    """What the regression found, float64."""
+    """The fitted regression, in float64."""
 
     tables: Tables
     intercept_C: torch.Tensor
     fitted_IC: torch.Tensor
-    """What content says of each item, itself included in the fit."""
+    """The prediction for each item, which was itself part of the fit."""
     held_out_IC: torch.Tensor
-    """The same by a fit without the item; where the item had no weight, as `fitted_IC`."""
+    """The prediction for each item from a fit without it, or `fitted_IC` where the item had no
+    weight."""
 
 
 class ContentRegression:
@@ -79,8 +84,8 @@ class ContentRegression:
         self.config = config
         self.known = known or KnownContent({}, {}, keep=False)
         self.fields = tuple(f for f in fields if f.name != ITEM_ID_FIELD)
-        # Vectors are dense and stand last; all other columns are mostly 0.
-        none = torch.zeros(0, dtype=torch.int64)  # there may be no attribute
+        # Vectors are dense and come last; all other columns are mostly 0.
+        none = torch.zeros(0, dtype=torch.int64)  # the list is empty if there is no attribute
         rows, columns, values, dense = [none], [none], [none.double()], []
         self._columns: dict[str, slice] = {}
         num_columns = 0
@@ -113,8 +118,8 @@ class ContentRegression:
 
         Args:
             target_IC: the vectors, float64.
-            weight_IC: their precisions, in units of one over the variance between items; 0 where
-                nothing is known of an item.
+            weight_IC: their precisions, in units of one over the variance between items; 0 for an
+                item of which nothing is known.
         """
         solution_AC = self._fitted(target_IC, weight_IC)
         fitted_IC = self._predicted(solution_AC)
@@ -128,7 +133,7 @@ class ContentRegression:
         return ContentPrior(self._tables(solution_AC), solution_AC[-1], fitted_IC, held_out_IC)
 
     def before(self, num_coefficients: int) -> ContentPrior:
-        """Return what is known before anything is fitted: 0, unless another log said more."""
+        """Return the prior before anything is fitted: 0, or the coefficients from another log."""
         start_AC = self._start(num_coefficients)
         predicted_IC = self._predicted(start_AC)
         return ContentPrior(self._tables(start_AC), start_AC[-1], predicted_IC, predicted_IC)
@@ -145,12 +150,12 @@ class ContentRegression:
         start_AC = torch.zeros((num_columns, num_coefficients), dtype=torch.float64)
         for field in self.fields:
             if field.name in self.known.tables:
-                told_NC = self.known.tables[field.name] / _scale(field, self.config)
-                start_AC[self._columns[field.name]] = told_NC
+                known_NC = self.known.tables[field.name] / _scale(field, self.config)
+                start_AC[self._columns[field.name]] = known_NC
         return start_AC
 
     def _fitted(self, target_IC: torch.Tensor, weight_IC: torch.Tensor) -> torch.Tensor:
-        """Return the ridge solution (A, C) that is shrunk to what is known already."""
+        """Return the ridge solution (A, C), shrunk to the coefficients that are known already."""
         start_AC = self._start(target_IC.shape[1])
         rest_IC = target_IC - self._predicted(start_AC)
         return start_AC + self._solve(rest_IC, weight_IC)

@@ -1,15 +1,15 @@
-"""Bayesian matrix factorisation whose items fall back on their content: a start for meta-learners.
+"""Bayesian matrix factorisation with a content prior for items: a start for meta-learners.
 
     value_ui = b_u + b_i + p_u · q_i + noise
-    (b_u, p_u) ~ N(m, Λ⁻¹)        (b_i, q_i) ~ N(what content says of i, Σ)
+    (b_u, p_u) ~ N(m, Λ⁻¹)        (b_i, q_i) ~ N(content prior of i, Σ)
 
 Variational Bayes (Lim and Teh, KDD Cup 2007; with content as in Agarwal and Chen, KDD 2009): every
 user's and item's posterior is a Gaussian in closed form given the others', and m, Λ, Σ and the
 noise are fitted, so that nothing has to be tuned but the number of factors. An item that few users
-rated stays near what its content says.
+rated stays near its content prior.
 
 Legend: U users, I items, N rows, O the other side, C = 1 + factors coefficients (bias first),
-J = C + 1 coefficients of both sides side by side (user bias, item bias, factors).
+J = C + 1 coefficients of both sides together (user bias, item bias, factors).
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ USER_BIAS, ITEM_BIAS = 0, 1
 """Coordinates of J; the other side of each is the constant 1."""
 FIRST_CONTENT_SWEEP = 3
 CONTENT_SWEEPS = 4
-"""Content is fitted anew after this many sweeps, and after the last one."""
+"""Content is fitted again after this many sweeps, and after the last one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FactorisationConfig:
-    """Size of the factorisation."""
+    """The size of the factorisation."""
 
     num_factors: int = 16
     """Length of a user's and an item's vector without the bias."""
@@ -46,21 +46,21 @@ class FactorisationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BayesianFactorisation:
-    """What was found, float64, in the units of the values given."""
+    """The fitted factorisation, in float64 and in the units of the given values."""
 
     item_IC: torch.Tensor
-    """Posterior means of the items' biases and vectors; of an item without rows, what its content
-    says."""
+    """Posterior means of the items' biases and vectors; for an item without rows, its content
+    prior."""
     item_covariance_ICC: torch.Tensor
     """Posterior covariances of the items' biases and vectors."""
     content: ContentPrior
     user_mean_C: torch.Tensor
     user_covariance_CC: torch.Tensor
     noise: float
-    """Variance of a value about its prediction, had all vectors been known."""
+    """The variance of a value about its prediction if all vectors were known exactly."""
 
     def turn(self) -> torch.Tensor:
-        """Return (C, C) what `standardised` multiplies the items' vectors by."""
+        """Return the matrix (C, C) by which `standardised` multiplies the items' vectors."""
         turn_CC = torch.zeros_like(self.user_covariance_CC)
         turn_CC[0, 0] = 1.0
         turn_CC[1:, 0] = self.user_mean_C[1:]
@@ -68,8 +68,9 @@ class BayesianFactorisation:
         return turn_CC
 
     def standardised(self) -> "BayesianFactorisation":
-        """Return the same predictions with items turned and scaled so that the users' factors have
-        mean 0 and unit covariance; their covariance with the user's bias is left out."""
+        """Return an equivalent factorisation whose items are rotated and scaled so that the users'
+        factors have mean 0 and unit covariance; their covariance with the user's bias is left
+        out."""
         turn_CC = self.turn()
         mean_C = torch.zeros_like(self.user_mean_C)
         mean_C[0] = self.user_mean_C[0]
@@ -93,7 +94,7 @@ class BayesianFactorisation:
 
 @dataclasses.dataclass(frozen=True)
 class _Side:
-    """The rows of every user (or item), grouped: row n is one of those that offsets surround."""
+    """The rows of every user (or item), grouped: the rows of user u lie between two offsets."""
 
     offsets: torch.Tensor
     other_N: torch.Tensor
@@ -144,9 +145,9 @@ def factorise(
     """Return the factorisation of the users' rows.
 
     Args:
-        rows: per user; values with mean 0 and standard deviation 1 or so.
-        content: over the same items.
-        seed: of the starting vectors.
+        rows: per user; the values have a mean near 0 and a standard deviation near 1.
+        content: the regression over the same items.
+        seed: draws the initial vectors.
     """
     users, items = _by_user(rows), _by_item(rows, num_items)
     width = config.num_factors + 1
@@ -206,11 +207,11 @@ def _by_item(rows: Ragged, num_items: int) -> _Side:
 
 
 def _normal_equations(side: _Side, other: _Gaussians) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the sums over each one's rows of the other side's expected outer products (M, J, J)
-    and of its means times the values (M, J)."""
+    """Return the sums over each member's rows of the other side's expected outer products (M, J,
+    J), and of the other side's means times the values (M, J)."""
     full_OJ = other.full()
     width = full_OJ.shape[1]
-    i, j = torch.triu_indices(width, width)  # symmetric: one triangle is summed
+    i, j = torch.triu_indices(width, width)  # symmetric matrices: one triangle is summed
     triangle_MT = side.sums(other.second_moments()[:, i, j])
     gram_MJJ = triangle_MT.new_empty(len(triangle_MT), width, width)
     gram_MJJ[:, i, j] = triangle_MT
@@ -230,15 +231,15 @@ def _update(
     precision_CC = torch.linalg.inv(covariance_CC)
     free = torch.tensor(side.free)
     known_MCC = gram_MJJ[:, free[:, None], free] / noise
-    told_MC = (moment_MJ[:, free] - gram_MJJ[:, free, side.constant]) / noise
+    linear_MC = (moment_MJ[:, free] - gram_MJJ[:, free, side.constant]) / noise
     factor = torch.linalg.cholesky(known_MCC + precision_CC)
     side.covariance_MCC = torch.cholesky_inverse(factor)
-    right_MC = told_MC + prior_MC @ precision_CC
+    right_MC = linear_MC + prior_MC @ precision_CC
     side.mean_MC = (side.covariance_MCC @ right_MC[..., None])[..., 0]
 
 
 def _spread(side: _Gaussians, about: torch.Tensor) -> torch.Tensor:
-    """Return the expected covariance (C, C) of one side's vectors about these."""
+    """Return the expected covariance (C, C) of one side's vectors about these means."""
     apart_MC = side.mean_MC - about
     return apart_MC.T @ apart_MC / len(apart_MC) + side.covariance_MCC.mean(0)
 
@@ -258,14 +259,14 @@ def _content(
     covariance_CC: torch.Tensor,
     is_rated_I: torch.Tensor,
 ) -> ContentPrior:
-    """Return the regression on content of what the rows alone say of the items.
+    """Return the regression on content of the items' vectors, as the rows alone determine them.
 
-    A posterior has the prior in it; without taking it out again content would confirm itself.
+    A posterior contains the prior, which is divided out; otherwise content would confirm itself.
     """
     posterior_IC = item.covariance_MCC.diagonal(dim1=1, dim2=2)
     between_C = covariance_CC.diagonal()
-    told_IC = (1 / posterior_IC - 1 / between_C).clamp(min=1e-8)
-    target_IC = (item.mean_MC / posterior_IC - prior_IC / between_C) / told_IC
+    precision_IC = (1 / posterior_IC - 1 / between_C).clamp(min=1e-8)
+    target_IC = (item.mean_MC / posterior_IC - prior_IC / between_C) / precision_IC
     total_C = item.mean_MC[is_rated_I].var(0).clamp(min=1e-6)
-    weight_IC = total_C / (between_C + 1 / told_IC) * is_rated_I[:, None]
+    weight_IC = total_C / (between_C + 1 / precision_IC) * is_rated_I[:, None]
     return regression.fit(target_IC, weight_IC)

@@ -2,12 +2,12 @@
 
     min  Σ_ui c_ui (r_ui - p_u · q_i)² + λ (Σ_u |p_u|² + Σ_i |q_i|²)
 
-r is 1 and c the confidence where user u met item i; everywhere else r is 0 and c is 1. What the
-pairs that never met cost is the same for all users, the Gram matrix of the item vectors: in the
-coordinates in which that matrix and the ridge are the identity, somebody with n rows is folded in
-by a system of min(n, F) equations.
+r is 1 and c the confidence where user u met item i; everywhere else r is 0 and c is 1. The cost of
+the pairs that never met is the same for all users, the Gram matrix of the item vectors: in the
+coordinates in which that matrix plus the ridge is the identity, a user with n rows is folded in by
+a system of min(n, F) equations.
 
-Legend: U users, I items, M one of both, O the other, N rows, F factors, K folds.
+Legend: U users, I items, M members of one side, O of the other, N rows, F factors, K folds.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Ragged
 
 PADDING = 1.2
-"""The longest of a group has at most this many times the rows of the shortest."""
+"""The longest member of a group has at most this many times the rows of the shortest."""
 MOST_NUMBERS = 200_000
-"""Of a group's gathered vectors, so that they fit into a core's cache."""
+"""The most numbers in a group's gathered vectors, so that they fit into a core's cache."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,11 @@ class WeightedALSConfig:
     regularisation: float = 10.0
     """λ: ridge weight of every factor."""
     confidence: float = 4.0
-    """c of a pair that met; above 1."""
+    """c of a pair that met, which must be above 1."""
     sweeps: int = 8
     """Alternations between users and items."""
     fold_in_ratio: float = 1.0
-    """λ of a new user over that of the training users."""
+    """The ratio of a new user's λ to that of the training users."""
 
     def __post_init__(self) -> None:
         if self.num_factors < 1 or self.sweeps < 1:
@@ -54,15 +54,16 @@ class WeightedALSConfig:
 
 @dataclasses.dataclass(frozen=True)
 class _WeightedSide:
-    """Whom each of M met."""
+    """The rows of each of the M members: which of the O others it met."""
 
     length_M: IntArray
     other_N: IntArray
-    """Laid end to end."""
+    """The others that were met, laid end to end."""
 
     def groups(self, num_factors: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield members of similar length, those without rows left out: their numbers (G,), whom
-        they met (G, R), padded with 0, and which of these are there (G, R)."""
+        """Yield groups of members with similar numbers of rows, those without rows left out: the
+        members' numbers (G,), the others that they met (G, R), padded with 0, and the mask (G,
+        R)."""
         first_M = np.cumsum(self.length_M) - self.length_M
         order = np.argsort(self.length_M, kind="stable")
         order = order[self.length_M[order] > 0]
@@ -83,7 +84,7 @@ class _WeightedSide:
 def factorise_weighted(
     rows: Ragged, num_items: int, config: WeightedALSConfig, seed: int
 ) -> torch.Tensor:
-    """Return the items' vectors (I, F), float32; 0 of an item without rows.
+    """Return the items' vectors (I, F), float32; 0 for an item without rows.
 
     Args:
         rows: per user, which items they met; values are not read.
@@ -98,11 +99,11 @@ def factorise_weighted(
 def left_out_factors(
     rows: Ragged, item_IF: torch.Tensor, config: WeightedALSConfig, num_folds: int, sweeps: int = 3
 ) -> torch.Tensor:
-    """Return the items' vectors without the users of each fold, (K, I, F); user u is in fold
+    """Return the items' vectors fitted without the users of each fold, (K, I, F); user u is in fold
     u mod K.
 
-    Each goes on from the vectors that all users have shaped, for a few sweeps, so that its axes
-    mean the same.
+    Each fold continues for a few sweeps from the vectors of all users, so that its axes keep their
+    meaning.
     """
     fold_U = np.arange(len(rows)) % num_folds
     return torch.stack(
@@ -116,7 +117,7 @@ def left_out_factors(
 def fold_in(
     rows: Ragged, item_IF: torch.Tensor, config: WeightedALSConfig, regularisation: float
 ) -> torch.Tensor:
-    """Return the vectors (U, F) of users who met these items; 0 of one who met none."""
+    """Return the vectors (U, F) of users who met these items; 0 for a user who met none."""
     return _solve(_by_user(rows), item_IF, config.confidence, regularisation)
 
 

@@ -1,1 +1,2 @@
-"""What a learner's output means: levels of a rating, uncertainty, units of the value."""
+"""Heads that turn a learner's output into ratings, uncertainties and lists, in units of the
+value."""

@@ -17,16 +17,17 @@ class Segment:
     """A segment: users with at least a number of rows, up to the next segment of their group."""
 
     fewest: int
-    """The fewest known rows of these users, with which the segment is judged."""
+    """The fewest known rows of these users; the segment is judged at this number."""
     value: str | None
-    """Their value of the certificate's attribute; None means all other users, or everybody."""
-    num_users: int
-    """The number of development users on whom it was judged."""
-    advantage: float
-    """Their mean nDCG@10 by the model minus that by popularity."""
-    at_least: float | None
-    """The one-sided lower bound of this difference at the certificate's level; None with too few
+    """Their value of the certificate's attribute. None stands for all other users, or for all
     users."""
+    num_users: int
+    """The number of development users on which the segment was judged."""
+    advantage: float
+    """Their mean nDCG@10 with the model's lists minus that with popularity's."""
+    at_least: float | None
+    """The one-sided lower bound of this difference at the certificate's level, or None if there are
+    too few users."""
     is_certified: bool
     """Whether these users get the model's lists; otherwise they get popular items."""
 
@@ -46,19 +47,19 @@ class Certificate:
     segments: tuple[Segment, ...]
     """The segments, group by group, and by rising numbers of rows."""
     violation_rate: float
-    """Over resamples of the development users, the share that certify a segment which is worse by
-    more than the tolerance for all of them."""
+    """The share of resamples of the development users that certify a segment whose lists, over all
+    of these users, are worse by more than the tolerance."""
     border_rate: float
-    """The same where every segment is worse by just the tolerance, which is when certifying is
-    wrong most often; it should not be above `level`."""
+    """The same share if every segment were worse by exactly the tolerance, where certifying is
+    wrong most often. It should not be above `level`."""
     num_resamples: int
 
     def holds(self, num_rows_B: IntArray, value_B: Sequence[str | None] | None) -> BoolArray:
-        """Return (B,) which users may get the model's lists.
+        """Return (B,) whether each user may get the model's lists.
 
         Args:
             num_rows_B: numbers of known rows.
-            value_B: their values of `attribute`; None if there is no attribute.
+            value_B: their values of `attribute`, or None if there is no attribute.
         """
         groups = {segment.value for segment in self.segments}
         holds_B = np.zeros(len(num_rows_B), np.bool_)
@@ -70,8 +71,8 @@ class Certificate:
         return holds_B
 
     def values(self, profile: pa.Table) -> list[str | None] | None:
-        """Return users' values of `attribute` as text, None where one is not known; None where
-        there is no attribute to ask for."""
+        """Return users' values of `attribute` as text, with None for each one that is not known, or
+        None if the certificate has no attribute."""
         if self.attribute is None:
             return None
         if self.attribute not in profile.column_names:

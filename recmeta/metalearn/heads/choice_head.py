@@ -3,17 +3,17 @@ gradient steps.
 
     score_i(u) = π_i + u · b_i                         log-probability of taking item i, up to
                                                        a constant of the user
-    L_S(u) = −Σ_{s in S} w_s log softmax(π + A u)_{i_s}        how the known rows are explained
+    L_S(u) = −Σ_{s in S} w_s log softmax(π + A u)_{i_s}        the loss of the known rows
     u_0 = m,  u_1 = m + Σ_v e_v − α_1 ∘ ∇ L_S(m) / √(n + ν),
     u_k = u_{k−1} − α_k ∘ ∇ L_S(u_{k−1}) / √(n + ν)            the inner loop, K steps
 
-The meta-parameters (vectors a and b of every item, π, the start m and what each value v of a
-user's profile adds to it, rates α of every step and number (Meta-SGD: Li et al., 2017), weights w
-of recent and of liked rows) are those with which the adapted user makes the *next* rows likely: the
+The meta-parameters (vectors a and b of every item, π, the start m and what each value v of a user's
+profile adds to it, rates α of every step and number (Meta-SGD: Li et al., 2017), weights w of
+recent and of liked rows) are trained so that the adapted user makes the *next* rows likely: the
 outer loss is the softmax loss of the query, differentiated through the inner steps (Finn, Abbeel
-and Levine, ICML 2017). What explains the known rows, a, is not what predicts the next ones, b: an
-inner loss that is itself learned, so that what is taken after something may differ from what is
-taken beside it (Rendle, Freudenthaler and Schmidt-Thieme, WWW 2010, for the asymmetry).
+and Levine, ICML 2017). The vectors that explain the known rows, a, differ from those that predict
+the next ones, b: the inner loss is itself learned, so that items taken after an item may differ
+from items taken beside it (Rendle, Freudenthaler and Schmidt-Thieme, WWW 2010, for the asymmetry).
 
 Legend: B users, S support rows (padded), I items, N items of a sample, D numbers of a vector, K
 steps, G lags, W values of a profile (padded), V values.
@@ -31,46 +31,48 @@ from recmeta.metalearn.learner import Params
 from recmeta.tasks.arrays import Float32Array, IntArray
 
 PREDICTS, EXPLAINS = "predicts", "explains"
-"""Vectors of items (I, D): b, by which the next row is predicted, and a, by which known rows are
-explained."""
+"""Names of vectors of items (I, D): b, which predict the next row, and a, which explain known
+rows."""
 POPULARITY = "popularity"
 """π (I,)."""
 UNMET = "unmet"
-"""π of a new item: the value after training of items that nobody took or, if there were none, the
-value for half a user who took it."""
+"""π of a new item: the value after training of items without any user or, if there were none, the
+value for half a user."""
 START = "start"
 """m (D,)."""
 BY_PROFILE = "by_profile"
-"""e (V, D); that of code 0, no value, is not read. None if no profile was known, and in a head of
-an earlier version."""
+"""e (V, D); the row of code 0, no value, is not read. Absent if no profile was known, and in a head
+of an earlier version."""
 LOG_RATES = "log_rates"
 """log α (K, D)."""
 PRIOR_ROWS = "prior_rows"
 """ν, through a softplus."""
 LAG = "lag"
-"""(G,) log w of the newest row, of the one before, and so on; the last stands for all older."""
+"""(G,) log w of the newest row, of the row before it, and so on; the last is that of all older
+rows."""
 LIKING = "liking"
-"""How much more a row of the best value counts than one in the middle of the scale, as a share."""
+"""How much more a row of the best value counts than a row in the middle of the scale, as a
+share."""
 BY_ITEM = (PREDICTS, EXPLAINS, POPULARITY)
 NUM_LAGS = 30
 FIRST_SCALE = 10**0.5
-"""The scale of both vectors at the start: the output of a factorisation for a taken item lies
-between 0 and 1, but log-odds have a wider range."""
+"""The initial scale of both vectors: a factorisation's output for a taken item lies between 0 and
+1, but log-odds have a wider range."""
 AT_ONCE = 2**22
-"""The most probabilities of items, or numbers in rows' vectors, of all users that adapt at once."""
+"""The most probabilities of items, or numbers in rows' vectors, of all users who adapt at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ChoiceHead:
-    """Meta-parameters, and users adapted by them. Item numbers are those of the catalogue."""
+    """The meta-parameters, with which users adapt. Item numbers are those of the catalogue."""
 
     params: Params
     in_order: bool
-    """Whether rows have an order, of which the newest are known."""
+    """Whether rows have an order, so that the newest are known."""
     most_rows: int
-    """The most rows with which it was trained; see `row_weights`."""
+    """The most rows of a user in training; see `row_weights`."""
     epochs: int = 0
-    """The number of passes for which it was trained."""
+    """The number of training passes."""
 
     @classmethod
     def init(
@@ -85,8 +87,8 @@ class ChoiceHead:
         num_profile_values: int = 1,
     ) -> Self:
         """Return the start of meta-training: a weighted factorisation X, into which a new user is
-        folded by (XᵀX + λ)⁻¹ Σ_s x_s: the first step from 0 in the metric of what everybody did
-        not take. So a is X (XᵀX + λ)⁻¹, and b is X.
+        folded by (XᵀX + λ)⁻¹ Σ_s x_s. This is the first step from 0 in the metric of the items that
+        users did not take. So a is X (XᵀX + λ)⁻¹, and b is X.
 
         Args:
             count_I: how often each item was taken.
@@ -127,7 +129,7 @@ class ChoiceHead:
         return len(self.params[POPULARITY])
 
     def trained(self, params: Params, count_I: IntArray, epochs: int) -> "ChoiceHead":
-        """Return the same with the meta-parameters after a number of passes.
+        """Return the head with these meta-parameters, trained for a number of passes.
 
         Args:
             count_I: how often training users took each item.
@@ -139,12 +141,12 @@ class ChoiceHead:
         return dataclasses.replace(self, params=params, epochs=epochs)
 
     def on(self, number_I: IntArray, num_items: int) -> "ChoiceHead":
-        """Return the same over another catalogue, in which new items are like items that nobody
-        took.
+        """Return the head over another catalogue, in which new items are like items without any
+        user.
 
         Args:
-            number_I: each item's number there; -1 where it is not in it.
-            num_items: of that catalogue.
+            number_I: each item's number in that catalogue, or -1 where it has none.
+            num_items: the number of items of that catalogue.
         """
         kept = np.flatnonzero(number_I >= 0)
         to, source = torch.from_numpy(number_I[kept]), torch.from_numpy(kept)
@@ -159,7 +161,7 @@ class ChoiceHead:
         return dataclasses.replace(self, params=params)
 
     def to(self, device: torch.device) -> "ChoiceHead":
-        """Return the same on a device."""
+        """Return the head on a device."""
         params = {name: p.to(device) for name, p in self.params.items()}
         return dataclasses.replace(self, params=params)
 
@@ -176,9 +178,9 @@ class ChoiceHead:
         """Return (B, D) users after the inner steps.
 
         Args:
-            item_BS: int64; any number where padded.
-            liking_BS: -1 for the lowest value of the scale, 1 for the highest, 0 without any.
-            mask_BS: false where there is no row.
+            item_BS: int64; padding may hold any number.
+            liking_BS: -1 for the lowest value of the scale, 1 for the highest, 0 without a value.
+            mask_BS: false where padded.
             profile_BW: int64 codes of the users' profiles; 0 where there is no value.
         """
         params = self.params
@@ -223,8 +225,8 @@ class ChoiceHead:
         profile_BW: torch.Tensor,
         target_Bk: torch.Tensor,
     ) -> torch.Tensor:
-        """Return (B, S, k) what each row adds to the scores of some items: the scores with all rows
-        minus those of the user adapted without it.
+        """Return (B, S, k) the effect of each row on the scores of some items: the scores with all
+        rows minus those of the user adapted without that row.
 
         Args:
             target_Bk: int64 items of each user.
@@ -245,7 +247,8 @@ class ChoiceHead:
         mask_BS: torch.Tensor,
         profile_BW: torch.Tensor,
     ) -> torch.Tensor:
-        """Return (B, S, D) users minus the same users adapted without each of their rows."""
+        """Return (B, S, D) the users' vectors minus their vectors when adapted without each of
+        their rows."""
         num_users, num_rows = mask_BS.shape
         itself_SS = torch.eye(num_rows, dtype=torch.bool, device=mask_BS.device)
         without_BSS = mask_BS[:, None] & ~itself_SS
@@ -262,7 +265,7 @@ class ChoiceHead:
 
     @functools.cached_property
     def expected_D(self) -> torch.Tensor:
-        """What a row explains on average before anybody adapts."""
+        """The mean of a over the items, weighted by their probabilities before any user adapts."""
         params = self.params
         return _expected(params[START][None], params[EXPLAINS], params[POPULARITY])[0]
 
@@ -274,8 +277,8 @@ class ChoiceHead:
 
 
 def likings(value: Float32Array, value_range: tuple[float, float] | None) -> Float32Array:
-    """Return -1 for the lowest value of the scale, 1 for the highest; 0 where values say
-    nothing."""
+    """Return how much each row was liked: -1 for the lowest value of the scale, 1 for the highest,
+    and 0 for every row where values have no range."""
     if value_range is None or value_range[0] == value_range[1]:
         return np.zeros(value.shape, np.float32)
     low, high = value_range
@@ -285,7 +288,7 @@ def likings(value: Float32Array, value_range: tuple[float, float] | None) -> Flo
 
 def adapted(
     params: Params,
-    told_BSD: torch.Tensor,
+    support_BSD: torch.Tensor,
     liking_BS: torch.Tensor,
     mask_BS: torch.Tensor,
     profile_BW: torch.Tensor,
@@ -295,21 +298,22 @@ def adapted(
     most_rows: int,
     expected_D: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return (B, D) users after the inner steps; where gradients are recorded, they go through
-    them.
+    """Return (B, D) users after the inner steps. Gradients that are being recorded go through the
+    steps.
 
     Args:
-        told_BSD: a of the users' rows.
+        support_BSD: a of the users' rows.
         profile_BW: codes of their profiles.
         explains_ND: a of all items, or of a sample of them.
-        log_base_N: π of these, plus the logarithm of how many items each stands for.
+        log_base_N: π of these items, plus the logarithm of the number of items that each stands
+            for.
         most_rows: see `row_weights`.
-        expected_D: what a row explains on average at m, where it is known. A profile joins with the
-            first step, so that this is the same for all users.
+        expected_D: the probability-weighted mean of a at m, if it is at hand. A profile joins with
+            the first step, so that this is the same for all users.
     """
     num_rows_B1 = mask_BS.sum(1, keepdim=True).clamp(max=most_rows)
     weight_BS = row_weights(params, liking_BS, mask_BS, most_rows)
-    sum_BD = (weight_BS[:, None] @ told_BSD)[:, 0]
+    sum_BD = (weight_BS[:, None] @ support_BSD)[:, 0]
     total_B1 = weight_BS.sum(1, keepdim=True)
     user_BD = started(params, profile_BW)
     if expected_D is None:
@@ -325,7 +329,7 @@ def adapted(
 
 
 def started(params: Params, profile_BW: torch.Tensor) -> torch.Tensor:
-    """Return (B, D) users of whom no row is known, by their profiles."""
+    """Return (B, D) users without any known row, given their profiles."""
     start_BD = params[START].expand(len(profile_BW), -1)
     if BY_PROFILE not in params or not profile_BW.shape[1]:
         return start_BD
@@ -339,12 +343,12 @@ def row_weights(
     """Return (B, S) w: the weight of each row in the inner loss.
 
     Args:
-        most_rows: of users with more rows, the newest count. If rows have no order, all count,
-            together as much as this many rows.
+        most_rows: the number of newest rows that count for users with more rows. If rows have no
+            order, all of them count, together as much as this many rows.
     """
     lag = params[LAG]
     num_rows_B1 = mask_BS.sum(1, keepdim=True)
-    age_BS = num_rows_B1 - mask_BS.cumsum(1)  # rows that are newer
+    age_BS = num_rows_B1 - mask_BS.cumsum(1)  # the number of newer rows
     if len(lag) > 1:
         mask_BS = mask_BS & (age_BS < most_rows)
         share_B1 = torch.ones_like(num_rows_B1)

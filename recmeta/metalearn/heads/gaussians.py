@@ -17,11 +17,11 @@ class DiagonalGaussian:
     """Logarithms of the standard deviations."""
 
     def sample(self, noise_BZ: torch.Tensor) -> torch.Tensor:
-        """Return a draw (B, Z) that can be differentiated by mean and spread (Kingma, Welling, ICLR
-        2014).
+        """Return a draw (B, Z) that is differentiable with respect to mean and spread (Kingma,
+        Welling, ICLR 2014).
 
         Args:
-            noise_BZ: standard normal; or (…, B, Z), for several draws.
+            noise_BZ: standard normal numbers; (…, B, Z) for several draws.
         """
         return self.mean_BZ + self.log_spread_BZ.exp() * noise_BZ
 
@@ -33,8 +33,8 @@ class DiagonalGaussian:
 
 
 def fixed_noise(num_draws: int, like_BZ: torch.Tensor) -> torch.Tensor:
-    """Return standard normal numbers (M, Z) that are always the same, for draws of which every user
-    has the same ones, whoever else is in the batch."""
+    """Return standard normal numbers (M, Z) that are always the same, so that every user has the
+    same draws, whoever else is in the batch."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn((num_draws, like_BZ.shape[1]), generator=generator, dtype=torch.float64)
     return drawn.to(like_BZ)

@@ -1,23 +1,24 @@
-"""The probability of each level of a scale: a distribution, from which every use takes its own
-number.
+"""The probability of each level of a scale: a distribution, of which each use reads its own
+statistic.
 
     P(y ≤ level k) = σ((t_k − η) / τ)        η = w · x,   log τ = log(√3 / π) + g · u
 
 The thresholds t_k of a cumulative logit model (McCullagh, Regression Models for Ordinal Data, JRSS
 B 1980) lie between neighbouring levels; how far the distribution spreads, τ, is a function of its
-own, as in the location-scale form of that model. x has the learner's mean, what the user's ratings
-say by item-to-item neighbours, how far the user rates above or below others, and the item's past;
-u has the learner's spread, how many ratings the user gave and how they vary, and how many rated the
-item. The median has the least absolute error, the mean the least squared one and the finest order,
-and the upper tail says how likely an item is to be liked.
+own, as in the location-scale form of that model. x has the learner's mean, the vote of item-to-item
+neighbours among the user's ratings, how far the user rates above or below others, and the item's
+past; u has the learner's spread, the number of the user's ratings and their variance, and the
+number of users who rated the item. The median has the least absolute error, the mean has the least
+squared error and the finest order, and the upper tail is the probability that the user likes the
+item.
 
     vote(i) = Σ_j s_ij e_j / (Σ_j s_ij + d)   e_j = r_j − μ − b_j − b_u
 
 are the residuals of the user's ratings, weighted by shrunk similarities (Sarwar et al., WWW 2001;
-biases: Koren, KDD 2008, section 2.1): 0 of a user without ratings, and of an item that is new.
+biases: Koren, KDD 2008, section 2.1). The vote is 0 for a user without ratings and for a new item.
 
-Legend: B users, S support rows (padded), R rows asked about, N rows, L levels, T = L − 1
-thresholds, F location columns, G scale columns, C inputs, J items of the tables, I of a catalogue.
+Legend: B users, S support rows (padded), R rows to predict, N rows, L levels, T = L − 1 thresholds,
+F location columns, G scale columns, C inputs, J items of the tables, I of a catalogue.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ FloatArray = npt.NDArray[np.floating]
 
 PLACE, RESIDUAL, COUNTS = "levels.place", "levels.residual", "levels.counts"
 """Keys of a user's state, (B, S): the positions of the rows' items in the tables, the residuals of
-the rows' values after the biases, and 1 for each row that has neighbours, 0 for others and
+the rows' values after the biases, and 1 for each row that has neighbours, 0 for other rows and
 padding."""
 ABOUT = "levels.about"
 """Key of a user's state, (B, 4): log(1 + rows), the shrunk mean of the user's values, the user's
@@ -55,10 +56,10 @@ INPUTS = (
     "log_users",
     "vote",
 )
-"""C, in steps of the scale: the learner's mean minus that of all values, the logarithm of its
-spread, log(1 + the user's rows), the shrunk mean of the user's values minus that of all, the user's
-bias, the logarithm of the variance of the user's values, the item's bias, the mean of the item's
-past minus that of all values, log(1 + users of the item), and the vote."""
+"""The C inputs, in steps of the scale: the learner's mean minus that of all values, the logarithm
+of its spread, log(1 + the user's rows), the shrunk mean of the user's values minus that of all, the
+user's bias, the logarithm of the variance of the user's values, the item's bias, the mean of the
+item's past minus that of all values, log(1 + users of the item), and the vote."""
 BY_ROWS = " by rows"
 LOCATION = (
     "mean",
@@ -73,7 +74,8 @@ LOCATION = (
     "past_mean",
     "log_users",
 )
-"""F columns; what the more rows say the better, or say already, has a slope over their logarithm.
+"""The F columns of the location. An input whose worth grows or shrinks with the number of rows has
+a slope over its logarithm.
 """
 SCALE = ("log_spread", "log_rows", "log_variance", "log_users")
 """G columns."""
@@ -91,13 +93,13 @@ class LevelShares:
     """Distributions over the levels of a scale."""
 
     value_L: Float64Array
-    """The levels, rising."""
+    """The levels in ascending order."""
     share_L: Float64Array
-    """(..., L), the probability of each level; they sum to 1."""
+    """(..., L) the probabilities of the levels, which sum to 1."""
 
     @property
     def median(self) -> Float64Array:
-        """(...), the median: the lowest level at or below which the rating is with probability 1/2
+        """(...) the median: the lowest level at or below which the rating lies with probability 1/2
         or more."""
         below_T = self.share_L.cumsum(-1)[..., :-1]
         return np.asarray(self.value_L[(below_T < 0.5).sum(-1)])
@@ -109,7 +111,7 @@ class LevelShares:
 
     @property
     def deviation(self) -> Float64Array:
-        """(...), the standard deviation."""
+        """(...) the standard deviation."""
         away_L = self.value_L - self.mean[..., None]
         return np.asarray(np.sqrt((self.share_L * away_L**2).sum(-1)))
 
@@ -129,16 +131,16 @@ class LevelHead:
 
     lowest: float
     step: float
-    """Distance of neighbouring levels, in units of the value."""
+    """The distance between neighbouring levels, in units of the value."""
     threshold_T: torch.Tensor
-    """float64, rising, in steps above μ."""
+    """float64, ascending, in steps above μ."""
     location_F: torch.Tensor
     """float64, w."""
     scale_G: torch.Tensor
     """float64, g."""
     bound_2C: torch.Tensor
-    """float64, the least and the greatest input that the coefficients were learned from. Inputs
-    beyond these bounds are clipped, except for the learner's mean."""
+    """float64, the least and the greatest value of each input in the data that the coefficients
+    were learned from. Inputs beyond these bounds are clipped, except for the learner's mean."""
     mean: float
     """μ, of all values."""
     deviation: float
@@ -152,7 +154,7 @@ class LevelHead:
     similar: Neighbours
     """s, over the J items."""
     place_I: torch.Tensor
-    """int64, the position of each item of the catalogue among the J; -1 if it is new."""
+    """int64, the position of each item of the catalogue among the J items, or -1 if it is new."""
 
     @property
     def num_levels(self) -> int:
@@ -165,10 +167,11 @@ class LevelHead:
         return np.asarray(self.lowest + self.step * np.arange(self.num_levels))
 
     def on(self, number_I: IntArray) -> "LevelHead":
-        """Return the same over another catalogue.
+        """Return the head over another catalogue.
 
         Args:
-            number_I: the number here of each item there; -1 if it is new.
+            number_I: the number in this catalogue of each item of the other one, or -1 if it is
+                new.
         """
         place = self.place_I.numpy()
         place_I = np.full(len(number_I), -1, np.int64)
@@ -221,13 +224,13 @@ class LevelHead:
         past_mean_BR: FloatArray,
         log_users_BR: FloatArray,
     ) -> Float64Array:
-        """Return (B, R, C) the inputs of distributions.
+        """Return (B, R, C) the inputs of the distributions.
 
         Args:
             state: from `state`.
             number_BR: int64, the items.
             mean_BR: the learner's output, in units of the value, also beyond the ends of the scale.
-            spread_BR: the learner's standard deviation, in the same units; None if it has none.
+            spread_BR: the learner's standard deviation, in the same units, or None if it has none.
             past_mean_BR: the mean of the item's values minus the mean of all, in the same units.
             log_users_BR: log(1 + users who had interacted with the item).
         """
@@ -254,8 +257,8 @@ class LevelHead:
         return np.stack([columns[name] for name in INPUTS], -1)
 
     def votes(self, state: UserState, number_BR: torch.Tensor) -> Float64Array:
-        """Return (B, R) the votes for items of their neighbours among the users' rows, in steps
-        above the biases."""
+        """Return (B, R) the votes of items' neighbours among the users' rows, in steps above the
+        biases."""
         place_BR = self.place_I[number_BR.cpu()]
         place_BS, counts_BS = state[PLACE].cpu(), state[COUNTS].cpu().double()
         residual_BS = state[RESIDUAL].cpu().double()
@@ -263,9 +266,9 @@ class LevelHead:
         size = max(1, CELLS_AT_ONCE // max(1, place_BS.shape[1] * place_BR.shape[1]))
         for first in range(0, len(place_BS), size):
             users = slice(first, first + size)
-            asked_b1R = place_BR[users, None]
-            near_bSR = self.similar.strength(place_BS[users, :, None], asked_b1R.clamp(min=0))
-            near_bSR = near_bSR * counts_BS[users, :, None] * (asked_b1R >= 0)
+            target_b1R = place_BR[users, None]
+            near_bSR = self.similar.strength(place_BS[users, :, None], target_b1R.clamp(min=0))
+            near_bSR = near_bSR * counts_BS[users, :, None] * (target_b1R >= 0)
             sum_bR = torch.einsum("bsr,bs->br", near_bSR, residual_BS[users])
             vote_BR[users] = (sum_bR / (near_bSR.sum(1) + self.damping)).numpy()
         return vote_BR
@@ -298,7 +301,7 @@ class LevelHead:
 
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: Params) -> Self:
-        """Read what `about` and `tensors` gave."""
+        """Return the head that `about` and `tensors` describe."""
         parts = (tensors[f"similar.{field.name}"] for field in dataclasses.fields(Neighbours))
         fields: dict[str, Any] = {name: float(about[name]) for name in _NUMBERS}
         fields |= {name: tensors[name] for name in _TENSORS}
@@ -330,6 +333,6 @@ def cumulative(
     location: Float64Array, log_scale: Float64Array, threshold_T: Float64Array
 ) -> Float64Array:
     """Return (..., T) the probability that a rating lies below each threshold."""
-    with np.errstate(over="ignore"):  # past the largest exponent the share is 0
+    with np.errstate(over="ignore"):  # beyond the largest exponent the share is 0
         margin_T = (threshold_T - location[..., None]) / width(log_scale)[..., None]
         return np.asarray(1.0 / (1.0 + np.exp(-margin_T)))

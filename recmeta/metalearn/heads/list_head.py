@@ -1,17 +1,19 @@
-"""What lists are ordered by: the log-probability that a user takes an item next and likes it.
+"""The score by which lists are ordered: the log-probability that a user takes an item next and
+likes it.
 
     score(i) = w_π(n) log(π_i + c) + Σ_k w_k(n) z_k(i, S) + w_t(n) t(i, S) + w_0(n) t(i, ∅)
                + w_l(n) l(i, S)
 
-π is how often the item was taken lately, at the user's cut time (`ItemHistory`); z_k what the
-user's rows S say by a table of neighbours or through the attributes that items share, centred and
-scaled over the catalogue; t the log-odds that an adapted user takes the item next (`ChoiceHead`),
-where the model has learned them, and t(i, ∅) the same before any row is known; l what the learner
-says: of ratings the expected value, of implicit feedback the score. The weights depend on the
-number n of the user's rows: piecewise linear in log(1 + n). They maximise the likelihood of what
-development users took and liked next, a softmax over the catalogue (McFadden, Frontiers in
-Econometrics, Academic Press 1974), which is why the softmax of the scores is a probability; where
-lists are better for it, popularity counts less than it says: see `recmeta.training.lists`.
+π is the number of recent takes of the item before the user's cut time (`ItemHistory`); z_k is the
+evidence of the user's rows S from a table of neighbours or from shared attributes, centred and
+scaled over the catalogue; t is the log-odds that an adapted user takes the item next
+(`ChoiceHead`), if the model has learned them, and t(i, ∅) the same before any row is known; l is
+the learner's output: the expected value of a rating, or the score for implicit feedback. The
+weights depend on the number n of the user's rows: piecewise linear in log(1 + n). They maximise the
+likelihood of the items that development users took and liked next, a softmax over the catalogue
+(McFadden, Frontiers in Econometrics, Academic Press 1974), which is why the softmax of the scores
+is a probability; where it makes lists better, popularity's weight is lowered below that optimum:
+see `recmeta.training.lists`.
 
 Legend: B users, S support rows (padded), I items, R items of each user, K knots, C columns.
 """
@@ -33,21 +35,22 @@ from recmeta.tasks.task_set import Ragged
 KNOTS = (0, 1, 3, 10, 30)
 """Numbers of support rows at which weights are learned."""
 POPULARITY, LEARNER, CHOICES = "popularity", "learner", "choices"
-"""Columns beside what a user's rows say item by item, which goes by its own names."""
+"""Names of columns; each table of evidence from a user's rows is a further column with a name of
+its own."""
 CHOICES_BEFORE = "choices-before"
-"""What `choices` said before any row was known. A column of its own, so that few rows count no more
-than they are worth."""
+"""The value of `choices` before any row was known. It is a column of its own, so that few rows do
+not count for more than they are worth."""
 ATTRIBUTES = "attributes"
-"""Names what rows say through the attributes that items share; the others are neighbours."""
+"""Name of the column for attributes that items share; all other tables are of neighbours."""
 Table = Neighbours | SharedAttributes
-"""What an item says of others."""
+"""The evidence of an item for other items."""
 ITEM, WEIGHT, LIKING = "list.item", "list.weight", "list.liking"
 """Keys of a user's state, (B, S): the rows' items, the weight of each in the tables, and how much
 it was liked, from -1 to 1; NaN if it was not taken, or is padding."""
 PROFILE = "list.profile"
 """Key of a user's state, (B, W): codes of the profile, see `value_codes`."""
 BASE, LEARNER_WEIGHT = "list.base", "list.learner"
-"""Keys of a settled state: the scores without the learner's part, (B, I), and the factor of the
+"""Keys of a settled state: the scores without the learner's part, (B, I), and the weight of the
 learner's output, (B, 1)."""
 
 
@@ -60,24 +63,27 @@ class ListHead:
     weight_KC: torch.Tensor
     """float32, the columns' weights at each of `KNOTS`."""
     offset: float = 1.0
-    """c: joins every count before its logarithm."""
+    """c, which is added to every count before its logarithm is taken."""
     half_life_days: float | None = None
-    """After which a taken item counts half; if None, each counts 1."""
+    """The age at which a take counts half. If None, every take counts 1."""
     count_I: torch.Tensor
     """float32, π: the counts at the end of the log that the model is over."""
     tables: dict[str, Table] = dataclasses.field(default_factory=dict)
-    """What the items of a user's rows say of others, by column."""
+    """The tables of evidence from the items of a user's rows, by column."""
     centre: float | None = None
-    """What a row's value counts from, in units of the value: a row below speaks against the items
-    that are near. If None, every row counts 1."""
+    """The value from which a row's weight is measured, in units of the value: a row with a lower
+    value counts against the items near it. If None, every row counts 1."""
     taken_from: float | None = None
-    """See `TaskSetSpec`: without a centre, a row below says nothing."""
+    """The least value of a take, see `TaskSetSpec`; without a centre, a row with a lower value has
+    weight 0."""
     horizon: int | None = None
-    """Rows of a user that the tables of neighbours look over; None where rows have no order."""
+    """The number of a user's newest rows that the tables of neighbours read, or None where rows
+    have no order."""
     choices: ChoiceHead | None = None
-    """What an adapted user takes next; if None, it is not learned."""
+    """The head that predicts what an adapted user takes next, or None if it was not learned."""
     value_range: tuple[float, float] | None = None
-    """The range of the values that say how much a row was liked; if None, they say nothing."""
+    """The range of the values, which says how much a row was liked, or None if values do not say
+    so."""
 
     @classmethod
     def of_popularity(
@@ -97,10 +103,10 @@ class ListHead:
         return tuple(name for name in self.columns if name in self.tables)
 
     def with_popularity(self, weight: float) -> "ListHead":
-        """Return the same with another weight of popularity at every number of rows.
+        """Return the head with this weight of popularity at every number of rows.
 
         Raises:
-            UserError: if it has none.
+            UserError: if the head does not read popularity.
         """
         if POPULARITY not in self.columns:
             raise UserError(
@@ -112,8 +118,8 @@ class ListHead:
         return dataclasses.replace(self, weight_KC=weight_KC)
 
     def with_popularity_share(self, share: float) -> "ListHead":
-        """Return the same with popularity's weight lowered: to this share of it at the last knot,
-        by less for fewer rows, and not at all without rows."""
+        """Return the head with a lower weight of popularity: this share of it at the last knot,
+        more with fewer rows, and all of it without rows."""
         knot_K = torch.tensor(KNOTS, device=self.weight_KC.device).log1p()
         weight_KC = self.weight_KC.clone()
         weight_KC[:, self.columns.index(POPULARITY)] *= share ** (knot_K / knot_K[-1])
@@ -122,12 +128,12 @@ class ListHead:
     def on(
         self, number_I: IntArray, count_I: Float32Array, code_IW: torch.Tensor | None
     ) -> "ListHead":
-        """Return the same over another catalogue.
+        """Return the head over another catalogue.
 
         Args:
-            number_I: each item's number there; -1 where it is not in it.
-            count_I: π of that catalogue's items.
-            code_IW: their values, see `attribute_codes`; if None, the encoder knows none.
+            number_I: each item's number in that catalogue, or -1 where it has none.
+            count_I: π of the items of that catalogue.
+            code_IW: their values, see `attribute_codes`, or None if the encoder knows no attribute.
         """
         num_items = len(count_I)
 
@@ -145,7 +151,7 @@ class ListHead:
         )
 
     def to(self, device: torch.device) -> "ListHead":
-        """Return the same on a device."""
+        """Return the head on a device."""
         return dataclasses.replace(
             self,
             weight_KC=self.weight_KC.to(device),
@@ -157,8 +163,8 @@ class ListHead:
     # Users ---------------------------------------------------------------------------------------
 
     def state(self, support: Ragged, profile_BW: torch.Tensor) -> UserState:
-        """Return the state of B users as `settle` reads it: their rows and, where it is read, their
-        profiles.
+        """Return the state of B users as `settle` reads it: their rows and, if the head reads them,
+        their profiles.
 
         Args:
             profile_BW: int64, see `value_codes`.
@@ -183,8 +189,8 @@ class ListHead:
         return found
 
     def row_weights(self, value_N: Float32Array) -> Float32Array:
-        """Return (N,) the weights of rows with these values; 0, as for padding, if they say
-        nothing."""
+        """Return (N,) the weights of rows with these values. A row that is no evidence has weight
+        0, as padding has."""
         if self.centre is None:
             taken_from = -np.inf if self.taken_from is None else self.taken_from
             return (value_N >= taken_from).astype(np.float32)
@@ -195,9 +201,11 @@ class ListHead:
         """Return the parts of users' scores that do not depend on the learner.
 
         Args:
-            count_BI: π at the users' cut times; if None, `count_I`.
+            count_BI: π at the users' cut times, or None for `count_I`.
         """
-        if ITEM not in state:  # of an earlier version, whose lists did not read the rows
+        if (
+            ITEM not in state
+        ):  # the state is of an earlier version, whose lists did not read the rows
             num_users = len(next(iter(state.values())))
             no_rows = Ragged.from_lists([[]] * num_users, [[]] * num_users)
             state = {**state, **self.state(no_rows, torch.zeros((num_users, 0), dtype=torch.int64))}
@@ -227,13 +235,14 @@ class ListHead:
         return self.choices.scores(user_BD)
 
     def log_odds_before(self, state: UserState) -> torch.Tensor:
-        """Return (B, I) the same before any row of the users was known."""
+        """Return (B, I) the log-probabilities before any row of the users was known."""
         assert self.choices is not None, "only a head with choices has that column"
         *_, profile_BW = choice_inputs(state)
         return self.choices.scores(self.choices.starts(profile_BW))
 
     def choice_effects(self, state: UserState, target_Bk: torch.Tensor) -> torch.Tensor:
-        """Return (B, S, k) what each row of users adds to those log-odds of some items.
+        """Return (B, S, k) the effect of each of the users' rows on those log-probabilities of some
+        items.
 
         Args:
             target_Bk: int64 items of each user.
@@ -242,13 +251,13 @@ class ListHead:
         return self.choices.effects(*choice_inputs(state), target_Bk)
 
     def weights(self, num_rows_B: torch.Tensor) -> torch.Tensor:
-        """Return (B, C) the columns' weights for users with so many rows."""
+        """Return (B, C) the columns' weights for users with these numbers of rows."""
         return hat(num_rows_B).to(self.weight_KC) @ self.weight_KC
 
     @staticmethod
     def standardised(evidence_BI: torch.Tensor) -> torch.Tensor:
-        """Return evidence with mean 0 and standard deviation 1 over the catalogue; 0 if there is
-        none."""
+        """Return evidence with mean 0 and standard deviation 1 over the catalogue, or 0 where there
+        is no evidence."""
         mean_B1 = evidence_BI.mean(1, keepdim=True)
         deviation_B1 = evidence_BI.std(1, keepdim=True, correction=0)
         return (evidence_BI - mean_B1) / deviation_B1.clamp(min=1e-9)
@@ -259,7 +268,7 @@ class ListHead:
 
         Args:
             learner_BR: the learner's outputs.
-            item: int64 numbers, (R,) for all users or (B, R) for each one's own.
+            item: int64 numbers, (R,) for all users or (B, R) for each user's own.
         """
         base_BI = settled[BASE]
         base_BR = base_BI[:, item] if item.dim() == 1 else base_BI.gather(1, item)
@@ -293,13 +302,13 @@ class ListHead:
 
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: Params, device: torch.device) -> Self:
-        """Read what `about` and `tensors` gave."""
+        """Return the head that `about` and `tensors` describe."""
         tables: dict[str, Table] = {}
         for name in about["tables"]:
             kind = SharedAttributes if name == ATTRIBUTES else Neighbours
             parts = (tensors[f"{name}.{field.name}"] for field in dataclasses.fields(kind))
             tables[name] = kind(*parts).to(device)
-        # Heads of earlier versions have neither.
+        # Heads of earlier versions have neither entry.
         about_choices, value_range = about.get("choices"), about.get("value_range")
         choices = None
         if about_choices is not None:
@@ -315,7 +324,9 @@ class ListHead:
             tables=tables,
             centre=about["centre"],
             horizon=about["horizon"],
-            taken_from=about.get("taken_from"),  # absent of an earlier version: every row counts
+            taken_from=about.get(
+                "taken_from"
+            ),  # absent in an earlier version, in which every row counts
             choices=choices,
             value_range=None if value_range is None else (value_range[0], value_range[1]),
         )
@@ -324,16 +335,16 @@ class ListHead:
 def choice_inputs(
     state: UserState,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the rows of users, how much they were liked, which were taken, (B, S) each, and the
-    users' profiles (B, W); those of states of an earlier version are not known."""
+    """Return the users' rows, how much they were liked and which were taken, (B, S) each, and the
+    users' profiles (B, W), which are unknown in states of an earlier version."""
     item_BS, liking_BS = state[ITEM], state[LIKING]
     profile_BW = state.get(PROFILE, item_BS.new_zeros((len(item_BS), 0)))
     return item_BS, liking_BS.nan_to_num(), ~liking_BS.isnan(), profile_BW
 
 
 def hat(num_rows_B: torch.Tensor) -> torch.Tensor:
-    """Return (B, K) how much each knot counts for users with so many rows: the two knots next to
-    log(1 + n) share 1."""
+    """Return (B, K) the weight of each knot for users with these numbers of rows: the two knots
+    next to log(1 + n) share a weight of 1."""
     knot_K = torch.tensor(KNOTS, dtype=torch.float64, device=num_rows_B.device).log1p()
     at_B = num_rows_B.double().log1p().clamp(max=float(knot_K[-1]))
     left_B = (torch.searchsorted(knot_K, at_B, right=True) - 1).clamp(0, len(KNOTS) - 2)

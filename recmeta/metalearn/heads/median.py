@@ -1,8 +1,8 @@
 """The median of a rating on a scale of a few levels, as a smooth function of mean and spread.
 
-A mean absolute error is least at the median, and of a rating that is one of L levels the median is
-a level. It changes from level to level where the mean passes a threshold: a staircase, made smooth
-so that thresholds and slopes can be learned with everything else.
+The mean absolute error is least at the median, and the median of a rating with L levels is a level.
+It changes from level to level where the mean passes a threshold: a staircase, which is smoothed so
+that thresholds and slopes can be learned with all other parameters.
 
     median(m, s) = lowest + step · Σ_k σ((m − t_k) / τ_k(s))
 
@@ -21,8 +21,8 @@ THRESHOLD = "median.threshold"
 LOG_SOFTNESS = "median.log_softness"
 BY_SPREAD = "median.softness_by_spread"
 FIRST_SOFTNESS = 0.28
-"""In steps. With this softness the staircase is nearly the diagonal, so training starts from the
-mean."""
+"""In steps of the scale. With this softness the staircase is nearly the diagonal, so that training
+starts from the mean."""
 LEAST_LOG_SOFTNESS = math.log(0.02)
 """Keeps the order of items that are far from a threshold within float32's resolution."""
 MOST_LOG_SOFTNESS = 3.0
@@ -31,7 +31,7 @@ MOST_LEVELS = 20
 
 
 def count_levels(values: Float32Array, value_range: tuple[float, float]) -> int | None:
-    """Return how many evenly spaced levels a scale has, or None where it has no steps.
+    """Return the number of evenly spaced levels of a scale, or None if it has no steps.
 
     Args:
         values: some values that occur; the least distance between two of them is the step.
@@ -48,7 +48,7 @@ def count_levels(values: Float32Array, value_range: tuple[float, float]) -> int 
 
 
 def top_share(values: Float32Array) -> float:
-    """Return the share of the most frequent value among all; 0 if there are none."""
+    """Return the share of the most frequent value among all values, or 0 if there are none."""
     if len(values) == 0:
         return 0.0
     _, counts = np.unique(values, return_counts=True)
@@ -56,7 +56,7 @@ def top_share(values: Float32Array) -> float:
 
 
 class MedianOfLevels:
-    """Pure functions of the parameters; holds only the scale."""
+    """The median as pure functions of the parameters. The object holds only the scale."""
 
     def __init__(self, lowest: float, highest: float, num_levels: int) -> None:
         self.lowest = lowest

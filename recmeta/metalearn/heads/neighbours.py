@@ -4,12 +4,12 @@
     next(i, j)     = m_ij / √(m_i· m_·j)       m_ij: times that j was taken soon after i
 
 The first is the cosine of item-based nearest neighbours (Deshpande and Karypis, TOIS 2004), here
-over the first rows of each user alone: a new user has only these, and what somebody takes years
-later has little to do with them. The second is directed, a Markov chain over a window (Shani,
-Heckerman and Brafman, JMLR 2005): what comes next. Each item keeps the K neighbours that speak for
-it most, so that popular items do not fill every place.
+over the first rows of each user alone: a new user has only these, and what a user takes years later
+has little to do with them. The second is directed, a Markov chain over a window (Shani, Heckerman
+and Brafman, JMLR 2005), and predicts the next item. For each item only the K strongest neighbours
+are kept, so that popular items do not fill every list.
 
-Legend: U users, I items, B users asked about, S support rows (padded), E entries of a table.
+Legend: U users, I items, B users, S support rows (padded), E entries of a table.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ from recmeta.tasks.arrays import IntArray, offsets_of, positions_of
 from recmeta.tasks.task_set import Ragged
 
 MOST_PAIRS = 100_000_000
-"""The most pairs of rows from which a table is counted: if there are more, users are left out at
-random."""
+"""The most pairs of rows from which a table is counted: if there are more, some users are left out
+at random."""
 PAIRS_AT_ONCE = 20_000_000
 MOST_CELLS = 2**25
 """A table of all pairs of items with at most this many cells is counted in place."""
@@ -34,14 +34,15 @@ MOST_CELLS = 2**25
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neighbours:
-    """A sparse matrix (I, I): how strongly each item, by row, speaks for others, by column."""
+    """A sparse matrix (I, I): the strength with which each item, by row, predicts others, by
+    column."""
 
     offsets: torch.Tensor
     """int64 (I + 1,), the entries of item i are those from offsets[i] to before offsets[i + 1]."""
     item: torch.Tensor
-    """int64 (E,), for which item; rising among the entries of one."""
+    """int64 (E,), the predicted item of each entry, ascending within a row."""
     weight: torch.Tensor
-    """float32 (E,), how strongly; positive."""
+    """float32 (E,), the strength of each entry; positive."""
 
     @property
     def num_items(self) -> int:
@@ -50,11 +51,11 @@ class Neighbours:
 
     def evidence(self, item_BS: torch.Tensor, weight_BS: torch.Tensor) -> torch.Tensor:
         """Return (B, I) the evidence of users' rows for every item: the sum over a user's rows of
-        the row's weight times the strength with which its item speaks for the other.
+        the row's weight times the strength with which its item predicts the other.
 
         Args:
-            item_BS: int64; any number where the weight is 0.
-            weight_BS: of each row; 0 where padded.
+            item_BS: int64; any number is allowed where the weight is 0.
+            weight_BS: the weight of each row; 0 where padded.
         """
         num_users = len(item_BS)
         found = self.weight.new_zeros(num_users * self.num_items)
@@ -71,7 +72,8 @@ class Neighbours:
         return found.view(num_users, self.num_items)
 
     def strength(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return (...) how strongly items speak for others, int64 (...) each; 0 where not."""
+        """Return (...) the strength with which items predict others, int64 (...) each, or 0 where
+        there is no entry."""
         key, key_E = source * self.num_items + target, self._key_E
         if not len(key_E):
             return torch.zeros_like(key, dtype=self.weight.dtype)
@@ -84,11 +86,11 @@ class Neighbours:
         return torch.repeat_interleave(self.offsets.diff()) * self.num_items + self.item
 
     def renumbered(self, number_I: IntArray, num_items: int) -> "Neighbours":
-        """Return the same over another catalogue.
+        """Return the table over another catalogue.
 
         Args:
-            number_I: each item's number there; -1 where it is not in it.
-            num_items: of that catalogue.
+            number_I: each item's number in that catalogue, or -1 where it has none.
+            num_items: the number of items of that catalogue.
         """
         lengths = (self.offsets[1:] - self.offsets[:-1]).cpu().numpy()
         source = number_I[np.repeat(np.arange(self.num_items), lengths)]
@@ -103,7 +105,7 @@ class Neighbours:
         ).to(self.weight.device)
 
     def to(self, device: torch.device) -> "Neighbours":
-        """Return the same on a device."""
+        """Return the table on a device."""
         return Neighbours(self.offsets.to(device), self.item.to(device), self.weight.to(device))
 
 
@@ -123,8 +125,8 @@ def taken_together(
     Args:
         rows: per training user, in time order where there are times.
         num_neighbours: K.
-        first_rows: rows of each user that count; if None, all.
-        seed: of the users that are left out, where there are too many pairs.
+        first_rows: the number of first rows of each user that count, or None for all.
+        seed: draws the users who are left out where there are too many pairs.
     """
     if first_rows is not None:
         rows = rows.first(first_rows)
@@ -147,8 +149,8 @@ def taken_next(
     Args:
         rows: per training user, in time order.
         num_neighbours: K.
-        window: how many rows after an item count as next.
-        seed: of the users that are left out, where there are too many pairs.
+        window: the number of rows after an item that count as next.
+        seed: draws the users who are left out where there are too many pairs.
     """
     rows = _fewer_users(rows, rows.lengths.astype(np.int64) * window, seed)
     counted = _counted((_pairs_in_order(rows, lag) for lag in range(1, window + 1)), num_items)
@@ -164,9 +166,9 @@ def most_similar(
     """Return the K largest positive entries of each column of a dense matrix.
 
     Args:
-        similarity_JJ: between some of the items; its diagonal is read as 0.
-        item_J: their numbers, rising.
-        num_items: of the catalogue.
+        similarity_JJ: the similarities of some of the items; the diagonal is read as 0.
+        item_J: their numbers, ascending.
+        num_items: the number of items of the catalogue.
         num_neighbours: K.
     """
     num_neighbours = min(num_neighbours, len(item_J))
@@ -181,7 +183,7 @@ def most_similar(
 
 
 def _fewer_users(rows: Ragged, pairs_U: IntArray, seed: int) -> Ragged:
-    """Return the rows of users drawn at random, as many as the pairs that are counted allow."""
+    """Return the rows of as many users, drawn at random, as the limit on pairs allows."""
     if pairs_U.sum() <= MOST_PAIRS:
         return rows
     order = np.random.default_rng(seed).permutation(len(rows))
@@ -190,7 +192,7 @@ def _fewer_users(rows: Ragged, pairs_U: IntArray, seed: int) -> Ragged:
 
 
 def _parts(rows: Ragged, pairs_U: IntArray) -> list[Ragged]:
-    """Return the rows in parts of consecutive users with about a given number of pairs."""
+    """Return the rows in parts of consecutive users, each with about a fixed number of pairs."""
     part_U = np.cumsum(pairs_U) // PAIRS_AT_ONCE
     return [rows.take(np.flatnonzero(part_U == part)) for part in np.unique(part_U)]
 
@@ -213,7 +215,7 @@ def _pairs_in_order(rows: Ragged, lag: int) -> tuple[IntArray, IntArray]:
 
 
 def _counted(pairs: Iterable[tuple[IntArray, IntArray]], num_items: int) -> _Counts:
-    """Return how often each pair of different items occurs."""
+    """Return the number of times that each pair of different items occurs."""
     found: tuple[IntArray, IntArray] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     waiting, num_waiting = [], 0
     for source, target in pairs:
@@ -232,7 +234,7 @@ def _counted(pairs: Iterable[tuple[IntArray, IntArray]], num_items: int) -> _Cou
 def _merged(
     found: tuple[IntArray, IntArray], key: IntArray, num_items: int
 ) -> tuple[IntArray, IntArray]:
-    """Return distinct keys, in order, and their counts, with those of more keys added."""
+    """Return distinct keys, in order, and their counts, after adding further keys."""
     if num_items**2 <= MOST_CELLS:
         count = np.bincount(key, minlength=num_items**2)
         count[found[0]] += found[1]
@@ -253,7 +255,7 @@ def _strongest(
     num_items: int,
     num_neighbours: int,
 ) -> Neighbours:
-    """Return the K entries of each column that are largest after normalisation."""
+    """Return the K largest entries of each column after normalisation."""
     source, target = counted.source, counted.target
     weight = (counted.times / np.sqrt(from_I[source] * to_I[target])).astype(np.float32)
     order = np.lexsort((source, -weight, target))
@@ -269,7 +271,7 @@ def _table(
     weight: npt.NDArray[np.floating],
     num_items: int,
 ) -> Neighbours:
-    """Return a table of entries that are in the order of their sources, then targets."""
+    """Return a table of entries that are sorted by source, then by target."""
     offsets = offsets_of(np.bincount(source, minlength=num_items))
     return Neighbours(
         torch.from_numpy(offsets),

@@ -1,7 +1,7 @@
 """The expected value and its uncertainty, with intervals that hold as often as stated.
 
-    expected = intercept + slope · what the learner says
-    log σ² = c · [1, log(1 + n), log(1 + users of the item), middle, log v, log s²]
+    expected = intercept + slope · learner's output log σ² = c · [1, log(1 + n), log(1 + users of
+    the item), middle, log v, log s²]
 
 A learner that is trained for the least absolute error need not have its mean on the scale of the
 values: the straight line puts it there, by least squares. n is the size of the support and v the
@@ -13,10 +13,11 @@ log link (Dunn and Smyth, Generalized Linear Models With Examples in R, Springer
 No coefficient may have the wrong sign: more rows of a user, or more users of an item, never make a
 prediction less certain. Intervals are the expected value ± a factor times σ; the factors are
 quantiles of |residual| / σ of the same users (normalised split conformal prediction: Lei et al.,
-JASA 2018), each by a σ that was learned from the others (cross-conformal prediction: Vovk, Annals
-of Mathematics and Artificial Intelligence 2015). They hold for values on a scale, whose residuals
-are not Gaussian. A user's rows go together, so it is users who are exchangeable, and of K of them
-the quantile is taken at level (K + 1) / K (Dunn, Wasserman and Ramdas, JASA 2023).
+JASA 2018), each computed with a σ that was learned from the other users (cross-conformal
+prediction: Vovk, Annals of Mathematics and Artificial Intelligence 2015). They hold for values on a
+scale, whose residuals are not Gaussian. A user's rows go together, so that users are the
+exchangeable units, and for K users the quantile is taken at level (K + 1) / K (Dunn, Wasserman and
+Ramdas, JASA 2023).
 
 Legend: B users, N rows, F features.
 """
@@ -41,7 +42,7 @@ SIGNS = {
 }
 """The sign that each coefficient may have; 0 means either."""
 FOLDS = 10
-"""The number of parts of the users, each judged by coefficients learned from the others."""
+"""The number of parts of the users, each judged by coefficients learned from the other parts."""
 FEWEST_ROWS = 100
 """With fewer residuals, no uncertainty is given."""
 MEAN_SHRINKAGE, VARIANCE_SHRINKAGE = 3.0, 5.0
@@ -57,30 +58,31 @@ class Uncertainty:
     function of the inputs."""
 
     intercept: float = 0.0
-    """In units of the value."""
+    """The intercept, in units of the value."""
     slope: float = 1.0
-    """Not negative, so that expected values have the learner's order."""
+    """The slope; not negative, so that expected values keep the learner's order."""
     constant: float
     support: float
-    """Per log(1 + rows that the user is adapted to); not positive."""
+    """The coefficient of log(1 + rows that the user is adapted to); not positive."""
     popularity: float
-    """Per log(1 + users who had met the item); not positive."""
+    """The coefficient of log(1 + users who had met the item); not positive."""
     middle: float
-    """Per log(0.05 + 4 p (1 - p)), p the expected value's place in the range of values; not
-    negative: errors are smaller towards the ends of the scale."""
+    """The coefficient of log(0.05 + 4 p (1 - p)), where p is the expected value's place in the
+    range of values; not negative, since errors are smaller towards the ends of the scale."""
     variance: float
-    """Per log of the support's shrunk variance, in squared units of the value; not negative."""
+    """The coefficient of the log of the support's shrunk variance, in squared units of the value;
+    not negative."""
     spread: float | None
     """The coefficient of the log of the learner's own variance, in units of the value; not
-    negative. If None, the learner has none."""
+    negative. None if the learner has no variance."""
     factors: tuple[float, ...]
-    """Half width of the intervals of `LEVELS`, in standard deviations."""
+    """The half widths of the intervals of `LEVELS`, in standard deviations."""
     num_users: int
-    """The number of users to whose residuals this was fitted."""
+    """The number of users to whose residuals the coefficients were fitted."""
 
     def expected(self, value: FloatArray) -> FloatArray:
-        """Return the expected values, (...), in units of the value, also beyond the ends of its
-        range.
+        """Return the expected values, (...), in units of the value, which may lie beyond the ends
+        of its range.
 
         Args:
             value: the learner's output, in the same units.
@@ -105,12 +107,12 @@ def design(
     """Return the features of the standard deviation, (..., F) for inputs of shape (...).
 
     Args:
-        value: expected ones, in units of the value.
+        value: the expected values, in units of the value.
         value_range: smallest and largest value.
         num_support: number of rows that the model is adapted to.
         num_users: number of users who had interacted with the item.
-        variance: of the support's values, from `support_variance`.
-        spread: the learner's standard deviation, in units of the value; None if it has none.
+        variance: the variance of the support's values, from `support_variance`.
+        spread: the learner's standard deviation, in units of the value, or None if it has none.
     """
     middle = _middle(value, value_range)
     columns = [
@@ -128,7 +130,7 @@ def design(
 def with_expected(
     design_NF: Float64Array, value_N: Float64Array, value_range: tuple[float, float]
 ) -> Float64Array:
-    """Return the same features for other expected values."""
+    """Return these features for other expected values."""
     changed_NF = design_NF.copy()
     changed_NF[:, list(SIGNS).index("middle")] = _middle(value_N, value_range)
     return changed_NF
@@ -144,7 +146,7 @@ def support_variance(support: Ragged, mean: float, scale: float) -> Float64Array
     """Return (B,) the shrunk variance of the values of each user's support.
 
     Args:
-        mean: of all values.
+        mean: the mean of all values.
         scale: their standard deviation.
     """
     num_rows_B, task_N = support.lengths, support.task
@@ -157,17 +159,17 @@ def support_variance(support: Ragged, mean: float, scale: float) -> Float64Array
 
 
 def fit_line(
-    said_N: Float64Array, value_N: Float64Array, weight_N: Float64Array
+    output_N: Float64Array, value_N: Float64Array, weight_N: Float64Array
 ) -> tuple[float, float]:
-    """Return intercept and slope (not negative) of the least squares of values on the learner's
-    outputs; 0 and 1 if all outputs are the same."""
+    """Return intercept and slope (not negative) of the least-squares line of values on the
+    learner's outputs, or 0 and 1 if all outputs are equal."""
     weight_N = weight_N / max(float(weight_N.sum()), 1e-12)
-    said, value = float(weight_N @ said_N), float(weight_N @ value_N)
-    variance = float(weight_N @ (said_N - said) ** 2)
+    output, value = float(weight_N @ output_N), float(weight_N @ value_N)
+    variance = float(weight_N @ (output_N - output) ** 2)
     if variance < 1e-12:
         return 0.0, 1.0
-    slope = max(0.0, float(weight_N @ ((said_N - said) * (value_N - value))) / variance)
-    return value - slope * said, slope
+    slope = max(0.0, float(weight_N @ ((output_N - output) * (value_N - value))) / variance)
+    return value - slope * output, slope
 
 
 def fit(
@@ -177,11 +179,11 @@ def fit(
     user_N: IntArray,
     line: tuple[float, float] = (0.0, 1.0),
 ) -> Uncertainty | None:
-    """Return the standard deviations fitted to residuals; None if there are too few of these.
+    """Return the uncertainty fitted to residuals, or None if there are too few of them.
 
     Args:
-        residual_N: values minus the expected ones, in units of the value.
-        weight_N: how much each row counts.
+        residual_N: values minus expected values, in units of the value.
+        weight_N: the weight of each row.
         user_N: the user of each row.
         line: the intercept and slope of the expected values.
     """
@@ -212,7 +214,7 @@ def fit(
 def _coefficients(
     design_NF: Float64Array, residual_N: Float64Array, weight_N: Float64Array
 ) -> Float64Array:
-    """Return the coefficients (F,), those that would have the wrong sign at 0."""
+    """Return the coefficients (F,); those that would have the wrong sign are 0."""
     sign_F = np.array(list(SIGNS.values())[: design_NF.shape[1]])
     kept = np.arange(design_NF.shape[1])
     while True:
@@ -256,8 +258,8 @@ def _gamma_regression(
 
 
 def _quantiles(ratio_N: Float64Array, weight_N: Float64Array, levels: Float64Array) -> Float64Array:
-    """Return the smallest ratios below which the levels' shares of the weight lie; for a level
-    above 1, the largest ratio."""
+    """Return, for each level, the smallest ratio at or below which this share of the weight lies,
+    or the largest ratio for a level above 1."""
     order = np.argsort(ratio_N, kind="stable")
     share_N = np.cumsum(weight_N[order]) / weight_N.sum()
     place = np.minimum(np.searchsorted(share_N, levels), len(order) - 1)

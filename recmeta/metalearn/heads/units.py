@@ -1,4 +1,4 @@
-"""A model's outputs in units of the value that users gave, and the values that are expected from
+"""A model's outputs in units of the value that users gave, and the expected values derived from
 them.
 
 A learner computes on values of mean 0 and standard deviation 1. For implicit feedback its outputs
@@ -17,43 +17,44 @@ from recmeta.tasks.task_set import Objective
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ValueUnits:
-    """How outputs, tensors of any shape, become values of the same shape."""
+    """Converts outputs, tensors of any shape, to values of the same shape."""
 
     objective: Objective
     value_range: tuple[float, float]
-    """Smallest and largest value."""
+    """The smallest and the largest value."""
     mean: float
     """The mean of the values of the meta-train users."""
     scale: float
     """Their standard deviation."""
     uncertainty: Uncertainty | None
-    """Turns the learner's output into an expected value; if None, the output is that value."""
+    """Turns the learner's output into an expected value. If None, the output is the expected
+    value."""
 
     def to_values(self, output: torch.Tensor) -> Float32Array:
-        """Return the learner's output, within the range of values."""
+        """Return the learner's output in units of the value, clipped to the range of values."""
         return self._clipped(self.unclipped(output))
 
     def to_expected(self, output: torch.Tensor) -> Float32Array:
-        """Return the expected value, within the range of values.
+        """Return the expected value, clipped to the range of values.
 
         Args:
-            output: the values by which lists are ordered.
+            output: the learner's output by which items are ranked.
         """
         return self._clipped(self.expected_unclipped(output))
 
     def unclipped(self, output: torch.Tensor) -> Float32Array:
-        """Return the learner's output, also beyond the ends of the range."""
+        """Return the learner's output in units of the value, not clipped to the range."""
         result: Float32Array = output.detach().cpu().float().numpy()
         if self.objective == "rating":
             result = result * self.scale + self.mean
         return result
 
     def expected_unclipped(self, output: torch.Tensor) -> Float32Array:
-        """Return the expected value, also beyond the ends of the range: effects are differences,
-        which the ends would cut off."""
-        said = self.unclipped(output)
+        """Return the expected value, not clipped to the range: effects are differences, which
+        clipping would cut off."""
+        value = self.unclipped(output)
         known = self.uncertainty
-        return said if known is None else known.expected(said).astype(np.float32)
+        return value if known is None else known.expected(value).astype(np.float32)
 
     @property
     def expected_per_output(self) -> float:

@@ -1,13 +1,13 @@
-"""What learners share that adapt by a forward pass: they read the support instead of descending.
+"""The base of learners that adapt by a forward pass over the support instead of gradient steps.
 
-    surprise_s = value_s − expected_s                  what the network did not expect of the user
+    surprise_s = value_s − expected_s                  deviation from the network's expectation
     state      = read({(token_s, surprise_s)})         the algorithm's first half
     output_r   = expected_r + decode(state, token_r)   its second
 
 `expected` is the preference estimator's own output, from profile and item alone, and `token` a
-hidden layer over the same features. An algorithm has to say `read` and `decode`; without support it
-is left with what is expected of anybody with the profile. Learning is by one gradient through both
-halves. (Amortised inference: Gordon et al., ICLR 2019; Garnelo et al., ICML 2018.)
+hidden layer over the same features. An algorithm defines `read` and `decode`; without support its
+prediction is what is expected of any user with the profile. Both halves are trained by one gradient
+through them. (Amortised inference: Gordon et al., ICLR 2019; Garnelo et al., ICML 2018.)
 
 Legend: B users, S support rows, R rows, U distinct items of a batch, F embedded features,
 H width of a token, D item statistics.
@@ -36,14 +36,15 @@ from recmeta.metalearn.tensors.encoding import Features as Encoded
 USER = "user"
 """The embedded profile in a user's state, (B, F)."""
 LOG_SPREAD_RANGE = (-3.0, 3.0)
-"""Of the logarithm of a spread, in units of the model."""
+"""The range of the logarithm of a spread, in units of the model."""
 FIRST_STEP = 0.1
-"""Gain of the layers that write into the output: training starts near what is expected."""
+"""The gain of the layers that write into the output, so that training starts near the expected
+values."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AmortisedConfig(LearnerConfig):
-    """What all of them can be told."""
+    """The hyperparameters that these learners share."""
 
     width: int = 64
     """The width of a token and of a hidden layer."""
@@ -53,7 +54,7 @@ class AmortisedConfig(LearnerConfig):
     estimate: Literal["median", "mean"] = "median"
     """What is predicted for a rating: the mean of the Gaussian, or its median on a scale of
     `num_levels` levels, which has the least absolute error and whose loss is added to the
-    likelihood's. Without effect on implicit feedback."""
+    likelihood's. The choice has no effect on implicit feedback."""
     num_levels: int | None = None
     """The number of levels of that scale, evenly spaced over the range of values. If not set, it is
     the number of levels of the meta-training values; where these have no levels, the mean is
@@ -71,7 +72,7 @@ class AmortisedConfig(LearnerConfig):
             raise ValueError(f"num_levels is {self.num_levels}; it must be at least 2.")
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same with so many levels, where they are not set."""
+        """Return the same configuration with this number of levels, where it is not set."""
         return dataclasses.replace(self, num_levels=self.num_levels or num_levels)
 
 
@@ -82,31 +83,31 @@ class Tokens:
     token_BRH: torch.Tensor
     """A hidden layer over the features of user, item and the item's past."""
     expected_BR: torch.Tensor
-    """What the network expects of the row; a logit for implicit feedback."""
+    """The network's expectation of the row's value; a logit for implicit feedback."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Known(Tokens):
-    """Rows whose values are known: a support, or in training also a query."""
+    """Rows whose values are known: a support or, in training, also a query."""
 
     user_BF: torch.Tensor
     """Embedded profiles."""
     value_BR: torch.Tensor
     """In units of the model."""
     surprise_BR: torch.Tensor
-    """The value less what was expected of it; 0 where padded."""
+    """The value minus its expectation; 0 where padded."""
     mask_BR: torch.Tensor
     """bool, false where padded."""
 
     def average(self, row_BRX: torch.Tensor, prior_strength: float) -> torch.Tensor:
-        """Return the users' mean over their rows, (B, X), shrunk to 0 as if by this many more; 0
-        without any row."""
+        """Return the users' means over their rows, (B, X), shrunk to 0 as if by this many more
+        rows; 0 without any row."""
         mask_BR = self.mask_BR.to(row_BRX.dtype)
         total_BX = (row_BRX * mask_BR[..., None]).sum(1)
         return total_BX / (mask_BR.sum(1, keepdim=True) + prior_strength).clamp(min=1e-9)
 
     def joined(self, other: "Known") -> "Known":
-        """Return these rows and others of the same users."""
+        """Return these rows and others of the same users as one side."""
         both = {
             field.name: torch.cat([getattr(self, field.name), getattr(other, field.name)], 1)
             for field in dataclasses.fields(self)
@@ -116,14 +117,14 @@ class Known(Tokens):
 
 @dataclasses.dataclass(frozen=True)
 class TokenRows(Rows):
-    """Rows of which `prepare` has done what no user changes."""
+    """Rows for which `prepare` has done the work that no user changes."""
 
     embedded: EmbeddedItems
     """The network's tables, then the items' share of the tokens; (B, R, ·)."""
 
 
 class AmortisedLearner(abc.ABC):
-    """A preference estimator, and what the support adds to it."""
+    """A preference estimator to whose output the support adds a correction."""
 
     def __init__(self, config: AmortisedConfig, setting: Setting) -> None:
         self.network = setting.network
@@ -136,7 +137,7 @@ class AmortisedLearner(abc.ABC):
         objective: ObjectiveName = config.outer_objective or "bce"
         self.query_loss = loss_of(objective)
         self._absolute = loss_of("absolute")
-        # Without steps, the inner loop is the network as it is, in its fastest form.
+        # Without steps, the inner loop is the plain network, in its fastest form.
         self._expectation = inner_loop(
             self.network,
             InnerSteps(
@@ -157,14 +158,14 @@ class AmortisedLearner(abc.ABC):
 
     @abc.abstractmethod
     def read(self, params: Params, known: Known) -> UserState:
-        """Return what the support says of the users."""
+        """Return the state that the algorithm reads from the users' supports."""
 
     @abc.abstractmethod
     def decode(
-        self, params: Params, state: UserState, asked: Tokens
+        self, params: Params, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what is to be added to what was expected of rows, and the logarithm of the
-        spread, (B, R) each."""
+        """Return the correction to the expectation of each row, and the logarithm of the spread,
+        (B, R) each."""
 
     def task_loss(
         self,
@@ -177,8 +178,8 @@ class AmortisedLearner(abc.ABC):
         """Return each task's loss (B,): here, that of its query.
 
         Args:
-            name_B: what learners that draw do it by, for each user.
-            generator: for learners that draw.
+            name_B: the name of each user, by which random numbers are drawn.
+            generator: for learners that draw random numbers.
         """
         state = self.read(params, support)
         return self.loss(params, self.decode(params, state, query), query)
@@ -190,7 +191,7 @@ class AmortisedLearner(abc.ABC):
         params = self.network.init_params(generator)
         for part, width in zip(("user", "item", "past"), self._part_widths, strict=True):
             params |= init_dense(f"token.{part}", width, self.width, generator)
-        del params["token.item.bias"], params["token.past.bias"]  # one for all is enough
+        del params["token.item.bias"], params["token.past.bias"]  # one user is enough for all
         params |= self.init_own(generator)
         return params if self.median is None else params | self.median.init_params()
 
@@ -205,29 +206,30 @@ class AmortisedLearner(abc.ABC):
             user_BF = self.network.embed_users(leaves, batch.support.user, len(batch))
             items = self._embed(leaves, features, [support.item_BR, query.item_BR])
             known = self._known(leaves, user_BF, items[0], support)
-            asked = self._known(leaves, user_BF, items[1], query)
-            loss = self.task_loss(leaves, known, asked, batch.name_B, generator).mean()
+            target = self._known(leaves, user_BF, items[1], query)
+            loss = self.task_loss(leaves, known, target, batch.name_B, generator).mean()
         return gradients_by(loss, leaves), {"loss": float(loss.detach())}
 
     def adapt(self, params: Params, support: Support) -> UserState:
-        """Return the users' embedded profiles, and what the algorithm reads out of the support."""
+        """Return the users' embedded profiles, and the state that the algorithm reads from the
+        support."""
         user_BF = self.network.embed_users(params, support.user, len(support.rows.mask_BR))
         items = self._embed(params, self.item_features, [support.rows.item_BR])[0]
         known = self._known(params, user_BF, items, support.rows)
         return {USER: user_BF, **self.read(params, known)}
 
     def prepare(self, params: Params, items: Rows) -> Rows:
-        """Return the rows with their items embedded, and their share of the tokens."""
+        """Return the rows with their items embedded, and the items' share of the tokens."""
         embedded = self._embed(params, self.item_features, [items.item_BR])[0]
         return TokenRows(**vars(items), embedded=embedded)
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
-        """Return estimates, for ratings with the Gaussian's standard deviation."""
+        """Return predictions; those of ratings have the Gaussian's standard deviation."""
         prepared = items if isinstance(items, TokenRows) else self.prepare(params, items)
         assert isinstance(prepared, TokenRows)
-        asked = self._tokens(params, state[USER], prepared.embedded, items)
-        shift_BR, log_spread_BR = self.decode(params, state, asked)
-        mean_BR = asked.expected_BR + shift_BR
+        target = self._tokens(params, state[USER], prepared.embedded, items)
+        shift_BR, log_spread_BR = self.decode(params, state, target)
+        mean_BR = target.expected_BR + shift_BR
         if not self.is_graded:
             return Prediction(mean_BR)
         spread_BR = log_spread_BR.clamp(*LOG_SPREAD_RANGE).exp()
@@ -238,8 +240,9 @@ class AmortisedLearner(abc.ABC):
     def loss(
         self, params: Params, decoded: tuple[torch.Tensor, torch.Tensor], rows: Known
     ) -> torch.Tensor:
-        """Return each task's mean loss over rows, (B,): a Gaussian's negative log-likelihood, and
-        the absolute error of a median; for implicit feedback the loss of a logit."""
+        """Return each task's mean loss over rows, (B,): for ratings, a Gaussian's negative
+        log-likelihood and the absolute error of the median, if that is predicted; for implicit
+        feedback, the loss of a logit."""
         shift_BR, log_spread_BR = decoded
         mean_BR, value_BR, mask_BR = rows.expected_BR + shift_BR, rows.value_BR, rows.mask_BR
         if not self.is_graded:
@@ -251,7 +254,7 @@ class AmortisedLearner(abc.ABC):
     def absolute_error(
         self, params: Params, decoded: tuple[torch.Tensor, torch.Tensor], rows: Known
     ) -> torch.Tensor:
-        """Return each task's mean absolute error of the median, (B,); 0 where the mean is what is
+        """Return each task's mean absolute error of the median, (B,), or 0 where the mean is
         predicted."""
         if self.median is None:
             return rows.value_BR.new_zeros(len(rows.value_BR))
@@ -267,14 +270,14 @@ class AmortisedLearner(abc.ABC):
 
     @property
     def _part_widths(self) -> tuple[int, int, int]:
-        """Numbers that a token is made of: of the user, of the item, of the item's past."""
+        """The numbers of inputs of a token: of the user, of the item, of the item's past."""
         user_width, item_width, _ = self.network.feature_widths
         return user_width, item_width, NUM_STATISTICS
 
     def _embed(
         self, params: Params, features: Encoded, sides: list[torch.Tensor]
     ) -> list[EmbeddedItems]:
-        """Return the items of each side of rows; each distinct one is embedded once."""
+        """Return the items of each side of rows; each distinct item is embedded once."""
         item_U, places = distinct(sides, features)
         tables = self.network.embed_items(params, features, item_U).tables
         tables = [*tables, F.linear(tables[0], params["token.item.weight"])]

@@ -71,7 +71,7 @@ class PairLoop:
 
 
 def layer_state(state: UserState, index: int) -> LayerState | None:
-    """Return how a layer has adapted, from a user's state; None if it has not."""
+    """Return how a layer has adapted, from a user's state, or None if it has not."""
     names = [field.name for field in dataclasses.fields(LayerState)]
     values = {name: state.get(f"{name}.{index}") for name in names}
     return LayerState(**values) if any(v is not None for v in values.values()) else None

@@ -1,8 +1,7 @@
 """The inner loop of any network: `torch.func` gives each user weights of their own.
 
-One vectorised program for all users: `vmap` over users of `grad` of the support loss. It reads
-nothing of a network but its plain forward pass, and holds a copy of the adapted weights per user
-and step.
+One vectorised program for all users: `vmap` over users of `grad` of the support loss. It needs only
+the plain forward pass of a network, and holds a copy of the adapted weights per user and step.
 
 Legend: B users, S support rows, R rows, D item statistics, F embedded features.
 """
@@ -20,7 +19,8 @@ from recmeta.metalearn.tensors.batch import Rows
 WEIGHT = "weight."
 """Prefix of a user's own weights in their state."""
 COLUMNS = 64
-"""Numbers that a row takes in a layer, for comparing weights with rows."""
+"""The numbers that a row takes in a layer, by which the memory of weights is compared with that of
+rows."""
 
 
 class WeightLoop:
@@ -35,8 +35,8 @@ class WeightLoop:
         self.least_rows = num_weights // COLUMNS
 
     def start(self, params: Params, user_BF: torch.Tensor) -> Params:
-        """Return the weights (B, ...) that each user begins with, by name; none for those that all
-        users begin with alike, which here are all."""
+        """Return, by name, the initial weights (B, ...) that differ between users; here there are
+        none."""
         return {}
 
     def adapt(
@@ -72,7 +72,7 @@ class WeightLoop:
         ) -> torch.Tensor:
             return self.network.forward({**params, **weights}, user_F, item_RF, past_RD)
 
-        if len(embedded) != len(user_BF):  # all users are asked about the same rows
+        if len(embedded) != len(user_BF):  # all users share the same rows
             output_BR: torch.Tensor = vmap(one, in_dims=(0, 0, None, None))(
                 own, user_BF, embedded[0], statistics[0]
             )

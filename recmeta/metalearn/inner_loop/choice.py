@@ -1,4 +1,4 @@
-"""Which inner loop a network gets."""
+"""The choice of the inner loop for a network."""
 
 from recmeta.metalearn.inner_loop.by_pairs import PairLoop
 from recmeta.metalearn.inner_loop.by_weights import WeightLoop

@@ -22,14 +22,14 @@ def gradient_norm(
     rows: Rows,
     start: Params,
 ) -> torch.Tensor:
-    """Return (B,) the Frobenius norm of the gradient of the plain support loss, by the layers that
-    adapt.
+    """Return (B,) the Frobenius norm of the gradient of the plain support loss with respect to the
+    layers that adapt.
 
     Args:
         user_BF: the users' embedded features.
         items: of the rows, (B, S, ·).
         rows: the support.
-        start: weights (B, ...) that users begin with, where these are their own.
+        start: the initial weights (B, ...) of users, where these differ between users.
     """
     layers = {name: p for name, p in params.items() if layer_of(name) is not None}
     adapted = {

@@ -3,7 +3,7 @@
 A row's share of the posterior's precision has rank one, so that the inverse without it is the
 inverse with it and a correction (Sherman and Morrison, Annals of Mathematical Statistics 1950).
 
-Legend: B users, S rows (padded), V = 1 + S variants: all rows, then all but each; W weights.
+Legend: B users, S rows (padded), V = 1 + S variants (all rows, then all but each row), W weights.
 """
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 
 def all_then_without(term_BSN: torch.Tensor) -> torch.Tensor:
-    """Return (B, V, N) sums over rows."""
+    """Return (B, V, N) sums over all rows, then over all but each row."""
     total_B1N = term_BSN.sum(1, keepdim=True)
     return torch.cat([total_B1N, total_B1N - term_BSN], 1)
 
@@ -24,15 +24,17 @@ def means_without(
     value_BS: torch.Tensor,
     mask_BS: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the posterior means (B, V, W); without a row of padding they hold anything.
+    """Return the posterior means (B, V, W). Variants that leave out a row of padding hold arbitrary
+    numbers.
 
-    In float64, since a row that says nearly all leaves a small difference.
+    It computes in float64, since without a row of nearly all information a small difference
+    remains.
 
     Args:
         prior_BVW: prior means, which may differ between variants.
         precision_W: prior precisions.
         noise_BS: variances of the values.
-        value_BS: what design · weights and noise make.
+        value_BS: the values, which are design · weights + noise.
         mask_BS: false where padded.
     """
     design_BSW, precision_W = design_BSW.double(), precision_W.double()

@@ -14,18 +14,19 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def loss_of(name: ObjectiveName) -> Loss:
-    """Return a loss: (output_BR, value_BR, mask_BR) to (B,).
+    """Return a loss, a function of (output_BR, value_BR, mask_BR) with values (B,).
 
     `squared` and `absolute` are means over the task's rows of graded values; `bce` is the mean
     logistic loss of values 0 and 1; `softmax` is the cross-entropy of the task's positives among
-    all of its rows. A task without rows (for softmax: without positives) has loss 0.
+    all of its rows. A task without rows (for `softmax`, without positives) has loss 0.
     """
     return {"squared": _squared, "absolute": _absolute, "bce": _bce, "softmax": _softmax}[name]
 
 
 def slope_of(name: ObjectiveName) -> Loss:
-    """Return the derivative of a loss: (output_BR, value_BR, mask_BR) to (B, R), how each output
-    moves its task's loss. Where outputs have gradients, so has this."""
+    """Return the derivative of a loss, a function of (output_BR, value_BR, mask_BR) with values (B,
+    R): that of each task's loss with respect to its outputs. It is differentiable where the outputs
+    are."""
     return {
         "squared": _squared_slope,
         "absolute": _absolute_slope,
@@ -38,7 +39,7 @@ def gaussian(
     mean_BR: torch.Tensor, spread_BR: torch.Tensor, value_BR: torch.Tensor, mask_BR: torch.Tensor
 ) -> torch.Tensor:
     """Return each task's mean negative log-likelihood (B,) of values under N(mean, spread²), up to
-    the constant log √2π; 0 of a task without rows."""
+    the constant log √2π; 0 for a task without rows."""
     surprise_BR = (value_BR - mean_BR) / spread_BR
     return _mean(0.5 * surprise_BR.square() + spread_BR.log(), mask_BR)
 

@@ -1,9 +1,9 @@
-"""Users who have adapted linear layers, asked about a whole catalogue.
+"""Scores of a whole catalogue for users who have adapted linear layers.
 
-The same outputs as `by_pairs.py` gives, with everything that users or items share computed once:
-what the layers make of an item before anybody adapts, when the catalogue is prepared; what a user's
-own rows make of any item, when the user is settled. What is left for each pair of user and item are
-the products. It records no gradients.
+The outputs are those of `by_pairs.py`, but everything that users or items share is computed once:
+the layers' products with an item before any user adapts, when the catalogue is prepared; the effect
+of a user's own rows on any item, when the user is settled. Only the products remain for each pair
+of user and item. No gradients are recorded.
 
 Legend: B users, S support rows, N = S + 1 rows that a user has of their own, I items, F features of
 an item and its past, and 1; i layer inputs, o layer outputs.
@@ -21,17 +21,18 @@ from recmeta.metalearn.networks.network import EmbeddedItems, LinearNetwork
 from recmeta.metalearn.tensors.batch import Rows
 
 PAIRS_IN_CACHE = 4_096
-"""Pairs of user and item that go through the layers together on a CPU: 64 columns of them are 1 MB,
-which stays in a core's cache from layer to layer. Products that need no such care take more."""
+"""The number of pairs of user and item that go through the layers together on a CPU: 64 columns of
+them are 1 MB, which stays in a core's cache from layer to layer. Products that need no cache take
+more."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CatalogueItems:
-    """Items as settled users are asked about them."""
+    """Items, prepared for settled users."""
 
     feature_IF: torch.Tensor
     products: list[torch.Tensor]
-    """(1, I, o) what each layer that reads features makes of the items and their past."""
+    """(1, I, o) the products of each layer that reads features with the items and their past."""
     statistics_1ID: torch.Tensor
 
 
@@ -42,7 +43,7 @@ class CatalogueLoop:
         self.network = network
 
     def prepare(self, params: Params, items: EmbeddedItems, rows: Rows) -> CatalogueItems:
-        """Return items (1 for B) with all done that no user changes."""
+        """Return items (1 for B) with all work done that no user changes."""
         item_1IF, *products = items.tables
         parts = [item_1IF]
         if self.network.feature_widths[2]:
@@ -56,7 +57,7 @@ class CatalogueLoop:
         return CatalogueItems(feature_1IF[0], products, rows.statistics_BRD)
 
     def settle(self, params: Params, state: UserState) -> UserState:
-        """Return the users with all done that does not depend on the items."""
+        """Return the users with all work done that does not depend on the items."""
         first, *others = self.network.feature_layers
         known_BNF = _known(state, sum(self.network.feature_widths[1:]))
         by_known_BNo = self._by_known(params, state, first)
@@ -113,7 +114,8 @@ class CatalogueLoop:
         items: CatalogueItems,
         gram_BNI: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Return outputs (B, I) of users who are few enough for what lies between to be cached."""
+        """Return outputs (B, I) of users who are few enough for the hidden units to stay in the
+        cache."""
         if gram_BNI is None:
             map_BFo = settled["map"]
             feature_BIF = items.feature_IF.expand(len(map_BFo), -1, -1)
@@ -123,7 +125,7 @@ class CatalogueLoop:
         for layer in range(1, self.network.num_layers):
             hidden_BIi = z_BIo.relu_()
             constant = settled.get(f"constant.{layer}", params[f"layer.{layer}.bias"])
-            if f"map.{layer}" in settled:  # its bias is among the features
+            if f"map.{layer}" in settled:  # its bias is one of the features
                 constant = self._by_features(settled, items, layer)
             weights_Bio = settled.get(f"weights.{layer}")
             if weights_Bio is None:
@@ -133,13 +135,13 @@ class CatalogueLoop:
         return self.network.started(z_BIo[..., 0], items.statistics_1ID)
 
     def _by_features(self, settled: UserState, items: CatalogueItems, layer: int) -> torch.Tensor:
-        """Return what a later layer makes of features, (B, I, o)."""
+        """Return a later layer's products with the features, (B, I, o)."""
         change_BIo = (settled[f"map.{layer}"].mT @ items.feature_IF.T).mT
         return change_BIo + items.products[self.network.feature_layers.index(layer)]
 
     def _by_known(self, params: Params, state: UserState, layer: int) -> torch.Tensor:
-        """Return (B, N, o) what users' own rows add to a layer's output through features: the
-        support's gradients, then what the layer makes of the user."""
+        """Return (B, N, o) the contribution of users' own rows to a layer's output through
+        features: the support's gradients, then the layer's product with the user."""
         user_B1F = state["user"][:, None]
         of_user = self.network.feature_weights(params, layer)[0]
         own_B1o = F.linear(user_B1F, of_user, params[f"layer.{layer}.bias"])
@@ -152,8 +154,9 @@ class CatalogueLoop:
 
 
 def _known(state: UserState, width: int) -> torch.Tensor:
-    """Return (B, N, F) the users' own rows: those of the support, whose last number is what user
-    and bias add to the product with an item; then one that reads the 1 of each item."""
+    """Return (B, N, F) the users' own rows: those of the support, whose last number is the
+    contribution of user and bias to the product with an item; then a row that reads the 1 of each
+    item."""
     user_BF = state["user"]
     own_B1F = user_BF.new_zeros((len(user_BF), 1, width + 1))
     own_B1F[..., -1] = 1

@@ -1,4 +1,4 @@
-"""What the inner loop does, whichever way it is computed.
+"""The steps of the inner loop, however they are computed.
 
 Legend: B users, S support rows, R rows, K steps, L layers.
 """
@@ -18,7 +18,7 @@ RATES = "inner_rates"
 """Name of the learned rates of layers among the meta-parameters, (K, L)."""
 
 OWN_RATES = "inner_rate."
-"""Begins the names of rates that are a parameter's own."""
+"""Prefix of the names of rates that are a parameter's own."""
 
 
 def own_rate(name: str) -> str:
@@ -33,15 +33,15 @@ class InnerSteps:
     num_steps: int
     """K"""
     adapted_layers: tuple[bool, ...]
-    """L: which layers adapt; all for MAML, only the last for ANIL."""
+    """L, which layers adapt: all for MAML, only the last for ANIL."""
     learning_rate: float
-    """Of every step and layer, where no rates are learned."""
+    """The learning rate of every step and layer, where no rates are learned."""
     second_order: bool
     """Whether the outer gradient goes through the steps. False is first-order MAML."""
     support_prior: float
     """The loss of n support rows is multiplied by n / (n + support_prior)."""
     objective: ObjectiveName
-    """What is stepped down."""
+    """The loss of the support."""
 
     def rates(self, params: Params) -> torch.Tensor | Sequence[float]:
         """Return the learned rates (K, L), or K numbers that all layers share."""
@@ -68,7 +68,7 @@ class InnerSteps:
     def support_loss(
         self, output_BS: torch.Tensor, value_BS: torch.Tensor, mask_BS: torch.Tensor
     ) -> torch.Tensor:
-        """Return (B,) the loss that is stepped down."""
+        """Return (B,) the loss of the support that the steps minimise."""
         loss_B = loss_of(self.objective)(output_BS, value_BS, mask_BS)
         return loss_B * self._confidence(output_BS, mask_BS)
 
@@ -86,11 +86,11 @@ class InnerSteps:
 
 
 class InnerLoop(Protocol):
-    """Adapts users. Where gradients are being recorded, they go through it."""
+    """Adapts users. Gradients that are being recorded go through the steps."""
 
     @property
     def least_rows(self) -> int:
-        """How many rows an adapted user takes the memory of, at least."""
+        """The number of rows whose memory an adapted user takes at least."""
         ...
 
     def adapt(

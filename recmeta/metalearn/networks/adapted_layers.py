@@ -4,8 +4,8 @@ For a linear layer z = a Wᵀ + b, the gradient of the support loss is ∇W = G�
 A are the layer's inputs on the user's support rows and G is the loss gradient at its outputs. A
 step of rate α therefore changes the layer's output on any row a by −α (a Aᵀ + 1) G: the adapted
 layer *is* the pair (A, −αG). Inputs that no step changes (a user's and an item's features, the 1 of
-the bias) need their products a Aᵀ once, and their G of several steps add up. Hidden inputs change
-with every step, and their pairs are laid end to end, or folded into weights of the user's own where
+the bias) need their products a Aᵀ only once, and the G of several steps add up. Hidden inputs
+change with every step: their pairs are concatenated, or folded into weights of the user's own where
 that takes fewer multiplications. In ordinary differentiable operations, back-propagation through
 this is the exact second-order MAML gradient (Finn, Abbeel, Levine, ICML 2017).
 
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from recmeta.metalearn.numerics.differentiable import before_relu, gram, moment
 
 Parts = tuple[torch.Tensor, ...]
-"""Features in parts, to be read side by side: (B, R, i) each, with 1 for R where a user's rows
-share a part, and 1 for B where all users do. What is shared is computed once."""
+"""Features in parts, which are concatenated: (B, R, i) each, with 1 for R where a user's rows share
+a part, and 1 for B where all users do. Products of shared parts are computed once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,27 +31,27 @@ class LayerState:
     """How one user-adapted linear layer differs from the shared one."""
 
     by_features_BSo: torch.Tensor | None
-    """Minus the loss gradients at the layer's outputs, times the rates, summed over the steps: what
-    acts through the features. None where the layer does not read them."""
+    """Minus the loss gradients at the layer's outputs, times the rates, summed over the steps: the
+    adaptation that acts through the features. None if the layer reads no features."""
     hidden_BTi: torch.Tensor | None = None
-    """The layer's hidden inputs on the support rows, step after step, of the steps that are not
-    folded; None where there are none."""
+    """The layer's hidden inputs on the support rows in the steps that are not folded, concatenated,
+    or None if there are none."""
     by_hidden_BTo: torch.Tensor | None = None
-    """Minus the loss gradients times the rates, of the same steps."""
+    """Minus the loss gradients times the rates in the same steps."""
     weights_Bio: torch.Tensor | None = None
-    """Each user's own weights of the hidden inputs, after the steps that are folded; None where
-    none is."""
+    """Each user's own weights of the hidden inputs after the folded steps, or None if no step is
+    folded."""
     constant_B1o: torch.Tensor | None = None
-    """Each user's own bias after these steps, where the layer reads no features."""
+    """Each user's own bias after these steps, if the layer reads no features."""
 
 
 class Features:
-    """What rows bring to every layer that reads them, beside what the support rows brought."""
+    """The features of rows, and those of the support rows, for every layer that reads them."""
 
     def __init__(self, parts: Parts, known: Parts | None = None) -> None:
         self.parts = parts
         self.known = known
-        """The same of the support rows; None where nothing has adapted."""
+        """The features of the support rows, or None if nothing has adapted."""
         self._gram_BRS: torch.Tensor | None = None
 
     @property
@@ -60,7 +60,7 @@ class Features:
         return max(part.shape[1] for part in self.parts)
 
     def change(self, z_BRo: torch.Tensor, by_features_BSo: torch.Tensor) -> torch.Tensor:
-        """Return a layer's output with what adaptation adds through features and bias."""
+        """Return a layer's output plus the adaptation through features and bias."""
         assert self.known is not None
         width_in = sum(part.shape[2] for part in self.parts if part.shape[1] == self.num_rows)
         num_known, width_out = by_features_BSo.shape[1:]
@@ -71,8 +71,8 @@ class Features:
         return torch.baddbmm(z_BRo, self._gram_BRS, by_features_BSo)
 
     def _products(self) -> torch.Tensor:
-        """Return a Aᵀ + 1, (B, R, S): the product of the parts joined is the sum of the parts'
-        products; the smallest first, since they broadcast."""
+        """Return a Aᵀ + 1, (B, R, S): the product of the concatenated parts is the sum of the
+        parts' products. The smallest comes first, since they broadcast."""
         assert self.known is not None
         products = [gram(part, known) for part, known in zip(self.parts, self.known, strict=True)]
         first, *others = sorted(products, key=torch.Tensor.numel)
@@ -100,14 +100,14 @@ def by_hidden(
     state: LayerState | None,
 ) -> tuple[torch.Tensor, LayerState | None]:
     """Return a linear layer's output from hidden inputs, as each user has adapted it, and the state
-    that it was computed from, with which the next step goes on.
+    it was computed from, from which the next step continues.
 
     Args:
         hidden_BRi: the layer's hidden inputs.
         weight_oi: their weights.
-        bias_o: the bias, where the layer reads no features.
-        z_BRo: what features and bias have given, where it does.
-        state: how the layer has adapted; if None, not at all.
+        bias_o: the bias, if the layer reads no features.
+        z_BRo: the output of features and bias, if it does.
+        state: how the layer has adapted, or None if it has not.
     """
     if state is not None and state.hidden_BTi is not None:
         num_rows, width_in = hidden_BRi.shape[1:]
@@ -118,7 +118,7 @@ def by_hidden(
         z = F.linear(hidden_BRi, weight_oi, bias_o)
         if z_BRo is not None:
             z = z + z_BRo
-    else:  # the user's own weights take the place of the shared ones: a Wᵀ costs nothing then
+    else:  # the user's own weights replace the shared ones, so that a Wᵀ costs nothing extra
         constant = state.constant_B1o if z_BRo is None else z_BRo
         assert constant is not None, "a layer without features has folded its bias, too"
         z = torch.baddbmm(constant, hidden_BRi, state.weights_Bio)
@@ -131,7 +131,7 @@ def by_hidden(
 
 
 def folded(state: LayerState, weight_oi: torch.Tensor, bias_o: torch.Tensor | None) -> LayerState:
-    """Return the same state with all pairs in the weights."""
+    """Return the state with all pairs folded into the weights."""
     assert state.hidden_BTi is not None
     assert state.by_hidden_BTo is not None
     weights = weight_oi.T if state.weights_Bio is None else state.weights_Bio
@@ -144,7 +144,8 @@ def folded(state: LayerState, weight_oi: torch.Tensor, bias_o: torch.Tensor | No
 
 
 def _plus(z_BRo: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return z plus a product; in place where no gradient needs the old z, which is the layer's."""
+    """Return z plus a product. It is added in place if no gradient needs the old z, which belongs
+    to the layer."""
     if torch.is_grad_enabled() or len(z_BRo) != len(left):
         return torch.baddbmm(z_BRo, left, right)
     return z_BRo.baddbmm_(left, right)
@@ -166,21 +167,21 @@ class Pass:
 
     output_BR: torch.Tensor
     hidden: list[torch.Tensor | None]
-    """Each layer's hidden inputs (B, R, i), outputs of a relu; None for one that reads features
-    alone."""
+    """Each layer's hidden inputs (B, R, i), which are outputs of a relu, or None for a layer that
+    reads only features."""
     weights: list[torch.Tensor | None]
-    """Their shared weights (o, i)."""
+    """The layers' shared weights of hidden inputs (o, i)."""
     reads_features: list[bool]
     """Which layers read the features."""
     states: list[LayerState | None]
     """The layers' states as they were used."""
 
     def gradients(self, slope_BR: torch.Tensor, lowest: int) -> dict[int, torch.Tensor]:
-        """Return a loss's gradients at the layers' outputs (B, R, o), by layer, from the last down
-        to the lowest that is asked for.
+        """Return a loss's gradients at the layers' outputs (B, R, o), by layer, from the last layer
+        down to `lowest`.
 
         Args:
-            slope_BR: the gradient at the outputs of the last.
+            slope_BR: the gradient at the outputs of the last layer.
         """
         gradient_BRo = slope_BR[..., None]
         found = {}
@@ -197,8 +198,8 @@ class Pass:
 def _at_hidden(
     gradient_BRo: torch.Tensor, weight_oi: torch.Tensor, state: LayerState | None
 ) -> torch.Tensor:
-    """Return the gradient at a layer's hidden inputs, from that at its outputs: g W, and for pairs
-    (g Gᵀ) A, as `by_hidden` the other way round."""
+    """Return the gradient at a layer's hidden inputs, given that at its outputs: g W, and for pairs
+    (g Gᵀ) A, the transpose of `by_hidden`."""
     if state is None or state.weights_Bio is None:
         gradient_BRi = gradient_BRo @ weight_oi
     else:
@@ -209,7 +210,8 @@ def _at_hidden(
 
 
 Forward = Callable[[Sequence[LayerState | None]], Pass]
-"""Runs the network on the support, given a state per layer (None: not adapted)."""
+"""Runs the network on the support, given a state per layer, which is None for a layer that has not
+adapted."""
 
 
 def adapt(
@@ -222,20 +224,21 @@ def adapt(
 ) -> list[LayerState | None]:
     """Take K gradient steps on the support loss, for all users at once.
 
-    The steps' gradients are spelled out, and nothing is recorded for them: without an outer
+    The steps' gradients are written out, so that nothing is recorded for them: without an outer
     gradient, adapting is a chain of plain operations.
 
     Args:
         forward: runs the network on the support.
-        slope: support outputs (B, S) to how each moves its user's loss (B, S); 0 where padded.
-        rates: inner learning rates, (K, L) by step and layer; or K numbers that all layers share,
-            which cost nothing.
+        slope: from support outputs (B, S) to the derivatives of the users' losses (B, S); 0 where
+            padded.
+        rates: inner learning rates, (K, L) by step and layer, or K numbers that all layers share,
+            which are cheaper.
         adapted_layers: which layers adapt; all for MAML, only the last for ANIL.
-        second_order: let the outer gradient, where one is being recorded, go through the steps.
+        second_order: whether the outer gradient, if one is being recorded, goes through the steps.
             False gives first-order MAML.
 
     Returns:
-        A state per layer, None for one that does not adapt.
+        A state per layer, or None for a layer that does not adapt.
     """
     recording = torch.is_grad_enabled()
     states: list[LayerState | None] = [None] * len(adapted_layers)

@@ -5,12 +5,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreferenceConfig:
-    """Kind and shape of the preference estimator."""
+    """The kind and shape of the preference estimator."""
 
     kind: str = "preference"
     """The kind of network: a name in `recmeta.metalearn.networks.registry.NETWORKS`, the name of an
-    entry point `recmeta.networks`, or a path `package.module:Class`. `preference` with `layer_norm`
-    or `num_factors`, which no chain of linear layers has, becomes `interacting`."""
+    entry point `recmeta.networks`, or a path `package.module:Class`. With `layer_norm` or
+    `num_factors`, which no chain of linear layers has, `preference` becomes `interacting`."""
     embedding_dim: int = 32
     """The width of the embedding of each categorical or multi-valued field."""
     hidden_dims: tuple[int, ...] = (64, 64)
@@ -21,7 +21,7 @@ class PreferenceConfig:
     use_statistics: bool = True
     """Whether the item's past (mean value, popularity) joins its features."""
     start_from_item_mean: bool = False
-    """Whether the output is added to the item's shrunk mean. Without effect on implicit feedback,
+    """Whether the output is added to the item's shrunk mean. It has no effect on implicit feedback,
     which has no means."""
 
     layer_norm: bool = False

@@ -1,6 +1,6 @@
 """Dense layers and attention as plain functions of named parameters.
 
-Legend: B users, Q rows that ask, K rows that are asked, H width, h heads.
+Legend: B users, Q rows that attend, K rows that are attended to, H width, h heads.
 """
 
 import math
@@ -26,7 +26,7 @@ def dense(params: Params, name: str, x: torch.Tensor) -> torch.Tensor:
 
 
 def init_norm(name: str, width: int) -> Params:
-    """Return the gain and the shift of a layer normalisation that does nothing more yet."""
+    """Return the initial gain 1 and shift 0 of a layer normalisation."""
     return {f"{name}.gain": torch.ones(width), f"{name}.shift": torch.zeros(width)}
 
 
@@ -42,12 +42,12 @@ def attention(
     allowed: torch.Tensor,
     num_heads: int = 1,
 ) -> torch.Tensor:
-    """Return what each asking row reads, (B, Q, H): softmax(q kᵀ / √(H/h)) v, head by head
+    """Return the output of multi-head attention, (B, Q, H): softmax(q kᵀ / √(H/h)) v, head by head
     (Vaswani et al., NeurIPS 2017, eq. 1).
 
     Args:
-        allowed: bool, which rows may be read: (B, K), or (B, Q, K). Every asking row must be
-            allowed one; what is not allowed has no influence at all.
+        allowed: bool, which rows may be attended to: (B, K), or (B, Q, K). Every row must be
+            allowed at least one; other rows have no influence at all.
     """
     mask = allowed[:, None, None] if allowed.ndim == 2 else allowed[:, None]
 

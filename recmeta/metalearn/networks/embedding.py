@@ -1,4 +1,4 @@
-"""What all preference estimators share: embeddings of features, and the shapes of the layers.
+"""The base of all preference estimators: embeddings of features, and the shapes of the layers.
 
 Legend: B users, R rows, U distinct items of a batch, W codes of a list, F embedded features,
 D item statistics.
@@ -21,14 +21,15 @@ from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Field
 from recmeta.metalearn.tensors.encoding import Features as Encoded
 
 SORT_FROM = 16
-"""Items per row of a batch from which sorting the rows is cheaper than a mark for every item."""
+"""The number of items per row of a batch from which sorting the rows is cheaper than marking every
+item."""
 
 
 class EmbeddingNetwork:
-    """Base of all networks: pure functions of the parameters; holds only shapes.
+    """The base of all networks, as pure functions of the parameters. The object holds only shapes.
 
-    A network says in `last_inputs` what its hidden layers do; that is all that the inner loops, the
-    starts and the learners need. It is built with the four arguments below, and has its own
+    A network defines in `last_inputs` what its hidden layers compute; the inner loops, the starts
+    and the learners need nothing more. It is built with the four arguments below, and has its own
     parameters in `decision_shapes` and `init_params`.
     """
 
@@ -73,7 +74,8 @@ class EmbeddingNetwork:
 
     @property
     def feature_widths(self) -> tuple[int, int, int]:
-        """Numbers that the layers see of the user, of the item, of the item's past."""
+        """The numbers of features that the layers read: of the user, of the item, of the item's
+        past."""
         return (
             sum(self._width(f) for f in self.user_fields),
             sum(self._width(f) for f in self.item_fields),
@@ -81,7 +83,7 @@ class EmbeddingNetwork:
         )
 
     def input_columns(self) -> dict[tuple[str, str], slice]:
-        """Return where each field's numbers are among a layer's inputs, by (side, name)."""
+        """Return the columns of each field among a layer's inputs, by (side, name)."""
         columns, first = {}, 0
         for side, fields in (("user", self.user_fields), ("item", self.item_fields)):
             for field in fields:
@@ -90,9 +92,11 @@ class EmbeddingNetwork:
         return columns
 
     def wide_column(self, item_field: str) -> int | None:
-        """Return where an item field's embedding begins among the last layer's inputs.
+        """Return the column at which an item field's embedding begins among the last layer's
+        inputs.
 
-        None where the last layer does not see it: it is absent, or the network is not `wide`.
+        It is None if the last layer does not read the embedding: the field is absent, or the
+        network is not `wide`.
         """
         columns = self.input_columns().get(("item", item_field))
         if columns is None or not (self.config.wide and self.config.hidden_dims):
@@ -127,7 +131,7 @@ class EmbeddingNetwork:
         return params["layer.0.bias"].new_zeros((num_users, 0))
 
     def embed_items(self, params: Params, features: Encoded, item_U: torch.Tensor) -> EmbeddedItems:
-        """Return items with the work that no user changes done; to be done once for each distinct
+        """Return items with the work done that no user changes. Call it once for each distinct
         item."""
         return EmbeddedItems([self.embedded_items(params, features, item_U)])
 
@@ -145,8 +149,8 @@ class EmbeddingNetwork:
         item_RF: torch.Tensor,
         statistics_RD: torch.Tensor,
     ) -> torch.Tensor:
-        """Return one user's outputs (R,), in plain operations; or, with a dimension of users before
-        each, those of all, (B, R)."""
+        """Return one user's outputs (R,), in plain operations. If every input has a leading
+        dimension of users, return those of all, (B, R)."""
         last = self.num_layers - 1
         x_RH = self.last_inputs(params, user_F, item_RF, statistics_RD)
         z_R1 = F.linear(x_RH, params[f"layer.{last}.weight"], params[f"layer.{last}.bias"])
@@ -159,14 +163,15 @@ class EmbeddingNetwork:
         item_RF: torch.Tensor,
         statistics_RD: torch.Tensor,
     ) -> torch.Tensor:
-        """Return what the last layer sees of one user's rows, (R, H); with a dimension of users
-        before each, of all, (B, R, H). Items and statistics may have 1 for B."""
+        """Return the last layer's inputs for one user's rows, (R, H). If every input has a leading
+        dimension of users, return those of all, (B, R, H). Items and statistics may have 1 for
+        B."""
         raise NotImplementedError(f"{type(self).__name__} must say what its hidden layers do.")
 
     def joined(
         self, user_F: torch.Tensor, item_RF: torch.Tensor, statistics_RD: torch.Tensor
     ) -> torch.Tensor:
-        """Return all features of rows side by side, (R, F) or (B, R, F)."""
+        """Return all features of rows, concatenated, (R, F) or (B, R, F)."""
         rows = np.broadcast_shapes((*user_F.shape[:-1], 1), item_RF.shape[:-1])
         parts = [user_F[..., None, :], item_RF]
         if self.config.use_statistics:
@@ -174,7 +179,7 @@ class EmbeddingNetwork:
         return torch.cat([part.expand(*rows, -1) for part in parts], -1)
 
     def started(self, output: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
-        """Return outputs (...) with what they start from, out of statistics (..., D)."""
+        """Return outputs (...) plus the values that they start from, given statistics (..., D)."""
         return output + statistics[..., 0] if self.starts_from_item_mean else output
 
     def _width(self, field: Field) -> int:
@@ -182,8 +187,8 @@ class EmbeddingNetwork:
 
 
 def _embed(params: Params, side: str, field: Field, values: torch.Tensor) -> torch.Tensor:
-    """Return (N, F) for one field: numbers as they are, a code's embedding, a list's mean of
-    them."""
+    """Return (N, F) for one field: numbers unchanged, the embedding of a code, or the mean
+    embedding of a list."""
     if not field.is_coded:
         numbers_NF = values.reshape(len(values), field.width)
         return numbers_NF.to(params["layer.0.bias"].dtype)
@@ -199,8 +204,8 @@ def _embed(params: Params, side: str, field: Field, values: torch.Tensor) -> tor
 def distinct(
     sides: Sequence[torch.Tensor], features: Encoded
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Return the distinct items (U,) of several sides of item numbers, and each side as places in
-    them."""
+    """Return the distinct items (U,) of several sides of item numbers, and each side as places
+    among them."""
     flat_N = torch.cat([side.reshape(-1) for side in sides])
     num_items = len(next(iter(features.values()))) if features else 0
     if 0 < num_items < SORT_FROM * len(flat_N):
@@ -220,8 +225,8 @@ def gather(table_UF: torch.Tensor, place_BR: torch.Tensor) -> torch.Tensor:
 
 
 def some_hidden(features: Encoded, share: float, generator: torch.Generator) -> Encoded:
-    """Return the items' features as a batch of training sees them: in this share of the batches
-    without ids, as those of new items are (DropoutNet: Volkovs, Yu, Poutanen, NeurIPS 2017)."""
+    """Return the items' features for a training batch: in this share of the batches they have no
+    ids, as if all items were new (DropoutNet: Volkovs, Yu, Poutanen, NeurIPS 2017)."""
     is_hidden = share > 0 and bool(torch.rand((), generator=generator) < share)
     if not is_hidden or ITEM_ID_FIELD not in features:
         return features

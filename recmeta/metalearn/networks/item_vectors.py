@@ -1,11 +1,11 @@
-"""Item vectors out of content and identity: what a linear model of each user reads.
+"""Item vectors from content and identity, for linear models of each user.
 
-    x_i = M · v_i + b + identity_i        v_i: what the factorisation knows of a known item
-    x_i = M · v_i + b + unknown           v_i: what its content says of a new item
+    x_i = M · v_i + b + identity_i        v_i: a known item's vector by the factorisation
+    x_i = M · v_i + b + unknown           v_i: a new item's vector by its content
 
 The v_i stay as pretraining found them; M, b and the identities are learned. A known item whose
-identity is hidden, to learn what to do without (DropoutNet: Volkovs, Yu, Poutanen, NeurIPS 2017),
-is read by what content says of it *without its own ratings*.
+identity is hidden, so that the model learns to do without (DropoutNet: Volkovs, Yu, Poutanen,
+NeurIPS 2017), has the vector that content predicts *without its own ratings*.
 
 Legend: N items, C coefficients of content, X = C + 1 numbers of a vector (offset, C - 1 factors,
 logarithm of the noise), D item statistics.
@@ -24,26 +24,26 @@ from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
 
 INTERCEPT = "content.intercept"
 FACTORS = f"factors.item.{ITEM_ID_FIELD}"
-"""What the factorisation knows of an item, less what its content says."""
+"""An item's vector by the factorisation, minus its vector by content."""
 DEVIATION = f"deviation.item.{ITEM_ID_FIELD}"
-"""Standard deviation of what the factorisation knows of an item."""
+"""The posterior standard deviation of an item's vector by the factorisation."""
 HELD_OUT = f"held_out.item.{ITEM_ID_FIELD}"
-"""What content says of a known item without its ratings, less what it says with them."""
+"""A known item's vector by content fitted without its ratings, minus that fitted with them."""
 IDENTITY = f"embedding.item.{ITEM_ID_FIELD}"
 FROM_CONTENT = "vector.from_content"
 BIAS = "vector.bias"
 UNKNOWN = "vector.unknown"
-"""What takes the place of the identity of an item that has none."""
+"""The vector that replaces the identity of an item without one."""
 FROM_STATISTICS = "vector.from_statistics"
 
 
 def content_name(field: Field) -> str:
-    """Return the parameter's name of a content field's table."""
+    """Return the name of the parameter that is a content field's table."""
     return f"{'embedding' if field.is_coded else 'content'}.item.{field.name}"
 
 
 class ItemVectors:
-    """Pure functions of the parameters; holds only shapes."""
+    """Item vectors as pure functions of the parameters. The object holds only shapes."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ItemVectors:
 
     @property
     def frozen(self) -> frozenset[str]:
-        """Names of the parameters that meta-training leaves as they are."""
+        """Names of the parameters that meta-training does not change."""
         content = [] if self.learn_content else [content_name(f) for f in self.content_fields]
         intercept = [] if self.learn_content else [INTERCEPT]
         own = [FACTORS, DEVIATION, HELD_OUT] if self.num_ids else []
@@ -98,11 +98,11 @@ class ItemVectors:
         item_N: torch.Tensor,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Return vectors (N, 2, X) of items; the second of each as if its identity were not known.
+        """Return two vectors of each item (N, 2, X), the second as if its identity were not known.
 
         Args:
-            generator: draws what is known of items from its posterior, instead of its mean, which
-                has seen the ratings of the very users that meta-training is about to predict.
+            generator: draws the items' vectors from their posteriors. Their means have seen the
+                ratings of the very users that meta-training is about to predict.
         """
         encoded = {name: t[item_N] for name, t in features.items()}
         content_NC = params[INTERCEPT].expand(len(item_N), -1)
@@ -129,13 +129,13 @@ class ItemVectors:
     def with_statistics(
         self, params: Params, vector_BRX: torch.Tensor, statistics_BRD: torch.Tensor
     ) -> torch.Tensor:
-        """Return the vectors with what the items' past adds to offset and noise."""
+        """Return the vectors plus the effect of the items' past on offset and noise."""
         if not self.use_statistics:
             return vector_BRX
         return vector_BRX + statistics_BRD.to(vector_BRX.dtype) @ params[FROM_STATISTICS]
 
     def identity_penalty(self, params: Params) -> torch.Tensor:
-        """Return the identities' squared norm: what items are beyond their factors costs."""
+        """Return the squared norm of the identities, the items' part beyond their factors."""
         if self.num_ids:
             return params[IDENTITY].square().sum()
         return params[BIAS].new_zeros(())

@@ -1,7 +1,8 @@
-"""What a learner asks of a network: a shared part that embeds, a part that adapts to each user.
+"""The interface of a network: a shared part that embeds, and a part that adapts to each user.
 
-Every network says in plain operations what it makes of one user's rows; that is all that adapting
-it needs. One whose adapted part is a chain of linear layers may offer the faster form, too.
+Every network computes its outputs for one user's rows in plain operations, and adapting it needs
+nothing more. A network whose adapted part is a chain of linear layers may offer the faster form,
+too.
 
 Legend: B users, R rows, U distinct items of a batch, F embedded features, D item statistics.
 """
@@ -19,11 +20,11 @@ from recmeta.metalearn.tensors.encoding import Features as Encoded
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddedItems:
-    """Items as the decision layers see them; (U, ·), or gathered to rows (B, R, ·)."""
+    """Items as the decision layers read them: (U, ·), or gathered to rows (B, R, ·)."""
 
     tables: list[torch.Tensor]
-    """Their features, side by side; then, of a linear network, these times the weights of the
-    layers that read them."""
+    """The items' features, concatenated; in a linear network also their products with the weights
+    of the layers that read them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class JoinedRows:
     """The features of B users' R rows."""
 
     parts: Parts
-    """Of the user, of the items, of the items' past."""
+    """The features of the user, of the items, and of the items' past."""
     products: list[torch.Tensor]
     """(B, R, o) outputs of the first layer, and the features' share of the last's where it is wide,
     before adaptation."""
@@ -39,15 +40,15 @@ class JoinedRows:
 
 
 class Network(Protocol):
-    """Pure functions of the parameters.
+    """A network as pure functions of its parameters.
 
-    Parameters named `embedding.…` are shared by all users. Those named `layer.N.…` adapt, at the
+    Parameters named `embedding.…` are shared by all users. Those named `layer.N.…` adapt at the
     rates of layer N.
     """
 
     @property
     def num_layers(self) -> int:
-        """Decision layers; the last gives the output."""
+        """The number of decision layers; the last one computes the output."""
         ...
 
     @property
@@ -75,7 +76,7 @@ class Network(Protocol):
         statistics_RD: torch.Tensor,
     ) -> torch.Tensor:
         """Return the outputs (R,) of one user's rows, in operations that `torch.func` can
-        transform; only `layer.…` is read."""
+        transform. Only parameters named `layer.…` are read."""
         ...
 
 
@@ -85,7 +86,8 @@ class LinearNetwork(Network, Protocol):
 
     @property
     def feature_widths(self) -> tuple[int, int, int]:
-        """Numbers that the layers see of the user, of the item, of the item's past."""
+        """The numbers of features that the layers read: of the user, of the item, of the item's
+        past."""
         ...
 
     @property
@@ -94,11 +96,11 @@ class LinearNetwork(Network, Protocol):
         ...
 
     def feature_weights(self, params: Params, layer: int) -> Sequence[torch.Tensor]:
-        """Return a layer's weights of the user's features, the item's and the statistics."""
+        """Return a layer's weights of the user's features, of the item's and of the statistics."""
         ...
 
     def started(self, output: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
-        """Return outputs (...) with what they start from, out of statistics (..., D)."""
+        """Return outputs (...) plus the values that they start from, given statistics (..., D)."""
         ...
 
     def join(
@@ -108,7 +110,7 @@ class LinearNetwork(Network, Protocol):
         item: EmbeddedItems,
         statistics_BRD: torch.Tensor,
     ) -> JoinedRows:
-        """Return the features of rows, and what the layers make of them before they adapt."""
+        """Return the features of rows, and the layers' products with them before adaptation."""
         ...
 
     def decide(
@@ -123,6 +125,6 @@ class LinearNetwork(Network, Protocol):
 
 
 def layer_of(name: str) -> int | None:
-    """Return the number of the layer that a parameter belongs to; None where it is shared."""
+    """Return the number of the layer that a parameter belongs to, or None if it is shared."""
     kind, *rest = name.split(".")
     return int(rest[0]) if kind == "layer" else None

@@ -1,4 +1,4 @@
-"""The preference estimators by name: those in `estimators`, and those that others install."""
+"""The preference estimators by name: those in `estimators`, and those of installed packages."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def network_of(
         graded: whether feedback is ratings.
 
     Raises:
-        UserError: for a name that leads to none.
+        UserError: if the name leads to no network.
     """
     kind = NETWORKS[config.estimator]
     if not (isinstance(kind, type) and issubclass(kind, EmbeddingNetwork)):

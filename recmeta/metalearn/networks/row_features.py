@@ -1,4 +1,4 @@
-"""Rows as the last layer of a preference estimator sees them: what a shallow learner works on.
+"""The inputs of a preference estimator's last layer, as features for shallow learners.
 
 Legend: B users, R rows, H inputs of the last layer, F embedded features.
 """
@@ -22,7 +22,8 @@ class EmbeddedRows(Rows):
 
 
 class RowFeatures:
-    """Pure functions of the parameters; holds only shapes and the catalogue."""
+    """The features as pure functions of the parameters. The object holds only shapes and the
+    catalogue."""
 
     def __init__(self, network: EmbeddingNetwork, item_features: Features) -> None:
         self.network = network
@@ -39,10 +40,11 @@ class RowFeatures:
     def embedded(
         self, params: Params, rows: Rows, features: Features | None = None
     ) -> EmbeddedRows:
-        """Return rows with their items embedded, each distinct one once; or as they are.
+        """Return rows with their items embedded, each distinct item once. Rows that are embedded
+        already are returned unchanged.
 
         Args:
-            features: what is to be read of the catalogue; if None, all.
+            features: the features of the catalogue to read, or None for all.
         """
         if isinstance(rows, EmbeddedRows):
             return rows
@@ -52,11 +54,11 @@ class RowFeatures:
         return EmbeddedRows(**vars(rows), embedded_BRF=gather(table_UF, place_BR))
 
     def of(self, params: Params, user_BF: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """Return what the last layer sees, (B, R, H). Rows may have 1 for B."""
+        """Return the last layer's inputs, (B, R, H). Rows may have 1 for B."""
         known = self.embedded(params, rows)
         return self.network.last_inputs(params, user_BF, known.embedded_BRF, rows.statistics_BRD)
 
     def output(self, params: Params, x_BRH: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """Return the network's output (B, R), which is nobody's own."""
+        """Return the network's output (B, R) with the shared last layer."""
         z_BR1 = F.linear(x_BRH, params[self.weight_name], params[self.bias_name])
         return self.network.started(z_BR1[..., 0], rows.statistics_BRD)

@@ -1,1 +1,1 @@
-"""How numbers are computed: precision, threads, memory, derivatives written out."""
+"""How numbers are computed: precision, threads, memory, and hand-written derivatives."""

@@ -1,8 +1,9 @@
-"""Operations that say themselves how they are differentiated, twice, because it saves time.
+"""Operations with hand-written first and second derivatives, which are faster than autograd's.
 
-The gradient of `a @ b.transpose(1, 2)` by b comes out transposed, and each operation that meets it
-takes many times as long: `gram` and `moment` differentiate each other, in the usual layout. The
-second derivative of PyTorch's relu is a tensor of zeros, filled and added: here it is none.
+The gradient of `a @ b.transpose(1, 2)` with respect to b comes out transposed, which makes every
+operation on it several times slower: `gram` and `moment` are each other's derivatives, in the usual
+layout. The second derivative of PyTorch's relu is a tensor of zeros, which is filled and added:
+here there is none.
 
 Legend: B users, R and S rows, i and o columns.
 """
@@ -14,7 +15,8 @@ from torch.autograd.function import FunctionCtx
 
 
 def gram(left_BRi: torch.Tensor, right_BSi: torch.Tensor) -> torch.Tensor:
-    """Return the products of rows, (B, R, S). With 1 for B on the left all users share its rows."""
+    """Return the products of rows, (B, R, S). With 1 for B on the left, all users share its
+    rows."""
     if len(left_BRi) != len(right_BSi):  # one large product instead of B thin ones
         (left_Ri,), (num_users, num_known, width) = left_BRi, right_BSi.shape
         products_RN: torch.Tensor = left_Ri @ right_BSi.reshape(num_users * num_known, width).T
@@ -33,7 +35,7 @@ def relu(z: torch.Tensor) -> torch.Tensor:
 
 
 def before_relu(gradient: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """Return the gradient at a relu's inputs, from that at its outputs and these outputs."""
+    """Return the gradient at a relu's inputs, given that at its outputs, and these outputs."""
     return _applied(_BeforeRelu, gradient, hidden)
 
 
@@ -43,7 +45,8 @@ def _applied(operation: type[torch.autograd.Function], *operands: torch.Tensor) 
 
 
 def _column(right_Bio: torch.Tensor) -> torch.Tensor:
-    """Return the same; a single column in the layout that products read several times as fast."""
+    """Return the tensor; a single column is returned in the layout that products read several times
+    faster."""
     if right_Bio.shape[2] != 1:
         return right_Bio
     return right_Bio.reshape(len(right_Bio), 1, right_Bio.shape[1]).transpose(1, 2)

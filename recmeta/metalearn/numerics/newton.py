@@ -1,4 +1,4 @@
-"""Newton's method for a convex loss of a few numbers, with halved steps.
+"""Newton's method with step halving, for a convex loss of a few parameters.
 
 Legend: P parameters.
 """
@@ -11,9 +11,9 @@ from recmeta.tasks.arrays import Float64Array
 
 MAX_ITERATIONS = 50
 LEAST_STEP = 1e-4
-"""Share of a whole step below which none is taken."""
+"""The smallest share of a whole step that is tried."""
 TOLERANCE = 1e-9
-"""A step that lowers the loss by less is the last."""
+"""The method stops after a step that lowers the loss by less than this."""
 
 
 def minimised(
@@ -21,11 +21,12 @@ def minimised(
     loss: Callable[[Float64Array], float],
     derivatives: Callable[[Float64Array], tuple[Float64Array, Float64Array]],
 ) -> Float64Array:
-    """Return where the loss is least, (P,).
+    """Return the minimum of the loss, (P,).
 
     Args:
-        loss: may be infinite where a step must not lead.
-        derivatives: the slope (P,) and the curvature (P, P), or its expectation (Fisher scoring).
+        loss: the loss of parameters (P,); infinite where a step must not lead.
+        derivatives: returns the gradient (P,) and the Hessian (P, P), or its expectation (Fisher
+            scoring).
     """
     found_P, now = start_P, loss(start_P)
     for _ in range(MAX_ITERATIONS):

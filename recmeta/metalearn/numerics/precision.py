@@ -10,7 +10,7 @@ import torch
 from recmeta.errors import UserError
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-"""Of matrix products; sums, losses and parameters stay float32.
+"""The precision of matrix products; sums, losses and parameters stay float32.
 
 `bfloat16` keeps 8 significant bits of 24. On MovieLens 1M in MeLU's shape the loss is then off by
 1e-4 of itself, the gradient by 4 % of its length after one inner step and by 9 % after five. `tf32`
@@ -24,7 +24,7 @@ def precision(name: Precision, device: torch.device) -> Iterator[None]:
     """Compute matrix products on a device in this precision.
 
     Raises:
-        UserError: for tf32 on a CPU, which has none.
+        UserError: for tf32 on a CPU, which does not have it.
     """
     if name == "tf32":
         if device.type != "cuda":
@@ -47,7 +47,7 @@ def deterministic(wanted: bool, device: torch.device) -> Iterator[None]:
     """Let PyTorch choose algorithms that give the same bits every time, and refuse all others.
 
     Raises:
-        UserError: on a GPU whose cuBLAS has not been told to do so.
+        UserError: on a GPU whose cuBLAS is not configured for it.
     """
     if not wanted:
         yield

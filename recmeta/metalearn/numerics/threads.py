@@ -1,7 +1,8 @@
 """Independent pieces of work on PyTorch's threads, each piece on one of them.
 
-Small operations take longer where they are split over threads; whole groups of users gain all of
-it. Python runs them side by side, since PyTorch releases the interpreter while it computes.
+Small operations become slower when each is split over threads; running whole groups of users in
+parallel uses the cores fully. Python runs them in parallel, since PyTorch releases the interpreter
+lock while it computes.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ R = TypeVar("R")
 
 
 def num_threads(device: torch.device) -> int:
-    """Return how many pieces of work go side by side; a GPU is fed by one thread."""
+    """Return the number of pieces of work that run in parallel; a GPU is fed by one thread."""
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
@@ -31,7 +32,7 @@ def on_threads(work: Callable[[T], R], pieces: Sequence[T], device: torch.device
 def in_turn(work: Callable[[T], R], pieces: Sequence[T], device: torch.device) -> Iterator[R]:
     """Yield `work` of every piece, in order, as many at a time as there are threads.
 
-    What is summed in the order of the pieces has the same bits for any number of threads.
+    A sum in the order of the pieces has the same bits for any number of threads.
     """
     if min(len(pieces), num_threads(device)) <= 1:
         yield from map(work, pieces)
@@ -41,7 +42,7 @@ def in_turn(work: Callable[[T], R], pieces: Sequence[T], device: torch.device) -
     dtype = torch.get_autocast_dtype(device.type)
 
     def one(piece: T) -> R:
-        with (  # a thread has modes of its own
+        with (  # gradient mode is set per thread
             torch.set_grad_enabled(recording),
             torch.autocast(device.type, dtype, enabled=lowered),
         ):
@@ -52,7 +53,7 @@ def in_turn(work: Callable[[T], R], pieces: Sequence[T], device: torch.device) -
 
 @contextlib.contextmanager
 def one_thread(wanted: bool) -> Iterator[None]:
-    """Compute with one thread where the operations are known to be small."""
+    """Compute with one thread, for operations that are known to be small."""
     before = torch.get_num_threads()
     if not wanted or before == 1:
         yield
@@ -66,17 +67,18 @@ def one_thread(wanted: bool) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=1)
 def _pool(size: int, process: int) -> ThreadPoolExecutor:
-    """Return threads of the process; a forked child must not wait for its parent's."""
+    """Return a pool of threads of this process; a forked child must not wait for its parent's
+    threads."""
     pool = ThreadPoolExecutor(size, "recmeta")
     ready = threading.Barrier(size + 1)
 
     def single() -> None:
-        torch.get_num_threads()  # PyTorch would set the number again at a thread's first use
+        torch.get_num_threads()  # PyTorch would reset the number at a thread's first use
         torch.set_num_threads(1)
         ready.wait()
 
     for _ in range(size):
         pool.submit(single)
     ready.wait()
-    torch.set_num_threads(size)  # PyTorch takes the last call for the number of new threads
+    torch.set_num_threads(size)  # PyTorch uses the last call's number for new threads
     return pool

@@ -1,1 +1,1 @@
-"""Meta-training: the trainer, its optimisers, checkpoints, the loss that stops it."""
+"""Meta-training: the trainer, its optimisers, its checkpoints and early stopping."""

@@ -1,4 +1,4 @@
-"""How well a model ranks on the way: nDCG@10 of held-out users, for early stopping.
+"""The nDCG@10 of held-out users during training, for early stopping.
 
 Legend: B users, M candidate items, R relevant items of all users.
 """
@@ -14,20 +14,21 @@ from recmeta.tasks.task_set import Tasks
 
 K = 10
 PAIRS_AT_ONCE = 2**18
-"""Pairs of user and item that are scored at once: a network holds some hundred numbers of each."""
+"""The number of pairs of user and item that are scored at once: a network holds some hundred
+numbers for each."""
 
 
 @torch.no_grad()
 def ndcg(model: Model, params: Params, tasks: Tasks, most_items: int) -> Float64Array:
     """Return (B,) nDCG@10 of the query items among the items that are not in the support; ties
-    count against them, and a user without any has 0.
+    count against them, and a user without query items has 0.
 
-    All items are seen as they are at the latest of the tasks' times: one pass over the catalogue
+    All items are read as of the latest time of the tasks, so that one pass over the catalogue
     serves all users.
 
     Args:
-        most_items: a larger catalogue is represented by a fixed sample of so many items, and the
-            query items of these users.
+        most_items: a larger catalogue is represented by a fixed sample of this many items, and by
+            the query items of these users.
     """
     num_items = model.catalogue.num_items
     candidates_M = _candidates(tasks, num_items, most_items)

@@ -1,4 +1,5 @@
-"""The outer optimiser: AdamW with clipping; large embedding tables row by row, all else dense."""
+"""The outer optimiser: AdamW with clipping, row by row for large embedding tables and dense for all
+other parameters."""
 
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from recmeta.metalearn.outer_loop.row_adamw import RowAdamW
 
 
 class OuterOptimiser:
-    """AdamW (Loshchilov and Hutter, ICLR 2019) on parameters that it changes in place."""
+    """AdamW (Loshchilov and Hutter, ICLR 2019) on parameters, which it changes in place."""
 
     def __init__(
         self, params: Params, *, learning_rate: float, weight_decay: float, clip_norm: float
@@ -28,11 +29,12 @@ class OuterOptimiser:
         )
 
     def step(self, gradients: Params) -> float:
-        """Step down the gradients, clipped, and return their norm; where it is not finite, nothing
-        changes. A parameter without a gradient stays as it is.
+        """Take a step down the clipped gradients, and return their norm. If it is not finite,
+        nothing changes. A parameter without a gradient is not changed.
 
-        A CPU takes the step with one thread: where a share of a tensor ends decides which numbers
-        are rounded one by one and which together, and the result would depend on their number.
+        A CPU takes the step with one thread: with several, the bounds of their shares of a tensor
+        decide which numbers are rounded one by one and which together, so that the result would
+        depend on the number of threads.
         """
         with one_thread(True):
             return self._step(gradients)
@@ -54,12 +56,12 @@ class OuterOptimiser:
         return length
 
     def settle(self) -> None:
-        """Bring every parameter up to date; to be called before they are read whole."""
+        """Bring every parameter up to date. Call it before whole parameters are read."""
         for table in self.tables.values():
             table.settle()
 
     def state(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the state of settled parameters, by names that no two of them share."""
+        """Yield the state of parameters that are up to date, by unique names."""
         for name, p in self.dense.items():
             for key, value in self._adamw.state[p].items():
                 yield f"{key}.{name}", value
@@ -68,9 +70,9 @@ class OuterOptimiser:
                 yield f"{key}.{name}", value
 
     def restore(self, tensors: Params) -> None:
-        """Take over what `state` gave."""
+        """Restore the state that `state` yielded."""
         for name, p in self.dense.items():
-            if f"step.{name}" in tensors:  # else it never had a gradient
+            if f"step.{name}" in tensors:  # otherwise it never had a gradient
                 self._adamw.state[p] = {
                     key: tensors[f"{key}.{name}"].to(p.device)
                     for key in ("step", "exp_avg", "exp_avg_sq")

@@ -1,9 +1,9 @@
 """Batches built ahead of the device that waits for them.
 
-On a CPU building a batch takes a few percent of its gradient's time, and a thread that builds ahead
-takes that time from those that compute: batches are built when they are asked for. A GPU would
-wait; there, threads draw and build some batches ahead and copy them on a stream of their own, from
-pinned memory, while the GPU computes.
+On a CPU, building a batch takes a few percent of its gradient's time, and a thread that builds
+ahead would take that time from the threads that compute, so that batches are built on demand. A GPU
+would wait for them; there, threads draw and build some batches ahead and copy them on a stream of
+their own, from pinned memory, while the GPU computes.
 """
 
 import itertools
@@ -20,23 +20,23 @@ Draw = TypeVar("Draw")
 Built = tuple[TaskBatch, torch.cuda.Event | None]
 
 AHEAD = 4
-"""Batches that are built, or being built, while one is used."""
+"""The number of batches that are built, or being built, while one is used."""
 
 
 def prefetched(
     draws: Iterator[Draw], build: Callable[[Draw], TaskBatch], device: torch.device
 ) -> Iterator[TaskBatch]:
-    """Yield what `build` makes of each draw, in order, and ready to be used on the device."""
+    """Yield the batch of each draw, in order, and ready to be used on the device."""
     if device.type != "cuda":
         return map(build, draws)
     return arrived(ahead(draws, _on_stream(build, device)))
 
 
 def ahead(draws: Iterator[Draw], build: Callable[[Draw], Built]) -> Generator[Built, None, None]:
-    """Yield what `build` makes of each draw, in order, with threads at work on the next ones.
+    """Yield the result of `build` for each draw, in order, while threads build the next ones.
 
-    Draws come from one thread, since one may depend on another; they are built side by side. An
-    exception of either reaches the caller in its turn.
+    One thread draws, since a draw may depend on the one before; batches are built in parallel. An
+    exception in either reaches the caller in its turn.
     """
     drawing = ThreadPoolExecutor(1, "recmeta-draw")
     building = ThreadPoolExecutor(AHEAD, "recmeta-build")
@@ -62,8 +62,8 @@ def ahead(draws: Iterator[Draw], build: Callable[[Draw], Built]) -> Generator[Bu
 
 
 def arrived(batches: Iterator[Built]) -> Iterator[TaskBatch]:
-    """Yield batches that the current stream may use: it waits for their copies, and their memory
-    is kept until it is done with them."""
+    """Yield batches that the current stream may use: the stream waits for their copies, and their
+    memory is kept until the stream is done with them."""
     for batch, copied in batches:
         if copied is not None:
             stream = torch.cuda.current_stream()
@@ -74,9 +74,9 @@ def arrived(batches: Iterator[Built]) -> Iterator[TaskBatch]:
 
 
 def _on_stream(build: Callable[[Draw], TaskBatch], device: torch.device) -> Callable[[Draw], Built]:
-    """Return `build` on a stream of its own, and the event of its end."""
+    """Return `build` on a stream of its own, with the event of its end."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))  # for what building reads
+    stream.wait_stream(torch.cuda.current_stream(device))  # for the tensors that building reads
 
     def built(draw: Draw) -> Built:
         with torch.cuda.stream(stream):

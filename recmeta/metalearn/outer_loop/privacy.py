@@ -1,13 +1,14 @@
-"""What a training with clipped and noised updates gives away of one user: (ε, δ), exactly.
+"""The exact (ε, δ) privacy of one user in a training with clipped and noised updates.
 
-Where every round adds noise N(0, (z·C)²) to a sum to which a user brings at most C, the outcome of
-T rounds differs between a user taking part and not as two unit Gaussians do whose means are
-μ = √T / z apart (Dong, Roth, Su, Gaussian differential privacy, JRSS B 2022, corollary 3.3), and
+If every round adds noise N(0, (z·C)²) to a sum to which a user contributes at most C, the outcomes
+of T rounds with and without a user differ as two unit Gaussians whose means are μ = √T / z apart
+(Dong, Roth, Su, Gaussian differential privacy, JRSS B 2022, corollary 3.3), and
 
     δ(ε) = Φ(μ/2 − ε/μ) − e^ε Φ(−μ/2 − ε/μ)        (Balle, Wang, ICML 2018, theorem 8)
 
-No bound is lost, as it is by moments (Abadi et al., CCS 2016). Those help where a round is a random
-sample of users; here every user takes part once in an epoch, so that rounds are epochs.
+This is tight, unlike the moments accountant (Abadi et al., CCS 2016). That one helps where a round
+is a random sample of users; here every user takes part once in an epoch, so that a round is an
+epoch.
 """
 
 import math
@@ -15,7 +16,7 @@ import math
 import torch
 
 MOST_EPSILON = 1e6
-"""Beyond this nothing is promised."""
+"""The largest ε that is reported as a guarantee."""
 
 
 def delta_of(epsilon: float, noise_multiplier: float, rounds: int) -> float:
@@ -33,11 +34,11 @@ def delta_of(epsilon: float, noise_multiplier: float, rounds: int) -> float:
 
 
 def epsilon_of(delta: float, noise_multiplier: float, rounds: int) -> float:
-    """Return the least ε for which T rounds are (ε, δ)-differentially private; infinite without
-    noise.
+    """Return the least ε for which T rounds are (ε, δ)-differentially private, which is infinite
+    without noise.
 
     Args:
-        delta: below one over the number of users, for the promise to be one.
+        delta: must be below one over the number of users for the guarantee to mean anything.
         noise_multiplier: z, the noise's standard deviation as a multiple of the clipping norm.
     """
     if noise_multiplier <= 0:

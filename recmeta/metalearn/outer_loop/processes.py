@@ -1,18 +1,18 @@
-"""Meta-training in many processes, started by torchrun: the same model as in one.
+"""Meta-training in many processes, started by torchrun, with the same result as in one.
 
-What a training needs is written into a folder of its own, from which every rank reads it. The first
-rank writes a checkpoint there after each epoch; the process that asked for the training keeps it
-where it keeps its own, and tells of the epoch. Where a rank ends, torchrun ends the others and
-starts all of them again, and they go on from the newest checkpoint: the same model comes out.
+The input of a training is written into a folder of its own, from which every rank reads it. The
+first rank writes a checkpoint there after each epoch; the process that started the training copies
+it to its own checkpoints, and reports the epoch. If a rank ends, torchrun ends the others and
+starts all of them again, and they continue from the newest checkpoint, with the same result.
 
     model/                     as `Model.save` writes it, and items.arrow, statistics.arrow of all
                                snapshots beside it in catalogue/
     train.arrow, dev.arrow     the tasks
-    tensors.safetensors        rows that are held, left-out factors
+    tensors.safetensors        rows that are held fixed, left-out factors
     job.json                   everything else
     run/checkpoint/            as `trainer` writes it
-    error.json                 why training was given up, where it was
-    log                        what torchrun and the ranks print
+    error.json                 why training was given up, if it was
+    log                        the output of torchrun and the ranks
 """
 
 import contextlib
@@ -44,19 +44,19 @@ from recmeta.tasks.task_set import Tasks, read_tasks, write_tasks
 from recmeta.workspace import Folder, resumed, sealing
 
 MOST_RESTARTS = 3
-"""Times that torchrun starts the ranks again after one of them ended."""
+"""The number of times that torchrun restarts the ranks after one of them ended."""
 POLL_SECONDS = 0.2
-"""Time between two looks at whether an epoch has been finished."""
+"""The time between two checks whether an epoch has finished."""
 GRACE_SECONDS = 5.0
-"""Time that the ranks are given to end when they are told to."""
+"""The time that the ranks have to end after a request to terminate."""
 MOST_SHOWN = 2_000
-"""Characters of the log that an error shows."""
+"""The most characters of the log that an error shows."""
 HELD, LEFT_OUT = "held.", "left_out"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is no tensor and no table."""
+    """The part of a training's input that is neither tensors nor tables."""
 
     episodes: EpisodeConfig
     config: TrainingConfig
@@ -64,10 +64,10 @@ class Job:
     in_order: bool
     device: str
     module: str
-    """Where the learner is."""
+    """The module of the learner."""
     names: tuple[str, ...]
-    """Of the parameters, in their order: a file gives them in any, and whatever sums over them
-    would round otherwise on each rank."""
+    """The names of the parameters, in their order. A file returns them in any order, and sums over
+    them would then round differently on each rank."""
 
 
 def train(
@@ -85,8 +85,8 @@ def train(
     held: Mapping[str, torch.Tensor] | None = None,
     left_out_KIF: torch.Tensor | None = None,
 ) -> list[Epoch]:
-    """Meta-train a model in place, as `trainer.train` does, in so many processes of this machine;
-    in 1, in this one.
+    """Meta-train a model in place, as `trainer.train` does, in this number of processes of this
+    machine. A single process is this one.
 
     Raises:
         Diverged: when a loss or a gradient is not finite.
@@ -114,16 +114,16 @@ def train(
     content = None if kept is None else trainer.newest(kept)
     if content is not None:
         run.restore(content)
-    told = 0
+    num_reported = 0
     with tempfile.TemporaryDirectory(prefix="recmeta-ranks-") as place:
         folder = Folder.at(place)
 
         def tell() -> None:
-            nonlocal told
-            for past in run.history[told:]:
+            nonlocal num_reported
+            for past in run.history[num_reported:]:
                 if on_epoch:
                     on_epoch(past)
-            told = len(run.history)
+            num_reported = len(run.history)
 
         tell()
         if not run.finished:
@@ -149,10 +149,10 @@ def train(
 
 
 def _checkpoints(folder: Folder, processes: int, last: int) -> Iterator[bytes]:
-    """Start the ranks, and yield the checkpoints that come after an epoch until they are done.
+    """Start the ranks, and yield the checkpoints of epochs after `last` until the ranks are done.
 
     Raises:
-        UserError: where training was given up.
+        UserError: if training was given up.
     """
     waiting = Path(folder.path, "run", CHECKPOINT)
     with _started(folder, processes) as agent:
@@ -162,7 +162,7 @@ def _checkpoints(folder: Folder, processes: int, last: int) -> Iterator[bytes]:
             if names and (number := int(names[-1].removeprefix("epoch-")[:5])) > last:
                 try:
                     content = (waiting / names[-1]).read_bytes()
-                except FileNotFoundError:  # it was deleted, since there are newer ones
+                except FileNotFoundError:  # the file was deleted because newer ones exist
                     continue
                 last = number
                 yield content
@@ -174,17 +174,17 @@ def _checkpoints(folder: Folder, processes: int, last: int) -> Iterator[bytes]:
         error = folder.read_json("error.json")
         raise (Diverged if error["diverged"] else UserError)(error["message"])
     if agent.returncode:
-        said = Path(folder.path, "log").read_text(errors="replace")[-MOST_SHOWN:]
+        output = Path(folder.path, "log").read_text(errors="replace")[-MOST_SHOWN:]
         raise UserError(
             f"the {processes} processes of the training ended {MOST_RESTARTS + 1} times before "
             "they were done, as they do where memory runs out; train in fewer with --processes. "
-            f"The last of what they wrote: {said.strip()}"
+            f"The last of what they wrote: {output.strip()}"
         )
 
 
 @contextlib.contextmanager
 def _started(folder: Folder, processes: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start torchrun with the ranks; it and they end at the end of the block, or with this
+    """Start torchrun with the ranks; all of them end at the end of the block, or with this
     process."""
     num_threads = max(1, torch.get_num_threads() // processes)
     environment = {
@@ -212,7 +212,7 @@ def _started(folder: Folder, processes: int) -> Iterator[subprocess.Popen[bytes]
 
 
 def _end(agent: subprocess.Popen[bytes]) -> None:
-    """End torchrun, which ends the ranks."""
+    """Terminate torchrun, which terminates the ranks."""
     if agent.poll() is None:
         agent.send_signal(signal.SIGTERM)
         try:
@@ -233,7 +233,7 @@ def write(
     held: Mapping[str, torch.Tensor] | None,
     left_out_KIF: torch.Tensor | None,
 ) -> None:
-    """Write what a training needs.
+    """Write the input of a training.
 
     Args:
         tasks: `train` and `dev`.
@@ -252,8 +252,8 @@ def write(
 
 
 def work(folder: Folder) -> None:
-    """Train as one of the ranks. An error of the user's is written down, not raised: to start
-    again would not help."""
+    """Train as one of the ranks. A user's error is written to a file and not raised, since a
+    restart would not help."""
     job = parse(Job, folder.read_json("job.json"))
     os.environ[TRUSTED] = ",".join(filter(None, [os.environ.get(TRUSTED), job.module]))
     device = local_device(torch.device(job.device))

@@ -1,4 +1,4 @@
-"""What the processes of a training run: torchrun, and under it each rank.
+"""The program of the processes of a training: torchrun, and under it each rank.
 
     python -m recmeta.metalearn.outer_loop.rank agent PARENT FOLDER PROCESSES RESTARTS
     python -m recmeta.metalearn.outer_loop.rank work PARENT FOLDER
@@ -14,7 +14,7 @@ from recmeta.workspace import Folder
 
 
 def main(arguments: list[str]) -> None:
-    """Run torchrun, or one rank; either ends when the process PARENT does, which started it."""
+    """Run torchrun, or one rank; either ends when the process PARENT ends, which started it."""
     role, parent, folder, *numbers = arguments
     die_with(int(parent))
     if role == "work":

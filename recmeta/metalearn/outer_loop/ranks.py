@@ -1,11 +1,11 @@
-"""The processes that share a training: each computes a part of every batch's gradient, and all step
-the same optimiser.
+"""The processes that share a training: each computes a part of every batch's gradient, and all take
+the same optimiser steps.
 
 The gradient of a batch is the mean of its parts', weighted by their tasks, so that any number of
 ranks train the same model, up to rounding. PyTorch's own wrappers (DistributedDataParallel, FSDP)
 gather gradients in hooks of `backward`, which a gradient through a gradient does not run (pytorch
-#63812); here a learner returns its gradient, and one all-reduce follows. Whether all is well is
-agreed on before anyone raises: a rank that stopped alone would leave the others waiting.
+#63812); here a learner returns its gradient, and one all-reduce follows. The ranks agree on whether
+any of them failed before one raises: a rank that stopped alone would leave the others waiting.
 
 Legend: N rows of a table that a rank touches, E columns.
 """
@@ -28,25 +28,26 @@ from recmeta.tasks.arrays import IntArray
 
 T = TypeVar("T")
 LONGEST_WAIT = datetime.timedelta(days=7)
-"""For another rank. One that died is noticed by its connection and by who started it."""
+"""The longest wait for another rank. A rank that died is noticed by its closed connection and by
+the process that started it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """A process among those of a training."""
+    """One of the processes of a training."""
 
     number: int = 0
-    """From 0; the first writes."""
+    """The number of this process, from 0. The first process writes files."""
     count: int = 1
-    """How many there are."""
+    """The number of processes."""
 
     @classmethod
     def joined(cls, device: torch.device) -> "Ranks":
-        """Meet the other ranks, as torchrun's environment variables say; gloo carries what is on
-        CPUs, NCCL what is on GPUs."""
+        """Join the other ranks, as torchrun's environment variables say, with gloo for tensors on
+        CPUs and NCCL for tensors on GPUs."""
         backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
         store, number, count = next(rendezvous("env://"))
-        # Ranks that were started again must not find where those before them had listened.
+        # Restarted ranks must not find the addresses at which the earlier ranks listened.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             backend,
@@ -58,7 +59,7 @@ class Ranks:
         return cls(number, count)
 
     def leave(self) -> None:
-        """Part from the others, once all are here."""
+        """Leave the group, once all ranks have arrived here."""
         dist.barrier()
         dist.destroy_process_group()
 
@@ -69,16 +70,16 @@ class Ranks:
 
     def share(self, num_tasks: int) -> tuple[IntArray, float]:
         """Return the places of this rank's tasks in a batch, every `count`-th, and their share of
-        it. A batch with fewer tasks than ranks has some of them compute its first task, for
-        nothing."""
+        it. In a batch with fewer tasks than ranks, some of them compute its first task with weight
+        0."""
         own = np.arange(self.number, num_tasks, self.count)
         return (own, len(own) / num_tasks) if len(own) else (np.zeros(1, np.int64), 0.0)
 
     def agreed(self, work: Callable[[], T]) -> T:
-        """Return what `work` does.
+        """Return the result of `work`.
 
         Raises:
-            torch.linalg.LinAlgError: on every rank, where a matrix is not a number on one.
+            torch.linalg.LinAlgError: on every rank, if a matrix holds NaN on one.
         """
         if self.count == 1:
             return work()
@@ -94,17 +95,17 @@ class Ranks:
         return found
 
     def sum(self, own: torch.Tensor) -> torch.Tensor:
-        """Return the sum of every rank's tensor, which has the same bits on all."""
+        """Return the sum of every rank's tensor, which has the same bits on all ranks."""
         if self.count > 1:
             own = own.clone()
             dist.all_reduce(own)
         return own
 
     def mean(self, gradients: Params, loss: float, share: float) -> tuple[Params, float]:
-        """Return a batch's gradient and loss out of every rank's.
+        """Return a batch's gradient and loss from those of every rank.
 
         Args:
-            share: of the batch's tasks that are this rank's.
+            share: the share of the batch's tasks that are this rank's.
         """
         if self.count == 1:
             return gradients, loss
@@ -160,8 +161,8 @@ class Ranks:
         return data.numpy().tobytes()
 
     def check_same(self, params: Params) -> None:
-        """Raise RuntimeError where the parameters are not the same bits on every rank, as on
-        machines with other processors."""
+        """Raise RuntimeError if the parameters do not have the same bits on every rank, as can
+        happen on machines with different processors."""
         if self.count == 1:
             return
         digest = hashlib.sha256()
@@ -178,11 +179,11 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""One process, which shares with nobody."""
+"""A training in a single process."""
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Return the GPU of this rank on its machine; the CPU is everybody's."""
+    """Return the GPU of this rank on its machine, or the CPU, which all ranks share."""
     if device.type != "cuda":
         return device
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

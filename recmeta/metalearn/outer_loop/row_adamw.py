@@ -1,10 +1,11 @@
-"""AdamW for large embedding tables: a step costs the rows that it touches, not the table.
+"""AdamW for large embedding tables: the cost of a step depends on the rows that it touches, not on
+the size of the table.
 
 Each row is optimised as if it were alone (AdamW, Loshchilov and Hutter, ICLR 2019): its moments and
-their bias correction count the steps that touched it. A row that no step touches for long is
-thereby not moved by a gradient of long ago, as dense AdamW would move it. Its weight decay is not
-lost, though: what was missed is caught up in the step that touches the row next (whose gradient is
-still that of the row without it), or when the table is settled.
+their bias correction count the steps that touched it. A row that no step touches for a long time is
+therefore not moved by old gradients, as it would be by dense AdamW. Its weight decay is not lost:
+the row catches up in the step that touches it next (whose gradient is still that of the row
+before), or when `settle` is called.
 
 Legend: V rows of the table, N rows touched, E columns.
 """
@@ -16,7 +17,7 @@ EPSILON = 1e-8
 
 
 class RowAdamW:
-    """The optimiser of one table, which it changes in place."""
+    """The optimiser of one table, which is changed in place."""
 
     def __init__(
         self, table_VE: torch.Tensor, *, learning_rate: float, weight_decay: float
@@ -25,19 +26,19 @@ class RowAdamW:
         self.learning_rate = learning_rate
         self.kept_per_step = 1 - learning_rate * weight_decay
         self.num_steps = 0
-        """Steps since the table was settled."""
+        """The number of steps since the last `settle`."""
         self.decayed_V = self._zeros(torch.int32)
-        """Those of them whose weight decay each row has had."""
+        """The number of these steps whose weight decay each row has had."""
         self.state = {
             "exp_avg": torch.zeros_like(table_VE),
             "exp_avg_sq": torch.zeros_like(table_VE),
             "row_step": self._zeros(torch.int32),
         }
-        """The first and second moments (V, E), and the steps that touched each row (V,): all that
-        must be kept of a settled table."""
+        """The first and second moments (V, E), and the steps that touched each row (V,): all the
+        state that must be kept after `settle`."""
 
     def step(self, row_N: torch.Tensor, gradient_NE: torch.Tensor) -> None:
-        """Step these rows, each given once, down their gradients."""
+        """Step these rows, which are distinct, down their gradients."""
         self.num_steps += 1
         kept_N1 = self._kept(self.decayed_V.index_select(0, row_N))
         self.decayed_V.index_fill_(0, row_N, self.num_steps)
@@ -61,15 +62,16 @@ class RowAdamW:
         self.table_VE.index_copy_(0, row_N, value_NE)
 
     def settle(self) -> None:
-        """Give every row the weight decay that it has missed; to be called before the whole table
-        is read. Costs the table."""
+        """Give every row the weight decay that it has missed. Call it before the whole table is
+        read. Its cost grows with the size of the table."""
         if self.num_steps and self.kept_per_step < 1:
             self.table_VE.mul_(self._kept(self.decayed_V))
         self.decayed_V.zero_()
         self.num_steps = 0
 
     def _kept(self, decayed: torch.Tensor) -> torch.Tensor:
-        """Return the share (rows, 1) of rows that weight decay leaves up to now."""
+        """Return the share (rows, 1) of each row that is left after the weight decay that it has
+        missed."""
         missed = (self.num_steps - decayed)[:, None]
         return (self.kept_per_step ** missed.double()).to(self.table_VE.dtype)
 

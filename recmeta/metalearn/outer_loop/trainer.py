@@ -1,9 +1,9 @@
 """The outer loop: optimiser, clipping, finite checks, early stopping, checkpoint and resume.
 
-The trainer knows a learner only by its protocol. After every epoch it writes one file, atomically,
-that holds all that the next epoch depends on; a run that was killed goes on from there and ends, on
-a CPU, with the same bits as one that was not. The file of the epoch before stays beside it: a run
-goes on from that one where the newest is not what was written.
+The trainer knows a learner only by its protocol. After every epoch it atomically writes one file
+with everything that the next epoch depends on; a run that was killed continues from there and ends,
+on a CPU, with the same bits as a run that was not. The file of the previous epoch stays beside it:
+a run continues from that one if the newest is damaged.
 
     checkpoint/epoch-00007.safetensors
     checkpoint/digests.json
@@ -39,14 +39,14 @@ from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import Folder, Sealed, resumed
 
 CHECKPOINT = "checkpoint"
-"""Folder of the checkpoints."""
+"""The folder of the checkpoints."""
 MOST_CHECKPOINTS = 2
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The outer loop."""
+    """The hyperparameters of the outer loop."""
 
     epochs: int = 60
     """The most passes over the meta-training users; with 0 the model stays at its start."""
@@ -85,20 +85,20 @@ class TrainingConfig:
 
 
 class Diverged(UserError):
-    """A loss or a gradient is not finite any more."""
+    """A loss or a gradient is no longer finite."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """What one epoch brought."""
+    """The result of one epoch."""
 
     number: int
     """From 1."""
     train_loss: float
-    """Mean query loss of the meta-training episodes, in units of the model."""
+    """The mean query loss of the meta-training episodes, in units of the model."""
     dev_loss: float
-    """Of the development users: mean absolute error in units of the value for ratings; for implicit
-    feedback 1 - nDCG@10 over the catalogue (`TrainingConfig.dev_items`)."""
+    """The loss of the development users: for ratings, the mean absolute error in units of the
+    value; for implicit feedback, 1 - nDCG@10 over the catalogue (`TrainingConfig.dev_items`)."""
 
 
 @kept_heap()
@@ -121,16 +121,17 @@ def train(
 
     Args:
         model: its parameters, if it has any, are the start; otherwise they are drawn from the seed.
-        dev_tasks: held-out users for early stopping. Without any, the last epoch is kept.
+        dev_tasks: held-out users for early stopping. Without them, the last epoch is kept.
         in_order: whether the tasks' rows are in the order of time, so that episodes can keep it for
             a learner that reads it.
-        checkpoint: in whose folder `checkpoint` to write after every epoch, and to go on from if a
-            checkpoint is there.
-        on_epoch: called after every epoch, also for those found in a checkpoint.
-        held: by parameter, (N,) which rows of it stay as they are.
-        left_out_KIF: what every batch has of it, by the tasks' places in `train_tasks`.
-        ranks: the processes that all train this model; the first one's checkpoints are written and
-            gone on from.
+        checkpoint: the folder to whose subfolder `checkpoint` a checkpoint is written after every
+            epoch. If there is one already, training continues from it.
+        on_epoch: called after every epoch, and for those in a checkpoint that training continues
+            from.
+        held: by parameter, (N,) which of its rows are held fixed.
+        left_out_KIF: see `TaskBatch.left_out_KIF`; folds go by the tasks' places in `train_tasks`.
+        ranks: the processes that train this model together. Only the first one writes checkpoints,
+            and all continue from them.
 
     Returns:
         The epochs, in order.
@@ -186,7 +187,7 @@ def train(
 
 
 def keep(kept: Sealed, number: int, content: bytes) -> None:
-    """Write the checkpoint of an epoch, and delete those that came long before it."""
+    """Write the checkpoint of an epoch, and delete all but the one before it."""
     kept.write_bytes(f"epoch-{number:05d}.safetensors", content)
     assert kept.digests is not None, "it was resumed"
     for old in sorted(kept.digests)[:-MOST_CHECKPOINTS]:
@@ -195,7 +196,7 @@ def keep(kept: Sealed, number: int, content: bytes) -> None:
 
 
 def newest(kept: Sealed) -> bytes | None:
-    """Return the newest checkpoint that is what was written; None where there is none."""
+    """Return the newest undamaged checkpoint, or None if there is none."""
     assert kept.digests is not None, "it was resumed"
     for name in sorted(kept.digests, reverse=True):
         try:
@@ -250,7 +251,7 @@ def _pass(
 
 
 def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
-    """Return what a batch draws from: every part of it begins at the same state."""
+    """Return the generator of a batch: every part of the batch begins with the same state."""
     state = np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
@@ -262,7 +263,7 @@ def development_loss(
     config: TrainingConfig,
     ranks: Ranks = ALONE,
 ) -> float:
-    """Return the loss that early stopping watches: see `Epoch.dev_loss`. 0 without any task."""
+    """Return the loss that early stopping watches, see `Epoch.dev_loss`, or 0 without tasks."""
     if len(tasks) == 0:
         return 0.0
     loss = float(task_losses(model, params, tasks, config, ranks).mean())
@@ -281,7 +282,7 @@ def task_losses(
     """Return each task's loss (tasks,), whose mean early stopping watches: see `Epoch.dev_loss`.
 
     Args:
-        ranks: of whose processes each does some batches.
+        ranks: the processes, each of which computes some of the batches.
     """
 
     def own() -> torch.Tensor:
@@ -293,7 +294,8 @@ def task_losses(
             places = np.arange(start, min(start + config.dev_batch_size, len(tasks)))
             some = tasks if len(places) == len(tasks) else tasks.take(places)
             if model.objective == "rating":
-                # One thread, so that their number does not decide which of two epochs is better.
+                # One thread, so that the number of threads does not decide which of two epochs is
+                # better.
                 with one_thread(model.device.type == "cpu"):
                     found_b = _absolute_errors(model, known, some).double().cpu()
             else:
@@ -325,7 +327,7 @@ def _diverged(what: str) -> Diverged:
 
 
 class Run:
-    """The state of one training run: all that a checkpoint must hold."""
+    """The state of one training run: everything that a checkpoint must hold."""
 
     def __init__(
         self,
@@ -355,8 +357,8 @@ class Run:
 
     @property
     def best_epoch(self) -> int:
-        """The number of the epoch with the lowest development loss, or of the last where nobody was
-        there to measure it; 0 before the first."""
+        """The number of the epoch with the lowest development loss, or of the last epoch if there
+        are no development users; 0 before the first epoch."""
         if not self.stops_early:
             return len(self.history)
         return min(self.history, key=lambda e: e.dev_loss).number if self.history else 0
@@ -378,7 +380,7 @@ class Run:
         self._put_back()
 
     def _put_back(self) -> None:
-        """Undo what the optimiser, its decay included, did to the rows that are held."""
+        """Undo the optimiser's changes, weight decay included, to the rows that are held fixed."""
         for name, rows in self.held.items():
             self.params[name][rows] = self.kept[name]
 
@@ -408,7 +410,7 @@ class Run:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file: the header is JSON, after 8 bytes of its
+    """Return the metadata of a safetensors file, whose header is JSON after 8 bytes with its
     length."""
     length = int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8 : 8 + length])

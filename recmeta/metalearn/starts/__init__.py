@@ -1,1 +1,1 @@
-"""What meta-training begins with: factors, another model, another data set's content."""
+"""Starts of meta-training: from factors, another model, or another data set's content."""

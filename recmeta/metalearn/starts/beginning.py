@@ -1,4 +1,4 @@
-"""What a learner's start is given, and what it gives: see `LearnerConfig.start`.
+"""The inputs and the result of a learner's start: see `LearnerConfig.start`.
 
 Legend: I items, F factors, K folds of training users.
 """
@@ -21,7 +21,7 @@ StartName = Literal["factors", "bayesian-factors", "champion", "random"]
 
 
 class Built(Protocol):
-    """A model as starts read it: all of it but its learner. A `Model` is one."""
+    """The part of a model that starts read: everything but its learner. A `Model` is one."""
 
     @property
     def algorithm(self) -> str:
@@ -50,7 +50,7 @@ class Built(Protocol):
 
     @property
     def params(self) -> Params:
-        """What it has learned; empty before."""
+        """The learned parameters; empty before training."""
         ...
 
 
@@ -59,9 +59,9 @@ class ItemFactors:
     """A matrix factorisation of ratings."""
 
     bias_I: torch.Tensor
-    """In units of the value."""
+    """The items' biases, in units of the value."""
     factor_IF: torch.Tensor
-    """In any scale."""
+    """The items' vectors, in any scale."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,36 +70,36 @@ class WeightedItemFactors:
 
     item_IF: torch.Tensor
     config: WeightedALSConfig
-    """The hyperparameters that it was found with."""
+    """The hyperparameters of the factorisation."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StartInputs:
-    """What a learner can begin with."""
+    """Everything that a learner can begin with."""
 
     name: StartName
-    """The start that is asked for."""
+    """The configured start."""
     seed: int
-    """Of whatever a start draws."""
+    """The seed of a start's random numbers."""
     tasks: Tasks
     """The meta-training users; their support and query rows are the data."""
     tuned_factors: Callable[[], ItemFactors]
-    """Finds the factorisation of ratings that the development users choose."""
+    """Returns the factorisation of ratings that the development users choose."""
     tuned_weighted_factors: Callable[[], WeightedItemFactors]
-    """Finds the factorisation of implicit feedback that the development users choose."""
+    """Returns the factorisation of implicit feedback that the development users choose."""
     last_layer_ridge: float | None = None
-    """Weight of the ridge regression that a network's last layer begins as; if None, it is none."""
+    """The penalty of the ridge regression that a network's last layer begins as, or None for no
+    such regression."""
     source: Built | None = None
-    """A model whose content this one starts from."""
+    """A model whose content this one starts from, or None."""
     keep_source: bool = False
-    """Whether the rows of that content stay as they are."""
+    """Whether the rows of that content are kept unchanged."""
     continues: bool = False
-    """Whether an earlier model's parameters take the place of these afterwards, wherever they
-    fit."""
+    """Whether an earlier model's parameters replace these afterwards, wherever they fit."""
 
     @property
     def has_factors(self) -> bool:
-        """Whether a factorisation is asked for, and there is data for one."""
+        """Whether a factorisation is configured, and there is data for it."""
         return self.name != "random" and len(self.tasks) > 0
 
     @property
@@ -110,9 +110,9 @@ class StartInputs:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Where meta-training begins."""
+    """The start of meta-training."""
 
     params: Params
     left_out_KIF: torch.Tensor | None = None
-    """What training is given beside the tasks, where the learner asks for it: see
+    """Factors that training receives beside the tasks, if the learner needs them: see
     `TaskBatch.left_out_KIF`."""

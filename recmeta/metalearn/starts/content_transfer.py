@@ -1,10 +1,10 @@
-"""Content that another model has learned, maybe on another data set, as a start for this one.
+"""The content that another model has learned, perhaps on another data set, as a start for this one.
 
-Fields are matched by name and kind, categories by value; what the other model does not know starts
-fresh. Ids of items are never carried over: one data set's "50" is not the other's. What a network
-makes of content comes along: the columns of its layers that read the matched fields. What the two
-know of attributes that are numbers is brought to the scale of this model's encoder. Outputs are
-not: each data set has its own mean and spread of values, and a model speaks in units of these.
+Fields are matched by name and kind, categories by value; whatever the other model does not know
+starts fresh. Ids of items are never carried over: one data set's "50" is not the other's. The
+columns of a network's layers that read the matched fields are carried over, too. Parameters of
+numeric attributes are rescaled to this model's encoder. Outputs are not: each data set has its own
+mean and spread of values, and a model predicts in units of these.
 
 Legend: N rows of a table (row 0: unknown value), C coefficients of an item's content, E width.
 """
@@ -29,13 +29,14 @@ Side = Literal["user", "item"]
 
 @dataclasses.dataclass(frozen=True)
 class MatchedField:
-    """A field of the new model, and what the source knows of it."""
+    """A field of the new model with its counterpart in the source."""
 
     side: Side
     field: Field
     source: Field
     row_N: torch.Tensor
-    """(N,) the row of the source's table for each row of ours; -1 where there is none."""
+    """(N,) the row of the source's table for each row of the new model's, or -1 where there is
+    none."""
 
     @property
     def known_N(self) -> torch.Tensor:
@@ -43,10 +44,13 @@ class MatchedField:
         return self.row_N >= 0
 
     def taken_from(self, learned_NE: torch.Tensor, fresh_NE: torch.Tensor) -> torch.Tensor:
-        """Return the fresh table with the source's rows in the place of those that it knows."""
+        """Return the fresh table with its rows replaced by the source's, where the source has
+        them."""
         table_NE = fresh_NE.clone()
         found_NE = learned_NE.detach().to(table_NE)[self.row_N[self.known_N].to(table_NE.device)]
-        if self.field.kind == "numeric":  # per standard deviation, which is another one here
+        if (
+            self.field.kind == "numeric"
+        ):  # the table is per standard deviation, which differs between the two
             found_NE = found_NE * (self.field.scale / self.source.scale)
         table_NE[self.known_N.to(table_NE.device)] = found_NE
         return table_NE
@@ -54,14 +58,15 @@ class MatchedField:
 
 @dataclasses.dataclass(frozen=True)
 class Matched:
-    """What a new model can take over from a source."""
+    """The content that a new model can take over from a source."""
 
     fields: tuple[MatchedField, ...]
     fresh: dict[str, str]
-    """Why a field starts fresh, by `side.field`."""
+    """The reasons why fields start fresh, by `side.field`."""
 
     def held_rows(self, params: Params) -> dict[str, torch.Tensor]:
-        """Return (N,) by parameter which rows of it are the source's, to be kept as they are."""
+        """Return, by parameter, (N,) which of its rows are the source's and are to be kept
+        unchanged."""
         return {
             name: one.known_N
             for one in self.fields
@@ -70,17 +75,17 @@ class Matched:
         }
 
     def report(self) -> dict[str, str]:
-        """Return, by `side.field`, what was carried over and what was not, in words."""
-        told = {}
+        """Return, by `side.field`, a description of what was carried over and what was not."""
+        words = {}
         for one in self.fields:
             num_known, num_all = int(one.known_N[1:].sum()), one.field.num_codes - 1
-            said = f"{num_known} of {num_all} values" if one.field.is_coded else "carried over"
-            told[f"{one.side}.{one.field.name}"] = said
-        return told | {name: f"fresh: {why}" for name, why in self.fresh.items()}
+            carried = f"{num_known} of {num_all} values" if one.field.is_coded else "carried over"
+            words[f"{one.side}.{one.field.name}"] = carried
+        return words | {name: f"fresh: {why}" for name, why in self.fresh.items()}
 
 
 def matched(built: Built, source: Built) -> Matched:
-    """Return what the content of a source is to a new model.
+    """Return the content of a source that matches a new model.
 
     Raises:
         UserError: when no field matches.
@@ -112,7 +117,7 @@ def matched(built: Built, source: Built) -> Matched:
 
 
 def _match(side: Side, field: Field, source: Field | None) -> MatchedField | str:
-    """Return the match, or why there is none."""
+    """Return the match, or the reason why there is none."""
     if source is None:
         return "the source does not read it"
     if field.is_coded != source.is_coded or (not field.is_coded and field.kind != source.kind):
@@ -160,15 +165,15 @@ def start_from_content(built: Built, params: Params, source: Built) -> Params:
 def known_content(built: Built, source: Built, num_factors: int, *, keep: bool) -> KnownContent:
     """Return the content tables of a closed-form source, for the factorisation of a new log.
 
-    They are in the axes that the source's users' weights act on.
+    They are in the axes of the source's user weights.
 
     Args:
-        num_factors: of the new model.
-        keep: whether the source's rows stay as they are.
+        num_factors: the number of factors of the new model.
+        keep: whether the source's rows are kept unchanged.
 
     Raises:
-        UserError: when no field matches, the source is of another kind or its vectors are longer
-            or shorter.
+        UserError: if no field matches, the source has another learner, or its vectors have another
+            length.
     """
     width = num_factors + 1
     _check_closed_form(built, source, width)
@@ -188,8 +193,8 @@ def start_users(built: Built, params: Params, source: Built, turn_CC: torch.Tens
     """Return parameters whose tables of user attributes are a closed-form source's.
 
     Args:
-        turn_CC: what the factorisation's items were turned by since the source's content began it;
-            users' weights are turned the other way.
+        turn_CC: the rotation of the factorisation's items since it began with the source's content.
+            Users' weights are rotated back.
     """
     started = dict(params)
     # A user's first weight is a bias; the others act on factors.
@@ -205,20 +210,20 @@ def start_users(built: Built, params: Params, source: Built, turn_CC: torch.Tens
 
 
 def start_item_vectors(built: Built, params: Params, source: Built) -> Params:
-    """Return parameters of a learner on `ItemVectors` with a source's content, where there is no
-    factorisation to put it into.
+    """Return parameters of a learner on `ItemVectors` with a source's content, if there is no
+    factorisation that could begin with it.
 
     Raises:
         UserError: as `known_content` does.
     """
     width = len(params[item_vectors.INTERCEPT])
-    told = known_content(built, source, width - 1, keep=False)
+    known = known_content(built, source, width - 1, keep=False)
     started = dict(params)
     for field in built.encoder.item_fields:
-        if field.name in told.tables:
+        if field.name in known.tables:
             name = item_vectors.content_name(field)
-            table_NC = told.tables[field.name].to(params[name])
-            started[name] = torch.where(told.known[field.name][:, None], table_NC, params[name])
+            table_NC = known.tables[field.name].to(params[name])
+            started[name] = torch.where(known.known[field.name][:, None], table_NC, params[name])
     return start_users(built, started, source, torch.eye(width, dtype=torch.float64))
 
 
@@ -234,8 +239,8 @@ def _check_closed_form(built: Built, source: Built, width: int) -> None:
 
 
 def _layers(built: Built, params: Params, source: Built, found: Matched) -> Params:
-    """Return the decision layers as the source has them, but for the columns that read what does
-    not match."""
+    """Return the source's decision layers, except for the columns that read fields without a
+    match."""
     ours, theirs = built.network, source.network
     if ours.config.hidden_dims != theirs.config.hidden_dims:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A start for meta-training: what an earlier model has learned, which leaves what is new."""
+"""A start for meta-training from an earlier model, so that only what is new must be learned."""
 
 from collections.abc import Callable
 
@@ -13,21 +13,20 @@ from recmeta.metalearn.starts.beginning import Built
 from recmeta.metalearn.tensors.encoding import Field
 
 Rescale = Callable[[Params, float, float], Params]
-"""Returns parameters for values v' = ratio · v + shift that predict as these do of v."""
+"""Returns parameters for values v' = ratio · v + shift that predict as the given ones do of v."""
 
 
 def start_from_model(built: Built, params: Params, earlier: Built, rescaled: Rescale) -> Params:
-    """Return the parameters of an earlier model, as far as they have a place in the new one.
+    """Return the parameters of an earlier model, as far as they fit the new one.
 
-    A value that both vocabularies know keeps its embedding; one that is new has the fresh one of
-    `params`.
+    A value in both vocabularies keeps its embedding; a new value has the fresh one of `params`.
 
     Args:
-        rescaled: returns parameters whose outputs mean the same in units of the value where its
+        rescaled: returns parameters whose outputs mean the same in units of the value after its
             scale has changed.
 
     Raises:
-        UserError: when the earlier model has other features or another shape.
+        UserError: if the earlier model has other features or another shape.
     """
     started = dict(params)
     transferred = set[str]()
@@ -75,7 +74,7 @@ def _other_shape(has: str, name: str, fresh: torch.Tensor) -> UserError:
 def _transferred(
     fresh: torch.Tensor, field: Field, learned: torch.Tensor, known: Field
 ) -> torch.Tensor:
-    """Return an embedding table whose rows are the learned ones where the value was known."""
+    """Return an embedding table with the learned rows for values that were known."""
     if fresh.shape[1] != learned.shape[1]:
         raise UserError(
             f"the model to start from has embeddings of width {learned.shape[1]}, and the new one "

@@ -15,21 +15,22 @@ from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD
 from recmeta.tasks.task_set import Ragged
 
 CONTENT_SHRINKAGE = 5.0
-"""An item's vector counts, when content is fitted, as its users over its users plus these."""
+"""The weight of an item's vector in the content regression is n / (n + this), where n is its number
+of users."""
 
 
 def start_from_weighted_factors(
     built: Built, params: Params, rows: Ragged, item_IF: torch.Tensor
 ) -> Params:
-    """Return parameters of a network whose items begin with what the factorisation found.
+    """Return parameters of a network whose items begin with the factorisation's vectors.
 
-    An item's own embedding begins with the logarithm of 1 + its users, standardised, which the last
-    layer adds where it is `wide`, and goes on with the vector's leading principal components, as
-    many as there is room for. Each has mean square 1 over the items that anybody took. Without an
-    embedding per item nothing changes.
+    The first number of an item's own embedding is the logarithm of 1 + its number of users,
+    standardised, which a `wide` last layer adds to the output. The others are the vector's leading
+    principal components, as many as fit. Each has mean square 1 over the items that have users.
+    Without an embedding per item nothing changes.
 
     Args:
-        rows: per training user, what they took.
+        rows: per training user, the items that they took.
         item_IF: as `factorise_weighted` found them.
     """
     name = f"embedding.item.{ITEM_ID_FIELD}"
@@ -40,7 +41,7 @@ def start_from_weighted_factors(
     popularity_I = count_I.log1p()
     popularity_I = is_met_I * (popularity_I - popularity_I[is_met_I].mean())
     popularity_I /= popularity_I[is_met_I].square().mean().sqrt().clamp(min=1e-6)
-    # One thread: several would decide the last bits.
+    # One thread, because the number of threads would decide the last bits.
     with one_thread(True):
         left, _, _ = torch.linalg.svd(item_IF[is_met_I], full_matrices=False)
     room = min(params[name].shape[1] - 1, left.shape[1])
@@ -53,11 +54,11 @@ def fitted_content(built: Built, item_IF: torch.Tensor, rows: Ragged, seed: int)
     """Return the regression of the items' factors on their content.
 
     Args:
-        rows: per training user, what they took.
-        seed: of the regression's folds.
+        rows: per training user, the items that they took.
+        seed: draws the regression's folds.
     """
     count_I1 = torch.from_numpy(np.bincount(rows.item, minlength=len(item_IF)))[:, None].double()
     weight_I1 = count_I1 / (count_I1 + CONTENT_SHRINKAGE)
     regression = content_regression(built, seed)
-    with one_thread(True):  # see above
+    with one_thread(True):  # see `CONTENT_SHRINKAGE`
         return regression.fit(item_IF.double(), weight_I1.expand_as(item_IF))

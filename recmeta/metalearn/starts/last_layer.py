@@ -1,8 +1,8 @@
-"""A network's last layer in closed form: where meta-training begins, for those that adapt it.
+"""A start for meta-training: a network's last layer in closed form, for learners that adapt it.
 
-What the last layer reads is fixed at the start: embeddings that a factorisation has filled, and the
-hidden layers' random features of them. The weights that predict everybody's values best from these
-are a ridge regression, which gradient steps would need epochs to find.
+The inputs of the last layer are fixed at the start: embeddings that a factorisation has filled, and
+the hidden layers' random features of them. The weights that best predict all users' values from
+these inputs are a ridge regression, which gradient steps would need epochs to find.
 
 Legend: B users, R rows, F features, H inputs of the last layer, the constant among them.
 """
@@ -18,28 +18,29 @@ from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
 CONSTANT_RIDGE = 1e-6
-"""Of the bias, which is as good as free."""
+"""The penalty of the bias, which is almost unpenalised."""
 
 
 def last_layer_names(built: Built) -> tuple[str, str]:
-    """Return the names of the last layer's weight and bias, which only a learner with the network
-    has among its parameters."""
+    """Return the names of the last layer's weight and bias. Only a learner with the network has
+    them among its parameters."""
     last = f"layer.{built.network.num_layers - 1}"
     return f"{last}.weight", f"{last}.bias"
 
 
 def reads_linearly(built: Built, params: Params) -> bool:
-    """Return whether a model has the network whose last layer can be found so."""
+    """Return whether a model has a network whose last layer can be fitted in closed form."""
     return built.network.config.is_linear and last_layer_names(built)[0] in params
 
 
 def start_last_layer(built: Built, params: Params, tasks: Tasks, ridge: float) -> Params:
     """Return parameters whose last layer is the ridge regression of the tasks' values, in units of
-    the model, on what it reads before any user has adapted. Others are as they were.
+    the model, on its inputs before any user has adapted. Other parameters are unchanged.
 
     Args:
-        tasks: support and query rows are the data.
-        ridge: weight of the squared norm of the weights beside the sum of squared errors.
+        tasks: the users, whose support and query rows are the data.
+        ridge: the penalty on the squared norm of the weights, relative to the sum of squared
+            errors.
     """
     weight, bias = last_layer_names(built)
     width = params[weight].shape[1] + 1
@@ -64,7 +65,7 @@ def start_last_layer(built: Built, params: Params, tasks: Tasks, ridge: float) -
 
 
 def _last_inputs(built: Built, params: Params, user: Features, rows: Rows) -> torch.Tensor:
-    """Return the last layer's inputs on all rows that are there, and a 1: (N, H), float64."""
+    """Return the last layer's inputs on all rows that are not padding, and a 1: (N, H), float64."""
     network, mask_BR = built.network, rows.mask_BR
     params = {name: p.to(mask_BR.device) for name, p in params.items()}
     user_BF = network.embed_users(params, user, len(mask_BR))

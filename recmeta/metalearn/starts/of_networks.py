@@ -1,5 +1,4 @@
-"""The start of learners with embeddings: of most, and what a learner's configuration says unless it
-says otherwise."""
+"""The start of learners with embeddings, which is the default of a learner's configuration."""
 
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.starts.beginning import Built, StartInputs
@@ -14,11 +13,11 @@ from recmeta.metalearn.starts.pretraining import (
 
 
 def start_embeddings(built: Built, fresh: Params, inputs: StartInputs) -> Params:
-    """Return parameters whose item embeddings know the factorisation that is asked for, and whose
-    content is the source's, where there is one.
+    """Return parameters whose item embeddings begin with the configured factorisation, and whose
+    content is the source's, if there is one.
 
     Raises:
-        UserError: where nothing of the source's content has a place in the model.
+        UserError: if nothing of the source's content fits the model.
     """
     started = _with_factors(built, fresh, inputs) if inputs.has_factors else fresh
     if inputs.source is None:
@@ -42,8 +41,8 @@ def _with_factors(built: Built, fresh: Params, inputs: StartInputs) -> Params:
 
 
 def rescale_last_layer(built: Built, params: Params, ratio: float, shift: float) -> Params:
-    """Return parameters whose network's outputs v' are ratio · v + shift of what they were; those
-    of learners without the network are as they were."""
+    """Return parameters with which the network's outputs v become ratio · v + shift. Parameters of
+    learners without the network are unchanged."""
     weight, bias = last_layer_names(built)
     if bias not in params:
         return params

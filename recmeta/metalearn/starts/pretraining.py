@@ -1,7 +1,7 @@
-"""A start for meta-training: what a matrix factorisation has found already.
+"""A start for meta-training: the result of a matrix factorisation.
 
-Meta-training from noise must find the items' directions and how users move along them at once, from
-few users. Starting where a factorisation ends leaves it the second task.
+Meta-training from noise must find, from few users, both the items' directions and how users move
+along them. After a factorisation only the second task is left.
 
 Legend: I items, F factors, E embedding width.
 """
@@ -26,7 +26,8 @@ from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD
 from recmeta.tasks.task_set import Ragged
 
 MOST_NETWORK_FACTORS = 16
-"""Factors that a network's embeddings begin with, beside the bias; the rest is free."""
+"""The most factors that a network's embeddings begin with, besides the bias; their other numbers
+are free."""
 
 
 def start_from_factors(
@@ -35,14 +36,14 @@ def start_from_factors(
     """Return the parameters with the items' own embeddings taken from a factorisation.
 
     An embedding's first number becomes the item's bias in units of the model, the next ones its
-    factors (their leading principal components, where the embedding has no room for all). Where
-    the last layer sees the embedding itself (`wide`), it starts by adding the bias, so that the
+    factors (their leading principal components, where the embedding has no room for all). If the
+    last layer reads the embedding itself (`wide`), it starts by adding the bias, so that the
     untrained model predicts as an item mean does. An unknown item starts at zero. Without an
     embedding per item (`use_item_id`) nothing changes.
 
     Args:
-        bias_I: in units of the value.
-        factors_IF: in any scale.
+        bias_I: the items' biases, in units of the value.
+        factors_IF: the items' vectors, in any scale.
     """
     name = f"embedding.item.{ITEM_ID_FIELD}"
     item = known_items(built)
@@ -66,13 +67,13 @@ def start_from_factors(
 
 def start_from_factorisation(built: Built, params: Params, rows: Ragged, seed: int) -> Params:
     """Return parameters whose embeddings hold a Bayesian matrix factorisation of the meta-training
-    rows: those of content attributes what these say of an item's bias and factors, those of items
-    the rest. Where the learner has a network whose last layer is `wide`, that starts by adding the
+    rows: the embeddings of content attributes hold their effects on an item's bias and factors, and
+    the embeddings of items hold the rest. A network's `wide` last layer starts by adding the
     biases.
 
     Args:
-        rows: per user, in units of the value.
-        seed: of the factorisation.
+        rows: the users' rows, in units of the value.
+        seed: the seed of the factorisation.
     """
     num_factors = min(MOST_NETWORK_FACTORS, built.network.config.embedding_dim - 1)
     found = bayesian_factors(built, rows, num_factors, seed)
@@ -80,8 +81,8 @@ def start_from_factorisation(built: Built, params: Params, rows: Ragged, seed: i
 
 
 def has_embedding_per_item(params: Params) -> bool:
-    """Return whether the parameters are of a learner whose items have embeddings of their own to
-    begin with a factorisation's vectors."""
+    """Return whether the learner of these parameters has an embedding per item, which can begin
+    with a factorisation's vector."""
     return f"embedding.item.{ITEM_ID_FIELD}" in params
 
 
@@ -95,9 +96,9 @@ def bayesian_factors(
     """Return a Bayesian matrix factorisation of the values, in units of the model.
 
     Args:
-        rows: per user, in units of the value.
-        seed: of the factorisation.
-        known: the content that it begins with and shrinks to; if None, none.
+        rows: the users' rows, in units of the value.
+        seed: the seed of the factorisation.
+        known: the content that it begins with and shrinks to, or None.
     """
     encoder = built.encoder
     scaled = (rows.value - encoder.value_mean) / encoder.value_scale
@@ -113,7 +114,7 @@ def bayesian_factors(
 def content_regression(
     built: Built, seed: int, known: KnownContent | None = None
 ) -> ContentRegression:
-    """Return the regression on what the catalogue's items were at first."""
+    """Return the regression on the first version of the catalogue's items."""
     catalogue = built.catalogue
     _, version_I = np.unique(catalogue.items.item, return_index=True)
     first = torch.from_numpy(version_I)
@@ -130,18 +131,18 @@ def _in_embeddings(built: Built, params: Params, found: BayesianFactorisation) -
     known = known_items(built)
     for field in built.encoder.item_fields:
         if not field.is_coded:
-            continue  # it has no embedding to hold anything
+            continue  # it has no embedding
         if field.name != ITEM_ID_FIELD:
-            told = found.content.tables[field.name]
+            table_NC = found.content.tables[field.name]
         else:
-            assert known is not None, "a field of item ids knows its items"
+            assert known is not None, "item ids are a field only where items are known"
             own_IC = found.item_IC - found.content.fitted_IC
-            told = torch.cat([torch.zeros_like(own_IC[:1]), own_IC[known]])
+            table_NC = torch.cat([torch.zeros_like(own_IC[:1]), own_IC[known]])
         name = f"embedding.item.{field.name}"
         if name not in params:
             continue
         table = params[name].clone()
-        table[:, : told.shape[1]] = told.to(table)
+        table[:, : table_NC.shape[1]] = table_NC.to(table)
         table[0] = 0.0
         started[name] = table
         column = built.network.wide_column(field.name)
@@ -153,7 +154,7 @@ def _in_embeddings(built: Built, params: Params, found: BayesianFactorisation) -
 
 
 def known_items(built: Built) -> torch.Tensor | None:
-    """Return the number of the item of each code but 0; None where items have no embedding of their
+    """Return the item number of each code except 0, or None if items have no embedding of their
     own."""
     field = next((f for f in built.encoder.item_fields if f.name == ITEM_ID_FIELD), None)
     if field is None:

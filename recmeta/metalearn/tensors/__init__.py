@@ -1,1 +1,1 @@
-"""What the core computes on: encoded attributes, batches of users, groups, look-ups."""
+"""The inputs of the core: encoded attributes, batches of users, groups, look-ups."""

@@ -18,9 +18,9 @@ from recmeta.tasks.item_files import Items, ItemStatistics
 from recmeta.tasks.task_set import Ragged, Tasks
 
 NUM_STATISTICS = 2
-"""What a learner sees of an item's past: its shrunk mean value, its popularity."""
+"""The number of statistics of an item's past: its shrunk mean value and its popularity."""
 POPULARITY_SCALE = 10
-"""A learner sees log(1 + users) as a share of this, so that it is about as large as the rest."""
+"""The divisor of log(1 + users), which brings popularity to the size of other features."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rows:
     item_BR: torch.Tensor
     """int64, row of the catalogue's features; 0 where padded."""
     statistics_BRD: torch.Tensor
-    """float32, what was known of the item at the task's cut time, without the row itself."""
+    """float32, statistics of the item at the task's cut time, without the row itself."""
     value_BR: torch.Tensor
     """float32, in units of the model: (value - mean) / scale for ratings, 0 or 1 for implicit."""
     mask_BR: torch.Tensor
@@ -38,7 +38,7 @@ class Rows:
 
     def placed(self, places: "Places") -> "Rows":
         """Return rows that all users share (B is 1) as each user's own, in other places. A subclass
-        takes along what it has beside this, or is asked for it anew."""
+        also places its own tensors, or they are prepared again."""
         past_BRD = self.statistics_BRD[0][places.place_BR]
         return Rows(
             self.item_BR[0][places.place_BR],
@@ -50,7 +50,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Which of the rows that all users share are those of B users, padded."""
+    """The places of B users' rows (padded) among rows that all users share."""
 
     place_BR: torch.Tensor
     """int64; 0 where padded."""
@@ -61,7 +61,7 @@ class Places:
 
 
 def joined(first: Rows, second: Rows) -> Rows:
-    """Return both sides' rows of the same tasks as one; padding may lie between them."""
+    """Return both sides of the same tasks as one; padding may lie between them."""
     sides = zip(
         (first.item_BR, first.statistics_BRD, first.value_BR, first.mask_BR),
         (second.item_BR, second.statistics_BRD, second.value_BR, second.mask_BR),
@@ -72,7 +72,7 @@ def joined(first: Rows, second: Rows) -> Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Support:
-    """What is known of B users: their features and a few interactions."""
+    """The known part of B users: their features and a few interactions."""
 
     user: Features
     rows: Rows
@@ -80,48 +80,48 @@ class Support:
 
 @dataclasses.dataclass(frozen=True)
 class TaskBatch:
-    """B tasks: what is known and what to predict."""
+    """B tasks: the known rows and the rows to predict."""
 
     support: Support
     query: Rows
     place_B: torch.Tensor | None = None
-    """int64, each task's place among those that are trained on; None where it is not one of
-    them."""
+    """int64, each task's place among the training tasks, or None if they are not among them."""
     left_out_KIF: torch.Tensor | None = None
-    """For a learner that starts from a factorisation which has seen the tasks: the known items'
-    factors without the tasks of each of K folds, by code. The task of place p is in fold p mod K.
+    """For a learner that starts from a factorisation fitted to the tasks: the known items' factors,
+    by code, fitted without the tasks of each of K folds. The task at place p is in fold p mod K.
     """
     num_together: int | None = None
-    """Tasks of the batch that this is a part of; None where it is no part."""
+    """The number of tasks of the whole batch that this is a part of, or None if it is a whole
+    batch."""
 
     def __len__(self) -> int:
         return len(self.query.mask_BR)
 
     @property
     def name_B(self) -> torch.Tensor:
-        """What the users' random numbers are drawn by: the tasks' places, or where they have none,
-        their positions here."""
+        """The names by which the users' random numbers are drawn: the tasks' places or, without
+        these, their positions in the batch."""
         if self.place_B is not None:
             return self.place_B
         return torch.arange(len(self), device=self.query.mask_BR.device)
 
     def tensors(self) -> list[torch.Tensor]:
-        """Return all that was made for the batch; the left-out factors are every batch's."""
+        """Return the tensors that belong to this batch; the left-out factors are shared by all
+        batches."""
         rows = [*vars(self.support.rows).values(), *vars(self.query).values()]
         places = [] if self.place_B is None else [self.place_B]
         return [*self.support.user.values(), *rows, *places]
 
 
 def onto(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
-    """Return a CPU's tensor on a device; to a GPU it goes from pinned memory, while the caller goes
-    on."""
+    """Return a CPU's tensor on a device. A GPU's copy is asynchronous, from pinned memory."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Catalogue:
-    """The items, encoded for one model, and what had been seen of them when."""
+    """The items, encoded for one model, and their statistics over time."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Catalogue:
         encoded = encoder.encode_items(ids, items.attributes)
         self.features: Features = {name: t.to(device) for name, t in encoded.items()}
         self.lookup = Lookup(items.item_id)
-        """Finds items by their ids."""
+        """The look-up of items by their ids."""
         self.has_versions = len(items.item) > len(items.item_id)
         """Whether some item's attributes changed."""
         self._number_V = torch.from_numpy(items.item.astype(np.int64)).to(device)
@@ -149,14 +149,15 @@ class Catalogue:
 
     @property
     def num_items(self) -> int:
-        """Number of distinct items."""
+        """The number of distinct items."""
         return len(self.items.item_id)
 
     def versions(self, item: npt.NDArray[np.integer], cut_time: IntArray) -> IntArray:
-        """Return the row of `features` that was valid for each item at each cut time, same shape.
+        """Return the row of `features` that was valid for each item at each cut time, in the same
+        shape.
 
-        Where no version was valid yet, the item's earliest is taken: a catalogue lists what it
-        offers.
+        If no version was valid yet, the item's earliest is taken, since the catalogue offers the
+        item.
         """
         if not self.has_versions:
             return np.asarray(item, np.int64)
@@ -172,10 +173,10 @@ class Catalogue:
         own: BoolArray | None = None,
         own_value: Float32Array | None = None,
     ) -> Float32Array:
-        """Return what was known of items at snapshots, (..., D) for inputs that broadcast to (...).
+        """Return the statistics of items at snapshots, (..., D) for inputs that broadcast to (...).
 
         Column 0 is the item's mean value, shrunk to the global mean as if by `prior_strength` more
-        users, less the global mean, in units of the encoder's scale; column 1 is log(1 + users) /
+        users, minus the global mean, in units of the encoder's scale; column 1 is log(1 + users) /
         `POPULARITY_SCALE`. Rows with `own` are first taken out of their item's count and sum, so
         that no row's features contain its own value.
         """
@@ -195,7 +196,7 @@ class Catalogue:
         return {name: onto(self.device, t) for name, t in encoded.items()}
 
     def support(self, tasks: Tasks) -> Support:
-        """Return what is known of the tasks' users."""
+        """Return the support of the tasks."""
         return Support(self.users(tasks), self.rows(tasks.support, tasks))
 
     def rows(self, side: Ragged, tasks: Tasks) -> Rows:
@@ -213,10 +214,10 @@ class Catalogue:
     def item_rows(
         self, numbers: IntArray, snapshot: int = -1, cut_time: int = schema.END_OF_TIME
     ) -> Rows:
-        """Return items of these numbers as rows that all users share (B is 1).
+        """Return the items with these numbers as rows that all users share (B is 1).
 
         Args:
-            snapshot: the item statistics to use; the newest unless told otherwise.
+            snapshot: the item statistics to use; by default the newest.
             cut_time: microseconds since 1970; attributes valid then are used.
         """
         versions = self.versions(numbers, np.full(len(numbers), cut_time))
@@ -229,12 +230,12 @@ class Catalogue:
         )
 
     def numbers(self, rows: Rows) -> torch.Tensor:
-        """Return int64 (B, R) the number of each row's item."""
+        """Return the number of each row's item, int64 (B, R)."""
         return self._number_V[rows.item_BR]
 
     def is_of_now(self, side: Ragged, tasks: Tasks) -> bool:
-        """Return whether the tasks know of the side's items what is known at the end of the log,
-        the rows themselves not taken out."""
+        """Return whether the side's items have their statistics at the end of the log, with the
+        rows themselves included."""
         last = len(self.statistics.time) - 1
         return bool(
             (tasks.snapshot == last).all()
@@ -263,5 +264,5 @@ class Catalogue:
         return onto(self.device, torch.from_numpy(full))
 
     def _key(self, item: npt.NDArray[np.integer], time_rank: npt.NDArray[np.integer]) -> IntArray:
-        """Return numbers that order (item, time) pairs."""
+        """Return keys that order (item, time) pairs."""
         return np.asarray(item, np.int64) * (len(self._times) + 1) + time_rank + 1

@@ -1,4 +1,5 @@
-"""Raw attributes to tensors: vocabularies and scales, learned from the meta-training users only.
+"""The encoding of raw attributes as tensors: vocabularies and scales, learned from the
+meta-training users only.
 
 The encoder belongs to a model. Any later task set, catalogue or new user goes through the encoder
 of the model that will read it; a value that it never saw becomes the code 0, "unknown".
@@ -29,8 +30,8 @@ from recmeta.workspace import arrow_table
 
 Kind = Literal["categorical", "multi", "numeric", "vector"]
 Features = dict[str, torch.Tensor]
-"""By field name: categorical (N,) int64; multi (N, W) int64, 0 is padding; numeric (N,) float32;
-vector (N, W) float32."""
+"""Encoded attributes by field name: categorical (N,) int64; multi (N, W) int64, 0 is padding;
+numeric (N,) float32; vector (N, W) float32."""
 
 ITEM_ID_FIELD = "item_id"
 
@@ -46,17 +47,18 @@ class FeatureConfig:
     use_item_id: bool = True
     """Whether each item that training users met has an embedding of its own."""
     max_categories: int = 20_000
-    """How many of a field's most frequent values are kept; the others are read as unknown."""
+    """The number of a field's most frequent values that are kept; the others are read as
+    unknown."""
     max_list_length: int = 16
-    """How many values of a multi-valued attribute are read; the others are dropped."""
+    """The number of values of a multi-valued attribute that are read; the others are dropped."""
     vector_dim: int = 64
-    """How many principal components of a vector, such as that of a text, are read; the others are
-    dropped."""
+    """The number of principal components of a vector, such as that of a text, that are read; the
+    others are dropped."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One attribute and how to encode it."""
+    """One attribute and its encoding."""
 
     name: str
     kind: Kind
@@ -65,39 +67,40 @@ class Field:
     mean: float = 0.0
     scale: float = 1.0
     width: int = 1
-    """Longest list of a multi-valued field; numbers that are read of a vector."""
+    """The length of the longest list of a multi-valued field, or the number of components of a
+    vector."""
     components: bytes = b""
-    """Of a vector: the map to its principal components, (W + 1, width) float32, row by row."""
+    """The map of a vector to its principal components, (W + 1, width) float32, row by row."""
 
     @property
     def num_codes(self) -> int:
-        """Codes including 0, unknown."""
+        """The number of codes, including 0 for unknown."""
         return len(self.values) + 1
 
     @property
     def is_coded(self) -> bool:
-        """Whether its values are codes, and not numbers."""
+        """Whether its values are codes rather than numbers."""
         return self.kind in ("categorical", "multi")
 
     @property
     def num_rows(self) -> int:
-        """Rows of a table that says what the field adds: one per code, or one per number."""
+        """The number of rows of a table of the field's effects: one per code, or one per number."""
         return self.num_codes if self.is_coded else self.width
 
     @functools.cached_property
     def lookup(self) -> Lookup:
-        """Finds the known values."""
+        """The look-up of the known values."""
         return Lookup(pa.array(self.values, pa.string()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """What a model knows of attributes: fields of users and items, and the scale of values."""
+    """The fields of users and items that a model reads, and the scale of values."""
 
     user_fields: tuple[Field, ...]
     item_fields: tuple[Field, ...]
     value_mean: float
-    """Mean value over the meta-training users' interactions."""
+    """The mean value of the meta-training users' interactions."""
     value_scale: float
     """Their standard deviation, in units of the value; 1 for implicit feedback."""
 
@@ -111,14 +114,16 @@ class Encoder:
         config: FeatureConfig,
         earlier: "Encoder | None" = None,
     ) -> "Encoder":
-        """Learn vocabularies and scales.
+        """Return an encoder with vocabularies and scales learned from the meta-training users.
 
         Args:
-            profile: raw attributes of the meta-training users, a row each.
+            profile: raw attributes of the meta-training users, one row per user.
             item_id: ids of the items that they met, aligned with `attributes`.
             attributes: raw attributes of those items.
-            values: every value that they gave; None for implicit feedback, whose 0 and 1 stay.
-            earlier: whose components of vectors are kept, so that parameters keep their meaning.
+            values: every value that they gave, or None for implicit feedback, whose values stay 0
+                and 1.
+            earlier: the encoder whose components of vectors are kept, so that parameters keep their
+                meaning.
 
         Raises:
             UserError: for a configured attribute that is not in the tables.
@@ -145,7 +150,7 @@ class Encoder:
         return _encode_all(self.user_fields, profile, profile.num_rows)
 
     def encode_items(self, item_id: pa.Array, attributes: pa.Table) -> Features:
-        """Return the features of items, given row by row. An absent attribute is unknown."""
+        """Return the features of items, one per row. An absent attribute is unknown."""
         encoded = _encode_all(self.item_fields, attributes, len(item_id))
         for field in self.item_fields:
             if field.name == ITEM_ID_FIELD:
@@ -176,10 +181,11 @@ class Encoder:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Encoder":
-        """Read what `to_bytes` gave. Raises Broken where it is no whole Arrow file."""
+        """Return the encoder that `to_bytes` wrote. Raises Broken if it is not a complete Arrow
+        file."""
         table = arrow_table(pa.py_buffer(content), "the encoder's file")
         sides: dict[str, list[Field]] = {"user": [], "item": []}
-        for row in table.to_pylist():  # a row per field, not per user
+        for row in table.to_pylist():  # one row per field, not per user
             side = row.pop("side")
             sides[side].append(Field(**{**row, "values": tuple(row["values"])}))
         metadata = table.schema.metadata
@@ -227,7 +233,8 @@ def _fit_field(name: str, column: pa.Array, config: FeatureConfig) -> Field:
 
 
 def _with_components(fields: tuple[Field, ...], earlier: tuple[Field, ...]) -> tuple[Field, ...]:
-    """Return fields whose vectors are read as those of the same name and shape were."""
+    """Return fields whose vectors keep the components of earlier fields of the same name and
+    shape."""
     known = {(f.name, f.width, len(f.components)): f for f in earlier if f.kind == "vector"}
     return tuple(known.get((f.name, f.width, len(f.components)), f) for f in fields)
 
@@ -253,7 +260,8 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _encode_all(fields: tuple[Field, ...], table: pa.Table, num_rows: int) -> Features:
-    """Return the features of a table; one without any column does not know its number of rows."""
+    """Return the features of a table. The number of rows is given, because a table without columns
+    does not have it."""
     known = set(table.column_names)
     return {
         f.name: _encode(
@@ -275,7 +283,7 @@ def _encode(field: Field, column: pa.Array) -> torch.Tensor:
         return torch.from_numpy(_codes(column, field))
     if pa.types.is_null(column.type):
         return torch.zeros((len(column), field.width), dtype=torch.int64)
-    if not _is_list(column.type):  # one value where lists were: a list of one
+    if not _is_list(column.type):  # a single value in place of a list is a list of one
         codes = _codes(column, field)
         padded = np.zeros((len(column), field.width), np.int64)
         padded[:, 0] = codes

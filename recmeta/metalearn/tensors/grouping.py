@@ -1,7 +1,8 @@
-"""Groups of users of similar length: little padding, and tensors that fit a core's cache.
+"""Groups of users with supports of similar length, for little padding and tensors that fit a core's
+cache.
 
-The batch stays the seeded draw that it is; only its tensors are cut up. The gradient of a batch is
-the sum of its groups', so nothing depends on who shares a group beyond float rounding.
+The batch remains the same seeded draw; only its tensors are divided. The gradient of a batch is the
+sum of its groups' gradients, so that the division changes nothing beyond float rounding.
 
 Legend: B users, R rows.
 """
@@ -16,14 +17,14 @@ from recmeta.metalearn.tensors.batch import Rows, TaskBatch
 from recmeta.tasks.arrays import IntArray
 
 GROUP_COST = 300
-"""Padded rows that take as long as another group's fixed cost does, some hundred small operations;
-measured with MeLU's shape on one core."""
+"""The number of padded rows that take as long as the fixed cost of another group, some hundred
+small operations; measured with MeLU's shape on one core."""
 MOST_ROWS = 8_000
-"""Largest group on a CPU, in rows: 64 columns of them are 2 MB. Larger ones fall out of the caches
-and leave threads idle."""
+"""The largest group on a CPU, in rows: 64 columns of them are 2 MB. Larger groups do not fit the
+caches and leave threads idle."""
 MOST_ROWS_ON_GPU = 1_000_000
-"""So that a batch of any size fits in memory: a step holds some ten tensors of that many rows, 1 GB
-each where rows have 256 features."""
+"""The largest group on a GPU, in rows, so that a batch of any size fits in memory: a step holds
+some ten tensors of this many rows, 1 GB each if rows have 256 features."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +32,17 @@ class Group:
     """Users of similar length."""
 
     user_B: torch.Tensor
-    """Their positions in the batch."""
+    """The users' positions in the batch."""
     support: Rows
     query: Rows
 
 
 def groups_by_length(batch: TaskBatch, least_rows: int = 0) -> list[Group]:
-    """Return the batch cut into groups, longest users last; each padded to its own longest.
+    """Return the batch divided into groups, the longest supports last, each padded to its own
+    longest support.
 
     Args:
-        least_rows: how many rows a user takes the memory of, at least.
+        least_rows: the number of rows whose memory a user takes at least.
     """
     support, query = batch.support.rows, batch.query
     lengths_2B = torch.stack([_lengths(support), _lengths(query)]).cpu().numpy()
@@ -64,10 +66,10 @@ def cuts(
     most_rows: int,
     least_rows: int = 0,
 ) -> list[int]:
-    """Return the bounds of groups, from 0 to B, of users sorted by their support's length.
+    """Return the bounds, from 0 to B, of groups of users who are sorted by their support's length.
 
-    A run of users is cut in two where that saves most padding, as long as it saves more than a
-    group costs, or where it has too many rows.
+    A run of users is divided in two where that saves most padding, as long as it saves more than a
+    group costs or the run has too many rows.
     """
     num_users = len(support_B)
     bounds = [0]

@@ -1,4 +1,4 @@
-"""Numbers of known names: made once, asked often."""
+"""The numbers of known names, for repeated look-ups."""
 
 import functools
 
@@ -9,15 +9,15 @@ import pyarrow.compute as pc
 from recmeta.tasks.arrays import IntArray
 
 FEW = 64
-"""So few are looked up in a table that is kept; so are others, where there are this many times as
-many names."""
+"""At most this many names are looked up in a cached dictionary; so are more names, if the known
+ones are this many times as many."""
 
 
 class Lookup:
-    """The place of each name among those that are known.
+    """The place of each name among known names.
 
-    Arrow's `index_in` reads all names at each call. A request that asks for ten must not pay for a
-    catalogue of a million.
+    Arrow's `index_in` reads all known names at each call. A request for ten items must not pay for
+    a catalogue of a million.
     """
 
     def __init__(self, names: pa.Array) -> None:
@@ -27,15 +27,16 @@ class Lookup:
         """
         self.names = names
 
-    def numbers_of(self, asked: pa.Array) -> IntArray:
-        """Return each one's place among the names, (N,); -1 where it is not known, or null."""
-        if asked.type != pa.string():
-            asked = asked.cast(pa.string())
-        if len(asked) <= FEW or len(asked) * FEW < len(self.names):
+    def numbers_of(self, wanted: pa.Array) -> IntArray:
+        """Return each wanted name's place among the known names, (N,), or -1 if it is null or not
+        known."""
+        if wanted.type != pa.string():
+            wanted = wanted.cast(pa.string())
+        if len(wanted) <= FEW or len(wanted) * FEW < len(self.names):
             places = self._places
-            found = (places.get(name, -1) for name in asked.to_pylist())
-            return np.fromiter(found, np.int64, len(asked))
-        numbers = pc.fill_null(pc.index_in(asked, self.names), -1)
+            found = (places.get(name, -1) for name in wanted.to_pylist())
+            return np.fromiter(found, np.int64, len(wanted))
+        numbers = pc.fill_null(pc.index_in(wanted, self.names), -1)
         return np.asarray(numbers.to_numpy(), np.int64)
 
     @functools.cached_property

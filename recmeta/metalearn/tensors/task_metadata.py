@@ -1,8 +1,8 @@
-"""A task's metadata: what is known of a task before anything is learned from it.
+"""A task's metadata: numbers that describe a task before anything is learned from it.
 
-A learner of its own reads a support to predict; these numbers say what kind of task it is, and are
-what algorithms are selected by (meta-features: Brazdil, Giraud-Carrier, Soares, Vilalta,
-Metalearning, 2009, section 2.3).
+A learner reads a support to predict; these numbers describe the kind of task, and algorithms are
+selected by them (meta-features: Brazdil, Giraud-Carrier, Soares, Vilalta, Metalearning, 2009,
+section 2.3).
 
 Legend: B tasks, S support rows (padded), M numbers of a task.
 """
@@ -24,9 +24,9 @@ METADATA = (
     "share of items that are new",
     "share of the profile that is known",
 )
-"""What the numbers are, in order; a surprise is a value less the item's own mean."""
+"""The names of the numbers, in order. A surprise is a value minus the item's mean."""
 PRIOR_ROWS = 3.0
-"""Means over a support are shrunk as if by so many more rows: to 0, a spread to 1."""
+"""Means over a support are shrunk to 0, and spreads to 1, as if by this many more rows."""
 
 
 def task_metadata(
@@ -71,8 +71,8 @@ def task_metadata(
 
 
 def _known_share(user: Features, like_B: torch.Tensor) -> torch.Tensor:
-    """Return the share of a profile's attributes that are known, (B,); 0 without any. An unknown
-    one is encoded as zeros."""
+    """Return the share of a profile's attributes that are known, (B,), or 0 without attributes. An
+    unknown attribute is encoded as zeros."""
     if not user:
         return torch.zeros_like(like_B)
     known = [(values.reshape(len(values), -1) != 0).any(1) for values in user.values()]

@@ -1,6 +1,6 @@
-"""Attributes as one code per value, whatever field the value is of.
+"""Attributes as one code per value, across all fields.
 
-Legend: N users or items, W values of one (padded), V values of all fields.
+Legend: N users or items, W values of each (padded), V values of all fields.
 """
 
 import math
@@ -14,20 +14,20 @@ from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Encoder, Features,
 from recmeta.tasks.arrays import IntArray
 
 EDGES = (-1.5, -0.75, 0.0, 0.75, 1.5)
-"""Between the values that numbers are read as, in standard deviations from the mean."""
+"""The edges of the bins of numbers, in standard deviations from the mean."""
 
 
 def value_codes(
     fields: Sequence[Field], features: Features, num_rows: int
 ) -> tuple[torch.Tensor, IntArray]:
-    """Return the values (N, W) int64 of users or items, 0 where there is none that is known, and
-    the number of the field (V,) that each code is of; that of code 0 means nothing.
+    """Return the values (N, W) int64 of users or items, 0 where padded or unknown, and the number
+    of each code's field (V,), which has no meaning for code 0.
 
     An item's id is no attribute, and vectors are left out.
 
     Args:
-        fields: of an encoder.
-        features: what it made of the users or items.
+        fields: the fields of an encoder.
+        features: the users or items, encoded by it.
         num_rows: N.
     """
     parts: list[torch.Tensor] = []
@@ -37,10 +37,12 @@ def value_codes(
             continue
         code = features[field.name]
         if field.kind == "numeric":
-            # A number that is missing was encoded as the mean.
+            # A missing number was encoded as the mean.
             code = torch.where(code == 0, 0, 1 + torch.bucketize(code, code.new_tensor(EDGES)))
         num_codes = field.num_codes if field.is_coded else len(EDGES) + 2
-        code_NW = code.view(num_rows, math.prod(code.shape[1:]))  # of nobody, -1 would not say
+        code_NW = code.view(
+            num_rows, math.prod(code.shape[1:])
+        )  # without users, -1 would be ambiguous
         parts.append(torch.where(code_NW > 0, code_NW + (num_values - 1), 0))
         field_V.append(np.full(num_codes - 1, number, np.int64))
         num_values += num_codes - 1

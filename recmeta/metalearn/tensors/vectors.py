@@ -1,9 +1,9 @@
-"""Long vectors as attributes, such as those of sentences: read by their principal components.
+"""Long vectors as attributes, such as sentence embeddings, reduced to their principal components.
 
-A sentence's vector has hundreds of numbers, and there are fewer items than would pin down what each
-of them says. The directions in which items differ most keep most of their cosine similarities.
+A sentence embedding has hundreds of numbers, and there are too few items to learn the effect of
+each of them. The directions in which items differ most preserve most of their cosine similarities.
 
-Legend: N vectors, W numbers of a raw vector, D numbers that are read.
+Legend: N vectors, W numbers of a raw vector, D components that are read.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def is_vector(kind: pa.DataType) -> bool:
 
 
 def raw_vectors(column: pa.Array) -> Float32Array:
-    """Return the vectors (N, W) of a column, those that are null left out."""
+    """Return the vectors (N, W) of a column without those that are null."""
     flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     vectors: Float32Array = flat.reshape(-1, column.type.list_size)
     return vectors
@@ -28,15 +28,15 @@ def raw_vectors(column: pa.Array) -> Float32Array:
 def principal_components(raw_NW: Float32Array, most: int) -> Float32Array:
     """Return the map (W + 1, D) to the leading D principal components, D being `most` or W.
 
-    Its last row moves the mean to 0. It is scaled as a whole, so that the numbers that are read
-    have variance 1 on average and keep their proportions.
+    Its last row shifts the mean to 0. It is scaled as a whole, so that the components have variance
+    1 on average and keep their proportions.
     """
     width = min(most, raw_NW.shape[1])
     mean_W = raw_NW.mean(0, dtype=np.float64) if len(raw_NW) else np.zeros(raw_NW.shape[1])
     apart_NW = raw_NW.astype(np.float64) - mean_W
     _, direction_WW = np.linalg.eigh(apart_NW.T @ apart_NW)
     found_WD = direction_WW[:, ::-1][:, :width]
-    # Either sign of a direction is right: the one whose largest number is positive.
+    # The sign of a direction is arbitrary: its largest number is made positive.
     largest_D = np.abs(found_WD).argmax(0)
     found_WD = found_WD * np.sign(found_WD[largest_D, np.arange(width)])
     variance = float(np.square(apart_NW @ found_WD).mean()) if len(raw_NW) else 0.0
@@ -45,10 +45,10 @@ def principal_components(raw_NW: Float32Array, most: int) -> Float32Array:
 
 
 def read_vectors(name: str, column: pa.Array, map_WD: Float32Array) -> Float32Array:
-    """Return what is read of a column of vectors, (N, D): 0 where there is none.
+    """Return the components of a column of vectors, (N, D), or 0 for a null.
 
     Raises:
-        UserError: where the vectors are not as long as those that the map was made for.
+        UserError: if the vectors do not have the length that the map was made for.
     """
     read_ND = np.zeros((len(column), map_WD.shape[1]), np.float32)
     if pa.types.is_null(column.type):

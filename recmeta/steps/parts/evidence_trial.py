@@ -227,10 +227,10 @@ def _after_questions(model: Model, held: Interview, config: TrialConfig) -> dict
     found: dict[str, list[Float64Array]] = {name: [] for name in METRICS}
     for num_questions in config.questions:
         tasks = held.after_questions(num_questions)
-        said = scorer.said_of_query(tasks)
+        predicted = scorer.predict_query_values(tasks)
         lowest = model.value_range[0]
-        found["mae"].append(mae(said.value, tasks.query))
-        found["ndcg"].append(ndcg(said.order, tasks.query, config.ndcg_k, "linear", lowest))
+        found["mae"].append(mae(predicted.value, tasks.query))
+        found["ndcg"].append(ndcg(predicted.order, tasks.query, config.ndcg_k, "linear", lowest))
         found["answers"].append(tasks.support.lengths.astype(np.float64))
     return {name: np.stack(columns, 1) for name, columns in found.items()}
 

@@ -65,7 +65,7 @@ SUPPORT_SHRINKAGE = 3.0
 MOST_OF_VALUES = 0.5
 LOG_NOISE_RANGE = (-6.0, 6.0)
 LOG_PRECISION_RANGE = (-4.0, 8.0)
-"""Within these the posterior's precision is far from singular in float32."""
+"""Within these bounds the posterior's precision is far from singular in float32."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,8 @@ class BayesianLinearConfig(LearnerConfig):
     """The length of an item's vector, on which a user's weights act, without the constant."""
     estimate: Literal["median", "mean"] = "median"
     """What is predicted. `median`, on a scale of `num_levels` levels, has the least absolute error;
-    `mean` has the least squared error and is what Bayesian linear regression gives. Without effect
-    on implicit feedback, where the mean is a logit."""
+    `mean` has the least squared error and is what Bayesian linear regression gives. The choice has
+    no effect on implicit feedback, where the mean is a logit."""
     num_levels: int | None = None
     """The number of levels of the scale of values, evenly spaced over its range: 5 for one to five
     stars. If not set, it is the number of levels of the meta-training values; where these have no
@@ -85,13 +85,13 @@ class BayesianLinearConfig(LearnerConfig):
     hidden_share: float = 0.5
     """The share of training users for whom every item is new, described by its content alone."""
     identity_penalty: float = 1e-2
-    """The weight, in the meta-training loss, of the squared norm of what items have beyond their
-    factors."""
+    """The weight, in the meta-training loss, of the squared norm of the items' identities, their
+    part beyond the factors."""
     use_statistics: bool = False
     """Whether the item's past (mean value, popularity) contributes to its offset and noise."""
     learn_content: bool = False
     """Whether the content tables continue to learn after the factorisation has found them. They
-    must where there is no factorisation (implicit feedback, `start = "random"`)."""
+    must learn where there is no factorisation (implicit feedback, `start = "random"`)."""
     outer_objective: ObjectiveName | None = None
     """The loss of the query, in units of the model. If not set, it is `absolute` for ratings and
     `bce` for implicit feedback."""
@@ -128,9 +128,9 @@ class BayesianLinearConfig(LearnerConfig):
         )
 
     def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
-        """Return the Bayesian factorisation, whichever is asked for, of ratings: its vectors are
-        the learner's own. Training that continues begins with the earlier model's vectors, which
-        have other axes than a new factorisation would."""
+        """Return a start from the Bayesian factorisation of the ratings, whichever factorisation is
+        configured: its vectors are the learner's own. Training that continues an earlier model
+        begins with that model's vectors, whose axes differ from those of a new factorisation."""
         if inputs.continues:
             return Start(fresh)
         source = inputs.source
@@ -144,7 +144,8 @@ class BayesianLinearConfig(LearnerConfig):
     def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
         """Return parameters for values v' = ratio · v + shift that predict as these do of v.
 
-        Up to what offsets of the support's items say of the user: the shift of those is not undone.
+        The result is exact except for the part of the prior mean that depends on the offsets of the
+        support's items: their shift is not undone.
         """
         changed = dict(params)
         for name, p in params.items():
@@ -236,11 +237,11 @@ class BayesianLinear:
         """Return the exact gradient of the mean query loss with the likelihood and the penalty, and
         the query loss alone.
 
-        A CPU computes it with one thread: the matrices of a batch are small, and how several
-        threads share a sum would decide its last bits.
+        On a CPU it is computed with one thread: the matrices of a batch are small, and the way in
+        which several threads share a sum would decide its last bits.
 
         Args:
-            generator: draws whose items are hidden, and items out of their posteriors.
+            generator: draws the users whose items are hidden, and items from their posteriors.
         """
         with one_thread(batch.query.mask_BR.device.type == "cpu"):
             return self._meta_gradient(params, batch, generator)
@@ -253,15 +254,15 @@ class BayesianLinear:
         hidden_B = uniform_by(batch.name_B, 1, generator)[:, 0] < self.config.hidden_share
         support, query = batch.support.rows, batch.query
         with torch.enable_grad():
-            known_BSX, asked_BRX = self._look_up(leaves, (support, query), hidden_B, generator)
+            known_BSX, query_BRX = self._look_up(leaves, (support, query), hidden_B, generator)
             state = self._posterior(leaves, batch.support, known_BSX)
-            found = self._predict(leaves, state, asked_BRX)
-            loss = self._outer_loss(found.mean_BR, query.value_BR, query.mask_BR).mean()
+            predicted = self._predict(leaves, state, query_BRX)
+            loss = self._outer_loss(predicted.mean_BR, query.value_BR, query.mask_BR).mean()
             aim = loss
             if self.likelihood_weight > 0:
-                assert found.spread_BR is not None, "ratings are predicted with a spread"
+                assert predicted.spread_BR is not None, "ratings are predicted with a spread"
                 surprise_B = gaussian(
-                    found.ranked_by_BR, found.spread_BR, query.value_BR, query.mask_BR
+                    predicted.ranked_by_BR, predicted.spread_BR, query.value_BR, query.mask_BR
                 )
                 aim = loss + self.likelihood_weight * surprise_B.mean()
             penalty = self.config.identity_penalty * self.vectors.identity_penalty(leaves)
@@ -285,8 +286,8 @@ class BayesianLinear:
         return VectorRows(**vars(items), vector_BRX=vector_BRX)
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
-        """Return estimates, for ratings with the predictive standard deviation (that of the value,
-        noise included)."""
+        """Return predictions; those of ratings have the predictive standard deviation (that of the
+        value, noise included)."""
         return self._predict(params, state, self._look_up(params, (items,), None)[0])
 
     def settle(self, params: Params, state: UserState) -> UserState:
@@ -294,18 +295,20 @@ class BayesianLinear:
         return state
 
     def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
-        """Return expected values, without spreads and medians; or logits, which need them."""
+        """Return expected values without spreads or medians; for implicit feedback, logits, which
+        need the spreads."""
         if not self.is_graded or not isinstance(items, VectorRows):
             return self.predict(params, settled, items).ranked_by_BR
         offset_1I, design_1IW, _ = self._parts(params, items.vector_BRX)
         return offset_1I + settled["weights"] @ design_1IW[0].T
 
     def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
-        """Return expected values with all rows and without each, exactly; None for logits."""
+        """Return the exact expected values with all rows and without each row, or None for
+        logits."""
         if not self.is_graded:
             return None
         rows = support.rows
-        known_BSX, asked_BRX = self._look_up(params, (rows, items), None)
+        known_BSX, query_BRX = self._look_up(params, (rows, items), None)
         mask_BS1 = rows.mask_BR.to(known_BSX.dtype)[..., None]
         sum_BVX, count_BV1 = all_then_without(known_BSX * mask_BS1), all_then_without(mask_BS1)
         profile_B1W = self._profile_mean(params, support.user, len(mask_BS1))[:, None]
@@ -318,7 +321,7 @@ class BayesianLinear:
             rows.value_BR - offset_BS,
             rows.mask_BR,
         )
-        offset_BR, design_BRW, _ = self._parts(params, asked_BRX)
+        offset_BR, design_BRW, _ = self._parts(params, query_BRX)
         found_BVR = offset_BR[:, None] + weights_BVW @ design_BRW.mT.double()
         return found_BVR.to(known_BSX.dtype)
 
@@ -337,8 +340,8 @@ class BayesianLinear:
         return self._parts(params, vector_BRX)
 
     def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
-        """Return (B,) the norm of the gradient, by a user's weights and where no answer has moved
-        them, of minus the log likelihood of the support."""
+        """Return (B,) the norm of the gradient of the support's negative log-likelihood with
+        respect to a user's weights, at the prior mean."""
         (known_BSX,) = self._look_up(params, (support.rows,), None)
         mask_BS = support.rows.mask_BR.to(known_BSX.dtype)
         offset_BS, design_BSW, noise_BS = self._parts(params, known_BSX)
@@ -391,13 +394,14 @@ class BayesianLinear:
     def _prior_mean(
         self, params: Params, user: Features, known_BSX: torch.Tensor, mask_BS: torch.Tensor
     ) -> torch.Tensor:
-        """Return (B, W) what is expected of a user by profile and by which items they rated."""
+        """Return (B, W) the prior mean of users, given their profiles and which items they
+        rated."""
         sum_BX = (known_BSX * mask_BS[..., None]).sum(1)
         by_support_BW = self._by_support(params, sum_BX, mask_BS.sum(1, keepdim=True))
         return self._profile_mean(params, user, len(mask_BS)) + by_support_BW
 
     def _profile_mean(self, params: Params, user: Features, num_users: int) -> torch.Tensor:
-        """Return (B, W) what is expected of a user by profile."""
+        """Return (B, W) the prior mean of users, given their profiles."""
         prior_BW = params[PRIOR_MEAN].expand(num_users, -1)
         for field in self.user_fields:
             prior_BW = prior_BW + embed(params[user_name(field)], field, user[field.name])
@@ -406,19 +410,20 @@ class BayesianLinear:
     def _by_support(
         self, params: Params, sum_X: torch.Tensor, count_1: torch.Tensor
     ) -> torch.Tensor:
-        """Return (..., W) what is expected beyond that by which items were rated.
+        """Return (..., W) what the choice of rated items adds to the prior mean.
 
         Args:
-            sum_X: (..., X) of their vectors.
-            count_1: (..., 1) how many they are.
+            sum_X: (..., X) the sum of the items' vectors.
+            count_1: (..., 1) the number of items.
         """
-        met_X = sum_X / (count_1 + SUPPORT_SHRINKAGE)
-        return torch.cat([met_X, count_1.log1p() / 4], -1) @ params[PRIOR_BY_SUPPORT]
+        shrunk_X = sum_X / (count_1 + SUPPORT_SHRINKAGE)
+        return torch.cat([shrunk_X, count_1.log1p() / 4], -1) @ params[PRIOR_BY_SUPPORT]
 
     def _parts(
         self, params: Params, vector_BRX: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return offsets (B, R), what weights act on (B, R, W), and the variance of the noise."""
+        """Return offsets (B, R), the design that the weights act on (B, R, W), and the noise
+        variance (B, R)."""
         offset_BR = vector_BRX[..., 0]
         design_BRW = torch.cat([torch.ones_like(vector_BRX[..., :1]), vector_BRX[..., 1:-1]], -1)
         log_noise_BR = params[LOG_NOISE] + vector_BRX[..., -1]
@@ -456,11 +461,11 @@ def start_from_factorisation(
         rows: per user, in units of the value.
         seed: of the factorisation.
         source: the model whose content the factorisation begins with and shrinks to, and whose
-            users' attributes are carried over; if None, none.
-        keep: whether the rows of that content stay as they are.
+            users' attributes are carried over, or None.
+        keep: whether the rows of that content are kept unchanged.
 
     Raises:
-        UserError: when the source's content has no place here.
+        UserError: when the source's content does not fit this model.
     """
     num_factors = len(params[INTERCEPT]) - 1
     known = None if source is None else known_content(built, source, num_factors, keep=keep)
@@ -490,12 +495,12 @@ def _with_factors(built: Built, params: Params, found: BayesianFactorisation) ->
     if known is not None:
         put(IDENTITY, torch.zeros_like(params[IDENTITY]))
         deviation_IC = found.item_covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()
-        for name, told_IC in (
+        for name, table_IC in (
             (DEVIATION, deviation_IC),
             (FACTORS, found.item_IC - prior.fitted_IC),
             (HELD_OUT, prior.held_out_IC - prior.fitted_IC),
         ):
-            put(name, torch.cat([torch.zeros_like(told_IC[:1]), told_IC[known]]))
+            put(name, torch.cat([torch.zeros_like(table_IC[:1]), table_IC[known]]))
     return started
 
 

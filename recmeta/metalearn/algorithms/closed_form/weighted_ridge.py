@@ -3,14 +3,14 @@
     score_ui = w_u · x_i
     w_u = argmin  Σ_{i in support} (1 + c) (1 - score_ui)² + Σ_{other i} score_ui² + |w|²_Λ
 
-is how a new user is folded into weighted matrix factorisation (Hu, Koren, Volinsky, ICDM 2008).
-What the items that a user did *not* take say is the same for everybody, the Gram matrix Σ x_i x_iᵀ,
-which makes the prior's precision; its mean is what is expected by the profile. Meta-training begins
-where such a factorisation ends, and differentiates through the closed form (R2-D2: Bertinetto et
-al., ICLR 2019) to learn vectors, confidence c and prior by the factorisation's own loss of the
-query, over the whole catalogue. While it trains, a user's items are read by vectors that this
-user's rows had no part in (`start_from_factorisation`): otherwise it would learn to trust what has
-seen the answer.
+is how a new user is folded into weighted matrix factorisation (Hu, Koren, Volinsky, ICDM 2008). The
+contribution of the items that a user did *not* take is the same for every user: the Gram matrix
+Σ x_i x_iᵀ, which is the prior's precision. The prior's mean depends on the profile. Meta-training
+begins where such a factorisation ends, and differentiates through the closed form (R2-D2:
+Bertinetto et al., ICLR 2019) to learn vectors, confidence c and prior by the factorisation's own
+loss on the query, over the whole catalogue. During training, a user's items are represented by
+vectors that were fitted without this user's rows (`start_from_factorisation`): otherwise the
+learner would learn to trust vectors that have seen the answer.
 
 Legend: B users, S support rows (padded), R rows, N items, F factors, K folds of training users.
 """
@@ -41,21 +41,21 @@ from recmeta.tasks.task_set import Objective, Ragged
 
 INTERCEPT = "content.intercept"
 FACTORS = f"factors.item.{ITEM_ID_FIELD}"
-"""A known item's factors as the factorisation found them; they stay."""
+"""A known item's factors as the factorisation found them; they are not trained."""
 IDENTITY = f"embedding.item.{ITEM_ID_FIELD}"
 """What meta-training adds to a known item's factors."""
 PRIOR_MEAN = "prior.mean"
 PRIOR_LOG_PRECISION = "prior.log_precision"
 LOG_CONFIDENCE = "confidence.log"
 LOG_SCALE = "scale.log_tenth"
-"""A tenth of the logarithm of what scores are multiplied with: predictions of what a user will take
-are less sure than those of what the factorisation has seen. A tenth, so that the rate that suits
-the vectors moves it, too."""
+"""A tenth of the logarithm of the factor that scores are multiplied by: predictions of what a user
+will take are less certain than the factorisation's fit to what it has seen. It is a tenth so that
+the learning rate that suits the vectors moves it, too."""
 LOG_CONFIDENCE_RANGE = (-6.0, 6.0)
 LOG_PRECISION_RANGE = (-4.0, 12.0)
 GRAM = "derived.gram"
-"""(F, F) the sum over items of the outer product of their factors with themselves: not learned, but
-what follows from the parameters."""
+"""(F, F) the sum over items of the outer product of their factors with themselves. It is derived
+from the parameters, not learned."""
 NUM_FOLDS = 5
 
 
@@ -94,9 +94,10 @@ class WeightedRidgeConfig(LearnerConfig):
         return WeightedRidge(self, setting.user_fields, setting.item_fields, setting.item_features)
 
     def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
-        """Return the weighted factorisation, whichever is asked for, and what it finds without the
-        users of each fold. Training that continues begins with the earlier model's vectors, which
-        have other axes than a new factorisation would."""
+        """Return a start from the weighted factorisation, whichever factorisation is configured,
+        and from the same factorisation fitted without the users of each fold. Training that
+        continues an earlier model begins with that model's vectors, whose axes differ from those of
+        a new factorisation."""
         start = Start(fresh)
         if inputs.has_factors and not inputs.continues:
             found = inputs.tuned_weighted_factors()
@@ -156,17 +157,17 @@ class WeightedRidge:
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
         """Return the exact gradient of the mean query loss, and the loss; where the catalogue is
-        sampled, of its estimate.
+        sampled, both are of the sampled estimate of that loss.
 
-        On a CPU each fold's share is computed with one thread, and shares are added in order: the
-        same bits for any number of threads.
+        On a CPU each fold's share is computed with one thread, and the shares are added in order,
+        so that the result has the same bits for any number of threads.
 
         Args:
             generator: draws the sample of the catalogue.
         """
         leaves = {n: p.detach().requires_grad_(n != FACTORS) for n, p in params.items()}
-        size = min(self._num_everywhere, self.config.catalogue_sample)
-        sample_N = torch.randperm(self._num_everywhere, generator=generator)[:size]
+        size = min(self._num_candidates, self.config.catalogue_sample)
+        sample_N = torch.randperm(self._num_candidates, generator=generator)[:size]
         sample_N = sample_N.to(batch.query.mask_BR.device)
         learned = {n: p for n, p in leaves.items() if n != FACTORS}
         folds = list(self._folds(leaves, batch))
@@ -205,7 +206,7 @@ class WeightedRidge:
         return FactorRows(**vars(items), vector_BRF=vector_BRF)
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
-        """Return scores: about 1 of what a user takes, about 0 of most items."""
+        """Return scores: about 1 for items that a user takes, about 0 for most others."""
         if isinstance(items, FactorRows):
             return Prediction(_scores(params, state["weights"], items.vector_BRF))
         vector_BRF = self._vectors(params, items.item_BR, params.get(FACTORS))
@@ -214,7 +215,7 @@ class WeightedRidge:
     def _folds(
         self, params: Params, batch: TaskBatch
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-        """Yield the users of the batch that share a fold, and the items' factors without these."""
+        """Yield the users of each fold of the batch, and the items' factors fitted without them."""
         everybody_B = torch.arange(len(batch), device=batch.query.mask_BR.device)
         if batch.left_out_KIF is None or batch.place_B is None:
             yield everybody_B, params.get(FACTORS)
@@ -233,8 +234,9 @@ class WeightedRidge:
         factors_IF: torch.Tensor | None,
         sample_N: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the sum over some users of the mean, by query item, of the factorisation's loss:
-        all items but the support's are 0, and the query's 1."""
+        """Return the sum over some users of the factorisation's loss, each user's averaged over
+        their query items. The target is 1 for the query's items and 0 for all others; the support's
+        do not count."""
         support = Support(
             {name: t[users_b] for name, t in batch.support.user.items()},
             _of_users(batch.support.rows, users_b),
@@ -243,19 +245,19 @@ class WeightedRidge:
         gram_FF = self._gram(params, sample_N, factors_IF)
         known_BSF = self._vectors(params, support.rows.item_BR, factors_IF)
         weights_BF = self._weights(params, support, known_BSF, gram_FF)
-        asked_BR = _scores(params, weights_BF, self._vectors(params, query.item_BR, factors_IF))
-        everywhere_B = scale_of(params).square() * ((weights_BF @ gram_FF) * weights_BF).sum(1)
+        query_BR = _scores(params, weights_BF, self._vectors(params, query.item_BR, factors_IF))
+        catalogue_B = scale_of(params).square() * ((weights_BF @ gram_FF) * weights_BF).sum(1)
         met_BS = support.rows.mask_BR & (support.rows.value_BR > 0)
         known_B = (_scores(params, weights_BF, known_BSF).square() * met_BS).sum(1)
         taken_BR = query.mask_BR & (query.value_BR > 0)
-        wrong_BR = self.config.query_confidence * (1 - asked_BR).square() - asked_BR.square()
-        total_B = everywhere_B - known_B + (wrong_BR * taken_BR).sum(1)
+        excess_BR = self.config.query_confidence * (1 - query_BR).square() - query_BR.square()
+        total_B = catalogue_B - known_B + (excess_BR * taken_BR).sum(1)
         num_taken_B = taken_BR.sum(1)
         return (total_B * (num_taken_B > 0) / num_taken_B.clamp(min=1)).sum()
 
     @property
-    def _num_everywhere(self) -> int:
-        """Number of the items that users could have taken: those with ids of their own, or the
+    def _num_candidates(self) -> int:
+        """The number of items that users could have taken: those with ids of their own, or the
         catalogue."""
         if self.num_ids:
             return self.num_ids - 1
@@ -270,13 +272,13 @@ class WeightedRidge:
             vector_NF = self._vectors(params, sample_N, None)
         else:
             vector_NF = self._own(params, sample_N + 1, factors_IF)
-        share = len(sample_N) / self._num_everywhere
+        share = len(sample_N) / self._num_candidates
         return vector_NF.T @ vector_NF / share
 
     def _gram_of_all(self, params: Params) -> torch.Tensor:
-        """Return the same of all items."""
-        everything_N = torch.arange(self._num_everywhere, device=params[INTERCEPT].device)
-        return self._gram(params, everything_N, params.get(FACTORS))
+        """Return the Gram matrix of all items."""
+        item_N = torch.arange(self._num_candidates, device=params[INTERCEPT].device)
+        return self._gram(params, item_N, params.get(FACTORS))
 
     def _own(self, params: Params, code_N: torch.Tensor, factors_IF: torch.Tensor) -> torch.Tensor:
         """Return vectors (N, F) of known items by their codes."""
@@ -287,7 +289,7 @@ class WeightedRidge:
     def _vectors(
         self, params: Params, item: torch.Tensor, factors_IF: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return vectors (..., F) of rows (...) of the catalogue, a known item's by these
+        """Return vectors (..., F) of rows (...) of the catalogue; known items have these
         factors."""
         flat_N = item.reshape(-1)
         encoded = {name: t[flat_N] for name, t in self.item_features.items()}
@@ -304,24 +306,24 @@ class WeightedRidge:
     def _weights(
         self, params: Params, support: Support, known_BSF: torch.Tensor, gram_FF: torch.Tensor
     ) -> torch.Tensor:
-        """Return (B, F) the minimum of the weighted ridge regression on what users took."""
+        """Return (B, F) the solution of the weighted ridge regression on what users took."""
         rows = support.rows
         is_met_BS = rows.mask_BR & (rows.value_BR > 0)
         confidence = params[LOG_CONFIDENCE].clamp(*LOG_CONFIDENCE_RANGE).exp()
-        # The more is known of a user's own choices, the less everybody's say of them.
+        # The more of a user's own choices are known, the less the prior counts.
         prior_BF = self._profile(params, support) / (1 + is_met_BS.sum(1, keepdim=True))
         weighted_BSF = known_BSF * (confidence * is_met_BS)[..., None]
         ridge_F = params[PRIOR_LOG_PRECISION].clamp(*LOG_PRECISION_RANGE).exp()
         prior_FF = gram_FF + ridge_F.diag()
         factor_BFF = torch.linalg.cholesky(weighted_BSF.mT @ known_BSF + prior_FF)
         expected_BS = (known_BSF @ prior_BF[..., None])[..., 0]
-        # A support row is one of `all items`, too, which wants 0 of it: 1 / c makes up for that.
-        wanted = 1 + 1 / confidence
-        moment_BF1 = weighted_BSF.mT @ (wanted - expected_BS)[..., None]
+        # A support row is also one of `all items`, whose target is 0: 1 / c makes up for that.
+        target = 1 + 1 / confidence
+        moment_BF1 = weighted_BSF.mT @ (target - expected_BS)[..., None]
         return prior_BF + torch.cholesky_solve(moment_BF1, factor_BFF)[..., 0]
 
     def _profile(self, params: Params, support: Support) -> torch.Tensor:
-        """Return (B, F) what is expected of a user of whom nothing but the profile is known."""
+        """Return (B, F) the prior mean of users, given their profiles alone."""
         prior_BF = params[PRIOR_MEAN].expand(len(support.rows.mask_BR), -1)
         for field in self.user_fields:
             prior_BF = prior_BF + embed(params[user_name(field)], field, support.user[field.name])
@@ -357,10 +359,10 @@ def start_from_factorisation(
     seed: int,
 ) -> Start:
     """Return parameters that score as the factorisation does with a new user folded in, and the
-    vectors to train by.
+    left-out vectors to train with.
 
-    A new item begins with what its content says, a user without support with the training users'
-    mean.
+    A new item begins with the regression on its content, and a user without support with the mean
+    of the training users.
 
     Args:
         rows: per training user, what they took.
@@ -379,7 +381,7 @@ def start_from_factorisation(
     started[LOG_CONFIDENCE] = torch.tensor(math.log(config.confidence - 1))
     for field in user_fields:
         started[user_name(field)] = torch.zeros((field.num_rows, width))
-    if content_fields:  # without any, a new item is nowhere
+    if content_fields:  # without content, a new item has the vector 0
         content = fitted_content(built, item_IF, rows, seed)
         new_IF = content.held_out_IC.float()
         started[INTERCEPT] = content.intercept_C.float()

@@ -1,4 +1,4 @@
-"""A learner for each task: algorithm selection by a gate that reads the task's metadata alone.
+"""A learner for each task: algorithm selection by a gate that reads only the task's metadata.
 
     w_u = softmax(gate(metadata_u))                      metadata: see metalearn/task_metadata.py
     hard:  output_ur = m_k(S_u, r),  k = argmax_k w_uk   learned by  Σ_k w_uk L(Q_u; m_k(S_u))
@@ -46,8 +46,8 @@ class SelectorConfig(LearnerConfig):
     """What there is to choose from, and how."""
 
     members: tuple[Member, ...] = (Member(algorithm="bayesian-linear"), Member(algorithm="anil"))
-    """The learners. Where `train.members` says how they are trained, it also says which they
-    are."""
+    """The learners to choose from. Where `train.members` says how they are trained, it also names
+    them."""
     choice: Literal["hard", "soft"] = "hard"
     """One member for each user, or a mixture of all."""
     width: int = 16
@@ -69,11 +69,11 @@ class SelectorConfig(LearnerConfig):
 
     @property
     def reads_in_order(self) -> bool:
-        """Whether some member does."""
+        """Whether any member depends on the order of the support."""
         return any(member.learner.reads_in_order for member in self.members)
 
     def with_members(self, members: Sequence[Member]) -> Self:
-        """Return the same with these to choose from."""
+        """Return the same configuration with these learners to choose from."""
         return dataclasses.replace(self, members=tuple(members))
 
     def build(self, setting: Setting) -> "Selector":
@@ -81,7 +81,7 @@ class SelectorConfig(LearnerConfig):
         return Selector(self, setting)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same with so many levels, where members read them."""
+        """Return the same configuration with this number of levels for the members that read it."""
         members = tuple(member.with_levels(num_levels, top_share) for member in self.members)
         return dataclasses.replace(self, members=members)
 
@@ -166,8 +166,8 @@ class Selector:
         return SelectorRows(**vars(items), by_member=prepared)
 
     def predict(self, params: Params, state: UserState, items: Rows) -> Prediction:
-        """Return the weighted predictions. The spread is that of the mixture, where every member
-        has one."""
+        """Return the weighted predictions. Where every member has a spread, theirs is that of the
+        mixture."""
         sides = items.by_member if isinstance(items, SelectorRows) else (items,) * len(self.members)
         found = [
             member.predict(own, of_member(number, state), sides[number])

@@ -3,13 +3,13 @@ Wierstra: Matching networks for one shot learning, NeurIPS 2016, equations 1 and
 
     output_r = expected_r + Σ_s a(r, s) surprise_s
     a(r, ·)  = softmax over the support of sharpness · cos(f(token_r), g(token_s)), and of one row
-               more, whose surprise is 0 and whose logit is learned: nothing may be alike
+               more, whose surprise is 0 and whose logit is learned: no row may be similar
 
-The vote is on what was not expected of the user, so that no support leaves what is expected. With
-`num_context_steps` the embeddings f and g depend on the whole support (full context embeddings, the
-paper's equations 3 to 6): an LSTM that attends to the support in each step. The paper's g is a
-bidirectional LSTM over the support as it happens to be listed; here it is the same attention as f,
-which keeps the support a set.
+The vote is on the deviation from what was expected of the user, so that an empty support leaves the
+expected value. With `num_context_steps` the embeddings f and g depend on the whole support (full
+context embeddings, the paper's equations 3 to 6): an LSTM that attends to the support in each step.
+The paper's g is a bidirectional LSTM over the support as it happens to be listed; here it is the
+same attention as f, which keeps the support a set.
 
 Legend: B users, S support rows, R rows, E numbers of an embedding.
 """
@@ -84,12 +84,12 @@ class Matching(AmortisedLearner):
         }
 
     def decode(
-        self, params: Params, state: UserState, asked: Tokens
+        self, params: Params, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the vote, and a spread that depends on how much is alike."""
-        asked_BRE = dense(params, "match.asked", asked.token_BRH)
-        asked_BRE = self._in_context(params, asked_BRE, state[KEY], state[MASK])
-        cosine_BRS = F.normalize(asked_BRE, dim=-1) @ state[KEY].mT
+        """Return the vote, and a spread that depends on how similar the support's rows are."""
+        target_BRE = dense(params, "match.asked", target.token_BRH)
+        target_BRE = self._in_context(params, target_BRE, state[KEY], state[MASK])
+        cosine_BRS = F.normalize(target_BRE, dim=-1) @ state[KEY].mT
         logit_BRS = params[SHARPNESS].exp() * cosine_BRS
         logit_BRS = logit_BRS.masked_fill(~state[MASK][:, None], -torch.inf)
         nothing_BR1 = params[NOTHING_ALIKE].expand(*logit_BRS.shape[:2], 1)
@@ -118,10 +118,10 @@ class Matching(AmortisedLearner):
 
 
 def _attended(
-    asked_BRE: torch.Tensor, known_BSE: torch.Tensor, mask_BS: torch.Tensor
+    target_BRE: torch.Tensor, known_BSE: torch.Tensor, mask_BS: torch.Tensor
 ) -> torch.Tensor:
-    """Return the support as each row attends to it, (B, R, E); zeros where there is none."""
-    logit_BRS = (asked_BRE @ known_BSE.mT).masked_fill(~mask_BS[:, None], -torch.inf)
+    """Return the support as each row attends to it, (B, R, E), or zeros for an empty support."""
+    logit_BRS = (target_BRE @ known_BSE.mT).masked_fill(~mask_BS[:, None], -torch.inf)
     # A row of zeros to read, of logit 0, keeps the softmax defined without support.
     weight_BRC = F.pad(logit_BRS, (0, 1), value=0.0).softmax(-1)
     return weight_BRC[..., :-1] @ known_BSE

@@ -6,10 +6,10 @@ Prototypical networks for few-shot learning, NeurIPS 2017, equations 1 and 2).
 
 z is an embedding of a row, w_sk how much of row s is level k (all of it, where its value is a
 level), m_k a shared prototype that stands for n₀ rows, so that a user without any row of a level
-has one, too. p(k | r) is what is expected of anybody with the profile. The last term is Bayes's
-rule for how often the user gives a level; in tasks of as many rows per class it vanishes, and the
-two distances remain, which are the paper's. The prediction is the expectation over levels, or its
-median. Implicit feedback has two levels, and their log-odds are the prediction.
+also has a prototype. p(k | r) is what is expected of any user with the profile. The last term is
+Bayes's rule for how often the user gives a level; in tasks of as many rows per class it vanishes,
+and the two distances remain, which are the paper's. The prediction is the expectation over levels,
+or its median. Implicit feedback has two levels, and their log-odds are the prediction.
 
 Legend: B users, S support rows, R rows, L levels, E numbers of an embedding.
 """
@@ -30,9 +30,9 @@ LOG_STRENGTH = "prototypes.log_strength"
 LOG_DISTANCE_SCALE = "prototypes.log_distance_scale"
 LOG_EXPECTED_SPREAD = "prototypes.log_expected_spread"
 NUM_LEVELS = 5
-"""Of a scale without steps."""
+"""The number of levels of a scale without steps."""
 LEAST_VARIANCE = 1e-3
-"""Of a prediction over levels, which may be sure of one."""
+"""The least variance of a prediction over levels, which may be certain of one level."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,8 @@ class Prototypical(AmortisedLearner):
         return params
 
     def read(self, params: Params, known: Known) -> UserState:
-        """Return the users' prototypes (B, L, E), and by how much the logarithms of their shares of
-        levels differ from everybody's (B, L)."""
+        """Return the users' prototypes (B, L, E), and the logarithms of their shares of levels
+        minus those of all users (B, L)."""
         z_BSE = dense(params, "prototypes.embed", known.token_BRH)
         weight_BSL = self.nearness(known.value_BR) * known.mask_BR[..., None]
         count_BL = weight_BSL.sum(1)
@@ -90,19 +90,20 @@ class Prototypical(AmortisedLearner):
         return {PROTOTYPE: prototype_BLE, SHARE: share_BL.log() - share_L.log()}
 
     def decode(
-        self, params: Params, state: UserState, asked: Tokens
+        self, params: Params, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return how the expectation over levels (implicit feedback: the log-odds) differs from
-        what is expected of anybody, and the logarithm of its standard deviation."""
-        logit_BRL = self.logits(params, state, asked)
+        """Return the difference between the expectation over levels (for implicit feedback, the
+        log-odds) and the value that is expected of any user with the profile, and the logarithm of
+        its standard deviation."""
+        logit_BRL = self.logits(params, state, target)
         if not self.is_graded:
             log_odds_BR = logit_BRL[..., 1] - logit_BRL[..., 0]
-            return log_odds_BR - asked.expected_BR, torch.zeros_like(log_odds_BR)
+            return log_odds_BR - target.expected_BR, torch.zeros_like(log_odds_BR)
         share_BRL = logit_BRL.softmax(-1)
         level_L = share_BRL.new_tensor(self.levels)
         mean_BR = share_BRL @ level_L
         variance_BR = (share_BRL * (level_L - mean_BR[..., None]).square()).sum(-1)
-        return mean_BR - asked.expected_BR, (variance_BR + LEAST_VARIANCE).log() / 2
+        return mean_BR - target.expected_BR, (variance_BR + LEAST_VARIANCE).log() / 2
 
     def task_loss(
         self,
@@ -112,8 +113,8 @@ class Prototypical(AmortisedLearner):
         name_B: torch.Tensor,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        """Return each task's mean cross-entropy of the query's levels, (B,); for ratings with the
-        absolute error of a median, if that is what is predicted."""
+        """Return each task's mean cross-entropy of the query's levels, (B,). Where medians of
+        ratings are predicted, their absolute error is added."""
         state = self.read(params, support)
         if not self.is_graded:
             return self.loss(params, self.decode(params, state, query), query)
@@ -122,21 +123,21 @@ class Prototypical(AmortisedLearner):
         loss_B = query.average(entropy_BR[..., None], 0.0)[:, 0]
         return loss_B + self.absolute_error(params, self.decode(params, state, query), query)
 
-    def logits(self, params: Params, state: UserState, asked: Tokens) -> torch.Tensor:
+    def logits(self, params: Params, state: UserState, target: Tokens) -> torch.Tensor:
         """Return the levels' log-probabilities up to a constant, (B, R, L)."""
-        z_BRE = dense(params, "prototypes.embed", asked.token_BRH)
+        z_BRE = dense(params, "prototypes.embed", target.token_BRH)
         shared_LE, own_BLE = params[SHARED_PROTOTYPES], state[PROTOTYPE]
         # The squared norm of z is in both distances, and falls out of their difference.
         nearer_BRL = 2 * z_BRE @ (own_BLE - shared_LE).mT
         nearer_BRL = nearer_BRL - (own_BLE.square() - shared_LE.square()).sum(-1)[:, None]
-        told_BRL = params[LOG_DISTANCE_SCALE].exp() * nearer_BRL + state[SHARE][:, None]
+        logit_BRL = params[LOG_DISTANCE_SCALE].exp() * nearer_BRL + state[SHARE][:, None]
         if not self.is_graded:
-            return told_BRL + torch.stack(
-                [torch.zeros_like(asked.expected_BR), asked.expected_BR], -1
+            return logit_BRL + torch.stack(
+                [torch.zeros_like(target.expected_BR), target.expected_BR], -1
             )
         level_L = z_BRE.new_tensor(self.levels)
-        off_BRL = (level_L - asked.expected_BR[..., None]) / params[LOG_EXPECTED_SPREAD].exp()
-        return told_BRL - off_BRL.square() / 2
+        off_BRL = (level_L - target.expected_BR[..., None]) / params[LOG_EXPECTED_SPREAD].exp()
+        return logit_BRL - off_BRL.square() / 2
 
     def nearness(self, value_BR: torch.Tensor) -> torch.Tensor:
         """Return how much of each value is each level, (B, R, L): a value between two levels is

@@ -1,4 +1,4 @@
-"""A gate out of the task's own metadata, which scales and shifts a network's hidden units.
+"""A gate computed from the task's own metadata, which scales and shifts a network's hidden units.
 
     task_u   = profile, log(1 + n), mean surprise and mean squared surprise of the support,
                mean token, mean of surprise times token
@@ -6,8 +6,8 @@
     output_r = expected_r + head(relu((1 + γ_u) ∘ hidden(token_r) + β_u))
 
 FiLM (Perez et al., AAAI 2018) as conditional neural adaptive processes use it for tasks (Requeima
-et al., NeurIPS 2019); with meta-networks it shares that one network writes part of another
-(Munkhdalai, Yu, ICML 2017). One pass over the support, and two vectors per user.
+et al., NeurIPS 2019). As in meta-networks, one network writes part of another (Munkhdalai, Yu, ICML
+2017). One pass over the support, and two vectors per user.
 
 Legend: B users, R rows, H width, M numbers of a task's metadata.
 """
@@ -32,7 +32,7 @@ SCALE, SHIFT = "scale", "shift"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FiLMConfig(AmortisedConfig):
-    """How the metadata are taken."""
+    """How the metadata are computed."""
 
     prior_rows: float = 3.0
     """Means over the support are shrunk to 0 as if there were this many more rows."""
@@ -68,7 +68,7 @@ class FiLM(AmortisedLearner):
     def read(self, params: Params, known: Known) -> UserState:
         """Return the users' scales and shifts, (B, H) each."""
         surprise_BR1 = known.surprise_BR[..., None]
-        told_BRM = torch.cat(
+        input_BRM = torch.cat(
             [
                 surprise_BR1,
                 surprise_BR1.square(),
@@ -79,17 +79,17 @@ class FiLM(AmortisedLearner):
         )
         count_B1 = known.mask_BR.sum(1, keepdim=True).to(known.user_BF.dtype)
         task_BM = torch.cat(
-            [known.user_BF, count_B1.log1p(), known.average(told_BRM, self.prior_rows)], -1
+            [known.user_BF, count_B1.log1p(), known.average(input_BRM, self.prior_rows)], -1
         )
         hidden_BH = torch.relu(dense(params, "gate.0", task_BM))
         scale_BH, shift_BH = dense(params, "gate.1", hidden_BH).chunk(2, -1)
         return {SCALE: 1 + scale_BH, SHIFT: shift_BH}
 
     def decode(
-        self, params: Params, state: UserState, asked: Tokens
+        self, params: Params, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the targets through the gated layer and the head."""
-        hidden_BRH = dense(params, "gated", asked.token_BRH)
+        hidden_BRH = dense(params, "gated", target.token_BRH)
         gated_BRH = torch.relu(hidden_BRH * state[SCALE][:, None] + state[SHIFT][:, None])
         change_BR, log_spread_BR = dense(params, "head", gated_BRH).unbind(-1)
         return change_BR, log_spread_BR

@@ -6,11 +6,12 @@
     loss = −log p(value_query | z, o) + KL(q(z | support ∪ query) ‖ q(z | support)),  z ~ the former
 
 (equations 4 to 10, with FiLM: Perez et al., AAAI 2018). It generates functions: a draw of z is one
-way in which this user may value every item, coherently; the support says how z is distributed, and
-what the user has in common with the memories a_k says how the decoder is bent. The paper's
-additional loss that sharpens the memories' shares c is left out.
+way in which this user may value every item, coherently; the support determines the distribution of
+z, and the user's similarity to the memories a_k determines how the decoder is modulated. The
+paper's additional loss that sharpens the memories' shares c is left out.
 
-Predictions are of the mean latent; their spread has the draws' variance beside the noise.
+Predictions are made at the mean latent; their spread combines the variance over draws with the
+noise.
 
 Legend: B users, S support rows, R rows, Z latent dimensions, H width, K memories, M draws.
 """
@@ -36,7 +37,7 @@ from recmeta.metalearn.numerics.named_draws import normal_by
 MEAN, LOG_SPREAD, IDENTITY = "latent.mean", "latent.log_spread", "identity"
 MEMORIES = "memories"
 ROW_PRIOR = 1.0
-"""A mean over rows is shrunk to 0 as if by so many more: one row says less than ten do."""
+"""A mean over rows is shrunk to 0 as if by this many more rows: one row counts less than ten do."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class LatentNPConfig(AmortisedConfig):
     num_layers: int = 2
     """The number of hidden layers of the decoder, each of which is modulated."""
     num_memories: int = 8
-    """The number of kinds of users that the modulation remembers."""
+    """The number of memories, each a kind of user that the modulation knows."""
     divergence_weight: float = 1.0
     """The weight of the divergence in the loss; with 1 the loss is the evidence lower bound."""
     num_draws: int = 4
@@ -73,7 +74,7 @@ class LatentNPConfig(AmortisedConfig):
 
 
 class LatentNP(AmortisedLearner):
-    """A user is a distribution over latent vectors, and an identity that bends the decoder."""
+    """A user is a distribution over latent vectors, and an identity that modulates the decoder."""
 
     def __init__(self, config: LatentNPConfig, setting: Setting) -> None:
         super().__init__(config, setting)
@@ -102,13 +103,13 @@ class LatentNP(AmortisedLearner):
     def read(self, params: Params, known: Known) -> UserState:
         """Return mean and log spread of the latent (B, Z), and the identity (B, H)."""
         latent = self.latent(params, known)
-        told_BH = known.average(_rows(params, "identify", known), ROW_PRIOR)
+        identity_BH = known.average(_rows(params, "identify", known), ROW_PRIOR)
         if MEMORIES in params:
-            told_BH = told_BH + _shares(told_BH, params[MEMORIES]) @ params[MEMORIES]
-        return {MEAN: latent.mean_BZ, LOG_SPREAD: latent.log_spread_BZ, IDENTITY: told_BH}
+            identity_BH = identity_BH + _shares(identity_BH, params[MEMORIES]) @ params[MEMORIES]
+        return {MEAN: latent.mean_BZ, LOG_SPREAD: latent.log_spread_BZ, IDENTITY: identity_BH}
 
     def latent(self, params: Params, known: Known) -> DiagonalGaussian:
-        """Return q(z | rows), given the profile, too."""
+        """Return q(z | rows, profile)."""
         read_BH = known.average(_rows(params, "encode", known), ROW_PRIOR)
         count_B1 = known.mask_BR.sum(1, keepdim=True).to(read_BH.dtype).log1p()
         hidden_BH = dense(params, "latent.0", torch.cat([read_BH, count_B1, known.user_BF], 1))
@@ -133,26 +134,26 @@ class LatentNP(AmortisedLearner):
         return loss_B + self.config.divergence_weight * divergence_B / num_rows_B
 
     def decode(
-        self, params: Params, state: UserState, asked: Tokens
+        self, params: Params, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the mean latent's outputs, with the spread of the same few draws for every
+        """Return the outputs at the mean latent, and a spread from the same few draws for every
         user."""
-        shift_BR, log_spread_BR = self._run(params, state[MEAN], state, asked)
+        shift_BR, log_spread_BR = self._run(params, state[MEAN], state, target)
         if not (self.is_graded and self.config.num_draws):
             return shift_BR, log_spread_BR
         noise_MZ = fixed_noise(self.config.num_draws, state[MEAN])
         draws_MBZ = _latent_of(state).sample(noise_MZ[:, None])
-        drawn = [self._run(params, draw_BZ, state, asked)[0] for draw_BZ in draws_MBZ]
+        drawn = [self._run(params, draw_BZ, state, target)[0] for draw_BZ in draws_MBZ]
         variance_BR = (torch.stack(drawn) - shift_BR).square().mean(0)
         noise_BR = log_spread_BR.clamp(*LOG_SPREAD_RANGE).exp().square()
         return shift_BR, 0.5 * (noise_BR + variance_BR).log()
 
     def _run(
-        self, params: Params, latent_BZ: torch.Tensor, state: UserState, asked: Tokens
+        self, params: Params, latent_BZ: torch.Tensor, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the modulated decoder for one latent per user."""
-        shared_BRZ = latent_BZ[:, None].expand(-1, asked.token_BRH.shape[1], -1)
-        hidden = torch.cat([asked.token_BRH, shared_BRZ], -1)
+        shared_BRZ = latent_BZ[:, None].expand(-1, target.token_BRH.shape[1], -1)
+        hidden = torch.cat([target.token_BRH, shared_BRZ], -1)
         for layer in range(self.config.num_layers):
             gain_B1H, shift_B1H = (
                 dense(params, f"film.{layer}", state[IDENTITY])[:, None].tanh().chunk(2, -1)
@@ -173,9 +174,10 @@ def _rows(params: Params, name: str, known: Known) -> torch.Tensor:
     return dense(params, f"{name}.1", torch.relu(dense(params, f"{name}.0", row_BSH)))
 
 
-def _shares(told_BH: torch.Tensor, memory_KH: torch.Tensor) -> torch.Tensor:
-    """Return how much each memory is a user's, (B, K): Student's t, normalised (equation 6)."""
-    far_BK = (told_BH[:, None] - memory_KH).square().sum(-1)
+def _shares(identity_BH: torch.Tensor, memory_KH: torch.Tensor) -> torch.Tensor:
+    """Return each memory's share of a user, (B, K): a normalised Student's t kernel (equation
+    6)."""
+    far_BK = (identity_BH[:, None] - memory_KH).square().sum(-1)
     near_BK = 1 / (1 + far_BK)
     return near_BK / near_BK.sum(1, keepdim=True)
 

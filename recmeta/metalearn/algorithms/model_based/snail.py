@@ -4,9 +4,9 @@ Chen, Abbeel, ICLR 2018, figure 2).
     x_t ← [x_t, tanh(W_f [x_{t−d}, x_t]) ⊙ σ(W_g [x_{t−d}, x_t])]        for d = 1, 2, 4, …
     x_t ← [x_t, Σ_{s ≤ t} softmax_s(q_t · k_s / √K) v_s]
 
-The sequence is the support in its order, which is time's, with the surprise of each row, then one
-row to predict, without. Nothing in it looks ahead: the support is read once, and every target
-continues it as if it were the only one that came next.
+The sequence is the support in order of time, each row with its surprise, then one row to predict,
+without a surprise. No row looks ahead: the support is read once, and every target continues it as
+if it were the only row that came next.
 
 Legend: B users, S support rows, R rows, C numbers of a row so far, K of a key, N = R or S.
 """
@@ -29,12 +29,12 @@ from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.networks.dense import dense, init_dense
 
 EARLIER = "earlier"
-"""Which rows are in a user's history, (B, S)."""
+"""Key of a user's state, (B, S): which rows are in the history."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SNAILConfig(AmortisedConfig):
-    """The network over the sequence."""
+    """The hyperparameters of the network over the sequence."""
 
     width: int = 32
     """The width of a token, and the number of features that a convolution or an attention adds to a
@@ -112,7 +112,7 @@ class SNAIL(AmortisedLearner):
         return state
 
     def decode(
-        self, params: Params, state: UserState, asked: Tokens
+        self, params: Params, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Continue every user's sequence by each of the rows."""
 
@@ -125,7 +125,7 @@ class SNAIL(AmortisedLearner):
             allowed_BRS = state[EARLIER][:, None].expand(-1, key_BRK.shape[1], -1)
             return state[f"key.{index}"], state[f"value.{index}"], allowed_BRS
 
-        x_BRC = self._run(params, _rows(asked.token_BRH, None), back, past)
+        x_BRC = self._run(params, _rows(target.token_BRH, None), back, past)
         shift_BR, log_spread_BR = dense(params, "head", x_BRC).unbind(-1)
         return shift_BR, log_spread_BR
 
@@ -139,9 +139,9 @@ class SNAIL(AmortisedLearner):
         """Return rows after all layers, (B, N, C).
 
         Args:
-            back: layer, dilation and rows, to the rows so far before them.
-            past: layer, keys and values of the rows, to those of earlier rows (B, S, K), and which
-                each row may read (B, N, S).
+            back: from layer, dilation and rows, to the rows that lie one dilation before them.
+            past: from layer, keys and values of the rows, to those of earlier rows (B, S, K), and
+                which of them each row may read (B, N, S).
         """
         for index, dilation in enumerate(self.layers):
             name = f"sequence.{index}"
@@ -159,12 +159,12 @@ class SNAIL(AmortisedLearner):
 
 
 def _rows(token_BRH: torch.Tensor, surprise_BR: torch.Tensor | None) -> torch.Tensor:
-    """Return rows of the sequence: the token, the surprise, and whether that is known."""
+    """Return rows of the sequence: the token, the surprise, and whether the surprise is known."""
     if surprise_BR is None:
-        told_BR2 = token_BRH.new_zeros((*token_BRH.shape[:2], 2))
+        surprise_BR2 = token_BRH.new_zeros((*token_BRH.shape[:2], 2))
     else:
-        told_BR2 = torch.stack([surprise_BR, torch.ones_like(surprise_BR)], -1)
-    return torch.cat([token_BRH, told_BR2], -1)
+        surprise_BR2 = torch.stack([surprise_BR, torch.ones_like(surprise_BR)], -1)
+    return torch.cat([token_BRH, surprise_BR2], -1)
 
 
 def _attend(

@@ -5,8 +5,8 @@
     x   ← x + feed_forward(norm(x))
     value_r ~ N(expected_r + head(t_L)₁, exp(head(t_L)₂)²)
 
-The support's rows attend to each other and to the user's profile, which is always there to be read,
-so that no support is an ordinary case. There are no positions: the result does not depend on the
+The support's rows attend to each other and to the user's profile. The profile is always present, so
+that an empty support is no special case. There are no positions: the result does not depend on the
 order of the support (set transformer: Lee et al., ICML 2019). Targets do not see one another; this
 is the paper's diagonal form, in which their predictions are independent.
 
@@ -30,7 +30,7 @@ from recmeta.metalearn.learner_config import Setting
 from recmeta.metalearn.networks.dense import attention, dense, init_dense, init_norm, norm
 
 READABLE = "readable"
-"""Which of a user's rows may be read, (B, C)."""
+"""Key of a user's state, (B, C): which of the user's rows may be read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,10 +97,10 @@ class TransformerNP(AmortisedLearner):
         return state
 
     def decode(
-        self, params: Params, state: UserState, asked: Tokens
+        self, params: Params, state: UserState, target: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the targets through the layers."""
-        x_BRH = self._rows(params, asked.token_BRH, None)
+        x_BRH = self._rows(params, target.token_BRH, None)
         for layer in range(self.num_layers):
             x_BRH = self._layer(params, layer, x_BRH, state)
         shift_BR, log_spread_BR = dense(params, "head", norm(params, "head", x_BRH)).unbind(-1)
@@ -109,12 +109,12 @@ class TransformerNP(AmortisedLearner):
     def _rows(
         self, params: Params, token_BRH: torch.Tensor, surprise_BR: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return rows embedded, with a mark of whether their surprise is known."""
+        """Return the embedded rows, marked with whether their surprise is known."""
         if surprise_BR is None:
-            told_BR2 = token_BRH.new_zeros((*token_BRH.shape[:2], 2))
+            surprise_BR2 = token_BRH.new_zeros((*token_BRH.shape[:2], 2))
         else:
-            told_BR2 = torch.stack([surprise_BR, torch.ones_like(surprise_BR)], -1)
-        return dense(params, "row", torch.cat([token_BRH, told_BR2], -1))
+            surprise_BR2 = torch.stack([surprise_BR, torch.ones_like(surprise_BR)], -1)
+        return dense(params, "row", torch.cat([token_BRH, surprise_BR2], -1))
 
     def _layer(
         self, params: Params, layer: int, x_BRH: torch.Tensor, state: UserState

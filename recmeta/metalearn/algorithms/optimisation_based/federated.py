@@ -10,8 +10,8 @@ of the learner trained centrally; with K > 1 it is FedAvg's. The server's step i
 optimiser (Reddi et al., ICLR 2021). Clipped and noised, the updates are private, user by user
 (McMahan et al., ICLR 2018): see `recmeta.metalearn.outer_loop.privacy`.
 
-Clients whose updates differ from their gradients are called one by one, as in a federation; nothing
-else is.
+Only clients whose updates differ from their gradients are called one by one, as in a federation;
+all others are computed as one batch.
 
 Legend: B clients of a round.
 """
@@ -42,7 +42,7 @@ class FederatedConfig(LearnerConfig):
     local_steps: int = 1
     """K, the number of steps of a client in a round."""
     local_learning_rate: float = 0.01
-    """α, the rate of these steps; without effect if there is one step."""
+    """α, the learning rate of these steps. It has no effect if there is one step."""
     clip_norm: float | None = None
     """C, the greatest length of a client's update, as a Euclidean norm over all parameters. If not
     set, updates are not clipped."""
@@ -79,7 +79,7 @@ class FederatedConfig(LearnerConfig):
 
     @property
     def reads_in_order(self) -> bool:
-        """Whether the clients' learner does."""
+        """Whether the clients' learner depends on the order of the support."""
         return self.learner.reads_in_order
 
     def build(self, setting: Setting) -> "Federated":
@@ -95,12 +95,13 @@ class FederatedConfig(LearnerConfig):
         return self.learner.rescaled(built, params, ratio, shift)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same with so many levels, where the clients' learner reads them."""
+        """Return the same configuration with this number of levels, where the clients' learner
+        reads it."""
         return dataclasses.replace(self, learner=self.learner.with_levels(num_levels, top_share))
 
     def guarantees(self, epochs: int) -> dict[str, float]:
-        """Return ε and δ of what so many epochs have sent, where there is noise; a client takes
-        part once in each."""
+        """Return ε and δ of the updates sent in this number of epochs, where there is noise; a
+        client takes part once in each epoch."""
         if self.noise_multiplier == 0:
             return {}
         epsilon = epsilon_of(self.delta, self.noise_multiplier, epochs)
@@ -121,8 +122,8 @@ class Federated:
     def meta_gradient(
         self, params: Params, batch: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, Metrics]:
-        """Return what the server makes of a round: the mean of the clients' updates, with noise,
-        and of their losses."""
+        """Return the server's result of a round: the mean of the clients' updates, with noise, and
+        the mean of their losses."""
         if self.config.local_steps == 1 and self.config.clip_norm is None:
             # The mean of the clients' gradients is the gradient of their mean loss.
             return self.learner.meta_gradient(params, batch, generator)
@@ -144,8 +145,8 @@ class Federated:
         """Return the mean of the clients' clipped updates, with the noise of a round.
 
         Args:
-            num_together: clients of the round, where these are some of them; their share of the
-                noise is theirs of the clients.
+            num_together: the number of clients of the round, where these are only some of them.
+                They then get the same share of the noise as of the clients.
         """
         total: Params = {}
         count = 0
@@ -163,7 +164,7 @@ class Federated:
     def update(
         self, params: Params, client: TaskBatch, generator: torch.Generator
     ) -> tuple[Params, float]:
-        """Return what a client sends, before it is clipped, and the loss that it began with."""
+        """Return the update that a client sends, before clipping, and its initial loss."""
         gradients, metrics = self.learner.meta_gradient(params, client, generator)
         loss = metrics["loss"]
         if self.config.local_steps == 1:
@@ -177,7 +178,7 @@ class Federated:
         return {name: (p.detach() - own[name]) * share for name, p in params.items()}, loss
 
     def clipped(self, update: Params) -> Params:
-        """Return an update that is no longer than it may be."""
+        """Return the update, shortened where its norm exceeds the clipping norm."""
         if self.config.clip_norm is None:
             return update
         norm = torch.stack([part.norm() for part in update.values()]).norm()

@@ -6,9 +6,9 @@
     dL(Q_u)/dθ = λ v_u
     dL(Q_u)/dφ = ∂L(Q_u; φ, θ_u)/∂φ − ∂/∂φ [v_u · ∇_θ' L(S_u; φ, θ_u)]
 
-The outer gradient depends on where the inner problem ends, not on the way there: no step is kept,
-and how it is solved is free. Here Newton's method does it, with the same conjugate gradients: there
-is no rate to choose, and one step is all that a squared loss on the last layer needs.
+The outer gradient depends on the solution of the inner problem, not on the path to it: no step is
+stored, and any solver will do. Here it is Newton's method with the same conjugate gradients, which
+has no learning rate to choose and needs a single step for a squared loss on the last layer.
 
 Legend: B users, R rows, F embedded features.
 """
@@ -29,9 +29,11 @@ from recmeta.metalearn.numerics.sparse_gradients import no_gradient
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 
 USER = "user"
-"""The embedded profile in a user's state, (B, F); the rest are their own weights."""
+"""Key of the embedded profile in a user's state, (B, F); the other tensors are the user's own
+weights."""
 LEAST = 1e-24
-"""Of a squared residual of conjugate gradients: below it a user's system is solved."""
+"""A user's system counts as solved when the squared residual of conjugate gradients is below
+this."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,8 +122,8 @@ class ImplicitMAML:
             output_BR = self._outputs(leaves, own, user_BF, query)
             loss_B = self._outer_loss(output_BR, query.value_BR, query.mask_BR)
             loss = loss_B.mean()
-            # Of the sum: where a user's conjugate gradients end must not depend on how many there
-            # are.
+            # The sum, not the mean: where a user's conjugate gradients end must not depend on the
+            # number of users.
             pulls = torch.autograd.grad(loss_B.sum(), list(own.values()), retain_graph=True)
             solved = self._solved(params, own, dict(zip(own, pulls, strict=True)), *fixed)
             v = {name: t / len(batch) for name, t in solved.items()}
@@ -179,16 +181,17 @@ class ImplicitMAML:
         user_BF: torch.Tensor,
         support: EmbeddedRows,
     ) -> Params:
-        """Return the solution of (H + λ I) v = right of each user, (B, ...) each, by conjugate
-        gradients on all users at once; where a user's curvature is not positive, so far as they
-        came."""
+        """Return each user's solution of (H + λ I) v = right, (B, ...) each, by conjugate gradients
+        on all users at once. Where a user's curvature is not positive, the solution is that of the
+        last step before."""
         fixed = {name: p.detach() for name, p in params.items()}
         with torch.enable_grad():
             loss = self._support_loss(fixed, own, user_BF, support).sum()
             slopes = torch.autograd.grad(loss, list(own.values()), create_graph=True)
 
         def system(direction: Params) -> Params:
-            # Users do not share weights: the Hessian of the sum is theirs, block by block.
+            # Users do not share weights, so that the Hessian of the sum is block-diagonal, one
+            # block per user.
             with torch.enable_grad():
                 product = torch.stack(
                     [(slope * direction[n]).sum() for n, slope in zip(own, slopes, strict=True)]

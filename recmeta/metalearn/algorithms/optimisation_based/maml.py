@@ -4,8 +4,9 @@
     (φ, θ) ← (φ, θ) − β ∇ Σ_u L(query_u; φ, θ_u)   embeddings φ and decision layers θ
 
 (Lee et al., KDD 2019, algorithm 1). The gradient of the second line goes through the first (second
-order) unless told otherwise. Rates are learned, too: one per step and layer (Antoniou, Edwards,
-Storkey: How to train your MAML, ICLR 2019), or one per parameter (Meta-SGD, Li et al., 2017).
+order) unless `second_order` is false. Rates are learned, too: one per step and layer (Antoniou,
+Edwards, Storkey: How to train your MAML, ICLR 2019), or one per parameter (Meta-SGD, Li et al.,
+2017).
 """
 
 import dataclasses
@@ -50,8 +51,8 @@ class MAMLConfig(LearnerConfig):
     """Whether the rates are meta-learned."""
     rates_per: Literal["layer", "parameter"] = "layer"
     """How many rates are learned: one per step and layer, or one per adapted parameter, shared by
-    all steps (Meta-SGD), which may become negative. The latter needs weights for every user, and
-    takes longer."""
+    all steps (Meta-SGD), which may become negative. Rates per parameter need weights for every
+    user, which takes longer."""
     second_order: bool = True
     """Whether the outer gradient goes through the inner steps; if false, this is first-order
     MAML."""
@@ -102,16 +103,16 @@ class MAMLConfig(LearnerConfig):
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The base, where there is one."""
+        """The base, if there is one."""
         return () if self.base is None else (self.base,)
 
     @property
     def begins_trained(self) -> bool:
-        """Whether there is a base: the layers begin without output."""
+        """Whether there is a base, on which the layers begin with an output of 0."""
         return self.base is not None
 
     def with_members(self, members: Sequence[Member]) -> Self:
-        """Return the same on this base, or on none."""
+        """Return the same configuration on this base, or on none."""
         if len(members) > 1:
             raise ValueError(f"{len(members)} members are given: one is the base of the layers.")
         return dataclasses.replace(self, base=members[0] if members else None)
@@ -123,8 +124,8 @@ class MAMLConfig(LearnerConfig):
         return on_base(self.base.build(setting), self._layers(self._of_residuals(setting), setting))
 
     def start(self, built: Built, fresh: Params, inputs: StartInputs) -> Start:
-        """Return layers whose items' embeddings are filled from the factorisation that is asked
-        for; on a base they are without output."""
+        """Return parameters whose item embeddings are filled from the configured factorisation. On
+        a base, the layers begin with an output of 0."""
         started = start_embeddings(built, without_members(fresh), inputs)
         if self.base is None:
             return Start(started)
@@ -132,13 +133,14 @@ class MAMLConfig(LearnerConfig):
         return Start(zeroed(started) | members)
 
     def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
-        """Return parameters for values v' = ratio · v + shift that predict as these do of v. What
-        a base leaves of values does not shift."""
+        """Return parameters for values v' = ratio · v + shift that predict as these do of v. On a
+        base, the layers learn residuals, which do not shift."""
         shift_of_layers = shift if self.base is None else 0.0
         return rescale_last_layer(built, params, ratio, shift_of_layers)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same with so many levels, where they are not set; the base, too."""
+        """Return the same configuration, and the same base, with this number of levels where it is
+        not set."""
         base = None if self.base is None else self.base.with_levels(num_levels, top_share)
         return dataclasses.replace(self, num_levels=self.num_levels or num_levels, base=base)
 
@@ -161,11 +163,12 @@ class MAMLConfig(LearnerConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PreparedRows(Rows):
-    """Rows of which `prepare` has done what no user changes."""
+    """Rows for which `prepare` has done the work that no user changes."""
 
     embedded: EmbeddedItems
     catalogue: CatalogueItems | None
-    """Where all users share the rows, and the inner loop is one of pairs."""
+    """The catalogue's items, where all users share the rows and the inner loop is a `PairLoop`;
+    otherwise None."""
 
     def placed(self, places: Places) -> "PreparedRows":
         """Return the rows in other places, with their items embedded."""
@@ -241,8 +244,9 @@ class MAML:
     ) -> tuple[Params, Metrics]:
         """Return the exact gradient of the mean query loss, and that loss.
 
-        What users or rows share is done once: embedding, and the features' half of the first layer
-        for each distinct item. The decision layers run on groups of users of similar length.
+        Work that users or rows share is done once: embedding, and the features' half of the first
+        layer for each distinct item. The decision layers run on groups of users with supports of
+        similar length.
         """
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         groups = groups_by_length(batch, self.loop.least_rows)
@@ -262,7 +266,7 @@ class MAML:
         loss = torch.zeros((), dtype=torch.float64, device=user_BF.device)
         sums = [torch.zeros_like(t) for t in [*fixed, *layers.values()]]
         device = user_BF.device
-        # Group by group, in order: the same bits for any number of threads.
+        # Groups are summed in order, which gives the same bits for any number of threads.
         for n, (share, by_group) in enumerate(in_turn(work, range(len(groups)), device)):
             loss += share
             row_of = [groups[n].user_B, *places[2 * n : 2 * n + 2]]
@@ -289,9 +293,9 @@ class MAML:
         group: Group,
         places: tuple[torch.Tensor, torch.Tensor],
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor | None]]:
-        """Return a group's share of the batch's mean loss, and its gradients: by its users'
-        features, by the support's and by the query's rows of each table, and by the layers; None
-        where nothing was read.
+        """Return a group's share of the batch's mean loss, and its gradients with respect to its
+        users' features, to the support's and the query's rows of each table, and to the layers. A
+        gradient is None where nothing was read.
 
         Args:
             layers: parameters of the decision layers, and the rates.
@@ -314,11 +318,12 @@ class MAML:
                 predicted_BR = self._estimate(layers, output_BR)
             loss_B = self._outer_loss(predicted_BR, rows.value_BR, rows.mask_BR)
             loss = loss_B.sum() / len(user_BF)
-        # Not one gradient by `shared` for each group: a table has more rows than a group.
+        # A gradient with respect to all of `shared` would cost every group whole tables, which have
+        # more rows than the group.
         wanted = [user, *items[0].tables, *items[1].tables, *layers.values()]
         found: Sequence[torch.Tensor | None]
         found = torch.autograd.grad(loss, wanted, allow_unused=True)
-        return loss.detach(), found  # not yet a number: a GPU would have to finish first
+        return loss.detach(), found  # a tensor: for a number, the caller would wait for a GPU
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's embedded features, and what the inner loop keeps of them."""
@@ -353,15 +358,15 @@ class MAML:
         return Prediction(estimate_BR, utility_BR=None if self.median is None else output_BR)
 
     def support_gradient_norm(self, params: Params, support: Support) -> torch.Tensor:
-        """Return (B,) the Frobenius norm of the first inner step's gradient, by the weights that
-        adapt."""
+        """Return (B,) the Frobenius norm of the first inner step's gradient with respect to the
+        weights that adapt."""
         user_BF = self.network.embed_users(params, support.user, len(support.rows.mask_BR))
         items = self._embed(params, support.rows)
         start = self.loop.start(params, user_BF) if isinstance(self.loop, WeightLoop) else {}
         return gradient_norm(self.network, self.steps, params, user_BF, items, support.rows, start)
 
     def _estimate(self, params: Params, output_BR: torch.Tensor) -> torch.Tensor:
-        """Return what is predicted where the network puts out this."""
+        """Return the predictions for these outputs of the network."""
         if self.median is None:
             return output_BR
         return self.median.of(params, output_BR, torch.ones_like(output_BR))
@@ -370,7 +375,7 @@ class MAML:
         """Return the items of rows; each distinct one is embedded once."""
         if isinstance(rows, PreparedRows):
             return rows.embedded
-        if len(rows.item_BR) == 1:  # hardly anybody has an item twice
+        if len(rows.item_BR) == 1:  # few users have an item twice
             items = self.network.embed_items(params, self.item_features, rows.item_BR[0])
             return EmbeddedItems([table_RF[None] for table_RF in items.tables])
         item_U, [place_BR] = distinct([rows.item_BR], self.item_features)
@@ -387,7 +392,8 @@ def _add_group(
     """Add a group's gradients to the sums.
 
     Args:
-        sums: of the gradients by the users' features, by the tables, and by the layers.
+        sums: the sums of the gradients with respect to the users' features, the tables and the
+            layers.
         places: the group's users, and for support and query each row's place in the tables.
         found: as `MAML._of_group` returns them.
     """
@@ -402,7 +408,8 @@ def _add_group(
 
 
 def _add(total_UF: torch.Tensor, place: torch.Tensor, gradient: torch.Tensor | None) -> None:
-    """Add the gradients of gathered rows to the table's; None where nothing read them."""
+    """Add the gradients of gathered rows to the table's. A gradient of None means that nothing read
+    the rows."""
     if gradient is not None:
         rows = gradient.reshape(place.numel(), total_UF.shape[1])  # which may have no columns
         total_UF.index_add_(0, place.reshape(-1), rows)

@@ -1,18 +1,18 @@
-"""MAMO: gradient steps from a start that a memory gives each user (Dong, Yuan, Yao, Xu, Zhu: MAMO:
-memory-augmented meta-optimization for cold-start recommendation, KDD 2020), read as memory-
-augmented networks read theirs (Santoro et al.: Meta-learning with memory-augmented neural networks,
-ICML 2016, equations 2 to 4).
+"""MAMO: gradient steps from initial weights that a memory gives each user (Dong, Yuan, Yao, Xu,
+Zhu: MAMO: memory-augmented meta-optimization for cold-start recommendation, KDD 2020), read as
+memory-augmented networks read theirs (Santoro et al.: Meta-learning with memory-augmented neural
+networks, ICML 2016, equations 2 to 4).
 
-    a_u  = softmax_k( β cos(p_u, M_k) )             read weights: whose profile is like u's
-    θ_u⁰ = θ + Σ_k a_uk V_k                         what the memory holds for such profiles
+    a_u  = softmax_k( β cos(p_u, M_k) )             read weights: similarity of profiles
+    θ_u⁰ = θ + Σ_k a_uk V_k                         what the memory holds for these profiles
     θ_u  = θ_u⁰ − α ∇ L(support_u; φ, θ_u⁰)         num_steps times, as in MAML
 
 p_u are the user's embedded attributes; M (the profile memory of Dong et al.) and V (their memory of
 fast gradients) have a row per slot. They are meta-parameters: the outer gradient writes a user's
 slots in proportion to a_u. Dong et al. write running means, task by task, which depend on the order
-of tasks and on how a batch is cut up. They move the weights that embed the user's attributes; here
-it is the weights that adapt. Their second memory, of matrices that mix a user's and an item's
-embeddings, is left out.
+of tasks and on how a batch is divided. Their memory shifts the weights that embed the user's
+attributes; here it shifts the weights that adapt. Their second memory, of matrices that mix a
+user's and an item's embeddings, is left out.
 
 Legend: B users, F embedded attributes, K slots.
 """
@@ -29,13 +29,13 @@ from recmeta.metalearn.networks.network import layer_of
 from recmeta.metalearn.starts.beginning import Built
 
 PROFILES = "memory.profiles"
-"""Name of the memory that a user's attributes are compared with, (K, F)."""
+"""Name of the memory of profiles (K, F), with which a user's attributes are compared."""
 SHARPNESS = "memory.sharpness"
 """Name of the factor before the cosines, ()."""
 SHIFTS = "memory.shifts."
-"""Begins the names of what is added to the weights that adapt, (K, ...) for each."""
+"""Prefix of the names of the shifts that are added to the weights that adapt, (K, ...) each."""
 LEAST = 1e-8
-"""Added to squared lengths: users without attributes have none."""
+"""Added to squared lengths, because a user without attributes has length 0."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class MAMOConfig(MAMLConfig):
     num_slots: int = 4
     """The number of slots of the memory."""
     sharpness: float = 4.0
-    """The initial factor of the cosines, which is learned. With 0 all slots are read alike at the
-    start."""
+    """The initial factor of the cosines, which is learned. With 0 all slots are initially read
+    equally."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,8 +57,8 @@ class MAMOConfig(MAMLConfig):
             raise ValueError(f"sharpness is {self.sharpness}; it must not be negative.")
 
     def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
-        """Return parameters for values v' = ratio · v + shift that predict as these do of v: of the
-        last layer, the memory is multiplied, too."""
+        """Return parameters for values v' = ratio · v + shift that predict as these do of v: the
+        memory of the last layer is multiplied, too."""
         found = super().rescaled(built, params, ratio, shift)
         last = built.network.num_layers - 1
         of_last = [
@@ -84,10 +84,10 @@ def read_weights(params: Params, user_BF: torch.Tensor) -> torch.Tensor:
 
 
 class MemoryLoop(WeightLoop):
-    """Gradient steps from weights that are the user's own already."""
+    """Gradient steps from initial weights that are the user's own."""
 
     def start(self, params: Params, user_BF: torch.Tensor) -> Params:
-        """Return the weights (B, ...) that the memory has each user begin with, by name."""
+        """Return, by name, the initial weights (B, ...) that the memory gives each user."""
         read_BK = read_weights(params, user_BF)
         return {
             name: params[name] + torch.einsum("bk,k...->b...", read_BK, params[SHIFTS + name])
@@ -96,7 +96,7 @@ class MemoryLoop(WeightLoop):
 
 
 class MAMO(MAML):
-    """A preference estimator with a memory of what profiles begin with."""
+    """A preference estimator with a memory of initial weights by profile."""
 
     def __init__(self, config: MAMOConfig, setting: Setting) -> None:
         super().__init__(
@@ -108,8 +108,8 @@ class MAMO(MAML):
         self.sharpness = config.sharpness
 
     def init_params(self, generator: torch.Generator) -> Params:
-        """Return fresh parameters: MAML's, profiles at random, and shifts of 0, which begin as MAML
-        does."""
+        """Return fresh parameters: MAML's, random profiles, and shifts of 0, so that training
+        begins as MAML's."""
         params = super().init_params(generator)
         params[PROFILES] = torch.randn((self.num_slots, self.profile_width), generator=generator)
         params[SHARPNESS] = torch.tensor(self.sharpness)

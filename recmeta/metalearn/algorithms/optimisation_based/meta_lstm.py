@@ -6,9 +6,9 @@ model for few-shot learning, ICLR 2017, equations 2 to 4).
     i_t = σ(W_i · [g_t, L_t, θ_{t−1}, i_{t−1}] + b_i)
 
 The weights θ are the cell state of an LSTM, which all coordinates share: its forget gate shrinks
-them, its input gate is their rate, and both see how learning goes. Its first state is learned, too.
-Gradients and losses enter as logarithm and sign (Andrychowicz et al., NeurIPS 2016, appendix A),
-and the outer gradient takes them for constants, as the paper does.
+them, its input gate is their learning rate, and both see the loss and its gradient. The initial
+state is learned, too. Gradients and losses enter as logarithm and sign (Andrychowicz et al.,
+NeurIPS 2016, appendix A), and the outer gradient treats them as constants, as the paper does.
 
 Legend: B users, S support rows, R rows, N = H + 1 numbers of a user: H weights and a bias.
 """
@@ -30,11 +30,12 @@ from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 USER, OWN = "user", "own"
 FORGET, TAKE = "lstm.forget", "lstm.input"
 NUM_INPUTS = 6
-"""Of a gate: two of the gradient, two of the loss, the weight, the gate's last value."""
+"""The inputs of a gate: two numbers of the gradient, two of the loss, the weight and the gate's
+last value."""
 FIRST_FORGET, FIRST_RATE = 0.999, 0.05
-"""What the gates begin with: gradient descent that hardly forgets."""
+"""The gates' initial values: gradient descent that hardly forgets."""
 LOG_RANGE = 10.0
-"""Gradients below e to the minus this enter as they are, times its inverse."""
+"""Numbers below e to the minus this enter unchanged but for a factor: see `_log_and_sign`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class MetaLSTMConfig(LearnerConfig):
 
 
 class MetaLSTM:
-    """A user is a last layer, written by a learned optimiser."""
+    """A user is a last layer, which a learned optimiser writes."""
 
     def __init__(self, config: MetaLSTMConfig, setting: Setting) -> None:
         self.config = config
@@ -77,7 +78,7 @@ class MetaLSTM:
         self._outer_loss = loss_of(config.outer_objective or ("absolute" if graded else "bce"))
 
     def init_params(self, generator: torch.Generator) -> Params:
-        """Return fresh parameters: the network's, and gates that are gradient descent."""
+        """Return fresh parameters: the network's, and gates that perform gradient descent."""
         params = self.features.network.init_params(generator)
         for name, share in ((FORGET, FIRST_FORGET), (TAKE, FIRST_RATE)):
             params[f"{name}.weight"] = 0.01 * torch.randn((1, NUM_INPUTS), generator=generator)
@@ -137,12 +138,14 @@ class MetaLSTM:
                 loss_B = self._inner_loss(output_BS, support.value_BR, support.mask_BR)
                 loss_B = loss_B * confidence_B
                 (slope_BN,) = torch.autograd.grad(loss_B.sum(), at_BN, materialize_grads=True)
-            told_B12 = _log_and_sign(loss_B.detach())[:, None].expand(-1, own_BN.shape[1], -1)
-            told_BNX = torch.cat([_log_and_sign(slope_BN), told_B12, own_BN[..., None]], -1)
-            forget_BN = _gate(params, FORGET, told_BNX, forget_BN)
-            take_BN = _gate(params, TAKE, told_BNX, take_BN)
+            loss_B12 = _log_and_sign(loss_B.detach())[:, None].expand(-1, own_BN.shape[1], -1)
+            input_BNX = torch.cat([_log_and_sign(slope_BN), loss_B12, own_BN[..., None]], -1)
+            forget_BN = _gate(params, FORGET, input_BNX, forget_BN)
+            take_BN = _gate(params, TAKE, input_BNX, take_BN)
             stepped_BN = forget_BN * own_BN - take_BN * slope_BN
-            own_BN = torch.where(count_B[:, None] > 0, stepped_BN, own_BN)  # else nothing is told
+            own_BN = torch.where(
+                count_B[:, None] > 0, stepped_BN, own_BN
+            )  # without support nothing changes
         return own_BN
 
     def _output(
@@ -151,14 +154,16 @@ class MetaLSTM:
         return self._outputs(own_BN, self.features.of(params, user_BF, rows), rows)
 
     def _outputs(self, own_BN: torch.Tensor, x_BRH: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """Return (B, R) what the users' last layers make of their inputs."""
+        """Return (B, R) the outputs of the users' last layers."""
         z_BR = (x_BRH @ own_BN[:, :-1, None])[..., 0] + own_BN[:, -1:]
         return self.features.network.started(z_BR, rows.statistics_BRD)
 
 
-def _gate(params: Params, name: str, told_BNX: torch.Tensor, last_BN: torch.Tensor) -> torch.Tensor:
-    """Return a gate of every coordinate, between 0 and 1."""
-    joined = torch.cat([told_BNX, last_BN[..., None]], -1)
+def _gate(
+    params: Params, name: str, input_BNX: torch.Tensor, last_BN: torch.Tensor
+) -> torch.Tensor:
+    """Return the gate's value for every coordinate, between 0 and 1."""
+    joined = torch.cat([input_BNX, last_BN[..., None]], -1)
     return dense(params, name, joined)[..., 0].sigmoid()
 
 

@@ -7,8 +7,8 @@ On first-order meta-learning algorithms, 2018, algorithm 2).
 
 There is no split into support and query, and no second derivative: since the minibatches differ,
 the mean of the differences already contains the inner products of their gradients (section 5).
-Embeddings φ are shared and do not move while a user is learned; theirs are the gradients at the
-same steps. A new user is met with full-batch steps on the support, as MAML's is.
+Embeddings φ are shared and do not move while a user is learned; their gradients are those at the
+same steps. A new user is learned by full-batch steps on the support, as in MAML.
 
 Legend: B users, R rows (support and query), F embedded features.
 """
@@ -66,7 +66,7 @@ class ReptileConfig(LearnerConfig):
         self.on_support()
 
     def on_support(self) -> MAMLConfig:
-        """Return the inner loop that meets a new user."""
+        """Return the inner loop for a new user, as MAML's hyperparameters."""
         return MAMLConfig(
             num_steps=self.num_support_steps,
             inner_learning_rate=self.inner_learning_rate,
@@ -84,7 +84,7 @@ class ReptileConfig(LearnerConfig):
 
 
 class Reptile:
-    """A preference estimator that is moved towards its users."""
+    """A preference estimator whose initial weights move towards its users' weights."""
 
     def __init__(self, config: ReptileConfig, setting: Setting) -> None:
         self.config = config
@@ -114,7 +114,7 @@ class Reptile:
         sums: dict[str, torch.Tensor] = {}
         total = 0.0
         with torch.enable_grad():
-            # Nothing of a user's is read here, but the network wants all parameters.
+            # The user's own weights are not read here, but the network requires all parameters.
             user_BF = self.features.users(params | shared, batch.support.user, num_users)
             embedded = self.features.embedded(params | shared, rows, seen)
         number_BR = (rows.mask_BR.cumsum(1) - 1).clamp(min=0)  # whatever padding lies between
@@ -146,7 +146,7 @@ class Reptile:
 
     @property
     def adapted(self) -> tuple[str, ...]:
-        """Names of the parameters of which a user has their own."""
+        """Names of the parameters of which each user has a copy."""
         return self.maml.steps.adapted(self.network.decision_shapes)
 
     def _outputs(
@@ -165,7 +165,7 @@ class Reptile:
         return output_BR
 
     def adapt(self, params: Params, support: Support) -> UserState:
-        """Return each user's embedded features, and what the steps on the support keep of them."""
+        """Return each user's embedded features, and the result of the steps on the support."""
         return self.maml.adapt(params, support)
 
     def prepare(self, params: Params, items: Rows) -> Rows:

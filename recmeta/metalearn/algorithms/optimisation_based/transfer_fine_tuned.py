@@ -5,8 +5,8 @@ Krishnan, Tenenbaum, Isola, ECCV 2020).
     (φ, θ) ← (φ, θ) − β ∇ Σ_u L(rows of u; φ, θ)   pre-training: no user has weights of their own
     θ_u = θ − α ∇_θ L(support_u; φ, θ)             fine-tuning, num_steps times
 
-The first line does not know of the second: nothing is learned about adapting, and the rate and the
-number of steps are hyperparameters. What early stopping watches is the loss after fine-tuning.
+Pre-training does not anticipate fine-tuning: nothing is learned about adapting, and the rate and
+the number of steps are hyperparameters. Early stopping watches the loss after fine-tuning.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ class FineTunedConfig(MAMLConfig):
 
 
 class Transfer(MAML):
-    """Trained as if all users were one, adapted as MAML is."""
+    """A learner that is trained as if all users were one, and adapts as MAML does."""
 
     def meta_gradient(
         self, params: Params, batch: TaskBatch, generator: torch.Generator

@@ -1,4 +1,4 @@
-"""Pre-trained features that stay as they are, and a last layer that a new user fits (Tian, Wang,
+"""Frozen pre-trained features, and a last layer that is fitted to each new user (Tian, Wang,
 Krishnan, Tenenbaum, Isola, ECCV 2020)."""
 
 import dataclasses
@@ -9,7 +9,7 @@ from recmeta.metalearn.algorithms.optimisation_based.transfer_fine_tuned import 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrozenConfig(FineTunedConfig):
-    """The features stay as pre-training found them; a new user fits the last layer."""
+    """The features stay as pre-training found them; the last layer is fitted to each new user."""
 
     adapt_layers: Literal["all", "last"] = "last"
     """By definition only the last layer; with `all` this would be fine-tuning."""

@@ -2,8 +2,8 @@
 
 The decision layers of `PreferenceNetwork`, with two options that no chain of linear layers has: the
 layers' outputs may be normalised (Ba, Kiros, Hinton, 2016), and a product of projections of the
-user and of the item may join the last layer's inputs, as in NeuMF (He et al., WWW 2017). All of it
-adapts to the user.
+user and of the item may join the last layer's inputs, as in NeuMF (He et al., WWW 2017). All of
+these parameters adapt to the user.
 
 Legend: R rows, U distinct items, F embedded features, D item statistics, K factors.
 """
@@ -19,14 +19,14 @@ from recmeta.metalearn.networks.embedding import EmbeddingNetwork
 USER_FACTORS, USER_FACTOR_BIAS, ITEM_FACTORS = (
     f"layer.0.{name}" for name in ("user_factors", "user_factor_bias", "item_factors")
 )
-"""Parameters of the product, which adapt at the first layer's rates: it too reads features."""
+"""Parameters of the product, which reads features and so adapts at the first layer's rates."""
 
 EPSILON = 1e-5
-"""Added to a row's variance, which is 0 where a layer has one output."""
+"""Added to a row's variance, which is 0 if a layer has one output."""
 
 
 class InteractingNetwork(EmbeddingNetwork):
-    """Adapts through `torch.func`."""
+    """The network, which adapts through `torch.func`."""
 
     @property
     def decision_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -43,7 +43,7 @@ class InteractingNetwork(EmbeddingNetwork):
         return shapes
 
     def init_params(self, generator: torch.Generator) -> Params:
-        """Return fresh parameters: those of every preference estimator; gains of 1; projections
+        """Return fresh parameters: those of every preference estimator, gains of 1, and projections
         whose products have about unit size."""
         params = super().init_params(generator)
         for name, shape in self.decision_shapes.items():
@@ -63,7 +63,7 @@ class InteractingNetwork(EmbeddingNetwork):
         item_RF: torch.Tensor,
         statistics_RD: torch.Tensor,
     ) -> torch.Tensor:
-        """Return what the last layer sees of rows, (R, H) or (B, R, H)."""
+        """Return the last layer's inputs for rows, (R, H) or (B, R, H)."""
         feature_RF = self.joined(user_F, item_RF, statistics_RD)
         x = feature_RF
         last = self.num_layers - 1
@@ -86,8 +86,8 @@ class InteractingNetwork(EmbeddingNetwork):
 def _normalised(x_RF: torch.Tensor) -> torch.Tensor:
     """Return rows with mean 0 and variance 1, as `F.layer_norm` does.
 
-    In plain operations: under `vmap`, the second derivative of `F.layer_norm` takes the rows' means
-    and variances for constants, and is wrong (PyTorch 2.13).
+    In plain operations: under `vmap`, the second derivative of `F.layer_norm` treats the rows'
+    means and variances as constants, which is wrong (PyTorch 2.13).
     """
     centred_RF = x_RF - x_RF.mean(-1, keepdim=True)
     return centred_RF * (centred_RF.square().mean(-1, keepdim=True) + EPSILON).rsqrt()

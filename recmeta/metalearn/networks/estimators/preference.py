@@ -1,8 +1,8 @@
 """MeLU's preference estimator (Lee et al., KDD 2019, figure 2) over declared features.
 
 Embeddings of a user's and an item's features, shared by all users, are joined and pass through
-decision layers, which adapt to each user. Two additions, both optional: what was known of the
-item's past joins the features, and the output can start from the item's shrunk mean.
+decision layers, which adapt to each user. There are two optional additions: the statistics of the
+item's past join the features, and the output can start from the item's shrunk mean.
 
 Legend: B users, R rows, U distinct items of a batch, F embedded features, D item statistics.
 """
@@ -24,7 +24,7 @@ from recmeta.metalearn.tensors.encoding import Field
 
 
 class PreferenceNetwork(EmbeddingNetwork):
-    """A chain of linear layers, in the form that adapts without weights per user."""
+    """A chain of linear layers in the form that adapts without weights per user."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class PreferenceNetwork(EmbeddingNetwork):
         super().__init__(config, user_fields, item_fields, graded=graded)
 
     def embed_items(self, params: Params, features: Encoded, item_U: torch.Tensor) -> EmbeddedItems:
-        """Return items with their half of what layers make of features; to be done once for each
+        """Return items with their half of the layers' products with features. Call it once for each
         distinct item."""
         embedded_UF = self.embedded_items(params, features, item_U)
         products = [
@@ -56,10 +56,10 @@ class PreferenceNetwork(EmbeddingNetwork):
         item: EmbeddedItems,
         statistics_BRD: torch.Tensor,
     ) -> JoinedRows:
-        """Return the features of rows, and what the layers make of them before they adapt.
+        """Return the features of rows, and the layers' products with them before adaptation.
 
         Args:
-            item: gathered to (B, R, ·), with 1 for B where all users are asked about the same.
+            item: gathered to (B, R, ·), with 1 for B where all users share the rows.
             statistics_BRD: as in `Rows`.
         """
         user_B1F = user_BF[:, None]
@@ -88,8 +88,8 @@ class PreferenceNetwork(EmbeddingNetwork):
         """Run the decision layers as each user has adapted them.
 
         Args:
-            features: those of the rows and of the support.
-            states: per layer; if None, not adapted.
+            features: the features of the rows and of the support.
+            states: per layer; None for a layer that has not adapted.
         """
         hidden: torch.Tensor | None = None
         run = Pass(rows.products[0], [], [], [], [])
@@ -127,7 +127,7 @@ class PreferenceNetwork(EmbeddingNetwork):
         item_RF: torch.Tensor,
         statistics_RD: torch.Tensor,
     ) -> torch.Tensor:
-        """Return what the last layer sees of rows, (R, H) or (B, R, H), in plain operations."""
+        """Return the last layer's inputs for rows, (R, H) or (B, R, H), in plain operations."""
         feature_RF = self.joined(user_F, item_RF, statistics_RD)
         x = feature_RF
         for index in range(self.num_layers - 1):
@@ -137,12 +137,12 @@ class PreferenceNetwork(EmbeddingNetwork):
 
     @property
     def feature_layers(self) -> tuple[int, ...]:
-        """The layers that read features: the first; where it is wide, the last too."""
+        """The layers that read features: the first and, if the network is wide, the last."""
         last = self.num_layers - 1
         return (0, last) if last > 0 and self.config.wide else (0,)
 
     def feature_weights(self, params: Params, layer: int) -> Sequence[torch.Tensor]:
-        """Return a layer's weights of the user's features, the item's and the statistics."""
+        """Return a layer's weights of the user's features, of the item's and of the statistics."""
         widths = list(self.feature_widths)
         weight_oi = params[f"layer.{layer}.weight"]
         return torch.split(weight_oi[:, weight_oi.shape[1] - sum(widths) :], widths, 1)
