@@ -175,7 +175,7 @@ def sections(report: str) -> dict[str, list[str]]:
     return found
 
 
-# Protocols of ratings and clicks -----------------------------------------------------------------
+# Protocols of ratings ---------------------------------------------------------------------------
 
 STATES = ("user_cold", "item_cold", "user_and_item_cold")
 MELU_LEARNERS = (
@@ -229,26 +229,6 @@ def temporal(name: str) -> Callable[[], str]:
     return made
 
 
-def clicks() -> str:
-    """Return the table of the protocols of implicit feedback, the best on Last.FM first."""
-    by_name = [_means(f"implicit-{name}") for name in ("lastfm", "online-retail")]
-    learners = sorted(
-        {key[0] for key in by_name[0]}, key=lambda n: -by_name[0][n, "all", "user_cold", "ndcg@10"]
-    )
-    rows = [
-        [
-            learner,
-            *(
-                _three(mean[learner, "all", "user_cold", metric])
-                for mean in by_name
-                for metric in ("ndcg@10", "recall@10")
-            ),
-        ]
-        for learner in learners
-    ]
-    return table(["", "Last.FM, nDCG@10", "recall@10", "Online Retail, nDCG@10", "recall@10"], rows)
-
-
 def _means(name: str) -> dict[tuple[str, str, str, str], float]:
     """Return a protocol's means by learner, training, state and metric."""
     found = expand(load(ACCURACY / f"{name}.json"))
@@ -288,7 +268,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "melu-book-crossing": melu_states("melu-book-crossing"),
     "temporal-ml100k": temporal("temporal-ml100k"),
     "temporal-ml1m": temporal("temporal-ml1m"),
-    "clicks": clicks,
     "meta-train": speed_tables.meta_train,
     "adapt-score": speed_tables.adapt_score,
     "adapt-score-gpu": speed_tables.adapt_score_gpu,
