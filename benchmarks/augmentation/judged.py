@@ -82,10 +82,6 @@ def judge(
         UserError: where no value is rare, or feedback is implicit.
     """
     warm = Tasks.joined([task_set.tasks("train"), task_set.tasks("dev")])
-    if not missing(augment, warm):
-        raise UserError(
-            f"no value of {augment.attribute} has fewer than {augment.least_users} users."
-        )
     fold_U = np.random.default_rng(config.seed).permutation(len(warm)) % num_folds
     config = dataclasses.replace(config, lists="popularity")
     folds = [_fold(config, augment, task_set, warm, fold_U, fold) for fold in range(num_judged)]
@@ -104,11 +100,16 @@ def _fold(
     judged = warm.take(np.flatnonzero(fold_U == fold))
     stops = fold_U == (fold + 1) % num_folds
     train = warm.take(np.flatnonzero((fold_U != fold) & ~stops))
+    rare = missing(augment, train)
+    if not rare:
+        raise UserError(
+            f"every value of {augment.attribute} has {augment.least_users} training users or more: "
+            "ask for more with --least-users, or for fewer --folds."
+        )
     cut = task_set.with_tasks({"train": train, "dev": warm.take(np.flatnonzero(stops))})
     folder = MemoryFolder()
     without = _errors(config, cut, judged, MemoryFolder())
     with_them = _errors(dataclasses.replace(config, augment=augment), cut, judged, folder)
-    rare = missing(augment, train)
     values = attribute_of(judged, augment.attribute) or []
     generator = trained_generator(cut, CPU, folder, config.seed)  # out of its checkpoint
     return Judged(
@@ -136,7 +137,7 @@ def _as_found(learner: str, augment: AugmentConfig, folds: list[Judged]) -> Foun
     is_rare_U = np.concatenate([f.is_rare_U for f in folds])
     rows, data = [], []
     for whom, chosen_U in (("rare", is_rare_U), ("other", ~is_rare_U)):
-        for k in SHOTS:
+        for k in SHOTS if chosen_U.any() else ():
             without_U = np.concatenate([f.without[k] for f in folds])[chosen_U]
             change_U = np.concatenate([f.change[k] for f in folds])[chosen_U]
             (found,) = mean_intervals(change_U[:, None], np.random.default_rng(0))

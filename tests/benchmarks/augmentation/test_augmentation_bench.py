@@ -48,7 +48,7 @@ def test_whole() -> None:
         training=TrainingConfig(epochs=2, learning_rate=1e-2),
         start="random",
     )
-    augment = AugmentConfig(attribute="group", least_users=22)
+    augment = AugmentConfig(attribute="group", least_users=6)
     found, text = judged.judge(task_set, augment, config, num_folds=3, num_judged=2)
     changes = found["changes"]
     assert {(row["users"], row["k"]) for row in changes} == {
@@ -57,7 +57,7 @@ def test_whole() -> None:
     assert torch.isfinite(torch.tensor([row["mean"] for row in changes])).all()
     assert 0 <= float(found["nearer_than_the_real_one"]) <= 1
     assert "distance to the nearest training user" in text
-    with pytest.raises(UserError, match="no value of group has fewer than 1 users"):
+    with pytest.raises(UserError, match="every value of group has 1 training users or more"):
         judged.judge(
             task_set,
             AugmentConfig(attribute="group", least_users=1),
