@@ -43,7 +43,14 @@ PARAMS = {
         type="integer",
         minimum=1,
         title="Days to keep user states",
-        description="Older states are deleted.",
+        description="Older states and capsules are deleted.",
+    ),
+    "event_days": Param(
+        14,
+        type="integer",
+        minimum=1,
+        title="Days to keep ingested events",
+        description="Events that the endpoint kept are deleted there after so long in the log.",
     ),
     "vacuum_days": Param(
         7,
@@ -72,6 +79,7 @@ def maintenance(names: Names) -> None:
             recommendation_days=params["recommendation_days"],
             recommendation_runs=params["recommendation_runs"],
             state_days=params["state_days"],
+            event_days=params["event_days"],
         )
         deleted = expire(workspace(), limits)
         log_counts("deleted", deleted)

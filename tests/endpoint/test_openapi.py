@@ -1,6 +1,8 @@
 """The endpoint keeps what its own OpenAPI promises, whatever is sent."""
 
+import json
 import re
+from pathlib import Path
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -60,3 +62,14 @@ def _fuzz(operation: schemathesis.APIOperation) -> None:
         )
 
     sent()
+
+
+def test_the_documented_answer_has_the_fields_of_a_real_one(served: Served) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "serving.md").read_text()
+    sample = re.search(r'(?s)\n    (\{"model_version": .*?"warnings": \[\]\})\n', page)
+    assert sample is not None
+    documented, real = json.loads(sample[1]), served.ask(("i01", 5.0), ("i02", 2.0), top_k=2)
+    assert list(documented) == list(real)
+    one, other = documented["recommendations"][0], real["recommendations"][0]
+    assert list(one) == list(other)
+    assert list(one["reasons"][0]) == list(other["reasons"][0])
