@@ -21,7 +21,7 @@ itself is closed to everybody else on the machine."""
 
 def files(draw=secrets.token_urlsafe) -> dict[str, str]:
     """Return the content of each file by its name."""
-    airflow_db, mlflow_db, mlflow_admin = draw(), draw(), draw()
+    airflow_db, mlflow_db, mlflow_admin, mlflow_reader = draw(), draw(), draw(), draw()
     keys = {name: draw() for name in ("shop", "owner", "prometheus")}
     airflow = f"postgresql+psycopg://airflow:{airflow_db}@{POSTGRES}/airflow"
     mlflow = f"postgresql+psycopg://mlflow:{mlflow_db}@{POSTGRES}"
@@ -55,7 +55,12 @@ def files(draw=secrets.token_urlsafe) -> dict[str, str]:
         f"database_uri = {mlflow}/mlflow_auth\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         "grant_default_workspace_access = true\n",
-        "endpoint.env": _env(RECMETA_API_KEYS=",".join(f"{n}:{key}" for n, key in keys.items())),
+        "accounts.env": _env(RECMETA_MLFLOW_READERS=f"endpoint:{mlflow_reader}"),
+        "endpoint.env": _env(
+            RECMETA_API_KEYS=",".join(f"{n}:{key}" for n, key in keys.items()),
+            MLFLOW_TRACKING_USERNAME="endpoint",
+            MLFLOW_TRACKING_PASSWORD=mlflow_reader,
+        ),
         "prometheus_key": keys["prometheus"],
         "grafana.env": _env(GF_SECURITY_ADMIN_PASSWORD=draw()),
     }

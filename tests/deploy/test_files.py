@@ -44,6 +44,13 @@ def test_each_service_gets_the_secrets_that_fit_those_of_the_others() -> None:
         env["pipeline.env"]["MLFLOW_TRACKING_PASSWORD"]
         == env["mlflow.env"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
     )
+    reader = env["endpoint.env"]
+    assert env["accounts.env"] == {
+        "RECMETA_MLFLOW_READERS": f"endpoint:{reader['MLFLOW_TRACKING_PASSWORD']}"
+    }
+    assert reader["MLFLOW_TRACKING_PASSWORD"] != env["pipeline.env"]["MLFLOW_TRACKING_PASSWORD"]
+    assert compose()["services"]["endpoint"]["env_file"] == ["secrets/endpoint.env"]
+    assert "default_permission = READ\n" in files["mlflow_auth.ini"]
     assert f"prometheus:{files['prometheus_key']}" in env["endpoint.env"]["RECMETA_API_KEYS"]
     drawn = [v for values in env.values() for v in values.values()]
     assert all(drawn)

@@ -3,7 +3,9 @@
 What a container would give them is put in its place: ports that are free, and folders for volumes.
 """
 
+import base64
 import contextlib
+import json
 import os
 import re
 import socket
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from deployment import DEPLOY, command_of, compose, env_of, files_of_secrets, stages
@@ -171,6 +173,7 @@ def test_the_whole_of_it_starts_in_order_and_is_healthy(machine: Machine) -> Non
         urlopen(f"{mlflow}/api/2.0/mlflow/experiments/search?max_results=1", timeout=60)
     for _ in range(2):  # migrations may run again
         machine.run("airflow-init")
+    assert_reads_and_does_not_write(mlflow, machine.env("endpoint"))
     airflow = ["api-server", "scheduler", "dag-processor", "triggerer"]
     for name in airflow:
         machine.start(f"airflow-{name}")
@@ -183,6 +186,18 @@ def test_the_whole_of_it_starts_in_order_and_is_healthy(machine: Machine) -> Non
         with pytest.raises(HTTPError) as refused:
             urlopen(f"{base}{path}", timeout=60)
         assert refused.value.code == status
+
+
+def assert_reads_and_does_not_write(mlflow: str, env: dict[str, str]) -> None:
+    """Log in at MLflow as the endpoint does."""
+    name, password = env["MLFLOW_TRACKING_USERNAME"], env["MLFLOW_TRACKING_PASSWORD"]
+    login = base64.b64encode(f"{name}:{password}".encode()).decode()
+    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    api = f"{mlflow}/api/2.0/mlflow"
+    body = json.dumps({"name": "recmeta", "alias": "champion", "version": "1"}).encode()
+    urlopen(Request(f"{api}/registered-models/search?max_results=1", headers=headers), timeout=60)
+    with pytest.raises(HTTPError, match="403"):
+        urlopen(Request(f"{api}/registered-models/alias", body, headers), timeout=60)
 
 
 def test_a_service_that_is_gone_is_not_healthy(machine: Machine) -> None:
