@@ -32,6 +32,8 @@ class Proposed:
     command: str
     lines: list[str]
     """What each role is, as a Markdown list."""
+    notes: tuple[str, ...]
+    """As `recmeta.logs.proposal.Proposal.notes`."""
 
     @property
     def table(self) -> str:
@@ -85,6 +87,7 @@ def proposal_for(
         rows=rows_of(mapping),
         command=shlex.join(words),
         lines=lines,
+        notes=proposed.notes,
     )
 
 

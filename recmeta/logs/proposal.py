@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from recmeta.errors import UserError
+from recmeta.errors import UserError, listed
+from recmeta.logs import column_roles
 from recmeta.logs.checking import contracts, parsing, spellings
 from recmeta.logs.formats import FORMATS
 from recmeta.logs.mapping import AUTO, LogMapping, Source
@@ -24,38 +25,15 @@ HEAD = 256 * 1024
 """Bytes of a file from which its encoding and its separator are inferred."""
 SEPARATORS = (",", ";", "\t", "|", "::", "^")
 SCALES = ("0:1", "1:5", "0.5:5", "0:5", "1:10", "0:10", "-10:10", "0:100")
-FEW_KINDS = 20
-"""The most kinds of events that a column of kinds may have."""
-RATINGS = (-10.0, 100.0)
-"""The range in which values count as ratings if no column name says that they are."""
-FEW_LEVELS = 4
-"""The most values that a column of kinds may have; a column with more may hold ids."""
-FEW_ROWS = 10
+MAX_FILES = 20
+"""The most files whose columns are compared."""
 MATRIX_COLUMNS = 6
 """A table with at least this many columns is a matrix of ratings; without a header, only if all
 columns are numbers."""
-LIST = r"^\S*\d\S*(?: \S*\d\S*)+$"
-DATES = ("iso", "%Y%m%d", *spellings.FORMATS)
-"""Spellings of times that no id has."""
+SUFFIX = r"\d-[01]$"
+"""How an id ends with whether it was taken, as in N123-1."""
 MAX_COLUMNS = 200
 """The most columns that are examined."""
-_NAMES = {
-    "user": (
-        "userid user uid useridx visitorid visitor customerid customer memberid reviewerid "
-        "username userpseudoid anonymousid accountid clientid personid sessionid session email"
-    ),
-    "item": (
-        "itemid item iid productid product sku movieid movie bookid book isbn asin parentasin "
-        "articleid newsid trackid songid artistid artist businessid animeid gameid appid contentid "
-        "contentitemid offerid lineitemsku"
-    ),
-    "time": (
-        "timestamp time ts datetime date eventtime eventtimestamp createdat createdtime when at "
-        "dateadded reviewtime unixreviewtime ratedat day dt"
-    ),
-    "value": "rating ratings stars score overall rate value bookrating preference",
-    "event": "event eventtype eventname action actiontype behavior behaviour behaviortype type",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +44,8 @@ class Proposal:
     """Fields of `LogMapping` with their values, without those that have their defaults."""
     columns: list[str]
     """The columns of the file, as they are read."""
+    notes: tuple[str, ...] = ()
+    """Sentences on columns that seem to be meant and cannot be read."""
 
     def mapping(self, path: str) -> LogMapping:
         """Return the mapping of the log at a path."""
@@ -83,18 +63,22 @@ def propose(source: Source) -> Proposal | None:
     """
     form = _form(source)
     source = dataclasses.replace(source, **form)
+    _refuse_several_tables(source)
     names = [name for name in column_names(source) if name][:MAX_COLUMNS]
     if form.get("format", source.format) in ("csv", "tsv", AUTO) and _is_row(names):
         plain = dataclasses.replace(source, header=False)
         names = column_names(plain)[:MAX_COLUMNS]
         sample = sample_of(plain, names).head(SAMPLE_ROWS)
-        if len(names) >= MATRIX_COLUMNS and all(_is_number(_text(sample[n])) for n in names):
+        if len(names) >= MATRIX_COLUMNS and all(
+            column_roles.is_number(column_roles.text(sample[n])) for n in names
+        ):
             raise UserError(
                 f"{source.path!r} seems to be a table with a row for each user and a column for "
                 "each item: say --layout matrix --no-header --user-col '' and, where a number such "
                 "as 99 says that nothing was rated, --null-values 99."
             )
-        roles = _roles(sample, {})
+        named: dict[str, str] = {}
+        roles = column_roles.roles(sample, named)
         called = {column: role for role, column in roles.items()}
         own = {"user": "user_id", "item": "item_id", "time": "time", "value": "value"}
         columns = [own.get(called.get(name, ""), called.get(name, name)) for name in names]
@@ -107,12 +91,48 @@ def propose(source: Source) -> Proposal | None:
         holders = {path.split(".")[0] for path in within}
         names = [*(n for n in names if n not in holders), *within][:MAX_COLUMNS]
         sample = sample_of(source, names).head(SAMPLE_ROWS)
-        named = _by_name(sample, within)
+        named = column_roles.by_name(sample, within)
         _refuse_matrix(source, sample, named)
-        roles = _roles(sample, named)
+        roles = column_roles.roles(sample, named)
     if not {"user", "item"} <= roles.keys():
         return None
-    return Proposal(options=form | _meaning(sample, roles), columns=names)
+    meaning = _meaning(sample, roles)
+    return Proposal(options=form | meaning, columns=names, notes=_unread(sample, named, meaning))
+
+
+def _refuse_several_tables(source: Source) -> None:
+    """Refuse files of different tables, as archives of data sets hold them."""
+    files = [f for f in find_files(source)[:MAX_FILES] if FORMATS[f.format].has_header]
+    columns = {f.name: FORMATS[f.format].column_names(source, f) for f in files if f.size}
+    first = set(next(iter(columns.values()), ()))
+    if all(set(names) <= first or first <= set(names) for names in columns.values()):
+        return
+    if all(
+        len(set(names)) == len(first) and not first & set(names)
+        for names in list(columns.values())[1:]
+    ):
+        return  # parts without a header of their own
+    shown = "; ".join(f"{name} ({listed(names)})" for name, names in list(columns.items())[:5])
+    raise UserError(
+        f"{source.path!r} holds files with different columns: {shown}. Name the one that is the "
+        "log, unpacked; --users and --items name files of attributes."
+    )
+
+
+def _unread(
+    sample: pl.DataFrame, named: dict[str, str], meaning: dict[str, Any]
+) -> tuple[str, ...]:
+    """Return sentences on columns that are named for a time or a value and hold none."""
+    notes = []
+    for role, said in (
+        ("time", "times such as {} are in no known format; --time-unit may name one for strptime"),
+        ("value", "values such as {} are no plain numbers, such as 4.5"),
+    ):
+        column = named.get(role, "")
+        texts = column_roles.text(sample[column]) if column else pl.Series(dtype=pl.String)
+        if f"{role}_col" not in meaning and "item_suffix" not in meaning and len(texts):
+            notes.append(f"The column {column!r} is left out: {said.format(repr(texts[0][:60]))}.")
+    return tuple(notes)
 
 
 def _refuse_matrix(source: Source, sample: pl.DataFrame, named: dict[str, str]) -> None:
@@ -125,11 +145,11 @@ def _refuse_matrix(source: Source, sample: pl.DataFrame, named: dict[str, str]) 
     others = [name for name in sample.columns if name != first]
     if set(named) - {"user"} or len(others) + 1 < MATRIX_COLUMNS or sample.height < 2:
         return
-    users = _text(sample[first])
-    texts = [_text(sample[name]) for name in others]
-    if users.n_unique() < sample.height or not all(_is_rating(text) for text in texts):
+    users = column_roles.text(sample[first])
+    texts = [column_roles.text(sample[name]) for name in others]
+    if users.n_unique() < sample.height or not all(column_roles.is_rating(text) for text in texts):
         return
-    if len(pl.concat(texts).unique()) <= FEW_KINDS:
+    if len(pl.concat(texts).unique()) <= column_roles.FEW_KINDS:
         raise UserError(
             f"{source.path!r} seems to be a table with a row for each user and a column for each "
             f"item: say --layout matrix --user-col {shlex.quote(first)}, and --skip-columns for "
@@ -194,14 +214,15 @@ def _form(source: Source) -> dict[str, Any]:
 
 
 def _separator(lines: list[str], usual: str) -> str:
-    """Return the separator that divides the lines most evenly."""
-    best, found = 0, usual
+    """Return the separator that divides the lines most evenly, the first one as well if possible:
+    it has the columns' names, or a title."""
+    best, found = (False, 0), usual
     for separator in (usual, *SEPARATORS):
         counts = [line.count(separator) for line in lines]
         typical = sorted(counts)[len(counts) // 2]
         even = sum(count == typical for count in counts)
-        if typical and typical * even > best:
-            best, found = typical * even, separator
+        if typical and (score := (counts[0] == typical, typical * even)) > best:
+            best, found = score, separator
     return found
 
 
@@ -217,91 +238,6 @@ def _is_row(names: list[str]) -> bool:
     return numbers > 0
 
 
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name.rpartition(":")[0] or name)).lower()
-
-
-def _by_name(sample: pl.DataFrame, within: list[str]) -> dict[str, str]:
-    """Return the columns by the role that they are named for: first those of the file itself, then
-    those within structures, of which the last part may be the name, the fullest first."""
-    roles: dict[str, str] = {}
-    own = [name for name in sample.columns if name not in within]
-    # What a change of a row was before (Debezium) is nothing that holds.
-    inner = [name for name in sample.columns if name in within]
-    inner.sort(key=lambda name: (sample[name].null_count(), name.startswith("before.")))
-    for names, parts in ((own, False), (inner, True)):
-        letters = {n: {_letters(n), *([_letters(n.split(".")[-1])] * parts)} for n in names}
-        for role, words in _NAMES.items():
-            for word in words.split() if role not in roles else ():
-                found = [n for n in names if word in letters[n] and n not in roles.values()]
-                if found:
-                    roles[role] = found[0]
-                    break
-    return roles
-
-
-def _roles(sample: pl.DataFrame, named: dict[str, str]) -> dict[str, str]:
-    """Return the columns of a sample by role: first by name, then by content."""
-    roles = dict(named)
-    if "time" in roles and spellings.unit_of(sample[roles["time"]]) is None:
-        del roles["time"]
-    left = [name for name in sample.columns if name not in roles.values()]
-    texts = {name: _text(sample[name]) for name in left}
-    left = [name for name in left if len(texts[name])]
-    if "time" not in roles:
-        times = [n for n in left if spellings.unit_of(texts[n]) is not None]
-        times = [n for n in times if texts[n].n_unique() > 1 or len(texts[n]) == 1] or times
-        if times:
-            roles["time"] = times[-1]
-            left.remove(times[-1])
-    needed = [role for role in ("user", "item") if role not in roles]
-    kinds = [n for n in left if _is_kind(texts[n]) and not _is_number(texts[n])]
-    left = [n for n in left if not _numbers_rows(texts[n])]
-    ids = [n for n in left if n not in kinds and spellings.unit_of(texts[n]) not in DATES]
-    if len(ids) < len(needed):  # a small log has few users and items
-        several = [n for n in kinds if n in left and texts[n].n_unique() > FEW_LEVELS]
-        ids = [n for n in left if n in ids or n in several]
-    for role, column in zip(needed, ids, strict=False):
-        roles[role] = column
-        left.remove(column)
-    kinds = [name for name in kinds if name in left]
-    if "event" not in roles and not named and kinds:
-        roles["event"] = kinds[0]
-        left.remove(kinds[0])
-    if "value" not in roles and not named:
-        values = [n for n in left if _is_rating(texts[n])]
-        if values:
-            roles["value"] = values[0]
-    return roles
-
-
-def _text(values: pl.Series) -> pl.Series:
-    frame = values.to_frame("v").select(parsing.text("v", values.dtype))
-    return frame.to_series().drop_nulls()
-
-
-def _is_kind(values: pl.Series) -> bool:
-    return len(values) > FEW_KINDS and values.n_unique() <= FEW_KINDS
-
-
-def _is_number(values: pl.Series) -> bool:
-    return spellings.decimal_of(values) is not None
-
-
-def _is_rating(values: pl.Series) -> bool:
-    numbers = values.cast(pl.Float64, strict=False)
-    few = values.n_unique() <= FEW_KINDS
-    return few and bool(numbers.is_between(*RATINGS).fill_null(False).all())
-
-
-def _numbers_rows(values: pl.Series) -> bool:
-    """Whether values number the rows: no user has two."""
-    numbers = values.cast(pl.Int64, strict=False)
-    if len(values) < FEW_ROWS or numbers.has_nulls():
-        return False
-    return bool((numbers.diff().drop_nulls() == 1).all())
-
-
 def _meaning(sample: pl.DataFrame, roles: dict[str, str]) -> dict[str, Any]:
     """Return what a mapping says of the columns."""
     found: dict[str, Any] = {}
@@ -313,14 +249,23 @@ def _meaning(sample: pl.DataFrame, roles: dict[str, str]) -> dict[str, Any]:
         unit = spellings.unit_of(sample[roles["time"]])
         if unit not in (None, "s"):
             found["time_unit"] = unit
-    items = _text(sample[roles["item"]])
-    if len(items) and float(items.str.contains(LIST).mean() or 0) > spellings.SHARE:  # type: ignore[arg-type]
-        found["item_separator"] = " "
+    found |= _cells(sample[roles["item"]])
     if "event" in roles:
         found["event_col"] = roles["event"]
-    if "value" in roles:
+    if "value" in roles and "item_suffix" not in found:
         found |= _values(sample[roles["value"]], roles["value"])
     return found
+
+
+def _cells(items: pl.Series) -> dict[str, str]:
+    """Return what a mapping says of cells that hold several items each; nothing of others."""
+    texts = column_roles.text(items)
+    separator = column_roles.separator_within(texts)
+    if column_roles.holds_lists(items) or not separator:
+        return {}
+    suffixes = texts.str.split(separator).explode().str.extract(SUFFIX, 0)
+    both = suffixes.n_unique() > 1 and not suffixes.has_nulls()
+    return {"item_separator": separator} | ({"item_suffix": "-"} if both else {})
 
 
 def _values(values: pl.Series, column: str) -> dict[str, Any]:

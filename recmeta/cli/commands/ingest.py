@@ -150,8 +150,9 @@ def _proposed(proposed: "Proposed", *, is_error: bool) -> Outcome:
         "columns": proposed.columns,
         "rows": proposed.rows,
         "command": proposed.command,
+        "notes": list(proposed.notes),
     }
-    note = "Nothing was ingested."
+    note = " ".join([*proposed.notes, "Nothing was ingested."])
     if is_error:
         note += " Columns named user_id and item_id would be read as they are."
     text = "\n".join([*lines, proposed.table])

@@ -19,6 +19,8 @@ from recmeta.progress import Progress
 from recmeta.schema import FILE, ITEM_ID, LINE, RAW, RULES, USER_ID
 
 NUM_EXAMPLES = 3
+DAYS_FROM_1899_TO_1970 = 25_569
+"""Days between 1899-12-30, from which spreadsheets count them, and 1970-01-01."""
 NUM_CELLS = 1000
 MAX_SHOWN = 60
 """The most characters of a cell in a message."""
@@ -136,6 +138,15 @@ class Rejected:
         most = self._broken.most_common(NUM_EXAMPLES)
         return [(rule, count, self._examples[rule]) for rule, count in most]
 
+    def told(self) -> str:
+        """Return the rules that are broken most as a person reads them."""
+        return "; ".join(
+            f"{rule} ({count} row{'s' * (count > 1)}, such as "
+            + ", ".join(f"{file}:{line}" for file, line in examples.select(FILE, LINE).rows())
+            + ")"
+            for rule, count, examples in self.worst()
+        )
+
 
 def is_too_bad(mapping: LogMapping, num_good: int, num_bad: int) -> bool:
     """Return whether more than `max_bad_share` of the rows is bad."""
@@ -157,12 +168,7 @@ def too_bad(
     """
     num_bad, worst = rejected.num_rows, rejected.worst()
     rows_read = num_good + num_bad
-    told = "; ".join(
-        f"{rule} ({count} rows, such as "
-        + ", ".join(f"{file}:{line}" for file, line in examples.select(FILE, LINE).rows())
-        + ")"
-        for rule, count, examples in worst
-    )
+    told = rejected.told()
     likely = advice(mapping, worst[0][0], worst[0][2], files)
     return UserError(
         f"{num_bad} of {rows_read} rows ({num_bad / rows_read:.1%}) break the rules, more "
@@ -211,7 +217,7 @@ def advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[So
     if cells is None or not len(cells):
         return likely.get(rule, "")
     if role == "time":
-        return _other_times(mapping, cells) or likely[rule]
+        return _other_times(mapping, rule, cells) or likely[rule]
     if role == "value":
         return _other_numbers(cells)
     return _nulls(mapping, cells) or likely.get(rule, "")
@@ -225,16 +231,30 @@ def _first_cells(mapping: LogMapping, role: str, files: Sequence[SourceFile]) ->
     return None if batch is None or role not in batch.columns else batch[role].head(NUM_CELLS)
 
 
-def _other_times(mapping: LogMapping, cells: pl.Series) -> str:
+def _other_times(mapping: LogMapping, rule: str, cells: pl.Series) -> str:
     example, unit = _shown(cells), spellings.unit_of(cells)
     if unit is not None and unit != mapping.time_unit:
         return f"Times such as {example} are read with --time-unit {shlex.quote(unit)}. "
+    if rule == "future_time":
+        return f"Times such as {example} are later than now. {_as_days_of_a_sheet(cells)}"
     if cells.dtype.is_temporal():
         return ""
     return (
         f"Times such as {example} are not read with --time-unit {shlex.quote(mapping.time_unit)}: "
         "it may be s, ms, us, ns or d since 1970, iso, or a strptime format such as "
         "'%d/%m/%Y %H:%M'; of names of zones UTC and GMT are known. "
+    )
+
+
+def _as_days_of_a_sheet(cells: pl.Series) -> str:
+    """Return a sentence on numbers that are days since 1899-12-30; it may be empty."""
+    numbers = cells.cast(pl.Float64, strict=False) - DAYS_FROM_1899_TO_1970
+    days = numbers.to_frame("t").select(parsing.time("t", numbers.dtype, "d")).to_series()
+    if not days.is_between(spellings.EARLIEST, spellings.LATEST).all() or numbers.has_nulls():
+        return ""
+    return (
+        "They may be days as spreadsheets count them: show the column as dates there, and save "
+        "the sheet again. "
     )
 
 

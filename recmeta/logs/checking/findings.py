@@ -56,6 +56,7 @@ def findings(
     ids = {USER_ID: rows_of["value"], ITEM_ID: tally.items()}
     notes = [_old_times(mapping, tally), _outsized(rows_of), _placeholder(mapping, tally)]
     notes += [_lists(ids[ITEM_ID]), *(_forms(name, ids[name]) for name in ids)]
+    notes += [_rounded(name, ids[name]) for name in ids]
     known: dict[str, int | None] = {USER_ID: None, ITEM_ID: None}
     for name, source, entities in (
         (USER_ID, mapping.users, users),
@@ -113,7 +114,7 @@ def _other_unit(mapping: LogMapping, tally: Tally) -> str:
     if 19_000_101 <= number <= 21_001_231:
         return "Are they dates such as 20240131? Then say --time-unit %Y%m%d. "
     for unit, seconds in (("d", 86_400.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if 631_152_000 <= number * seconds <= 4_102_444_800:  # the years 1990 to 2100
+        if 631_152_000 <= number * seconds <= 2_524_608_000:  # the years 1990 to 2050
             meant = {"d": "days since 1970", "s": "seconds"}.get(unit, unit)
             return f"Are they {meant}? Then say --time-unit {unit}. "
     return ""
@@ -168,12 +169,30 @@ def _lists(ids: pl.Series) -> str:
     """Return a sentence on ids that look like several ids; it may be empty."""
     if not len(ids):
         return ""
+    lists = ids.filter(ids.str.contains(r"^\[.*\]$"))
+    if len(lists) > len(ids) / 2:
+        return (
+            f"Items such as {_cut(lists[0])} look like lists, but are not ones of JSON or of "
+            'Python: write them as ["a", "b"], and each element becomes an item.'
+        )
     parts = r"^\S*\d\S*(?:[ ,;|]\s*\S*\d\S*)+$"
     if ids.str.contains(parts).mean() < 0.5:  # type: ignore[operator]
         return ""
     example = ids.filter(ids.str.contains(parts))[0]
     return (
         f"Items such as {_cut(example)} look like several in one cell: --item-separator parts them."
+    )
+
+
+def _rounded(name: str, ids: pl.Series) -> str:
+    """Return a sentence on ids of which a spreadsheet has kept the first digits only; it may be
+    empty."""
+    rounded = ids.filter(ids.str.contains(r"^\d(?:[.,]\d+)?[eE]\+\d+$"))
+    if not len(rounded):
+        return ""
+    return (
+        f"{len(rounded):,} {_NAMES[name]} have ids such as {_cut(rounded[0])}: a spreadsheet has "
+        "rounded them, so that different ones may have become one. Export the column as text."
     )
 
 

@@ -9,8 +9,9 @@ from recmeta.logs.checking import parsing
 SHARE = 0.9
 """The share of the values that must be readable in one way for it to be chosen."""
 EARLIEST = datetime.datetime(1990, 1, 1, tzinfo=datetime.UTC)
-LATEST = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
-"""The range of plausible times of logs."""
+LATEST = datetime.datetime(2050, 1, 1, tzinfo=datetime.UTC)
+"""The range of plausible times of logs. Days as spreadsheets count them, read as days since 1970,
+are later."""
 UNITS = ("iso", "%Y%m%d", "s", "ms", "us", "ns", "d")
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M:%S %p", " %I:%M %p")

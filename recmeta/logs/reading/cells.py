@@ -13,6 +13,11 @@ from recmeta.schema import FILE, LINE, RAW
 USER, ITEM, VALUE = "user", "item", "value"
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _CELL = "cell:"
+_PRINTED = {
+    r"^\[\s*(?:'[^']*'\s*,?\s*)*\]$": r"'[^']*'",
+    r"^\[\s*-?\d+(?:\s+-?\d+)*\s*\]$": r"-?\d+",
+}
+"""How Python and numpy print lists of texts and of numbers, and each element of such a list."""
 
 
 def one_item_a_row(batch: pl.DataFrame, mapping: LogMapping, wanted: Wanted) -> pl.DataFrame:
@@ -96,6 +101,9 @@ def _lists(values: pl.Series, separator: str) -> pl.Series | None:
         return None
     if not (given.str.starts_with("[") & given.str.ends_with("]")).all():
         return None
+    for pattern, part in _PRINTED.items():
+        if given.str.contains(pattern).all():
+            return values.str.extract_all(part).list.eval(pl.element().str.strip_chars("'"))
     try:
         return values.str.json_decode(pl.List(pl.String))
     except pl.exceptions.PolarsError:
@@ -105,12 +113,17 @@ def _lists(values: pl.Series, separator: str) -> pl.Series | None:
 def _refuse_structures(values: pl.Series, column: str) -> None:
     dtype = values.dtype
     inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
-    holds = isinstance(inner, pl.Struct)
+    holds = inner.is_nested()
     if dtype == pl.String:
         given = values.drop_nulls()
         holds = bool(len(given)) and bool(
             given.head(1).str.contains(r'^\[?\s*\{\s*"').all()
             and given.str.contains(r'^\[?\s*\{\s*"').all()
+        )
+    if holds and not isinstance(inner, pl.Struct) and dtype != pl.String:
+        raise UserError(
+            f"the column {column!r} holds {inner}, and an id is one value: write the ids that are "
+            "in it as a column of their own, or as a list."
         )
     if holds:
         raise UserError(

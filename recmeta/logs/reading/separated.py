@@ -17,6 +17,8 @@ from recmeta.schema import LINE, RAW
 HEADER_BYTES = 1024 * 1024
 """Bytes of a file that are read to find its header."""
 HEADER_COPIES = "copies of the header"
+TITLES = "titles above the header"
+_SEPARATORS = (",", ";", "\t", "|", "^", "::")
 NETFLIX = re.compile(r"^\d+:$")
 
 
@@ -55,6 +57,8 @@ class Layout:
     """The text of the header; lines that repeat it are not rows. None if there is no header."""
     is_spaced: bool
     """Whether quoted fields stand behind a separator and a space."""
+    num_titles: int
+    """The number of lines above the header that are no rows, such as "Sales of January"."""
 
     @classmethod
     def of(
@@ -78,6 +82,8 @@ class Layout:
         is_spaced = _is_spaced(texts, dialect)
         if is_spaced:
             texts = [_unspaced(text, dialect) for text in texts]
+        num_titles = _num_titles(texts, dialect, source, file)
+        texts, skipped = texts[num_titles:], skipped + num_titles
         first = header_fields(texts[0], dialect)
         names = list(source.column_names)
         if not names and not source.header:
@@ -96,6 +102,7 @@ class Layout:
             header_line=filled[LINE][last_skipped - 1] if last_skipped else 0,
             header=filled[TEXT][skipped] if has_header else None,
             is_spaced=is_spaced,
+            num_titles=num_titles,
         )
 
     def rows(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -130,6 +137,7 @@ def _read(source: Source, file: SourceFile, wanted: Wanted, default: str) -> Ite
                     rest = lines
                     continue
                 rest = None
+                file.passed_over[TITLES] = layout.num_titles
                 columns = positions(layout.names, wanted, file.name, _hint(layout, lines))
                 dialect = dataclasses.replace(
                     layout.dialect,
@@ -165,7 +173,7 @@ def _hint(layout: Layout, lines: pl.DataFrame) -> str:
         )
     if len(first) == 1:
         text = lines[TEXT].head(NUM_LINES).str.join("\n").item()
-        counts = {sign: text.count(sign) for sign in (",", ";", "\t", "|", "^", "::")}
+        counts = {sign: text.count(sign) for sign in _SEPARATORS}
         likely = max(counts, key=lambda sign: (counts[sign], len(sign)))
         shown = likely.replace("\t", "\\t")
         if counts[likely] and likely != layout.dialect.separator:
@@ -185,6 +193,21 @@ def _hint(layout: Layout, lines: pl.DataFrame) -> str:
 def _names_of(first: list[str], header: tuple[str, ...]) -> bool:
     """Whether a first line has the names of another file's header, perhaps in another order."""
     return bool(set(first) & set(header)) or len(first) != len(header)
+
+
+def _num_titles(texts: list[str], dialect: Dialect, source: Source, file: SourceFile) -> int:
+    """Return how many lines above a table's header have text in one place only."""
+    if source.column_names or not source.header:
+        return 0
+    filled = [sum(map(bool, header_fields(text, dialect))) for text in texts]
+    if sum(number > 1 for number in filled) <= len(texts) / 2:
+        return 0  # the separator may be another one
+    number = next(place for place, found in enumerate(filled) if found > 1)
+    titles = "".join(texts[:number]).replace(dialect.separator, "")
+    if any(sign in titles for sign in _SEPARATORS) or NETFLIX.fullmatch(texts[0]):
+        return 0
+    names = set(header_fields(texts[number], dialect))
+    return number if not file.header or names & set(file.header) else 0
 
 
 def _ends_open(row: str, dialect: Dialect, width: int) -> bool:

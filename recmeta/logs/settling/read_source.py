@@ -101,11 +101,31 @@ class ReadSource:
             passed_over=checked.passed_over(inputs.log),
         )
 
-    def findings(self) -> tuple[Findings, tuple[str, ...]]:
+    def findings(self, num_quarantined: int) -> tuple[Findings, tuple[str, ...]]:
         """Return the figures of the log, and sentences on what is perhaps not as intended. Call it
-        once the rows are settled."""
+        once the rows are settled.
+
+        Args:
+            num_quarantined: how many of its rows are in the quarantine.
+        """
         found, notes = findings(self.mapping, self.rows.tally, self.users, self.items)
-        return found, notes + self.passed_over
+        return found, notes + self.passed_over + self._left_out(num_quarantined)
+
+    def _left_out(self, num_quarantined: int) -> tuple[str, ...]:
+        """Return sentences on rows that do not come into the table."""
+        notes = []
+        rejected = self.rows.rejected
+        if rejected.num_rows:
+            notes.append(f"Rows that break a rule: {rejected.told()}.")
+        if num_quarantined > rejected.num_rows:
+            number = num_quarantined - rejected.num_rows
+            notes.append(
+                f"{number:,} {'row has' if number == 1 else 'rows have'} the user, item, time and "
+                "kind of event of a later row, and another value: the last one counts."
+            )
+        if not self.rows.good.num_rows:
+            notes.append("The log has no row that could be used.")
+        return tuple(notes)
 
 
 def _entities(

@@ -165,7 +165,7 @@ def _run(
                 counts = counts or published
                 # The notes may name users, who can ask to be forgotten: they are printed, not
                 # stored.
-                striking, notes = found.findings()
+                striking, notes = found.findings(counts["quarantined"])
         else:
             _make(workspace, tables.INGESTED)
         left = IngestOutputs(source=source, tables=tables.versions(workspace), findings=striking)
@@ -207,7 +207,7 @@ def dry_run(
             raise checked.too_bad(mapping, rows.good.num_rows, rows.rejected, place, inputs.log)
         found = ReadSource.of(mapping, inputs, rows)
         counts = tried(found)
-        striking, notes = found.findings()
+        striking, notes = found.findings(counts["quarantined"])
     return Tried(counts=counts, findings=striking, notes=notes)
 
 
