@@ -84,7 +84,7 @@ def _column(values: pd.Series) -> pa.Array:
     is_text = pd.api.types.is_object_dtype(values) or isinstance(values.dtype, pd.StringDtype)
     if name == schema.TIMESTAMP and is_text:
         values = _moments(values)  # JSON brings times as text
-    column = plain_column(of_pandas(values, name, "frame"))
+    column = plain_column(of_pandas(values, name, "frame"), name, "frame")
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if pa.types.is_timestamp(column.type):  # Arrow's microseconds are what the tasks are in

@@ -30,7 +30,8 @@ def of_pandas(values: Any, name: str, what: str) -> pa.Array:
     try:
         return pa.Array.from_pandas(values)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        cells = values.tolist()
+        # Scalars of numpy become Python's, as those of other columns are.
+        cells = [cell.item() if hasattr(cell, "dtype") else cell for cell in values.tolist()]
         given = [cell for cell in cells if not (cell is None or str(cell) in NULLS)]
         if not all(isinstance(cell, str | int | float | bool | uuid.UUID) for cell in given):
             reason = str(error.args[0] if error.args else error).partition("\n")[0]
@@ -43,10 +44,23 @@ def of_pandas(values: Any, name: str, what: str) -> pa.Array:
         return pa.array(texts, pa.string())
 
 
-def plain_column(column: Any) -> Any:
-    """Return a column of Arrow's plain types: a category as its value, a UUID as text."""
+def plain_column(column: Any, name: str, what: str) -> Any:
+    """Return a column of Arrow's plain types: a category as its value, a UUID as text.
+
+    Args:
+        name, what: as `of_pandas`.
+
+    Raises:
+        UserError: for categories that no text could stand for, such as intervals.
+    """
     if pa.types.is_dictionary(column.type):
-        return column.cast(column.type.value_type)
+        try:
+            return column.cast(column.type.value_type)
+        except pa.ArrowException as error:
+            raise UserError(
+                f"the column {shown(name)} of {what} has categories that are no text, numbers or "
+                f"times: turn it into text with {what}[{name!r}].astype(str), or drop it."
+            ) from error
     if isinstance(column.type, pa.UuidType):
         texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
         return pa.array(texts, pa.string())

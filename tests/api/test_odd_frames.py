@@ -62,10 +62,11 @@ def test_a_filtered_category_brings_nobody_back() -> None:
         pd.Series([2**63 + 5, 2**63 + 5, 2**64 - 1], dtype="uint64"),
         [uuid.UUID(int=1), uuid.UUID(int=1), uuid.UUID(int=2)],
         [1, 1, "a"],
+        [np.int64(4), np.int64(4), "a"],
         pd.arrays.SparseArray([4, 4, 5]),
         pd.array([4, 4, 5], dtype="Int64"),
     ],
-    ids=["more than 64 bits", "unsigned", "uuid", "mixed", "sparse", "nullable"],
+    ids=["more than 64 bits", "unsigned", "uuid", "mixed", "of numpy", "sparse", "nullable"],
 )
 def test_ids_of_any_type_are_read_exactly(ids: Any) -> None:
     frame = PANDAS.assign(user_id=ids)
@@ -181,6 +182,9 @@ def _nested(column: str) -> pl.DataFrame:
         (None, "rows is a NoneType"),
         (ROWS.lazy(), "Collect it first"),
         (ROWS.to_arrow().to_batches()[0], "Table.from_batches"),
+        (ROWS.to_arrow().to_reader(), r"read_all\(\)"),
+        (ROWS.to_numpy(), "polars.DataFrame"),
+        (PANDAS.assign(user_id=pd.cut([1, 2, 3], 3)), "has categories that are no text"),
         (pd.concat([PANDAS, PANDAS[["item_id"]]], axis=1), "2 columns named 'item_id'"),
         (pa.table([[1], [1]], names=["user_id", "user_id"]), "2 columns named 'user_id'"),
         (PANDAS.assign(item_id=[object()] * 3), r"rows\['item_id'\].astype\(str\)"),

@@ -1,6 +1,7 @@
 """Lists of items as people's editors save them, and which of their items the catalogue lacks."""
 
 import codecs
+import json
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +33,9 @@ def test_a_denied_item_is_in_no_list_whatever_the_editor(
     for name, data in {
         "notepad.txt": codecs.BOM_UTF8 + "\r\n".join(denied).encode(),
         "unicode.txt": "\r\n".join([*denied, ""]).encode("utf-16"),
+        "remarks.txt": f"# withdrawn\n {denied[0]}  # recalled\n\n{denied[1]}\t#\n".encode(),
+        "commas.txt": ", ".join(denied).encode(),
+        "list.json": json.dumps(denied).encode(),
         "excel.csv": codecs.BOM_UTF8 + f"no;item_id\r\n1;{denied[0]}\r\n2;{denied[1]}".encode(),
     }.items():
         (tmp_path / name).write_bytes(data)

@@ -23,6 +23,9 @@ CLOSE = 0.8
 _HOW_TO = {
     "LazyFrame": " Collect it first.",
     "RecordBatch": " pyarrow.Table.from_batches([…]) makes one of it.",
+    "RecordBatchReader": " Its read_all() makes one of it.",
+    "DuckDBPyRelation": " Its pl() makes one of it.",
+    "ndarray": " polars.DataFrame(…, schema=[…]) makes one of it.",
     **dict.fromkeys(("dict", "list"), " polars.DataFrame(…) makes one of it."),
 }
 """What makes a frame of what is none, by its type."""
@@ -81,7 +84,7 @@ def to_polars(frame: Any, what: str) -> pl.DataFrame:
         columns = {name: of_pandas(frame[name], name, what) for name in frame.columns}
     else:
         columns = dict(zip(names, frame.columns, strict=True))
-    plain = {name: plain_column(column) for name, column in columns.items()}
+    plain = {name: plain_column(column, name, what) for name, column in columns.items()}
     if not plain:
         return pl.DataFrame()
     try:

@@ -203,6 +203,8 @@ def advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[So
         "unparsable_time": "Perhaps --time-unit does not say how the times are spelled. ",
         "future_time": "Perhaps the times are in ms or us and --time-unit says s. ",
         "value_out_of_scale": "Perhaps the scale is another one (--scale). ",
+        "unparsable_value": "Values are plain numbers, such as 4.5, without a decimal comma, a "
+        "currency or words. ",
         "unknown_event": "Perhaps events does not list all kinds. ",
         "unparsable_json": _other_than_json(bad),
     }
@@ -219,7 +221,7 @@ def advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[So
     if role == "time":
         return _other_times(mapping, rule, cells) or likely[rule]
     if role == "value":
-        return _other_numbers(cells)
+        return _other_numbers(cells) or likely[rule]
     return _nulls(mapping, cells) or likely.get(rule, "")
 
 

@@ -112,11 +112,13 @@ def _other_unit(mapping: LogMapping, tally: Tally) -> str:
         return ""
     number = tally.median_time() * per_second / 10**6
     if 19_000_101 <= number <= 21_001_231:
-        return "Are they dates such as 20240131? Then say --time-unit %Y%m%d. "
+        return (
+            "Are they dates such as 20240131? Then say --time-unit %Y%m%d (time_unit in Python). "
+        )
     for unit, seconds in (("d", 86_400.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if 631_152_000 <= number * seconds <= 2_524_608_000:  # the years 1990 to 2050
             meant = {"d": "days since 1970", "s": "seconds"}.get(unit, unit)
-            return f"Are they {meant}? Then say --time-unit {unit}. "
+            return f"Are they {meant}? Then say --time-unit {unit} (time_unit in Python). "
     return ""
 
 

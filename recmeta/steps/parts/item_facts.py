@@ -5,11 +5,12 @@ import csv
 import datetime
 import io
 import os
+import re
 from pathlib import Path
 
 import polars as pl
 
-from recmeta import handwritten, schema
+from recmeta import handwritten, schema, strict_json
 from recmeta.errors import UserError, did_you_mean, listed
 from recmeta.logs import tables
 from recmeta.logs.checking import parsing
@@ -42,12 +43,37 @@ def _read(path: str, rule: str) -> list[str]:
     if place.suffix.lower() == ".parquet":
         return _typed(place, rule)
     text = handwritten.read_text(place, f"file of {rule}")
-    ids = handwritten.lines(text)
+    if place.suffix.lower() == ".json":
+        return _array(text, place, rule)
+    ids = _one_a_line(text)
     if place.suffix.lower() in (".csv", ".tsv"):
         ids = _column(text, place, rule)
     elif ids[0] == schema.ITEM_ID:  # the heading of a column that was pasted
         ids = ids[1:]
     return sorted({item_id for item_id in ids if item_id})
+
+
+def _one_a_line(text: str) -> list[str]:
+    """Return the ids on the lines of a text, without remarks (`# …`, `id  # …`); those of a single
+    line may be separated by commas."""
+    remarked = "\n".join(re.sub(r"(?:^|\s+)#(?:\s.*|$)", "", line) for line in text.split("\n"))
+    only = remarked.strip().split("\n")
+    found = handwritten.lines(remarked.strip().replace(",", "\n") if len(only) == 1 else remarked)
+    return [item_id for item_id in found if item_id] or [""]
+
+
+def _array(text: str, place: Path, rule: str) -> list[str]:
+    """Return the ids of a JSON array."""
+    try:
+        found = strict_json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{rule}: {str(place)!r} is no valid JSON: {error}") from error
+    plain = isinstance(found, list) and all(
+        isinstance(value, str | int) and not isinstance(value, bool) for value in found
+    )
+    if not plain:
+        raise UserError(f'{rule}: {str(place)!r} must hold an array of ids, such as ["i1", "i2"].')
+    return sorted({str(value).strip() for value in found} - {""})
 
 
 def _typed(place: Path, rule: str) -> list[str]:
