@@ -30,8 +30,8 @@ class Rules:
     """Rules that hold for every list. The defaults set none."""
 
     deny: str | None = None
-    """A file of items that no list may have: one id per line (`#` begins a remark), a JSON array, or
-    a table with a column `item_id`."""
+    """A file of items that no list may have: one id per line (`#` begins a remark), a JSON array,
+    or a table with a column `item_id`."""
     allow: str | None = None
     """A file of the only items that lists may have, in the same form."""
     unavailable: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
