@@ -1,4 +1,4 @@
-"""Strictly parsed configuration out of frozen dataclasses.
+"""Strict parsing of configurations, which are frozen dataclasses.
 
 Every configuration is a frozen, keyword-only dataclass beside the code that reads it. This file
 turns mappings (from TOML, JSON or the command line) into them and back, and fingerprints them.
@@ -21,7 +21,7 @@ from recmeta.strict_json import is_deep
 
 
 class Dataclass(Protocol):
-    """What every dataclass has."""
+    """The attribute that every dataclass has."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -64,7 +64,7 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
             raise UserError(f"missing key {_join(where, name)!r}: give it a value.")
     try:
         return cls(**values)
-    except ValueError as error:  # what a dataclass says of values that do not fit
+    except ValueError as error:  # the dataclass refuses the values
         raise UserError(f"{where}: {error}" if where else str(error)) from error
 
 
@@ -72,10 +72,10 @@ def read_toml(path: Path, what: str = "configuration") -> dict[str, Any]:
     """Return the tables of a TOML file.
 
     Args:
-        what: the file is, for messages.
+        what: a name for the kind of file, for messages.
 
     Raises:
-        UserError: where it cannot be read, or is not TOML.
+        UserError: if it cannot be read, or is not TOML.
     """
     text = read_text(path, what)
     try:

@@ -1,14 +1,14 @@
-"""What a step did, kept so that a finished step is never done twice and any result can be traced.
+"""The records of finished steps, so that no step is done twice and every result can be traced.
 
-A step's *key* is the fingerprint of its configuration and of the versions of what it reads. Its
-manifest is written last, atomically, with the digests of what the step left. It counts only while
-that is there and is what it was (`run_once`, `latest`, `whole`); a manifest of an earlier version,
-without digests, counts while its outputs exist.
+A step's *key* is the fingerprint of its configuration and of the versions of its inputs. Its
+manifest is written last, atomically, with the digests of the step's outputs. It counts only while
+the outputs exist and are unchanged (`run_once`, `latest`, `whole`); a manifest of an earlier
+version, without digests, counts while its outputs exist.
 
-What a step leaves is a frozen dataclass of its own, which its `Step` names. The fields are the keys
-of `outputs` in the manifest's file. A field that has its default is left out of the file, and a key
-that is no field is ignored, unless the dataclass has a field made by `spread`, which takes them. So
-older and newer versions of a step read each other's manifests.
+The outputs of a step are a frozen dataclass of its own, which its `Step` names. The fields are the
+keys of `outputs` in the manifest's file. A field that has its default is left out of the file, and
+a key that is no field is ignored, unless the dataclass has a field made by `spread`, which takes
+them. So older and newer versions of a step read each other's manifests.
 """
 
 import contextlib
@@ -36,36 +36,37 @@ Outputs = TypeVar("Outputs")
 
 LATEST = "latest.json"
 _OWN_DIGEST = "digest"
-"""Of a manifest's file: the fingerprint of all the rest of it."""
+"""The key, in a manifest's file, of the fingerprint of the rest of the file."""
 LIBRARIES = ("recmeta", "torch", "numpy", "pyarrow", "polars", "deltalake", "mlflow")
 _SPREAD = "spread"
 _REDO: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("redo", default=frozenset())
 
 
 class Left(Protocol):
-    """Something that a step leaves in the workspace, whose digests stand in its manifest."""
+    """A kind of output that a step leaves in the workspace, whose digests are in its manifest."""
 
     def digests(self, workspace: Workspace, outputs: Any) -> dict[str, Any]:
-        """Return what tells it from anything else, JSON-ready, by its address in the workspace."""
+        """Return its digests, JSON-ready, by address in the workspace."""
         ...
 
     def losses(
         self, workspace: Workspace, outputs: Any, digests: Mapping[str, Any] | None, *, full: bool
     ) -> list[str]:
-        """Return in sentences what is missing or is not what it was.
+        """Return sentences about what is missing or has changed.
 
         Args:
-            digests: what `digests` gave when the step was done; None in an old manifest.
-            full: read everything, even what nothing has touched.
+            digests: the result of `digests` when the step was done, or None in an old manifest.
+            full: whether to read everything, even what has not been touched.
 
         Raises:
             Broken: if something is lost that doing the step again cannot restore. The message says
-                what does.
+                what can.
         """
         ...
 
     def remove(self, workspace: Workspace, outputs: Any) -> None:
-        """Delete what doing the step again would otherwise go on from."""
+        """Delete partial results, from which the step would otherwise continue when it is done
+        again."""
         ...
 
 
@@ -75,7 +76,7 @@ class Folders:
     def __init__(self, paths: Callable[[Any], Collection[str]]) -> None:
         """
         Args:
-            paths: returns from the outputs where the folders are in the workspace.
+            paths: returns the folders' paths in the workspace, given the outputs.
         """
         self._paths = paths
 
@@ -86,7 +87,7 @@ class Folders:
     def losses(
         self, workspace: Workspace, outputs: Any, digests: Mapping[str, Any] | None, *, full: bool
     ) -> list[str]:
-        """Return which files are missing or not what was written: see `Sealed.losses`."""
+        """Return sentences about files that are missing or have changed: see `Sealed.losses`."""
         found = []
         for path in self._paths(outputs):
             folder = workspace / path
@@ -108,7 +109,8 @@ class Folders:
 
 
 class Step(str, Generic[Outputs]):
-    """The name of a step, as on the command line, the type of its outputs, and what it leaves."""
+    """The name of a step, as on the command line, with the type of its outputs and the kinds of
+    output that it leaves."""
 
     outputs: type[Outputs]
     is_long: bool
@@ -126,9 +128,9 @@ class Step(str, Generic[Outputs]):
 
         Args:
             outputs: a frozen dataclass, or `dict`: see `as_stored`.
-            is_long: whether others may write to the workspace while the step works: what it writes
-                is its own. See `recmeta.workspace.writing`.
-            leaves: what must be there for the step to count as done.
+            is_long: whether others may write to the workspace while the step works, because it
+                writes only to places of its own. See `recmeta.workspace.writing`.
+            leaves: the outputs that must exist for the step to count as done.
         """
         step = super().__new__(cls, name)
         step.outputs = outputs
@@ -138,14 +140,14 @@ class Step(str, Generic[Outputs]):
 
 
 def as_stored(name: str) -> Step[dict[str, Any]]:
-    """Return a step by name alone, whose outputs are taken as they are in the file, whatever
-    version of the step wrote them, and whether or not they are there still."""
+    """Return a step by name alone. Its outputs are read as they are in the file, whatever version
+    of the step wrote them, and whether or not they still exist."""
     return Step(name, dict)
 
 
 def spread() -> Any:
-    """Return the field of an outputs' dataclass whose entries are outputs themselves: those that
-    only some runs of the step have, by name."""
+    """Return the field of an outputs' dataclass whose entries are outputs themselves, by name,
+    because only some runs of the step have them."""
     return dataclasses.field(default_factory=dict, metadata={_SPREAD: True})
 
 
@@ -160,23 +162,23 @@ class Manifest(Generic[Outputs]):
     config: dict[str, Any]
     """The step's whole configuration, seed included."""
     inputs: dict[str, Any]
-    """What was read: table or artefact name to version."""
+    """The versions of the tables and artefacts that were read, by name."""
     outputs: Outputs
-    """What was written: versions of tables, paths of artefacts, values."""
+    """The outputs: versions of tables, paths of artefacts, values."""
     counts: dict[str, int]
-    """Rows, tasks, users: whatever the step counts."""
+    """The counts of the step, such as rows, tasks or users."""
     libraries: dict[str, str]
     git_commit: str | None
     finished_at: str
     seconds: float
     digests: dict[str, Any] | None = None
-    """What the step left was when it was done, by its address in the workspace. None in manifests
-    of earlier versions."""
+    """The digests of the outputs when the step was done, by address in the workspace. None in
+    manifests of earlier versions."""
     reused: bool = False
-    """True where this call found the step already done. Not stored."""
+    """Whether this call found the step already done. Not stored."""
 
     def summary(self) -> dict[str, Any]:
-        """Return the part that a person or the next step wants, JSON-ready."""
+        """Return the part that a person or the next step needs, JSON-ready."""
         return {"step": self.step, "key": self.key, **self.counts, **plain(self.outputs)}
 
 
@@ -197,18 +199,18 @@ def plain(outputs: Any) -> dict[str, Any]:
 
 
 def find(workspace: Workspace, step: Step[Outputs], key: str) -> Manifest[Outputs] | None:
-    """Return the manifest of a finished step, or None. It is the record alone: `losses` tells
-    whether what the step left is still there.
+    """Return the manifest of a finished step, or None. It is only the record: `losses` tells
+    whether the outputs still exist.
 
-    One that is broken is none, and so is one of an older version of the step that did not leave all
-    of today's outputs: the step is done anew.
+    A broken manifest counts as none, and so does one of an older version of the step that did not
+    leave all of today's outputs: the step is done again.
     """
     folder = workspace / "manifests" / step
     if not folder.exists(f"{key}.json"):
         return None
     try:
         stored = folder.read_json(f"{key}.json")
-        digest = stored.pop(_OWN_DIGEST, None)  # manifests of earlier versions have none
+        digest = stored.pop(_OWN_DIGEST, None)  # manifests of earlier versions have no digest
         if digest is not None and digest != _own_digest(stored):
             raise ValueError("it is not what was written")
         stored["outputs"] = _parsed(step.outputs, stored["outputs"])
@@ -225,15 +227,15 @@ def find(workspace: Workspace, step: Step[Outputs], key: str) -> Manifest[Output
 def losses(
     workspace: Workspace, step: Step[Outputs], manifest: Manifest[Outputs], *, full: bool = False
 ) -> list[str]:
-    """Return in sentences what a step left and is missing or not what it was; nothing where its
-    manifest counts.
+    """Return sentences about outputs of a step that are missing or have changed. The list is empty
+    if its manifest counts.
 
     Args:
-        full: read everything, even what nothing has touched since it was last read.
+        full: whether to read everything, even what has not been touched since it was last read.
 
     Raises:
         Broken: if something is lost that doing the step again cannot restore. The message says what
-            does.
+            can.
     """
     return [
         loss
@@ -243,8 +245,8 @@ def losses(
 
 
 def whole(workspace: Workspace, step: Step[Outputs], key: str) -> Manifest[Outputs] | None:
-    """Return the manifest of a finished step whose outputs are there and are what they were; None
-    where the step is to be done again.
+    """Return the manifest of a finished step whose outputs exist unchanged, or None if the step is
+    to be done again.
 
     Raises:
         Broken: as `losses` does.
@@ -254,7 +256,8 @@ def whole(workspace: Workspace, step: Step[Outputs], key: str) -> Manifest[Outpu
 
 
 def broken(workspace: Workspace, step: Step[Outputs]) -> list[str]:
-    """Return the manifests of a step that cannot be read, and count for nothing, as sentences."""
+    """Return sentences about the manifests of a step that cannot be read, and therefore do not
+    count."""
     folder = workspace / "manifests" / step
     names = [name for name in folder.names() if name.endswith(".json") and name != LATEST]
     return [
@@ -265,7 +268,7 @@ def broken(workspace: Workspace, step: Step[Outputs]) -> list[str]:
 
 
 def finished(workspace: Workspace, step: Step[Outputs]) -> list[Manifest[Outputs]]:
-    """Return the manifests of a step, of all its configurations and inputs, the newest last."""
+    """Return the manifests of a step with any configuration and inputs, the newest last."""
     names = (workspace / "manifests" / step).names()
     keys = [name.removesuffix(".json") for name in names if name != LATEST]
     found = [find(workspace, step, key) for key in keys]
@@ -276,8 +279,8 @@ def latest(workspace: Workspace, step: Step[Outputs]) -> Manifest[Outputs]:
     """Return the manifest that the step last returned in this workspace.
 
     Raises:
-        UserError: when the step has not finished here yet.
-        Broken: when what it left is missing or not what it was.
+        UserError: if the step has not finished here yet.
+        Broken: if its outputs are missing or have changed.
     """
     key = latest_key(workspace, step)  # which is written after the manifest
     found = None if key is None else find(workspace, step, key)
@@ -303,17 +306,16 @@ def run_once(
     inputs: dict[str, Any],
     work: Callable[[str], tuple[Outputs, dict[str, int]]],
 ) -> Manifest[Outputs]:
-    """Do a step unless its manifest says that it is done, and what it left is there and is what it
-    was.
+    """Do a step unless its manifest says that it is done and its outputs exist unchanged.
 
     Args:
-        config: JSON-ready; with `inputs` it must determine the outputs.
-        work: called with the key; returns (outputs, counts). It must leave the same outputs when it
-            is called again after having been killed at any point, or after any of them was lost.
+        config: JSON-ready; together with `inputs` it must determine the outputs.
+        work: called with the key; returns (outputs, counts). It must leave the same outputs if it
+            is called again after it was killed at any point, or after any of them was lost.
 
     Raises:
         Broken: if something is broken that doing the step again cannot restore.
-        WorkspaceBusyError: where another command writes to the workspace for longer than is waited.
+        WorkspaceBusyError: if another command writes to the workspace for longer than the wait.
     """
     key = fingerprint(step, config, inputs)
     with workspace.working_on(f"{step}-{key}") if step.is_long else workspace.writing():
@@ -362,7 +364,7 @@ def redoing(steps: Collection[str], known: Collection[str]) -> Iterator[None]:
         known: the steps that can be named there.
 
     Raises:
-        UserError: for a name that is none of them.
+        UserError: for any other name.
     """
     for name in steps:
         if name not in known:
@@ -385,12 +387,11 @@ def is_redone(step: str) -> bool:
 def rewriting(
     workspace: Workspace, step: Step[Outputs], key: str, digests: Mapping[str, Any]
 ) -> None:
-    """Put other digests into a step's manifest, whose outputs are about to be written anew on
-    purpose: users are taken out of them, say. Nothing is done where there is no manifest, or an old
-    one.
+    """Replace digests in the manifest of a step whose outputs are about to be rewritten on purpose,
+    for example to remove users from them. Do nothing if there is no manifest, or an old one.
 
     Args:
-        digests: by address; those that are not named stay.
+        digests: the new digests, by address; others are kept.
     """
     found = find(workspace, step, key)
     if found is not None and found.digests is not None:
@@ -398,7 +399,8 @@ def rewriting(
 
 
 def _counts(workspace: Workspace, step: Step[Outputs], done: Manifest[Outputs]) -> bool:
-    """Return whether a manifest spares its step; where it does not, it is taken back."""
+    """Return whether a manifest counts, so that its step need not be done. If not, the manifest is
+    deleted."""
     redo = is_redone(step)
     lost = [] if redo else losses(workspace, step, done)
     if not redo and not lost:
@@ -413,7 +415,7 @@ def _counts(workspace: Workspace, step: Step[Outputs], done: Manifest[Outputs]) 
 
 
 def _some(lost: list[str]) -> str:
-    """Return the first of what was lost, and how much there is beside."""
+    """Return the first of the losses, and the number of others."""
     more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
     return f"{lost[0]}{more}"
 
@@ -433,25 +435,25 @@ def _write(workspace: Workspace, manifest: Manifest[Any]) -> None:
 
 
 def _own_digest(stored: Mapping[str, Any]) -> str:
-    """Return the fingerprint of a manifest's content, as it is in the file."""
+    """Return the fingerprint of a manifest's content as it is in the file."""
     return fingerprint(json.loads(json.dumps(stored)))
 
 
 def latest_key(workspace: Workspace, step: str) -> str | None:
-    """Return the key that the step last returned; None where it is not known."""
+    """Return the key that the step last returned, or None if it is not known."""
     folder = workspace / "manifests" / step
     if not folder.exists(LATEST):
         return None
     try:
         return str(folder.read_json(LATEST)["key"])
-    except (ValueError, KeyError, TypeError):  # broken; the step writes it again
+    except (ValueError, KeyError, TypeError):  # it is broken, and the step will write it again
         return None
 
 
 def forget(workspace: Workspace, step: str, key: str) -> None:
-    """Delete a step's manifest, so that the step is done anew if it is asked for again.
+    """Delete a step's manifest, so that the step is done again when it is next run.
 
-    Call it before the outputs are deleted: where a manifest stands, the outputs are whole.
+    Call it before the outputs are deleted: while a manifest exists, the outputs are whole.
     """
     folder = workspace / "manifests" / step
     if latest_key(workspace, step) == key:
@@ -464,10 +466,10 @@ def _parsed(cls: type[Outputs], stored: dict[str, Any]) -> Outputs:
     """Return the outputs in a manifest's file.
 
     Raises:
-        UserError: where one of them is missing.
+        UserError: if one of them is missing.
     """
     if cls is dict:
-        return stored  # type: ignore[return-value]  # they are what the caller asked for
+        return stored  # type: ignore[return-value]  # the type is the caller's
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {n: v for n, v in stored.items() if n in fields}
     for name, field in fields.items():
@@ -479,7 +481,7 @@ def _parsed(cls: type[Outputs], stored: dict[str, Any]) -> Outputs:
 
 @functools.cache
 def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of those of our libraries that are installed."""
+    """Return the versions of Python and of the installed dependencies."""
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

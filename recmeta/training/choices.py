@@ -2,16 +2,16 @@
 
 An episode is a piece of a training user's history: up to `most_rows` rows that are known, and the
 `num_next` after them. If few rows are known, half of the episodes have a gap between the two parts,
-since lists are read for a while after a user's first answers. Half of the pieces begin with the
+since a user's lists are read for a while after the first answers. Half of the pieces begin with the
 user's first row, as for new users. If rows have no order, both parts are drawn at random. The loss
-is the softmax over the catalogue without the known rows, or over a sample of it whose items stand
-for the others; it is differentiated through the inner steps.
+is the softmax over the catalogue without the known rows, or over a sample of it whose items are
+weighted to represent the others; it is differentiated through the inner steps.
 
-The trainer of learners is not used: it draws one episode of a user in a pass, from all that came
-later, and stops by the errors of predictions.
+The trainer of learners is not used: it draws one episode per user and pass, from all later rows,
+and stops by the errors of predictions.
 
-A batch is computed in shares of `USERS_AT_ONCE` users whose gradients are added in order: the same
-bits for any number of threads.
+A batch is computed in shares of `USERS_AT_ONCE` users whose gradients are added in order, which
+gives the same bits for any number of threads.
 
 Legend: W pieces, B users of a batch, S known rows, Q next rows, I items, N items of a sample, D
 numbers of a vector, U training users, W values of a profile (padded).
@@ -44,8 +44,8 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 USERS_AT_ONCE = 32
 FEWEST_PIECES, MOST_PIECES = 4_096, 65_536
-"""The number of pieces of an epoch: a small log is used several times, and from a large one a part
-is drawn."""
+"""The fewest and the most pieces of an epoch: a small log is used several times, and a part of a
+large one is drawn."""
 MOST_OF_ONE_USER = 20
 """The most pieces of one user in an epoch."""
 MOST_NUMBERS = 2**24
@@ -54,21 +54,22 @@ shorter than 64."""
 CONFIDENCE = 5.0
 """The confidence of the factorisation from which training starts."""
 SHARPNESS = (0.4, 0.6, 0.8, 1.0)
-"""The users' part of the scores, which is added to popularity, is multiplied by the best of these
-before passes are compared."""
+"""The factors that are tried for the users' part of the scores, which is added to popularity:
+passes are compared with the best factor."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceConfig:
-    """How what users take next is meta-learned; docs/choices.md says how it was chosen."""
+    """The hyperparameters of meta-learning what users take next; docs/choices.md says how they were
+    chosen."""
 
     num_factors: int = 64
     """The length of an item's vector."""
     num_steps: int = 1
     """The number of gradient steps of the inner loop."""
     most_rows: int = 30
-    """The most known rows of an episode. Of a user with more rows the newest count. Where rows have
-    no order, all count, each with less weight."""
+    """The most known rows of an episode. For a user with more rows, only the newest count. If rows
+    have no order, all count, each with less weight."""
     dropout: float = 0.5
     """The share of an adapted user's vector that is left out of an episode."""
     batch_size: int = 64
@@ -83,7 +84,7 @@ class ChoiceConfig:
     """The number of passes without a greater likelihood for the development users after which
     training stops."""
     catalogue_sample: int = 20_000
-    """The number of items in the softmax beside those of the batch; a larger catalogue is
+    """The number of items in the softmax besides those of the batch; a larger catalogue is
     sampled."""
 
     def __post_init__(self) -> None:
@@ -116,11 +117,11 @@ class Episodes:
     profile_BW: torch.Tensor
 
     def to(self, device: torch.device) -> "Episodes":
-        """Return the same on a device."""
+        """Return the episodes on a device."""
         return Episodes(*(t.to(device) for t in vars(self).values()))
 
     def part(self, first: int, last: int) -> "Episodes":
-        """Return those of some users."""
+        """Return the episodes of some users."""
         return Episodes(*(t[first:last] for t in vars(self).values()))
 
 
@@ -154,13 +155,14 @@ def meta_learned(
 
     Args:
         rows: of the training users, in time order where there are times.
-        judged: development users, whose choices after their whole support decide when to stop; if
-            None, there are none.
+        judged: development users, whose choices after their whole support decide when to stop, or
+            None.
         profiles: of the training users and of the development users.
-        value_range: of the values, which say what was liked; if None, they say nothing.
-        num_next: number of rows that an episode predicts.
-        epochs: how many passes to take; if None, those after which the development users' choices
-            are likeliest.
+        value_range: the range of the values, which say how much a row was liked, or None if they do
+            not.
+        num_next: the number of rows that an episode predicts.
+        epochs: the number of passes, or None for the number that makes the development users'
+            choices most likely.
     """
     generator = torch.Generator().manual_seed(seed)
     count_I = np.bincount(rows.item, minlength=num_items)
@@ -262,22 +264,22 @@ def _losses(
     log_stands_N: torch.Tensor,
     kept_BD: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Return (B,) the mean over what users took next of minus its log-probability.
+    """Return (B,) the mean negative log-probability of the items that users took next.
 
     Args:
-        leaves: parameters, those of items by place in the sample.
-        place_I: of each item in the sample.
-        log_stands_N: logarithm of how many items each of the sample stands for.
-        kept_BD: what an adapted user's numbers are multiplied with; if None, 1.
+        leaves: the parameters; those of items by place in the sample.
+        place_I: the place of each item in the sample.
+        log_stands_N: the logarithm of the number of items that each item of the sample represents.
+        kept_BD: the dropout factors of adapted users' vectors, or None for no dropout.
     """
-    known_BS = place_I[episodes.item_BS].clamp(min=0)  # padding may be of items out of the sample
+    # Padding may hold items outside of the sample.
+    known_BS = place_I[episodes.item_BS].clamp(min=0)
     next_BQ = place_I[episodes.next_BQ].clamp(min=0)
     mask_BS = episodes.mask_BS
     log_base_N = leaves[POPULARITY] + log_stands_N
-    told_BSD = leaves[EXPLAINS][known_BS]
     user_BD = adapted(
         leaves,
-        told_BSD,
+        leaves[EXPLAINS][known_BS],
         episodes.liking_BS,
         mask_BS,
         episodes.profile_BW,
@@ -288,12 +290,13 @@ def _losses(
     if kept_BD is not None:
         user_BD = user_BD * kept_BD
     score_BN = torch.addmm(log_base_N, user_BD, leaves[PREDICTS].T)
-    # What is known is not asked about.
+    # Known items are not predicted.
     known_BN = torch.zeros_like(score_BN).scatter_add_(1, known_BS, mask_BS.to(score_BN)) > 0
     mask_BQ = episodes.next_mask_BQ & ~known_BN.gather(1, next_BQ)
-    known_BN = known_BN & mask_BQ.any(1, keepdim=True)  # who knows all items is asked nothing
+    # A user who knows all next items has nothing to predict: no item is left out of the sum.
+    known_BN = known_BN & mask_BQ.any(1, keepdim=True)
     log_total_B1 = score_BN.masked_fill(known_BN, -torch.inf).logsumexp(1, keepdim=True)
-    # An item of the query stands for itself: what it stands for counts in the sum alone.
+    # A next item is itself alone: the items that it represents count only in the sum.
     log_share_BQ = score_BN.gather(1, next_BQ) - log_stands_N[next_BQ] - log_total_B1
     num_next_B = mask_BQ.sum(1).clamp(min=1)
     return -torch.where(mask_BQ, log_share_BQ, 0).sum(1) / num_next_B
@@ -302,8 +305,9 @@ def _losses(
 def _sample(
     episodes: Episodes, num_items: int, size: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the items (N,) of a batch's softmax, rising, and the logarithm (N,) of how many items
-    each stands for: those of the batch for themselves, the others for all that are not there."""
+    """Return the items (N,) of a batch's softmax, ascending, and the logarithms (N,) of the numbers
+    of items that they represent: those of the batch represent themselves, and the others represent
+    all items that are not in the sample."""
     device = episodes.item_BS.device
     if num_items <= size:
         return torch.arange(num_items, device=device), torch.zeros(num_items, device=device)
@@ -322,7 +326,7 @@ def _sample(
 
 @dataclasses.dataclass(frozen=True)
 class _Sampler:
-    """Draws episodes out of training users' histories."""
+    """Draws episodes from training users' histories."""
 
     rows: Ragged
     profile_UW: torch.Tensor
@@ -399,7 +403,7 @@ class _Sampler:
 def _judged(
     tasks: Tasks, profile_BW: torch.Tensor, value_range: tuple[float, float] | None
 ) -> Episodes:
-    """Return development users as they are."""
+    """Return the episodes of development users after their whole support."""
     found = []
     for side in (tasks.support, tasks.query):
         mask_BR = side.mask
@@ -420,9 +424,9 @@ def _judged(
 
 @torch.no_grad()
 def _loss(head: ChoiceHead, judges: Episodes) -> float:
-    """Return the mean loss of development users, over the whole catalogue, with what users add to
-    popularity multiplied by the best of `SHARPNESS`: lists are weighted later, and a head that is
-    too sure of a good order is better than one that is rightly unsure of a bad one."""
+    """Return the mean loss of development users, over the whole catalogue, with the users' part of
+    the scores multiplied by the best of `SHARPNESS`: the weights of lists are learned later, and an
+    overconfident head with a good order is better than a well-calibrated one with a bad order."""
     device = head.params[POPULARITY].device
     everything_I = torch.arange(head.num_items, device=device)
     itself_I = torch.zeros(head.num_items, device=device)

@@ -1,10 +1,10 @@
-"""A conditional logit: weights by which users' choices are likeliest (McFadden, Frontiers in
+"""A conditional logit: the weights that make users' choices most likely (McFadden, Frontiers in
 Econometrics, Academic Press 1974).
 
     loss_u = - Σ_{i liked} log softmax(Σ_k h_k(n) Σ_c w_kc x_ic)_i / number liked
 
-plus penalties that draw neighbouring knots together and all weights to those of popularity alone.
-The loss is convex; Newton's method finds its minimum.
+plus penalties that draw neighbouring knots together and shrink all weights to those of popularity
+alone. The loss is convex; Newton's method finds its minimum.
 
 Legend: B users, M items of each, C columns, K knots, P = K · C.
 """
@@ -26,15 +26,15 @@ NUM_FOLDS = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What users chose, from which items, with a number of known rows."""
+    """The choices of users, with a number of known rows, and the items that they chose from."""
 
     column: dict[str, Float64Array]
-    """(B, M) by name."""
+    """The columns, (B, M) by name."""
     hat_BK: Float64Array
-    """The share of each knot for the user."""
+    """The weight of each knot for the user."""
     liked_BM: BoolArray
     log_weight_BM: Float64Array
-    """Logarithm of how many items each stands for; -inf where padded."""
+    """The logarithm of the number of items that each item represents; -inf where padded."""
 
     def of_users(self, users_b: IntArray) -> "Choices":
         """Return the choices of some users."""
@@ -47,7 +47,7 @@ class Choices:
 
 
 def held_out_losses(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
-    """Return (B,) the users' losses by weights that were learned from the other users."""
+    """Return (B,) the users' losses with weights that were learned from the other users."""
     num_users = len(choices[0].hat_BK)
     fold_B = np.arange(num_users) % NUM_FOLDS
     loss_B = np.zeros(num_users)
@@ -115,7 +115,7 @@ def losses(
 def derivatives(
     design_BMC: Float64Array, choices: Choices, weight_KC: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Return slope (P,) and curvature (P, P) of the mean loss."""
+    """Return the gradient (P,) and the Hessian (P, P) of the mean loss."""
     probability_BM = losses(design_BMC, choices, weight_KC)[1]
     num_users, num_columns = len(design_BMC), design_BMC.shape[2]
     liked_BM = choices.liked_BM / choices.liked_BM.sum(1, keepdims=True)

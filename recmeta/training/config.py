@@ -26,48 +26,48 @@ class MetaTrainConfig:
     """The outer loop."""
     start: StartName = "factors"
     """`factors`: the items' embeddings start from a matrix factorisation, whose size and
-    regularisation the development users choose. `bayesian-factors`: from one that needs no tuning
-    and whose items fall back on content; content's embeddings start from it too. The Bayesian
-    linear learner takes the latter for either; implicit feedback takes a weighted factorisation for
-    either. `champion`: everything starts from the current champion; before the first one, from
-    factors."""
+    regularisation the development users choose. `bayesian-factors`: from a factorisation that needs
+    no tuning and whose items fall back on content; the embeddings of content start from it, too.
+    The Bayesian linear learner starts from the latter in both cases; implicit feedback starts from
+    a weighted factorisation in both cases. `champion`: everything starts from the current champion;
+    before there is one, from `factors`."""
     content_from: str | None = None
     """A model, possibly of another data set, from whose content this one starts: its folder, or
     `models:/NAME/VERSION` or `models:/NAME@ALIAS` in MLflow. Attributes are matched by name and
-    categories by value; ids are never carried over. Both need the same learner and widths. Not
-    possible with `start = "champion"`."""
+    categories by value; ids are never carried over. Both models need the same learner and widths.
+    This cannot be combined with `start = "champion"`."""
     freeze_content: bool = False
-    """Whether the content that `content_from` provides is kept as it is; otherwise it continues to
+    """Whether the content that `content_from` provides is kept unchanged; otherwise it continues to
     learn."""
     last_layer_ridge: float | None = None
     """The penalty of a ridge regression of the values on the inputs of MAML's last layer, with
-    which that layer starts. If not set, the layer starts as the sum of the items' biases. For
-    ratings and `start = "factors"` only."""
+    which that layer starts. If not set, the layer starts as the sum of the items' biases. It
+    applies only to ratings with `start = "factors"`."""
     refit: bool = False
     """Whether the final model also learns from the development users: once they have chosen the
-    number of epochs, training starts again with them among the training users. For implicit
-    feedback only."""
+    number of epochs, training starts again with them among the training users. It applies only to
+    implicit feedback."""
     lists: Literal["learned", "popularity"] = "learned"
     """The order of lists. `learned`: the learner's score, recent popularity, and which items were
     taken together and one after the other, with weights that the development users choose.
     `popularity`: the learner's score and, for ratings, `popularity_weight` times the logarithm of
-    popularity; which users took which items is then not counted."""
+    popularity; co-occurrence of items is then not counted."""
     choices: ChoiceConfig = ChoiceConfig(epochs=0)
-    """How what users take next is meta-learned by MAML, for learned lists; with `epochs = 0` it is
-    not. The recipes of `maml` and of the closed forms learn it."""
+    """How MAML meta-learns what users take next, for learned lists; with `epochs = 0` it does not.
+    The recipes of `maml` and of the closed forms learn it."""
     certificate: CertificateConfig | None = CertificateConfig()
     """The certainty that is required, for users with a number of answers, that learned lists are no
-    worse than those of recent popularity, which such users otherwise get; if None, all get learned
-    lists."""
+    worse than those of recent popularity. Users without it get lists of recent popularity. If None,
+    all users get learned lists."""
     augment: AugmentConfig | None = None
-    """Generated users of rare profiles, from whom members and learner are meta-trained beside the
-    real ones; if None, there are none."""
+    """Generated users of rare profiles, on whom the members and the learner are meta-trained
+    besides the real users, or None for no such users."""
     seed: int = 0
     """The seed of initial parameters and of the order of users."""
     members: tuple["MetaTrainConfig", ...] = ()
     """The learners inside this one, and how each is trained before it: those from which a selector
     chooses, or the base of MAML's layers. The features that they read, the seed and `content_from`
-    are those of the whole. Without any, the members that a selector names are trained together with
+    are those of the whole. Without members, those that a selector names are trained together with
     its gate, from `random`."""
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class MetaTrainConfig:
                 raise ValueError("augment is given for a member: give it for the whole instead.")
             models = tuple(how.model for how in self.members)
             object.__setattr__(self, "model", with_members(self.model, models))
-        elif self.model.learner.begins_trained:  # nothing says how
+        elif self.model.learner.begins_trained:  # no member says how
             object.__setattr__(self, "model", with_members(self.model, ()))
         if self.content_from is None and self.freeze_content:
             raise UserError("freeze_content is true without content_from: name the model, too.")

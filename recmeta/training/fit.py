@@ -1,4 +1,4 @@
-"""Meta-training: a model at its start becomes a trained one."""
+"""Meta-training, which turns a model at its start into a trained one."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,9 +26,9 @@ class Trained(NamedTuple):
 
     history: list[Epoch]
     best: Epoch
-    """The epoch whose parameters were kept; number 0 is the start, which has no training loss."""
+    """The epoch whose parameters were kept. Number 0 is the start, which has no training loss."""
     best_of_members: tuple[Epoch, ...]
-    """The same of each member that was trained before the model."""
+    """The best epoch of each member that was trained before the model."""
 
 
 def fit(
@@ -46,10 +46,11 @@ def fit(
 
     Args:
         begun: the result of `at_start` on the task set.
-        folder: of the checkpoints. If there are some already, training continues from them.
+        folder: the folder of the checkpoints. If there are some already, training continues from
+            them.
         on_member: called with every epoch of a member.
-        processes: number of processes of this machine that share each outer gradient; this one does
-            everything else.
+        processes: the number of processes of this machine that share each outer gradient; the
+            calling process does everything else.
     """
     model, development = begun.model, task_set.tasks("dev")
     if config.certificate is not None:  # refuses an unknown attribute before training
@@ -65,7 +66,7 @@ def fit(
     start = {name: p.detach().clone() for name, p in model.params.items()}
     history = _train(config, begun, learned_from, folder, on_epoch, processes)
     best = best_of(model, start, history, development, config.training)
-    # One thread, so that their number does not decide the last bits of what is learned.
+    # One thread, so that the number of threads does not decide the last bits of what is learned.
     with one_thread(model.device.type == "cpu"):
         model.levels = learn_levels(model, task_set, config.seed)
         model.uncertainty = learn_uncertainty(model, development)
@@ -123,14 +124,15 @@ def refit(
     chosen: WeightedALSConfig | None = None,
     processes: int = 1,
 ) -> Model:
-    """Return a model that has learned from the development users, too: again from the start, for as
-    many epochs as were best without them. If there are none, it is the same model.
+    """Return a model that is also trained on the development users: again from the start, for the
+    number of epochs that was best without them. If there are no development users, it is the same
+    model.
 
     Args:
         model: trained by `fit` on the task set.
         trained: the result of `fit`; if its best epoch is 0, the start itself is taken.
-        folder: of the model; the checkpoint is below it, and training continues from it.
-        earlier: the model that training went on from, where there was one.
+        folder: the folder of the model; the checkpoint is below it, and training continues from it.
+        earlier: the model that training continued from, or None.
         source: the result of `content_source`.
         everybody: the users to train on; if None, the training and the development users.
         chosen: `Begun.chosen` of the model; if None, the development users choose again.
@@ -155,7 +157,7 @@ def refit(
         training = dataclasses.replace(config.training, epochs=trained.best.number)
         config = dataclasses.replace(config, training=training)
         _train(config, again, everybody, folder, on_epoch, processes)
-    # Learned of users on whom the learner was not trained.
+    # These were learned from users on whom the learner was not trained.
     again.model.levels, again.model.certificate = model.levels, model.certificate
     if model.learned_lists is not None:
         again.model.learned_lists = recounted(
@@ -166,17 +168,17 @@ def refit(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A trained model and how it came to be."""
+    """A trained model and the record of its training."""
 
     model: Model
     history: list[Epoch]
-    """The epochs of the training that the development users judged."""
+    """The epochs of the training that was judged by the development users."""
     best: Epoch
-    """The epoch that they chose; number 0 is the start."""
+    """The epoch that they chose. Number 0 is the start."""
     num_passes: int
-    """Epochs in all, those of the refit included."""
+    """The number of all epochs, those of the refit included."""
     choice: dict[str, Any]
-    """For a selector, what its choice is worth; otherwise empty."""
+    """For a selector, the comparison of its choice with its members; otherwise empty."""
 
 
 def fit_whole(
@@ -195,10 +197,12 @@ def fit_whole(
     `refit`.
 
     Args:
-        begun: from `at_start`.
-        folder: of the checkpoints. If there are some already, training continues from them.
-        on_refit: called after each epoch of the refit, with how many there will be.
-        earlier: the model that training went on from, where there was one.
+        begun: the result of `at_start`.
+        folder: the folder of the checkpoints. If there are some already, training continues from
+            them.
+        on_refit: called after each epoch of the refit, with the number of epochs that there will
+            be.
+        earlier: the model that training continued from, or None.
         source: the model whose content this one started from.
         on_member: called with every epoch of a member that is trained before the model.
         processes: see `fit`.

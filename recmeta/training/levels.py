@@ -3,11 +3,11 @@
 Biases and similarities of items come from the training users' rows; the coefficients of a
 `LevelHead` maximise the mean over development users of the log-likelihood of their ratings. Each
 user counts the same. Half of the weight is on predictions of the query from the whole support, and
-half on predictions of all later rows from the first 0, 1, 3 or 10. A ridge shrinks the distribution
-to one around the learner's own mean, with the learner's own spread. Fisher scoring finds the
-maximum (McCullagh, JRSS B 1980). Whether and how neighbours are counted, and whether there is a
-head, is decided between halves of the development users: a more complex choice must be better by
-more than a standard error of the difference.
+half on predictions of all later rows from the first 0, 1, 3 or 10 rows. A ridge shrinks the
+distribution to one around the learner's own mean, with the learner's own spread. Fisher scoring
+finds the maximum (McCullagh, JRSS B 1980). Whether and how neighbours are counted, and whether
+there is a head, is decided between halves of the development users: a more complex choice must be
+better by more than a standard error of the difference.
 
 Legend: B users, N rows, L levels, T = L − 1 thresholds, P parameters, C inputs, J items with
 neighbours.
@@ -52,16 +52,16 @@ USER_REGULARISATION = 20.0
 """The shrinkage of the users' biases: with it, the residuals of a user with few rows keep most of
 the user's deviation from others, and items that are rated high together are similar."""
 NUM_NEIGHBOURS = 100
-"""K: the most items that may speak for an item."""
+"""K, the most neighbours of an item."""
 SHRINKAGES = (50.0, 10.0)
-"""Candidates, the simplest first: a similarity that n users support is multiplied with n / (n +
+"""The candidates, the simplest first: a similarity that n users support is multiplied by n / (n +
 this)."""
 DAMPING = 0.5
 """Added to the sum of similarities in the denominator of a vote, so that weak similarities give a
-weak vote. The coefficient of votes is learned, so that halving or doubling this changes next to
+weak vote. The coefficient of votes is learned, so that halving or doubling this changes almost
 nothing."""
 RIDGE = 0.2
-"""Penalty, divided by the number of users, of squared distances from the learner's own mean."""
+"""The penalty, divided by the number of users, on squared distances from the learner's own mean."""
 NUM_FOLDS = 2
 USERS_AT_ONCE = 256
 ROWS_AT_ONCE = 2**14
@@ -94,7 +94,7 @@ class Rated:
         return Rated(**fields)
 
     def with_votes(self, vote_N: Float64Array) -> "Rated":
-        """Return the same with other votes."""
+        """Return the same ratings with other votes."""
         inputs_NC = self.inputs_NC.copy()
         inputs_NC[:, INPUTS.index("vote")] = vote_N
         return dataclasses.replace(self, inputs_NC=inputs_NC)
@@ -110,7 +110,7 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
     levels, for too few development users, and if it is no better than the learner alone.
 
     Args:
-        seed: of the development users, where there are many.
+        seed: draws the development users if there are more than `MOST_USERS`.
     """
     spec, development = task_set.spec, task_set.tasks("dev")
     if spec.objective != "rating" or len(development) < FEWEST_USERS:
@@ -157,11 +157,12 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
     return _fitted(*candidates[chosen]) if held_out[chosen].is_better else None
 
 
-# What the neighbours say -------------------------------------------------------------------------
+# Neighbours and their votes
+# -------------------------------------------------------------------------
 
 
 def _nobody(num_items: int) -> Neighbours:
-    """Return the table of items without neighbours."""
+    """Return a table in which no item has neighbours."""
     empty = torch.zeros(0, dtype=torch.int64)
     return Neighbours(torch.zeros(num_items + 1, dtype=torch.int64), empty, torch.zeros(0))
 
@@ -181,8 +182,8 @@ def _tables(train: Tasks, biases: ItemMeanUserBias, num_items: int) -> Iterator[
 
 
 def _shown(development: Tasks) -> Iterator[tuple[Tasks, IntArray]]:
-    """Yield the users with their first rows and all later ones as query, then with all of their
-    support, and who they are."""
+    """Yield the users with their first rows as support and all later ones as query, then with their
+    whole support, each with the users' positions."""
     longest_B = development.support.lengths
     for num_shots in SHOTS:
         users = np.flatnonzero(longest_B > num_shots)
@@ -245,14 +246,15 @@ def _rated(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _HeldOut:
-    """How well users are predicted by coefficients that were learned from the others."""
+    """The losses and errors of users under coefficients that were learned from the other users."""
 
     loss_B: Float64Array
-    """Negative log-likelihoods of the distributions."""
+    """The negative log-likelihoods of the distributions."""
     errors: list[Float64Array]
     """(B,) the absolute errors of the medians, and the squared ones of the means."""
     own_errors: list[Float64Array]
-    """The same of the learner alone, its means on a line that was learned from the others."""
+    """The errors of the learner alone, with its means on a line that was learned from the other
+    users."""
 
     @property
     def is_better(self) -> bool:
@@ -285,8 +287,8 @@ def _held_out(head: LevelHead, rated: Rated, num_users: int) -> _HeldOut:
 
 
 def _fitted(head: LevelHead, rated: Rated) -> LevelHead:
-    """Return the head with the coefficients of the greatest likelihood, penalised by a ridge around
-    its present ones."""
+    """Return the head with the coefficients of greatest likelihood, penalised by a ridge around its
+    present ones."""
     location_NF, scale_NG = designs(rated.inputs_NC)
     first = len(head.threshold_T), len(head.threshold_T) + len(head.location_F)
     prior_P = torch.cat([head.threshold_T, head.location_F, head.scale_G]).numpy()
@@ -333,7 +335,7 @@ def _derivatives(
     the Fisher information.
 
     Args:
-        first: where the location's coefficients and the scale's begin.
+        first: the positions at which the location's and the scale's coefficients begin.
     """
     num_thresholds, num_params = first[0], len(theta_P)
     slope_P, curve_PP = np.zeros(num_params), np.zeros((num_params, num_params))
@@ -346,7 +348,7 @@ def _derivatives(
         below_nT = cumulative(place_n, log_scale_n, threshold_T)
         share_nL = np.diff(below_nT, axis=-1, prepend=0.0, append=1.0)
         share_nL = np.maximum(share_nL, LEAST_SHARE)
-        # By threshold: how its cumulative share changes with the parameters.
+        # The derivative of each threshold's cumulative share with respect to the parameters.
         density_nT = below_nT * (1 - below_nT) / width(log_scale_n)[:, None]
         away_nT = threshold_T - place_n[:, None]
         change_nTP = np.zeros((*density_nT.shape, num_params))

@@ -8,8 +8,8 @@ weights maximise the mean over users of
     Σ_{i liked} log softmax(score(·))_i / number liked
 
 over the whole support and its first 0, 1, 3 and 10 rows, with a penalty that draws neighbouring
-knots together and all weights to those of popularity alone. A sample replaces the catalogue, its
-items weighted by how many they stand for.
+knots together and shrinks all weights to those of popularity alone. A sample replaces the
+catalogue, each of its items weighted by the number of items that it represents.
 
 The likelihood is that of the whole catalogue, most of which no list shows: if the learner's output
 is not linear in the log-probability, its tail is fitted at the expense of the first places, and
@@ -72,17 +72,16 @@ from recmeta.training.standard_error import is_as_good, simplest_of_best
 TOGETHER, NEXT = "together", "next"
 NUM_NEIGHBOURS = 100
 CENTRE_SHARE = 0.375
-"""The share of the scale below which a row's value speaks against items that are similar to its
-own."""
+"""The share of the scale below which a row counts against items similar to its own."""
 OFFSET = 0.5
-"""Added to the counts of popularity, so that an item that nobody took has a chance."""
+"""Added to the counts of popularity, so that an item without any user has a chance."""
 MOST_USERS = 400
 """The most development users from whom weights are learned."""
 NUM_SAMPLED = 500
-"""The number of items of the catalogue that stand for all of them in a user's choice."""
+"""The number of items of the catalogue that represent all of it in a user's choice."""
 USERS_AT_ONCE = 64
 TOP = 10
-"""Length of the lists by which settings are compared."""
+"""The length of the lists by which settings are compared."""
 FEWEST_USERS = 10
 """With fewer development users there is nothing to learn weights from."""
 NO_CHOICES = ChoiceConfig(epochs=0)
@@ -97,20 +96,19 @@ class LearnedLists:
     head: ListHead
     development: Tasks
     liked_from: float
-    """The smallest value that means that an item was liked."""
+    """The smallest value of a liked item."""
     without: Callable[[int], LearnedPredictor]
-    """Returns the model with lists whose weights were learned without a fold: without those users
-    whose place in `development`, divided by `NUM_FOLDS`, leaves this number."""
+    """Returns the model with lists whose weights were learned without a fold: without the users
+    whose place in `development`, modulo `NUM_FOLDS`, is this number."""
 
 
 def learn_lists(
     model: Model, task_set: TaskSet, seed: int, choices: ChoiceConfig = NO_CHOICES
 ) -> LearnedLists | None:
-    """Return the list head of a trained model; None where there are too few development users who
-    liked anything.
+    """Return the list head of a trained model, or None if too few development users liked anything.
 
     Args:
-        seed: of the sampled users and items.
+        seed: draws the users and items of samples.
         choices: how to learn what users take next.
     """
     history, spec = task_set.history(), task_set.spec
@@ -186,7 +184,7 @@ def learn_lists(
 
 
 def _column_sets(head: ListHead) -> list[tuple[str, ...]]:
-    """Return the possible orders of lists, the simplest first."""
+    """Return the candidate sets of columns, the simplest first."""
     neighbours = tuple(name for name in head.tables if name != ATTRIBUTES)
     found = [(POPULARITY, LEARNER), (POPULARITY, LEARNER, *neighbours)]
     if head.choices is not None:
@@ -197,14 +195,14 @@ def _column_sets(head: ListHead) -> list[tuple[str, ...]]:
 
 
 def _using(head: ListHead, model: Model, history: ItemHistory) -> LearnedPredictor:
-    """Return the model with lists that a head orders."""
+    """Return the model with lists ordered by a head."""
     predictor = LearnedPredictor("lists", model, history)
     predictor.scorer = dataclasses.replace(predictor.scorer, lists=head)
     return predictor
 
 
 def _ranking_loss(predictor: LearnedPredictor, tasks: Tasks, liked_from: float) -> Float64Array:
-    """Return (B,) 1 - nDCG@10 of the users' lists out of the whole catalogue."""
+    """Return (B,) 1 - nDCG@10 of the users' lists from the whole catalogue."""
     num_items = predictor.scorer.model.catalogue.num_items
     return ranking_losses(predictor, tasks, num_items, liked_from)
 
@@ -216,8 +214,8 @@ def _widest_of_best(
     history: ItemHistory,
     liked_from: float,
 ) -> int:
-    """Return the head whose lists of the tasks' users show most of the catalogue, among those whose
-    nDCG@10 is within a standard error of the best: diversity that costs nothing."""
+    """Return the head whose lists for the tasks' users cover most of the catalogue, among those
+    whose nDCG@10 is within a standard error of the best: diversity at no cost."""
     loss, width, num_items = [], [], model.catalogue.num_items
     for head in heads:
         predictor = _using(head, model, history)
@@ -239,10 +237,11 @@ def _choices(
     device: torch.device,
     epochs: int | None = None,
 ) -> ChoiceHead | None:
-    """Return the meta-learned head of what training users took next; None if that is not asked for.
+    """Return the meta-learned head of what training users took next, or None if it is not
+    configured.
 
     Args:
-        epochs: how many passes to take; if None, as the development users want it.
+        epochs: the number of passes, or None for the number that is best on the development users.
     """
     spec, development = task_set.spec, task_set.tasks("dev")
     if not config.epochs:
@@ -277,11 +276,11 @@ def recounted(
     seed: int,
     choices: ChoiceConfig = NO_CHOICES,
 ) -> ListHead:
-    """Return the same head with its tables counted again from a task set's training users, and with
-    what they took next learned again, in as many passes as before.
+    """Return the head with its tables counted again from a task set's training users, and with its
+    `ChoiceHead` trained on them again, for the same number of passes.
 
     Args:
-        encoder: of the model that it will be the head of.
+        encoder: the encoder of the model that will have the head.
     """
     tables = _tables(encoder, task_set, head.horizon, seed)
     device = head.count_I.device
@@ -307,11 +306,11 @@ def _taken_rows(task_set: TaskSet) -> Ragged:
 def _tables(
     encoder: Encoder, task_set: TaskSet, horizon: int | None, seed: int
 ) -> dict[str, Table]:
-    """Return the tables of how strongly items of training users' rows speak for others.
+    """Return the tables of how strongly items predict others, counted from training users' rows.
 
     Args:
         encoder: knows the items' attributes.
-        horizon: number of rows that an episode spans; None if rows have no order.
+        horizon: the number of rows that an episode spans, or None if rows have no order.
     """
     rows, num_items = _taken_rows(task_set), task_set.spec.num_items
     first = None if horizon is None else 2 * horizon
@@ -329,14 +328,14 @@ def _tables(
 
 
 def _liked_from(task_set: TaskSet) -> float:
-    """Return the smallest value that means that an item was liked."""
+    """Return the smallest value of a liked item."""
     if task_set.spec.objective == "implicit":
         return -np.inf
     return describe(_training_rows(task_set).value, task_set.spec.value_range).relevant_from
 
 
 def _who_liked(tasks: Tasks, liked_from: float, seed: int) -> Tasks:
-    """Return users who liked something of their query, at most `MOST_USERS`."""
+    """Return users who liked an item of their query, at most `MOST_USERS`."""
     liked = tasks.query.task[tasks.query.value >= liked_from]
     users = np.unique(liked)
     if len(users) > MOST_USERS:
@@ -346,7 +345,7 @@ def _who_liked(tasks: Tasks, liked_from: float, seed: int) -> Tasks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """The items that users chose among: what they took next, and a sample of all others."""
+    """The items that users chose from: those that they took next, and a sample of all others."""
 
     tasks: Tasks
     encoder: Encoder
@@ -387,7 +386,7 @@ class _Asked:
         )
 
     def shown(self) -> list[Tasks]:
-        """Return the users with their first rows, and with all of them."""
+        """Return the users with their first rows as support, then with their whole support."""
         return [*(self.tasks.with_shots(k) for k in SHOTS), self.tasks]
 
     def popularity(self, history: ItemHistory, half_life: float | None) -> Float64Array:
@@ -399,7 +398,8 @@ class _Asked:
 
     def learner(self, model: Model) -> list[Float64Array]:
         """Return (B, M) the learner's output, for each of `shown`; a CPU computes it with one
-        thread, so that their number does not decide the last bits of what is learned from it."""
+        thread, so that the number of threads does not decide the last bits of what is learned from
+        it."""
         with one_thread(model.device.type == "cpu"):
             return [self._of_learner(Scorer.of(model), tasks) for tasks in self.shown()]
 
@@ -416,7 +416,7 @@ class _Asked:
     def choices(
         self, head: ListHead, popularity_BM: Float64Array, learner: Sequence[Float64Array]
     ) -> list[Choices]:
-        """Return what the users chose, for each of `shown`."""
+        """Return the users' choices, for each of `shown`."""
         found = []
         for tasks, learner_BM in zip(self.shown(), learner, strict=True):
             of_choices = () if head.choices is None else (CHOICES, CHOICES_BEFORE)

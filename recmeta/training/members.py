@@ -23,7 +23,7 @@ epoch."""
 
 
 def unseen(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
-    """Tell nobody of an epoch."""
+    """Ignore an epoch."""
 
 
 def train_members(
@@ -39,17 +39,18 @@ def train_members(
     parameters.
 
     Args:
-        config: of the model. Without members in it, those that its learner has are trained together
-            with it.
+        config: the configuration of the model. If it has no members, those of its learner are
+            trained together with it.
         begun: the model at its start.
-        folder: of the model's checkpoint; theirs are below it, and training continues from them.
-        epochs: the number of epochs of each, 0 for one that keeps its start; if None, the number
-            that is best on the development users.
+        folder: the folder of the model's checkpoint. Those of the members are below it, and
+            training continues from them.
+        epochs: the number of epochs of each member, 0 for one that keeps its start, or None for the
+            numbers that are best on the development users.
         on_member: called with every epoch of a member.
-        processes: number of processes that share each outer gradient.
+        processes: the number of processes that share each outer gradient.
 
     Returns:
-        The epoch of each that was kept.
+        The epoch of each member whose parameters were kept.
     """
     model, development, kept = begun.model, task_set.tasks("dev"), []
     for number, (how, given) in enumerate(zip(config.members, begun.members, strict=True)):
@@ -78,8 +79,9 @@ def train_members(
 
 
 def judged_choice(model: Model, development: Tasks, folder: Folder) -> dict[str, Any]:
-    """Write what a selector's choice is worth on development tasks into choice.json, and return the
-    main figures; do nothing for a model that does not choose, or without tasks."""
+    """Write the comparison of a selector's choice with its members on development tasks to
+    choice.json, and return its main figures. Do nothing for a model without a selector, or without
+    tasks."""
     if not isinstance(model.config.learner, SelectorConfig) or len(development) == 0:
         return {}
     report = judge_choice(model, development).to_dict()

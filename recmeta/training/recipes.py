@@ -1,7 +1,7 @@
 """How each learner is trained by default.
 
-All hyperparameters were chosen on development users of MovieLens 100K, unless said otherwise; an
-algorithm that is not here is trained as `MetaTrainConfig` says.
+All hyperparameters were chosen on development users of MovieLens 100K, unless noted otherwise. An
+algorithm without a recipe is trained with the defaults of `MetaTrainConfig`.
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ from recmeta.training.config import MetaTrainConfig
 
 CLOSED_FORM = MetaTrainConfig(
     model=ModelConfig(algorithm="bayesian-linear"),
-    # As many support rows as the fullest users of MeLU's protocol have.
+    # The largest number of support rows in MeLU's protocol.
     episodes=EpisodeConfig(batch_size=64, max_support=90, max_query=40),
-    # What keeps the item vectors small is the learner's own penalty.
+    # The learner's own penalty keeps the item vectors small.
     training=TrainingConfig(epochs=30, patience=30, learning_rate=5e-3, weight_decay=0.0),
 )
 """The closed-form learner; chosen on held-out warm users and films of MovieLens 1M."""
@@ -90,14 +90,13 @@ CONDITIONAL_VAE = MetaTrainConfig(
 """Found by `recmeta tune`, in sixteen trials."""
 
 FEDERATED = MetaTrainConfig(
-    # A factorisation, what others thought of an item, and what they took beside it would need the
-    # clients' interactions.
+    # A factorisation, item statistics and co-occurrence would need the clients' interactions.
     model=ModelConfig(algorithm="federated", network=PreferenceConfig(use_statistics=False)),
     training=TrainingConfig(weight_decay=0.1),
     start="random",
     lists="popularity",
 )
-"""Clients send only updates."""
+"""Federated clients, which send only updates."""
 
 
 def _on_network(
@@ -164,7 +163,7 @@ TUNED: dict[str, MetaTrainConfig] = {
     "bayesian-linear": CLOSED_FORM,
     "weighted-ridge": WEIGHTED_RIDGE,
 }
-# A closed form, gradient steps and a forward pass. What stands beside them is the gate's alone.
+# A closed form, gradient steps and a forward pass. The other settings are those of the gate.
 TUNED["selector"] = MetaTrainConfig(
     model=ModelConfig(algorithm="selector", learner=SelectorConfig(members_learn=False)),
     episodes=EpisodeConfig(batch_size=64),

@@ -1,4 +1,4 @@
-"""What `recmeta tune` may try: ranges and choices by the names of the configuration.
+"""The search space of `recmeta tune`: ranges and choices by the names of the configuration.
 
 [train.training]
 learning_rate = { low = 1e-4, high = 1e-2, log = true }

@@ -12,13 +12,14 @@ from recmeta.tasks.arrays import Float64Array
 
 
 def simplest_of_best(losses: Sequence[Float64Array]) -> int:
-    """Return the first candidate whose loss by user (B,) is within a standard error of the mean
-    difference from the least one."""
+    """Return the first candidate whose loss by user (B,) exceeds the least one by at most a
+    standard error of the mean difference."""
     best = min(losses, key=lambda loss_B: float(loss_B.mean()))
     return next(n for n, loss_B in enumerate(losses) if is_as_good(loss_B, best))
 
 
 def is_as_good(loss_B: Float64Array, best_B: Float64Array) -> bool:
-    """Return whether losses are at most a standard error of the mean difference above others."""
+    """Return whether losses exceed the best ones by at most a standard error of the mean
+    difference."""
     worse_B = loss_B - best_B
     return bool(worse_B.mean() <= worse_B.std(ddof=1) / np.sqrt(len(worse_B)))

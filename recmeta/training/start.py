@@ -45,7 +45,7 @@ class Begun:
     """A model at its start."""
 
     model: Model
-    """With the parameters that training begins with."""
+    """The model with its initial parameters."""
     left_out_KIF: torch.Tensor | None = None
     """See `TaskBatch.left_out_KIF`."""
     held: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
@@ -69,15 +69,16 @@ def at_start(
     """Return the model that meta-training begins with.
 
     Args:
-        earlier: the model from which to continue, if there is one.
+        earlier: the model from which to continue, or None.
         on_trial: called with each factorisation that was tried.
         source: the result of `content_source`.
-        tuned_on: whose development users choose the factorisation; if None, those of `task_set`.
+        tuned_on: the task set whose development users choose the factorisation, or None for
+            `task_set`.
         chosen: the weighted factorisation that they chose, if that is already known.
 
     Raises:
         UserError: if all ratings are the same, a feature is unknown, or nothing of the source's
-            content has a place in the model.
+            content fits the model.
     """
     spec = task_set.spec
     lowest, highest = spec.value_range
@@ -140,8 +141,8 @@ def at_start(
 
 
 def _continued(model: Model, earlier: Model) -> Params:
-    """Return the parameters of an earlier model, as far as they have a place in the new one. An
-    earlier model without members may be like one of the members, which then continues from it.
+    """Return the parameters of an earlier model, as far as they fit the new one. An earlier model
+    without members may be like one of the members, which then continues from it.
 
     Raises:
         UserError: if it is neither like a member nor like the new model.
@@ -195,8 +196,8 @@ def best_of(
     beaten only by more than a standard error of the mean difference.
 
     Args:
-        model: with the parameters of its best epoch.
-        start: those that it began with.
+        model: the model with the parameters of its best epoch.
+        start: the initial parameters.
     """
     if not len(development):
         return history[-1] if history else Epoch(0, math.nan, 0.0)
