@@ -11,7 +11,7 @@ from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.starts.beginning import StartName
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.training.augmentation.config import AugmentConfig
-from recmeta.training.choices import ChoiceConfig
+from recmeta.training.choices.config import ChoiceConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

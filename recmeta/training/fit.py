@@ -15,7 +15,8 @@ from recmeta.tasks.task_set import TaskSet
 from recmeta.training.augmentation.generated import with_generated
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.levels import learn_levels
-from recmeta.training.lists import learn_lists, recounted
+from recmeta.training.lists.learn import learn_lists
+from recmeta.training.lists.parts import recounted
 from recmeta.training.members import OnMember, judged_choice, train_members, unseen
 from recmeta.training.start import Begun, at_start, best_of
 from recmeta.workspace import Folder

@@ -28,7 +28,7 @@ from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import Objective
-from recmeta.training.choices import ChoiceConfig
+from recmeta.training.choices.config import ChoiceConfig
 from recmeta.training.config import MetaTrainConfig
 
 CLOSED_FORM = MetaTrainConfig(

@@ -23,7 +23,7 @@ from recmeta.recipes.configuration import pipeline_config
 from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
-from recmeta.training.lists import learn_lists
+from recmeta.training.lists.learn import learn_lists
 
 NUM_DISLIKED = 5
 BASELINES = ("popularity", "ease", "item-knn", "user-knn")

@@ -24,13 +24,10 @@ from recmeta.metalearn.heads.choice_head import (
 from recmeta.metalearn.heads.list_head import CHOICES, KNOTS, LEARNER, ListHead
 from recmeta.metalearn.learner import Params
 from recmeta.tasks.task_set import Ragged, Tasks
-from recmeta.training.choices import (
-    ChoiceConfig,
-    Episodes,
-    Profiles,
-    meta_gradient,
-    meta_learned,
-)
+from recmeta.training.choices.config import ChoiceConfig
+from recmeta.training.choices.episodes import Episodes
+from recmeta.training.choices.gradient import meta_gradient
+from recmeta.training.choices.learn import ChoiceData, Profiles, meta_learned
 
 NUM_ITEMS, NUM_FACTORS, NUM_VALUES = 12, 4, 5
 
@@ -244,7 +241,18 @@ def in_threads(num_threads: int) -> Params:
         codes = torch.from_numpy(generator.integers(0, 6, (90, 2)))
         profiles, device = Profiles(codes, NO_PROFILE, 6), torch.device("cpu")
         return meta_learned(
-            rows, None, profiles, 40, None, config, 0, device, in_order=True, num_next=4
+            ChoiceData(
+                rows=rows,
+                judges=None,
+                profiles=profiles,
+                num_items=40,
+                value_range=None,
+                in_order=True,
+                num_next=4,
+            ),
+            config,
+            0,
+            device,
         ).params
     finally:
         torch.set_num_threads(before)
@@ -281,16 +289,18 @@ def test_what_comes_next_is_learned() -> None:
     items, values = cyclic_log(200, 0)
     config = ChoiceConfig(num_factors=16, epochs=4)
     head = meta_learned(
-        Ragged.from_lists(items, values),
-        None,
-        without_profiles(len(items)),
-        30,
-        None,
+        ChoiceData(
+            rows=Ragged.from_lists(items, values),
+            judges=None,
+            profiles=without_profiles(len(items)),
+            num_items=30,
+            value_range=None,
+            in_order=True,
+            num_next=2,
+        ),
         config,
         0,
         torch.device("cpu"),
-        in_order=True,
-        num_next=2,
     )
     known, nothing = torch.tensor([[4, 5, 6]]), torch.zeros((1, 3))
     scores = head.scores(
@@ -306,16 +316,18 @@ def test_whom_a_profile_stands_for_is_learned() -> None:
     city = np.arange(160) % 2
     items = [(15 * here + generator.permutation(15)[:8]).tolist() for here in city]
     head = meta_learned(
-        Ragged.from_lists(items, [[1.0] * 8 for _ in items]),
-        None,
-        Profiles(torch.from_numpy(city + 1)[:, None], NO_PROFILE, 3),
-        30,
-        None,
+        ChoiceData(
+            rows=Ragged.from_lists(items, [[1.0] * 8 for _ in items]),
+            judges=None,
+            profiles=Profiles(torch.from_numpy(city + 1)[:, None], NO_PROFILE, 3),
+            num_items=30,
+            value_range=None,
+            in_order=False,
+            num_next=2,
+        ),
         ChoiceConfig(num_factors=8, epochs=8, learning_rate=1e-2),
         0,
         torch.device("cpu"),
-        in_order=False,
-        num_next=2,
     )
     nothing = torch.zeros((2, 1))
     users = head.adapt(nothing.long(), nothing, nothing.bool(), torch.tensor([[1], [2]]))
@@ -336,16 +348,18 @@ def test_training_stops_where_development_users_are_likeliest() -> None:
     config = ChoiceConfig(num_factors=8, epochs=6, patience=2)
     epochs = [
         meta_learned(
-            Ragged.from_lists(items, values),
-            development,
-            without_profiles(len(items), 3),
-            30,
-            None,
+            ChoiceData(
+                rows=Ragged.from_lists(items, values),
+                judges=development,
+                profiles=without_profiles(len(items), 3),
+                num_items=30,
+                value_range=None,
+                in_order=True,
+                num_next=2,
+            ),
             config,
             0,
             torch.device("cpu"),
-            in_order=True,
-            num_next=2,
         ).epochs
         for development in (agreeing, contrary)
     ]
@@ -357,16 +371,18 @@ def test_no_passes_are_none() -> None:
     """A refit takes as many as were best, which may be none."""
     items, values = cyclic_log(20, 0)
     head = meta_learned(
-        Ragged.from_lists(items, values),
-        None,
-        without_profiles(len(items)),
-        30,
-        None,
+        ChoiceData(
+            rows=Ragged.from_lists(items, values),
+            judges=None,
+            profiles=without_profiles(len(items)),
+            num_items=30,
+            value_range=None,
+            in_order=True,
+            num_next=2,
+        ),
         ChoiceConfig(num_factors=4, epochs=5),
         0,
         torch.device("cpu"),
-        in_order=True,
-        num_next=2,
         epochs=0,
     )
     assert head.epochs == 0
@@ -376,16 +392,19 @@ def test_no_passes_are_none() -> None:
 def test_a_new_item_is_as_one_that_nobody_took() -> None:
     items, values = cyclic_log(200, 0)
     head = meta_learned(
-        Ragged.from_lists(items, values),
-        None,
-        without_profiles(len(items)),
-        32,  # two of which nobody took
-        None,
+        ChoiceData(
+            rows=Ragged.from_lists(items, values),
+            judges=None,
+            profiles=without_profiles(len(items)),
+            num_items=32,
+            # two of which nobody took
+            value_range=None,
+            in_order=True,
+            num_next=2,
+        ),
         ChoiceConfig(num_factors=4, epochs=2),
         0,
         torch.device("cpu"),
-        in_order=True,
-        num_next=2,
     )
     popularity = head.on(np.arange(32), 33).params[POPULARITY]
     torch.testing.assert_close(popularity[32], popularity[30:32].mean())

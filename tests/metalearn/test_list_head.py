@@ -20,7 +20,7 @@ from recmeta.metalearn.heads.list_head import (
 )
 from recmeta.metalearn.heads.neighbours import taken_next, taken_together
 from recmeta.tasks.task_set import Ragged
-from recmeta.training.conditional_logit import Choices, derivatives, fitted_weights, losses
+from recmeta.training.lists.conditional_logit import Choices, derivatives, fitted_weights, losses
 from recmeta.training.standard_error import simplest_of_best
 
 NUM_ITEMS = 9

@@ -26,7 +26,7 @@ from recmeta.serving.new_user_tasks import tasks_for_new_users
 from recmeta.serving.ranking import ScoringConfig, adapt_users
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.testing.tasks import write_task_set
-from recmeta.training.lists import learn_lists
+from recmeta.training.lists.learn import learn_lists
 from recmeta.workspace import Folder, MemoryFolder
 
 CODES = [[1, 4], [1, 5], [2, 4], [2, 0], [3, 5], [0, 0]]

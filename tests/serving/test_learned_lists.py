@@ -25,8 +25,8 @@ from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.item_files import Items, ItemStatistics
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.testing.tasks import write_task_set
-from recmeta.training.choices import ChoiceConfig
-from recmeta.training.lists import learn_lists
+from recmeta.training.choices.config import ChoiceConfig
+from recmeta.training.lists.learn import learn_lists
 from recmeta.workspace import Folder
 
 TASTES, EACH, NUM_USERS, NUM_ROWS = 3, 12, 160, 9

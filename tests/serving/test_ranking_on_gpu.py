@@ -8,8 +8,8 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.ranking import ScoringConfig, adapt_users, item_keys, parted, rank
 from recmeta.tasks.task_set import TaskSet
-from recmeta.training.choices import ChoiceConfig
-from recmeta.training.lists import learn_lists
+from recmeta.training.choices.config import ChoiceConfig
+from recmeta.training.lists.learn import learn_lists
 
 GPU = torch.device("cuda")
 pytestmark = [

@@ -10,7 +10,7 @@ from recmeta.metalearn.model import Model
 from recmeta.tasks.task_set import Objective, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
-from recmeta.training.choices import ChoiceConfig
+from recmeta.training.choices.config import ChoiceConfig
 from recmeta.training.fit import fit
 from recmeta.training.recipes import training_of
 from recmeta.training.start import at_start

@@ -1,0 +1,1 @@
+"""Meta-training of what users take next."""

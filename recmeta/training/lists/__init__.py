@@ -1,0 +1,1 @@
+"""Learning the order of lists."""
