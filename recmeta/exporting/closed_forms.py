@@ -13,6 +13,9 @@ from recmeta.exporting.known_user import KnownUser, array, looked_up, number
 from recmeta.metalearn.algorithms.closed_form import bayesian_linear as bayes
 from recmeta.metalearn.algorithms.closed_form import weighted_ridge as ridge
 from recmeta.metalearn.learner import Params
+from recmeta.metalearn.networks.user_prior import PRIOR_LOG_PRECISION, PRIOR_MEAN, user_name
+from recmeta.metalearn.starts.bayesian_linear_start import LOG_NOISE, PRIOR_BY_SUPPORT
+from recmeta.metalearn.starts.weighted_ridge_start import LOG_CONFIDENCE
 from recmeta.metalearn.tensors.batch import Rows
 
 
@@ -48,7 +51,7 @@ def bayesian_linear(
     known_RX = vector_IX.rows(user.item_R)
     ones_R1 = graph.constant(np.ones((1, 1), np.float32)) + 0.0 * known_RX.columns(0, 1)
     design_RW = graph.joined(ones_R1, known_RX.columns(1, width), axis=1)
-    log_noise_R = known_RX.columns(width, width + 1).reshaped(-1) + number(params, bayes.LOG_NOISE)
+    log_noise_R = known_RX.columns(width, width + 1).reshaped(-1) + number(params, LOG_NOISE)
     noise_R = graph.exp(log_noise_R.clipped(*bayes.LOG_NOISE_RANGE))
 
     counts_R = user.counts_R
@@ -57,13 +60,13 @@ def bayesian_linear(
     met = graph.joined(
         sum_X / (num_1 + bayes.SUPPORT_SHRINKAGE), graph.op("Log", num_1 + 1.0) / 4.0
     )
-    by_support = graph.constant(array(params, bayes.PRIOR_BY_SUPPORT), bayes.PRIOR_BY_SUPPORT)
-    prior_W = met @ by_support + graph.constant(array(params, bayes.PRIOR_MEAN), bayes.PRIOR_MEAN)
+    by_support = graph.constant(array(params, PRIOR_BY_SUPPORT), PRIOR_BY_SUPPORT)
+    prior_W = met @ by_support + graph.constant(array(params, PRIOR_MEAN), PRIOR_MEAN)
     for field in learner.user_fields:
-        prior_W = prior_W + looked_up(user, field, params[bayes.user_name(field)])
+        prior_W = prior_W + looked_up(user, field, params[user_name(field)])
 
-    precision_W = params[bayes.PRIOR_LOG_PRECISION].clamp(*bayes.LOG_PRECISION_RANGE).exp()
-    prior_WW = graph.constant(precision_W.diag().cpu().numpy(), bayes.PRIOR_LOG_PRECISION)
+    precision_W = params[PRIOR_LOG_PRECISION].clamp(*bayes.LOG_PRECISION_RANGE).exp()
+    prior_WW = graph.constant(precision_W.diag().cpu().numpy(), PRIOR_LOG_PRECISION)
     weighted_RW = design_RW * (counts_R / noise_R).reshaped(-1, 1)
     surprise_R = user.value_R - (known_RX.columns(0, 1).reshaped(-1) + design_RW @ prior_W)
     weights_W = prior_W + graph.solved(
@@ -89,12 +92,12 @@ def weighted_ridge(
     graph = user.graph
     vector_IF = graph.constant(items.vector_BRF[0].cpu().numpy(), "items.vector")
     known_RF = vector_IF.rows(user.item_R)
-    prior_F = graph.constant(array(params, ridge.PRIOR_MEAN), ridge.PRIOR_MEAN)
+    prior_F = graph.constant(array(params, PRIOR_MEAN), PRIOR_MEAN)
     for field in learner.user_fields:
-        prior_F = prior_F + looked_up(user, field, params[ridge.user_name(field)])
+        prior_F = prior_F + looked_up(user, field, params[user_name(field)])
     prior_F = prior_F / (user.num_rows_1 + 1.0)
-    confidence = float(params[ridge.LOG_CONFIDENCE].clamp(*ridge.LOG_CONFIDENCE_RANGE).exp())
-    ridge_F = params[ridge.PRIOR_LOG_PRECISION].clamp(*ridge.LOG_PRECISION_RANGE).exp()
+    confidence = float(params[LOG_CONFIDENCE].clamp(*ridge.LOG_CONFIDENCE_RANGE).exp())
+    ridge_F = params[PRIOR_LOG_PRECISION].clamp(*ridge.LOG_PRECISION_RANGE).exp()
     gram_FF = params[ridge.GRAM] + ridge_F.diag()
     weighted_RF = known_RF * (user.counts_R * confidence).reshaped(-1, 1)
     surprise_R = (1 + 1 / confidence) - known_RF @ prior_F

@@ -10,10 +10,6 @@ import pytest
 import torch
 
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import (
-    LOG_NOISE,
-    PRIOR_BY_SUPPORT,
-    PRIOR_LOG_PRECISION,
-    PRIOR_MEAN,
     BayesianLinear,
     BayesianLinearConfig,
 )
@@ -21,7 +17,9 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.item_vectors import DEVIATION, FACTORS, HELD_OUT, IDENTITY, UNKNOWN
+from recmeta.metalearn.networks.user_prior import PRIOR_LOG_PRECISION, PRIOR_MEAN
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
+from recmeta.metalearn.starts.bayesian_linear_start import LOG_NOISE, PRIOR_BY_SUPPORT
 from recmeta.metalearn.tensors.batch import Rows, TaskBatch
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance

@@ -9,15 +9,13 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form.bayesian_linear import (
-    BayesianLinearConfig,
-    start_from_factorisation,
-)
+from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig, train
 from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.starts.bayesian_linear_start import start_from_factorisation
 from recmeta.metalearn.starts.content_transfer import matched, start_from_content
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import EpisodeConfig, concatenate

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form import bayesian_linear
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.factors.factorisation import FactorisationConfig, factorise
@@ -17,6 +16,7 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.scorer import Scorer
+from recmeta.metalearn.starts import bayesian_linear_start
 from recmeta.metalearn.starts.earlier_model import Rescale, start_from_model
 from recmeta.metalearn.starts.pretraining import start_from_factorisation, start_from_factors
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
@@ -171,7 +171,7 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     model = drawn(task_set, config)
     train = task_set.tasks("train")
     rows = concatenate(train.support, train.query)
-    model.params = bayesian_linear.start_from_factorisation(model, model.params, rows, seed=0)
+    model.params = bayesian_linear_start.start_from_factorisation(model, model.params, rows, seed=0)
     content = ContentRegression(
         model.encoder.item_fields, model.catalogue.features, NUM_ITEMS, ContentConfig(), 0
     )
@@ -205,7 +205,7 @@ def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: Tas
         assert column is not None
         assert started["layer.1.weight"][0, column] == 1.0
     same = drawn(task_set, CLOSED_FORM)
-    other = bayesian_linear.start_from_factorisation(same, same.params, rows, seed=0)
+    other = bayesian_linear_start.start_from_factorisation(same, same.params, rows, seed=0)
     identity = started["embedding.item.item_id"]
     torch.testing.assert_close(identity, other["factors.item.item_id"])
     for field in tables:

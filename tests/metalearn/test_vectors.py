@@ -15,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form import bayesian_linear
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.scorer import Scorer
-from recmeta.metalearn.starts import pretraining
+from recmeta.metalearn.starts import bayesian_linear_start, pretraining
 from recmeta.metalearn.starts.earlier_model import start_from_model
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.tensors.vectors import principal_components, read_vectors
@@ -123,7 +122,7 @@ def with_vectors(task_set: TaskSet, folder: Path) -> TaskSet:
     ("algorithm", "start"),
     [
         ("maml", pretraining.start_from_factorisation),
-        ("bayesian-linear", bayesian_linear.start_from_factorisation),
+        ("bayesian-linear", bayesian_linear_start.start_from_factorisation),
     ],
 )
 def test_models_read_vectors(

@@ -10,15 +10,7 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form.weighted_ridge import (
-    FACTORS,
-    IDENTITY,
-    LOG_CONFIDENCE,
-    NUM_FOLDS,
-    PRIOR_LOG_PRECISION,
-    WeightedRidgeConfig,
-    start_from_factorisation,
-)
+from recmeta.metalearn.algorithms.closed_form.weighted_ridge import WeightedRidgeConfig
 from recmeta.metalearn.factors.weighted_als import (
     WeightedALSConfig,
     factorise_weighted,
@@ -27,10 +19,18 @@ from recmeta.metalearn.factors.weighted_als import (
 )
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
+from recmeta.metalearn.networks.user_prior import PRIOR_LOG_PRECISION
 from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
 from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.starts.beginning import Start
+from recmeta.metalearn.starts.weighted_ridge_start import (
+    FACTORS,
+    IDENTITY,
+    LOG_CONFIDENCE,
+    NUM_FOLDS,
+    start_from_factorisation,
+)
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, TaskSet

@@ -20,46 +20,33 @@ from typing import Literal, Self
 import torch
 import torch.nn.functional as F
 
-from recmeta.metalearn.factors.content_prior import embed
-from recmeta.metalearn.factors.factorisation import BayesianFactorisation
 from recmeta.metalearn.heads.median import MedianOfLevels
-from recmeta.metalearn.inner_loop.leave_one_out import all_then_without, means_without
+from recmeta.metalearn.inner_loop.linear_posterior import all_then_without, means_without, posterior
 from recmeta.metalearn.inner_loop.objectives import ObjectiveName, gaussian, loss_of
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.embedding import distinct
-from recmeta.metalearn.networks.item_vectors import (
-    BIAS,
-    DEVIATION,
-    FACTORS,
-    FROM_CONTENT,
-    FROM_STATISTICS,
-    HELD_OUT,
-    IDENTITY,
-    INTERCEPT,
-    UNKNOWN,
-    ItemVectors,
-    content_name,
+from recmeta.metalearn.networks.item_vectors import ItemVectors
+from recmeta.metalearn.networks.user_prior import (
+    PRIOR_LOG_PRECISION,
+    PRIOR_MEAN,
+    prior_mean,
+    user_name,
 )
 from recmeta.metalearn.numerics.named_draws import uniform_by
 from recmeta.metalearn.numerics.threads import one_thread
-from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
-from recmeta.metalearn.starts.content_transfer import (
-    known_content,
-    start_item_vectors,
-    start_users,
+from recmeta.metalearn.starts.bayesian_linear_start import (
+    LOG_NOISE,
+    PRIOR_BY_SUPPORT,
+    rescaled,
+    start_from_factorisation,
 )
-from recmeta.metalearn.starts.pretraining import bayesian_factors, known_items
+from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
+from recmeta.metalearn.starts.content_transfer import start_item_vectors
 from recmeta.metalearn.tensors.batch import Places, Rows, Support, TaskBatch
-from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
-from recmeta.tasks.task_set import Objective, Ragged
+from recmeta.metalearn.tensors.encoding import Features, Field
+from recmeta.tasks.task_set import Objective
 
-PRIOR_MEAN = "prior.mean"
-PRIOR_LOG_PRECISION = "prior.log_precision"
-PRIOR_BY_SUPPORT = "prior.by_support"
-LOG_NOISE = "noise.log"
-OFFSET_COLUMNS = frozenset([BIAS, FROM_CONTENT, FROM_STATISTICS, IDENTITY, UNKNOWN])
-"""Parameters whose first column is an offset, in units of the model."""
 SUPPORT_SHRINKAGE = 3.0
 """The mean of the support's vectors is shrunk to 0 as if by this many more rows."""
 MOST_OF_VALUES = 0.5
@@ -142,24 +129,8 @@ class BayesianLinearConfig(LearnerConfig):
         return Start(fresh if source is None else start_item_vectors(built, fresh, source))
 
     def rescaled(self, built: Built, params: Params, ratio: float, shift: float) -> Params:
-        """Return parameters for values v' = ratio · v + shift that predict as these do of v.
-
-        The result is exact except for the part of the prior mean that depends on the offsets of the
-        support's items: their shift is not undone.
-        """
-        changed = dict(params)
-        for name, p in params.items():
-            if name in OFFSET_COLUMNS:
-                changed[name] = torch.cat([p[..., :1] * ratio, p[..., 1:]], -1)
-            elif name == PRIOR_MEAN or name.startswith(("embedding.user.", "prior.user.")):
-                changed[name] = p * ratio
-        changed[BIAS] = changed[BIAS].clone()
-        changed[BIAS][0] += shift
-        by_offset_1W, by_rest_XW = params[PRIOR_BY_SUPPORT][:1], params[PRIOR_BY_SUPPORT][1:]
-        changed[PRIOR_BY_SUPPORT] = torch.cat([by_offset_1W, by_rest_XW * ratio])
-        changed[PRIOR_LOG_PRECISION] = params[PRIOR_LOG_PRECISION] - 2 * math.log(ratio)
-        changed[LOG_NOISE] = params[LOG_NOISE] + 2 * math.log(ratio)
-        return changed
+        """Return parameters for values v' = ratio · v + shift that predict as these do of v."""
+        return rescaled(params, ratio, shift)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
         """Return the same with so many levels and the weight that suits them, where they are not
@@ -311,7 +282,7 @@ class BayesianLinear:
         known_BSX, query_BRX = self._look_up(params, (rows, items), None)
         mask_BS1 = rows.mask_BR.to(known_BSX.dtype)[..., None]
         sum_BVX, count_BV1 = all_then_without(known_BSX * mask_BS1), all_then_without(mask_BS1)
-        profile_B1W = self._profile_mean(params, support.user, len(mask_BS1))[:, None]
+        profile_B1W = prior_mean(params, self.user_fields, support.user, len(mask_BS1))[:, None]
         offset_BS, design_BSW, noise_BS = self._parts(params, known_BSX)
         weights_BVW = means_without(
             profile_B1W + self._by_support(params, sum_BVX, count_BV1),
@@ -380,16 +351,15 @@ class BayesianLinear:
         mask_BS = rows.mask_BR.to(known_BSX.dtype)
         offset_BS, design_BSW, noise_BS = self._parts(params, known_BSX)
         prior_BW = self._prior_mean(params, support.user, known_BSX, mask_BS)
-        weighted_BSW = design_BSW * (mask_BS / noise_BS)[..., None]
         precision_W = params[PRIOR_LOG_PRECISION].clamp(*LOG_PRECISION_RANGE).exp()
-        precision_BWW = weighted_BSW.mT @ design_BSW + precision_W.diag()
-        factor_BWW = torch.linalg.cholesky(precision_BWW)
-        expected_BS = offset_BS + (design_BSW @ prior_BW[..., None])[..., 0]
-        surprise_BS1 = (rows.value_BR.to(mask_BS.dtype) - expected_BS)[..., None]
-        change_BW1 = torch.cholesky_solve(weighted_BSW.mT @ surprise_BS1, factor_BWW)
-        eye_WW = torch.eye(len(precision_W), dtype=factor_BWW.dtype, device=factor_BWW.device)
-        whitener_BWW = torch.linalg.solve_triangular(factor_BWW, eye_WW, upper=False)
-        return {"weights": prior_BW + change_BW1[..., 0], "whitener": whitener_BWW}
+        weights_BW, whitener_BWW = posterior(
+            prior_BW,
+            precision_W,
+            (offset_BS, design_BSW, noise_BS),
+            rows.value_BR.to(mask_BS.dtype),
+            mask_BS,
+        )
+        return {"weights": weights_BW, "whitener": whitener_BWW}
 
     def _prior_mean(
         self, params: Params, user: Features, known_BSX: torch.Tensor, mask_BS: torch.Tensor
@@ -398,14 +368,7 @@ class BayesianLinear:
         rated."""
         sum_BX = (known_BSX * mask_BS[..., None]).sum(1)
         by_support_BW = self._by_support(params, sum_BX, mask_BS.sum(1, keepdim=True))
-        return self._profile_mean(params, user, len(mask_BS)) + by_support_BW
-
-    def _profile_mean(self, params: Params, user: Features, num_users: int) -> torch.Tensor:
-        """Return (B, W) the prior mean of users, given their profiles."""
-        prior_BW = params[PRIOR_MEAN].expand(num_users, -1)
-        for field in self.user_fields:
-            prior_BW = prior_BW + embed(params[user_name(field)], field, user[field.name])
-        return prior_BW
+        return prior_mean(params, self.user_fields, user, len(mask_BS)) + by_support_BW
 
     def _by_support(
         self, params: Params, sum_X: torch.Tensor, count_1: torch.Tensor
@@ -443,70 +406,6 @@ class BayesianLinear:
         if not self.predicts_median:
             return Prediction(mean_BR, spread_BR)
         return Prediction(self.estimated(params, mean_BR, spread_BR), spread_BR, mean_BR)
-
-
-def start_from_factorisation(
-    built: Built,
-    params: Params,
-    rows: Ragged,
-    seed: int,
-    source: Built | None = None,
-    *,
-    keep: bool = False,
-) -> Params:
-    """Return parameters that predict as a Bayesian matrix factorisation of the meta-training rows
-    does.
-
-    Args:
-        rows: per user, in units of the value.
-        seed: of the factorisation.
-        source: the model whose content the factorisation begins with and shrinks to, and whose
-            users' attributes are carried over, or None.
-        keep: whether the rows of that content are kept unchanged.
-
-    Raises:
-        UserError: when the source's content does not fit this model.
-    """
-    num_factors = len(params[INTERCEPT]) - 1
-    known = None if source is None else known_content(built, source, num_factors, keep=keep)
-    found = bayesian_factors(built, rows, num_factors, seed, known)
-    started = _with_factors(built, params, found.standardised())
-    return started if source is None else start_users(built, started, source, found.turn())
-
-
-def _with_factors(built: Built, params: Params, found: BayesianFactorisation) -> Params:
-    started = dict(params)
-
-    def put(name: str, value: torch.Tensor) -> None:
-        if name in params:
-            started[name] = value.to(params[name])
-
-    prior = found.content
-    for field in built.encoder.item_fields:
-        if field.name != ITEM_ID_FIELD:
-            put(content_name(field), prior.tables[field.name])
-    put(INTERCEPT, prior.intercept_C)
-    bias_X = torch.zeros_like(params[BIAS])
-    bias_X[0] = found.user_mean_C[0]
-    put(BIAS, bias_X)
-    put(LOG_NOISE, torch.tensor(found.noise).log())
-    put(PRIOR_LOG_PRECISION, -found.user_covariance_CC.diagonal().log())
-    known = known_items(built)
-    if known is not None:
-        put(IDENTITY, torch.zeros_like(params[IDENTITY]))
-        deviation_IC = found.item_covariance_ICC.diagonal(dim1=1, dim2=2).sqrt()
-        for name, table_IC in (
-            (DEVIATION, deviation_IC),
-            (FACTORS, found.item_IC - prior.fitted_IC),
-            (HELD_OUT, prior.held_out_IC - prior.fitted_IC),
-        ):
-            put(name, torch.cat([torch.zeros_like(table_IC[:1]), table_IC[known]]))
-    return started
-
-
-def user_name(field: Field) -> str:
-    """Return the parameter's name of what a field of the profile adds to the prior mean."""
-    return f"{'embedding' if field.is_coded else 'prior'}.user.{field.name}"
 
 
 LEARNER = BayesianLinearConfig

@@ -25,28 +25,30 @@ import torch.nn.functional as F
 
 from recmeta.errors import UserError
 from recmeta.metalearn.factors.content_prior import embed
-from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, fold_in, left_out_factors
 from recmeta.metalearn.learner import Metrics, Params, Prediction, UserState
 from recmeta.metalearn.learner_config import LearnerConfig, Setting
 from recmeta.metalearn.networks.item_vectors import content_name
+from recmeta.metalearn.networks.user_prior import (
+    PRIOR_LOG_PRECISION,
+    PRIOR_MEAN,
+    prior_mean,
+    user_name,
+)
 from recmeta.metalearn.numerics.sparse_gradients import gradients_by, is_large
 from recmeta.metalearn.numerics.threads import in_turn, one_thread
 from recmeta.metalearn.starts.beginning import Built, Start, StartInputs
 from recmeta.metalearn.starts.content_transfer import start_from_content
-from recmeta.metalearn.starts.implicit_start import fitted_content
-from recmeta.metalearn.starts.pretraining import known_items
+from recmeta.metalearn.starts.weighted_ridge_start import (
+    FACTORS,
+    IDENTITY,
+    INTERCEPT,
+    LOG_CONFIDENCE,
+    start_from_factorisation,
+)
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD, Features, Field
-from recmeta.tasks.task_set import Objective, Ragged
+from recmeta.tasks.task_set import Objective
 
-INTERCEPT = "content.intercept"
-FACTORS = f"factors.item.{ITEM_ID_FIELD}"
-"""A known item's factors as the factorisation found them; they are not trained."""
-IDENTITY = f"embedding.item.{ITEM_ID_FIELD}"
-"""What meta-training adds to a known item's factors."""
-PRIOR_MEAN = "prior.mean"
-PRIOR_LOG_PRECISION = "prior.log_precision"
-LOG_CONFIDENCE = "confidence.log"
 LOG_SCALE = "scale.log_tenth"
 """A tenth of the logarithm of the factor that scores are multiplied by: predictions of what a user
 will take are less certain than the factorisation's fit to what it has seen. It is a tenth so that
@@ -56,7 +58,6 @@ LOG_PRECISION_RANGE = (-4.0, 12.0)
 GRAM = "derived.gram"
 """(F, F) the sum over items of the outer product of their factors with themselves. It is derived
 from the parameters, not learned."""
-NUM_FOLDS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -311,7 +312,9 @@ class WeightedRidge:
         is_met_BS = rows.mask_BR & (rows.value_BR > 0)
         confidence = params[LOG_CONFIDENCE].clamp(*LOG_CONFIDENCE_RANGE).exp()
         # The more of a user's own choices are known, the less the prior counts.
-        prior_BF = self._profile(params, support) / (1 + is_met_BS.sum(1, keepdim=True))
+        prior_BF = prior_mean(params, self.user_fields, support.user, len(is_met_BS)) / (
+            1 + is_met_BS.sum(1, keepdim=True)
+        )
         weighted_BSF = known_BSF * (confidence * is_met_BS)[..., None]
         ridge_F = params[PRIOR_LOG_PRECISION].clamp(*LOG_PRECISION_RANGE).exp()
         prior_FF = gram_FF + ridge_F.diag()
@@ -321,13 +324,6 @@ class WeightedRidge:
         target = 1 + 1 / confidence
         moment_BF1 = weighted_BSF.mT @ (target - expected_BS)[..., None]
         return prior_BF + torch.cholesky_solve(moment_BF1, factor_BFF)[..., 0]
-
-    def _profile(self, params: Params, support: Support) -> torch.Tensor:
-        """Return (B, F) the prior mean of users, given their profiles alone."""
-        prior_BF = params[PRIOR_MEAN].expand(len(support.rows.mask_BR), -1)
-        for field in self.user_fields:
-            prior_BF = prior_BF + embed(params[user_name(field)], field, support.user[field.name])
-        return prior_BF
 
 
 def scale_of(params: Params) -> torch.Tensor:
@@ -348,64 +344,6 @@ def _of_users(rows: Rows, users_b: torch.Tensor) -> Rows:
         rows.value_BR[users_b],
         rows.mask_BR[users_b],
     )
-
-
-def start_from_factorisation(
-    built: Built,
-    params: Params,
-    rows: Ragged,
-    item_IF: torch.Tensor,
-    config: WeightedALSConfig,
-    seed: int,
-) -> Start:
-    """Return parameters that score as the factorisation does with a new user folded in, and the
-    left-out vectors to train with.
-
-    A new item begins with the regression on its content, and a user without support with the mean
-    of the training users.
-
-    Args:
-        rows: per training user, what they took.
-        item_IF: as `factorise_weighted` found them with this configuration.
-        seed: of the content regression's folds.
-    """
-    user_fields, item_fields = built.encoder.user_fields, built.encoder.item_fields
-    content_fields = [f for f in item_fields if f.name != ITEM_ID_FIELD]
-    ridge = config.regularisation * config.fold_in_ratio
-    width = item_IF.shape[1]
-    new_IF = torch.zeros_like(item_IF)
-    started = dict(params)
-    started[INTERCEPT] = torch.zeros(width)
-    started[PRIOR_MEAN] = fold_in(rows, item_IF, config, ridge).mean(0)
-    started[PRIOR_LOG_PRECISION] = torch.full((width,), math.log(ridge))
-    started[LOG_CONFIDENCE] = torch.tensor(math.log(config.confidence - 1))
-    for field in user_fields:
-        started[user_name(field)] = torch.zeros((field.num_rows, width))
-    if content_fields:  # without content, a new item has the vector 0
-        content = fitted_content(built, item_IF, rows, seed)
-        new_IF = content.held_out_IC.float()
-        started[INTERCEPT] = content.intercept_C.float()
-        for field in content_fields:
-            started[content_name(field)] = content.tables[field.name].float()
-    known = known_items(built)
-    if known is None:
-        return Start(started)
-
-    def by_code(table_IF: torch.Tensor) -> torch.Tensor:
-        return torch.cat([torch.zeros_like(table_IF[:1]), table_IF[known]])
-
-    started[FACTORS] = by_code(item_IF)
-    started[IDENTITY] = torch.zeros((len(known) + 1, width))
-    left_out = [
-        by_code(torch.where(one_IF.any(1, keepdim=True), one_IF, new_IF))
-        for one_IF in left_out_factors(rows, item_IF, config, NUM_FOLDS)
-    ]
-    return Start(started, torch.stack(left_out))
-
-
-def user_name(field: Field) -> str:
-    """Return the parameter's name of what a field of the profile adds to the prior mean."""
-    return f"{'embedding' if field.is_coded else 'prior'}.user.{field.name}"
 
 
 LEARNER = WeightedRidgeConfig

@@ -1,4 +1,4 @@
-"""Posterior means of linear regressions, with all rows and without each, exactly.
+"""Posteriors of linear regressions, and their means without each row, exactly.
 
 A row's share of the posterior's precision has rank one, so that the inverse without it is the
 inverse with it and a correction (Sherman and Morrison, Annals of Mathematical Statistics 1950).
@@ -8,6 +8,34 @@ Legend: B users, S rows (padded), V = 1 + S variants (all rows, then all but eac
 
 import torch
 import torch.nn.functional as F
+
+
+def posterior(
+    prior_BW: torch.Tensor,
+    precision_W: torch.Tensor,
+    parts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    value_BS: torch.Tensor,
+    mask_BS: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the posterior means (B, W), and whiteners (B, W, W), the inverses of the precisions'
+    Cholesky factors: the covariance is whitenerᵀ whitener.
+
+    Args:
+        prior_BW: prior means.
+        precision_W: prior precisions.
+        parts: offsets (B, S), design (B, S, W) and variances of the noise (B, S).
+        value_BS: the values, which are offset + design · weights + noise.
+        mask_BS: 1 for a row, 0 where padded.
+    """
+    offset_BS, design_BSW, noise_BS = parts
+    weighted_BSW = design_BSW * (mask_BS / noise_BS)[..., None]
+    factor_BWW = torch.linalg.cholesky(weighted_BSW.mT @ design_BSW + precision_W.diag())
+    expected_BS = offset_BS + (design_BSW @ prior_BW[..., None])[..., 0]
+    surprise_BS1 = (value_BS - expected_BS)[..., None]
+    change_BW1 = torch.cholesky_solve(weighted_BSW.mT @ surprise_BS1, factor_BWW)
+    eye_WW = torch.eye(len(precision_W), dtype=factor_BWW.dtype, device=factor_BWW.device)
+    whitener_BWW = torch.linalg.solve_triangular(factor_BWW, eye_WW, upper=False)
+    return prior_BW + change_BW1[..., 0], whitener_BWW
 
 
 def all_then_without(term_BSN: torch.Tensor) -> torch.Tensor:
