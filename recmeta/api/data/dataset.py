@@ -11,11 +11,9 @@ True
 """
 
 import dataclasses
-import datetime
 import functools
 import hashlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic
 
@@ -27,12 +25,12 @@ from pyarrow import dataset
 
 from recmeta import schema
 from recmeta.api.arguments import id_text
+from recmeta.api.data.checked_log import COLUMNS, CheckedLog, check_files, check_frames
 from recmeta.api.data.columns import Columns
 from recmeta.api.data.frames import FrameT, Kind, kind_of, out
 from recmeta.api.data.log_frames import (
     INTERACTIONS,
     Feedback,
-    LogFrames,
     csr_frame,
     of_frames,
     scale_text,
@@ -40,41 +38,11 @@ from recmeta.api.data.log_frames import (
 from recmeta.api.data.recbole import recbole_mapping
 from recmeta.config import fingerprint, parse
 from recmeta.errors import UserError, did_you_mean, shown
-from recmeta.logs.checking import checked, conflicts, contracts
-from recmeta.logs.checking.attributes import attributes_in_frame, read_attributes
-from recmeta.logs.checking.findings import check_times, findings
-from recmeta.logs.checking.tally import Tally
-from recmeta.logs.mapping import EARLIEST_TIME, AttributeSource, LogMapping, load_mapping
-from recmeta.logs.reading.files import Inputs
-from recmeta.logs.reading.log_format import SourceFile
-from recmeta.logs.reading.sources import read_frame
+from recmeta.logs.mapping import EARLIEST_TIME, LogMapping, load_mapping
 from recmeta.progress import Progress, silent
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import MemoryFolder
-
-COLUMNS = [
-    name
-    for name in schema.INTERACTIONS.columns.names
-    if name not in (schema.SOURCE, schema.INGESTED_AT)
-]
-PLACE_OF_BAD = "`.quarantine` of a Dataset that is made with max_bad_share=1"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LogCounts:
-    """What became of a log's rows: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
-
-    rows_read: int
-    accepted: int
-    duplicates: int
-    """Rows that repeat another one: same user, item, time, kind and value."""
-    quarantined: int
-    """Rows that break a rule, or that a later one with another value contradicts."""
-    users: int
-    """Rows of users' attributes read."""
-    items: int
-    """Rows of items' attributes read."""
 
 
 class Dataset(Generic[FrameT]):
@@ -85,23 +53,13 @@ class Dataset(Generic[FrameT]):
     matrix.
     """
 
-    def __init__(
-        self,
-        rows: pl.DataFrame,
-        users: pl.DataFrame,
-        items: pl.DataFrame,
-        *,
-        quarantine: pl.DataFrame,
-        counts: LogCounts,
-        columns: Columns,
-        kind: Kind,
-    ) -> None:
-        """Hold rows that were checked; the class methods check them."""
-        self._rows = rows
-        self._users = users
-        self._items = items
-        self._quarantine = quarantine
-        self.counts = counts
+    def __init__(self, log: CheckedLog, *, columns: Columns, kind: Kind) -> None:
+        """Hold a checked log; the class methods check one."""
+        self._rows = log.rows
+        self._users = log.users
+        self._items = log.items
+        self._quarantine = log.quarantine
+        self.counts = log.counts
         """What became of the rows."""
         self.columns = columns
         """The names that the frame's columns had; `adapt` knows them, too."""
@@ -180,7 +138,8 @@ class Dataset(Generic[FrameT]):
             earliest_time=earliest_time,
             max_bad_share=max_bad_share,
         )
-        return cls._of_log(log, kind_of(interactions, INTERACTIONS))
+        kind = kind_of(interactions, INTERACTIONS)
+        return cls(check_frames(log), columns=log.columns, kind=kind)
 
     @classmethod
     def from_csr(
@@ -233,7 +192,7 @@ class Dataset(Generic[FrameT]):
             feedback=feedback,
             max_bad_share=max_bad_share,
         )
-        return Dataset[pl.DataFrame]._of_log(log, "polars")
+        return Dataset[pl.DataFrame](check_frames(log), columns=log.columns, kind="polars")
 
     @classmethod
     def from_mapping(
@@ -260,24 +219,15 @@ class Dataset(Generic[FrameT]):
         Dataset(2 users, 1 item, 2 interactions, 0 in quarantine)
         """
         found = as_mapping(mapping)
-        inputs = Inputs.of(found)
-        now = datetime.datetime.now(datetime.UTC)
-        good, bad = checked.read_log(found, inputs.log, now, progress)
-        return Dataset[pl.DataFrame]._checked(
-            found,
-            good,
-            bad,
-            _attributes(found.users, inputs.users, schema.USERS),
-            _attributes(found.items, inputs.items, schema.ITEMS),
-            Columns(
-                user_id=found.user_col,
-                item_id=found.item_col,
-                timestamp=found.time_col,
-                value=found.value_col,
-                event=found.event_col,
-            ),
-            "polars",
+        columns = Columns(
+            user_id=found.user_col,
+            item_id=found.item_col,
+            timestamp=found.time_col,
+            value=found.value_col,
+            event=found.event_col,
         )
+        log = check_files(found, progress)
+        return Dataset[pl.DataFrame](log, columns=columns, kind="polars")
 
     @classmethod
     def from_recbole(
@@ -325,68 +275,6 @@ class Dataset(Generic[FrameT]):
         found = cls.from_mapping(mapping)
         found.columns = columns
         return found
-
-    @classmethod
-    def _of_log(cls, log: LogFrames, kind: Kind) -> "Dataset[FrameT]":
-        """Check frames as `ingest` checks files."""
-        mapping = log.mapping
-        now = datetime.datetime.now(datetime.UTC)
-        wanted = contracts.wanted_columns(mapping)
-        parted = (
-            contracts.check(batch, mapping, now)
-            for batch in read_frame(log.interactions, INTERACTIONS, wanted)
-        )
-        good, bad = zip(*parted, strict=True)
-        return cls._checked(
-            mapping,
-            pl.concat(good),
-            pl.concat(bad),
-            _attributes_of(mapping.users, log.users, schema.USERS),
-            _attributes_of(mapping.items, log.items, schema.ITEMS),
-            log.columns,
-            kind,
-        )
-
-    @classmethod
-    def _checked(
-        cls,
-        mapping: LogMapping,
-        good: pl.DataFrame,
-        bad: pl.DataFrame,
-        users: tuple[pl.DataFrame, pl.DataFrame],
-        items: tuple[pl.DataFrame, pl.DataFrame],
-        columns: Columns,
-        kind: Kind,
-    ) -> "Dataset[FrameT]":
-        if checked.is_too_bad(mapping, good.height, bad.height):
-            rejected = checked.Rejected.of(bad)
-            raise checked.too_bad(mapping, good.height, rejected, PLACE_OF_BAD)
-        settled = conflicts.settle(good)
-        tally = Tally.of(mapping, good, settled)
-        check_times(mapping, tally)
-        superseded = conflicts.superseded(settled.superseded)
-        counts = LogCounts(
-            rows_read=good.height + bad.height,
-            accepted=settled.rows.height,
-            duplicates=settled.num_duplicates,
-            quarantined=bad.height + superseded.height,
-            users=users[0].height,
-            items=items[0].height,
-        )
-        if not counts.accepted:
-            raise UserError("the log has no row that keeps the rules: see max_bad_share.")
-        _, notes = findings(mapping, tally, users[0], items[0])
-        if notes:
-            warnings.warn(" ".join(notes), stacklevel=4)
-        return cls(
-            settled.rows.select(COLUMNS),
-            users[0],
-            items[0],
-            quarantine=pl.concat([bad, superseded, users[1], items[1]]),
-            counts=counts,
-            columns=columns,
-            kind=kind,
-        )
 
     def __repr__(self) -> str:
         num_users, num_items = (self._rows[n].n_unique() for n in (schema.USER_ID, schema.ITEM_ID))
@@ -525,22 +413,3 @@ def as_mapping(mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]
 def counted(number: int, what: str) -> str:
     """Return a number of things in words, such as `1,682 items`."""
     return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def _attributes_of(
-    source: AttributeSource | None, frame: pl.DataFrame | None, table: schema.Table
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    if source is None or frame is None:
-        return _none(table)
-    return attributes_in_frame(source, frame, table.name, table.key[0])
-
-
-def _attributes(
-    source: AttributeSource | None, files: list[SourceFile], table: schema.Table
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return _none(table) if source is None else read_attributes(source, files, table.key[0])
-
-
-def _none(table: schema.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
-    empty = pl.DataFrame(pl.from_arrow(table.columns.empty_table()))
-    return empty, conflicts.NONE_QUARANTINED
