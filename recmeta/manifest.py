@@ -4,151 +4,30 @@ A step's *key* is the fingerprint of its configuration and of the versions of it
 manifest is written last, atomically, with the digests of the step's outputs. It counts only while
 the outputs exist and are unchanged (`run_once`, `latest`, `whole`); a manifest of an earlier
 version, without digests, counts while its outputs exist.
-
-The outputs of a step are a frozen dataclass of its own, which its `Step` names. The fields are the
-keys of `outputs` in the manifest's file. A field that has its default is left out of the file, and
-a key that is no field is ignored, unless the dataclass has a field made by `spread`, which takes
-them. So older and newer versions of a step read each other's manifests.
 """
 
 import contextlib
 import contextvars
 import dataclasses
 import datetime
-import functools
-import importlib.metadata
 import json
 import logging
-import platform
-import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 from recmeta.config import fingerprint, parse, to_dict
 from recmeta.errors import Broken, UserError, did_you_mean
 from recmeta.errors.secrets import masked_values
-from recmeta.workspace import Workspace, sealed
-from recmeta.workspace.sealed import seal_digest
+from recmeta.provenance import git_commit, library_versions
+from recmeta.step_definition import SPREAD, Outputs, Step
+from recmeta.workspace import Workspace
 
 log = logging.getLogger(__name__)
-Outputs = TypeVar("Outputs")
 
 LATEST = "latest.json"
 _OWN_DIGEST = "digest"
 """The key, in a manifest's file, of the fingerprint of the rest of the file."""
-LIBRARIES = ("recmeta", "torch", "numpy", "pyarrow", "polars", "deltalake", "mlflow")
-_SPREAD = "spread"
 _REDO: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("redo", default=frozenset())
-
-
-class Left(Protocol):
-    """A kind of output that a step leaves in the workspace, whose digests are in its manifest."""
-
-    def digests(self, workspace: Workspace, outputs: Any) -> dict[str, Any]:
-        """Return its digests, JSON-ready, by address in the workspace."""
-        ...
-
-    def losses(
-        self, workspace: Workspace, outputs: Any, digests: Mapping[str, Any] | None, *, full: bool
-    ) -> list[str]:
-        """Return sentences about what is missing or has changed.
-
-        Args:
-            digests: the result of `digests` when the step was done, or None in an old manifest.
-            full: whether to read everything, even what has not been touched.
-
-        Raises:
-            Broken: if something is lost that doing the step again cannot restore. The message says
-                what can.
-        """
-        ...
-
-    def remove(self, workspace: Workspace, outputs: Any) -> None:
-        """Delete partial results, from which the step would otherwise continue when it is done
-        again."""
-        ...
-
-
-class Folders:
-    """Sealed folders (`recmeta.workspace.sealing`) that a step leaves."""
-
-    def __init__(self, paths: Callable[[Any], Collection[str]]) -> None:
-        """
-        Args:
-            paths: returns the folders' paths in the workspace, given the outputs.
-        """
-        self._paths = paths
-
-    def digests(self, workspace: Workspace, outputs: Any) -> dict[str, Any]:
-        """Return the digest of each folder's digests."""
-        return {path: seal_digest(workspace / path) for path in self._paths(outputs)}
-
-    def losses(
-        self, workspace: Workspace, outputs: Any, digests: Mapping[str, Any] | None, *, full: bool
-    ) -> list[str]:
-        """Return sentences about files that are missing or have changed: see `Sealed.losses`."""
-        found = []
-        for path in self._paths(outputs):
-            folder = workspace / path
-            if not workspace.exists(path):
-                found.append(f"{folder.path} is missing")
-            elif digests is not None and seal_digest(folder) != digests.get(path):
-                found.append(f"{folder.path} is not what was written")
-            else:
-                try:
-                    found += sealed(folder).losses(full=full)
-                except Broken:
-                    found.append(f"{folder.path} is not what was written")
-        return found
-
-    def remove(self, workspace: Workspace, outputs: Any) -> None:
-        """Delete the folders."""
-        for path in self._paths(outputs):
-            workspace.delete_folder(path)
-
-
-class Step(str, Generic[Outputs]):
-    """The name of a step, as on the command line, with the type of its outputs and the kinds of
-    output that it leaves."""
-
-    outputs: type[Outputs]
-    is_long: bool
-    leaves: tuple[Left, ...]
-
-    def __new__(
-        cls,
-        name: str,
-        outputs: type[Outputs],
-        *,
-        is_long: bool = False,
-        leaves: tuple[Left, ...] = (),
-    ) -> "Step[Outputs]":
-        """Name a step.
-
-        Args:
-            outputs: a frozen dataclass, or `dict`: see `as_stored`.
-            is_long: whether others may write to the workspace while the step works, because it
-                writes only to places of its own. See `recmeta.workspace.writing`.
-            leaves: the outputs that must exist for the step to count as done.
-        """
-        step = super().__new__(cls, name)
-        step.outputs = outputs
-        step.is_long = is_long
-        step.leaves = leaves
-        return step
-
-
-def as_stored(name: str) -> Step[dict[str, Any]]:
-    """Return a step by name alone. Its outputs are read as they are in the file, whatever version
-    of the step wrote them, and whether or not they still exist."""
-    return Step(name, dict)
-
-
-def spread() -> Any:
-    """Return the field of an outputs' dataclass whose entries are outputs themselves, by name,
-    because only some runs of the step have them."""
-    return dataclasses.field(default_factory=dict, metadata={_SPREAD: True})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,7 +68,7 @@ def plain(outputs: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(outputs):
         value = getattr(outputs, field.name)
-        if field.metadata.get(_SPREAD):
+        if field.metadata.get(SPREAD):
             found |= value
         elif field.default is dataclasses.MISSING or value != field.default:
             if dataclasses.is_dataclass(value):
@@ -473,31 +352,7 @@ def _parsed(cls: type[Outputs], stored: dict[str, Any]) -> Outputs:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {n: v for n, v in stored.items() if n in fields}
     for name, field in fields.items():
-        if field.metadata.get(_SPREAD):
+        if field.metadata.get(SPREAD):
             values[name] = {n: v for n, v in stored.items() if n not in fields}
     found: Outputs = parse(cls, values)  # type: ignore[type-var]
     return found
-
-
-@functools.cache
-def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed dependencies."""
-    versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def git_commit() -> str | None:
-    """Return the commit of the checkout that recmeta runs from, or None outside of one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(  # nosec B603  # a list of constants, no shell
-            command, capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

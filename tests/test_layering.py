@@ -27,6 +27,8 @@ LAYERS: dict[str, int] = {
     "recmeta.handwritten": 0,
     "recmeta.config": 0,
     "recmeta.workspace": 0,
+    "recmeta.provenance": 0,
+    "recmeta.step_definition": 0,
     "recmeta.manifest": 0,
     "recmeta.progress": 0,
     "recmeta.plugins": 0,
@@ -73,6 +75,8 @@ ROOMS = (
     "recmeta.plugins",
     "recmeta.config",
     "recmeta.workspace",
+    "recmeta.provenance",
+    "recmeta.step_definition",
     "recmeta.manifest",
     # layer 1
     "recmeta.tasks",

@@ -19,26 +19,22 @@ import pytest
 from recmeta.config import fingerprint
 from recmeta.errors import Broken, UserError, WorkspaceBusyError
 from recmeta.manifest import (
-    Folders,
     Manifest,
-    Step,
-    as_stored,
     broken,
     find,
     finished,
     forget,
-    git_commit,
     latest,
     latest_key,
-    library_versions,
     losses,
     plain,
     redoing,
     rewriting,
     run_once,
-    spread,
     whole,
 )
+from recmeta.provenance import git_commit, library_versions
+from recmeta.step_definition import Folders, Step, as_stored, spread
 from recmeta.workspace import Workspace, sealing
 
 

@@ -38,8 +38,8 @@ from recmeta.config import fingerprint
 from recmeta.errors import UserError, did_you_mean
 from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.fit_baselines import usual_baselines, what_was_left_out
-from recmeta.manifest import library_versions
 from recmeta.progress import Progress, silent
+from recmeta.provenance import library_versions
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.reporting.markdown import table
 from recmeta.tasks.arrays import Float64Array

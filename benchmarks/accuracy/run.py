@@ -17,8 +17,8 @@ from benchmarks.accuracy.protocol import Protocol
 from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.accuracy.summary import summarise
 from recmeta.errors import UserError, did_you_mean
-from recmeta.manifest import git_commit, library_versions
 from recmeta.progress import Progress, silent
+from recmeta.provenance import git_commit, library_versions
 from recmeta.workspace import Folder
 
 WORK = "work"

@@ -30,8 +30,9 @@ from recmeta.capacity import kept
 from recmeta.capacity.slopes import OF_DATA, STEPS, Run, Size, Slopes, Step, fit_all
 from recmeta.errors import UserError
 from recmeta.logs.mapping import LogMapping
-from recmeta.manifest import latest, library_versions
+from recmeta.manifest import latest
 from recmeta.progress import Progress, silent
+from recmeta.provenance import library_versions
 from recmeta.recipes import default
 from recmeta.registry.models import versions
 from recmeta.steps.data import build_tasks, ingest

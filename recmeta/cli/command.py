@@ -89,7 +89,8 @@ def command(
 
 
 def _require(step: str, workspace: str) -> None:
-    from recmeta.manifest import as_stored, latest
+    from recmeta.manifest import latest
+    from recmeta.step_definition import as_stored
     from recmeta.workspace import Workspace
 
     latest(Workspace(workspace), as_stored(step))

@@ -26,8 +26,9 @@ from recmeta.orchestration.names import workspace_of
 if TYPE_CHECKING:
     from recmeta.logs.mapping import LogMapping
     from recmeta.logs.settling.budget import IngestConfig
-    from recmeta.manifest import Manifest, Outputs, Step
+    from recmeta.manifest import Manifest
     from recmeta.recipes import PipelineConfig
+    from recmeta.step_definition import Outputs, Step
     from recmeta.workspace import Workspace
 
 

@@ -18,21 +18,10 @@ from recmeta.features.text_vectors import MODEL
 from recmeta.logs import whole
 from recmeta.logs.tables import as_dataset, opened, overwrite
 from recmeta.logs.whole import TableVersions
-from recmeta.manifest import (
-    Folders,
-    Manifest,
-    Step,
-    as_stored,
-    find,
-    finished,
-    git_commit,
-    is_redone,
-    latest_key,
-    library_versions,
-    losses,
-    run_once,
-)
+from recmeta.manifest import Manifest, find, finished, is_redone, latest_key, losses, run_once
 from recmeta.progress import Progress, silent
+from recmeta.provenance import git_commit, library_versions
+from recmeta.step_definition import Folders, Step, as_stored
 from recmeta.steps.data import ingest
 from recmeta.steps.parts.increments.building import (
     MOST_ROWS,

@@ -14,8 +14,9 @@ from recmeta import schema
 from recmeta.features.activity import activity
 from recmeta.logs import tables
 from recmeta.logs.whole import TableVersions, check
-from recmeta.manifest import Manifest, Step, run_once
+from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
+from recmeta.step_definition import Step
 from recmeta.workspace import Workspace, writes
 
 

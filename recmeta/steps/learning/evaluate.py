@@ -9,7 +9,7 @@ from recmeta.config import to_dict
 from recmeta.evaluation.baseline import Trial
 from recmeta.evaluation.comparison.gate import GateDecision
 from recmeta.evaluation.judgement import CHAMPION, Judgement, JudgementConfig, gate, judge
-from recmeta.manifest import Folders, Manifest, Step, run_once
+from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
 from recmeta.registry.models import versions
@@ -19,6 +19,7 @@ from recmeta.registry.runs.training_run import log_evaluation
 from recmeta.registry.runs.tuning import log_tuning
 from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
+from recmeta.step_definition import Folders, Step
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import MetaTrainOutputs
 from recmeta.tasks.split_config import SplitKind

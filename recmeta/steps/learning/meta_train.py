@@ -6,26 +6,18 @@ from typing import Any
 from recmeta import schema
 from recmeta.config import to_dict
 from recmeta.evaluation.baseline import Trial
-from recmeta.manifest import (
-    Folders,
-    Manifest,
-    Step,
-    find,
-    git_commit,
-    library_versions,
-    run_once,
-    spread,
-    whole,
-)
+from recmeta.manifest import Manifest, find, run_once, whole
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.progress import Progress, silent
+from recmeta.provenance import git_commit, library_versions
 from recmeta.registry.models import versions
 from recmeta.registry.models.features import features_read
 from recmeta.registry.models.versions import Version
 from recmeta.registry.runs.training_run import TrainingRun
 from recmeta.registry.runs.tuning import log_tuning
+from recmeta.step_definition import Folders, Step, spread
 from recmeta.steps.data import build_tasks
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.tasks.task_set import TaskSet

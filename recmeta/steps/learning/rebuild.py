@@ -22,10 +22,10 @@ from recmeta.config import parse
 from recmeta.errors import UserError
 from recmeta.evaluation.judgement import CHAMPION, JudgementConfig, judge
 from recmeta.logs import tables
-from recmeta.manifest import git_commit, library_versions
 from recmeta.metalearn.model import Model
 from recmeta.plugins import only_trusted
 from recmeta.progress import Progress, silent
+from recmeta.provenance import git_commit, library_versions
 from recmeta.registry.models import versions
 from recmeta.registry.runs import record
 from recmeta.registry.runs.record import Record

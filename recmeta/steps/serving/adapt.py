@@ -22,7 +22,7 @@ from recmeta.errors import UserError, listed
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.logs.reading.columns import column_names
 from recmeta.logs.reading.files import Inputs, how_read, source_id
-from recmeta.manifest import Folders, Manifest, Step, run_once
+from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
@@ -36,6 +36,7 @@ from recmeta.serving.new_user_tasks import (
     unused_rows,
 )
 from recmeta.serving.ranking import adapt_users
+from recmeta.step_definition import Folders, Step
 from recmeta.steps.parts import catalogue, given_users
 from recmeta.steps.parts.given_users import GivenUsers
 from recmeta.tasks.task_set import Tasks, write_tasks
