@@ -1,8 +1,8 @@
-"""What a baseline is: its candidates and how they are fitted. And how one of them is chosen.
+"""Baselines: their candidates, how these are fitted, and how one of them is chosen.
 
-A baseline that was not tuned is a straw man: each has candidates, which are fitted to training
-users and judged by how they do on the query rows of others. The users that predictors are compared
-on are never seen here.
+An untuned baseline is a straw man: each has candidates, which are fitted to training users and
+judged on the query rows of other users. The users on whom predictors are compared are never seen
+here.
 """
 
 import dataclasses
@@ -26,35 +26,37 @@ Config = Any
 """A baseline's own frozen dataclass, or None for one without hyperparameters."""
 
 Grid = Literal["gate", "published"]
-"""Which candidates are tried. Those of the gate are few, since it tunes anew in every evaluation;
-the published protocols try more. Where a baseline has both, either is fixed by what it decided
-already: the gates that were passed, and the numbers that were published."""
+"""The candidates that are tried. Those of the gate are few, since it tunes again in every
+evaluation; the published protocols try more. If a baseline has both, neither may change: past
+decisions of gates and published numbers depend on them."""
 
 RANKING_K = 10
 MOST_RANKED = 1000
 FEWEST_RANKED = 300
 RANKED_SCORES = 2**24
-"""Development users whose catalogue is ranked for each candidate of the gate: 1,000 at most, and of
-a large catalogue fewer, so that they have some 17 million scores; of more, these are taken evenly.
+"""The most scores that are ranked for each candidate of the gate, some 17 million: those of 1,000
+development users at most, and of fewer users if the catalogue is large. They are taken evenly from
+all.
 """
 
 Measure = Literal["dev_mae", "dev_ranking_loss"]
-"""What candidates are chosen by, lower is better: the development users' MAE, in units of the
-value; or 1 - nDCG@10 of what they took over the whole catalogue, of ratings: of what they liked."""
+"""The measure by which candidates are chosen, lower is better: the development users' MAE, in units
+of the value, or 1 - nDCG@10 over the whole catalogue, of the items that they took or, for ratings,
+liked."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One candidate of a search, and how it did."""
+    """One candidate of a search, and its loss."""
 
     method: str
-    """Name of the predictor."""
+    """The name of the predictor."""
     config: dict[str, Any]
-    """All its parameters."""
+    """All its parameters, by name."""
     loss: float
-    """Mean over the development users, lower is better."""
+    """The mean loss of the development users, lower is better."""
     measure: Measure = "dev_mae"
-    """What the loss is."""
+    """The measure that the loss is of."""
 
 
 OnTrial = Callable[[Trial], None]
@@ -66,44 +68,45 @@ def unrecorded(_: Trial) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A kind of recommender and the candidates that are tried of it.
+    """A kind of recommender and its candidates.
 
     A file in `recmeta.evaluation.baselines` ends with its own, as `BASELINE`; an entry point of the
     group `recmeta.baselines` leads to one.
     """
 
     name: str
-    """What reports call it, and what its predictors are called."""
+    """Its name in reports, and the name of its predictors."""
     candidates: Callable[["BaselineSearch"], Sequence[Config]]
-    """Returns the hyperparameters to try; they may follow from what the search chooses of a simpler
-    baseline. A single candidate is taken without a trial."""
+    """Returns the hyperparameters to try; they may depend on the choice of a simpler baseline. A
+    single candidate is taken without a trial."""
     fit_all: Callable[["BaselineSearch", Tasks, Sequence[Config]], Iterator[Predictor]]
     """Fits one predictor after the other to the support and query rows of the same tasks, so that
     candidates may share work."""
     default: Callable[["BaselineSearch"], Config] | None = None
-    """Returns what is taken where there is nobody to judge; if None, the first candidate."""
+    """Returns the candidate that is taken without judges, or None for the first candidate."""
     refinements: tuple[Callable[["BaselineSearch", Config], Sequence[Config]], ...] = ()
-    """Further candidates that follow from the best so far, stage after stage."""
+    """Functions that return further candidates, given the best so far, stage after stage."""
     objectives: tuple[Objective, ...] = ("rating",)
     """The kinds of feedback that the baseline can learn from."""
     lists_only: bool = False
-    """Whether it orders the catalogue and predicts no values, of ratings either; then lists decide
-    among its candidates."""
+    """Whether it orders the catalogue and predicts no values, even for ratings. Its candidates are
+    then chosen by their lists."""
     slow_lists: bool = False
-    """Whether an item's score takes a user some ten microseconds, so that of a large catalogue its
-    lists are not measured."""
+    """Whether a score takes about ten microseconds, so that its lists are not measured on a large
+    catalogue."""
     known_items_only: bool = False
-    """Whether it has nothing to say of items that no training user met."""
+    """Whether it knows nothing about items that no training user met."""
     reads_items: bool = False
-    """Whether it reads what items are made of, which a search then must be given."""
+    """Whether it reads the content of items, which a search then must have."""
     reads_texts: bool = False
     """Whether it reads the vectors of the items' texts."""
     library: str | None = None
-    """What it needs beside the package's own dependencies: a module of the extra `accuracy`."""
+    """The library that it needs besides the package's own dependencies: a module of the extra
+    `accuracy`."""
 
 
 def fixed(*configs: Config) -> Callable[["BaselineSearch"], Sequence[Config]]:
-    """Return the `candidates` of a baseline that tries these, whatever the data."""
+    """Return the `candidates` of a baseline that tries these configurations, whatever the data."""
     return lambda search: configs
 
 
@@ -116,45 +119,47 @@ def each(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The candidate that did best."""
+    """The candidate with the least loss."""
 
     config: Config
     predictor: Predictor | None = None
-    """As it was judged; None where there was nothing to judge."""
+    """The predictor that was judged, or None without judges."""
     loss: float | None = None
-    """Of the judges; None where there was nothing to judge."""
+    """The loss of the judges, or None without judges."""
     num_trials: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaselineSearch:
-    """The data that baselines are fitted to, and what was chosen of them so far."""
+    """The data that baselines are fitted to, and the choices so far."""
 
     objective: Objective
     value_range: tuple[float, float]
-    """Lowest and highest value."""
+    """The lowest and the highest value."""
     num_items: int
     taken_from: float | None = None
     """See `TaskSetSpec`."""
     train: Tasks
     """Meta-training tasks: candidates are fitted to their support and query rows."""
     judges: Tasks
-    """Development tasks, whose query rows decide among candidates, see `Measure`. Where there are
-    none, defaults hold."""
+    """Development tasks, whose query rows decide among candidates, see `Measure`. Without them,
+    defaults are taken."""
     relevant_from: float | None = None
-    """Smallest rating that makes an item relevant in lists; if None, 60 % up the value range."""
+    """The smallest rating of an item that is relevant in lists, or None for 60 % up the value
+    range."""
     everybody: Tasks | None = None
-    """What the chosen candidate is fitted to again; if None, it stays as it was judged."""
+    """The tasks that the chosen candidate is fitted to again. If None, it stays as it was
+    judged."""
     items: Items | None = None
     """The catalogue, for baselines that read its attributes."""
     history: ItemHistory | None = None
-    """Every event that counts, for baselines that look back from a user's cut time; if None, they
+    """Every event that counts, for baselines that look back from a user's cut time. If None, they
     count the rows that they are fitted to."""
     grid: Grid = "gate"
     seed: int = 0
-    """Of whatever is drawn."""
+    """The seed of all random numbers."""
     on_trial: OnTrial = unrecorded
-    """Told of each candidate that was tried, baseline by baseline."""
+    """Called with each candidate that was tried, baseline by baseline."""
     _found: dict[Baseline, Chosen] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -180,7 +185,8 @@ class BaselineSearch:
 
     @property
     def liked_from(self) -> float:
-        """Smallest value that makes an item relevant in lists; of implicit feedback, any."""
+        """The smallest value of an item that is relevant in lists; minus infinity for implicit
+        feedback."""
         if self.objective == "implicit":
             return -np.inf
         if self.relevant_from is not None:
@@ -189,12 +195,12 @@ class BaselineSearch:
         return lowest + RELEVANT_SHARE * (highest - lowest)
 
     def measure_of(self, baseline: Baseline) -> Measure:
-        """Return what a baseline's candidates are chosen by."""
+        """Return the measure by which a baseline's candidates are chosen."""
         by_values = self.objective == "rating" and not baseline.lists_only
         return "dev_mae" if by_values else "dev_ranking_loss"
 
     def loss_of(self, baseline: Baseline, predictor: Predictor) -> float:
-        """Return the mean over the judges of what the baseline's candidates are chosen by."""
+        """Return the judges' mean of the measure by which the baseline's candidates are chosen."""
         if self.measure_of(baseline) == "dev_mae":
             return mean_error(predictor, self.judges)
         judges = self.judges
@@ -207,7 +213,7 @@ class BaselineSearch:
         """Return the items.
 
         Raises:
-            UserError: where the search was not given them.
+            UserError: if the search was not given them.
         """
         if self.items is None:
             raise UserError(
@@ -216,10 +222,10 @@ class BaselineSearch:
         return self.items
 
     def fitted(self, baseline: Baseline) -> Predictor:
-        """Return a baseline with its best hyperparameters, fitted to all it may see.
+        """Return a baseline with its best hyperparameters, fitted to all data that it may see.
 
         Raises:
-            UserError: where it does not suit the feedback, its library is absent, or there is not a
+            UserError: if it does not suit the feedback, its library is absent, or there is not a
                 single row to learn from.
         """
         found = self.chosen(baseline)
@@ -229,7 +235,7 @@ class BaselineSearch:
         return next(iter(baseline.fit_all(self, rows, [found.config])))
 
     def chosen(self, baseline: Baseline) -> Chosen:
-        """Return a baseline's best candidate, the first of equals; found once.
+        """Return a baseline's best candidate, the first of equals. The result is cached.
 
         Raises:
             UserError: as for `fitted`.
@@ -281,18 +287,18 @@ class BaselineSearch:
 
 
 INSTALL = "pip install 'recmeta[accuracy]'"
-"""What brings the libraries of baselines."""
+"""The command that installs the libraries of baselines."""
 
 
 def is_installed(baseline: Baseline) -> bool:
-    """Return whether the library that a baseline needs, if any, is there."""
+    """Return whether the library that a baseline needs, if any, is installed."""
     return baseline.library is None or importlib.util.find_spec(baseline.library) is not None
 
 
 def mean_error(predictor: Predictor, judges: Tasks) -> float:
     """Return the mean over the judges of MAE.
 
-    Judges for whom it is undefined are left out; where it is so for all, it is infinite.
+    Judges for whom it is undefined are left out. If it is undefined for all, the mean is infinite.
     """
     return _mean(mae(predictor.score_query(judges), judges.query))
 
@@ -300,18 +306,19 @@ def mean_error(predictor: Predictor, judges: Tasks) -> float:
 def ranking_loss(
     predictor: Predictor, judges: Tasks, num_items: int, liked_from: float = -np.inf
 ) -> float:
-    """Return the mean over the judges of `ranking_losses`; as `mean_error`."""
+    """Return the mean over the judges of `ranking_losses`; undefined losses are treated as in
+    `mean_error`."""
     return _mean(ranking_losses(predictor, judges, num_items, liked_from))
 
 
 def ranking_losses(
     predictor: Predictor, judges: Tasks, num_items: int, liked_from: float = -np.inf
 ) -> Float64Array:
-    """Return (B,) 1 - nDCG@10 of the judges' lists out of the whole catalogue; NaN where it is
+    """Return (B,) 1 - nDCG@10 of the judges' lists from the whole catalogue, or NaN where it is
     undefined.
 
     Args:
-        liked_from: smallest value that makes a query item relevant.
+        liked_from: the smallest value of a relevant query item.
     """
     found = ranking_of(predictor, judges, num_items, RANKING_K, liked_from)
     loss_B: Float64Array = 1.0 - found[f"ndcg@{RANKING_K}"]
@@ -328,7 +335,8 @@ def _loss(found: Chosen) -> float:
 
 
 def _best_of(found: Iterable[Chosen]) -> list[Chosen]:
-    """Return the best of some candidates, where there are any, without keeping the others."""
+    """Return the best of some candidates, if there are any, without keeping the others in
+    memory."""
     best = min(found, key=_loss, default=None)
     return [] if best is None else [best]
 

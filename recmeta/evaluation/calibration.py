@@ -1,4 +1,4 @@
-"""Whether the uncertainty of predictions is what it says, and where it is learned from.
+"""The calibration of uncertainties: how they are learned, and how well intervals hold.
 
 Legend: N query rows, U users, L levels.
 """
@@ -20,33 +20,34 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 SHOTS = (0, 1, 3, 10)
-"""Support sizes that the uncertainty is learned from, beside the whole support."""
+"""The support sizes that the uncertainty is learned from, besides the whole support."""
 NUM_BINS = 5
 USERS_AT_ONCE = 256
 NORMAL_QUANTILES = (0.6744897501960817, 1.2815515655446004, 1.6448536269514722, 1.959963984540054)
-"""Half widths of a normal distribution's intervals of `LEVELS`, in standard deviations."""
+"""The half widths of a normal distribution's intervals of `LEVELS`, in standard deviations."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Residuals:
-    """What a model says of query rows beside what was there."""
+    """A model's predictions of query rows, with the values that were observed."""
 
     value_N: Float64Array
     raw_N: Float64Array
-    """What is said of the expected values, in units of the value."""
+    """The expected values before the uncertainty calibrates them, in units of the value."""
     expected_N: Float64Array
-    """What the model makes of that."""
+    """The calibrated expected values."""
     design_NF: Float64Array
-    """What the uncertainty is a function of."""
+    """The inputs of the uncertainty."""
     spread_N: Float64Array | None
-    """The standard deviation by the level head, else the learner's own, in units of the value."""
+    """The standard deviation of the level head or, without one, of the learner, in units of the
+    value."""
     shares: LevelShares | None
-    """The distributions over the levels, where there is a level head."""
+    """The distributions over the levels, if there is a level head."""
     user_N: IntArray
 
     @property
     def residual_N(self) -> Float64Array:
-        """Value less the expected one, in units of the value."""
+        """The values minus the expected values, in units of the value."""
         return self.value_N - self.expected_N
 
     @property
@@ -56,7 +57,8 @@ class Residuals:
 
 
 def residuals(model: Model, tasks: Tasks) -> Residuals:
-    """Return what a model of ratings says of the tasks' queries."""
+    """Return the predictions of a model of ratings for the tasks' queries, with the observed
+    values."""
     scorer = Scorer.of(model)
     parts, values, users = [], [], []
     for first in range(0, len(tasks), USERS_AT_ONCE):
@@ -83,11 +85,11 @@ def _joined(parts: Sequence[LevelShares]) -> LevelShares | None:
 
 
 def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
-    """Return the uncertainty that a model's residuals on the development users speak for.
+    """Return the uncertainty learned from a model's residuals on the development users.
 
-    Each user counts as much as another. Half of the weight has what is said of them with all of
-    their support, as users come; half, with its first 0, 1, 3 or 10 rows. None for implicit
-    feedback, whose logits have no truth to be off from, and for too few residuals.
+    Every user counts the same. Half of the weight is on predictions from the whole support, and
+    half on those from its first 0, 1, 3 or 10 rows. It is None for implicit feedback, whose logits
+    have no observed values, and for too few residuals.
     """
     if model.objective != "rating" or len(development) == 0:
         return None
@@ -101,7 +103,7 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
     raw_N = np.concatenate([r.raw_N for r, _ in found])
     weights = [r.weight_N for r, _ in found]
     weight_N = np.concatenate([*weights[:-1], weights[-1] * max(1, len(weights) - 1)])
-    # The mean of a distribution over the levels is on the scale already.
+    # The mean of a distribution over the levels is calibrated already.
     has_levels = model.levels is not None
     line = (0.0, 1.0) if has_levels else uncertainty.fit_line(raw_N, value_N, weight_N)
     intercept, slope = line
@@ -119,19 +121,19 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
 def calibration(
     model: Model, tasks: Tasks, development: Tasks, generator: np.random.Generator
 ) -> dict[str, Any] | None:
-    """Return how a model's uncertainty fared on users, JSON-ready; None where it has none.
+    """Return how well a model's uncertainty held on users, JSON-ready, or None if it has none.
 
     `coverage`: for each level the share of values within the interval (`observed`) with its 95 %
-    bootstrap interval over users (`ci_low`, `ci_high`; none of one user), the same share of the
-    users that it was learned from (`development`), and, where the head or the learner has a
-    spread, the share within the interval of a normal distribution with it as it is. `bins`: the
-    rows in equal parts by their standard deviation; in each its root mean square beside the error.
-    `levels`, of a model with a level head: for each level of the scale how likely it was said to be
-    (`predicted`) beside the share of the values that had it (`observed`, with its interval). Users
-    count alike throughout.
+    bootstrap interval over users (`ci_low`, `ci_high`; absent with one user), the same share for
+    the users that it was learned from (`development`), and, if the head or the learner has a
+    spread, the share within the interval of a normal distribution with that spread. `bins`: the
+    rows in equal parts by their standard deviation; each with the root mean squares of the standard
+    deviation and of the error. `levels`, for a model with a level head: for each level of the scale
+    its mean predicted probability (`predicted`) and the share of the values that had it
+    (`observed`, with its interval). Users count the same throughout.
 
     Args:
-        development: users that the uncertainty was learned from; there may be none.
+        development: the users that the uncertainty was learned from, which may be none.
         generator: draws the resamples.
     """
     known = model.uncertainty
@@ -168,7 +170,7 @@ def calibration(
 def _levels(
     found: Residuals, shares: LevelShares, generator: np.random.Generator
 ) -> list[dict[str, float]]:
-    """Return how likely each level was said to be, and how often it came."""
+    """Return the mean predicted probability of each level, and its observed share."""
     users, place_N = np.unique(found.user_N, return_inverse=True)
     step = np.diff(shares.value_L).min()
     is_level_NL = np.abs(found.value_N[:, None] - shares.value_L) < step / 2
@@ -187,7 +189,7 @@ def _levels(
 
 
 def _held(known: Uncertainty, found: Residuals) -> Float64Array:
-    """Return (U, L) which share of each user's values is within their intervals."""
+    """Return (U, L) the share of each user's values that lie within their intervals."""
     half_NL = known.deviation(found.design_NF)[:, None] * np.array(known.factors)
     is_held_NL = np.abs(found.residual_N)[:, None] <= half_NL
     users, place_N = np.unique(found.user_N, return_inverse=True)

@@ -1,17 +1,17 @@
-"""A certificate that lists are no worse than those of recent popularity, for whom it holds.
+"""A certificate for the users whose lists are no worse than those of recent popularity.
 
 Learn then test (Angelopoulos, Bates, Candès, Jordan and Lei, Annals of Applied Statistics 2025;
-arXiv 2021): what is chosen, from how many answers on a user gets the model's lists, is chosen by
-tests of the hypotheses that lists there are worse than popularity's by more than the tolerance.
-They are tested in a fixed order, from users with most rows to those with none, each at the full
-level, until one cannot be rejected (fixed-sequence testing, which controls the chance of any false
-rejection): all from there on get popular items. Several groups share the level equally.
+arXiv 2021): the number of answers from which a user gets the model's lists is chosen by tests of
+the hypotheses that lists there are worse than popularity's by more than the tolerance. They are
+tested in a fixed order, from users with most rows to those with none, each at the full level, until
+one cannot be rejected (fixed-sequence testing, which controls the probability of any false
+rejection): all users from there on get popular items. Several groups share the level equally.
 
-The test is Student's, of the mean paired difference of nDCG@10 over the development users. Its
-level is exact in the limit of many users alone: bounds that hold for any number (Hoeffding and
-Bentkus; betting, Waudby-Smith and Ramdas, JRSS B 2024) certify next to nothing with the hundred
-development users of a small log. So it is checked: `border_rate` is how often resamples certify
-where they must not.
+The test is Student's t, of the mean paired difference of nDCG@10 over the development users. Its
+level is exact only in the limit of many users: bounds that hold for any number (Hoeffding and
+Bentkus; betting, Waudby-Smith and Ramdas, JRSS B 2024) certify almost nothing with the hundred
+development users of a small log. So the level is checked: `border_rate` is how often resamples
+certify wrongly.
 
 Legend: B users, S segments by number of rows, G groups.
 """
@@ -41,9 +41,10 @@ from recmeta.tasks.task_set import Tasks
 FEWEST_USERS = 60
 """With fewer development users nothing is certified, and the lists are the model's."""
 FEWEST_OF_SEGMENT = 30
-"""A segment with fewer is not judged: it goes the way of the one with fewer rows."""
+"""A segment with fewer users is not judged, and is treated as the segment with fewer rows."""
 NUM_FOLDS = 5
-"""Of the development users, each judged by lists that were learned from the others."""
+"""The number of folds of the development users, each judged by lists that were learned from the
+others."""
 NUM_RESAMPLES = 1_000
 MOST_COLD_USERS = 400
 Groups = npt.NDArray[np.object_]
@@ -51,16 +52,18 @@ Groups = npt.NDArray[np.object_]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CertificateConfig:
-    """How sure it must be that lists are no worse than those of popularity."""
+    """The certainty that is required that lists are no worse than those of popularity."""
 
     level: float = 0.1
-    """How likely it may be that some users get lists which are worse by more than the tolerance."""
+    """The largest probability with which some users may get lists that are worse by more than the
+    tolerance."""
     tolerance: float = 0.02
-    """How much worse than popularity's lists are still called no worse, in units of nDCG@10. With 0
-    a model that is as good on average is certified as often as `level` says."""
+    """How much worse than popularity's the lists may be and still count as no worse, in units of
+    nDCG@10. With 0, a model that is just as good as popularity is certified with probability
+    `level`."""
     attribute: str | None = None
-    """A categorical attribute of users whose values are judged apart, each that enough development
-    users have; None: numbers of answers alone."""
+    """A categorical attribute of users; each of its values that enough development users have is
+    judged on its own. If None, only numbers of answers count."""
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -72,13 +75,13 @@ class CertificateConfig:
 def certify(
     advantage_BS: Float64Array, value_B: Sequence[str | None] | None, config: CertificateConfig
 ) -> Certificate | None:
-    """Return for whom lists are certified; None with too few users to say anything.
+    """Return the certificate, or None if there are too few users.
 
     Args:
-        advantage_BS: nDCG@10 by the model less that by popularity, with the first 0, 1, 3 and 10
-            rows of a user known; NaN where there are fewer. No user's may come of a model that has
-            learned from the user.
-        value_B: the users' values of the attribute; None without one.
+        advantage_BS: the model's nDCG@10 minus that of popularity, with the first 0, 1, 3 and 10
+            rows of a user known; NaN for a user with fewer rows. The model must not have learned
+            from the user.
+        value_B: the users' values of the attribute, or None without an attribute.
     """
     if len(advantage_BS) < FEWEST_USERS:
         return None
@@ -114,15 +117,15 @@ def learn_certificate(
     liked_from: float,
     config: CertificateConfig,
 ) -> Certificate | None:
-    """Return for whom lists are certified; None with too few development users.
+    """Return the certificate of a model's lists, or None if there are too few development users.
 
     Args:
-        without: returns the model by lists whose weights were learned without a fold: without those
-            users whose place among `development`, divided by `NUM_FOLDS`, leaves this number.
-            What was chosen among a few settings (half-life, columns, the share of popularity) may
-            have been so with all.
-        half_life_days: of recent popularity.
-        liked_from: smallest value that makes a query item relevant.
+        without: returns the model with lists whose weights were learned without a fold: without the
+            users whose place in `development`, modulo `NUM_FOLDS`, is this number. Choices among a
+            few settings (half-life, columns, the share of popularity) may have been made with all
+            users.
+        half_life_days: the half-life of recent popularity.
+        liked_from: the smallest value of a relevant query item.
 
     Raises:
         UserError: for an attribute that users do not have.
@@ -148,11 +151,11 @@ def advantages(
     num_items: int,
     liked_from: float,
 ) -> Float64Array:
-    """Return (B, S) nDCG@10 of users' lists by a predictor less that by popularity, with their
-    first 0, 1, 3 and 10 rows known; NaN for users with fewer, or who liked nothing.
+    """Return (B, S) the nDCG@10 of users' lists by a predictor minus that by popularity, with their
+    first 0, 1, 3 and 10 rows known; NaN for users with fewer rows, or who liked nothing.
 
     Args:
-        liked_from: smallest value that makes a query item relevant.
+        liked_from: the smallest value of a relevant query item.
     """
     found_BS = np.full((len(tasks), len(SHOTS)), np.nan)
     for place, shots in enumerate(SHOTS):
@@ -175,15 +178,15 @@ def report(
     liked_from: float,
     generator: np.random.Generator,
 ) -> dict[str, Any]:
-    """Return a certificate beside how lists fared on other users, JSON-ready.
+    """Return a certificate with the results of lists on other users, JSON-ready.
 
-    Each segment has `cold`, the interval of the mean advantage of these users with so many of their
-    rows known, and `cold_users`, who they are in number; none with fewer than two.
+    Each segment has `cold`, the interval of the mean advantage of these users with this number of
+    rows known, and `cold_users`, their number; both are absent with fewer than two users.
 
     Args:
         predictor: the model.
-        tasks: users whom neither the model nor the certificate has seen; of more than 400, so many
-            are taken evenly.
+        tasks: users who were seen neither by the model nor by the certificate; 400 are taken evenly
+            from more.
         generator: draws the resamples.
     """
     if len(tasks) > MOST_COLD_USERS:
@@ -211,7 +214,7 @@ def report(
 
 
 def recent_popularity(history: ItemHistory, half_life_days: float | None) -> Popularity:
-    """Return what lists fall back on: how often items were taken lately, at a user's cut time."""
+    """Return the predictor that lists fall back on: recent popularity at a user's cut time."""
     half_life = half_life_days if history.has_times else None
     return Popularity(history, PopularityConfig(half_life_days=half_life))
 
@@ -219,13 +222,13 @@ def recent_popularity(history: ItemHistory, half_life_days: float | None) -> Pop
 def attribute_of(
     tasks: Tasks, attribute: str | None, key: str = "certificate.attribute"
 ) -> list[str | None] | None:
-    """Return users' values of an attribute as text; None where none is asked for.
+    """Return users' values of an attribute as text, or None if no attribute is configured.
 
     Args:
         key: the configuration's, for messages.
 
     Raises:
-        UserError: where users have no such attribute, or one of several values each.
+        UserError: if users have no such attribute, or it has several values per user.
     """
     if attribute is None:
         return None
@@ -248,8 +251,8 @@ def attribute_of(
 def _groups(
     num_users: int, value_B: Sequence[str | None] | None
 ) -> tuple[Groups, list[str | None]]:
-    """Return (B,) each user's group, and the groups; the one of all others is None, and there
-    always."""
+    """Return (B,) each user's group, and the groups. The group of all other users is None, and
+    always exists."""
     group_B = np.full(num_users, None, object)
     if value_B is None:
         return group_B, [None]
@@ -264,7 +267,7 @@ def _groups(
 def _segments(
     advantage_BS: Float64Array, value: str | None, level: float, tolerance: float
 ) -> list[Segment]:
-    """Return the segments of a group, tested in their order."""
+    """Return the segments of a group, tested in order."""
     count_S, mean_S, low_S = _bounds(advantage_BS[None], level)
     certified_S = _in_sequence(count_S, low_S, tolerance)[0]
     return [
@@ -284,8 +287,8 @@ def _segments(
 def _bounds(
     advantage_RBS: Float64Array, level: float
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return (R, S) how many users of each resample have an advantage, its mean, and its one-sided
-    lower bound; 0 and -inf without users."""
+    """Return (R, S) the number of users of each resample with an advantage, its mean, and its
+    one-sided lower bound; 0 and -inf without users."""
     present_RBS = ~np.isnan(advantage_RBS)
     count_RS = present_RBS.sum(1).astype(np.float64)
     many_RS = np.maximum(count_RS, 2)
@@ -299,8 +302,8 @@ def _bounds(
 
 
 def _in_sequence(count_RS: Float64Array, low_RS: Float64Array, tolerance: float) -> BoolArray:
-    """Return (R, S) which segments are certified: those that are better than the tolerance allows,
-    as are all with more rows that can be judged."""
+    """Return (R, S) which segments are certified: those whose lower bound is above minus the
+    tolerance, as are those of all judged segments with more rows."""
     passes_RS = (low_RS >= -tolerance) | (count_RS < FEWEST_OF_SEGMENT)
     from_here_RS = np.logical_and.accumulate(passes_RS[:, ::-1], axis=1)[:, ::-1]
     certified: BoolArray = from_here_RS & (count_RS >= FEWEST_OF_SEGMENT)
@@ -311,7 +314,7 @@ def _false_certificates(
     advantage_BS: Float64Array, level: float, tolerance: float, generator: np.random.Generator
 ) -> BoolArray:
     """Return (R, 2) whether a resample of users certifies a segment that is worse than the
-    tolerance allows, as these users are, and were every segment worse by just the tolerance."""
+    tolerance allows: for these users, and if every segment were worse by exactly the tolerance."""
     num_users = len(advantage_BS)
     drawn_RB = generator.integers(num_users, size=(NUM_RESAMPLES, num_users))
     count_S, mean_S, _ = _bounds(advantage_BS[None], level)

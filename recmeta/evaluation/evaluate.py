@@ -1,4 +1,5 @@
-"""Put predictors to the same held-out users: metrics with intervals, by state and by shots."""
+"""The evaluation of predictors on the same held-out users: metrics with intervals, by state and by
+shots."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -32,37 +33,37 @@ STANDARD = (
     "popularity",
     "list-difference",
 )
-"""What is measured always, in the order of reports."""
+"""The metrics that are always measured, in the order of reports."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What to measure and how finely."""
+    """What to measure, and how precisely."""
 
     shots: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20)
-    """Numbers of support rows on the adaptation curve."""
+    """The numbers of support rows on the adaptation curve."""
     ks: tuple[int, ...] = (5, 10)
-    """Cut-offs of the ranking metrics."""
+    """The cut-offs of the ranking metrics."""
     metrics: tuple[str, ...] = ()
-    """Metrics that reports show beside the usual ones: names in
+    """Metrics that reports show besides the standard ones: names in
     `recmeta.evaluation.metric.METRICS`, of entry points `recmeta.metrics`, or paths
     `package.module:Object`."""
     relevant_from: float | None = None
     """The smallest value that makes an item relevant. If not set, it is the value 60 % up the range
-    (3.4 on 1 to 5), or the value that a quarter of the values reach where a tail has stretched the
+    (3.4 on 1 to 5), or the value that a quarter of the values reach if a tail has stretched the
     range."""
     num_negatives: int = 100
     """The number of sampled negatives per user for the `sampled_` metrics; 0 leaves these metrics
     out."""
     num_resamples: int = 2000
-    """Bootstrap resamples of users."""
+    """The number of bootstrap resamples of users."""
     confidence: float = 0.95
-    """Level of the intervals, between 0 and 1."""
+    """The level of the intervals, between 0 and 1."""
     list_curve_users: int = 200
     """The most users, drawn evenly, on the adaptation curve of lists of a rating log. Each point of
     the curve costs a ranking of the catalogue."""
     batch_size: int = 256
-    """The most users that are scored at once; fewer are where the catalogue is large."""
+    """The most users that are scored at once; if the catalogue is large, there are fewer."""
     seed: int = 0
     """The seed of sampled negatives and resamples."""
 
@@ -77,7 +78,7 @@ class EvaluationConfig:
         if not 0 < self.confidence < 1:
             raise UserError(f"confidence is {self.confidence}; it must lie between 0 and 1.")
         for name in self.metrics:
-            METRICS.module_of(name)  # an unknown one is refused before anything runs
+            METRICS.module_of(name)  # an unknown name is refused before anything runs
         for name, least in (
             ("num_negatives", 0),
             ("num_resamples", 1),
@@ -105,22 +106,23 @@ def evaluate(
     - `mae`, `rmse`: error of the query rows; rating only, and only if the predictor predicts
       values;
     - `ndcg@k`, `ndcg@k_exp`: order of the user's own query rows, linear and exponential gain;
-      rating only, since with every value 1 any order is ideal;
+      rating only, since any order is ideal if every value is 1;
     - `full_precision@k`, `full_recall@k`, `full_hit@k`, `full_mrr@k`, `full_ndcg@k`: the relevant
       query items among the catalogue without the support; `full_coverage@k`, `full_gini@k`,
-      `full_popularity@k`, `full_list-difference@k`: what all users' top k show of the catalogue and
-      how far they differ, see `metrics/exposure/`;
+      `full_popularity@k`, `full_list-difference@k`: how much of the catalogue all users' top k show
+      and how far they differ, see `metrics/exposure/`;
     - `sampled_…@k`: the same among the relevant items and `num_negatives` sampled others.
 
     Args:
-        num_users_I: users who had met each item, for `full_popularity@k`; None leaves it out.
-        in_list_curve: of ratings, whose lists the curve of these shows, since each of its points
-            costs a ranking of the catalogue; if None, all predictors'.
-        without_lists: names of predictors that take too long to rank the catalogue; they have no
-            metric of lists.
+        num_users_I: the number of users who had met each item, for `full_popularity@k`, or None to
+            leave this metric out.
+        in_list_curve: for ratings, the predictors on the curve of lists, each point of which costs
+            a ranking of the catalogue, or None for all.
+        without_lists: names of predictors that take too long to rank the catalogue, and so have no
+            metrics of lists.
 
     Raises:
-        UserError: where there are no predictors or no tasks.
+        UserError: if there are no predictors or no tasks.
     """
     config = config or EvaluationConfig()
     if not predictors:
@@ -131,7 +133,7 @@ def evaluate(
             "or build the tasks with a larger tasks.split.test_share or a smaller "
             "tasks.split.min_interactions."
         )
-    # Separate streams, so that what one part draws does not depend on another.
+    # Separate streams, so that the draws of one part do not depend on another.
     streams = np.random.default_rng(config.seed).spawn(5)
     negatives, resamples, curve_resamples, list_resamples, list_users = streams
     everything = _all_metrics(spec, config)
@@ -197,7 +199,7 @@ def evaluate(
 
 
 def _all_metrics(spec: TaskSetSpec, config: EvaluationConfig) -> MetricSelection:
-    """Return the selection of the standard metrics that the objective has, and those asked for."""
+    """Return the selection of the objective's standard metrics and of those that are configured."""
     standard = [m for m in map(metric, STANDARD) if spec.objective in m.objectives]
     relevant_from = config.relevant_from
     if relevant_from is None:
@@ -214,10 +216,10 @@ def _all_metrics(spec: TaskSetSpec, config: EvaluationConfig) -> MetricSelection
 def _further(
     objective: Objective, config: EvaluationConfig, standard: Sequence[Metric]
 ) -> list[Metric]:
-    """Return the metrics that were asked for beside the standard ones.
+    """Return the configured metrics besides the standard ones.
 
     Raises:
-        UserError: where one does not suit the feedback, or is called as another.
+        UserError: if a metric does not suit the feedback, or has the name of another.
     """
     found: list[Metric] = []
     known = {name for one in standard for name in one.names(config.ks)}
@@ -248,10 +250,10 @@ def _curve(
     generator: np.random.Generator,
     drawn_by: np.random.Generator | None = None,
 ) -> AdaptationCurve:
-    """Return the curve of a metric, for which nothing but this metric is measured.
+    """Return the adaptation curve of a metric, measuring only this metric.
 
     Args:
-        drawn_by: draws `list_curve_users` of those that the curve could have; None takes all.
+        drawn_by: draws `list_curve_users` of the users who could be on the curve, or None for all.
     """
     return adaptation_curve(
         predictors,
@@ -273,7 +275,7 @@ def _curve(
 def _exposed(
     metrics: Sequence[ExposureMetric], lists: TopLists, config: EvaluationConfig
 ) -> dict[str, Interval]:
-    """Return what lists show of the catalogue, at each cut-off."""
+    """Return the exposure metrics of lists at each cut-off."""
     found: dict[str, Interval] = {}
     for k in config.ks:
         cut = lists.first(k)
@@ -288,7 +290,7 @@ def _exposed(
 def _intervals(
     measured: Measured, keep_U: BoolArray, config: EvaluationConfig, generator: np.random.Generator
 ) -> dict[str, dict[str, Interval]]:
-    """Return the intervals of the mean over the kept users, all from the same resamples."""
+    """Return the intervals of the means over the kept users, all from the same resamples."""
     columns = [(n, m) for n, found in measured.per_user.items() for m in found]
     values_UM = np.stack([measured.per_user[n][m][keep_U] for n, m in columns], axis=1)
     found = mean_intervals(values_UM, generator, config.num_resamples, config.confidence)

@@ -1,4 +1,4 @@
-"""The baselines by name, and all that a model is put beside, tuned and fitted."""
+"""The baselines by name, and the tuned and fitted baselines that a model is compared with."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -39,15 +39,15 @@ BESIDE_EVERY_MODEL: dict[Objective, tuple[str, ...]] = {
     ),
     "implicit": ("popularity", "ease", "item-knn", "user-knn", "ials"),
 }
-"""What the gate puts beside a model where nothing else is asked for; those whose library is absent
-are left out. Without ratings there is nothing to average."""
+"""The baselines that the gate compares a model with by default; those whose library is absent are
+left out. Without ratings there is nothing to average."""
 
 
 def baseline(name: str) -> Baseline:
     """Return the baseline of a name, or at a path `package.module:Object`.
 
     Raises:
-        UserError: for one that leads to none.
+        UserError: if the name leads to no baseline.
     """
     found = BASELINES[name]
     if not isinstance(found, Baseline):
@@ -59,8 +59,8 @@ def baseline(name: str) -> Baseline:
 
 
 def usual_baselines(objective: Objective) -> tuple[list[str], list[str]]:
-    """Return which of the baselines that are usual for the feedback can be fitted here, and which
-    cannot, as their library is not installed."""
+    """Return the default baselines for the feedback that can be fitted here, and those that cannot,
+    because their library is not installed."""
     names = BESIDE_EVERY_MODEL[objective]
     return (
         [name for name in names if is_installed(baseline(name))],
@@ -69,7 +69,8 @@ def usual_baselines(objective: Objective) -> tuple[list[str], list[str]]:
 
 
 def what_was_left_out(names: Sequence[str]) -> str:
-    """Return the sentence that says so of baselines whose library is not installed."""
+    """Return the sentence that says that these baselines were left out, because their library is
+    not installed."""
     named = ", ".join(f"{name} (library {baseline(name).library})" for name in names)
     one = len(names) == 1
     return (
@@ -94,22 +95,22 @@ def fit_baselines(
     """Return baselines for a task set, tuned and fitted, by name.
 
     Args:
-        train: meta-training tasks; their support and query rows are the training data. Of implicit
-            feedback those of `everybody` are, once `dev` has chosen, as for the learners of such
-            feedback.
+        train: meta-training tasks; their support and query rows are the training data. For implicit
+            feedback, they are fitted again to `everybody` once `dev` has chosen, as the learners
+            are.
         dev: development tasks, on whose queries hyperparameters are chosen.
-        seed: of whatever is drawn.
-        on_trial: told of each candidate that was tried, baseline by baseline.
-        names: which, as in `BASELINES`; if None, those that `usual_baselines` finds.
-        items: the catalogue, for baselines that read its attributes; None leaves out those of them
-            that are not named.
+        seed: the seed of all random numbers.
+        on_trial: called with each candidate that was tried, baseline by baseline.
+        names: the baselines, as in `BASELINES`, or None for those of `usual_baselines`.
+        items: the catalogue, for baselines that read its attributes. If None, only those of them
+            that are named are fitted.
         history: every event that counts, for baselines that look back from a user's cut time.
-        relevant_from: smallest rating that makes an item relevant in lists; if None, 60 % up the
-            value range.
-        everybody: see `train`; if None, the tasks of `train` and `dev`.
+        relevant_from: the smallest rating of an item that is relevant in lists, or None for 60 % up
+            the value range.
+        everybody: see `train`; None stands for the tasks of `train` and `dev`.
 
     Raises:
-        UserError: for an unknown name, a baseline that does not suit the feedback, or where the
+        UserError: for an unknown name, for a baseline that does not suit the feedback, or if the
             meta-training tasks have no rows.
     """
     search = BaselineSearch.of(spec, train, dev, seed, on_trial)

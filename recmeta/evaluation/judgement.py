@@ -1,4 +1,5 @@
-"""A model before its judges: the cold users of a task set, beside baselines, and the gate."""
+"""The evaluation of a model and baselines on the cold users of a task set, and the gate's
+decision."""
 
 import dataclasses
 from typing import Any
@@ -31,58 +32,58 @@ from recmeta.tasks.task_set import TaskSet
 PROGRESS = "evaluate"
 CHAMPION = "champion"
 MOST_SLOW_SCORES = 2**23
-"""Scores, of all cold users and items, that a baseline with `slow_lists` gives: in a minute or two.
-Where they were more, its lists are not measured."""
+"""The most scores, of all cold users and items, for which the lists of a baseline with `slow_lists`
+are measured, which takes a minute or two."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JudgementConfig:
-    """What is measured and what the gate asks for."""
+    """What is measured, and what the gate requires."""
 
     baselines: tuple[str, ...] | None = None
     """The baselines that the report shows beside the model, and to which the model must not lose:
     names in `recmeta.evaluation.fit_baselines.BASELINES`, names of entry points
-    `recmeta.baselines`, or paths `package.module:Object`. If not set, they are those that are usual
-    for the feedback."""
+    `recmeta.baselines`, or paths `package.module:Object`. If not set, they are the default
+    baselines for the feedback."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """Metrics, shots, intervals."""
+    """The metrics, shots and intervals."""
     gate: GateConfig = GateConfig()
     """The paired tests that decide on promotion."""
 
     def __post_init__(self) -> None:
         for name in self.baselines or ():
-            BASELINES.module_of(name)  # an unknown one is refused before anything runs
+            BASELINES.module_of(name)  # an unknown name is refused before anything runs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What the cold users said."""
+    """The results on the cold users."""
 
     evaluation: Evaluation
-    """Of all predictors."""
+    """The evaluation of all predictors."""
     candidate: str
-    """The name of the model that was put to them."""
+    """The name of the model that was judged."""
     baselines: tuple[str, ...]
     left_out: str | None
-    """The sentence that says which usual baselines were left out, as their library is not
-    installed; None where none was."""
+    """The sentence that says which default baselines were left out, because their library is not
+    installed, or None if none was."""
     calibration: dict[str, Any] | None
-    """How the candidate's uncertainty fared; None where it has none."""
+    """How well the candidate's uncertainty held, or None if it has none."""
     values: Values | None
-    """What the ratings are like; None of implicit feedback."""
+    """The description of the ratings, or None for implicit feedback."""
     certificate: dict[str, Any] | None
-    """For whom the candidate's lists are certified, and how they fared on the cold users: see
-    `recmeta.evaluation.certificate`. None where it has no certificate."""
+    """The candidate's certificate with its results on the cold users, see
+    `recmeta.evaluation.certificate`, or None if it has no certificate."""
 
     @property
     def held(self) -> dict[str, float]:
-        """How often the candidate's intervals held, as metrics; empty where it has none."""
+        """The coverage of the candidate's intervals, as metrics; empty if it has none."""
         rows = [] if self.calibration is None else self.calibration["coverage"]
         return {f"interval_coverage@{round(100 * r['level'])}": r["observed"] for r in rows}
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Means by predictor and metric; of the candidate also `held`."""
+        """The means by predictor and metric; those of the candidate include `held`."""
         found = self.evaluation.metrics
         return {**found, self.candidate: {**found[self.candidate], **self.held}}
 
@@ -98,13 +99,13 @@ def judge(
     on_trial: OnTrial = unrecorded,
     progress: Progress = silent,
 ) -> Judgement:
-    """Put a model, the champion, a rival and tuned baselines to the cold users of a task set.
+    """Evaluate a model, the champion, a rival and tuned baselines on the cold users of a task set.
 
     Args:
-        baseline_names: if None, those that are usual for the feedback.
+        baseline_names: the baselines, or None for the default ones for the feedback.
 
     Raises:
-        UserError: for a baseline that there is not, or where there are no cold users.
+        UserError: for an unknown baseline, or if there are no cold users.
     """
     items, statistics = task_set.items(), task_set.statistics()
     history = task_set.history()
@@ -181,7 +182,7 @@ def judge(
 
 
 def gate(config: JudgementConfig, judgement: Judgement, *, has_champion: bool) -> GateDecision:
-    """Return what the gate says of the candidate."""
+    """Return the gate's decision on the candidate."""
     decision = decide(
         candidate=judgement.candidate,
         champion=CHAMPION if has_champion else None,
@@ -196,8 +197,8 @@ def gate(config: JudgementConfig, judgement: Judgement, *, has_champion: bool) -
 
 
 def _questions(found: Evaluation) -> list[Question]:
-    """Return what the gate asks: how ratings are predicted, where there are any, and how good lists
-    are."""
+    """Return the gate's questions: how well ratings are predicted, if there are any, and how good
+    lists are."""
     lists = Question(
         about="lists",
         metric=found.list_metric,

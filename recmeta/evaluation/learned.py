@@ -1,4 +1,4 @@
-"""A meta-learned model, seen as one more predictor beside the baselines."""
+"""A meta-learned model as a predictor, to be compared with baselines."""
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ class LearnedPredictor:
     def __init__(self, name: str, model: Model, history: ItemHistory | None = None) -> None:
         """
         Args:
-            history: the events of the items, from which popularity at each cut time is counted.
-                If None, it is that of the statistics' snapshots.
+            history: the events of the items, from which popularity at each cut time is counted. If
+                None, popularity is that of the statistics' snapshots.
         """
         self.name = name
         self.scorer = Scorer.of(model)
@@ -35,9 +35,9 @@ class LearnedPredictor:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def query_scores(self, tasks: Tasks) -> QueryScores:
-        """Return predictions of the query rows, which may be medians, expected values, and what
-        orders the rows: in units of the model, since medians and the ends of the scale put many
-        rows level."""
+        """Return predictions of the query rows, which may be medians, their expected values, and
+        the values that order the rows: in units of the model, since medians and clipping would
+        produce many ties."""
         parts = [self.scorer.predict_query_values(some) for some in tasks.batches(USERS_AT_ONCE)]
         nothing = [np.zeros(0, np.float32)]
         return QueryScores(
@@ -47,16 +47,16 @@ class LearnedPredictor:
         )
 
     def score_items(self, tasks: Tasks) -> Float32Array:
-        """Return scores (B, I) of the whole catalogue, with what was known at each cut time.
+        """Return scores (B, I) of the whole catalogue, with statistics at each cut time.
 
-        They are what lists are ordered by, in units of the model and not clipped, so that the best
+        Lists are ordered by them. They are in units of the model and not clipped, so that the best
         items do not tie.
         """
         catalogue = self.scorer.model.catalogue
         num_items = catalogue.num_items
         count_BI = torch.from_numpy(self._counts(tasks)).to(self.scorer.model.device)
         scores = np.empty((len(tasks), num_items), np.float32)
-        # Without versions of items, what is known of them depends on the snapshot alone.
+        # Without versions of items, their features depend only on the snapshot.
         time_B = tasks.cut_time if catalogue.has_versions else np.full(len(tasks), END_OF_TIME)
         moments = np.stack([tasks.snapshot.astype(np.int64), time_B])
         for snapshot, cut_time in np.unique(moments, axis=1).T:
@@ -71,7 +71,7 @@ class LearnedPredictor:
         return scores
 
     def _counts(self, tasks: Tasks) -> Float32Array:
-        """Return (B, I) how often items had been taken at the cut times, as lists count it."""
+        """Return (B, I) the number of takes of items before the cut times, as lists count them."""
         history, lists = self.history, self.scorer.lists
         if history is None:
             return self.scorer.model.catalogue.statistics.num_users[tasks.snapshot]

@@ -1,4 +1,4 @@
-"""What an evaluation found: metrics by predictor, with intervals, by state and by shots."""
+"""The result of an evaluation: metrics by predictor, with intervals, by state and by shots."""
 
 import dataclasses
 import math
@@ -26,15 +26,15 @@ class AdaptationCurve:
     shots: tuple[int, ...]
     """S numbers of support rows, ascending."""
     num_users: int
-    """Users in the cohort: those with a query and at least the largest of `shots` support rows, or
-    as many drawn of them as `note` says."""
+    """The number of users in the cohort: those with a query and at least the largest of `shots`
+    support rows, or a sample of them, as `note` says."""
     note: str | None
-    """What was left out of the shots or the users and why; None where nothing was."""
+    """Which shots or users were left out, and why, or None if none were."""
     points: dict[str, tuple[Interval, ...]]
-    """By predictor, S means over the cohort."""
+    """The S means over the cohort, by predictor."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-ready; undefined numbers are None."""
+        """Return the curve, JSON-ready. Undefined numbers are None."""
         return {
             "metric": self.metric,
             "lower_is_better": self.lower_is_better,
@@ -49,49 +49,50 @@ class AdaptationCurve:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Everything measured on one set of held-out users."""
+    """All measurements on one set of held-out users."""
 
     objective: Objective
     primary_metric: str
-    """What is told first: `mae` for ratings, `full_ndcg@k` for implicit feedback."""
+    """The metric that reports show first: `mae` for ratings, `full_ndcg@k` for implicit
+    feedback."""
     lower_is_better: bool
     """Whether a lower primary metric is better."""
     list_metric: str
-    """What lists are judged by: `full_ndcg@k` at the largest cut-off, higher is better. The gate
-    decides on this and, of ratings, on the primary metric."""
+    """The metric by which lists are judged: `full_ndcg@k` at the largest cut-off, higher is better.
+    The gate decides by it and, for ratings, by the primary metric."""
     relevant_from: float
-    """Values from here up make an item relevant."""
+    """The smallest value of a relevant item."""
     confidence: float
-    """Level of all intervals."""
+    """The level of all intervals."""
     user_id: tuple[str, ...]
-    """U users, in the order of all per-user arrays."""
+    """The ids of the U users, in the order of all per-user arrays."""
     state: npt.NDArray[np.str_]
     """(U,)"""
     per_user: dict[str, dict[str, Float64Array]]
-    """By predictor and metric, (U,); NaN where undefined."""
+    """The metrics (U,) by predictor and name; NaN where undefined."""
     intervals: dict[str, dict[str, Interval]]
-    """By predictor and metric, over all users; of what lists show of the catalogue together, by
-    the jackknife over users."""
+    """The intervals by predictor and metric, over all users; those of exposure metrics by the
+    jackknife over users."""
     by_state: dict[str, dict[str, dict[str, Interval]]]
-    """The same by state; empty where all users are in one."""
+    """The intervals by state; empty if all users have the same state."""
     curve: AdaptationCurve
-    """Of the primary metric."""
+    """The adaptation curve of the primary metric."""
     list_curve: AdaptationCurve
-    """Of `list_metric`; of implicit feedback, the same."""
+    """The adaptation curve of `list_metric`; for implicit feedback it is the same curve."""
     further: dict[str, bool]
-    """Names of the metrics that were asked for beside the standard ones, each with whether lower is
+    """The names of the configured metrics besides the standard ones, each with whether lower is
     better."""
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Means by predictor and metric, such as `metrics["item-mean"]["mae"]`."""
+        """The means by predictor and metric, such as `metrics["item-mean"]["mae"]`."""
         return {
             name: {metric: interval.mean for metric, interval in found.items()}
             for name, found in self.intervals.items()
         }
 
     def per_user_of(self, metric: str) -> dict[str, Float64Array]:
-        """Return (U,) a metric by predictor that has it."""
+        """Return a metric (U,) by predictor that has it."""
         return {name: found[metric] for name, found in self.per_user.items() if metric in found}
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,7 +122,8 @@ class Evaluation:
         }
 
     def per_user_table(self) -> pa.Table:
-        """Return a row per predictor and user: `user_id`, `state`, `predictor` and all metrics.
+        """Return a table with a row per predictor and user: `user_id`, `state`, `predictor` and all
+        metrics.
 
         A metric that is undefined for the user, or that the predictor does not have, is null.
         """

@@ -1,1 +1,1 @@
-"""What several baselines share: their training rows, items as vectors, summaries of a support."""
+"""Parts that several baselines share: training rows, items as vectors, summaries of a support."""

@@ -13,7 +13,7 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.item_files import Items
 
 MAX_COLUMNS = 512
-FEWEST_ITEMS = 3  # a value that fewer items have says nothing of others
+FEWEST_ITEMS = 3  # a value that fewer items have does not generalise
 CLIP = 3.0  # standard deviations
 
 
@@ -21,9 +21,9 @@ def item_content(items: Items, max_columns: int = MAX_COLUMNS) -> tuple[torch.Te
     """Return (I, F) float32 attributes of each item's first version, and the columns' names.
 
     A category, or each value of a list, is a column; the values that most items have are kept. A
-    number is one column in standard deviations, 0 where unknown. An attribute's values are scaled
-    so that its columns of an item have length 1, and those of all attributes together too. No
-    ratings are read.
+    number is one column in the bound of numbers, in standard deviations, 0 where unknown. An
+    attribute's values are scaled so that its columns of an item have length 1, and those of all
+    attributes together too. No ratings are read.
     """
     first = np.flatnonzero(np.diff(items.item, prepend=-1))
     table = items.attributes.take(pa.array(first))
@@ -68,7 +68,7 @@ def _standardised(column: pa.ChunkedArray) -> Float64Array:
 
 
 def _values(table: pa.Table, names: list[str]) -> tuple[IntArray, npt.NDArray[np.str_]]:
-    """Return (item, `attribute=value`) pairs of categories and lists."""
+    """Return the items and `attribute=value` labels of all categories and list entries."""
     rows, values = [np.zeros(0, np.int64)], [np.zeros(0, np.str_)]
     for name in names:
         column = table[name].combine_chunks()

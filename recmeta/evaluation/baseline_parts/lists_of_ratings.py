@@ -1,9 +1,10 @@
-"""Lists from ratings: what users took, or what they liked, read as implicit feedback.
+"""Lists from ratings, which are read as implicit feedback: the items that users took, or those that
+they liked.
 
-A rating says two things, that the item was taken and how it was liked. Whoever predicts ratings
-reads the second; whoever makes lists does better with the first (Cremonesi, Koren and Turrin,
-RecSys 2010). Whether a rating that is no like says anything is left to the development users;
-where ratings are of two levels, the lower one says that the item was not taken.
+A rating says two things: that the item was taken, and how it was liked. Predictors of ratings read
+the second; lists are better with the first (Cremonesi, Koren and Turrin, RecSys 2010). The
+development users decide whether a rating that is no like counts; if ratings have two levels, the
+lower one means that the item was not taken.
 
 Legend: B users, N query rows, I items.
 """
@@ -24,13 +25,13 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ListConfig:
-    """Which ratings are read, and how."""
+    """The hyperparameters of a baseline that reads ratings as implicit feedback."""
 
     liked_only: bool
-    """Whether only liked rows are read, of training users and of new ones; else all that were taken
+    """Whether only liked rows are read, of training users and of new ones; otherwise all taken rows
     are."""
     of: Config
-    """The hyperparameters that the baseline has for implicit feedback."""
+    """The hyperparameters of the baseline for implicit feedback."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,15 +44,15 @@ class BothConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ListsOfRatings:
-    """Orders the catalogue by a baseline for implicit feedback; a user of whom nothing is read gets
-    the items that most took."""
+    """Orders the catalogue by a baseline for implicit feedback. A user without rows that are read
+    gets the items that most users took."""
 
     name: str
     of: Predictor
     read_from: float | None
-    """Rows with lower values are not read; if None, all rows are."""
+    """The lowest value of rows that are read. If None, all rows are."""
     count_I: Float64Array
-    """Training rows of each item."""
+    """The number of training rows of each item."""
     predicts_values: bool = dataclasses.field(default=False, init=False)
 
     def score_query(self, tasks: Tasks) -> Scores:
@@ -84,7 +85,7 @@ class ValuesAndLists:
         return self.values.score_query(tasks)
 
     def score_items(self, tasks: Tasks) -> Scores:
-        """Return (B, I) scores of the whole catalogue, which are no values."""
+        """Return (B, I) scores of the whole catalogue, which are not values."""
         return self.lists.score_items(tasks)
 
 
@@ -99,7 +100,7 @@ def with_lists_of_ratings(
     """Return a baseline for implicit feedback as one that also learns lists from ratings.
 
     Args:
-        values: what predicts ratings under the same name; if None, nothing does. In the published
+        values: the baseline that predicts ratings under the same name, or None. In the published
             protocols, which measure predictions, it stands alone.
         predicts_in_gate: whether it predicts ratings before the gate, too.
     """
@@ -107,7 +108,8 @@ def with_lists_of_ratings(
     in_gate = values if predicts_in_gate else None
 
     def alone(search: BaselineSearch) -> Baseline | None:
-        """Return the part that a search tunes as it is, if that is so."""
+        """Return the single part that a search tunes, or None if it tunes lists and predictions
+        separately."""
         if search.objective == "implicit":
             return implicit
         return values if search.grid == "published" else None
@@ -152,7 +154,7 @@ def with_lists_of_ratings(
 
 
 def _lists(implicit: Baseline) -> Baseline:
-    """Return what makes lists of ratings, with candidates of its own."""
+    """Return the part that makes lists from ratings, with candidates of its own."""
 
     def candidates(search: BaselineSearch) -> list[ListConfig]:
         taken = training_rows(search.train).taken(search.taken_from)
@@ -216,7 +218,8 @@ def _if_implicit(
 
 
 def _fitted(search: BaselineSearch, part: Baseline, train: Tasks, config: Config) -> Predictor:
-    """Return a part fitted to these rows, as it was judged where that is the same."""
+    """Return a part fitted to these rows. If they are those that it was judged with, it is not
+    fitted again."""
     found = search.chosen(part)
     if found.predictor is not None and train is search.train and found.config == config:
         return found.predictor
@@ -224,6 +227,6 @@ def _fitted(search: BaselineSearch, part: Baseline, train: Tasks, config: Config
 
 
 def _taken(rows: Ragged, read_from: float | None) -> Ragged:
-    """Return the rows from a value up as positives, the value of each being 1."""
+    """Return the rows with at least a value as positives, each with value 1."""
     kept = rows.taken(read_from)
     return dataclasses.replace(kept, value=np.ones_like(kept.value))

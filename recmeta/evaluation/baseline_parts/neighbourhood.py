@@ -1,6 +1,7 @@
-"""What item-to-item models share: which items have weights, and Gram matrices over users.
+"""Parts of item-to-item models: the choice of items that have weights, and Gram matrices over
+users.
 
-Legend: U users, I items of the catalogue, J items with weights, B users asked about.
+Legend: U users, I items of the catalogue, J items with weights, B users to score.
 """
 
 import dataclasses
@@ -16,32 +17,33 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged
 
 MAX_ITEMS = 6000
-"""Candidates are tried with weights between all pairs of at most so many items, the most met ones.
-6000 squared in float32 are 144 MB."""
+"""Candidates are tried with weights between all pairs of at most this many items, those with most
+rows. 6000 squared in float32 are 144 MB."""
 MOST_ITEMS = 12_000
-"""No baseline has weights between more items, whatever memory there is: an inverse of that size
-takes half a minute of one core, and grows with the cube."""
+"""No baseline has weights between more items, however much memory there is: an inverse of this size
+takes half a minute on one core, and the time grows with the cube."""
 MATRICES = 5
-"""Square matrices of float32 that a fit holds at once, at most."""
+"""The most square matrices of float32 that a fit holds at once."""
 SHARE_OF_MEMORY = 0.5
-"""Of what is free, for them."""
+"""The share of the free memory that these matrices may take."""
 USERS_AT_ONCE = 1024
 ITEMS_AT_ONCE = 1024
 SPARSE_COST = 320
-"""What one product of a sparse Gram matrix costs, in products of a dense one."""
+"""The cost of one product of a sparse Gram matrix, in products of a dense one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class KnownItems:
-    """The items that have weights, and where each stands among them."""
+    """The items that have weights, and the place of each among them."""
 
     item_J: IntArray
     place_I: IntArray
-    """(I,) position in `item_J`; -1 for an item without weights."""
+    """(I,) the position in `item_J`, or -1 for an item without weights."""
 
     @classmethod
     def of(cls, rows: Ragged, num_items: int, max_items: int = MAX_ITEMS) -> "KnownItems":
-        """Return the items with most rows, at least one; of equals the lower number."""
+        """Return the items with most rows, at least one; of equals, those with the lower
+        numbers."""
         count_I = np.bincount(rows.item, minlength=num_items)
         order = np.argsort(-count_I, kind="stable")[:max_items]
         item_J = np.sort(order[count_I[order] > 0])
@@ -63,14 +65,14 @@ class KnownItems:
 
 
 def most_items(num_items: int) -> int:
-    """Return how many items of a catalogue memory has room for, from 6000 to 12,000."""
+    """Return the number of items whose weights fit into memory, from 6000 to 12,000."""
     bytes_each = SHARE_OF_MEMORY * free_memory() / (4 * MATRICES)
     return min(num_items, MOST_ITEMS, max(MAX_ITEMS, int(bytes_each**0.5)))
 
 
 def more_items(search: BaselineSearch, best: Config) -> Sequence[Config]:
-    """Return the best configuration so far with as many items, its `max_items`, as memory allows,
-    where the catalogue is that large."""
+    """Return the best configuration so far with as large a `max_items` as memory allows, if the
+    catalogue is larger than the present one."""
     most = most_items(search.num_items)
     if search.grid == "published" or most <= best.max_items:
         return []
@@ -78,7 +80,7 @@ def more_items(search: BaselineSearch, best: Config) -> Sequence[Config]:
 
 
 def co_occurrences(known: KnownItems, rows: Ragged) -> torch.Tensor:
-    """Return (J, J) how many users have both items: the Gram matrix of ones."""
+    """Return (J, J) the number of users who have both items: the Gram matrix of ones."""
     place_N = known.place_I[rows.item]
     is_known = place_N >= 0
     cell_N = np.unique(rows.task[is_known] * len(known) + place_N[is_known])
@@ -94,7 +96,7 @@ def co_occurrences(known: KnownItems, rows: Ragged) -> torch.Tensor:
         last = min(first + ITEMS_AT_ONCE, len(known))
         of = slice(*np.searchsorted(place_N, [first, last]))
         some = _sparse(place_N[of] - first, user_N[of], (last - first, len(rows)))
-        with warnings.catch_warnings():  # what it is turned into on the way is called beta
+        with warnings.catch_warnings():  # PyTorch warns that the intermediate format is in beta
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
             total[first:last] = torch.sparse.mm(some, by_user_UJ).to_dense()
     return total

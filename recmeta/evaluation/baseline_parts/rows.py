@@ -11,7 +11,7 @@ def training_rows(train: Tasks) -> Ragged:
     """Return the support and query rows of every task, joined per task.
 
     Raises:
-        UserError: where there is not a single row to learn from.
+        UserError: if there is not a single row to learn from.
     """
     support, query = train.support, train.query
     task = np.concatenate([support.task, query.task])

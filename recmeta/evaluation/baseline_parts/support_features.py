@@ -1,4 +1,5 @@
-"""A row's features for models that cannot read a support of any length: it is summarised.
+"""The features of a row for models that need a summary of the support, because they cannot read one
+of any length.
 
 Legend: N query rows, B tasks, I items, F columns.
 """
@@ -24,20 +25,20 @@ from recmeta.tasks.task_set import Ragged, Tasks
 NUM_FOLDS = 5
 CONTENT_RIDGE, ITEM_SHRINKAGE, USER_SHRINKAGE = 30.0, 3.0, 6.0
 USERS_AT_ONCE = 128
-NUM_CONTENT_COLUMNS = 32  # of the item, given to the trees as they are
+NUM_CONTENT_COLUMNS = 32  # columns of the item, which the trees read unchanged
 
 
 @dataclasses.dataclass(frozen=True)
 class SupportFeatures:
-    """What is known of items and users, and how a support is summarised."""
+    """The statistics of items and users, with which a support is summarised."""
 
     mean: float
     count_I: Float64Array
-    """Training rows of each item."""
+    """The number of training rows of each item."""
     left_I: Float64Array
-    """Sum of their values less the mean."""
+    """The sum of their values minus the mean."""
     by_content_I: Float64Array
-    """What an item's content says of it, learned from other items."""
+    """The prediction for an item from its content, learned from other items."""
     content_IF: torch.Tensor
     encoder: Encoder
     value_range: tuple[float, float]
@@ -51,7 +52,7 @@ class SupportFeatures:
     def fit(
         cls, train: Tasks, items: Items, num_items: int, value_range: tuple[float, float]
     ) -> "SupportFeatures":
-        """Learn what items are worth from the support and query rows of training tasks."""
+        """Return the statistics of the support and query rows of training tasks."""
         rows = training_rows(train)
         mean = mean_value(rows)
         left_I = sum_by_item(rows, rows.value.astype(np.float64) - mean, num_items)
@@ -70,10 +71,10 @@ class SupportFeatures:
     def of(self, tasks: Tasks, *, strangers: bool) -> tuple[Float64Array, Float64Array]:
         """Return (N,) item effect plus user bias, and (N, F) features of every query row.
 
-        A row that is itself part of what is known of its item (`counted`) is taken out of it.
+        A row that is itself part of its item's statistics (`counted`) is taken out of them.
 
         Args:
-            strangers: read items by their content alone.
+            strangers: whether items are read by their content alone, as if they were new.
         """
         support, query = tasks.support, tasks.query
         effect_S, _ = self._effects(support, strangers)
@@ -107,7 +108,8 @@ class SupportFeatures:
             yield dataclasses.replace(tasks.take(np.array([place])), query=query)
 
     def _effects(self, rows: Ragged, strangers: bool) -> tuple[Float64Array, Float64Array]:
-        """Return (N,) each row's item effect without the row itself, and the rows it rests on."""
+        """Return (N,) each row's item effect without the row itself, and the number of rows that it
+        rests on."""
         by_content_N = self.by_content_I[rows.item]
         if strangers:
             return by_content_N, np.zeros(len(rows.item))
@@ -119,7 +121,7 @@ class SupportFeatures:
         return by_content_N + beside_N, count_N
 
     def _affinity(self, tasks: Tasks, left_S: Float64Array) -> Float64Array:
-        """Return (N,) the mean of the support's residuals, weighted by likeness of content."""
+        """Return (N,) the mean of the support's residuals, weighted by similarity of content."""
         support = tasks.support
         parts = [np.zeros(0)]
         for first in range(0, len(tasks), USERS_AT_ONCE):
@@ -139,7 +141,7 @@ class SupportFeatures:
 
 
 def _padded(rows: Ragged) -> torch.Tensor:
-    """Return (B, R) item numbers; item 0 fills up."""
+    """Return (B, R) item numbers, padded with item 0."""
     item_BR = np.zeros((len(rows), int(rows.lengths.max(initial=0))), np.int64)
     item_BR[rows.task, rows.position] = rows.item
     return torch.from_numpy(item_BR)
@@ -148,7 +150,8 @@ def _padded(rows: Ragged) -> torch.Tensor:
 def _out_of_fold(
     content_IF: torch.Tensor, left_I: Float64Array, count_I: Float64Array
 ) -> Float64Array:
-    """Return (I,) a ridge regression of items' means on content, each item by the other folds."""
+    """Return (I,) predictions of items' means from content by ridge regressions, each fitted
+    without the item's fold."""
     num_items, num_columns = content_IF.shape
     fold_I = np.random.default_rng(0).integers(0, NUM_FOLDS, num_items)
     predicted = np.zeros(num_items)

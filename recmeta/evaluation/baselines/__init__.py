@@ -1,2 +1,2 @@
-"""Recommenders without meta-learning that a meta-learner must beat: one file each, with what is
-tried of it, how it is fitted and how it predicts."""
+"""Recommenders without meta-learning that a meta-learner must beat: one file each, with its
+candidates, how it is fitted and how it predicts."""

@@ -1,7 +1,7 @@
-"""How sure we are of a mean over users: percentile bootstrap, also paired for two predictors.
+"""Confidence intervals of means over users: percentile bootstrap, also paired for two predictors.
 
-Users are drawn with replacement, whole: their rows are not independent, they are (Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+Whole users are drawn with replacement, because users are independent and their rows are not (Efron
+and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
 Legend: U users, M metrics, S resamples.
 """
@@ -12,19 +12,19 @@ import numpy as np
 
 from recmeta.tasks.arrays import Float64Array
 
-MAX_DRAWS = 2**22  # drawn at once, so that memory stays at some tens of megabytes
-MIN_USERS = 2  # of one user nothing can be said about spread
+MAX_DRAWS = 2**22  # the most numbers drawn at once, so that memory stays at some tens of megabytes
+MIN_USERS = 2  # one user has no spread
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean over users with its confidence interval; NaN where it is undefined."""
+    """A mean over users with its confidence interval; NaN where undefined."""
 
     mean: float
     ci_low: float
     ci_high: float
     num_users: int
-    """Users with a value."""
+    """The number of users with a value."""
 
 
 def mean_intervals(
@@ -35,8 +35,8 @@ def mean_intervals(
 ) -> list[Interval]:
     """Return the interval of every column's mean over the users that have a value there.
 
-    All columns share the same resamples of users. A column with one user has no interval (NaN);
-    one with an infinity neither.
+    All columns share the same resamples of users. A column with a single user, or with an infinite
+    value, has no interval (NaN).
     """
     present_UM = ~np.isnan(values_UM)
     num_users_M = present_UM.sum(axis=0)
@@ -73,7 +73,7 @@ def paired_difference(
 ) -> Interval:
     """Return the interval of the mean of first - second, over the users that have both.
 
-    Pairing takes out what makes a user easy or hard for everybody, which is most of the variance.
+    Pairing removes how easy or hard a user is for every predictor, which is most of the variance.
     """
     difference_U = first_U - second_U
     both_U = ~(np.isnan(first_U) | np.isnan(second_U))
@@ -89,8 +89,9 @@ def resampled_means(
     """Return (S, M) means over users who are drawn with replacement, the same in all columns.
 
     Args:
-        values_UM: finite; 0 where a user has no value.
-        present_UM: 1 where a user has a value, else 0; (U, 1) where that is so of all columns.
+        values_UM: the values, finite; 0 where a user has no value.
+        present_UM: 1 where a user has a value, 0 elsewhere; (U, 1) if it is the same for all
+            columns.
     """
     num_users, num_metrics = values_UM.shape
     means_SM = np.empty((num_resamples, num_metrics))

@@ -1,8 +1,9 @@
-"""What choosing a learner for each user is worth: beside the best single one, and the best choice.
+"""The value of choosing a learner for each user, compared with the best single learner and with the
+best possible choice.
 
-The oracle gives every task the member that does best on its very query, which no choice made before
-can do; between the best single member and the oracle lies all that there is to win (virtual best
-solver: Bischl et al., ASlib, Artificial Intelligence 2016, section 4).
+The oracle gives every task the member with the least loss on its query, which no choice made in
+advance can do; the gap between the best single member and the oracle is the most that a choice can
+gain (virtual best solver: Bischl et al., ASlib, Artificial Intelligence 2016, section 4).
 """
 
 import dataclasses
@@ -24,28 +25,28 @@ USERS_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceReport:
-    """Mean losses over tasks: absolute errors of ratings in units of the value, 1 - nDCG@10 of
+    """Mean losses over tasks: absolute errors in units of the value for ratings, 1 - nDCG@10 for
     implicit feedback."""
 
     members: dict[str, float]
-    """Of each member alone."""
+    """The loss of each member alone."""
     shares: dict[str, float]
-    """How much each member is chosen: its mean weight."""
+    """The mean weight of each member in the choice."""
     chosen: float
-    """Of the selector."""
+    """The loss of the selector."""
     best_member: str
-    """The member with the least loss on these very tasks, which is a little kind to it."""
+    """The member with the least loss on these tasks, which favours it slightly."""
     oracle: float
-    """Of the best member for each task, chosen in hindsight."""
+    """The loss of the best member for each task, chosen in hindsight."""
     chosen_less_best: Interval
-    """The selector's loss less that of the best member, paired by task."""
+    """The selector's loss minus that of the best member, paired by task."""
     oracle_less_best: Interval
-    """The oracle's loss less that of the best member: the most that a choice could win."""
+    """The oracle's loss minus that of the best member: the most that a choice could gain."""
     oracle_less_chosen: Interval
-    """The oracle's loss less the selector's: what the choice leaves."""
+    """The oracle's loss minus the selector's: what the choice does not gain."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report, JSON-ready; the ends of an interval of one task are None."""
+        """Return the report, JSON-ready. The bounds of an interval of one task are None."""
         plain = dataclasses.asdict(self)
         for value in plain.values():
             if isinstance(value, dict):
@@ -54,10 +55,10 @@ class ChoiceReport:
 
 
 def judge_choice(model: Model, tasks: Tasks, seed: int = 0) -> ChoiceReport:
-    """Return what a selector's choice is worth on tasks; there must be one at least.
+    """Return the comparison of a selector's choice on at least one task.
 
     Args:
-        seed: of the bootstrap.
+        seed: the seed of the bootstrap.
     """
     names, config = _names(model), TrainingConfig()
     chosen_U = task_losses(model, model.params, tasks, config).numpy()
@@ -82,7 +83,8 @@ def judge_choice(model: Model, tasks: Tasks, seed: int = 0) -> ChoiceReport:
 
 
 def _names(model: Model) -> list[str]:
-    """Return the members' algorithms; one that is there twice gets its number."""
+    """Return the names of the members' algorithms, numbered if an algorithm occurs more than
+    once."""
     found = [
         members.member_config(model, number).algorithm
         for number in range(members.num_members(model))

@@ -1,15 +1,15 @@
 """Whether a candidate may become the champion: a pure function of per-user metrics, with reasons.
 
-Up to two questions are asked: how well it predicts ratings, and how good its lists are. Refused if
-the candidate
-- is not significantly better than the champion, where there is one, on one question at least, or is
+There are up to two questions: how well it predicts ratings, and how good its lists are. The
+candidate is refused if it
+- is not significantly better than the champion, if there is one, on at least one question, or is
   significantly worse on any: a tie on all keeps the champion;
 - is significantly worse than any baseline on any question;
-- or cannot be judged: too few users, a metric that is not finite, or other users than it is
-  compared on.
+- or cannot be judged: there are too few users, a metric is not finite, or others were evaluated on
+  different users.
 
-A tie with a baseline does not refuse, and is written in the reasons. "Significantly" means that the
-paired bootstrap interval of the mean difference over the same users leaves out zero. There is no
+A tie with a baseline does not refuse, and is mentioned in the reasons. "Significantly" means that
+the paired bootstrap interval of the mean difference over the same users excludes zero. There is no
 correction for several baselines: each is one more way to be refused, never one more way to pass.
 """
 
@@ -28,14 +28,14 @@ Verdict = Literal["better", "worse", "tie"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """How the gate tests."""
+    """The settings of the gate's tests."""
 
     confidence: float = 0.95
-    """Level of the paired bootstrap intervals, between 0 and 1."""
+    """The level of the paired bootstrap intervals, between 0 and 1."""
     num_resamples: int = 2000
-    """Bootstrap resamples per comparison."""
+    """The number of bootstrap resamples per comparison."""
     min_users: int = 30
-    """Fewer held-out users than this decide nothing."""
+    """The fewest held-out users on whom the gate decides."""
 
     def __post_init__(self) -> None:
         if not 0 < self.confidence < 1:
@@ -48,43 +48,45 @@ class GateConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked of the candidate and of those that it is compared with, on the same users."""
+    """A metric by which the candidate and others are compared on the same users."""
 
     about: str
-    """What the reasons call it, in the plural: `lists`, or `predicted ratings`."""
+    """Its name in the reasons, in the plural: `lists`, or `predicted ratings`."""
     metric: str
-    """Name of the metric."""
+    """The name of the metric."""
     lower_is_better: bool
     per_user: Mapping[str, Float64Array]
-    """(U,) the metric of each held-out user by predictor that has it, all in the same order; NaN
-    where it is undefined for the user, which then must be so for all predictors."""
+    """(U,) the metric of each held-out user, by predictor that has it, all in the same order. It is
+    NaN where it is undefined for a user, which must then be so for all predictors."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The candidate against one other, on the same users."""
+    """The comparison of the candidate with one other predictor on the same users."""
 
     against: str
     metric: str
-    """What was compared, such as `mae`, or `full_ndcg@10` of lists."""
+    """The metric, such as `mae`, or `full_ndcg@10` of lists."""
     mean_difference: float
-    """Candidate minus the other, in the metric's unit."""
+    """The candidate's mean minus the other's, in the metric's unit."""
     ci_low: float
     ci_high: float
     num_users: int
     verdict: Verdict
-    """Of the candidate."""
+    """The verdict on the candidate."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GateDecision:
-    """What the gate decided and why; every field is JSON-ready through `recmeta.config.to_dict`."""
+    """The gate's decision and its reasons. Every field is JSON-ready through
+    `recmeta.config.to_dict`."""
 
     promoted: bool
     reasons: tuple[str, ...]
-    """Sentences; those that refuse come first."""
+    """Sentences, of which those that refuse come first."""
     comparisons: tuple[Comparison, ...]
-    """Question by question: against the champion, where there is one, then the baselines."""
+    """The comparisons, question by question: with the champion, if there is one, then with the
+    baselines."""
     beaten_by: tuple[str, ...]
     """Baselines that the candidate is significantly worse than on any question."""
 
@@ -97,18 +99,18 @@ def decide(
     config: GateConfig,
     generator: np.random.Generator,
 ) -> GateDecision:
-    """Decide whether the candidate is promoted to champion.
+    """Return the decision whether the candidate becomes the champion.
 
     Args:
         candidate: the name of the candidate; every question has it.
         champion: the name of the reigning champion, or None for the first model; every question has
             it, too.
-        questions: what is compared, at least one.
+        questions: the metrics to compare, at least one.
         baselines: names that the candidate must not lose to on the questions that have them.
-        generator: of the resamples.
+        generator: draws the resamples.
 
     Raises:
-        KeyError: where a question does not have the candidate or the champion.
+        KeyError: if a question does not have the candidate or the champion.
     """
     refusals: list[str] = []
     for question in questions:
@@ -152,7 +154,7 @@ def _against_the_champion(found: Sequence[tuple[Verdict, str]]) -> tuple[list[st
 
 
 def _others(question: Question, champion: str | None, baselines: Sequence[str]) -> list[str]:
-    """Return whom the candidate is compared with on a question."""
+    """Return the names of the predictors that the candidate is compared with on a question."""
     has_it = [name for name in baselines if name in question.per_user]
     return has_it if champion is None else [champion, *has_it]
 
@@ -163,7 +165,7 @@ def _unfit(
     question: Question,
     config: GateConfig,
 ) -> list[str]:
-    """Return why nothing can be decided from these numbers, if so."""
+    """Return the reasons why nothing can be decided from these numbers, if there are any."""
     per_user, metric = question.per_user, question.metric
     own = per_user[candidate]
     reasons = []

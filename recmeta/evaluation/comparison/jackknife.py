@@ -1,9 +1,10 @@
-"""How sure we are of a number that belongs to all users together: delete-a-group jackknife.
+"""Confidence intervals of numbers that belong to all users together: the delete-a-group jackknife.
 
-Users drawn with replacement come twice, and twice the same list is no list more: the bootstrap is
-off for what counts distinct items or compares users with each other. Leaving out a group of users
-at a time is not (Quenouille, Biometrika 1956; for counts of distinct kinds Burnham and Overton,
-Ecology 1979; for means over pairs Arvesen, Annals of Mathematical Statistics 1969).
+In the bootstrap the same user is drawn more than once, and a list that occurs twice adds no new
+items: it is biased for numbers that count distinct items or compare users with each other. Leaving
+out one group of users at a time is not (Quenouille, Biometrika 1956; for counts of distinct kinds
+Burnham and Overton, Ecology 1979; for means over pairs Arvesen, Annals of Mathematical Statistics
+1969).
 """
 
 import statistics
@@ -20,10 +21,11 @@ NUM_GROUPS = 20
 def jackknife_interval(
     lists: TopLists, of: Callable[[TopLists], float | None], confidence: float = 0.95
 ) -> Interval:
-    """Return the interval of a number that all lists have together; NaN where it is undefined.
+    """Return the interval of a number that belongs to all lists together, or NaN where it is
+    undefined.
 
-    Users fall into 20 groups in turn, or into one each where they are fewer. The interval is
-    Student's, its standard error that of the numbers which the lists have without one group.
+    Users are dealt into 20 groups, or into one group each if there are fewer. The interval is
+    Student's, with the standard error of the numbers without one group.
     """
     whole, num_users = of(lists), len(lists)
     mean = np.nan if whole is None else whole

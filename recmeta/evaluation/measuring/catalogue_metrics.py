@@ -19,7 +19,7 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 USERS_AT_ONCE = 256
-MAX_SCORES = 2**22  # of users and items held at once; of each there are some five copies
+MAX_SCORES = 2**22  # the most scores held at once, each in about five copies
 STANDARD = (precision.METRIC, recall.METRIC, hit.METRIC, mrr.METRIC, catalogue_ndcg.METRIC)
 
 
@@ -29,7 +29,7 @@ def ranking_metrics(
     ks: Sequence[int],
     metrics: Sequence[CatalogueMetric] = STANDARD,
 ) -> dict[str, Float64Array]:
-    """Return (B,) metrics by name, such as `ndcg@10`, at each cut-off k; NaN for a user without
+    """Return (B,) metrics by name, such as `ndcg@10`, at each cut-off k, or NaN for a user without
     relevant items."""
     return {
         metric.label.format(k=k): metric.of(rank_R, relevant, k) for k in ks for metric in metrics
@@ -37,16 +37,17 @@ def ranking_metrics(
 
 
 def users_at_once(num_items: int, most: int = USERS_AT_ONCE) -> int:
-    """Return how many users are ranked together, so that memory does not grow with the catalogue:
-    at most 2**22 scores, 32 MiB in float64, of which some five copies are held."""
+    """Return the number of users to rank together, so that memory does not grow with the catalogue:
+    they have at most 2**22 scores, 32 MiB in float64, of which about five copies are held."""
     return max(1, min(most, MAX_SCORES // num_items))
 
 
 def ranking_of(
     predictor: Predictor, tasks: Tasks, num_items: int, k: int, relevant_from: float = -np.inf
 ) -> dict[str, Float64Array]:
-    """Return (B,) ranking metrics at k by name, query items valued at `relevant_from` or more being
-    relevant: NaN for a user without any, or where a score is not finite."""
+    """Return (B,) ranking metrics at k by name. Query items valued at `relevant_from` or more are
+    relevant. A metric is NaN for a user without relevant items, or with a score that is not
+    finite."""
     parts: list[dict[str, Float64Array]] = []
     for batch in tasks.batches(users_at_once(num_items)):
         scores_BI, complete_B = candidate_scores(predictor.score_items(batch), batch)

@@ -1,13 +1,13 @@
-"""How high the items that a user liked are ranked among others: the catalogue, or a sample of it.
+"""The ranks of the items that a user liked among others: the whole catalogue, or a sample of it.
 
 Legend: B users (tasks), I items, R relevant items of all users, M other candidates per user, K
     places of a list.
 
 A user's candidates are the items not in the support. Relevant are the candidates that the query
-values at `relevant_from` or more; every other candidate counts as not relevant, also those never
-met, so a metric of these ranks is a lower bound. Ties are broken against the relevant item: a score
-that it shares with another candidate puts it behind. So a predictor that scores all items alike
-ranks nothing high.
+values at `relevant_from` or more; every other candidate counts as not relevant, even if the user
+never met it, so that a metric of these ranks is a lower bound. Ties are broken against the relevant
+item: a score that it shares with another candidate puts it behind. So a predictor that scores all
+items alike ranks nothing high.
 
 A user with no relevant item, or with a score that is not finite, has no metric.
 """
@@ -28,7 +28,7 @@ class Relevant:
 
     num_tasks: int
     task: IntArray
-    """(R,) the user of each."""
+    """(R,) the user of each item."""
     item: IntArray
     """(R,) item numbers."""
 
@@ -43,25 +43,26 @@ class Relevant:
 
     @functools.cached_property
     def count_B(self) -> IntArray:
-        """(B,) how many relevant items each user has."""
+        """(B,) the number of relevant items of each user."""
         return np.bincount(self.task, minlength=self.num_tasks)
 
     @property
     def undefined_B(self) -> Float64Array:
-        """(B,) NaN for a user without relevant items, 0 for all others: to be added."""
+        """(B,) NaN for a user without relevant items, 0 for all others, to be added to a metric."""
         undefined: Float64Array = np.where(self.count_B > 0, 0.0, np.nan)
         return undefined
 
     def hits(self, rank_R: IntArray, k: int) -> Float64Array:
-        """Return (B,) how many of each user's relevant items have a rank up to k."""
+        """Return (B,) the number of each user's relevant items with a rank of at most k."""
         is_hit_R = (rank_R <= k).astype(np.float64)
         return np.bincount(self.task, is_hit_R, minlength=self.num_tasks).astype(np.float64)
 
 
 def candidate_scores(scores_BI: Scores, tasks: Tasks) -> tuple[Float64Array, BoolArray]:
-    """Return a copy of the scores with support items at -inf, and (B,) which users have no flaw.
+    """Return a copy of the scores with support items at -inf, and (B,) whether each user's scores
+    are finite.
 
-    A user with a NaN or an infinite score is flawed, and has all scores at 0.
+    A user with a NaN or an infinite score has all scores set to 0.
     """
     complete_B: BoolArray = np.all(np.isfinite(scores_BI), axis=1)
     candidates_BI = np.where(complete_B[:, None], scores_BI, 0.0).astype(np.float64, copy=False)
@@ -74,9 +75,11 @@ def ranks_in_catalogue(scores_BI: Float64Array, relevant: Relevant, k: int) -> I
     relevant_R = scores_BI[relevant.task, relevant.item]
     others_BI = scores_BI.copy()
     others_BI[relevant.task, relevant.item] = -np.inf
-    # Which k others are best decides every rank up to k, so there is no need to sort the catalogue.
+    # The best k others decide every rank up to k, so that there is no need to sort the catalogue.
     k = min(k, others_BI.shape[1])
-    others_BI.partition(others_BI.shape[1] - k, axis=1)  # in place: a copy is half of the time
+    others_BI.partition(
+        others_BI.shape[1] - k, axis=1
+    )  # in place, since a copy would take half of the time
     best_BK = others_BI[:, -k:]
     return _ranks(relevant_R, relevant, best_BK)
 
@@ -93,12 +96,13 @@ def ranks_in_sample(
 def sample_negatives(
     tasks: Tasks, num_items: int, num_negatives: int, generator: np.random.Generator
 ) -> IntArray:
-    """Return (B, M) items drawn evenly without replacement from those in neither support nor query.
+    """Return (B, M) items drawn uniformly, without replacement, from those in neither support nor
+    query.
 
-    -1 fills up where there are fewer. Ranking among a sample is quick and customary, but may order
-    two predictors otherwise than the whole catalogue does (Krichene and Rendle, KDD 2020): read it
-    beside the full ranking. Users draw in order, so that the sample does not depend on the size of
-    batches.
+    Rows with fewer items are padded with -1. Ranking among a sample is quick and customary, but may
+    order two predictors differently from the whole catalogue (Krichene and Rendle, KDD 2020): read
+    it together with the full ranking. Users draw in order, so that the sample does not depend on
+    the size of batches.
     """
     keys_BI = generator.random((len(tasks), num_items))
     for side in (tasks.support, tasks.query):
@@ -110,14 +114,15 @@ def sample_negatives(
 
 
 def top_items(scores_BI: Float64Array, k: int) -> IntArray:
-    """Return (B, K) the best items, best first; of equals, the lower item number first.
+    """Return (B, K) the best items, best first; of equals, the lower item number comes first.
 
-    Excluded items (-inf) come last, and are among them where there are fewer than k candidates.
+    Excluded items (-inf) come last, and are included if there are fewer than k candidates.
     """
     k = min(k, scores_BI.shape[1])
     kth_B1 = np.partition(scores_BI, scores_BI.shape[1] - k, axis=1)[:, [-k]]
     chosen_BI = scores_BI >= kth_B1
-    # Most users have exactly k such items; of others the last of those level with the k-th go.
+    # Most users have exactly k such items; for others, the last of those that tie with the k-th are
+    # dropped.
     users = np.flatnonzero(np.count_nonzero(chosen_BI, axis=1) > k)
     if len(users):
         above_uI = scores_BI[users] > kth_B1[users]

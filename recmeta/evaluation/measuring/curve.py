@@ -1,4 +1,4 @@
-"""The adaptation curve: what each further support row is worth, on the same users throughout."""
+"""The adaptation curve: the value of each further support row, on the same users throughout."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,9 +18,9 @@ def choose_cohort(lengths_U: IntArray, shots: Sequence[int]) -> tuple[IntArray, 
     """Return the positions of users with enough support, and the shots that they allow.
 
     A curve over different users at each point would show who has much support, not what support
-    does. So the cohort is fixed: those with at least the largest number of shots. Where they are
-    fewer than 30, the largest number is left out, until they are enough or one number is left. No
-    shots are left where nobody has even the smallest number.
+    does. So the cohort is fixed: the users with at least the largest number of shots. If there are
+    fewer than 30 of them, the largest number is dropped, until there are enough or one number is
+    left. No shots are left if no user has even the smallest number.
     """
     kept = sorted(set(shots))
     enough = min(MIN_COHORT, len(lengths_U))
@@ -48,11 +48,12 @@ def adaptation_curve(
 ) -> AdaptationCurve:
     """Return `metric` at each number of shots, by predictor; each must have the metric.
 
-    Only the first rows of the support are shown; users, query and candidates stay the same.
+    Only the first rows of the support are shown; users, queries and candidates stay the same.
 
     Args:
-        most_users: how many of the users who could be in the curve are drawn; if None, all are.
-        drawn_by: draws them.
+        most_users: the number of users who are drawn of those who could be on the curve, or None
+            for all.
+        drawn_by: the generator that draws them.
     """
     # Users without a query row have no metric at any number of shots.
     lengths_U = np.where(tasks.query.lengths > 0, tasks.support.lengths, -1)
@@ -63,7 +64,7 @@ def adaptation_curve(
         outcome = f"the curve stops at {kept[-1]}, which {len(cohort)} have" if kept else "no curve"
         note = f"Only {num_asked} of {len(tasks)} users have {max(shots)} support rows: {outcome}."
     if most_users is not None and len(cohort) > most_users:
-        assert drawn_by is not None, "who is to be drawn needs a generator"
+        assert drawn_by is not None, "drawing users needs a generator"
         drawn = f"{most_users} users are drawn of {len(cohort)}."
         note = drawn if note is None else f"{note} {drawn[0].upper()}{drawn[1:]}"
         cohort = np.sort(drawn_by.choice(cohort, most_users, replace=False))

@@ -1,6 +1,7 @@
-"""Which items lists show: how many of the catalogue, how evenly, and how well known they are.
+"""The items that lists show: how much of the catalogue, how evenly, and how well known they are.
 
-What ranks best for each user may show everybody the same few items; these say so beside nDCG.
+A ranking that is best for each user may show all users the same few items, which these metrics
+reveal and nDCG does not.
 
 Legend: I items.
 """
@@ -15,8 +16,7 @@ from recmeta.evaluation.metrics.exposure.popularity import popularity
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """What lists show of the catalogue, as the metrics of these names; all NaN where they show
-    nothing."""
+    """The exposure metrics of these names, all NaN if the lists are empty."""
 
     coverage: float
     gini: float
@@ -24,11 +24,11 @@ class Exposure:
 
 
 def exposure(listed_I: Counts, num_users_I: Counts) -> Exposure:
-    """Return what lists show.
+    """Return the exposure metrics of lists.
 
     Args:
-        listed_I: how often each item is in a list.
-        num_users_I: users who had met it.
+        listed_I: the number of lists that each item is in.
+        num_users_I: the number of users who had met each item.
     """
     return Exposure(
         coverage=coverage(listed_I),

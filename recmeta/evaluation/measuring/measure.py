@@ -1,4 +1,4 @@
-"""Every per-user metric of every predictor, a batch of users at a time.
+"""The per-user metrics of all predictors, computed for a batch of users at a time.
 
 Legend: B users of a batch, U all users, I items.
 """
@@ -28,23 +28,23 @@ M = TypeVar("M", bound=Metric)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricSelection:
-    """Which metrics to take."""
+    """The metrics to compute."""
 
     metrics: tuple[Metric, ...]
     ks: tuple[int, ...]
-    """Cut-offs of those that have one."""
+    """The cut-offs of the metrics that have one."""
     num_negatives: int
-    """Negatives sampled per user for sampled ranking; 0 for none."""
+    """The number of negatives sampled per user for sampled ranking; 0 for no sampled ranking."""
     relevant_from: float
-    """Values from here up make an item relevant."""
+    """The smallest value of a relevant item."""
 
     def of_kind(self, kind: type[M]) -> tuple[M, ...]:
-        """Return the metrics that read one thing."""
+        """Return the metrics of one kind."""
         return tuple(metric for metric in self.metrics if isinstance(metric, kind))
 
     @property
     def reads_catalogue(self) -> bool:
-        """Whether any needs scores of the whole catalogue."""
+        """Whether any metric needs scores of the whole catalogue."""
         return bool(self.of_kind(CatalogueMetric) or self.of_kind(ExposureMetric))
 
 
@@ -53,10 +53,10 @@ class Measured:
     """Per-user metrics, and the lists."""
 
     per_user: dict[str, dict[str, Float64Array]]
-    """By predictor and metric, (U,)."""
+    """The metrics (U,) by predictor and name."""
     lists: dict[str, TopLists]
-    """By predictor, each user's best items, as many as the largest cut-off; empty where the
-    selection has no metric that reads them."""
+    """Each user's best items by predictor, as many as the largest cut-off; empty if the selection
+    has no metric that reads them."""
 
 
 def measure(
@@ -76,9 +76,10 @@ def measure(
     rank the same sampled negatives.
 
     Args:
-        num_shots: show the predictors only this many support rows. The candidates of ranking stay
-            those of the full support, so that metrics at different numbers of shots compare.
-        num_users_I: users who had met each item; if None, not known.
+        num_shots: the number of support rows that predictors see, or None for all. The candidates
+            of ranking stay those of the full support, so that metrics at different numbers of shots
+            are comparable.
+        num_users_I: the number of users who had met each item, or None if it is not known.
         without_lists: names of predictors that do not rank the catalogue.
     """
     if selection.reads_catalogue:
@@ -131,10 +132,10 @@ def _query_metrics(
 
 @dataclasses.dataclass(frozen=True)
 class _Candidates:
-    """What a batch's users choose among: the same for every predictor."""
+    """The candidates of a batch's users, which are the same for every predictor."""
 
     tasks: Tasks
-    """Whose support items are no candidates."""
+    """The tasks, whose support items are no candidates."""
     relevant: catalogue_ranking.Relevant
     negatives_BM: IntArray | None
 
@@ -158,8 +159,8 @@ class _Candidates:
     def ranked(
         self, scores_BI: Scores, selection: MetricSelection
     ) -> tuple[dict[str, Float64Array], IntArray | None]:
-        """Return the ranking metrics, and (B, K) the best items if a metric reads them: -1 where
-        there are fewer, and for a user with a score that is not finite."""
+        """Return the ranking metrics, and (B, K) the best items if a metric reads them, padded with
+        -1; all are -1 for a user with a score that is not finite."""
         candidates_BI, complete_B = catalogue_ranking.candidate_scores(scores_BI, self.tasks)
         ks, metrics = selection.ks, selection.of_kind(CatalogueMetric)
         found = {}

@@ -1,5 +1,4 @@
-"""What the values of a rating log are like: their scale, and which of them say that an item was
-liked."""
+"""A description of the values of a rating log: their scale, and the values of liked items."""
 
 import dataclasses
 
@@ -9,11 +8,12 @@ from recmeta.metalearn.heads.median import count_levels
 from recmeta.tasks.arrays import Float32Array
 
 RELEVANT_SHARE = 0.6
-"""Of the value range: 4 and 5 on a scale from 1 to 5."""
+"""The relevant part of the value range begins at this share of it: 4 and 5 are relevant on a scale
+from 1 to 5."""
 FEW = 0.01
-"""Where a smaller share of the values is relevant by that, a tail has stretched the range."""
+"""If a smaller share of the values is relevant by that rule, a tail has stretched the range."""
 LIKED_QUANTILE = 0.75
-"""Of values with such a tail, those from this quantile up are relevant."""
+"""With such a tail, values from this quantile upwards are relevant."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,19 +24,19 @@ class Values:
     highest: float
     median: float
     num_levels: int | None
-    """Evenly spaced steps of the scale; if None, it has none."""
+    """The number of evenly spaced levels of the scale, or None if it has none."""
     has_tail: bool
-    """Whether a few values are so far from all others that they are rather counts or amounts."""
+    """Whether a few values are so far from all others that they are probably counts or amounts."""
     relevant_from: float
-    """Smallest value that makes an item relevant: 60 % up the range; with a tail, the value that a
-    quarter reaches."""
+    """The smallest value of a relevant item: 60 % up the range or, with a tail, the value that a
+    quarter of the values reach."""
 
 
 def describe(values: Float32Array, value_range: tuple[float, float]) -> Values:
-    """Return what the training values (N,), at least one, are like.
+    """Return the description of the training values (N,), of which there is at least one.
 
     Args:
-        value_range: lowest and highest value.
+        value_range: the lowest and the highest value.
     """
     lowest, highest = value_range
     relevant_from = lowest + RELEVANT_SHARE * (highest - lowest)

@@ -1,1 +1,1 @@
-"""What is measured of predictors: one file each, found by its name."""
+"""The metrics of predictors: one file each, found by its name."""

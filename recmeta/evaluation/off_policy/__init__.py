@@ -1,1 +1,2 @@
-"""What another policy would have earned, from logs of the lists that one policy served."""
+"""Off-policy estimates of what another policy would have earned, from logs of the lists that one
+policy served."""

@@ -1,9 +1,9 @@
 """What another policy would have earned, estimated from lists that one policy served.
 
-A list earns the sum of what its places earn. What a place earns may depend on the user, the item
-and the place, not on the items around it (the item-position model: Li et al., KDD 2018, section
-4.2). With p(a, j | x) the logged propensity of item a at place j, π(a, j | x) that of the other
-policy, w = π / p, and n running over the S slates:
+A list earns the sum of the rewards of its places. The reward of a place may depend on the user, the
+item and the place, but not on the items around it (the item-position model: Li et al., KDD 2018,
+section 4.2). With p(a, j | x) the logged propensity of item a at place j, π(a, j | x) that of the
+other policy, w = π / p, and n running over the S slates:
 
     IPS     1/S Σ_n Σ_j w_nj r_nj                     Horvitz and Thompson, JASA 1952
     SNIPS   Σ_j m_j (Σ_n w_nj r_nj) / (Σ_n w_nj)      Swaminathan and Joachims, NeurIPS 2015
@@ -11,9 +11,9 @@ policy, w = π / p, and n running over the S slates:
                                                       Dudík, Langford and Li, ICML 2011
 
 m_j is how often the other policy fills place j, and q a model of rewards (`reward_model`). IPS and
-DR are unbiased where the propensities are right and every item that the other policy shows had a
-chance to be logged; SNIPS is so in the limit, and often the most precise of the three where there
-is no good model of rewards. Intervals are percentile bootstraps over users, whose slates are drawn
+DR are unbiased if the propensities are right and every item that the other policy shows had a
+chance to be logged; SNIPS is so in the limit, and often the most precise of the three without a
+good model of rewards. Intervals are percentile bootstraps over users, whose slates are drawn
 together, since they are not independent.
 
 Legend: U users, S slates, N logged places, T places of other lists, J places, B resamples.
@@ -33,21 +33,22 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 
 EstimatorName = Literal["ips", "snips", "dr"]
 FEWEST_EFFECTIVE = 100.0
-"""An estimate that rests on fewer places than this is warned of."""
+"""The fewest effective places on which an estimate rests without a warning."""
 LARGEST_SHARE = 0.05
-"""Of all weight: more of it on a single user is warned of."""
+"""The largest share of all weight that a single user has without a warning."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OffPolicyConfig:
-    """How estimates are made."""
+    """The settings of the estimates."""
 
     confidence: float = 0.95
-    """Level of the intervals, between 0 and 1."""
+    """The level of the intervals, between 0 and 1."""
     num_resamples: int = 2000
-    """Bootstrap resamples of users."""
+    """The number of bootstrap resamples of users."""
     seed: int = 0
-    """Of the resamples and of the folds of users that the model of rewards is learned from."""
+    """The seed of the resamples and of the folds of users from which the model of rewards is
+    learned."""
 
     def __post_init__(self) -> None:
         if not 0 < self.confidence < 1:
@@ -60,38 +61,38 @@ class OffPolicyConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a list of the other policy earns on average, by one estimator."""
+    """The mean reward of a list of the other policy, by one estimator."""
 
     value: Interval
-    """In units of the reward, per list."""
+    """The estimate, in units of the reward per list."""
     difference: Interval
-    """The same less what the served lists earned, from the same resamples of users."""
+    """The estimate minus the mean reward of the served lists, from the same resamples of users."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OffPolicyEstimates:
-    """What the log says of the other policy."""
+    """The estimates for the other policy."""
 
     logged: Interval
-    """What a served list earned on average."""
+    """The mean reward of a served list."""
     estimates: dict[EstimatorName, Estimate]
     num_users: int
     num_slates: int
     num_rows: int
     """Logged places."""
     num_matched: int
-    """Those whose item the other policy may put there, too."""
+    """The number of places whose item the other policy may also put there."""
     effective_rows: float
-    """How many places an evenly weighted log of the same precision would have, (Σw)² / Σw² (Kish,
-    Survey Sampling, 1965, section 11.7)."""
+    """The number of places that an evenly weighted log of the same precision would have, (Σw)² /
+    Σw² (Kish, Survey Sampling, 1965, section 11.7)."""
     overlap: Interval
-    """The mean weight over what it should be: 1 where every place of the other lists had a chance
-    to be logged and the propensities are right. Below, the log is silent about part of them."""
+    """The mean weight relative to its expected value: 1 if every place of the other lists had a
+    chance to be logged and the propensities are right. If it is lower, the log does not cover part
+    of them."""
     largest_share: float
-    """Of all weight: that of the user with most."""
+    """The share of all weight of the user who has most."""
     warnings: tuple[str, ...]
-    """Sentences that say why the estimates may not be relied on; none where nothing speaks against
-    them."""
+    """Sentences about why the estimates may be unreliable; empty if there is no reason."""
 
 
 def estimate(
@@ -142,8 +143,8 @@ def estimate(
 
 @dataclasses.dataclass(frozen=True)
 class _UserSums:
-    """All that estimators are made of, summed over each user's slates: the slates, what they
-    earned, the terms of IPS and DR, then by place the weighted rewards, the weights, and how often
+    """The terms of the estimators, summed over each user's slates: the number of slates, their
+    rewards, the terms of IPS and DR, then by place the weighted rewards, the weights, and how often
     the other policy fills it."""
 
     whole: Float64Array
@@ -193,7 +194,7 @@ class _UserSums:
 
     @property
     def estimators(self) -> dict[EstimatorName, Callable[[Float64Array], Float64Array]]:
-        """By name, what makes (B,) estimates out of (B, 4 + 3J) means over users."""
+        """The estimators by name, functions from means over users (B, 4 + 3J) to estimates (B,)."""
         return {
             "ips": lambda m: m[:, 2] / m[:, 0],
             "snips": self._self_normalised,
@@ -201,18 +202,18 @@ class _UserSums:
         }
 
     def logged(self, means: Float64Array) -> Float64Array:
-        """Return (B,) what served lists earned."""
+        """Return (B,) the mean rewards of served lists."""
         earned: Float64Array = means[:, 1] / means[:, 0]
         return earned
 
     def overlap(self, means: Float64Array) -> Float64Array:
-        """Return (B,) the mean weight over what it should be."""
+        """Return (B,) the mean weight relative to its expected value."""
         _, weights, filled = self._by_place(means)
         share: Float64Array = weights.sum(1) / filled.sum(1)
         return share
 
     def _self_normalised(self, means: Float64Array) -> Float64Array:
-        """Return (B,) SNIPS; NaN where a place that the other policy fills has no weight."""
+        """Return (B,) SNIPS, or NaN if a place that the other policy fills has no weight."""
         earned, weights, filled = self._by_place(means)
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.where(filled > 0, filled * earned / weights, 0.0)
@@ -235,13 +236,13 @@ def _interval(
     if len(sums) >= MIN_USERS and np.isfinite(value):
         tail = (1.0 - confidence) / 2.0
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of resamples all of which are NaN
+            warnings.simplefilter("ignore", RuntimeWarning)  # all resamples may be NaN
             low, high = np.nanquantile(of(means), [tail, 1.0 - tail]).tolist()
     return Interval(mean=value, ci_low=low, ci_high=high, num_users=len(sums))
 
 
 def _warnings(effective: float, overlap: Interval, largest: float, confidence: float) -> list[str]:
-    """Return why the estimates may not be relied on."""
+    """Return the reasons why the estimates may be unreliable."""
     if overlap.mean == 0:
         return [
             "The other policy never puts an item where the log has it, so that the log says "

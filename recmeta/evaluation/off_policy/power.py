@@ -1,8 +1,8 @@
-"""How long an A/B test must run to see an effect: two groups of users, one number of each.
+"""The duration of an A/B test that detects an effect: two groups of users, one number per user.
 
-Of a rate the two-sided z-test of two proportions, pooled under the null hypothesis (Fleiss, Levin
-and Paik, Statistical Methods for Rates and Proportions, 3rd edition, 2003, equations 4.14 and
-4.19, without the correction for continuity); of a mean the z-test with a known deviation.
+For a rate, the two-sided z-test of two proportions, pooled under the null hypothesis (Fleiss, Levin
+and Paik, Statistical Methods for Rates and Proportions, 3rd edition, 2003, equations 4.14 and 4.19,
+without the correction for continuity); for a mean, the z-test with a known deviation.
 """
 
 import dataclasses
@@ -16,42 +16,42 @@ _NORMAL = statistics.NormalDist()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ABTest:
-    """What a test needs."""
+    """The size and the duration of a test."""
 
     users_in_control: int
-    """Users who go on as before."""
+    """The number of users whose lists do not change."""
     users_in_treatment: int
-    """Users who get what is tested."""
+    """The number of users who get the tested variant."""
     days: int
-    """Whole days until so many users have come."""
+    """The number of whole days until this many users have come."""
     power: float
-    """How likely a test of this size is to see the effect, if it is there."""
+    """The probability that a test of this size detects the effect, if it exists."""
 
     @property
     def users(self) -> int:
-        """Users of both groups."""
+        """The number of users in both groups."""
         return self.users_in_control + self.users_in_treatment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Design:
-    """What the size of a test follows from."""
+    """The variances that determine the size of a test."""
 
     effect: float
     null: float
-    """Variance of the difference for one user in all, if there is no effect."""
+    """The variance of the difference, times the number of users, if there is no effect."""
     alternative: float
-    """The same, if there is."""
+    """The same variance, if there is an effect."""
     level: float
 
     def num_users(self, power: float) -> float:
-        """Return how many users there must be in both groups."""
+        """Return the number of users that both groups need together."""
         reach = _NORMAL.inv_cdf(1 - self.level / 2) * math.sqrt(self.null)
         reach += _NORMAL.inv_cdf(power) * math.sqrt(self.alternative)
         return (reach / self.effect) ** 2
 
     def power(self, num_users: int) -> float:
-        """Return how likely so many users are to show the effect, on its own side."""
+        """Return the probability that this many users show the effect, in its own direction."""
         reach = _NORMAL.inv_cdf(1 - self.level / 2) * math.sqrt(self.null)
         shown = (abs(self.effect) * math.sqrt(num_users) - reach) / math.sqrt(self.alternative)
         return _NORMAL.cdf(shown)
@@ -67,21 +67,22 @@ def ab_test(
     power: float = 0.8,
     treatment_share: float = 0.5,
 ) -> ABTest:
-    """Return how many users and days an A/B test needs to see an effect.
+    """Return the numbers of users and days that an A/B test needs to detect an effect.
 
     Args:
-        effect: the smallest difference that is worth seeing, in units of the rate (0.005 is half a
+        effect: the smallest difference worth detecting, in units of the rate (0.005 is half a
             percentage point) or of the mean; negative for a fall.
         users_per_day: new users who enter the test each day, in both groups together.
         rate: the share of users with a success today, between 0 and 1; for a rate.
         deviation: the standard deviation of a user's number; for a mean. One of the two is given.
-        level: of the two-sided test: how likely an effect is to be seen where there is none.
-        power: how likely it is to be seen where it is there.
-        treatment_share: of the users who get what is tested.
+        level: the level of the two-sided test: the probability of detecting an effect where there
+            is none.
+        power: the probability of detecting the effect if it exists.
+        treatment_share: the share of the users who get the tested variant.
 
     Raises:
-        UserError: for a number out of its range, and where not exactly one of `rate` and
-            `deviation` is given.
+        UserError: for a number out of its range, or if not exactly one of `rate` and `deviation` is
+            given.
     """
     for name, value in (("level", level), ("power", power), ("treatment_share", treatment_share)):
         if not 0 < value < 1:

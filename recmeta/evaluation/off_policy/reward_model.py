@@ -1,12 +1,13 @@
-"""A model of what a place earns, learned from the log itself: what places and items earn.
+"""A model of the reward of a place, learned from the log itself: the effects of places and items.
 
     q(item, place) = mean of the place + b_item,    b_item ~ N(0, τ²),  reward − q ~ N(0, σ²)
 
-Both variances are found by the method of moments, so that an item that was shown seldom is drawn to
-the mean (empirical Bayes; Searle, Casella and McCulloch, Variance Components, 1992, section 3.6).
-It is fitted for each fold of users from the others, so that no reward is predicted from itself
-(cross-fitting; Chernozhukov et al., The Econometrics Journal, 2018). A doubly robust estimate is
-right whatever this model says, where the propensities are, and the more precise the better it is.
+Both variances are estimated by the method of moments, so that an item that was rarely shown is
+shrunk to the mean (empirical Bayes; Searle, Casella and McCulloch, Variance Components, 1992,
+section 3.6). It is fitted for each fold of users from the others, so that no reward is predicted
+from itself (cross-fitting; Chernozhukov et al., The Econometrics Journal, 2018). A doubly robust
+estimate is unbiased whatever this model predicts, if the propensities are right, and the better the
+model is, the more precise it is.
 
 Legend: N logged places, T places of other lists, J places of a list, I items.
 """
@@ -23,11 +24,11 @@ NUM_FOLDS = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RewardModel:
-    """What places and items earn."""
+    """The mean rewards of places and the effects of items."""
 
     of_place_J: Float64Array
     of_item_I: Float64Array
-    """What an item earns beyond its place."""
+    """The effect of an item beyond that of its place."""
 
     @classmethod
     def fit(
@@ -38,7 +39,7 @@ class RewardModel:
         num_places: int,
         num_items: int,
     ) -> "RewardModel":
-        """Return the model of some places' rewards; with none, all that it predicts is 0."""
+        """Return the model fitted to some places' rewards. Without any, it predicts 0."""
         count_J = np.bincount(place_N, minlength=num_places)
         mean = float(reward_N.mean()) if len(reward_N) else 0.0
         sum_J = np.bincount(place_N, reward_N, num_places)
@@ -56,7 +57,7 @@ class RewardModel:
         return cls(of_place_J=of_place_J, of_item_I=shrunk_I * mean_I)
 
     def predict(self, place: IntArray, item: IntArray) -> Float64Array:
-        """Return what is predicted of these items at these places."""
+        """Return the predicted rewards of these items at these places."""
         predicted: Float64Array = self.of_place_J[place] + self.of_item_I[item]
         return predicted
 
@@ -64,8 +65,8 @@ class RewardModel:
 def cross_fitted(
     logged: LoggedSlates, other: OtherLists, generator: np.random.Generator
 ) -> tuple[Float64Array, Float64Array]:
-    """Return (N,) and (T,) what is predicted of the logged places and of those of other lists, of
-    each user from what the others earned.
+    """Return predicted rewards of the logged places (N,) and of those of other lists (T,), for each
+    user from the rewards of the other folds' users.
 
     Args:
         generator: draws the folds of users.

@@ -1,1 +1,1 @@
-"""Averages: of everything, of the item, of the user."""
+"""Averages of all values, of the item and of the user."""

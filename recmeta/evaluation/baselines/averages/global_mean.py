@@ -1,4 +1,4 @@
-"""The mean of everything, whoever asks."""
+"""The mean of all values."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,7 +13,7 @@ from recmeta.tasks.task_set import Tasks
 
 @dataclasses.dataclass(frozen=True)
 class GlobalMean:
-    """Predicts the mean of all training values, whoever asks and for whatever item."""
+    """Predicts the mean of all training values for every user and item."""
 
     mean: float
     num_items: int
@@ -22,7 +22,7 @@ class GlobalMean:
 
     @classmethod
     def fit(cls, train: Tasks, num_items: int) -> "GlobalMean":
-        """Learn the mean from the support and query rows of the meta-training tasks."""
+        """Return the mean of the support and query rows of the meta-training tasks."""
         return cls(mean_value(training_rows(train)), num_items)
 
     def score_query(self, tasks: Tasks) -> Float64Array:

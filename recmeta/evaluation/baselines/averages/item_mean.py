@@ -1,4 +1,4 @@
-"""The item's mean, drawn to the global mean: it ignores the support."""
+"""The item's mean, shrunk to the global mean. It ignores the support."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,15 +13,16 @@ from recmeta.tasks.task_set import Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemMeanConfig:
-    """How far an item's mean is drawn to the global mean."""
+    """How strongly an item's mean is shrunk to the global mean."""
 
     regularisation: float = 5.0
-    """Number of imaginary ratings at the global mean that every item starts with; at least 0."""
+    """The number of imaginary ratings at the global mean that every item starts with; at least
+    0."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ItemMean:
-    """Predicts the item's mean, drawn to the global mean mu where the item has few ratings.
+    """Predicts the item's mean, shrunk to the global mean mu if the item has few ratings.
 
     score(i) = mu + sum_{u rated i} (r_ui - mu) / (n_i + regularisation); mu for an unknown item.
     """
@@ -33,7 +34,7 @@ class ItemMean:
 
     @classmethod
     def fit(cls, train: Tasks, num_items: int, config: ItemMeanConfig | None = None) -> "ItemMean":
-        """Learn the means from the support and query rows of the meta-training tasks."""
+        """Return the means of the support and query rows of the meta-training tasks."""
         config = config or ItemMeanConfig()
         rows = training_rows(train)
         mean = mean_value(rows)
@@ -46,7 +47,7 @@ class ItemMean:
         return self.item_score[tasks.query.item]
 
     def score_items(self, tasks: Tasks) -> Float64Array:
-        """Return (B, I) the items' means, the same for all."""
+        """Return (B, I) the items' means, the same for all users."""
         return np.broadcast_to(self.item_score, (len(tasks), len(self.item_score)))
 
 

@@ -1,4 +1,4 @@
-"""Item mean plus the user's own bias: how generous this user is, seen from the support."""
+"""The item's mean plus the user's bias, estimated from the support."""
 
 import dataclasses
 import itertools
@@ -22,14 +22,15 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BiasConfig:
-    """Ridge weights of the two biases; each counts like that many ratings with a bias of zero."""
+    """The ridge weights of the two biases. Each counts like this many ratings with a bias of
+    zero."""
 
     item_regularisation: float = 3.0
-    """Ridge weight of an item's bias; above 0."""
+    """The ridge weight of an item's bias; above 0."""
     user_regularisation: float = 5.0
-    """Ridge weight of a user's bias; above 0."""
+    """The ridge weight of a user's bias; above 0."""
     sweeps: int = 10
-    """Alternations between the users' and the items' biases."""
+    """The number of alternations between the users' and the items' biases."""
 
     def __post_init__(self) -> None:
         for name in ("item_regularisation", "user_regularisation"):
@@ -39,7 +40,8 @@ class BiasConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ItemMeanUserBias:
-    """Predicts mu + b_i + b_u, the ridge regression on who and what (Koren, KDD 2008, section 2.1).
+    """Predicts mu + b_i + b_u, the ridge regression on user and item (Koren, KDD 2008, section
+    2.1).
 
     The biases b minimise sum (r_ui - mu - b_i - b_u)^2 + l_i sum b_i^2 + l_u sum b_u^2, by
     alternating exact steps. A new user's bias is that step for the support: sum (r - mu - b_i) / (n
@@ -62,7 +64,8 @@ class ItemMeanUserBias:
         value_range: tuple[float, float],
         config: BiasConfig | None = None,
     ) -> "ItemMeanUserBias":
-        """Learn the items' biases from the support and query rows of the meta-training tasks."""
+        """Return the items' biases, fitted to the support and query rows of the meta-training
+        tasks."""
         config = config or BiasConfig()
         rows = training_rows(train)
         mean = mean_value(rows)
@@ -76,7 +79,7 @@ class ItemMeanUserBias:
         return cls(mean, item_bias, config, value_range)
 
     def user_bias(self, support: Ragged) -> Float64Array:
-        """Return (B,) the bias that each support shows."""
+        """Return (B,) each user's bias, estimated from the support."""
         residual_N = support.value.astype(np.float64) - self.mean - self.item_bias[support.item]
         return sum_by_task(support, residual_N) / (
             support.lengths + self.config.user_regularisation
@@ -95,7 +98,7 @@ class ItemMeanUserBias:
 
 GATE_GRID = ((0.5, 1.0, 2.0, 4.0, 8.0), (2.0, 4.0, 8.0, 12.0, 20.0))
 PUBLISHED_GRID = ((0.3, 1.0, 3.0, 8.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0))
-"""Ridge weights of items, and of users."""
+"""The ridge weights of items, and those of users."""
 
 
 def _candidates(search: BaselineSearch) -> list[BiasConfig]:
@@ -121,12 +124,12 @@ BASELINE = Baseline(
 def upon_biases(
     fit_all: Callable[[Tasks, int, Sequence[Any], ItemMeanUserBias | None], Iterator[Predictor]],
 ) -> Callable[[BaselineSearch, Tasks, Sequence[Config]], Iterator[Predictor]]:
-    """Return the `fit_all` of a baseline that predicts what biases leave of ratings, and of
-    implicit feedback what users take.
+    """Return the `fit_all` of a baseline that predicts the residuals of ratings after biases, or
+    the items that users take for implicit feedback.
 
     Args:
-        fit_all: gets the training tasks, the number of items, the candidates, and the biases of
-            these tasks' rows, their ridge weights being those that the search chooses; None for
+        fit_all: called with the training tasks, the number of items, the candidates, and the biases
+            fitted to these tasks' rows with the ridge weights that the search chooses, or None for
             implicit feedback.
     """
 

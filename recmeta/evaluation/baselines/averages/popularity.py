@@ -1,4 +1,4 @@
-"""Recommend to everybody what most people took, of late: the baseline to beat for ranking."""
+"""Recent popularity, the same list for every user: the baseline to beat for ranking."""
 
 import dataclasses
 import functools
@@ -16,10 +16,11 @@ from recmeta.tasks.task_set import Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PopularityConfig:
-    """How fast what people took is forgotten."""
+    """How fast takes are forgotten."""
 
     half_life_days: float | None = None
-    """Days after which an event counts half; if None, old ones count as new ones do."""
+    """The number of days after which an event counts half. If None, old events count as new ones
+    do."""
 
     def __post_init__(self) -> None:
         if self.half_life_days is not None and not self.half_life_days > 0:
@@ -28,11 +29,11 @@ class PopularityConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Popularity:
-    """Scores an item by how many users had taken it before the user's cut time, recent ones
-    counting more. Every rating says that an item was taken, but for the lower of two levels.
+    """Scores an item by the number of users who had taken it before the user's cut time, recent
+    takes counting more. Every rating is a take, except the lower of two levels.
 
-    So it knows the past that the model knows, and nothing of what came after. Where tasks are not
-    cut by time, it counts the meta-training users who took the item.
+    So it knows the past that the model knows, and nothing after it. If tasks are not cut by time,
+    it counts the meta-training users who took the item.
     """
 
     history: ItemHistory
@@ -49,14 +50,14 @@ class Popularity:
         config: PopularityConfig | None = None,
         taken_from: float | None = None,
     ) -> "Popularity":
-        """Count users per item: in the history, or where that is absent or has no times, over the
+        """Count users per item: in the history or, if that is absent or has no times, over the
         support and query rows of the meta-training tasks.
 
         Args:
-            taken_from: see `TaskSetSpec`; the history has taken items alone already.
+            taken_from: see `TaskSetSpec`; the history holds only taken items already.
 
         Raises:
-            ValueError: for a half-life where there are no times.
+            ValueError: for a half-life without times.
         """
         if history is None or not history.has_times:
             rows = training_rows(train).taken(taken_from)
@@ -66,7 +67,7 @@ class Popularity:
 
     @functools.cached_property
     def num_users(self) -> Float32Array:
-        """(I,) the counts of now."""
+        """(I,) the present counts."""
         return self.history.now(self.config.half_life_days)
 
     def score_query(self, tasks: Tasks) -> Float32Array:
@@ -78,15 +79,15 @@ class Popularity:
         return self.history.counts_of(cut_time_N, query.item, self.config.half_life_days)
 
     def score_items(self, tasks: Tasks) -> Float32Array:
-        """Return (B, I) the items' counts at each user's cut time; without times the same for
-        all."""
+        """Return (B, I) the items' counts at each user's cut time; without times, the same for all
+        users."""
         if not self.history.has_times:
             return np.broadcast_to(self.num_users, (len(tasks), len(self.num_users)))
         return self.history.counts(tasks.cut_time, self.config.half_life_days)
 
 
 def _candidates(search: BaselineSearch) -> list[PopularityConfig]:
-    """Return the half-lives to try, none first: of equals it is the simplest."""
+    """Return the half-lives to try. None comes first, since it is the simplest of equals."""
     if search.history is None:
         return [PopularityConfig()]
     return [PopularityConfig(half_life_days=days) for days in reversed(half_lives(search.history))]

@@ -1,5 +1,5 @@
-"""The median of what a user has given: what absolute errors leave to beat where one level is most
-of a scale, or a few values are far from all others."""
+"""The median of a user's values: the baseline to beat by absolute errors if most values are of one
+level, or a few are far from all others."""
 
 import dataclasses
 from typing import ClassVar
@@ -15,11 +15,11 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UserMedianConfig:
-    """How far a user's median is drawn to that of all."""
+    """How strongly a user's median is drawn to that of all values."""
 
     num_imaginary: int = 5
-    """Imaginary ratings at the median of all training values that every user starts with; at least
-    1. Where they outnumber the support, that median is predicted."""
+    """The number of imaginary ratings at the median of all training values that every user starts
+    with; at least 1. If they outnumber the support, that median is predicted."""
 
     def __post_init__(self) -> None:
         if self.num_imaginary < 1:
@@ -28,14 +28,14 @@ class UserMedianConfig:
 
 @dataclasses.dataclass(frozen=True)
 class UserMedian:
-    """Predicts the median of the support and of the imaginary ratings, whatever the item.
+    """Predicts the median of the support and of the imaginary ratings for every item.
 
-    The constant that has the least absolute error is a median; baselines that predict means are
-    easily beaten by it in MAE where values are skewed.
+    The constant with the least absolute error is a median; it easily beats baselines that predict
+    means in MAE if values are skewed.
     """
 
     median: float
-    """Of all training values."""
+    """The median of all training values."""
     num_items: int
     config: UserMedianConfig
     name: ClassVar[str] = "user-median"
@@ -45,7 +45,7 @@ class UserMedian:
     def fit(
         cls, train: Tasks, num_items: int, config: UserMedianConfig | None = None
     ) -> "UserMedian":
-        """Learn the median from the support and query rows of the meta-training tasks."""
+        """Return the median of the support and query rows of the meta-training tasks."""
         median = float(np.median(training_rows(train).value))
         return cls(median, num_items, config or UserMedianConfig())
 
@@ -58,7 +58,8 @@ class UserMedian:
         last_B = support.lengths + self.config.num_imaginary - 1
 
         def at(place_B: IntArray) -> Float64Array:
-            """The value at a place of the user's sorted ratings, imaginary ones among them."""
+            """Return the value at a place among the user's sorted ratings, imaginary ones
+            included."""
             beyond_B = place_B - num_below_B
             own_B = np.where(beyond_B < 0, place_B, place_B - self.config.num_imaginary)
             is_own_B = (beyond_B < 0) | (beyond_B >= self.config.num_imaginary)

@@ -1,1 +1,1 @@
-"""Linear models of what items are made of."""
+"""Linear models of the content of items."""

@@ -1,4 +1,5 @@
-"""A ridge regression on what items are made of: for everybody, and for each user's own taste.
+"""A ridge regression on the content of items, with weights for all users and for each user's own
+taste.
 
 Legend: B users, N rows, I items, F content columns, S support rows and R query rows (padded).
 """
@@ -28,18 +29,18 @@ USERS_AT_ONCE = 128
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContentRidgeConfig:
-    """Ridge weights: the noise's variance over that of the coefficient. All above 0."""
+    """The ridge weights: the noise's variance over that of the coefficient. All are above 0."""
 
     content_regularisation: float = 30.0
-    """Of every content column's weight for everybody."""
+    """The ridge weight of every content column for all users."""
     item_regularisation: float = 3.0
-    """Of what an item is beside its content."""
+    """The ridge weight of an item's own deviation from its content."""
     user_regularisation: float = 5.0
-    """Of a user's bias."""
+    """The ridge weight of a user's bias."""
     taste_regularisation: float = 3.0
-    """Of every content column's weight for one user."""
+    """The ridge weight of every content column for one user."""
     sweeps: int = 8
-    """Alternations between content, items and users."""
+    """The number of alternations between content, items and users."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -53,8 +54,8 @@ class ContentRidge:
 
     w, d and the training users' b minimise the squared error plus their ridge penalties, by
     alternating exact steps. A new user's b_u and v_u are the ridge regression on the support with
-    the rest fixed, solved in its dual form: one system as large as the support. A new item has
-    d_i = 0; its content speaks for it.
+    the rest fixed, solved in its dual form: one system as large as the support. A new item has d_i
+    = 0, and is predicted from its content alone.
     """
 
     mean: float
@@ -78,7 +79,7 @@ class ContentRidge:
 
         Args:
             train: meta-training tasks; support and query rows are the data.
-            content_IF: of every item of the catalogue.
+            content_IF: the content of every item of the catalogue.
         """
         rows = training_rows(train)
         shared: dict[ContentRidgeConfig, Float64Array] = {}
@@ -107,8 +108,8 @@ class ContentRidge:
         return self.mean + self.item_I + np.concatenate(own).astype(np.float64)
 
     def _own(self, support: Ragged, content_BRF: torch.Tensor) -> torch.Tensor:
-        """Return (B, R) b_u + x.v_u. With k(i, j) = 1 / l_b + x_i.x_j / l_v it is
-        k(R, S) (k(S, S) + I)^-1 e, e being what the shared part leaves of the support."""
+        """Return (B, R) b_u + x.v_u. With k(i, j) = 1 / l_b + x_i.x_j / l_v it is k(R, S) (k(S, S)
+        + I)^-1 e, where e are the support's residuals after the shared part."""
         if len(support.item) == 0:
             return torch.zeros(content_BRF.shape[:2])
         left_N = support.value.astype(np.float64) - self.mean - self.item_I[support.item]
@@ -118,7 +119,7 @@ class ContentRidge:
         present_BS[support.task, support.position] = 1.0
         support_BSF = self.content_IF[_padded(support)]
         kernel_BSS = self._kernel(support_BSF, support_BSF)
-        # An absent row is a system of its own: 1 on the diagonal, nothing beside it.
+        # A padded row is a system of its own: 1 on the diagonal, 0 elsewhere.
         kernel_BSS = kernel_BSS * present_BS[:, :, None] * present_BS[:, None]
         factor, _ = torch.linalg.cholesky_ex(kernel_BSS + torch.eye(left_BS.shape[1]))
         dual_BS1 = torch.cholesky_solve(left_BS[:, :, None], factor)
@@ -131,7 +132,7 @@ class ContentRidge:
 
 
 def _padded(rows: Ragged) -> torch.Tensor:
-    """Return (B, R) item numbers; item 0 fills up."""
+    """Return (B, R) item numbers, padded with item 0."""
     item_BR = np.zeros((len(rows), int(rows.lengths.max(initial=0))), np.int64)
     item_BR[rows.task, rows.position] = rows.item
     return torch.from_numpy(item_BR)

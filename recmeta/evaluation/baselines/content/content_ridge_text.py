@@ -1,4 +1,4 @@
-"""The content ridge with the vectors of the items' texts beside their other attributes."""
+"""The content ridge with the vectors of the items' texts in addition to their other attributes."""
 
 import dataclasses
 import itertools
@@ -19,14 +19,14 @@ from recmeta.tasks.task_set import Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextRidgeConfig:
-    """The ridge, and how much the text is to say."""
+    """The ridge, and the share of the text."""
 
     ridge: ContentRidgeConfig
-    """Of the attributes and of the text alike."""
+    """The ridge weights of the attributes and of the text."""
     text_share: float
-    """Squared length of an item's text vector, on average; the other attributes have 1."""
+    """The mean squared length of an item's text vector; the other attributes have 1."""
     num_components: int = 64
-    """Principal components of the text that are read."""
+    """The number of principal components of the text that are read."""
 
 
 GRID = tuple(

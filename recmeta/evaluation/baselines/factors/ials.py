@@ -19,16 +19,16 @@ from recmeta.tasks.task_set import Ragged, Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IALSConfig:
-    """What the library is told."""
+    """The library's hyperparameters."""
 
     num_factors: int = 64
     """F"""
     regularisation: float = 1.0
-    """Ridge weight of every factor."""
+    """The ridge weight of every factor."""
     alpha: float = 1.0
-    """Confidence of an interaction over that of an absent one."""
+    """The confidence of an interaction relative to that of an absent one."""
     sweeps: int = 15
-    """Alternations between users and items."""
+    """The number of alternations between users and items."""
 
 
 PUBLISHED_GRID = tuple(
@@ -53,7 +53,8 @@ class IALS:
 
     @classmethod
     def fit(cls, train: Tasks, num_items: int, config: IALSConfig, seed: int) -> "IALS":
-        """Learn the items' factors from the support and query rows of the meta-training tasks."""
+        """Return the items' factors, fitted to the support and query rows of the meta-training
+        tasks."""
         from implicit.cpu.als import AlternatingLeastSquares
 
         model = AlternatingLeastSquares(
@@ -86,7 +87,7 @@ def _matrix(rows: Ragged, num_items: int) -> Any:
 
     ones = np.ones(len(rows.item), np.float32)
     shape = (len(rows), num_items)
-    # A copy, since the library refuses the read-only arrays that tasks are made of.
+    # A copy, since the library refuses the read-only arrays of tasks.
     return csr_matrix((ones, rows.item, rows.offsets), shape=shape, copy=True)
 
 

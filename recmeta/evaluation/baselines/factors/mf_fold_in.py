@@ -24,19 +24,19 @@ from recmeta.tasks.task_set import Ragged, Tasks, TaskSetSpec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MatrixFactorisationConfig:
-    """Size and ridge weights: the noise's variance over that of the coefficient."""
+    """The size and the ridge weights: the noise's variance over that of the coefficient."""
 
     num_factors: int = 8
-    """Length of a user's and an item's vector; at least 0."""
+    """The length of a user's and of an item's vector; at least 0."""
     factor_regularisation: float = 8.0
-    """Ridge weight of every factor, in units of the value, as products of two factors are; above
-    0."""
+    """The ridge weight of every factor, in units of the value, as products of two factors are;
+    above 0."""
     item_regularisation: float = 3.0
-    """Ridge weight of an item's bias; above 0."""
+    """The ridge weight of an item's bias; above 0."""
     user_regularisation: float = 5.0
-    """Ridge weight of a user's bias; above 0."""
+    """The ridge weight of a user's bias; above 0."""
     sweeps: int = 10
-    """Alternations between users and items."""
+    """The number of alternations between users and items."""
 
     def __post_init__(self) -> None:
         for name in ("factor_regularisation", "item_regularisation", "user_regularisation"):
@@ -48,7 +48,8 @@ class MatrixFactorisationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GroupedResiduals:
-    """The rows of every user (or item): row n belongs to the one whose offsets surround n."""
+    """The rows of every user (or item), laid end to end: the rows of user u lie between two
+    offsets."""
 
     offsets: Tensor
     """(U + 1,)"""
@@ -59,7 +60,7 @@ class GroupedResiduals:
 
     @classmethod
     def of_users(cls, rows: Ragged, mean: float) -> "GroupedResiduals":
-        """Group by task, as they are."""
+        """Return the rows grouped by user."""
         return cls(
             torch.from_numpy(rows.offsets),
             torch.from_numpy(rows.item.astype(np.int64)),
@@ -68,7 +69,7 @@ class GroupedResiduals:
 
     @classmethod
     def of_items(cls, rows: Ragged, mean: float, num_items: int) -> "GroupedResiduals":
-        """Group by item."""
+        """Return the rows grouped by item."""
         order = np.argsort(rows.item, kind="stable")
         lengths = np.bincount(rows.item, minlength=num_items)
         return cls(
@@ -78,8 +79,8 @@ class GroupedResiduals:
         )
 
 
-# These systems are many and small: threads gain nothing on an idle machine, lose a factor of ten
-# on a busy one, and one thread sums in the same order on any machine.
+# There are many small systems: threads gain nothing on an idle machine and lose a factor of ten on
+# a busy one, and one thread sums in the same order on any machine.
 @one_thread(True)
 def ridge(
     rows: GroupedResiduals, other_OC: Tensor, bias_ridge: float, factor_ridge: float
@@ -93,8 +94,8 @@ def ridge(
     bias_O, design_OC = other_OC[:, 0], other_OC.clone()
     design_OC[:, 0] = 1.0
     num_coefficients = other_OC.shape[1]
-    # A user's Gram matrix is the sum of its items' outer products: a bag of embeddings. Symmetric,
-    # so only one triangle is summed.
+    # A user's Gram matrix is the sum of its items' outer products, a bag of embeddings. It is
+    # symmetric, so that only one triangle is summed.
     i, j = torch.triu_indices(num_coefficients, num_coefficients)
     triangle = _sum_bags(rows, design_OC[:, i] * design_OC[:, j])
     gram = triangle.new_zeros(len(triangle), num_coefficients, num_coefficients)
@@ -147,12 +148,13 @@ class MatrixFactorisation:
         start: "MatrixFactorisation | None" = None,
         first_spread: float = 0.3,
     ) -> "MatrixFactorisation":
-        """Learn the items' biases and vectors from the rows of the meta-training tasks.
+        """Return the items' biases and vectors, fitted to the rows of the meta-training tasks.
 
         Args:
-            seed: of the starting vectors.
-            start: begin at this fit's items instead; it must have as many factors.
-            first_spread: standard deviation of the starting vectors, in roots of the value's unit.
+            seed: draws the initial vectors.
+            start: a fit with whose items to begin instead; it must have the same number of factors.
+            first_spread: the standard deviation of the initial vectors, in roots of the value's
+                unit.
         """
         config = config or MatrixFactorisationConfig()
         rows = training_rows(train)
@@ -205,18 +207,19 @@ class MatrixFactorisation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FactorGrid:
-    """What is tried of the factorisation."""
+    """The candidates of the factorisation."""
 
     num_factors: tuple[int, ...]
     regularisation_path: tuple[float, ...]
-    """From strong to weak: each fit starts from the last one, so that few sweeps suffice."""
+    """The ridge weights from strong to weak: each fit starts from the last one, so that few sweeps
+    suffice."""
     first_sweeps: int
-    """Of a fit that starts from noise."""
+    """The number of sweeps of a fit that starts from noise."""
     sweeps: int
-    """Of a fit that starts from another."""
+    """The number of sweeps of a fit that starts from another."""
     in_units: bool
-    """Whether ridge weights are in units of the value's spread: the path is for values whose
-    standard deviation is about 1, as is that of one to five stars."""
+    """Whether ridge weights are in units of the value's spread: the path is for values with a
+    standard deviation of about 1, such as one to five stars."""
 
 
 GATE_GRID = FactorGrid(
@@ -241,8 +244,8 @@ def _grid(search: BaselineSearch) -> FactorGrid:
 
 
 def _unit(search: BaselineSearch) -> float:
-    """Return the power of two, which rounds nothing, that is nearest to the standard deviation of
-    the training values; 1 where they are all the same."""
+    """Return the power of two (so that nothing is rounded) nearest to the standard deviation of the
+    training values, or 1 if they are all the same."""
     if not _grid(search).in_units:
         return 1.0
     spread = float(np.std(training_rows(search.train).value, dtype=np.float64))
@@ -252,8 +255,8 @@ def _unit(search: BaselineSearch) -> float:
 def _configs(
     search: BaselineSearch, shapes: Sequence[tuple[int, float]]
 ) -> list[MatrixFactorisationConfig]:
-    """Return a candidate for each number of factors and ridge weight; the biases' own ridge
-    weights, which have no unit, are those that the search chooses of the biases alone."""
+    """Return a candidate for each number of factors and ridge weight. The biases' ridge weights,
+    which have no unit, are those that the search chooses for the biases alone."""
     biases, unit = search.chosen(item_mean_user_bias.BASELINE).config, _unit(search)
     return [
         MatrixFactorisationConfig(

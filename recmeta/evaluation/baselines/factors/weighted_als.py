@@ -37,7 +37,8 @@ class WeightedALS:
     def fit(
         cls, train: Tasks, num_items: int, config: WeightedALSConfig, seed: int
     ) -> "WeightedALS":
-        """Learn the items' vectors from the support and query rows of the meta-training tasks."""
+        """Return the items' vectors, fitted to the support and query rows of the meta-training
+        tasks."""
         return cls(factorise_weighted(training_rows(train), num_items, config, seed), config)
 
     def score_query(self, tasks: Tasks) -> Float64Array:
@@ -74,7 +75,8 @@ def _other_sizes(_: BaselineSearch, best: WeightedALSConfig) -> list[WeightedALS
 def _fit_all(
     search: BaselineSearch, train: Tasks, configs: Sequence[WeightedALSConfig]
 ) -> Iterator[WeightedALS]:
-    """Yield a fit per configuration; those that only fold in otherwise share the factorisation."""
+    """Yield a fit per configuration. Configurations that differ only in how users are folded in
+    share the factorisation."""
     last: WeightedALS | None = None
     for config in configs:
         ratio = config.fold_in_ratio
@@ -89,7 +91,7 @@ BASELINE = Baseline(
     candidates=fixed(
         *_candidates_of(*(WeightedALSConfig(regularisation=r) for r in REGULARISATION_PATH))
     ),
-    # One after the other: all pairs would be too many.
+    # One parameter after the other: all combinations would be too many.
     refinements=(_other_confidences, _other_sizes),
     fit_all=_fit_all,
     default=lambda search: WeightedALSConfig(),

@@ -34,15 +34,15 @@ USERS_AT_ONCE = 512
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EaseConfig:
-    """The ridge weight, and how residuals are scaled."""
+    """The ridge weight, and the scale of residuals."""
 
     regularisation: float = 300.0
-    """Ridge weight of every item-to-item weight; above 0."""
+    """The ridge weight of every item-to-item weight; above 0."""
     scale: float = 1.0
-    """Ratings only: what the predicted residual is multiplied with. Absent ratings count as
-    residuals of 0, which draws predictions to 0; more than 1 undoes that."""
+    """For ratings, the factor of the predicted residual. Absent ratings count as residuals of 0,
+    which shrinks predictions to 0; a factor above 1 undoes that."""
     max_items: int = MAX_ITEMS
-    """How many items have weights: those that most users met."""
+    """The number of items that have weights: those that most users met."""
 
     def __post_init__(self) -> None:
         if not self.regularisation > 0:
@@ -53,18 +53,18 @@ class EaseConfig:
 class Ease:
     """Scores x B, where x are a user's support rows: folding in is one product.
 
-    B minimises |X - X B|^2 + l |B|^2 with a zero diagonal: B = I - P diag(P)^-1 with
-    P = (X'X + l I)^-1 (Steck, WWW 2019, equations 7 and 8). For implicit feedback X is 1 where a
-    user met an item. For ratings X holds what the biases leave over, and the prediction is that of
-    the biases plus `scale` times x B. Items without weights score 0, or what the biases say.
-    Before the gate it makes lists of ratings as of implicit feedback.
+    B minimises |X - X B|^2 + l |B|^2 with a zero diagonal: B = I - P diag(P)^-1 with P = (X'X + l
+    I)^-1 (Steck, WWW 2019, equations 7 and 8). For implicit feedback X is 1 where a user met an
+    item. For ratings X holds the residuals after the biases, and the prediction is that of the
+    biases plus `scale` times x B. Items without weights score 0 or, for ratings, the prediction of
+    the biases. For the gate it makes lists from ratings as from implicit feedback.
     """
 
     known: KnownItems
     weight_JJ: torch.Tensor
     config: EaseConfig
     biases: ItemMeanUserBias | None
-    """None for implicit feedback."""
+    """The biases, or None for implicit feedback."""
     name: ClassVar[str] = "ease"
 
     @property
@@ -84,7 +84,7 @@ class Ease:
 
         Args:
             train: meta-training tasks; support and query rows are the data.
-            biases: fitted to the same rows, for ratings; None for implicit feedback.
+            biases: the biases fitted to the same rows for ratings, or None for implicit feedback.
         """
         rows = training_rows(train)
         for max_items, some in itertools.groupby(configs, lambda config: config.max_items):
@@ -131,7 +131,7 @@ class Ease:
 
 
 def residuals(rows: Ragged, biases: ItemMeanUserBias | None) -> Float64Array:
-    """Return (N,) what the biases leave of the values; the values themselves without biases."""
+    """Return (N,) the residuals of the values after the biases, or the values without biases."""
     value_N = rows.value.astype(np.float64)
     if biases is None:
         return value_N

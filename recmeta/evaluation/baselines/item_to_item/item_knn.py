@@ -1,7 +1,7 @@
 """Item-to-item nearest neighbours (Sarwar et al., WWW 2001), with shrunk similarities.
 
 Legend: B users, N query rows, S support rows (padded), K neighbours, J items with weights, R items
-asked about.
+to score.
 """
 
 import dataclasses
@@ -31,22 +31,22 @@ from recmeta.evaluation.baselines.item_to_item.ease import residuals
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Tasks
 
-MAX_CELLS = 2**24  # similarities gathered at once
+MAX_CELLS = 2**24  # the most similarities that are gathered at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemKNNConfig:
-    """How many neighbours, and how far similarities and predictions are shrunk."""
+    """The number of neighbours, and how strongly similarities and predictions are shrunk."""
 
     num_neighbours: int = 30
-    """K: for ratings, most similar items of the support that count; for implicit feedback, most
-    similar items of the catalogue that an item is scored by."""
+    """K: for ratings, the number of most similar items of the support that count; for implicit
+    feedback, the number of most similar items of the catalogue that score an item."""
     shrinkage: float = 50.0
-    """A similarity that n users support is multiplied with n / (n + this); at least 0."""
+    """A similarity that n users support is multiplied by n / (n + this); at least 0."""
     prediction_shrinkage: float = 1.0
-    """Ratings only: this joins the sum of the similarities below the fraction; at least 0."""
+    """For ratings, this is added to the sum of similarities in the denominator; at least 0."""
     max_items: int = MAX_ITEMS
-    """How many items have similarities: those that most users met."""
+    """The number of items that have similarities: those that most users met."""
 
     def __post_init__(self) -> None:
         if self.num_neighbours < 1:
@@ -63,19 +63,19 @@ class ItemKNN:
     """Scores an item by the similar items of the support.
 
     Similarity is the cosine over training users; negative ones are dropped. For ratings it is that
-    of what the biases leave over, the K most similar items of the support count, and the prediction
-    is that of the biases plus sum s e / (sum s + prediction_shrinkage), e being the residuals of
-    the support (Sarwar et al., WWW 2001, with shrinkage). For implicit feedback an item keeps the K
-    similarities that are largest in the catalogue, and the score is their sum over the support
-    (Deshpande and Karypis, TOIS 2004).
+    of the residuals after the biases, the K most similar items of the support count, and the
+    prediction is that of the biases plus sum s e / (sum s + prediction_shrinkage), e being the
+    residuals of the support (Sarwar et al., WWW 2001, with shrinkage). For implicit feedback an
+    item keeps the K similarities that are largest in the catalogue, and the score is their sum over
+    the support (Deshpande and Karypis, TOIS 2004).
     """
 
     known: KnownItems
     similarity_JJ: torch.Tensor
-    """The diagonal is 0: an item is no neighbour of its own."""
+    """The diagonal is 0, since an item is not its own neighbour."""
     config: ItemKNNConfig
     biases: ItemMeanUserBias | None
-    """None for implicit feedback."""
+    """The biases, or None for implicit feedback."""
     name: ClassVar[str] = "item-knn"
 
     @property
@@ -95,7 +95,7 @@ class ItemKNN:
 
         Args:
             train: meta-training tasks; support and query rows are the data.
-            biases: fitted to the same rows, for ratings; None for implicit feedback.
+            biases: the biases fitted to the same rows for ratings, or None for implicit feedback.
         """
         rows = training_rows(train)
         for max_items, some in itertools.groupby(configs, lambda config: config.max_items):
@@ -150,7 +150,7 @@ class ItemKNN:
         return scores_BI + self.biases.score_items(tasks)
 
     def _padded(self, tasks: Tasks) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (B, S) places and values of the support; -1 and 0 fill up."""
+        """Return (B, S) places and values of the support, padded with -1 and 0."""
         support = tasks.support
         longest = int(support.lengths.max(initial=0))
         place_BS = np.full((len(tasks), longest), -1, np.int64)
@@ -162,7 +162,7 @@ class ItemKNN:
     def _voted(
         self, place_BS: torch.Tensor, value_BS: torch.Tensor, item_BR: torch.Tensor
     ) -> torch.Tensor:
-        """Return (B, R) what the nearest support rows say of each item."""
+        """Return (B, R) the votes of the nearest support rows for each item."""
         num_rows = place_BS.shape[1]
         if num_rows == 0 or len(self.known) == 0:
             return torch.zeros((len(place_BS), item_BR.shape[1]))
@@ -178,7 +178,7 @@ class ItemKNN:
 
 
 def _largest(similarity_JJ: torch.Tensor, num_neighbours: int) -> torch.Tensor:
-    """Return the similarities with all but the largest of each column at 0."""
+    """Return the similarities, with all but the largest of each column set to 0."""
     value_KJ, place_KJ = similarity_JJ.topk(min(num_neighbours, len(similarity_JJ)), dim=0)
     return torch.zeros_like(similarity_JJ).scatter_(0, place_KJ, value_KJ)
 

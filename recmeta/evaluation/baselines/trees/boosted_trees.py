@@ -17,23 +17,23 @@ from recmeta.tasks.episodes import EpisodeConfig, resample
 from recmeta.tasks.task_set import Tasks
 
 EPISODES = EpisodeConfig(max_support=90, max_query=20)
-"""How training users are presented: any number of support rows that a cold user may have."""
+"""How training users are presented: with every number of support rows that a cold user may have."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoostedTreesConfig:
-    """What the library is told, and whether items are strangers."""
+    """The library's hyperparameters, and whether items are read as new ones."""
 
     num_leaves: int = 31
-    """Of a tree."""
+    """The number of leaves of a tree."""
     num_trees: int = 200
-    """Rounds of boosting."""
+    """The number of rounds of boosting."""
     learning_rate: float = 0.05
-    """Of a round."""
+    """The learning rate of a round."""
     loss: str = "l2"
-    """`l1` or `l2`."""
+    """The loss, `l1` or `l2`."""
     strangers: bool = False
-    """Train as if no item had been rated before, which is how new items look."""
+    """Whether to train as if no item had been rated before, as new items look."""
 
 
 PUBLISHED_GRID = tuple(
@@ -41,11 +41,11 @@ PUBLISHED_GRID = tuple(
     for leaves, loss, strangers in itertools.product((15, 63), ("l1", "l2"), (False, True))
 )
 GATE_GRID = tuple(config for config in PUBLISHED_GRID if not config.strangers)
-"""The gate's users are new, and most of their items are not."""
+"""The candidates of the gate: its users are new, but most of their items are not."""
 
 
 class BoostedTrees:
-    """Predicts item effect plus user bias, and by trees what these leave over."""
+    """Predicts item effect plus user bias, and the residuals of these by trees."""
 
     name: ClassVar[str] = "boosted-trees"
     predicts_values: ClassVar[bool] = True
@@ -59,7 +59,7 @@ class BoostedTrees:
     def fit(
         cls, features: SupportFeatures, episodes: Tasks, config: BoostedTreesConfig, seed: int
     ) -> "BoostedTrees":
-        """Learn the trees from the queries of training episodes."""
+        """Return the trees, fitted to the queries of training episodes."""
         import lightgbm
 
         base_N, matrix_NF = features.of(episodes, strangers=config.strangers)

@@ -1,1 +1,1 @@
-"""Models that look for training users who are like the new one."""
+"""Models that look for training users who are similar to the new one."""

@@ -1,6 +1,6 @@
 """User-to-user nearest neighbours (Resnick et al., CSCW 1994; Herlocker et al., SIGIR 1999).
 
-Legend: B users asked about, N query rows, U training users, M rows of these, I items.
+Legend: B users to score, N query rows, U training users, M rows of these, I items.
 """
 
 import dataclasses
@@ -24,20 +24,20 @@ from recmeta.tasks.arrays import Float64Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks
 
 MOST_USERS = 20_000
-"""More training users are thinned out evenly: with so many there is a neighbour for everybody."""
-MAX_CELLS = 2**23  # similarities, or scores, held at once: 32 MiB
+"""More training users are thinned out evenly: with this many, every user has neighbours."""
+MAX_CELLS = 2**23  # the most similarities or scores held at once: 32 MiB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UserKNNConfig:
-    """How many neighbours, and how far similarities and predictions are shrunk."""
+    """The number of neighbours, and how strongly similarities and predictions are shrunk."""
 
     num_neighbours: int = 100
-    """K: training users most like the new one, who count."""
+    """K, the number of most similar training users who count."""
     shrinkage: float = 0.0
-    """A similarity that n items support is multiplied with n / (n + this); at least 0."""
+    """A similarity that n items support is multiplied by n / (n + this); at least 0."""
     prediction_shrinkage: float = 1.0
-    """Ratings only: this joins the sum of the similarities below the fraction; at least 0."""
+    """For ratings, this is added to the sum of similarities in the denominator; at least 0."""
 
     def __post_init__(self) -> None:
         if self.num_neighbours < 1:
@@ -51,13 +51,13 @@ class UserKNNConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingUsers:
-    """The rows of those who may be neighbours, by user and by item."""
+    """The rows of possible neighbours, by user and by item."""
 
     item_M: torch.Tensor
     offset_U: torch.Tensor
     """(U + 1,)"""
     value_M: torch.Tensor
-    """What the biases leave of the values; 1 of implicit feedback."""
+    """The residuals of the values after the biases, or 1 for implicit feedback."""
     norm_U: torch.Tensor
     user_M: torch.Tensor
     """Sorted by item."""
@@ -67,7 +67,7 @@ class TrainingUsers:
 
     @classmethod
     def of(cls, rows: Ragged, value_M: Float64Array, num_items: int) -> "TrainingUsers":
-        """Sort the rows, of which the values (M,) are given, by item as well."""
+        """Return the rows, with these values (M,), sorted by user and by item."""
         value = torch.from_numpy(value_M.astype(np.float32))
         square_U = np.bincount(rows.task, value_M**2, minlength=len(rows))
         order = np.argsort(rows.item, kind="stable")
@@ -90,7 +90,7 @@ class TrainingUsers:
         return _sums(self.user_M, table_UB, self.offset_I, weight_M)
 
     def of_items(self, item_J: IntArray) -> "TrainingUsers":
-        """Return the same users with the rows of some items alone, which `by_item` then sums."""
+        """Return the same users with only the rows of some items, which `by_item` then sums."""
         offset_I = self.offset_I.numpy()
         length_J = offset_I[item_J + 1] - offset_I[item_J]
         offset_J = offsets_of(length_J)
@@ -107,18 +107,18 @@ class TrainingUsers:
 class UserKNN:
     """Scores an item by those of the nearest training users who met it.
 
-    Similarity is the cosine of the users' rows, 0 where one has none; negative ones are dropped,
-    and the K largest count. For ratings the rows are what the biases leave over, and the prediction
-    is that of the biases plus sum s e / (sum s + prediction_shrinkage) over the neighbours who
-    rated the item, e being their residuals. For implicit feedback the score is the sum of the
-    similarities of those who met it.
+    Similarity is the cosine of the users' rows, or 0 if one has none; negative ones are dropped,
+    and the K largest count. For ratings the rows are the residuals after the biases, and the
+    prediction is that of the biases plus sum s e / (sum s + prediction_shrinkage) over the
+    neighbours who rated the item, e being their residuals. For implicit feedback the score is the
+    sum of the similarities of the neighbours who met it.
     """
 
     users: TrainingUsers
     num_items: int
     config: UserKNNConfig
     biases: ItemMeanUserBias | None
-    """None for implicit feedback."""
+    """The biases, or None for implicit feedback."""
     name: ClassVar[str] = "user-knn"
 
     @property
@@ -138,7 +138,7 @@ class UserKNN:
 
         Args:
             train: meta-training tasks; support and query rows are the data.
-            biases: fitted to the same rows, for ratings; None for implicit feedback.
+            biases: the biases fitted to the same rows for ratings, or None for implicit feedback.
         """
         rows = training_rows(train)
         if len(rows) > MOST_USERS:
@@ -172,13 +172,14 @@ class UserKNN:
         return max(1, MAX_CELLS // max(self.num_items, len(self.users.norm_U)))
 
     def _batch_query(self, tasks: Tasks) -> Float64Array:
-        """Return (N,) what neighbours say of the query rows, of their items alone."""
+        """Return (N,) the neighbours' votes for the query rows, computed for their items alone."""
         item_J, place_N = np.unique(tasks.query.item, return_inverse=True)
         voted_JB = self._voted(tasks.support, self.users.of_items(item_J.astype(np.int64)))
         return np.asarray(voted_JB.double().numpy()[place_N, tasks.query.task])
 
     def _voted(self, support: Ragged, users: TrainingUsers) -> torch.Tensor:
-        """Return (J, B) what the nearest of some training users say of items that these have."""
+        """Return (J, B) the votes of the nearest of some training users for the items that these
+        have."""
         near_UB = self._nearest(support)
         if self.biases is None:
             return users.by_item(near_UB, None)
@@ -187,7 +188,7 @@ class UserKNN:
         return voted_JB / weight_JB.clamp(min=1e-12)
 
     def _nearest(self, support: Ragged) -> torch.Tensor:
-        """Return (U, B) similarities, those of all but the nearest being 0."""
+        """Return (U, B) similarities, with all but the nearest set to 0."""
         value_S = _values(support, self.biases)
         table_IB = torch.zeros((self.num_items, len(support)))
         where = torch.from_numpy(support.item.astype(np.int64)), torch.from_numpy(support.task)
@@ -208,7 +209,7 @@ class UserKNN:
 
 
 def _values(rows: Ragged, biases: ItemMeanUserBias | None) -> Float64Array:
-    """Return (N,) what users are compared by."""
+    """Return (N,) the values by which users are compared."""
     return np.ones(len(rows.item)) if biases is None else residuals(rows, biases)
 
 

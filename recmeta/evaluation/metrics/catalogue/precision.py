@@ -1,4 +1,4 @@
-"""Precision: which share of a list is relevant."""
+"""Precision: the share of a list that is relevant."""
 
 from recmeta.evaluation.measuring.catalogue_ranking import Relevant
 from recmeta.evaluation.metric import CatalogueMetric

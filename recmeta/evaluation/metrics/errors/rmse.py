@@ -13,7 +13,7 @@ def rmse(predicted_N: Scores, query: Ragged) -> Float64Array:
     """Return (B,) the root mean squared error of each user's rows: sqrt(sum (r - r')^2 / n).
 
     Its mean over users is *not* the RMSE of all rows together: a user with many rows counts no more
-    than one with few.
+    than a user with few.
     """
     return np.sqrt(mean_per_user((predicted_N - query.value) ** 2, query))
 

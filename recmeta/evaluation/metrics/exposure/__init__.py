@@ -1,1 +1,1 @@
-"""What all lists together show of the catalogue."""
+"""Metrics of the items that all lists together show."""

@@ -6,9 +6,9 @@ from recmeta.evaluation.metric import Counts, ExposureMetric
 
 
 def gini(listed_I: Counts) -> float:
-    """Return the Gini coefficient of how often items are listed: 0 where all are equally often,
-    near 1 where few have all the places (Fleder and Hosanagar, Management Science 2009). NaN where
-    there is no list."""
+    """Return the Gini coefficient of how often items are listed: 0 if all are listed equally often,
+    near 1 if few items have all the places (Fleder and Hosanagar, Management Science 2009). It is
+    NaN if there is no list."""
     num_items, num_places = len(listed_I), int(listed_I.sum())
     if num_places == 0:
         return np.nan

@@ -7,8 +7,8 @@ from recmeta.evaluation.metric import ExposureMetric, TopLists
 
 def list_difference(lists: TopLists) -> float:
     """Return the mean over pairs of users of 1 - |overlap| / k, k being the length of the longest
-    list: 0 where all have the same items, 1 where no two share one (inter-user diversity: Zhou et
-    al., PNAS 2010). NaN of fewer than two lists; users without a list are left out."""
+    list: 0 if all have the same items, 1 if no two share an item (inter-user diversity: Zhou et
+    al., PNAS 2010). It is NaN for fewer than two lists; users without a list are left out."""
     length_U = (lists.item_UK >= 0).sum(axis=1)
     num_lists = int((length_U > 0).sum())
     if num_lists < 2:

@@ -6,9 +6,9 @@ from recmeta.evaluation.metric import Counts, ExposureMetric, TopLists
 
 
 def popularity(listed_I: Counts, num_users_I: Counts) -> float:
-    """Return the mean over the places of the lists of the share of the catalogue that fewer users
-    had met, half of those counted that equally many had: 1 for the best known item, 0.5 of items
-    drawn evenly. Low is novel. NaN where there is no list."""
+    """Return the mean popularity percentile of listed items: the share of the catalogue that fewer
+    users had met than the listed item, with ties counted half. It is 1 for the best known item and
+    0.5 for items drawn uniformly; low values are novel. It is NaN if there is no list."""
     num_items, num_places = len(listed_I), int(listed_I.sum())
     if num_places == 0:
         return np.nan

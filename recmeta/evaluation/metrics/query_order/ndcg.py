@@ -25,13 +25,13 @@ def ndcg(
     DCG@k = sum over places j = 1..k of gain(rel_j) / log2(1 + j), divided by the DCG@k of the best
     order (Järvelin and Kekäläinen, TOIS 2002). gain(rel) = rel if `linear`, 2^rel - 1 if
     `exponential` (Burges et al., ICML 2005). rel is the value; on a scale that goes below zero, the
-    value minus `lowest_value`, so that no gain is negative. Rows that are predicted equal share
-    their places: each counts the mean gain of its ties (McSherry and Najork, ECIR 2008), which is
-    the expectation over random orders and owes nothing to the order of the rows.
+    value minus `lowest_value`, so that no gain is negative. Rows with equal predictions share their
+    places: each counts the mean gain of its ties (McSherry and Najork, ECIR 2008), which is the
+    expectation over random orders and does not depend on the order of the rows.
     """
     relevance_N = np.maximum(query.value.astype(np.float64) - min(0.0, lowest_value), 0.0)
     task_N = query.task
-    # Dividing by 2^(the user's highest rel) cancels in the ratio and cannot overflow.
+    # Division by 2^(the user's highest rel) cancels in the ratio and prevents overflow.
     highest_B = np.zeros(len(query))
     np.maximum.at(highest_B, task_N, relevance_N)
     if gain == "linear":
