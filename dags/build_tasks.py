@@ -86,7 +86,7 @@ def build_tasks(names: Names) -> None:
         pool=names.tables_pool,
     )
     def ingest(day: str, *, outlet_events=None) -> str:
-        """The day's log becomes rows of the interactions, or of the quarantine."""
+        """Write the day's log to the interactions or to the quarantine."""
         from recmeta.logs.reading.partitions import mapping_of, parse_day
         from recmeta.steps.data.ingest import run_day
 
@@ -108,7 +108,7 @@ def build_tasks(names: Names) -> None:
             max_volume_ratio=params["max_volume_ratio"],
         )
         measured = check(workspace(), manifest(ingest.STEP, key), limits)
-        log_counts("the day is as days are", measured)
+        log_counts("the day looks normal", measured)
         return measured
 
     @task(
@@ -116,7 +116,8 @@ def build_tasks(names: Names) -> None:
         pool=names.tables_pool,
     )
     def materialise(day: str) -> str:
-        """Activity of users and items day by day; with a feature store, everything online."""
+        """Write the daily activity of users and items and, with a feature store, put features
+        online."""
         from recmeta.logs.reading.partitions import end_of, parse_day
         from recmeta.steps.data import materialise_features
 
@@ -131,7 +132,7 @@ def build_tasks(names: Names) -> None:
         pool=names.tables_pool,
     )
     def build(day: str, *, outlet_events=None) -> str:
-        """Users' support and query sets, and item features as of each one's cut time."""
+        """Build the users' tasks, with item features as of each task's cut time."""
         from recmeta.steps.data import build_tasks
 
         done = build_tasks.run(config().tasks, workspace())
@@ -143,7 +144,7 @@ def build_tasks(names: Names) -> None:
         outlets=[names.new_users],
     )
     def find_new_users(day: str, *, outlet_events=None) -> int:
-        """Announce that the day brought somebody new."""
+        """Announce that the day brought new users."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from recmeta.logs.reading.partitions import parse_day

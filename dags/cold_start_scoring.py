@@ -54,14 +54,14 @@ PARAMS = {
 def cold_start_scoring(names: Names) -> None:
     @task(**limited("choose-day"))
     def choose_day(**context) -> str:
-        """The run's partition, the param, or the newest day that was ingested."""
+        """Return the run's partition, the param, or the newest day that was ingested."""
         from recmeta.steps.parts.days import latest_day
 
         return (day_of(context) or latest_day(workspace())).isoformat()
 
     @task.short_circuit(**limited("choose-model"))
     def choose_model(*, params=None) -> str | None:
-        """Return the current champion, for all shards; none before the first promotion."""
+        """Return the current champion, for all shards, or None before the first promotion."""
         from recmeta.registry.models import versions
 
         champion = versions.champion(workspace())
@@ -71,7 +71,7 @@ def cold_start_scoring(names: Names) -> None:
 
     @task(**limited("shard-new-users"))
     def shard_new_users(day: str, *, params=None) -> list[str]:
-        """Write the users who are new on that day, with their few interactions."""
+        """Write the users who are new on this day, with their few interactions."""
         from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving import publish, shard_new_users
 
@@ -107,7 +107,7 @@ def cold_start_scoring(names: Names) -> None:
 
     @task(**limited("audit"))
     def audit(keys: list[str]) -> dict[str, int]:
-        """Stop malformed lists before anybody reads them."""
+        """Stop malformed lists before they are published."""
         from recmeta.steps.serving import publish, score
 
         found = publish.audit(workspace(), [manifest(score.STEP, key) for key in keys])
@@ -116,7 +116,7 @@ def cold_start_scoring(names: Names) -> None:
 
     @task(**limited("publish"), pool=names.tables_pool)
     def publish(day: str, keys: list[str]) -> dict[str, int]:
-        """Make the lists of all shards the day's lists, in one commit."""
+        """Publish the lists of all shards as the day's lists, in one commit."""
         from recmeta.logs.reading.partitions import parse_day
         from recmeta.steps.serving import publish, score
 

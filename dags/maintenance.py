@@ -1,4 +1,4 @@
-"""Keep the tables small and watch for drift."""
+"""Maintenance of the tables, and a watch for drift."""
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, task
 
@@ -14,7 +14,7 @@ Runs every morning (UTC). Expired lists and user states are deleted, small files
 files that no version needs are removed. Versions of a table on which a registered model was trained
 are kept, so that the model can be rebuilt.
 
-* **`drift`** compares the last days with what the champion was trained on: population stability of
+* **`drift`** compares the last days with the champion's training data: population stability of
   attributes, values and scores, the share of unknown items, and the champion's error on the newest
   day's ratings against that of the item mean. The report is in the workspace, `reports/drift/DAY`.
 * **`request-retraining`** announces `retraining_request`, which `meta_train` follows, if something
@@ -57,7 +57,7 @@ PARAMS = {
         type="integer",
         minimum=1,
         title="Days to keep unneeded files",
-        description="Until then, whoever reads an older version can finish.",
+        description="Until then, readers of an older version can finish.",
     ),
     "max_days": Param(
         7.0,

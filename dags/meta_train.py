@@ -1,4 +1,4 @@
-"""Meta-train on new tasks, evaluate, and let the gate decide."""
+"""Meta-training on new tasks, evaluation, and the gate's decision."""
 
 from airflow.sdk import DAG, Label, Param, PartitionedAssetTimetable, task
 
@@ -89,8 +89,7 @@ def meta_train(names: Names) -> None:
 
     @task.short_circuit(**limited("is-due"))
     def is_due(key: str, *, params=None, triggering_asset_events=None) -> bool:
-        """Return whether to train: not too often, not for too little new data, and never too
-        late."""
+        """Return whether to train: not too often, not on too little new data, and not too late."""
         from recmeta.steps.data import build_tasks
         from recmeta.steps.learning.retraining import RetrainingConfig, is_due
 
@@ -136,7 +135,7 @@ def meta_train(names: Names) -> None:
 
     @task.branch(**limited("gate"))
     def gate(key: str, *, params=None) -> str:
-        """Return what the paired tests decided."""
+        """Return the decision of the paired tests."""
         from recmeta.steps.learning import evaluate
 
         promoted = manifest(evaluate.STEP, key).outputs.promoted
@@ -158,8 +157,8 @@ def meta_train(names: Names) -> None:
 
     @task(**limited("register-challenger"))
     def register_challenger(key: str, **context) -> str:
-        """Keep the candidate on record with the gate's reasons, of which operators are notified;
-        the champion stays."""
+        """Keep the candidate on record with the gate's reasons, and notify operators; the champion
+        stays."""
         from recmeta.steps.learning import evaluate, register
 
         evaluated = manifest(evaluate.STEP, key)

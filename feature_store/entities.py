@@ -1,4 +1,4 @@
-"""Whom features are about."""
+"""The entities that have features."""
 
 from feast import Entity, ValueType
 

@@ -1,4 +1,4 @@
-"""What belongs together in Feast's registry; the name is that of feature_store.yaml."""
+"""The project in Feast's registry; its name is that of feature_store.yaml."""
 
 from feast import Project
 

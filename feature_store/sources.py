@@ -1,4 +1,4 @@
-"""Where features come from: the Delta tables of the workspace."""
+"""The sources of features: the Delta tables of the workspace."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ from recmeta.features.feast_definitions import table_source
 PROJECT = Path(__file__).resolve().parents[1]
 LOCATION = os.environ.get("RECMETA_WORKSPACE", "workspace")
 WORKSPACE = LOCATION if "://" in LOCATION else str(PROJECT / LOCATION)
-"""Local path (a relative one counts from the project's folder) or object-store URL, as of
-`feast apply`; the registry remembers it."""
+"""The local path (relative to the project's folder) or object-store URL at the time of `feast
+apply`, which the registry remembers."""
 
 users = table_source(WORKSPACE, schema.USERS, schema.VALID_FROM)
 items = table_source(WORKSPACE, schema.ITEMS, schema.VALID_FROM)

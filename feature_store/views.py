@@ -1,4 +1,4 @@
-"""What is known of users and items at a time."""
+"""The feature views: what was known of users and items at a time."""
 
 import datetime
 
@@ -10,8 +10,8 @@ from recmeta import schema
 from recmeta.features.feast_definitions import attribute_fields, fields
 
 FOREVER = datetime.timedelta(days=36_500)
-"""A feature holds until a newer one comes. Not zero, which Feast takes for a year when it
-materialises for the first time."""
+"""A feature holds until a newer one comes. The TTL is not zero, because Feast takes zero for a year
+when it materialises for the first time."""
 
 
 def view(
@@ -23,7 +23,7 @@ def view(
     *,
     online: bool = True,
 ) -> FeatureView | None:
-    """Return a feature view; None where there are no features, which Feast does not allow."""
+    """Return a feature view, or None if there are no features, since Feast allows no empty view."""
     if not features:
         return None
     return FeatureView(
@@ -71,5 +71,5 @@ item_statistics = view(
     sources.item_statistics_table,
     fields(schema.ITEM_STATISTICS),
     "What tasks read of an item: the users who had met it and the sum of what they first gave it.",
-    online=False,  # a model brings those that it learned with; newer ones are not its features
+    online=False,  # a model reads the statistics that it was trained with
 )

@@ -1,4 +1,4 @@
-"""Users after adaptation: what to recommend them, what they would say, and why.
+"""Users after adaptation: lists, predicted values and explanations.
 
 >>> import polars as pl, recmeta
 >>> from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -48,7 +48,7 @@ from recmeta.tasks.task_set import Ragged, Tasks
 Explore = ExploreConfig | Mapping[str, Any]
 """How lists explore, or the values that differ from the defaults."""
 LEVEL = 0.9
-"""Of the intervals of predictions."""
+"""The level of the intervals of predictions."""
 
 
 class Adapted(Generic[FrameT]):
@@ -117,12 +117,13 @@ class Adapted(Generic[FrameT]):
         `score`; see docs/tables.md.
 
         Args:
-            top_k: the length of a list, which is shorter only where the catalogue has fewer unseen
+            top_k: the length of a list, which is shorter only if the catalogue has fewer unseen
                 items.
             exclude_seen: whether a user's own items are left out of the list.
             explore: how lists try items of which the model is not sure, such as `{"share": 0.2}`
                 (`ExploreConfig`, docs/how-to/exploration.md). Such lists also have `listed_by`, and
-                `propensity`, how likely the item was to stand there. None: they do not explore.
+                `propensity`, the probability with which the item is there. If None, lists do not
+                explore.
 
         Raises:
             UserError: if `explore` has an unknown key or value, or the learner has no posterior.
@@ -212,7 +213,7 @@ class Adapted(Generic[FrameT]):
         catalogue = self.model.catalogue
         ids = pa.array(ids_of(items, "items"), pa.string())
         number = numbers_of(catalogue.lookup, ids)
-        for place in np.flatnonzero(number < 0)[:1]:  # for its message
+        for place in np.flatnonzero(number < 0)[:1]:  # only for its message
             number_of(catalogue.items, catalogue.lookup, ids[int(place)].as_py())
         return number.astype(np.int32)
 
@@ -242,7 +243,8 @@ class Adapted(Generic[FrameT]):
 
 
 def whole_numbers(ids: pa.Array) -> bool:
-    """Return whether ids are whole numbers as these print, so that they can go out as such."""
+    """Return whether ids are whole numbers in their usual form, so that they can be returned as
+    numbers."""
     numbers = pl.Series(ids).cast(pl.Int64, strict=False)
     return bool(numbers.null_count() == 0 and (numbers.cast(pl.String) == pl.Series(ids)).all())
 

@@ -1,4 +1,4 @@
-"""What a caller gives beside frames: ids of any type, whole numbers, classes of this package."""
+"""Arguments other than frames: ids of any type and whole numbers."""
 
 import operator
 from collections.abc import Iterable, Mapping
@@ -12,13 +12,13 @@ from recmeta.errors import UserError, shown
 
 
 def id_text(value: Any, name: str) -> str:
-    """Return an id as the tables have it: 50, 50.0, numpy's 50 and "50" are one.
+    """Return an id as text: 50, 50.0, numpy's 50 and "50" are the same id.
 
     Args:
-        name: of the argument, for the message.
+        name: the name of the argument, for the message.
 
     Raises:
-        UserError: for what is no single id.
+        UserError: if the value is no single id.
     """
     if hasattr(value, "item") and not hasattr(value, "__len__"):
         value = value.item()  # a scalar of numpy

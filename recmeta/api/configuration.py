@@ -1,4 +1,4 @@
-"""How a model is to be fitted, from what a caller says of it."""
+"""The configuration of a fit, from the caller's arguments."""
 
 import dataclasses
 import os
@@ -12,8 +12,8 @@ from recmeta.recipes.configuration import pipeline_config
 from recmeta.training.config import MetaTrainConfig
 
 Config = MetaTrainConfig | PipelineConfig | Mapping[str, Any] | str | os.PathLike[str]
-"""How a model is trained; or all that a run is configured by: its dataclass, nested tables of the
-values that differ from the recipe's, or the path of a TOML file with such."""
+"""The configuration of training or of a whole run: its dataclass, nested tables of the values that
+differ from the recipe's, or the path of a TOML file with such tables."""
 
 
 def configured(
@@ -24,11 +24,11 @@ def configured(
     epochs: int | None,
     recipe: str = "default",
 ) -> PipelineConfig:
-    """Return the configuration that `recmeta run` would have with these options.
+    """Return the configuration that `recmeta run` would use with these options.
 
     Raises:
-        UserError: for an unknown learner, recipe, key or value, or options that a whole
-            configuration leaves no room for.
+        UserError: for an unknown learner, recipe, key or value, or for options that a whole
+            configuration already contains.
     """
     if isinstance(config, MetaTrainConfig | PipelineConfig):
         spare = {"learner": learner, "epochs": epochs}
@@ -49,7 +49,7 @@ def configured(
 
 
 def _seeded(config: MetaTrainConfig | PipelineConfig, seed: int | None) -> PipelineConfig:
-    """Return the configuration of all; with a seed, where one is given, for everything."""
+    """Return the configuration of a whole run. A given seed applies to all of its parts."""
     if isinstance(config, MetaTrainConfig):
         seed = config.seed if seed is None else seed
         config = PipelineConfig(train=config)

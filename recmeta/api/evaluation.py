@@ -1,4 +1,4 @@
-"""A model before the cold users whom it never saw, beside tuned baselines.
+"""The evaluation of a model and of tuned baselines on cold users, whom the model never saw.
 
 >>> import recmeta
 >>> from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -44,7 +44,7 @@ _FIELDS = ("mean", "ci_low", "ci_high", "num_users")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationResult(Generic[FrameT]):
-    """What was measured of a model and of baselines on the cold users."""
+    """The results of a model and of baselines on the cold users."""
 
     judgement: Judgement
     """Everything that was measured, user by user."""
@@ -70,7 +70,7 @@ class EvaluationResult(Generic[FrameT]):
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
         """Means by predictor and metric, such as `metrics["maml"]["mae"]`; docs/metrics.md explains
-        them. The model also has metrics of how often its intervals held."""
+        them. The model also has metrics for the coverage of its intervals."""
         return self.judgement.metrics
 
     def to_frame(self) -> FrameT:
@@ -144,20 +144,20 @@ def evaluate(
     config: JudgementConfig | EvaluationConfig | None = None,
     progress: bool = True,
 ) -> EvaluationResult[FrameT]:
-    """Measure a model on the cold users of a data set, whom `fit` never saw, beside baselines that
-    are tuned on the development users.
+    """Measure a model on the cold users of a data set, whom `fit` never saw, together with
+    baselines that are tuned on the development users.
 
     The model is shown the first interactions of each cold user, and predicts and ranks the next
     ones. `recmeta evaluate` calls the same functions.
 
     Args:
         model: a model from `fit`, or from `load` if `Recommender.save` wrote it.
-        data: the data set that the model was fitted on, or one none of whose users it knows. In the
-            latter the users are measured who would be held out.
-        baselines: names of baselines, such as `["item-mean", "mf-fold-in"]`. If None, they are
-            those that are usual for the feedback. If empty, there are none.
-        config: metrics, shots and intervals; a `JudgementConfig` also configures the gate. If None,
-            it is that of the model's configuration.
+        data: the data set that the model was fitted on, or one with none of its users. In the
+            latter case, the model is measured on the users who would be held out.
+        baselines: names of baselines, such as `["item-mean", "mf-fold-in"]`. If None, they are the
+            default ones for the feedback. If empty, there are none.
+        config: the metrics, shots and intervals; a `JudgementConfig` also configures the gate. If
+            None, it is that of the model's configuration.
         progress: whether to show progress on standard error or in the notebook.
 
     Raises:
@@ -202,7 +202,7 @@ def evaluate(
 def _check_unseen(
     data: Dataset[Any], fitted_on: str, seen: np.ndarray[Any, np.dtype[np.int64]]
 ) -> None:
-    """Refuse data on which the model would be measured with what it has learned from."""
+    """Refuse data on which the model would be measured on users from whom it has learned."""
     if data.fingerprint == fitted_on:
         return
     users = data.user_ids()

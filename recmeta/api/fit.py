@@ -1,4 +1,4 @@
-"""A data set becomes a model, in memory: no workspace, no registry, nothing written.
+"""Fitting a model to a data set in memory, without a workspace or a registry; no file is written.
 
 >>> import recmeta
 >>> from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -62,7 +62,7 @@ def fit(
         epochs: the most passes over the training users. If None, it is the configuration's.
         config: a `MetaTrainConfig`, a `PipelineConfig`, nested tables of the values that differ
             from the recipe's, or the path of a TOML file with such; see `recmeta run --config`.
-        recipe: the named configuration that all of these are laid over.
+        recipe: the named configuration that all other arguments override.
         device: `cpu`, `cuda`, or `auto`, which is CUDA where there is a GPU.
         progress: whether to show progress on standard error or in the notebook.
 
@@ -103,7 +103,8 @@ def fit(
             on_member=on_member,
         )
         show(TRAINING, num_epochs, num_epochs)
-    # As it would be read from a workspace: the items as they are now, and no trace of training.
+    # As a model is read from a workspace: with the present items, and without the state of
+    # training.
     done.model.save(folder)
     return Recommender(
         Model.load(folder, torch_device),

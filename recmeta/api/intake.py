@@ -1,4 +1,4 @@
-"""Turns the rows of users to whom a model adapts into tasks, and counts what was not used.
+"""Turns the rows of users to whom a model adapts into tasks, and counts the rows that are not used.
 
 They are checked as `recmeta adapt` checks a file of new users, by the same functions.
 """
@@ -32,7 +32,7 @@ from recmeta.tasks.task_set import Tasks
 
 ROWS, USERS = "rows", "users"
 MOST_NAMED = 2
-"""Items that the model does not know, which a warning names."""
+"""The most unknown items that a warning names."""
 
 
 class UnusedRowsWarning(UserWarning):
@@ -42,31 +42,31 @@ class UnusedRowsWarning(UserWarning):
 
 @dataclasses.dataclass(frozen=True)
 class AdaptCounts(NewUserCounts):
-    """What became of the rows that a model was given."""
+    """The counts of the rows that a model was given."""
 
     bad_rows: int
-    """Rows without a user, or with a time that cannot be read."""
+    """The number of rows without a user, or with a time that cannot be read."""
 
     @property
     def unused(self) -> int:
-        """Interactions that were given and not used."""
+        """The number of interactions that were given and not used."""
         return self.duplicates + self.unknown_items + self.bad_values + self.bad_rows
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameIntake:
-    """Users as tasks, and what their frame was like."""
+    """Users as tasks, with properties of their frame."""
 
     tasks: Tasks
     counts: AdaptCounts
     unknown: list[str]
     """Some items that the model does not know."""
     misspelt: list[str]
-    """Sentences about columns that are nearly named as an attribute."""
+    """Sentences about columns whose names are almost those of an attribute."""
     whole_ids: bool
-    """Whether the frame's ids of users are whole numbers, and so are to go out."""
+    """Whether the frame's ids of users are whole numbers, and are returned as such."""
     whole_items: bool
-    """The same of items."""
+    """Whether the frame's ids of items are whole numbers, and are returned as such."""
 
 
 def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake:
@@ -75,10 +75,10 @@ def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake
     Args:
         rows: a frame of interactions; see `Recommender.adapt`.
         users: a frame of the users' attributes, or None.
-        columns: the names that the columns may have beside the standard ones.
+        columns: the names that the columns may have besides the standard ones.
 
     Raises:
-        UserError: for a missing column, or one that is spelled nearly as one that is missing.
+        UserError: if a column is missing, or another one is probably a misspelling of it.
     """
     frame = to_polars(rows, ROWS)
     if not frame.height:
@@ -114,18 +114,19 @@ def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake
 
 
 def _are_whole(ids: pl.Series) -> bool:
-    """Return whether ids are whole numbers that 64 bits hold, so that they can go out as such."""
+    """Return whether ids are whole numbers that fit into 64 bits, so that they can be returned as
+    such."""
     if not ids.dtype.is_integer():
         return False
     return bool(ids.cast(pl.Int64, strict=False).null_count() == ids.null_count())
 
 
 def warn_of_unused(model: Model, found: FrameIntake, stacklevel: int) -> None:
-    """Warn once of all rows that were not used and of columns that were meant to be, if there are
-    any.
+    """Warn once of all rows that were not used and of columns that were probably meant to be used,
+    if there are any.
 
     Args:
-        stacklevel: as `warnings.warn`, seen from here.
+        stacklevel: as for `warnings.warn`, relative to this function.
     """
     said = found.misspelt
     if found.counts.unused:
@@ -148,8 +149,8 @@ def attribute_kinds(model: Model) -> dict[str, Attribute]:
 
 
 def _misspelt(frame: Any, read: Collection[str], attributes: Collection[str]) -> list[str]:
-    """Return a sentence for each column that is spelled nearly as an attribute which the model
-    reads and the frame does not have: who gave it meant that one."""
+    """Return a sentence for each column that is probably a misspelling of an attribute that the
+    model reads and the frame does not have."""
     if frame is None:
         return []
     names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
@@ -165,10 +166,10 @@ def _misspelt(frame: Any, read: Collection[str], attributes: Collection[str]) ->
 
 
 def _with_items(frame: pl.DataFrame, columns: Columns, known: tuple[str, ...]) -> pl.DataFrame:
-    """Return the frame; with a column of items that are null where it only names users.
+    """Return the frame, with a column of null items if it only names users.
 
     Raises:
-        UserError: where there is another column, which may be meant.
+        UserError: if there is another column that may be meant.
     """
     if columns.item_id in frame.columns:
         return frame
@@ -180,7 +181,7 @@ def _with_items(frame: pl.DataFrame, columns: Columns, known: tuple[str, ...]) -
 
 
 def _checked(frame: pl.DataFrame, mapping: LogMapping) -> tuple[pa.Table, int]:
-    """Return the rows that name a user, and how many others there are."""
+    """Return the rows that name a user, and the number of other rows."""
     now = datetime.datetime.now(datetime.UTC)
     blocks, num_bad = [], 0
     for batch in read_frame(frame, ROWS, contracts.wanted_columns(mapping)):
@@ -199,8 +200,8 @@ def _profiles(
     columns: Columns,
     attributes: dict[str, Attribute],
 ) -> pa.Table | None:
-    """Return a row per user of whom an attribute is given: those of `users`, or of each user's rows
-    the first that has it."""
+    """Return a row per user with given attributes: those of `users`, or the first value of each
+    attribute among the user's rows."""
     given, key = frame, columns.user_id
     if users is not None:
         given = to_polars(users, USERS)

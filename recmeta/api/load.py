@@ -1,4 +1,4 @@
-"""Loads a model that was saved.
+"""Loading saved models.
 
 >>> import recmeta
 >>> recmeta.load("no-such-folder")
@@ -28,7 +28,7 @@ def load(
     workspace: str | os.PathLike[str] = "workspace",
     device: str = "cpu",
 ) -> Recommender[Any]:
-    """Return a model from where it was written.
+    """Return a saved model.
 
     Args:
         place: a folder, or an address in an object store, that `Recommender.save` wrote or that

@@ -1,4 +1,4 @@
-"""What other lists would have earned, from a log of the lists that were served.
+"""Estimates of what other lists would have earned, from a log of served lists.
 
 >>> import polars as pl, recmeta
 >>> served = pl.DataFrame({
@@ -41,24 +41,25 @@ from recmeta.tasks.arrays import Float64Array
 
 LOGGED, LISTS = "the log of served lists", "the frame of other lists"
 REWARD, SLATE, PREDICTED, PROBABILITY = "reward", "slate", "predicted", "probability"
-"""Columns that no table of the workspace has."""
+"""The columns that no table of a workspace has."""
 MOST_PLACES = 10_000
-"""Of a list: what is above is no rank."""
+"""The most places of a list; larger numbers are no ranks."""
 ROUNDING = 1e-6
-"""By which probabilities of a place may sum up to more than 1."""
+"""The tolerance by which the probabilities of a place may exceed 1 in sum."""
 _KEY = [schema.USER_ID, SLATE]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OffPolicyResult(Generic[FrameT]):
-    """What a log of served lists says of other lists."""
+    """The estimates for other lists from a log of served lists."""
 
     estimates: OffPolicyEstimates
-    """All that was found."""
+    """All estimates."""
     num_left_out: int
-    """Served lists in whose place the other policy has none; they are not among the estimates."""
+    """The number of served lists for which the other policy has none. They are not part of the
+    estimates."""
     kind: Kind
-    """The library of the frames that go out."""
+    """The library of the frames that are returned."""
 
     def __repr__(self) -> str:
         found = self.estimates
@@ -70,7 +71,7 @@ class OffPolicyResult(Generic[FrameT]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that say why the estimates may not be relied on."""
+        """Sentences about why the estimates may be unreliable."""
         return self.estimates.warnings
 
     def to_frame(self) -> FrameT:
@@ -103,20 +104,21 @@ def off_policy(
 ) -> OffPolicyResult[FrameT]:
     """Return what other lists would have earned in place of those that were served.
 
-    The other lists may be those of another model, of other rules, or of anybody: only where they
-    stand beside the served ones counts. docs/how-to/exploration.md says when the numbers can be
+    The other lists may come from another model, from other rules or from anywhere: only their
+    differences from the served lists count. docs/how-to/exploration.md says when the numbers can be
     relied on.
 
     Args:
         logged: a row per place of a served list: `user_id`, `item_id`, `rank` (1 is the best),
-            `propensity`, how likely it was that this item stood there, and `reward`, what came of
-            it (0 where nothing did). `slate` tells the lists of a user apart; without it each has
-            one. `predicted`, what a model expects of the reward, may stand in both frames; without
-            it the doubly robust estimate learns a model from the log.
-        lists: `user_id`, `item_id` and `rank` of the other policy; `slate`, if each served list has
-            another in its place, and `probability` (1 without it) where the policy is random.
-        config: level of the intervals, resamples and seed (`OffPolicyConfig`), or those of them
-            that differ from the defaults, such as `{"confidence": 0.9}`.
+            `propensity`, the probability with which this item was shown there, and `reward`, its
+            outcome (0 if nothing happened). `slate` distinguishes the lists of a user; without it
+            each user has one. Both frames may have `predicted`, a model's expectation of the
+            reward; without it, the doubly robust estimate learns a model from the log.
+        lists: `user_id`, `item_id` and `rank` of the other policy; `slate`, if the served lists
+            have it, and `probability` if the policy is random (1 without it).
+        config: the level of the intervals, the number of resamples and the seed
+            (`OffPolicyConfig`), or the values that differ from the defaults, such as
+            `{"confidence": 0.9}`.
 
     Raises:
         UserError: for a missing column, a propensity that is not above 0 and at most 1, a reward or
@@ -154,12 +156,12 @@ def off_policy(
 def _arrays(
     served: pl.DataFrame, other: pl.DataFrame, slates: pl.DataFrame
 ) -> tuple[LoggedSlates, OtherLists]:
-    """Return both policies' lists in place of these slates, as numbers."""
+    """Return both policies' lists for these slates, with numbers in place of ids."""
     numbered = slates.with_row_index("number").with_columns(pl.col("number").cast(pl.Int64))
     served, other = (frame.join(numbered, on=_KEY, how="inner") for frame in (served, other))
     ids = pl.concat([served[schema.ITEM_ID], other[schema.ITEM_ID]])
     codes = ids.rank("dense").cast(pl.Int64).to_numpy() - 1
-    # Places that no list has are left out: sums are kept by place.
+    # Places that no list has are left out, because sums are stored by place.
     ranks = pl.concat([served[schema.RANK], other[schema.RANK]])
     places = ranks.rank("dense").cast(pl.Int64).to_numpy() - 1
     with_model = PREDICTED in served.columns and PREDICTED in other.columns
@@ -187,10 +189,10 @@ def _arrays(
 
 
 def _checked(frame: Any, what: str, numbers: list[str]) -> pl.DataFrame:
-    """Return a frame's ids as text and its numbers as such, checked.
+    """Return the checked columns of a frame, with ids as text and numbers as numbers.
 
     Args:
-        numbers: columns that it must have beside user, item and rank.
+        numbers: the numeric columns that it must have besides user, item and rank.
     """
     kind_of(frame, what)
     rows = to_polars(frame, what)
@@ -242,7 +244,7 @@ def refuse_nested(rows: pl.DataFrame, what: str, names: Sequence[str]) -> None:
 
 
 def _check_share(rows: pl.DataFrame, what: str, name: str, *, lowest_allowed: bool = False) -> None:
-    """Refuse a column of probabilities that has something else."""
+    """Refuse a column with values that are no probabilities."""
     values = rows[name]
     too_low = values < 0 if lowest_allowed else values <= 0
     if bool((too_low | (values > 1)).any()):
@@ -254,7 +256,8 @@ def _check_share(rows: pl.DataFrame, what: str, name: str, *, lowest_allowed: bo
 
 
 def _check_places(others: pl.DataFrame, key: list[str]) -> None:
-    """Refuse an item that stands twice at a place, and places that are filled more than once."""
+    """Refuse an item that occurs twice at a place, and places whose probabilities exceed 1 in
+    sum."""
     place = [*key, schema.RANK]
     filled = others.group_by(place, maintain_order=True).agg(
         pl.col(PROBABILITY).sum(), pl.col(schema.ITEM_ID).is_duplicated().any()

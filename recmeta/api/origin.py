@@ -1,4 +1,5 @@
-"""What a model was fitted on, so that it is measured on users whom it never saw.
+"""The origin of a model: the data that it was fitted on, so that it is measured on users whom it
+never saw.
 
 origin.json         how the tasks were built, the interactions' fingerprint, the columns' names
 seen_users.parquet  a 53-bit hash of each user whom the model learned from
@@ -28,29 +29,29 @@ HASH = "hash"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a model was fitted on, and how."""
+    """The data that a model was fitted on, and the configuration."""
 
     tasks: BuildTasksConfig
-    """Who is held out, and the rest of how the tasks were built."""
+    """The configuration of the tasks, which decides who is held out."""
     evaluate: JudgementConfig
-    """How it is measured unless told otherwise."""
+    """The default configuration of its evaluation."""
     data: str
     """`Dataset.fingerprint`."""
     columns: Columns
-    """Of the frame of interactions."""
+    """The columns of the frame of interactions."""
     kind: Kind
     """The library of the frames."""
 
 
 def hashes(user_id: pa.Array) -> npt.NDArray[np.int64]:
-    """Return a number for each user that tells little of who it is and never changes."""
+    """Return a stable hash of each user's id, which reveals little of the id."""
     found: npt.NDArray[np.int64] = (unit_hash(user_id, 0) * 2**53).astype(np.int64)
     return found
 
 
 def seen_by(task_set: TaskSet) -> npt.NDArray[np.int64]:
-    """Return the hashes of the users whom training reads: those that are trained on, and those that
-    choose among epochs and hyperparameters."""
+    """Return the hashes of the users whom training reads: the training users and the development
+    users."""
     everybody = task_set.joined().tasks("train").profile[schema.USER_ID].combine_chunks()
     return np.unique(hashes(pc.unique(everybody)))
 
@@ -62,7 +63,7 @@ def write(folder: Folder, origin: Origin, seen: npt.NDArray[np.int64]) -> None:
 
 
 def read(folder: Folder) -> tuple[Origin, npt.NDArray[np.int64]] | None:
-    """Read what `write` wrote; None where a step of the pipeline wrote the model."""
+    """Return what `write` wrote, or None if a step of the pipeline wrote the model."""
     if not folder.exists(ORIGIN):
         return None
     values: dict[str, Any] = folder.read_json(ORIGIN)

@@ -1,4 +1,4 @@
-"""A model in hand: adapt it to users, recommend, predict, explain, save it.
+"""A model in memory, which adapts to users, recommends, predicts, explains and can be saved.
 
 >>> import polars as pl, recmeta, tempfile
 >>> from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -93,7 +93,7 @@ class Recommender(Generic[FrameT]):
                 None, attributes are taken from the columns of `rows`.
 
         Returns:
-            The users; their `counts` say what became of the rows.
+            The users, whose `counts` say which rows were used.
 
         Raises:
             UserError: if a column is missing. The message names the nearest.
@@ -117,7 +117,7 @@ class Recommender(Generic[FrameT]):
 
         Args:
             rows: as for `adapt`.
-            top_k: the length of a list, which is shorter only where the catalogue has fewer unseen
+            top_k: the length of a list, which is shorter only if the catalogue has fewer unseen
                 items.
             exclude_seen: whether a user's own items are left out of the list.
             explore: as for `Adapted.recommend`.
@@ -209,7 +209,7 @@ class Recommender(Generic[FrameT]):
         return whole_numbers(self.model.catalogue.items.item_id)
 
     def _adapted(self, rows: RowsT, users: Any) -> Adapted[RowsT]:
-        """Adapt on behalf of a method that was called from outside, whom a warning points to."""
+        """Adapt for a public method, to whose caller warnings point."""
         kind = kind_of(rows, ROWS)
         columns = Columns() if self.origin is None else self.origin.columns
         found = intake(self.model, rows, users, columns)

@@ -1,8 +1,9 @@
-"""How active each user and how popular each item was, over all time and of late, on every day.
+"""The daily activity of each user and popularity of each item, over all time and recently.
 
-Numbers of a day are those of its first instant, from interactions strictly before it, as a job that
-refreshes features each midnight would know them. So a feature read at an interaction's time never
-contains that interaction, and users who rate on one day do not see each other.
+The numbers of a day are those at its first instant, from interactions strictly before it, as a job
+that refreshes features every midnight would know them. So a feature that is read at an
+interaction's time never contains that interaction, and interactions of the same day do not affect
+each other.
 """
 
 import polars as pl
@@ -15,10 +16,10 @@ DAY = "1d"
 def activity(interactions: pl.LazyFrame, table: schema.Table) -> pl.LazyFrame:
     """Return the rows of `user_activity` or `item_activity`: one for each day of a change.
 
-    A number changes when an interaction comes in and when one falls out of a window, so the newest
-    row that is not later than a time holds at that time, however long ago it was written. The same
-    interactions give the same rows, to the last bit, in whichever order they were ingested. A
-    million interactions take about two seconds.
+    A number changes when an interaction comes in and when one leaves a window, so that the newest
+    row that is not later than a time holds at that time, however old it is. The same interactions
+    give the same rows, to the last bit, in whatever order they were ingested. A million
+    interactions take about two seconds.
 
     Args:
         interactions: the `interactions` table; rows without a time are left out.
@@ -32,7 +33,7 @@ def activity(interactions: pl.LazyFrame, table: schema.Table) -> pl.LazyFrame:
         .group_by(entity, next_midnight)
         .agg(
             pl.len().cast(pl.Int64).alias("count"),
-            # Not sum(), which adds in whichever order the rows come.
+            # Not sum(), which adds in the order in which the rows come.
             pl.col(schema.VALUE).sort().cum_sum().last().alias("sum"),
         )
     )

@@ -8,14 +8,14 @@ from recmeta.tasks.item_files import Items
 
 
 def profiles_as_of(tasks: pl.DataFrame, users: pl.LazyFrame) -> pl.DataFrame:
-    """Return the users' attributes as known at each task's cut time, a row per task in their order.
+    """Return the users' attributes as known at each task's cut time, with a row per task, in order.
 
     Args:
         tasks: `user_id` and `cut_time` (µs since 1970).
         users: the `users` table; a row without `valid_from` was always known.
 
     Returns:
-        `user_id` and the attributes, null where nothing was known yet.
+        `user_id` and the attributes, which are null if nothing was known yet.
     """
     known = (
         users.with_columns(_micros(schema.VALID_FROM))
@@ -41,11 +41,11 @@ def profiles_as_of(tasks: pl.DataFrame, users: pl.LazyFrame) -> pl.DataFrame:
 
 
 def newest(versions: pl.LazyFrame, key: str) -> pl.LazyFrame:
-    """Return the attributes of each user or item as they were known last, without the time.
+    """Return the last known attributes of each user or item, without the time.
 
     Args:
-        versions: rows of the `users` or `items` table; one without `valid_from` was always known.
-        key: the column of the ids.
+        versions: rows of the `users` or `items` table. A row without `valid_from` was always known.
+        key: the column with the ids.
     """
     return (
         versions.sort(schema.VALID_FROM)

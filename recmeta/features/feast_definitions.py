@@ -1,6 +1,7 @@
-"""From a workspace's Delta tables to the sources and fields of Feast's definitions.
+"""The sources and fields of Feast's definitions, derived from a workspace's Delta tables.
 
-`feature_store/` is written with these, so that a feature has the name and type that its table says.
+`feature_store/` is built from these, so that a feature has the name and the type of its table's
+column.
 """
 
 import datetime
@@ -39,8 +40,8 @@ def table_source(workspace: str, table: Table, timestamp_field: str) -> FileSour
     """Return a source of a table's rows.
 
     Args:
-        workspace: local path or object-store URL of the workspace.
-        timestamp_field: column with the time from which a row counts.
+        workspace: the local path or object-store URL of the workspace.
+        timestamp_field: the column with the time from which a row counts.
     """
     uri = Workspace(workspace).table_uri(table)
     source = FileSource(
@@ -48,7 +49,7 @@ def table_source(workspace: str, table: Table, timestamp_field: str) -> FileSour
     )
     if DeltaTable.is_deltatable(uri):
         # Feast stamps a source with the time at which its definition is read, so that `feast apply`
-        # would find every view changed, every time.
+        # would find every view changed each time.
         created = datetime.datetime.fromtimestamp(
             DeltaTable(uri).metadata().created_time / 1000, datetime.UTC
         )
@@ -64,10 +65,10 @@ def fields(table: Table) -> list[Field]:
 def attribute_fields(workspace: str, table: Table) -> list[Field]:
     """Return the features of the users or the items table, whose columns depend on the log.
 
-    None where the log that was ingested says nothing about them.
+    There are none if the ingested log has no attributes.
 
     Raises:
-        UserError: when nothing has been ingested.
+        UserError: if nothing has been ingested.
     """
     uri = Workspace(workspace).table_uri(table)
     if not DeltaTable.is_deltatable(uri):

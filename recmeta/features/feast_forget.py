@@ -1,4 +1,5 @@
-"""Users out of a feature store: what is online of users is dropped and put there anew."""
+"""The removal of users from a feature store: the users' online tables are dropped and filled
+again."""
 
 import datetime
 import sqlite3
@@ -9,13 +10,13 @@ from recmeta.schema import USER_ID
 
 
 def put_users_online_anew(repository: str) -> int:
-    """Drop the online tables of users and fill them from the offline tables as these are now.
+    """Drop the online tables of users and fill them from the present offline tables.
 
-    Feast has no way to delete one entity that all online stores know. Nothing is online of users
-    for as long as it takes.
+    Feast has no way to delete a single entity that works with all online stores. Users have no
+    online features until it is done.
 
     Returns:
-        How many feature views that were.
+        The number of these feature views.
     """
     store = open_store(repository)
     views = [view for view in store.list_feature_views() if view.join_keys == [USER_ID]]
@@ -33,7 +34,7 @@ def put_users_online_anew(repository: str) -> int:
     if until is not None:
         materialise(store, max(until, datetime.datetime.now(datetime.UTC)))
     online = store.config.online_store
-    if online.type == "sqlite":  # what was deleted stays in the file's free pages
+    if online.type == "sqlite":  # deleted rows stay in the file's free pages
         path = Path(online.path)
         place = path if path.is_absolute() else Path(store.repo_path) / path
         with sqlite3.connect(place) as database:

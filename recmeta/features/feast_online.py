@@ -18,17 +18,17 @@ USERS_PER_READ = 10_000
 
 
 def online_profiles(store: FeatureStore, user_id: pa.Array) -> pa.Table:
-    """Return what the models' feature service says of users.
+    """Return the features of users in the models' feature service.
 
     Args:
-        user_id: distinct ids, as strings.
+        user_id: the distinct ids, as strings.
 
     Returns:
-        `user_id` and a column per feature of users. Users of whom the online store knows nothing
-        have no row; a user whom it knows may have null features.
+        `user_id` and a column per feature of users. Users who are not in the online store have no
+        row; those who are may have null features.
 
     Raises:
-        UserError: when nothing was applied or materialised yet.
+        UserError: if nothing was applied or materialised yet.
     """
     if materialised_until(store) is None:
         raise UserError(
@@ -52,7 +52,7 @@ def online_profiles(store: FeatureStore, user_id: pa.Array) -> pa.Table:
 
 
 def content_id(table: pa.Table) -> str:
-    """Return 16 hex digits that identify what a table holds."""
+    """Return 16 hex digits that identify the content of a table."""
     stream = io.BytesIO()
     with pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
@@ -60,7 +60,7 @@ def content_id(table: pa.Table) -> str:
 
 
 def _user_views(store: FeatureStore) -> list[FeatureViewProjection]:
-    """Return the service's views whose key is the user alone."""
+    """Return the service's views whose only key is the user."""
     return [
         projection
         for projection in model_service(store).feature_view_projections

@@ -1,6 +1,6 @@
-"""A Feast repository from a program: opened, applied, its features put online.
+"""Access to a Feast repository from a program: opening, applying definitions, materialising.
 
-A repository is named by its folder, or by one of the configurations in it
+A repository is named by its folder, or by one of its configurations
 (`feature_store/feature_store.redis.yaml`).
 """
 
@@ -26,10 +26,11 @@ BEGINNING = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def open_store(repository: str) -> "FeatureStore":
-    """Return the feature store. It takes a fifth of a second: never inside a loop.
+    """Return the feature store. This takes a fifth of a second, so that it must not be called in a
+    loop.
 
     Raises:
-        UserError: when there is no configuration.
+        UserError: if there is no configuration.
     """
     folder, configuration = find(repository)
     from feast import FeatureStore
@@ -38,13 +39,13 @@ def open_store(repository: str) -> "FeatureStore":
 
 
 def apply_definitions(repository: str, workspace: str) -> None:
-    """Register what the repository defines over the tables of a workspace, as `feast apply` does.
+    """Register the repository's definitions over the tables of a workspace, as `feast apply` does.
 
-    A process of its own runs the repository's modules: their names (`views`, `sources`) are too
+    The repository's modules run in a process of their own: their names (`views`, `sources`) are too
     general to be imported into this one, and they read RECMETA_WORKSPACE.
 
     Raises:
-        UserError: with Feast's own words, when it refuses.
+        UserError: with Feast's message, if it refuses.
     """
     folder, configuration = find(repository)
     command = [sys.executable, "-m", "feast.cli.cli"]
@@ -58,26 +59,26 @@ def apply_definitions(repository: str, workspace: str) -> None:
         check=False,
     )
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it says nothing"]
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it printed nothing"]
         raise UserError(f"`feast apply` failed in {folder}: {said[-1]}")
 
 
 def materialise(store: "FeatureStore", until: datetime.datetime) -> datetime.datetime:
     """Put each entity's newest features online.
 
-    All of history is looked through and every entity written, whatever was online before. Feast's
+    The whole history is read and every entity written, whatever was online before. Feast's
     `materialize-incremental` would miss rows that arrived late, whose times are before the end of
     the last materialisation, and the values of an attribute that is new.
 
     Args:
-        until: rows after it do not count. What is online never goes back: where a later time has
-            been materialised, that one is the end.
+        until: rows after this time do not count. Online features never go back in time: if a later
+            time has been materialised, that one is the end.
 
     Returns:
         The end.
 
     Raises:
-        UserError: when nothing was applied.
+        UserError: if nothing was applied.
     """
     end = max(filter(None, (until, materialised_until(store))))
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
@@ -86,10 +87,10 @@ def materialise(store: "FeatureStore", until: datetime.datetime) -> datetime.dat
 
 
 def materialised_until(store: "FeatureStore") -> datetime.datetime | None:
-    """Return the latest end of a materialisation; None before the first.
+    """Return the latest end of a materialisation, or None before the first one.
 
     Raises:
-        UserError: when nothing was applied.
+        UserError: if nothing was applied.
     """
     views = store.list_feature_views()
     if not views:
@@ -105,7 +106,7 @@ def model_service(store: "FeatureStore") -> "FeatureService":
     """Return the feature service of the models.
 
     Raises:
-        UserError: when it was not applied.
+        UserError: if it was not applied.
     """
     from feast.errors import FeatureServiceNotFoundException
 
@@ -119,10 +120,11 @@ def model_service(store: "FeatureStore") -> "FeatureService":
 
 
 def find(repository: str) -> tuple[Path, Path]:
-    """Return the folder of a repository and its configuration, both absolute, without Feast.
+    """Return the absolute paths of a repository's folder and of its configuration, without using
+    Feast.
 
     Raises:
-        UserError: when there is no configuration, or Feast is not installed.
+        UserError: if there is no configuration, or Feast is not installed.
     """
     given = Path(repository).expanduser().resolve()
     configuration = given if given.suffix in (".yaml", ".yml") else given / CONFIGURATION

@@ -1,4 +1,4 @@
-"""Do the online features say what the offline features say?"""
+"""The comparison of online features with offline features."""
 
 import dataclasses
 import datetime
@@ -16,17 +16,17 @@ FEATURE = "feature"
 ONLINE = "online"
 OFFLINE = "offline"
 ROWS_PER_READ = 10_000
-"""Entity rows that are asked for online at a time."""
+"""The number of entity rows in a request to the online store."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SkewReport:
-    """How far the online store is from the tables."""
+    """The differences between the online store and the tables."""
 
     as_of: datetime.datetime
     """The time at which the offline features were read."""
     num_rows: int
-    """Entity rows compared."""
+    """The number of entity rows compared."""
     features: tuple[str, ...]
     """The features compared, `view__feature`."""
     differences: pl.DataFrame
@@ -34,35 +34,35 @@ class SkewReport:
 
     @property
     def num_values(self) -> int:
-        """Values compared: rows times features."""
+        """The number of values compared: rows times features."""
         return self.num_rows * len(self.features)
 
     @property
     def share(self) -> float:
-        """Share of the values that differ, 0 to 1."""
+        """The share of the values that differ, 0 to 1."""
         return self.differences.height / self.num_values if self.num_values else 0.0
 
     def by_feature(self) -> pl.DataFrame:
-        """Return `feature` and `differences`, the count of those, most first."""
+        """Return `feature` and `differences`, the number of differences, most first."""
         counts = self.differences.group_by(FEATURE).len("differences")
         return counts.sort("differences", FEATURE, descending=[True, False])
 
 
 def compare_views(store: FeatureStore, num_entities: int | None = None) -> dict[str, SkewReport]:
-    """Compare every view that is online, as of the end of its last materialisation.
+    """Compare every online view, as of the end of its last materialisation.
 
-    So values that are merely not up to date are no skew; what reached the tables since then with a
-    time before that end is.
+    So values that are merely out of date are no skew, but rows that reached the tables since then
+    with a time before that end are.
 
     Args:
-        num_entities: most users, and most items, to compare: those of the smallest hashes, in every
-            view the same ones. If None, all who have a row in the view's table.
+        num_entities: the most users, and the most items, to compare: those with the smallest
+            hashes, the same in every view. If None, all that have a row in the view's table.
 
     Returns:
-        A report by view; a view of an empty table has none.
+        The reports by view, without those of empty tables.
 
     Raises:
-        UserError: when nothing was applied, or a view was not materialised yet.
+        UserError: if nothing was applied, or a view was not materialised yet.
     """
     materialised_until(store)
     reports = {}
@@ -85,7 +85,7 @@ def compare_views(store: FeatureStore, num_entities: int | None = None) -> dict[
 
 
 def _entities(store: FeatureStore, view: FeatureView, num_entities: int | None) -> pl.DataFrame:
-    """Return the keys in a view's table, the first by a hash of them."""
+    """Return keys from a view's table, those with the smallest hashes."""
     source = view.batch_source
     column = {new: old for old, new in source.field_mapping.items()}
     keys = [pl.col(column.get(key, key)).alias(key) for key in view.join_keys]
@@ -105,18 +105,18 @@ def compare_online_offline(
 ) -> SkewReport:
     """Compare the features that the online store serves with those of the tables.
 
-    Values count as equal only if they are exactly so; a value that is missing on one side differs.
-    Rows that came into the tables after the last materialisation differ too: materialise first, or
-    ask for the time of that materialisation.
+    Values count as equal only if they are exactly equal; a value that is missing on one side
+    differs. Rows that came into the tables after the last materialisation differ, too: materialise
+    first, or give the time of that materialisation.
 
     Args:
         store: the feature store.
         features: a feature service, or `view:feature`s.
         entities: the join keys of the features, one row per entity.
-        as_of: the time at which to read the offline features; now by default.
+        as_of: the time at which to read the offline features, by default now.
 
     Raises:
-        UserError: for no entities at all.
+        UserError: if there are no entities.
     """
     if entities.is_empty():
         raise UserError("there are no entities to compare features of: give at least one key.")

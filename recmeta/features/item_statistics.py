@@ -1,9 +1,9 @@
-"""What had been seen of each item before a time: how many users met it, and what they gave it; and
-the events themselves, in the order of time.
+"""The statistics of each item before a time, its number of users and the sum of their values, and
+the events themselves in the order of time.
 
 A snapshot holds the events strictly before its time; a task reads the newest snapshot that is not
-later than its cut time, as a job that refreshes features now and then would. So no task sees its
-query or anything later.
+later than its cut time, as with a job that refreshes features from time to time. So no task sees
+its query or anything later.
 
 Legend: T snapshots, I items, N rows.
 """
@@ -28,12 +28,12 @@ from recmeta.tasks.threads import in_threads
 
 ENDS = np.array([schema.ALWAYS, schema.END_OF_TIME])
 MOST_CELLS = 200_000_000
-"""Snapshots × items that are kept; larger catalogues get fewer snapshots."""
+"""The most numbers (snapshots × items) that are kept; larger catalogues get fewer snapshots."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StatisticsConfig:
-    """How finely time is cut."""
+    """The resolution of the statistics in time."""
 
     num_snapshots: int = 64
     """The most snapshots that are kept, with equal numbers of events between them."""
@@ -44,21 +44,21 @@ class StatisticsConfig:
 
 
 EVENT = np.dtype([("time", "<i8"), ("item", "<i4"), ("value", "<f4")])
-"""An event put aside: its time (µs since 1970), the number of its item, and its value."""
+"""A stored event: its time (µs since 1970), the number of its item, and its value."""
 
 
 class Events(NamedTuple):
-    """Some of the events that count, the first of each user with each item."""
+    """Some of the events that count, which are the first of each user with each item."""
 
     item: npt.NDArray[np.int32]
     """(N,) numbers."""
     value: Float32Array
     """(N,)"""
     time: IntArray | None
-    """(N,) microseconds since 1970; None where the log has no times."""
+    """(N,) microseconds since 1970, or None if the log has no times."""
 
     def taken(self, taken_from: float | None) -> "Events":
-        """Return those that say that the item was taken; see `TaskSetSpec.taken_from`."""
+        """Return the events that are takes; see `TaskSetSpec.taken_from`."""
         if taken_from is None:
             return self
         kept = self.value >= taken_from
@@ -73,12 +73,12 @@ def snapshot_times(
     num_items: int,
     config: StatisticsConfig,
 ) -> IntArray:
-    """Return snapshot times (T,), from before everything to after everything.
+    """Return the times (T,) of snapshots, from before to after all events.
 
     Args:
         num_events: N.
-        times: gives the microseconds since 1970 of all events, in pieces; None where the log has no
-            times.
+        times: returns the microseconds since 1970 of all events, in pieces, or None if the log has
+            no times.
     """
     if times is None:
         return ENDS
@@ -88,8 +88,8 @@ def snapshot_times(
 
 
 def snapshot_ranks(num_events: int, num_items: int, config: StatisticsConfig) -> IntArray:
-    """Return the positions, among all events in the order of time, of those at whose times there is
-    a snapshot."""
+    """Return the positions, among all events in the order of time, of the events at whose times a
+    snapshot is taken."""
     wanted = min(config.num_snapshots, max(2, MOST_CELLS // max(num_items, 1)))
     if num_events == 0:
         return np.zeros(0, np.int64)
@@ -97,17 +97,17 @@ def snapshot_ranks(num_events: int, num_items: int, config: StatisticsConfig) ->
 
 
 def times_at(ranks: IntArray, at: Callable[[IntArray], IntArray]) -> IntArray:
-    """Return the times (T,) of snapshots, the ends of time among them.
+    """Return the times (T,) of snapshots, including the ends of time.
 
     Args:
         ranks: from `snapshot_ranks`.
-        at: returns the times of the events at such positions, of which there is at least one.
+        at: returns the times of the events at these positions, of which there is at least one.
     """
     return np.unique(np.concatenate([ENDS, at(ranks)])) if len(ranks) else ENDS
 
 
 def item_tallies(events: Iterable[Events], times: IntArray, num_items: int) -> ItemTallies:
-    """Return the statistics at every snapshot, not rounded.
+    """Return the unrounded statistics at every snapshot.
 
     Args:
         events: all events that count, in pieces; memory holds one at a time.
@@ -123,8 +123,9 @@ def item_tallies(events: Iterable[Events], times: IntArray, num_items: int) -> I
         cell = first_holding.astype(np.int64) * num_items + some.item
         return cell, 1 + 1j * some.value.astype(np.complex128)
 
-    # An event and its value side by side: one access to memory, out of order, instead of two. In
-    # place: a new array of all cells for each piece would cost more than the piece.
+    # Counts and values are adjacent, so that an event needs one random access to memory instead of
+    # two. They are added in place: a new array of all cells for each piece would cost more than the
+    # piece.
     tallies = np.zeros(len(times) * num_items, np.complex128)
     for cell, tally in in_threads(work, events):
         np.add.at(tallies, cell, tally)
@@ -133,14 +134,14 @@ def item_tallies(events: Iterable[Events], times: IntArray, num_items: int) -> I
 
 
 def in_order(events: Iterable[Events], times: IntArray) -> Iterator[HistoryPiece]:
-    """Yield the same events in the order of time, then of the items' numbers and of the values, in
-    pieces; without times as they come.
+    """Yield the events in pieces, sorted by time, then by item number and value; without times, in
+    the given order.
 
-    They are put aside by the snapshots between which they lie, about as many in each, and sorted
-    one such lot after the other: memory holds some lots, never all events.
+    They are stored by the snapshots between which they lie, about equally many in each interval,
+    and sorted one interval after the other: memory holds a few intervals, never all events.
 
     Args:
-        events: all events that count, in pieces; all with times, or none.
+        events: all events that count, in pieces, either all with times or all without.
         times: (T,) from `snapshot_times`.
     """
     files, lots = RowFiles(), set[int]()
@@ -162,8 +163,8 @@ def in_order(events: Iterable[Events], times: IntArray) -> Iterator[HistoryPiece
 
 
 def _by_lot(some: Events, times: IntArray) -> tuple[npt.NDArray[np.void], IntArray]:
-    """Return events (N,) of EVENT sorted by the snapshot that holds them first, and how many each
-    snapshot (T,) holds first; those without times as they are."""
+    """Return events (N,) of EVENT sorted by the first snapshot that holds them, and the number of
+    events that each snapshot (T,) is the first to hold. Events without times stay in order."""
     rows = np.empty(len(some.item), EVENT)
     rows["item"], rows["value"] = some.item, some.value
     if some.time is None:
@@ -185,7 +186,7 @@ def _sorted(rows: npt.NDArray[np.void]) -> HistoryPiece:
     if int(past.max()).bit_length() + item_bits + level_bits >= 64:
         order = order_by(past, item, level)
         return HistoryPiece(item.take(order), time.take(order), value.take(order))
-    # Values are sorted several times faster than positions.
+    # Sorting values is several times faster than sorting positions.
     packed = np.sort((((past << item_bits) | item) << level_bits) | level)
     value = levels.take(packed & ((1 << level_bits) - 1))
     packed >>= level_bits
@@ -194,17 +195,17 @@ def _sorted(rows: npt.NDArray[np.void]) -> HistoryPiece:
 
 
 def as_table(statistics: ItemStatistics, item_id: pl.Series) -> pl.DataFrame:
-    """Return rows of the `item_statistics` table: an item has one where its numbers changed.
+    """Return rows of the `item_statistics` table: an item has a row where its numbers changed.
 
-    The snapshots at the ends of time, which no clock can show, are left out.
+    The snapshots at the ends of time, which are no real times, are left out.
 
     Args:
-        item_id: sorted ids; the table is sorted by them, then by time.
+        item_id: the sorted ids, by which the table is sorted, then by time.
     """
     finite = (statistics.time > schema.ALWAYS) & (statistics.time < schema.END_OF_TIME)
     count = statistics.num_users[finite]
     changed = np.diff(count, axis=0, prepend=np.zeros((1, count.shape[1]), np.float32)) != 0
-    item, snapshot = np.nonzero(changed.T)  # in the order of the ids, which are sorted
+    item, snapshot = np.nonzero(changed.T)  # the ids are sorted already
     return pl.DataFrame(
         {
             schema.ITEM_ID: item_id.gather(item),

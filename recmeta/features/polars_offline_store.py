@@ -1,11 +1,11 @@
 """An offline store for Feast in Polars: point-in-time joins as lazy as-of joins over files.
 
-Named by its class path in `feature_store.yaml`:
+It is named by its class path in `feature_store.yaml`:
 
     offline_store:
       type: recmeta.features.polars_offline_store.PolarsOfflineStore
 
-What counts when is written at the head of `recmeta.features.offline.point_in_time`.
+`recmeta.features.offline.point_in_time` says when a row counts.
 """
 
 import datetime
@@ -44,17 +44,18 @@ class PolarsOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]  # F
     """The `offline_store` section of `feature_store.yaml`."""
 
     type: str = "recmeta.features.polars_offline_store.PolarsOfflineStore"
-    """Class path of the store."""
+    """The class path of the store."""
     storage_options: dict[str, str] | None = None
-    """Options of the object store, such as `AWS_REGION`; unset ones come from the environment."""
+    """Options of the object store, such as `AWS_REGION`. Unset options come from the
+    environment."""
 
 
 class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not typed
-    """Reads Parquet files, folders and Delta tables; nothing is read before a result is asked for.
+    """Reads Parquet files, folders and Delta tables. Nothing is read before a result is requested.
 
-    Three things differ from Feast's Dask store, which drops and reorders entity rows: here every
-    entity row comes back, once and in its place. A row without an event time was always known, and
-    materialisation gives it the time 1970-01-01, since an online store needs one.
+    It differs from Feast's Dask store, which drops and reorders entity rows: here every entity row
+    is returned, once and in its place. A row without an event time was always known, and
+    materialisation gives it the time 1970-01-01, since an online store needs a time.
     """
 
     supports_filter_by_created_timestamp = True
@@ -74,14 +75,15 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not ty
         """Return the entity rows with the features known at each row's time.
 
         Args:
-            config, registry, project: of the feature store.
+            config, registry, project: those of the feature store.
             feature_views: the views that `feature_refs` name.
             feature_refs: `view:feature`.
             entity_df: a pandas or Polars frame of keys, times and any other columns. If None, all
                 entities with a row from `start_date` on, as known at `end_date`.
-            full_feature_names: name features `view__feature`.
-            filter_by_created_timestamp: leave out what had not been created by a row's time.
-            **window: `start_date` and `end_date` where there is no `entity_df`.
+            full_feature_names: whether to name features `view__feature`.
+            filter_by_created_timestamp: whether to leave out rows that had not been created by an
+                entity row's time.
+            **window: `start_date` and `end_date` if there is no `entity_df`.
 
         Raises:
             UserError: for a missing source, column or key, or SQL.
@@ -105,7 +107,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not ty
         return PolarsRetrievalJob(
             point_in_time_join(entities, time, lookups, created_before=filter_by_created_timestamp),
             config,
-            engine="in-memory",  # it must hold all rows to sort them, and is twice as fast at that
+            engine="in-memory",  # it must hold all rows to sort them, which is twice as fast
             full_feature_names=full_feature_names,
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(
                 feature_refs, project, registry
@@ -189,7 +191,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not ty
             table: the columns of the source, in any order, by their names there or in the view.
 
         Raises:
-            UserError: where the columns are others.
+            UserError: if the columns differ from the source's.
         """
         location = Location(config, feature_view.batch_source)
         there = as_feast_reads(location.scan().head(0).collect()).schema
@@ -225,7 +227,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]  # Feast is not ty
         """Check that a source can be read and has its times.
 
         Raises:
-            UserError: where it cannot or has not.
+            UserError: if it cannot be read, or has no times.
         """
         columns = Location(config, data_source).scan().collect_schema()
         for name in filter(
@@ -267,10 +269,10 @@ def _lookup(
 def _entities_within(
     lookups: Sequence[FeatureLookup], start: datetime.datetime, end: datetime.datetime
 ) -> pl.LazyFrame:
-    """Return the keys that any view has a row of within a span, each once, at the span's end.
+    """Return the keys with a row in any view within a span, each once, at the end of the span.
 
     Raises:
-        UserError: where the views are of different entities.
+        UserError: if the views have different entities.
     """
     if len({frozenset(lookup.keys.values()) for lookup in lookups}) > 1:
         raise UserError(
@@ -301,7 +303,7 @@ def _rows_within(
     start: datetime.datetime | None,
     end: datetime.datetime | None,
 ) -> pl.LazyFrame:
-    """Return a source's columns and times, of the rows of a span."""
+    """Return a source's columns and times for the rows of a span."""
     rows = Location(config, source).scan()
     wanted = list(dict.fromkeys([*columns, *filter(None, times)]))
     known = rows.collect_schema()
@@ -314,7 +316,8 @@ def _rows_within(
 def _within(
     rows: pl.LazyFrame, time: str, start: datetime.datetime | None, end: datetime.datetime | None
 ) -> pl.Expr:
-    """Return whether a row is of a span; bounds in the column's own type can skip files."""
+    """Return whether a row lies in a span. Bounds in the column's own type allow files to be
+    skipped."""
     dtype = rows.collect_schema()[time]
     inside = pl.lit(True)
     for bound, low in ((start, True), (end, False)):
@@ -325,7 +328,7 @@ def _within(
 
 
 def _as_literal(bound: datetime.datetime, dtype: pl.DataType) -> pl.Expr:
-    """Return a time as a literal of a column's type; without a zone it is in UTC."""
+    """Return a time as a literal of a column's type. A time without a zone is in UTC."""
     aware = bound if bound.tzinfo else bound.replace(tzinfo=datetime.UTC)
     limit = pl.lit(aware.astimezone(datetime.UTC)).cast(pl.Datetime("us", "UTC"))
     zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
@@ -333,5 +336,5 @@ def _as_literal(bound: datetime.datetime, dtype: pl.DataType) -> pl.Expr:
 
 
 def _with_time(rows: pl.LazyFrame, time: str) -> pl.Expr:
-    """Return the event times, 1970 where there is none."""
+    """Return the event times, or 1970 where there is none."""
     return pl.col(time).fill_null(_as_literal(EPOCH, rows.collect_schema()[time]))

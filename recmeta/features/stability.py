@@ -1,9 +1,9 @@
 """The population stability index: how far a distribution has moved from a reference.
 
 PSI = Σ_b (q_b - p_b) · ln(q_b / p_b), over bins b with the shares p of the reference and q of now:
-the symmetrised Kullback-Leibler divergence (Siddiqi, Credit Risk Scorecards, 2006). By custom below
-0.1 is stable, and above 0.25 has shifted. Two samples of one distribution have an index, too: about
-(bins - 1) · (1/n + 1/m), from its χ² limit (Yurdakul, 2018).
+the symmetrised Kullback-Leibler divergence (Siddiqi, Credit Risk Scorecards, 2006). By convention,
+an index below 0.1 is stable, and one above 0.25 has shifted. Two samples of the same distribution
+also have a positive index: about (bins - 1) · (1/n + 1/m), from its χ² limit (Yurdakul, 2018).
 """
 
 import dataclasses
@@ -15,19 +15,20 @@ from recmeta.tasks.arrays import Float64Array
 
 NUM_BINS = 10
 MAX_CATEGORIES = 20
-"""A category beyond the reference's most frequent ones counts as one of the others."""
+"""The number of the reference's most frequent categories that have bins of their own; the others
+share one."""
 PSEUDO_COUNT = 0.5
-"""Added to every bin, so that an empty one does not make the index infinite."""
+"""Added to every bin, so that an empty bin does not make the index infinite."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stability:
-    """How far one attribute has moved."""
+    """The stability of one attribute."""
 
     index: float
     """The population stability index."""
     by_chance: float
-    """What it would be about if nothing had moved, for samples of this size."""
+    """The approximate index of two samples of this size from the same distribution."""
 
     @property
     def excess(self) -> float:
@@ -36,7 +37,7 @@ class Stability:
 
 
 def stability(reference: pl.Series, now: pl.Series) -> Stability | None:
-    """Compare two samples of one attribute; None where either is empty.
+    """Return the stability of two samples of one attribute, or None if either is empty.
 
     Numbers are binned at the deciles of the reference; strings are categories; lists count once
     per value. Nulls are a bin of their own.
@@ -49,7 +50,7 @@ def stability(reference: pl.Series, now: pl.Series) -> Stability | None:
         expected, actual = _counts_of_numbers(reference, now.cast(pl.Float64))
     else:
         expected, actual = _counts_of_categories(reference, now.cast(reference.dtype))
-    occurs = (expected + actual) > 0  # a bin that neither fills says nothing
+    occurs = (expected + actual) > 0  # a bin that is empty in both says nothing
     p = expected[occurs] + PSEUDO_COUNT
     q = actual[occurs] + PSEUDO_COUNT
     p, q = p / p.sum(), q / q.sum()

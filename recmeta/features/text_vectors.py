@@ -1,8 +1,9 @@
-"""Free text of items as sentence vectors: embedded once for each distinct text, and kept.
+"""Sentence embeddings of the items' free texts, which are computed once for each distinct text and
+cached.
 
-A title or a plot says something of an item that nobody has met yet. The model is MiniLM (Wang et
-al., NeurIPS 2020) as tuned for sentences (Reimers and Gurevych, EMNLP 2019); its weights come with
-the package of the extra `text`, so nothing is fetched.
+A title or a plot describes an item that no user has met yet. The model is MiniLM (Wang et al.,
+NeurIPS 2020) as tuned for sentences (Reimers and Gurevych, EMNLP 2019); its weights come with the
+package of the extra `text`, so that nothing is downloaded.
 """
 
 import dataclasses
@@ -26,16 +27,16 @@ _KEY, _VECTOR = "sha256", "vector"
 
 
 def with_text_vectors(items: Items, names: Sequence[str], cache: Folder) -> Items:
-    """Return the items with an attribute more: the vector of the named texts, one after the other.
+    """Return the items with one more attribute: the vector of the named texts, joined.
 
-    An item without any text has null. Items whose attribute changed have a vector per version.
+    An item without any text has a null. Items whose attribute changed have a vector per version.
 
     Args:
-        names: attributes of free text, such as title and plot.
-        cache: where the vectors of texts are kept, for this run and later ones.
+        names: the attributes with free text, such as title and plot.
+        cache: the folder in which the vectors of texts are cached, for this run and later ones.
 
     Raises:
-        UserError: where an attribute is not there or no text, or the extra is not installed.
+        UserError: if an attribute does not exist or is no text, or the extra is not installed.
     """
     known = items.attributes.column_names
     for name in names:
@@ -64,14 +65,14 @@ def with_text_vectors(items: Items, names: Sequence[str], cache: Folder) -> Item
 
 
 def _joined(first: pa.Array, second: pa.Array) -> pa.Array:
-    """Return the texts of both, with a full stop between them where there are two."""
+    """Return both texts, joined by a full stop if neither is missing."""
     both = pc.binary_join_element_wise(first, second, ". ")
     either = pc.if_else(pc.equal(first, ""), second, first)
     return pc.if_else(pc.or_(pc.equal(first, ""), pc.equal(second, "")), either, both)
 
 
 def vectors_of(texts: Sequence[str], cache: Folder) -> Float32Array:
-    """Return a vector of unit length for each text, (N, W), from the cache where it is known."""
+    """Return a vector of unit length for each text, (N, W), from the cache if it is there."""
     keys = [key_of(text) for text in texts]
     known = _read(cache)
     new = [n for n, key in enumerate(keys) if key not in known]
@@ -105,7 +106,7 @@ def _embed(texts: Sequence[str]) -> Float32Array:
 
 
 def _read(cache: Folder) -> dict[bytes, Float32Array]:
-    """Return the vectors of a cache by key; those in a file that is broken are embedded again."""
+    """Return the vectors of a cache by key. Those in a broken file are computed again."""
     known: dict[bytes, Float32Array] = {}
     place = resumed(cache)
     assert place.digests is not None, "it was resumed"
@@ -121,13 +122,13 @@ def _read(cache: Folder) -> dict[bytes, Float32Array]:
 
 
 def key_of(text: str) -> bytes:
-    """Return what a text's vector is kept under."""
+    """Return the key of a text's vector."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def keep(cache: Folder, vectors: dict[bytes, Float32Array]) -> None:
-    """Add vectors by key to the cache, as a file that is named by its texts: two runs that know the
-    same write the same."""
+    """Add vectors by key to the cache, as a file that is named by its keys, so that two runs with
+    the same texts write the same file."""
     keys = sorted(vectors)
     vector_NW = np.stack([vectors[key] for key in keys])
     column = pa.FixedSizeListArray.from_arrays(pa.array(vector_NW.reshape(-1)), vector_NW.shape[1])

@@ -17,7 +17,7 @@ from recmeta.registry import artifacts
 from recmeta.schema import TABLES
 
 SECONDS = 20
-"""How long another process may keep the database locked."""
+"""The longest time, in seconds, that another process may keep the database locked."""
 
 ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -37,7 +37,7 @@ def mend(database: Path) -> int:
     be written.
 
     Returns:
-        How many addresses were changed; 0 in a store that is as today's version makes it.
+        The number of addresses that were changed, 0 in a store of the present version.
 
     Raises:
         UserError: if another process locks the database for longer than `SECONDS`.
@@ -55,7 +55,7 @@ def mend(database: Path) -> int:
                 "seconds: let that process finish, or stop it, and try again."
             ) from error
         if "readonly" in str(error) or "no such table" in str(error):
-            return 0  # MLflow says what it thinks of a table that is missing
+            return 0  # MLflow reports a missing table itself
         raise
 
 
@@ -103,7 +103,8 @@ def _path(address: str) -> Path:
 
 
 def _mend_datasets(connection: sqlite3.Connection, workspace: Path) -> int:
-    """Let datasets name the tables from the workspace; return how many did not."""
+    """Let datasets name tables relative to the workspace, and return the number of those that did
+    not."""
     relative = {str(workspace / table.path): table.path for table in TABLES}
     changed = 0
     for uuid, source in connection.execute(

@@ -1,10 +1,10 @@
 """The owners of runs in MLflow, so that a run whose owner was killed does not stay RUNNING for
 ever.
 
-A process that begins or resumes a run names itself in a tag, and says every minute that it is
+A process that begins or resumes a run names itself in a tag, and records every minute that it is
 alive. If the store is the workspace's own, a lock in the workspace shows whether an owner on this
-machine is alive (`recmeta.workspace.temporary`). Of other owners it is only known how long they
-have been silent.
+machine is alive (`recmeta.workspace.temporary`). For other owners, only the time of the last sign
+of life is known.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from recmeta.workspace import Workspace
 
 OWNER: Final = "recmeta.owner"
 ALIVE_AT: Final = "recmeta.alive_at"
-"""Tag with the time at which the owner last said that it was alive: ISO 8601, UTC."""
+"""The tag with the time of the owner's last sign of life, ISO 8601 in UTC."""
 BEAT_SECONDS: Final = 60.0
 SILENT_SECONDS: Final = 3600.0
 """Seconds after which an owner that cannot be checked counts as dead."""
@@ -92,7 +92,7 @@ class Heartbeat:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        self._ended.set()  # a request that is under way is not waited for
+        self._ended.set()  # does not wait for a request in progress
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):

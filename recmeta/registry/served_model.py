@@ -16,7 +16,7 @@ from recmeta.serving.ranking import ScoringConfig
 from recmeta.workspace import Folder
 
 ARTIFACT = "model"
-"""Name of the artifact that is the model's folder."""
+"""The name of the artifact that is the model's folder."""
 
 
 class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typed
@@ -61,7 +61,7 @@ class ServedRecommender(PythonModel):  # type: ignore[misc]  # MLflow is not typ
 def recommend(
     scorer: Scorer, frame: pd.DataFrame, titles: pa.Array | None, params: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return the same as `ServedRecommender.predict`.
+    """Return the result of `ServedRecommender.predict`.
 
     Raises:
         UserError: if a column is missing or of mixed types, or a user has no id.

@@ -1,6 +1,6 @@
 """MLflow, where a workspace keeps its runs: how they are found and written to.
 
-The client is always given the store's address: MLflow's global state stays the caller's.
+The client always gets the store's address, so that MLflow's global state stays the caller's.
 """
 
 import json
@@ -28,20 +28,21 @@ INPUT = "recmeta.input."
 PARENT = "mlflow.parentRunId"
 KIND = "mlflow.experimentKind"
 MODEL_TRAINING = "custom_model_development"
-"""The value of an experiment's tag with which MLflow's page opens with runs and metrics, not with
+"""The value of an experiment's tag with which MLflow's page opens with runs and metrics rather than
 traces and judges of language models."""
 
 MAX_VALUE = 500
-"""Characters of a parameter or tag; every MLflow store takes them. config.json has the whole."""
+"""The most characters of a parameter or tag, which every MLflow store accepts. config.json has the
+whole value."""
 MAX_PER_BATCH = 100
-"""The number of parameters, and of metrics, that are sent at once; MLflow takes no more
+"""The most parameters, and the most metrics, that are sent at once; MLflow accepts no more
 parameters."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the caller's
-    "MLFLOW_TRACE_SAMPLING_RATIO": "0",  # traces are of use to whoever debugs a chain of calls
+    "MLFLOW_TRACE_SAMPLING_RATIO": "0",  # traces serve to debug chains of calls
 }
 """What MLflow reads from the environment, partly when imported; the user's own values take
 precedence."""
@@ -50,10 +51,11 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-"""The same, for how long a server may be silent: it is asked three times, for 20 seconds each."""
+"""Environment variables for the patience with a silent server: three requests of 20 seconds
+each."""
 GIVEN_UP_SECONDS = 180.0
-"""Seconds after which a command has given up on a silent server: it may ask once more, to say where
-it failed."""
+"""The number of seconds after which a command has given up on a silent server. It may send one more
+request, to report the failure."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -151,7 +153,7 @@ def experiment_id(client: Any) -> str:
 
     found = client.get_experiment_by_name(model_name())
     if found is None:
-        location = None  # a server knows where its artifacts go
+        location = None  # a server decides where its artifacts go
         if artifacts.database_path(client.tracking_uri) is not None:
             location = artifacts.ROOT
         tags = {KIND: MODEL_TRAINING}

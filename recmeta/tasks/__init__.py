@@ -1,1 +1,1 @@
-"""Per-user tasks: how they are split, stored as Arrow shards, read and batched."""
+"""Per-user tasks: splitting, storing as Arrow shards, reading and batching."""

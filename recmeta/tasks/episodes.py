@@ -1,5 +1,5 @@
-"""Training episodes: a seeded order of tasks, support sizes and negatives, never a Python loop over
-users."""
+"""Training episodes: a seeded order of tasks, support sizes and negatives, without a Python loop
+over users."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -48,14 +48,14 @@ def epoch(
     in_order: bool = False,
     wanted: Callable[[int], IntArray] = np.arange,
 ) -> Iterator[tuple[IntArray, Tasks]]:
-    """Yield (positions in `tasks` of a batch, episodes) batch by batch: every task that is long
-    enough once, in a random order.
+    """Yield the positions in `tasks` and the episodes of each batch: every task that is long enough
+    once, in a random order.
 
     Args:
-        in_order: whether a resampled support is a piece of the user's history, and its query later;
-            see `window`.
-        wanted: which places of a batch of so many tasks to yield the episodes of. They are what
-            they are in the whole batch.
+        in_order: whether a resampled support is a piece of the user's history, and its query comes
+            later; see `window`.
+        wanted: returns, for the size of a batch, the places whose episodes to yield. They are the
+            same as in the whole batch.
     """
     presented = _presented(tasks, config.min_rows)
     order = presented[generator.permutation(len(presented))]
@@ -75,8 +75,8 @@ def epoch(
 
 
 def _presented(tasks: Tasks, min_rows: int) -> IntArray:
-    """Return the positions of the tasks that have `min_rows` rows, or as many of these as leaves
-    half of all rows."""
+    """Return the positions of the tasks with at least `min_rows` rows, or with a lower limit that
+    keeps half of all rows."""
     length_B = tasks.support.lengths + tasks.query.lengths
     least = min_rows
     while least > 0 and 2 * length_B[length_B >= least].sum() < max(length_B.sum(), 1):
@@ -86,12 +86,12 @@ def _presented(tasks: Tasks, min_rows: int) -> IntArray:
 
 @dataclasses.dataclass(frozen=True)
 class Among:
-    """A batch, of which some tasks are drawn for."""
+    """A batch, for some of whose tasks episodes are drawn."""
 
     length_B: IntArray
-    """(B,) rows of each task of the batch."""
+    """(B,) the number of rows of each task of the batch."""
     place_b: IntArray
-    """(b,) the places of those tasks in it."""
+    """(b,) the places of those tasks in the batch."""
 
 
 def resample(
@@ -100,13 +100,13 @@ def resample(
     generator: np.random.Generator,
     among: Among | None = None,
 ) -> Tasks:
-    """Return the same users with a fresh random support and query out of all of their rows.
+    """Return the same users with a fresh random support and query from all of their rows.
 
-    The support's size is uniform from 0 to the smaller of `max_support` and the user's rows less
-    one.
+    The support's size is uniform from 0 to `max_support`, or to the number of the user's rows minus
+    one if that is smaller.
 
     Args:
-        among: the batch that they are of; None: they are all of it.
+        among: the batch that the tasks are part of, or None if they are all of it.
     """
     rows = concatenate(tasks.support, tasks.query)
     among = among or Among(rows.lengths, np.arange(len(rows)))
@@ -126,14 +126,14 @@ def window(
     among: Among | None = None,
 ) -> Tasks:
     """Return the same users with a random piece of their history as support, in its order, and a
-    random query out of what came after.
+    random query from the rows after it.
 
-    The support's size is drawn as `resample` draws it, then the place of its first row, uniform
-    over those that leave a row for the query.
+    The support's size is drawn as in `resample`, then the place of its first row, uniformly among
+    those that leave a row for the query.
 
     Args:
-        tasks: the rows of support and query, in this order, are the history.
-        among: the batch that they are of; None: they are all of it.
+        tasks: the users; the rows of support and query, in this order, are their histories.
+        among: the batch that the tasks are part of, or None if they are all of it.
     """
     rows = concatenate(tasks.support, tasks.query)
     among = among or Among(rows.lengths, np.arange(len(rows)))
@@ -171,16 +171,16 @@ def with_negatives(
 
     The draw is a hash of the row's item (how often the user met it before, if at all) and `salt`,
     not a generator's state, so that a user's negatives do not depend on who else is in the batch,
-    nor a row's on the user's other rows: without one of them the others' draws stay. Candidates
-    that fall on a known item of the user are dropped, so a row can have fewer than
-    `num_negatives`.
+    and a row's negatives do not depend on the user's other rows: if one of them is left out, the
+    others keep their draws. Candidates that are known items of the user are dropped, so that a row
+    can have fewer than `num_negatives`.
 
     Args:
         positives: the rows to keep, all positive.
         known: every row of the same tasks whose item must not be drawn.
-        num_items: items are drawn uniformly from 0 to this, exclusive.
-        num_negatives: candidates per positive row.
-        salt: give a different one in every epoch for fresh negatives.
+        num_items: items are drawn uniformly from 0 to this number, exclusive.
+        num_negatives: the number of candidates per positive row.
+        salt: a different number in every epoch gives fresh negatives.
     """
     shape = (len(positives.item), num_negatives)
     seed = np.multiply(positives.item.astype(np.uint64)[:, None], 1_000_003, dtype=np.uint64)
@@ -201,8 +201,8 @@ def with_negatives(
 
 
 def _times_met_before(rows: Ragged) -> IntArray:
-    """Return for each row in how many earlier rows of its task its item stands."""
-    order = np.lexsort((rows.item, rows.task))  # stable: equal pairs stay in their order
+    """Return, for each row, the number of earlier rows of its task with the same item."""
+    order = np.lexsort((rows.item, rows.task))  # a stable sort keeps equal pairs in order
     same = (np.diff(rows.item[order]) == 0) & (np.diff(rows.task[order]) == 0)
     is_first = np.concatenate([np.ones(min(1, len(order)), np.bool_), ~same])
     first = np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
@@ -223,7 +223,7 @@ def splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def _drawn(generator: np.random.Generator, length_B: IntArray, place_b: IntArray) -> Float64Array:
     """Return a random number for each row of some of a batch's tasks."""
     drawn = generator.random(int(length_B.sum()))
-    if len(place_b) == len(length_B):  # all of them, in their order
+    if len(place_b) == len(length_B):  # all tasks, in order
         return drawn
     first_b, rows_b = (np.cumsum(length_B) - length_B)[place_b], length_B[place_b]
     within = np.arange(rows_b.sum()) - np.repeat(np.cumsum(rows_b) - rows_b, rows_b)

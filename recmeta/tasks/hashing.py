@@ -1,5 +1,4 @@
-"""Stable hashes of ids: the same id falls into the same split on every machine and in every
-version."""
+"""Stable hashes of ids: an id falls into the same split on every machine and in every version."""
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ from recmeta.tasks.episodes import splitmix64
 def unit_hash(ids: pa.Array, seed: int) -> Float64Array:
     """Return a number in [0, 1) for each string: FNV-1a over its UTF-8 bytes, mixed with the seed.
 
-    Vectorised over ids; the loop runs over byte positions, up to the longest id.
+    It is vectorised over ids; the loop runs over byte positions, up to the longest id.
     """
     binary = ids.cast(pa.large_binary())
     _, offsets_buffer, data_buffer = binary.buffers()

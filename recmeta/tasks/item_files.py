@@ -1,4 +1,4 @@
-"""The catalogue and what was known of its items when, and their files.
+"""The catalogue, the statistics of its items over time, and their files.
 
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
@@ -7,7 +7,7 @@
         …                item number and the value; where tasks are not cut by time, one row with
                          the item number alone for each that says that the item was taken
 
-An attribute keeps its name in a file unless a column of the file has it.
+An attribute keeps its name in a file unless a column of the file has the same name.
 
 Legend: V versions of items, I items, T snapshots, N events.
 """
@@ -30,7 +30,7 @@ from recmeta.workspace import Folder, arrow_table
 
 ITEM_NUMBER: Final = "item"
 EVENTS_PER_FILE: Final = 2**22
-"""Of a history, but for the last file."""
+"""The number of events in each file of a history, except for the last file."""
 
 
 class HistoryPiece(NamedTuple):
@@ -39,9 +39,9 @@ class HistoryPiece(NamedTuple):
     item: npt.NDArray[np.int32]
     """(N,) item numbers."""
     time: IntArray | None = None
-    """(N,) microseconds since 1970; None where tasks are not cut by time."""
+    """(N,) microseconds since 1970, or None if tasks are not cut by time."""
     value: Float32Array | None = None
-    """(N,) None where there are no times, and in histories of earlier versions."""
+    """(N,) the values, or None if there are no times, and in histories of earlier versions."""
 
     def rows(self, rows: slice) -> "HistoryPiece":
         """Return some of the events."""
@@ -53,7 +53,7 @@ class HistoryPiece(NamedTuple):
 
 
 ATTRIBUTE: Final = "attribute:"
-"""Begins the stored name of an attribute that is called as a column of the file is."""
+"""Prefix of the stored name of an attribute that has the name of a column of the file."""
 ITEM_COLUMNS: Final = (schema.ITEM_ID, ITEM_NUMBER, schema.VALID_FROM)
 
 
@@ -62,11 +62,12 @@ class Items:
     """The catalogue: V versions of I items, sorted by (item number, valid from)."""
 
     item_id: pa.Array
-    """(I,) item ids; an item's number is its position here."""
+    """(I,) item ids. An item's number is its position here."""
     item: npt.NDArray[np.int32]
     """(V,) the item that each version describes."""
     valid_from: IntArray
-    """(V,) microseconds since 1970 UTC; int64's smallest value where always known."""
+    """(V,) microseconds since 1970 UTC, or int64's smallest value if the version was always
+    known."""
     attributes: pa.Table
     """(V rows) raw attributes."""
 
@@ -76,31 +77,31 @@ class Items:
         return np.searchsorted(self.item, numbers, side="right") - 1
 
     def titles(self) -> pa.Array | None:
-        """Return (I,) each item's newest title, or None where the catalogue has no titles."""
+        """Return (I,) each item's newest title, or None if the catalogue has no titles."""
         if schema.TITLE not in self.attributes.column_names:
             return None
         return self.attributes[schema.TITLE].combine_chunks().take(pa.array(self.newest()))
 
     def names(self) -> pa.Array:
-        """Return (I,) what people call each item: its title where it has one, else its id."""
+        """Return (I,) each item's name for people: its title if it has one, otherwise its id."""
         titles = self.titles()
         return self.item_id if titles is None else pc.coalesce(titles, self.item_id)
 
 
 @dataclasses.dataclass(frozen=True)
 class ItemStatistics:
-    """What had been seen of each item before each snapshot. Snapshot 0 is before everything."""
+    """The statistics of each item before each snapshot. Snapshot 0 is before all events."""
 
     time: IntArray
-    """(T,) microseconds; a snapshot holds the events strictly before it."""
+    """(T,) microseconds since 1970. A snapshot holds the events strictly before its time."""
     num_users: Float32Array
-    """(T, I) users who had met the item."""
+    """(T, I) the number of users who had met the item."""
     sum_values: Float32Array
-    """(T, I) sum of the value that each of them first gave it."""
+    """(T, I) the sum of the first values that these users gave it."""
 
     @classmethod
     def empty(cls, num_items: int) -> "ItemStatistics":
-        """Return statistics that know nothing."""
+        """Return statistics without any event."""
         zeros = np.zeros((1, num_items), np.float32)
         return cls(np.array([schema.ALWAYS]), zeros, zeros)
 
@@ -124,7 +125,7 @@ def write_items(folder: Folder, items: Items) -> None:
 
 
 def read_items(folder: Folder) -> Items:
-    """Read what `write_items` wrote. Raises Broken where it is not that any more."""
+    """Read what `write_items` wrote. Raises Broken if it has changed."""
     table = read_table(folder, "items.arrow").combine_chunks()
     item = table[ITEM_NUMBER].to_numpy()
     first = np.flatnonzero(np.diff(item, prepend=-1))
@@ -154,7 +155,7 @@ def write_statistics(folder: Folder, statistics: ItemStatistics) -> None:
 
 
 def read_statistics(folder: Folder) -> ItemStatistics:
-    """Read what `write_statistics` wrote. Raises Broken where it is not that any more."""
+    """Read what `write_statistics` wrote. Raises Broken if it has changed."""
     table = read_table(folder, "statistics.arrow").combine_chunks()
 
     def matrix(name: str) -> Float32Array:
@@ -167,9 +168,9 @@ def read_statistics(folder: Folder) -> ItemStatistics:
 
 
 def write_history(folder: Folder, pieces: Iterable[HistoryPiece]) -> int:
-    """Write the events that count, given in the order of time, and return into how many files.
+    """Write the events that count, given in the order of time, and return the number of files.
 
-    The files do not depend on where one piece ends and the next one begins.
+    The files do not depend on how the events are divided into pieces.
     """
     num_files, waiting = 0, list[HistoryPiece]()
     for piece in pieces:
@@ -198,11 +199,10 @@ def read_history(
     temporal: bool,
     taken_from: float | None = None,
 ) -> ItemHistory:
-    """Read what `write_history` wrote, into so many files. Raises Broken where it is not that any
-    more.
+    """Read what `write_history` wrote into this number of files. Raises Broken if it has changed.
 
     Args:
-        taken_from: see `TaskSetSpec`; events of a lower value are left out.
+        taken_from: see `TaskSetSpec`; events with a lower value are left out.
     """
     tables = [read_table(folder, history_file(number)) for number in range(num_files)]
     if taken_from is not None:
@@ -245,12 +245,12 @@ def _write_history_file(folder: Folder, number: int, piece: HistoryPiece) -> Non
 
 
 def stored_name(name: str, columns: Sequence[str]) -> str:
-    """Return what an attribute is called in a file that has columns of its own."""
+    """Return the name of an attribute in a file that has columns of its own."""
     return ATTRIBUTE + name if name in columns or name.startswith(ATTRIBUTE) else name
 
 
 def attributes_of(table: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """Return the attributes out of a file, by their own names."""
+    """Return the attributes in a file, by their own names."""
     attributes = table.drop_columns(list(columns))
     return attributes.rename_columns([n.removeprefix(ATTRIBUTE) for n in attributes.column_names])
 
@@ -264,11 +264,11 @@ def write_table(folder: Folder, name: str, table: pa.Table) -> None:
 
 
 def read_table(folder: Folder, name: str) -> pa.Table:
-    """Read what `write_table` wrote. Raises Broken where it is not that any more."""
+    """Read what `write_table` wrote. Raises Broken if it has changed."""
     return arrow_table(folder.read_buffer(name), f"{folder.path}/{name}")
 
 
 def mapped(folder: Folder, name: str) -> pa.Table:
-    """Return the table in an Arrow file of a folder that is known to be whole, in one piece: on
-    this machine only what is used of it is read, and no digest is compared."""
+    """Return the table in an Arrow file of a folder that is known to be whole, in one piece. On
+    this machine, only the parts that are used are read, and no digest is compared."""
     return ipc.open_file(folder.read_buffer(name)).read_all().combine_chunks()

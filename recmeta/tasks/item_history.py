@@ -1,10 +1,10 @@
-"""How often each item had been met before any time, exactly, old events counting less if wanted.
+"""Exact counts of the events of each item before any time, with exponential forgetting if wanted.
 
-An event of age a counts 2^(-a / half-life): exponential forgetting, by which popularity follows
-what people take now. What counts of an item at a time is what counted right after the item's last
-event, aged since. So all events are summed once for a half-life, item by item; then users are gone
-through in the order of their cut times, with one multiplication per item: O(N log N + B·I) in all.
-A user's counts do not depend on who else is asked about, not to the last bit.
+An event of age a counts 2^(-a / half-life): with this exponential forgetting, popularity follows
+recent takes. An item's count at a time is its count right after its last event, aged since then. So
+all events are summed once for a half-life, item by item; then users are processed in the order of
+their cut times, with one multiplication per item: O(N log N + B·I) in all. A user's counts do not
+depend, to the last bit, on the other users of the call.
 
 Legend: N events, n some of them, I items, B users, b users of one block, M pairs of user and item,
     m those whose item had been met, T snapshots.
@@ -25,18 +25,18 @@ from recmeta.tasks.arrays import Float32Array, Float64Array, IntArray, offsets_o
 DAY = 86_400_000_000
 """Microseconds."""
 CANDIDATES = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
-"""Half-lives in days that are worth trying."""
+"""The half-lives, in days, that are worth trying."""
 USERS_AT_ONCE = 256
 EVENTS_AT_ONCE = 2**18
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ItemHistory:
-    """Every event that counts in the statistics of items: when, and which item."""
+    """Every event that counts in the statistics of items: its time and its item."""
 
     time: IntArray | None
-    """(N,) microseconds since 1970 UTC, not falling; None where the tasks are not cut by time:
-    every event is then known to every task."""
+    """(N,) microseconds since 1970 UTC, in ascending order, or None if the tasks are not cut by
+    time: every event is then known to every task."""
     item: npt.NDArray[np.int32]
     """(N,) item numbers."""
     num_items: int
@@ -44,21 +44,21 @@ class ItemHistory:
     _kept: dict[float | None, Float64Array] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
-    """`_right_after`, by half-life."""
+    """The results of `_right_after`, by half-life."""
 
     @classmethod
     def from_snapshots(
         cls, time_T: IntArray | None, num_users_TI: Float32Array, newest: int
     ) -> "ItemHistory":
-        """Return the history that statistics tell: what came in between two snapshots stands right
-        before the later one, so that no cut time shows what was not known.
+        """Return the history that is known from statistics: events between two snapshots are put
+        right before the later one, so that no cut time shows an event too early.
 
         Args:
-            time_T: times of the snapshots, the first before everything and the last after
-                everything; None where tasks are not cut by time.
-            num_users_TI: users who had met each item before each snapshot.
-            newest: microseconds since 1970 that no task's cut time is later than, where what is
-                newer than the last snapshot that a clock can show is put.
+            time_T: the times of the snapshots, the first before and the last after all events, or
+                None if tasks are not cut by time.
+            num_users_TI: the number of users who had met each item before each snapshot.
+            newest: microseconds since 1970; no task's cut time is later. Events after the last
+                snapshot that has a real time are put here.
         """
         num_items = num_users_TI.shape[1]
         if time_T is None:
@@ -83,18 +83,19 @@ class ItemHistory:
 
     @property
     def has_times(self) -> bool:
-        """Whether it is known when the events were; without, nothing can count less for its age."""
+        """Whether the times of the events are known. Without them, no event can count less for its
+        age."""
         return self.time is not None
 
     @property
     def span_days(self) -> float:
-        """Days from the oldest event to the newest; 0 without times."""
+        """The days from the oldest event to the newest, or 0 without times."""
         if self.time is None or len(self.time) == 0:
             return 0.0
         return (int(self.time[-1]) - int(self.time[0])) / DAY
 
     def now(self, half_life_days: float | None) -> Float32Array:
-        """Return (I,) the counts of all events, their ages taken at the newest one.
+        """Return (I,) the counts of all events, with ages relative to the newest one.
 
         Raises:
             ValueError: as for `counts`.
@@ -104,15 +105,17 @@ class ItemHistory:
 
     def counts(self, cut_time_B: IntArray, half_life_days: float | None) -> Float32Array:
         """Return (B, I) the sum over each item's events before each cut time of 2^(-age /
-        half-life), an event's age being the time from it to the cut.
+        half-life), where an event's age is the time from it to the cut.
 
         Args:
-            cut_time_B: microseconds since 1970; an event at that very time does not count.
-                `schema.END_OF_TIME` is now: every event counts, its age taken at the newest one.
-            half_life_days: days after which an event counts half; None: each counts 1.
+            cut_time_B: microseconds since 1970; an event at exactly this time does not count.
+                `schema.END_OF_TIME` stands for the present: every event counts, with its age
+                relative to the newest one.
+            half_life_days: the number of days after which an event counts half, or None if each
+                counts 1.
 
         Raises:
-            ValueError: for a half-life that is not above 0, or one where there are no times.
+            ValueError: for a half-life that is not above 0, or for a half-life without times.
         """
         counts_BI = np.empty((len(cut_time_B), self.num_items), np.float32)
         for users_b, counts_bI in self.blocks(cut_time_B, half_life_days):
@@ -125,8 +128,8 @@ class ItemHistory:
         half_life_days: float | None,
         users_at_once: int = USERS_AT_ONCE,
     ) -> Iterator[tuple[IntArray, Float32Array]]:
-        """Yield the positions (b,) of some users, and their counts (b, I), until each user had a
-        turn; of any number of users, memory holds one block.
+        """Yield the positions (b,) of some users, and their counts (b, I), until all users are
+        done. Memory holds one block, however many users there are.
 
         The users come in the order of their cut times. The arguments are those of `counts`.
 
@@ -139,7 +142,7 @@ class ItemHistory:
             when_B = np.zeros_like(when_B)
         order_B = np.lexsort((when_B, num_before_B))
         after_N = self._right_after(half_life_days)
-        # Of the last event of each item so far: what counted right after it, and when it was.
+        # For the last event of each item so far: the count right after it, and its time.
         after_I, time_I = np.zeros(self.num_items), np.zeros(self.num_items)
         num_done = 0
         for start in range(0, len(order_B), users_at_once):
@@ -148,7 +151,7 @@ class ItemHistory:
             for place, user in enumerate(users_b.tolist()):
                 some = slice(num_done, int(num_before_B[user]))
                 num_done = some.stop
-                after_I[self.item[some]] = after_N[some]  # of equal items the last one stays
+                after_I[self.item[some]] = after_N[some]  # of equal items, the last one remains
                 if half_life_days is None:
                     counts_bI[place] = after_I
                     continue
@@ -167,9 +170,9 @@ class ItemHistory:
         item_M: npt.NDArray[np.integer],
         half_life_days: float | None,
     ) -> Float32Array:
-        """Return (M,) the count of one item before each cut time, as `counts` has it.
+        """Return (M,) the count of one item before each cut time, as in `counts`.
 
-        Many pairs in one call cost less than in many: what the events leave is summed once.
+        Many pairs in one call cost less than in many calls, since the events are summed once.
 
         Raises:
             ValueError: as for `counts`.
@@ -177,10 +180,10 @@ class ItemHistory:
         self._check(half_life_days)
         num_before_M, when_M = self._before(cut_time_M)
         event_N, first_I = self._by_item
-        # Both keys sort by item, then by how many events of any item come before.
+        # Both keys sort by item, then by the number of events of any item before.
         key_N = self.item[event_N] * np.int64(len(self) + 1) + event_N
         sought_M = item_M * np.int64(len(self) + 1) + num_before_M
-        order_M = np.argsort(sought_M)  # neighbours find their places near one another
+        order_M = np.argsort(sought_M)  # neighbouring keys are found near one another
         last_M = np.empty(len(item_M), np.int64)
         last_M[order_M] = np.searchsorted(key_N, sought_M[order_M]) - 1
         met = np.flatnonzero(last_M >= first_I[item_M])
@@ -195,40 +198,41 @@ class ItemHistory:
 
     @functools.cached_property
     def _by_item(self) -> tuple[IntArray, IntArray]:
-        """(N,) positions of the events by item, then time, and (I + 1,) where each item's begin."""
+        """(N,) the positions of the events by item, then time, and (I + 1,) the offsets of the
+        items."""
         return (
             np.argsort(self.item, kind="stable"),
             offsets_of(np.bincount(self.item, minlength=self.num_items)),
         )
 
     def _right_after(self, half_life_days: float | None) -> Float64Array:
-        """Return (N,) what counts of its item right after each event; kept for one half-life."""
+        """Return (N,) the count of its item right after each event; cached for one half-life."""
         after_N = self._kept.get(half_life_days)
         if after_N is None:
             event_N, first_I = self._by_item
             after_N = np.empty(len(self))
-            # Of some items at a time, so that what is at hand stays small.
+            # Some items at a time, to bound memory.
             parts = np.searchsorted(first_I, np.arange(0, len(self), EVENTS_AT_ONCE))
             borders = np.unique([*parts.tolist(), self.num_items])
             for first, last in itertools.pairwise(borders.tolist()):
                 event_n = event_N[first_I[first] : first_I[last]]
                 place_n = positions_of(np.diff(first_I[first : last + 1]))
                 after_N[event_n] = self._summed(event_n, place_n, half_life_days)
-            self._kept.clear()  # as long as the history: one is enough
+            self._kept.clear()  # as long as the history, so that only one is kept
             self._kept[half_life_days] = after_N
         return after_N
 
     def _summed(
         self, event_n: IntArray, place_n: IntArray, half_life_days: float | None
     ) -> Float64Array:
-        """Return (n,) what counts of its item right after each of some events.
+        """Return (n,) the count of its item right after each of some events.
 
-        Sums over the last 1, 2, 4, … events of the item, each out of two of the half as long
-        (Hillis and Steele, Communications of the ACM, 1986).
+        It computes sums over the last 1, 2, 4, … events of the item, each from two sums that are
+        half as long (Hillis and Steele, Communications of the ACM, 1986).
 
         Args:
-            event_n: positions of the events by item, then time; all events of an item.
-            place_n: each one's place among its item's.
+            event_n: the positions of the events by item, then time, with all events of each item.
+            place_n: the place of each event among those of its item.
         """
         if half_life_days is None:
             return (place_n + 1).astype(np.float64)
@@ -250,7 +254,8 @@ class ItemHistory:
             )
 
     def _before(self, cut_time_B: IntArray) -> tuple[IntArray, IntArray]:
-        """Return (B,) how many events each cut time lets count, and (B,) when ages are taken."""
+        """Return (B,) the number of events that count at each cut time, and (B,) the times to which
+        ages are relative."""
         if self.time is None or len(self.time) == 0:
             return np.full(len(cut_time_B), len(self.item)), np.zeros(len(cut_time_B), np.int64)
         is_now_B = cut_time_B == schema.END_OF_TIME
@@ -264,18 +269,18 @@ class ItemHistory:
 def _aged(
     time: npt.NDArray[Any], when: npt.NDArray[np.int64] | np.int64, half_life_days: float
 ) -> Float64Array:
-    """Return what is left, at some times, of events that count 1 when they happen; of later events
-    1, which stands for items without any."""
+    """Return what events that count 1 when they happen still count at some times; 1 for later
+    events, which stand for items without events."""
     halvings = (np.float64(when) - time) / (half_life_days * DAY)
     left: Float64Array = np.exp2(-np.maximum(halvings, 0.0))
     return left
 
 
 def half_lives(history: ItemHistory) -> tuple[float | None, ...]:
-    """Return the half-lives in days that are worth trying on a log, the shortest first; None, last,
-    is that old events count as new ones do.
+    """Return the half-lives, in days, that are worth trying on a log, the shortest first. The last
+    one, None, means that old events count as new ones do.
 
     With a half-life of more than half of the span, the oldest event still counts a quarter of the
-    newest, which is much the same as None.
+    newest, which is almost the same as None.
     """
     return (*(days for days in CANDIDATES if days <= history.span_days / 2), None)

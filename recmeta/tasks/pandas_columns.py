@@ -1,4 +1,4 @@
-"""Columns of pandas as Arrow's, whatever they hold; pandas itself is not imported."""
+"""The conversion of pandas columns to Arrow, whatever they hold. pandas itself is not imported."""
 
 import uuid
 from typing import Any
@@ -8,19 +8,19 @@ import pyarrow as pa
 from recmeta.errors import UserError, shown
 
 NULLS = ("nan", "NaN", "NaT", "<NA>")
-"""How missing values of pandas print."""
+"""The text of pandas' missing values."""
 
 
 def of_pandas(values: Any, name: str, what: str) -> pa.Array:
-    """Return a column of pandas; one whose cells are of several types, or numbers too long for any
-    type, as text.
+    """Return a pandas column as an Arrow array. A column with cells of several types, or with
+    numbers that fit no type, becomes text.
 
     Args:
         values: a Series.
-        what: the frame holds, for messages.
+        what: a name for the frame's content, for messages.
 
     Raises:
-        UserError: for cells that no text could stand for.
+        UserError: for cells that cannot be converted to text.
     """
     kind = type(values.dtype).__name__
     if kind == "SparseDtype":
@@ -45,7 +45,7 @@ def of_pandas(values: Any, name: str, what: str) -> pa.Array:
 
 
 def plain_column(column: Any, name: str, what: str) -> Any:
-    """Return a column of Arrow's plain types: a category as its value, a UUID as text.
+    """Return a column with plain Arrow types: categories as their values, UUIDs as text.
 
     Args:
         name, what: as `of_pandas`.

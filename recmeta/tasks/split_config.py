@@ -1,12 +1,13 @@
-"""How interactions become tasks: the choices, and nothing that carries them out."""
+"""The configuration of how interactions become tasks."""
 
 import dataclasses
 from typing import Final, Literal
 
 SplitKind = Literal["temporal", "random", "melu_states", "global-time"]
-"""What is held out, and which of a user's rows are query; see `recmeta.tasks.splits`."""
+"""The kinds of split: what is held out, and which of a user's rows are query rows; see
+`recmeta.tasks.splits`."""
 TEMPORAL: Final[tuple[SplitKind, ...]] = ("temporal", "global-time")
-"""Those in which a user's support is what came first."""
+"""The kinds of split in which a user's support comes before the query in time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,11 +15,11 @@ class SplitConfig:
     """How interactions become tasks."""
 
     split: Literal["auto", SplitKind] = "auto"
-    """How users and rows are held out. `auto` is `temporal` where the log has times, and `random`
+    """How users and rows are held out. `auto` is `temporal` if the log has times, and `random`
     otherwise. `global-time` holds out users and time: the users who come last are cold, and no
     model learns from a row that is later than their first one."""
     objective: Literal["auto", "rating", "implicit"] = "auto"
-    """What is learned. `auto` is `rating` where the log has rating events, and `implicit`
+    """What is learned. `auto` is `rating` if the log has rating events, and `implicit`
     otherwise."""
     events: tuple[str, ...] | None = None
     """The kinds of event that count. If not set, ratings count for the objective `rating`, and all
@@ -32,11 +33,11 @@ class SplitConfig:
     max_interactions: int | None = None
     """Users (in a state) with more rows are left out; MeLU has 100."""
     dev_share: float = 0.1
-    """The share of users who choose hyperparameters and the number of epochs; for `global-time`
-    about that share, those who come last before the cold users."""
+    """The share of users who choose hyperparameters and the number of epochs; for `global-time` it
+    is about this share, of the users who come last before the cold users."""
     test_share: float = 0.2
-    """The share of cold users, whom no model sees before evaluation; for `global-time` about that
-    share, those who come last."""
+    """The share of cold users, whom no model sees before evaluation; for `global-time` it is about
+    this share, of the users who come last."""
     new_item_share: float = 0.2
     """The share of new items, for `melu_states`."""
     new_item_attribute: str | None = None

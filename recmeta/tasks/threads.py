@@ -1,4 +1,4 @@
-"""Work on pieces in threads, without running ahead of who takes the results."""
+"""Work on pieces in threads, without running ahead of the consumer of the results."""
 
 import concurrent.futures
 import os
@@ -9,14 +9,14 @@ from typing import TypeVar
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 MOST_THREADS = 4
-"""numpy and Arrow work without Python's lock, but each piece in work takes memory."""
+"""numpy and Arrow release Python's lock, but each piece in progress takes memory."""
 
 
 def in_threads(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
-    """Yield `work(piece)` of each piece, in their order.
+    """Yield `work(piece)` for each piece, in order.
 
-    As many pieces are in work, or done and not taken, as there are threads, so that memory does not
-    grow with their number. What `work` raises is raised here, when its turn has come.
+    At most as many pieces are in progress, or done and not consumed, as there are threads, so that
+    memory does not grow with their number. An exception in `work` is raised here in its turn.
     """
     num_threads = min(MOST_THREADS, num_cores())
     waiting: deque[concurrent.futures.Future[Result]] = deque()
@@ -30,7 +30,7 @@ def in_threads(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iter
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,1 +1,1 @@
-"""Frames, matrices and files become data sets; answers become frames."""
+"""Data sets from frames, matrices and files, and results as frames."""

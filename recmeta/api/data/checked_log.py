@@ -31,18 +31,19 @@ PLACE_OF_BAD = "`.quarantine` of a Dataset that is made with max_bad_share=1"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogCounts:
-    """What became of a log's rows: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
+    """The counts of a log's rows: `rows_read` = `accepted` + `duplicates` + `quarantined`."""
 
     rows_read: int
     accepted: int
     duplicates: int
-    """Rows that repeat another one: same user, item, time, kind and value."""
+    """The number of rows that repeat another one, with the same user, item, time, kind and
+    value."""
     quarantined: int
-    """Rows that break a rule, or that a later one with another value contradicts."""
+    """The number of rows that break a rule, or that a later row with another value contradicts."""
     users: int
-    """Rows of users' attributes read."""
+    """The number of rows of users' attributes."""
     items: int
-    """Rows of items' attributes read."""
+    """The number of rows of items' attributes."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Which column of a frame is the user, the item, the time, the value and the kind of event."""
+"""The columns of a frame that hold the user, the item, the time, the value and the kind of
+event."""
 
 import dataclasses
 import difflib
@@ -24,15 +25,16 @@ class Columns:
     def of(self, frame: pl.DataFrame, what: str, known: tuple[str, ...] = ()) -> "Columns":
         """Return the columns that a frame has.
 
-        A column that nobody named need not be there, unless another one is so alike that it must
-        be meant. One of times that are all null is not there.
+        A column that was not named by the caller may be absent, unless another column has such a
+        similar name that it is probably meant. A column of times that are all null counts as
+        absent.
 
         Args:
-            what: what the frame holds, for messages.
-            known: further columns that are read, which stand for no other.
+            what: a name for the frame's content, for messages.
+            known: further columns that are read, and are no misspelling of others.
 
         Raises:
-            UserError: where a column that is needed, or was named, is not there.
+            UserError: if a column that is needed, or was named, is absent.
         """
         names = frame.columns
         for role in ROLES:
@@ -57,7 +59,7 @@ class Columns:
                 continue
             if column in names:
                 if role == "timestamp" and frame[column].null_count() == frame.height:
-                    found[role] = None  # as a data set without times gives its rows
+                    found[role] = None  # as in the rows of a data set without times
                 continue
             if column != getattr(Columns, role):
                 raise missing_column(what, column, names)
@@ -65,7 +67,8 @@ class Columns:
         return dataclasses.replace(self, **found)
 
     def among(self, frame: pl.DataFrame) -> "Columns":
-        """Return these columns, each by its standard name where the frame does not have it."""
+        """Return these columns, each replaced by its standard name if the frame does not have
+        it."""
         return dataclasses.replace(
             self,
             **{

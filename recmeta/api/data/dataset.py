@@ -60,9 +60,9 @@ class Dataset(Generic[FrameT]):
         self._items = log.items
         self._quarantine = log.quarantine
         self.counts = log.counts
-        """What became of the rows."""
+        """The counts of accepted, duplicate and refused rows."""
         self.columns = columns
-        """The names that the frame's columns had; `adapt` knows them, too."""
+        """The names of the frame's columns, which `adapt` also accepts."""
         self.kind = kind
         """The library of the frames."""
         self._built: dict[str, TaskSet] = {}
@@ -292,25 +292,27 @@ class Dataset(Generic[FrameT]):
 
     @property
     def users(self) -> FrameT:
-        """The users' attributes: `user_id`, `valid_from` (null: always), and theirs."""
+        """The users' attributes: `user_id`, `valid_from` (null if always valid), and the
+        attributes."""
         return self._out(self._users)
 
     @property
     def items(self) -> FrameT:
-        """The items' attributes: `item_id`, `valid_from` (null: always), and theirs."""
+        """The items' attributes: `item_id`, `valid_from` (null if always valid), and the
+        attributes."""
         return self._out(self._items)
 
     @property
     def quarantine(self) -> FrameT:
         """The rows that were refused: `file` (the frame or file), `line` (from 1), `rules` (all
-        that are broken) and `raw` (the row as JSON or text)."""
+        broken rules) and `raw` (the row as JSON or text)."""
         return self._out(self._quarantine)
 
     def rows(self, *user_ids: Any) -> FrameT:
         """Return the interactions of some users, ready for `recommend` or `adapt`.
 
         Raises:
-            UserError: for a user who has none.
+            UserError: for a user without interactions.
 
         >>> import polars as pl
         >>> data = Dataset.from_frame(pl.DataFrame({"user_id": [1, 2], "item_id": ["x", "y"]}))
@@ -331,8 +333,8 @@ class Dataset(Generic[FrameT]):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that tell these interactions from any others, in whatever library or file
-        they came. Attributes do not count."""
+        """16 hex digits that identify these interactions, whatever library or file they came from.
+        Attributes do not count."""
         digest = hashlib.sha256()
         table = self._arrow()
         for name in table.column_names:
@@ -347,11 +349,11 @@ class Dataset(Generic[FrameT]):
         return digest.hexdigest()[:16]
 
     def task_set(self, config: BuildTasksConfig, progress: Progress = silent) -> TaskSet:
-        """Return the users' tasks, as `recmeta build-tasks` builds them, in memory; those that were
-        built last are kept.
+        """Return the users' tasks, as `recmeta build-tasks` builds them, in memory. The last result
+        is cached.
 
         Raises:
-            UserError: when the filters leave no task, or an option does not fit the log.
+            UserError: if the filters leave no task, or an option does not fit the log.
         """
         key = fingerprint(config)
         if key not in self._built:
@@ -383,7 +385,7 @@ class Dataset(Generic[FrameT]):
 
 
 def check_data(data: Any) -> None:
-    """Raise UserError for what is no data set, with what makes one of it."""
+    """Raise UserError if the data is no `Dataset`. The message says how to make one."""
     if isinstance(data, Dataset):
         return
     how = "Dataset.from_mapping" if isinstance(data, str | os.PathLike) else "Dataset.from_frame"
@@ -393,10 +395,10 @@ def check_data(data: Any) -> None:
 
 
 def as_mapping(mapping: "LogMapping | Mapping[str, Any] | str | os.PathLike[str]") -> LogMapping:
-    """Return a mapping from what may stand for one.
+    """Return a mapping from any of its forms.
 
     Raises:
-        UserError: where the file cannot be read, or it says what a mapping cannot.
+        UserError: if the file cannot be read, or holds something that is no mapping.
     """
     if isinstance(mapping, LogMapping):
         return mapping

@@ -1,6 +1,6 @@
-"""Frames in and frames out: pandas, Polars and Arrow, and what goes out is what came in.
+"""Frames in and out: pandas, Polars or Arrow. Results are returned in the library of the input.
 
-Inside all rows are Polars. Neither pandas nor anything else is imported unless it is handed in.
+Internally, all rows are in Polars. pandas and others are not imported unless the caller uses them.
 """
 
 import sys
@@ -14,12 +14,13 @@ from recmeta.logs.mapping import TIME_UNITS
 from recmeta.tasks.pandas_columns import of_pandas, plain_column
 
 FrameT = TypeVar("FrameT")
-"""A pandas or Polars DataFrame, or a pyarrow Table: of the library that a class gives out."""
+"""A pandas or Polars DataFrame, or a pyarrow Table, of the library in which a class returns
+frames."""
 RowsT = TypeVar("RowsT")
-"""The same, of the library of what a method is given."""
+"""The same, of the library of a method's argument."""
 Kind = Literal["pandas", "polars", "arrow"]
 CLOSE = 0.8
-"""How alike, from 0 to 1, a column is to a name that is looked for where it must be meant."""
+"""The similarity, from 0 to 1, from which a column is taken for a misspelling of a wanted name."""
 _HOW_TO = {
     "LazyFrame": " Collect it first.",
     "RecordBatch": " pyarrow.Table.from_batches([…]) makes one of it.",
@@ -28,19 +29,19 @@ _HOW_TO = {
     "ndarray": " polars.DataFrame(…, schema=[…]) makes one of it.",
     **dict.fromkeys(("dict", "list"), " polars.DataFrame(…) makes one of it."),
 }
-"""What makes a frame of what is none, by its type."""
+"""The hints of how to make a frame from other types."""
 _LATEST = {"s": 1e11, "ms": 1e14, "us": 1e17}
-"""Numbers from here up are no times of the unit: they would be after the year 5000."""
+"""Numbers from these on are no times of the unit, because they would be after the year 5000."""
 
 
 def kind_of(frame: Any, what: str) -> Kind:
-    """Return which library a frame is of.
+    """Return the library of a frame.
 
     Args:
-        what: what the frame holds, for the message.
+        what: a name for the frame's content, for the message.
 
     Raises:
-        UserError: for anything that is no such frame.
+        UserError: if it is not a frame of one of these libraries.
     """
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(frame, pandas.DataFrame):
@@ -57,15 +58,15 @@ def kind_of(frame: Any, what: str) -> Kind:
 
 
 def to_polars(frame: Any, what: str) -> pl.DataFrame:
-    """Return a frame as Polars, categories as the values that they stand for, and what pandas keeps
-    in a named index as columns.
+    """Return a frame as Polars, with categories as their values and a named index of pandas as
+    columns.
 
     Args:
-        what: what the frame holds, for messages.
+        what: a name for the frame's content, for messages.
 
     Raises:
-        UserError: for what is no frame, two columns of one name, or a column of several types that
-            no text could stand for.
+        UserError: if it is no frame, two columns have the same name, or a column has values of
+            several types that cannot be converted to text.
     """
     kind = kind_of(frame, what)
     if isinstance(frame, pl.DataFrame):
@@ -96,7 +97,7 @@ def to_polars(frame: Any, what: str) -> pl.DataFrame:
 
 
 def _plain(frame: pl.DataFrame, what: str) -> pl.DataFrame:
-    """Return a frame of types that logs have."""
+    """Return a frame with plain types, as logs have them."""
     for name, dtype in frame.schema.items():
         if dtype in (pl.Object, pl.Unknown) or isinstance(dtype, pl.BaseExtension):
             raise UserError(
@@ -110,7 +111,7 @@ def out(rows: pl.DataFrame | pa.Table, kind: Kind) -> Any:
     """Return rows as a frame of a library.
 
     Raises:
-        UserError: where pandas is asked for and not installed.
+        UserError: if pandas is needed and not installed.
     """
     if kind == "polars":
         return rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(pl.from_arrow(rows))
@@ -131,8 +132,8 @@ def out(rows: pl.DataFrame | pa.Table, kind: Kind) -> Any:
 
 
 def with_ids(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Return a frame whose ids are whole numbers again where pandas made them floats, as it does
-    where one is missing."""
+    """Return a frame whose ids are whole numbers again if pandas turned them into floats, as it
+    does if one is missing."""
     whole = [
         name
         for name in columns
@@ -146,10 +147,10 @@ def _are_whole(numbers: pl.Series) -> bool:
 
 
 def time_unit(times: pl.Series, unit: str | None) -> str:
-    """Return how times are spelled: as it is said, or as it shows.
+    """Return the unit or format of times: the given one, or the one recognised from the times.
 
-    Text is ISO 8601 unless it is numbers; numbers are seconds since 1970, or milliseconds,
-    microseconds or nanoseconds where as seconds they would be after the year 5000.
+    Text is ISO 8601 unless it is numeric. Numbers are seconds since 1970, or milliseconds,
+    microseconds or nanoseconds if they would otherwise be after the year 5000.
     """
     if not (times.dtype.is_numeric() or times.dtype in (pl.String, pl.Date, pl.Datetime, pl.Null)):
         raise UserError(
@@ -164,7 +165,7 @@ def time_unit(times: pl.Series, unit: str | None) -> str:
         if times.len() == times.null_count() or numbers.null_count() > times.null_count():
             return "iso"
     if not numbers.dtype.is_numeric():
-        return "s"  # typed as a time: it needs no unit
+        return "s"  # typed times need no unit
     greatest = numbers.cast(pl.Float64).drop_nans().drop_nulls().quantile(0.5) or 0.0
     return next((name for name, latest in _LATEST.items() if abs(greatest) < latest), TIME_UNITS[3])
 
@@ -172,12 +173,12 @@ def time_unit(times: pl.Series, unit: str | None) -> str:
 def missing_column(
     what: str, name: str, columns: list[str], how: str = "", *, spare: list[str] | None = None
 ) -> UserError:
-    """Return the error of a frame without a column, with the one that is perhaps meant.
+    """Return the error of a frame without a column, with the column that is perhaps meant.
 
     Args:
-        columns: of the frame.
-        how: a sentence more.
-        spare: columns that may be meant; if None, any.
+        columns: the columns of the frame.
+        how: a further sentence.
+        spare: the columns that may be meant, or None for any.
     """
     meant = did_you_mean(name, columns if spare is None else spare)
     return UserError(f"{what} has no column {shown(name)}.{meant}{how} It has: {listed(columns)}.")

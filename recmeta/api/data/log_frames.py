@@ -1,4 +1,4 @@
-"""A log as frames in memory, with the mapping by which it is read as any other log is."""
+"""A log as frames in memory, with the mapping by which it is read like any other log."""
 
 import dataclasses
 import warnings
@@ -20,24 +20,25 @@ from recmeta.schema import ITEM_ID, USER_ID, VALID_FROM
 
 Feedback = Literal["rating", "implicit"]
 SAMPLE_ROWS = 500_000
-"""Rows by which attributes are told apart, as of one block of a file."""
+"""The number of rows from which the kinds of attributes are recognised, as in one block of a
+file."""
 INTERACTIONS = "interactions"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogFrames:
-    """Frames as they came, but for their library, and what their columns mean."""
+    """Frames as they were given, but in Polars, and the meaning of their columns."""
 
     mapping: LogMapping
-    """Its paths are the names of the frames: nothing is there."""
+    """The mapping, whose paths are names of the frames and no real paths."""
     interactions: pl.DataFrame
     users: pl.DataFrame | None
     items: pl.DataFrame | None
     columns: Columns
-    """Those that `interactions` has."""
+    """The columns of `interactions`."""
 
     def written(self, folder: Path) -> LogMapping:
-        """Write the frames as Parquet files; return the mapping that reads them."""
+        """Write the frames as Parquet files, and return the mapping that reads them."""
 
         def write(frame: pl.DataFrame, name: str) -> str:
             path = folder / f"{name}.parquet"
@@ -75,7 +76,7 @@ def of_frames(
     """Return frames and their mapping; see `Dataset.from_frame`.
 
     Raises:
-        UserError: for what is no frame, has no row or lacks a column.
+        UserError: if an argument is no frame, has no row, or lacks a column.
     """
     if feedback not in ("rating", "implicit", None):
         raise UserError(f"feedback is {shown(feedback)}; it must be 'rating' or 'implicit'.")
@@ -122,11 +123,11 @@ def csr_frame(
     Args:
         matrix: anything with `indptr`, `indices`, `data` and `shape` in compressed rows, such as
             SciPy's csr_array, or with `tocsr()`.
-        user_ids: of the rows; if None, their numbers.
-        item_ids: of the columns; if None, their numbers.
+        user_ids: the ids of the rows, or None for their numbers.
+        item_ids: the ids of the columns, or None for their numbers.
 
     Raises:
-        UserError: for what is no such matrix, or ids that are too many or too few.
+        UserError: if it is no such matrix, or there are too many or too few ids.
     """
     if getattr(matrix, "format", "csr") != "csr" or not hasattr(matrix, "indptr"):
         if not hasattr(matrix, "tocsr"):
@@ -152,7 +153,7 @@ def csr_frame(
 
 
 def _warn_of_values(frame: pl.DataFrame, columns: Columns, stacklevel: int) -> None:
-    """Warn of numbers that are perhaps the ratings, where no column is named as they are."""
+    """Warn of numeric columns that perhaps hold the ratings, if no column has their name."""
     read = {columns.user_id, columns.item_id, columns.timestamp, columns.event}
     numeric = [n for n, dtype in frame.schema.items() if dtype.is_numeric() and n not in read]
     if numeric:
@@ -167,7 +168,7 @@ def _warn_of_values(frame: pl.DataFrame, columns: Columns, stacklevel: int) -> N
 def _entities(
     given: Any, name: str, id_column: str, standard: str
 ) -> tuple[pl.DataFrame, AttributeSource] | None:
-    """Return a frame of users or items and what its columns are."""
+    """Return a frame of users or items and the description of its columns."""
     if given is None:
         return None
     frame = to_polars(given, name)
@@ -188,10 +189,10 @@ def _entities(
 
 
 def scale_text(scale: tuple[float | None, float | None] | None) -> str:
-    """Return the ends of a scale as `LogMapping.scale` has them.
+    """Return the bounds of a scale in the form of `LogMapping.scale`.
 
     Raises:
-        UserError: for what is no pair.
+        UserError: if it is no pair.
     """
     if scale is None:
         return ""

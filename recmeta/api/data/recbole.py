@@ -20,7 +20,7 @@ KINDS: dict[str, Kind] = {
     "token_seq": "multi",  # nosec B105
     "float": "numeric",
 }
-"""By RecBole's types; a `float_seq` is not read."""
+"""The kinds of attributes by RecBole's types; a `float_seq` is not read."""
 
 
 def recbole_mapping(place: str | os.PathLike[str], columns: Columns, scale: str) -> LogMapping:
@@ -29,10 +29,10 @@ def recbole_mapping(place: str | os.PathLike[str], columns: Columns, scale: str)
     Args:
         place: the folder with the files of one data set, or its `.inter` file.
         columns: the names of the fields, without their types.
-        scale: as `LogMapping.scale`; it is of no account where there are no values.
+        scale: as `LogMapping.scale`; it has no effect without values.
 
     Raises:
-        UserError: where the files or a field are missing.
+        UserError: if the files or a field are missing.
     """
     path = Path(os.path.expanduser(place))
     if path.is_dir():
@@ -66,7 +66,7 @@ def recbole_mapping(place: str | os.PathLike[str], columns: Columns, scale: str)
 
 
 def _fields(path: Path) -> dict[str, tuple[str, str]]:
-    """Return the fields of a file: by name, the whole column and its type."""
+    """Return the fields of a file, as whole column names and types by field name."""
     columns = column_names(Source(path=str(path), format="tsv", quote=""))
     return {column.partition(":")[0]: (column, column.partition(":")[2]) for column in columns}
 

@@ -1,1 +1,2 @@
-"""An offline store for Feast in Polars, in parts: sources, entity frames, as-of joins, results."""
+"""The parts of an offline store for Feast in Polars: sources, entity frames, as-of joins,
+results."""

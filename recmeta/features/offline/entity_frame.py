@@ -1,4 +1,4 @@
-"""What a caller asks features for: a pandas (or Polars) frame made ready for an as-of join."""
+"""Entity rows, a pandas or Polars frame prepared for an as-of join."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ EVENT_TIMESTAMP = "event_timestamp"
 def entity_frame(entity_df: Any) -> tuple[pl.DataFrame, str]:
     """Return the entity rows, their times in UTC, and the name of the column with the times.
 
-    The column is `event_timestamp`, else the only one with times. A time without a zone is in UTC;
-    times as text and columns of times in several zones are understood.
+    The column is `event_timestamp` or, without it, the only one with times. A time without a zone
+    is in UTC; times as text and columns with several zones are understood.
 
     Args:
-        entity_df: a pandas or a Polars frame; it is left as it is.
+        entity_df: a pandas or a Polars frame, which is not changed.
 
     Raises:
         UserError: for SQL or anything else, for no or several columns of times, or for times that
@@ -54,7 +54,7 @@ def _only(times: list[str]) -> str:
 
 def _from_pandas(entity_df: pd.DataFrame, time: str) -> pl.DataFrame:
     values = entity_df[time]
-    if not pd.api.types.is_datetime64_any_dtype(values):  # text, or times of several zones
+    if not pd.api.types.is_datetime64_any_dtype(values):  # text, or times in several zones
         try:
             values = pd.to_datetime(values, utc=True)
         except (ValueError, TypeError) as error:

@@ -1,14 +1,16 @@
 """Point-in-time joins: for each entity row, each view's newest row that was known at its time.
 
-One as-of join per view, lazily. The rules, where Feast's stores leave them open or disagree:
+There is one lazy as-of join per view. These are the rules where Feast's stores disagree or do not
+define any:
 
-- A row counts from its event time on, that instant included, and for `ttl` after it, the last
-  instant included; without a TTL (or with one of zero) it counts for ever.
-- Among rows of one event time the newest created counts; among those, the last of the source.
-- A row without an event time was always known: it counts until the first row with a time, for good,
-  and no TTL ends it.
+- A row counts from its event time, inclusive, to `ttl` after it, inclusive. Without a TTL (or with
+  a TTL of zero) it counts for ever.
+- Among rows with the same event time, the one that was created last counts, and among those the
+  last one in the source.
+- A row without an event time was always known: it counts until the first row with a time, and no
+  TTL ends it.
 - A null key matches nothing, and an entity row without a time gets no features.
-- Every entity row comes back once, in its place, whether anything was known or not.
+- Every entity row is returned once, in its place, whether features are known or not.
 """
 
 import dataclasses
@@ -42,15 +44,16 @@ class FeatureLookup:
     rows: pl.LazyFrame
     """The view's source."""
     keys: Mapping[str, str]
-    """Key columns of `rows`, each with the entity column that it meets; none: one entity only."""
+    """The key columns of `rows`, each with the entity column that it is joined with; empty for a
+    single entity."""
     time: str
-    """Column of `rows` with the event time; a time without a zone is in UTC."""
+    """The column of `rows` with the event time. A time without a zone is in UTC."""
     created: str | None
-    """Column of `rows` that tells when a row was written; None where there is none."""
+    """The column of `rows` with the time at which a row was written, or None."""
     ttl: datetime.timedelta | None
-    """How long a row counts."""
+    """How long a row counts, or None for ever."""
     features: Mapping[str, str]
-    """Feature columns of `rows`, each with its name in the result."""
+    """The feature columns of `rows`, each with its name in the result."""
 
 
 def point_in_time_join(
@@ -63,25 +66,25 @@ def point_in_time_join(
     """Return the entity rows with the features that were known at each row's time.
 
     Args:
-        entities: any columns, among them the keys of every lookup and `time`.
-        time: column with the time asked for, in UTC.
+        entities: a frame whose columns include the keys of every lookup and `time`.
+        time: the column with the requested time, in UTC.
         lookups: the views; every feature's name in the result is new.
-        created_before: count a row only once it has been created too, so that what was filled in
-            later stays out.
+        created_before: whether a row counts only once it has been created, so that rows that were
+            filled in later are left out.
 
     Raises:
-        UserError: where a key or feature is missing, or a key's types do not match.
+        UserError: if a key or feature is missing, or a key's types do not match.
     """
     schema = entities.collect_schema()
     asked = schema[time]
-    assert isinstance(asked, pl.Datetime), "as entity_frame makes it"
+    assert isinstance(asked, pl.Datetime), "guaranteed by entity_frame"
     unit: Unit = "ns" if asked.time_unit == "ns" else "us"
     names = list(schema)
     keys = {name for lookup in lookups for name in lookup.keys.values()}
     for lookup in lookups:
         _check_columns(lookup, schema, taken=names)
         names += lookup.features.values()
-    # Only what a join looks at is put in order of time and back; other columns stay where they are.
+    # Only the columns that a join reads are sorted by time and back; other columns stay in place.
     known = entities.select(*keys, _ticks(time, unit).alias(TIME)).with_row_index(ROW).sort(TIME)
     for lookup in lookups:
         known = _join(known, schema, lookup, unit, created_before)
@@ -108,7 +111,9 @@ def _join(
     if key:
         rows = rows.filter(pl.all_horizontal(pl.col(key).is_not_null()))
     by_age = [KNOWN_SINCE, CREATED] if lookup.created else [KNOWN_SINCE]
-    rows = rows.sort(by_age, maintain_order=True)  # a null creation comes first: it yields
+    rows = rows.sort(
+        by_age, maintain_order=True
+    )  # a null creation time sorts first, so that it yields to others
 
     matched = pl.col(TIME).is_not_null()
     now = pl.col(TIME) if unit == entity_unit else _converted(pl.col(TIME), entity_unit, unit)
@@ -135,18 +140,18 @@ def _join(
 
 
 def _as_of(left: pl.LazyFrame, rows: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
-    """Return, for each left row, the last row of its key that is visible; `left` is sorted."""
+    """Return, for each left row, the last visible row with its key. `left` must be sorted."""
     return left.join_asof(
         rows, on=VISIBLE, by=key or None, strategy="backward", check_sortedness=False
     )
 
 
 def _join_visible(left: pl.LazyFrame, rows: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
-    """Join rows that are visible only when their event is past and they have been created.
+    """Join rows that become visible only when their event is past and they have been created.
 
-    The order in which rows become visible is not that of their events. So each is given its rank by
-    event, and at the time when it becomes visible stands the highest rank seen so far: that one,
-    found by an as-of join, is the answer.
+    The order in which rows become visible is not that of their events. So each row gets its rank by
+    event, and the time at which it becomes visible gets the highest rank so far: an as-of join
+    finds that rank.
     """
     ranked = rows.filter(pl.col(CREATED).is_not_null() | (pl.col(KNOWN_SINCE) == ALWAYS))
     ranked = ranked.with_row_index(RANK)
@@ -163,7 +168,7 @@ def _join_visible(left: pl.LazyFrame, rows: pl.LazyFrame, key: list[str]) -> pl.
 
 
 def _ticks(name: str, unit: Unit) -> pl.Expr:
-    """Return a time as an integer, since 1970 in UTC."""
+    """Return a time as an integer since 1970 in UTC."""
     return pl.col(name).dt.timestamp(unit)
 
 
@@ -172,13 +177,15 @@ def _converted(ticks: pl.Expr, unit: Unit, to: Unit) -> pl.Expr:
 
 
 def _as_type(entity: str, have: pl.DataType, need: pl.DataType, view: str) -> pl.Expr:
-    """Return an entity column as the type of the view's key; what does not fit becomes null."""
+    """Return an entity column as the type of the view's key. Values that do not fit become null."""
     column = pl.col(entity)
     if have == need or have == pl.Null:
         return column.cast(need)
     if isinstance(have, pl.Categorical | pl.Enum) and need == pl.String:
         return column.cast(pl.String)
-    if have.is_float() and need.is_integer():  # pandas makes integers with a gap floats
+    if (
+        have.is_float() and need.is_integer()
+    ):  # pandas turns integers with missing values into floats
         column = pl.when(column == column.floor()).then(column)
         return column.cast(need, strict=False)
     if have.is_integer() and need.is_integer():

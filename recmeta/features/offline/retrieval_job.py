@@ -1,4 +1,4 @@
-"""The plan behind a request to the offline store; it runs when its result is asked for."""
+"""The lazy plan of a request to the offline store, which runs when its result is requested."""
 
 import datetime
 from collections.abc import Sequence
@@ -44,12 +44,13 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]  # Feast is not ty
 
     @property
     def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        """What Feast computes from the result."""
+        """The feature views that Feast computes from the result."""
         return self._on_demand_feature_views
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
-        """The features and keys asked for, and the span of the times; None without entity rows."""
+        """The requested features and keys and the span of the times, or None without entity
+        rows."""
         return self._metadata
 
     def persist(
@@ -61,7 +62,7 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]  # Feast is not ty
         """Compute the result and write it to a Parquet file, a folder or a Delta table.
 
         Raises:
-            SavedDatasetLocationAlreadyExists: where something is there and may not be replaced.
+            SavedDatasetLocationAlreadyExists: if something exists there and may not be replaced.
         """
         location = Location(self._config, storage.to_data_source())
         if not allow_overwrite and location.exists():
@@ -78,7 +79,7 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]  # Feast is not ty
 def as_feast_reads(frame: pl.DataFrame) -> pa.Table:
     """Return an Arrow table in one chunk, with 32-bit offsets and no dictionaries.
 
-    Feast's materialisation writes the first chunk only, and takes a large string for JSON.
+    Feast's materialisation writes only the first chunk, and takes a large string for JSON.
     """
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     fields = [pa.field(f.name, _plain(f.type)) for f in table.schema]
@@ -96,7 +97,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def time_span(times: pl.Series) -> tuple[datetime.datetime | None, datetime.datetime | None]:
-    """Return the first and the last of a column of times."""
+    """Return the first and the last time of a column."""
     first, last = times.min(), times.max()
     assert first is None or isinstance(first, datetime.datetime)
     assert last is None or isinstance(last, datetime.datetime)

@@ -1,7 +1,7 @@
 """Feast's file sources as lazy frames: Parquet files, folders of them, and Delta tables.
 
 A path is local, relative to the feature repository, or an object-store URL. Credentials are those
-of the source's connection, else of the environment.
+of the source's connection or, without them, of the environment.
 """
 
 import uuid
@@ -25,10 +25,10 @@ PARQUET = (".parquet", ".pq")
 
 
 class Location:
-    """Where the rows of a file source are, and in which format."""
+    """The place and the format of a file source's rows."""
 
     def __init__(self, config: RepoConfig, source: DataSource) -> None:
-        """Resolve a source.
+        """Find the location of a source.
 
         Raises:
             UserError: for a source that is not in files.
@@ -49,7 +49,7 @@ class Location:
 
     @property
     def is_file(self) -> bool:
-        """Whether this is one Parquet file, or is to be one, rather than a folder of them."""
+        """Whether this is, or will be, one Parquet file rather than a folder of them."""
         if self.is_delta:
             return False
         kind = self._kind()
@@ -58,16 +58,16 @@ class Location:
         return bool(kind == pafs.FileType.File)
 
     def exists(self) -> bool:
-        """Return whether anything is there."""
+        """Return whether anything exists there."""
         if self.is_delta:
             return self._has_delta_log()
         return bool(self._kind() != pafs.FileType.NotFound)
 
     def scan(self) -> pl.LazyFrame:
-        """Return the rows, to be read when a plan that needs them runs.
+        """Return the rows, which are read when a plan that needs them runs.
 
         Raises:
-            UserError: where nothing is there.
+            UserError: if nothing exists there.
         """
         if not self.exists():
             raise UserError(
@@ -77,11 +77,11 @@ class Location:
         options: Any = self.storage_options or None
         if self.is_delta:
             return pl.scan_delta(self.uri, storage_options=options)
-        end = "" if self.is_file else "/"  # by which an object store knows a folder
+        end = "" if self.is_file else "/"  # the suffix by which an object store knows a folder
         return pl.scan_parquet(f"{self.uri.rstrip('/')}{end}", storage_options=options)
 
     def write(self, table: pa.Table) -> None:
-        """Make `table` all that is there."""
+        """Replace everything there by `table`."""
         if self.is_delta:
             write_deltalake(
                 self.uri,
@@ -97,13 +97,13 @@ class Location:
             self._write_folder(table, existing="delete_matching")
 
     def append(self, table: pa.Table, partitions: list[str] | None = None) -> None:
-        """Add rows to what is there, or begin with them.
+        """Add rows to the existing ones, if there are any.
 
-        One Parquet file is written anew; a folder gets a further file, a Delta table a commit.
+        A single Parquet file is rewritten, a folder gets another file, and a Delta table a commit.
 
         Args:
-            table: rows in the columns that are there.
-            partitions: columns by whose values a folder is divided.
+            table: rows with the existing columns.
+            partitions: the columns by whose values a folder is divided.
         """
         if self.is_delta:
             options = self.storage_options or None

@@ -8,9 +8,10 @@ from recmeta.markup import inline
 from recmeta.registry.tracking import mlflow_name
 
 TELLING = ("mae", "rmse", "ndcg@5", "ndcg@10", "full_ndcg@10", "full_hit@10")
-"""Shown first, after the primary metric."""
+"""The metrics that are shown first, after the primary metric."""
 MAX_METRICS = 6
-"""Columns of the table; the others are in the run's `evaluation/` artifacts."""
+"""The number of columns of the table. The other metrics are in the run's `evaluation/`
+artifacts."""
 
 
 def describe(
@@ -29,11 +30,11 @@ def describe(
     Args:
         decision: promoted, refused or forced.
         compared_with: the version that it had to beat, if any.
-        evaluation: of evaluation.json, `metrics` and, where they are there, `primary_metric` and
+        evaluation: from evaluation.json, `metrics` and, if they are there, `primary_metric` and
             `num_users`.
-        data: which versions of which tables the training read.
-        features: the feature service and what the model reads of it.
-        promoted_by: who made it champion, if anybody did.
+        data: the versions of the tables that the training read.
+        features: the feature service and the features that the model reads.
+        promoted_by: who made it champion, if it was promoted.
         report: where the whole report is, relative to the workspace.
     """
     against = "no earlier version" if compared_with is None else f"version {compared_with}"

@@ -8,5 +8,5 @@ MODEL_FILES = (
     "statistics.arrow",
 )
 OPTIONAL_FILES = ("levels.safetensors", "lists.safetensors")
-"""Those of heads that a model may have learned: how likely each level of a rating is, and what its
-lists are ordered by; model.json says so."""
+"""The files of heads that a model may have learned, for levels of a rating and for lists;
+model.json says which exist."""

@@ -1,4 +1,5 @@
-"""What MLflow keeps of users who were forgotten: only which models were trained on them."""
+"""The removal of forgotten users from MLflow, which then only knows which models were trained on
+them."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def erase_from_artifacts(workspace: Workspace, user_ids: Collection[str]) -> int
     read is emptied, since it is unknown who is in it.
 
     Returns:
-        How many files were written anew.
+        The number of rewritten files.
     """
     if not has_store(workspace):
         return 0
@@ -93,8 +94,8 @@ def _files(client: Any, run_id: str, folder: str) -> Iterator[Any]:
 
 
 def _runs(client: Any) -> Iterator[str]:
-    """Yield the runs of this model's experiment, deleted ones too, whose files stay: a user of that
-    id in another one, of a server that is shared, is somebody else."""
+    """Yield the runs of this model's experiment, including deleted ones, whose files remain. In
+    another experiment of a shared server, the same id is another user."""
     from mlflow.entities import ViewType
 
     experiment = client.get_experiment_by_name(model_name())

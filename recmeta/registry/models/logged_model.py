@@ -25,7 +25,9 @@ def logged_model(
         if found.status == LoggedModelStatus.READY:
             ready = found
         else:
-            client.delete_logged_model(found.model_id)  # killed half-way
+            client.delete_logged_model(
+                found.model_id
+            )  # the process was killed before it was complete
     if ready is None:
         ready = _log_model(client, workspace, experiment, run, folder, model_key)
     elif artifact_losses(ready.artifact_location, client.tracking_uri):
@@ -38,7 +40,7 @@ def logged_model(
 def _log_model(
     client: Any, workspace: Workspace, experiment: str, run: Any, folder: Folder, model_key: str
 ) -> Any:
-    """Log a model; what `mlflow.pyfunc.log_model` does, without its global state."""
+    """Log a model as `mlflow.pyfunc.log_model` does, without MLflow's global state."""
     from mlflow.entities import LoggedModelStatus
 
     logged = client.create_logged_model(

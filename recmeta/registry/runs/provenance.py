@@ -1,4 +1,4 @@
-"""Who did something, and with which code, as an audit asks first."""
+"""Who did something and with which code, for audits."""
 
 import getpass
 import os
@@ -9,10 +9,11 @@ import recmeta
 
 
 def actor() -> str:
-    """Return who is at work: the run of an Airflow DAG if there is one, otherwise the user's name.
+    """Return who runs this process: the run of an Airflow DAG if there is one, otherwise the user's
+    name.
 
     Airflow gives the run to its tasks through the environment; `MLFLOW_TRACKING_USERNAME` names the
-    user whom a tracking server knows.
+    user of a tracking server.
     """
     dag, run = (os.environ.get(f"AIRFLOW_CTX_{name}") for name in ("DAG_ID", "DAG_RUN_ID"))
     if dag and run:

@@ -1,4 +1,5 @@
-"""The description at the top of a run's page in MLflow: what it is, how good, and who decided.
+"""The description at the top of a run's page in MLflow: what was trained, how good it is, and who
+decided.
 
 It is rewritten, from the data of the run and its model version, whenever one of them changes. A
 description that a person has written is kept.

@@ -1,11 +1,12 @@
-"""How busy the machine was while a model was trained: MLflow's own monitor, on our run."""
+"""The load of the machine while a model is trained, recorded by MLflow's own monitor on recmeta's
+run."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 SECONDS = 5.0
-"""Time between two samples, unless `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` is set."""
+"""The time between two samples, unless `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` is set."""
 
 
 @contextlib.contextmanager
@@ -13,7 +14,7 @@ def system_metrics(client: Any, run_id: str) -> Iterator[None]:
     """Log CPU, memory, disk, network and, with `nvidia-ml-py`, GPU to a run inside the block.
 
     `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false` turns it off. A block that is shorter than the
-    interval logs nothing; one that resumes a run goes on with the run's series.
+    interval logs nothing; one that resumes a run continues the run's series.
     """
     from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING as SWITCH
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor

@@ -4,12 +4,12 @@
     config.json       the configuration of meta-train
     environment.json  versions of libraries
     features.json     what the model reads
-    carried_over.json what its content took over from another model, where it did
+    carried_over.json the content that was carried over from another model, if any
     evaluation/       the configuration of evaluate, in config.json, and its report
 
 With the versions of the Delta tables, which are the run's datasets, that is all that `recmeta
 rebuild` needs. A run is found again by its tag `recmeta.key`, the key of the meta-train step: a
-training that was killed and goes on, or is asked for twice, is one run with each epoch logged once.
+training that was killed and resumed, or requested twice, is one run with each epoch logged once.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ CONFIG_HASH = "recmeta.config_hash"
 SEED = "recmeta.seed"
 DEVICE = "recmeta.device"
 THREADS = "recmeta.threads"
-"""The number of PyTorch's threads on the CPU: another number may sum floats in another order."""
+"""The number of PyTorch's threads on the CPU. Another number may sum floats in another order."""
 
 
 class TrainingRun:
@@ -91,12 +91,12 @@ class TrainingRun:
         """Return the run of the training with this key, begun now or before.
 
         Args:
-            key: of the meta-train step.
+            key: the key of the meta-train step.
             config: JSON-ready; flattened into parameters, whole in the artifact config.json.
             inputs: name to version; those that name a Delta table become dataset inputs.
-            tasks_config: of the build-tasks step; in the artifact tasks.json.
-            features: what the model reads; in the artifact features.json.
-            device: type of the device that trains.
+            tasks_config: the configuration of the build-tasks step, in the artifact tasks.json.
+            features: the features that the model reads, in the artifact features.json.
+            device: the type of the device that trains.
             libraries: name to version; in the artifact environment.json.
         """
         client = connect_to_write(workspace)
@@ -142,7 +142,8 @@ class TrainingRun:
         end_run(self._client, self.run_id, error)
 
     def log_epoch(self, epoch: Epoch) -> None:
-        """Log an epoch's losses with the epoch's number as step, unless they are there already."""
+        """Log an epoch's losses with the epoch's number as step, unless they were logged
+        already."""
         if epoch.number in self._logged:
             return
         losses = {"train_loss": epoch.train_loss, "dev_loss": epoch.dev_loss}
@@ -171,10 +172,10 @@ def log_evaluation(
     """Log an evaluation to the run of the training: metrics, and the report under `evaluation/`.
 
     Args:
-        metrics: by predictor and metric; see `flat_metrics`. One that is there with the same value
-            is not logged again.
+        metrics: by predictor and metric; see `flat_metrics`. A metric that was logged with the same
+            value is not logged again.
         report_folder: its JSON, Markdown, PNG and Parquet files are copied.
-        config: of the evaluate step; in the artifact evaluation/config.json.
+        config: the configuration of the evaluate step, in the artifact evaluation/config.json.
         candidate: the predictor that is the run's own model.
         primary_metric: the metric that is shown first.
     """
@@ -182,7 +183,9 @@ def log_evaluation(
     known = get_run(client, workspace, run_id).data.metrics
     flat = flat_metrics(metrics)
     value = metrics[candidate].get(primary_metric)
-    if value is not None:  # by a name that all learners share: a column of the list of runs
+    if (
+        value is not None
+    ):  # under a name that all learners share, which is a column of the list of runs
         flat[mlflow_name(primary_metric)] = value
     log_metrics(client, run_id, {n: value for n, value in flat.items() if known.get(n) != value})
     with workspace.temporary_folder() as copy:
@@ -199,7 +202,7 @@ def log_evaluation(
 def flat_metrics(metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
     """Return metrics by `METRIC.PREDICTOR`, such as `mae.item-mean` and `ndcg_at_5.item-mean`.
 
-    One that is None or not finite is left out.
+    Metrics that are None or not finite are left out.
     """
     return {
         mlflow_name(f"{metric}.{predictor}"): float(value)
@@ -237,8 +240,8 @@ def _tags(
 
 
 def _datasets(inputs: Mapping[str, Any]) -> list[Any]:
-    """Return a dataset input for each Delta table among the inputs, named from the workspace;
-    nothing of it is read."""
+    """Return a dataset input for each Delta table among the inputs, named relative to the
+    workspace, without reading the tables."""
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import DatasetInput, InputTag

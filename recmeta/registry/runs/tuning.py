@@ -1,10 +1,10 @@
 """The trials of tuning, as nested runs.
 
 Baselines are tuned while a model is trained: one run per method is nested in the training's. Its
-parameters are the chosen ones, its metric is how well they did, and its table has all trials. (A
-run per candidate would hide a training behind a hundred others.) In `recmeta tune`, where there is
-only tuning, the study has a run of the same form, and nested in it one per trial, with the losses
-of its epochs.
+parameters are the chosen ones, its metric is their loss, and its table has all trials. (A run per
+candidate would hide a training behind a hundred others.) In `recmeta tune`, where there is only
+tuning, the study has a run of the same form, and nested in it one per trial, with the losses of its
+epochs.
 """
 
 import itertools
@@ -39,12 +39,12 @@ CANDIDATES_FILE = "candidates.json"
 
 
 def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Trial]) -> None:
-    """Log the trials of each method to a run nested in the training's; what is there stays.
+    """Log the trials of each method to a run nested in the training's. Existing runs are kept.
 
     Args:
-        run_id: of the training.
-        step: which step tuned; each has nested runs of its own.
-        trials: those of one method together, in the order in which they were made.
+        run_id: the run of the training.
+        step: the step that tuned. Each step has nested runs of its own.
+        trials: the trials, grouped by method, in the order in which they were made.
     """
     if not trials:
         return
@@ -58,7 +58,7 @@ def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Tr
         if name in known:
             if known[name].status == "FINISHED":
                 continue
-            client.delete_run(known[name].run_id)  # killed half-way
+            client.delete_run(known[name].run_id)  # the process was killed before it was complete
         child = create_run(client, experiment, name, step, {PARENT: run_id, TUNING: name, **owner})
         _log(client, child, list(of_method))
         client.set_terminated(child)
@@ -75,7 +75,7 @@ def _log(client: Any, run_id: str, trials: Sequence[Trial]) -> None:
 
 
 def _log_table(client: Any, run_id: str, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Log all that was tried, in the form of MLflow's tables, over what is there."""
+    """Log all trials in the form of MLflow's tables, replacing an existing table."""
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     client.log_dict(run_id, {"columns": list(columns), "data": rows}, CANDIDATES_FILE)
 
@@ -100,8 +100,8 @@ class SearchRun:
         """Return the run of the study with this key, begun now or before.
 
         Args:
-            learners: what is tuned.
-            inputs: name to version of what is read.
+            learners: the learners that are tuned.
+            inputs: the versions of the inputs, by name.
         """
         client = connect_to_write(workspace)
         experiment = experiment_id(client)
@@ -131,11 +131,11 @@ class SearchRun:
         end_run(self._client, self.run_id, error)
 
     def start_trial(self, number: int, name: str, values: Mapping[str, Any]) -> None:
-        """Begin the run of a trial, or go on with it.
+        """Begin the run of a trial, or continue it.
 
         Args:
-            name: the same for a trial that goes on after it was killed.
-            values: the values that it drew.
+            name: the name of the trial, which is the same if it continues after it was killed.
+            values: the values that the trial drew.
         """
         tag = f"{self.run_id}/{name}"
         found = self._client.search_runs([self._experiment], f"tags.`{TUNING}` = '{tag}'")
@@ -152,7 +152,7 @@ class SearchRun:
         self._heartbeat.add(run_id)
 
     def log_epoch(self, number: int, epoch: Epoch) -> None:
-        """Log the losses of a trial's epoch, unless they are there."""
+        """Log the losses of a trial's epoch, unless they were logged already."""
         if epoch.number in self._logged[number]:
             return
         losses = {"train_loss": epoch.train_loss, LOSS: epoch.dev_loss}
@@ -160,11 +160,11 @@ class SearchRun:
         self._logged[number].add(epoch.number)
 
     def end_trial(self, number: int, state: str, loss: float | None) -> None:
-        """Say how a trial ended.
+        """Record how a trial ended.
 
         Args:
             state: complete or pruned.
-            loss: of its best epoch, where it is complete.
+            loss: the loss of its best epoch, if it is complete.
         """
         self._client.set_tag(self._trials[number], STATE, state)
         if loss is not None:
@@ -174,7 +174,8 @@ class SearchRun:
         self._client.set_terminated(self._trials[number])
 
     def log_best(self, values: Mapping[str, Any], losses: Mapping[int, float]) -> None:
-        """Log to the study's run what the best trial drew, and the losses of all by number.
+        """Log the values of the best trial, and the losses of all trials by number, to the study's
+        run.
 
         They are logged as tags, since a study that continues may find something better, and
         parameters cannot change.

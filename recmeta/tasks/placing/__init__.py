@@ -1,1 +1,1 @@
-"""Rows on their way into tasks: numbers in place of ids, some users' at a time."""
+"""The placing of rows in tasks, with numbers in place of ids, some users at a time."""

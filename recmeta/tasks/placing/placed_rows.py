@@ -1,4 +1,4 @@
-"""Tasks laid end to end, numbers in place of ids, as task building passes them on.
+"""Tasks laid end to end, with numbers in place of ids, as they pass through task building.
 
 Legend: N rows, T tasks.
 """
@@ -17,7 +17,7 @@ NO_TIME: Final = schema.END_OF_TIME
 
 
 class Place(NamedTuple):
-    """Where tasks are: a split, and a state of Lee et al. (KDD 2019)."""
+    """The place of tasks: a split, and a state of Lee et al. (KDD 2019)."""
 
     split: str
     state: str
@@ -31,9 +31,9 @@ PLACES: Final = (
     Place("train", "warm"),
     Place("withheld", "warm"),
 )
-"""In the order of their names, which is the order of a task set's rows. The last one is no split of
-a task set: its rows are known to later users, as part of the items' past, and nobody learns from
-them."""
+"""The places in the order of their names, which is the order of a task set's rows. The last one is
+no split of a task set: its rows are known to later users, as part of the items' past, but no model
+learns from them."""
 WITHHELD: Final = PLACES[-1].split
 
 
@@ -51,21 +51,22 @@ ROW_COLUMNS: Final[dict[str, Any]] = {"time": np.int64, "item": np.int32, "value
 class PlacedRows:
     """Some tasks, sorted by place and user, and their rows, task by task.
 
-    A temporal task's rows stand in the order of time, support before query; a random one's query
-    stands before its support.
+    The rows of a temporal task are in the order of time, support before query; in a random task,
+    the query comes before the support.
     """
 
     place: npt.NDArray[np.uint8]
-    """(T,) index in PLACES."""
+    """(T,) indices in PLACES."""
     user: npt.NDArray[np.int32]
     """(T,) numbers."""
     num_rows: npt.NDArray[np.int32]
-    """(T,) rows of the user in that state; a temporal task may leave the last ones out."""
+    """(T,) the number of the user's rows in that state. A temporal task may leave the last ones
+    out."""
     num_support: npt.NDArray[np.int32]
     num_query: npt.NDArray[np.int32]
-    """(T,) rows that are here."""
+    """(T,) the number of query rows that are kept."""
     time: IntArray
-    """(N,) µs since 1970, NO_TIME where unknown."""
+    """(N,) µs since 1970, or NO_TIME if unknown."""
     item: npt.NDArray[np.int32]
     """(N,) numbers."""
     value: Float32Array
@@ -76,16 +77,16 @@ class PlacedRows:
 
     @property
     def num_kept(self) -> IntArray:
-        """(T,) rows of each task that are here."""
+        """(T,) the number of rows of each task that are kept."""
         return self.num_support.astype(np.int64) + self.num_query
 
     @property
     def offsets(self) -> IntArray:
-        """(T + 1,) task t owns rows offsets[t]:offsets[t + 1]."""
+        """(T + 1,) offsets: task t owns the rows offsets[t]:offsets[t + 1]."""
         return offsets_of(self.num_kept)
 
     def is_query(self, *, temporal: bool) -> BoolArray:
-        """Return (N,) which rows are query, the others being support."""
+        """Return (N,) which rows are query rows; the others are support rows."""
         sides = (self.num_support, self.num_query)
         lengths = np.stack(sides if temporal else sides[::-1], axis=1).reshape(-1)
         return np.repeat(np.tile([not temporal, temporal], len(self)), lengths)
@@ -100,7 +101,7 @@ class PlacedRows:
 
 
 def concatenate(pieces: Sequence[PlacedRows]) -> PlacedRows:
-    """Return the tasks of all pieces in their order; of none, no task."""
+    """Return the tasks of all pieces, in order."""
     if len(pieces) == 1:
         return pieces[0]
     columns = {**TASK_COLUMNS, **ROW_COLUMNS}

@@ -1,4 +1,4 @@
-"""Which of the rows of some users belong to which task, and there to support or to query.
+"""The assignment of users' rows to tasks, and there to support or query.
 
 A place is a split and a state of Lee et al. (KDD 2019); a user has one task in each place where the
 user has rows.
@@ -21,7 +21,7 @@ from recmeta.tasks.split_config import SplitConfig
 ROW = np.dtype(
     [("time", "<i8"), ("user", "<i4"), ("item", "<i4"), ("value", "<f4"), ("kind", "<i4")]
 )
-"""An interaction: its time (µs since 1970), numbers of its user, item and kind of event."""
+"""An interaction: its time (µs since 1970) and the numbers of its user, item and kind of event."""
 _SECOND: Final = 1_000_000
 
 Rows = npt.NDArray[np.void]
@@ -35,32 +35,32 @@ _BOTH_COLD: Final = PLACES.index(Place("test", "user_and_item_cold"))
 _NOWHERE: Final = len(PLACES)
 _OF_NEW_ITEM = np.full(len(PLACES), _NOWHERE, np.uint8)
 _OF_NEW_ITEM[[TRAIN, COLD]] = _ITEM_COLD, _BOTH_COLD
-"""Where a new item's rows go, by the user's place: training users' rows test the state."""
+"""The place of a new item's rows, by the user's place: training users' rows test the state."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placement:
-    """What decides, for all users and items."""
+    """The data that decide where rows go, for all users and items."""
 
     config: SplitConfig
     temporal: bool
     place: npt.NDArray[np.uint8]
-    """(U,) index in PLACES by user."""
+    """(U,) the index in PLACES of each user."""
     new_item: BoolArray | None
-    """(I,) which items are new; None where the protocol knows no new items."""
+    """(I,) which items are new, or None if the protocol has no new items."""
     until: IntArray | None
-    """By place, µs since 1970 from which a row is withheld from the tasks of its users; None where
+    """The time, by place, in µs since 1970, from which rows are withheld from tasks, or None if
     time is not held out."""
     user_hash: npt.NDArray[np.uint64]
     item_hash: npt.NDArray[np.uint64]
-    """(U,) and (I,): together they order a user's rows at random."""
+    """(U,) and (I,) hashes, which together order a user's rows at random."""
 
 
 def place_rows(rows: Rows, placement: Placement) -> PlacedRows:
-    """Place all rows of some users: the first of each user with each item.
+    """Return the tasks of some users, which have the first row of each user with each item.
 
     Args:
-        rows: (N,) of ROW, in any order; every row of its users.
+        rows: (N,) of ROW, all rows of these users in any order.
     """
     rows, ticks = first_of_each_pair(rows)
     place = placement.place.take(rows["user"])
@@ -80,12 +80,12 @@ def place_rows(rows: Rows, placement: Placement) -> PlacedRows:
 
 
 def first_of_each_pair(rows: Rows) -> tuple[Rows, IntArray]:
-    """Return the first row of each user with each item, sorted by them, and numbers in the order of
-    the rows' times."""
+    """Return the first row of each user with each item, sorted by user and item, and numbers in the
+    order of the rows' times."""
     ticks = _ticks(rows["time"])
     user, item = _from_zero(rows["user"]), _from_zero(rows["item"])
     order = order_by(user, item, ticks, rows["kind"])
-    # Positions are thrown out before records are taken, since a record is six times as wide.
+    # Positions are dropped before records are gathered, since a record is six times as wide.
     positions = order.compress(_changes(user.take(order)) | _changes(item.take(order)))
     return rows.take(positions), ticks.take(positions)
 
@@ -97,7 +97,7 @@ def _tasks(
     order: IntArray,
     placement: Placement,
 ) -> PlacedRows:
-    """Return the tasks of rows, each of them in `order`.
+    """Return the tasks of rows, each sorted by `order`.
 
     Args:
         user: (N,) numbers from 0.
@@ -107,7 +107,7 @@ def _tasks(
     start = np.flatnonzero(_changes(user.take(order)) | _changes(place))
     num_rows = np.diff(start, append=len(rows))
     task_place = place[start]
-    half = (num_rows + 1) // 2  # half of a short history is query, and at least one row
+    half = (num_rows + 1) // 2  # the query is half of a short history, and has at least one row
     num_query = np.minimum(config.query_size, half)
     if placement.temporal:
         num_support = np.minimum(config.support_size, num_rows - num_query)
@@ -135,7 +135,7 @@ def _tasks(
 
 
 def is_of_length(num_rows: IntArray, config: SplitConfig) -> BoolArray:
-    """Return (T,) whether so many rows are neither too few nor too many for a task."""
+    """Return (T,) whether these numbers of rows are neither too small nor too large for a task."""
     found: BoolArray = num_rows >= config.min_interactions
     if config.max_interactions is not None:
         found &= num_rows <= config.max_interactions
@@ -149,15 +149,16 @@ def _changes(values: npt.NDArray[np.integer]) -> BoolArray:
 
 
 def _from_zero(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Return the numbers less the smallest, so that they take few bits."""
+    """Return the numbers minus the smallest one, so that they take few bits."""
     found: npt.NDArray[np.int32] = numbers - numbers.min(initial=np.iinfo(np.int32).max)
     return found
 
 
 def _ticks(time: IntArray) -> IntArray:
-    """Return times as numbers from 0 in the same order, as few bits as is cheap; NO_TIME is last.
+    """Return times as numbers from 0 in the same order, with few bits if that is cheap. NO_TIME
+    comes last.
 
-    Most logs tell time in seconds, and then 20 bits of the microseconds say nothing.
+    Most logs have times in seconds, so that 20 bits of the microseconds carry no information.
     """
     known = time != NO_TIME
     if not known.any():

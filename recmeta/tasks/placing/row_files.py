@@ -1,4 +1,4 @@
-"""Rows put aside on a local disk, so that memory holds only some users' rows at a time."""
+"""Rows stored on a local disk, so that memory holds only some users' rows at a time."""
 
 import shutil
 import tempfile
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 
 class RowFiles:
-    """A folder of arrays under names, which goes when this object goes.
+    """A folder of named arrays, which is deleted with this object.
 
-    It lies where temporary files lie; TMPDIR names another disk. A process that is killed leaves
-    it behind, and no other one reads it.
+    It is created where temporary files are; TMPDIR names another disk. A process that is killed
+    leaves it behind, and no other process reads it.
     """
 
     def __init__(self) -> None:
@@ -26,17 +26,18 @@ class RowFiles:
         """Put rows at the end of an array.
 
         Raises:
-            OSError: where the disk is full.
+            OSError: if the disk is full.
         """
         with (self._folder / name).open("ab") as file:
-            # Not `tofile`, which writes through a buffer of C and does not see that it was not
-            # emptied: rows would be gone without a word.
+            # Not `tofile`, which writes through a C buffer and does not notice when flushing it
+            # fails: rows would be lost silently.
             file.write(np.ascontiguousarray(rows).view(np.uint8).data)
 
     def read(
         self, name: str, dtype: npt.DTypeLike, start: int = 0, stop: int | None = None
     ) -> npt.NDArray[Any]:
-        """Return an array, or its rows from `start` to `stop`; none where nothing was put."""
+        """Return an array, or its rows from `start` to `stop`. It is empty if nothing was
+        appended."""
         path, size = self._folder / name, np.dtype(dtype).itemsize
         if not path.exists():
             return np.zeros(0, dtype)
@@ -44,5 +45,5 @@ class RowFiles:
         return np.fromfile(path, dtype, count=count, offset=start * size)
 
     def remove(self, name: str) -> None:
-        """Drop an array; nothing happens where there is none."""
+        """Delete an array, if it exists."""
         (self._folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The order of rows by several keys, from one sort of one number per row."""
+"""The order of rows by several keys, by sorting one number per row."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _BITS = 64
 
 
 def order_by(*keys: npt.NDArray[Any]) -> IntArray:
-    """Return the positions (N,) of rows sorted by the keys, the first one counting most.
+    """Return the positions (N,) of rows sorted by the keys, of which the first counts most.
 
-    As many leading bits of the keys as 64 bits hold become one number, since sorting one column of
-    integers is several times faster than sorting by columns. Rows that it cannot tell apart are few
-    and are then sorted among themselves by all keys.
+    The leading bits of the keys, as many as fit into 64 bits, become one number, since sorting one
+    column of integers is several times faster than sorting by several columns. The few rows with
+    equal numbers are then sorted among themselves by all keys.
 
     Args:
         keys: (N,) integers that are not negative.
@@ -31,7 +31,7 @@ def order_by(*keys: npt.NDArray[Any]) -> IntArray:
             packed |= key.astype(np.uint64) >> np.uint64(bits - taken)
         exact = exact and taken == bits
         room -= taken
-    # A log lies in sorted runs, one per ingest, which a merge sort makes use of.
+    # A log consists of sorted runs, one per ingest, from which a merge sort benefits.
     order = np.argsort(packed, kind="stable").astype(np.int64, copy=False)
     return order if exact else _settle_ties(order, packed, keys)
 

@@ -1,4 +1,4 @@
-"""Placed rows as the shards of a task set.
+"""The shards of a task set, made from placed rows.
 
 Legend: N rows, T tasks, S snapshots.
 """
@@ -18,7 +18,7 @@ TASKS_PER_SHARD = 50_000
 def shards(pieces: Iterable[PlacedRows]) -> Iterator[PlacedRows]:
     """Yield the same tasks in the same order, TASKS_PER_SHARD at a time.
 
-    The last shard has the rest; it is empty only where there is no task at all.
+    The last shard has the rest. It is empty only if there is no task at all.
     """
     waiting: list[PlacedRows] = []
     num_waiting, any_full = 0, False
@@ -39,12 +39,12 @@ def shards(pieces: Iterable[PlacedRows]) -> Iterator[PlacedRows]:
 def task_table(tasks: PlacedRows, snapshot_times: IntArray, *, temporal: bool) -> pa.Table:
     """Return T tasks with the columns `task_set.TASK_COLUMNS`.
 
-    In a temporal task set every row counts in its item's statistics from its own time on, and a
-    task reads the newest snapshot that is not later than its first query. Elsewhere the rows of
-    the meta-training users count, always.
+    In a temporal task set, every row counts in its item's statistics from its own time on, and a
+    task reads the newest snapshot that is not later than its first query row. In other task sets,
+    the rows of the meta-training users always count.
 
     Args:
-        snapshot_times: (S,) when the snapshots of the statistics were taken, rising.
+        snapshot_times: (S,) the times of the snapshots of the statistics, ascending.
     """
     is_query = tasks.is_query(temporal=temporal)
     if temporal:

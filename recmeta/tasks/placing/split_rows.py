@@ -23,27 +23,27 @@ from recmeta.tasks.threads import in_threads
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitRows:
-    """Every interaction that belongs to a task, and what it is there for; and those that only count
-    in the items' past, in a place of their own.
+    """Every interaction that belongs to a task, with its role there, and those that only count in
+    the items' past, in a place of their own.
 
-    The rows lie in files, some users' at a time; `pieces` reads them in order.
+    The rows are in files, each with those of some users; `pieces` reads them in order.
     """
 
     user_id: pa.Array
-    """Sorted ids; a user's number is the position."""
+    """The sorted ids. A user's number is the position."""
     objective: Objective
     kind: SplitKind
-    """How the rows were split."""
+    """The kind of split."""
     parts: list[PlacedRows]
-    """The tasks of some users each, by user, without their rows."""
+    """The tasks, without their rows, in parts with some users each, by user."""
     files: RowFiles
     kinds: tuple[str, ...] = ()
-    """All kinds of event in the log, sorted; a kind's number is the position."""
+    """All kinds of event in the log, sorted. A kind's number is the position."""
     num_raw_parts: int = 0
-    """Parts of the rows as the log has them, where they were kept: see `raw`."""
+    """The number of parts of the raw rows, if these were kept: see `raw`."""
     refit: "SplitRows | None" = None
-    """Training tasks alone: what is learned from once the development users have chosen, instead of
-    the training and the development tasks. None: these themselves."""
+    """The training tasks from which the final model learns once the development users have chosen,
+    or None for the training and the development tasks themselves."""
 
     @property
     def temporal(self) -> bool:
@@ -52,21 +52,22 @@ class SplitRows:
 
     @property
     def num_users(self) -> int:
-        """How many users have a task; one user may have several, in different states."""
+        """The number of users with a task. One user may have several, in different states."""
         return sum(len(np.unique(part.user[_is_task(part)])) for part in self.parts)
 
     @property
     def num_rows(self) -> int:
-        """How many interactions belong to a task."""
+        """The number of interactions that belong to a task."""
         return sum(int(part.num_kept[_is_task(part)].sum()) for part in self.parts)
 
     @property
     def num_events(self) -> int:
-        """How many interactions there are, those counted that belong to no task."""
+        """The number of interactions, including those that belong to no task."""
         return sum(int(part.num_kept.sum()) for part in self.parts)
 
     def raw(self) -> Iterator[Rows]:
-        """Yield the rows of ROW as the log has them, sorted by user, whole users at a time."""
+        """Yield the raw rows of the log, of ROW, sorted by user, with all rows of a user in one
+        piece."""
         return in_threads(self._raw, range(self.num_raw_parts))
 
     def _raw(self, number: int) -> Rows:
@@ -78,20 +79,20 @@ class SplitRows:
         return rows.take(np.argsort(user, kind="stable"))
 
     def num_tasks(self, split: str) -> int:
-        """Return how many tasks a split has."""
+        """Return the number of tasks of a split."""
         found = [index for index, place in enumerate(PLACES) if place.split == split]
         return sum(int(np.isin(part.place, found).sum()) for part in self.parts)
 
     def times(self) -> Iterator[IntArray]:
-        """Yield the times of all events, µs since 1970, in no order that means anything."""
+        """Yield the times of all events, in µs since 1970, in an arbitrary order."""
         for number in range(len(self.parts)):
             yield self.files.read(_file("time", number), np.int64)
 
     def pieces(self, split: str | None = None) -> Iterator[PlacedRows]:
-        """Yield tasks with their rows, sorted by split, state and user, some users' at a time.
+        """Yield tasks with their rows, sorted by split, state and user, some users at a time.
 
         Args:
-            split: None: all.
+            split: the split, or None for all.
         """
         for index, place in enumerate(PLACES):
             if split not in (None, place.split):
@@ -114,7 +115,7 @@ class SplitRows:
 
 
 def put_away(files: RowFiles, number: int, placed: PlacedRows) -> PlacedRows:
-    """Write the rows of one part to files, and return its tasks without them."""
+    """Write the rows of one part to files, and return its tasks without the rows."""
     for name in ROW_COLUMNS:
         files.append(_file(name, number), getattr(placed, name))
     empty = {name: np.zeros(0, dtype) for name, dtype in ROW_COLUMNS.items()}
@@ -128,7 +129,7 @@ def _is_task(part: PlacedRows) -> BoolArray:
 
 
 def raw_file(number: int) -> str:
-    """Return the name of the file of the rows of some users, not yet placed."""
+    """Return the name of the file with the raw rows of some users, which are not yet placed."""
     return f"rows-{number}"
 
 

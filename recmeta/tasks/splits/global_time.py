@@ -1,18 +1,20 @@
-"""Users and time held out: cold are those who come last, and nobody learns from what is later.
+"""A split that holds out users and time: the users who come last are cold, and no model learns from
+later rows.
 
-Two cuts, of all users with rows enough for a task:
+There are two cuts among all users with enough rows for a task:
 
-    dev cut     users whose first row lies at or after it, and before the test cut, are development
+    dev cut     users whose first row is at or after it, and before the test cut, are development
                 users; rows of the users before them count as training up to it
-    test cut    users whose first row lies at or after it are cold; rows of development users count
-                up to it
+    test cut    users whose first row is at or after it are cold; rows of development users count up
+                to it
 
 A user with rows on both sides of a cut keeps those before it. The later ones are withheld: they are
-in the items' past, which a cold user's task reads at its own cut time, as it would be in service.
-So a development user is judged as a cold one is, by a model that saw nothing later. Once these have
-chosen, a model may learn from everything before the test cut (`placed_for_refit`).
+in the items' past, which a cold user's task reads at its own cut time, as in production. So a
+development user is judged as a cold user is, by a model that saw nothing later. Once the
+development users have chosen, a model may learn from everything before the test cut
+(`placed_for_refit`).
 
-Legend: U users, E users with rows enough, by when they came.
+Legend: U users, E users with enough rows, in the order of their first rows.
 """
 
 import dataclasses
@@ -37,22 +39,23 @@ from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.threads import in_threads
 
 FEWEST = 0.5
-"""A cut that holds out less than this part of the users who are wanted is none."""
+"""The smallest part of the configured share that a cut must hold out."""
 
 
 def placed_by_time(placement: Placement, parts: Iterable[Rows]) -> Placement:
-    """Return the same placement with users placed by when they came, and rows up to when.
+    """Return the placement with users placed by the times of their first rows, and with the times
+    from which rows are withheld.
 
     Args:
-        parts: the rows of all users, some users' at a time.
+        parts: the rows of all users, some users at a time.
 
     Raises:
-        UserError: where too few users come after any cut.
+        UserError: if too few users come after any cut.
     """
     config = placement.config
     first_U, is_enough_U = _arrivals(len(placement.place), parts, config)
     if not is_enough_U.any():
-        return placement  # which leaves no task, as it would by any split
+        return placement  # there is then no task, whatever the split
     first_E = np.sort(first_U[is_enough_U])
     num_users, end = len(first_E), schema.END_OF_TIME
     test_cut = _cut(first_E, num_users, "test_share", config.test_share, end)
@@ -65,8 +68,8 @@ def placed_by_time(placement: Placement, parts: Iterable[Rows]) -> Placement:
 
 
 def placed_for_refit(placement: Placement) -> Placement:
-    """Return a placement by time as it is once the development users have chosen: they train, too,
-    and everybody's rows count up to the test cut."""
+    """Return the placement by time for the final model: the development users also train, and all
+    users' rows count up to the test cut."""
     assert placement.until is not None, "placed by time"
     until = placement.until.copy()
     until[TRAIN] = until[DEV]
@@ -88,21 +91,22 @@ def _arrivals(
 
 
 def _cut(first_E: IntArray, num_users: int, name: str, share: float, otherwise: int) -> int:
-    """Return the time from which users are held out: about a share of all, and somebody is left.
+    """Return the time from which users are held out, about a share of all, so that some users are
+    left.
 
     Args:
-        first_E: first times of those who are left to be held out, rising.
-        num_users: all users with rows enough.
-        name: what the share is called.
-        otherwise: what is returned where the share is 0.
+        first_E: the times of the first rows of the users who can still be held out, ascending.
+        num_users: the number of all users with enough rows.
+        name: the name of the share, for messages.
+        otherwise: the result if the share is 0.
 
     Raises:
-        UserError: where too few users come after any time.
+        UserError: if too few users come after any time.
     """
     if share == 0:
         return otherwise
     wanted = max(1, round(share * num_users))
-    starts = np.unique(first_E)[1:]  # nobody comes before the first
+    starts = np.unique(first_E)[1:]  # no user comes before the first
     later = len(first_E) - np.searchsorted(first_E, starts)
     best = np.argmin(np.abs(later - wanted)) if len(starts) else None
     found = 0 if best is None else int(later[best])

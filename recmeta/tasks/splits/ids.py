@@ -1,9 +1,9 @@
-"""Ids as a column has them, many times over, and each one's number.
+"""The numbers of ids in columns that repeat them many times.
 
-A log names few ids in many rows: Parquet keeps a dictionary of them, and a table that is sorted by
-user has the rows of each one side by side. So an id is looked up once for many rows.
+A log has few ids in many rows: Parquet stores a dictionary of them, and in a table that is sorted
+by user the rows of each user are adjacent. So an id is looked up once for many rows.
 
-Legend: N rows, V ids as the column has them, I distinct ids.
+Legend: N rows, V ids in the column's dictionary, I distinct ids.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,23 +20,23 @@ from recmeta.tasks.threads import in_threads
 
 
 class IdCounts(NamedTuple):
-    """Distinct ids and how often each one is there."""
+    """Distinct ids and their counts."""
 
     ids: pl.Series
-    """(I,) sorted; an id's number is the position."""
+    """(I,) the ids, sorted. An id's number is its position."""
     counts: IntArray
     """(I,)"""
     number_of_code: npt.NDArray[np.int32]
-    """By the code under which an id was kept; -1 where the id has no row."""
+    """The number of each code under which an id was kept, or -1 if the id has no row."""
 
 
 class _Encoded(NamedTuple):
-    """A column as its ids, some of them perhaps more than once, and which one each row has."""
+    """A column as ids, which may repeat, and the position of each row's id among them."""
 
     ids: pl.Series
-    """(V,) strings; some may belong to no row."""
+    """(V,) strings, of which some may belong to no row."""
     position: npt.NDArray[np.int32]
-    """(N,) in `ids`."""
+    """(N,) positions in `ids`."""
 
 
 def count_ids(
@@ -44,15 +44,17 @@ def count_ids(
 ) -> IdCounts:
     """Count the ids in columns of strings, plain or dictionary encoded.
 
-    A dictionary that all columns share gives the ids codes as they come, so that memory grows with
-    the ids alone.
+    A dictionary that all columns share assigns codes to ids as they come, so that memory grows only
+    with the number of ids.
 
     Args:
-        keep: takes the codes (N,) of each column, column by column, so that nobody has to look up
-            the same ids again.
+        keep: called with the codes (N,) of each column, so that the same ids need not be looked up
+            again.
     """
     dictionary = pl.Categories.random()
-    known = pl.Series(dtype=pl.Categorical(dictionary))  # keeps it from one column to the next
+    known = pl.Series(
+        dtype=pl.Categorical(dictionary)
+    )  # keeps the dictionary from one column to the next
 
     def work(column: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         ids, position = _encoded(column)
@@ -75,8 +77,8 @@ def count_ids(
 
 
 class IdNumbers:
-    """Finds the numbers of ids: one look-up in a dictionary, several times faster than a join or a
-    cast to an Enum, which would make the dictionary anew for each column."""
+    """Finds the numbers of ids by one look-up in a dictionary, several times faster than a join or
+    a cast to an Enum, which would build the dictionary again for each column."""
 
     def __init__(self, ids: pl.Series) -> None:
         """Number the ids (I,), which are distinct, by their positions."""

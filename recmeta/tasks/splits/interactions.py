@@ -1,7 +1,7 @@
-"""Which interactions are support, which are query, and which users are for what.
+"""The split of a log: the roles of users, and each interaction's place in support or query.
 
-Users fall into meta-train, development and cold test by a stable hash of their id, or by when they
-came. Within a user:
+Users are divided into meta-train, development and cold test users by a stable hash of their ids, or
+by the times of their first rows. Within a user:
 
     temporal     the first rows are support, the next ones query; later ones are left out, except
                  that a meta-training user keeps them all as query
@@ -12,8 +12,8 @@ came. Within a user:
                  new; models train on existing users and items and are tested on the other three
                  states
 
-Only the first event of a user with an item counts; of implicit feedback, the first whose value is
-above 0: a return, or a song played no times, is no positive.
+Only the first event of a user with an item counts. For implicit feedback it is the first whose
+value is above 0: a return, or a song that was played 0 times, is no positive.
 """
 
 import dataclasses
@@ -45,10 +45,10 @@ from recmeta.tasks.threads import in_threads
 
 USERS = "users"
 ROWS_PER_PART = 2**18
-"""About how many rows a thread places at once, at some 200 bytes each. A user is in one part,
-whatever its length."""
+"""The approximate number of rows that a thread places at once, at some 200 bytes each. All rows of
+a user are in one part, however many there are."""
 ROWS_PER_BATCH = 2**19
-"""Rows whose ids become numbers at once."""
+"""The number of rows whose ids are converted at once."""
 
 
 def split_interactions(
@@ -61,20 +61,20 @@ def split_interactions(
     keep_raw: bool = False,
     progress: Progress = silent,
 ) -> SplitRows:
-    """Give every interaction its place.
+    """Return the places of all interactions.
 
-    The log is read as a stream. Its rows, ids become numbers, go to temporary files by ranges of
-    users, and each range is then placed by itself.
+    The log is read as a stream. Its rows, with numbers in place of ids, go to temporary files by
+    ranges of users, and each range is then placed on its own.
 
     Args:
-        log: the `interactions` table; fastest with item and event dictionary encoded.
-        item_id: sorted ids of the catalogue; holds every item of `log`.
-        items: the `items` table, read only for `new_item_attribute`.
-        seed: of the hashes that draw users, items and rows.
-        keep_raw: whether to keep the rows as the log has them, for `SplitRows.raw`.
+        log: the `interactions` table. It is fastest if item and event are dictionary encoded.
+        item_id: the sorted ids of the catalogue, with every item of `log`.
+        items: the `items` table, which is read only for `new_item_attribute`.
+        seed: the seed of the hashes that draw users, items and rows.
+        keep_raw: whether to keep the raw rows of the log, for `SplitRows.raw`.
 
     Raises:
-        UserError: when no row is left, or a temporal split is asked of a log without times.
+        UserError: if no row is left, or a temporal split is configured for a log without times.
     """
     kinds = count_ids(batch.column(0) for batch in _batches(log, [schema.EVENT])).ids
     objective, events = objective_of(kinds.to_list(), config)
@@ -127,7 +127,7 @@ def split_interactions(
 
 
 def _batches(log: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a log as a stream, read ahead by no more than the threads need."""
+    """Yield the rows of a log as a stream, reading ahead no further than the threads need."""
     found: Iterator[pa.RecordBatch] = log.to_batches(
         columns=columns, batch_size=ROWS_PER_BATCH, batch_readahead=4, fragment_readahead=2
     )
@@ -139,11 +139,11 @@ class _Chosen(NamedTuple):
 
     log: dataset.Dataset
     kinds: IdNumbers
-    """Of all kinds in the log."""
+    """The numbers of all kinds in the log."""
     is_chosen: BoolArray
-    """By number of the kind."""
+    """Whether each kind is chosen, by its number."""
     positive: bool
-    """Whether values must be above 0, and then count as 1: feedback is implicit."""
+    """Whether values must be above 0 and then count as 1, because feedback is implicit."""
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows' columns and their events, a batch at a time."""
@@ -162,11 +162,11 @@ class _Chosen(NamedTuple):
 def _put_all_aside(
     chosen: _Chosen, files: RowFiles, users: IdCounts, item_id: pl.Series, progress: Progress
 ) -> int:
-    """Append the rows, ids become numbers, to the files of their users' parts; return how many
-    parts there are.
+    """Append the rows, with numbers in place of ids, to the files of their users' parts, and return
+    the number of parts.
 
     Args:
-        files: has the codes of the rows' users, in the order of the log, which then go.
+        files: has the codes of the rows' users, in the order of the log, which are then deleted.
     """
     part = _parts(users.counts)
     num_rows, num_read = int(users.counts.sum()), 0
@@ -180,7 +180,8 @@ def _put_all_aside(
 
 
 def _parts(lengths: IntArray) -> IntArray:
-    """Return the part of each user (U,), from 0: neighbours, of about ROWS_PER_PART rows in all."""
+    """Return the part of each user (U,), from 0. A part has consecutive users with about
+    ROWS_PER_PART rows in all."""
     before = lengths.cumsum() - lengths
     _, part = np.unique(before // ROWS_PER_PART, return_inverse=True)
     return part.astype(np.int64)
@@ -227,7 +228,9 @@ def _with_first_row(
 def _put_aside(files: RowFiles, rows: Rows, part: IntArray) -> None:
     """Append rows to the files of their users' parts."""
     part_of_row = part[rows["user"]].astype(np.uint16)  # numpy sorts 16 bits in linear time
-    if (part_of_row[1:] < part_of_row[:-1]).any():  # no: a table is sorted by user
+    if (
+        part_of_row[1:] < part_of_row[:-1]
+    ).any():  # the rows need no sorting, because a table is sorted by user
         rows = rows.take(np.argsort(part_of_row, kind="stable"))
     counts = np.bincount(part_of_row)
     ends = counts.cumsum()
@@ -244,16 +247,16 @@ def _place_all(
     keep_raw: bool,
     progress: Progress,
 ) -> tuple[list[PlacedRows], list[PlacedRows], RowFiles]:
-    """Place the rows of each part and write them to files, in place of those put aside; return the
-    tasks without them.
+    """Place the rows of each part, write them to files in place of the raw ones, and return the
+    tasks without rows.
 
     Args:
-        files: has the rows of each part under the name that `raw_file` gives.
-        refit: how users are placed once the development users have chosen, if otherwise.
-        keep_raw: whether those put aside stay, too.
+        files: has the rows of each part under the name from `raw_file`.
+        refit: the placement of users once the development users have chosen, if it differs.
+        keep_raw: whether the raw rows are kept, too.
 
     Returns:
-        All tasks; the training tasks of `refit`, if any, and the files that have their rows.
+        All tasks, the training tasks of `refit`, if any, and the files that have their rows.
     """
     refit_files = RowFiles()
 
@@ -286,7 +289,7 @@ def placement_of(
     seed: int,
     kind: SplitKind,
 ) -> Placement:
-    """Return what every user and item is for, by hashes of their ids."""
+    """Return the placement of every user and item by hashes of their ids."""
     share = unit_hash(user_id.to_arrow(), seed)
     place = np.select(
         [share < config.test_share, share < config.test_share + config.dev_share],
@@ -314,7 +317,7 @@ def placement_of(
 def _new_items(
     item_id: pl.Series, items: pl.LazyFrame, config: SplitConfig, seed: int
 ) -> pl.Series:
-    """Return (I,) whether each item is new: by a hash, or those highest in an attribute."""
+    """Return (I,) whether each item is new: by a hash, or by the highest values of an attribute."""
     if config.new_item_attribute is None:
         share = unit_hash(item_id.to_arrow(), seed + 1)
         return pl.Series(share < config.new_item_share)
@@ -341,10 +344,10 @@ def _new_items(
 
 
 def objective_of(kinds: list[str], config: SplitConfig) -> tuple[Objective, list[str]]:
-    """Return what the values are, and which kinds of event count.
+    """Return the objective, and the kinds of event that count.
 
     Args:
-        kinds: those in the log.
+        kinds: the kinds in the log.
     """
     objective: Objective
     if config.objective == "auto":
@@ -360,11 +363,10 @@ def objective_of(kinds: list[str], config: SplitConfig) -> tuple[Objective, list
 
 
 def _kind(log: dataset.Dataset, config: SplitConfig) -> SplitKind:
-    """Return how rows are split: by their times, where nothing else is asked for and all have
-    one.
+    """Return the kind of split: by default temporal if all rows have times.
 
     Raises:
-        UserError: where a split needs times that some rows lack.
+        UserError: if a split needs times that some rows lack.
     """
     if config.split in ("random", "melu_states"):
         return config.split
