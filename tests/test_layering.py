@@ -92,6 +92,7 @@ ROOMS = (
     "recmeta.metalearn.registry",
     "recmeta.metalearn.member_config",
     "recmeta.metalearn.inner_loop",
+    "recmeta.metalearn.prior_fitted",
     "recmeta.metalearn.model_config",
     "recmeta.metalearn.model",
     "recmeta.metalearn.scorer",

@@ -29,10 +29,19 @@ class Prediction:
     """The values by which a user's items are ranked, if these are not `mean_BR`: the expected
     values of ratings that are predicted by their medians, which the best items all share."""
 
+    taken_BR: torch.Tensor | None = None
+    """Log-odds that the user takes the items next, up to a constant of each user, where a learner
+    of ratings says them, too: what lists are ordered by in place of the ratings."""
+
     @property
     def ranked_by_BR(self) -> torch.Tensor:
         """The values by which a user's items are ranked."""
         return self.mean_BR if self.utility_BR is None else self.utility_BR
+
+    @property
+    def listed_by_BR(self) -> torch.Tensor:
+        """What lists out of the catalogue are ordered by."""
+        return self.ranked_by_BR if self.taken_BR is None else self.taken_BR
 
 
 class MetaLearner(Protocol):
@@ -88,7 +97,7 @@ class CatalogueRanker(Protocol):
         ...
 
     def ranked_by(self, params: Params, settled: UserState, items: Rows) -> torch.Tensor:
-        """Return `predict(...).ranked_by_BR` for items from `prepare`, 1 for B."""
+        """Return `predict(...).listed_by_BR` for items from `prepare`, 1 for B."""
         ...
 
 

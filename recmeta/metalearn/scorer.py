@@ -270,7 +270,7 @@ class Scorer:
         if isinstance(learner, CatalogueRanker):
             output_BR = learner.ranked_by(self.params, settled, items)
         else:
-            output_BR = self.predict(settled, items).ranked_by_BR
+            output_BR = self.predict(settled, items).listed_by_BR
         return self.lists.scores(settled, output_BR, self.model.catalogue.numbers(items)[0])
 
     @torch.no_grad()

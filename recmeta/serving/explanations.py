@@ -81,17 +81,24 @@ def support_effects(
 
 
 def output_effects(
-    scorer: Scorer, tasks: Tasks, item_Bk: IntArray, support: Support | None = None
+    scorer: Scorer,
+    tasks: Tasks,
+    item_Bk: IntArray,
+    support: Support | None = None,
+    *,
+    on_lists: bool = False,
 ) -> SupportEffects:
     """Return the same in units of the model: scores are what the learner orders items by.
 
     Args:
         tasks: as for `support_effects`, and so are the others.
+        on_lists: whether scores are those by which the learner orders lists out of the catalogue,
+            where they are others.
     """
     at_once = _without_each(scorer, tasks, item_Bk, support)
     if at_once is not None:
         return at_once
-    return _of_variants(scorer, tasks, item_Bk, _outputs)
+    return _of_variants(scorer, tasks, item_Bk, _listed if on_lists else _outputs)
 
 
 def _of_variants(
@@ -172,6 +179,12 @@ def _scores(scorer: Scorer, tasks: Tasks, item_Bk: IntArray, scored: _Scored) ->
 def _outputs(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
     """Return the values by which the learner orders items."""
     found: Float32Array = scorer.predict(state, rows).ranked_by_BR.cpu().float().numpy()
+    return found
+
+
+def _listed(scorer: Scorer, state: UserState, rows: Rows) -> Float32Array:
+    """Return the values by which the learner orders lists."""
+    found: Float32Array = scorer.predict(state, rows).listed_by_BR.cpu().float().numpy()
     return found
 
 

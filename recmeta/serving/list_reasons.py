@@ -40,7 +40,7 @@ def list_effects(
         item_Bk: the lists; -1 where there is no item.
         support: from `scorer.support(tasks)`, if it is available.
     """
-    found = output_effects(scorer, tasks, item_Bk, support)
+    found = output_effects(scorer, tasks, item_Bk, support, on_lists=True)
     lists, position_N = scorer.lists, tasks.support.position
     if WEIGHT not in state:  # of an earlier version
         profile_BW, _ = profile_codes(scorer.model.encoder, tasks.profile)

@@ -357,7 +357,7 @@ class ListMaker:
         rows = self.scorer.rows_of_now(item_Bk)
         predicted = self.scorer.predict(users.state, rows)
         settled = self.scorer.settled(users.state)
-        worth_Bk = self.scorer.order(settled, predicted.ranked_by_BR, rows).float().cpu().numpy()
+        worth_Bk = self.scorer.order(settled, predicted.listed_by_BR, rows).float().cpu().numpy()
         worth_Bk = np.where(item_Bk >= 0, worth_Bk, np.float32(-np.inf))
         if self.model.objective != "rating":
             return worth_Bk, worth_Bk

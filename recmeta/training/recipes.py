@@ -78,6 +78,13 @@ IMPLICIT_MAML = MetaTrainConfig(
 next; layers on top of the scores made lists worse on development users of Last.FM
 (docs/choices.md), and keep their start unless `training.epochs` says otherwise."""
 
+PRIOR_FITTED = MetaTrainConfig(
+    model=ModelConfig(algorithm="prior-fitted", num_negatives=0, popularity_weight=0.0),
+    training=TrainingConfig(epochs=0, patience=1, learning_rate=1e-4, weight_decay=0.0),
+    lists="popularity",
+)
+"""A prior for everybody: the statistics of the log are counted, and nothing is trained."""
+
 CONDITIONAL_VAE = MetaTrainConfig(
     model=ModelConfig(
         algorithm="conditional-vae",
@@ -159,6 +166,7 @@ TUNED: dict[str, MetaTrainConfig] = {
     **{name: _amortised(name) for name in ("transformer-np", "snail", "latent-np")},
     "conditional-vae": CONDITIONAL_VAE,
     "adversarial": _on_network("adversarial", AdversarialConfig(hidden_share=0.5)),
+    "prior-fitted": PRIOR_FITTED,
     "federated": FEDERATED,
     "bayesian-linear": CLOSED_FORM,
     "weighted-ridge": WEIGHTED_RIDGE,

@@ -11,11 +11,14 @@ from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 
 SMALL = PreferenceConfig(embedding_dim=4, hidden_dims=(8,))
+FIXED = {"prior-fitted": ("log.",)}
+"""Parameters that an algorithm counts and does not learn, by how their names begin."""
 
 
 class TestEveryAlgorithm(LearnerConformance):
     algorithm: str
     order_matters: bool
+    fixed: tuple[str, ...]  # type: ignore[misc]
 
     @pytest.fixture(autouse=True, params=list(LEARNERS))
     def _choose(self, request: pytest.FixtureRequest) -> None:
@@ -23,6 +26,7 @@ class TestEveryAlgorithm(LearnerConformance):
         if self.objective not in config_class(self.algorithm).objectives:
             pytest.skip(f"{self.algorithm} does not learn from this feedback")
         self.order_matters = config_class(self.algorithm)().reads_in_order
+        self.fixed = FIXED.get(self.algorithm, ())
 
     def make_model(self, task_set: TaskSet) -> Model:
         config = ModelConfig(network=SMALL, algorithm=self.algorithm)

@@ -111,7 +111,7 @@ class ChoiceSets:
             users = np.arange(first, min(first + USERS_AT_ONCE, len(tasks)))
             some = tasks.take(users)
             rows = scorer.rows(Ragged.asking(self.item_BM[users]), some)
-            parts.append(scorer.predict(scorer.adapt(some), rows).ranked_by_BR.cpu())
+            parts.append(scorer.predict(scorer.adapt(some), rows).listed_by_BR.cpu())
         found: Float64Array = torch.cat(parts).double().numpy()
         return found
 

@@ -1,0 +1,273 @@
+"""`python -m benchmarks.accuracy.first_rows`: lists of a shop that has only just opened.
+
+What the first 100, 1,000, 10,000 and all rows of a log are worth: everybody learns from these rows
+alone, and makes lists for the same users, who come later. Writes docs/results/first-rows.json.
+
+Legend: N rows, U users.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accuracy import datasets, meta_learned
+from benchmarks.accuracy.arrival import halves
+from benchmarks.accuracy.lists import to_text
+from benchmarks.accuracy.log import Log
+from benchmarks.accuracy.problem import Development, Problem, lengths, ranks, tasks_of, value_range
+from benchmarks.accuracy.summary import NUM_RESAMPLES, plain
+from benchmarks.command import Found, show
+from recmeta.evaluation.baseline import BaselineSearch
+from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
+from recmeta.evaluation.fit_baselines import baseline
+from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
+from recmeta.evaluation.measuring.values import RELEVANT_SHARE
+from recmeta.evaluation.predictor import Predictor
+from recmeta.manifest import library_versions
+from recmeta.reporting.markdown import table
+from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
+from recmeta.tasks.task_set import Tasks
+from recmeta.training.recipes import training_of
+from recmeta.workspace import MemoryFolder
+
+JUDGED = ("ml-100k", "lastfm-hetrec")
+"""Data sets that the claims are about. Nothing of the prior was chosen on them."""
+DEVELOPMENT = ("online-retail", "book-crossing")
+"""Data sets to look at while something is being chosen."""
+IMPLICIT = ("lastfm-hetrec", "online-retail")
+BASELINES = ("popularity", "item-knn", "ease")
+PRIOR, DEFAULT = "prior-fitted", "maml"
+LEARNERS_HERE = (*BASELINES, DEFAULT, PRIOR)
+SIZES = (100, 1_000, 10_000, None)
+"""Numbers of first rows; None: all that come before the first held-out user."""
+SHOTS = (0, 1, 5, 10)
+HELD_OUT_SHARE = 0.1
+DEV_SHARE = 0.2
+MOST_QUERY, FEWEST_QUERY = 20, 5
+MOST_USERS = 300
+K = 10
+METRIC = f"full_ndcg@{K}"
+RESULT = Path(__file__).parents[2] / "docs/results/first-rows.json"
+RULES = (
+    "The rows are put in the order of time; where a log has no times, its users are put in a "
+    "random order, and so are each one's rows. Held out are the tenth of the users who appear "
+    "last and have at least "
+    f"{max(SHOTS) + FEWEST_QUERY} rows; of more than {MOST_USERS} so many are drawn. Everybody "
+    "learns from the first n rows, none of which is a held-out user's, and is shown k rows of each "
+    f"held-out user; the {FEWEST_QUERY} to {MOST_QUERY} rows after the tenth are asked about. The "
+    "whole catalogue of the data set less the known rows is ranked, so that items nobody has taken "
+    "yet are missed; relevant is what was liked, of clicks what was taken. Hyperparameters of the "
+    f"baselines and epochs of the default are chosen on the {DEV_SHARE:.0%} of the users of the "
+    "first n rows who appear last; where there are fewer than five users, defaults hold. Means "
+    f"over users; intervals by drawing users with replacement ({NUM_RESAMPLES:,} times)."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrived:
+    """A log in the order in which its rows came."""
+
+    log: Log
+    order_N: IntArray
+    """(N,) positions of the rows, the first to come first."""
+    is_held_U: BoolArray
+    """(U,) who is held out."""
+
+    @classmethod
+    def of(cls, log: Log, seed: int) -> "Arrived":
+        """Return the order of a log's rows, and the users who come last."""
+        generator = np.random.default_rng(seed)
+        if log.time is None:
+            place_U = generator.permutation(log.num_users)
+            order_N = np.lexsort((generator.random(len(log.user)), place_U[log.user]))
+        else:
+            order_N = np.argsort(log.time, kind="stable")
+            first_U = np.full(log.num_users, len(order_N))
+            np.minimum.at(first_U, log.user[order_N], np.arange(len(order_N)))
+            place_U = np.argsort(np.argsort(first_U, kind="stable"), kind="stable")
+        is_held_U = place_U >= round((1 - HELD_OUT_SHARE) * log.num_users)
+        return cls(log, order_N, is_held_U)
+
+    def first(self, size: int | None) -> IntArray:
+        """Return the positions of the first rows, sorted by user, none of a held-out user's."""
+        before = np.flatnonzero(self.is_held_U[self.log.user[self.order_N]])[0]
+        rows = self.order_N[: before if size is None else min(size, before)]
+        return rows[np.argsort(self.log.user[rows], kind="stable")]
+
+    def held_out(self, seed: int) -> Tasks:
+        """Return the held-out users' tasks: ten rows are support, what comes next is query."""
+        rows = self.order_N[np.argsort(self.log.user[self.order_N], kind="stable")]
+        user, most = self.log.user[rows], max(SHOTS)
+        enough = self.is_held_U[user] & (lengths(user) >= most + FEWEST_QUERY)
+        users = np.unique(user[enough])
+        if len(users) > MOST_USERS:
+            drawn = np.random.default_rng(seed).choice(users, MOST_USERS, replace=False)
+            enough &= np.isin(user, drawn)
+        kept = enough & (ranks(user) < most + MOST_QUERY)
+        return tasks_of(self.log, rows[kept], ranks(user)[kept] >= most, state="user_cold")
+
+
+def problem_of(arrived: Arrived, rows: IntArray, *, is_graded: bool) -> Problem:
+    """Return what learners see of the first rows."""
+    log = arrived.log
+    users, first = np.unique(np.argsort(arrived.order_N)[rows], return_index=True)
+    del users
+    appeared = dict.fromkeys(log.user[rows][first].tolist())  # in the order of arrival
+    num_judges = round(DEV_SHARE * len(appeared)) if len(appeared) >= 5 else 0
+    judges = np.array(list(appeared)[len(appeared) - num_judges :], np.int64)
+    seen = np.zeros(len(log.user), np.bool_)
+    seen[rows] = True
+    is_judge = np.isin(log.user, judges)
+    own = log.select(seen & is_judge)
+    of_judges = tasks_of(
+        own, np.arange(len(own.user)), ranks(own.user) >= lengths(own.user) // 2, state="dev"
+    )
+    return Problem(
+        name=log.about["name"],
+        objective="rating" if is_graded else "implicit",
+        value_range=value_range(log, rows),
+        items=log.items,
+        train=halves(log.select(seen)),
+        development={
+            "user_cold": Development(train=halves(log.select(seen & ~is_judge)), judges=of_judges)
+        },
+    )
+
+
+def fitted(learner: str, problem: Problem, liked_from: float, seed: int) -> Predictor:
+    """Return a learner that has seen the first rows."""
+    development = problem.development["user_cold"]
+    if learner in BASELINES:
+        search = BaselineSearch(
+            objective=problem.objective,
+            value_range=problem.value_range,
+            num_items=problem.num_items,
+            train=development.train,
+            judges=development.judges,
+            everybody=problem.train,
+            items=problem.items,
+            relevant_from=liked_from,
+            seed=seed,
+        )
+        return search.fitted(baseline(learner))
+    config = training_of(learner, problem.objective)
+    if learner == PRIOR:  # nothing is chosen, so that nobody need be left out
+        nobody = development.judges.take(np.zeros(0, np.int64))
+        whole = Development(train=problem.train, judges=nobody)
+        problem = dataclasses.replace(problem, development={"user_cold": whole})
+    return meta_learned.fit(learner, config, problem, MemoryFolder(), seed).predictor
+
+
+def measured(
+    names: Sequence[str],
+    learners: Sequence[str],
+    data: Path | None,
+    sizes: Sequence[int | None],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the result, JSON-ready."""
+    rows: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    costs: list[dict[str, Any]] = []
+    about = []
+    for name in names:
+        log = datasets.read(name, data)
+        about.append(log.about)
+        is_graded = name not in IMPLICIT
+        arrived = Arrived.of(log, seed)
+        held_out = arrived.held_out(seed)
+        liked_from = -np.inf
+        if is_graded:
+            lowest, highest = float(log.value.min()), float(log.value.max())
+            liked_from = lowest + RELEVANT_SHARE * (highest - lowest)
+        for size in sizes:
+            first = arrived.first(size)
+            problem = problem_of(arrived, first, is_graded=is_graded)
+            common = {"dataset": name, "rows": len(first), "users": len(problem.train)}
+            found: dict[tuple[str, int], Float64Array] = {}
+            for learner in learners:
+                started = time.process_time()
+                predictor = fitted(learner, problem, liked_from, seed)
+                trained = time.process_time()
+                for shots in SHOTS:
+                    metrics = ranking_of(
+                        predictor, held_out.with_shots(shots), log.num_items, K, liked_from
+                    )
+                    found[learner, shots] = metrics[f"ndcg@{K}"]
+                seconds = {
+                    "fit_cpu_seconds": round(trained - started, 2),
+                    "lists_cpu_seconds": round(time.process_time() - trained, 2),
+                }
+                costs.append({**common, "learner": learner, **seconds})
+            for (learner, shots), one in zip(found, _intervals(list(found.values())), strict=True):
+                of = {"learner": learner, "shots": shots, "metric": METRIC}
+                rows.append({**common, **of, **plain(one)})
+            pairs = [key for key in found if key[0] != PRIOR and (PRIOR, key[1]) in found]
+            values = [found[PRIOR, shots] - found[learner, shots] for learner, shots in pairs]
+            for (learner, shots), one in zip(pairs, _intervals(values), strict=True):
+                of = {"learner": PRIOR, "minus": learner, "shots": shots, "metric": METRIC}
+                differences.append({**common, **of, **plain(one)})
+    return {
+        "title": "Lists from the first rows of a log",
+        "rules": RULES,
+        "command": "python -m benchmarks.accuracy.first_rows",
+        "data": about,
+        "libraries": library_versions(),
+        "rows": rows,
+        "differences": differences,
+        "costs": costs,
+    }
+
+
+def _intervals(values: Sequence[Float64Array]) -> list[Interval]:
+    if not values:
+        return []
+    return mean_intervals(np.stack(values, 1), np.random.default_rng(0), NUM_RESAMPLES)
+
+
+def report(found: dict[str, Any]) -> str:
+    """Return a table per data set: nDCG@10 by number of rows, at each number of shots."""
+    parts = [f"# {found['title']}", found["rules"]]
+    for name in dict.fromkeys(row["dataset"] for row in found["rows"]):
+        own = [row for row in found["rows"] if row["dataset"] == name]
+        sizes = list(dict.fromkeys(row["rows"] for row in own))
+        mean = {(r["learner"], r["rows"], r["shots"]): r["mean"] for r in own}
+        cells = [
+            [learner, str(k), *(f"{mean[learner, n, k]:.4f}" for n in sizes)]
+            for k in SHOTS
+            for learner in dict.fromkeys(row["learner"] for row in own)
+        ]
+        parts += [f"{name}, {METRIC} by first rows:", table(["", "k", *map(str, sizes)], cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy.first_rows",
+        description="Lists for later users, learned from the first rows of a log.",
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the data sets")
+    parser.add_argument("--datasets", default=",".join(JUDGED), metavar="NAMES")
+    parser.add_argument("--learners", default=",".join(LEARNERS_HERE), metavar="NAMES")
+    parser.add_argument("--rows", metavar="NUMBERS", help="how many first rows (default: all)")
+    parser.add_argument("--out", type=Path, default=RESULT, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    asked = parser.parse_args(arguments)
+    sizes = SIZES if asked.rows is None else [int(n) for n in asked.rows.split(",")]
+
+    def work() -> Found:
+        found = measured(asked.datasets.split(","), asked.learners.split(","), asked.data, sizes)
+        asked.out.write_text(to_text(found), encoding="utf-8")
+        return {"out": str(asked.out), "rows": found["rows"]}, report(found)
+
+    return show(work, as_json=asked.json)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Fits the prior of `recmeta.metalearn.prior_fitted` to synthetic logs."""
