@@ -8,6 +8,7 @@ Legend: N rows, U users.
 
 import argparse
 import dataclasses
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,25 +16,29 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import datasets, meta_learned
+from benchmarks.accuracy import code, datasets, meta_learned
 from benchmarks.accuracy.arrival import halves
 from benchmarks.accuracy.lists import to_text
 from benchmarks.accuracy.log import Log
 from benchmarks.accuracy.problem import Development, Problem, lengths, ranks, tasks_of, value_range
-from benchmarks.accuracy.summary import NUM_RESAMPLES, plain
+from benchmarks.accuracy.summary import NUM_RESAMPLES, plain, verdict
 from benchmarks.command import Found, show
+from recmeta.config import fingerprint
 from recmeta.evaluation.baseline import BaselineSearch
 from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
+from recmeta.evaluation.fit_baselines import BASELINES as BASELINE_FILES
 from recmeta.evaluation.fit_baselines import baseline
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.predictor import Predictor
 from recmeta.manifest import library_versions
+from recmeta.metalearn.algorithms.model_based.prior_fitted import shipped_weights
+from recmeta.metalearn.registry import LEARNERS as ALGORITHMS
 from recmeta.reporting.markdown import table
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks
 from recmeta.training.recipes import training_of
-from recmeta.workspace import MemoryFolder
+from recmeta.workspace import Folder, MemoryFolder
 
 JUDGED = ("ml-100k", "lastfm-hetrec")
 """Data sets that the claims are about. Nothing of the prior was chosen on them."""
@@ -112,6 +117,18 @@ class Arrived:
         return tasks_of(self.log, rows[kept], ranks(user)[kept] >= most, state="user_cold")
 
 
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What a learner made of some first rows."""
+
+    value_KU: Float64Array
+    """nDCG@10 of each held-out user, by number of shots."""
+    fit_seconds: float
+    """CPU time."""
+    lists_seconds: float
+    """CPU time of all lists."""
+
+
 def problem_of(arrived: Arrived, rows: IntArray, *, is_graded: bool) -> Problem:
     """Return what learners see of the first rows."""
     log = arrived.log
@@ -163,14 +180,83 @@ def fitted(learner: str, problem: Problem, liked_from: float, seed: int) -> Pred
     return meta_learned.fit(learner, config, problem, MemoryFolder(), seed).predictor
 
 
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The first rows of a data set, and the users who come later."""
+
+    dataset: str
+    arrived: Arrived
+    size: int | None
+    seed: int
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether values are ratings."""
+        return self.dataset not in IMPLICIT
+
+    @property
+    def liked_from(self) -> float:
+        """Smallest value that says that an item was liked."""
+        if not self.is_graded:
+            return -np.inf
+        value = self.arrived.log.value
+        lowest, highest = float(value.min()), float(value.max())
+        return lowest + RELEVANT_SHARE * (highest - lowest)
+
+    def problem(self) -> Problem:
+        """Return what learners see."""
+        first = self.arrived.first(self.size)
+        return problem_of(self.arrived, first, is_graded=self.is_graded)
+
+    def measured(self, learner: str) -> Cell:
+        """Fit a learner and return nDCG@10 of every held-out user's lists."""
+        problem, held_out = self.problem(), self.arrived.held_out(self.seed)
+        started = time.process_time()
+        predictor = fitted(learner, problem, self.liked_from, self.seed)
+        trained = time.process_time()
+        value_KU = np.stack(
+            [
+                ranking_of(predictor, some, problem.num_items, K, self.liked_from)[f"ndcg@{K}"]
+                for some in map(held_out.with_shots, SHOTS)
+            ]
+        )
+        return Cell(value_KU, trained - started, time.process_time() - trained)
+
+    def cell(self, learner: str, work: Folder) -> Cell:
+        """Return the same, read where it is there already."""
+        weights = {name: w.tolist() for name, w in shipped_weights().items()}
+        key = fingerprint(
+            self.arrived.log.about["sha256"],
+            self.size,
+            self.seed,
+            learner,
+            code.fingerprint("benchmarks.accuracy.first_rows", _module_of(learner)),
+            weights if learner == PRIOR else None,
+        )
+        name = f"{key}.npz"
+        if not work.exists(name):
+            found = self.measured(learner)
+            stream = io.BytesIO()
+            seconds = [found.fit_seconds, found.lists_seconds]
+            np.savez(stream, value_KU=found.value_KU, seconds=seconds)
+            work.write_bytes(name, stream.getvalue())
+        kept = np.load(io.BytesIO(work.read_bytes(name)), allow_pickle=False)
+        return Cell(kept["value_KU"], *kept["seconds"].tolist())
+
+
 def measured(
     names: Sequence[str],
     learners: Sequence[str],
     data: Path | None,
     sizes: Sequence[int | None],
+    work: Folder,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the result, JSON-ready."""
+    """Return the result, JSON-ready.
+
+    Args:
+        work: keeps what has been measured, so that a run that was killed goes on.
+    """
     rows: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     costs: list[dict[str, Any]] = []
@@ -178,30 +264,23 @@ def measured(
     for name in names:
         log = datasets.read(name, data)
         about.append(log.about)
-        is_graded = name not in IMPLICIT
         arrived = Arrived.of(log, seed)
-        held_out = arrived.held_out(seed)
-        liked_from = -np.inf
-        if is_graded:
-            lowest, highest = float(log.value.min()), float(log.value.max())
-            liked_from = lowest + RELEVANT_SHARE * (highest - lowest)
         for size in sizes:
+            setting = Setting(name, arrived, size, seed)
             first = arrived.first(size)
-            problem = problem_of(arrived, first, is_graded=is_graded)
-            common = {"dataset": name, "rows": len(first), "users": len(problem.train)}
+            common = {
+                "dataset": name,
+                "rows": len(first),
+                "users": len(np.unique(log.user[first])),
+                "items": len(np.unique(log.item[first])),
+            }
             found: dict[tuple[str, int], Float64Array] = {}
             for learner in learners:
-                started = time.process_time()
-                predictor = fitted(learner, problem, liked_from, seed)
-                trained = time.process_time()
-                for shots in SHOTS:
-                    metrics = ranking_of(
-                        predictor, held_out.with_shots(shots), log.num_items, K, liked_from
-                    )
-                    found[learner, shots] = metrics[f"ndcg@{K}"]
+                cell = setting.cell(learner, work)
+                found |= {(learner, k): cell.value_KU[n] for n, k in enumerate(SHOTS)}
                 seconds = {
-                    "fit_cpu_seconds": round(trained - started, 2),
-                    "lists_cpu_seconds": round(time.process_time() - trained, 2),
+                    "fit_cpu_seconds": round(cell.fit_seconds, 2),
+                    "lists_cpu_seconds": round(cell.lists_seconds, 2),
                 }
                 costs.append({**common, "learner": learner, **seconds})
             for (learner, shots), one in zip(found, _intervals(list(found.values())), strict=True):
@@ -211,7 +290,8 @@ def measured(
             values = [found[PRIOR, shots] - found[learner, shots] for learner, shots in pairs]
             for (learner, shots), one in zip(pairs, _intervals(values), strict=True):
                 of = {"learner": PRIOR, "minus": learner, "shots": shots, "metric": METRIC}
-                differences.append({**common, **of, **plain(one)})
+                verdict_ = {"verdict": verdict(one, METRIC)}
+                differences.append({**common, **of, **plain(one), **verdict_})
     return {
         "title": "Lists from the first rows of a log",
         "rules": RULES,
@@ -222,6 +302,12 @@ def measured(
         "differences": differences,
         "costs": costs,
     }
+
+
+def _module_of(learner: str) -> str:
+    """Return where a learner's code begins."""
+    files = BASELINE_FILES if learner in BASELINES else ALGORITHMS
+    return files.module_of(learner)
 
 
 def _intervals(values: Sequence[Float64Array]) -> list[Interval]:
@@ -262,7 +348,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = SIZES if asked.rows is None else [int(n) for n in asked.rows.split(",")]
 
     def work() -> Found:
-        found = measured(asked.datasets.split(","), asked.learners.split(","), asked.data, sizes)
+        found = measured(
+            asked.datasets.split(","),
+            asked.learners.split(","),
+            asked.data,
+            sizes,
+            Folder.at(asked.out.parent) / "work" / "first-rows",
+        )
         asked.out.write_text(to_text(found), encoding="utf-8")
         return {"out": str(asked.out), "rows": found["rows"]}, report(found)
 
