@@ -45,6 +45,7 @@ def description(model: Model, version: str) -> dict[str, Any]:
         "items": {
             "item_id": items.item_id.to_pylist(),
             "title": [None] * len(items.item_id) if titles is None else titles.to_pylist(),
+            "num_users": model.catalogue.statistics.num_users[-1].astype(int).tolist(),
         },
     }
 

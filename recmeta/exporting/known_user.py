@@ -76,11 +76,15 @@ def inputs_of(model: Model) -> dict[str, Input]:
 
 
 def known_user(graph: Graph, model: Model) -> KnownUser:
-    """Return what the inputs of a model's graph say of a user."""
+    """Return what the inputs of a model's graph say of a user.
+
+    A row of padding joins them: products of no rows fail in some versions of ONNX Runtime.
+    """
     inputs = graph.inputs
-    mask_R = inputs[MASK]
+    mask_R = graph.joined(inputs[MASK], graph.constant(np.zeros(1, np.bool_)))
+    item_R = graph.joined(inputs[ITEM], graph.integers([0]))
     if model.objective == "rating":
-        given_R = inputs[VALUE]
+        given_R = graph.joined(inputs[VALUE], graph.constant(np.zeros(1, np.float32)))
         mean, scale = model.encoder.value_mean, model.encoder.value_scale
         value_R = ((given_R.to(np.float64) - mean) / scale).to(np.float32)
     else:
@@ -88,7 +92,7 @@ def known_user(graph: Graph, model: Model) -> KnownUser:
     fields = model.encoder.user_fields
     return KnownUser(
         graph=graph,
-        item_R=inputs[ITEM],
+        item_R=item_R,
         is_known_R=mask_R,
         given_R=given_R,
         value_R=value_R,

@@ -27,7 +27,7 @@ from recmeta.metalearn.algorithms.closed_form.weighted_ridge import (
 )
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAML, PreparedRows
 from recmeta.metalearn.inner_loop.on_base import LAYERS, OnBase, OnPosterior, RowsOfBoth
-from recmeta.metalearn.learner import Params, UserState
+from recmeta.metalearn.learner import MetaLearner, Params, UserState
 from recmeta.metalearn.member_config import of_member, without_members
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.networks.estimators.preference import PreferenceNetwork
@@ -59,8 +59,10 @@ class LearnerVectors:
         Raises:
             UserError: for a learner whose scores are no such sum.
         """
-        learner, layers = model.learner, None
-        linear, of_linear, of_layers = learner, rows, rows
+        learner = model.learner
+        linear: MetaLearner | None = learner
+        layers: MetaLearner | None = None
+        of_linear = of_layers = rows
         linear_params = layer_params = params
         if type(learner) in (OnBase, OnPosterior):
             assert isinstance(learner, OnBase)

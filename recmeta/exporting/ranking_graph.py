@@ -14,7 +14,7 @@ from recmeta.errors import UserError
 from recmeta.exporting import closed_forms, gradient_steps
 from recmeta.exporting.closed_forms import Expected
 from recmeta.exporting.graph import OPSET, Graph, Input, Value
-from recmeta.exporting.known_user import MASK, TOP_K, KnownUser, inputs_of, known_user
+from recmeta.exporting.known_user import TOP_K, KnownUser, inputs_of, known_user
 from recmeta.exporting.list_order import order_of_lists
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinear
 from recmeta.metalearn.algorithms.closed_form.weighted_ridge import WeightedRidge
@@ -99,7 +99,7 @@ def _on_base(
 def _best(user: KnownUser, score_I: Value, num_items: int) -> tuple[Value, Value]:
     """Return (K,) the best items that a user does not have, and their scores."""
     graph = user.graph
-    has_I = graph.added_at(num_items, user.item_R, graph.inputs[MASK].to(np.float32)) > 0.0
+    has_I = graph.added_at(num_items, user.item_R, user.counts_R) > 0.0
     lowest = graph.number(-np.inf, np.float32)
     open_I = graph.where(has_I, lowest, score_I)
     length = graph.op("Min", graph.inputs[TOP_K], graph.integers([num_items]))

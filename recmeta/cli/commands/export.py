@@ -44,6 +44,22 @@ def export(
             "catalogue, and beside it a JSON file that says how to call it.",
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page",
+            help="With --onnx: write a page, too, that runs the graph in a browser; no answer "
+            "leaves the device.",
+        ),
+    ] = False,
+    onnxruntime_web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The npm package onnxruntime-web, whose three files for browsers are copied "
+            "beside the page.",
+        ),
+    ] = None,
     vectors: Annotated[
         str | None,
         typer.Option(
@@ -65,6 +81,8 @@ def export(
         raise UserError("nothing to export is named: add --onnx DIR or --vectors DIR.")
     if new_users is not None and vectors is None:
         raise UserError(f"{new_users!r} names users, of whom --vectors DIR writes: add it.")
+    if onnx is None and (page or onnxruntime_web is not None):
+        raise UserError("--page and --onnxruntime-web are of --onnx DIR: add it.")
     workspace = common.open_workspace()
     workers = engine.values()
     from recmeta.registry.models import versions
@@ -104,17 +122,31 @@ def export(
     if onnx is not None:
         from recmeta.steps.serving import export_model
 
-        of_model = export_model.run(workspace, versions.in_use(workspace, model_version), onnx)
+        of_model = export_model.run(
+            workspace,
+            versions.in_use(workspace, model_version),
+            onnx,
+            page=page,
+            runtime=onnxruntime_web,
+        )
         data["onnx"] = vars(of_model)
         said.append(_on_model(of_model))
     return Outcome(data=data, text="\n\n".join(said), note=note)
 
 
 def _on_model(found: "ExportedModel") -> str:
+    page = ""
+    if found.page and found.runtime:
+        page = f"\n\nThe page: `python -m http.server --directory {found.folder}`, or any server."
+    elif found.page:
+        page = (
+            "\n\nThe page needs ONNX Runtime Web: `npm install onnxruntime-web`, then the same "
+            "command with `--onnxruntime-web node_modules/onnxruntime-web`."
+        )
     return (
         f"Version {found.model_version} of the model, over {found.num_items:,} items, is an ONNX "
         f"graph of {found.num_bytes / 1e6:.1f} MB in {found.folder} (opset {found.opset}).\n\n"
-        f"What the server does beside: {'; '.join(found.left_out)}."
+        f"What the server does beside: {'; '.join(found.left_out)}.{page}"
     )
 
 
@@ -130,6 +162,8 @@ COMMAND = Command(
     export,
     examples="""
 recmeta export --onnx device
+
+recmeta export --onnx device --page --onnxruntime-web node_modules/onnxruntime-web
 
 recmeta export new_users.csv --vectors vectors
 

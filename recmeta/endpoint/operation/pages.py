@@ -12,6 +12,7 @@ FILES = {
     "/page/api.js": ("api.js", "text/javascript"),
     "/page/chart.js": ("chart.js", "text/javascript"),
     "/page/curve.js": ("curve.js", "text/javascript"),
+    "/page/dom.js": ("dom.js", "text/javascript"),
     "/page/try.js": ("try.js", "text/javascript"),
     "/page/owner.js": ("owner.js", "text/javascript"),
     "/favicon.ico": ("icon.svg", "image/svg+xml"),

@@ -1,4 +1,7 @@
-// Calls of the API, with the key that the visitor gave; it is kept until the tab is closed.
+// Calls of the API, with the key that the visitor gave; it is kept until the tab is closed. A page
+// that is exported has another file of this name, which answers the same calls on the device.
+
+import { find } from "./dom.js";
 
 let KEY = "recmeta-key";
 
@@ -39,19 +42,6 @@ export async function call(path, body) {
   throw new ApiError(answer.status, detail);
 }
 
-export const find = (id) => document.getElementById(id);
-
-export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null) made.setAttribute(name, value);
-  }
-  made.append(...children.filter((child) => child !== null));
-  return made;
-}
-
 // Run a page: ask for a key where one is needed, say what went wrong elsewhere.
 export async function open(start) {
   const form = find("key");
@@ -87,12 +77,3 @@ export function say(error) {
   box.textContent = error instanceof ApiError ? error.message : `Something went wrong: ${error}`;
   box.hidden = false;
 }
-
-// "Matrix, The" is how catalogues sort, not how people speak.
-export function spoken(title) {
-  const found = /^(.*), (The|A|An|La|Le|Les|L'|Das|Der|Die|Il|El)$/.exec(title);
-  if (!found) return title;
-  return found[2].endsWith("'") ? found[2] + found[1] : `${found[2]} ${found[1]}`;
-}
-
-export const nameOf = (item) => (item.title ? spoken(item.title) : item.item_id);

@@ -1,8 +1,9 @@
 // What the owner of the job wants to know.
 
-import { call, element, find, open, useKey } from "./api.js";
+import { call, open, useKey } from "./api.js";
 import { bars, lines } from "./chart.js";
 import { whisker } from "./curve.js";
+import { element, find } from "./dom.js";
 
 const percent = (share) => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 const count = (n) => n.toLocaleString("en");

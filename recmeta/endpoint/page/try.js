@@ -1,7 +1,8 @@
 // A visitor answers; the list, its reasons and its certainty follow.
 
-import { call, element, find, nameOf, open, say } from "./api.js";
+import { call, open, say } from "./api.js";
 import { curve, valueAt } from "./curve.js";
+import { element, find, nameOf } from "./dom.js";
 
 const LENGTH = 10, REASONS = 2, MOST_LEVELS = 11, WAIT_MS = 250;
 const state = { model: null, asked: null, answers: [], unknown: [], disliked: new Set(), list: [], first: null, turn: 0 };
@@ -157,7 +158,7 @@ function why(reasons) {
 // The bar is what the list is ordered by; a rating beside it is what the person may think of it.
 function score(one) {
   const box = element("div", { class: "score" });
-  if (graded()) {
+  if (graded() && one.score !== null) {
     const u = one.uncertainty;
     box.append(element("b", {}, one.score.toFixed(2)));
     if (u !== null) box.append(element("span", { class: "plus" }, `±\u202f${u.toFixed(2)}`));
