@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Generic
 
 from recmeta.config import fingerprint, parse, to_dict
-from recmeta.errors import Broken, UserError, did_you_mean
+from recmeta.errors import Broken, UserError, did_you_mean, shown
 from recmeta.errors.secrets import masked_values
 from recmeta.provenance import git_commit, library_versions
 from recmeta.step_definition import SPREAD, Outputs, Step
@@ -98,7 +98,10 @@ def find(workspace: Workspace, step: Step[Outputs], key: str) -> Manifest[Output
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning(
-            "the manifest %s/%s.json is broken, and counts for nothing: %s", folder.path, key, error
+            "the manifest %s/%s.json is broken, so that it does not count: %s",
+            folder.path,
+            key,
+            shown(str(error)),  # which may quote whatever is in the file
         )
         return None
 

@@ -277,11 +277,14 @@ def test_a_broken_manifest_counts_for_nothing(
         b"[]",
         place.read_bytes()[:-9],
         place.read_bytes().replace(b"seal", b"sEal"),
+        b'{"outputs": {}, "\\u001b%s": 1}' % (b"x" * 9000),
     ):
         place.write_bytes(content)
         assert find(step.workspace, step.STEP, key) is None
         assert not step.run().reused
-    assert f"the manifest {place} is broken, and counts for nothing: " in caplog.text
+    assert f"the manifest {place} is broken, so that it does not count: " in caplog.text
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+    assert max(len(record.getMessage()) for record in caplog.records) < 1000
     (place.parent / "latest.json").write_bytes(b"{")
     with pytest.raises(UserError, match="run `recmeta seal`"):
         latest(step.workspace, step.STEP)

@@ -8,13 +8,13 @@ import functools
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 from xml.parsers import expat
 
 from recmeta.errors import UserError
 from recmeta.logs.limits import check_unpacked
+from recmeta.logs.reading import packing
 
 MAX_CELLS = 100_000_000
 """The most cells of the rectangle that a sheet spans, including empty ones."""
@@ -53,15 +53,17 @@ def check_workbook(content: bytes, name: str) -> None:
                         _check_extent(extent(blocks(stream)), name)
                     for _ in blocks(stream):
                         pass
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(
-            f"cannot read the workbook {name!r}: {error}. It may be cut short or locked by a "
-            "password."
-        ) from error
+    except UserError:
+        raise
     except expat.ExpatError as error:
         raise UserError(
             f"cannot read the workbook {name!r}: its sheets are no valid XML ({error}). If it "
             "opens in a spreadsheet, save its sheet as CSV."
+        ) from error
+    except packing.BROKEN_ARCHIVE as error:
+        raise UserError(
+            f"cannot read the workbook {name!r}: {error}. It may be cut short or locked by a "
+            "password."
         ) from error
 
 

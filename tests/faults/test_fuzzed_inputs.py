@@ -1,9 +1,11 @@
 """Whatever a stranger writes is parsed or refused with a message: no crash, no hang."""
 
 import datetime
+import io
 import json
 import os
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from recmeta.endpoint.guard.keys import read_keys
 from recmeta.logs.checking import checked
 from recmeta.logs.mapping import LogMapping, load_mapping
 from recmeta.logs.reading.files import find_files
+from recmeta.logs.workbook_limits import check_workbook
 from recmeta.progress import silent
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.serving.rules import Rules
@@ -124,10 +127,39 @@ KEYS = (
 )
 DENY = b'item_id,why\ni1,sold out\n"i,2",\n i3 ,"a\nb"\n'
 LINES = b"i1\ni2\n\n # i3\n i4 \n"
+ARRAY = b'["i1", "i\\u0032", 3, " i4 "]\n'
+ODS = (
+    b'<o:d xmlns:o="a" xmlns:table="b" xmlns:office="c"><table:table><table:table-row '
+    b'table:number-rows-repeated="3"><table:table-cell office:value-type="float" office:value="1" '
+    b'table:number-columns-repeated="2"/><table:covered-table-cell/></table:table-row><table:table-'
+    b"row><table:table-cell>a</table:table-cell></table:table-row></table:table></o:d>"
+)
+XLSX = b'<sheetData><row r="1"><c r="A1"><v>1</v></c></row><row r="7"><c s="1" r="AB7"/></row>'
+XLSB = (
+    bytes([0x91, 1, 0])
+    + b"".join(
+        bytes([0, 25, row, *bytes(24), 5, 16, column, *bytes(15), 7, 12, 1, *bytes(11)])
+        for row, column in ((0, 0), (3, 200))
+    )
+    + bytes([0x92, 1, 0])
+)
+
+
+def zipped(parts: dict[str, bytes]) -> bytes:
+    """Return a zip archive."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+WORKBOOK = zipped({"xl/workbook.xml": b"<workbook/>", "xl/worksheets/sheet1.xml": XLSX})
 CSV = (
     b'user_id,item_id,timestamp,rating,remark\nu1,i1,1,5,ok\n"u,2",i2,2.5,4,"a\nb"\n'
     b'u3,"i""3",1e9,nan,\nu4,i4,-1,inf,x\n'
 )
+ZIP = zipped({"a/log.csv": CSV, "README.md": b"what it is"})
 JSONL = (
     b'{"user_id": "u1", "item_id": 7, "timestamp": 5, "rating": 3, "tags": {"a": [1, {"b": 0}]}}\n'
     b'{"rating": 4.5, "timestamp": "6", "item_id": "\\u0069", "user_id": "\\ud83d\\ude42"}\n'
@@ -177,6 +209,15 @@ def _ids(path: Path) -> object:
     return item_facts(Rules(deny=str(path), allow=str(path)), Workspace(path.parent), NOW)
 
 
+def _in_workbook(folder: Path, part: str, main: str) -> Callable[[bytes], object]:
+    """Return a parser of a part of a workbook, as `check_workbook` looks at it."""
+
+    def parse(content: bytes) -> object:
+        return check_workbook(zipped({main: b"", part: content}), "a workbook")
+
+    return parse
+
+
 def _space(path: Path) -> object:
     return read_space(path)
 
@@ -198,6 +239,20 @@ PARSERS: dict[str, tuple[Callable[[Path], Callable[[bytes], object]], tuple[byte
     "API keys": (lambda f: in_file(f, "keys", read_keys), (KEYS,), 1),
     "list of items": (lambda f: in_file(f, "deny.txt", _ids), (LINES,), 1),
     "table of items": (lambda f: in_file(f, "deny.csv", _ids), (DENY,), 2),
+    "array of items": (lambda f: in_file(f, "deny.json", _ids), (ARRAY,), 1),
+    "sheet.ods": (lambda f: _in_workbook(f, "content.xml", "content.xml"), (ODS,), 1),
+    "sheet.xlsx": (
+        lambda f: _in_workbook(f, "xl/worksheets/sheet1.xml", "xl/workbook.xml"),
+        (XLSX,),
+        1,
+    ),
+    "sheet.xlsb": (
+        lambda f: _in_workbook(f, "xl/worksheets/sheet1.bin", "xl/workbook.bin"),
+        (XLSB,),
+        1,
+    ),
+    "workbook": (lambda f: lambda content: check_workbook(content, "a workbook"), (WORKBOOK,), 1),
+    "log.zip": (lambda f: in_file(f, "log.zip", _log), (ZIP,), 20),
     "mapping of a log": (lambda f: in_file(f, "m.toml", _mapped_rows), (MAPPING,), 20),
     "log.csv": (lambda f: in_file(f, "log.csv", _log), (CSV,), 20),
     "log.tsv": (lambda f: in_file(f, "log.tsv", _log), (CSV.replace(b",", b"\t"),), 20),
@@ -236,6 +291,11 @@ FOUND = [
     ("table of items", b"item_id,why\ni1,a,b,c"),
     ("manifest", b'{"outputs": {"source": "s", "tables": {}}, "another": 1}'),
     ("manifest", b'{"step": "ingest"}'),
+    ("workbook", WORKBOOK.replace(b"PK\x05\x06", b"PK\x05\x06\0\0")),
+    ("workbook", WORKBOOK[:60] + WORKBOOK[62:]),
+    ("log.zip", ZIP[:60] + ZIP[62:]),
+    ("log.zip", zipped({"": CSV})),
+    ("log.zip", ZIP.replace(b"\x08\x00", b"\x09\x00")),  # Deflate64, as Windows packs large files
     ("log.jsonl", b'{"user_id": "u", "user_id": "v", "item_id": "i", "timestamp": 1, "rating": 2}'),
 ]
 """What once ended in another way: a crash, a hang, or in silence."""

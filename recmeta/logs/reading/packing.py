@@ -2,7 +2,9 @@
 
 import lzma
 import os
+import struct
 import zipfile
+import zlib
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +14,11 @@ from recmeta.errors import UserError
 ENDINGS = (".gz", ".bz2", ".zst", ".xz")
 """The endings of packed files."""
 ARCHIVE = ".zip"
+BROKEN_ARCHIVE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, pa.ArrowException),
+    *(NotImplementedError, RuntimeError, ValueError, KeyError, struct.error),
+)
+"""What reading a zip archive raises if it is broken, locked, or packed in an unknown way."""
 _MAGIC = 8
 _PACKED = {
     b"\x1f\x8b": "gzip",
@@ -72,17 +79,26 @@ def members(archive: Any, name: str) -> list[tuple[str, int]]:
         UserError: if it is not a zip archive, or is locked by a password.
     """
     with _opened(archive, name) as opened:
-        entries = [entry for entry in opened.infolist() if not entry.is_dir()]
+        entries = [entry for entry in opened.infolist() if not entry.filename.endswith("/")]
     if any(entry.flag_bits & 1 for entry in entries):
         raise UserError(f"{name!r} is locked by a password: unpack it, and name what is in it.")
     return sorted(
-        (entry.filename, entry.compress_size) for entry in entries if not is_hidden(entry.filename)
+        (entry.filename, entry.compress_size)
+        for entry in entries
+        if entry.filename and not is_hidden(entry.filename)
     )
 
 
 def member_of(archive: Any, member: str, name: str) -> Any:
     """Return a stream of a file in a zip archive."""
-    return _opened(archive, name).open(member)
+    try:
+        return _opened(archive, name).open(member)
+    except BROKEN_ARCHIVE as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"cannot read {member!r} of {name!r}: {error}. Unpack it, and name what is in it."
+        ) from error
 
 
 def is_hidden(path: str) -> bool:
@@ -94,5 +110,5 @@ def is_hidden(path: str) -> bool:
 def _opened(archive: Any, name: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, OSError, pa.ArrowException, NotImplementedError) as error:
+    except BROKEN_ARCHIVE as error:
         raise UserError(f"{name!r} is no whole zip archive: {error}.") from error
