@@ -18,8 +18,8 @@ from typing import Any, Generic
 from recmeta.config import fingerprint, parse, to_dict
 from recmeta.errors import Broken, UserError, did_you_mean, shown
 from recmeta.errors.secrets import masked_values
-from recmeta.provenance import git_commit, library_versions
-from recmeta.step_definition import SPREAD, Outputs, Step
+from recmeta.records.provenance import git_commit, library_versions
+from recmeta.records.step_definition import SPREAD, Outputs, Step
 from recmeta.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -33,8 +33,8 @@ from recmeta.manifest import (
     run_once,
     whole,
 )
-from recmeta.provenance import git_commit, library_versions
-from recmeta.step_definition import Folders, Step, as_stored, spread
+from recmeta.records.provenance import git_commit, library_versions
+from recmeta.records.step_definition import Folders, Step, as_stored, spread
 from recmeta.workspace import Workspace, sealing
 
 

@@ -30,7 +30,7 @@ from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.errors.rmse import rmse
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
 from recmeta.evaluation.predictor import Predictor, Scores, query_scores
-from recmeta.provenance import git_commit, library_versions
+from recmeta.records.provenance import git_commit, library_versions
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.workspace import Folder

@@ -39,8 +39,8 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.fit_baselines import usual_baselines, what_was_left_out
 from recmeta.progress import Progress, silent
-from recmeta.provenance import library_versions
 from recmeta.recipes.configuration import pipeline_config
+from recmeta.records.provenance import library_versions
 from recmeta.reporting.markdown import table
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Objective

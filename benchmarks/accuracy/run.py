@@ -18,7 +18,7 @@ from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.accuracy.summary import summarise
 from recmeta.errors import UserError, did_you_mean
 from recmeta.progress import Progress, silent
-from recmeta.provenance import git_commit, library_versions
+from recmeta.records.provenance import git_commit, library_versions
 from recmeta.workspace import Folder
 
 WORK = "work"

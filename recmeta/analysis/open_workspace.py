@@ -24,11 +24,11 @@ from recmeta.errors import UserError, did_you_mean
 from recmeta.logs import tables
 from recmeta.manifest import LATEST, Manifest, latest
 from recmeta.metalearn.model import Model
+from recmeta.records.step_definition import as_stored
 from recmeta.registry.models import versions
 from recmeta.registry.tracking import PARENT, connect, experiment_id
 from recmeta.reporting import plots
 from recmeta.reporting.picture import Picture
-from recmeta.step_definition import as_stored
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate
 from recmeta.tasks.task_set import Split, TaskSet

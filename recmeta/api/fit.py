@@ -92,16 +92,7 @@ def fit(
         def on_member(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
             show(algorithm, epoch.number, num_epochs)
 
-        done = fit_whole(
-            how,
-            begun,
-            task_set,
-            folder,
-            on_epoch,
-            on_refit,
-            source=source,
-            on_member=on_member,
-        )
+        done = fit_whole(how, begun, task_set, folder, on_epoch, on_refit, on_member)
         show(TRAINING, num_epochs, num_epochs)
     # As a model is read from a workspace: with the present items, and without the state of
     # training.

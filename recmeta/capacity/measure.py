@@ -32,8 +32,8 @@ from recmeta.errors import UserError
 from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import latest
 from recmeta.progress import Progress, silent
-from recmeta.provenance import library_versions
 from recmeta.recipes import default
+from recmeta.records.provenance import library_versions
 from recmeta.registry.models import versions
 from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.learning import evaluate, meta_train, register

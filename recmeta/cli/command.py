@@ -90,7 +90,7 @@ def command(
 
 def _require(step: str, workspace: str) -> None:
     from recmeta.manifest import latest
-    from recmeta.step_definition import as_stored
+    from recmeta.records.step_definition import as_stored
     from recmeta.workspace import Workspace
 
     latest(Workspace(workspace), as_stored(step))

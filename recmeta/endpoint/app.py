@@ -26,7 +26,7 @@ from recmeta.endpoint.guard.rate import RateLimit
 from recmeta.endpoint.operation import health, owner, pages, reference
 from recmeta.endpoint.operation.journal import Journal
 from recmeta.endpoint.operation.metrics import Metrics
-from recmeta.provenance import library_versions
+from recmeta.records.provenance import library_versions
 from recmeta.workspace import Workspace
 
 log = logging.getLogger(__name__)

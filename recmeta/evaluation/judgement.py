@@ -142,7 +142,7 @@ def judge(
     )
     taken = [name for name in baselines if name in predictors]
     if taken:
-        raise UserError(f"the baseline {taken[0]!r} is called as a model here is: leave it out.")
+        raise UserError(f"the baseline {taken[0]!r} has the name of a model here: leave it out.")
     progress(PROGRESS, 2, 4)
     test, name = task_set.tasks("test"), candidate.config.learner_name
     slow = [one.name for one in map(baseline, names) if one.slow_lists]

@@ -43,7 +43,7 @@ WRITTEN_BY = {
 
 
 class TableVersions:
-    """Versions of tables that a step leaves; see `recmeta.step_definition.StepOutput`."""
+    """Versions of tables that a step leaves; see `recmeta.records.step_definition.StepOutput`."""
 
     def __init__(self, versions: Callable[[Any], Mapping[Table, int]]) -> None:
         """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recmeta.logs.settling.budget import IngestConfig
     from recmeta.manifest import Manifest
     from recmeta.recipes import PipelineConfig
-    from recmeta.step_definition import Outputs, Step
+    from recmeta.records.step_definition import Outputs, Step
     from recmeta.workspace import Workspace
 
 

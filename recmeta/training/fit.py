@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from recmeta.evaluation.calibration import learn_uncertainty
 from recmeta.evaluation.certificate import attribute_of, learn_certificate
-from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.outer_loop.processes import train
@@ -114,15 +113,12 @@ def _train(
 
 def refit(
     config: MetaTrainConfig,
-    model: Model,
+    begun: Begun,
     trained: Trained,
     task_set: TaskSet,
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
-    earlier: Model | None = None,
-    source: Model | None = None,
     everybody: TaskSet | None = None,
-    chosen: WeightedALSConfig | None = None,
     processes: int = 1,
 ) -> Model:
     """Return a model that is also trained on the development users: again from the start, for the
@@ -130,15 +126,14 @@ def refit(
     model.
 
     Args:
-        model: trained by `fit` on the task set.
+        begun: the result of `at_start` on the task set, whose model `fit` has trained. If it has
+            no `chosen` factorisation, the development users choose again.
         trained: the result of `fit`; if its best epoch is 0, the start itself is taken.
         folder: the folder of the model; the checkpoint is below it, and training continues from it.
-        earlier: the model that training continued from, or None.
-        source: the result of `content_source`.
-        everybody: the users to train on; if None, the training and the development users.
-        chosen: `Begun.chosen` of the model; if None, the development users choose again.
+        everybody: the users to train on, or None for the training and the development users.
         processes: see `fit`.
     """
+    model = begun.model
     if not task_set.spec.num_tasks["dev"]:
         return model
     everybody = task_set.joined() if everybody is None else everybody
@@ -146,10 +141,10 @@ def refit(
         config,
         everybody,
         model.device,
-        earlier,
-        source=source,
+        begun.earlier,
+        source=begun.source,
         tuned_on=task_set,
-        chosen=chosen,
+        chosen=begun.chosen,
     )
     folder = folder / "refit"
     epochs = [e.number for e in trained.best_of_members]
@@ -189,8 +184,6 @@ def fit_whole(
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
     on_refit: Callable[[Epoch, int], None] = lambda epoch, num_epochs: None,
-    earlier: Model | None = None,
-    source: Model | None = None,
     on_member: OnMember = unseen,
     processes: int = 1,
 ) -> Fitted:
@@ -203,8 +196,6 @@ def fit_whole(
             them.
         on_refit: called after each epoch of the refit, with the number of epochs that there will
             be.
-        earlier: the model that training continued from, or None.
-        source: the model whose content this one started from.
         on_member: called with every epoch of a member that is trained before the model.
         processes: see `fit`.
     """
@@ -217,14 +208,11 @@ def fit_whole(
         num_passes += best.number
         model = refit(
             config,
-            model,
+            begun,
             trained,
             task_set,
             folder,
             lambda epoch: on_refit(epoch, best.number),
-            earlier,
-            source,
-            chosen=begun.chosen,
             processes=processes,
         )
     return Fitted(model=model, history=history, best=best, num_passes=num_passes, choice=choice)

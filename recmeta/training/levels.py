@@ -141,7 +141,7 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
         user_regularisation=biases.config.user_regularisation,
         damping=DAMPING,
         bias_J=torch.from_numpy(biases.item_bias.astype(np.float32)),
-        similar=_nobody(spec.num_items),
+        similar=_no_neighbours(spec.num_items),
         place_I=torch.arange(spec.num_items),
     )
     shown = list(_shown(development))
@@ -161,7 +161,7 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
 # -------------------------------------------------------------------------
 
 
-def _nobody(num_items: int) -> Neighbours:
+def _no_neighbours(num_items: int) -> Neighbours:
     """Return a table in which no item has neighbours."""
     empty = torch.zeros(0, dtype=torch.int64)
     return Neighbours(torch.zeros(num_items + 1, dtype=torch.int64), empty, torch.zeros(0))

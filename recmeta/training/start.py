@@ -54,6 +54,10 @@ class Begun:
     """The members that are trained before the model, in order."""
     chosen: WeightedALSConfig | None = None
     """The weighted factorisation that the development users chose, if the model starts from one."""
+    earlier: Model | None = None
+    """The model from which this one continues, if any."""
+    source: Model | None = None
+    """The model from whose content this one starts, if any."""
 
 
 def at_start(
@@ -137,6 +141,8 @@ def at_start(
         held=held,
         members=tuple(members),
         chosen=weighted[-1].config if weighted else None,
+        earlier=earlier,
+        source=source,
     )
 
 

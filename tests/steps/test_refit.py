@@ -20,7 +20,7 @@ from recmeta.testing.tasks import ShareConfig, write_task_set
 from recmeta.training import start
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.fit import Trained, fit, refit
-from recmeta.training.start import at_start
+from recmeta.training.start import Begun, at_start
 from recmeta.workspace import Folder
 
 CONFIG = MetaTrainConfig(
@@ -48,7 +48,7 @@ def trained(config: MetaTrainConfig, task_set: TaskSet, folder: Path) -> tuple[M
     begun = at_start(config, task_set, torch.device("cpu"))
     model = begun.model
     found = fit(config, begun, task_set, Folder.at(folder), lambda _: None)
-    again = refit(config, model, found, task_set, Folder.at(folder), lambda _: None)
+    again = refit(config, begun, found, task_set, Folder.at(folder), lambda _: None)
     return model, again, found.best
 
 
@@ -84,7 +84,7 @@ def test_all_are_learned_from_as_if_nobody_had_been_held_out(
     best = Epoch(number=2, train_loss=0.0, dev_loss=0.0)
     found = refit(
         CONFIG,
-        first,
+        Begun(first),
         Trained([], best, ()),
         task_set,
         Folder.at(tmp_path / "again"),
@@ -119,7 +119,7 @@ def test_items_that_only_development_users_met_are_known(task_set: TaskSet, tmp_
 
 
 def test_a_killed_refit_goes_on_to_the_same_bits(task_set: TaskSet, tmp_path: Path) -> None:
-    first = at_start(CONFIG, task_set, torch.device("cpu")).model
+    first = at_start(CONFIG, task_set, torch.device("cpu"))
     told: list[int] = []
 
     def run(folder: Path, killed_in: int | None = None) -> Model:
@@ -149,15 +149,7 @@ def test_a_start_that_no_epoch_beats_is_kept(task_set: TaskSet, tmp_path: Path) 
     assert found.best.dev_loss < min(epoch.dev_loss for epoch in found.history)
     assert all(torch.equal(p, expected[name]) for name, p in begun.model.params.items())
     assert begun.chosen is not None  # and need not be chosen again
-    again = refit(
-        config,
-        begun.model,
-        found,
-        task_set,
-        Folder.at(tmp_path),
-        lambda _: None,
-        chosen=begun.chosen,
-    )
+    again = refit(config, begun, found, task_set, Folder.at(tmp_path), lambda _: None)
     everybody = at_start(config, task_set.joined(), torch.device("cpu"), tuned_on=task_set).model
     assert_same_bits(again, everybody)
 

@@ -202,7 +202,7 @@ def newest(kept: Sealed) -> bytes | None:
         try:
             return kept.read_bytes(name)
         except Broken as error:
-            log.warning("training goes on from an earlier epoch, or begins anew: %s", error)
+            log.warning("training continues from an earlier epoch, or starts again: %s", error)
             kept.digests.pop(name)
     return None
 

@@ -70,7 +70,7 @@ def register_version(
         run_id: the MLflow run that trained it.
         model_folder: what `recmeta.metalearn.model.Model.save` wrote.
         model_key: identifies the model; a second call with the same key makes no second version.
-        tags: beside `recmeta.model_key`.
+        tags: further tags besides `recmeta.model_key`.
         description: Markdown for the version's page.
 
     Returns:
@@ -180,7 +180,7 @@ def model_folder(workspace: Workspace, version: Version) -> Sealed:
     """
     number = version.version
     lost = f"the files of version {number} of the model {model_name()!r} are missing."
-    mend = (
+    remedy = (
         f"Bring them back from a backup, register the model again with `recmeta run --redo "
         f"register`, or go back to the version before {number} with `recmeta rollback`."
     )
@@ -193,12 +193,12 @@ def model_folder(workspace: Workspace, version: Version) -> Sealed:
             raise _foreign(workspace, number) from error
         if isinstance(error, MlflowException) and error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise Broken(f"{lost} {mend}") from error
+        raise Broken(f"{lost} {remedy}") from error
     if version.model_key is None and not folder.exists("model.json"):
         raise _foreign(workspace, number)
     if not folder.names():
-        raise Broken(f"{lost} {mend}")
-    return sealed(folder, mend)
+        raise Broken(f"{lost} {remedy}")
+    return sealed(folder, remedy)
 
 
 def _foreign(workspace: Workspace, number: str) -> UserError:

@@ -20,8 +20,8 @@ from recmeta.logs.tables import as_dataset, opened, overwrite
 from recmeta.logs.whole import TableVersions
 from recmeta.manifest import Manifest, find, finished, is_redone, latest_key, losses, run_once
 from recmeta.progress import Progress, silent
-from recmeta.provenance import git_commit, library_versions
-from recmeta.step_definition import Folders, Step, as_stored
+from recmeta.records.provenance import git_commit, library_versions
+from recmeta.records.step_definition import Folders, Step, as_stored
 from recmeta.steps.data import ingest
 from recmeta.steps.parts.increments.building import (
     MOST_ROWS,

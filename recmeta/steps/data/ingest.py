@@ -22,8 +22,8 @@ from recmeta.logs.settling.read_source import ReadSource, Rows, read_rows
 from recmeta.logs.whole import TableVersions
 from recmeta.manifest import Manifest, find, finished, losses, run_once
 from recmeta.progress import Progress, silent
+from recmeta.records.step_definition import Step
 from recmeta.schema import INTERACTIONS, QUARANTINE, SOURCE, TABLES, Table
-from recmeta.step_definition import Step
 from recmeta.steps.data import kept_events
 from recmeta.steps.parts import days
 from recmeta.workspace import Workspace, check_delta_path, format_version, writes

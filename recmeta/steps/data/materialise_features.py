@@ -16,7 +16,7 @@ from recmeta.logs import tables
 from recmeta.logs.whole import TableVersions, check
 from recmeta.manifest import Manifest, run_once
 from recmeta.progress import Progress, silent
-from recmeta.step_definition import Step
+from recmeta.records.step_definition import Step
 from recmeta.workspace import Workspace, writes
 
 

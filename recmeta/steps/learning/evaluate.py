@@ -12,6 +12,7 @@ from recmeta.evaluation.judgement import CHAMPION, Judgement, JudgementConfig, g
 from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
+from recmeta.records.step_definition import Folders, Step
 from recmeta.registry.models import versions
 from recmeta.registry.models.forgotten import why_retrain
 from recmeta.registry.models.versions import Version
@@ -19,7 +20,6 @@ from recmeta.registry.runs.training_run import log_evaluation
 from recmeta.registry.runs.tuning import log_tuning
 from recmeta.reporting import plots
 from recmeta.reporting.markdown import evaluation_report
-from recmeta.step_definition import Folders, Step
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import MetaTrainOutputs
 from recmeta.tasks.split_config import SplitKind

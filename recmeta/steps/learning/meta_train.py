@@ -11,13 +11,13 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.metalearn.starts.content_transfer import matched
 from recmeta.progress import Progress, silent
-from recmeta.provenance import git_commit, library_versions
+from recmeta.records.provenance import git_commit, library_versions
+from recmeta.records.step_definition import Folders, Step, spread
 from recmeta.registry.models import versions
 from recmeta.registry.models.features import features_read
 from recmeta.registry.models.versions import Version
 from recmeta.registry.runs.training_run import TrainingRun
 from recmeta.registry.runs.tuning import log_tuning
-from recmeta.step_definition import Folders, Step, spread
 from recmeta.steps.data import build_tasks
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.tasks.task_set import TaskSet
@@ -113,16 +113,7 @@ def run(
 
         with tracked:
             done = fit_whole(
-                config,
-                begun,
-                task_set,
-                folder,
-                on_epoch,
-                on_refit,
-                earlier,
-                source,
-                on_member,
-                processes,
+                config, begun, task_set, folder, on_epoch, on_refit, on_member, processes
             )
             progress(STEP, config.training.epochs, config.training.epochs)
             with sealing(folder) as place:

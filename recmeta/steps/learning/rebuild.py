@@ -25,7 +25,7 @@ from recmeta.logs import tables
 from recmeta.metalearn.model import Model
 from recmeta.plugins import only_trusted
 from recmeta.progress import Progress, silent
-from recmeta.provenance import git_commit, library_versions
+from recmeta.records.provenance import git_commit, library_versions
 from recmeta.registry.models import versions
 from recmeta.registry.runs import record
 from recmeta.registry.runs.record import Record
@@ -156,8 +156,6 @@ def _repeat(
         task_set,
         folder,
         lambda epoch: progress(meta_train.STEP, epoch.number, config.training.epochs),
-        earlier=earlier,
-        source=source,
     )
     progress(meta_train.STEP, config.training.epochs, config.training.epochs)
     done.model.save(folder)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from recmeta.manifest import Manifest, run_once
+from recmeta.records.step_definition import Step
 from recmeta.registry import tracking
 from recmeta.registry.models import versions
 from recmeta.registry.models.description import describe
 from recmeta.registry.runs import run_page
 from recmeta.registry.runs.provenance import actor
-from recmeta.step_definition import Step
 from recmeta.steps.learning.evaluate import EvaluateOutputs
 from recmeta.workspace import Workspace, sealed, writes
 
@@ -33,7 +33,7 @@ class RegisterOutputs:
 
 
 class _Registered:
-    """The version that register leaves in MLflow; see `recmeta.step_definition.StepOutput`."""
+    """The version that register leaves in MLflow; see `recmeta.records.step_definition.StepOutput`."""
 
     def digests(self, workspace: Workspace, outputs: RegisterOutputs) -> dict[str, Any]:
         """Return nothing: the model's files have digests of their own."""

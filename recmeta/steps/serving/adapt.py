@@ -26,6 +26,7 @@ from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
+from recmeta.records.step_definition import Folders, Step
 from recmeta.registry.models import versions
 from recmeta.registry.models.versions import Version
 from recmeta.serving.new_user_tasks import (
@@ -36,7 +37,6 @@ from recmeta.serving.new_user_tasks import (
     unused_rows,
 )
 from recmeta.serving.ranking import adapt_users
-from recmeta.step_definition import Folders, Step
 from recmeta.steps.parts import catalogue, given_users
 from recmeta.steps.parts.given_users import GivenUsers
 from recmeta.tasks.task_set import Tasks, write_tasks

@@ -11,6 +11,7 @@ from recmeta.errors import UserError
 from recmeta.manifest import Manifest, find, run_once
 from recmeta.metalearn.model import Model
 from recmeta.progress import Progress, silent
+from recmeta.records.step_definition import Folders, Step
 from recmeta.registry.models import versions
 from recmeta.registry.models.versions import Version
 from recmeta.reporting import evidence as reporting
@@ -23,7 +24,6 @@ from recmeta.serving.evidence.information import About
 from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireConfig
 from recmeta.serving.evidence.strategy import next_questions
 from recmeta.serving.new_user_tasks import tasks_for_new_users
-from recmeta.step_definition import Folders, Step
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning import meta_train
 from recmeta.steps.parts.evidence_trial import HeldOut, TrialConfig, mean_error, try_strategies

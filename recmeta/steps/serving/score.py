@@ -29,11 +29,11 @@ from recmeta.manifest import Manifest, run_once
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.progress import Progress, silent
+from recmeta.records.step_definition import Step
 from recmeta.registry.models import versions
 from recmeta.serving.lists import LISTED_BY, ListMaker, relative_likelihoods
 from recmeta.serving.ranking import AdaptedUsers, ScoringConfig
 from recmeta.serving.rules import MOST_NAMED, ItemFacts, remark_on_unmatched, unmatched
-from recmeta.step_definition import Step
 from recmeta.steps.parts import catalogue
 from recmeta.steps.parts.faiss_index import FaissIndex
 from recmeta.steps.parts.item_facts import item_facts

@@ -15,7 +15,7 @@ from recmeta.errors import UserError
 from recmeta.features.attributes import newest
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, run_once
-from recmeta.step_definition import Folders, Step
+from recmeta.records.step_definition import Folders, Step
 from recmeta.steps.parts.new_user_files import INTERACTIONS, PROFILES, write
 from recmeta.tasks.hashing import unit_hash
 from recmeta.workspace import Workspace, sealing, writes

@@ -20,9 +20,9 @@ from recmeta.features.stability import stability
 from recmeta.logs import tables
 from recmeta.manifest import Manifest, find, finished, forget, run_once
 from recmeta.metalearn.model import Model
+from recmeta.records.step_definition import Folders, Step
 from recmeta.registry.models import versions
 from recmeta.registry.models.versions import Version
-from recmeta.step_definition import Folders, Step
 from recmeta.steps.learning import meta_train
 from recmeta.steps.parts.live_error import live_error
 from recmeta.steps.serving.publish import lists_of

@@ -24,10 +24,10 @@ from recmeta.logs.event_store import event_store
 from recmeta.logs.quarantined import mentions, of_users
 from recmeta.manifest import finished, rewriting
 from recmeta.manifest import forget as forget_step
+from recmeta.records.step_definition import as_stored
 from recmeta.registry.models import forgotten
 from recmeta.reporting.markdown import shows_user
 from recmeta.serving.ranking import AdaptedUsers
-from recmeta.step_definition import as_stored
 from recmeta.steps.data import build_tasks
 from recmeta.steps.learning import evaluate, meta_train
 from recmeta.steps.serving import adapt, shard_new_users

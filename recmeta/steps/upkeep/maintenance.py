@@ -17,9 +17,9 @@ from recmeta.errors import UserError
 from recmeta.logs import tables
 from recmeta.logs.event_store import event_store
 from recmeta.manifest import find, finished, forget
+from recmeta.records.step_definition import as_stored
 from recmeta.registry import tracking
 from recmeta.registry.models import versions
-from recmeta.step_definition import as_stored
 from recmeta.steps.serving import adapt, publish, score
 from recmeta.workspace import Workspace, writes
 

@@ -11,8 +11,8 @@ from recmeta import schema
 from recmeta.errors import Broken
 from recmeta.logs import whole
 from recmeta.manifest import LATEST, broken, find, latest_key, losses
+from recmeta.records.step_definition import Step
 from recmeta.registry.models import versions
-from recmeta.step_definition import Step
 from recmeta.steps.data import build_tasks, ingest, materialise_features
 from recmeta.steps.learning import evaluate, meta_train, register
 from recmeta.steps.serving import adapt, evidence, score, shard_new_users

@@ -133,8 +133,8 @@ class BayesianLinearConfig(LearnerConfig):
         return rescaled(params, ratio, shift)
 
     def with_levels(self, num_levels: int | None, top_share: float = 0.0) -> Self:
-        """Return the same with so many levels and the weight that suits them, where they are not
-        set."""
+        """Return the same configuration with this number of levels and the weight that suits them,
+        where they are not set."""
         weight = self.likelihood_weight
         if weight is None:
             weight = 1.0 if top_share > MOST_OF_VALUES else 0.0

@@ -1,0 +1,1 @@
+"""What the records of finished steps consist of: the definition of a step, and provenance."""
