@@ -1,1 +1,1 @@
-"""Contests: accuracy by published protocols, and speed beside other libraries."""
+"""Benchmarks: accuracy by published protocols, and speed compared with other libraries."""

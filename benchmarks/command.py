@@ -1,6 +1,7 @@
-"""What both commands share: one JSON line or Markdown on standard output, mistakes in a sentence.
+"""The part that both commands share: one JSON line or Markdown on standard output, and users'
+mistakes in one sentence.
 
-Needs no library, so that speed is also measured where only recmeta's core is installed.
+It needs no library, so that speed can also be measured if only recmeta's core is installed.
 """
 
 import os
@@ -13,17 +14,17 @@ from recmeta.errors import UserError
 
 USERS_MISTAKE, INTERRUPTED = 2, 130
 Found = tuple[Mapping[str, Any], str]
-"""What was found as JSON-ready values, and the same as Markdown."""
+"""Results as JSON-ready values, and as Markdown."""
 
 
 def show(work: Callable[[], Found], *, as_json: bool) -> int:
-    """Do the work and print what it found; return the exit code.
+    """Do the work, print its results and return the exit code.
 
     Args:
         work: what libraries print while it runs goes to standard error.
         as_json: whether one JSON object is printed instead of Markdown.
     """
-    # Threads that spin while they wait slow down whatever shares the machine.
+    # Threads that spin while they wait slow down everything else on the machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with quiet_libraries(debug=False):

@@ -1,1 +1,2 @@
-"""Published protocols, run by one command: who is cold, what is asked, which learners compete."""
+"""Published protocols, run by one command: their cold users, their metrics and the learners that
+compete."""

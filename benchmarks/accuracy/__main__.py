@@ -98,8 +98,8 @@ def measured(asked: argparse.Namespace) -> Found:
 
 
 def keep(result: Mapping[str, Any], out: Path) -> str:
-    """Write compact JSON, and the leaderboard where the JSON is what it is made of; return the
-    protocol's report as Markdown."""
+    """Write compact JSON, and the leaderboard if it is made from this JSON; return the protocol's
+    report as Markdown."""
     from benchmarks.accuracy.compact import compact, to_text
     from benchmarks.accuracy.record import leaderboard
     from benchmarks.accuracy.report import benchmark_report

@@ -1,4 +1,4 @@
-"""The families of meta-learning that the learners belong to: how pictures group them."""
+"""The families of meta-learning that the learners belong to, by which pictures group them."""
 
 FAMILY_OF: dict[str, str] = {
     "maml": "optimisation",

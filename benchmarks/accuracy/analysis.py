@@ -1,4 +1,5 @@
-"""Where the error lies: by how much is known of the user, and by how well the item is known.
+"""The analysis of errors by the number of known rows of the user, and by the popularity of the
+item.
 
 Legend: U users, N query rows, I items.
 """
@@ -16,16 +17,16 @@ from recmeta.tasks.task_set import Tasks
 SUPPORT_ROWS = "support_rows"
 POPULARITY = "mae, items with "
 POPULARITY_EDGES = (0, 1, 20, 100, 500)
-"""Training ratings at which a segment of items begins."""
+"""The numbers of training ratings at which segments of items begin."""
 SUPPORT_EDGES = (0, 1, 6, 11, 21, 41)
-"""Support rows at which a segment of users begins."""
+"""The numbers of support rows at which segments of users begin."""
 
 MOST_LEVELS = 20
-"""Values of a rating scale with steps; where there are more, nothing is rounded."""
+"""The most levels of a rating scale; predictions on scales with more values are not rounded."""
 
 
 def training_counts(problem: Problem) -> IntArray:
-    """Return (I,) the training rows of each item."""
+    """Return (I,) the number of training rows of each item."""
     counts = [
         np.bincount(side.item, minlength=problem.num_items)
         for side in (problem.train.support, problem.train.query)
@@ -35,21 +36,22 @@ def training_counts(problem: Problem) -> IntArray:
 
 
 def levels(problem: Problem) -> Float64Array:
-    """Return the sorted values that training rows have, or none where the scale is continuous."""
+    """Return the sorted values of training rows, or none if the scale is continuous."""
     sides = (problem.train.support.value, problem.train.query.value)
     found: Float64Array = np.unique(np.concatenate(sides)).astype(np.float64)
     return found if len(found) <= MOST_LEVELS else found[:0]
 
 
 def rounded(predicted_N: Scores, level_L: Float64Array) -> Float64Array:
-    """Return each prediction's nearest level; the upper one of two that are as near."""
+    """Return each prediction's nearest level, the upper one of two equally near levels."""
     middles = (level_L[1:] + level_L[:-1]) / 2
     nearest_N: Float64Array = level_L[np.searchsorted(middles, predicted_N, side="right")]
     return np.where(np.isnan(predicted_N), np.nan, nearest_N)
 
 
 def columns(predicted_N: Scores, tasks: Tasks, count_I: IntArray) -> dict[str, Float64Array]:
-    """Return (U,) each user's MAE over the query rows of each segment of items; NaN without any."""
+    """Return (U,) each user's MAE over the query rows of each segment of items, or NaN without such
+    rows."""
     segment_N = np.searchsorted(POPULARITY_EDGES, count_I[tasks.query.item], side="right") - 1
     found = {}
     for number, name in enumerate(names_of(POPULARITY_EDGES)):

@@ -1,4 +1,4 @@
-"""When users appear: the global moment before which everything may be learned from."""
+"""The times at which users appear, and the time before which all rows may be learned from."""
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from recmeta.tasks.task_set import Tasks
 
 
 def first_times(log: Log) -> IntArray:
-    """Return (U,) when each user appears; the largest number for one without rows."""
+    """Return (U,) the time at which each user appears, or the largest number for a user without
+    rows."""
     assert log.time is not None
     first_U = np.full(log.num_users, schema.END_OF_TIME)
     np.minimum.at(first_U, log.user, log.time)
@@ -18,7 +19,7 @@ def first_times(log: Log) -> IntArray:
 
 
 def first_cold(log: Log, share: float) -> int:
-    """Return when the first of the `share` of users who appear last appears."""
+    """Return the time at which the first of the `share` of users who appear last appears."""
     first = np.sort(first_times(log)[np.unique(log.user)])
     return int(first[round((1 - share) * len(first))])
 

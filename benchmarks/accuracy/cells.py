@@ -1,7 +1,8 @@
-"""One learner, one training, one seed: learn, then meet the cold users, once, and keep the result.
+"""A cell, which is one learner, one training and one seed: learn, then predict for the cold users
+once, and keep the result.
 
-A cell's key is the fingerprint of the data, of the code and of what was asked. Its record is
-written last, so that a run that was killed goes on with the first cell that is not whole.
+A cell's key is the fingerprint of the data, of the code and of the settings. Its record is written
+last, so that a run that was killed continues with the first incomplete cell.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ USERS_AT_ONCE = 512
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What is to be done once."""
+    """A unit of work, which is done once."""
 
     protocol: str
     learner: str
@@ -55,7 +56,7 @@ class Cell:
         return code.fingerprint(protocol.module, *shared, *learner.modules)
 
     def key(self, protocol: Protocol, learner: Learner, log: Log) -> str:
-        """Return the name of its folder, which data, code or question would change."""
+        """Return the name of its folder, which depends on data, code and settings."""
         asked, version = dataclasses.asdict(self), self.code(protocol, learner)
         settings = learner.settings(protocol.dataset, protocol.objective)
         parts = configs.fingerprint(RECORD_VERSION, asked, log.about["sha256"], version, settings)
@@ -64,16 +65,16 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """What a cell found."""
+    """The result of a cell."""
 
     record: dict[str, Any]
-    """How: hyperparameters, minutes, versions."""
+    """The record of the run: hyperparameters, minutes, versions."""
     per_user: pa.Table
-    """A row per state and user: `state`, `user_id` and a column per metric."""
+    """A table with a row per state and user: `state`, `user_id` and a column per metric."""
 
 
 def run(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Folder) -> CellResult:
-    """Return a cell's result, from its folder where it is there already."""
+    """Return a cell's result, from its folder if it was computed before."""
     if not folder.exists(RECORD):
         _fill(cell, protocol, learner, log, folder)
     return CellResult(
@@ -88,7 +89,7 @@ def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Fo
     problem = protocol.problem(log, cell.training, cell.seed)
     fitted = learner.fit(problem, folder / TRAINING, cell.seed)
     trained = time.process_time()
-    # Nothing above has asked for the cold users; from here on nothing learns.
+    # The code above has not read the cold users; from here on nothing learns.
     cold = protocol.cold_users(log, cell.seed)
     warm = analysis.training_counts(problem), analysis.levels(problem)
     table = measure(fitted, cold, protocol, *warm)
@@ -110,7 +111,7 @@ def _fill(cell: Cell, protocol: Protocol, learner: Learner, log: Log, folder: Fo
             "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     )
-    with contextlib.suppress(FileNotFoundError):  # only a meta-learner keeps checkpoints
+    with contextlib.suppress(FileNotFoundError):  # only meta-learners keep checkpoints
         shutil.rmtree(folder.local_path(TRAINING))
 
 

@@ -1,4 +1,5 @@
-"""Which code a result came from: a fingerprint of a module and of all that it imports of ours."""
+"""The code that a result came from: a fingerprint of a module and of everything that it imports
+from this repository."""
 
 import ast
 import functools
@@ -11,8 +12,8 @@ PACKAGES = ("recmeta", "benchmarks")
 
 
 def fingerprint(*modules: str) -> str:
-    """Return 16 hex digits of the code of these modules and of all of ours that they import,
-    directly or not. Comments, docstrings and layout are no part of it."""
+    """Return 16 hex digits of the code of these modules and of all modules of this repository that
+    they import, directly or indirectly. Comments, docstrings and layout do not count."""
     seen: dict[str, bytes] = {}
     waiting = list(modules)
     while waiting:
@@ -60,7 +61,7 @@ def _walk(path: Path) -> Iterator[str]:
             names = [node.module, *[n for n in inner if _is_module(n)]]
         else:
             continue
-        # A package's own file names all that the package offers, and runs none of it.
+        # A package's own file names everything that the package offers, but runs none of it.
         ours = (name for name in names if name.split(".")[0] in PACKAGES)
         yield from (name for name in ours if name not in PACKAGES)
 

@@ -1,4 +1,4 @@
-"""What git keeps of a protocol's result: every number of it, each written once.
+"""The compact form of a protocol's result, which is kept in git: every number, written once.
 
 A result has a record for each learner, metric, training and state, thousands of them, whose names
 take more room than their numbers; and a cell's configuration again for every state and seed. Here
@@ -13,7 +13,7 @@ from typing import Any
 FORMAT_VERSION = 2
 SIGNIFICANT_DIGITS = 6
 INTERVAL = ("mean", "ci_low", "ci_high", "num_users")
-"""What the first four numbers of a place are."""
+"""The meaning of the first four numbers of a place."""
 VERDICTS = ("tie", "better", "worse")
 """A paired difference has a fifth number, the place of its verdict in this. It is that of the
 interval before rounding, which may end beside zero."""
@@ -22,17 +22,17 @@ NESTED = {
     "paired_differences": ("training", "state", "metric", "baseline"),
     "error_analysis": ("training", "state", "by", "segment"),
 }
-"""Under which names the numbers of a table stand, the outermost first."""
+"""The names under which the numbers of a table are nested, the outermost first."""
 PLAIN = (
     *("protocol", "title", "objective", "primary_metric", "lower_is_better", "rules", "command"),
     *("data", "code", "libraries", "cpus", "baselines", "published"),
 )
-"""What is kept as it is."""
+"""The entries that are kept unchanged."""
 Record = dict[str, Any]
 
 
 def compact(result: Mapping[str, Any]) -> Record:
-    """Return what git keeps of a result of `run.run`."""
+    """Return the compact form of a result of `run.run`."""
     records = [*result["cells"], *result["rows"]]
     learners = list(dict.fromkeys(r["learner"] for r in records))
     configs: list[Any] = []
@@ -62,7 +62,7 @@ def compact(result: Mapping[str, Any]) -> Record:
 
 
 def expand(kept: Mapping[str, Any]) -> Record:
-    """Return the result that `compact` was given, but for the rounding.
+    """Return the result that `compact` was given, except for rounding.
 
     Raises:
         ValueError: for another format.
@@ -92,7 +92,7 @@ def to_text(kept: Mapping[str, Any]) -> str:
 def _nested(
     records: Sequence[Mapping[str, Any]], names: tuple[str, ...], learners: Sequence[str]
 ) -> Record:
-    """Return a place per learner under the names; null where the learner has no such record."""
+    """Return a place per learner under the names, null if the learner has no such record."""
     found: Record = {}
     for record in records:
         inner = found

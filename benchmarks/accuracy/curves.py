@@ -1,8 +1,8 @@
-"""Adaptation curves: the error by how much is known of the cold user.
+"""Adaptation curves: the error by the number of known rows of the cold user.
 
-Where few learners compete, all are in one picture; where many do, each family has a panel, in which
-the others are grey. Without intervals, unless a picture is about one learner: users differ more
-from one another than learners do, and the paired differences have a picture of their own.
+If few learners compete, all are in one picture; if many do, each family has a panel, in which the
+others are grey. Only a picture of a single learner has intervals: users differ more from one
+another than learners do, and the paired differences have a picture of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from recmeta.reporting.plots import to_png
 
 SHOTS = "shots="
 MOST_TOGETHER = 4
-"""Learners, beside the baselines, that one picture can tell apart."""
+"""The most learners, besides the baselines, that one picture can distinguish."""
 LEARNED = ("black", "tab:red", "tab:blue", "tab:green")
 GREY = "0.82"
 Row = Mapping[str, Any]

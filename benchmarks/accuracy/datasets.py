@@ -35,16 +35,16 @@ class Frames:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set and what is documented of it."""
+    """A data set and its documented counts."""
 
     read: Callable[[Path], Frames]
     counts: dict[str, int]
     """Rows of the file; rows, users and items that the protocols use, and rows by state where the
     data set has states. All are asserted."""
     cite: str
-    """The paper that its publisher asks to cite."""
+    """The paper to cite."""
     obtain: str
-    """Where to get it from."""
+    """How to obtain it."""
 
 
 def read(name: str, folder: Path | None = None) -> Log:
@@ -58,10 +58,10 @@ def frames(name: str, folder: Path | None = None) -> tuple[Frames, dict[str, Any
 
     Args:
         name: a name in `SOURCES`.
-        folder: holds a folder of that name; None: see `folder_of`.
+        folder: the folder that holds a folder of that name, or None for that of `folder_of`.
 
     Raises:
-        UserError: where the files are absent, or their counts are not the documented ones.
+        UserError: if the files are absent, or their counts are not the documented ones.
     """
     place, source = folder_of(name, folder), SOURCES[name]
     for table in TABLES:
@@ -193,8 +193,7 @@ def _book_crossing(folder: Path) -> Frames:
 
 
 def _online_retail(folder: Path) -> Frames:
-    """Read what was bought, without returns and without postage and other codes; an invoice is a
-    basket."""
+    """Read the purchases without returns, postage and other codes. An invoice is a basket."""
     rows, users, items = _frames(folder)
     products = items.filter("is_product")
     bought = rows.filter(pl.col("quantity") > 0).join(products, on="item_id", how="semi")
@@ -218,7 +217,8 @@ def _online_retail(folder: Path) -> Frames:
 
 
 def _lastfm(folder: Path) -> Frames:
-    """Read who listened to whom; tags are left out, since listeners gave them."""
+    """Read which users listened to which artists. Tags are left out, because the listeners gave
+    them."""
     rows, users, items = _frames(folder)
     listened = rows.sort("user_id", "item_id")
     return Frames(

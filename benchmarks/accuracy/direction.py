@@ -1,4 +1,4 @@
-"""Which way is better, by the name of a column of the protocols, `mae_rounded` among them."""
+"""Whether lower is better, by the name of a protocol's column, such as `mae_rounded`."""
 
 ERRORS = ("mae", "mae_rounded", "rmse")
 

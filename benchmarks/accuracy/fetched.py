@@ -1,4 +1,4 @@
-"""A data set that anybody can fetch, as the Parquet tables that the protocols read.
+"""A data set that can be downloaded, as the Parquet tables that the protocols read.
 
 It comes the way of `recmeta data fetch`, verified, into the same cache, and its tables beside it.
 Of the built-in data sets only MovieLens 100K can be had so: the protocols on MovieLens 1M read the
@@ -31,14 +31,14 @@ def tables(name: str, cache: Path | None = None) -> Path:
 
     Args:
         name: one of NAMES.
-        cache: None: that of `recmeta data fetch`.
+        cache: the cache, or None for that of `recmeta data fetch`.
 
     Raises:
-        UserError: where no source can be reached, saying what to do instead.
+        UserError: if no source can be reached. The message says what to do instead.
     """
     cache = cache or default_cache()
     target = cache / "benchmarks" / name
-    if target.exists():  # it got its name when it was whole
+    if target.exists():  # it was renamed when it was complete
         return target
     mapping = mapping_for(name, fetch(name, cache))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -31,9 +31,9 @@ from recmeta.evaluation.fit_baselines import baseline
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.predictor import Predictor
-from recmeta.manifest import library_versions
 from recmeta.metalearn.algorithms.model_based.prior_fitted import shipped_weights
 from recmeta.metalearn.registry import LEARNERS as ALGORITHMS
+from recmeta.records.provenance import library_versions
 from recmeta.reporting.markdown import table
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks

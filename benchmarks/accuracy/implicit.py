@@ -1,4 +1,4 @@
-"""Implicit feedback: what will a new user take next, out of the whole catalogue?"""
+"""Implicit feedback: which items of the whole catalogue will a new user take next?"""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from recmeta.tasks.task_set import Tasks
 
 STATE = "user_cold"
 COLD_SHARE, DEV_SHARE = 0.2, 0.1
-LATE_SHARE = 0.2  # of the customers, who judge: half of them never come again
+LATE_SHARE = 0.2  # the share of the customers who judge: half of them never come again
 NUM_QUERY = 10
 
 
@@ -18,7 +18,7 @@ def baskets_problem(log: Log, training: str, seed: int) -> Problem:
     """Return what learners see of a shop: all purchases before the first cold customer appears.
 
     The judges are, among the customers of that time, the fifth who appear last; candidates are
-    fitted to the purchases before them. The seed draws nothing: time decides.
+    fitted to the purchases before them. The seed has no effect: time decides.
     """
     seen = before(log, first_cold(log, COLD_SHARE))
     earlier = before(seen, first_cold(seen, LATE_SHARE))
@@ -32,7 +32,7 @@ def baskets_cold_users(log: Log, seed: int) -> dict[str, Tasks]:
 
 
 def random_problem(log: Log, training: str, seed: int) -> Problem:
-    """Return what learners see where there are no times: all rows of the users who are not cold.
+    """Return what learners see without times: all rows of the users who are not cold.
 
     A tenth of these users, drawn by the seed, are the judges.
     """
@@ -63,7 +63,7 @@ def _problem(log: Log, train: Tasks, earlier: Tasks, judges: Tasks) -> Problem:
 
 
 def _drawn(log: Log, seed: int) -> tuple[BoolArray, BoolArray]:
-    """Return (U,) who is cold and who is a judge."""
+    """Return (U,) which users are cold, and which are judges."""
     place_U = np.random.default_rng([seed, 0]).permutation(log.num_users) / log.num_users
     judges_until = COLD_SHARE + DEV_SHARE * (1 - COLD_SHARE)
     return place_U < COLD_SHARE, (place_U >= COLD_SHARE) & (place_U < judges_until)

@@ -28,12 +28,12 @@ TEXTS = "benchmarks.accuracy.text"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A learner that has seen all it may see."""
+    """A learner that has learned from all data that it may see."""
 
     predictors: Mapping[str, Predictor]
     """By state."""
     chosen: dict[str, Any]
-    """Hyperparameters by state and where they were chosen, JSON-ready."""
+    """The hyperparameters by state and how they were chosen, JSON-ready."""
 
 
 Fit = Callable[[Problem, Folder, int], Fitted]
@@ -46,17 +46,19 @@ class Learner:
 
     fit: Fit
     modules: tuple[str, ...]
-    """Where its code begins: what these import decides its results."""
+    """The modules of its code; what they import decides its results."""
     is_baseline: bool
     settings: Callable[[str, Objective], dict[str, Any]] = lambda dataset, objective: {}
-    """What decides its results on a data set beside the code: a recipe's whole configuration."""
+    """The settings that decide its results on a data set besides the code: a recipe's whole
+    configuration."""
     objectives: tuple[Objective, ...] = ("rating", "implicit")
     trainings: tuple[str, ...] | None = None
-    """Trainings that it enters; None: all."""
+    """The trainings that it takes part in, or None for all."""
     unasked: bool = True
-    """Whether it takes part where the user names no learners."""
+    """Whether it takes part if the user names no learners."""
     library: str | None = None
-    """What it needs beside the library's own dependencies: a module of the extra `accuracy`."""
+    """The library that it needs besides recmeta's own dependencies: a module of the extra
+    `accuracy`."""
     reads_texts: bool = False
     """Whether it reads vectors of the items' texts, too (`benchmarks.accuracy.text`)."""
 
@@ -108,10 +110,10 @@ def _recipe(
     trainings: tuple[str, ...] | None = None,
     unasked: bool = True,
 ) -> Learner:
-    """Return a meta-learner that is trained as its configuration for a data set says.
+    """Return a meta-learner that is trained by its configuration for a data set.
 
     Args:
-        algorithm: of that configuration.
+        algorithm: the algorithm of that configuration.
     """
 
     def fit(problem: Problem, folder: Folder, seed: int) -> Fitted:
@@ -166,12 +168,12 @@ def melu_published(dataset: str, _: Objective) -> MetaTrainConfig:
 
 
 def _training_of(recipe: str) -> Callable[[str, Objective], MetaTrainConfig]:
-    """Return what gives a recipe's training, the same for every data set."""
+    """Return a function that gives a recipe's training, the same for every data set."""
     return lambda dataset, objective: RECIPES[recipe]().train
 
 
 def _algorithm(name: str) -> Learner:
-    """Return an algorithm of the library, trained on every data set as is best for it."""
+    """Return an algorithm of the library, trained on every data set by its best recipe."""
     unasked = name in COMPARED
     objectives = config_class(name).objectives
     return _recipe(
@@ -184,7 +186,8 @@ def _algorithm(name: str) -> Learner:
 
 
 def _reading_texts(learner: Learner) -> Learner:
-    """Return the same learner with the items' texts before it; it takes part where it is named."""
+    """Return the learner with the items' texts as further input. It takes part only if it is
+    named."""
     modules = (*learner.modules, TEXTS)
     return dataclasses.replace(learner, modules=modules, reads_texts=True, unasked=False)
 

@@ -1,4 +1,5 @@
-"""A learner of lists and a seed: train as `recmeta run` does, then meet the cold users, once.
+"""A cell of a protocol of lists, which is a learner and a seed: train as `recmeta run` does, then
+rank for the cold users once.
 
 The library does everything here: its split, training, baselines and metrics.
 """
@@ -39,7 +40,7 @@ from recmeta.training.start import at_start
 from recmeta.workspace import Folder, MemoryFolder
 
 SHOTS = (0, 1, 3, 5, 10, None)
-"""Most support rows that are shown; None: all."""
+"""The most support rows that are shown, or None for all."""
 K = 10
 LISTS, COVERAGE = f"full_ndcg@{K}", f"full_coverage@{K}"
 METRICS: dict[Objective, tuple[str, ...]] = {
@@ -51,14 +52,14 @@ BASELINES: dict[Objective, tuple[str, ...]] = {
     "implicit": ("popularity", "ease", "ials", "item-knn", "user-knn"),
 }
 MOST_USERS = 1000
-"""Cold users who are measured in one seed, at most; of more, so many are drawn."""
+"""The most cold users who are measured in one seed; this many are drawn from more."""
 USERS_AT_ONCE = 256
 RECORD, PER_USER, RECORD_VERSION = "cell.json", "per_user.parquet", 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ListsProtocol:
-    """Which log, and what its rows are."""
+    """The log of a protocol, and the meaning of its rows."""
 
     title: str
     dataset: str
@@ -87,7 +88,7 @@ PROTOCOLS = {
 
 
 def name_of(shots: int | None) -> str:
-    """Return how a number of shots is called in tables of cells."""
+    """Return the name of a number of shots in tables of cells."""
     return "all" if shots is None else str(shots)
 
 
@@ -109,7 +110,7 @@ class Seed:
 
     @property
     def default(self) -> str:
-        """The learner that `recmeta run` trains where nothing is said."""
+        """The learner that `recmeta run` trains by default."""
         return self.config.training_for(self.protocol.objective).model.algorithm
 
     @property
@@ -118,8 +119,8 @@ class Seed:
         return rival_of(self.config, self.protocol.objective)
 
     def fitted(self, learner: str) -> tuple[Predictor, Model | None]:
-        """Return a learner that was trained, or a baseline that was tuned and fitted; never on a
-        cold user."""
+        """Return a trained learner, or a tuned and fitted baseline, without using the cold
+        users."""
         task_set, objective = self.task_set, self.protocol.objective
         items, history, spec = task_set.items(), task_set.history(), task_set.spec
         if learner in (self.default, self.rival):
@@ -145,7 +146,7 @@ class Seed:
 
     @property
     def relevant_from(self) -> float:
-        """Smallest value that says that an item was liked."""
+        """The smallest value of a liked item."""
         if self.protocol.objective == "implicit":
             return -np.inf
         train = self.task_set.tasks("train")
@@ -153,7 +154,7 @@ class Seed:
         return describe(values, self.task_set.spec.value_range).relevant_from
 
     def cold_users(self) -> tuple[Tasks, int]:
-        """Return those who are measured, and how many there are."""
+        """Return the cold users who are measured, and the number of all cold users."""
         cold = self.task_set.tasks("test")
         if len(cold) <= MOST_USERS:
             return cold, len(cold)
@@ -214,9 +215,10 @@ def version_of(learner: str, objective: Objective) -> str:
 
 
 def filled(seed: Seed, learner: str, folder: Folder) -> tuple[dict[str, Any], pa.Table]:
-    """Return a cell's record and its users' metrics, read where they are there already."""
+    """Return a cell's record and its users' metrics, which are read if they were computed
+    before."""
     if not folder.exists(RECORD):
-        seed.cold_users()  # builds the tasks before the clock starts
+        seed.cold_users()  # build the tasks before the clock starts
         started = time.process_time()
         predictor, model = seed.fitted(learner)
         trained = time.process_time()
@@ -236,13 +238,14 @@ def filled(seed: Seed, learner: str, folder: Folder) -> tuple[dict[str, Any], pa
             "head": None if model is None else _head(model.lists),
             "code": version_of(learner, seed.protocol.objective),
         }
-        folder.write_json(RECORD, record)  # last: what has it is whole
+        folder.write_json(RECORD, record)  # written last: a cell that has it is complete
     record = json.loads(folder.read_bytes(RECORD))
     return record, pq.read_table(io.BytesIO(folder.read_bytes(PER_USER)))
 
 
 def _head(lists: ListHead) -> dict[str, Any]:
-    """Return what lists are ordered by: the columns' weights at each number of rows."""
+    """Return the weights by which lists are ordered: those of the columns at each number of
+    rows."""
     weight_KC = lists.weight_KC.double().numpy().round(4)
     return {
         "half_life_days": lists.half_life_days,

@@ -1,5 +1,5 @@
-"""The protocols of lists, seed by seed: what cold users get of `recmeta run`'s default and of MAML
-beside tuned baselines, by number of shots.
+"""The protocols of lists, seed by seed: the lists of `recmeta run`'s default, of MAML and of tuned
+baselines for cold users, by number of shots.
 
 Legend: U users, D columns.
 """
@@ -49,9 +49,9 @@ from recmeta.workspace import Folder
 PAGE = Path(__file__).parents[2] / "docs/accuracy.md"
 BEGIN, END = "<!-- lists: made by `make accuracy PROTOCOL=lists-…` -->\n", "<!-- /lists -->"
 Cell = tuple[dict[str, Any], pa.Table]
-"""A record and a row per number of shots and user."""
+"""A record, and a table with a row per number of shots and user."""
 FEW, MANY = 0, 3
-"""Numbers of shots whose lists are compared: what three answers are worth."""
+"""The numbers of shots whose lists are compared, to show the value of three answers."""
 RULES = (
     "The tasks are those of `recmeta run`: a fifth of the users, drawn by the seed, is cold, and a "
     "tenth chooses hyperparameters, epochs and the weights of the lists. Where the log has times, "
@@ -211,8 +211,8 @@ def _summary(protocol: ListsProtocol, default: str, cells: Sequence[Cell]) -> di
 def _columns(
     cells: Sequence[Cell], learner: str, seeds: set[int], metrics: Sequence[str]
 ) -> dict[tuple[int | None, str], Float64Array]:
-    """Return (U,) by number of shots and metric: means over the seeds in which a user is cold. The
-    users are those of these seeds, in the same order for every learner."""
+    """Return (U,) the means over the seeds in which a user is cold, by number of shots and metric.
+    The users are those of these seeds, in the same order for every learner."""
     chosen = {
         (r["learner"], r["seed"]): users
         for r, users in cells
@@ -228,7 +228,7 @@ def _columns(
 def _differences(
     common: Mapping[str, Any], learner: str, minus: str, values: Mapping[str, Float64Array]
 ) -> list[dict[str, Any]]:
-    """Return a row per metric of what one has more than the other, and who is ahead."""
+    """Return a row per metric with the difference between two learners, and which is ahead."""
     between = {"learner": learner, "minus": minus}
     return [
         {**common, **between, "metric": of, **plain(one), "verdict": verdict(one, of)}
@@ -286,8 +286,8 @@ def report(found: Mapping[str, Any]) -> str:
 
 
 def overview(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return one table of all protocols: the default's lists beside the best baseline's by number
-    of shots, and what three answers are worth."""
+    """Return one table of all protocols: the default's lists and the best baseline's by number of
+    shots, and the value of three answers."""
     shown = []
     for found in results:
         default, second, num_seeds = found["default"], found["rival"], len(found["seeds"])

@@ -1,4 +1,4 @@
-"""A data set as numbers: what every protocol cuts into training, development and cold users.
+"""A data set in numbers, which every protocol divides into training, development and cold users.
 
 Legend: U users, I items, N interactions.
 """
@@ -31,11 +31,11 @@ class Log:
     value: npt.NDArray[np.float32]
     """(N,) ratings; 1 for implicit feedback."""
     time: IntArray | None = None
-    """(N,) seconds since 1970, never falling within a user; None where the data set has none."""
+    """(N,) seconds since 1970, ascending for each user, or None if the data set has no times."""
     state: npt.NDArray[np.str_] | None = None
-    """(N,) the state that the data set itself names; None where it names none."""
+    """(N,) the states given by the data set, or None if it has none."""
     basket: IntArray | None = None
-    """(N,) rows of one purchase share a number; None where nothing is bought together."""
+    """(N,) a number that the rows of one purchase share, or None if there are no baskets."""
     about: dict[str, Any]
     """Name, fingerprint and verified counts, JSON-ready: the version of the data."""
 
@@ -65,7 +65,7 @@ class Log:
 def number(
     rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, about: dict[str, Any]
 ) -> Log:
-    """Return a log out of frames whose ids are strings.
+    """Return a log from frames whose ids are strings.
 
     Args:
         rows: `user_id`, `item_id`, `value`, and `time`, `state`, `basket` where there are such;

@@ -31,7 +31,7 @@ from recmeta.workspace import Folder
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetaTrained:
-    """A trained meta-learner and how it came about."""
+    """A trained meta-learner and the record of its training."""
 
     predictor: LearnedPredictor
     config: dict[str, Any]
@@ -40,13 +40,13 @@ class MetaTrained:
     best_epoch: int
     """The epoch whose parameters were kept."""
     dev_loss: float
-    """Of that epoch on the development judges."""
+    """The loss of that epoch on the development judges."""
 
 
 def fit(
     name: str, config: MetaTrainConfig, problem: Problem, folder: Folder, seed: int
 ) -> MetaTrained:
-    """Meta-train by a recipe; a run that was killed goes on after its last epoch.
+    """Meta-train by a recipe. A run that was killed continues after its last epoch.
 
     The judges stop the training early; they are not trained on, unless the recipe says so, and then
     it begins again with all warm rows.
@@ -77,8 +77,8 @@ def fit(
 
 
 def judged_on(problem: Problem) -> Development:
-    """Return the development that stops training early: of the states, the first, whose items are
-    warm."""
+    """Return the development data that stop training early: those of the first state, whose items
+    are warm."""
     return next(iter(problem.development.values()))
 
 

@@ -1,4 +1,4 @@
-"""Where data sets are."""
+"""The folders of data sets."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ def folder_of(dataset: str, data: Path | None) -> Path:
     """Return the folder of a data set, which may be absent.
 
     Args:
-        data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data. What is
-            not there is fetched, where it can be.
+        data: the folder with the data sets, or None for $RECMETA_SHARED_DATA or else
+            ../shared/data. Data sets that are not there are downloaded, if possible.
 
     Raises:
-        UserError: where fetching it fails.
+        UserError: if the download fails.
     """
     place = (data or Path(os.environ.get(ENVIRONMENT) or "../shared/data")) / dataset
     if data is None and dataset in fetched.NAMES and not place.exists():

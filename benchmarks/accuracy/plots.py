@@ -8,14 +8,14 @@ from benchmarks.accuracy.report import distinct, rows_of
 from recmeta.reporting.plots import to_png
 
 WIDTH, ROW, HEAD = 4.2, 0.26, 1.3  # inches: a panel's width, a learner's row, title and axis
-LEFT_OUT = "global-mean"  # so far off that nobody else could be told apart; the tables have it
+LEFT_OUT = "global-mean"  # too far off for the scale of the others; the tables have it
 MOST_PAIRS = 40
-"""Rows of a panel of differences; where there are more, the best baseline stands for all."""
+"""The most rows of a panel of differences; if there are more, only the best baseline is shown."""
 COLOURS = {"filtered": "tab:blue", "all": "tab:orange"}
 
 
 def pictures(result: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return PNG files by what they show. `global-mean` is in the tables alone."""
+    """Return PNG files by what they show. `global-mean` is only in the tables."""
     result = {
         **result,
         "rows": [r for r in result["rows"] if r["learner"] != LEFT_OUT] or result["rows"],

@@ -1,4 +1,4 @@
-"""What a learner may see, and the cold users, whom it may not.
+"""The data that a learner may see, and the cold users, whom it may not see.
 
 Legend: N rows of a log, B tasks.
 """
@@ -18,17 +18,18 @@ from recmeta.tasks.item_files import Items, ItemStatistics
 from recmeta.tasks.task_set import Objective, Ragged, Tasks
 
 BEFORE_ALL, OF_TRAINING = 0, 1
-"""Snapshots of the item statistics: nothing, and the rows of the training users."""
+"""The snapshots of the item statistics: one without any row, and one with the rows of the training
+users."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Development:
-    """Where hyperparameters are chosen: out of warm rows alone."""
+    """The data on which hyperparameters are chosen, from warm rows alone."""
 
     train: Tasks
-    """What a candidate is fitted to."""
+    """The tasks that a candidate is fitted to."""
     judges: Tasks
-    """Whose queries decide among the candidates; none of their rows is in `train`."""
+    """The tasks whose queries decide among the candidates; none of their rows is in `train`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,15 +37,15 @@ class Problem:
     """Everything that a learner may see before the final evaluation."""
 
     name: str
-    """Of the data set."""
+    """The name of the data set."""
     objective: Objective
     value_range: tuple[float, float]
     """Smallest and largest value of the training rows."""
     items: Items
     train: Tasks
-    """All warm rows of this training, judges included: for the fit with what was chosen."""
+    """All warm rows of this training, judges included, for the final fit."""
     development: Mapping[str, Development]
-    """By state of the cold users that the choice is for."""
+    """The development data, by the state of the cold users that the choice is for."""
 
     @property
     def num_items(self) -> int:
@@ -59,7 +60,7 @@ def shuffled(log: Log, generator: np.random.Generator) -> IntArray:
 
 
 def ranks(user_N: IntArray) -> IntArray:
-    """Return (N,) each row's place among its user's, from 0; rows sorted by user."""
+    """Return (N,) each row's place among its user's rows, from 0. Rows must be sorted by user."""
     length_U = np.bincount(user_N) if len(user_N) else np.zeros(0, np.int64)
     first_U = np.cumsum(length_U) - length_U
     place: IntArray = np.arange(len(user_N)) - first_U[user_N]
@@ -67,7 +68,7 @@ def ranks(user_N: IntArray) -> IntArray:
 
 
 def lengths(user_N: IntArray) -> IntArray:
-    """Return (N,) how many rows each row's user has."""
+    """Return (N,) the number of rows of each row's user."""
     count: IntArray = np.bincount(user_N)[user_N] if len(user_N) else np.zeros(0, np.int64)
     return count
 
@@ -124,7 +125,7 @@ def value_range(log: Log, rows: IntArray) -> tuple[float, float]:
 
 
 def statistics_of(train: Tasks, num_items: int) -> ItemStatistics:
-    """Return what the training rows say of each item, as snapshot `OF_TRAINING`."""
+    """Return the statistics of each item's training rows, as snapshot `OF_TRAINING`."""
     rows = training_rows(train)
     count_I = np.bincount(rows.item, minlength=num_items)
     total_I = np.bincount(rows.item, rows.value.astype(np.float64), minlength=num_items)

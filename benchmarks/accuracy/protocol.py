@@ -1,4 +1,4 @@
-"""What a protocol is: data, who is cold, what is measured, what has been published."""
+"""The definition of a protocol: its data, its cold users, its metrics and published results."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Published:
     value: float
     source: str
     difference: str
-    """In what its protocol differs from the one here."""
+    """The differences between its protocol and the one here."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,16 @@ class Protocol:
     """A name in `datasets.SOURCES`."""
     objective: Objective
     prepare: Callable[[Log], Log]
-    """What is done to the data set first."""
+    """The preparation of the data set."""
     problem: Callable[[Log, str, int], Problem]
-    """What learners see: (log, training, seed)."""
+    """Returns what learners see, given log, training and seed."""
     cold_users: Callable[[Log, int], dict[str, Tasks]]
-    """The final evaluation by state: (log, seed)."""
+    """Returns the tasks of the final evaluation by state, given log and seed."""
     module: str
-    """Of the two functions: their code decides the results."""
+    """The module of the two functions, whose code decides the results."""
     trainings: tuple[str, ...]
     metrics: tuple[str, ...]
-    """The first is the one that claims are about."""
+    """The metrics, of which the first is the one that claims are about."""
     rules: str
     """The protocol in words, for the report."""
     published: tuple[Published, ...] = ()
@@ -51,7 +51,7 @@ class Protocol:
     list_metrics: Callable[[Predictor, Tasks, int], dict[str, Float64Array]] | None = None
     """Of implicit feedback: metrics in place of the usual ones, (predictor, tasks, items)."""
     learners: tuple[str, ...] | None = None
-    """Who takes part where the user names nobody; None: those that every protocol has."""
+    """The learners that take part by default, or None for those of every protocol."""
     is_of_the_record: bool = False
     """Whether its result is kept in docs/results, for the leaderboard."""
 
@@ -62,5 +62,5 @@ class Protocol:
 
     @property
     def lower_is_better(self) -> bool:
-        """Of the primary metric."""
+        """Whether a lower primary metric is better."""
         return is_error(self.primary_metric)

@@ -1,4 +1,5 @@
-"""A protocol from data to JSON: every learner, training and seed, one cell after the other."""
+"""The run of a protocol from data to JSON: every learner, training and seed, one cell after the
+other."""
 
 import dataclasses
 import importlib.metadata
@@ -36,7 +37,7 @@ def run(
 ) -> dict[str, Any]:
     """Run a protocol and return what `compact` shortens to NAME.json.
 
-    Cells that are done are not done again.
+    Finished cells are not computed again.
 
     Args:
         data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
@@ -116,7 +117,7 @@ def _check_installed(learners: dict[str, Learner]) -> None:
 def _cells(
     name: str, protocol: Protocol, learners: dict[str, Learner], num_seeds: int
 ) -> list[Cell]:
-    """Return what is to be done, seed by seed, so that an early stop leaves whole seeds."""
+    """Return the cells to compute, seed by seed, so that an early stop leaves complete seeds."""
     return [
         Cell(protocol=name, learner=learner, training=training, seed=seed)
         for seed in range(num_seeds)

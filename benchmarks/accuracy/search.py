@@ -1,7 +1,7 @@
-"""Hyperparameters, chosen on the development judges, by the same rule for every baseline.
+"""The search for hyperparameters on the development judges, by the same rule for every baseline.
 
 Each baseline has at most `BUDGET` candidates; each is fitted to the development rows and measured
-on the judges' queries. What wins is fitted again, to all warm rows.
+on the judges' queries. The best candidate is fitted again, to all warm rows.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ BUDGET = 25
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What a search ended with."""
+    """The result of a search."""
 
     predictor: Predictor
-    """Fitted to all warm rows."""
+    """The predictor, fitted to all warm rows."""
     config: dict[str, Any]
     """Its hyperparameters."""
     num_trials: int
     judged_by: str
-    """What was compared, and on whom."""
+    """The measure of the comparison, and the tasks."""
     loss: float | None
-    """Of the winner on the judges; None where there was nothing to choose."""
+    """The loss of the best candidate on the judges, or None if there was nothing to choose."""
 
 
 def choose(baseline: Baseline, problem: Problem, state: str, seed: int) -> Chosen:
@@ -62,5 +62,5 @@ def search_of(problem: Problem, state: str, seed: int) -> BaselineSearch:
 
 
 def measure_of(objective: Objective) -> str:
-    """Return what the judges measure, lower is better."""
+    """Return the measure on the judges, lower is better."""
     return "MAE" if objective == "rating" else f"1 - nDCG@{RANKING_K}"

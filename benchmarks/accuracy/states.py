@@ -27,8 +27,8 @@ from recmeta.tasks.task_set import Tasks
 
 COLD_STATES = ("user_cold", "item_cold", "user_and_item_cold")
 FEWEST, MOST, NUM_QUERY = 13, 100, 10
-DEV_USER_SHARE = 0.1  # of the warm users with 13 to 100 warm ratings
-DEV_ITEM_SHARE = 0.25  # of the warm items: enough that many users have 13 ratings of them
+DEV_USER_SHARE = 0.1  # the share of the warm users with 13 to 100 warm ratings
+DEV_ITEM_SHARE = 0.25  # the share of the warm items: enough that many users have 13 ratings of them
 NEW_USER_SHARE = 0.2
 
 Training = Literal["filtered", "all"]
@@ -61,7 +61,7 @@ def problem(
     """
     assert log.state is not None
     generator = np.random.default_rng([seed, 1])
-    # Cold rows are left out first, so that nothing below can look at them.
+    # Cold rows are left out first, so that the code below cannot read them.
     warm = log.select(log.state == "warm")
     order = shuffled(warm, generator)
     num_rows = lengths(warm.user)[order]
@@ -105,7 +105,8 @@ def cold_users(log: Log, seed: int) -> dict[str, Tasks]:
 
 
 def with_states(log: Log, new_from_year: float) -> Log:
-    """Return a log whose rows have a state by our own rule, for a data set that names none.
+    """Return a log whose rows have a state by a rule of this benchmark, for a data set without
+    states.
 
     A user is new where a stable hash of the id falls into a fifth; a book is new that came out in
     `new_from_year` or later, as in MeLU. One whose year is unknown is warm.

@@ -1,7 +1,8 @@
-"""Per-user results of all seeds to means, intervals and paired differences.
+"""The summary of per-user results of all seeds: means, intervals and paired differences.
 
 A user's metric is averaged over the seeds in which the user is cold; then users are drawn with
-replacement. So an interval speaks of other users, and the seeds' own noise is averaged, not hidden.
+replacement. So an interval describes the variation over users, and the noise of the seeds is
+averaged.
 
 Legend: U users, M columns.
 """
@@ -22,8 +23,8 @@ from recmeta.tasks.arrays import Float64Array
 
 NUM_RESAMPLES = 2000
 MOST_PAIRS = 1000
-"""Paired differences of a training and state; where there would be more, those of the metrics that
-the report shows are taken alone."""
+"""The most paired differences of a training and state; if there would be more, only those of the
+metrics in the report are computed."""
 Columns = dict[tuple[str, str], Float64Array]
 """(U,) by (learner, metric); NaN for users that have no value."""
 
@@ -37,7 +38,7 @@ def summarise(
 
     Args:
         per_user: by (learner, training, seed), as `cells.run` gives them.
-        baselines: whom the other learners are compared with.
+        baselines: the learners that the others are compared with.
     """
     rows: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -168,7 +169,7 @@ def _differences(
 
 
 def verdict(interval: Interval, metric: str) -> str:
-    """Return what the interval says of the learner: better, worse or tie."""
+    """Return the learner's verdict by the interval: better, worse or tie."""
     if not (interval.ci_low > 0 or interval.ci_high < 0):
         return "tie"
     return "better" if (interval.mean < 0) == is_error(metric) else "worse"

@@ -1,4 +1,4 @@
-"""Time order: who appears late is cold, and nobody learns from what came after that moment.
+"""Protocols in time order: users who appear late are cold, and no learner sees later rows.
 
 The fifth of the users who appear last are cold. Learners see the rows before the first of them
 appears. A cold user's first rows, in the user's own order, are shown k at a time; the rows after
@@ -34,7 +34,7 @@ def problem(log: Log, training: str, seed: int) -> Problem:
     Args:
         log: with times.
         training: there is one, `all`.
-        seed: draws nothing here: time decides.
+        seed: has no effect, because time decides.
     """
     seen = before(log, first_cold(log, COLD_SHARE))
     earlier = before(seen, first_cold(seen, DEV_SHARE))

@@ -1,4 +1,4 @@
-"""What the items of a data set say in words, for the learners that read it: rows of their own.
+"""The texts of a data set's items, for learners that read them, which have rows of their own.
 
 Published results on these protocols had no text.
 """

@@ -1,1 +1,1 @@
-"""What exploration costs and wins, and whether off-policy estimates are what they say."""
+"""The costs and gains of exploration, and the validity of off-policy estimates."""

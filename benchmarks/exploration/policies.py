@@ -1,4 +1,4 @@
-"""Policies that are compared: whom they ask what to show, one visit at a time.
+"""The compared policies, which decide what to show, one visit at a time.
 
 Legend: B users, m candidates, k places.
 """
@@ -32,7 +32,7 @@ ALWAYS = 10**9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Slates:
-    """What a policy shows B users."""
+    """The lists that a policy shows to B users."""
 
     item_Bk: IntArray
     propensity_Bk: Float64Array
@@ -40,12 +40,12 @@ class Slates:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A way to fill a list, out of candidates, by what is known of a user."""
+    """A way to fill a list from candidates, given the known rows of a user."""
 
     name: str
     explore: ExploreConfig = ExploreConfig(share=0.0, by="uniform")
     by_popularity: bool = False
-    """Whether the order is that of popularity, whatever is known."""
+    """Whether the order is that of popularity, whatever is known of the user."""
 
     def show(
         self,
@@ -58,9 +58,9 @@ class Policy:
         """Return the slates of users.
 
         Args:
-            scorer: whose list head orders by what a user would give an item.
-            tasks: with what is known of the users as support.
-            pool_Bm: items that may be shown; -1 where there are no more.
+            scorer: the scorer, whose list head orders items by their predicted values.
+            tasks: the tasks, whose support has the known rows of the users.
+            pool_Bm: the items that may be shown, padded with -1.
         """
         users = adapt_users(scorer, tasks)
         rows = scorer.rows_of_now(pool_Bm)
@@ -113,14 +113,14 @@ def compared(seed: int, draws: int = 1) -> tuple[Policy, ...]:
 
 
 def by_value(model: Model) -> Scorer:
-    """Return a model's scorer with lists in the order of what a user would give."""
+    """Return a model's scorer with lists in the order of predicted values."""
     counts = model.catalogue.statistics.num_users[-1]
     head = ListHead.of_popularity(0.0, counts, model.device)
     return dataclasses.replace(Scorer.of(model), lists=head)
 
 
 def trained(log: SyntheticLog, seed: int) -> tuple[Model, TaskSet]:
-    """Return bayesian-linear, trained on a synthetic log as its recipe says but for the list head,
+    """Return bayesian-linear, trained on a synthetic log by its recipe except for the list head,
     which learns what is taken and not what is liked."""
     folder = Path(tempfile.mkdtemp(prefix="recmeta-exploration-"))
     task_set = write_task_set(log, Folder.at(folder / "tasks"))

@@ -1,8 +1,8 @@
 """Regret over 1,000 visits of users who come back, on synthetic logs with a known optimum.
 
-A visit shows a list out of the whole catalogue; items may come again. The user rates what
-is shown, with the log's noise, and the model adapts to it before the next visit. Regret is what the
-best items are worth to the user by the truth, less what those that were shown are.
+A visit shows a list out of the whole catalogue; items may come again. The user rates what is shown,
+with the log's noise, and the model adapts to it before the next visit. Regret is the true value of
+the best items to the user minus that of the shown items.
 
 Legend: B users, V visits of each, I items, k places.
 """
@@ -24,13 +24,13 @@ NUM_VISITS, NUM_USERS = 1_000, 50
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Regret:
-    """Of one policy on one log."""
+    """The regret of one policy on one log."""
 
     policy: str
     per_user_B: Float64Array
-    """Sum over a user's visits."""
+    """The sum over each user's visits."""
     first_visits: float
-    """Share of it in the first quarter of the visits."""
+    """The share of the regret in the first quarter of the visits."""
 
 
 def regrets(seed: int, config: SyntheticConfig, length: int) -> list[Regret]:
@@ -84,7 +84,7 @@ def _of(
 
 
 def run(seeds: int, *, length: int, hard: bool) -> tuple[dict[str, object], str]:
-    """Return the regret of every policy over so many logs, and a table of it.
+    """Return the regret of every policy over a number of logs, and its table.
 
     Args:
         length: of a list.

@@ -1,8 +1,9 @@
-"""Replay on held-out users of a workspace: what they really rated answers what they are shown.
+"""Replay on held-out users of a workspace, whose real ratings are the answers to what they are
+shown.
 
 A visit shows three of the items that the user rated and has not been shown yet (Li et al., WSDM
-2011, in the form that lists allow); the model adapts to the answers before the next visit. What
-counts is the share of shown items that the user liked.
+2011, in the form that lists allow); the model adapts to the answers before the next visit. The
+measure is the share of shown items that the user liked.
 
 Legend: B users, V visits, k places.
 """

@@ -61,7 +61,7 @@ def _lines(path: Path) -> OnRow:
         with path.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
-            os.fsync(file.fileno())  # whoever is killed next leaves it whole
+            os.fsync(file.fileno())  # it is complete even if a later step is killed
 
     return write
 
@@ -152,7 +152,7 @@ def _content_transfer(asked: Arguments, on_row: OnRow) -> BenchmarkResult:
 
 
 def _where(asked: Arguments) -> tuple[tuple[int, ...], float, str]:
-    """Return the numbers of threads to measure with, about how long, and the device.
+    """Return the numbers of threads to measure with, the approximate duration, and the device.
 
     Raises:
         UserError: for a device that PyTorch does not have here.
@@ -179,7 +179,7 @@ def _device(sub: argparse.ArgumentParser) -> None:
 
 
 def _computing(seconds: float) -> Callable[[argparse.ArgumentParser], None]:
-    """Return what adds the options of benchmarks that compute with PyTorch."""
+    """Return a function that adds the options of benchmarks that compute with PyTorch."""
 
     def add(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
@@ -370,7 +370,8 @@ BENCHMARKS: dict[
         "not read.",
     ),
 }
-"""What runs, what adds its options, and what it measures, by name."""
+"""The function that runs each benchmark, the one that adds its options, and its description, by
+name."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Cold-start scoring: new users' ratings in, each one's ten best items of MovieLens 1M out.
+"""Cold-start scoring: from new users' ratings to each user's ten best items of MovieLens 1M.
 
-In batch, from tasks to lists; and one user at a time, from what a request says to a list.
+It is measured in batch, from tasks to lists, and for one user at a time, from a request to a list.
 
 Legend: B users.
 """
@@ -28,12 +28,12 @@ from recmeta.serving.ranking import RankedLists, Ranker, ScoringConfig, adapt_us
 from recmeta.tasks.task_set import Tasks
 
 FEW = 10
-"""Ratings of a user who is new."""
+"""The number of ratings of a new user."""
 NUM_USERS, FEW_USERS = 1_024, 16
 NUM_REQUESTS = 2_000
 NUM_WARM_UP = 100
 FLOOR_EVERY = 4
-"""After how many requests the products of one are taken by themselves."""
+"""The number of requests after which the matrix products of one are measured by themselves."""
 
 
 def run(
@@ -49,8 +49,8 @@ def run(
     Args:
         threads: each measurement runs with each of these.
         seconds: about how long each batch measurement takes.
-        device: where.
-        quick: whether a few users and requests do: to see that it runs.
+        device: the device.
+        quick: whether to use only a few users and requests, to see that it runs.
     """
     about = machine("torch", "numpy", "pyarrow")
     size = {"users": FEW_USERS, "requests": FEW_USERS} if quick else {}
@@ -132,8 +132,8 @@ def _one_at_a_time(
     """Return the latencies of single users, answered as the endpoint answers them: what they sent
     is checked, they are adapted and the catalogue is ranked, without speaking HTTP.
 
-    Between requests the matrix products of one are taken by themselves: what the machine makes of
-    these, in the median and at its worst, is a floor.
+    Between requests, the matrix products of one are measured by themselves: their median and worst
+    times are a floor.
     """
     ranker, intake = Ranker(Scorer.of(model).ready(), config), Intake(model)
     given = given_users(model, tasks)
@@ -168,7 +168,7 @@ def _one_at_a_time(
 
 
 def given_users(model: Model, tasks: Tasks) -> list[GivenUser]:
-    """Return the tasks' users as they would send themselves."""
+    """Return the tasks' users as a request would describe them."""
     support = tasks.support
     item_id = model.catalogue.items.item_id.take(pa.array(support.item)).to_pylist()
     profiles = tasks.profile.select([f.name for f in model.encoder.user_fields]).to_pylist()
@@ -186,7 +186,7 @@ def given_users(model: Model, tasks: Tasks) -> list[GivenUser]:
 
 @contextlib.contextmanager
 def _frozen() -> Iterator[None]:
-    """Keep what there is out of the garbage collector's sight, as the endpoint does."""
+    """Exclude existing objects from garbage collection, as the endpoint does."""
     gc.collect()
     gc.freeze()
     try:

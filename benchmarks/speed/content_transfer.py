@@ -1,4 +1,4 @@
-"""What content learned on another data set is worth, where few users are there to train on.
+"""The value of content learned on another data set when there are few users to train on.
 
 Users of the target who appear before the temporal protocol's cold ones are cut by the seed: some
 are measured, some stop training early, a share of the others trains. Each learner begins without
@@ -63,7 +63,7 @@ def run(
     num_seeds: int = 5,
     progress: Progress = silent,
 ) -> BenchmarkResult:
-    """Return the mean absolute error of each start, and its paired difference to none.
+    """Return the mean absolute error of each start, and its paired difference from no transfer.
 
     Args:
         source: a data set of the protocols, with times.
@@ -170,7 +170,7 @@ def _source_problem(log: Log, seed: int) -> Problem:
 
 
 def _problem(log: Log, share: float, seed: int) -> tuple[Problem, Tasks]:
-    """Return what is trained on, early stopping included, and whom it is measured on."""
+    """Return the data for training, including early stopping, and the users for measurement."""
     seen = before(log, first_cold(log, temporal.COLD_SHARE))
     users = np.random.default_rng([seed, 4]).permutation(np.unique(seen.user))
     num_measured = round(MEASURED_SHARE * len(users))

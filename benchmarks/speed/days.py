@@ -1,11 +1,11 @@
-"""What thirty days cost: each day's rows are ingested, and the tasks are built again.
+"""The cost of thirty days: each day's rows are ingested, and the tasks are built again.
 
     python -m benchmarks.speed.days --log interactions.parquet
     python -m benchmarks.speed.days --users 30000 --items 5000 --rows-a-day 20000
 
 All days are replayed by one process, so that its start-up and its imports are in none of the days
-but the first. What is printed of a day is the processors' time of the two steps, threads included.
-`--full` builds the tasks anew each day.
+but the first. The processor time of the two steps, including threads, is printed for each day.
+`--full` builds all tasks again each day.
 """
 
 import argparse

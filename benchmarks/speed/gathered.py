@@ -1,8 +1,8 @@
-"""What `benchmarks/gpu.sh` left in a folder, as one table and one JSON file.
+"""The results of `benchmarks/gpu.sh` in a folder, as one table and one JSON file.
 
     python -m benchmarks.speed.gathered FOLDER
 
-Rows are there as far as a benchmark came: a part that ran out of time has those before.
+A benchmark that ran out of time has the rows that it finished.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What an epoch of meta-training takes in one process and shared by several, in one run.
+"""The time of an epoch of meta-training in one process and in several, measured in one run.
 
     python -m benchmarks.speed.many_processes --algorithm maml --processes 1 2
 

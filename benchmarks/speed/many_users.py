@@ -1,8 +1,8 @@
-"""MAML on a million synthetic users: one pass, part by part, and the users whom nothing trains on.
+"""MAML on a million synthetic users: one training pass in parts, and measurement on held-out users.
 
 Ratings are q_i + b_u + p_u · v_i + ε with two tastes p_u, of items that a power law picks; the
-noise's mean absolute error, 0.5 · sqrt(2 / π) = 0.399, is what nobody gets below. The learner's
-start is fitted on the CPU to the first of the users. Needs no Polars.
+noise's mean absolute error, 0.5 · sqrt(2 / π) = 0.399, is the lower bound. The learner's start is
+fitted on the CPU to the first of the users. Needs no Polars.
 
 Legend: U users, I items, N rows.
 """
@@ -33,7 +33,7 @@ FEWEST, MOST = 8, 16
 """Rows of a user, before an item that was picked twice is taken once."""
 SHARES = ShareConfig(dev_share=0.002, test_share=0.01, num_support=5)
 STARTED_ON = 20_000
-"""Users whom the start is fitted to."""
+"""The number of users to whom the start is fitted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class ManyUsers:
 
 
 def log_of(num_users: int, num_items: int, seed: int = 0) -> ManyUsers:
-    """Return a log of so many users."""
+    """Return a log with this number of users."""
     rng = np.random.default_rng(seed)
     share_I = np.cumsum(1 / np.arange(1, num_items + 1) ** 0.8)
     length_U = rng.integers(FEWEST, MOST + 1, num_users)
@@ -100,7 +100,7 @@ def run(
     parts: int = 16,
     on_row: OnRow = unheard,
 ) -> BenchmarkResult:
-    """Train MAML on every user once, in parts, and measure the users whom nothing is trained on.
+    """Train MAML on every user once, in parts, and measure on held-out users.
 
     Args:
         device: cpu or cuda.

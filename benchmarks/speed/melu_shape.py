@@ -38,7 +38,7 @@ ITEM_FEATURES = ("rate", "genres", "directors", "actors")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeluShape:
-    """What every contestant is given."""
+    """The input of every contestant."""
 
     source: str
     """`ml-1m` or `synthetic`."""
@@ -83,7 +83,8 @@ def melu_shape(
         num_steps: inner gradient steps.
         inner_learning_rate: far above the paper's 5e-6, with which adaptation changes too little
             for the contestants' losses to tell whether they adapt at all.
-        device: of the model. For a GPU the users are repeated, or its batches would be too small.
+        device: the device of the model. For a GPU the users are repeated, because batches would
+            otherwise be too small.
     """
     found = data_folder()
     log = _movielens(found) if found else _synthetic()
@@ -172,7 +173,7 @@ def _movielens(folder: Path) -> _Log:
 
 
 def _synthetic() -> _Log:
-    """Return rows of MovieLens 1M's sizes; the values are noise, which costs the same time."""
+    """Return rows with MovieLens 1M's sizes. Their values are noise, which takes the same time."""
     rng = np.random.default_rng(0)
     num_users, num_items = 2_700, 3_881
     lengths = np.clip(rng.gamma(3.2, 14.3, num_users), FEWEST, MOST).astype(np.int64)

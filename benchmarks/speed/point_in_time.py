@@ -1,4 +1,5 @@
-"""Point-in-time features of 100,000 entity rows: ours against Feast's Dask and DuckDB stores.
+"""Point-in-time features of 100,000 entity rows: recmeta's store compared with Feast's Dask and
+DuckDB stores.
 
 All stores read the same Parquet file through `FeatureStore.get_historical_features(...).to_df()`.
 Their answers are compared before a time is printed: DuckDB's must be ours row by row; Dask's, which
@@ -39,12 +40,12 @@ YEAR = 365 * 86_400
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Workload:
-    """How much is asked of how much."""
+    """The sizes of the request and of the source."""
 
     num_entities: int = 100_000
-    """Entity rows, and rows of the source."""
+    """The number of entity rows, and of rows of the source."""
     rows_per_key: int = 10
-    """Rows of the source for each key."""
+    """The number of rows of the source for each key."""
 
     def source(self, rng: np.random.Generator) -> pd.DataFrame:
         """Return the feature rows."""
@@ -111,8 +112,8 @@ def in_order(answer: pd.DataFrame) -> pl.DataFrame:
 
 
 def check(name: str, ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
-    """Raise where the answers differ."""
-    if name == "feast-dask":  # drops entity rows of which nothing was known
+    """Raise AssertionError if the answers differ."""
+    if name == "feast-dask":  # Dask drops entity rows without known features
         ours = ours.join(theirs, on=[KEY, EVENT], how="semi").sort(KEY, EVENT)
     if not ours.equals(theirs):
         raise AssertionError(f"{name} gives other features than recmeta")
@@ -129,7 +130,7 @@ def run(
         repeats: calls of each store, of which the fastest counts.
 
     Raises:
-        UserError: where the stores' answers differ.
+        UserError: if the stores' answers differ.
     """
     about = machine("feast", "polars", "pandas", "duckdb", "dask")
     rows: list[dict[str, Any]] = []
@@ -150,7 +151,7 @@ def measure(num_entities: int, rows_per_key: int, repeats: int) -> list[dict[str
     functions complain when theirs ends.
 
     Raises:
-        AssertionError: where the stores' answers differ.
+        AssertionError: if the stores' answers differ.
     """
     installed = all(importlib.util.find_spec(module) for module in ("duckdb", "ibis"))
     names = [name for name in OFFLINE_STORES if installed or name != "feast-duckdb"]

@@ -1,5 +1,4 @@
-"""Measurements in processes of their own, so that each has just the threads that it is said to
-have."""
+"""Measurements in processes of their own, so that each has exactly the stated number of threads."""
 
 import json
 import os
@@ -11,15 +10,15 @@ from typing import Any
 from recmeta.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-"""The checkout, which is installed nowhere."""
+"""The checkout, which need not be installed."""
 
 
 def environment(threads: int) -> dict[str, str]:
     """Return the environment of a process that finds the checkout, wherever it is started from.
 
     Args:
-        threads: of PyTorch, OpenMP, BLAS and Polars. Idle ones sleep, or they would disturb the
-            others.
+        threads: the number of threads of PyTorch, OpenMP, BLAS and Polars. Idle threads sleep,
+            because they would otherwise disturb the others.
     """
     number, known = str(threads), os.environ.get("PYTHONPATH")
     return {
@@ -36,11 +35,11 @@ def measure_alone(module: str, arguments: dict[str, Any], *, threads: int) -> An
     """Return what `measure(**arguments)` of a module returns in a new process.
 
     Args:
-        module: full name; its `measure` takes and returns JSON-ready values.
-        threads: of PyTorch, OpenMP and BLAS.
+        module: the full name of a module whose `measure` takes and returns JSON-ready values.
+        threads: the number of threads of PyTorch, OpenMP and BLAS.
 
     Raises:
-        UserError: when the process fails; its last lines tell why.
+        UserError: if the process fails. The message has its last lines.
     """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.processes", module],
@@ -60,7 +59,7 @@ def _main() -> None:
     import importlib
 
     module = importlib.import_module(sys.argv[1])
-    if torch := sys.modules.get("torch"):  # where it is not needed it would only take memory
+    if torch := sys.modules.get("torch"):  # if it is not needed, it would only take memory
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     found = module.measure(**json.load(sys.stdin))
     sys.stdout.write("\n" + json.dumps(found) + "\n")

@@ -1,4 +1,4 @@
-"""What a benchmark found, for people and as JSON, and the machine that it ran on."""
+"""The result of a benchmark as a table and as JSON, and the machine that it ran on."""
 
 import dataclasses
 import importlib.metadata
@@ -24,7 +24,7 @@ class BenchmarkResult:
     name: str
     title: str
     columns: tuple[str, ...]
-    """The keys of the rows that the table shows; the JSON has all."""
+    """The keys of the rows that the table shows; the JSON has all keys."""
     rows: Sequence[Row]
     machine: Mapping[str, Any]
 
@@ -43,10 +43,10 @@ class BenchmarkResult:
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Return what the numbers depend on: processor, cores, memory, versions.
+    """Return a description of the machine: processor, cores, memory, versions.
 
     Args:
-        packages: names of distributions whose versions are told, if they are installed.
+        packages: the names of distributions whose versions are included, if they are installed.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, Any] = {

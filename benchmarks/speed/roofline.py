@@ -1,13 +1,13 @@
-"""How fast this machine could go: operations and bytes counted, ceilings measured beside them
-(Williams, Waterman, Patterson, "Roofline", CACM 2009).
+"""The speed limit of this machine for some work: counted operations and bytes, and measured
+ceilings (Williams, Waterman, Patterson, "Roofline", CACM 2009).
 
 The floor of a work's time is the larger of two: its multiplications and additions at the rate of
 the machine's best matrix product, and what its operations read and write at the rate of a copy.
-Both ceilings are those of tensors that fit a core's cache, where a CPU's groups of users are meant
-to stay. No arrangement of the same operations gets under it.
+Both ceilings are those of tensors that fit a core's cache, in which a CPU's groups of users are
+meant to stay. No arrangement of the same operations can be faster.
 
-Beside it stands a floor that is nearer: the work's own matrix products, each at its own shape and
-with operands that lie in the cache, and nothing else.
+There is also a tighter floor: only the work's own matrix products, each with its own shape and with
+operands in the cache.
 """
 
 import dataclasses
@@ -27,25 +27,25 @@ PRODUCT_SIDE = 256
 COPY_BYTES = 2**20
 REPEATS = 200
 TABLE_OPERATIONS = ("index_select", "embedding", "_embedding_bag", "index_add_", "index")
-"""What reads or writes rows of a table and not the table: only the rows are counted."""
+"""The operations that read or write only rows of a table, of which only the rows are counted."""
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 PRODUCT_REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """What some work takes, and what the machine gives."""
+    """The needs of some work, and the rates of the machine."""
 
     flops: float
-    """Multiplications and additions of its matrix products."""
+    """The number of multiplications and additions in its matrix products."""
     bytes: float
-    """Read and written by its operations, one after the other."""
+    """The number of bytes read and written by its operations, one after the other."""
     peak_flops: float
     """Per second."""
     bandwidth: float
     """Bytes per second, read and written."""
     product_seconds: float
-    """What its matrix products take by themselves, shared out evenly among the threads."""
+    """The time of its matrix products by themselves, divided evenly among the threads."""
 
     @property
     def seconds(self) -> float:
@@ -116,7 +116,7 @@ def _best(work: Callable[[], Any], device: torch.device, repeats: int = REPEATS)
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when a GPU has done what it was given."""
+    """Return when a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -145,7 +145,7 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps one of each kind of matrix product that there is, and counts them.
+    """Keeps one of each kind of matrix product, and counts them.
 
     Use: `with Products() as products: work()`.
     """
@@ -165,14 +165,14 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
     def compute(self) -> None:
-        """Compute all of them once more, and nothing else."""
+        """Compute all of these products once more, and nothing else."""
         with torch.no_grad():
             for kind, product in self._kinds.items():
                 for _ in range(self._counts[kind]):
                     product()
 
     def seconds(self, device: torch.device) -> float:
-        """Return what all of them take, one after the other, each kind at its fastest."""
+        """Return the time of all products, one after the other, each kind at its fastest."""
         with torch.no_grad():
             return sum(
                 self._counts[kind] * _best(product, device, PRODUCT_REPEATS)

@@ -1,4 +1,4 @@
-"""Learners trained by their recipes on MovieLens 1M: a device beside the CPU of its machine.
+"""Learners trained by their recipes on MovieLens 1M, on a device and on the CPU of its machine.
 
 All ratings, users in random order: a quarter is tested, 15 % say when to stop, the others train.
 Where MovieLens 1M is absent, a synthetic log of its size stands in. A learner starts once, on the
@@ -40,7 +40,7 @@ from recmeta.workspace import Folder
 
 LEARNERS = ("bayesian-linear", "maml")
 LARGE_BATCH = 1_024
-"""Users of a batch that gives a GPU more to do than a recipe's."""
+"""The batch size that gives a GPU more work than a recipe's."""
 TOLERANCE = 0.01
 """Largest relative difference of development losses between devices: float32 adds up in another
 order there, and what is learned from it drifts."""
@@ -88,7 +88,7 @@ def run(
         on_row: called with each row as soon as it is measured.
 
     Raises:
-        AssertionError: where the devices' development losses differ by more than TOLERANCE.
+        AssertionError: if the devices' development losses differ by more than TOLERANCE.
     """
     about = machine("torch", "numpy", "pyarrow")
     if device == "cuda":
@@ -154,7 +154,7 @@ def begun(learner: str, task_set: TaskSet, folder: Folder) -> MetaTrainConfig:
     trained without their base.
 
     Raises:
-        UserError: for a learner that there is not, or whose training has several parts.
+        UserError: for an unknown learner, or one whose training has several parts.
     """
     config = training_of(learner)
     if config.model.learner.begins_trained:
@@ -214,7 +214,7 @@ def trained(one: Run, config: MetaTrainConfig, task_set: TaskSet, folder: Folder
 
 
 def check(rows: Sequence[Row]) -> None:
-    """Raise where a learner's losses are not the same on both devices."""
+    """Raise AssertionError if a learner's losses differ between the devices."""
     on_cpu = {(r["learner"], r["batch_size"]): r for r in rows if r["device"] == "cpu"}
     for row in rows:
         other = on_cpu.get((row["learner"], row["batch_size"]))
@@ -229,7 +229,7 @@ def check(rows: Sequence[Row]) -> None:
 
 
 def test_mae(model: Model, task_set: TaskSet) -> float:
-    """Return the mean absolute error of the users whom nothing is trained on."""
+    """Return the mean absolute error on held-out users."""
     test = task_set.tasks("test")
     error_N = np.abs(Scorer.of(model).score_query(test) - test.query.value)
     return float((np.bincount(test.query.task, error_N) / test.query.lengths).mean())

@@ -1,1 +1,1 @@
-"""Task building against the same in pandas and in DuckDB."""
+"""Task building compared with pandas and DuckDB."""

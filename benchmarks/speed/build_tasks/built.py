@@ -1,4 +1,4 @@
-"""What a contestant built: written in one form by the peers, and compared with ours.
+"""The tasks that a contestant built, which peers write in one form, for comparison with recmeta's.
 
 A peer's file SPLIT.arrow has a row per task: `user_id`, and support and query as list columns.
 
@@ -47,7 +47,7 @@ def write_split(folder: Path, split: str, tasks: pa.Table | pa.RecordBatchReader
 
 
 def read_splits(folder: Path) -> list[pa.Table]:
-    """Return the tasks of each split, whoever wrote them."""
+    """Return the tasks of each split, whichever contestant wrote them."""
     found = []
     for split in SPLITS:
         files = sorted(folder.glob(f"{split}*.arrow"))

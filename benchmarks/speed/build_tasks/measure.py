@@ -17,7 +17,7 @@ WARM_UP_ROWS = 2_000
 
 
 def measure(module: str, workspace: str, seconds: float) -> dict[str, Any]:
-    """Return what building the tasks of a workspace takes, and what comes out.
+    """Return the cost of building the tasks of a workspace, and the digest of the result.
 
     Args:
         module: its `build(workspace, folder)` writes task files and returns seconds by stage.
@@ -34,7 +34,7 @@ def measure(module: str, workspace: str, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         small = Workspace(scratch / "small")
-        SyntheticLog(num_rows=WARM_UP_ROWS).write(small)  # the first call's imports do not count
+        SyntheticLog(num_rows=WARM_UP_ROWS).write(small)  # exclude the first call's imports
         build(small, _empty(scratch / "tasks"))
         idle = peak_mib()
         while not spent or spent < seconds:
@@ -60,7 +60,7 @@ def _empty(folder: Path) -> Path:
 
 
 def _forget_tasks(workspace: str) -> None:
-    """Drop what a step left behind by which it would know that it is done."""
+    """Delete the manifests by which a step would know that it is done."""
     for name in ("tasks", "manifests"):
         shutil.rmtree(Path(workspace) / name, ignore_errors=True)
 
@@ -68,7 +68,7 @@ def _forget_tasks(workspace: str) -> None:
 def peak_mib() -> float:
     """Return the most memory that this process has held.
 
-    Of Linux, `ru_maxrss` begins with what the parent held when the process began.
+    On Linux, `ru_maxrss` begins with the parent's memory at the start of the process.
     """
     status = Path("/proc/self/status")
     if status.exists():

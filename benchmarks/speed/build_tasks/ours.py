@@ -1,4 +1,4 @@
-"""The step itself, and where its time goes."""
+"""recmeta's own step, and the time of its stages."""
 
 import time
 from collections import defaultdict
@@ -10,7 +10,8 @@ from recmeta.workspace import Workspace
 
 
 class StageTimes:
-    """Takes a step's progress for a clock: the seconds between two calls belong to a stage."""
+    """Measures stages by a step's progress calls: the seconds between two calls belong to a
+    stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

@@ -1,4 +1,5 @@
-"""The table of task building: rows per second, peak memory and bytes, ours and two peers'."""
+"""The table of task building: rows per second, peak memory and bytes of recmeta and of two
+peers."""
 
 import importlib.util
 import tempfile
@@ -17,9 +18,10 @@ PACKAGE = "benchmarks.speed.build_tasks"
 OURS = "recmeta"
 MODULES = {OURS: "ours", "duckdb": "in_duckdb", "pandas": "in_pandas"}
 MOST_ROWS = {"pandas": 30_000_000}
-"""pandas holds the whole log several times; larger ones would not fit into most machines."""
+"""pandas holds the whole log several times, so that larger logs would not fit into most
+machines."""
 BUDGET_MIB = 2_048
-"""Peak memory that recmeta may take at any number of rows up to 100 million."""
+"""The peak memory that recmeta may take for any number of rows up to 100 million."""
 
 
 def run(
@@ -28,16 +30,16 @@ def run(
     seconds: float = 4.0,
     folder: Path | None = None,
 ) -> BenchmarkResult:
-    """Measure everybody at every size of log.
+    """Measure all contestants on every size of log.
 
     Args:
-        rows: of the logs.
-        threads: that each contestant may use.
-        seconds: about how long each is measured on each log; once at least.
-        folder: where the logs and tasks lie meanwhile; None: where temporary files do.
+        rows: the numbers of rows of the logs.
+        threads: the number of threads that each contestant may use.
+        seconds: the approximate duration of each measurement, which is taken at least once.
+        folder: the folder for logs and tasks, or None for that of temporary files.
 
     Raises:
-        AssertionError: where somebody builds other tasks, or recmeta leaves its budget.
+        AssertionError: if a contestant builds other tasks, or recmeta exceeds its budget.
     """
     about = machine("polars", "pyarrow", "deltalake", "numpy", "duckdb", "pandas")
     found: list[dict[str, Any]] = []
@@ -67,7 +69,7 @@ def run(
 
 
 def check(rows: Sequence[dict[str, Any]]) -> None:
-    """Raise where tasks differ: a comparison with somebody who does something else is none."""
+    """Raise AssertionError if tasks differ, since a comparison must be of the same work."""
     ours = {row["rows"]: row["digest"] for row in rows if row["name"] == OURS}
     for row in rows:
         if row["digest"] != ours[row["rows"]]:

@@ -1,1 +1,1 @@
-"""Ingest: a log in a file becomes rows of a table, each key once, and rows that were refused."""
+"""Ingest: a log file becomes rows of a table, with unique keys, and refused rows."""

@@ -1,4 +1,4 @@
-"""The table of ingest: rows per second and peak memory, ours and two peers'."""
+"""The table of ingest: rows per second and peak memory of recmeta and of two peers."""
 
 import importlib.util
 import tempfile
@@ -24,15 +24,15 @@ def run(
     folder: Path | None = None,
     on_row: OnRow = unheard,
 ) -> BenchmarkResult:
-    """Measure everybody on every log, as Parquet and as CSV.
+    """Measure all contestants on every log, as Parquet and as CSV.
 
     Args:
-        rows: of the logs.
-        threads: that each contestant may use.
-        folder: where the logs and tables lie meanwhile; None: where temporary files do.
+        rows: the numbers of rows of the logs.
+        threads: the number of threads that each contestant may use.
+        folder: the folder for logs and tables, or None for that of temporary files.
 
     Raises:
-        AssertionError: where somebody counts otherwise, or recmeta leaves its budget.
+        AssertionError: if a contestant has other counts, or recmeta exceeds its budget.
     """
     about = machine("polars", "pyarrow", "deltalake", "duckdb")
     found: list[dict[str, Any]] = []
@@ -76,7 +76,7 @@ def run(
 
 
 def check(rows: Sequence[dict[str, Any]]) -> None:
-    """Raise where counts differ: a comparison with somebody who does something else is none."""
+    """Raise AssertionError if counts differ, since a comparison must be of the same work."""
     ours = {(r["rows"], r["format"]): r for r in rows if r["name"] == OURS}
     for row in rows:
         known = ours[row["rows"], row["format"]]

@@ -1,1 +1,2 @@
-"""Meta-training in users per second: ours and four ways to write the same down."""
+"""Meta-training in users per second: recmeta and four other implementations of the same
+algorithm."""

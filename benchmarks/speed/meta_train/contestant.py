@@ -1,6 +1,6 @@
-"""What a contestant is, and what several of them share.
+"""The interface of a contestant, and shared functions.
 
-Each is handed the same parameters, users and encoded features, and returns the same gradient.
+Each gets the same parameters, users and encoded features, and returns the same gradient.
 
 Legend: n rows of one user, F embedded features, W longest list.
 """
@@ -25,7 +25,8 @@ class Contestant(Protocol):
     """One way to compute a batch's meta-gradient."""
 
     def prepare(self, users: IntArray) -> None:
-        """Lay out the data of these users, numbers in the task set; not timed."""
+        """Prepare the data of these users, given by their numbers in the task set. This is not
+        timed."""
         ...
 
     def meta_gradient(self, users: IntArray) -> tuple[float, Params]:
@@ -71,7 +72,7 @@ def user_data(shape: MeluShape, users: IntArray) -> dict[int, UserData]:
 
 
 def leaves_of(params: Params) -> Params:
-    """Return the same tensors, to be differentiated by."""
+    """Return the tensors as leaves that require gradients."""
     return {name: p.detach().requires_grad_() for name, p in params.items()}
 
 
@@ -93,7 +94,7 @@ def embedded(
 
 
 def inputs_of(leaves: Params, shape: MeluShape, user: Features, item: torch.Tensor) -> torch.Tensor:
-    """Return what the decision layers read of one user's rows, (n, F)."""
+    """Return the inputs of the decision layers for one user's rows, (n, F)."""
     encoder, catalogue = shape.model.encoder, shape.model.catalogue
     features = {name: t[item] for name, t in catalogue.features.items()}
     of_items = embedded(leaves, "item", encoder.item_fields, features)

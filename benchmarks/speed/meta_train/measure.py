@@ -22,7 +22,7 @@ CONTESTANTS = {
     "vmap(grad)": ("vmap_grad", "VmapGrad"),
 }
 NUM_CHECKED = 32
-"""Users whose loss and gradient every contestant tells."""
+"""The number of users whose loss and gradient every contestant reports."""
 NUM_TIMED = 64
 """Users who are timed again and again, or one batch if it is larger; enough for the slow ones, and
 each batch's mean length is the same for all."""
@@ -42,8 +42,8 @@ def measure(
         name: `recmeta`, or a key of CONTESTANTS.
         num_steps: inner gradient steps.
         batch_sizes: users per outer step.
-        seconds: about how long to measure each.
-        device: where.
+        seconds: the approximate duration of each measurement.
+        device: the device.
     """
     shape = melu_shape(num_steps=num_steps, device=device)
     checked = np.arange(NUM_CHECKED)
@@ -137,7 +137,7 @@ def stepping_speed(
         list(params.values()), lr=LEARNING_RATE, weight_decay=0.0, fused=True
     )
     times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:  # the same users each time
+    while len(times) < 3 or sum(times) < seconds:  # use the same users each time
         start = time.perf_counter()
         for users in batches:
             _step(contestant, params, optimiser, users)

@@ -1,4 +1,4 @@
-"""The table of meta-training: everybody on one thread and on all, the same loss beside each."""
+"""The table of meta-training: every contestant on one thread and on all, with its loss."""
 
 import importlib.util
 import sys
@@ -32,7 +32,7 @@ BATCH_SIZES_ON_GPU = {
     "vmap(grad)": [512, 4_096],
 }
 TOLERANCE = 1e-4
-"""Largest relative difference of losses and gradients from ours, in float32."""
+"""The largest relative difference of losses and gradients from recmeta's, in float32."""
 
 
 def run(
@@ -47,8 +47,8 @@ def run(
 
     Args:
         threads: each contestant runs with each of these.
-        seconds: about how long each is measured at each batch size.
-        device: where.
+        seconds: the approximate duration of each measurement at each batch size.
+        device: the device.
         on_row: called with each contestant's row at each batch size.
         quick: whether one inner step and batches of 32 do, for us and one other: to see that it
             runs.
@@ -74,7 +74,7 @@ def run(
                     continue
                 try:
                     found.append(_best(name, sizes[name], *common, on_row))
-                except UserError as error:  # it is installed, and does not run here
+                except UserError as error:  # it is installed, but does not run here
                     sys.stderr.write(f"{name} is left out: {error}\n")
             for row in found:
                 check(ours, row)
@@ -101,7 +101,8 @@ def run(
 
 
 def check(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Raise where somebody computes something else: a benchmark that compares it is none."""
+    """Raise AssertionError if a contestant computes something else, since a comparison must be of
+    the same work."""
     for name in ("loss", "gradient_norm"):
         if abs(ours[name] - theirs[name]) > TOLERANCE * abs(ours[name]):
             raise AssertionError(
@@ -122,7 +123,7 @@ def _best(
     device: str,
     on_row: OnRow,
 ) -> Row:
-    """Return a contestant's row at its best batch size, with the speeds at all."""
+    """Return a contestant's row at its best batch size, with the speeds at all batch sizes."""
     title = f"{LETTERS[name]} {TITLES[name]}" if name in TITLES else name
     common = {"name": title, "threads": threads, "inner_steps": num_steps}
     arguments = {"name": name, "num_steps": num_steps, "seconds": seconds, "device": device}

@@ -1,6 +1,6 @@
-"""A closed-loop load generator: clients that ask again as soon as they have an answer, or are
-refused, whatever `Retry-After` says. It is how many misbehaved clients overload a server; for
-latencies at a given rate, see `load`.
+"""A closed-loop load generator: clients that send the next request as soon as they have an answer
+or a refusal, whatever `Retry-After` says. This is how many badly behaved clients overload a server;
+for latencies at a given rate, see `load`.
 """
 
 import asyncio
@@ -17,27 +17,28 @@ import numpy as np
 from benchmarks.speed.serve.load import Connection, request
 
 CHECKED = 20
-"""Of so many answers one is compared with what was expected."""
+"""One in this many answers is compared with the expected one."""
 ROUNDING = 1e-5
-"""By how much scores may differ: whom a user is adapted together with has a say in the last bit."""
+"""The tolerance of scores: the last bit depends on the other users in the batch."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What came back."""
+    """The answers."""
 
     seconds: float
     statuses: dict[int, int]
-    """Answers by status."""
+    """The number of answers by status."""
     p50_ms: float
     p99_ms: float
-    """Of answers with 200, from a request's sending to the last byte of its answer."""
+    """The latency of answers with status 200, from sending a request to the last byte of its
+    answer."""
     shed_p50_ms: float | None
-    """Of the others."""
+    """The latency of the other answers."""
     checked: int
-    """Answers that were compared."""
+    """The number of answers that were compared."""
     wrong: int
-    """Those of them that were not as expected."""
+    """The number of these that differed from the expected answer."""
 
 
 async def ask(
@@ -104,7 +105,7 @@ def is_same(answer: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 
 def _main() -> None:
-    """Read what to do from standard input, as JSON; write what came back."""
+    """Read the settings from standard input, as JSON, and write the results."""
     asked: dict[str, Any] = json.load(sys.stdin)
     bodies = [json.dumps(body).encode() for body in asked.pop("bodies")]
     found = asyncio.run(ask(bodies=bodies, **asked))

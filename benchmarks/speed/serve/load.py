@@ -22,20 +22,20 @@ PATIENCE_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Load:
-    """What came back."""
+    """The answers."""
 
     seconds: float
-    """From the first departure to the last answer."""
+    """The time from the first departure to the last answer."""
     latency_ms: Sequence[float]
-    """Of answers with 200."""
+    """The latencies of answers with status 200."""
     statuses: dict[int, int]
-    """Answers by status."""
+    """The number of answers by status."""
     p99_late_ms: float
     """How late requests were sent after they were due: the generator's own share of latencies."""
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection with at most one request on its way."""
+    """A persistent connection with at most one request in progress."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Settle the answer once all of it is there."""
+        """Complete the answer once all of it has arrived."""
         self.buffer += data
         head, found, body = self.buffer.partition(b"\r\n\r\n")
         if not found:
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
             self.answer.set_result((int(head[9:12]), body))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the answer on its way."""
+        """Fail the request in progress."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(exc or ConnectionResetError("the server hung up"))
 
@@ -92,7 +92,7 @@ async def drive(
     async def one(number: int, at: float) -> None:
         connection = await free.get()
         if connection.transport is None or connection.transport.is_closing():
-            # The server ends what has been idle for long.
+            # The server closes connections that have been idle for a long time.
             _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
         assert connection.transport is not None
         connection.answer = loop.create_future()
@@ -134,7 +134,7 @@ def request(port: int, body: bytes) -> bytes:
 
 
 def _main() -> None:
-    """Read what to do from standard input, as JSON; write what came back."""
+    """Read the settings from standard input, as JSON, and write the results."""
     asked: dict[str, Any] = json.load(sys.stdin)
     bodies = [json.dumps(body).encode() for body in asked.pop("bodies")]
     found = asyncio.run(drive(bodies=bodies, **asked))

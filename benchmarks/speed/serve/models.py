@@ -13,7 +13,7 @@ def model_of(learner: str) -> MeluShape:
     """Return a learner's model with freshly drawn parameters, and users who may ask it.
 
     Raises:
-        UserError: for a learner that there is not.
+        UserError: for an unknown learner.
     """
     config = training_of(learner).model
     return melu_shape(

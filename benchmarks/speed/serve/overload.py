@@ -25,11 +25,12 @@ BEFORE = ((1, 5.0), (16, 15.0))
 overloaded. The many are compared with both, in the same state of the machine."""
 PROBE_SECONDS = 0.25
 WARM = 0.2
-"""The share of the time before memory is looked at."""
+"""The share of the time before memory is measured."""
 BLOCKS = 20
-"""Into which the rest is cut: memory of neighbouring moments is alike."""
+"""The number of blocks into which the rest is divided, because memory at neighbouring times is
+correlated."""
 ANY_RATE = {"requests_per_second": 1e6, "burst": 1_000_000}
-"""So that the queue, not a key's rate, is what is measured."""
+"""The limits of a key, so high that the queue and not a key's rate is measured."""
 
 
 def run(
@@ -40,7 +41,7 @@ def run(
     Args:
         clients: each asks again as soon as it has an answer, or is refused.
         minutes: how long they do.
-        learner: whose model answers.
+        learner: the learner whose model answers.
     """
     shape = model_of(learner)
     bodies = bodies_of(shape, REASONS)
@@ -143,7 +144,7 @@ def _slope(memory: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _answer(port: int, body: dict[str, Any]) -> Any:
-    """Return what an idle server answers."""
+    """Return the answer of an idle server."""
     url = f"http://127.0.0.1:{port}/v1/recommendations"
     asked = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -153,7 +154,7 @@ def _answer(port: int, body: dict[str, Any]) -> Any:
 
 
 def _ask(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return what came back to clients in a process of their own."""
+    """Return the results of clients in a process of their own."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed.serve.clients"],
         input=json.dumps(asked),

@@ -22,7 +22,7 @@ from recmeta.errors import UserError
 LEARNERS = ("bayesian-linear", "maml")
 RATES = (100, 200, 400)
 FEW = 10
-"""Ratings of a user."""
+"""The number of ratings of a user."""
 NUM_USERS = 500
 WARM_SECONDS = 2.0
 START_SECONDS = 120.0
@@ -38,9 +38,9 @@ def run(
     """Measure throughput, latencies and sheds.
 
     Args:
-        learners: whose models answer, one after the other.
+        learners: the learners whose models answer, one after the other.
         rates: requests a second.
-        seconds: of each load.
+        seconds: the duration of each load.
         max_reasons: reasons that each request asks for.
     """
     shapes = {learner: model_of(learner) for learner in learners}
@@ -151,7 +151,7 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
 def _drive(
     port: int, bodies: list[dict[str, Any]], *, rate: float, seconds: float
 ) -> dict[str, Any]:
-    """Return what came back to a generator in a process of its own."""
+    """Return the results of a generator in a process of its own."""
     asked = {"port": port, "bodies": bodies, "rate": rate, "seconds": seconds}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed.serve.load"],

@@ -33,7 +33,7 @@ class RegisterOutputs:
 
 
 class _Registered:
-    """The version that register leaves in MLflow; see `recmeta.records.step_definition.StepOutput`."""
+    """The version that register leaves in MLflow; see `StepOutput`."""
 
     def digests(self, workspace: Workspace, outputs: RegisterOutputs) -> dict[str, Any]:
         """Return nothing: the model's files have digests of their own."""
