@@ -32,7 +32,6 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.registry import LEARNERS
 from recmeta.recipes import PipelineConfig
 from recmeta.recipes.configuration import pipeline_config
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Objective, Tasks, TaskSet
 from recmeta.training.fit import fit_whole
 from recmeta.training.recipes import training_of
@@ -150,7 +149,7 @@ class Seed:
         if self.protocol.objective == "implicit":
             return -np.inf
         train = self.task_set.tasks("train")
-        values = concatenate(train.support, train.query).value
+        values = train.rows.value
         return describe(values, self.task_set.spec.value_range).relevant_from
 
     def cold_users(self) -> tuple[Tasks, int]:

@@ -17,7 +17,6 @@ from recmeta.evaluation.comparison.bootstrap import mean_intervals
 from recmeta.metalearn.model import Model
 from recmeta.reporting.markdown import table
 from recmeta.tasks.arrays import Float64Array
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.training.augmentation.generated import drawn
 
@@ -100,7 +99,7 @@ def measured(generator: Model, train: Tasks, held_out: Tasks, seed: int) -> Near
 
 def _whole(tasks: Tasks) -> Tasks:
     """Return the tasks with all of their rows in the query."""
-    rows = concatenate(tasks.support, tasks.query)
+    rows = tasks.rows
     return dataclasses.replace(tasks, support=tasks.support.first(0), query=rows)
 
 

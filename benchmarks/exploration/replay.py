@@ -21,7 +21,6 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.registry.models import versions
 from recmeta.steps.data import build_tasks
 from recmeta.tasks.arrays import Float64Array
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.workspace import Workspace
 
@@ -34,7 +33,7 @@ def run(location: str, seeds: int) -> tuple[dict[str, Any], str]:
     model = Model.load(versions.model_folder(workspace, versions.in_use(workspace, None)))
     task_set = TaskSet(workspace / latest(workspace, build_tasks.STEP).outputs.tasks)
     test = task_set.tasks("test")
-    rated = concatenate(test.support, test.query)
+    rated = test.rows
     enough = np.flatnonzero(rated.lengths >= 2 * NUM_VISITS * LENGTH)
     users, rated = test.take(enough), rated.take(enough)
     scorer = by_value(model.on(task_set.items(), task_set.statistics(), task_set.history()))

@@ -42,7 +42,7 @@ from recmeta.metalearn.tensors.batch import (
 from recmeta.metalearn.tensors.encoding import Encoder, Features
 from recmeta.metalearn.tensors.lookup import Lookup
 from recmeta.plugins import only_trusted
-from recmeta.tasks.episodes import concatenate, with_negatives
+from recmeta.tasks.episodes import with_negatives
 from recmeta.tasks.item_files import (
     Items,
     ItemStatistics,
@@ -141,7 +141,7 @@ class Model:
             earlier: the encoder of the model whose parameters will be taken over.
         """
         train = task_set.tasks("train")
-        rows = concatenate(train.support, train.query)
+        rows = train.rows
         items = task_set.items()
         met = np.flatnonzero(np.isin(items.item, np.unique(rows.item)))
         encoder = Encoder.fit(
@@ -340,7 +340,7 @@ class Model:
         """
         query = tasks.query
         if self.objective == "implicit":
-            query = self._with_negatives(query, concatenate(tasks.support, query), salt + 1)
+            query = self._with_negatives(query, tasks.support.followed_by(query), salt + 1)
         if users is None:
             users = self.catalogue.users(tasks)
         known = self.catalogue.rows(self.known_rows(tasks, salt), tasks)

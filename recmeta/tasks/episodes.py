@@ -108,7 +108,7 @@ def resample(
     Args:
         among: the batch that the tasks are part of, or None if they are all of it.
     """
-    rows = concatenate(tasks.support, tasks.query)
+    rows = tasks.rows
     among = among or Among(rows.lengths, np.arange(len(rows)))
     rows = _shuffled(rows, _drawn(generator, among.length_B, among.place_b))
     most = np.minimum(config.max_support, np.maximum(among.length_B - 1, 0))
@@ -135,7 +135,7 @@ def window(
         tasks: the users; the rows of support and query, in this order, are their histories.
         among: the batch that the tasks are part of, or None if they are all of it.
     """
-    rows = concatenate(tasks.support, tasks.query)
+    rows = tasks.rows
     among = among or Among(rows.lengths, np.arange(len(rows)))
     most = np.minimum(config.max_support, np.maximum(among.length_B - 1, 0))
     num_support_B = generator.integers(0, most + 1)
@@ -149,18 +149,6 @@ def window(
         tasks,
         support=rows.select((place >= 0) & (place < boundary)),
         query=later.first(config.max_query),
-    )
-
-
-def concatenate(first: Ragged, second: Ragged) -> Ragged:
-    """Return the rows of both, task by task, those of `first` before those of `second`."""
-    order = np.argsort(np.concatenate([first.task, second.task]), kind="stable")
-    offsets = first.offsets - first.offsets[0] + second.offsets - second.offsets[0]
-    return Ragged(
-        offsets,
-        np.concatenate([first.item, second.item])[order],
-        np.concatenate([first.value, second.value])[order],
-        np.concatenate([first.counted, second.counted])[order],
     )
 
 
@@ -197,7 +185,7 @@ def with_negatives(
         np.zeros(len(drawn), np.float32),
         np.zeros(len(drawn), np.bool_),
     )
-    return concatenate(positives, negatives)
+    return positives.followed_by(negatives)
 
 
 def _times_met_before(rows: Ragged) -> IntArray:

@@ -181,11 +181,16 @@ class ItemHistory:
         num_before_M, when_M = self._before(cut_time_M)
         event_N, first_I = self._by_item
         # Both keys sort by item, then by the number of events of any item before.
-        key_N = self.item[event_N] * np.int64(len(self) + 1) + event_N
         sought_M = item_M * np.int64(len(self) + 1) + num_before_M
         order_M = np.argsort(sought_M)  # neighbouring keys are found near one another
         last_M = np.empty(len(item_M), np.int64)
-        last_M[order_M] = np.searchsorted(key_N, sought_M[order_M]) - 1
+        for first, last in self._some_items:
+            asked_M = order_M[slice(*np.searchsorted(item_M, (first, last), sorter=order_M))]
+            if not len(asked_M):
+                continue
+            event_n = event_N[first_I[first] : first_I[last]]
+            key_n = self.item[event_n] * np.int64(len(self) + 1) + event_n
+            last_M[asked_M] = first_I[first] + np.searchsorted(key_n, sought_M[asked_M]) - 1
         met = np.flatnonzero(last_M >= first_I[item_M])
         event_m = event_N[last_M[met]]
         count_m = self._right_after(half_life_days)[event_m]
@@ -197,13 +202,22 @@ class ItemHistory:
         return counts_M
 
     @functools.cached_property
-    def _by_item(self) -> tuple[IntArray, IntArray]:
+    def _by_item(self) -> tuple[npt.NDArray[np.integer], IntArray]:
         """(N,) the positions of the events by item, then time, and (I + 1,) the offsets of the
         items."""
+        narrow = np.int32 if len(self) < 2**31 else np.int64
         return (
-            np.argsort(self.item, kind="stable"),
+            np.argsort(self.item, kind="stable").astype(narrow),
             offsets_of(np.bincount(self.item, minlength=self.num_items)),
         )
+
+    @functools.cached_property
+    def _some_items(self) -> list[tuple[int, int]]:
+        """Ranges of items, each with few enough events that their arrays are small."""
+        _, first_I = self._by_item
+        parts = np.searchsorted(first_I, np.arange(0, len(self), EVENTS_AT_ONCE))
+        borders = np.unique([0, *parts.tolist(), self.num_items])
+        return list(itertools.pairwise(borders.tolist()))
 
     def _right_after(self, half_life_days: float | None) -> Float64Array:
         """Return (N,) the count of its item right after each event; cached for one half-life."""
@@ -211,10 +225,7 @@ class ItemHistory:
         if after_N is None:
             event_N, first_I = self._by_item
             after_N = np.empty(len(self))
-            # Some items at a time, to bound memory.
-            parts = np.searchsorted(first_I, np.arange(0, len(self), EVENTS_AT_ONCE))
-            borders = np.unique([*parts.tolist(), self.num_items])
-            for first, last in itertools.pairwise(borders.tolist()):
+            for first, last in self._some_items:
                 event_n = event_N[first_I[first] : first_I[last]]
                 place_n = positions_of(np.diff(first_I[first : last + 1]))
                 after_N[event_n] = self._summed(event_n, place_n, half_life_days)
@@ -223,7 +234,7 @@ class ItemHistory:
         return after_N
 
     def _summed(
-        self, event_n: IntArray, place_n: IntArray, half_life_days: float | None
+        self, event_n: npt.NDArray[np.integer], place_n: IntArray, half_life_days: float | None
     ) -> Float64Array:
         """Return (n,) the count of its item right after each of some events.
 

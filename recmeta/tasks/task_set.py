@@ -24,7 +24,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -188,9 +188,40 @@ class Ragged:
         """
         return self if taken_from is None else self.select(self.value >= taken_from)
 
+    def followed_by(self, other: "Ragged") -> "Ragged":
+        """Return the rows of both, task by task, those of `other` after those of this one."""
+        lengths_2B = np.stack([self.lengths, other.lengths], 1).reshape(-1)
+        is_other_N = np.repeat(np.tile([False, True], len(self)), lengths_2B)
+
+        def laid(own: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            found = np.empty(len(is_other_N), np.result_type(own, others))
+            found[~is_other_N], found[is_other_N] = own, others
+            return found
+
+        return Ragged(
+            self.offsets - self.offsets[0] + other.offsets - other.offsets[0],
+            laid(self.item, other.item),
+            laid(self.value, other.value),
+            laid(self.counted, other.counted),
+        )
+
     def first(self, num_rows: int) -> "Ragged":
         """Return the first `num_rows` rows of every task (fewer where it has fewer)."""
-        return self.select(self.position < num_rows)
+        kept = np.minimum(self.lengths, num_rows)
+        kept_2B = np.stack([kept, self.lengths - kept], 1).reshape(-1)
+        is_kept_N = np.repeat(np.tile([True, False], len(self)), kept_2B)
+        return Ragged(
+            offsets_of(kept), self.item[is_kept_N], self.value[is_kept_N], self.counted[is_kept_N]
+        )
+
+    def batches(self, size: int) -> Iterator["Ragged"]:
+        """Yield the tasks in order, `size` at a time, without copying their rows."""
+        for start in range(0, len(self), size):
+            offsets = self.offsets[start : start + size + 1]
+            rows = slice(offsets[0] - self.offsets[0], offsets[-1] - self.offsets[0])
+            yield Ragged(
+                offsets - offsets[0], self.item[rows], self.value[rows], self.counted[rows]
+            )
 
     def take(self, tasks: npt.NDArray[np.integer]) -> "Ragged":
         """Return the tasks at these positions, in this order."""
@@ -218,6 +249,11 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self.cut_time)
+
+    @functools.cached_property
+    def rows(self) -> Ragged:
+        """All rows of each task, its query after its support."""
+        return self.support.followed_by(self.query)
 
     @property
     def user_id(self) -> list[str]:
@@ -262,7 +298,7 @@ class Tasks:
 
 
 class TaskSet:
-    """An opened task set; splits are read when they are asked for."""
+    """An opened task set. A split is read when it is first asked for, and kept."""
 
     def __init__(self, folder: Folder) -> None:
         """
@@ -274,6 +310,7 @@ class TaskSet:
         self.spec = _spec(self.folder)
         self._parts: dict[Split, tuple[str, ...]] = {s: (s,) for s in SPLITS}
         self._given: Mapping[Split, Tasks] = {}
+        self._read: dict[Split, Tasks] = {}
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -295,7 +332,7 @@ class TaskSet:
         joined = copy.copy(self)
         num = self.spec.num_tasks
         everybody = (REFIT,) if REFIT in num else ("train", "dev")
-        joined._parts = {"train": everybody, "dev": (), "test": ("test",)}
+        joined._parts, joined._read = {"train": everybody, "dev": (), "test": ("test",)}, {}
         num_train = sum(num[part] for part in everybody)
         joined.spec = dataclasses.replace(
             self.spec, num_tasks={**num, "train": num_train, "dev": 0}
@@ -345,10 +382,14 @@ class TaskSet:
         """Return all tasks of a split; an empty split has zero tasks."""
         if split in self._given:
             return self._given[split]
-        tables = [table for name in self._parts[split] for table in self._tables(name)]
-        if not tables:
-            return self.tasks("train").take(np.zeros(0, np.int64))
-        return _tasks_from_table(pa.concat_tables(tables))
+        if split not in self._read:
+            tables = [table for name in self._parts[split] for table in self._tables(name)]
+            self._read[split] = (
+                _tasks_from_table(pa.concat_tables(tables))
+                if tables
+                else self.tasks("train").take(np.zeros(0, np.int64))
+            )
+        return self._read[split]
 
     def _tables(self, name: str) -> list[pa.Table]:
         """Return the tasks of the shards of a name."""
@@ -422,25 +463,32 @@ def read_tasks(folder: Folder, name: str) -> Tasks:
 
 
 def _tasks_from_table(table: pa.Table) -> Tasks:
-    table = table.combine_chunks()
+    """Return the tasks in a table. Rows in one piece stay where they are, such as in a mapped file;
+    those in several are copied once."""
 
     def side(item: str, value: str, counted: str) -> Ragged:
-        lists = table[item].combine_chunks()
-        offsets = lists.offsets.to_numpy().astype(np.int64)
+        lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in table[item].chunks]
         return Ragged(
-            offsets - offsets[0],
-            lists.flatten().to_numpy(),
-            table[value].combine_chunks().flatten().to_numpy(),
-            table[counted].combine_chunks().flatten().to_numpy(zero_copy_only=False),
+            offsets_of(np.concatenate([np.zeros(0, np.int32), *lengths])),
+            _flat(table[item], np.int32),
+            _flat(table[value], np.float32),
+            _flat(table[counted], np.bool_),
         )
 
     states = table[schema.STATE].combine_chunks().dictionary_encode()
     names = np.array(states.dictionary.to_pylist(), np.str_)  # a handful
     return Tasks(
-        attributes_of(table, TASK_COLUMNS),
+        attributes_of(table, TASK_COLUMNS).combine_chunks(),
         table[schema.CUT_TIME].to_numpy(),
         table[schema.SNAPSHOT].to_numpy(),
         names[states.indices.to_numpy()],
         side(schema.SUPPORT_ITEM, schema.SUPPORT_VALUE, schema.SUPPORT_COUNTED),
         side(schema.QUERY_ITEM, schema.QUERY_VALUE, schema.QUERY_COUNTED),
     )
+
+
+def _flat(lists: pa.ChunkedArray, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return the values of all lists, end to end."""
+    is_plain = dtype != np.bool_  # Arrow packs eight of these into a byte
+    parts = [chunk.flatten().to_numpy(zero_copy_only=is_plain) for chunk in lists.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])

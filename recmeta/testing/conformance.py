@@ -34,7 +34,7 @@ from recmeta.metalearn.starts.beginning import (
     WeightedItemFactors,
 )
 from recmeta.metalearn.tensors.batch import Rows, Support, TaskBatch
-from recmeta.tasks.episodes import EpisodeConfig, concatenate
+from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import (
     Objective,
     Ragged,
@@ -360,7 +360,7 @@ def _start_inputs(subject: Subject, name: StartName) -> StartInputs:
         )
 
     def weighted_factors() -> WeightedItemFactors:
-        rows = concatenate(tasks.support, tasks.query)
+        rows = tasks.rows
         return WeightedItemFactors(factorise_weighted(rows, num_items, config, 0), config)
 
     return StartInputs(
@@ -380,7 +380,7 @@ def _ragged(tasks: Tasks, objective: Objective) -> Tasks:
     again = support.select(support.task == 2)
     if objective == "rating":  # where feedback is implicit every value is 1
         again = dataclasses.replace(again, value=again.value + np.float32(0.5))
-    return dataclasses.replace(tasks, support=concatenate(support, again))
+    return dataclasses.replace(tasks, support=support.followed_by(again))
 
 
 def _map_rows(rows: Rows, change: Callable[[torch.Tensor], torch.Tensor]) -> Rows:

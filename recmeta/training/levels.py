@@ -40,7 +40,6 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.newton import minimised
 from recmeta.metalearn.scorer import Scorer
 from recmeta.tasks.arrays import Float64Array, IntArray
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.standard_error import is_as_good, simplest_of_best
 
@@ -48,6 +47,9 @@ FEWEST_USERS = 30
 """With fewer development users there is nothing to learn coefficients from."""
 MOST_USERS = 1000
 """The most development users from whom coefficients are learned."""
+MOST_TRAINING_USERS = 100_000
+"""The most training users from whom similarities of items are counted, which takes a product of
+matrices for every thousand of them."""
 USER_REGULARISATION = 20.0
 """The shrinkage of the users' biases: with it, the residuals of a user with few rows keep most of
 the user's deviation from others, and items that are rated high together are similar."""
@@ -110,7 +112,7 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
     levels, for too few development users, and if it is no better than the learner alone.
 
     Args:
-        seed: draws the development users if there are more than `MOST_USERS`.
+        seed: draws the users if there are more than `MOST_USERS` or `MOST_TRAINING_USERS`.
     """
     spec, development = task_set.spec, task_set.tasks("dev")
     if spec.objective != "rating" or len(development) < FEWEST_USERS:
@@ -149,7 +151,7 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
     num_users = len(development)
     candidates = [(start, without)]
     held_out = [_held_out(start, without, num_users)]
-    for similar in _tables(train, biases, spec.num_items):
+    for similar in _tables(train, biases, spec.num_items, seed):
         head = dataclasses.replace(start, similar=similar)
         candidates.append((head, without.with_votes(_votes(head, shown))))
         held_out.append(_held_out(*candidates[-1], num_users))
@@ -167,10 +169,19 @@ def _no_neighbours(num_items: int) -> Neighbours:
     return Neighbours(torch.zeros(num_items + 1, dtype=torch.int64), empty, torch.zeros(0))
 
 
-def _tables(train: Tasks, biases: ItemMeanUserBias, num_items: int) -> Iterator[Neighbours]:
+def _tables(
+    train: Tasks, biases: ItemMeanUserBias, num_items: int, seed: int
+) -> Iterator[Neighbours]:
     """Yield tables of similar items: cosines of residuals after the biases, shrunk by each of
-    `SHRINKAGES`."""
+    `SHRINKAGES`.
+
+    Args:
+        seed: of the training users, where there are many.
+    """
     rows = training_rows(train)
+    if len(rows) > MOST_TRAINING_USERS:
+        drawn = np.random.default_rng(seed).choice(len(rows), MOST_TRAINING_USERS, replace=False)
+        rows = rows.take(np.sort(drawn))
     known = KnownItems.of(rows, num_items)
     both_JJ = co_occurrences(known, rows)
     cosine_JJ = gram(known, rows, residuals(rows, biases))
@@ -190,7 +201,7 @@ def _shown(development: Tasks) -> Iterator[tuple[Tasks, IntArray]]:
         if len(users):
             some = development.take(users)
             later = some.support.select(some.support.position >= num_shots)
-            some = dataclasses.replace(some, query=concatenate(later, some.query))
+            some = dataclasses.replace(some, query=later.followed_by(some.query))
             yield some.with_shots(num_shots), users
     yield development, np.arange(len(development))
 

@@ -28,7 +28,6 @@ from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.tensors.value_codes import profile_codes
 from recmeta.serving.intake import GivenUser, Intake
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Tasks, TaskSet
 
 NETWORK = PreferenceConfig(embedding_dim=3, hidden_dims=(6, 4))
@@ -65,7 +64,7 @@ def with_every_column(model: Model, task_set: TaskSet, *, in_order: bool, graded
         graded: whether rows count by their values, and not by whether an item was taken.
     """
     train, num_items = task_set.tasks("train"), task_set.spec.num_items
-    rows = concatenate(train.support, train.query)
+    rows = train.rows
     codes = attribute_codes(model.encoder, task_set.items())
     assert codes is not None
     tables = {

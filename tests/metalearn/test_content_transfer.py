@@ -18,7 +18,7 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.starts.bayesian_linear_start import start_from_factorisation
 from recmeta.metalearn.starts.content_transfer import matched, start_from_content
 from recmeta.metalearn.tensors.encoding import FeatureConfig
-from recmeta.tasks.episodes import EpisodeConfig, concatenate
+from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.item_files import write_items
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -100,7 +100,7 @@ def test_a_closed_form_begins_with_the_sources_content(logs: tuple[TaskSet, Task
     """Kept as it is, it stays a turn of the source's tables: their distances tell."""
     config = ModelConfig(algorithm="bayesian-linear", learner=BayesianLinearConfig(num_factors=2))
     source, model = pair(logs, config)
-    rows = concatenate(logs[1].tasks("train").support, logs[1].tasks("train").query)
+    rows = logs[1].tasks("train").rows
     before = model.params
     kept = start_from_factorisation(model, before, rows, 0, source, keep=True)
     free = start_from_factorisation(model, before, rows, 0, source)
@@ -155,6 +155,6 @@ def test_what_cannot_be_carried_over_is_refused(
     with pytest.raises(UserError, match=r"hidden_dims \(5, 5\), and the new one has \(5,\)"):
         start_from_content(model, model.params, untrained(logs[0], ModelConfig(network=deeper)))
     closed = untrained(logs[1], ModelConfig(algorithm="bayesian-linear"))
-    rows = concatenate(logs[1].tasks("train").support, logs[1].tasks("train").query)
+    rows = logs[1].tasks("train").rows
     with pytest.raises(UserError, match="'maml', and 'bayesian-linear' starts from one of its own"):
         start_from_factorisation(closed, closed.params, rows, 0, model)

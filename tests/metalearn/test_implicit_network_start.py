@@ -15,7 +15,6 @@ from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.starts.implicit_start import start_from_weighted_factors
 from recmeta.metalearn.starts.pretraining import known_items
 from recmeta.metalearn.tensors.encoding import FeatureConfig
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
@@ -34,7 +33,7 @@ def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
 @pytest.fixture(scope="module")
 def rows(task_set: TaskSet) -> Ragged:
     train = task_set.tasks("train")
-    return concatenate(train.support, train.query)
+    return train.rows
 
 
 def untrained(

@@ -20,7 +20,6 @@ from recmeta.metalearn.starts import bayesian_linear_start
 from recmeta.metalearn.starts.earlier_model import Rescale, start_from_model
 from recmeta.metalearn.starts.pretraining import start_from_factorisation, start_from_factors
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import TaskSet
 
 NUM_ITEMS = 30
@@ -170,7 +169,7 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     )
     model = drawn(task_set, config)
     train = task_set.tasks("train")
-    rows = concatenate(train.support, train.query)
+    rows = train.rows
     model.params = bayesian_linear_start.start_from_factorisation(model, model.params, rows, seed=0)
     content = ContentRegression(
         model.encoder.item_fields, model.catalogue.features, NUM_ITEMS, ContentConfig(), 0
@@ -196,7 +195,7 @@ def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: Tas
     config = ModelConfig(network=PreferenceConfig(embedding_dim=4, hidden_dims=(5,)))
     model = drawn(task_set, config)
     train = task_set.tasks("train")
-    rows = concatenate(train.support, train.query)
+    rows = train.rows
     started = start_from_factorisation(model, model.params, rows, seed=0)
     tables = [f for f in model.encoder.item_fields if f.kind != "numeric"]
     for field in tables:

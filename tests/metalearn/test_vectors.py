@@ -24,7 +24,6 @@ from recmeta.metalearn.starts import bayesian_linear_start, pretraining
 from recmeta.metalearn.starts.earlier_model import start_from_model
 from recmeta.metalearn.tensors.encoding import Encoder, FeatureConfig
 from recmeta.metalearn.tensors.vectors import principal_components, read_vectors
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_files import Items, write_items
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder
@@ -132,7 +131,7 @@ def test_models_read_vectors(
     model = Model.untrained(ModelConfig(algorithm=algorithm), told, torch.device("cpu"))
     params = model.learner.init_params(torch.Generator().manual_seed(0))
     train = told.tasks("train")
-    model.params = start(model, params, concatenate(train.support, train.query), seed=0)
+    model.params = start(model, params, train.rows, seed=0)
     tasks = told.tasks("test")
     predicted = Scorer.of(model).score_query(tasks)
     assert np.isfinite(predicted).all()

@@ -32,7 +32,6 @@ from recmeta.metalearn.starts.weighted_ridge_start import (
     start_from_factorisation,
 )
 from recmeta.metalearn.tensors.encoding import FeatureConfig
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.testing.conformance import LearnerConformance
 from recmeta.testing.synthetic import SyntheticConfig, generate
@@ -51,7 +50,7 @@ def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
 @pytest.fixture(scope="module")
 def rows(task_set: TaskSet) -> Ragged:
     train = task_set.tasks("train")
-    return concatenate(train.support, train.query)
+    return train.rows
 
 
 def make_model(task_set: TaskSet, **config: int) -> Model:

@@ -8,7 +8,6 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.serving.evidence.fitting import at_the_end, counted
 from recmeta.serving.evidence.respondents import Respondents, respondents
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Tasks, TaskSet
 
 
@@ -29,5 +28,5 @@ def closed_form(task_set: TaskSet) -> Model:
 
 def people_of(model: Model, tasks: Tasks) -> Respondents:
     """Return users of whom all rows but a query may be answers."""
-    rows = counted(concatenate(tasks.support, tasks.query), False)
+    rows = counted(tasks.rows, False)
     return respondents(at_the_end(tasks, model), rows, np.random.default_rng(0))[0]

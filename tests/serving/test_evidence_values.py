@@ -23,7 +23,6 @@ from recmeta.serving.evidence.greedy import GreedyConfig, greedy_loss
 from recmeta.serving.evidence.information import About, InformationGain
 from recmeta.serving.evidence.query_loss import query_loss
 from recmeta.serving.evidence.strategy import Candidates, SoFar
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 
 ALL_KNOW = LatentClasses(np.ones(1), np.full((1, 12), 1 - 1e-9))
@@ -37,7 +36,7 @@ def candidates(task_set: TaskSet) -> Candidates:
 def _with_answer(tasks: Tasks, item: int, value: float = 4.0) -> Tasks:
     size = len(tasks)
     more = Ragged.from_lists([[item]] * size, [[value]] * size)
-    return dataclasses.replace(tasks, support=concatenate(tasks.support, more))
+    return dataclasses.replace(tasks, support=tasks.support.followed_by(more))
 
 
 def _covariance(model: Model, tasks: Tasks) -> torch.Tensor:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from recmeta.tasks.episodes import (
     EpisodeConfig,
-    concatenate,
     epoch,
     resample,
     window,
@@ -131,7 +130,7 @@ def test_resampling_keeps_to_the_users_rows(
     tasks = make_tasks(support[:count], query)
     config = EpisodeConfig(max_support=most, max_query=most_query)
     drawn = resample(tasks, config, np.random.default_rng(seed))
-    owned = concatenate(tasks.support, tasks.query)
+    owned = tasks.rows
     rows = zip(lists(drawn.support), lists(drawn.query), lists(owned), strict=True)
     for left, right, all_rows in rows:
         assert len(left) <= most
@@ -207,14 +206,14 @@ def test_negatives_are_uniform_over_items_and_fresh_for_each_salt() -> None:
 
 
 @given(sides, sides)
-def test_concatenate_is_task_by_task(first: list[list[int]], second: list[list[int]]) -> None:
+def test_rows_follow_those_of_their_task(first: list[list[int]], second: list[list[int]]) -> None:
     count = min(len(first), len(second))
     left = make_tasks(first[:count], first[:count]).support
     right = make_tasks(second[:count], second[:count]).support
     expected = [a + b for a, b in zip(first[:count], second[:count], strict=True)]
-    assert lists(concatenate(left, right)) == expected
+    assert lists(left.followed_by(right)) == expected
     flagged = dataclasses.replace(left, counted=~left.counted)
-    both = concatenate(flagged, right)
+    both = flagged.followed_by(right)
     assert both.counted.tolist() == (both.position < left.lengths[both.task]).tolist()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recmeta.errors import UserError
-from recmeta.tasks.arrays import Float64Array, offsets_of
+from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
 
@@ -13,20 +13,13 @@ def training_rows(train: Tasks) -> Ragged:
     Raises:
         UserError: if there is not a single row to learn from.
     """
-    support, query = train.support, train.query
-    task = np.concatenate([support.task, query.task])
-    if len(task) == 0:
+    rows = train.rows
+    if len(rows.item) == 0:
         raise UserError(
             "the meta-training split has no interactions, so there is nothing to fit the baselines "
             "on: build the tasks with a larger share of training users."
         )
-    order = np.argsort(task, kind="stable")
-    return Ragged(
-        offsets_of(support.lengths + query.lengths),
-        np.concatenate([support.item, query.item])[order],
-        np.concatenate([support.value, query.value])[order],
-        np.concatenate([support.counted, query.counted])[order],
-    )
+    return rows
 
 
 def mean_value(rows: Ragged) -> float:

@@ -8,22 +8,27 @@ user's and item's posterior is a Gaussian in closed form given the others', and 
 noise are fitted, so that nothing has to be tuned but the number of factors. An item that few users
 rated stays near its content prior.
 
-Legend: U users, I items, N rows, O the other side, C = 1 + factors coefficients (bias first),
-J = C + 1 coefficients of both sides together (user bias, item bias, factors).
+Legend: U users, u some of them, I items, M one of both, O the other, N rows, n those of some users,
+C = 1 + factors coefficients (bias first), J = C + 1 coefficients of both sides together (user
+bias, item bias, factors), T = J (J + 1) / 2 numbers of a triangle.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.factors.content_prior import ContentPrior, ContentRegression
-from recmeta.tasks.arrays import offsets_of
+from recmeta.tasks.arrays import Float32Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged
 
 USER_BIAS, ITEM_BIAS = 0, 1
 """Coordinates of J; the other side of each is the constant 1."""
 FIRST_CONTENT_SWEEP = 3
+USERS_AT_ONCE = 2**14
+"""Users, or items, whose matrices are in memory at once: 43 MB each with 16 factors."""
 CONTENT_SWEEPS = 4
 """Content is fitted again after this many sweeps, and after the last one."""
 
@@ -93,25 +98,81 @@ class BayesianFactorisation:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Part:
+    """The rows of some consecutive users."""
+
+    users: slice
+    item_n: npt.NDArray[np.int32]
+    """By user."""
+    value_n: Float32Array
+    length_u: IntArray
+    order_n: npt.NDArray[np.int32]
+    """By item, then by user: where each row is."""
+
+    def of_users(self, told: "_Told") -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sums over each user's rows of what is told of their items."""
+        side = _Side(
+            torch.from_numpy(offsets_of(self.length_u)),
+            torch.from_numpy(self.item_n.astype(np.int64)),
+            torch.from_numpy(self.value_n.astype(np.float64)),
+        )
+        return side.sums(told)
+
+    def of_items(
+        self, told: "_Told", begun_IT: torch.Tensor, begun_IJ: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sums over each item's rows of what is told of their users, added to those of
+        the users before. Each sum begins with what was there, so that it adds the same numbers in
+        the same order, however the users are parted."""
+        num_items = len(begun_IT)
+        user_n = np.repeat(np.arange(len(self.length_u)), self.length_u)[self.order_n]
+        length_I = np.bincount(self.item_n, minlength=num_items)
+        first_I = offsets_of(length_I)[:-1]
+        own_I = len(self.length_u) + np.arange(num_items)
+        side = _Side(
+            torch.from_numpy(offsets_of(length_I + 1)),
+            torch.from_numpy(np.insert(user_n, first_I, own_I)),
+            torch.from_numpy(np.insert(self.value_n[self.order_n].astype(np.float64), first_I, 1)),
+        )
+        return side.sums(
+            _Told(torch.cat([told.triangle_OT, begun_IT]), torch.cat([told.mean_OJ, begun_IJ]))
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class _Side:
-    """The rows of every user (or item), grouped: the rows of user u lie between two offsets."""
+    """The rows of some users (or items), grouped: row n is one of those that offsets surround."""
 
     offsets: torch.Tensor
-    other_N: torch.Tensor
-    value_N: torch.Tensor
+    other_n: torch.Tensor
+    value_n: torch.Tensor
 
-    def sums(self, table_OJ: torch.Tensor, weight_N: torch.Tensor | None = None) -> torch.Tensor:
+    def sums(self, told: "_Told") -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sums over each one's rows of the other side's expected outer products, as
+        triangles (M, T), and of its means times the values (M, J)."""
+        return self._sum(told.triangle_OT), self._sum(told.mean_OJ, self.value_n)
+
+    def _sum(self, table_OJ: torch.Tensor, weight_n: torch.Tensor | None = None) -> torch.Tensor:
         return torch.nn.functional.embedding_bag(
-            self.other_N,
+            self.other_n,
             table_OJ,
             self.offsets,
             mode="sum",
-            per_sample_weights=weight_N,
+            per_sample_weights=weight_n,
             include_last_offset=True,
         )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class _Told:
+    """What one side tells the other."""
+
+    triangle_OT: torch.Tensor
+    """Expected outer products. They are symmetric: one triangle is summed."""
+    mean_OJ: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
 class _Gaussians:
     """Posteriors of one side: (M, C) means, (M, C, C) covariances."""
 
@@ -121,8 +182,8 @@ class _Gaussians:
     """The coordinate of J that is 1 on this side."""
 
     @property
-    def free(self) -> list[int]:
-        return [j for j in range(self.mean_MC.shape[1] + 1) if j != self.constant]
+    def free(self) -> torch.Tensor:
+        return _free(self.mean_MC.shape[1], self.constant)
 
     def full(self) -> torch.Tensor:
         """Return the means in J coordinates."""
@@ -134,9 +195,20 @@ class _Gaussians:
         """Return the expected outer products, (M, J, J)."""
         full_MJ = self.full()
         second_MJJ = full_MJ[:, :, None] * full_MJ[:, None, :]
-        free = torch.tensor(self.free)
+        free = self.free
         second_MJJ[:, free[:, None], free] += self.covariance_MCC
         return second_MJJ
+
+    def told(self) -> _Told:
+        """Return what this side tells the other."""
+        full_MJ = self.full()
+        i, j = torch.triu_indices(full_MJ.shape[1], full_MJ.shape[1])
+        return _Told(self.second_moments()[:, i, j], full_MJ)
+
+
+def _free(width: int, constant: int) -> torch.Tensor:
+    """Return the C coordinates of J that are not constant on a side."""
+    return torch.tensor([j for j in range(width + 1) if j != constant])
 
 
 def factorise(
@@ -144,112 +216,148 @@ def factorise(
 ) -> BayesianFactorisation:
     """Return the factorisation of the users' rows.
 
+    A sweep goes through the users once, some at a time: their posteriors are found from the items,
+    and what they tell of the items is summed. Covariances of all users are never in memory.
+
     Args:
         rows: per user; the values have a mean near 0 and a standard deviation near 1.
         content: the regression over the same items.
         seed: draws the initial vectors.
     """
-    users, items = _by_user(rows), _by_item(rows, num_items)
+    parts = _parts(rows)
     width = config.num_factors + 1
     generator = torch.Generator().manual_seed(seed)
     noise_IC = 0.1 * torch.randn((num_items, width), generator=generator, dtype=torch.float64)
     noise_IC[:, 0] = 0.0
     eye = torch.eye(width, dtype=torch.float64)
-    item = _Gaussians(noise_IC, (1e-3 * eye).expand(num_items, -1, -1), USER_BIAS)
-    user = _Gaussians(torch.zeros((len(rows), width), dtype=torch.float64), eye, ITEM_BIAS)
-    user_mean_C = torch.zeros(width, dtype=torch.float64)
-    user_covariance = eye * torch.tensor([0.2] + [1.0] * config.num_factors)
+    user_prior = _Prior(
+        torch.zeros(width, dtype=torch.float64),
+        eye * torch.tensor([0.2] + [1.0] * config.num_factors),
+    )
     item_covariance = eye * torch.tensor([0.1] + [0.05] * config.num_factors)
     prior = content.before(width)
-    item.mean_MC = item.mean_MC + prior.fitted_IC
-    is_rated = items.offsets.diff() > 0
+    item = _Gaussians(noise_IC + prior.fitted_IC, (1e-3 * eye).expand(num_items, -1, -1), USER_BIAS)
+    is_rated = torch.from_numpy(np.bincount(rows.item, minlength=num_items) > 0)
     noise = 0.6
     for sweep in range(config.sweeps):
-        gram, moment = _normal_equations(users, item)
-        _update(user, gram, moment, user_mean_C.expand(len(rows), -1), user_covariance, noise)
-        user_mean_C = user.mean_MC.mean(0)
-        user_covariance = _spread(user, user_mean_C)
-        noise = _expected_squares(user, gram, moment, users.value_N)
-        gram, moment = _normal_equations(items, user)
-        _update(item, gram, moment, prior.fitted_IC, item_covariance, noise)
+        triangle_IT, moment_IJ, user_prior, noise = _through_users(parts, item, user_prior, noise)
+        item = _posterior(
+            triangle_IT, moment_IJ, _Prior(prior.fitted_IC, item_covariance), noise, USER_BIAS
+        )
         is_last = sweep == config.sweeps - 1
         if sweep % CONTENT_SWEEPS == FIRST_CONTENT_SWEEP or is_last:
             prior = _content(content, item, prior.fitted_IC, item_covariance, is_rated)
-        rated = _Gaussians(item.mean_MC[is_rated], item.covariance_MCC[is_rated], USER_BIAS)
-        item_covariance = _spread(rated, prior.fitted_IC[is_rated])
+        mean_GC, covariance_GCC = item.mean_MC[is_rated], item.covariance_MCC[is_rated]
+        item_covariance = _spread(mean_GC - prior.fitted_IC[is_rated], covariance_GCC.mean(0))
     found_IC = torch.where(is_rated[:, None], item.mean_MC, prior.fitted_IC)
     return BayesianFactorisation(
         item_IC=found_IC,
         item_covariance_ICC=item.covariance_MCC,
         content=prior,
-        user_mean_C=user_mean_C,
-        user_covariance_CC=user_covariance,
+        user_mean_C=user_prior.mean,
+        user_covariance_CC=user_prior.covariance_CC,
         noise=noise,
     )
 
 
-def _by_user(rows: Ragged) -> _Side:
-    return _Side(
-        torch.from_numpy(rows.offsets - rows.offsets[0]),
-        torch.from_numpy(rows.item.astype(np.int64)),
-        torch.from_numpy(rows.value.astype(np.float64)),
+@dataclasses.dataclass(frozen=True)
+class _Prior:
+    """What is expected of one side's vectors."""
+
+    mean: torch.Tensor
+    """(C,) of all alike, or (M, C)."""
+    covariance_CC: torch.Tensor
+
+
+def _parts(rows: Ragged) -> list[_Part]:
+    """Return the rows by some users at a time."""
+    found, first = [], 0
+    for some in rows.batches(USERS_AT_ONCE):
+        order_n = np.argsort(some.item, kind="stable").astype(np.int32)
+        users = slice(first, first + len(some))
+        found.append(_Part(users, some.item, some.value, some.lengths, order_n))
+        first += len(some)
+    return found
+
+
+def _through_users(
+    parts: Sequence[_Part], item: _Gaussians, prior: _Prior, noise: float
+) -> tuple[torch.Tensor, torch.Tensor, _Prior, float]:
+    """Return the sums that the users' posteriors tell of the items (I, T) and (I, J), the prior
+    that suits these posteriors, and the variance of the noise."""
+    width = len(prior.mean)
+    told = item.told()
+    num_users = parts[-1].users.stop
+    mean_UC = prior.mean.new_empty(num_users, width)
+    covariance_CC = prior.mean.new_zeros(width, width)
+    explained = squares = prior.mean.new_zeros(())
+    triangle_IT = torch.zeros_like(told.triangle_OT)
+    moment_IJ = torch.zeros_like(told.mean_OJ)
+    for part in parts:
+        triangle_uT, moment_uJ = part.of_users(told)
+        user = _posterior(triangle_uT, moment_uJ, prior, noise, ITEM_BIAS)
+        mean_UC[part.users] = user.mean_MC
+        covariance_CC += user.covariance_MCC.sum(0)
+        gram_uJJ = _symmetric(triangle_uT, width + 1)
+        explained = explained + (
+            2 * (user.full() * moment_uJ).sum() - (gram_uJJ * user.second_moments()).sum()
+        )
+        squares = squares + torch.from_numpy(part.value_n.astype(np.float64)).square().sum()
+        triangle_IT, moment_IJ = part.of_items(user.told(), triangle_IT, moment_IJ)
+    num_rows = sum(len(part.item_n) for part in parts)
+    mean_C = mean_UC.mean(0)
+    spread_CC = _spread(mean_UC - mean_C, covariance_CC / num_users)
+    return (
+        triangle_IT,
+        moment_IJ,
+        _Prior(mean_C, spread_CC),
+        float((squares - explained) / num_rows),
     )
 
 
-def _by_item(rows: Ragged, num_items: int) -> _Side:
-    order = np.argsort(rows.item, kind="stable")
-    lengths = np.bincount(rows.item, minlength=num_items)
-    return _Side(
-        torch.from_numpy(offsets_of(lengths)),
-        torch.from_numpy(rows.task[order].astype(np.int64)),
-        torch.from_numpy(rows.value[order].astype(np.float64)),
-    )
-
-
-def _normal_equations(side: _Side, other: _Gaussians) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the sums over each member's rows of the other side's expected outer products (M, J,
-    J), and of the other side's means times the values (M, J)."""
-    full_OJ = other.full()
-    width = full_OJ.shape[1]
-    i, j = torch.triu_indices(width, width)  # symmetric matrices: one triangle is summed
-    triangle_MT = side.sums(other.second_moments()[:, i, j])
+def _symmetric(triangle_MT: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the matrices (M, J, J) of triangles."""
+    i, j = torch.triu_indices(width, width)
     gram_MJJ = triangle_MT.new_empty(len(triangle_MT), width, width)
     gram_MJJ[:, i, j] = triangle_MT
     gram_MJJ[:, j, i] = triangle_MT
-    return gram_MJJ, side.sums(full_OJ, side.value_N)
+    return gram_MJJ
 
 
-def _update(
-    side: _Gaussians,
-    gram_MJJ: torch.Tensor,
-    moment_MJ: torch.Tensor,
-    prior_MC: torch.Tensor,
-    covariance_CC: torch.Tensor,
-    noise: float,
-) -> None:
-    """Set one side to its posterior given the other."""
-    precision_CC = torch.linalg.inv(covariance_CC)
-    free = torch.tensor(side.free)
-    known_MCC = gram_MJJ[:, free[:, None], free] / noise
-    linear_MC = (moment_MJ[:, free] - gram_MJJ[:, free, side.constant]) / noise
-    factor = torch.linalg.cholesky(known_MCC + precision_CC)
-    side.covariance_MCC = torch.cholesky_inverse(factor)
-    right_MC = linear_MC + prior_MC @ precision_CC
-    side.mean_MC = (side.covariance_MCC @ right_MC[..., None])[..., 0]
+def _posterior(
+    triangle_MT: torch.Tensor, moment_MJ: torch.Tensor, prior: _Prior, noise: float, constant: int
+) -> _Gaussians:
+    """Return one side's posteriors given what the other tells.
+
+    Args:
+        constant: the coordinate of J that is 1 on this side.
+    """
+    precision_CC = torch.linalg.inv(prior.covariance_CC)
+    width = len(precision_CC)
+    free = _free(width, constant)
+    prior_MC = prior.mean.expand(len(moment_MJ), -1)
+    mean_MC = moment_MJ.new_empty(len(moment_MJ), width)
+    covariance_MCC = moment_MJ.new_empty(len(moment_MJ), width, width)
+    for start in range(0, len(moment_MJ), USERS_AT_ONCE):
+        some = slice(start, start + USERS_AT_ONCE)
+        gram_mJJ = _symmetric(triangle_MT[some], width + 1)
+        told_mC = (moment_MJ[some][:, free] - gram_mJJ[:, free, constant]) / noise
+        known_mCC = gram_mJJ[:, free[:, None], free] / noise
+        factor = torch.linalg.cholesky(known_mCC + precision_CC)
+        covariance_MCC[some] = torch.cholesky_inverse(factor)
+        right_mC = told_mC + prior_MC[some] @ precision_CC
+        mean_MC[some] = (covariance_MCC[some] @ right_mC[..., None])[..., 0]
+    return _Gaussians(mean_MC, covariance_MCC, constant)
 
 
-def _spread(side: _Gaussians, about: torch.Tensor) -> torch.Tensor:
-    """Return the expected covariance (C, C) of one side's vectors about these means."""
-    apart_MC = side.mean_MC - about
-    return apart_MC.T @ apart_MC / len(apart_MC) + side.covariance_MCC.mean(0)
+def _spread(apart_MC: torch.Tensor, covariance_CC: torch.Tensor) -> torch.Tensor:
+    """Return the expected covariance (C, C) of one side's vectors.
 
-
-def _expected_squares(
-    side: _Gaussians, gram_MJJ: torch.Tensor, moment_MJ: torch.Tensor, value_N: torch.Tensor
-) -> float:
-    """Return the mean expected squared residual of the rows."""
-    explained = 2 * (side.full() * moment_MJ).sum() - (gram_MJJ * side.second_moments()).sum()
-    return float((value_N.square().sum() - explained) / len(value_N))
+    Args:
+        apart_MC: their means less what was expected.
+        covariance_CC: mean of their covariances.
+    """
+    return apart_MC.T @ apart_MC / len(apart_MC) + covariance_CC
 
 
 def _content(

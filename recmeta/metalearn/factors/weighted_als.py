@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from recmeta.tasks.arrays import IntArray
@@ -57,7 +58,7 @@ class _WeightedSide:
     """The rows of each of the M members: which of the O others it met."""
 
     length_M: IntArray
-    other_N: IntArray
+    other_N: npt.NDArray[np.integer]
     """The others that were met, laid end to end."""
 
     def groups(self, num_factors: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -76,7 +77,7 @@ class _WeightedSide:
             member, place = order[start:stop], np.arange(length[stop - 1])
             mask = place < length[start:stop, None]
             row = np.where(mask, first_M[member][:, None] + place, 0)
-            other = torch.from_numpy(self.other_N[row])
+            other = torch.from_numpy(self.other_N[row].astype(np.int64))
             yield torch.from_numpy(member), other, torch.from_numpy(mask)
             start = stop
 
@@ -161,10 +162,11 @@ def _solve(
 
 
 def _by_user(rows: Ragged) -> _WeightedSide:
-    return _WeightedSide(rows.lengths.astype(np.int64), rows.item.astype(np.int64))
+    return _WeightedSide(rows.lengths, rows.item)
 
 
 def _by_item(rows: Ragged, num_items: int) -> _WeightedSide:
     order = np.argsort(rows.item, kind="stable")
     length_I = np.bincount(rows.item, minlength=num_items)
-    return _WeightedSide(length_I, rows.task[order].astype(np.int64))
+    task_N = np.repeat(np.arange(len(rows), dtype=np.int32), rows.lengths)
+    return _WeightedSide(length_I, task_N[order])

@@ -37,7 +37,7 @@ def count_levels(values: Float32Array, value_range: tuple[float, float]) -> int 
         values: some values that occur; the least distance between two of them is the step.
         value_range: lowest and highest value.
     """
-    known = np.unique(np.append(values, value_range)).astype(np.float64)
+    known = np.unique(np.append(np.unique(values), value_range)).astype(np.float64)
     if len(known) < 2:
         return None
     step = np.diff(known).min()

@@ -14,8 +14,8 @@ Legend: U users, I items, B users, S support rows (padded), E entries of a table
 
 import dataclasses
 import functools
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,14 @@ from recmeta.tasks.arrays import IntArray, offsets_of, positions_of
 from recmeta.tasks.task_set import Ragged
 
 MOST_PAIRS = 100_000_000
-"""The most pairs of rows from which a table is counted: if there are more, some users are left out
-at random."""
-PAIRS_AT_ONCE = 20_000_000
-MOST_CELLS = 2**25
-"""A table of all pairs of items with at most this many cells is counted in place."""
+"""The most pairs of rows from which a table is counted: if there are more, users are left out at
+random."""
+PAIRS_AT_ONCE = 4_000_000
+"""Pairs that are in memory at once: all of some items."""
+MOST_CELLS = 2**23
+"""A table of the pairs of some items with at most this many cells is counted in place."""
+Items = npt.NDArray[np.integer]
+"""Item numbers."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,14 +112,6 @@ class Neighbours:
         return Neighbours(self.offsets.to(device), self.item.to(device), self.weight.to(device))
 
 
-class _Counts(NamedTuple):
-    """How often pairs of items occur."""
-
-    source: IntArray
-    target: IntArray
-    times: IntArray
-
-
 def taken_together(
     rows: Ragged, num_items: int, num_neighbours: int, first_rows: int | None, seed: int
 ) -> Neighbours:
@@ -132,12 +127,15 @@ def taken_together(
         rows = rows.first(first_rows)
     length_U = rows.lengths.astype(np.int64)
     rows = _fewer_users(rows, length_U * (length_U - 1), seed)
-    counted = _counted(
-        (_pairs_of_users(some) for some in _parts(rows, rows.lengths.astype(np.int64) ** 2)),
-        num_items,
-    )
+    length_N, first_N = rows.lengths[rows.task], rows.offsets[rows.task] - rows.offsets[0]
+
+    def pairs(row_n: IntArray) -> tuple[Items, Items]:
+        within = positions_of(length_N[row_n])
+        source = rows.item[np.repeat(first_N[row_n], length_N[row_n]) + within]
+        return source, np.repeat(rows.item[row_n], length_N[row_n])
+
     users_I = np.maximum(np.bincount(rows.item, minlength=num_items), 1)
-    return _strongest(counted, users_I, users_I, num_items, num_neighbours)
+    return _strongest(rows, length_N, pairs, users_I, users_I, num_items, num_neighbours)
 
 
 def taken_next(
@@ -153,11 +151,21 @@ def taken_next(
         seed: draws the users who are left out where there are too many pairs.
     """
     rows = _fewer_users(rows, rows.lengths.astype(np.int64) * window, seed)
-    counted = _counted((_pairs_in_order(rows, lag) for lag in range(1, window + 1)), num_items)
+    place_N = rows.position
     from_I, to_I = np.ones(num_items), np.ones(num_items)
-    from_I += np.bincount(counted.source, counted.times, minlength=num_items)
-    to_I += np.bincount(counted.target, counted.times, minlength=num_items)
-    return _strongest(counted, from_I, to_I, num_items, num_neighbours)
+    for lag in range(1, window + 1):
+        source, target = rows.item[:-lag], rows.item[lag:]
+        counts = (place_N[lag:] >= lag) & (source != target)
+        from_I += np.bincount(source[counts], minlength=num_items)
+        to_I += np.bincount(target[counts], minlength=num_items)
+
+    def pairs(row_n: IntArray) -> tuple[Items, Items]:
+        lag_n = np.minimum(place_N[row_n], window)
+        source = rows.item[np.repeat(row_n, lag_n) - 1 - positions_of(lag_n)]
+        return source, np.repeat(rows.item[row_n], lag_n)
+
+    num_N = np.minimum(place_N, window)
+    return _strongest(rows, num_N, pairs, from_I, to_I, num_items, num_neighbours)
 
 
 def most_similar(
@@ -191,78 +199,76 @@ def _fewer_users(rows: Ragged, pairs_U: IntArray, seed: int) -> Ragged:
     return rows.take(np.sort(kept))
 
 
-def _parts(rows: Ragged, pairs_U: IntArray) -> list[Ragged]:
-    """Return the rows in parts of consecutive users, each with about a fixed number of pairs."""
-    part_U = np.cumsum(pairs_U) // PAIRS_AT_ONCE
-    return [rows.take(np.flatnonzero(part_U == part)) for part in np.unique(part_U)]
-
-
-def _pairs_of_users(rows: Ragged) -> tuple[IntArray, IntArray]:
-    """Return every ordered pair of different rows of a user, as items."""
-    length_N = rows.lengths[rows.task]
-    source = np.repeat(rows.item.astype(np.int64), length_N)
-    first_N = np.repeat(rows.offsets[:-1], rows.lengths)
-    within = np.arange(len(source)) - np.repeat(np.cumsum(length_N) - length_N, length_N)
-    target = rows.item[np.repeat(first_N, length_N) + within].astype(np.int64)
-    return source, target
-
-
-def _pairs_in_order(rows: Ragged, lag: int) -> tuple[IntArray, IntArray]:
-    """Return the pairs of a row and a later row of the same user at a given distance, as items."""
-    item, task = rows.item.astype(np.int64), rows.task
-    same = task[:-lag] == task[lag:]
-    return item[:-lag][same], item[lag:][same]
-
-
-def _counted(pairs: Iterable[tuple[IntArray, IntArray]], num_items: int) -> _Counts:
-    """Return the number of times that each pair of different items occurs."""
-    found: tuple[IntArray, IntArray] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-    waiting, num_waiting = [], 0
-    for source, target in pairs:
-        differ = source != target
-        waiting.append(source[differ] * num_items + target[differ])
-        num_waiting += len(waiting[-1])
-        if num_waiting >= PAIRS_AT_ONCE:
-            found = _merged(found, np.concatenate(waiting), num_items)
-            waiting, num_waiting = [], 0
-    if waiting:
-        found = _merged(found, np.concatenate(waiting), num_items)
-    key, count = found
-    return _Counts(key // num_items, key % num_items, count)
-
-
-def _merged(
-    found: tuple[IntArray, IntArray], key: IntArray, num_items: int
-) -> tuple[IntArray, IntArray]:
-    """Return distinct keys, in order, and their counts, after adding further keys."""
-    if num_items**2 <= MOST_CELLS:
-        count = np.bincount(key, minlength=num_items**2)
-        count[found[0]] += found[1]
-        key = np.flatnonzero(count)
-        return key, count[key]
-    more, count = np.unique(key, return_counts=True)
-    if not len(found[0]):
-        return more, count
-    key, place = np.unique(np.concatenate([found[0], more]), return_inverse=True)
-    total = np.bincount(place, np.concatenate([found[1], count])).astype(np.int64)
-    return key, total
-
-
 def _strongest(
-    counted: _Counts,
+    rows: Ragged,
+    num_N: IntArray,
+    pairs: Callable[[IntArray], tuple[Items, Items]],
     from_I: npt.NDArray[np.number],
     to_I: npt.NDArray[np.number],
     num_items: int,
     num_neighbours: int,
 ) -> Neighbours:
-    """Return the K largest entries of each column after normalisation."""
-    source, target = counted.source, counted.target
-    weight = (counted.times / np.sqrt(from_I[source] * to_I[target])).astype(np.float32)
-    order = np.lexsort((source, -weight, target))
-    place = positions_of(np.bincount(target, minlength=num_items))
-    kept = order[place < num_neighbours]
-    kept = kept[np.lexsort((target[kept], source[kept]))]
-    return _table(source[kept], target[kept], weight[kept], num_items)
+    """Return for each item the K others that are paired with it most often, normalised. Items are
+    gone through some at a time, so that no more than their pairs are in memory.
+
+    Args:
+        num_N: number of pairs that each row is the target of.
+        pairs: returns the pairs of which some rows are the targets, as items: sources, targets.
+        from_I, to_I: how often each item is a source, and a target, for the normalisation.
+    """
+    by_item_N = np.argsort(rows.item, kind="stable")
+    offsets_I = offsets_of(np.bincount(rows.item, minlength=num_items))
+    until_I = offsets_of(num_N[by_item_N])[offsets_I]  # pairs of the items before each
+    kept, first = [_Pairs.none()], 0
+    while first < num_items:
+        last = int(np.searchsorted(until_I, until_I[first] + PAIRS_AT_ONCE, side="right")) - 1
+        last = max(first + 1, last)
+        source, target = pairs(by_item_N[offsets_I[first] : offsets_I[last]])
+        differ = source != target
+        counted = _counted(source[differ], target[differ] - first, last - first, num_items)
+        kept.append(counted.shifted(first).strongest(from_I, to_I, num_neighbours))
+        first = last
+    found = _Pairs(*(np.concatenate(column) for column in zip(*kept, strict=True)))
+    order = np.lexsort((found.target, found.source))
+    return _table(found.source[order], found.target[order], found.weight[order], num_items)
+
+
+class _Pairs(NamedTuple):
+    """Distinct pairs of items, and how often each occurs or how strong it is."""
+
+    source: IntArray
+    target: IntArray
+    weight: npt.NDArray[Any]
+
+    @classmethod
+    def none(cls) -> "_Pairs":
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+    def shifted(self, first: int) -> "_Pairs":
+        """Return the same with the targets numbered from `first`."""
+        return self._replace(target=self.target + first)
+
+    def strongest(
+        self, from_I: npt.NDArray[np.number], to_I: npt.NDArray[np.number], num_neighbours: int
+    ) -> "_Pairs":
+        """Return the K pairs of each target that are strongest after normalisation."""
+        norm = np.sqrt(from_I[self.source] * to_I[self.target])
+        weight = (self.weight / norm).astype(np.float32)
+        order = np.lexsort((self.source, -weight, self.target))
+        place = positions_of(np.bincount(self.target))
+        kept = order[place < num_neighbours]
+        return _Pairs(self.source[kept], self.target[kept], weight[kept])
+
+
+def _counted(source: Items, target: Items, num_targets: int, num_items: int) -> _Pairs:
+    """Return how often each pair occurs."""
+    key = target.astype(np.int64) * num_items + source
+    if num_targets * num_items <= MOST_CELLS:
+        count = np.bincount(key, minlength=num_targets * num_items)
+        key = np.flatnonzero(count)
+        return _Pairs(key % num_items, key // num_items, count[key])
+    key, count = np.unique(key, return_counts=True)
+    return _Pairs(key % num_items, key // num_items, count)
 
 
 def _table(

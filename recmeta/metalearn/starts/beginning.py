@@ -14,7 +14,6 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.embedding import EmbeddingNetwork
 from recmeta.metalearn.tensors.batch import Catalogue
 from recmeta.metalearn.tensors.encoding import Encoder
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Objective, Ragged, Tasks
 
 StartName = Literal["factors", "bayesian-factors", "champion", "random"]
@@ -105,7 +104,7 @@ class StartInputs:
     @property
     def rows(self) -> Ragged:
         """All rows of the meta-training users, per user."""
-        return concatenate(self.tasks.support, self.tasks.query)
+        return self.tasks.rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,6 @@ from recmeta.serving.evidence.questionnaire import Questionnaire, QuestionnaireC
 from recmeta.serving.evidence.respondents import respondents
 from recmeta.serving.evidence.strategy import Candidates
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.item_files import ItemStatistics
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -70,7 +69,7 @@ def try_answers(model: Model, train: Tasks, config: QuestionnaireConfig) -> Trie
     candidates = Candidates.most_rated(train, model.catalogue.num_items, config.num_candidates)
     drawn = np.sort(generator.permutation(len(train))[: config.most_users])
     some = train.take(drawn)
-    rows = counted(concatenate(some.support, some.query), True)
+    rows = counted(some.rows, True)
     people, kept = respondents(at_the_end(some, model), rows, generator)
     lists = [
         popularity(candidates),
@@ -92,7 +91,7 @@ def as_training_users_left_it(model: Model, train: Tasks) -> Model:
     Questions to held-out users, and predictions for them, then do not depend on their own rows.
     """
     num_items = model.catalogue.num_items
-    rows = concatenate(train.support, train.query)
+    rows = train.rows
     num_users = np.bincount(rows.item, minlength=num_items)
     sum_values = np.bincount(rows.item, rows.value, num_items)
     statistics = ItemStatistics(

@@ -11,7 +11,6 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.evidence.respondents import Respondents
 from recmeta.tasks.arrays import Float64Array, IntArray
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, Tasks
 
 TASKS_AT_ONCE = 1024
@@ -52,6 +51,6 @@ def loss_with_answer(
             people.answers.counted[row],
         )
         tasks = people.users.take(user)
-        known = concatenate(support.take(user), more)
+        known = support.take(user).followed_by(more)
         parts.append(query_loss(model, dataclasses.replace(tasks, support=known)))
     return np.concatenate(parts)

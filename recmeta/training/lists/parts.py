@@ -12,7 +12,6 @@ from recmeta.metalearn.heads.neighbours import taken_next, taken_together
 from recmeta.metalearn.heads.shared_attributes import SharedAttributes, attribute_codes
 from recmeta.metalearn.tensors.encoding import Encoder
 from recmeta.metalearn.tensors.value_codes import profile_codes
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.training.choices.config import ChoiceConfig
 from recmeta.training.choices.learn import ChoiceData, Profiles, meta_learned
@@ -111,7 +110,7 @@ def neighbour_tables(
 def training_rows(task_set: TaskSet) -> Ragged:
     """Return the support and query rows of the training users."""
     train = task_set.tasks("train")
-    return concatenate(train.support, train.query)
+    return train.rows
 
 
 def taken_rows(task_set: TaskSet) -> Ragged:

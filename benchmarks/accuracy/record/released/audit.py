@@ -21,7 +21,6 @@ from benchmarks.accuracy.record.top_rated import top_rated
 from recmeta.evaluation.metrics.errors.mae import mae
 from recmeta.evaluation.metrics.query_order.ndcg import ndcg
 from recmeta.evaluation.predictor import Scores, query_scores
-from recmeta.tasks.episodes import concatenate
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.workspace import MemoryFolder
 
@@ -77,7 +76,7 @@ def _hire(project: Project, asked: Asked) -> list[Row]:
     log = datasets.read("ml-1m", asked.data)
     tasks = contexts.cold_users(log, 0)[STATE]
     # Released is a score of all 32 columns, those shown among them.
-    whole = dataclasses.replace(tasks, query=concatenate(tasks.support, tasks.query))
+    whole = dataclasses.replace(tasks, query=tasks.rows)
     lists = _lists(contexts.problem(log, "warm", 0), whole)
     shape = (len(tasks), contexts.COLUMNS)
     where = (whole.query.task, whole.query.position)

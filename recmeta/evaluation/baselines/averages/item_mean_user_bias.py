@@ -11,13 +11,14 @@ from recmeta.errors import UserError
 from recmeta.evaluation.baseline import Baseline, BaselineSearch, Config, each
 from recmeta.evaluation.baseline_parts.rows import (
     mean_value,
-    sum_by_item,
     sum_by_task,
     training_rows,
 )
 from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
+
+USERS_AT_ONCE = 2**16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,13 +70,19 @@ class ItemMeanUserBias:
         config = config or BiasConfig()
         rows = training_rows(train)
         mean = mean_value(rows)
-        residual_N = rows.value.astype(np.float64) - mean
         weight_I = np.bincount(rows.item, minlength=num_items) + config.item_regularisation
-        weight_B = rows.lengths + config.user_regularisation
-        item_bias = sum_by_item(rows, residual_N, num_items) / weight_I
-        for _ in range(config.sweeps):
-            user_bias = sum_by_task(rows, residual_N - item_bias[rows.item]) / weight_B
-            item_bias = sum_by_item(rows, residual_N - user_bias[rows.task], num_items) / weight_I
+        item_bias = np.zeros(num_items)
+        for sweep in range(config.sweeps + 1):  # at first, users have no bias
+            total_I = np.zeros(num_items)
+            for some in rows.batches(USERS_AT_ONCE):
+                residual_n = some.value.astype(np.float64) - mean
+                if sweep:
+                    user_bias = sum_by_task(some, residual_n - item_bias[some.item]) / (
+                        some.lengths + config.user_regularisation
+                    )
+                    residual_n -= user_bias[some.task]
+                np.add.at(total_I, some.item, residual_n)
+            item_bias = total_I / weight_I
         return cls(mean, item_bias, config, value_range)
 
     def user_bias(self, support: Ragged) -> Float64Array:
