@@ -114,6 +114,7 @@ def run(
     force: bool = False,
     device: str = "auto",
     feature_store: str | None = None,
+    processes: int = 1,
     progress: Progress = silent,
 ) -> PipelineResult:
     """Run every step from a log to ranked lists.
@@ -124,11 +125,13 @@ def run(
         force: promote the candidate even if the gate refuses.
         feature_store: a Feast repository in which to put features online, and from which to read
             the profiles of those who are scored; None: none.
+        processes: number of processes of this machine that share each training; see
+            `meta_train.run`.
     """
     ingested = ingest.run(mapping, workspace, config=config.ingest, progress=progress)
     features = materialise_features.run(workspace, feature_store=feature_store, progress=progress)
     tasks = build_tasks.run(config.tasks, workspace, progress=progress)
-    trained, rival = _train(config, workspace, tasks, device, progress)
+    trained, rival = _train(config, workspace, tasks, device, processes, progress)
     evaluated = evaluate.run(
         config.evaluate,
         workspace,
@@ -182,6 +185,7 @@ def _train(
     workspace: Workspace,
     tasks: Manifest[BuildTasksOutputs],
     device: str,
+    processes: int,
     progress: Progress,
 ) -> tuple[Manifest[MetaTrainOutputs], Manifest[MetaTrainOutputs] | None]:
     """Return the manifests of the model and of its rival, if there is to be one."""
@@ -189,9 +193,16 @@ def _train(
     rival_config = config.rival_for(objective)
     rival = None
     if rival_config is not None:  # before the model, which then is the one that was trained last
-        rival = meta_train.run(rival_config, workspace, tasks, device=device, progress=progress)
+        rival = meta_train.run(
+            rival_config, workspace, tasks, device=device, processes=processes, progress=progress
+        )
     trained = meta_train.run(
-        config.training_for(objective), workspace, tasks, device=device, progress=progress
+        config.training_for(objective),
+        workspace,
+        tasks,
+        device=device,
+        processes=processes,
+        progress=progress,
     )
     return trained, rival
 

@@ -40,6 +40,7 @@ def fit(
     config: Config | None = None,
     recipe: str = "default",
     device: str = "auto",
+    processes: int = 1,
     progress: bool = True,
 ) -> Recommender[FrameT]:
     """Return a model that is meta-trained on a data set.
@@ -64,6 +65,8 @@ def fit(
             from the recipe's, or the path of a TOML file with such; see `recmeta run --config`.
         recipe: the named configuration that all other arguments override.
         device: `cpu`, `cuda`, or `auto`, which is CUDA where there is a GPU.
+        processes: the number of processes of this machine that share the training. They train the
+            model that one process trains, up to rounding; see docs/scale.md.
         progress: whether to show progress on standard error or in the notebook.
 
     Raises:
@@ -92,7 +95,9 @@ def fit(
         def on_member(algorithm: str, num_epochs: int, epoch: Epoch) -> None:
             show(algorithm, epoch.number, num_epochs)
 
-        done = fit_whole(how, begun, task_set, folder, on_epoch, on_refit, on_member)
+        done = fit_whole(
+            how, begun, task_set, folder, on_epoch, on_refit, on_member, processes=processes
+        )
         show(TRAINING, num_epochs, num_epochs)
     # As a model is read from a workspace: with the present items, and without the state of
     # training.

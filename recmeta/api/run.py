@@ -44,6 +44,7 @@ def run(
     config: Config | None = None,
     recipe: str = "default",
     device: str = "auto",
+    processes: int = 1,
     rival: bool = True,
     force: bool = False,
     progress: bool = True,
@@ -53,7 +54,7 @@ def run(
     steps are not done again.
 
     The arguments from `items` to `max_bad_share` describe a frame, as for `Dataset.from_frame`; a
-    mapping describes its log itself. Those from `learner` to `device` are as for `fit`.
+    mapping describes its log itself. Those from `learner` to `processes` are as for `fit`.
 
     Args:
         log: a frame with a row per interaction, a `LogMapping`, nested tables with its values, or
@@ -111,5 +112,6 @@ def run(
                 place,
                 force=force,
                 device=device,
+                processes=processes,
                 progress=show,
             )

@@ -27,6 +27,16 @@ GENERAL = "General"
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, or auto: CUDA where there is one.", rich_help_panel=GENERAL)
 ]
+Processes = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="How many processes of this machine share a training; the model is the same up to "
+        "rounding.",
+        rich_help_panel=GENERAL,
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Promote the model even if the gate refuses it.")
 ]

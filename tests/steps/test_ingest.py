@@ -21,7 +21,8 @@ from polars.testing import assert_frame_equal
 from recmeta.errors import UserError
 from recmeta.logs.checking import contracts
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.logs.settling import publish
+from recmeta.logs.settling import came_due
+from recmeta.logs.settling.budget import Budget
 from recmeta.logs.settling.next_version import NextVersion
 from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS, Table
 from recmeta.steps.data import ingest
@@ -434,7 +435,7 @@ def test_what_came_due_is_taken_in_once_though_killed_at_any_commit(
 
     def stop_before(number: int, workspace: Workspace) -> None:
         left = number
-        for owner, name in ((publish, "replace_quarantine"), (NextVersion, "commit")):
+        for owner, name in ((came_due, "replace_quarantine"), (NextVersion, "commit")):
             original = getattr(owner, name)
 
             def call(*arguments: Any, original: Any = original) -> None:
@@ -464,6 +465,35 @@ def test_what_came_due_is_taken_in_once_though_killed_at_any_commit(
     assert whole is not None
     assert whole[0].height == 3
     assert whole[1]["rules"].to_list() == [["superseded"]]
+
+
+A_FEW_ROWS = Budget(kept_bytes=0, rows_per_part=4, workers=1)
+
+
+def test_rows_that_come_due_need_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon, much_later = (int(NOW.timestamp()) + days * 86_400 for days in (10, 400))
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for number in range(3):
+        times = (soon, soon, soon, 1, much_later)
+        rows = [f"u{n % 7},i{n % 3},{times[n % 5]},{1 + (n + number) % 5}\n" for n in range(20)]
+        log(logs / f"{number}.csv", "".join(rows))
+    found = []
+    for how in ("at-once", "in-parts"):
+        workspace = Workspace(tmp_path / how)
+        ingest.run(mapping(logs, max_bad_share=1), workspace, now=NOW)
+        if how == "in-parts":
+            monkeypatch.setattr(Budget, "of", lambda config: A_FEW_ROWS)
+            monkeypatch.setattr(came_due, "LINES_PER_RANGE", 3)
+        assert ingest.take_in_what_came_due(workspace, now=LATER) == 36
+        found.append([table(workspace, which) for which in (INTERACTIONS, QUARANTINE)])
+    for expected, frame in zip(*found, strict=True):
+        order = expected.columns
+        assert_frame_equal(frame.sort(order), expected.sort(order))
+    assert found[0][0].height == 16  # of each user, item and time the last file's
+    assert (found[0][1]["rules"].list.first() == "superseded").sum() == 2 * 16
 
 
 def test_a_refused_logs_rows_of_the_future_stay_in_the_quarantine(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from recmeta.cli.command import Command
-from recmeta.cli.options import CommonOptions, ConfigOptions, Device
+from recmeta.cli.options import CommonOptions, ConfigOptions, Device, Processes
 from recmeta.cli.output import Outcome, as_list
 from recmeta.reporting.progress_bars import shown_progress
 
@@ -16,17 +16,6 @@ ContentFrom = Annotated[
         metavar="MODEL",
         help="Start from the content of another model, perhaps of another data set: its folder, or "
         "models:/NAME/VERSION. Attributes are matched by name, categories by value.",
-    ),
-]
-
-
-Processes = Annotated[
-    int,
-    typer.Option(
-        "--processes",
-        min=1,
-        metavar="N",
-        help="How many processes of this machine share the training; the model is the same.",
     ),
 ]
 FreezeContent = Annotated[

@@ -18,6 +18,7 @@ from recmeta.cli.options import (
     Force,
     LogOptions,
     MaxUnknownShare,
+    Processes,
     ProfileIdCol,
     Profiles,
 )
@@ -57,6 +58,7 @@ def run(
     max_unknown_share: MaxUnknownShare = None,
     force: Force = False,
     device: Device = "auto",
+    processes: Processes = 1,
     feature_store: FeatureStore = None,
     rival: Annotated[
         bool,
@@ -104,6 +106,7 @@ def run(
             force=force,
             device=device,
             feature_store=feature_store,
+            processes=processes,
             progress=progress,
         )
     summary = result.summary()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from recmeta.cli.command import Command
-from recmeta.cli.options import CommonOptions, ConfigOptions, Device
+from recmeta.cli.options import CommonOptions, ConfigOptions, Device, Processes
 from recmeta.cli.output import Outcome, write_file
 from recmeta.reporting.progress_bars import shown_progress
 
@@ -48,6 +48,7 @@ def tune(
         typer.Option(metavar="FILE.toml", help="Write the best configuration there, too."),
     ] = None,
     device: Device = "auto",
+    processes: Processes = 1,
 ) -> Outcome:
     """Find the hyperparameters, the architecture and the learner that do best on the development
     users.
@@ -82,6 +83,7 @@ def tune(
             workspace,
             tasks,
             device=device,
+            processes=processes,
             progress=progress,
         )
     if out is not None:

@@ -6,9 +6,8 @@ import datetime
 import polars as pl
 
 from recmeta.logs import tables
-from recmeta.logs.checking import conflicts, contracts
+from recmeta.logs.checking import conflicts
 from recmeta.logs.checking.tally import Tally
-from recmeta.logs.settling.budget import Budget, IngestConfig
 from recmeta.logs.settling.next_version import NextVersion
 from recmeta.logs.settling.parts import Part, Parts
 from recmeta.logs.settling.quarantine import QuarantinedRows, has_rows_of, replace_quarantine
@@ -16,7 +15,7 @@ from recmeta.logs.settling.read_source import ReadSource
 from recmeta.logs.settling.settle import SettledPart, each_part, settle, settle_into
 from recmeta.logs.settling.stored import FILE_NUMBER, ROW, StoredRows, files_that_may_hold
 from recmeta.progress import Progress
-from recmeta.schema import FILE, INTERACTIONS, ITEMS, LINE, QUARANTINE, SOURCE, USERS
+from recmeta.schema import INTERACTIONS, ITEMS, QUARANTINE, USERS
 from recmeta.workspace import Workspace
 
 
@@ -56,7 +55,7 @@ def publish(
     rows = found.rows
     contradicted = QuarantinedRows(rows.good.folder, "contradicted", rows.bad.kept_bytes)
     with NextVersion(workspace, opened[INTERACTIONS]) as version:
-        fate = _settle_all(rows.good, rows.tally, version, contradicted, source_id, now)
+        fate = settle_all(rows.good, rows.tally, version, contradicted, source_id, now)
         counts = _counts(found, fate)
         # The interactions last: their commit says that all the rest is written.
         progress("writing", 0, 3)
@@ -71,42 +70,6 @@ def publish(
             version.commit(tables.ingest_commit(source_id, counts))
         progress("writing", 3, 3)
     return counts
-
-
-def take_in(workspace: Workspace, source_id: str, now: datetime.datetime) -> int:
-    """Move a source's rows whose only fault was a time in the future, which has now come, from the
-    quarantine to the interactions; return how many there are.
-
-    Raises:
-        CommitFailedError: as `publish`.
-    """
-    opened = tables.ingested(workspace)
-    quarantine = opened[QUARANTINE]
-    of_source = pl.scan_delta(quarantine).filter(pl.col(SOURCE) == source_id)
-    due = of_source.filter(contracts.has_come_due(now)).collect()
-    if not due.height:
-        return 0
-    kept = of_source.filter(~contracts.has_come_due(now)).collect()
-    columns = conflicts.NONE_QUARANTINED.columns
-    with (
-        workspace.temporary_folder() as folder,
-        NextVersion(workspace, opened[INTERACTIONS]) as version,
-    ):
-        parts, tally = Parts(folder, Budget.of(IngestConfig())), Tally()
-        for block in due.sort(FILE, LINE).partition_by(FILE, maintain_order=True):
-            parts.add(block)
-        tally.add(due)
-        contradicted = QuarantinedRows(folder, "contradicted", parts.budget.kept_bytes)
-        _settle_all(parts, tally, version, contradicted, source_id, now)
-        left = pl.concat([kept.select(columns), *contradicted]).unique()
-        # Replaced rows are recorded first; accepted rows leave the quarantine last.
-        if contradicted.num_rows:
-            both = pl.concat([left, due.select(columns)])
-            replace_quarantine(quarantine, source_id, [[both]], now)
-        if not version.changes_nothing:
-            version.commit(tables.ONLY_NEXT)
-        replace_quarantine(quarantine, source_id, [[left]], now)
-    return due.height
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -124,7 +87,7 @@ class _Fate:
         self.superseded += part.superseded.height
 
 
-def _settle_all(
+def settle_all(
     parts: Parts,
     tally: Tally,
     version: NextVersion,

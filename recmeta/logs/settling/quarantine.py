@@ -72,7 +72,7 @@ def replace_quarantine(
         now: becomes `ingested_at`.
     """
     stored = has_rows_of(quarantine, source_id)
-    if stored and _digest(_blocks_of(quarantine, source_id)) == _digest(_chained(groups)):
+    if stored and _digest(blocks_of(quarantine, source_id)) == _digest(_chained(groups)):
         return
     if not stored and not any(block.height for block in _chained(groups)):
         return
@@ -98,7 +98,8 @@ def replace_quarantine(
     )
 
 
-def _blocks_of(quarantine: DeltaTable, source_id: str) -> Iterator[pl.DataFrame]:
+def blocks_of(quarantine: DeltaTable, source_id: str) -> Iterator[pl.DataFrame]:
+    """Yield a source's rows of the quarantine, without `source` and `ingested_at`."""
     rows = quarantine.to_pyarrow_dataset().to_batches(filter=pc.field(SOURCE) == source_id)
     for batch in rows:
         yield pl.DataFrame(pl.from_arrow(pa.table(batch))).drop(SOURCE, INGESTED_AT)

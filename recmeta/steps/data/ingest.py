@@ -16,7 +16,8 @@ from recmeta.logs.mapping import LogMapping
 from recmeta.logs.reading.files import Inputs, how_read, source_id
 from recmeta.logs.reading.partitions import mapping_of
 from recmeta.logs.settling.budget import Budget, IngestConfig
-from recmeta.logs.settling.publish import publish, take_in, tried
+from recmeta.logs.settling.came_due import take_in
+from recmeta.logs.settling.publish import publish, tried
 from recmeta.logs.settling.quarantine import replace_quarantine
 from recmeta.logs.settling.read_source import ReadSource, Rows, read_rows
 from recmeta.logs.whole import TableVersions
@@ -133,7 +134,9 @@ def _run(
 ) -> Manifest[IngestOutputs]:
     if workspace.is_local:
         check_delta_path(workspace.path, "the workspace")
-    came_due = 0 if _lost_tables(workspace) else take_in_what_came_due(workspace, now=now)
+    came_due = 0
+    if not _lost_tables(workspace):
+        came_due = take_in_what_came_due(workspace, config=how, now=now)
     inputs = Inputs.of(mapping)
     source = source_id(mapping, inputs)
     clock = now or datetime.datetime.now(datetime.UTC)
@@ -254,11 +257,17 @@ def _lost_tables(workspace: Workspace) -> list[Table]:
 
 
 @writes
-def take_in_what_came_due(workspace: Workspace, *, now: datetime.datetime | None = None) -> int:
+def take_in_what_came_due(
+    workspace: Workspace,
+    *,
+    config: IngestConfig | None = None,
+    now: datetime.datetime | None = None,
+) -> int:
     """Move rows whose only fault was a time in the future from the quarantine to the interactions,
     once their time has come.
 
     Args:
+        config: how to ingest. If None, the default.
         now: if None, the current time.
 
     Returns:
@@ -272,8 +281,9 @@ def take_in_what_came_due(workspace: Workspace, *, now: datetime.datetime | None
     sources = set(due.select(pl.col(SOURCE).unique()).collect().to_series())
     if sources:  # a log that was refused brings nothing
         sources &= {manifest.outputs.source for manifest in finished(workspace, STEP)}
+    budget = Budget.of(config or IngestConfig())
     return sum(
-        tables.redo(workspace, functools.partial(take_in, workspace, source, clock))
+        tables.redo(workspace, functools.partial(take_in, workspace, source, clock, budget))
         for source in sorted(sources)
     )
 

@@ -117,6 +117,7 @@ def run(
     tasks: Manifest[BuildTasksOutputs],
     *,
     device: str = "auto",
+    processes: int = 1,
     progress: Progress = silent,
 ) -> Tuned:
     """Search the candidates' spaces and write the best configuration; continue a study if there is
@@ -128,6 +129,8 @@ def run(
     Args:
         candidates: by algorithm.
         tasks: the manifest of build-tasks. Its test users are not used.
+        processes: number of processes of this machine that share each trial's training. Trials come
+            one after the other, since each is drawn from the results of those before.
 
     Raises:
         UserError: without Optuna, without development users, for a workspace in an object store,
@@ -140,7 +143,9 @@ def run(
     plain = {name: to_dict(candidate) for name, candidate in candidates.items()}
     key = fingerprint(STEP, tasks.key, plain, config.seed)
     with workspace.working_on(f"{STEP}-{key}"):
-        return _search(optuna, config, candidates, workspace, tasks, key, torch_device, progress)
+        return _search(
+            optuna, config, candidates, workspace, tasks, key, torch_device, processes, progress
+        )
 
 
 def _search(
@@ -151,6 +156,7 @@ def _search(
     tasks: Manifest[BuildTasksOutputs],
     key: str,
     torch_device: torch.device,
+    processes: int,
     progress: Progress,
 ) -> Tuned:
     """Search, as the only one that works on the study with this key."""
@@ -174,7 +180,8 @@ def _search(
                 begun = at_start(asked, task_set, torch_device, source=source)
                 # A trial is judged by its epochs alone: its lists would be learned for nobody.
                 judged = dataclasses.replace(asked, lists="popularity")
-                best = fit(judged, begun, task_set, checkpoints, on_epoch).best
+                trained = fit(judged, begun, task_set, checkpoints, on_epoch, processes=processes)
+                best = trained.best
             except _OutOfTime:
                 break
             except optuna.TrialPruned:
