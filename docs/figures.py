@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.accuracy.compact import expand
 from benchmarks.accuracy.lists import LISTS
-from docs import speed_tables
+from docs import first_rows, speed_tables
 from recmeta.reporting.markdown import table
 
 DOCS = Path(__file__).parent
@@ -268,6 +268,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "melu-book-crossing": melu_states("melu-book-crossing"),
     "temporal-ml100k": temporal("temporal-ml100k"),
     "temporal-ml1m": temporal("temporal-ml1m"),
+    "first-rows-ml-100k": first_rows.lists_table("ml-100k"),
+    "first-rows-lastfm": first_rows.lists_table("lastfm-hetrec"),
+    "first-rows-costs": first_rows.costs_table,
     "meta-train": speed_tables.meta_train,
     "adapt-score": speed_tables.adapt_score,
     "adapt-score-gpu": speed_tables.adapt_score_gpu,
@@ -304,6 +307,7 @@ def main(arguments: Sequence[str]) -> None:
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
     results = [load(path) for path in sorted(RESULTS.glob("lists-*.json"))]
     lists.PAGE.write_text(lists.in_page(lists.PAGE.read_text(encoding="utf-8"), results))
+    first_rows.PICTURE.write_bytes(first_rows.picture())
     leaderboard.write()
     learner_pages.main()
 

@@ -22,6 +22,7 @@ FAMILY_OF: dict[str, str] = {
     "selector": "learned strategy",
     "transformer-np": "model",
     "snail": "model",
+    "prior-fitted": "model",
     "latent-np": "generative",
     "conditional-vae": "generative",
     "adversarial": "generative",

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.exploration NAME`: regret, estimators or replay."""
+"""`python -m benchmarks.exploration NAME`: regret, estimators, replay or questions."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.command import Found, show
 
@@ -18,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="python -m benchmarks.exploration", description="Judge exploration and its estimates."
     )
-    found.add_argument("name", choices=["regret", "estimators", "replay"])
+    found.add_argument("name", choices=["regret", "estimators", "replay", "questions"])
     found.add_argument("--json", action="store_true", help="print one JSON object")
     found.add_argument("--seeds", type=int, default=5, help="logs (regret), or draws (replay)")
     found.add_argument("--hard", action="store_true", help="regret: no profiles, six preferences")
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--first", type=int, default=0, help="of estimators: the first seed")
     found.add_argument("--users", type=int, default=300, help="of estimators: who are served")
     found.add_argument("--workspace", default="workspace", help="replay: one with a champion")
+    found.add_argument("--data", type=Path, metavar="DIR", help="questions: the data sets' folder")
     return found
 
 
@@ -39,6 +41,10 @@ def _found(asked: argparse.Namespace) -> Found:
         from benchmarks.exploration import estimators
 
         return estimators.variants(asked.simulations, asked.users, asked.first)
+    if asked.name == "questions":
+        from benchmarks.exploration import questions
+
+        return questions.run(asked.data)
     from benchmarks.exploration import replay
 
     return replay.run(asked.workspace, asked.seeds)

@@ -1,0 +1,1 @@
+"""A learned policy of what to ask a new user, fitted by reinforcement on simulated users."""
