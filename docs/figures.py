@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.accuracy.compact import expand
 from benchmarks.accuracy.lists import LISTS
-from docs import first_rows, speed_tables
+from docs import first_rows, question_tables, speed_tables
 from recmeta.reporting.markdown import table
 
 DOCS = Path(__file__).parent
@@ -271,6 +271,10 @@ FIGURES: dict[str, Callable[[], str]] = {
     "first-rows-ml-100k": first_rows.lists_table("ml-100k"),
     "first-rows-lastfm": first_rows.lists_table("lastfm-hetrec"),
     "first-rows-costs": first_rows.costs_table,
+    "asking-mae": question_tables.by_questions("mae"),
+    "asking-lists": question_tables.by_questions("full_ndcg@10"),
+    "asking-regret": question_tables.by_questions("regret"),
+    "asking-answers": question_tables.by_questions("answers"),
     "meta-train": speed_tables.meta_train,
     "adapt-score": speed_tables.adapt_score,
     "adapt-score-gpu": speed_tables.adapt_score_gpu,

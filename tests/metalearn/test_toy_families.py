@@ -19,7 +19,13 @@ from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder
 
 NETWORK = PreferenceConfig(embedding_dim=8, hidden_dims=(32,), use_statistics=False)
-OF_RATINGS = [name for name in LEARNERS if "rating" in config_class(name).objectives]
+COUNTS_ALONE = {"prior-fitted"}
+"""Learners that read no attribute of an item, neither a place on a line nor pixels."""
+OF_RATINGS = [
+    name
+    for name in LEARNERS
+    if "rating" in config_class(name).objectives and name not in COUNTS_ALONE
+]
 LEARNING_RATES = {"transformer-np": 3e-3}
 """Of learners for which 0.01 is too long a step: attention stays where it began."""
 
