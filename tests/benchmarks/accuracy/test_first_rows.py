@@ -54,11 +54,15 @@ def test_what_was_measured_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting("ml-100k", Arrived.of(small_log(num_users=40), seed=0), 500, 0)
     work = MemoryFolder()
     found = {name: setting.cell(name, work) for name in ("popularity", "prior-fitted")}
+    assert setting.cell("ease", work, only_kept=True) is None
     for one in found.values():
+        assert one is not None
         assert one.value_KU.shape == (len(first_rows.SHOTS), 4)
         assert (one.value_KU >= 0).all()
     monkeypatch.setattr(Setting, "measured", lambda *_: pytest.fail("it was measured again"))
     for name, one in found.items():
         kept = setting.cell(name, work)
+        assert kept is not None
+        assert one is not None
         np.testing.assert_array_equal(kept.value_KU, one.value_KU)
         assert kept.fit_seconds == one.fit_seconds
