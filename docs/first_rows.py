@@ -38,13 +38,17 @@ def lists_table(dataset: str) -> Callable[[], str]:
         cells = []
         for shots in SHOWN:
             for learner in dict.fromkeys(row["learner"] for row in own):
-                numbers = [f"{mean[learner, size, shots]:.4f}" for size in sizes]
+                numbers = [_shown(mean.get((learner, size, shots))) for size in sizes]
                 cells.append([str(shots), f"`{learner}`", *numbers])
             ahead = [_ahead(found, dataset, size, shots) for size in sizes]
             cells.append([str(shots), "prior minus the best other", *ahead])
         return table(["known rows", "nDCG@10 after", *(f"{n:,}" for n in sizes)], cells)
 
     return made
+
+
+def _shown(mean: float | None) -> str:
+    return "-" if mean is None else f"{mean:.4f}"
 
 
 def _ahead(found: Result, dataset: str, size: int, shots: int) -> str:
@@ -65,10 +69,15 @@ def costs_table() -> str:
     }
     learners = dict.fromkeys(c["learner"] for c in found["costs"])
     cells = [
-        [f"`{name}`", *(f"{seconds[name, *place]:.2f}" for place in places)] for name in learners
+        [f"`{name}`", *(_seconds(seconds.get((name, *place))) for place in places)]
+        for name in learners
     ]
     heads = [f"{TITLES[name]}, {size:,}" for name, size in places]
     return table(["CPU seconds to fit", *heads], cells)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.1f}"
 
 
 def picture() -> bytes:

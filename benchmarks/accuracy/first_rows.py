@@ -324,6 +324,10 @@ def _intervals(values: Sequence[Float64Array]) -> list[Interval]:
     return mean_intervals(np.stack(values, 1), np.random.default_rng(0), NUM_RESAMPLES)
 
 
+def _shown(mean: float | None) -> str:
+    return "-" if mean is None else f"{mean:.4f}"
+
+
 def report(found: dict[str, Any]) -> str:
     """Return a table per data set: nDCG@10 by number of rows, at each number of shots."""
     parts = [f"# {found['title']}", found["rules"]]
@@ -332,7 +336,7 @@ def report(found: dict[str, Any]) -> str:
         sizes = list(dict.fromkeys(row["rows"] for row in own))
         mean = {(r["learner"], r["rows"], r["shots"]): r["mean"] for r in own}
         cells = [
-            [learner, str(k), *(f"{mean[learner, n, k]:.4f}" for n in sizes)]
+            [learner, str(k), *(_shown(mean.get((learner, n, k))) for n in sizes)]
             for k in SHOTS
             for learner in dict.fromkeys(row["learner"] for row in own)
         ]

@@ -34,7 +34,7 @@ LOG_SPREAD_RANGE = (-3.0, 2.0)
 class PriorConfig:
     """How the prior is fitted. Chosen on synthetic logs of another seed."""
 
-    num_logs: int = 800
+    num_logs: int = 400
     """The number of logs that are drawn."""
     epochs: int = 6
     """The passes over them; the last third of all steps has a falling learning rate."""
