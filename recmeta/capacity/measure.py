@@ -1,7 +1,8 @@
 """Runs of all steps on synthetic logs of a few sizes, each step in a process of its own.
 
 Ingest and task building take seconds for a million rows, and on less it is their fixed part that is
-measured: they get logs of millions of rows. Learning gets small ones, with something to learn.
+measured: they get logs of millions of rows. Learning gets small ones, with something to learn. Its
+memory is that of a short training on the large logs, since it does not depend on the epochs.
 
 A new process for each, since the most memory that a process has held is of all it ever did.
 """
@@ -33,6 +34,7 @@ from recmeta.logs.mapping import LogMapping
 from recmeta.manifest import latest
 from recmeta.progress import Progress, silent
 from recmeta.recipes import default
+from recmeta.recipes.configuration import pipeline_config
 from recmeta.records.provenance import library_versions
 from recmeta.registry.models import versions
 from recmeta.steps.data import build_tasks, ingest
@@ -49,6 +51,8 @@ ROWS_PER_USER = (20, 60)
 NEW_USERS = 5
 """New users who get a list, for each user of the log: lists are quick."""
 LOG, NEW = "interactions.csv", "new"
+Work = Callable[[Workspace, str], None]
+"""Does a step in a workspace, on what is in a folder."""
 
 
 def measure(
@@ -65,13 +69,14 @@ def measure(
         num_rows: of at least two logs for ingest and task building.
     """
     runs: dict[str, list[Run]] = {step: [] for step in STEPS}
-    num_done, num_all = 0, len(sizes) * len(STEPS) + len(num_rows) * len(OF_DATA)
+    large: dict[str, list[Run]] = {step: [] for step in _ON_LARGE}
+    num_done, num_all = 0, len(sizes) * len(STEPS) + len(num_rows) * len(_ON_LARGE)
     for number in num_rows:
         with tempfile.TemporaryDirectory(prefix="recmeta-plan-") as place:
             _write_rows(Path(place), number)
-            for step in OF_DATA:
+            for step, work in _ON_LARGE.items():
                 progress(f"{number:,} rows: {step}", num_done, num_all)
-                runs[step].append(_in_a_process(step, place))
+                large[step].append(_in_a_process(work, place))
                 num_done += 1
     for num_users, num_items in sizes:
         with tempfile.TemporaryDirectory(prefix="recmeta-plan-") as place:
@@ -83,13 +88,13 @@ def measure(
             write_csv(generate(many, seed=1), Path(place) / NEW)
             for step in STEPS:
                 progress(f"{num_users:,} users: {step}", num_done, num_all)
-                run = _in_a_process(step, place)
-                if step not in OF_DATA:
-                    runs[step].append(run)
+                runs[step].append(_in_a_process(_WORK[step], place))
                 num_done += 1
     progress("measured", num_all, num_all)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return fit_all(machine(), f"{today}, recmeta {library_versions().get('recmeta')}", runs)
+    runs |= {step: large[step] for step in OF_DATA}
+    measured_on = f"{today}, recmeta {library_versions().get('recmeta')}"
+    return fit_all(machine(), measured_on, runs, large)
 
 
 def _write_rows(folder: Path, num_rows: int) -> None:
@@ -124,22 +129,22 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {memory:.0f} GB"
 
 
-def _in_a_process(step: Step, place: str) -> Run:
+def _in_a_process(work: Work, place: str) -> Run:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_run, step, place).result()
+            return pool.submit(_run, work, place).result()
         except BrokenProcessPool as error:
             raise UserError(
-                f"the process of {step} was killed, perhaps because memory ran out: measure on a "
-                "machine with more of it, or while nothing else runs."
+                f"the process of {work.__name__.strip('_')} was killed, perhaps because memory ran "
+                "out: measure on a machine with more of it, or while nothing else runs."
             ) from error
 
 
-def _run(step: Step, place: str) -> Run:
+def _run(work: Work, place: str) -> Run:
     """Run a step, and return what it took."""
     workspace = Workspace(f"{place}/workspace")
-    before, work = _size_of(place), _WORK[step]
+    before = _size_of(place)
     start = time.process_time()
     work(workspace, place)
     seconds = time.process_time() - start
@@ -195,6 +200,11 @@ def _meta_train(workspace: Workspace, _: str) -> None:
     meta_train.run(default().training_for(tasks.outputs.objective), workspace, tasks)
 
 
+def _train_briefly(workspace: Workspace, _: str) -> None:
+    tasks = latest(workspace, build_tasks.STEP)
+    meta_train.run(pipeline_config(learner="bayesian-linear", epochs=1).train, workspace, tasks)
+
+
 def _evaluate(workspace: Workspace, _: str) -> None:
     tasks, trained = (latest(workspace, step) for step in (build_tasks.STEP, meta_train.STEP))
     evaluated = evaluate.run(default().evaluate, workspace, tasks, trained)
@@ -207,10 +217,15 @@ def _score(workspace: Workspace, place: str) -> None:
     score.run(default().score, workspace, adapted)
 
 
-_WORK: dict[Step, Callable[[Workspace, str], None]] = {
+_WORK: dict[Step, Work] = {
     "ingest": _ingest,
     "build-tasks": _build_tasks,
     "meta-train": _meta_train,
     "evaluate": _evaluate,
     "score": _score,
+}
+_ON_LARGE: dict[Step, Work] = {
+    "ingest": _ingest,
+    "build-tasks": _build_tasks,
+    "meta-train": _train_briefly,
 }

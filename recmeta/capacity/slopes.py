@@ -3,8 +3,7 @@
 A step's processor time and disk are taken to be a fixed part and one that grows in proportion to
 what drives the step: rows of the log, or, where lists are made, users times items. Each is a line
 through runs of smaller logs, which is the weakest assumption of a prediction: see docs/scale.md.
-Memory is fitted for the steps that are measured on millions of rows; on the small logs of the
-others it is that of buffers, and says nothing.
+Memory is fitted to runs on millions of rows; on small logs it is that of buffers, and says nothing.
 """
 
 import dataclasses
@@ -103,8 +102,13 @@ def driver(step: Step, size: Size) -> float:
     return size.scored * size.items if step == "score" else size.rows
 
 
-def fitted(step: Step, runs: Sequence[Run]) -> StepSlopes:
-    """Fit a step's slopes to its runs, of at least two sizes."""
+def fitted(step: Step, runs: Sequence[Run], large: Sequence[Run] = ()) -> StepSlopes:
+    """Fit a step's slopes to its runs, of at least two sizes.
+
+    Args:
+        large: runs on millions of rows, which say how memory grows; if there are none, that is not
+            known.
+    """
     drivers = [driver(step, run.size) for run in runs]
     rows = [run.size.rows for run in runs]
     lists = [run.size.scored for run in runs]
@@ -113,8 +117,10 @@ def fitted(step: Step, runs: Sequence[Run]) -> StepSlopes:
         disk_bytes=Line.through(
             lists if step == "score" else rows, [run.disk_bytes for run in runs]
         ),
-        memory_bytes=Line.through(rows, [run.memory_bytes for run in runs])
-        if step in OF_DATA
+        memory_bytes=Line.through(
+            [run.size.rows for run in large], [run.memory_bytes for run in large]
+        )
+        if large
         else None,
         largest_rows=max(rows),
     )
@@ -194,7 +200,18 @@ def _speed_up(step: Step, machines: Machines) -> float:
     return 1
 
 
-def fit_all(machine: str, measured_on: str, runs: Mapping[str, Sequence[Run]]) -> Slopes:
-    """Fit the slopes of every step."""
-    steps: dict[str, StepSlopes] = {step: fitted(step, runs[step]) for step in STEPS}
+def fit_all(
+    machine: str,
+    measured_on: str,
+    runs: Mapping[str, Sequence[Run]],
+    large: Mapping[str, Sequence[Run]],
+) -> Slopes:
+    """Fit the slopes of every step.
+
+    Args:
+        large: runs on millions of rows, by step, which say how memory grows.
+    """
+    steps: dict[str, StepSlopes] = {
+        step: fitted(step, runs[step], large.get(step, ())) for step in STEPS
+    }
     return Slopes(machine=machine, measured_on=measured_on, steps=steps)

@@ -10,7 +10,13 @@ from recmeta.errors import UserError
 from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
 from recmeta.evaluation.comparison.jackknife import jackknife_interval
 from recmeta.evaluation.measuring.curve import adaptation_curve
-from recmeta.evaluation.measuring.measure import Measured, MetricSelection, measure
+from recmeta.evaluation.measuring.measure import (
+    Measured,
+    MetricSelection,
+    Runner,
+    here,
+    measure,
+)
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
 from recmeta.evaluation.metric import METRICS, ExposureMetric, Metric, TopLists, metric
 from recmeta.evaluation.predictor import Predictor
@@ -98,6 +104,7 @@ def evaluate(
     *,
     in_list_curve: Collection[str] | None = None,
     without_lists: Collection[str] = (),
+    run: Runner = here,
 ) -> Evaluation:
     """Return every metric of every predictor on these tasks.
 
@@ -120,6 +127,7 @@ def evaluate(
             a ranking of the catalogue, or None for all.
         without_lists: names of predictors that take too long to rank the catalogue, and so have no
             metrics of lists.
+        run: does the units of work, each a batch of users. The metrics do not depend on it.
 
     Raises:
         UserError: if there are no predictors or no tasks.
@@ -146,16 +154,17 @@ def evaluate(
         negatives,
         num_users_I=num_users_I,
         without_lists=without_lists,
+        run=run,
     )
     k = max(config.ks)
     lists = metric("catalogue-ndcg")
     if spec.objective == "implicit":
-        curve = _curve(lists, k, predictors, tasks, spec, config, everything, curve_resamples)
+        curve = _curve(lists, k, predictors, tasks, spec, config, everything, curve_resamples, run)
         list_curve = curve
     else:
         of_values = {n: p for n, p in predictors.items() if p.predicts_values}
         curve = _curve(
-            metric("mae"), k, of_values, tasks, spec, config, everything, curve_resamples
+            metric("mae"), k, of_values, tasks, spec, config, everything, curve_resamples, run
         )
         followed = set(predictors if in_list_curve is None else in_list_curve)
         followed -= set(without_lists)
@@ -168,6 +177,7 @@ def evaluate(
             config,
             everything,
             list_resamples,
+            run,
             drawn_by=list_users,
         )
     intervals = _intervals(measured, np.ones(len(tasks), np.bool_), config, resamples)
@@ -248,6 +258,7 @@ def _curve(
     config: EvaluationConfig,
     everything: MetricSelection,
     generator: np.random.Generator,
+    run: Runner,
     drawn_by: np.random.Generator | None = None,
 ) -> AdaptationCurve:
     """Return the adaptation curve of a metric, measuring only this metric.
@@ -269,6 +280,7 @@ def _curve(
         confidence=config.confidence,
         most_users=None if drawn_by is None else config.list_curve_users,
         drawn_by=drawn_by,
+        run=run,
     )
 
 

@@ -22,6 +22,7 @@ from recmeta.evaluation.fit_baselines import (
     what_was_left_out,
 )
 from recmeta.evaluation.learned import LearnedPredictor
+from recmeta.evaluation.measuring.measure import Runner, here
 from recmeta.evaluation.measuring.values import Values, describe
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import Evaluation
@@ -98,11 +99,13 @@ def judge(
     baseline_names: tuple[str, ...] | None = None,
     on_trial: OnTrial = unrecorded,
     progress: Progress = silent,
+    run: Runner = here,
 ) -> Judgement:
     """Evaluate a model, the champion, a rival and tuned baselines on the cold users of a task set.
 
     Args:
         baseline_names: the baselines, or None for the default ones for the feedback.
+        run: measures batches of users. The result does not depend on it.
 
     Raises:
         UserError: for an unknown baseline, or if there are no cold users.
@@ -138,7 +141,7 @@ def judge(
         items=items,
         history=history,
         relevant_from=how.relevant_from,
-        everybody=task_set.joined().tasks("train"),
+        everybody=None if spec.objective == "rating" else task_set.joined().tasks("train"),
     )
     taken = [name for name in baselines if name in predictors]
     if taken:
@@ -153,6 +156,7 @@ def judge(
         how,
         statistics.num_users[-1].astype(np.int64),
         without_lists=slow if len(test) * spec.num_items > MOST_SLOW_SCORES else [],
+        run=run,
         in_list_curve=[*predictors, *filter(lambda n: makes_lists(baselines[n]), baselines)],
     )
     judged = candidate.on(items, statistics)

@@ -30,7 +30,8 @@ class Metric:
     """The base of the four kinds of metric, which differ in what they read.
 
     A file in `recmeta.evaluation.metrics` ends with its own, as `METRIC`; an entry point of the
-    group `recmeta.metrics` leads to one.
+    group `recmeta.metrics` leads to one. Its functions have names, since workers of an evaluation
+    get them by pickle.
     """
 
     label: str

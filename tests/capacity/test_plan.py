@@ -50,14 +50,15 @@ def run_of(rows: float, step: str) -> Run:
 
 def test_a_line_through_exact_runs_predicts_any_size() -> None:
     runs = {step: [run_of(rows, step) for rows in (1e4, 3e4, 9e4)] for step in STEPS}
-    slopes = fit_all("this one", "today", runs)
+    large = {step: runs[step] for step in (*OF_DATA, "meta-train")}
+    slopes = fit_all("this one", "today", runs, large)
     assert {step.largest_rows for step in slopes.steps.values()} == {9e4}
     one = predict(slopes, size(1e9), Machines())
     many = predict(slopes, size(1e9), Machines(workers=3, machines=4, price_per_hour=2))
     for step, alone, shared in zip(STEPS, one, many, strict=True):
         expected = run_of(1e9, step)
         assert alone.cpu_hours == pytest.approx(expected.cpu_seconds / 3600)
-        memory = pytest.approx(expected.memory_bytes / 1e9) if step in OF_DATA else None
+        memory = pytest.approx(expected.memory_bytes / 1e9) if step in large else None
         if step == "ingest":
             memory = 2 * 1.024**3  # the budget, which does not grow with the log
         assert alone.memory_gb == memory
@@ -86,7 +87,7 @@ def test_lines_are_never_negative(quantity: list[float], line: Line) -> None:
 def test_what_was_measured_here_wins_over_what_is_shipped(own_cache: Path) -> None:
     assert to_dict(kept.slopes()) == SHIPPED
     runs = {step: [run_of(rows, step) for rows in (1e4, 9e4)] for step in STEPS}
-    here = fit_all("here", "today", runs)
+    here = fit_all("here", "today", runs, {})
     assert kept.keep(here) == own_cache / "recmeta" / "slopes.json"
     assert kept.slopes() == here
     without_a_step = {**SHIPPED, "steps": {}}
@@ -99,7 +100,7 @@ def test_what_was_measured_here_wins_over_what_is_shipped(own_cache: Path) -> No
 def test_a_measurement_whose_process_is_killed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "_run", _die)
     with pytest.raises(UserError, match="the process of ingest was killed"):
-        measure._in_a_process("ingest", "/nowhere")
+        measure._in_a_process(measure._ingest, "/nowhere")
 
 
 def _die(*_: str) -> None:

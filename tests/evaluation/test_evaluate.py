@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +73,26 @@ def predictors() -> dict[str, Predictor]:
 @pytest.fixture(scope="module")
 def evaluation(predictors: dict[str, Predictor]) -> Evaluation:
     return evaluate(predictors, TEST, SPEC, CONFIG)
+
+
+def copied(thing: Any) -> Any:
+    """Return a copy as another process would have it."""
+    return pickle.loads(pickle.dumps(thing))
+
+
+def elsewhere(make: Callable[[], Callable[[Any], Any]], keys: Iterable[Any]) -> Iterator[Any]:
+    """Do the units of work as another process does, with some keys read ahead."""
+    function = copied(make)()
+    return iter([copied(function(copied(key))) for key in keys])
+
+
+def test_predictors_are_measured_elsewhere_with_the_same_result(
+    predictors: dict[str, Predictor], evaluation: Evaluation
+) -> None:
+    config = dataclasses.replace(CONFIG, batch_size=7)
+    found = evaluate(predictors, TEST, SPEC, config, run=elsewhere)
+    assert found.to_dict() == evaluate(predictors, TEST, SPEC, config).to_dict()
+    assert found.metrics["item-knn"] == pytest.approx(evaluation.metrics["item-knn"])
 
 
 def test_metrics_have_names_means_and_intervals(evaluation: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""Lists are the same whoever makes them, and whoever of them is killed on the way."""
+"""Lists and reports are the same whoever makes them, and whoever of them is killed on the way."""
 
 import dataclasses
 import datetime
@@ -15,10 +15,13 @@ import pytest
 
 from recmeta import schema
 from recmeta.engine.config import HERE, EngineConfig, EngineName
+from recmeta.evaluation.evaluate import EvaluationConfig
 from recmeta.logs.mapping import LogMapping
+from recmeta.manifest import redoing
+from recmeta.recipes import default
 from recmeta.serving.ranking import ScoringConfig
+from recmeta.steps.learning import evaluate
 from recmeta.steps.serving import adapt, score
-from recmeta.workspace import MemoryFolder
 
 if TYPE_CHECKING:
     from trained import Trained
@@ -34,12 +37,12 @@ NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 class Killed:
-    """A worker that is killed before its first shard, once."""
+    """A worker that is killed before its first unit, once."""
 
     def __init__(self, mark: str, make: Callable[[], Any]) -> None:
         self.mark, self.function = Path(mark), make()
 
-    def __call__(self, key: MemoryFolder) -> Any:
+    def __call__(self, key: Any) -> Any:
         if not self.mark.exists():
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -86,3 +89,35 @@ def test_the_tables_are_byte_for_byte_the_same(
     assert (tmp_path / "killed").exists()
     assert after.equals(expected)
     assert states == expected_states
+
+
+@pytest.mark.parametrize("engine", ["local", with_ray])
+def test_the_report_is_byte_for_byte_the_same(
+    trained: "Trained", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: EngineName
+) -> None:
+    judged = dataclasses.replace(
+        default().evaluate,
+        evaluation=EvaluationConfig(batch_size=4, num_resamples=200, shots=(0, 2)),
+    )
+
+    def report(config: EngineConfig) -> dict[str, bytes]:
+        with redoing(["evaluate"], ["evaluate"]):
+            made = evaluate.run(
+                judged, trained.workspace, trained.tasks, trained.model, device="cpu", engine=config
+            )
+        assert not made.reused
+        folder = trained.workspace / made.outputs.report
+        names = ("evaluation.json", "per_user.parquet", "decision.json", "report.md")
+        return {name: folder.read_bytes(name) for name in names}
+
+    expected = report(HERE)
+    config = EngineConfig(engine=engine, workers=2)
+    assert report(config) == expected
+    run = evaluate.engines.run
+
+    def killing(make: Callable[[], Any], keys: Any, config: EngineConfig) -> Any:
+        return run(functools.partial(Killed, str(tmp_path / "killed"), make), keys, config)
+
+    monkeypatch.setattr(evaluate.engines, "run", killing)
+    assert report(config) == expected
+    assert (tmp_path / "killed").exists()

@@ -1,13 +1,16 @@
 """evaluate: the model beside the champion and the baselines."""
 
 from recmeta.cli.command import Command
-from recmeta.cli.options import CommonOptions, ConfigOptions, Device
+from recmeta.cli.options import CommonOptions, ConfigOptions, Device, EngineOptions
 from recmeta.cli.output import Outcome
 from recmeta.reporting.progress_bars import shown_progress
 
 
 def evaluate(
-    common: CommonOptions, configuration: ConfigOptions, device: Device = "auto"
+    common: CommonOptions,
+    configuration: ConfigOptions,
+    engine: EngineOptions,
+    device: Device = "auto",
 ) -> Outcome:
     """Measure the model that was trained last beside the champion and the baselines."""
     from recmeta import manifest as manifests
@@ -17,6 +20,7 @@ def evaluate(
     from recmeta.workspace import sealed
 
     workspace = common.open_workspace()
+    workers = engine.values()
     config = configuration.values()
     trained = manifests.latest(workspace, meta_train.STEP)
     # Not the latest tasks: of those it may have been trained on the cold users.
@@ -28,7 +32,13 @@ def evaluate(
         )
     with shown_progress() as progress:
         manifest = step.run(
-            config.evaluate, workspace, tasks, trained, device=device, progress=progress
+            config.evaluate,
+            workspace,
+            tasks,
+            trained,
+            device=device,
+            progress=progress,
+            engine=workers,
         )
     folder = sealed(workspace / manifest.outputs.report)
     data = {
@@ -42,7 +52,11 @@ def evaluate(
 
 COMMAND = Command(
     evaluate,
-    examples="recmeta evaluate --json",
+    examples="""
+recmeta evaluate --json
+
+recmeta evaluate --workers 4
+""",
     after="tune",
     needs="meta-train",
     steps=("evaluate",),

@@ -4,8 +4,9 @@ Legend: B users of a batch, U all users, I items.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
-from typing import TypeVar
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,21 @@ from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks, TaskSetSpec
 
 M = TypeVar("M", bound=Metric)
+
+
+class Runner(Protocol):
+    """Who does units of work: this process, or several, as `recmeta.engine.run.run` has it."""
+
+    def __call__(
+        self, make: Callable[[], Callable[[Any], Any]], keys: Iterable[Any]
+    ) -> Iterator[Any]:
+        """Yield the results of the keys, in their order, of what `make` makes for each worker."""
+        ...
+
+
+def here(make: Callable[[], Callable[[Any], Any]], keys: Iterable[Any]) -> Iterator[Any]:
+    """Do the units of work in this process."""
+    return map(make(), keys)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,11 +85,12 @@ def measure(
     num_shots: int | None = None,
     num_users_I: IntArray | None = None,
     without_lists: Collection[str] = (),
+    run: Runner = here,
 ) -> Measured:
     """Return the metrics of every predictor for every user.
 
-    Scores of the whole catalogue exist for one batch and one predictor at a time. All predictors
-    rank the same sampled negatives.
+    A unit of work is a batch of users. Scores of the whole catalogue exist for one batch and one
+    predictor at a time. All predictors rank the same sampled negatives.
 
     Args:
         num_shots: the number of support rows that predictors see, or None for all. The candidates
@@ -81,22 +98,22 @@ def measure(
             are comparable.
         num_users_I: the number of users who had met each item, or None if it is not known.
         without_lists: names of predictors that do not rank the catalogue.
+        run: does the units. The metrics are the same.
     """
     if selection.reads_catalogue:
         batch_size = users_at_once(spec.num_items, batch_size)
     parts: dict[str, list[dict[str, Float64Array]]] = {name: [] for name in predictors}
     listed: dict[str, list[IntArray]] = {name: [] for name in predictors}
-    for batch in tasks.batches(batch_size):
-        candidates = _Candidates.of(batch, spec.num_items, selection, generator)
-        shown = batch if num_shots is None else batch.with_shots(num_shots)
-        for name, predictor in predictors.items():
-            found = _query_metrics(predictor, shown, spec, selection)
-            if selection.reads_catalogue and name not in without_lists:
-                ranked, top_BK = candidates.ranked(predictor.score_items(shown), selection)
-                found |= ranked
-                if top_BK is not None:
-                    listed[name].append(top_BK)
+    asked = (
+        _Candidates.of(batch, spec.num_items, selection, generator)
+        for batch in tasks.batches(batch_size)
+    )
+    measurer = _Measurer(predictors, spec, selection, num_shots, frozenset(without_lists))
+    for of_batch in run(functools.partial(_same, measurer), asked):
+        for name, (found, top_BK) in of_batch.items():
             parts[name].append(found)
+            if top_BK is not None:
+                listed[name].append(top_BK)
     return Measured(
         {
             name: {m: np.concatenate([part[m] for part in found]) for m in found[0]}
@@ -108,6 +125,37 @@ def measure(
             if tops
         },
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measurer:
+    """The object that a worker holds, which measures all predictors on a batch of users."""
+
+    predictors: Mapping[str, Predictor]
+    spec: TaskSetSpec
+    selection: MetricSelection
+    num_shots: int | None
+    without_lists: frozenset[str]
+
+    def __call__(
+        self, asked: "_Candidates"
+    ) -> dict[str, tuple[dict[str, Float64Array], IntArray | None]]:
+        """Return each predictor's metrics, and the best items if a metric reads them."""
+        batch = asked.tasks
+        shown = batch if self.num_shots is None else batch.with_shots(self.num_shots)
+        found: dict[str, tuple[dict[str, Float64Array], IntArray | None]] = {}
+        for name, predictor in self.predictors.items():
+            metrics = _query_metrics(predictor, shown, self.spec, self.selection)
+            top_BK = None
+            if self.selection.reads_catalogue and name not in self.without_lists:
+                ranked, top_BK = asked.ranked(predictor.score_items(shown), self.selection)
+                metrics |= ranked
+            found[name] = metrics, top_BK
+        return found
+
+
+def _same(measurer: _Measurer) -> _Measurer:
+    return measurer
 
 
 def _query_metrics(

@@ -1,11 +1,14 @@
 """model ──▶ report: candidate, champion and baselines on the same cold users, and the gate."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import torch
 
 from recmeta.config import to_dict
+from recmeta.engine import run as engines
+from recmeta.engine.config import HERE, EngineConfig
 from recmeta.evaluation.baseline import Trial
 from recmeta.evaluation.comparison.gate import GateDecision
 from recmeta.evaluation.judgement import CHAMPION, Judgement, JudgementConfig, gate, judge
@@ -60,6 +63,7 @@ def run(
     rival: Manifest[MetaTrainOutputs] | None = None,
     device: str = "auto",
     progress: Progress = silent,
+    engine: EngineConfig = HERE,
 ) -> Manifest[EvaluateOutputs]:
     """Evaluate a trained model and decide whether it may become the champion.
 
@@ -67,6 +71,8 @@ def run(
         tasks: the manifest of build-tasks, on whose test users the models are measured.
         trained: the manifest of meta-train.
         rival: the manifest of a second model, which the report compares and the gate ignores.
+        engine: measures batches of users. It is not part of the step's key, since the report is the
+            same.
     """
     champion = versions.reference_champion(workspace, trained.key)
     torch_device = choose_device(device)
@@ -85,6 +91,7 @@ def run(
             baseline_names=config.baselines,
             on_trial=trials.append,
             progress=progress,
+            run=functools.partial(engines.run, config=engine),
         )
         decision = _decision(config, judgement, champion)
         progress(STEP, 3, 4)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recmeta.evaluation.metric import Counts, ExposureMetric
+from recmeta.evaluation.metric import Counts, ExposureMetric, TopLists
 
 
 def coverage(listed_I: Counts) -> float:
@@ -10,4 +10,8 @@ def coverage(listed_I: Counts) -> float:
     return float((listed_I > 0).mean()) if listed_I.any() else np.nan
 
 
-METRIC = ExposureMetric(label="coverage@{k}", of=lambda lists: coverage(lists.listed_I))
+def _of(lists: TopLists) -> float:
+    return coverage(lists.listed_I)
+
+
+METRIC = ExposureMetric(label="coverage@{k}", of=_of)

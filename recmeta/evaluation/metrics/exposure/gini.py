@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recmeta.evaluation.metric import Counts, ExposureMetric
+from recmeta.evaluation.metric import Counts, ExposureMetric, TopLists
 
 
 def gini(listed_I: Counts) -> float:
@@ -17,6 +17,8 @@ def gini(listed_I: Counts) -> float:
     return total / (num_items * num_places)
 
 
-METRIC = ExposureMetric(
-    label="gini@{k}", of=lambda lists: gini(lists.listed_I), lower_is_better=True
-)
+def _of(lists: TopLists) -> float:
+    return gini(lists.listed_I)
+
+
+METRIC = ExposureMetric(label="gini@{k}", of=_of, lower_is_better=True)

@@ -61,7 +61,8 @@ def _mean_of_ties(score_N: Scores, task_N: IntArray, gain_N: Float64Array) -> Fl
     return mean
 
 
-METRIC = OrderMetric(
-    label="ndcg@{k}",
-    of=lambda order_N, query, k, lowest: ndcg(order_N, query, k, "linear", lowest),
-)
+def _of(order_N: Scores, query: Ragged, k: int, lowest: float) -> Float64Array:
+    return ndcg(order_N, query, k, "linear", lowest)
+
+
+METRIC = OrderMetric(label="ndcg@{k}", of=_of)
