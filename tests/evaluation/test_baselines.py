@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from recmeta.errors import UserError
 from recmeta.evaluation.baseline import Trial
+from recmeta.evaluation.baselines.averages import item_mean_user_bias
 from recmeta.evaluation.baselines.averages.global_mean import GlobalMean
 from recmeta.evaluation.baselines.averages.item_mean import ItemMean, ItemMeanConfig
 from recmeta.evaluation.baselines.averages.item_mean_user_bias import BiasConfig, ItemMeanUserBias
 from recmeta.evaluation.baselines.averages.popularity import Popularity
 from recmeta.evaluation.baselines.averages.user_median import UserMedian, UserMedianConfig
+from recmeta.evaluation.baselines.factors import mf_fold_in
 from recmeta.evaluation.baselines.factors.mf_fold_in import (
     MatrixFactorisation,
     MatrixFactorisationConfig,
@@ -102,6 +104,22 @@ def test_biases_solve_the_joint_ridge_regression() -> None:
     penalty = np.diag([3.0] * 30 + [2.0] * 12)
     solution = np.linalg.solve(design.T @ design + penalty, design.T @ value)
     np.testing.assert_allclose(model.item_bias, solution[30:], atol=1e-8)
+
+
+def test_users_are_fitted_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = low_rank_tasks(40, 15, 10, 6, seed=0)
+    biases, factors = (
+        ItemMeanUserBias.fit(train, 15, RANGE),
+        MatrixFactorisation.fit(train, 15, RANGE),
+    )
+    monkeypatch.setattr(item_mean_user_bias, "USERS_AT_ONCE", 7)
+    monkeypatch.setattr(mf_fold_in, "SYSTEMS_AT_ONCE", 7)
+    monkeypatch.setattr(mf_fold_in, "MOST_NUMBERS", 100)
+    np.testing.assert_array_equal(
+        ItemMeanUserBias.fit(train, 15, RANGE).item_bias, biases.item_bias
+    )
+    parted = MatrixFactorisation.fit(train, 15, RANGE)
+    np.testing.assert_allclose(parted.item_IC, factors.item_IC, atol=1e-10)
 
 
 def test_without_factors_the_factorisation_is_the_bias_model() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from recmeta.metalearn.factors import factorisation
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression, embed
 from recmeta.metalearn.factors.factorisation import (
     BayesianFactorisation,
@@ -68,6 +69,19 @@ def world() -> World:
         "tags": torch.from_numpy(tags_IW),
     }
     return World(rows, features, vector_IC, user_UC)
+
+
+def test_users_are_gone_through_some_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = world.fit(sweeps=5)
+    monkeypatch.setattr(factorisation, "USERS_AT_ONCE", 7)
+    parted = world.fit(sweeps=5)
+    for name in ("item_IC", "item_covariance_ICC", "user_mean_C", "user_covariance_CC"):
+        torch.testing.assert_close(
+            getattr(parted, name), getattr(whole, name), rtol=1e-9, atol=1e-12
+        )
+    assert parted.noise == pytest.approx(whole.noise, rel=1e-12)
 
 
 def test_the_noise_is_found(world: World) -> None:

@@ -96,6 +96,10 @@ def test_ragged_is_cut_as_lists_are(rows: Rows, data: st.DataObject) -> None:
     if rows:
         some = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=5))
         assert lists(side.take(np.array(some, np.int64))) == [rows[n] for n in some]
+    parts = [part for some in side.batches(2) for part in lists(some)]
+    assert parts == rows
+    both = side.followed_by(ragged(rows[::-1]))
+    assert lists(both) == [row + other for row, other in zip(rows, rows[::-1], strict=True)]
     keep = side.item < 50
     assert lists(side.select(keep)) == [[(i, v) for i, v in row if i < 50] for row in rows]
 
@@ -129,6 +133,13 @@ def test_tasks_come_back(tmp_path: Path, support: Rows, query: Rows) -> None:
         assert tasks.cut_time.tolist() == [10 * n for n in range(len(support))]
         assert tasks.profile.column_names == ["user_id", "hobbies"]
         assert tasks.support.counted.tolist() == (tasks.support.item % 2 == 0).tolist()
+    everybody = task_set.joined()
+    assert lists(everybody.tasks("train").support) == support + support
+    assert len(everybody.tasks("dev")) == 0
+    assert task_set.tasks("train") is task_set.tasks("train")
+    assert lists(task_set.tasks("train").rows) == [
+        a + b for a, b in zip(support, query, strict=True)
+    ]
     assert len(task_set.tasks("test")) == 0
     assert list(task_set.tasks("test").batches(4)) == []
 

@@ -1,6 +1,7 @@
 """Matrix factorisation by alternating least squares, with new users folded in from their support.
 
-Legend: U users, I items, N rows, F factors, C = F + 1 coefficients (bias first).
+Legend: U users, u some of them, I items, N rows, n those of some users, F factors, C = F + 1
+coefficients (bias first).
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,8 +20,13 @@ from recmeta.evaluation.baseline import Baseline, BaselineSearch, OnTrial, unrec
 from recmeta.evaluation.baseline_parts.rows import mean_value, training_rows
 from recmeta.evaluation.baselines.averages import item_mean_user_bias
 from recmeta.metalearn.numerics.threads import one_thread
-from recmeta.tasks.arrays import Float64Array, offsets_of
+from recmeta.tasks.arrays import Float32Array, Float64Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSetSpec
+
+SYSTEMS_AT_ONCE = 2**14
+"""Users, or items, whose matrices are in memory at once."""
+MOST_NUMBERS = 2**24
+"""Products of coefficients of the other side that are in memory at once: 128 MiB."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,32 +58,64 @@ class GroupedResiduals:
     """The rows of every user (or item), laid end to end: the rows of user u lie between two
     offsets."""
 
-    offsets: Tensor
+    offsets: IntArray
     """(U + 1,)"""
-    other: Tensor
+    other: npt.NDArray[np.integer]
     """(N,) the item (or user) at the other end of each row."""
-    residual: Tensor
-    """(N,) value minus the global mean, float64."""
+    value: Float32Array
+    """(N,)"""
+    mean: float
+    """The global mean, which is subtracted from values."""
 
     @classmethod
     def of_users(cls, rows: Ragged, mean: float) -> "GroupedResiduals":
         """Return the rows grouped by user."""
-        return cls(
-            torch.from_numpy(rows.offsets),
-            torch.from_numpy(rows.item.astype(np.int64)),
-            torch.from_numpy(rows.value.astype(np.float64) - mean),
-        )
+        return cls(rows.offsets - rows.offsets[0], rows.item, rows.value, mean)
 
     @classmethod
     def of_items(cls, rows: Ragged, mean: float, num_items: int) -> "GroupedResiduals":
         """Return the rows grouped by item."""
         order = np.argsort(rows.item, kind="stable")
         lengths = np.bincount(rows.item, minlength=num_items)
-        return cls(
-            torch.from_numpy(offsets_of(lengths)),
-            torch.from_numpy(rows.task[order]),
-            torch.from_numpy(rows.value.astype(np.float64)[order] - mean),
+        task_N = np.repeat(np.arange(len(rows), dtype=np.int32), rows.lengths)
+        return cls(offsets_of(lengths), task_N[order], rows.value[order], mean)
+
+    def bags(self) -> Iterator["_Bags"]:
+        """Yield the rows of some users (or items) after the other."""
+        for start in range(0, len(self.offsets) - 1, SYSTEMS_AT_ONCE):
+            offsets = self.offsets[start : start + SYSTEMS_AT_ONCE + 1]
+            rows = slice(offsets[0], offsets[-1])
+            yield _Bags(
+                torch.from_numpy(offsets - offsets[0]),
+                torch.from_numpy(self.other[rows].astype(np.int64)),
+                torch.from_numpy(self.value[rows].astype(np.float64) - self.mean),
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bags:
+    """The rows of some users (or items)."""
+
+    offsets: Tensor
+    other: Tensor
+    residual: Tensor
+
+    def sums(self, table: Tensor, weight_n: Tensor | None = None) -> Tensor:
+        """Return the sum over each one's rows of the rows of a table."""
+        return torch.nn.functional.embedding_bag(
+            self.other,
+            table,
+            self.offsets,
+            mode="sum",
+            per_sample_weights=weight_n,
+            include_last_offset=True,
         )
+
+    def triangles(self, design_OC: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        """Return the sums over each one's rows of the products of coefficients i and j."""
+        at_once = max(1, MOST_NUMBERS // len(design_OC))
+        some = [slice(first, first + at_once) for first in range(0, len(i), at_once)]
+        return torch.cat([self.sums(design_OC[:, i[c]] * design_OC[:, j[c]]) for c in some], 1)
 
 
 # There are many small systems: threads gain nothing on an idle machine and lose a factor of ten on
@@ -88,7 +127,7 @@ def ridge(
     """Return (U, C) the coefficients of every user given those of the items, in closed form.
 
     User u's (bias b, vector p) minimises sum_i (residual_ui - b_i - b - p.q_i)^2 + bias_ridge b^2 +
-    factor_ridge |p|^2: one C x C system each, solved together. Items given users is the same
+    factor_ridge |p|^2: one C x C system each, some solved together. Items given users is the same
     problem.
     """
     bias_O, design_OC = other_OC[:, 0], other_OC.clone()
@@ -97,27 +136,19 @@ def ridge(
     # A user's Gram matrix is the sum of its items' outer products, a bag of embeddings. It is
     # symmetric, so that only one triangle is summed.
     i, j = torch.triu_indices(num_coefficients, num_coefficients)
-    triangle = _sum_bags(rows, design_OC[:, i] * design_OC[:, j])
-    gram = triangle.new_zeros(len(triangle), num_coefficients, num_coefficients)
-    gram[:, i, j] = triangle
-    gram[:, j, i] = triangle
     penalty = torch.full((num_coefficients,), factor_ridge, dtype=torch.float64)
     penalty[0] = bias_ridge
-    gram += torch.diag(penalty)
-    target_UC = _sum_bags(rows, design_OC, rows.residual - bias_O[rows.other])
-    factor, _ = torch.linalg.cholesky_ex(gram)  # positive definite: every penalty is above zero
-    return torch.cholesky_solve(target_UC[..., None], factor)[..., 0]
-
-
-def _sum_bags(rows: GroupedResiduals, table: Tensor, weight_N: Tensor | None = None) -> Tensor:
-    return torch.nn.functional.embedding_bag(
-        rows.other,
-        table,
-        rows.offsets,
-        mode="sum",
-        per_sample_weights=weight_N,
-        include_last_offset=True,
-    )
+    found = [other_OC.new_zeros(0, num_coefficients)]
+    for bags in rows.bags():
+        triangle = bags.triangles(design_OC, i, j)
+        gram = triangle.new_zeros(len(triangle), num_coefficients, num_coefficients)
+        gram[:, i, j] = triangle
+        gram[:, j, i] = triangle
+        gram += torch.diag(penalty)
+        target_uC = bags.sums(design_OC, bags.residual - bias_O[bags.other])
+        factor, _ = torch.linalg.cholesky_ex(gram)  # positive definite: every penalty is above 0
+        found.append(torch.cholesky_solve(target_uC[..., None], factor)[..., 0])
+    return torch.cat(found)
 
 
 @dataclasses.dataclass(frozen=True)
