@@ -3,10 +3,13 @@
 import collections
 import multiprocessing
 import os
+import pickle
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
 
 from recmeta.children import die_with
@@ -22,11 +25,23 @@ def in_processes(
     make: Callable[[], Callable[[K], R]], keys: Iterable[K], workers: int
 ) -> Iterator[R]:
     """Yield the results in order. If a process is lost, so are the others of its pool, and a new
-    pool runs the units that are not done."""
+    pool runs the units that are not done.
+
+    What workers hold is handed over in a file: through a pipe, this process would wait for ever for
+    a worker that is killed before it has read everything.
+    """
+    with tempfile.TemporaryDirectory(prefix="recmeta-workers-") as folder:
+        held = Path(folder, "held.pickle")
+        with held.open("wb") as file:
+            pickle.dump(make, file, protocol=pickle.HIGHEST_PROTOCOL)
+        yield from _in_pools(held, keys, workers)
+
+
+def _in_pools(held: Path, keys: Iterable[K], workers: int) -> Iterator[Any]:
     remaining = iter(keys)
-    waiting: collections.deque[tuple[K, Future[R]]] = collections.deque()
+    waiting: collections.deque[tuple[K, Future[Any]]] = collections.deque()
     losses = 0
-    pool = _pool(make, workers)
+    pool = _pool(held, workers)
     try:
         while True:
             try:
@@ -44,7 +59,7 @@ def in_processes(
                 if losses > MOST_LOSSES:
                     raise lost(losses) from error
                 pool.shutdown(wait=True, cancel_futures=True)
-                pool = _pool(make, workers)
+                pool = _pool(held, workers)
                 waiting = collections.deque(
                     (k, f if _is_done(f) else pool.submit(_work, k)) for k, f in waiting
                 )
@@ -56,13 +71,13 @@ def in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _pool(make: Callable[[], Callable[[K], R]], workers: int) -> ProcessPoolExecutor:
+def _pool(held: Path, workers: int) -> ProcessPoolExecutor:
     share = max(1, len(os.sched_getaffinity(0)) // workers)
     return ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),  # forked, libraries' threads would be gone
         initializer=_begin,
-        initargs=(os.getpid(), share, make),
+        initargs=(os.getpid(), share, held),
     )
 
 
@@ -83,9 +98,11 @@ def _is_done(future: Future[Any]) -> bool:
     return not isinstance(future.exception(), BrokenProcessPool)
 
 
-def _begin(parent: int, num_threads: int, make: Callable[[], Callable[[Any], Any]]) -> None:
+def _begin(parent: int, num_threads: int, held: Path) -> None:
     """Make what this worker holds. The worker ends with the process that started it."""
     die_with(parent)
+    with held.open("rb") as file:
+        make = pickle.load(file)  # written by that process, in a folder of its own
     if "torch" in sys.modules:  # what is held was pickled by reference to its module
         sys.modules["torch"].set_num_threads(num_threads)
     _held.append(make())

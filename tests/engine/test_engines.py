@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from units import Dying, Refusing, Squares
+from units import Dying, Refusing, Squares, Unreadable
 
 from recmeta.engine.config import EngineConfig, EngineName
 from recmeta.engine.run import run
@@ -88,6 +88,11 @@ def test_what_is_lost_again_and_again_is_given_up(engine: EngineName, tmp_path: 
     make = functools.partial(Dying, str(tmp_path / "died"), 1, always=True)
     with pytest.raises(UserError, match="a worker ended 4 times"):
         list(run(make, range(3), EngineConfig(engine=engine, workers=2)))
+
+
+def test_a_worker_that_is_killed_while_it_reads_what_it_holds_is_given_up() -> None:
+    with pytest.raises(UserError, match="a worker ended 4 times"):
+        list(run(Unreadable(), range(3), EngineConfig(workers=2)))
 
 
 @engines

@@ -29,6 +29,19 @@ class Dying:
         return -key
 
 
+class Unreadable:
+    """Ends the process that reads it; it is larger than what a pipe takes."""
+
+    def __getstate__(self) -> dict[str, bytes]:
+        return {"content": bytes(1_000_000)}
+
+    def __setstate__(self, state: dict[str, bytes]) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def __call__(self) -> "Squares":
+        return Squares()
+
+
 class Refusing:
     """Says at a key what is the user's to mend."""
 
