@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from api_frames import data, log, model
 
 import recmeta
@@ -216,3 +217,13 @@ def test_movielens_from_frames_as_they_are() -> None:
     found = recmeta.evaluate(fitted, made, baselines=["item-mean"], progress=False)
     assert found.metrics["item-mean"]["mae"] == pytest.approx(0.87317, abs=1e-5)
     assert found.metrics["bayesian-linear"]["mae"] < 0.79
+
+
+@slow
+@pytest.mark.slow
+def test_two_processes_fit_the_model_of_one() -> None:
+    options = OPTIONS | {"learner": "bayesian-linear"}
+    one, two = (recmeta.fit(data("polars"), **options, processes=n) for n in (1, 2))
+    assert two.model.params.keys() == one.model.params.keys()
+    for name, p in one.model.params.items():
+        torch.testing.assert_close(two.model.params[name], p, rtol=1e-3, atol=1e-4, msg=name)
