@@ -109,21 +109,21 @@ class _Part:
     order_n: npt.NDArray[np.int32]
     """By item, then by user: where each row is."""
 
-    def of_users(self, told: "_Told") -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the sums over each user's rows of what is told of their items."""
+    def of_users(self, items: "_Moments") -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sums over each user's rows of the moments of their items."""
         side = _Side(
             torch.from_numpy(offsets_of(self.length_u)),
             torch.from_numpy(self.item_n.astype(np.int64)),
             torch.from_numpy(self.value_n.astype(np.float64)),
         )
-        return side.sums(told)
+        return side.sums(items)
 
     def of_items(
-        self, told: "_Told", begun_IT: torch.Tensor, begun_IJ: torch.Tensor
+        self, users: "_Moments", begun_IT: torch.Tensor, begun_IJ: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the sums over each item's rows of what is told of their users, added to those of
-        the users before. Each sum begins with what was there, so that it adds the same numbers in
-        the same order, however the users are parted."""
+        """Return the sums over each item's rows of the moments of their users, added to the sums
+        over earlier users. A sum continues where it ended, so that it adds the same numbers in the
+        same order, however many users are in a part."""
         num_items = len(begun_IT)
         user_n = np.repeat(np.arange(len(self.length_u)), self.length_u)[self.order_n]
         length_I = np.bincount(self.item_n, minlength=num_items)
@@ -135,7 +135,7 @@ class _Part:
             torch.from_numpy(np.insert(self.value_n[self.order_n].astype(np.float64), first_I, 1)),
         )
         return side.sums(
-            _Told(torch.cat([told.triangle_OT, begun_IT]), torch.cat([told.mean_OJ, begun_IJ]))
+            _Moments(torch.cat([users.triangle_OT, begun_IT]), torch.cat([users.mean_OJ, begun_IJ]))
         )
 
 
@@ -147,10 +147,10 @@ class _Side:
     other_n: torch.Tensor
     value_n: torch.Tensor
 
-    def sums(self, told: "_Told") -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the sums over each one's rows of the other side's expected outer products, as
+    def sums(self, other: "_Moments") -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sums over each member's rows of the other side's expected outer products, as
         triangles (M, T), and of its means times the values (M, J)."""
-        return self._sum(told.triangle_OT), self._sum(told.mean_OJ, self.value_n)
+        return self._sum(other.triangle_OT), self._sum(other.mean_OJ, self.value_n)
 
     def _sum(self, table_OJ: torch.Tensor, weight_n: torch.Tensor | None = None) -> torch.Tensor:
         return torch.nn.functional.embedding_bag(
@@ -164,11 +164,11 @@ class _Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Told:
-    """What one side tells the other."""
+class _Moments:
+    """The moments of one side's vectors, which the other side sums."""
 
     triangle_OT: torch.Tensor
-    """Expected outer products. They are symmetric: one triangle is summed."""
+    """The expected outer products, which are symmetric: one triangle is summed."""
     mean_OJ: torch.Tensor
 
 
@@ -199,11 +199,11 @@ class _Gaussians:
         second_MJJ[:, free[:, None], free] += self.covariance_MCC
         return second_MJJ
 
-    def told(self) -> _Told:
-        """Return what this side tells the other."""
+    def moments(self) -> _Moments:
+        """Return the moments, in J coordinates."""
         full_MJ = self.full()
         i, j = torch.triu_indices(full_MJ.shape[1], full_MJ.shape[1])
-        return _Told(self.second_moments()[:, i, j], full_MJ)
+        return _Moments(self.second_moments()[:, i, j], full_MJ)
 
 
 def _free(width: int, constant: int) -> torch.Tensor:
@@ -216,8 +216,8 @@ def factorise(
 ) -> BayesianFactorisation:
     """Return the factorisation of the users' rows.
 
-    A sweep goes through the users once, some at a time: their posteriors are found from the items,
-    and what they tell of the items is summed. Covariances of all users are never in memory.
+    A sweep goes through the users once, some at a time: it finds their posteriors and adds their
+    moments to the sums of the items, so that the covariances of all users are never in memory.
 
     Args:
         rows: per user; the values have a mean near 0 and a standard deviation near 1.
@@ -262,10 +262,10 @@ def factorise(
 
 @dataclasses.dataclass(frozen=True)
 class _Prior:
-    """What is expected of one side's vectors."""
+    """The prior of one side's vectors."""
 
     mean: torch.Tensor
-    """(C,) of all alike, or (M, C)."""
+    """(C,) for all, or (M, C)."""
     covariance_CC: torch.Tensor
 
 
@@ -283,18 +283,18 @@ def _parts(rows: Ragged) -> list[_Part]:
 def _through_users(
     parts: Sequence[_Part], item: _Gaussians, prior: _Prior, noise: float
 ) -> tuple[torch.Tensor, torch.Tensor, _Prior, float]:
-    """Return the sums that the users' posteriors tell of the items (I, T) and (I, J), the prior
-    that suits these posteriors, and the variance of the noise."""
+    """Return the sums over the items' rows of the users' moments (I, T) and (I, J), the prior that
+    fits the users' posteriors, and the variance of the noise."""
     width = len(prior.mean)
-    told = item.told()
+    moments = item.moments()
     num_users = parts[-1].users.stop
     mean_UC = prior.mean.new_empty(num_users, width)
     covariance_CC = prior.mean.new_zeros(width, width)
     explained = squares = prior.mean.new_zeros(())
-    triangle_IT = torch.zeros_like(told.triangle_OT)
-    moment_IJ = torch.zeros_like(told.mean_OJ)
+    triangle_IT = torch.zeros_like(moments.triangle_OT)
+    moment_IJ = torch.zeros_like(moments.mean_OJ)
     for part in parts:
-        triangle_uT, moment_uJ = part.of_users(told)
+        triangle_uT, moment_uJ = part.of_users(moments)
         user = _posterior(triangle_uT, moment_uJ, prior, noise, ITEM_BIAS)
         mean_UC[part.users] = user.mean_MC
         covariance_CC += user.covariance_MCC.sum(0)
@@ -303,7 +303,7 @@ def _through_users(
             2 * (user.full() * moment_uJ).sum() - (gram_uJJ * user.second_moments()).sum()
         )
         squares = squares + torch.from_numpy(part.value_n.astype(np.float64)).square().sum()
-        triangle_IT, moment_IJ = part.of_items(user.told(), triangle_IT, moment_IJ)
+        triangle_IT, moment_IJ = part.of_items(user.moments(), triangle_IT, moment_IJ)
     num_rows = sum(len(part.item_n) for part in parts)
     mean_C = mean_UC.mean(0)
     spread_CC = _spread(mean_UC - mean_C, covariance_CC / num_users)
@@ -327,7 +327,7 @@ def _symmetric(triangle_MT: torch.Tensor, width: int) -> torch.Tensor:
 def _posterior(
     triangle_MT: torch.Tensor, moment_MJ: torch.Tensor, prior: _Prior, noise: float, constant: int
 ) -> _Gaussians:
-    """Return one side's posteriors given what the other tells.
+    """Return one side's posteriors given the sums of the other's moments.
 
     Args:
         constant: the coordinate of J that is 1 on this side.
@@ -341,11 +341,11 @@ def _posterior(
     for start in range(0, len(moment_MJ), USERS_AT_ONCE):
         some = slice(start, start + USERS_AT_ONCE)
         gram_mJJ = _symmetric(triangle_MT[some], width + 1)
-        told_mC = (moment_MJ[some][:, free] - gram_mJJ[:, free, constant]) / noise
+        linear_mC = (moment_MJ[some][:, free] - gram_mJJ[:, free, constant]) / noise
         known_mCC = gram_mJJ[:, free[:, None], free] / noise
         factor = torch.linalg.cholesky(known_mCC + precision_CC)
         covariance_MCC[some] = torch.cholesky_inverse(factor)
-        right_mC = told_mC + prior_MC[some] @ precision_CC
+        right_mC = linear_mC + prior_MC[some] @ precision_CC
         mean_MC[some] = (covariance_MCC[some] @ right_mC[..., None])[..., 0]
     return _Gaussians(mean_MC, covariance_MCC, constant)
 

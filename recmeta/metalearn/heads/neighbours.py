@@ -25,10 +25,10 @@ from recmeta.tasks.arrays import IntArray, offsets_of, positions_of
 from recmeta.tasks.task_set import Ragged
 
 MOST_PAIRS = 100_000_000
-"""The most pairs of rows from which a table is counted: if there are more, users are left out at
-random."""
+"""The most pairs of rows from which a table is counted: if there are more, some users are left out
+at random."""
 PAIRS_AT_ONCE = 4_000_000
-"""Pairs that are in memory at once: all of some items."""
+"""The pairs in memory at once: all pairs with some items as targets."""
 MOST_CELLS = 2**23
 """A table of the pairs of some items with at most this many cells is counted in place."""
 Items = npt.NDArray[np.integer]
@@ -208,13 +208,14 @@ def _strongest(
     num_items: int,
     num_neighbours: int,
 ) -> Neighbours:
-    """Return for each item the K others that are paired with it most often, normalised. Items are
-    gone through some at a time, so that no more than their pairs are in memory.
+    """Return for each item the K others that are paired with it most often, after normalisation. It
+    counts the pairs of some items at a time, so that no others are in memory.
 
     Args:
-        num_N: number of pairs that each row is the target of.
-        pairs: returns the pairs of which some rows are the targets, as items: sources, targets.
-        from_I, to_I: how often each item is a source, and a target, for the normalisation.
+        num_N: the number of pairs with each row as target.
+        pairs: returns the pairs with some rows as targets: the items of the sources and targets.
+        from_I, to_I: the number of times that each item is a source, and a target, for the
+            normalisation.
     """
     by_item_N = np.argsort(rows.item, kind="stable")
     offsets_I = offsets_of(np.bincount(rows.item, minlength=num_items))
@@ -234,7 +235,7 @@ def _strongest(
 
 
 class _Pairs(NamedTuple):
-    """Distinct pairs of items, and how often each occurs or how strong it is."""
+    """Distinct pairs of items, with the number of times that each occurs, or its strength."""
 
     source: IntArray
     target: IntArray
@@ -261,7 +262,7 @@ class _Pairs(NamedTuple):
 
 
 def _counted(source: Items, target: Items, num_targets: int, num_items: int) -> _Pairs:
-    """Return how often each pair occurs."""
+    """Return the number of times that each pair occurs."""
     key = target.astype(np.int64) * num_items + source
     if num_targets * num_items <= MOST_CELLS:
         count = np.bincount(key, minlength=num_targets * num_items)
