@@ -1,7 +1,8 @@
 """A learner with generated users beside the same without, on warm users whom neither has seen.
 
 The warm users are cut into folds. Each fold is judged by models that were trained on the others, of
-which one stops their epochs.
+which one stops their epochs. More users also make more outer steps, so that a third model is
+trained with as many users more who are real ones with the rare profiles, again.
 
 Legend: U users.
 """
@@ -24,7 +25,11 @@ from recmeta.steps.data import build_tasks
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.augmentation.config import AugmentConfig
-from recmeta.training.augmentation.generated import missing, trained_generator
+from recmeta.training.augmentation.generated import (
+    drawn_profiles,
+    missing,
+    trained_generator,
+)
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.fit import fit
 from recmeta.training.recipes import training_of
@@ -32,6 +37,9 @@ from recmeta.training.start import at_start
 from recmeta.workspace import Folder, MemoryFolder, Workspace
 
 SHOTS = (0, 5, 20)
+ALONE, REPEATED, GENERATED = "alone", "repeated", "generated"
+"""Models: of the training users alone, with real rare ones again, and with generated ones."""
+PAIRS = ((REPEATED, ALONE), (GENERATED, ALONE), (GENERATED, REPEATED))
 CPU = torch.device("cpu")
 
 
@@ -40,10 +48,8 @@ class Judged:
     """What one fold says."""
 
     is_rare_U: BoolArray
-    without: dict[int, Float64Array]
-    """Mean absolute error of each user by known rows, of the model without generated users."""
-    change: dict[int, Float64Array]
-    """The error with them, less that."""
+    errors: dict[str, dict[int, Float64Array]]
+    """Mean absolute error of each user by model and known rows."""
     nearness: Nearness
 
 
@@ -107,15 +113,19 @@ def _fold(
             "ask for more with --least-users, or for fewer --folds."
         )
     cut = task_set.with_tasks({"train": train, "dev": warm.take(np.flatnonzero(stops))})
+    profile_B = drawn_profiles(augment, train, np.random.default_rng(config.seed))
+    again = cut.with_tasks({"train": Tasks.joined([train, train.take(profile_B)])})
     folder = MemoryFolder()
-    without = _errors(config, cut, judged, MemoryFolder())
-    with_them = _errors(dataclasses.replace(config, augment=augment), cut, judged, folder)
+    errors = {
+        ALONE: _errors(config, cut, judged, MemoryFolder()),
+        REPEATED: _errors(config, again, judged, MemoryFolder()),
+        GENERATED: _errors(dataclasses.replace(config, augment=augment), cut, judged, folder),
+    }
     values = attribute_of(judged, augment.attribute) or []
     generator = trained_generator(cut, CPU, folder, config.seed)  # out of its checkpoint
     return Judged(
         is_rare_U=np.array([value in rare for value in values]),
-        without=without,
-        change={k: with_them[k] - without[k] for k in SHOTS},
+        errors=errors,
         nearness=measured(generator, train, judged, config.seed),
     )
 
@@ -138,15 +148,24 @@ def _as_found(learner: str, augment: AugmentConfig, folds: list[Judged]) -> Foun
     rows, data = [], []
     for whom, chosen_U in (("rare", is_rare_U), ("other", ~is_rare_U)):
         for k in SHOTS if chosen_U.any() else ():
-            without_U = np.concatenate([f.without[k] for f in folds])[chosen_U]
-            change_U = np.concatenate([f.change[k] for f in folds])[chosen_U]
-            (found,) = mean_intervals(change_U[:, None], np.random.default_rng(0))
-            data.append({"users": whom, "k": k, "without": float(without_U.mean())} | vars(found))
-            rows.append(
-                [whom, str(found.num_users), str(k), f"{without_U.mean():.4f}", _shown(found)]
+            error_of = {
+                name: np.concatenate([f.errors[name][k] for f in folds])[chosen_U]
+                for name in (ALONE, REPEATED, GENERATED)
+            }
+            found = {
+                f"{name} less {other}": _difference(error_of[name] - error_of[other])
+                for name, other in PAIRS
+            }
+            alone = float(error_of[ALONE].mean())
+            data.append(
+                {"users": whom, "num_users": int(chosen_U.sum()), "k": k, ALONE: alone}
+                | {name: dataclasses.asdict(one) for name, one in found.items()}
             )
+            shown = [_shown(one) for one in found.values()]
+            rows.append([whom, str(int(chosen_U.sum())), str(k), f"{alone:.4f}", *shown])
     nearness = Nearness.joined([f.nearness for f in folds])
-    header = ["profile", "users", "k", "MAE without", "change with generated users"]
+    pairs = [f"{name} less {other}" for name, other in PAIRS]
+    header = ["profile", "users", "k", f"MAE, {ALONE}", *pairs]
     text = "\n\n".join(
         [
             f"`{learner}` with users generated for values of `{augment.attribute}` that fewer than "
@@ -157,6 +176,11 @@ def _as_found(learner: str, augment: AugmentConfig, folds: list[Judged]) -> Foun
     )
     found_of: dict[str, Any] = {"learner": learner, "changes": data, **nearness.to_dict()}
     return found_of, text
+
+
+def _difference(difference_U: Float64Array) -> Interval:
+    (found,) = mean_intervals(difference_U[:, None], np.random.default_rng(0))
+    return found
 
 
 def _shown(found: Interval) -> str:

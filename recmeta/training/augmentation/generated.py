@@ -110,16 +110,21 @@ def generated(
     generator: Model, real: Tasks, statistics: ItemStatistics, config: AugmentConfig, seed: int
 ) -> Tasks:
     """Return as many generated users as rare values lack, value by value."""
-    values = np.array(attribute_of(real, config.attribute, "augment.attribute"), object)
     rng = np.random.default_rng(seed)
-    profile_parts = [
-        rng.choice(np.flatnonzero(values == value), number)
-        for value, number in missing(config, real).items()
-    ]
-    profile_B = np.concatenate(profile_parts)
+    profile_B = drawn_profiles(config, real, rng)
     donor_B = rng.integers(0, len(real), len(profile_B))
     asked = _asking(real, statistics, profile_B, donor_B, rng)
     return drawn(generator, asked, seed)
+
+
+def drawn_profiles(config: AugmentConfig, real: Tasks, rng: np.random.Generator) -> IntArray:
+    """Return (B,) places of users with rare values, as often as the values lack users."""
+    values = np.array(attribute_of(real, config.attribute, "augment.attribute"), object)
+    parts = [
+        rng.choice(np.flatnonzero(values == value), number)
+        for value, number in missing(config, real).items()
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def drawn(generator: Model, asked: Tasks, seed: int) -> Tasks:

@@ -9,12 +9,12 @@ between tasks of a few rows: MetaGAN, Zhang, Che, Ghahramani, Bengio, Song, Neur
     loss of the generator = −log (1/num_draws) Σ_m p(query | z_m) + λ softplus(−D(generated))
     loss of the critic    = softplus(−D(query)) + softplus(D(generated)) + (γ/2) ‖∇ D(query)‖²
 
-The first term is the likelihood of the query under all draws of z (Foong et al., NeurIPS 2020, §4),
-which CFGAN has as zero reconstruction and without which an adversarial loss says little of any one
-user. Both players learn at once, by the one step of the outer optimiser. Of the usual adversarial
-losses, the logistic one with a penalty on the critic's gradient at real users is the one that is
-proven to converge near its equilibrium under simultaneous steps; Wasserstein critics, with their
-gradient penalty too, are proven not to (Mescheder, Geiger, Nowozin, ICML 2018, §3 and theorem 4.1).
+The first term is the likelihood of the query under all draws of z (Foong et al., NeurIPS 2020);
+without it an adversarial loss says little of any one user, for which CFGAN adds a reconstruction of
+sampled zeros. Both players learn at once, by the one step of the outer optimiser. Of the usual
+adversarial losses, the logistic one with a penalty on the critic's gradient at real users is proven
+to converge near its equilibrium by simultaneous gradient steps (Mescheder, Geiger, Nowozin, ICML
+2018, theorem 4.1); Wasserstein critics, with their gradient penalty too, are proven not to (§3).
 
 What is generated is rounded to the levels of the scale, as real values are, with the gradient of
 what was rounded (Bengio, Léonard, Courville, 2013): no critic can tell the two apart by fractions.
@@ -65,8 +65,8 @@ class AdversarialConfig(AmortisedConfig):
     """λ, the weight of the critic's judgement in the generator's loss. With 0 the generator learns
     from its likelihood alone."""
     gradient_penalty: float = 1.0
-    """γ, the weight of the critic's squared gradient by the values of real users, as if a query
-    were as long as the root mean square of its values."""
+    """γ, the weight of the critic's squared gradient at real users. The length of a query's values
+    is their root mean square, so that long queries are penalised as short ones are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
