@@ -1,5 +1,7 @@
 """Files come back whole or not at all, here and in an object store."""
 
+import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.workspace import Folder, Workspace, check_delta_path
+from recmeta.workspace import Folder, MemoryFolder, Workspace, check_delta_path
 
 
 class Remote(pafs.SubTreeFileSystem):
@@ -91,6 +93,79 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_file_has_its_name_only_once_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def sync(descriptor: int) -> None:
+        done.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def rename(source: str, target: str) -> None:
+        assert Path(source).read_bytes() == b"content"
+        done.append(("rename", target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", rename)
+    before = len(os.listdir("/proc/self/fd"))
+    (Folder.at(tmp_path) / "deep").write_bytes("x", b"content")
+    assert len(os.listdir("/proc/self/fd")) == before
+    folder = f"{tmp_path}/deep"
+    (first, unfinished), *others = done
+    assert (first, others) == ("sync", [("rename", f"{folder}/x"), ("sync", folder)])
+    assert Path(unfinished).parent == Path(folder)
+    assert Path(unfinished).name.startswith(".x.")
+
+
+def test_a_folder_on_another_disk_is_written_to(tmp_path: Path) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one disk")
+    with tempfile.TemporaryDirectory(dir=other) as mounted:
+        workspace = Workspace(tmp_path / "ws")
+        workspace.write_bytes("x", b"1")
+        (tmp_path / "ws" / "mounted").symlink_to(mounted)
+        (workspace / "mounted").write_bytes("y", b"2")
+        assert os.listdir(mounted) == ["y"]
+        assert (workspace / "mounted").read_bytes("y") == b"2"
+    assert not [p for p in (tmp_path / "ws" / ".tmp").rglob("*") if p.name.startswith(".y")]
+
+
+def test_files_are_listed_mapped_and_deleted(folder: Folder, tmp_path: Path) -> None:
+    for name in ("b", ".hidden", "a"):
+        folder.write_bytes(name, name.encode())
+    assert folder.names() == ["a", "b"]
+    assert folder.read_buffer("a").to_pybytes() == b"a"
+    folder.delete("a")
+    folder.delete("a")
+    assert folder.names() == ["b"]
+    folder.write_bytes("x.json", b"{")
+    with pytest.raises(UserError, match=r"/x\.json is broken: "):
+        folder.read_json("x.json")
+
+
+def test_a_folder_in_memory_is_as_one_on_a_disk(tmp_path: Path) -> None:
+    disk = Folder.at(tmp_path)
+    disk.write_bytes("a", b"1")
+    disk.write_bytes("deep/b", b"2")
+    memory = MemoryFolder.copy_of(disk, ["a", "deep/b", "missing"])
+    assert memory.names() == ["a", "deep"]
+    assert [memory.exists(name) for name in ("a", "deep", "deep/b", "dee", "missing")] == [
+        *(True, True, True, False, False)
+    ]
+    assert (memory / "deep").read_bytes("b") == b"2"
+    (memory / "deep").write_bytes("c", b"3")
+    assert memory.read_bytes("deep/c") == b"3"
+    memory.delete("a")
+    memory.delete("a")
+    assert memory.names() == ["deep"]
+    with pytest.raises(FileNotFoundError, match="/a"):
+        memory.read_bytes("a")
+
+
 def test_json_refuses_what_json_cannot_say(folder: Folder) -> None:
     with pytest.raises(ValueError, match="JSON"):
         folder.write_json("x.json", float("nan"))
@@ -144,6 +219,25 @@ def test_an_object_store_keeps_its_address(monkeypatch: pytest.MonkeyPatch) -> N
     workspace = Workspace("s3://bucket/some/where/?region=eu-west-1")
     assert workspace.path == "bucket/some/where"
     assert workspace.table_uri(schema.USERS) == "s3://bucket/some/where/tables/users"
+
+
+@pytest.mark.parametrize("query", ["", "?region=eu-west-1"])
+def test_an_object_stores_address_is_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    def address() -> tuple[str, str]:
+        _, (options,) = Folder.at(f"s3://bucket/x{query}").filesystem.__reduce__()
+        return options["scheme"], options["endpoint_override"]
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9")
+    assert address() == ("http", "localhost:9")
+    query = f"{query or '?region=eu-west-1'}&endpoint_override=localhost:8"
+    assert address() == ("https", "localhost:8")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    query = "?region=eu-west-1"
+    assert address() == ("https", "")
 
 
 @pytest.mark.parametrize("name", ["two words", "año", "50%", "a[b]"])
