@@ -55,6 +55,30 @@ def measure_alone(module: str, arguments: dict[str, Any], *, threads: int) -> An
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def drive(module: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of a load generator, which runs on one thread in a process of its own.
+
+    Args:
+        module: the full name of a module that reads settings from standard input, as JSON, and
+            writes its results.
+
+    Raises:
+        UserError: if the process fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        input=json.dumps(settings),
+        capture_output=True,
+        text=True,
+        env=environment(1),
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"the load generator {module} failed:\n{done.stderr[-2_000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def _main() -> None:
     import importlib
 

@@ -24,7 +24,8 @@ from counting import ALL, Faults
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model as MLflowModel
-from running import NEW, recmeta, run, serving
+from mlflow_server import serving
+from running import NEW, recmeta, run
 
 from recmeta.logs.mapping import LogMapping
 from recmeta.metalearn.model import Model

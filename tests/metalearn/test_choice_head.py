@@ -278,6 +278,24 @@ def unnamed_tasks(support: Ragged, query: Ragged) -> Tasks:
     return Tasks(profile, zeros, zeros.astype(np.int32), state, support, query)
 
 
+def ordered(
+    items: list[list[int]],
+    values: list[list[float]],
+    num_items: int = 30,
+    judges: Tasks | None = None,
+) -> ChoiceData:
+    """Return users in the order of time, of whom only the rows are known."""
+    return ChoiceData(
+        rows=Ragged.from_lists(items, values),
+        judges=judges,
+        profiles=without_profiles(len(items), 0 if judges is None else len(judges)),
+        num_items=num_items,
+        value_range=None,
+        in_order=True,
+        num_next=2,
+    )
+
+
 def cyclic_log(num_users: int, seed: int) -> tuple[list[list[int]], list[list[float]]]:
     """Return users who walk through a circle of items, each from a place of their own."""
     first = np.random.default_rng(seed).integers(0, 30, num_users)
@@ -289,15 +307,7 @@ def test_what_comes_next_is_learned() -> None:
     items, values = cyclic_log(200, 0)
     config = ChoiceConfig(num_factors=16, epochs=4)
     head = meta_learned(
-        ChoiceData(
-            rows=Ragged.from_lists(items, values),
-            judges=None,
-            profiles=without_profiles(len(items)),
-            num_items=30,
-            value_range=None,
-            in_order=True,
-            num_next=2,
-        ),
+        ordered(items, values),
         config,
         0,
         torch.device("cpu"),
@@ -348,15 +358,7 @@ def test_training_stops_where_development_users_are_likeliest() -> None:
     config = ChoiceConfig(num_factors=8, epochs=6, patience=2)
     epochs = [
         meta_learned(
-            ChoiceData(
-                rows=Ragged.from_lists(items, values),
-                judges=development,
-                profiles=without_profiles(len(items), 3),
-                num_items=30,
-                value_range=None,
-                in_order=True,
-                num_next=2,
-            ),
+            ordered(items, values, judges=development),
             config,
             0,
             torch.device("cpu"),
@@ -371,15 +373,7 @@ def test_no_passes_are_none() -> None:
     """A refit takes as many as were best, which may be none."""
     items, values = cyclic_log(20, 0)
     head = meta_learned(
-        ChoiceData(
-            rows=Ragged.from_lists(items, values),
-            judges=None,
-            profiles=without_profiles(len(items)),
-            num_items=30,
-            value_range=None,
-            in_order=True,
-            num_next=2,
-        ),
+        ordered(items, values),
         ChoiceConfig(num_factors=4, epochs=5),
         0,
         torch.device("cpu"),
@@ -392,16 +386,7 @@ def test_no_passes_are_none() -> None:
 def test_a_new_item_is_as_one_that_nobody_took() -> None:
     items, values = cyclic_log(200, 0)
     head = meta_learned(
-        ChoiceData(
-            rows=Ragged.from_lists(items, values),
-            judges=None,
-            profiles=without_profiles(len(items)),
-            num_items=32,
-            # two of which nobody took
-            value_range=None,
-            in_order=True,
-            num_next=2,
-        ),
+        ordered(items, values, num_items=32),
         ChoiceConfig(num_factors=4, epochs=2),
         0,
         torch.device("cpu"),

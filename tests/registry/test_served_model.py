@@ -2,11 +2,7 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow_server import serving
 from registry_pipeline import Pipeline
 
 from recmeta.config import to_dict
@@ -269,46 +266,20 @@ def test_nothing_is_pickled_and_requirements_are_pinned(registered: Workspace) -
 @pytest.fixture(scope="module")
 def server(registered: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`mlflow models serve` in a process of its own; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         uri = tracking.tracking_uri(registered)
-    log = tmp_path_factory.mktemp("server") / "log"
     environment = {
-        **os.environ,
         "MLFLOW_TRACKING_URI": uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     command = ["-m", "mlflow", "models", "serve", "-m", "models:/recmeta@champion"]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1"]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=log.parent,
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{address}/ping", timeout=5):
-                    break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.3)
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--workers", "1"]
+    folder = tmp_path_factory.mktemp("server")
+    with serving(
+        [sys.executable, *command], folder, health="ping", environment=environment
+    ) as address:
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 def post(address: str, body: dict[str, Any]) -> Any:

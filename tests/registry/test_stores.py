@@ -1,17 +1,13 @@
 """The same life of a model in every kind of store: SQLite, PostgreSQL, and behind a server."""
 
-import contextlib
 import os
-import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_server import serving
 from postgresql import postgresql
 from registry_pipeline import CONFIG, INPUTS, Pipeline
 
@@ -42,39 +38,10 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def server(sqlite: str, tmp_path: Path) -> Iterator[str]:
     """`mlflow server` in a process of its own, with the artifacts; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     command = ["-m", "mlflow", "server", "--backend-store-uri", sqlite, "--workers", "1"]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port)]
-    log = tmp_path / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{address}/health", timeout=5):
-                    break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
+    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
+    with serving([sys.executable, *command], tmp_path) as address:
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # its end is not what is tested
-            process.wait(timeout=30)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 SERVER = pytest.param(

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -13,12 +11,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.speed.processes import environment
+from benchmarks.speed.processes import drive
 from benchmarks.speed.result import BenchmarkResult, machine
 from benchmarks.speed.serve.models import model_of
 from benchmarks.speed.serve.run import FEW, bodies_of, served
-from recmeta.errors import UserError
 
+CLIENTS = "benchmarks.speed.serve.clients"
 REASONS = 3
 BEFORE = ((1, 5.0), (16, 15.0))
 """Clients, and for how many seconds: one alone, and so many that the server is busy and not
@@ -50,8 +48,9 @@ def run(
         expected = [_answer(port, body) for body in bodies]
         for number, seconds in (*BEFORE, (clients, 60.0 * minutes)):
             with _Watch(port, process) as watch:
-                asked = {"clients": number, "seconds": seconds}
-                found = _ask({"port": port, "bodies": bodies, "expected": expected, **asked})
+                settings: dict[str, Any] = {"clients": number, "seconds": seconds}
+                settings |= {"port": port, "bodies": bodies, "expected": expected}
+                found = drive(CLIENTS, settings)
             statuses = found.pop("statuses")
             answers = statuses.get("200", 0)
             rows.append(
@@ -151,19 +150,3 @@ def _answer(port: int, body: dict[str, Any]) -> Any:
     )
     with urllib.request.urlopen(asked, timeout=30) as answer:
         return json.load(answer)
-
-
-def _ask(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the results of clients in a process of their own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed.serve.clients"],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        env=environment(1),
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"the clients failed:\n{done.stderr[-2_000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found

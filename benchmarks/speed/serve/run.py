@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.melu_shape import MeluShape
-from benchmarks.speed.processes import environment
+from benchmarks.speed.processes import drive, environment
 from benchmarks.speed.result import BenchmarkResult, Row, machine
 from benchmarks.speed.serve.models import model_of
 from recmeta.errors import UserError
 
 LEARNERS = ("bayesian-linear", "maml")
 RATES = (100, 200, 400)
+LOAD = "benchmarks.speed.serve.load"
 FEW = 10
 """The number of ratings of a user."""
 NUM_USERS = 500
@@ -50,9 +51,10 @@ def run(
         with served(learner) as (port, _):
             for reasons in max_reasons:
                 bodies = bodies_of(shape, reasons)
-                _drive(port, bodies, rate=50, seconds=WARM_SECONDS)
+                load = {"port": port, "bodies": bodies}
+                drive(LOAD, {**load, "rate": 50, "seconds": WARM_SECONDS})
                 for rate in rates:
-                    found = _drive(port, bodies, rate=rate, seconds=seconds)
+                    found = drive(LOAD, {**load, "rate": rate, "seconds": seconds})
                     rows.append(
                         {
                             "model": learner,
@@ -146,22 +148,3 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
             return
         time.sleep(0.2)
     raise UserError("the server of the load test does not start: is the extra `serve` installed?")
-
-
-def _drive(
-    port: int, bodies: list[dict[str, Any]], *, rate: float, seconds: float
-) -> dict[str, Any]:
-    """Return the results of a generator in a process of its own."""
-    asked = {"port": port, "bodies": bodies, "rate": rate, "seconds": seconds}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed.serve.load"],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        env=environment(1),
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"the load generator failed:\n{done.stderr[-2_000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
