@@ -65,7 +65,7 @@ def fit(
         whole = Development(train=problem.train, judges=nobody)
         everybody = write_task_set(problem, whole, folder / "everybody")
         model = refit_model(
-            config, model, trained, task_set, folder, lambda _: None, everybody=everybody
+            config, begun, trained, task_set, folder, lambda _: None, everybody=everybody
         )
     return MetaTrained(
         predictor=LearnedPredictor(name, model),
