@@ -35,6 +35,15 @@ class _Layer:
     bias_o: Value
 
 
+@dataclasses.dataclass(frozen=True)
+class _Rates:
+    """How far a step changes a layer's weights and bias."""
+
+    hidden: Value
+    features: Value
+    bias: Value
+
+
 def maml(learner: MAML, params: Params, items: Rows, user: KnownUser) -> Expected:
     """Return the outputs of layers that have adapted to a user.
 
@@ -61,32 +70,35 @@ def maml(learner: MAML, params: Params, items: Rows, user: KnownUser) -> Expecte
         start_I = items.statistics_BRD[0, :, 0].cpu().numpy()
     started_I = graph.constant(start_I, "items.start")
 
-    of_user = [
+    user_F = _of_user(network, params, user)
+    known_RF = item_IF.rows(user.item_R)
+    if user_F is not None:
+        ones_R1 = 1.0 + 0.0 * known_RF.columns(0, 1)
+        known_RF = graph.joined(ones_R1 @ user_F.reshaped(1, -1), known_RF, axis=1)
+    started_R, num_1 = started_I.rows(user.item_R), user.num_rows_1
+    confidence_1 = num_1 / (num_1 + learner.steps.support_prior).clipped(1.0)
+    layers = [_layer(graph, network, params, index) for index in range(network.num_layers)]
+    for step in range(learner.steps.num_steps):
+        output_R, hidden = _forward(graph, layers, known_RF, started_R)
+        slope_R = _slope(learner.steps.objective, output_R, user) * confidence_1
+        rates = _rates(graph, learner, params, step)
+        layers = _after_step(layers, rates, hidden, known_RF, slope_R)
+    known_R, _ = _forward(graph, layers, known_RF, started_R)
+    if user_F is not None:
+        layers = _of_items(network, layers, user_F)
+    every_I, _ = _forward(graph, layers, item_IF, started_I)
+    return Expected(known_R, every_I)
+
+
+def _of_user(network: PreferenceNetwork, params: Params, user: KnownUser) -> Value | None:
+    """Return (F,) what the layers see of the user; None if that is nothing."""
+    parts = [
         looked_up(user, field, params[f"embedding.user.{field.name}"], reads_unknown=True)
         if field.is_coded
         else user.profile[field.name]
         for field in network.user_fields
     ]
-    known_RF = _with_user(graph, of_user, item_IF.rows(user.item_R))
-    started_R = started_I.rows(user.item_R)
-    layers = [_layer(graph, network, params, index) for index in range(network.num_layers)]
-    for step in range(learner.steps.num_steps):
-        outputs_R, hidden = _forward(graph, layers, known_RF, started_R)
-        slope_R = _slope(learner.steps.objective, outputs_R, user)
-        num_1 = user.num_rows_1
-        slope_R = slope_R * (num_1 / (num_1 + learner.steps.support_prior).clipped(1.0))
-        layers = _stepped(learner, params, layers, hidden, known_RF, slope_R, step)
-    known_R, _ = _forward(graph, layers, known_RF, started_R)
-    every_I, _ = _forward(graph, _of_items(graph, layers, of_user), item_IF, started_I)
-    return Expected(known_R, every_I)
-
-
-def _with_user(graph: Graph, of_user: list[Value], item_RF: Value) -> Value:
-    """Return the rows' features, those of the user first."""
-    if not of_user:
-        return item_RF
-    ones_R1 = 1.0 + 0.0 * item_RF.columns(0, 1)
-    return graph.joined(ones_R1 @ graph.joined(*of_user).reshaped(1, -1), item_RF, axis=1)
+    return user.graph.joined(*parts) if parts else None
 
 
 def _layer(graph: Graph, network: PreferenceNetwork, params: Params, index: int) -> _Layer:
@@ -142,85 +154,73 @@ def _slope(objective: ObjectiveName, output_R: Value, user: KnownUser) -> Value:
     return slope_R * counts_R / user.num_rows_1.clipped(1.0)
 
 
-def _stepped(
-    learner: MAML,
-    params: Params,
+def _after_step(
     layers: list[_Layer],
+    rates: list[_Rates | None],
     hidden: list[Value | None],
     known_RF: Value,
     slope_R: Value,
-    step: int,
 ) -> list[_Layer]:
-    """Return the layers after a gradient step."""
-    graph, found = known_RF.graph, list(layers)
-    gradient_Ro = slope_R.reshaped(-1, 1)
+    """Return the layers after a gradient step.
+
+    Args:
+        rates: of each layer; None for one that does not adapt.
+        hidden: each layer's hidden inputs (R, i).
+        slope_R: how each output moves the loss.
+    """
+    found, gradient_Ro = list(layers), slope_R.reshaped(-1, 1)
     for index in range(len(layers) - 1, -1, -1):
-        layer, inputs_Ri = layers[index], hidden[index]
-        if learner.steps.adapted_layers[index]:
-            found[index] = _changed(
-                learner, params, index, step, layer, inputs_Ri, known_RF, gradient_Ro
-            )
+        layer, inputs_Ri, rate = layers[index], hidden[index], rates[index]
+        if rate is not None:
+            found[index] = _changed(layer, rate, inputs_Ri, known_RF, gradient_Ro)
         if inputs_Ri is not None:
-            assert layer.hidden_oi is not None
+            assert layer.hidden_oi is not None, "it has made use of them"
             is_on_Ri = (inputs_Ri > 0.0).to(np.float32)
             gradient_Ro = (gradient_Ro @ layer.hidden_oi) * is_on_Ri
-    assert graph is slope_R.graph
     return found
 
 
 def _changed(
-    learner: MAML,
-    params: Params,
-    index: int,
-    step: int,
-    layer: _Layer,
-    inputs_Ri: Value | None,
-    known_RF: Value,
-    gradient_Ro: Value,
+    layer: _Layer, rate: _Rates, inputs_Ri: Value | None, known_RF: Value, gradient_Ro: Value
 ) -> _Layer:
     """Return a layer after a step along minus the gradient at its outputs."""
-    graph, width = known_RF.graph, 0 if layer.hidden_oi is None else _width(learner, index)
-
-    def rate(name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        found = learner.steps.rate_of(params, f"layer.{index}.{name}", step)
-        return np.asarray(torch.as_tensor(found).detach().cpu().numpy(), np.float32)
-
-    def stepped(
-        weight: Value, of: Value, at: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-    ) -> Value:
-        return weight - graph.constant(at, "rate") * of
-
-    of_weight = rate("weight")  # one number, or one for each of the weights
-    of_hidden = of_weight if of_weight.ndim == 0 else of_weight[:, :width]
-    of_features = of_weight if of_weight.ndim == 0 else of_weight[:, width:]
     hidden_oi, features_oF = layer.hidden_oi, layer.features_oF
     if hidden_oi is not None and inputs_Ri is not None:
-        hidden_oi = stepped(hidden_oi, gradient_Ro.T @ inputs_Ri, of_hidden)
+        hidden_oi = hidden_oi - rate.hidden * (gradient_Ro.T @ inputs_Ri)
     if features_oF is not None:
-        features_oF = stepped(features_oF, gradient_Ro.T @ known_RF, of_features)
-    return _Layer(hidden_oi, features_oF, stepped(layer.bias_o, gradient_Ro.sum(0), rate("bias")))
+        features_oF = features_oF - rate.features * (gradient_Ro.T @ known_RF)
+    return _Layer(hidden_oi, features_oF, layer.bias_o - rate.bias * gradient_Ro.sum(0))
 
 
-def _width(learner: MAML, index: int) -> int:
-    """Return the number of a layer's hidden inputs."""
-    assert isinstance(learner.network, PreferenceNetwork)
-    return learner.network.config.hidden_dims[index - 1]
+def _rates(graph: Graph, learner: MAML, params: Params, step: int) -> list[_Rates | None]:
+    """Return each layer's rates in a step: one number, or one for each of its weights."""
+    network, found = learner.network, list[_Rates | None]()
+    assert isinstance(network, PreferenceNetwork)
+    for index, adapts in enumerate(learner.steps.adapted_layers):
+        if not adapts:
+            found.append(None)
+            continue
+        names = (f"layer.{index}.weight", f"layer.{index}.bias")
+        weight, bias = (
+            np.asarray(torch.as_tensor(learner.steps.rate_of(params, name, step)).cpu(), np.float32)
+            for name in names
+        )
+        num_hidden = network.config.hidden_dims[index - 1] if index else 0
+        parts = (weight, weight)
+        if weight.ndim:
+            parts = (weight[:, :num_hidden], weight[:, num_hidden:])
+        found.append(_Rates(*(graph.constant(rate, "rate") for rate in (*parts, bias))))
+    return found
 
 
-def _of_items(graph: Graph, layers: list[_Layer], of_user: list[Value]) -> list[_Layer]:
+def _of_items(network: PreferenceNetwork, layers: list[_Layer], user_F: Value) -> list[_Layer]:
     """Return the layers as they read items alone: what they make of the user joins the bias."""
-    if not of_user:
-        return layers
-    user_F = graph.joined(*of_user)
-    width_1 = graph.op("Shape", user_F, kind=np.int64)
+    width = network.feature_widths[0]
     found = []
     for layer in layers:
-        if layer.features_oF is None:
-            found.append(layer)
-            continue
-        both = graph.op("Shape", layer.features_oF, kind=np.int64, start=1, end=2)
-        nothing, axis = graph.integers([0]), graph.integers([1])
-        of_user_oF = graph.op("Slice", layer.features_oF, nothing, width_1, axis)
-        of_item_oF = graph.op("Slice", layer.features_oF, width_1, both, axis)
-        found.append(_Layer(layer.hidden_oi, of_item_oF, layer.bias_o + of_user_oF @ user_F))
+        if layer.features_oF is not None:
+            of_user_oF = layer.features_oF.columns(0, width)
+            of_item_oF = layer.features_oF.columns(width, sum(network.feature_widths))
+            layer = _Layer(layer.hidden_oi, of_item_oF, layer.bias_o + of_user_oF @ user_F)
+        found.append(layer)
     return found

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.predicted_rows import predict_rows
+from recmeta.metalearn.predicted_rows import PredictedRows, predict_rows
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.exploration.explorer import Explorer
 from recmeta.serving.list_reasons import list_effects
@@ -148,7 +148,8 @@ class ListMaker:
         top_k = top_k or self.config.top_k
         if self.explorer is not None:
             return self._exploring(users, tasks, top_k, names or users.user_id, self.explorer)
-        item_Bk, worth_Bk, score_Bk, is_popular_Bk = self._plain(users, tasks, top_k)
+        item_Bk, worth_Bk, is_popular_Bk = self._plain(users, tasks, top_k)
+        score_Bk, deviation_Bk = self._shown(users, tasks, item_Bk, worth_Bk)
         return Lists(
             item_Bk,
             worth_Bk,
@@ -156,21 +157,34 @@ class ListMaker:
             is_popular_Bk,
             np.zeros(item_Bk.shape, np.bool_),
             np.where(item_Bk >= 0, 1.0, np.nan),
-            deviations(self.scorer, users, tasks, item_Bk),
+            deviation_Bk,
             self._reasons(users, tasks, np.where(is_popular_Bk, -1, item_Bk)),
         )
 
     def _plain(
         self, users: AdaptedUsers, tasks: Tasks, length: int
-    ) -> tuple[IntArray, Float32Array, Float32Array, BoolArray]:
-        """Return (B, k) items of lists without exploration, their worths and scores, and which of
-        them are popular items in place of the model's."""
+    ) -> tuple[IntArray, Float32Array, BoolArray]:
+        """Return (B, k) items of lists without exploration, their worths, and which of them are
+        popular items in place of the model's."""
         length = min(length, self.model.catalogue.num_items)
         if self.config.rules.rearrange or self.certificate is not None:
             item_Bk, is_popular_Bk = self._arranged(users, tasks, length)
-            return item_Bk, *self._worths(users, item_Bk), is_popular_Bk
-        item_Bk, worth_Bk, score_Bk = self._best(users, tasks, length)
-        return item_Bk, worth_Bk, score_Bk, np.zeros(item_Bk.shape, np.bool_)
+            return item_Bk, self._worths(users, item_Bk), is_popular_Bk
+        item_Bk, worth_Bk = self._best(users, tasks, length)
+        return item_Bk, worth_Bk, np.zeros(item_Bk.shape, np.bool_)
+
+    def _shown(
+        self, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray, worth_Bk: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """Return (B, k) the scores that lists show, and their standard deviations; NaN where there
+        is none."""
+        if self.model.uncertainty is None or self.model.objective != "rating" or not item_Bk.size:
+            score_Bk = self.ranker.scores(users.state, item_Bk, worth_Bk)
+            return score_Bk, np.full(item_Bk.shape, np.nan, np.float32)
+        found = _predicted(self.scorer, users, tasks, item_Bk)
+        expected_Bk = found.expected_N.reshape(item_Bk.shape)
+        lowest = np.float32(self.model.value_range[0])
+        return np.where(item_Bk >= 0, expected_Bk, lowest), _deviation(found, item_Bk)
 
     def _exploring(
         self,
@@ -183,8 +197,8 @@ class ListMaker:
         """Return lists in which some places explore among the best items."""
         # As many whatever is asked for, so that a list begins as a longer one does.
         num_candidates = max(explorer.config.candidates, self.config.top_k)
-        item_Bm, worth_Bm, score_Bm, is_popular_Bm = self._plain(users, tasks, num_candidates)
-        deviation_Bm = deviations(self.scorer, users, tasks, item_Bm)
+        item_Bm, worth_Bm, is_popular_Bm = self._plain(users, tasks, num_candidates)
+        score_Bm, deviation_Bm = self._shown(users, tasks, item_Bm, worth_Bm)
         found = explorer.lists(users, tasks, item_Bm, worth_Bm, deviation_Bm, top_k, names)
         place_Bk = np.maximum(found.place_Bk, 0)
         is_item_Bk = found.place_Bk >= 0
@@ -238,7 +252,7 @@ class ListMaker:
 
     def _candidates(self, users: AdaptedUsers, tasks: Tasks, num_candidates: int) -> IntArray:
         """Return (B, m) the best items; -1 for those about which the model is too uncertain."""
-        item_Bm, *_ = self._best(users, tasks, num_candidates)
+        item_Bm, _ = self._best(users, tasks, num_candidates)
         most = self.config.rules.max_uncertainty
         if most is None:
             return item_Bm
@@ -278,11 +292,11 @@ class ListMaker:
         factors = Factors.of(score_AI, config.num_factors, np.random.default_rng(0))
         judges = np.arange(num_anchors, min(len(tasks), num_anchors + config.num_judges))
         some, of_judges = _some(users, judges), tasks.take(judges)
-        truth_Bk, *_ = self._best(some, of_judges, self.config.top_k)
+        truth_Bk, _ = self._best(some, of_judges, self.config.top_k)
         query_Af = factors.query(score_AI[:, factors.landmark_L])
         index = make(factors.vector_If, query_Af)
         self._retrieval = _Retrieval(config, factors, index, items)
-        found_Bk, *_ = self._best(some, of_judges, self.config.top_k)
+        found_Bk, _ = self._best(some, of_judges, self.config.top_k)
         share = recall(found_Bk, truth_Bk)
         if share < config.min_recall:
             self._retrieval = None
@@ -301,15 +315,13 @@ class ListMaker:
 
     def _best(
         self, users: AdaptedUsers, tasks: Tasks, length: int
-    ) -> tuple[IntArray, Float32Array, Float32Array]:
-        """Return (B, length) the best items, their worths and their scores, of all or of
-        candidates."""
+    ) -> tuple[IntArray, Float32Array]:
+        """Return (B, length) the best items and their worths, of all or of candidates."""
         retrieval, is_limited = self._retrieval, users.allowed_BI is not None
         if retrieval is None or length > retrieval.config.candidates or is_limited:
-            ranked = self.ranker.rank(users, length)
-            return ranked.item_Bk, ranked.worth_Bk, ranked.score_Bk
+            return self.ranker.best(users, length)
         item_Bn = retrieval.search(self.scorer, users)
-        worth_Bn, score_Bn = self._worths(users, item_Bn)
+        worth_Bn = self._worths(users, item_Bn)
         if self.config.exclude_seen:
             for place in range(int(tasks.support.lengths.max(initial=0))):
                 here = tasks.support.position == place
@@ -318,8 +330,7 @@ class ListMaker:
         order_Bk = np.argsort(-worth_Bn, axis=1, kind="stable")[:, :length]
         chosen_Bk = np.take_along_axis(item_Bn, order_Bk, 1)
         worth_Bk = np.take_along_axis(worth_Bn, order_Bk, 1)
-        item_Bk = np.where(np.isfinite(worth_Bk), chosen_Bk, -1)
-        return item_Bk, worth_Bk, np.take_along_axis(score_Bn, order_Bk, 1)
+        return np.where(np.isfinite(worth_Bk), chosen_Bk, -1), worth_Bk
 
     def _popular_unseen(self, users: AdaptedUsers, num_users: int) -> IntArray:
         """Return (B, m) eligible items by popularity; -1 for a user's own."""
@@ -351,32 +362,36 @@ class ListMaker:
         return np.where(row_Bk >= 0, tasks.support.item[np.maximum(row_Bk, 0)], -1).astype(np.int64)
 
     @torch.no_grad()
-    def _worths(self, users: AdaptedUsers, item_Bk: IntArray) -> tuple[Float32Array, Float32Array]:
-        """Return (B, k) the values by which lists are ordered, and those that they show, as in
-        `RankedLists`."""
+    def _worths(self, users: AdaptedUsers, item_Bk: IntArray) -> Float32Array:
+        """Return (B, k) the values by which lists are ordered."""
         rows = self.scorer.rows_of_now(item_Bk)
-        predicted = self.scorer.predict(users.state, rows)
+        output_Bk = self.scorer.predict(users.state, rows).listed_by_BR
         settled = self.scorer.settled(users.state)
-        worth_Bk = self.scorer.order(settled, predicted.listed_by_BR, rows).float().cpu().numpy()
-        worth_Bk = np.where(item_Bk >= 0, worth_Bk, np.float32(-np.inf))
-        if self.model.objective != "rating":
-            return worth_Bk, worth_Bk
-        expected_Bk = self.scorer.predict_values(users.state, rows, predicted).expected
-        return worth_Bk, np.where(item_Bk >= 0, expected_Bk, np.float32(self.model.value_range[0]))
+        worth_Bk = self.scorer.order(settled, output_Bk, rows).float().cpu().numpy()
+        return np.where(item_Bk >= 0, worth_Bk, np.float32(-np.inf))
 
 
 def deviations(
     scorer: Scorer, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
 ) -> Float32Array:
     """Return (B, k) standard deviations of users' items; NaN if there is none."""
-    found_Bk = np.full(item_Bk.shape, np.nan, np.float32)
     if scorer.model.uncertainty is None or not item_Bk.size:
-        return found_Bk
+        return np.full(item_Bk.shape, np.nan, np.float32)
+    return _deviation(_predicted(scorer, users, tasks, item_Bk), item_Bk)
+
+
+def _predicted(
+    scorer: Scorer, users: AdaptedUsers, tasks: Tasks, item_Bk: IntArray
+) -> PredictedRows:
+    """Return the predictions of users' items, laid end to end; of item 0 where there is none."""
     asked = dataclasses.replace(tasks, query=Ragged.asking(item_Bk))
-    deviation_N = predict_rows(scorer, users.state, asked).deviation_N
-    assert deviation_N is not None
-    deviation_Bk = deviation_N.reshape(item_Bk.shape).astype(np.float32)
-    return np.where(item_Bk >= 0, deviation_Bk, found_Bk)
+    return predict_rows(scorer, users.state, asked)
+
+
+def _deviation(found: PredictedRows, item_Bk: IntArray) -> Float32Array:
+    assert found.deviation_N is not None, "the model says how certain it is"
+    deviation_Bk = found.deviation_N.reshape(item_Bk.shape).astype(np.float32)
+    return np.where(item_Bk >= 0, deviation_Bk, np.float32(np.nan))
 
 
 def _some(users: AdaptedUsers, chosen: IntArray) -> AdaptedUsers:

@@ -209,16 +209,26 @@ class Ranker:
         self._kept: dict[int, Rows] = {}
 
     def rank(self, users: AdaptedUsers, top_k: int | None = None) -> RankedLists:
-        """Return each user's best items. Among equal scores the lower item number comes first.
+        """Return each user's best items, with the scores that lists show.
+
+        Args:
+            top_k: how many; if None, as many as the configuration says.
+        """
+        item_Bk, worth_Bk = self.best(users, top_k)
+        return RankedLists(item_Bk, worth_Bk, self.scores(users.state, item_Bk, worth_Bk))
+
+    def best(self, users: AdaptedUsers, top_k: int | None = None) -> tuple[IntArray, Float32Array]:
+        """Return (B, k) each user's best items, and the values by which they are ordered; -1 and
+        -inf past the end. Among equal values the lower item number comes first.
 
         Args:
             top_k: how many; if None, as many as the configuration says.
         """
         num_items = self.model.catalogue.num_items
         with one_thread(len(users.user_id) * num_items <= FEW_PAIRS):
-            return self._rank(users, min(top_k or self.config.top_k, num_items))
+            return self._best(users, min(top_k or self.config.top_k, num_items))
 
-    def _rank(self, users: AdaptedUsers, length: int) -> RankedLists:
+    def _best(self, users: AdaptedUsers, length: int) -> tuple[IntArray, Float32Array]:
         device = self.model.device
         most_rows = SETTLED_ROWS_AT_ONCE if self.scorer.settles else ROWS_AT_ONCE
         at_once = max(1, most_rows // self.config.item_block)
@@ -240,8 +250,7 @@ class Ranker:
         key_Bk = torch.cat([nobody, *(_best(found[n : n + num_shares], length) for n in starts)])
         worth_Bk, item_Bk = parted(key_Bk)
         item_Bk = torch.where(torch.isfinite(worth_Bk), item_Bk, -1)
-        numbers_Bk, worths_Bk = item_Bk.cpu().numpy(), worth_Bk.cpu().numpy()
-        return RankedLists(numbers_Bk, worths_Bk, self.scores(users.state, numbers_Bk, worths_Bk))
+        return item_Bk.cpu().numpy(), worth_Bk.cpu().numpy()
 
     @torch.no_grad()
     def scores(self, state: UserState, item_Bk: IntArray, worth_Bk: Float32Array) -> Float32Array:

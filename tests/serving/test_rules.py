@@ -15,10 +15,10 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.lists import ListMaker, Lists, relative_likelihoods
 from recmeta.serving.new_user_tasks import tasks_for_new_users
-from recmeta.serving.ranking import AdaptedUsers, RankedLists, ScoringConfig, adapt_users
+from recmeta.serving.ranking import AdaptedUsers, ScoringConfig, adapt_users
 from recmeta.serving.rearrange import Arrangement, Cap
 from recmeta.serving.rules import ItemFacts, Rules, categories
-from recmeta.tasks.arrays import BoolArray
+from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray
 from recmeta.tasks.task_set import Tasks
 
 NUM_ITEMS, TOP_K = 30, 6
@@ -120,13 +120,13 @@ def test_a_short_list_has_nothing_past_its_end(priced: Model, tasks: Tasks) -> N
     worst_B = maker.make(users, tasks, NUM_ITEMS).item_Bk[np.arange(len(tasks)), -12]
     allowed_BI = np.arange(NUM_ITEMS) == worst_B[:, None]
     lengths: list[int] = []
-    rank = maker.ranker.rank
+    best = maker.ranker.best
 
-    def counted(users: AdaptedUsers, top_k: int | None = None) -> RankedLists:
+    def counted(users: AdaptedUsers, top_k: int | None = None) -> tuple[IntArray, Float32Array]:
         lengths.append(top_k or 0)
-        return rank(users, top_k)
+        return best(users, top_k)
 
-    maker.ranker.rank = counted  # type: ignore[method-assign]
+    maker.ranker.best = counted  # type: ignore[method-assign]
     limited = dataclasses.replace(users, allowed_BI=allowed_BI)
     for top_k in (3, 10**9):
         found = maker.make(limited, tasks, top_k)

@@ -43,6 +43,8 @@ from recmeta.metalearn.networks.network import layer_of
 from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.tensors.batch import Places, Rows, Support, TaskBatch
 
+HAS_OUTPUT = "derived.has_output"
+"""Whether the layers have an output: not learned, but what follows from the parameters."""
 LAYERS = "layers."
 """Prefix of the names of the layers' tensors in a user's state; the base's have none."""
 
@@ -135,8 +137,10 @@ class OnBase:
         return state | {LAYERS + name: t for name, t in adapted.items()}
 
     def derived(self, params: Params) -> Params:
-        """Return what the base derives."""
-        return as_member(0, derived(self.base, of_member(0, params)))
+        """Return what the base derives, and whether the layers have an output: to look through
+        their parameters takes a tenth of a request."""
+        found = as_member(0, derived(self.base, of_member(0, params)))
+        return found | {HAS_OUTPUT: torch.tensor(_has_output(params))}
 
     def prepare(self, params: Params, items: Rows) -> Rows:
         """Return the rows as both prepare them."""
@@ -278,6 +282,8 @@ def on_base(base: MetaLearner, layers: MetaLearner) -> OnBase:
 
 def _has_output(params: Params) -> bool:
     """Return whether the layers have an output for some user."""
+    if HAS_OUTPUT in params:
+        return bool(params[HAS_OUTPUT])
     return any(bool(params[name].any()) for name in _output_names(without_members(params)))
 
 
