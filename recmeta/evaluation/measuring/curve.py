@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recmeta.evaluation.comparison.bootstrap import mean_intervals
-from recmeta.evaluation.measuring.measure import MetricSelection, Runner, here, measure
+from recmeta.evaluation.measuring.measure import MetricSelection, Runner, here, measure_at
 from recmeta.evaluation.predictor import Predictor
 from recmeta.evaluation.result import AdaptationCurve
 from recmeta.tasks.arrays import IntArray
@@ -55,7 +55,7 @@ def adaptation_curve(
         most_users: the number of users who are drawn of those who could be on the curve, or None
             for all.
         drawn_by: the generator that draws them.
-        run: see `measure`.
+        run: see `measure_at`.
     """
     # Users without a query row have no metric at any number of shots.
     lengths_U = np.where(tasks.query.lengths > 0, tasks.support.lengths, -1)
@@ -72,12 +72,8 @@ def adaptation_curve(
         cohort = np.sort(drawn_by.choice(cohort, most_users, replace=False))
     chosen = tasks.take(cohort)
     names = list(predictors)
-    columns = []
-    for num_shots in kept:
-        measured = measure(
-            predictors, chosen, spec, selection, batch_size, generator, num_shots, run=run
-        )
-        columns += [measured.per_user[name][metric] for name in names]
+    found = measure_at(kept, predictors, chosen, spec, selection, batch_size, generator, run=run)
+    columns = [measured.per_user[name][metric] for measured in found for name in names]
     values_UM = np.stack(columns, axis=1) if columns else np.empty((len(cohort), 0))
     intervals = mean_intervals(values_UM, generator, num_resamples, confidence)
     return AdaptationCurve(

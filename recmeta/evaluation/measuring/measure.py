@@ -3,9 +3,10 @@
 Legend: B users of a batch, U all users, I items.
 """
 
+import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -89,42 +90,81 @@ def measure(
 ) -> Measured:
     """Return the metrics of every predictor for every user.
 
-    A unit of work is a batch of users. Scores of the whole catalogue exist for one batch and one
-    predictor at a time. All predictors rank the same sampled negatives.
+    Args:
+        num_shots: the number of support rows that predictors see, or None for all.
+
+    The other arguments are those of `measure_at`.
+    """
+    (found,) = measure_at(
+        [num_shots],
+        predictors,
+        tasks,
+        spec,
+        selection,
+        batch_size,
+        generator,
+        num_users_I,
+        without_lists,
+        run,
+    )
+    return found
+
+
+def measure_at(
+    shots: Sequence[int | None],
+    predictors: Mapping[str, Predictor],
+    tasks: Tasks,
+    spec: TaskSetSpec,
+    selection: MetricSelection,
+    batch_size: int,
+    generator: np.random.Generator,
+    num_users_I: IntArray | None = None,
+    without_lists: Collection[str] = (),
+    run: Runner = here,
+) -> list[Measured]:
+    """Return the metrics of every predictor for every user, at each number of shots.
+
+    A unit of work is a batch of users at a number of shots. Scores of the whole catalogue exist for
+    one batch and one predictor at a time. All predictors rank the same sampled negatives.
 
     Args:
-        num_shots: the number of support rows that predictors see, or None for all. The candidates
-            of ranking stay those of the full support, so that metrics at different numbers of shots
-            are comparable.
+        shots: numbers of support rows that predictors see, None for all. The candidates of ranking
+            stay those of the full support, so that metrics at different numbers of shots are
+            comparable.
         num_users_I: the number of users who had met each item, or None if it is not known.
         without_lists: names of predictors that do not rank the catalogue.
-        run: does the units. The metrics are the same.
+        run: does the units. The metrics do not depend on it.
     """
     if selection.reads_catalogue:
         batch_size = users_at_once(spec.num_items, batch_size)
-    parts: dict[str, list[dict[str, Float64Array]]] = {name: [] for name in predictors}
-    listed: dict[str, list[IntArray]] = {name: [] for name in predictors}
-    asked = (
-        _Candidates.of(batch, spec.num_items, selection, generator)
-        for batch in tasks.batches(batch_size)
-    )
-    measurer = _Measurer(predictors, spec, selection, num_shots, frozenset(without_lists))
-    for of_batch in run(functools.partial(_same, measurer), asked):
-        for name, (found, top_BK) in of_batch.items():
-            parts[name].append(found)
-            if top_BK is not None:
-                listed[name].append(top_BK)
-    return Measured(
-        {
-            name: {m: np.concatenate([part[m] for part in found]) for m in found[0]}
-            for name, found in parts.items()
-        },
-        {
-            name: TopLists(np.concatenate(tops), spec.num_items, num_users_I)
-            for name, tops in listed.items()
-            if tops
-        },
-    )
+    parts: list[list[_OfBatch]] = [[] for _ in shots]
+    places: collections.deque[int] = collections.deque()
+
+    def asked() -> Iterator[tuple[int | None, _Candidates]]:
+        for place, num_shots in enumerate(shots):
+            for batch in tasks.batches(batch_size):
+                places.append(place)
+                yield num_shots, _Candidates.of(batch, spec.num_items, selection, generator)
+
+    measurer = _Measurer(predictors, spec, selection, frozenset(without_lists))
+    for found in run(functools.partial(_same, measurer), asked()):
+        parts[places.popleft()].append(found)
+    return [_joined(some, spec.num_items, num_users_I) for some in parts]
+
+
+_OfBatch = dict[str, tuple[dict[str, Float64Array], IntArray | None]]
+"""By predictor, its metrics on a batch, and the best items if a metric reads them."""
+
+
+def _joined(parts: Sequence[_OfBatch], num_items: int, num_users_I: IntArray | None) -> Measured:
+    per_user, lists = {}, {}
+    for name in parts[0]:
+        metrics, tops = zip(*(part[name] for part in parts), strict=True)
+        per_user[name] = {m: np.concatenate([found[m] for found in metrics]) for m in metrics[0]}
+        listed = [top_BK for top_BK in tops if top_BK is not None]
+        if listed:
+            lists[name] = TopLists(np.concatenate(listed), num_items, num_users_I)
+    return Measured(per_user, lists)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,16 +174,14 @@ class _Measurer:
     predictors: Mapping[str, Predictor]
     spec: TaskSetSpec
     selection: MetricSelection
-    num_shots: int | None
     without_lists: frozenset[str]
 
-    def __call__(
-        self, asked: "_Candidates"
-    ) -> dict[str, tuple[dict[str, Float64Array], IntArray | None]]:
-        """Return each predictor's metrics, and the best items if a metric reads them."""
+    def __call__(self, unit: "tuple[int | None, _Candidates]") -> _OfBatch:
+        """Return the metrics of a batch at a number of shots."""
+        num_shots, asked = unit
         batch = asked.tasks
-        shown = batch if self.num_shots is None else batch.with_shots(self.num_shots)
-        found: dict[str, tuple[dict[str, Float64Array], IntArray | None]] = {}
+        shown = batch if num_shots is None else batch.with_shots(num_shots)
+        found: _OfBatch = {}
         for name, predictor in self.predictors.items():
             metrics = _query_metrics(predictor, shown, self.spec, self.selection)
             top_BK = None
