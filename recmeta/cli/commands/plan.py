@@ -40,7 +40,7 @@ def plan(
         bool,
         typer.Option(
             "--measure",
-            help="First run all steps on synthetic logs, some fifteen minutes, and keep what they "
+            help="First run all steps on synthetic logs, some twenty minutes, and keep what they "
             "take on this machine.",
         ),
     ] = False,
