@@ -21,9 +21,10 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop import processes, trainer
+from recmeta.metalearn.outer_loop.checkpoint import CHECKPOINT, newest
 from recmeta.metalearn.outer_loop.processes import Job, train, write
 from recmeta.metalearn.outer_loop.ranks import Ranks
-from recmeta.metalearn.outer_loop.trainer import CHECKPOINT, Diverged, Epoch, TrainingConfig
+from recmeta.metalearn.outer_loop.trainer import Diverged, Epoch, TrainingConfig
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder, resumed
@@ -116,9 +117,9 @@ def test_ranks_train_the_model_of_one(task_set: TaskSet, tmp_path: Path, count: 
     write(folder, job, model, {s: task_set.tasks(s) for s in ("train", "dev")}, None, None)
     with forked(count, lambda: processes.work(folder)):
         expected, history = fit(task_set, 1)
-    content = trainer.newest(resumed(folder / "run" / CHECKPOINT))
+    content = newest(resumed(folder / "run" / CHECKPOINT))
     assert content is not None
-    run = trainer.Run(model, CONFIG, 4, {}, stops_early=True)
+    run = trainer.TrainingState(model, CONFIG, 4, {}, stops_early=True)
     run.restore(content)
     model.params = run.best
     assert_same((expected, history), (model, run.history))

@@ -20,8 +20,8 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.numerics import sparse_gradients
+from recmeta.metalearn.outer_loop.checkpoint import CHECKPOINT
 from recmeta.metalearn.outer_loop.trainer import (
-    CHECKPOINT,
     Epoch,
     TrainingConfig,
     development_loss,

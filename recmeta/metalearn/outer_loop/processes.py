@@ -34,8 +34,9 @@ from recmeta.errors import UserError
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop import trainer
+from recmeta.metalearn.outer_loop.checkpoint import CHECKPOINT, keep, newest
 from recmeta.metalearn.outer_loop.ranks import Ranks, local_device
-from recmeta.metalearn.outer_loop.trainer import CHECKPOINT, Diverged, Epoch, TrainingConfig
+from recmeta.metalearn.outer_loop.trainer import Diverged, Epoch, TrainingConfig
 from recmeta.metalearn.registry import LEARNERS
 from recmeta.plugins import TRUSTED
 from recmeta.tasks.episodes import EpisodeConfig
@@ -109,9 +110,9 @@ def train(
             held=held,
             left_out_KIF=left_out_KIF,
         )
-    run = trainer.Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
+    run = trainer.TrainingState(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
     kept = None if checkpoint is None else resumed(checkpoint / CHECKPOINT)
-    content = None if kept is None else trainer.newest(kept)
+    content = None if kept is None else newest(kept)
     if content is not None:
         run.restore(content)
     num_reported = 0
@@ -138,11 +139,11 @@ def train(
             )
             write(folder, job, model, {"train": train_tasks, "dev": dev_tasks}, held, left_out_KIF)
             if content is not None:
-                trainer.keep(resumed(folder / "run" / CHECKPOINT), len(run.history), content)
+                keep(resumed(folder / "run" / CHECKPOINT), len(run.history), content)
             for content in _checkpoints(folder, processes, len(run.history)):
                 run.restore(content)
                 if kept is not None:
-                    trainer.keep(kept, len(run.history), content)
+                    keep(kept, len(run.history), content)
                 tell()
     model.params = run.best
     return run.history

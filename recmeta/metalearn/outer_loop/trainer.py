@@ -1,33 +1,28 @@
 """The outer loop: optimiser, clipping, finite checks, early stopping, checkpoint and resume.
 
-The trainer knows a learner only by its protocol. After every epoch it atomically writes one file
-with everything that the next epoch depends on; a run that was killed continues from there and ends,
-on a CPU, with the same bits as a run that was not. The file of the previous epoch stays beside it:
-a run continues from that one if the newest is damaged.
-
-    checkpoint/epoch-00007.safetensors
-    checkpoint/digests.json
+The trainer knows a learner only by its protocol. After every epoch it writes a checkpoint with
+everything that the next epoch depends on; a run that was killed continues from there and ends, on a
+CPU, with the same bits as a run that was not.
 """
 
 import dataclasses
 import functools
 import json
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 
-from recmeta.errors import Broken, UserError
+from recmeta.errors import UserError
 from recmeta.metalearn.learner import Metrics, Params, with_derived
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.numerics.memory import kept_heap
 from recmeta.metalearn.numerics.precision import Precision, deterministic, precision
 from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.outer_loop.catalogue_ndcg import ndcg
+from recmeta.metalearn.outer_loop.checkpoint import CHECKPOINT, keep, metadata, newest
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
 from recmeta.metalearn.outer_loop.prefetch import prefetched
 from recmeta.metalearn.outer_loop.ranks import ALONE, Ranks
@@ -36,12 +31,7 @@ from recmeta.metalearn.tensors.encoding import Features
 from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.task_set import Tasks
-from recmeta.workspace import Folder, Sealed, resumed
-
-CHECKPOINT = "checkpoint"
-"""The folder of the checkpoints."""
-MOST_CHECKPOINTS = 2
-log = logging.getLogger(__name__)
+from recmeta.workspace import Folder, resumed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,7 +135,7 @@ def train(
             "there is no user to meta-train on: loosen the filters of build-tasks or ingest more."
         )
     in_order = in_order and model.config.learner.reads_in_order
-    run = Run(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
+    run = TrainingState(model, config, seed, held or {}, stops_early=len(dev_tasks) > 0)
     kept = None
     if checkpoint is not None and ranks.is_first:
         kept = resumed(checkpoint / CHECKPOINT)
@@ -186,29 +176,8 @@ def train(
     return run.history
 
 
-def keep(kept: Sealed, number: int, content: bytes) -> None:
-    """Write the checkpoint of an epoch, and delete all but the one before it."""
-    kept.write_bytes(f"epoch-{number:05d}.safetensors", content)
-    assert kept.digests is not None, "it was resumed"
-    for old in sorted(kept.digests)[:-MOST_CHECKPOINTS]:
-        kept.delete(old)
-    kept.seal()
-
-
-def newest(kept: Sealed) -> bytes | None:
-    """Return the newest undamaged checkpoint, or None if there is none."""
-    assert kept.digests is not None, "it was resumed"
-    for name in sorted(kept.digests, reverse=True):
-        try:
-            return kept.read_bytes(name)
-        except Broken as error:
-            log.warning("training continues from an earlier epoch, or starts again: %s", error)
-            kept.digests.pop(name)
-    return None
-
-
 def _pass(
-    run: "Run",
+    run: "TrainingState",
     model: Model,
     users: Features,
     draws: Iterator[tuple[IntArray, Tasks]],
@@ -326,7 +295,7 @@ def _diverged(what: str) -> Diverged:
     )
 
 
-class Run:
+class TrainingState:
     """The state of one training run: everything that a checkpoint must hold."""
 
     def __init__(
@@ -402,16 +371,8 @@ class Run:
 
     def restore(self, content: bytes) -> None:
         tensors = safetensors.torch.load(content)
-        self.history = [Epoch(**e) for e in json.loads(_metadata(content)["history"])]
+        self.history = [Epoch(**e) for e in json.loads(metadata(content)["history"])]
         for name, p in self.params.items():
             p.copy_(tensors[f"params.{name}"])
             self.best[name].copy_(tensors[f"best.{name}"])
         self.optimiser.restore(tensors)
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file, whose header is JSON after 8 bytes with its
-    length."""
-    length = int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    return dict(header["__metadata__"])
