@@ -35,7 +35,7 @@ def configured(
         for name, value in spare.items():
             if value is not None:
                 raise UserError(
-                    f"{name} is {value!r}, and config says it, too: leave out one of the two."
+                    f"{name} is {value!r}, and config sets it, too: leave out one of the two."
                 )
         return _seeded(config, seed)
     path = values = None

@@ -211,5 +211,5 @@ def _check_unseen(
         raise UserError(
             f"the data set is not the one that the model was fitted on, and the model has learned "
             f"from {num_known:,} of its {len(users):,} users: evaluate it on the data of fit, or "
-            "on users none of whom it knows."
+            "on other users."
         )

@@ -33,7 +33,7 @@ def tasks_of_frame(model: Model, frame: pd.DataFrame) -> Tasks:
     """
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
-        raise UserError(f"the frame has two columns named {shown(twice[0])}: leave one of them.")
+        raise UserError(f"the frame has two columns named {shown(twice[0])}: keep one of them.")
     if schema.ITEM_ID not in frame:
         known = {*INTERACTION_COLUMNS, *profile_fields(model)}
         others = [str(name) for name in frame.columns if name not in known]
@@ -100,8 +100,8 @@ def _moments(values: pd.Series) -> pd.Series:
     except (ValueError, TypeError) as error:
         reason = str(error).partition(". ")[0]
         raise UserError(
-            f"the column {schema.TIMESTAMP!r} holds what is no time: {reason:.200}. Give numbers, "
-            "or text such as 2024-05-01T12:30:00Z."
+            f"the column {schema.TIMESTAMP!r} holds a value that is not a time: {reason:.200}. "
+            "Give numbers, or text such as 2024-05-01T12:30:00Z."
         ) from error
 
 

@@ -36,7 +36,7 @@ def of_pandas(values: Any, name: str, what: str) -> pa.Array:
         if not all(isinstance(cell, str | int | float | bool | uuid.UUID) for cell in given):
             reason = str(error.args[0] if error.args else error).partition("\n")[0]
             raise UserError(
-                f"the column {shown(name)} of {what} holds values that are no text, numbers or "
+                f"the column {shown(name)} of {what} holds values that are not text, numbers or "
                 f"times ({reason:.100}): turn it into one of them, such as with "
                 f"{what}[{name!r}].astype(str), or drop it."
             ) from error
@@ -58,7 +58,7 @@ def plain_column(column: Any, name: str, what: str) -> Any:
             return column.cast(column.type.value_type)
         except pa.ArrowException as error:
             raise UserError(
-                f"the column {shown(name)} of {what} has categories that are no text, numbers or "
+                f"the column {shown(name)} of {what} has categories that are not text, numbers or "
                 f"times: turn it into text with {what}[{name!r}].astype(str), or drop it."
             ) from error
     if isinstance(column.type, pa.UuidType):

@@ -1,20 +1,20 @@
-"""A task set: users' tasks, and with them, in `item_files`, what was known of the items when.
+"""A task set: users' tasks, and the statistics of the items over time (`item_files`).
 
-    spec.json            what the numbers mean
+    spec.json            the description of the task set
     items.arrow          one row per version of an item: item number, valid from, raw attributes
     statistics.arrow     one row per snapshot: users who met each item before it, sum of their
                          values
     history-00000.arrow  one row per event that counts in them, in the order of time: see
         …                `item_files`
     SPLIT-00000.arrow …  one row per task
-    refit-00000.arrow …  the same, of all before the cold users came, where time is held out
+    refit-00000.arrow …  the same, from all rows before the cold users, if time is held out
 
 A task row holds item *numbers* (positions in the sorted list of item ids) and values, ragged: no
-padding on disk. Features are kept raw and encoded when they are read, by the encoder that belongs
-to a model: so a new task set can be put to an old model.
+padding on disk. Features are stored raw and encoded when they are read, by a model's encoder, so
+that an old model can read a new task set.
 
-A task set may be an increment: it has the tasks of some users, and those of all others are in the
-folders beside it that `spec.json` names (`recmeta.tasks.increments`). A reader sees no difference.
+A task set may be an increment: it has the tasks of some users, and those of all others are in
+sibling folders that `spec.json` names (`recmeta.tasks.increments`). A reader sees no difference.
 
 Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 """
@@ -55,43 +55,46 @@ Objective = Literal["rating", "implicit"]
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 REFIT: Final = "refit"
-"""Shards of what is learned from once the development users have chosen, where that is more than
-the training and the development tasks."""
+"""The name of the shards from which the final model learns once the development users have chosen,
+if these are more than the training and the development tasks."""
 SPEC_FILE: Final = "spec.json"
 FORMAT_VERSION = 1
 NEWER_FORMAT = 2
-"""Of what versions before increments would misread: these, and histories of two-level values."""
+"""The format of task sets that versions before increments would misread: increments, and histories
+of two-level values."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskSetSpec:
-    """What a reader must know before it opens a shard."""
+    """The description that a reader needs before it opens a shard."""
 
     objective: Objective
-    """`rating`: values are graded. `implicit`: every row is a positive, its value 1."""
+    """`rating` if values are graded, or `implicit` if every row is a positive with value 1."""
     value_range: tuple[float, float]
-    """Smallest and largest value among the meta-training users."""
+    """The smallest and the largest value of the meta-training users."""
     num_items: int
-    """Number of distinct items; item numbers run from 0 to this, exclusive."""
+    """The number of distinct items. Item numbers run from 0 to this, exclusive."""
     num_tasks: dict[str, int]
-    """Tasks by split, and in `REFIT` where there is one."""
+    """The number of tasks by split, and in `REFIT` if it exists."""
     num_shards: dict[str, int]
-    """Arrow shards by split, and of `REFIT` where there is one."""
+    """The number of Arrow shards by split, and of `REFIT` if it exists."""
     num_interactions: int
-    """Rows of all supports and queries."""
+    """The number of rows of all supports and queries."""
     temporal: bool
-    """Whether support comes before query in time."""
+    """Whether the support comes before the query in time."""
     split: SplitKind | None = None
-    """What is held out; None of a task set that does not say, as those of earlier versions."""
+    """The kind of split, or None in task sets of earlier versions, which do not record it."""
     num_history_files: int | None = None
-    """Arrow files of the items' history; None of a task set of an earlier version, without any."""
+    """The number of Arrow files of the items' history, or None in a task set of an earlier version,
+    which has none."""
     taken_from: float | None = None
-    """Lowest value that says that the user took the item, where values are of two levels, such as 0
-    and 1: the higher one. None: every row does."""
+    """The lowest value of a take, if values have two levels, such as 0 and 1: the higher one. If
+    None, every row is a take."""
     increment_of: tuple[str, ...] = ()
-    """The folders beside this one that it adds to, the base first; none of a whole task set."""
+    """The sibling folders that this increment adds to, the base first; empty for a whole task
+    set."""
     format_version: int = FORMAT_VERSION
-    """Raised when a reader of today could not read it."""
+    """The version of the format, which is raised when present readers could not read it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Ragged:
     offsets: IntArray
     """(B + 1,)"""
     item: npt.NDArray[np.int32]
-    """(N,) item numbers, in time order within a task where there are times."""
+    """(N,) item numbers, in time order within a task if there are times."""
     value: Float32Array
     """(N,)"""
     counted: BoolArray
@@ -115,7 +118,7 @@ class Ragged:
         values: list[list[float]],
         counted: list[list[bool]] | None = None,
     ) -> "Ragged":
-        """Build from Python lists, one per task; for tests and small requests."""
+        """Return a side built from Python lists, one per task, for tests and small requests."""
         lengths = [len(row) for row in items]
         flags = counted if counted is not None else [[False] * n for n in lengths]
         return cls(
@@ -127,7 +130,7 @@ class Ragged:
 
     @classmethod
     def asking(cls, item_Bk: IntArray) -> "Ragged":
-        """Return k items for each of B users, as queries; item 0 stands where there is none."""
+        """Return k items for each of B users as queries, padded with item 0."""
         num_users, length = item_Bk.shape
         return cls(
             np.arange(num_users + 1) * length,
@@ -152,7 +155,7 @@ class Ragged:
 
     @property
     def lengths(self) -> IntArray:
-        """(B,) rows per task."""
+        """(B,) the number of rows per task."""
         return np.diff(self.offsets)
 
     @property
@@ -162,7 +165,7 @@ class Ragged:
 
     @property
     def position(self) -> IntArray:
-        """(N,) each row's place within its task, from 0."""
+        """(N,) the place of each row within its task, from 0."""
         return np.arange(self.offsets[0], self.offsets[-1]) - np.repeat(
             self.offsets[:-1], self.lengths
         )
@@ -175,13 +178,13 @@ class Ragged:
         return found
 
     def select(self, keep: BoolArray) -> "Ragged":
-        """Return the rows where `keep` (N,) is true, same tasks."""
+        """Return the rows where `keep` (N,) is true, in the same tasks."""
         lengths = np.bincount(self.task[keep], minlength=len(self))
         offsets = offsets_of(lengths)
         return Ragged(offsets, self.item[keep], self.value[keep], self.counted[keep])
 
     def taken(self, taken_from: float | None) -> "Ragged":
-        """Return the rows that say that the user took the item.
+        """Return the rows that are takes.
 
         Args:
             taken_from: see `TaskSetSpec`.
@@ -206,7 +209,7 @@ class Ragged:
         )
 
     def first(self, num_rows: int) -> "Ragged":
-        """Return the first `num_rows` rows of every task (fewer where it has fewer)."""
+        """Return the first `num_rows` rows of every task, or all if it has fewer."""
         kept = np.minimum(self.lengths, num_rows)
         kept_2B = np.stack([kept, self.lengths - kept], 1).reshape(-1)
         is_kept_N = np.repeat(np.tile([True, False], len(self)), kept_2B)
@@ -233,15 +236,15 @@ class Ragged:
 
 @dataclasses.dataclass(frozen=True)
 class Tasks:
-    """B tasks: for each user what is known (support) and what to predict (query)."""
+    """B tasks: for each user, the known rows (support) and the rows to predict (query)."""
 
     profile: pa.Table
     """B rows: `user_id` and the user's raw attributes as known at the cut time."""
     cut_time: IntArray
     """(B,) microseconds since 1970 UTC; the support is not later, the query not earlier. int64's
-    largest value where the log has no times: everything that is known then is known to the task."""
+    largest value if the log has no times, so that everything is known to the task."""
     snapshot: npt.NDArray[np.int32]
-    """(B,) which row of the item statistics was known at the cut time."""
+    """(B,) the snapshot of the item statistics that was known at the cut time."""
     state: npt.NDArray[np.str_]
     """(B,) `warm`, `user_cold`, `item_cold` or `user_and_item_cold` (Lee et al., KDD 2019)."""
     support: Ragged
@@ -303,8 +306,8 @@ class TaskSet:
     def __init__(self, folder: Folder) -> None:
         """
         Raises:
-            UserError: for files that an earlier version wrote in another format.
-            Broken: for a file that is missing or not what was written; so do the methods that read.
+            UserError: for files of an earlier version in another format.
+            Broken: if a file is missing or has changed; the methods that read raise it, too.
         """
         self.folder = sealed(folder)
         self.spec = _spec(self.folder)
@@ -314,10 +317,10 @@ class TaskSet:
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
-        """What it adds to, the base first, and itself at last.
+        """The task sets that it adds to, the base first, and itself last.
 
         Raises:
-            Broken: where one of them is missing.
+            Broken: if one of them is missing.
         """
         beside = Folder(self.folder.filesystem, os.path.dirname(self.folder.path))
         folders = [sealed(beside / name) for name in self.spec.increment_of]
@@ -327,8 +330,9 @@ class TaskSet:
         )
 
     def joined(self) -> "TaskSet":
-        """Return the task set with the development users behind the training users, and none left
-        to develop on; where time is held out, with all of their rows before the cold users came."""
+        """Return the task set with the development users among the training users, and no
+        development users. If time is held out, it has all of their rows before the cold users'
+        first ones."""
         joined = copy.copy(self)
         num = self.spec.num_tasks
         everybody = (REFIT,) if REFIT in num else ("train", "dev")
@@ -355,9 +359,9 @@ class TaskSet:
         return read_statistics(self.folder)
 
     def history(self) -> ItemHistory:
-        """Return every event that counts in the items' statistics and says that the item was taken.
+        """Return every event that counts in the items' statistics and is a take.
 
-        Of a task set of an earlier version, the history is as coarse as the snapshots are.
+        In a task set of an earlier version, the history is only as fine as the snapshots.
         """
         if self.spec.increment_of:
             events = [part.taken(self.spec.taken_from) for part in events_of(self.parts)]
@@ -425,7 +429,7 @@ TASK_COLUMNS = (
 
 
 def write_spec(folder: Folder, spec: TaskSetSpec) -> None:
-    """Write spec.json; last, since it says that the rest is whole."""
+    """Write spec.json. Call it last, since the file means that the others are complete."""
     folder.write_json(SPEC_FILE, to_dict(spec))
 
 
@@ -436,7 +440,7 @@ def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None
 
 
 def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
-    """Write tasks as they are in memory, into one file."""
+    """Write tasks from memory into one file."""
     columns: dict[str, pa.Array] = {
         schema.CUT_TIME: pa.array(tasks.cut_time, pa.int64()),
         schema.SNAPSHOT: pa.array(tasks.snapshot, pa.int32()),
@@ -458,13 +462,13 @@ def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
 
 
 def read_tasks(folder: Folder, name: str) -> Tasks:
-    """Read what `write_tasks` wrote. Raises Broken where it is not that any more."""
+    """Read what `write_tasks` wrote. Raises Broken if it has changed."""
     return _tasks_from_table(read_table(folder, name))
 
 
 def _tasks_from_table(table: pa.Table) -> Tasks:
-    """Return the tasks in a table. Rows in one piece stay where they are, such as in a mapped file;
-    those in several are copied once."""
+    """Return the tasks in a table. Rows in one piece stay in place, for example in a mapped file;
+    those in several pieces are copied once."""
 
     def side(item: str, value: str, counted: str) -> Ragged:
         lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in table[item].chunks]
@@ -476,7 +480,7 @@ def _tasks_from_table(table: pa.Table) -> Tasks:
         )
 
     states = table[schema.STATE].combine_chunks().dictionary_encode()
-    names = np.array(states.dictionary.to_pylist(), np.str_)  # a handful
+    names = np.array(states.dictionary.to_pylist(), np.str_)  # only a few states
     return Tasks(
         attributes_of(table, TASK_COLUMNS).combine_chunks(),
         table[schema.CUT_TIME].to_numpy(),
@@ -489,6 +493,6 @@ def _tasks_from_table(table: pa.Table) -> Tasks:
 
 def _flat(lists: pa.ChunkedArray, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return the values of all lists, end to end."""
-    is_plain = dtype != np.bool_  # Arrow packs eight of these into a byte
+    is_plain = dtype != np.bool_  # Arrow packs eight booleans into a byte
     parts = [chunk.flatten().to_numpy(zero_copy_only=is_plain) for chunk in lists.chunks]
     return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])

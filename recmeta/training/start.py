@@ -88,7 +88,7 @@ def at_start(
     lowest, highest = spec.value_range
     if spec.objective == "rating" and spec.num_tasks["train"] and lowest == highest:
         raise UserError(
-            f"every rating of the meta-training users is {lowest:g}, which says nothing of what "
+            f"every rating of the meta-training users is {lowest:g}, which does not show what "
             "they like: ingest the log without a value column, as implicit feedback."
         )
     known = source if earlier is None else earlier

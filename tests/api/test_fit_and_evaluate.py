@@ -115,7 +115,7 @@ def test_configurations_of_every_kind(tmp_path: Path) -> None:
         progress=False,
     )
     assert by_path.feedback == "rating"
-    with pytest.raises(UserError, match="learner is 'maml', and config says it"):
+    with pytest.raises(UserError, match="learner is 'maml', and config sets it"):
         recmeta.fit(data(), learner="maml", config=config)
     with pytest.raises(UserError, match="Did you mean"):
         recmeta.fit(data(), config={"trian": {}})

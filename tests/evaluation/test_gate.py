@@ -129,7 +129,7 @@ def test_losing_to_one_baseline_refuses() -> None:
 def test_a_tie_with_a_baseline_is_allowed_and_said() -> None:
     decision = gate(mf_fold_in=mae_around(0.0, 1))
     assert decision.promoted
-    assert "cannot be told from those of mf-fold-in" in decision.reasons[0]
+    assert "do not differ significantly from those of mf-fold-in" in decision.reasons[0]
 
 
 def test_higher_may_be_better() -> None:
@@ -236,8 +236,12 @@ def test_the_champion_goes_to_who_is_better_at_one_question_and_worse_at_none(
     is_tie = ratings == lists == 0.0
     assert ("A tie keeps the champion." in decision.reasons[1]) is is_tie
     if is_tie:
-        assert decision.reasons[0].startswith("Its predicted ratings cannot be told from")
-        assert decision.reasons[1].startswith("Its lists cannot be told from those of the champion")
+        assert decision.reasons[0].startswith(
+            "Its predicted ratings do not differ significantly from"
+        )
+        assert decision.reasons[1].startswith(
+            "Its lists do not differ significantly from those of the champion"
+        )
 
 
 def test_worse_lists_than_a_baselines_refuse_however_well_ratings_are_predicted() -> None:

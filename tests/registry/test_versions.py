@@ -159,5 +159,5 @@ def test_a_version_of_another_program_is_told(pipeline: Pipeline, has_files: boo
     made = client.create_model_version("recmeta", source=foreign.path)
     client.set_registered_model_alias("recmeta", versions.CHAMPION, made.version)
     version = versions.in_use(workspace)
-    with pytest.raises(UserError, match=f"none that recmeta trained.*--model-version: {ours}"):
+    with pytest.raises(UserError, match=f"not trained by recmeta.*--model-version: {ours}"):
         versions.model_folder(workspace, version)

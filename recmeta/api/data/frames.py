@@ -75,7 +75,7 @@ def to_polars(frame: Any, what: str) -> pl.DataFrame:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(
-            f"{what} has {names.count(twice)} columns named {shown(twice)}: leave one of them."
+            f"{what} has {names.count(twice)} columns named {shown(twice)}: keep one of them."
         )
     if kind == "pandas":
         indexed = [name for name in frame.index.names if name is not None and name not in names]
@@ -154,7 +154,7 @@ def time_unit(times: pl.Series, unit: str | None) -> str:
     """
     if not (times.dtype.is_numeric() or times.dtype in (pl.String, pl.Date, pl.Datetime, pl.Null)):
         raise UserError(
-            f"the column {shown(times.name)} holds {times.dtype}, which are no times since 1970: "
+            f"the column {shown(times.name)} holds {times.dtype}, which are not times: "
             "give dates, moments, numbers or text."
         )
     if unit is not None:

@@ -241,7 +241,7 @@ def _sentence(
     are = {
         "better": "are better than those of",
         "worse": "are worse than those of",
-        "tie": "cannot be told from those of",
+        "tie": "do not differ significantly from those of",
     }[comparison.verdict]
     own_mean, other_mean = (
         float(np.nanmean(question.per_user[name])) for name in (candidate, comparison.against)

@@ -205,8 +205,8 @@ def _foreign(workspace: Workspace, number: str) -> UserError:
     """Return the error of a version that another program registered under the model's name."""
     ours = [v.version for v in versions(workspace) if v.model_key is not None]
     return UserError(
-        f"version {number} of the model {model_name()!r} in {store_name(workspace)} is none that "
-        "recmeta trained: another program registered it. Give the alias champion to one of "
+        f"version {number} of the model {model_name()!r} in {store_name(workspace)} was "
+        "not trained by recmeta: another program registered it. Give the alias champion to one of "
         f"recmeta's on the MLflow page, or name one with --model-version: {listed(ours)}."
     )
 
