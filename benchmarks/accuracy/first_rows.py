@@ -30,7 +30,7 @@ from recmeta.evaluation.fit_baselines import BASELINES as BASELINE_FILES
 from recmeta.evaluation.fit_baselines import baseline
 from recmeta.evaluation.measuring.catalogue_metrics import ranking_of
 from recmeta.evaluation.measuring.values import RELEVANT_SHARE
-from recmeta.evaluation.predictor import Predictor
+from recmeta.evaluation.predictor import Predictor, Scores
 from recmeta.metalearn.algorithms.model_based.prior_fitted import shipped_weights
 from recmeta.metalearn.registry import LEARNERS as ALGORITHMS
 from recmeta.records.provenance import library_versions
@@ -66,7 +66,8 @@ RULES = (
     "learns from the first n rows, none of which is a held-out user's, and is shown k rows of each "
     f"held-out user; the {FEWEST_QUERY} to {MOST_QUERY} rows after the tenth are asked about. The "
     "whole catalogue of the data set less the known rows is ranked, so that items nobody has taken "
-    "yet are missed; relevant is what was liked, of clicks what was taken. Hyperparameters of the "
+    "yet are missed; ties are broken at random, and relevant is what was liked, of clicks what was "
+    "taken. Hyperparameters of the "
     f"baselines and epochs of the default are chosen on the {DEV_SHARE:.0%} of the users of the "
     "first n rows who appear last; where there are fewer than five users, defaults hold. Means "
     f"over users; intervals by drawing users with replacement ({NUM_RESAMPLES:,} times)."
@@ -127,6 +128,41 @@ class Cell:
     """CPU time."""
     lists_seconds: float
     """CPU time of all lists."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TiesAtRandom:
+    """A predictor whose ties are broken at random, the same way for every learner.
+
+    Of a hundred rows most items have the same counts; the metrics' rule, by which ties go against
+    the relevant item, would then judge how a learner happens to break them.
+    """
+
+    inner: Predictor
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The predictor's."""
+        return self.inner.name
+
+    @property
+    def predicts_values(self) -> bool:
+        """Ranks are no values."""
+        return False
+
+    def score_query(self, tasks: Tasks) -> Scores:
+        """Return the predictor's scores of the query rows."""
+        return self.inner.score_query(tasks)
+
+    def score_items(self, tasks: Tasks) -> Scores:
+        """Return (B, I) ranks from the last, 0, to the first; what is not finite stays."""
+        score_BI = self.inner.score_items(tasks)
+        tie_BI = np.random.default_rng(self.seed).random(score_BI.shape)
+        order_BI = np.lexsort((tie_BI, score_BI), axis=1)
+        rank_BI = np.empty(order_BI.shape, np.float64)
+        np.put_along_axis(rank_BI, order_BI, np.arange(order_BI.shape[1])[None], axis=1)
+        return np.where(np.isfinite(score_BI), rank_BI, score_BI)
 
 
 def problem_of(arrived: Arrived, rows: IntArray, *, is_graded: bool) -> Problem:
@@ -212,7 +248,7 @@ class Setting:
         """Fit a learner and return nDCG@10 of every held-out user's lists."""
         problem, held_out = self.problem(), self.arrived.held_out(self.seed)
         started = time.process_time()
-        predictor = fitted(learner, problem, self.liked_from, self.seed)
+        predictor = TiesAtRandom(fitted(learner, problem, self.liked_from, self.seed), self.seed)
         trained = time.process_time()
         value_KU = np.stack(
             [
@@ -234,6 +270,7 @@ class Setting:
             self.size,
             self.seed,
             learner,
+            RULES,
             code.fingerprint("benchmarks.accuracy.problem", _module_of(learner)),
             weights if learner == PRIOR else None,
         )

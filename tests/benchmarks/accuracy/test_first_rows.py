@@ -5,7 +5,8 @@ import pytest
 from small_logs import small_log
 
 from benchmarks.accuracy import first_rows
-from benchmarks.accuracy.first_rows import Arrived, Setting, problem_of
+from benchmarks.accuracy.first_rows import Arrived, Setting, TiesAtRandom, problem_of
+from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import MemoryFolder
 
 
@@ -66,3 +67,23 @@ def test_what_was_measured_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one is not None
         np.testing.assert_array_equal(kept.value_KU, one.value_KU)
         assert kept.fit_seconds == one.fit_seconds
+
+
+def test_ties_are_broken_at_random_and_nothing_else_changes() -> None:
+    class Predictor:
+        name, predicts_values = "levels", True
+
+        def score_query(self, tasks: Tasks) -> np.ndarray:
+            raise AssertionError("lists alone are asked for")
+
+        def score_items(self, tasks: Tasks) -> np.ndarray:
+            return np.tile([2.0, 1.0, 2.0, 3.0, 2.0, np.nan], (400, 1))
+
+    nobody = Arrived.of(small_log(), seed=0).held_out(0)
+    found = TiesAtRandom(Predictor(), 0).score_items(nobody)
+    assert np.isnan(found[:, 5]).all()
+    assert (found[:, 3] == found[:, :5].max(1)).all()
+    assert (found[:, 1] == found[:, :5].min(1)).all()
+    first = np.bincount(found[:, [0, 2, 4]].argmax(1), minlength=3)
+    assert first.min() > 90  # a third of 400 each, by four standard deviations
+    np.testing.assert_array_equal(TiesAtRandom(Predictor(), 0).score_items(nobody), found)
