@@ -112,7 +112,7 @@ def evidence_of_rows(params: Params, state: UserState, code_BR: torch.Tensor) ->
     code_BS = state[CODE]
     num_users, num_rows = code_BR.shape
     source_BS = code_BS.clamp(min=0)
-    known_BSK = params[NEIGHBOUR].long()[source_BS]
+    known_BSK = params[NEIGHBOUR][source_BS].long()
     asked_BSR = code_BR[:, None].expand(-1, code_BS.shape[1], -1).contiguous()
     place_BSR = torch.searchsorted(known_BSK, asked_BSR).clamp(max=known_BSK.shape[-1] - 1)
     is_pair_BSR = known_BSK.gather(2, place_BSR) == asked_BSR
@@ -127,11 +127,12 @@ def evidence_of_rows(params: Params, state: UserState, code_BR: torch.Tensor) ->
 
 def evidence_of_all(params: Params, state: UserState) -> torch.Tensor:
     """Return (B, C, E) what the users' rows say of every item."""
-    code_BS, neighbour_CK = state[CODE], params[NEIGHBOUR].long()
-    num_users, num_codes = len(code_BS), len(neighbour_CK)
-    is_pair_BSK = (neighbour_CK[code_BS.clamp(min=0)] < num_codes) & (code_BS >= 0)[..., None]
+    code_BS = state[CODE]
+    num_users, num_codes = len(code_BS), len(params[NEIGHBOUR])
+    neighbour_BSK = params[NEIGHBOUR][code_BS.clamp(min=0)].long()
+    is_pair_BSK = (neighbour_BSK < num_codes) & (code_BS >= 0)[..., None]
     user_P, row_P, entry_P = is_pair_BSK.nonzero(as_tuple=True)
-    target_P = neighbour_CK[code_BS[user_P, row_P], entry_P]
+    target_P = neighbour_BSK[user_P, row_P, entry_P]
     said_PE = _pairs(params, state, user_P, row_P, entry_P)
     found = said_PE.new_zeros((num_users * num_codes, NUM_EVIDENCE))
     found = found.index_add(0, user_P * num_codes + target_P, said_PE)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from small_logs import small_log
 
-from benchmarks.accuracy import first_rows
-from benchmarks.accuracy.first_rows import Arrived, Setting, TiesAtRandom, problem_of
+from benchmarks.accuracy.arriving import SHOTS, Arrived, problem_of
+from benchmarks.accuracy.first_rows import Setting, TiesAtRandom
 from recmeta.tasks.task_set import Tasks
 from recmeta.workspace import MemoryFolder
 
@@ -58,7 +58,7 @@ def test_what_was_measured_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert setting.cell("ease", work, only_kept=True) is None
     for one in found.values():
         assert one is not None
-        assert one.value_KU.shape == (len(first_rows.SHOTS), 4)
+        assert one.value_KU.shape == (len(SHOTS), 4)
         assert (one.value_KU >= 0).all()
     monkeypatch.setattr(Setting, "measured", lambda *_: pytest.fail("it was measured again"))
     for name, one in found.items():
