@@ -7,7 +7,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.model_based.prior_fitted import shipped_weights
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.prior_fitted import log_statistics as of_log
@@ -124,5 +123,7 @@ def test_one_command_writes_the_weights(tmp_path: Path, capsys: pytest.CaptureFi
     assert {n: p.shape for n, p in written.items()} == {
         n: p.shape for n, p in shipped_weights().items()
     }
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(SystemExit) as refused:
         main(["--logs", "0"])
+    assert refused.value.code == 2
+    assert "at least 1" in capsys.readouterr().err

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import safetensors.torch
 
-from recmeta.errors import UserError
 from recmeta.metalearn import prior_fitted
 from recmeta.metalearn.learner import Params
 from recmeta.training.prior_fitted.fit import PriorConfig, draw_episodes, fit_prior
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=PriorConfig.epochs, metavar="N")
     asked = parser.parse_args(arguments)
     if asked.logs < 1 or asked.epochs < 1:
-        raise UserError("--logs and --epochs must be at least 1.")
+        parser.error("--logs and --epochs must be at least 1.")
     config = PriorConfig(num_logs=asked.logs, epochs=asked.epochs, seed=asked.seed)
     started = time.process_time()
 
