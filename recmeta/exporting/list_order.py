@@ -107,7 +107,7 @@ def _shared_values(table: SharedAttributes, item_R: Value, weight_R: Value, grap
 def by_target(
     table: Neighbours,
 ) -> tuple[
-    np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    np.ndarray[tuple[int, ...], np.dtype[np.int32]],
     np.ndarray[tuple[int, ...], np.dtype[np.float32]],
 ]:
     """Return a table by the items that are spoken for: for each, which items do and how strongly,
@@ -118,7 +118,7 @@ def by_target(
     lengths = np.bincount(target, minlength=table.num_items)
     first = np.cumsum(lengths) - lengths
     place = np.arange(len(target)) - first[target[order]]
-    source_IN = np.zeros((table.num_items, max(int(lengths.max(initial=0)), 1)), np.int64)
+    source_IN = np.zeros((table.num_items, max(int(lengths.max(initial=0)), 1)), np.int32)
     strength_IN = np.zeros(source_IN.shape, np.float32)
     source_IN[target[order], place] = source[order]
     strength_IN[target[order], place] = table.weight.cpu().numpy()[order]
