@@ -1,5 +1,6 @@
 """Files come back whole or not at all, here and in an object store."""
 
+import errno
 import os
 import tempfile
 import threading
@@ -31,6 +32,8 @@ def test_bytes_and_json_come_back(folder: Folder) -> None:
     value = {"b": [1, None, "ü"], "a": 1.5}
     (folder / "deep" / "er").write_json("x.json", value)
     assert (folder / "deep" / "er").read_json("x.json") == value
+    folder.write_json("deep/er/z.json", {"b": 1, "a": 2})
+    assert folder.read_bytes("deep/er/z.json") == b'{\n  "a": 2,\n  "b": 1\n}\n'
     assert folder.exists("deep/er/x.json")
     assert folder.exists("deep")
     assert not folder.exists("deep/er/y.json")
@@ -93,6 +96,21 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_write_that_fails_is_not_tried_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def rename(source: str, target: str) -> None:
+        tried.append(target)
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    monkeypatch.setattr(os, "replace", rename)
+    with pytest.raises(OSError, match="the disk is full"):
+        Workspace(tmp_path).write_bytes("x", b"content")
+    assert tried == [f"{tmp_path}/x"]
+
+
 def test_a_file_has_its_name_only_once_it_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +118,9 @@ def test_a_file_has_its_name_only_once_it_is_on_the_disk(
     fsync, replace = os.fsync, os.replace
 
     def sync(descriptor: int) -> None:
-        done.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
+        place = os.readlink(f"/proc/self/fd/{descriptor}")
+        assert os.path.isdir(place) or Path(place).read_bytes() == b"content"
+        done.append(("sync", place))
         fsync(descriptor)
 
     def rename(source: str, target: str) -> None:
@@ -118,6 +138,10 @@ def test_a_file_has_its_name_only_once_it_is_on_the_disk(
     assert (first, others) == ("sync", [("rename", f"{folder}/x"), ("sync", folder)])
     assert Path(unfinished).parent == Path(folder)
     assert Path(unfinished).name.startswith(".x.")
+    done.clear()
+    Workspace(tmp_path / "ws").write_bytes("y", b"content")  # whose temporary files have a place
+    assert Path(done[-3][1]).is_relative_to(tmp_path / "ws" / ".tmp")
+    assert done[-2:] == [("rename", f"{tmp_path}/ws/y"), ("sync", f"{tmp_path}/ws")]
 
 
 def test_a_folder_on_another_disk_is_written_to(tmp_path: Path) -> None:

@@ -456,7 +456,7 @@ def test_what_is_striking_is_told(tmp_path: Path) -> None:
         "1 of 602 times are before 1990-01-01",
         "The user 'guest' has 200 of",
         "200 of 602 values are -1, while the others go from 1 to 5",
-        "1 users are written in several forms",
+        "One of the users is written in several forms",
         "Without leading zeros they would match",
     ):
         assert said in told

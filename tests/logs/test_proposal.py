@@ -168,4 +168,4 @@ def test_rows_that_do_not_count_are_told(tmp_path: Path) -> None:
     assert "break a rule: missing_user_id (1 row, such as log.csv:12)" in said
     assert "9 rows have the user, item, time and kind of event of a later row" in said
     path.write_text(csv("user_id,item_id", lambda n: f"u{n % 5},9.78{n % 9}E+12"))
-    assert "9 items have ids such as '9.780E+12': a spreadsheet has rounded them" in notes()
+    assert "9 of the items have ids such as '9.780E+12': a spreadsheet has rounded them" in notes()

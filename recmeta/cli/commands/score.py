@@ -139,7 +139,8 @@ def _text(data: dict[str, Any], first: Mapping[str, Sequence[Mapping[str, Any]]]
 
     strangers = data["without_interactions"]
     said = (
-        f"{data['users']:,} users have a list, {data['rows_written']:,} rows in all, made by "
+        f"{data['users']:,} {'user has' if data['users'] == 1 else 'users have'} a list, "
+        f"{data['rows_written']:,} rows in all, made by "
         f"version {data['model_version']} of the model from {data['used']:,} interactions"
     )
     said += f"; of {strangers:,} of them nothing was known." if strangers else "."

@@ -193,8 +193,9 @@ def _rounded(name: str, ids: pl.Series) -> str:
     if not len(rounded):
         return ""
     return (
-        f"{len(rounded):,} {_NAMES[name]} have ids such as {_cut(rounded[0])}: a spreadsheet has "
-        "rounded them, so that different ones may have become one. Export the column as text."
+        f"{len(rounded):,} of the {_NAMES[name]} have ids such as {_cut(rounded[0])}: a "
+        "spreadsheet has rounded them, so that different ones may have become one. Export the "
+        "column as text."
     )
 
 
@@ -210,9 +211,11 @@ def _forms(name: str, ids: pl.Series) -> str:
     if not alike:
         return ""
     shown = " and ".join(repr(text.encode("unicode_escape").decode()) for text in alike[0][:2])
+    number, what = len(alike), _NAMES[name]
+    said = f"{number:,} {what} are" if number > 1 else f"One of the {what} is"
     return (
-        f"{len(alike):,} {_NAMES[name]} are written in several forms that look the same, such as "
-        f"{shown}, and count as different ones."
+        f"{said} written in several forms that look the same, such as {shown}, and count as "
+        "different ones."
     )
 
 
