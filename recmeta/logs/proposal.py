@@ -102,6 +102,8 @@ def propose(source: Source) -> Proposal | None:
 
 def _refuse_several_tables(source: Source) -> None:
     """Refuse files of different tables, as archives of data sets hold them."""
+    if source.path.startswith(("http://", "https://")):
+        return  # which is one file, and would be downloaded again
     files = [f for f in find_files(source)[:MAX_FILES] if FORMATS[f.format].has_header]
     columns = {f.name: FORMATS[f.format].column_names(source, f) for f in files if f.size}
     first = set(next(iter(columns.values()), ()))

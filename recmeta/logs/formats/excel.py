@@ -1,7 +1,7 @@
 """Sheets of workbooks: those of Excel, and those of OpenDocument.
 
-The first line of a sheet that is filled has the columns' names. Cells keep their types, so that a
-date is a time, however it is displayed.
+The first line of a sheet that is filled has the columns' names, unless it is a title above them.
+Cells keep their types, so that a date is a time, however it is displayed.
 """
 
 import contextlib
