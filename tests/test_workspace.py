@@ -139,9 +139,11 @@ def test_a_file_has_its_name_only_once_it_is_on_the_disk(
     assert Path(unfinished).parent == Path(folder)
     assert Path(unfinished).name.startswith(".x.")
     done.clear()
-    Workspace(tmp_path / "ws").write_bytes("y", b"content")  # whose temporary files have a place
+    (Workspace(tmp_path / "ws") / "in").write_bytes(
+        "y", b"content"
+    )  # whose temporary files have a place
     assert Path(done[-3][1]).is_relative_to(tmp_path / "ws" / ".tmp")
-    assert done[-2:] == [("rename", f"{tmp_path}/ws/y"), ("sync", f"{tmp_path}/ws")]
+    assert done[-2:] == [("rename", f"{tmp_path}/ws/in/y"), ("sync", f"{tmp_path}/ws/in")]
 
 
 def test_a_folder_on_another_disk_is_written_to(tmp_path: Path) -> None:
