@@ -61,7 +61,7 @@ def _in_pools(held: Path, keys: Iterable[K], workers: int) -> Iterator[Any]:
                 pool.shutdown(wait=True, cancel_futures=True)
                 pool = _pool(held, workers)
                 waiting = collections.deque(
-                    (k, f if _is_done(f) else pool.submit(_work, k)) for k, f in waiting
+                    (k, f if _is_done(f) else _submitted(pool, k)) for k, f in waiting
                 )
                 continue
             losses = 0
