@@ -60,7 +60,7 @@ def _command(step: str, asked: argparse.Namespace) -> list[str]:
     new = [f"{asked.place}/new.parquet", *COLUMNS]
     return {
         "ingest": ["ingest", f"{asked.place}/log/", *COLUMNS],
-        "build-tasks": ["build-tasks", *workers, *config],
+        "build-tasks": ["build-tasks", *config],
         "meta-train": ["meta-train", *config]
         + (["--processes", str(asked.workers)] if asked.workers > 1 else []),
         "evaluate": ["evaluate", *workers, *config],
