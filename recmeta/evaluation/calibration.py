@@ -21,6 +21,9 @@ from recmeta.tasks.task_set import Tasks
 
 SHOTS = (0, 1, 3, 10)
 """The support sizes that the uncertainty is learned from, besides the whole support."""
+MOST_USERS = 10_000
+"""The most development users that the uncertainty is learned from: the rows of one take some 40
+kilobytes. If there are more, users are taken at equal distances."""
 NUM_BINS = 5
 USERS_AT_ONCE = 256
 NORMAL_QUANTILES = (0.6744897501960817, 1.2815515655446004, 1.6448536269514722, 1.959963984540054)
@@ -93,6 +96,7 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
     """
     if model.objective != "rating" or len(development) == 0:
         return None
+    development = _at_most(development, MOST_USERS)
     longest_U = development.support.lengths
     cohorts = [np.flatnonzero(longest_U > k) for k in SHOTS]
     some = [development.take(c).with_shots(k) for c, k in zip(cohorts, SHOTS, strict=True)]
@@ -116,6 +120,13 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
         np.concatenate([cohort[r.user_N] for r, cohort in found]),
         line,
     )
+
+
+def _at_most(tasks: Tasks, most: int) -> Tasks:
+    """Return the tasks of at most so many users, at equal distances."""
+    if len(tasks) <= most:
+        return tasks
+    return tasks.take(np.linspace(0, len(tasks) - 1, most).astype(np.int64))
 
 
 def calibration(
@@ -143,7 +154,7 @@ def calibration(
     observed = mean_intervals(_held(known, found), generator)
     development_L: Float64Array | None = None
     if len(development):
-        development_L = _held(known, residuals(model, development)).mean(0)
+        development_L = _held(known, residuals(model, _at_most(development, MOST_USERS))).mean(0)
     weight_N = found.weight_N / found.weight_N.sum()
     coverage = []
     for place, level in enumerate(LEVELS):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from recmeta.evaluation import calibration as calibrations
 from recmeta.evaluation.calibration import calibration, learn_uncertainty, residuals
 from recmeta.metalearn.heads.uncertainty import LEVELS
 from recmeta.metalearn.model import Model
@@ -53,6 +54,20 @@ def test_intervals_hold_as_often_as_they_say(model: Model, task_set: TaskSet) ->
     assert sum(b["num_rows"] for b in found["bins"]) == found["num_rows"]
     for bin_ in found["bins"]:
         assert bin_["rmse"] == pytest.approx(bin_["expected_rmse"], rel=0.25)
+
+
+def test_of_many_development_users_some_are_taken(
+    task_set: TaskSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.untrained(ModelConfig(algorithm="bayesian-linear"), task_set, torch.device("cpu"))
+    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    development = task_set.tasks("dev")
+    every_second = development.take(np.arange(0, len(development) - 1 + len(development) % 2, 2))
+    monkeypatch.setattr(calibrations, "MOST_USERS", len(every_second))
+    some = development.take(np.arange(2 * len(every_second) - 1))
+    found, expected = (learn_uncertainty(model, tasks) for tasks in (some, every_second))
+    assert found == expected
+    assert found != learn_uncertainty(model, development.take(np.arange(5)))
 
 
 def test_it_is_kept_with_the_model(model: Model, task_set: TaskSet, tmp_path: object) -> None:
