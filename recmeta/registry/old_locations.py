@@ -30,7 +30,7 @@ ADDRESSES = (
 """Tables and columns in which MLflow keeps addresses of artifacts."""
 
 
-def mend(database: Path) -> int:
+def make_relative(database: Path) -> int:
     """Make the addresses of artifacts and of Delta tables in a SQLite store relative.
 
     A folder of artifacts that is not a workspace's does not change, nor does a database that cannot
@@ -47,7 +47,7 @@ def mend(database: Path) -> int:
         with contextlib.closing(
             sqlite3.connect(address, uri=True, timeout=SECONDS, isolation_level=None)
         ) as connection:
-            return _mend(connection, database)
+            return _make_relative(connection, database)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise UserError(
@@ -59,7 +59,7 @@ def mend(database: Path) -> int:
         raise
 
 
-def _mend(connection: sqlite3.Connection, database: Path) -> int:
+def _make_relative(connection: sqlite3.Connection, database: Path) -> int:
     if not _roots(connection, database):  # without a lock that others would wait for
         return 0
     connection.execute("BEGIN IMMEDIATE")
@@ -75,7 +75,7 @@ def _mend(connection: sqlite3.Connection, database: Path) -> int:
                 (artifacts.ROOT, len(root) + 2, root, len(root) + 1, f"{root}/"),
             )
             changed += found.rowcount
-        changed += _mend_datasets(connection, _path(root).parent)
+        changed += _make_datasets_relative(connection, _path(root).parent)
     connection.execute("COMMIT")
     return changed
 
@@ -102,7 +102,7 @@ def _path(address: str) -> Path:
     return Path(url2pathname(urlsplit(address).path))
 
 
-def _mend_datasets(connection: sqlite3.Connection, workspace: Path) -> int:
+def _make_datasets_relative(connection: sqlite3.Connection, workspace: Path) -> int:
     """Let datasets name tables relative to the workspace, and return the number of those that did
     not."""
     relative = {str(workspace / table.path): table.path for table in TABLES}

@@ -15,7 +15,7 @@ from recmeta.errors import UserError
 from recmeta.errors.secrets import MASK, masked, masked_values
 from recmeta.registry import artifacts
 from recmeta.registry.database import create_database, is_there
-from recmeta.registry.old_locations import mend
+from recmeta.registry.old_locations import make_relative
 from recmeta.workspace import Workspace
 
 NAME = "RECMETA_MODEL_NAME"
@@ -137,7 +137,7 @@ def connect(workspace: Workspace) -> Any:
     artifacts.register()
     database = artifacts.database_path(uri)
     if database is not None:
-        mend(database)
+        make_relative(database)
     client = MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
     artifacts.keep_apart(client)
     return client

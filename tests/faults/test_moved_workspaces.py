@@ -232,7 +232,9 @@ def test_old_stores_are_mended_when_they_are_opened(
         faults.check(json.loads(written.read_text()) == {"seed": 2}, f"{place}: written elsewhere")
         said = "".join(texts(workspace / "mlflow.db"))
         faults.check(str(old[0]) not in said, f"{place}: an address is left")
-        faults.check(old_locations.mend(workspace / "mlflow.db") == 0, f"{place}: mended twice")
+        faults.check(
+            old_locations.make_relative(workspace / "mlflow.db") == 0, f"{place}: mended twice"
+        )
         if place.startswith("copied"):
             faults.check(digest(root) == before, f"{place}: the original was written to")
 
@@ -256,7 +258,7 @@ def test_an_old_store_that_cannot_be_written_stays(tmp_path: Path) -> None:
         connection.execute("INSERT INTO experiments VALUES (?)", (location,))
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        old_locations._mend(connection, path)
+        old_locations._make_relative(connection, path)
     connection.close()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from recmeta.errors import UserError
 from recmeta.registry import database, tracking
 from recmeta.registry.artifacts import database_path
-from recmeta.registry.old_locations import mend
+from recmeta.registry.old_locations import make_relative
 from recmeta.workspace import Workspace, format_version, writes_alone
 
 
@@ -51,7 +51,7 @@ def _from_1(workspace: Workspace) -> list[str]:
     path = _own_store(workspace)
     if path is None:
         return []
-    changed = mend(path)
+    changed = make_relative(path)
     return [f"{changed} addresses in {tracking.DATABASE} are relative."] if changed else []
 
 

@@ -1,6 +1,6 @@
 """A learner for each task: algorithm selection by a gate that reads only the task's metadata.
 
-    w_u = softmax(gate(metadata_u))                      metadata: see metalearn/task_metadata.py
+    w_u = softmax(gate(metadata_u))                      metadata: see tensors/task_metadata.py
     hard:  output_ur = m_k(S_u, r),  k = argmax_k w_uk   learned by  Σ_k w_uk L(Q_u; m_k(S_u))
     soft:  output_ur = Σ_k w_uk m_k(S_u, r)              learned by  L(Q_u; Σ_k w_uk m_k(S_u))
 
