@@ -155,7 +155,7 @@ class VectorSpace:
         Args:
             run: the key of the step that adapted them.
         """
-        state, num_users = users.state, len(users.user_id)
+        state, num_users = self.lists.with_rows(users.state), len(users.user_id)
         weight_BC = self._weights(state)
         constant_B1, keys, key_weights = self._by_keys(state, weight_BC)
         layers = self._layers(state, weight_BC)

@@ -1,5 +1,6 @@
 """Scores from capsules and item vectors are the server's."""
 
+import dataclasses
 import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from random_models import bayes, drawn_user, on_bayes, random_model, with_every_
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.exporting.capsules import VectorSpace, scores
+from recmeta.exporting.fingerprint import fingerprint
 from recmeta.metalearn.algorithms.closed_form.weighted_ridge import WeightedRidgeConfig
 from recmeta.metalearn.algorithms.optimisation_based.maml import MAMLConfig
 from recmeta.metalearn.model import Model
@@ -100,3 +102,32 @@ def test_a_fingerprint_is_of_parameters_lists_and_items(rated: TaskSet) -> None:
     found.add(VectorSpace(model, "1").fingerprint)
     model.params = {name: p + torch.ones_like(p) for name, p in model.params.items()}
     assert len(found | {VectorSpace(model, "1").fingerprint}) == 4
+
+
+def test_a_fingerprint_is_of_what_a_model_reads_of_items(rated: TaskSet) -> None:
+    model = random_model(rated, "bayesian-linear", bayes(use_statistics=True))
+    items, past = model.catalogue.items, model.catalogue.statistics
+    same = model.on(items, past.last())
+    assert fingerprint(same) == fingerprint(model)
+    dearer = dataclasses.replace(past, sum_values=past.sum_values + 1)
+    assert fingerprint(model.on(items, dearer)) != fingerprint(model)
+    read = next(f.name for f in model.encoder.item_fields if f.kind == "categorical")
+    place = items.attributes.column_names.index(read)
+    turned = pa.array(items.attributes[read].to_pylist()[::-1], pa.string())
+    others = items.attributes.set_column(place, read, turned)
+    other = model.on(dataclasses.replace(items, attributes=others), past)
+    assert fingerprint(other) != fingerprint(model)
+
+
+def test_states_without_rows_have_capsules(rated: TaskSet) -> None:
+    """Earlier versions wrote such states; the server scores them, too."""
+    space = VectorSpace(random_model(rated, "bayesian-linear", bayes()), "7")
+    users = adapt_users(space.scorer, Intake(space.model).tasks([drawn_user(space.model, 3, 0)]))
+    earlier = {name: t for name, t in users.state.items() if not name.startswith("list.")}
+    users = dataclasses.replace(users, state=earlier)
+    block = space.scorer.item_block(-1, schema.END_OF_TIME, 0, space.model.catalogue.num_items)
+    wanted_BI = space.scorer.rank_block(space.scorer.settled(users.state), block).numpy()
+    found_BI = scores(
+        space.capsules(users, run="abc", adapted_at=NOW), space.items(), space.about()
+    )
+    np.testing.assert_allclose(found_BI, wanted_BI, rtol=0, atol=1e-4)

@@ -197,18 +197,22 @@ class ListHead:
         weight_N = (value_N - self.centre).astype(np.float32)
         return np.where(weight_N == 0, np.float32(1e-6), weight_N)
 
+    def with_rows(self, state: UserState) -> UserState:
+        """Return a state in which `settle` finds rows: none of them in a state of an earlier
+        version, whose lists did not read the rows."""
+        if ITEM in state:
+            return state
+        num_users = len(next(iter(state.values())))
+        no_rows = Ragged.from_lists([[]] * num_users, [[]] * num_users)
+        return state | self.state(no_rows, torch.zeros((num_users, 0), dtype=torch.int64))
+
     def settle(self, state: UserState, count_BI: torch.Tensor | None = None) -> UserState:
         """Return the parts of users' scores that do not depend on the learner.
 
         Args:
             count_BI: π at the users' cut times, or None for `count_I`.
         """
-        if (
-            ITEM not in state
-        ):  # the state is of an earlier version, whose lists did not read the rows
-            num_users = len(next(iter(state.values())))
-            no_rows = Ragged.from_lists([[]] * num_users, [[]] * num_users)
-            state = {**state, **self.state(no_rows, torch.zeros((num_users, 0), dtype=torch.int64))}
+        state = self.with_rows(state)
         item_BS, weight_BS = state[ITEM], state[WEIGHT]
         weight_BC = self.weights((weight_BS != 0).sum(1))
         counts = self.count_I[None] if count_BI is None else count_BI
