@@ -2,15 +2,18 @@
 
 import datetime
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trained import Trained
 
 from recmeta import schema
+from recmeta.errors import UserError
 from recmeta.exporting.capsules import scores
 from recmeta.logs.mapping import LogMapping
 from recmeta.registry.models import versions
@@ -77,6 +80,44 @@ def test_capsules_are_forgotten_and_expire(
     now = datetime.datetime.now(datetime.UTC)
     assert maintenance.expire(ws, now=now + datetime.timedelta(days=13))["capsules"] == 0
     assert maintenance.expire(ws, now=now + datetime.timedelta(days=15))["capsules"] == 1
+
+
+def test_only_exports_are_replaced(trained: Trained, new_users: LogMapping, tmp_path: Path) -> None:
+    ws, version = trained.workspace, versions.in_use(trained.workspace)
+    own = tmp_path / "users.parquet"
+    own.write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"has a users\.parquet that no export wrote"):
+        export_vectors.run(ws, version, str(tmp_path))
+    for inside in (ws.path, f"{ws.path}/vectors"):
+        with pytest.raises(UserError, match="lies in the workspace"):
+            export_vectors.run(ws, version, inside)
+    assert own.read_bytes() == b"mine"
+    adapted, folder = adapt.run(new_users, ws, device="cpu"), tmp_path / "vectors"
+    export_vectors.run(ws, version, str(folder), adapted)
+    whole = (folder / "users.parquet").read_bytes()
+
+    def killed(*_: object) -> Iterator[pa.Table]:
+        yield schema.USER_CAPSULES.columns.empty_table()
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_vectors, "_capsules", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_vectors.run(ws, version, str(folder), adapted)
+    assert (folder / "users.parquet").read_bytes() == whole
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_a_page_of_others_stays(trained: Trained, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
+    version = versions.in_use(trained.workspace)
+    for name in ("index.html", "model.json"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("{}")
+        with pytest.raises(UserError, match=f"has a {name} that no export wrote"):
+            export_model.run(trained.workspace, version, str(folder), page=True)
+        assert [path.name for path in folder.iterdir()] == [name]
 
 
 def test_a_graph_says_which_model_it_is_of(trained: Trained, tmp_path: Path) -> None:

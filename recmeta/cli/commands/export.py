@@ -88,12 +88,14 @@ def export(
     from recmeta.registry.models import versions
 
     data: dict[str, Any] = {}
+    version = None
     said: list[str] = []
     note = ""
     if vectors is not None:
         from recmeta.steps.serving import export_vectors
         from recmeta.steps.serving.adapt import remark
 
+        export_vectors.folder_for(workspace, vectors)
         adapted = None
         with workspace.working_on():
             if new_users is None:
@@ -124,7 +126,7 @@ def export(
 
         of_model = export_model.run(
             workspace,
-            versions.in_use(workspace, model_version),
+            version or versions.in_use(workspace, model_version),
             onnx,
             page=page,
             runtime=onnxruntime_web,

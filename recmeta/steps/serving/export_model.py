@@ -15,7 +15,8 @@ from recmeta import extras
 from recmeta.exporting.page import RUNTIME_FILES, RUNTIME_FOLDER, page_files, runtime_files
 from recmeta.registry.models.versions import Version
 from recmeta.steps.parts import catalogue
-from recmeta.workspace import Folder, Workspace
+from recmeta.steps.serving.export_folder import export_folder
+from recmeta.workspace import Workspace
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,26 +57,27 @@ def run(
 
     Raises:
         UserError: for a learner that has no graph, a library of the extra `onnx` that is not
-            installed, or a runtime that lacks a file.
+            installed, a runtime that lacks a file, or see `export_folder`.
     """
     extras.require("onnx")
     from recmeta.exporting.description import DESCRIPTION_FILE, GRAPH_FILE, description
     from recmeta.exporting.ranking_graph import ranking_graph
 
     files = {} if runtime is None else runtime_files(runtime)
+    pages = page_files() if page else {}
+    names = (GRAPH_FILE, DESCRIPTION_FILE, *pages)
+    folder = export_folder(workspace, "--onnx", location, names, DESCRIPTION_FILE)
     model = catalogue.model_of_now(workspace, version)
     about = description(model, version.version)
     told = {name: str(about[name]) for name in ("model_version", "fingerprint", "learner")}
     content = ranking_graph(model, told).SerializeToString()
-    folder = Folder.at(location)
     folder.write_bytes(GRAPH_FILE, content)
     folder.write_bytes(DESCRIPTION_FILE, json.dumps(about, allow_nan=False).encode())
     beside = folder / RUNTIME_FOLDER
     for name, file in files.items():
         beside.write_bytes(name, file)
-    if page:
-        for name, file in page_files().items():
-            folder.write_bytes(name, file)
+    for name, file in pages.items():
+        folder.write_bytes(name, file)
     return ExportedModel(
         folder=folder.path,
         model_version=version.version,

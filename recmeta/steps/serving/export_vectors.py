@@ -2,14 +2,16 @@
 
     items.parquet   a row per item
     users.parquet   a row per adapted user
-    vectors.json    of which model they are, and what their columns mean
+    vectors.json    of which model they are, and what their columns mean; it is written first
 
 The tables `item_vectors` and `user_capsules` get the same rows. Only a part of the users is in
 memory at a time.
 """
 
+import contextlib
 import dataclasses
 import datetime
+import uuid
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -27,6 +29,7 @@ from recmeta.registry.models.versions import Version
 from recmeta.serving.ranking import AdaptedUsers
 from recmeta.steps.parts import catalogue
 from recmeta.steps.serving.adapt import AdaptOutputs, shard_files
+from recmeta.steps.serving.export_folder import export_folder
 from recmeta.workspace import Folder, Workspace, sealed, works
 
 USERS_AT_ONCE = 500
@@ -46,6 +49,17 @@ class ExportedVectors:
     """Numbers of a vector."""
 
 
+def folder_for(workspace: Workspace, location: str) -> Folder:
+    """Return the folder to write vectors into. Call this before users are adapted to, since it can
+    fail.
+
+    Raises:
+        UserError: see `export_folder`.
+    """
+    names = (ITEMS_FILE, USERS_FILE, ABOUT_FILE)
+    return export_folder(workspace, "--vectors", location, names, ABOUT_FILE)
+
+
 @works
 def run(
     workspace: Workspace,
@@ -62,8 +76,9 @@ def run(
         adapted: the manifest of adapt; if None, there are item vectors alone.
 
     Raises:
-        UserError: for a learner that has no capsules.
+        UserError: for a learner that has no capsules, or see `folder_for`.
     """
+    folder = folder_for(workspace, location)
     states = None
     if adapted is None:
         model = catalogue.model_of_now(workspace, version)
@@ -71,8 +86,9 @@ def run(
         states = sealed(workspace / adapted.outputs.states)
         saved = Model.load(versions.model_folder(workspace, version), torch.device("cpu"))
         model = catalogue.as_written(saved, states)
-    space, folder = VectorSpace(model, version.version), Folder.at(location)
+    space = VectorSpace(model, version.version)
     items, about = space.items(), space.about()
+    folder.write_json(ABOUT_FILE, about)
     folder.write_parquet(ITEMS_FILE, items)
     tables.overwrite(workspace, schema.ITEM_VECTORS, items)
     num_users = 0
@@ -82,7 +98,6 @@ def run(
         parts = _capsules(space, states, adapted)
         num_users = _write(folder, USERS_FILE, parts)
         _publish(workspace, folder, adapted.key)
-    folder.write_json(ABOUT_FILE, about)
     return ExportedVectors(
         folder=folder.path,
         model_version=version.version,
@@ -108,16 +123,21 @@ def _capsules(
 def _write(folder: Folder, name: str, parts: Iterator[pa.Table]) -> int:
     """Write a Parquet file that takes the place of an earlier one when it is whole; return the
     number of its rows."""
-    partial, num_rows = f"{name}.partial", 0
-    columns = schema.USER_CAPSULES.columns
-    with (
-        folder.filesystem.open_output_stream(folder.address(partial)) as stream,
-        pq.ParquetWriter(stream, columns, compression="zstd") as file,
-    ):
-        for part in parts:
-            file.write_table(part)
-            num_rows += len(part)
-    folder.filesystem.move(folder.address(partial), folder.address(name))
+    partial = folder.address(f".{name}.{uuid.uuid4().hex[:8]}")
+    columns, num_rows = schema.USER_CAPSULES.columns, 0
+    try:
+        with (
+            folder.filesystem.open_output_stream(partial) as stream,
+            pq.ParquetWriter(stream, columns, compression="zstd") as file,
+        ):
+            for part in parts:
+                file.write_table(part)
+                num_rows += len(part)
+        folder.filesystem.move(partial, folder.address(name))
+    except BaseException:  # users' data must not stay under a name that nobody looks for
+        with contextlib.suppress(OSError):
+            folder.filesystem.delete_file(partial)
+        raise
     return num_rows
 
 

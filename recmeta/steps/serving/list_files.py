@@ -82,16 +82,14 @@ def target_of(location: str, workspace: Workspace) -> Target:
                 "table."
             )
         write = WRITERS.get(ending)
+    if lies_in(workspace, place):
+        raise UserError(f"--out {location!r} lies in the workspace: name a place outside of it.")
     if "://" in place:
-        if f"{place}/".startswith(f"{workspace.location.rstrip('/')}/"):
-            raise _in_workspace(location)
         Folder.at(place)  # so that an address that nobody understands is refused now
         if write is None:
             _check_delta(location, place)
         return Target(place, write)
     path = Path(os.path.abspath(os.path.expanduser(place)))
-    if workspace.is_local and path.resolve().is_relative_to(Path(workspace.path).resolve()):
-        raise _in_workspace(location)
     if not path.parent.is_dir():
         raise UserError(f"--out {location!r}: there is no folder {str(path.parent)!r}; make it.")
     if write is not None and path.is_dir():
@@ -108,8 +106,13 @@ def target_of(location: str, workspace: Workspace) -> Target:
     return Target(str(path), write)
 
 
-def _in_workspace(location: str) -> UserError:
-    return UserError(f"--out {location!r} lies in the workspace: name a place outside of it.")
+def lies_in(workspace: Workspace, location: str) -> bool:
+    """Return whether a path or an object-store URL is the workspace, or below it."""
+    place = location.removeprefix("file://").rstrip("/") or location
+    if "://" in place:
+        return f"{place}/".startswith(f"{workspace.location.rstrip('/')}/")
+    path = Path(os.path.abspath(os.path.expanduser(place))).resolve()
+    return workspace.is_local and path.is_relative_to(Path(workspace.path).resolve())
 
 
 def _check_delta(location: str, place: str) -> None:
