@@ -105,8 +105,12 @@ BY_DEFINITION: dict[str, frozenset[str]] = {
     "anil": frozenset(["adapt_layers"]),
     "fomaml": frozenset(["second_order"]),
     "meta-sgd": frozenset(["rates_per"]),
+    "transfer-fine-tuned": frozenset(["second_order"]),
+    "transfer-frozen": frozenset(["adapt_layers", "second_order"]),
 }
 """Hyperparameters that define an algorithm, and are not tuned."""
+SMOOTH_LOSSES = frozenset(["implicit-maml"])
+"""Learners whose inner loss must have a curvature, which an absolute error has not."""
 
 
 def named_space(name: str | None, algorithm: str, objective: Objective) -> Space:
@@ -140,7 +144,11 @@ def inner_loop_of(algorithm: str, objective: Objective) -> Space:
     Raises:
         UserError: if there is no such learner, or it takes no inner steps.
     """
-    space = _of_learner(algorithm, INNER_LOOP | {"inner_objective": INNER_LOSSES[objective]})
+    losses = INNER_LOSSES[objective]
+    if algorithm in SMOOTH_LOSSES:
+        smooth = tuple(name for name in losses.choices if name != "absolute")
+        losses = dataclasses.replace(losses, choices=smooth)
+    space = _of_learner(algorithm, INNER_LOOP | {"inner_objective": losses})
     if "model.learner.num_steps" not in space:
         raise UserError(
             f"the learner {algorithm!r} has no inner loop to search: name one that adapts by "

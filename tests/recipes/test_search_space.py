@@ -32,7 +32,10 @@ def test_everything_in_a_learners_space_is_a_configuration(algorithm: str) -> No
 
 
 @pytest.mark.parametrize("objective", ["rating", "implicit"])
-@pytest.mark.parametrize("algorithm", ["maml", "anil", "fomaml", "meta-sgd", "reptile", "mamo"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["maml", "anil", "fomaml", "meta-sgd", "reptile", "mamo", "implicit-maml", "transfer-frozen"],
+)
 def test_everything_in_an_inner_loops_space_is_a_configuration(
     algorithm: str, objective: Objective
 ) -> None:
@@ -53,6 +56,7 @@ def test_a_learner_without_inner_steps_has_no_such_space() -> None:
 def test_what_defines_an_algorithm_is_not_tuned() -> None:
     assert "model.learner.adapt_layers" in space_of("maml")
     assert "model.learner.adapt_layers" not in space_of("anil")
+    assert "model.learner.adapt_layers" not in space_of("transfer-frozen")
     assert not any("num_steps" in name for name in space_of("snail"))
 
 

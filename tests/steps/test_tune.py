@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
 from recmeta.errors import UserError
@@ -125,6 +126,20 @@ def test_asked_for_more_it_goes_on(
     assert (more.key, more.run_id) == (first.key, first.run_id)
     assert sum(more.counts.values()) == 4
     assert more.dev_loss <= first.dev_loss
+
+
+def test_learners_in_another_order_are_the_same_study() -> None:
+    study = optuna.create_study()
+    one_way = {"bayesian-linear": CLOSED_FORM, "maml": MAML}
+    other_way = {"maml": MAML, "bayesian-linear": CLOSED_FORM}
+    assert list(tune._in_order_of(study, other_way)) == list(other_way)
+    for candidates in (one_way, other_way):
+        in_order = tune._in_order_of(study, candidates)
+        assert list(in_order) == list(one_way)
+        trial = study.ask()
+        config, values = tune._draw(trial, in_order)
+        assert config.model.algorithm == values["learner"]
+        study.tell(trial, 1.0)
 
 
 def test_a_trial_that_was_under_way_goes_on(

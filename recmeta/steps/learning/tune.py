@@ -58,7 +58,8 @@ class TuneConfig:
     """Which trials are stopped early. `median`: those whose loss is above the median of the others
     at the same epoch. `halving`: at epochs 1, 3, 9, 27, … all but the best third of the trials that
     came so far (successive halving: Jamieson and Talwalkar, AISTATS 2016; asynchronous: Li et al.,
-    MLSys 2020), so that many trials are tried and few are trained to the end."""
+    MLSys 2020), so that many trials are tried and few are trained to the end. Trials of unchanged
+    configurations are never stopped, and with `halving` no other trial is compared with them."""
     startup_trials: int = 5
     """With `median`, trials that run to their end before any is compared with the others."""
     warmup_epochs: int = 3
@@ -163,6 +164,7 @@ def _search(
     task_set = TaskSet(workspace / tasks.outputs.tasks)
     folder = workspace / "tuning" / key
     study = _study(optuna, config, folder)
+    candidates = _in_order_of(study, candidates)
     search = SearchRun.start_or_resume(
         workspace, key, learners=list(candidates), inputs={"tasks": tasks.key}
     )
@@ -247,6 +249,18 @@ def _study(optuna: Any, config: TuneConfig, folder: Folder) -> Any:
     # ones.
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     return study
+
+
+def _in_order_of(
+    study: "optuna.Study", candidates: Mapping[str, Candidate]
+) -> Mapping[str, Candidate]:
+    """Return the candidates in the order in which the study has drawn among them. The same learners
+    in another order are the same study, and Optuna refuses choices in another order."""
+    for trial in study.trials:
+        drawn: Any = trial.distributions.get(LEARNER)
+        if drawn is not None:
+            return {name: candidates[name] for name in drawn.choices}
+    return candidates
 
 
 def _pruner(optuna: Any, config: TuneConfig) -> Any:
