@@ -80,6 +80,24 @@ def test_small_blocks_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(in_blocks[name], table, rtol=0, atol=0)
 
 
+def test_pairs_of_a_share_of_the_users_are_scaled_up_to_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The network compares counts of pairs with counts of items, which are those of all users."""
+    rows = some_rows(num_users=4_000)
+    whole = dense(log_statistics(rows, NUM_CODES, 0), of_log.TOGETHER)
+    num_pairs = int((np.bincount(rows.user) ** 2).sum())
+    monkeypatch.setattr(of_log, "MOST_PAIRS", num_pairs // 4)
+    of_some = dense(log_statistics(rows, NUM_CODES, 0), of_log.TOGETHER)
+    assert (of_some != whole).any()
+    assert of_some.sum() == pytest.approx(whole.sum(), rel=0.05)
+    monkeypatch.setattr(of_log, "MOST_PAIRS", 11**2 - 1)
+    small = log_statistics(rows, NUM_CODES, 0)
+    assert small[of_log.TOGETHER].any(), "a user with too many pairs hides nobody else's"
+    monkeypatch.setattr(of_log, "MOST_PAIRS", 0)
+    assert not log_statistics(rows, NUM_CODES, 0)[of_log.TOGETHER].any()
+
+
 def test_the_vectors_are_the_singular_vectors_of_the_log() -> None:
     rows = some_rows()
     matrix_UC = np.zeros((40, NUM_CODES))

@@ -34,7 +34,8 @@ NUM_FACTORS = 64
 RECENT_SHARES = (0.25, 0.05)
 """The newest rows whose items are counted apart."""
 MOST_PAIRS = 200_000_000
-"""The most pairs of rows that are counted: if there are more, users are left out at random."""
+"""The most pairs of rows that are counted. If there are more, users are left out at random, and the
+counts of pairs are scaled up to all users, since the network compares them with counts of all."""
 PAIRS_AT_ONCE = 5_000_000
 POWER_ITERATIONS = 4
 
@@ -111,7 +112,7 @@ def _neighbours(
 
     What a block of items was taken together with is counted in a dense table, block by block.
     """
-    rows = _fewer_users(rows, generator)
+    rows, share = _fewer_users(rows, generator)
     sum_C = np.bincount(rows.code, rows.value, minlength=num_codes)
     mean_C = sum_C / np.maximum(np.bincount(rows.code, minlength=num_codes), 1)
     centred = rows.value - mean_C[rows.code]
@@ -151,23 +152,26 @@ def _neighbours(
         agreement_CK[first:last, :num_kept] = np.take_along_axis(agreement, place, 1) * is_real
     return {
         NEIGHBOUR: neighbour_CK.astype(np.float64),
-        TOGETHER: together_CK,
-        AGREEMENT: agreement_CK,
+        TOGETHER: together_CK / share,
+        AGREEMENT: agreement_CK / share,
     }
 
 
-def _fewer_users(rows: LogRows, generator: np.random.Generator) -> LogRows:
-    """Return the rows of users drawn at random, as many as the pairs that are counted allow."""
+def _fewer_users(rows: LogRows, generator: np.random.Generator) -> tuple[LogRows, float]:
+    """Return the rows of users drawn at random, as many as the pairs that are counted allow, and
+    their share of the users with rows. A user whose pairs alone are too many is never drawn."""
     length_U = np.bincount(rows.user)
     pairs_U = length_U.astype(np.int64) ** 2
     if pairs_U.sum() <= MOST_PAIRS:
-        return rows
+        return rows, 1.0
     order = generator.permutation(len(length_U))
+    order = order[pairs_U[order] <= MOST_PAIRS]
     is_kept_U = np.zeros(len(length_U), np.bool_)
     is_kept_U[order[np.cumsum(pairs_U[order]) <= MOST_PAIRS]] = True
     kept = is_kept_U[rows.user]
-    user = np.unique(rows.user[kept], return_inverse=True)[1]
-    return LogRows(user, rows.code[kept], rows.value[kept])
+    users, user = np.unique(rows.user[kept], return_inverse=True)
+    share = len(users) / np.count_nonzero(length_U)
+    return LogRows(user, rows.code[kept], rows.value[kept]), max(share, 1 / len(length_U))
 
 
 def _vectors(

@@ -15,8 +15,8 @@ from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.training.prior_fitted.synthetic_logs import DrawnLog
 
 SHOTS = (0, 1, 2, 3, 5, 10, 20, 50)
-MOST_QUERY = 10
-"""Rows after the support that a user is asked about."""
+MOST_QUERY, FEWEST_QUERY = 10, 5
+"""Rows after the support that a user is asked about, where the user has so many."""
 NUM_SAMPLED = 250
 """Items of the catalogue that stand for all of them among a user's candidates."""
 ITEM_PRIOR = 10.0
@@ -123,15 +123,16 @@ class _User:
     ) -> "_User":
         first, last = np.searchsorted(log.user, [user, user + 1])
         code, own = log.item[first:last] + 1, value[first:last]
-        num_known = min(int(generator.choice(SHOTS)), max(0, len(code) - MOST_QUERY // 2))
+        num_known = min(int(generator.choice(SHOTS)), max(0, len(code) - FEWEST_QUERY))
         query = slice(num_known, num_known + MOST_QUERY)
         return cls(code[:num_known], own[:num_known], code[query], own[query])
 
     def candidates(
         self, catalogue: IntArray, generator: np.random.Generator
     ) -> tuple[IntArray, Float64Array]:
-        """Return the query's items and a sample of those that the user never met, and the logarithm
-        of how many items each stands for."""
+        """Return the query's items and a sample of all others but the support's, and the logarithm
+        of how many items each stands for. Items that the user takes after the query are among the
+        others: they were not next."""
         others = np.setdiff1d(catalogue, np.concatenate([self.support, self.query]))
         sample = others
         if len(others) > NUM_SAMPLED:

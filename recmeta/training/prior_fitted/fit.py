@@ -37,7 +37,8 @@ class PriorConfig:
     num_logs: int = 400
     """The number of logs that are drawn."""
     epochs: int = 6
-    """The passes over them; the last third of all steps has a falling learning rate."""
+    """The passes over them. The learning rate rises over the first 50 steps, and falls to 0 over
+    the last two thirds of all steps."""
     learning_rate: float = 3e-3
     """The learning rate of AdamW."""
     weight_decay: float = 1e-3

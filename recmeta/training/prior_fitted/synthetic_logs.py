@@ -20,8 +20,6 @@ from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 
 MOST_CELLS = 6_000_000
 """The most pairs of user and item of a log, each of which a number is drawn for."""
-FEWEST_QUERY = 5
-"""Rows of a held-out user that come after the support."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
