@@ -175,5 +175,7 @@ def test_a_model_without_a_posterior_is_refused(
 
 
 def test_settings_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_users is 0"):
-        PolicyConfig(num_users=0)
+    with pytest.raises(ValueError, match="num_steps is 0; it must be at least 1"):
+        PolicyConfig(num_steps=0)
+    with pytest.raises(ValueError, match="num_users is 1; it must be at least 2"):
+        PolicyConfig(num_users=1)

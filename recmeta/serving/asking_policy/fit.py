@@ -1,10 +1,12 @@
 """Fits a policy of asking by reinforcement, on users who are drawn from the model's own beliefs.
 
     class k ~ its weight,  what the user knows ~ Π_c Bernoulli(share_kc),  w ~ N(prior of a profile)
-    θ ← θ + rate · mean over users and questions of (return - mean return) ∇ log π_θ(c_t | belief_t)
+    θ ← θ + rate · mean over users and questions of advantage ∇ log π_θ(c_t | belief_t)
+    advantage = (return - mean return of question t) / standard deviation of the same
 
 which is REINFORCE (Williams, Machine Learning 1992) in the setting of RL² (Duan et al., 2016): each
-user is a task of its own, drawn anew. The return of question t is what all later questions gain:
+user is a task of its own, drawn anew. The steps are Adam's, of gradients whose norm is at most 1.
+The return of question t is what this and all later questions gain:
 
     accuracy   Σ_{n ≥ t} mean over the query of (variance_{t-1} - variance_n), the posterior's,
                which is the squared error's expectation over what the user is really like
@@ -42,7 +44,8 @@ class PolicyConfig:
     num_questions: int = 10
     """T, the number of questions to a simulated user."""
     num_users: int = 128
-    """B, the number of simulated users of a step."""
+    """B, the number of simulated users of a step; at least 2, since returns are compared with their
+    mean."""
     num_steps: int = 150
     """The number of steps."""
     num_candidates: int = 200
@@ -56,6 +59,8 @@ class PolicyConfig:
         for name in ("num_questions", "num_users", "num_steps", "num_candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.num_users < 2:
+            raise ValueError("num_users is 1; it must be at least 2, of whom a mean is taken.")
 
 
 @dataclasses.dataclass(frozen=True)

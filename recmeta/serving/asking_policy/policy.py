@@ -72,13 +72,13 @@ class Questions(NamedTuple):
         with torch.no_grad():
             rows = model.catalogue.item_rows(candidates.item_C)
             offset_1C, design_1CW, noise_1C = learner.linear_parts(model.params, rows)
-        design_CW = design_1CW[0].double().cpu()
+        design_CW = design_1CW[0].cpu().double()
         share_C = torch.from_numpy(candidates.share_C)
         weighted_CW = design_CW * (share_C / share_C.sum())[:, None]
         return cls(
-            offset_C=offset_1C[0].double().cpu(),
+            offset_C=offset_1C[0].cpu().double(),
             design_CW=design_CW,
-            noise_C=noise_1C[0].double().cpu(),
+            noise_C=noise_1C[0].cpu().double(),
             share_C=share_C,
             share_KC=torch.from_numpy(classes.share_KC),
             target_WW=weighted_CW.T @ design_CW,
@@ -180,9 +180,9 @@ class AskingPolicy:
         for first in range(0, len(so_far.users), USERS_AT_ONCE):
             some = np.arange(first, min(first + USERS_AT_ONCE, len(so_far.users)))
             state = scorer.adapt(so_far.users.take(some))
-            whitener_bWW = state["whitener"].double().cpu()
+            whitener_bWW = state["whitener"].cpu().double()
             belief = Belief(
-                mean_BW=state["weights"].double().cpu(),
+                mean_BW=state["weights"].cpu().double(),
                 covariance_BWW=whitener_bWW.mT @ whitener_bWW,
                 member_BK=torch.from_numpy(member_BK[some]),
                 num_asked_B=torch.from_numpy(num_asked_B[some].astype(np.float64)),
