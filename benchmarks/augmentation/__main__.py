@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--attribute", required=True, help="the users' attribute")
     found.add_argument("--least-users", type=int, default=30, help="fewer are rare")
     found.add_argument("--learner", default="maml", help="the one that learns from them")
-    found.add_argument("--folds", type=int, default=5, help="of the warm users")
+    found.add_argument("--folds", type=int, default=5, help="of the warm users, at least 3")
     found.add_argument("--judged", type=int, help="folds that are judged (default: all)")
     found.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     found.add_argument("--json", action="store_true", help="print one JSON object")
@@ -41,7 +41,7 @@ def _found(asked: argparse.Namespace) -> Found:
         AugmentConfig(attribute=asked.attribute, least_users=asked.least_users),
         asked.learner,
         num_folds=asked.folds,
-        num_judged=asked.judged or asked.folds,
+        num_judged=asked.folds if asked.judged is None else asked.judged,
         seed=asked.seed,
     )
 

@@ -82,12 +82,22 @@ def judge(
     Args:
         config: how the learner is trained without generated users.
         num_folds: at least 3.
-        num_judged: how many of them are judged.
+        num_judged: how many of them are judged, at least 1.
 
     Raises:
-        UserError: where no value is rare, or feedback is implicit.
+        UserError: where no value is rare, feedback is implicit, or there are too few folds or
+            users.
     """
+    if num_folds < 3:
+        raise UserError(
+            f"--folds is {num_folds}; it must be at least 3: one is judged, one stops the epochs, "
+            "and the others are learned from."
+        )
+    if not 1 <= num_judged <= num_folds:
+        raise UserError(f"--judged is {num_judged}; it must be from 1 to --folds, {num_folds}.")
     warm = Tasks.joined([task_set.tasks("train"), task_set.tasks("dev")])
+    if len(warm) < num_folds:
+        raise UserError(f"there are {len(warm)} warm users for {num_folds} --folds: ask for fewer.")
     fold_U = np.random.default_rng(config.seed).permutation(len(warm)) % num_folds
     config = dataclasses.replace(config, lists="popularity")
     folds = [_fold(config, augment, task_set, warm, fold_U, fold) for fold in range(num_judged)]

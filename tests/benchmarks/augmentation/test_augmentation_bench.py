@@ -39,6 +39,23 @@ def test_the_command_says_what_it_judges() -> None:
     assert (asked.attribute, asked.least_users, asked.folds) == ("occupation", 30, 5)
 
 
+@pytest.mark.parametrize(
+    ("folds", "judged_", "said"),
+    [
+        (2, 1, "--folds is 2"),
+        (3, 4, "--judged is 4"),
+        (3, 0, "--judged is 0"),
+        (200, 1, "for 200 --folds"),
+    ],
+)
+def test_folds_that_cannot_be_judged_are_refused(folds: int, judged_: int, said: str) -> None:
+    log = generate(SyntheticConfig(num_users=30, num_items=10, rows_per_user=(3, 5)), seed=0)
+    task_set = write_task_set(log, MemoryFolder())
+    augment = AugmentConfig(attribute="group")
+    with pytest.raises(UserError, match=said):
+        judged.judge(task_set, augment, MetaTrainConfig(), num_folds=folds, num_judged=judged_)
+
+
 @pytest.mark.skipif(os.environ.get("RECMETA_SLOW") != "1", reason="RECMETA_SLOW=1 runs it")
 def test_whole() -> None:
     log = generate(SyntheticConfig(num_users=150, num_items=30, rows_per_user=(8, 15)), seed=0)
