@@ -57,7 +57,8 @@ def _ahead(found: Result, dataset: str, size: int, shots: int) -> str:
     some = [r for r in found["differences"] if all(r[k] == v for k, v in where.items())]
     least = min(some, key=lambda r: r["mean"])
     text = f"{least['mean']:+.4f} [{least['ci_low']:+.4f}, {least['ci_high']:+.4f}]"
-    return f"{text} ({least['minus']})" if least["verdict"] == "tie" else f"**{text}**"
+    shown = text if least["verdict"] == "tie" else f"**{text}**"
+    return f"{shown} ({least['minus']})"
 
 
 def costs_table() -> str:

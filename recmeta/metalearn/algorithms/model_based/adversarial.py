@@ -14,7 +14,8 @@ without it an adversarial loss says little of any one user, for which CFGAN adds
 sampled zeros. Both players learn at once, by the one step of the outer optimiser. Of the usual
 adversarial losses, the logistic one with a penalty on the critic's gradient at real users is proven
 to converge near its equilibrium by simultaneous gradient steps (Mescheder, Geiger, Nowozin, ICML
-2018, theorem 4.1); Wasserstein critics, with their gradient penalty too, are proven not to (§3).
+2018, theorem 4.1); Wasserstein critics, with their gradient penalty too, need not, even in the
+simplest example (§3).
 
 What is generated is rounded to the levels of the scale, as real values are, with the gradient of
 what was rounded (Bengio, Léonard, Courville, 2013): no critic can tell the two apart by fractions.
