@@ -4,7 +4,8 @@ PYTHON    ?= $(shell command -v python3.11 || command -v python3)
 VENV      ?= .venv
 WORKSPACE ?= workspace
 DATASET   ?= ml-100k
-WORKERS   ?= 2
+# More than two cores' worth: much of a test's time is spent on waiting for processes.
+WORKERS   ?= 3
 PORT      ?= 5000
 # `make airflow` replays days into a workspace of its own: what `make demo` made knows them all.
 AIRFLOW_WORKSPACE ?= $(WORKSPACE)-airflow
