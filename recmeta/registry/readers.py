@@ -15,6 +15,7 @@ from typing import Any
 
 from recmeta.errors import UserError
 
+SERVER = "MLFLOW_TRACKING_URI"
 ADMINISTRATOR = "MLFLOW_TRACKING_USERNAME"
 READERS = "RECMETA_MLFLOW_READERS"
 """Names and passwords, `NAME:PASSWORD`, separated by commas."""
@@ -33,6 +34,17 @@ def readers(env: Mapping[str, str] = os.environ) -> dict[str, str]:
             raise UserError(f"entry {number} of {READERS} must be NAME:PASSWORD.")
         found[name.strip()] = password
     return found
+
+
+def server(env: Mapping[str, str] = os.environ) -> str:
+    """Return the address of the MLflow server.
+
+    Raises:
+        UserError: if it is not given.
+    """
+    if not env.get(SERVER):
+        raise UserError(f"{SERVER} is not set: set it to the address of the MLflow server.")
+    return env[SERVER]
 
 
 def make_accounts(uri: str, accounts: Mapping[str, str]) -> list[str]:
@@ -78,7 +90,8 @@ def _is_there(client: Any, name: str) -> bool:
 if __name__ == "__main__":
     try:
         given = readers()
-        made = make_accounts(os.environ["MLFLOW_TRACKING_URI"], given)
+        made = make_accounts(server(), given)
     except UserError as refused:
-        sys.exit(f"error: {refused}")
+        sys.stderr.write(f"error: {refused}\n")
+        sys.exit(2)
     sys.stdout.write(f"{len(given)} accounts read MLflow, {len(made)} of them new\n")
