@@ -1,6 +1,7 @@
 """Units run by processes of this machine."""
 
 import collections
+import functools
 import multiprocessing
 import os
 import pickle
@@ -99,13 +100,23 @@ def _is_done(future: Future[Any]) -> bool:
 
 
 def _begin(parent: int, num_threads: int, held: Path) -> None:
-    """Make what this worker holds. The worker ends with the process that started it."""
+    """Make what this worker holds. The worker ends with the process that started it.
+
+    An error becomes that of the first unit: raised here, it would look like a worker that was lost.
+    """
     die_with(parent)
-    with held.open("rb") as file:
-        make = pickle.load(file)  # written by that process, in a folder of its own
-    if "torch" in sys.modules:  # what is held was pickled by reference to its module
-        sys.modules["torch"].set_num_threads(num_threads)
-    _held.append(make())
+    try:
+        with held.open("rb") as file:
+            make = pickle.load(file)  # written by that process, in a folder of its own
+        if "torch" in sys.modules:  # what is held was pickled by reference to its module
+            sys.modules["torch"].set_num_threads(num_threads)
+        _held.append(make())
+    except Exception as error:
+        _held.append(functools.partial(_refuse, error))
+
+
+def _refuse(error: Exception, _: Any) -> Any:
+    raise error
 
 
 def _work(key: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from units import Dying, Refusing, Squares, Unreadable
+from units import Dying, Refusing, Squares, Unmade, Unreadable
 
 from recmeta.engine.config import EngineConfig, EngineName
 from recmeta.engine.run import run
@@ -93,6 +93,11 @@ def test_what_is_lost_again_and_again_is_given_up(engine: EngineName, tmp_path: 
 def test_a_worker_that_is_killed_while_it_reads_what_it_holds_is_given_up() -> None:
     with pytest.raises(UserError, match="a worker ended 4 times"):
         list(run(Unreadable(), range(3), EngineConfig(workers=2)))
+
+
+def test_why_a_worker_could_not_be_made_is_said_as_it_is() -> None:
+    with pytest.raises(UserError, match=r"^there is no such model\.$"):
+        list(run(Unmade, range(3), EngineConfig(workers=2)))
 
 
 @engines

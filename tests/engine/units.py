@@ -42,6 +42,16 @@ class Unreadable:
         return Squares()
 
 
+class Unmade:
+    """Cannot be made by a worker."""
+
+    def __init__(self) -> None:
+        raise UserError("there is no such model.")
+
+    def __call__(self, key: int) -> int:
+        return key
+
+
 class Refusing:
     """Says at a key what is the user's to mend."""
 
