@@ -84,6 +84,22 @@ def test_every_file_that_people_write_is_read_so(tmp_path: Path, encoding: str) 
     assert load_mapping(written("m.json", '{"path": "é.csv"}\n')).path == str(tmp_path / "é.csv")
 
 
+def test_ids_with_commas_brackets_and_signs_of_remarks_stay_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deny.txt"
+    for text, ids in (
+        ('["i1", 2]\n', ["2", "i1"]),
+        ("[a]\n[b]\n", ["[a]", "[b]"]),
+        ('"Smith, John"\n', ["Smith, John"]),
+        ('"a, b" , c,"d" # old\n', ["a, b", "c", "d"]),
+        ('"Model # 5"  # old\nC#\n#7\n', ["#7", "C#", "Model # 5"]),
+        ("a,b\nc\n", ["a,b", "c"]),
+        ('"Weird" one, b', ['"Weird" one', "b"]),
+        ("# nothing\n\n", []),
+    ):
+        path.write_text(text)
+        assert denied(path) == ids
+
+
 def test_a_table_without_the_column_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "deny.csv"
     for text, message in (

@@ -20,6 +20,7 @@ from recmeta.workspace import Workspace
 SEPARATORS = ",;\t|"
 """Possible separators between the fields of a table: a comma, or what a spreadsheet writes instead
 if numbers have decimal commas."""
+_QUOTED = r'\s*"(?:[^"]|"")*"'
 
 
 def item_facts(rules: Rules, workspace: Workspace, now: datetime.datetime) -> ItemFacts:
@@ -43,10 +44,11 @@ def _read(path: str, rule: str) -> list[str]:
     if place.suffix.lower() == ".parquet":
         return _typed(place, rule)
     text = handwritten.read_text(place, f"file of {rule}")
-    if place.suffix.lower() == ".json":
+    is_table = place.suffix.lower() in (".csv", ".tsv")
+    if place.suffix.lower() == ".json" or (not is_table and _is_array(text)):
         return _array(text, place, rule)
     ids = _one_a_line(text)
-    if place.suffix.lower() in (".csv", ".tsv"):
+    if is_table:
         ids = _column(text, place, rule)
     elif ids[0] == schema.ITEM_ID:  # the heading of a column that was pasted
         ids = ids[1:]
@@ -55,11 +57,26 @@ def _read(path: str, rule: str) -> list[str]:
 
 def _one_a_line(text: str) -> list[str]:
     """Return the ids on the lines of a text, without remarks (`# …`, `id  # …`); those of a single
-    line may be separated by commas."""
-    remarked = "\n".join(re.sub(r"(?:^|\s+)#(?:\s.*|$)", "", line) for line in text.split("\n"))
-    only = remarked.strip().split("\n")
-    found = handwritten.lines(remarked.strip().replace(",", "\n") if len(only) == 1 else remarked)
+    line may be separated by commas. What is between double quotes is part of an id."""
+    remarked = [line for line in map(_without_remark, text.split("\n")) if line]
+    if len(remarked) == 1:
+        remarked = re.findall(rf"{_QUOTED}\s*(?=,|$)|[^,]+", remarked[0])
+    found = handwritten.lines("\n".join(remarked))
     return [item_id for item_id in found if item_id] or [""]
+
+
+def _without_remark(line: str) -> str:
+    quoted = re.match(_QUOTED, line)
+    start = quoted.end() if quoted else 0
+    return (line[:start] + re.sub(r"(?:^|\s+)#(?:\s.*|$)", "", line[start:])).strip()
+
+
+def _is_array(text: str) -> bool:
+    """Whether a text is an array of JSON, and not an id in brackets on each line."""
+    try:
+        return text.lstrip().startswith("[") and isinstance(strict_json.loads(text), list)
+    except ValueError:
+        return False
 
 
 def _array(text: str, place: Path, rule: str) -> list[str]:
