@@ -14,6 +14,8 @@ RATINGS = (-10.0, 100.0)
 FEW_LEVELS = 4
 """The most values that a column of kinds may have; a column with more may hold ids."""
 FEW_ROWS = 10
+SCALE_LEVELS = 11
+"""The most levels of a scale of ratings, as from 0 to 10."""
 DATES = ("iso", "%Y%m%d", *spellings.FORMATS)
 """Spellings of times that no id has."""
 LISTS = {
@@ -21,6 +23,8 @@ LISTS = {
     for sign in (",", ";", "|", " ")
 }
 """Patterns of a cell with several ids, by what separates them."""
+GUID = r"^\{[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}$"
+"""A globally unique id as databases of Microsoft print it."""
 _NAMES = {
     "user": (
         "userid user uid useridx visitorid visitor customerid customer memberid reviewerid "
@@ -89,7 +93,8 @@ def roles(sample: pl.DataFrame, named: dict[str, str]) -> dict[str, str]:
     numbered = [n for n in left if _numbers_rows(texts[n])]
     ids = [n for n in left if n not in numbered]
     ids = [n for n in ids if n not in kinds and spellings.unit_of(texts[n]) not in DATES]
-    ratings = [n for n in ids if is_rating(texts[n])]
+    # The first column of a file without names is not its ratings.
+    ratings = [n for n in ids if _is_scale(texts[n]) and (named or n != left[0])]
     ids = [n for n in ids if n not in ratings]
     several = [n for n in kinds if n in left and texts[n].n_unique() > FEW_LEVELS]
     # A small log has few users and items; where items are lists, each row may be a user.
@@ -121,15 +126,24 @@ def holds_lists(values: pl.Series) -> bool:
     if isinstance(values.dtype, pl.List | pl.Array):
         return not values.dtype.inner.is_nested()
     texts = text(values)
-    return bool(len(texts)) and bool(texts.str.contains(r"^\[.+\]$").all())
+    filled = texts.str.contains(r"(?s)^\[.+\]$")
+    return bool(filled.any()) and bool((filled | (texts == "[]")).all())
 
 
 def separator_within(texts: pl.Series) -> str:
     """Return what separates the ids within cells; nothing if each holds one."""
     for sign, pattern in LISTS.items():
         if texts.str.contains(pattern).sum() > len(texts) / 2:
-            return sign
+            return "" if _is_of_two_parts(texts, sign) else sign
     return ""
+
+
+def _is_of_two_parts(texts: pl.Series, sign: str) -> bool:
+    """Whether all cells are ids of two parts, such as 12|3, since lists differ in length."""
+    if sign == " " or len(texts) < FEW_ROWS:
+        return False
+    part = rf"[^\s{re.escape(sign)}]+"
+    return bool(texts.str.contains(f"^{part}{re.escape(sign)}{part}$").all())
 
 
 def _holds_several(texts: pl.Series) -> bool:
@@ -141,7 +155,7 @@ def _holds_several(texts: pl.Series) -> bool:
 
 def _is_structure(values: pl.Series) -> bool:
     """Whether cells are structures, or maps, of which an id is a part at most."""
-    return bool(values.str.contains(r"^\[?\s*\{").all())
+    return bool(values.str.contains(r"^\[?\s*\{").all()) and not values.str.contains(GUID).all()
 
 
 def _is_kind(values: pl.Series) -> bool:
@@ -159,6 +173,11 @@ def is_rating(values: pl.Series) -> bool:
     frame = values.to_frame("v").select(parsing.number("v", values.dtype, decimal))
     numbers = frame.to_series()
     return bool(numbers.is_between(*RATINGS).fill_null(False).all())
+
+
+def _is_scale(values: pl.Series) -> bool:
+    """Whether values are ratings that are no ids of few users or items."""
+    return values.n_unique() <= SCALE_LEVELS and is_rating(values)
 
 
 def _numbers_rows(values: pl.Series) -> bool:

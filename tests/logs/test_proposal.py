@@ -78,6 +78,48 @@ TEXTS: list[tuple[str, dict[str, Any], int]] = [
         7,
     ),
     (
+        csv("klant,mand", lambda n: f'{n},"[""it\'s b{n % 5}"", \'b{n % 7}\']"'),
+        {"user_col": "klant", "item_col": "mand"},
+        12,
+    ),
+    (
+        csv("klant,mand", lambda n: f"{n},[{n % 5}  {n % 7}]" if n % 3 else f"{n},[]"),
+        {"user_col": "klant", "item_col": "mand"},
+        7,
+    ),
+    (
+        csv("user,item", lambda n: f"u{n % 25},{n % 31}|2"),
+        {"user_col": "user", "item_col": "item"},
+        31,
+    ),
+    (
+        csv("name,code,tags", lambda n: f"k{n % 25},s{n % 31},{n % 9};{n % 7}"),
+        {"user_col": "name", "item_col": "code"},
+        31,
+    ),
+    (
+        csv("user,film,comment", lambda n: f"u{n % 25},{n % 15},no {n} is good"),
+        {"user_col": "user", "item_col": "film"},
+        15,
+    ),
+    (
+        csv(
+            "who,what",
+            lambda n: ",".join(f"{{{m:08X}-0A1B-2C3D-4E5F-{m:012X}}}" for m in (n % 25, n % 31)),
+        ),
+        {"user_col": "who", "item_col": "what"},
+        31,
+    ),
+    (
+        csv("1,100,Film 0,3", lambda n: f"{1 + n % 9},{100 + n % 25},Film {n % 25},{1 + n % 5}"),
+        {
+            "column_names": ["user_id", "item_id", "column_3", "value"],
+            "value_col": "value",
+            "scale": "1:5",
+        },
+        25,
+    ),
+    (
         "Sales of January\n\n" + csv("customer,sku", lambda n: f"c{n % 30},{100 + n % 25}"),
         {"user_col": "customer", "item_col": "sku"},
         25,

@@ -15,9 +15,12 @@ _NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _CELL = "cell:"
 _PRINTED = {
     r"^\[\s*(?:'[^']*'\s*,?\s*)*\]$": r"'[^']*'",
-    r"^\[\s*-?\d+(?:\s+-?\d+)*\s*\]$": r"-?\d+",
+    r"^\[\s*(?:-?\d+(?:\s+-?\d+)*)?\s*\]$": r"-?\d+",
 }
 """How Python and numpy print lists of texts and of numbers, and each element of such a list."""
+_TEXT = r"(?:'[^'\\]*'|\"[^\"\\]*\")"
+"""How Python prints a text: one with an apostrophe is between double quotes."""
+_TEXTS = rf"^\[\s*(?:{_TEXT}\s*,?\s*)*\]$"
 
 
 def one_item_a_row(batch: pl.DataFrame, mapping: LogMapping, wanted: Wanted) -> pl.DataFrame:
@@ -107,7 +110,10 @@ def _lists(values: pl.Series, separator: str) -> pl.Series | None:
     try:
         return values.str.json_decode(pl.List(pl.String))
     except pl.exceptions.PolarsError:
-        return None  # texts in brackets
+        if not given.str.contains(_TEXTS).all():
+            return None  # texts in brackets
+        inside = pl.element().str.slice(1, pl.element().str.len_chars() - 2)
+        return values.str.extract_all(_TEXT).list.eval(inside)
 
 
 def _refuse_structures(values: pl.Series, column: str) -> None:
