@@ -11,7 +11,7 @@ from benchmarks.accuracy.compact import compact, expand, to_text
 from benchmarks.accuracy.report import benchmark_report
 
 KEPT = sorted(RESULTS.rglob("*.json"))
-MOST_BYTES = 300_000
+MOST_BYTES = 400_000
 
 
 def interval(mean: float, *, users: int = 9) -> dict[str, Any]:
