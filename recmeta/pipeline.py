@@ -120,11 +120,11 @@ def run(
     """Run every step from a log to ranked lists.
 
     Args:
-        new_users: whom to score; None: the cold test users, from their support alone.
+        new_users: the users to score, or None for the cold test users by their support alone.
         max_unknown_share: of their interactions; see `adapt.run`.
         force: promote the candidate even if the gate refuses.
         feature_store: a Feast repository in which to put features online, and from which to read
-            the profiles of those who are scored; None: none.
+            the profiles of those who are scored, or None.
         processes: number of processes of this machine that share each training; see
             `meta_train.run`.
     """

@@ -56,7 +56,7 @@ BASELINES = ("popularity", "item-knn", "ease")
 PRIOR, DEFAULT = "prior-fitted", "maml"
 LEARNERS_HERE = (*BASELINES, DEFAULT, PRIOR)
 SIZES = (100, 1_000, 10_000, None)
-"""Numbers of first rows; None: all that come before the first held-out user."""
+"""Numbers of first rows, or None for all that come before the first held-out user."""
 K = 10
 METRIC = f"full_ndcg@{K}"
 RESULT = Path(__file__).parents[2] / "docs/results/first-rows.json"

@@ -81,9 +81,9 @@ def run(
 
     Args:
         name: in `PROTOCOLS`.
-        data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
+        data: the folder of the data sets; by default $RECMETA_SHARED_DATA, else ../shared/data.
         num_seeds: seeds are 0 to this, exclusive.
-        learners: names; None: all.
+        learners: their names, or None for all.
         out: its folder `work` keeps the cells.
 
     Raises:

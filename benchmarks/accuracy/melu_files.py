@@ -46,7 +46,7 @@ def read(folder: Path, counts: dict[str, int] | None = None) -> Log:
 
     Args:
         folder: holds the files.
-        counts: rows, users, items and rows by state that there must be; None: those documented.
+        counts: the required rows, users, items and rows by state, or None for those documented.
 
     Raises:
         UserError: where a file is absent or not as it must be, or the counts are others.

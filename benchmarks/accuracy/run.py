@@ -40,11 +40,11 @@ def run(
     Finished cells are not computed again.
 
     Args:
-        data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
+        data: the folder of the data sets; by default $RECMETA_SHARED_DATA, else ../shared/data.
         num_seeds: seeds are 0 to this, exclusive.
         learners: names; `all`: all that suit the protocol, but for those that read texts, which
-            few data sets have; None: those that the protocol names, else those of them that take
-            part unasked.
+            few data sets have. If None, they are those that the protocol names, else those of
+            them that take part unasked.
         out: its folder `work` keeps the cells.
 
     Raises:

@@ -68,7 +68,7 @@ def run(
     Args:
         source: a data set of the protocols, with times.
         target: another one.
-        data: folder with the data sets; None: $RECMETA_SHARED_DATA, else ../shared/data.
+        data: the folder of the data sets; by default $RECMETA_SHARED_DATA, else ../shared/data.
     """
     logs = {name: datasets.read(name, data) for name in (source, target)}
     found: dict[tuple[str, float, str, int], list[dict[str, float]]] = {}

@@ -79,7 +79,7 @@ def melu_shape(
     """Return tasks and a freshly drawn model, the same in every process.
 
     Args:
-        config: another model over the same catalogue; None: MeLU with the settings below.
+        config: another model over the same catalogue, or None for MeLU with the settings below.
         num_steps: inner gradient steps.
         inner_learning_rate: far above the paper's 5e-6, with which adaptation changes too little
             for the contestants' losses to tell whether they adapt at all.

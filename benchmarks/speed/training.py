@@ -82,8 +82,8 @@ def run(
     Args:
         device: cpu or cuda; with cpu each training runs once.
         epochs: of each training. MAML's recipe trains half as many, since its batches are small.
-        users: of the log; None: all that it has.
-        learners: names; None: LEARNERS.
+        users: the number of users of the log, or None for all.
+        learners: their names, or None for LEARNERS.
         threads: of PyTorch on the CPU.
         on_row: called with each row as soon as it is measured.
 
@@ -140,7 +140,7 @@ def log_of(users: int | None) -> tuple[str, Log]:
     """Return the log and its name: `ml-1m`, or `synthetic` where that is absent.
 
     Args:
-        users: how many of them; None: all.
+        users: their number, or None for all.
     """
     folder = data_folder()
     if folder is not None:

@@ -60,7 +60,7 @@ class Client:
         """Return a user's list.
 
         Args:
-            user_id: whose history the server knows; None: nobody's.
+            user_id: the user whose history the server knows, or None for nobody.
             wanted: the other fields of `User`.
 
         Raises:

@@ -39,10 +39,10 @@ class Event:
     user_id: str
     item_id: str
     event: str | None = None
-    """Its kind; None: `rating` with a value, else `click`."""
+    """Its kind. If None, it is `rating` with a value, otherwise `click`."""
     value: float | None = None
     timestamp: datetime.datetime | None = None
-    """With its zone; None: now."""
+    """The time with its zone, or None for now."""
     event_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     """Names the event for good. Give one of your own where the event may come twice to you."""
 

@@ -40,7 +40,7 @@ class UserSplit:
     cold_share: float
     """Shares of the users who choose hyperparameters, and of those who are cold."""
     num_support: int | None = None
-    """Random rows of a cold user that are support, all others being query; None: all but
+    """Random rows of a cold user that are support, all others being query. If None, all but
     `num_query`."""
     num_query: int = 10
     """Random rows of a cold user that are query, where `num_support` is None."""

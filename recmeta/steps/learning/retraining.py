@@ -60,7 +60,7 @@ def is_due(
 
     Args:
         tasks: the manifest of build-tasks.
-        now: None: the clock.
+        now: the present time, or None for that of the clock.
     """
     config = config or RetrainingConfig()
     newest = latest(workspace, build_tasks.STEP)
@@ -104,7 +104,7 @@ def is_overdue(
     Args:
         findings: what has drifted.
         max_days: the most days without a training.
-        now: None: the clock.
+        now: the present time, or None for that of the clock.
     """
     if not finished(workspace, build_tasks.STEP):
         return False
