@@ -41,7 +41,7 @@ _NAMES = {
     ),
     "value": (
         "rating ratings stars score overall rate value bookrating preference liked isliked "
-        "recommended isrecommended votedup"
+        "recommended isrecommended votedup feedback grade userscore myscore"
     ),
     "event": "event eventtype eventname action actiontype behavior behaviour behaviortype type",
 }
@@ -75,6 +75,8 @@ def roles(sample: pl.DataFrame, named: dict[str, str]) -> dict[str, str]:
     roles = dict(named)
     if "time" in roles and spellings.unit_of(sample[roles["time"]]) is None:
         del roles["time"]
+    if "event" in roles and _is_constant_number(text(sample[roles["event"]])):
+        del roles["event"]
     left = [name for name in sample.columns if name not in roles.values()]
     texts = {name: text(sample[name]) for name in left}
     left = [name for name in left if len(texts[name]) and not _is_structure(texts[name])]
@@ -173,6 +175,33 @@ def is_rating(values: pl.Series) -> bool:
     frame = values.to_frame("v").select(parsing.number("v", values.dtype, decimal))
     numbers = frame.to_series()
     return bool(numbers.is_between(*RATINGS).fill_null(False).all())
+
+
+def is_graded(values: pl.Series) -> bool:
+    """Return whether values are numbers of a few levels, at least three, as ratings are."""
+    return values.n_unique() > 2 and is_rating(values)
+
+
+def are_attributes(sample: pl.DataFrame, roles: dict[str, str], named: dict[str, str]) -> bool:
+    """Return whether a sample is a table of attributes: each row has an id that no other row has,
+    where one of the user and the item is not known by name.
+
+    Args:
+        sample: the first rows.
+        roles: the columns by role.
+        named: the columns that are named for a role.
+    """
+    if sample.height < FEW_KINDS or {"user", "item"} <= named.keys() or "time" in roles:
+        return False
+    ids = [text(sample[roles[role]]) for role in ("user", "item")]
+    if any(holds_lists(sample[roles[role]]) for role in ("user", "item")):
+        return False
+    return all(len(values) == values.n_unique() == sample.height for values in ids)
+
+
+def _is_constant_number(values: pl.Series) -> bool:
+    """Whether each row has the same number, which is no kind of event."""
+    return len(values) >= FEW_ROWS and values.n_unique() == 1 and is_number(values)
 
 
 def _is_scale(values: pl.Series) -> bool:

@@ -21,6 +21,8 @@ from recmeta.logs.reading.text_files import encoding_of
 
 SAMPLE_ROWS = 5000
 SHOWN_ROWS = 10
+SHOWN_COLUMNS = 3
+"""The most columns without a role that notes name."""
 HEAD = 256 * 1024
 """Bytes of a file from which its encoding and its separator are inferred."""
 SEPARATORS = (",", ";", "\t", "|", "::", "^")
@@ -96,8 +98,17 @@ def propose(source: Source) -> Proposal | None:
         roles = column_roles.roles(sample, named)
     if not {"user", "item"} <= roles.keys():
         return None
+    if column_roles.are_attributes(sample, roles, named):
+        raise UserError(
+            f"{source.path!r} seems to be a table of attributes, not a log: each value of "
+            f"{roles['item']!r} and of {roles['user']!r} is in one row only. Give it with --items "
+            "or --users beside the log; if it is a log, say --user-col and --item-col."
+        )
     meaning = _meaning(sample, roles)
-    return Proposal(options=form | meaning, columns=names, notes=_unread(sample, named, meaning))
+    notes = _unread(sample, named, meaning)
+    if "value_col" not in meaning and "item_suffix" not in meaning:
+        notes += _left_out(sample, roles)
+    return Proposal(options=form | meaning, columns=names, notes=notes)
 
 
 def _refuse_several_tables(source: Source) -> None:
@@ -135,6 +146,21 @@ def _unread(
         if f"{role}_col" not in meaning and "item_suffix" not in meaning and len(texts):
             notes.append(f"The column {column!r} is left out: {said.format(repr(texts[0][:60]))}.")
     return tuple(notes)
+
+
+def _left_out(sample: pl.DataFrame, roles: dict[str, str]) -> tuple[str, ...]:
+    """Return sentences on the columns without a role that may be ratings."""
+    notes = []
+    for column in (name for name in sample.columns if name not in roles.values()):
+        if not column_roles.is_graded(column_roles.text(sample[column])):
+            continue
+        found = _values(sample[column], column)
+        scale = f" --scale={found['scale']}" if "scale" in found else ""
+        notes.append(
+            f"The column {column!r} is left out. If its numbers are ratings, add "
+            f"--value-col {shlex.quote(column)}{scale}."
+        )
+    return tuple(notes[:SHOWN_COLUMNS])
 
 
 def _refuse_matrix(source: Source, sample: pl.DataFrame, named: dict[str, str]) -> None:

@@ -172,6 +172,31 @@ def test_what_is_meant_and_cannot_be_read_is_told(
     assert said in proposed.notes[0]
 
 
+def test_numbers_that_may_be_ratings_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    graded = tmp_path / "graded.csv"
+    graded.write_text(csv("user,item,verdict,size", lambda n: f"u{n % 25},i{n % 31},{n % 5},{n}"))
+    found = propose(Source(path=str(graded)))
+    assert found is not None
+    assert "value_col" not in found.options
+    assert found.notes == (
+        "The column 'verdict' is left out. If its numbers are ratings, add "
+        "--value-col verdict --scale=0:5.",
+    )
+    counted = tmp_path / "counted.tsv"
+    counted.write_text(csv("visitorid\titemid\tevent", lambda n: f"{n % 25}\t{n % 31}\t1"))
+    found = propose(Source(path=str(counted)))
+    assert found is not None
+    assert "event_col" not in found.options, "each row says the same"
+
+
+@pytest.mark.parametrize("header", ["Game_ID,Name,rating", "key,genre,score"])
+def test_a_table_of_attributes_is_no_log(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "games.csv"
+    path.write_text(csv(header, lambda n: f"{n * 7 % 61},Title {n},{n % 5}"))
+    with pytest.raises(UserError, match=r"seems to be a table of attributes.*--items or --users"):
+        propose(Source(path=str(path)))
+
+
 def test_an_archive_of_several_tables_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w") as archive:
