@@ -7,7 +7,7 @@ from entities import item, user
 from feast import Entity, FeatureView, Field, FileSource
 
 from recmeta import schema
-from recmeta.features.feast_definitions import attribute_fields, fields
+from recmeta.features.feast_definitions import attribute_fields, exported_fields, fields
 
 FOREVER = datetime.timedelta(days=36_500)
 """A feature holds until a newer one comes. The TTL is not zero, because Feast takes zero for a year
@@ -72,4 +72,18 @@ item_statistics = view(
     fields(schema.ITEM_STATISTICS),
     "What tasks read of an item: the users who had met it and the sum of what they first gave it.",
     online=False,  # a model reads the statistics that it was trained with
+)
+user_capsule = view(
+    "user_capsule",
+    user,
+    sources.user_capsules,
+    exported_fields(sources.WORKSPACE, schema.USER_CAPSULES, schema.ADAPTED_AT),
+    "What a version of the model has learned of a user: with item_vector, the server's scores.",
+)
+item_vector = view(
+    "item_vector",
+    item,
+    sources.item_vectors,
+    exported_fields(sources.WORKSPACE, schema.ITEM_VECTORS, schema.EXPORTED_AT),
+    "An item as the exported version of the model has it.",
 )

@@ -65,6 +65,7 @@ RUN: Final = "run"
 
 FINGERPRINT: Final = "fingerprint"
 ADAPTED_AT: Final = "adapted_at"
+EXPORTED_AT: Final = "exported_at"
 VECTOR: Final = "vector"
 KEYS: Final = "keys"
 KEY_WEIGHTS: Final = "key_weights"
@@ -253,6 +254,7 @@ ITEM_VECTORS = Table(
             pa.field(VECTOR, pa.list_(pa.float32()), nullable=False),
             pa.field(KEYS, pa.list_(pa.int32()), nullable=False),
             pa.field(FEATURES, pa.list_(pa.float32())),  # null where no layers read them
+            pa.field(EXPORTED_AT, TIME),  # null in rows of versions that did not say
         ]
     ),
     key=(ITEM_ID,),

@@ -101,7 +101,7 @@ class VectorSpace:
     # Items ---------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def items(self) -> pa.Table:
+    def items(self, *, exported_at: datetime.datetime) -> pa.Table:
         """Return the vectors of all items: a row of `schema.ITEM_VECTORS` each."""
         features, num_items = self.learner.features(), self.model.catalogue.num_items
         columns = {
@@ -110,6 +110,7 @@ class VectorSpace:
             schema.VECTOR: _lists(self._item_blocks().joined()),
             schema.KEYS: self._keys(),
             schema.FEATURES: pa.nulls(num_items) if features is None else _lists(features),
+            schema.EXPORTED_AT: pa.array([exported_at] * num_items, schema.TIME),
         }
         names = schema.ITEM_VECTORS.columns.names
         return pa.table([columns[n] for n in names], names).cast(schema.ITEM_VECTORS.columns)

@@ -62,6 +62,18 @@ def fields(table: Table) -> list[Field]:
     return _fields(table.columns, table)
 
 
+def exported_fields(workspace: str, table: Table, timestamp_field: str) -> list[Field]:
+    """Return the features of a table that `recmeta export --vectors` writes: all but its key and
+    its time. There are none before it has."""
+    uri = Workspace(workspace).table_uri(table)
+    if not DeltaTable.is_deltatable(uri):
+        return []
+    written = {field.name for field in DeltaTable(uri).schema().fields}
+    if timestamp_field not in written:  # by an earlier version, which did not say when
+        return []
+    return [field for field in fields(table) if field.name != timestamp_field]
+
+
 def attribute_fields(workspace: str, table: Table) -> list[Field]:
     """Return the features of the users or the items table, whose columns depend on the log.
 

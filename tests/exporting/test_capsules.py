@@ -35,7 +35,7 @@ def assert_scores_alike(model: Model) -> tuple[VectorSpace, pa.Table, pa.Table]:
     users = adapt_users(space.scorer, tasks)
     block = space.scorer.item_block(-1, schema.END_OF_TIME, 0, model.catalogue.num_items)
     wanted_BI = space.scorer.rank_block(space.scorer.settled(users.state), block).numpy()
-    capsules, items = space.capsules(users, run="abc", adapted_at=NOW), space.items()
+    capsules, items = space.capsules(users, run="abc", adapted_at=NOW), space.items(exported_at=NOW)
     found_BI = scores(capsules, items, space.about())
     size = np.abs(wanted_BI).max()
     np.testing.assert_allclose(found_BI, wanted_BI, rtol=0, atol=TOLERANCE * size)
@@ -77,9 +77,9 @@ def test_vectors_of_another_version_are_refused(rated: TaskSet) -> None:
     other = VectorSpace(newer, "8")
     assert other.fingerprint != space.fingerprint
     with pytest.raises(UserError, match=r"capsules are of version 7 .*--model-version 8"):
-        scores(capsules, other.items(), other.about())
+        scores(capsules, other.items(exported_at=NOW), other.about())
     with pytest.raises(UserError, match=r"item vectors are of version 8 .*version 7"):
-        scores(capsules, other.items(), space.about())
+        scores(capsules, other.items(exported_at=NOW), space.about())
     newer_format: dict[str, Any] = space.about() | {"format": 2}
     with pytest.raises(UserError, match="have format 2"):
         scores(capsules, items, newer_format)
@@ -128,6 +128,8 @@ def test_states_without_rows_have_capsules(rated: TaskSet) -> None:
     block = space.scorer.item_block(-1, schema.END_OF_TIME, 0, space.model.catalogue.num_items)
     wanted_BI = space.scorer.rank_block(space.scorer.settled(users.state), block).numpy()
     found_BI = scores(
-        space.capsules(users, run="abc", adapted_at=NOW), space.items(), space.about()
+        space.capsules(users, run="abc", adapted_at=NOW),
+        space.items(exported_at=NOW),
+        space.about(),
     )
     np.testing.assert_allclose(found_BI, wanted_BI, rtol=0, atol=1e-4)

@@ -1,17 +1,25 @@
-"""A user who is forgotten is not online any more, and the others still are."""
+"""A user who is forgotten is not online any more, and the others still are: profiles, and capsules,
+which another version of the model replaces."""
 
 import datetime
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pytest
+from exported import assert_scores_alike, export, of_capsules
 from feature_repository import copied
+from random_models import bayes, random_model
 
+from recmeta.errors import UserError
 from recmeta.features.feast_online import online_profiles
-from recmeta.features.feast_repository import open_store
+from recmeta.features.feast_repository import materialise, open_store
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
 from recmeta.steps.data import ingest, materialise_features
 from recmeta.steps.upkeep import forget
+from recmeta.testing.synthetic import SyntheticConfig, generate
+from recmeta.testing.tasks import write_task_set
+from recmeta.workspace import Folder
 
 GONE = "zz-forget-me-zz"
 UNTIL = datetime.datetime(2024, 3, 8, tzinfo=datetime.UTC)
@@ -37,9 +45,16 @@ def test_a_forgotten_user_is_not_online(tmp_path: Path) -> None:
         users=source,
     )
     ingest.run(mapping, repository.workspace)
+    tasks = write_task_set(
+        generate(SyntheticConfig(num_users=60, num_items=40, rows_per_user=(6, 12)), seed=2),
+        Folder.at(tmp_path / "tasks"),
+    )
+    model = random_model(tasks, "bayesian-linear", bayes(use_statistics=True))
+    of_7 = export(repository.workspace, model, "7", users, UNTIL)
     folder = str(repository.folder)
     materialise_features.run(repository.workspace, feature_store=folder, until=UNTIL)
     assert known(folder, users) == {"ann", GONE, "cat"}
+    assert_scores_alike(repository, of_7, users)
 
     found = forget.run(repository.workspace, [GONE], feature_store=folder)
     assert found.online_views is not None
@@ -47,6 +62,15 @@ def test_a_forgotten_user_is_not_online(tmp_path: Path) -> None:
     assert known(folder, users) == {"ann", "cat"}
     kept = [p for p in repository.folder.rglob("*") if p.is_file()]
     assert [p.name for p in kept if GONE.encode() in p.read_bytes()] == []
+    assert of_capsules(repository, users)["model_version"] == ["7", None, "7"]
+
+    model.params = {name: p + 0.1 for name, p in model.params.items()}
+    now = datetime.datetime.now(datetime.UTC)
+    of_8 = export(repository.workspace, model, "8", ["ann"], now)
+    materialise(open_store(folder), now)
+    assert_scores_alike(repository, of_8, ["ann"])
+    with pytest.raises(UserError, match=r"capsules are of version 7 .*--model-version 8"):
+        assert_scores_alike(repository, of_8, ["ann", "cat"])
 
 
 def known(folder: str, users: list[str]) -> set[str]:

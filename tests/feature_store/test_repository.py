@@ -12,12 +12,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from exported import Exported, assert_scores_alike, of_capsules
 from feature_repository import Repository, copied
 
 from recmeta import schema
 from recmeta.features.feast_skew import compare_online_offline, compare_views
 
-ONLINE = {"user_profile", "item_profile", "user_activity", "item_activity"}
+EXPORTED = {"user_capsule", "item_vector"}
+ONLINE = {"user_profile", "item_profile", "user_activity", "item_activity"} | EXPORTED
 VIEWS = ONLINE | {"item_statistics"}
 
 
@@ -53,6 +55,14 @@ def test_the_definitions_follow_the_tables(repository: Repository) -> None:
         "num_interactions_28d": "Int64",
         "mean_value_28d": "Float64",
     }
+    assert fields["user_capsule"]["key_weights"] == "Array(Float32)"
+    assert set(fields["item_vector"]) == {
+        "model_version",
+        "fingerprint",
+        "vector",
+        "keys",
+        "features",
+    }
     service = store.get_feature_service(schema.FEATURE_SERVICE)
     assert [p.name for p in service.feature_view_projections] == ["user_profile", "item_profile"]
 
@@ -87,8 +97,10 @@ def test_online_and_offline_features_are_the_same(repository: Repository) -> Non
     reports = compare_views(store)
     assert set(reports) == ONLINE
     for name, report in reports.items():
-        users = name.startswith("user")
-        assert report.num_rows == read(repository, schema.USERS if users else schema.ITEMS).height
+        table = schema.USERS if name.startswith("user") else schema.ITEMS
+        if name == "user_capsule":
+            table = schema.USER_CAPSULES
+        assert report.num_rows == read(repository, table).height
         assert len(report.features) == len(store.get_feature_view(name).features)
         assert report.differences.is_empty()
         assert report.share == 0
@@ -96,6 +108,15 @@ def test_online_and_offline_features_are_the_same(repository: Repository) -> Non
     report = compare_online_offline(store, service, entities)
     assert report.num_rows == 40
     assert report.differences.is_empty()
+
+
+def test_capsules_have_the_servers_scores(repository: Repository, exported: Exported) -> None:
+    """Of a model with layers and with all that orders lists; of somebody without rows, too."""
+    assert exported.about["layers"]
+    users = ["u000", "u001", "stranger"]
+    assert_scores_alike(repository, exported, users)
+    found = of_capsules(repository, [*users, "nobody"])
+    assert found["num_interactions"] == [0, 4, 8, None]
 
 
 def test_a_sample_is_the_same_every_time(repository: Repository) -> None:

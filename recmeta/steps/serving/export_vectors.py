@@ -87,9 +87,11 @@ def run(
         saved = Model.load(versions.model_folder(workspace, version), torch.device("cpu"))
         model = catalogue.as_written(saved, states)
     space = VectorSpace(model, version.version)
-    items, about = space.items(), space.about()
+    now = datetime.datetime.now(datetime.UTC)
+    items, about = space.items(exported_at=now), space.about()
     folder.write_json(ABOUT_FILE, about)
     folder.write_parquet(ITEMS_FILE, items)
+    tables.create(workspace, schema.ITEM_VECTORS)  # an earlier version's may lack a column
     tables.overwrite(workspace, schema.ITEM_VECTORS, items)
     num_users = 0
     if adapted is None or states is None:
