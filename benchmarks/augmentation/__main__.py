@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.command import Found, show
 
@@ -28,15 +29,17 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--folds", type=int, default=5, help="of the warm users, at least 3")
     found.add_argument("--judged", type=int, help="folds that are judged (default: all)")
     found.add_argument("--seed", type=int, default=0, help="of all that is drawn")
+    found.add_argument("--out", type=Path, metavar="FILE.json", help="keep the result there, too")
     found.add_argument("--json", action="store_true", help="print one JSON object")
     return found
 
 
 def _found(asked: argparse.Namespace) -> Found:
+    from benchmarks.accuracy.lists import to_text
     from benchmarks.augmentation import judged
     from recmeta.training.augmentation.config import AugmentConfig
 
-    return judged.run(
+    data, text = judged.run(
         asked.workspace,
         AugmentConfig(attribute=asked.attribute, least_users=asked.least_users),
         asked.learner,
@@ -44,6 +47,9 @@ def _found(asked: argparse.Namespace) -> Found:
         num_judged=asked.folds if asked.judged is None else asked.judged,
         seed=asked.seed,
     )
+    if asked.out is not None:
+        asked.out.write_text(to_text(data), encoding="utf-8")
+    return data, text
 
 
 if __name__ == "__main__":

@@ -8,18 +8,26 @@ Legend: U users.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.augmentation.nearness import Nearness, measured
+from benchmarks.accuracy.summary import plain
+from benchmarks.augmentation.nearness import (
+    Nearness,
+    mean_of,
+    measured,
+    nearness_table,
+    nearness_text,
+)
 from benchmarks.command import Found
 from recmeta import manifest as manifests
 from recmeta.errors import UserError
 from recmeta.evaluation.certificate import attribute_of
-from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
 from recmeta.metalearn.outer_loop.trainer import task_losses
+from recmeta.records.provenance import library_versions
 from recmeta.reporting.markdown import table
 from recmeta.steps.data import build_tasks
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
@@ -47,6 +55,8 @@ CPU = torch.device("cpu")
 class Judged:
     """What one fold says."""
 
+    counts: dict[str, int]
+    """Users to learn from, rare values of the attribute, and generated users."""
     is_rare_U: BoolArray
     errors: dict[str, dict[int, Float64Array]]
     """Mean absolute error of each user by model and known rows."""
@@ -101,7 +111,7 @@ def judge(
     fold_U = np.random.default_rng(config.seed).permutation(len(warm)) % num_folds
     config = dataclasses.replace(config, lists="popularity")
     folds = [_fold(config, augment, task_set, warm, fold_U, fold) for fold in range(num_judged)]
-    return _as_found(config.model.algorithm, augment, folds)
+    return _as_found(config.model.algorithm, augment, folds, num_folds)
 
 
 def _fold(
@@ -134,6 +144,11 @@ def _fold(
     values = attribute_of(judged, augment.attribute) or []
     generator = trained_generator(cut, CPU, folder, config.seed)  # out of its checkpoint
     return Judged(
+        counts={
+            "training_users": len(train),
+            "rare_values": len(rare),
+            "generated_users": len(profile_B),
+        },
         is_rare_U=np.array([value in rare for value in values]),
         errors=errors,
         nearness=measured(generator, train, judged, config.seed),
@@ -153,9 +168,10 @@ def _errors(
     }
 
 
-def _as_found(learner: str, augment: AugmentConfig, folds: list[Judged]) -> Found:
+def _as_found(learner: str, augment: AugmentConfig, folds: list[Judged], num_folds: int) -> Found:
+    """Return what the folds say together, JSON-ready and as Markdown."""
     is_rare_U = np.concatenate([f.is_rare_U for f in folds])
-    rows, data = [], []
+    changes: list[dict[str, Any]] = []
     for whom, chosen_U in (("rare", is_rare_U), ("other", ~is_rare_U)):
         for k in SHOTS if chosen_U.any() else ():
             error_of = {
@@ -163,35 +179,54 @@ def _as_found(learner: str, augment: AugmentConfig, folds: list[Judged]) -> Foun
                 for name in (ALONE, REPEATED, GENERATED)
             }
             found = {
-                f"{name} less {other}": _difference(error_of[name] - error_of[other])
+                f"{name} less {other}": plain(mean_of(error_of[name] - error_of[other]))
                 for name, other in PAIRS
             }
-            alone = float(error_of[ALONE].mean())
-            data.append(
-                {"users": whom, "num_users": int(chosen_U.sum()), "k": k, ALONE: alone}
-                | {name: dataclasses.asdict(one) for name, one in found.items()}
-            )
-            shown = [_shown(one) for one in found.values()]
-            rows.append([whom, str(int(chosen_U.sum())), str(k), f"{alone:.4f}", *shown])
-    nearness = Nearness.joined([f.nearness for f in folds])
-    pairs = [f"{name} less {other}" for name, other in PAIRS]
-    header = ["profile", "users", "k", f"MAE, {ALONE}", *pairs]
-    text = "\n\n".join(
+            changes.append({"users": whom, "k": k, ALONE: plain(mean_of(error_of[ALONE])), **found})
+    data: dict[str, Any] = {
+        "title": "Generated users of rare profiles",
+        "learner": learner,
+        **dataclasses.asdict(augment),
+        "num_folds": num_folds,
+        "libraries": library_versions(),
+        "folds": [f.counts for f in folds],
+        "changes": changes,
+        "nearness": Nearness.joined([f.nearness for f in folds]).to_dict(),
+    }
+    return data, report(data)
+
+
+def report(data: Mapping[str, Any]) -> str:
+    """Return the result as Markdown."""
+    return "\n\n".join(
         [
-            f"`{learner}` with users generated for values of `{augment.attribute}` that fewer than "
-            f"{augment.least_users} training users have.",
-            table(header, rows),
-            nearness.to_text(),
+            f"`{data['learner']}` with users generated for values of `{data['attribute']}` that "
+            f"fewer than {data['least_users']} training users have; {len(data['folds'])} of "
+            f"{data['num_folds']} folds.",
+            changes_table(data["changes"]),
+            nearness_table(data["nearness"]),
+            nearness_text(data["nearness"]),
         ]
     )
-    found_of: dict[str, Any] = {"learner": learner, "changes": data, **nearness.to_dict()}
-    return found_of, text
 
 
-def _difference(difference_U: Float64Array) -> Interval:
-    (found,) = mean_intervals(difference_U[:, None], np.random.default_rng(0))
-    return found
+def changes_table(changes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the errors of the model of the training users alone, and the others' differences,
+    bold where the interval leaves out zero."""
+    pairs = [f"{name} less {other}" for name, other in PAIRS]
+    rows = [
+        [
+            row["users"],
+            f"{row[ALONE]['num_users']}",
+            f"{row['k']}",
+            f"{row[ALONE]['mean']:.4f}",
+            *(_shown(row[pair]) for pair in pairs),
+        ]
+        for row in changes
+    ]
+    return table(["profile", "users", "k", f"MAE, {ALONE}", *pairs], rows)
 
 
-def _shown(found: Interval) -> str:
-    return f"{found.mean:+.4f} [{found.ci_low:+.4f}, {found.ci_high:+.4f}]"
+def _shown(found: Mapping[str, float]) -> str:
+    text = f"{found['mean']:+.4f} [{found['ci_low']:+.4f}, {found['ci_high']:+.4f}]"
+    return text if found["ci_low"] <= 0 <= found["ci_high"] else f"**{text}**"

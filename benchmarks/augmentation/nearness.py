@@ -9,11 +9,13 @@ Legend: U users, T training users, I items, N rows.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from recmeta.evaluation.comparison.bootstrap import mean_intervals
+from benchmarks.accuracy.summary import plain
+from recmeta.evaluation.comparison.bootstrap import Interval, mean_intervals
 from recmeta.metalearn.model import Model
 from recmeta.reporting.markdown import table
 from recmeta.tasks.arrays import Float64Array
@@ -43,43 +45,52 @@ class Nearness:
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return quantiles and means, JSON-ready."""
         return {
-            "nearest_of_generated": np.quantile(self.generated_U, QUANTILES).tolist(),
-            "nearest_of_held_out": np.quantile(self.held_out_U, QUANTILES).tolist(),
+            "nearest_of_generated": _quantiles(self.generated_U),
+            "nearest_of_held_out": _quantiles(self.held_out_U),
             "nearer_than_the_real_one": float((self.generated_U < self.held_out_U).mean()),
-            "twin_of_known": self._mean(self.twin_of_known_U),
-            "twin_of_held_out": self._mean(self.twin_of_held_out_U),
+            "twin_of_known": plain(mean_of(self.twin_of_known_U)),
+            "twin_of_held_out": plain(mean_of(self.twin_of_held_out_U)),
         }
 
-    def to_text(self) -> str:
-        """Return the same as Markdown."""
-        rows = [
-            [name, *(f"{q:.3f}" for q in np.quantile(distance_U, QUANTILES))]
-            for name, distance_U in (
-                ("generated", self.generated_U),
-                ("real, held out", self.held_out_U),
-            )
-        ]
-        known, held_out = (
-            "{:.3f} [{:.3f}, {:.3f}]".format(*self._mean(of_U))
-            for of_U in (self.twin_of_known_U, self.twin_of_held_out_U)
-        )
-        return "\n\n".join(
-            [
-                table(["distance to the nearest training user", "least", "5 %", "median"], rows),
-                f"{(self.generated_U < self.held_out_U).mean():.0%} of the generated users are "
-                "nearer to a training user than the real user with the same items and profile is.",
-                "Mean absolute difference between a real user's ratings and those of a twin with "
-                f"the same items and profile: {known} for users whom the generator has learned "
-                f"from, {held_out} for held-out ones.",
-            ]
-        )
 
-    def _mean(self, of_U: Float64Array) -> list[float]:
-        (found,) = mean_intervals(of_U[:, None], np.random.default_rng(0))
-        return [found.mean, found.ci_low, found.ci_high]
+def nearness_table(nearness: Mapping[str, Any]) -> str:
+    """Return the distances to the nearest training user as Markdown."""
+    rows = [
+        [name, *(f"{q:.3f}" for q in nearness[of])]
+        for name, of in (
+            ("generated users", "nearest_of_generated"),
+            ("real users, held out", "nearest_of_held_out"),
+        )
+    ]
+    return table(["distance to the nearest training user", "least", "5 %", "median"], rows)
+
+
+def nearness_text(nearness: Mapping[str, Any]) -> str:
+    """Return in sentences whether the generator repeats those whom it has learned from."""
+    known, held_out = (
+        f"{one['mean']:.3f} [{one['ci_low']:.3f}, {one['ci_high']:.3f}]"
+        for one in (nearness["twin_of_known"], nearness["twin_of_held_out"])
+    )
+    return (
+        f"{nearness['nearer_than_the_real_one']:.0%} of the generated users are nearer to a "
+        "training user than the real user with the same items and profile is. The mean absolute "
+        "difference between a real user's ratings and those of a twin with the same items and "
+        f"profile is {known} for users whom the generator has learned from, and {held_out} for "
+        "held-out ones."
+    )
+
+
+def _quantiles(of_U: Float64Array) -> list[float]:
+    return [round(float(q), 6) for q in np.quantile(of_U, QUANTILES)]
+
+
+def mean_of(of_U: Float64Array) -> Interval:
+    """Return the mean over users with its 95 % interval."""
+    (found,) = mean_intervals(of_U[:, None], np.random.default_rng(0))
+    return found
 
 
 def measured(generator: Model, train: Tasks, held_out: Tasks, seed: int) -> Nearness:

@@ -71,8 +71,8 @@ def test_whole() -> None:
     assert {(row["users"], row["k"]) for row in changes} == {
         (whom, k) for whom in ("rare", "other") for k in judged.SHOTS
     }
-    assert torch.isfinite(torch.tensor([row["mean"] for row in changes])).all()
-    assert 0 <= float(found["nearer_than_the_real_one"]) <= 1
+    assert torch.isfinite(torch.tensor([row["alone"]["mean"] for row in changes])).all()
+    assert 0 <= found["nearness"]["nearer_than_the_real_one"] <= 1
     assert "distance to the nearest training user" in text
     with pytest.raises(UserError, match="every value of group has 1 training users or more"):
         judged.judge(
