@@ -17,7 +17,7 @@ from recmeta.training.levels import learn_levels
 from recmeta.training.lists.learn import learn_lists
 from recmeta.training.lists.parts import recounted
 from recmeta.training.members import OnMember, judged_choice, train_members, unseen
-from recmeta.training.start import Begun, at_start, best_of
+from recmeta.training.start import Begun, TrainedMembers, at_start, best_of
 from recmeta.workspace import Folder
 
 
@@ -38,6 +38,7 @@ def fit(
     folder: Folder,
     on_epoch: Callable[[Epoch], None],
     on_member: OnMember = unseen,
+    on_members: Callable[[TrainedMembers], None] = lambda members: None,
     processes: int = 1,
 ) -> Trained:
     """Meta-train a model in place, its members first, and learn the probabilities of the levels of
@@ -49,6 +50,7 @@ def fit(
         folder: the folder of the checkpoints. If there are some already, training continues from
             them.
         on_member: called with every epoch of a member.
+        on_members: called with the members once they are trained, before the model is.
         processes: the number of processes of this machine that share each outer gradient; the
             calling process does everything else.
     """
@@ -60,9 +62,10 @@ def fit(
         learned_from = with_generated(
             config.augment, task_set, model.device, folder, config.seed, processes
         )
-    best_of_members = train_members(
+    members = train_members(
         config, begun, learned_from, folder, on_member=on_member, processes=processes
     )
+    on_members(members)
     start = {name: p.detach().clone() for name, p in model.params.items()}
     history = _train(config, begun, learned_from, folder, on_epoch, processes)
     best = best_of(model, start, history, development, config.training)
@@ -83,7 +86,7 @@ def fit(
                     learned.liked_from,
                     config.certificate,
                 )
-    return Trained(history, best, best_of_members)
+    return Trained(history, best, members.best)
 
 
 def _train(
@@ -200,7 +203,7 @@ def fit_whole(
         processes: see `fit`.
     """
     model = begun.model
-    trained = fit(config, begun, task_set, folder, on_epoch, on_member, processes)
+    trained = fit(config, begun, task_set, folder, on_epoch, on_member, processes=processes)
     history, best = trained.history, trained.best
     choice = judged_choice(model, task_set.tasks("dev"), folder)
     num_passes = len(history)

@@ -8,13 +8,14 @@ from typing import Any
 
 from recmeta.evaluation.comparison.choice import judge_choice
 from recmeta.metalearn.algorithms.combined.selector import SelectorConfig
+from recmeta.metalearn.member_config import as_member, of_member
 from recmeta.metalearn.members import member, put_member
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.outer_loop.processes import train
 from recmeta.metalearn.outer_loop.trainer import Epoch
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.config import MetaTrainConfig
-from recmeta.training.start import Begun, best_of
+from recmeta.training.start import Begun, TrainedMembers, best_of
 from recmeta.workspace import Folder
 
 OnMember = Callable[[str, int, Epoch], None]
@@ -34,9 +35,9 @@ def train_members(
     epochs: Sequence[int] | None = None,
     on_member: OnMember = unseen,
     processes: int = 1,
-) -> tuple[Epoch, ...]:
+) -> TrainedMembers:
     """Train the members of a model, each by its own configuration, and give the model their
-    parameters.
+    parameters. Members that came trained stay as they are.
 
     Args:
         config: the configuration of the model. If it has no members, those of its learner are
@@ -48,10 +49,9 @@ def train_members(
             numbers that are best on the development users.
         on_member: called with every epoch of a member.
         processes: the number of processes that share each outer gradient.
-
-    Returns:
-        The epoch of each member whose parameters were kept.
     """
+    if begun.trained is not None:
+        return begun.trained
     model, development, kept = begun.model, task_set.tasks("dev"), []
     for number, (how, given) in enumerate(zip(config.members, begun.members, strict=True)):
         training = how.training
@@ -75,7 +75,13 @@ def train_members(
         )
         kept.append(best_of(part, start, history, development, training))
         put_member(model, number, part)
-    return tuple(kept)
+    # A copy, since a learner may go on training them.
+    params = {
+        name: p.detach().clone()
+        for number in range(len(kept))
+        for name, p in as_member(number, of_member(number, model.params)).items()
+    }
+    return TrainedMembers(params, tuple(kept), begun.chosen)
 
 
 def judged_choice(model: Model, development: Tasks, folder: Folder) -> dict[str, Any]:

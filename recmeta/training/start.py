@@ -41,6 +41,18 @@ class BegunMember:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainedMembers:
+    """The members of a model as they are after their training."""
+
+    params: Params
+    """Their parameters, by the names that they have in the learner around them."""
+    best: tuple[Epoch, ...]
+    """The epoch of each member whose parameters were kept."""
+    chosen: WeightedALSConfig | None
+    """As in `Begun`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Begun:
     """A model at its start."""
 
@@ -51,7 +63,9 @@ class Begun:
     held: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     """By parameter, (N,) which of its rows are the source's and stay unchanged."""
     members: tuple["BegunMember", ...] = ()
-    """The members that are trained before the model, in order."""
+    """The members that are trained before the model, in order; empty if they are trained."""
+    trained: TrainedMembers | None = None
+    """The members that were trained with another model, or None."""
     chosen: WeightedALSConfig | None = None
     """The weighted factorisation that the development users chose, if the model starts from one."""
     earlier: Model | None = None
@@ -69,6 +83,7 @@ def at_start(
     source: Model | None = None,
     tuned_on: TaskSet | None = None,
     chosen: WeightedALSConfig | None = None,
+    trained: TrainedMembers | None = None,
 ) -> Begun:
     """Return the model that meta-training begins with.
 
@@ -79,6 +94,8 @@ def at_start(
         tuned_on: the task set whose development users choose the factorisation, or None for
             `task_set`.
         chosen: the weighted factorisation that they chose, if that is already known.
+        trained: the members, if another model has trained the same ones on the same task set: they
+            are taken as they are. Not together with `earlier`.
 
     Raises:
         UserError: if all ratings are the same, a feature is unknown, or nothing of the source's
@@ -126,7 +143,10 @@ def at_start(
     start = start_of(config, model, content)
     held = held_of(model, start.params, content)
     model.params, members = dict(start.params), []
-    for number, how in enumerate(config.members):
+    if trained is not None:
+        assert earlier is None, "what continues from an earlier model has its members"
+        model.params |= {name: p.clone() for name, p in trained.params.items()}
+    for number, how in enumerate(config.members if trained is None else ()):
         part = member(model, number)
         of_one = start_of(how, part, of_members[number])
         model.params |= as_member(number, of_one.params)
@@ -135,12 +155,16 @@ def at_start(
     if earlier is not None:
         model.params = _continued(model, earlier)
     model.params = {name: p.to(device) for name, p in model.params.items()}
+    found = [one.config for one in weighted]
+    if trained is not None and trained.chosen is not None:
+        found.append(trained.chosen)
     return Begun(
         model=model,
         left_out_KIF=start.left_out_KIF,
         held=held,
         members=tuple(members),
-        chosen=weighted[-1].config if weighted else None,
+        trained=trained,
+        chosen=found[-1] if found else None,
         earlier=earlier,
         source=source,
     )

@@ -1,5 +1,7 @@
 """A selector's members are trained as they are alone, and a killed training goes on."""
 
+import dataclasses
+import functools
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,13 @@ from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
 from recmeta.metalearn.outer_loop.trainer import Epoch, TrainingConfig
+from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.fit import fit
+from recmeta.training.shared_members import SharedMembers
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder
 
@@ -79,6 +83,43 @@ def test_members_are_what_they_are_alone_and_a_killed_training_ends_the_same(
     again = trained(SELECTOR, task_set, tmp_path / "killed")
     for name, p in whole.params.items():
         assert torch.equal(again.params[name], p), name
+
+
+def test_what_takes_over_trained_members_ends_as_if_it_had_trained_them(
+    task_set: TaskSet, tmp_path: Path
+) -> None:
+    shared = SharedMembers()
+    model = dataclasses.replace(SELECTOR.model, learner=SelectorConfig(members_learn=True))
+    first = dataclasses.replace(SELECTOR, model=model, lists="popularity")
+    slower = dataclasses.replace(TRAINING, learning_rate=1e-3)
+    other = dataclasses.replace(first, training=slower)  # the gate's rate, not the members'
+    assert shared.of(first) is None
+
+    def fitted(config: MetaTrainConfig, name: str, kept: SharedMembers) -> Model:
+        begun = at_start(config, task_set, torch.device("cpu"), trained=kept.of(config))
+        keep = functools.partial(kept.keep, config)
+        fit(
+            config, begun, task_set, Folder.at(tmp_path / name), lambda epoch: None, on_members=keep
+        )
+        return begun.model
+
+    fitted(first, "first", shared)
+    again = fitted(other, "again", shared)
+    assert not Folder.at(tmp_path / "again" / "members").names(), "nothing was trained again"
+    alone = fitted(other, "alone", SharedMembers())
+    assert list(again.params) == list(alone.params)
+    for name, p in alone.params.items():
+        assert torch.equal(again.params[name], p), name
+
+    seeded = dataclasses.replace(other, seed=6)
+    longer = dataclasses.replace(MEMBERS[0], training=dataclasses.replace(TRAINING, epochs=3))
+    read = dataclasses.replace(model, features=FeatureConfig(use_item_id=False))
+    for config in (
+        seeded,
+        dataclasses.replace(other, members=(longer, MEMBERS[1])),
+        dataclasses.replace(other, model=read),
+    ):
+        assert shared.of(config) is None, "these would be trained otherwise"
 
 
 def test_members_are_for_learners_that_have_them() -> None:

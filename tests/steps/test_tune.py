@@ -5,9 +5,11 @@ import datetime
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+import torch
 
 from recmeta.errors import UserError
 from recmeta.manifest import Manifest
@@ -18,13 +20,19 @@ from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.recipes.configuration import pipeline_config
 from recmeta.registry.tracking import PARENT, connect, experiment_id
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
+from recmeta.steps.learning import study as study_of
 from recmeta.steps.learning import tune
-from recmeta.steps.learning.tune import Candidate, TuneConfig
+from recmeta.steps.learning.study import Candidate
+from recmeta.steps.learning.tune import TuneConfig
+from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import ShareConfig, write_task_set
+from recmeta.training import fit as fitting
 from recmeta.training.config import MetaTrainConfig
+from recmeta.training.members import train_members
 from recmeta.training.search_space import Dimension
-from recmeta.workspace import Workspace
+from recmeta.training.start import TrainedMembers, at_start
+from recmeta.workspace import MemoryFolder, Workspace
 
 TRAINING = TrainingConfig(epochs=3, learning_rate=1e-3)
 CLOSED_FORM = Candidate(
@@ -115,6 +123,41 @@ def test_the_best_of_two_learners_is_a_recipe(
     assert not (workspace / "tuning" / found.key / "trials").names()
 
 
+def test_a_base_is_trained_once_for_all_trials(
+    workspace: Workspace, tasks: Manifest[BuildTasksOutputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial says the same as without sharing, from the first bit to the last."""
+    base = dataclasses.replace(MAML.config, members=(CLOSED_FORM.config,))
+    trained_for = []
+
+    def counted(config: MetaTrainConfig, *args: Any, **kwargs: Any) -> TrainedMembers:
+        begun = args[0]
+        if begun.trained is None:
+            trained_for.append(config)
+        return train_members(config, *args, **kwargs)
+
+    monkeypatch.setattr(fitting, "train_members", counted)
+    space = {"model.learner.num_steps": Dimension(choices=(2,))}
+    candidates = {"maml": Candidate(config=base, space=space)}
+    found = tune.run(TuneConfig(trials=2), candidates, workspace, tasks, device="cpu")
+    assert len(trained_for) == 1
+    _, second = found.trials
+    assert second.values == {"learner": "maml", "model.learner.num_steps": 2}
+    learner = MAMLConfig(num_steps=2)
+    model = dataclasses.replace(base.model, learner=learner)
+    config = dataclasses.replace(base, model=model)
+    task_set = TaskSet(workspace / tasks.outputs.tasks)
+    begun = at_start(config, task_set, torch.device("cpu"))
+    alone = fitting.fit(
+        dataclasses.replace(config, lists="popularity"),
+        begun,
+        task_set,
+        MemoryFolder(),
+        lambda epoch: None,
+    )
+    assert (second.loss, second.epochs) == (alone.best.dev_loss, len(alone.history))
+
+
 def test_asked_for_more_it_goes_on(
     workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
 ) -> None:
@@ -132,12 +175,12 @@ def test_learners_in_another_order_are_the_same_study() -> None:
     study = optuna.create_study()
     one_way = {"bayesian-linear": CLOSED_FORM, "maml": MAML}
     other_way = {"maml": MAML, "bayesian-linear": CLOSED_FORM}
-    assert list(tune._in_order_of(study, other_way)) == list(other_way)
+    assert list(study_of.in_order_of(study, other_way)) == list(other_way)
     for candidates in (one_way, other_way):
-        in_order = tune._in_order_of(study, candidates)
+        in_order = study_of.in_order_of(study, candidates)
         assert list(in_order) == list(one_way)
         trial = study.ask()
-        config, values = tune._draw(trial, in_order)
+        config, values = study_of.drawn(trial, in_order)
         assert config.model.algorithm == values["learner"]
         study.tell(trial, 1.0)
 

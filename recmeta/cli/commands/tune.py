@@ -60,6 +60,7 @@ def tune(
     from recmeta.errors import UserError
     from recmeta.steps.data import build_tasks
     from recmeta.steps.learning import tune as step
+    from recmeta.steps.learning.study import Candidate
     from recmeta.training.search_space import named_space
 
     if out is not None and not out.expanduser().absolute().parent.is_dir():
@@ -73,7 +74,7 @@ def tune(
         config = named.values().training_for(tasks.outputs.objective)
         algorithm = config.model.algorithm
         chosen = named_space(space, algorithm, tasks.outputs.objective)
-        candidates[algorithm] = step.Candidate(config=config, space=chosen)
+        candidates[algorithm] = Candidate(config=config, space=chosen)
     with shown_progress() as progress:
         found = step.run(
             step.TuneConfig(

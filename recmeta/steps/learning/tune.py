@@ -11,6 +11,7 @@ with the trial that was running if the first call was killed.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,12 +26,26 @@ from recmeta.progress import Progress, silent
 from recmeta.registry.runs.tuning import SearchRun
 from recmeta.steps.data.build_tasks import BuildTasksOutputs
 from recmeta.steps.learning.meta_train import content_source
+from recmeta.steps.learning.study import (
+    AS_IT_IS,
+    DIVERGED,
+    STATES,
+    Candidate,
+    EndedTrial,
+    complete,
+    drawn,
+    ended_trials,
+    enqueue,
+    in_order_of,
+    num_ended,
+)
 from recmeta.steps.parts.toml import to_toml
 from recmeta.tasks.task_set import TaskSet
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.device import choose_device
 from recmeta.training.fit import fit
-from recmeta.training.search_space import Space, nested
+from recmeta.training.search_space import nested
+from recmeta.training.shared_members import SharedMembers
 from recmeta.training.start import at_start
 from recmeta.workspace import Folder, Workspace
 
@@ -39,10 +54,6 @@ if TYPE_CHECKING:
 
 STEP = "tune"
 RECIPE = "best.toml"
-LEARNER = "learner"
-DIVERGED = "diverged"
-AS_IT_IS = "as_it_is"
-"""A trial's attribute: the learner whose untouched configuration it is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,16 +86,6 @@ class TuneConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A learner that is tuned."""
-
-    config: MetaTrainConfig
-    """Its configuration before it is tuned, which also gives the values that are not in the
-    space."""
-    space: Space
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuned:
     """What a study has found so far."""
 
@@ -103,6 +104,8 @@ class Tuned:
     """The same loss of each learner's untouched configuration."""
     counts: dict[str, int]
     """Trials that are complete, stopped early or diverged."""
+    trials: tuple[EndedTrial, ...]
+    """The trials themselves, in their order."""
     recipe: str
     """Where best.toml is, from the workspace."""
 
@@ -164,25 +167,36 @@ def _search(
     task_set = TaskSet(workspace / tasks.outputs.tasks)
     folder = workspace / "tuning" / key
     study = _study(optuna, config, folder)
-    candidates = _in_order_of(study, candidates)
+    candidates = in_order_of(study, candidates)
     search = SearchRun.start_or_resume(
         workspace, key, learners=list(candidates), inputs={"tasks": tasks.key}
     )
-    _prepare(optuna, study, list(candidates))
+    enqueue(optuna, study, list(candidates))
     deadline = None if config.minutes is None else time.monotonic() + 60 * config.minutes
+    members = SharedMembers()
     with search:
-        while (num_done := _num_ended(optuna, study)) < config.trials:
+        while (num_done := num_ended(optuna, study)) < config.trials:
             progress(STEP, num_done, config.trials)
             trial = study.ask()
-            asked, values = _draw(trial, candidates)
+            asked, values = drawn(trial, candidates)
             on_epoch = _watch(optuna, trial, search, asked, values, deadline)
             checkpoints = folder / "trials" / fingerprint(asked)
             try:
                 source = content_source(asked.content_from, workspace)
-                begun = at_start(asked, task_set, torch_device, source=source)
+                begun = at_start(
+                    asked, task_set, torch_device, source=source, trained=members.of(asked)
+                )
                 # A trial is judged by its epochs alone: its lists would be learned for nobody.
                 judged = dataclasses.replace(asked, lists="popularity")
-                trained = fit(judged, begun, task_set, checkpoints, on_epoch, processes=processes)
+                trained = fit(
+                    judged,
+                    begun,
+                    task_set,
+                    checkpoints,
+                    on_epoch,
+                    on_members=functools.partial(members.keep, asked),
+                    processes=processes,
+                )
                 best = trained.best
             except _OutOfTime:
                 break
@@ -200,7 +214,7 @@ def _search(
             _remove(checkpoints)
         progress(STEP, num_done, config.trials)
         found = _found(optuna, study, candidates, key, search.run_id)
-        search.log_best(found.values, {t.number: t.values[0] for t in _complete(optuna, study)})
+        search.log_best(found.values, {t.number: t.values[0] for t in complete(optuna, study)})
     folder.write_bytes(RECIPE, _recipe(found).encode())
     return found
 
@@ -251,18 +265,6 @@ def _study(optuna: Any, config: TuneConfig, folder: Folder) -> Any:
     return study
 
 
-def _in_order_of(
-    study: "optuna.Study", candidates: Mapping[str, Candidate]
-) -> Mapping[str, Candidate]:
-    """Return the candidates in the order in which the study has drawn among them. The same learners
-    in another order are the same study, and Optuna refuses choices in another order."""
-    for trial in study.trials:
-        drawn: Any = trial.distributions.get(LEARNER)
-        if drawn is not None:
-            return {name: candidates[name] for name in drawn.choices}
-    return candidates
-
-
 def _pruner(optuna: Any, config: TuneConfig) -> Any:
     """Return what decides, after each epoch of a trial, whether it goes on."""
     if config.stop == "halving":
@@ -270,34 +272,6 @@ def _pruner(optuna: Any, config: TuneConfig) -> Any:
     return optuna.pruners.MedianPruner(
         n_startup_trials=config.startup_trials, n_warmup_steps=config.warmup_epochs
     )
-
-
-def _prepare(optuna: Any, study: "optuna.Study", learners: list[str]) -> None:
-    """Enqueue every learner's unchanged configuration first, and again the trial that was running
-    when the study was killed."""
-    known = {t.user_attrs[AS_IT_IS] for t in study.trials if AS_IT_IS in t.user_attrs}
-    for learner in learners:
-        if learner not in known:
-            study.enqueue_trial({}, user_attrs={AS_IT_IS: learner})
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-
-
-def _draw(
-    trial: "optuna.Trial | optuna.trial.FrozenTrial", candidates: Mapping[str, Candidate]
-) -> tuple[MetaTrainConfig, dict[str, Any]]:
-    """Return the configuration that a trial stands for, and the values that it drew."""
-    untouched = trial.user_attrs.get(AS_IT_IS)
-    if untouched is not None:
-        return candidates[untouched].config, {LEARNER: untouched}
-    learner = trial.suggest_categorical(LEARNER, list(candidates))
-    candidate = candidates[learner]
-    values = {name: d.suggest(trial, f"{learner}/{name}") for name, d in candidate.space.items()}
-    plain = to_dict(candidate.config)
-    for name, value in values.items():
-        plain = merged(plain, nested(name, value))
-    return parse(MetaTrainConfig, plain, "train"), {LEARNER: learner, **values}
 
 
 def _watch(
@@ -322,16 +296,6 @@ def _watch(
     return on_epoch
 
 
-def _num_ended(optuna: Any, study: "optuna.Study") -> int:
-    """Return how many trials count: those that were killed are asked for again."""
-    states = optuna.trial.TrialState
-    return len(study.get_trials(deepcopy=False, states=[states.COMPLETE, states.PRUNED]))
-
-
-def _complete(optuna: Any, study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
-    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-
-
 def _found(
     optuna: Any, study: "optuna.Study", candidates: Mapping[str, Candidate], key: str, run_id: str
 ) -> Tuned:
@@ -340,29 +304,23 @@ def _found(
     Raises:
         UserError: if no trial is complete.
     """
-    complete, num_ended = _complete(optuna, study), _num_ended(optuna, study)
-    if not complete:
+    whole, trials = complete(optuna, study), ended_trials(study, candidates)
+    if not whole:
         raise UserError(
-            f"none of the {num_ended} trials that the study {key} has ended came to a loss: call "
+            f"none of the {len(trials)} trials that the study {key} has ended came to a loss: call "
             "it again, which goes on where it is, with more --minutes or a lower learning rate."
         )
-    best = min(complete, key=lambda t: (t.values[0], t.number))
-    config, values = _draw(best, candidates)
-    num_diverged = sum(DIVERGED in t.user_attrs for t in study.trials)
+    best = min(whole, key=lambda t: (t.values[0], t.number))
+    config, values = drawn(best, candidates)
     return Tuned(
         key=key,
         run_id=run_id,
         best=config,
         dev_loss=best.values[0],
         values=values,
-        as_it_is={
-            t.user_attrs[AS_IT_IS]: t.values[0] for t in complete if AS_IT_IS in t.user_attrs
-        },
-        counts={
-            "complete": len(complete),
-            "stopped": num_ended - len(complete) - num_diverged,
-            "diverged": num_diverged,
-        },
+        as_it_is={t.user_attrs[AS_IT_IS]: t.values[0] for t in whole if AS_IT_IS in t.user_attrs},
+        counts={state: sum(t.state == state for t in trials) for state in STATES},
+        trials=trials,
         recipe=f"tuning/{key}/{RECIPE}",
     )
 
