@@ -26,6 +26,9 @@ HELD_OUT = {
 }
 """By kind of split, one sentence that says what the numbers stand for."""
 
+NUMBER = re.compile(r"[*~≈<>≤≥\s]*([-−–+]?[\d.]|[-−–—]\s*$)")
+"""The beginning of a cell of a column of numbers."""
+
 NEW_USER = "## Recommendations for new user "
 """Before the user's id."""
 
@@ -341,17 +344,24 @@ def shows_user(report: str, user_id: str) -> bool:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; all columns but the first are right-aligned.
+    """Return a Markdown table, whose columns of numbers are right-aligned, but for the first.
 
     Args:
         rows: Markdown; what is not ours goes through `recmeta.markup.inline` first.
     """
+    columns = list(zip(*rows, strict=True))[1:] or [()] * (len(header) - 1)
+    marks = ["---", *("---:" if all(map(_is_number, column)) else "---" for column in columns)]
     lines = [
         "| " + " | ".join(header) + " |",
-        "|---" + "|---:" * (len(header) - 1) + "|",
+        "|" + "|".join(marks) + "|",
         *["| " + " | ".join(_cell(c) for c in row) + " |" for row in rows],
     ]
     return "\n".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    """Return whether a cell begins with a number, has a dash for one or is empty."""
+    return not cell.strip() or NUMBER.match(cell) is not None
 
 
 def _metric_table(intervals: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> str:

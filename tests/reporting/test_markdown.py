@@ -125,3 +125,13 @@ def test_tables_begin_with_the_candidate_and_go_on_best_first() -> None:
     (shown,) = markdown.curves({**evaluation, "adaptation_curve": curve})
     names = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
     assert names == ["", "**ours**", "good", "bad"]
+
+
+def test_columns_of_text_are_left_aligned_and_those_of_numbers_right() -> None:
+    rows = [
+        ["a", "2001: A Space Odyssey", "**+0.004 [-0.001, 0.009]**", "-", "popularity 0.3"],
+        ["b", "The Godfather", "", "−1,940", "0.2"],
+    ]
+    told = markdown.table(["", "title", "difference", "rows", "best"], rows)
+    assert told.splitlines()[1] == "|---|---|---:|---:|---|"
+    assert markdown.table(["", "n"], []).splitlines()[1] == "|---|---:|"
