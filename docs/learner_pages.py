@@ -2,10 +2,12 @@
 
 Reads benchmarks/accuracy/results/all-learners/temporal-ml100k.json, as
 `make accuracy PROTOCOL=temporal-ml100k LEARNERS=all OUT=benchmarks/accuracy/results/all-learners`
-wrote it; draws docs/learners/NAME.png, and replaces what stands between the marks
+wrote it, docs/results/lists-lastfm.json for learners of implicit feedback alone, and
+docs/results/few-shot.json; draws docs/learners/NAME.png, and replaces what stands between the marks
 `<!-- measured -->` and `<!-- end -->` in docs/learners.md and docs/learners/NAME.md.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,24 +15,65 @@ from typing import Any
 
 from benchmarks.accuracy.compact import expand
 from benchmarks.accuracy.curves import SHOTS, best_baseline, one_curve
+from benchmarks.accuracy.list_cells import LISTS
+from docs.learning_tables import few_shot_of
 from recmeta.reporting.markdown import table
 
 DOCS = Path(__file__).parent
 RESULT = DOCS.parent / "benchmarks/accuracy/results/all-learners/temporal-ml100k.json"
+OF_LISTS = DOCS / "results/lists-lastfm.json"
 BEGIN, END = "<!-- measured -->", "<!-- end -->"
-SHOWN = ("0", "1", "5", "10", "20")
 ROUNDED, ORDER = "mae_rounded", "ndcg@5_exponential"
+OF_CLICKS = frozenset(["weighted-ridge"])
+"""Learners that refuse ratings."""
 Result = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a page shows of a result."""
+
+    metric: str
+    head: str
+    """The metric's name in a table."""
+    name: str
+    """The metric's name in a sentence."""
+    known: str
+    """What is known of a user."""
+    shots: tuple[str, ...]
+    """Numbers of known rows."""
+
+
+RATINGS = Shown("mae", "MAE", "Mean absolute error", "ratings", ("0", "1", "5", "10", "20"))
+LISTED = Shown(LISTS, "nDCG@10", "nDCG@10", "artists", ("0", "1", "3", "5", "10", "all"))
 
 
 def main() -> None:
     """Write pictures and numbers."""
-    result = expand(json.loads(RESULT.read_text(encoding="utf-8")))
+    result = expand(load(RESULT))
     replace(DOCS / "learners.md", overview(result))
-    for page in sorted((DOCS / "learners").glob("*.md")):
-        if page.stem in {cell["learner"] for cell in result["cells"]}:
-            page.with_suffix(".png").write_bytes(one_curve(result, "mae", page.stem))
-            replace(page, measured(result, page.stem))
+    of_lists = as_protocol(load(OF_LISTS))
+    for page in pages():
+        found, shown = (of_lists, LISTED) if page.stem in OF_CLICKS else (result, RATINGS)
+        page.with_suffix(".png").write_bytes(one_curve(found, shown.metric, page.stem))
+        replace(page, measured(found, page.stem, shown))
+
+
+def pages() -> list[Path]:
+    """Return the learners' pages."""
+    return sorted((DOCS / "learners").glob("*.md"))
+
+
+def load(path: Path) -> Any:
+    """Return a JSON file's content."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def as_protocol(lists: Result) -> dict[str, Any]:
+    """Return a result of lists in the form of a protocol's, whose states are numbers of shots."""
+    rows = [{**row, "state": f"{SHOTS}{row['shots']}", "training": "all"} for row in lists["rows"]]
+    baselines = {row["learner"] for row in rows} - OF_CLICKS
+    return {**lists, "rows": rows, "baselines": sorted(baselines)}
 
 
 def overview(result: Result) -> str:
@@ -38,35 +81,37 @@ def overview(result: Result) -> str:
     found = dict.fromkeys(cell["learner"] for cell in result["cells"])
     learners = [name for name in found if value(result, name, "20", "mae") is not None]
     learners.sort(key=lambda name: value(result, name, "20", "mae") or 0.0)
-    header = ["learner", *[f"k = {k}" for k in SHOWN], "rounded", "nDCG@5", "minutes", "µs"]
+    header = ["learner", *[f"k = {k}" for k in RATINGS.shots], "rounded", "nDCG@5", "minutes", "µs"]
     rows = []
     for name in learners:
-        errors = [f"{value(result, name, k, 'mae'):.4f}" for k in SHOWN]
+        errors = [f"{value(result, name, k, 'mae'):.4f}" for k in RATINGS.shots]
         more = [f"{value(result, name, '20', metric):.4f}" for metric in (ROUNDED, ORDER)]
         shown = name if name in result["baselines"] else f"`{name}`"
         rows.append([shown, *errors, *more, *cost(result, name)])
     return table(header, rows)
 
 
-def measured(result: Result, name: str) -> str:
+def measured(result: Result, name: str, shown: Shown = RATINGS) -> str:
     """Return a learner's curve, its numbers beside those of the best baseline, and its cost."""
-    best = best_baseline(result, "mae")
-    rows = [[one, *[f"{value(result, one, k, 'mae'):.4f}" for k in SHOWN]] for one in (name, best)]
-    minutes, microseconds = cost(result, name)
-    ends = {one: [value(result, one, k, "mae") for k in ("0", "20")] for one in (name, best)}
+    best = best_baseline(result, shown.metric)
+    means = {
+        one: [value(result, one, k, shown.metric) or 0.0 for k in shown.shots]
+        for one in (name, best)
+    }
+    ends = {one: f"from {of[0]:.3f} to {of[-1]:.3f}" for one, of in means.items()}
+    with_none, _, with_most = ends[name].rpartition(" to ")
     alt = (
-        f"Mean absolute error of {name} by number of known ratings, from {ends[name][0]:.3f} with "
-        f"none to {ends[name][1]:.3f} with 20; the baseline {best} from {ends[best][0]:.3f} to "
-        f"{ends[best][1]:.3f}"
+        f"{shown.name} of {name} by number of known {shown.known}, {with_none} with none to "
+        f"{with_most} with {shown.shots[-1]}; the baseline {best} {ends[best]}"
     )
-    return "\n\n".join(
-        [
-            f"![{alt}]({name}.png)",
-            table(["MAE", *[f"k = {k}" for k in SHOWN]], rows),
-            f"Training: {minutes} CPU minutes. Adapting to a user and predicting: {microseconds} "
-            "CPU microseconds.",
-        ]
-    )
+    rows = [[one, *[f"{mean:.4f}" for mean in of]] for one, of in means.items()]
+    parts = [
+        f"![{alt}]({name}.png)",
+        table([shown.head, *[f"k = {k}" for k in shown.shots]], rows),
+        spent(result, name),
+        few_shot_of(name),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def value(result: Result, learner: str, shots: str, metric: str) -> float | None:
@@ -77,12 +122,28 @@ def value(result: Result, learner: str, shots: str, metric: str) -> float | None
     return None
 
 
+def spent(result: Result, learner: str) -> str:
+    """Return a sentence or two that say what training and adapting cost."""
+    if learner in OF_CLICKS:
+        minutes = cpu_minutes(result, learner)
+        return f"Training, that of the weights of the lists included: {minutes:.1f} CPU minutes."
+    training, microseconds = cost(result, learner)
+    return (
+        f"Training: {training} CPU minutes. Adapting to a user and predicting: {microseconds} CPU "
+        "microseconds."
+    )
+
+
+def cpu_minutes(result: Result, learner: str) -> float:
+    """Return the CPU minutes of training, a mean over the seeds."""
+    cells = [c["training_cpu_minutes"] for c in result["cells"] if c["learner"] == learner]
+    return float(sum(cells) / len(cells))
+
+
 def cost(result: Result, learner: str) -> tuple[str, str]:
     """Return CPU minutes of training and CPU microseconds per cold user, means over the seeds."""
-    cells = [c for c in result["cells"] if c["learner"] == learner]
-    minutes = sum(c["training_cpu_minutes"] for c in cells) / len(cells)
-    microseconds = sum(c["adaptation_cpu_us"] for c in cells) / len(cells)
-    return f"{minutes:.2f}", f"{microseconds:,.0f}"
+    cells = [c["adaptation_cpu_us"] for c in result["cells"] if c["learner"] == learner]
+    return f"{cpu_minutes(result, learner):.2f}", f"{sum(cells) / len(cells):,.0f}"
 
 
 def replace(page: Path, text: str) -> None:

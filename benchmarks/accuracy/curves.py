@@ -55,7 +55,8 @@ def one_curve(result: Mapping[str, Any], metric: str, learner: str) -> bytes:
         linewidth=0,
     )
     _dress(axes, rows, metric)
-    axes.legend(frameon=False, fontsize=7, loc="upper right")
+    free = "upper right" if is_error(metric) else "upper left"
+    axes.legend(frameon=False, fontsize=7, loc=free)
     return to_png(figure)
 
 

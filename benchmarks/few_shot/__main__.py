@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="Measure N-way K-shot classification of handwritten digits, and write "
         "docs/results/few-shot.json.",
     )
-    found.add_argument("--learners", metavar="NAMES", help="separated by commas (default: six)")
+    found.add_argument("--learners", metavar="NAMES", help="separated by commas (default: four)")
     found.add_argument("--seeds", type=int, default=5, metavar="N", help="0, 1, … (default: 5)")
     found.add_argument("--out", type=Path, default=RESULT, metavar="FILE.json")
     found.add_argument("--json", action="store_true", help="print one JSON object")

@@ -34,7 +34,7 @@ from recmeta.workspace import Folder, MemoryFolder
 
 NEAREST = "nearest image"
 """The baseline: the class of the known image at the least Euclidean distance."""
-LEARNERS = ("maml", "anil", "matching", "prototypical", "mamo", "adversarial")
+LEARNERS = ("maml", "prototypical", "mamo", "adversarial")
 """The learners that are compared unless others are named."""
 PROBLEMS = {
     "5-way 1-shot": EpisodeConfig(num_ways=5, num_shots=1, num_queries=3, num_episodes=240),
