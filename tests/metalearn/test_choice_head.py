@@ -26,7 +26,7 @@ from recmeta.metalearn.learner import Params
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.training.choices.config import ChoiceConfig
 from recmeta.training.choices.episodes import Episodes
-from recmeta.training.choices.gradient import meta_gradient
+from recmeta.training.choices.gradient import SHARPNESS, mean_loss, meta_gradient
 from recmeta.training.choices.learn import ChoiceData, Profiles, meta_learned
 
 NUM_ITEMS, NUM_FACTORS, NUM_VALUES = 12, 4, 5
@@ -215,6 +215,17 @@ def test_the_gradient_goes_through_the_steps_exactly(num_steps: int) -> None:
     for name, gradient in zip(leaves, expected, strict=True):
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
         assert found[name].abs().max() > 0, name
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_passes_are_compared_at_the_best_sharpness(num_steps: int) -> None:
+    head = some_head(num_steps)
+    episodes = Episodes(ITEM_BS, LIKING_BS, MASK_BS, NEXT_BQ, NEXT_MASK_BQ, PROFILE_BW)
+    by_hand = [
+        float(loss_by_hand({**head.params, PREDICTS: sharpness * head.params[PREDICTS]}))
+        for sharpness in SHARPNESS
+    ]
+    assert mean_loss(head, episodes) == pytest.approx(min(by_hand), rel=1e-10)
 
 
 def test_a_sample_of_the_catalogue_estimates_the_gradient() -> None:

@@ -267,7 +267,7 @@ class ChoiceHead:
     def expected_D(self) -> torch.Tensor:
         """The mean of a over the items, weighted by their probabilities before any user adapts."""
         params = self.params
-        return _expected(params[START][None], params[EXPLAINS], params[POPULARITY])[0]
+        return expected_at_start(params, params[EXPLAINS], params[POPULARITY])
 
     # Saving --------------------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ def adapted(
     total_B1 = weight_BS.sum(1, keepdim=True)
     user_BD = started(params, profile_BW)
     if expected_D is None:
-        expected_D = _expected(params[START][None], explains_ND, log_base_N)[0]
+        expected_D = expected_at_start(params, explains_ND, log_base_N)
     confidence_B1 = (num_rows_B1 + F.softplus(params[PRIOR_ROWS])).rsqrt()
     for step, rate_D in enumerate(params[LOG_RATES].exp()):
         if step == 0:
@@ -356,6 +356,13 @@ def row_weights(
         share_B1 = (most_rows / num_rows_B1.clamp(min=1)).clamp(max=1)
     by_age_BS = lag[age_BS.clamp(0, len(lag) - 1)].exp()
     return share_B1 * by_age_BS * (1 + params[LIKING] * liking_BS) * mask_BS
+
+
+def expected_at_start(
+    params: Params, explains_ND: torch.Tensor, log_base_N: torch.Tensor
+) -> torch.Tensor:
+    """Return (D,) the mean of a under the probabilities of the items at m."""
+    return _expected(params[START][None], explains_ND, log_base_N)[0]
 
 
 def _expected(

@@ -15,6 +15,7 @@ import torch
 from recmeta.errors import UserError
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_weighted
 from recmeta.metalearn.heads.choice_head import ChoiceHead
+from recmeta.metalearn.numerics.memory import kept_heap
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.training.choices.config import ChoiceConfig
@@ -59,6 +60,7 @@ class ChoiceData:
     """The number of rows that an episode predicts."""
 
 
+@kept_heap()
 def meta_learned(
     data: ChoiceData,
     config: ChoiceConfig,
