@@ -42,6 +42,7 @@ from recmeta.metalearn.tensors.batch import (
 from recmeta.metalearn.tensors.encoding import Encoder, Features
 from recmeta.metalearn.tensors.lookup import Lookup
 from recmeta.plugins import only_trusted
+from recmeta.tasks import scratch
 from recmeta.tasks.episodes import with_negatives
 from recmeta.tasks.item_files import (
     Items,
@@ -143,7 +144,8 @@ class Model:
         train = task_set.tasks("train")
         rows = train.rows
         items = task_set.items()
-        met = np.flatnonzero(np.isin(items.item, np.unique(rows.item)))
+        is_met_I = scratch.counts(rows.item, task_set.spec.num_items) > 0
+        met = np.flatnonzero(is_met_I[items.item])
         encoder = Encoder.fit(
             train.profile,
             items.item_id.take(pa.array(items.item[met])),

@@ -30,10 +30,14 @@ class EpisodeConfig:
     all rows; otherwise the limit is lowered. Where most users have a row or two, their episodes,
     which have no support, would outweigh those from which adapting is learned. Their rows still
     count in factorisations and item statistics."""
+    most_users: int | None = None
+    """The most users of an epoch, who are drawn anew for each; if not set, every epoch presents all
+    users. On a log of millions of users, a model may have learned all it can long before it has
+    seen all of them once."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_query"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "max_query", "most_users"):
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         for name in ("max_support", "min_rows"):
             if getattr(self, name) < 0:
@@ -49,7 +53,7 @@ def epoch(
     wanted: Callable[[int], IntArray] = np.arange,
 ) -> Iterator[tuple[IntArray, Tasks]]:
     """Yield the positions in `tasks` and the episodes of each batch: every task that is long enough
-    once, in a random order.
+    once, or as many as the configuration says, in a random order.
 
     Args:
         in_order: whether a resampled support is a piece of the user's history, and its query comes
@@ -58,7 +62,7 @@ def epoch(
             same as in the whole batch.
     """
     presented = _presented(tasks, config.min_rows)
-    order = presented[generator.permutation(len(presented))]
+    order = presented[generator.permutation(len(presented))][: config.most_users]
     num_support, num_query = tasks.support.lengths, tasks.query.lengths
     for start in range(0, len(order), config.batch_size):
         positions = order[start : start + config.batch_size]

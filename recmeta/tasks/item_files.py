@@ -15,7 +15,7 @@ Legend: V versions of items, I items, T snapshots, N events.
 import dataclasses
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
 from recmeta import schema
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.item_history import ItemHistory
 from recmeta.workspace import Folder, arrow_table
@@ -204,22 +205,17 @@ def read_history(
     Args:
         taken_from: see `TaskSetSpec`; events with a lower value are left out.
     """
-    tables = [read_table(folder, history_file(number)) for number in range(num_files)]
-    if taken_from is not None:
-        tables = [
-            table.filter(pc.greater_equal(table[schema.VALUE], pa.scalar(taken_from, pa.float32())))
-            if schema.VALUE in table.column_names
-            else table
-            for table in tables
-        ]
-
-    def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        return np.concatenate([np.zeros(0, dtype), *(table[name].to_numpy() for table in tables)])
-
+    time, item = scratch.Growing(np.int64), scratch.Growing(np.int32)
+    for number in range(num_files):
+        table = read_table(folder, history_file(number))
+        if taken_from is not None and schema.VALUE in table.column_names:
+            lowest = pa.scalar(taken_from, pa.float32())
+            table = table.filter(pc.greater_equal(table[schema.VALUE], lowest))
+        item.append(table[ITEM_NUMBER].to_numpy())
+        if temporal:
+            time.append(table[schema.TIMESTAMP].to_numpy())
     return ItemHistory(
-        time=column(schema.TIMESTAMP, np.int64) if temporal else None,
-        item=column(ITEM_NUMBER, np.int32),
-        num_items=num_items,
+        time=time.done() if temporal else None, item=item.done(), num_items=num_items
     )
 
 

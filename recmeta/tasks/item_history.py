@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recmeta import schema
-from recmeta.tasks.arrays import Float32Array, Float64Array, IntArray, offsets_of, positions_of
+from recmeta.tasks import scratch
+from recmeta.tasks.arrays import Float32Array, Float64Array, IntArray, positions_of
 
 DAY = 86_400_000_000
 """Microseconds."""
@@ -205,11 +206,7 @@ class ItemHistory:
     def _by_item(self) -> tuple[npt.NDArray[np.integer], IntArray]:
         """(N,) the positions of the events by item, then time, and (I + 1,) the offsets of the
         items."""
-        narrow = np.int32 if len(self) < 2**31 else np.int64
-        return (
-            np.argsort(self.item, kind="stable").astype(narrow),
-            offsets_of(np.bincount(self.item, minlength=self.num_items)),
-        )
+        return scratch.sorted_by(self.item, self.num_items)
 
     @functools.cached_property
     def _some_items(self) -> list[tuple[int, int]]:
@@ -224,7 +221,7 @@ class ItemHistory:
         after_N = self._kept.get(half_life_days)
         if after_N is None:
             event_N, first_I = self._by_item
-            after_N = np.empty(len(self))
+            after_N = scratch.empty(len(self), np.float64)
             for first, last in self._some_items:
                 event_n = event_N[first_I[first] : first_I[last]]
                 place_n = positions_of(np.diff(first_I[first : last + 1]))

@@ -22,8 +22,9 @@ Legend: B tasks, R rows of one side, N rows of all tasks, T snapshots, I items.
 import copy
 import dataclasses
 import functools
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.config import parse, to_dict
 from recmeta.errors import UserError
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import BoolArray, Float32Array, IntArray, offsets_of
 from recmeta.tasks.increments.event_log import history
 from recmeta.tasks.increments.parts import Part, events_of, tasks_of
@@ -58,6 +60,8 @@ REFIT: Final = "refit"
 """The name of the shards from which the final model learns once the development users have chosen,
 if these are more than the training and the development tasks."""
 SPEC_FILE: Final = "spec.json"
+TASKS_AT_ONCE = 2**16
+"""The tasks whose rows are worked on at once."""
 FORMAT_VERSION = 1
 NEWER_FORMAT = 2
 """The format of task sets that versions before increments would misread: increments, and histories
@@ -140,15 +144,13 @@ class Ragged:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
-        """Return the rows of all parts, one part's tasks after the other's."""
-        length = np.concatenate([r.lengths for r in parts])
-        return cls(
-            offsets_of(length),
-            np.concatenate([r.item for r in parts]),
-            np.concatenate([r.value for r in parts]),
-            np.concatenate([r.counted for r in parts]),
-        )
+    def joined(cls, parts: Iterable["Ragged"]) -> "Ragged":
+        """Return the rows of all parts, one part's tasks after the other's. Many rows are not in
+        memory (`scratch`), and neither are the parts, if they are made one by one."""
+        growing = _GrowingRows()
+        for part in parts:
+            growing.append(part)
+        return growing.done()
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -179,6 +181,12 @@ class Ragged:
 
     def select(self, keep: BoolArray) -> "Ragged":
         """Return the rows where `keep` (N,) is true, in the same tasks."""
+        if len(self) > TASKS_AT_ONCE:
+            starts = self.offsets[::TASKS_AT_ONCE] - self.offsets[0]
+            parts = zip(self.batches(TASKS_AT_ONCE), starts, strict=False)
+            return Ragged.joined(
+                some.select(keep[first : first + len(some.item)]) for some, first in parts
+            )
         lengths = np.bincount(self.task[keep], minlength=len(self))
         offsets = offsets_of(lengths)
         return Ragged(offsets, self.item[keep], self.value[keep], self.counted[keep])
@@ -193,6 +201,9 @@ class Ragged:
 
     def followed_by(self, other: "Ragged") -> "Ragged":
         """Return the rows of both, task by task, those of `other` after those of this one."""
+        if len(self) > TASKS_AT_ONCE:
+            parts = zip(self.batches(TASKS_AT_ONCE), other.batches(TASKS_AT_ONCE), strict=True)
+            return Ragged.joined(mine.followed_by(others) for mine, others in parts)
         lengths_2B = np.stack([self.lengths, other.lengths], 1).reshape(-1)
         is_other_N = np.repeat(np.tile([False, True], len(self)), lengths_2B)
 
@@ -210,6 +221,8 @@ class Ragged:
 
     def first(self, num_rows: int) -> "Ragged":
         """Return the first `num_rows` rows of every task, or all if it has fewer."""
+        if len(self) > TASKS_AT_ONCE:
+            return Ragged.joined(some.first(num_rows) for some in self.batches(TASKS_AT_ONCE))
         kept = np.minimum(self.lengths, num_rows)
         kept_2B = np.stack([kept, self.lengths - kept], 1).reshape(-1)
         is_kept_N = np.repeat(np.tile([True, False], len(self)), kept_2B)
@@ -232,6 +245,29 @@ class Ragged:
         offsets = offsets_of(lengths)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][tasks] - offsets[:-1], lengths)
         return Ragged(offsets, self.item[rows], self.value[rows], self.counted[rows])
+
+
+class _GrowingRows:
+    """One side of tasks that come part by part."""
+
+    def __init__(self) -> None:
+        self._length = scratch.Growing(np.int64)
+        self._item, self._value = scratch.Growing(np.int32), scratch.Growing(np.float32)
+        self._counted = scratch.Growing(np.bool_)
+
+    def append(self, rows: Ragged) -> None:
+        self._length.append(rows.lengths)
+        self._item.append(rows.item)
+        self._value.append(rows.value)
+        self._counted.append(rows.counted)
+
+    def done(self) -> Ragged:
+        return Ragged(
+            offsets_of(self._length.done()),
+            self._item.done(),
+            self._value.done(),
+            self._counted.done(),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,15 +312,25 @@ class Tasks:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Tasks"]) -> "Tasks":
-        """Return the tasks of all parts, one part after the other."""
+    def joined(cls, parts: Iterable["Tasks"]) -> "Tasks":
+        """Return the tasks of all parts, of which there is at least one, one part after the other.
+        Many rows are not in memory, see `Ragged.joined`."""
+        profiles, cut_times, snapshots, states = [], [], [], []
+        support, query = _GrowingRows(), _GrowingRows()
+        for part in parts:
+            profiles.append(part.profile)
+            cut_times.append(part.cut_time)
+            snapshots.append(part.snapshot)
+            states.append(part.state)
+            support.append(part.support)
+            query.append(part.query)
         return cls(
-            pa.concat_tables([p.profile for p in parts]),
-            np.concatenate([p.cut_time for p in parts]),
-            np.concatenate([p.snapshot for p in parts]),
-            np.concatenate([p.state for p in parts]),
-            Ragged.joined([p.support for p in parts]),
-            Ragged.joined([p.query for p in parts]),
+            pa.concat_tables(profiles).combine_chunks(),
+            np.concatenate(cut_times),
+            np.concatenate(snapshots),
+            np.concatenate(states),
+            support.done(),
+            query.done(),
         )
 
     def with_shots(self, num_shots: int) -> "Tasks":
@@ -387,20 +433,22 @@ class TaskSet:
         if split in self._given:
             return self._given[split]
         if split not in self._read:
-            tables = [table for name in self._parts[split] for table in self._tables(name)]
+            tables = (table for name in self._parts[split] for table in self._tables(name))
+            first = next(tables, None)
             self._read[split] = (
-                _tasks_from_table(pa.concat_tables(tables))
-                if tables
-                else self.tasks("train").take(np.zeros(0, np.int64))
+                self.tasks("train").take(np.zeros(0, np.int64))
+                if first is None
+                else Tasks.joined(map(_tasks_from_table, itertools.chain([first], tables)))
             )
         return self._read[split]
 
-    def _tables(self, name: str) -> list[pa.Table]:
-        """Return the tasks of the shards of a name."""
+    def _tables(self, name: str) -> Iterator[pa.Table]:
+        """Yield the tasks of the shards of a name."""
         if self.spec.increment_of:
-            return [tasks_of(self.parts, name, self.statistics().time)]
-        numbers = range(self.spec.num_shards[name])
-        return [read_table(self.folder, f"{name}-{number:05d}.arrow") for number in numbers]
+            yield from tasks_of(self.parts, name, self.statistics().time)
+            return
+        for number in range(self.spec.num_shards[name]):
+            yield read_table(self.folder, f"{name}-{number:05d}.arrow")
 
 
 def _spec(folder: Folder) -> TaskSetSpec:
@@ -440,11 +488,11 @@ def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None
 
 
 def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
-    """Write tasks from memory into one file."""
+    """Write tasks into one file."""
     columns: dict[str, pa.Array] = {
         schema.CUT_TIME: pa.array(tasks.cut_time, pa.int64()),
         schema.SNAPSHOT: pa.array(tasks.snapshot, pa.int32()),
-        schema.STATE: pa.array(tasks.state.tolist(), pa.string()),
+        schema.STATE: pa.array(tasks.state, pa.string()),
     }
     sides = {
         (schema.SUPPORT_ITEM, schema.SUPPORT_VALUE, schema.SUPPORT_COUNTED): tasks.support,
@@ -494,5 +542,5 @@ def _tasks_from_table(table: pa.Table) -> Tasks:
 def _flat(lists: pa.ChunkedArray, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return the values of all lists, end to end."""
     is_plain = dtype != np.bool_  # Arrow packs eight booleans into a byte
-    parts = [chunk.flatten().to_numpy(zero_copy_only=is_plain) for chunk in lists.chunks]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])
+    parts = (chunk.flatten().to_numpy(zero_copy_only=is_plain) for chunk in lists.chunks)
+    return scratch.joined(parts, dtype)

@@ -22,6 +22,7 @@ from recmeta.steps.data import build_tasks, ingest
 from recmeta.steps.data.build_tasks import BuildTasksConfig, BuildTasksOutputs
 from recmeta.steps.parts.increments import building, log_changes
 from recmeta.steps.upkeep import forget, maintenance
+from recmeta.tasks.placing import shards
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import SPLITS, TaskSet
 from recmeta.workspace import Workspace
@@ -37,8 +38,9 @@ Row = tuple[int, int, int, int]
 
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let increments be larger than a base of a few rows."""
+    """Let increments be larger than a base of a few rows, and a base have several shards."""
     monkeypatch.setattr(building, "MOST_SHARE", 1e9)
+    monkeypatch.setattr(shards, "TASKS_PER_SHARD", 2)
 
 
 def add(

@@ -282,3 +282,28 @@ def test_a_part_of_a_batch_is_what_it_is_in_the_whole(again: bool, in_order: boo
                 expected, rows = getattr(own, side), getattr(part, side)
                 assert rows.lengths.tolist() == expected.lengths.tolist()
                 assert rows.value.tolist() == expected.value.tolist()
+
+
+def test_an_epoch_of_some_users_draws_them_anew() -> None:
+    tasks = of_lengths([5] * 40)
+    config = EpisodeConfig(batch_size=8, most_users=20)
+    generator = np.random.default_rng(0)
+    first, second = (
+        np.concatenate([positions for positions, _ in epoch(tasks, config, generator)])
+        for _ in range(2)
+    )
+    assert len(set(first.tolist())) == len(first) == len(second) == 20
+    assert set(first.tolist()) != set(second.tolist())
+    whole = np.concatenate(
+        [
+            positions
+            for positions, _ in epoch(
+                tasks,
+                dataclasses.replace(config, most_users=None),
+                np.random.default_rng(0),
+            )
+        ]
+    )
+    assert whole[:20].tolist() == first.tolist()
+    with pytest.raises(ValueError, match="most_users is 0"):
+        EpisodeConfig(most_users=0)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from recmeta.metalearn.heads.median import count_levels
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float32Array
 
 RELEVANT_SHARE = 0.6
@@ -40,12 +41,13 @@ def describe(values: Float32Array, value_range: tuple[float, float]) -> Values:
     """
     lowest, highest = value_range
     relevant_from = lowest + RELEVANT_SHARE * (highest - lowest)
-    liked = float(np.quantile(values, LIKED_QUANTILE))
-    has_tail = float(np.mean(values >= relevant_from)) < FEW and liked > lowest
+    some = scratch.thinned(values)
+    liked = float(np.quantile(some, LIKED_QUANTILE))
+    has_tail = float(np.mean(some >= relevant_from)) < FEW and liked > lowest
     return Values(
         lowest=lowest,
         highest=highest,
-        median=float(np.median(values)),
+        median=float(np.median(some)),
         num_levels=count_levels(values, value_range),
         has_tail=has_tail,
         relevant_from=liked if has_tail else relevant_from,

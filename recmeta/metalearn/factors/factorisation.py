@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from recmeta.metalearn.factors.content_prior import ContentPrior, ContentRegression
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float32Array, IntArray, offsets_of
 from recmeta.tasks.task_set import Ragged
 
@@ -29,6 +30,8 @@ USER_BIAS, ITEM_BIAS = 0, 1
 FIRST_CONTENT_SWEEP = 3
 USERS_AT_ONCE = 2**14
 """Users, or items, whose matrices are in memory at once: 43 MB each with 16 factors."""
+MEANS_AT_ONCE = 2**18
+"""Users, or items, whose means are in memory at once when their covariance is computed."""
 CONTENT_SWEEPS = 4
 """Content is fitted again after this many sweeps, and after the last one."""
 
@@ -237,7 +240,7 @@ def factorise(
     item_covariance = eye * torch.tensor([0.1] + [0.05] * config.num_factors)
     prior = content.before(width)
     item = _Gaussians(noise_IC + prior.fitted_IC, (1e-3 * eye).expand(num_items, -1, -1), USER_BIAS)
-    is_rated = torch.from_numpy(np.bincount(rows.item, minlength=num_items) > 0)
+    is_rated = torch.from_numpy(scratch.counts(rows.item, num_items) > 0)
     noise = 0.6
     for sweep in range(config.sweeps):
         triangle_IT, moment_IJ, user_prior, noise = _through_users(parts, item, user_prior, noise)
@@ -248,7 +251,8 @@ def factorise(
         if sweep % CONTENT_SWEEPS == FIRST_CONTENT_SWEEP or is_last:
             prior = _content(content, item, prior.fitted_IC, item_covariance, is_rated)
         mean_GC, covariance_GCC = item.mean_MC[is_rated], item.covariance_MCC[is_rated]
-        item_covariance = _spread(mean_GC - prior.fitted_IC[is_rated], covariance_GCC.mean(0))
+        expected_GC = prior.fitted_IC[is_rated]
+        item_covariance = _spread(mean_GC, expected_GC, covariance_GCC.mean(0))
     found_IC = torch.where(is_rated[:, None], item.mean_MC, prior.fitted_IC)
     return BayesianFactorisation(
         item_IC=found_IC,
@@ -271,12 +275,14 @@ class _Prior:
 
 def _parts(rows: Ragged) -> list[_Part]:
     """Return the rows by some users at a time."""
-    found, first = [], 0
+    order_N = scratch.joined(
+        (np.argsort(some.item, kind="stable") for some in rows.batches(USERS_AT_ONCE)), np.int32
+    )
+    found, first, num_rows = [], 0, 0
     for some in rows.batches(USERS_AT_ONCE):
-        order_n = np.argsort(some.item, kind="stable").astype(np.int32)
-        users = slice(first, first + len(some))
+        users, order_n = slice(first, first + len(some)), order_N[num_rows:][: len(some.item)]
         found.append(_Part(users, some.item, some.value, some.lengths, order_n))
-        first += len(some)
+        first, num_rows = users.stop, num_rows + len(some.item)
     return found
 
 
@@ -288,7 +294,7 @@ def _through_users(
     width = len(prior.mean)
     moments = item.moments()
     num_users = parts[-1].users.stop
-    mean_UC = prior.mean.new_empty(num_users, width)
+    mean_UC = torch.from_numpy(scratch.empty((num_users, width), np.float64))
     covariance_CC = prior.mean.new_zeros(width, width)
     explained = squares = prior.mean.new_zeros(())
     triangle_IT = torch.zeros_like(moments.triangle_OT)
@@ -306,7 +312,7 @@ def _through_users(
         triangle_IT, moment_IJ = part.of_items(user.moments(), triangle_IT, moment_IJ)
     num_rows = sum(len(part.item_n) for part in parts)
     mean_C = mean_UC.mean(0)
-    spread_CC = _spread(mean_UC - mean_C, covariance_CC / num_users)
+    spread_CC = _spread(mean_UC, mean_C, covariance_CC / num_users)
     return (
         triangle_IT,
         moment_IJ,
@@ -350,14 +356,22 @@ def _posterior(
     return _Gaussians(mean_MC, covariance_MCC, constant)
 
 
-def _spread(apart_MC: torch.Tensor, covariance_CC: torch.Tensor) -> torch.Tensor:
+def _spread(
+    mean_MC: torch.Tensor, expected: torch.Tensor, covariance_CC: torch.Tensor
+) -> torch.Tensor:
     """Return the expected covariance (C, C) of one side's vectors.
 
     Args:
-        apart_MC: their means less what was expected.
+        expected: what their means were expected to be: (C,) for all, or (M, C).
         covariance_CC: mean of their covariances.
     """
-    return apart_MC.T @ apart_MC / len(apart_MC) + covariance_CC
+    total_CC = torch.zeros_like(covariance_CC)
+    expected_MC = expected.expand_as(mean_MC)
+    for first in range(0, len(mean_MC), MEANS_AT_ONCE):
+        some = slice(first, first + MEANS_AT_ONCE)
+        apart_mC = mean_MC[some] - expected_MC[some]
+        total_CC += apart_mC.T @ apart_mC
+    return total_CC / len(mean_MC) + covariance_CC
 
 
 def _content(

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import IntArray
 from recmeta.tasks.task_set import Ragged
 
@@ -24,6 +25,10 @@ PADDING = 1.2
 """The longest member of a group has at most this many times the rows of the shortest."""
 MOST_NUMBERS = 200_000
 """The most numbers in a group's gathered vectors, so that they fit into a core's cache."""
+
+MOST_OF_USERS = 2**25
+"""The most numbers in the vectors of all users, of which a sweep holds three copies: half a million
+users with 64 factors."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,25 +93,40 @@ def factorise_weighted(
     """Return the items' vectors (I, F), float32; 0 for an item without rows.
 
     Args:
-        rows: per user, which items they met; values are not read.
-        seed: of the starting vectors.
+        rows: per user, which items they met; values are not read. Of very many users, some are
+            drawn (`MOST_OF_USERS`).
+        seed: of the starting vectors, and of the users who are drawn.
     """
     generator = torch.Generator().manual_seed(seed)
     start_IF = 0.01 * torch.randn((num_items, config.num_factors), generator=generator)
-    is_met_I = torch.from_numpy(np.bincount(rows.item, minlength=num_items) > 0)
+    users = _some_users(len(rows), config, seed)
+    rows = rows if users is None else rows.take(users)
+    is_met_I = torch.from_numpy(scratch.counts(rows.item, num_items) > 0)
     return _alternated(rows, start_IF * is_met_I[:, None], config, config.sweeps)
 
 
 def left_out_factors(
-    rows: Ragged, item_IF: torch.Tensor, config: WeightedALSConfig, num_folds: int, sweeps: int = 3
+    rows: Ragged,
+    item_IF: torch.Tensor,
+    config: WeightedALSConfig,
+    num_folds: int,
+    seed: int,
+    sweeps: int = 3,
 ) -> torch.Tensor:
     """Return the items' vectors fitted without the users of each fold, (K, I, F); user u is in fold
     u mod K.
 
     Each fold continues for a few sweeps from the vectors of all users, so that its axes keep their
     meaning.
+
+    Args:
+        rows: as for `factorise_weighted`.
+        seed: draws the users, where there are very many.
     """
     fold_U = np.arange(len(rows)) % num_folds
+    users = _some_users(len(rows), config, seed)
+    if users is not None:
+        rows, fold_U = rows.take(users), fold_U[users]
     return torch.stack(
         [
             _alternated(rows.select(fold_U[rows.task] != fold), item_IF, config, sweeps)
@@ -120,6 +140,14 @@ def fold_in(
 ) -> torch.Tensor:
     """Return the vectors (U, F) of users who met these items; 0 for a user who met none."""
     return _solve(_by_user(rows), item_IF, config.confidence, regularisation)
+
+
+def _some_users(num_users: int, config: WeightedALSConfig, seed: int) -> IntArray | None:
+    """Return the positions of the users from whom items are learned, or None for all."""
+    most = MOST_OF_USERS // config.num_factors
+    if num_users <= most:
+        return None
+    return np.sort(np.random.default_rng(seed).choice(num_users, most, replace=False))
 
 
 def _alternated(
@@ -166,7 +194,7 @@ def _by_user(rows: Ragged) -> _WeightedSide:
 
 
 def _by_item(rows: Ragged, num_items: int) -> _WeightedSide:
-    order = np.argsort(rows.item, kind="stable")
-    length_I = np.bincount(rows.item, minlength=num_items)
+    order_N, first_I = scratch.sorted_by(rows.item, num_items)
     task_N = np.repeat(np.arange(len(rows), dtype=np.int32), rows.lengths)
-    return _WeightedSide(length_I, task_N[order])
+    user_N = scratch.joined((task_N[order_n] for order_n in scratch.pieces(order_N)), np.int32)
+    return _WeightedSide(np.diff(first_I), user_N)

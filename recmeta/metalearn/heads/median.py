@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from recmeta.metalearn.learner import Params
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float32Array
 
 THRESHOLD = "median.threshold"
@@ -37,7 +38,7 @@ def count_levels(values: Float32Array, value_range: tuple[float, float]) -> int 
         values: some values that occur; the least distance between two of them is the step.
         value_range: lowest and highest value.
     """
-    known = np.unique(np.append(np.unique(values), value_range)).astype(np.float64)
+    known = np.unique(np.append(scratch.distinct(values), value_range)).astype(np.float64)
     if len(known) < 2:
         return None
     step = np.diff(known).min()
@@ -51,8 +52,9 @@ def top_share(values: Float32Array) -> float:
     """Return the share of the most frequent value among all values, or 0 if there are none."""
     if len(values) == 0:
         return 0.0
-    _, counts = np.unique(values, return_counts=True)
-    return float(counts.max() / len(values))
+    some = scratch.thinned(values)
+    _, counts = np.unique(some, return_counts=True)
+    return float(counts.max() / len(some))
 
 
 class MedianOfLevels:

@@ -123,10 +123,12 @@ def taken_together(
         first_rows: the number of first rows of each user that count, or None for all.
         seed: draws the users who are left out where there are too many pairs.
     """
+    length_U = rows.lengths.astype(np.int64)
+    if first_rows is not None:
+        length_U = np.minimum(length_U, first_rows)
+    rows = _fewer_users(rows, length_U * (length_U - 1), seed)
     if first_rows is not None:
         rows = rows.first(first_rows)
-    length_U = rows.lengths.astype(np.int64)
-    rows = _fewer_users(rows, length_U * (length_U - 1), seed)
     length_N, first_N = rows.lengths[rows.task], rows.offsets[rows.task] - rows.offsets[0]
 
     def pairs(row_n: IntArray) -> tuple[Items, Items]:

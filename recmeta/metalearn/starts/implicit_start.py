@@ -3,7 +3,6 @@
 Legend: I items, F factors, K folds, U users.
 """
 
-import numpy as np
 import torch
 
 from recmeta.metalearn.factors.content_prior import ContentPrior
@@ -12,6 +11,7 @@ from recmeta.metalearn.numerics.threads import one_thread
 from recmeta.metalearn.starts.beginning import Built
 from recmeta.metalearn.starts.pretraining import content_regression, start_from_factors
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD
+from recmeta.tasks import scratch
 from recmeta.tasks.task_set import Ragged
 
 CONTENT_SHRINKAGE = 5.0
@@ -36,7 +36,7 @@ def start_from_weighted_factors(
     name = f"embedding.item.{ITEM_ID_FIELD}"
     if name not in params:
         return params
-    count_I = torch.from_numpy(np.bincount(rows.item, minlength=len(item_IF)))
+    count_I = torch.from_numpy(scratch.counts(rows.item, len(item_IF)))
     is_met_I = count_I > 0
     popularity_I = count_I.log1p()
     popularity_I = is_met_I * (popularity_I - popularity_I[is_met_I].mean())
@@ -57,7 +57,7 @@ def fitted_content(built: Built, item_IF: torch.Tensor, rows: Ragged, seed: int)
         rows: per training user, the items that they took.
         seed: draws the regression's folds.
     """
-    count_I1 = torch.from_numpy(np.bincount(rows.item, minlength=len(item_IF)))[:, None].double()
+    count_I1 = torch.from_numpy(scratch.counts(rows.item, len(item_IF)))[:, None].double()
     weight_I1 = count_I1 / (count_I1 + CONTENT_SHRINKAGE)
     regression = content_regression(built, seed)
     with one_thread(True):  # see `CONTENT_SHRINKAGE`

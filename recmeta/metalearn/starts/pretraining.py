@@ -23,6 +23,7 @@ from recmeta.metalearn.learner import Params
 from recmeta.metalearn.starts.beginning import Built
 from recmeta.metalearn.starts.last_layer import last_layer_names
 from recmeta.metalearn.tensors.encoding import ITEM_ID_FIELD
+from recmeta.tasks import scratch
 from recmeta.tasks.task_set import Ragged
 
 MOST_NETWORK_FACTORS = 16
@@ -101,7 +102,10 @@ def bayesian_factors(
         known: the content that it begins with and shrinks to, or None.
     """
     encoder = built.encoder
-    scaled = (rows.value - encoder.value_mean) / encoder.value_scale
+    scaled = scratch.joined(
+        ((v - encoder.value_mean) / encoder.value_scale for v in scratch.pieces(rows.value)),
+        np.float32,
+    )
     return factorise(
         dataclasses.replace(rows, value=scaled),
         content_regression(built, seed, known),

@@ -44,7 +44,7 @@ def start_from_factorisation(
     Args:
         rows: per training user, what they took.
         item_IF: as `factorise_weighted` found them with this configuration.
-        seed: of the content regression's folds.
+        seed: of the content regression's folds, and of a draw of very many users.
     """
     user_fields, item_fields = built.encoder.user_fields, built.encoder.item_fields
     content_fields = [f for f in item_fields if f.name != ITEM_ID_FIELD]
@@ -75,6 +75,6 @@ def start_from_factorisation(
     started[IDENTITY] = torch.zeros((len(known) + 1, width))
     left_out = [
         by_code(torch.where(one_IF.any(1, keepdim=True), one_IF, new_IF))
-        for one_IF in left_out_factors(rows, item_IF, config, NUM_FOLDS)
+        for one_IF in left_out_factors(rows, item_IF, config, NUM_FOLDS, seed)
     ]
     return Start(started, torch.stack(left_out))

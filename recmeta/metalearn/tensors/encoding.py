@@ -25,6 +25,7 @@ from recmeta.metalearn.tensors.vectors import (
     raw_vectors,
     read_vectors,
 )
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float32Array, IntArray, positions_of
 from recmeta.workspace import arrow_table
 
@@ -134,7 +135,7 @@ class Encoder:
             item_fields = (*item_fields, Field(ITEM_ID_FIELD, "categorical", ids))
         if earlier is not None:
             item_fields = _with_components(item_fields, earlier.item_fields)
-        graded = values if values is not None else np.zeros(0, np.float32)
+        graded = np.zeros(0, np.float32) if values is None else scratch.thinned(values)
         spread = float(np.std(graded)) if len(graded) else 0.0
         return cls(
             _fit_fields(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmeta import schema
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float32Array, IntArray
 from recmeta.tasks.increments.tallies import ComplexArray, ItemTallies
 from recmeta.tasks.item_files import ITEM_NUMBER, write_table
@@ -126,8 +127,26 @@ def joined(parts: Sequence[Changes]) -> Changes:
 
 def history(parts: Sequence[Changes]) -> tuple[IntArray, npt.NDArray[np.int32]]:
     """Return the times (N,) and item numbers (N,) of the events that are left of all changes, in
-    the order of time, at equal times in that of the items' numbers."""
-    both = joined(parts)
+    the order of time, at equal times in that of the items' numbers. Between two cuts in time they
+    are put in order by themselves, so that many events are not in memory (`scratch`)."""
+    time, item = scratch.Growing(np.int64), scratch.Growing(np.int32)
+    parts = [part for part in parts if len(part)]
+    cuts = np.unique([part.time[-1] for part in parts])
+    begins = [0] * len(parts)
+    for cut in [*cuts[:-1], None]:
+        ends = [
+            len(part) if cut is None else int(np.searchsorted(part.time, cut)) for part in parts
+        ]
+        pieces = zip(parts, begins, ends, strict=True)
+        time_n, item_n = _left(joined([part.between(*piece) for part, *piece in pieces]))
+        time.append(time_n)
+        item.append(item_n)
+        begins = ends
+    return time.done(), item.done()
+
+
+def _left(both: Changes) -> tuple[IntArray, npt.NDArray[np.int32]]:
+    """Return the times and items of the events that are left of some changes, in order."""
     order = order_by(both.time - both.time.min(initial=schema.END_OF_TIME), both.item)
     time, item, sign = both.time[order], both.item[order], both.sign[order]
     if (sign > 0).all():

@@ -11,7 +11,7 @@ Legend: T snapshots, I items, N support rows of all tasks.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -96,39 +96,57 @@ def events_of(parts: Sequence[Part]) -> list[Changes]:
     ]
 
 
-def tasks_of(parts: Sequence[Part], split: str, snapshot_times: IntArray) -> pa.Table:
-    """Return the tasks of a split as one table, sorted by the users' ids, with the columns of a
-    shard.
+def tasks_of(parts: Sequence[Part], split: str, snapshot_times: IntArray) -> Iterator[pa.Table]:
+    """Yield the tasks of a split, sorted by the users' ids, with the columns of a shard: piece by
+    piece, as many as a shard of the base has, so that only the increments are in memory.
 
     Args:
         parts: a base and its increments, the oldest first.
         snapshot_times: (T,) of the item statistics as they are with all increments.
     """
-    tables: list[pa.Table] = []
+    numbers = numbers_of(parts)
+    added: list[pa.Table] = []
     superseded: list[pa.Array] = []
-    for part, number_I in zip(reversed(parts), reversed(numbers_of(parts)), strict=True):
-        table = _shards(part, split)
-        if superseded:
-            newer = pa.concat_arrays(superseded)
-            table = table.filter(pc.invert(pc.is_in(table[schema.USER_ID], value_set=newer)))
-        tables.append(_renumbered(table, number_I))
-        if part is not parts[0]:
-            superseded.append(part.user_id())
+    for part, number_I in zip(reversed(parts[1:]), reversed(numbers[1:]), strict=True):
+        shards = [_shard(part, split, index) for index in range(part.num_shards[split])]
+        table = _without(pa.concat_tables(shards), superseded)
+        added.append(_renumbered(table, number_I))
+        superseded.append(part.user_id())
+    newer = _by_user(added)
+    base, num_shards, first = parts[0], parts[0].num_shards[split], 0
+    for index in range(num_shards):
+        shard = _shard(base, split, index)
+        last = len(newer)
+        if index < num_shards - 1:  # those beyond its last user belong to later shards
+            before = pc.less_equal(newer[schema.USER_ID], shard[schema.USER_ID][-1])
+            last = pc.sum(before, min_count=0).as_py()
+        old = _renumbered(_without(shard, superseded), numbers[0])
+        yield _as_of(_by_user([old, newer.slice(first, last - first)]), snapshot_times)
+        first = last
+
+
+def _without(table: pa.Table, superseded: Sequence[pa.Array]) -> pa.Table:
+    """Return the tasks of users who are in no newer part."""
+    if not superseded:
+        return table
+    newer = pa.concat_arrays(superseded)
+    return table.filter(pc.invert(pc.is_in(table[schema.USER_ID], value_set=newer)))
+
+
+def _by_user(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the tasks of all tables, sorted by the users' ids."""
     table = pa.concat_tables(tables)
-    table = table.take(pc.sort_indices(table, sort_keys=[(schema.USER_ID, "ascending")]))
-    return _as_of(table.combine_chunks(), snapshot_times)
+    order = pc.sort_indices(table, sort_keys=[(schema.USER_ID, "ascending")])
+    return table.take(order).combine_chunks()
 
 
-def _shards(part: Part, split: str) -> pa.Table:
-    """Return the tasks in a part's shards, with the times of their support rows."""
-    tables = []
-    for index in range(part.num_shards[split]):
-        table = read_table(part.folder, f"{split}-{index:05d}.arrow").combine_chunks()
-        times = read_table(part.folder, times_file(split, index)).combine_chunks()
-        offsets = table[schema.SUPPORT_ITEM].combine_chunks().offsets
-        column = pa.ListArray.from_arrays(offsets, times[schema.TIMESTAMP].combine_chunks())
-        tables.append(table.append_column(_TIME, column))
-    return pa.concat_tables(tables)
+def _shard(part: Part, split: str, index: int) -> pa.Table:
+    """Return the tasks in one of a part's shards, with the times of their support rows."""
+    table = read_table(part.folder, f"{split}-{index:05d}.arrow").combine_chunks()
+    times = read_table(part.folder, times_file(split, index)).combine_chunks()
+    offsets = table[schema.SUPPORT_ITEM].combine_chunks().offsets
+    column = pa.ListArray.from_arrays(offsets, times[schema.TIMESTAMP].combine_chunks())
+    return table.append_column(_TIME, column)
 
 
 def _renumbered(table: pa.Table, number_I: Numbers | None) -> pa.Table:

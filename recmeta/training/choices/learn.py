@@ -17,6 +17,7 @@ from recmeta.metalearn.factors.weighted_als import WeightedALSConfig, factorise_
 from recmeta.metalearn.heads.choice_head import ChoiceHead
 from recmeta.metalearn.numerics.memory import kept_heap
 from recmeta.metalearn.outer_loop.optimiser import OuterOptimiser
+from recmeta.tasks import scratch
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.training.choices.config import ChoiceConfig
 from recmeta.training.choices.episodes import EpisodeSampler, whole_supports
@@ -78,7 +79,7 @@ def meta_learned(
         UserError: if a loss or a gradient is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    count_I = np.bincount(data.rows.item, minlength=data.num_items)
+    count_I = scratch.counts(data.rows.item, data.num_items)
     num_factors = max(1, min(config.num_factors, MOST_NUMBERS // max(data.num_items, 1)))
     config = dataclasses.replace(config, num_factors=num_factors)
     factorisation = WeightedALSConfig(num_factors=num_factors, confidence=CONFIDENCE)

@@ -15,6 +15,7 @@ from recmeta.evaluation.baseline_parts.rows import (
     training_rows,
 )
 from recmeta.evaluation.predictor import Predictor
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float64Array
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -70,7 +71,7 @@ class ItemMeanUserBias:
         config = config or BiasConfig()
         rows = training_rows(train)
         mean = mean_value(rows)
-        weight_I = np.bincount(rows.item, minlength=num_items) + config.item_regularisation
+        weight_I = scratch.counts(rows.item, num_items) + config.item_regularisation
         item_bias = np.zeros(num_items)
         for sweep in range(config.sweeps + 1):  # at first, users have no bias
             total_I = np.zeros(num_items)

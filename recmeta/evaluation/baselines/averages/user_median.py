@@ -9,6 +9,7 @@ import numpy as np
 from recmeta.errors import UserError
 from recmeta.evaluation.baseline import Baseline, each, fixed
 from recmeta.evaluation.baseline_parts.rows import training_rows
+from recmeta.tasks import scratch
 from recmeta.tasks.arrays import Float64Array, IntArray
 from recmeta.tasks.task_set import Ragged, Tasks
 
@@ -46,7 +47,7 @@ class UserMedian:
         cls, train: Tasks, num_items: int, config: UserMedianConfig | None = None
     ) -> "UserMedian":
         """Return the median of the support and query rows of the meta-training tasks."""
-        median = float(np.median(training_rows(train).value))
+        median = float(np.median(scratch.thinned(training_rows(train).value)))
         return cls(median, num_items, config or UserMedianConfig())
 
     def of_users(self, support: Ragged) -> Float64Array:
