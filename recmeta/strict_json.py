@@ -30,7 +30,8 @@ def loads(text: str | bytes) -> Any:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if is_deep(value):
+    # Each level begins with a bracket: few of them are found in a tenth of the time.
+    if text.count("[") + text.count("{") > MAX_DEPTH and is_deep(value):
         raise ValueError("it is nested too deeply")
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # halves of letters have no bytes

@@ -2,8 +2,9 @@
 it."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 
@@ -111,6 +112,23 @@ class LeavesOut(Protocol):
         the support, then without each row in turn (variants without a row of padding hold arbitrary
         numbers). Return None where users have to be adapted again."""
         ...
+
+
+@functools.cache
+def _fits(kind: type, protocol: type) -> bool:
+    """Return whether a class has a protocol's methods. `isinstance` looks for them anew each time,
+    which takes some per cent of a request."""
+    return issubclass(kind, protocol)
+
+
+def ranks_catalogue(learner: MetaLearner) -> TypeGuard[CatalogueRanker]:
+    """Return whether a learner is a `CatalogueRanker`."""
+    return _fits(type(learner), CatalogueRanker)
+
+
+def leaves_out(learner: MetaLearner) -> TypeGuard[LeavesOut]:
+    """Return whether a learner is a `LeavesOut`."""
+    return _fits(type(learner), LeavesOut)
 
 
 @runtime_checkable

@@ -75,7 +75,8 @@ def as_member(number: int, tensors: dict[str, Any]) -> dict[str, Any]:
 def of_member(number: int, tensors: dict[str, Any]) -> dict[str, Any]:
     """Return a member's tensors by their own names."""
     start = f"member.{number}."
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+    length = len(start)
+    return {name[length:]: t for name, t in tensors.items() if name[:length] == start}
 
 
 def without_members(tensors: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,13 @@ import torch
 from recmeta import schema
 from recmeta.metalearn.heads.levels import LevelHead, LevelShares
 from recmeta.metalearn.heads.list_head import ListHead
-from recmeta.metalearn.learner import CatalogueRanker, Params, Prediction, UserState, with_derived
+from recmeta.metalearn.learner import (
+    Params,
+    Prediction,
+    UserState,
+    ranks_catalogue,
+    with_derived,
+)
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.tensors.batch import POPULARITY_SCALE, Places, Rows, Support
 from recmeta.metalearn.tensors.value_codes import value_codes
@@ -243,7 +249,7 @@ class Scorer:
     @property
     def settles(self) -> bool:
         """Whether the learner is a `CatalogueRanker`."""
-        return isinstance(self.model.learner, CatalogueRanker)
+        return ranks_catalogue(self.model.learner)
 
     @torch.no_grad()
     def settled(self, state: UserState, count_BI: torch.Tensor | None = None) -> UserState:
@@ -255,7 +261,7 @@ class Scorer:
                 counts them. If None, those at the end of the log.
         """
         learner, lists = self.model.learner, self.lists.settle(state, count_BI)
-        if isinstance(learner, CatalogueRanker):
+        if ranks_catalogue(learner):
             state = learner.settle(self.params, state)
         return {**state, **lists}
 
@@ -267,7 +273,7 @@ class Scorer:
             items: a block from `item_block`.
         """
         learner = self.model.learner
-        if isinstance(learner, CatalogueRanker):
+        if ranks_catalogue(learner):
             output_BR = learner.ranked_by(self.params, settled, items)
         else:
             output_BR = self.predict(settled, items).listed_by_BR

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from recmeta.metalearn.learner import LeavesOut, UserState
+from recmeta.metalearn.learner import UserState, leaves_out
 from recmeta.metalearn.scorer import Scorer
 from recmeta.metalearn.tensors.batch import Rows, Support
 from recmeta.tasks.arrays import Float32Array, IntArray
@@ -118,7 +118,7 @@ def _without_each(
 ) -> SupportEffects | None:
     """Return the effects in the learner's closed form; None if it has none."""
     learner, known = scorer.model.learner, tasks.support
-    if not isinstance(learner, LeavesOut):
+    if not leaves_out(learner):
         return None
     named_Bk = item_Bk >= 0
     score_Bk = np.full(item_Bk.shape, np.nan, np.float32)

@@ -155,7 +155,7 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
+    @functools.cached_property
     def lengths(self) -> IntArray:
         """(B,) the number of rows per task."""
         return np.diff(self.offsets)

@@ -256,10 +256,13 @@ class ChoiceHead:
         def each(t_BX: torch.Tensor) -> torch.Tensor:
             return t_BX.repeat_interleave(num_rows, 0)
 
-        without_ND = self.adapt(
-            each(item_BS), each(liking_BS), without_BSS.flatten(0, 1), each(profile_BW)
+        found_ND = self.adapt(
+            torch.cat([item_BS, each(item_BS)]),
+            torch.cat([liking_BS, each(liking_BS)]),
+            torch.cat([mask_BS, without_BSS.flatten(0, 1)]),
+            torch.cat([profile_BW, each(profile_BW)]),
         )
-        user_BD = self.adapt(item_BS, liking_BS, mask_BS, profile_BW)
+        user_BD, without_ND = found_ND.split([num_users, num_users * num_rows])
         change_BSD = user_BD[:, None] - without_ND.view(num_users, num_rows, -1)
         return change_BSD * mask_BS[..., None]
 

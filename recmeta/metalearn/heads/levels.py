@@ -239,22 +239,24 @@ class LevelHead:
         )
         place_BR = self.place_I[number_BR.cpu()]
         bias_BR = torch.where(place_BR >= 0, self.bias_J[place_BR.clamp(min=0)], 0.0)
-        nothing_BR = np.zeros(mean_BR.shape)
-        columns = {
+        columns: dict[str, FloatArray | float] = {
             "mean": (mean_BR.astype(np.float64) - self.mean) / self.step,
-            "log_spread": nothing_BR
+            "log_spread": 0.0
             if spread_BR is None
             else np.log(np.maximum(spread_BR.astype(np.float64) / self.step, LEAST_SPREAD)),
-            "log_rows": log_rows_B1 + nothing_BR,
-            "user_mean": user_mean_B1 + nothing_BR,
-            "user_bias": user_bias_B1 + nothing_BR,
-            "log_variance": log_variance_B1 + nothing_BR,
-            "item_bias": bias_BR.numpy() / self.step + nothing_BR,
-            "past_mean": past_mean_BR / self.step + nothing_BR,
-            "log_users": log_users_BR + nothing_BR,
-            "vote": self.votes(state, number_BR) + nothing_BR,
+            "log_rows": log_rows_B1,
+            "user_mean": user_mean_B1,
+            "user_bias": user_bias_B1,
+            "log_variance": log_variance_B1,
+            "item_bias": bias_BR.numpy() / self.step,
+            "past_mean": past_mean_BR / self.step,
+            "log_users": log_users_BR,
+            "vote": self.votes(state, number_BR),
         }
-        return np.stack([columns[name] for name in INPUTS], -1)
+        found_BRC = np.empty((*mean_BR.shape, len(INPUTS)))
+        for place, name in enumerate(INPUTS):
+            found_BRC[..., place] = columns[name]
+        return found_BRC
 
     def votes(self, state: UserState, number_BR: torch.Tensor) -> Float64Array:
         """Return (B, R) the votes of items' neighbours among the users' rows, in steps above the

@@ -19,6 +19,7 @@ Legend: B users, S support rows (padded), I items, R items of each user, K knots
 """
 
 import dataclasses
+import functools
 from typing import Any, Self
 
 import numpy as np
@@ -256,7 +257,14 @@ class ListHead:
 
     def weights(self, num_rows_B: torch.Tensor) -> torch.Tensor:
         """Return (B, C) the columns' weights for users with these numbers of rows."""
-        return hat(num_rows_B).to(self.weight_KC) @ self.weight_KC
+        return self._weight_NC[num_rows_B.clamp(max=KNOTS[-1])]
+
+    @functools.cached_property
+    def _weight_NC(self) -> torch.Tensor:
+        """The weights for each number of rows up to the last knot, from which on they are the
+        same."""
+        num_rows_N = torch.arange(KNOTS[-1] + 1, device=self.weight_KC.device)
+        return hat(num_rows_N).to(self.weight_KC) @ self.weight_KC
 
     @staticmethod
     def standardised(evidence_BI: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ Legend: B users, S support rows (padded), I items, W values of an item (padded),
 """
 
 import dataclasses
+import functools
 import math
 from typing import Self
 
@@ -58,9 +59,14 @@ class SharedAttributes:
         """
         evidence_BV = self.by_value(item_BS, weight_BS)
         found_BI = self.weight.new_zeros((len(item_BS), self.num_items))
-        for value_I in self.code.T:  # column by column, because (B, I, W) may be large
-            found_BI += evidence_BV[:, value_I]
+        for value_I in self._code_WI:  # column by column, because (B, I, W) may be large
+            found_BI += evidence_BV.index_select(1, value_I)
         return found_BI
+
+    @functools.cached_property
+    def _code_WI(self) -> torch.Tensor:
+        """The codes, column by column: what lies together is read several times faster."""
+        return self.code.T.contiguous()
 
     def by_value(self, item_BS: torch.Tensor, weight_BS: torch.Tensor) -> torch.Tensor:
         """Return (B, V) the evidence of users' rows for each value: the evidence for an

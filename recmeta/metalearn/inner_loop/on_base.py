@@ -26,17 +26,17 @@ import torch
 
 from recmeta.metalearn.inner_loop.steps import OWN_RATES, RATES
 from recmeta.metalearn.learner import (
-    CatalogueRanker,
     EstimatesFromExpected,
     HasPosterior,
     HasSupportGradient,
-    LeavesOut,
     MetaLearner,
     Metrics,
     Params,
     Prediction,
     UserState,
     derived,
+    leaves_out,
+    ranks_catalogue,
 )
 from recmeta.metalearn.member_config import as_member, of_member, without_members
 from recmeta.metalearn.networks.network import layer_of
@@ -168,13 +168,13 @@ class OnBase:
     def settle(self, params: Params, state: UserState) -> UserState:
         """Return the users as `ranked_by` reads them."""
         settled = state
-        if isinstance(self.base, CatalogueRanker):
+        if ranks_catalogue(self.base):
             own = {n: t for n, t in state.items() if not n.startswith(LAYERS)}
             settled = self.base.settle(of_member(0, params), own)
         if not _has_output(params):
             return settled
         adapted = _layers_state(state)
-        if isinstance(self.layers, CatalogueRanker):
+        if ranks_catalogue(self.layers):
             adapted = self.layers.settle(without_members(params), adapted)
         return settled | {LAYERS + name: t for name, t in adapted.items()}
 
@@ -190,7 +190,7 @@ class OnBase:
     def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
         """Return the base's values without each row plus the outputs of the layers adapted to the
         residuals that it leaves then, or None where the base cannot leave rows out."""
-        if not isinstance(self.base, LeavesOut):
+        if not leaves_out(self.base):
             return None
         base = of_member(0, params)
         (of_base, of_layers), (target, target_of_layers) = _sides(support.rows), _sides(items)
@@ -313,6 +313,6 @@ def _layers_state(state: UserState) -> UserState:
 def _ranked_by(
     learner: MetaLearner, params: Params, settled: UserState, items: Rows
 ) -> torch.Tensor:
-    if isinstance(learner, CatalogueRanker):
+    if ranks_catalogue(learner):
         return learner.ranked_by(params, settled, items)
     return learner.predict(params, settled, items).ranked_by_BR

@@ -14,6 +14,7 @@ Legend: B users, S support rows (padded), R rows, U distinct items, X numbers of
 """
 
 import dataclasses
+import functools
 import math
 from typing import Literal, Self
 
@@ -149,6 +150,11 @@ class VectorRows(Rows):
 
     vector_BRX: torch.Tensor
 
+    @functools.cached_property
+    def design_BRW(self) -> torch.Tensor:
+        """What users' weights act on, made once for a catalogue that many users rank."""
+        return _design(self.vector_BRX)
+
     def placed(self, places: Places) -> "VectorRows":
         """Return the rows in other places, with their vectors."""
         vector_BRX = self.vector_BRX[0][places.place_BR]
@@ -270,8 +276,7 @@ class BayesianLinear:
         need the spreads."""
         if not self.is_graded or not isinstance(items, VectorRows):
             return self.predict(params, settled, items).ranked_by_BR
-        offset_1I, design_1IW, _ = self._parts(params, items.vector_BRX)
-        return offset_1I + settled["weights"] @ design_1IW[0].T
+        return items.vector_BRX[..., 0] + settled["weights"] @ items.design_BRW[0].T
 
     def ranked_without(self, params: Params, support: Support, items: Rows) -> torch.Tensor | None:
         """Return the exact expected values with all rows and without each row, or None for
@@ -388,7 +393,7 @@ class BayesianLinear:
         """Return offsets (B, R), the design that the weights act on (B, R, W), and the noise
         variance (B, R)."""
         offset_BR = vector_BRX[..., 0]
-        design_BRW = torch.cat([torch.ones_like(vector_BRX[..., :1]), vector_BRX[..., 1:-1]], -1)
+        design_BRW = _design(vector_BRX)
         log_noise_BR = params[LOG_NOISE] + vector_BRX[..., -1]
         return offset_BR, design_BRW, log_noise_BR.clamp(*LOG_NOISE_RANGE).exp()
 
@@ -406,6 +411,11 @@ class BayesianLinear:
         if not self.predicts_median:
             return Prediction(mean_BR, spread_BR)
         return Prediction(self.estimated(params, mean_BR, spread_BR), spread_BR, mean_BR)
+
+
+def _design(vector_BRX: torch.Tensor) -> torch.Tensor:
+    """Return the design (B, R, W): 1 and the items' factors."""
+    return torch.cat([torch.ones_like(vector_BRX[..., :1]), vector_BRX[..., 1:-1]], -1)
 
 
 LEARNER = BayesianLinearConfig
