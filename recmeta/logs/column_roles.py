@@ -205,7 +205,7 @@ def _is_constant_number(values: pl.Series) -> bool:
 
 
 def _is_scale(values: pl.Series) -> bool:
-    """Whether values are ratings that are no ids of few users or items."""
+    """Whether values are ratings rather than ids of few users or items."""
     return values.n_unique() <= SCALE_LEVELS and is_rating(values)
 
 

@@ -108,7 +108,7 @@ class EventStore:
             self._database = self._opened()
         except sqlite3.DatabaseError as error:
             raise UserError(
-                f"the events in {str(path)!r} cannot be read ({error}): put the file back from a "
+                f"the events in {str(path)!r} cannot be read ({error}): restore the file from a "
                 "backup, or move it away."
             ) from error
 

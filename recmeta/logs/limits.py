@@ -26,8 +26,8 @@ def check_download(url: str, num_bytes: int) -> None:
     allowed = _number(DOWNLOAD, MAX_DOWNLOAD_GB)
     if num_bytes > allowed * 1e9:
         raise UserError(
-            f"{url} has {num_bytes / 1e9:.1f} GB or more, and at most {allowed:g} GB are "
-            f"downloaded: if it is what you want, set {DOWNLOAD} to more."
+            f"{url} has {num_bytes / 1e9:.1f} GB or more, and downloads are limited to "
+            f"{allowed:g} GB: to allow it, set {DOWNLOAD} to a larger number."
         )
 
 
@@ -41,8 +41,8 @@ def check_unpacked(name: str, packed: int, unpacked: int) -> None:
     if unpacked > max(ALWAYS_ALLOWED, ratio * packed):
         raise UserError(
             f"{name!r} has {packed:,} bytes and unpacks to {unpacked:,} or more, which is over "
-            f"{ratio:g} times as many: it may have been made to fill memory or a disk. If it is "
-            f"what you want, set {RATIO} to more."
+            f"{ratio:g} times as many: it may have been made to fill memory or a disk. If you "
+            f"trust the file, set {RATIO} to a larger number."
         )
 
 

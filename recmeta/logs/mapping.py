@@ -96,7 +96,7 @@ class Source:
         try:
             codec = codecs.lookup(self.encoding)
             if not codec._is_text_encoding:
-                raise LookupError(f"{self.encoding} is no encoding of text")
+                raise LookupError(f"{self.encoding} is not a text encoding")
         except (LookupError, ValueError) as error:
             raise UserError(
                 f"encoding is {self.encoding!r}, which Python does not know. "
@@ -154,7 +154,7 @@ class AttributeSource(Source):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise UserError(f"attribute {name!r}: use letters, digits and underscores only.")
             if name in (USER_ID, ITEM_ID, VALID_FROM):
-                raise UserError(f"attribute {name!r} bears the name of a key column; rename it.")
+                raise UserError(f"attribute {name!r} has the name of a key column; rename it.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,7 +221,7 @@ class LogMapping(Source):
         if self.event and self.event_col:
             raise UserError("give either event (one kind for all rows) or event_col, not both.")
         if self.events and not self.event_col:
-            raise UserError("events says what event_col may hold, but event_col is not given.")
+            raise UserError("events lists the kinds in event_col, but event_col is not given.")
         roles = (self.time_col, self.event_col, self.value_col, self.item_separator)
         if self.layout == "matrix" and any(roles):
             raise UserError(
@@ -231,7 +231,7 @@ class LogMapping(Source):
         if self.item_suffix and self.value_col:
             raise UserError("give either item_suffix or value_col: each says what the values are.")
         if (self.scale or self.implicit_value is not None) and not self.has_values:
-            raise UserError("scale and implicit_value speak of value_col, which is not given.")
+            raise UserError("scale and implicit_value describe value_col, which is not given.")
 
     @property
     def has_values(self) -> bool:

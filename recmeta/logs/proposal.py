@@ -76,8 +76,8 @@ def propose(source: Source) -> Proposal | None:
         ):
             raise UserError(
                 f"{source.path!r} seems to be a table with a row for each user and a column for "
-                "each item: say --layout matrix --no-header --user-col '' and, where a number such "
-                "as 99 says that nothing was rated, --null-values 99."
+                "each item: use --layout matrix --no-header --user-col '' and, if a number such as "
+                "99 means that nothing was rated, --null-values 99."
             )
         named: dict[str, str] = {}
         roles = column_roles.roles(sample, named)
@@ -138,8 +138,11 @@ def _unread(
     """Return sentences on columns that are named for a time or a value and hold none."""
     notes = []
     for role, said in (
-        ("time", "times such as {} are in no known format; --time-unit may name one for strptime"),
-        ("value", "values such as {} are no plain numbers, such as 4.5"),
+        (
+            "time",
+            "times such as {} are in an unknown format; --time-unit may give one for strptime",
+        ),
+        ("value", "values such as {} are not plain numbers such as 4.5"),
     ):
         column = named.get(role, "")
         texts = column_roles.text(sample[column]) if column else pl.Series(dtype=pl.String)
@@ -180,8 +183,8 @@ def _refuse_matrix(source: Source, sample: pl.DataFrame, named: dict[str, str]) 
     if len(pl.concat(texts).unique()) <= column_roles.FEW_KINDS:
         raise UserError(
             f"{source.path!r} seems to be a table with a row for each user and a column for each "
-            f"item: say --layout matrix --user-col {shlex.quote(first)}, and --skip-columns for "
-            "columns that are no items."
+            f"item: use --layout matrix --user-col {shlex.quote(first)}, and --skip-columns for "
+            "columns that are not items."
         )
 
 

@@ -39,9 +39,9 @@ def of_users(rows: dataset.Dataset, user_ids: Collection[str]) -> pc.Expression:
     Args:
         rows: the quarantine. One of an earlier version of recmeta has no users' ids.
     """
-    told = USER_ID in rows.schema.names
+    has_ids = USER_ID in rows.schema.names
     user_id = pc.field(USER_ID).cast(pa.string())
-    unread = user_id.is_null() if told else pc.scalar(True)
+    unread = user_id.is_null() if has_ids else pc.scalar(True)
     looked_at = rows.to_batches(columns=[RAW, RULES], filter=unread)
     mentioning = {
         raw
@@ -50,7 +50,7 @@ def of_users(rows: dataset.Dataset, user_ids: Collection[str]) -> pc.Expression:
         if MISSING_USER not in rules and mentions(raw, user_ids)
     }
     found = unread & pc.field(RAW).cast(pa.string()).isin(_values(mentioning))
-    if not told:
+    if not has_ids:
         return found
     # Where bytes were of another encoding than the source's, the id was read with them as `\xNN`.
     garbled = user_id.is_valid() & pc.match_substring(pc.coalesce(user_id, pc.scalar("")), r"\x")

@@ -124,7 +124,7 @@ def predates(delta: DeltaTable, table_id: str | None, version: int) -> str | Non
         table_id: None if it is not known.
     """
     if table_id not in (None, str(delta.metadata().id)):
-        return "is another one than it was"
+        return "is not the same table as before"
     if delta.version() < version:
         return f"is at version {delta.version()}, and was at {version}"
     return None
@@ -182,7 +182,7 @@ def _known_files(workspace: Workspace, table: Table) -> dict[str, str]:
     name = f"{address(table)}.{DIGESTS}"
     try:
         return dict(workspace.read_json(name)["files"]) if workspace.exists(name) else {}
-    except (ValueError, KeyError, TypeError):  # what is broken is made anew
+    except (ValueError, KeyError, TypeError):  # what is broken is made again
         return {}
 
 
@@ -214,6 +214,6 @@ def _line(error: Exception) -> str:
 
 def _broken(workspace: Workspace, table: Table, what: str) -> Broken:
     return Broken(
-        f"the table {workspace.table_uri(table)} is broken: {what}. Bring its folder back from a "
-        f"backup; or delete the folder and run {WRITTEN_BY[table.name]}."
+        f"the table {workspace.table_uri(table)} is broken: {what}. Restore its folder from a "
+        f"backup, or delete the folder and run {WRITTEN_BY[table.name]}."
     )

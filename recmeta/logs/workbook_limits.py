@@ -32,7 +32,7 @@ def check_workbook(content: bytes, name: str) -> None:
     """Check that a zipped workbook (.xlsx, .xlsm, .xlsb, .ods) unpacks to what memory can hold.
 
     Raises:
-        UserError: if it does not, or is no workbook.
+        UserError: if it does not, or is not a workbook.
     """
     unpacked = 0
 
@@ -57,7 +57,7 @@ def check_workbook(content: bytes, name: str) -> None:
         raise
     except expat.ExpatError as error:
         raise UserError(
-            f"cannot read the workbook {name!r}: its sheets are no valid XML ({error}). If it "
+            f"cannot read the workbook {name!r}: its sheets are not valid XML ({error}). If it "
             "opens in a spreadsheet, save its sheet as CSV."
         ) from error
     except packing.BROKEN_ARCHIVE as error:
@@ -77,8 +77,8 @@ def _kind(parts: list[str], name: str) -> tuple[str, Callable[[Iterable[bytes]],
         if main in parts:
             return sheets, extent
     raise UserError(
-        f"{name!r} is no workbook (.xlsx, .xlsm, .xlsb, .xls or .ods): save its table as one, or "
-        "as CSV."
+        f"{name!r} is not a workbook (.xlsx, .xlsm, .xlsb, .xls or .ods): save its table as one, "
+        "or as CSV."
     )
 
 
@@ -87,7 +87,7 @@ def _check_extent(extent: Extent, name: str) -> None:
     if rows * columns > MAX_CELLS:
         raise UserError(
             f"a sheet of {name!r} has cells as far as row {rows:,} and column {columns:,}: delete "
-            "what stands apart from the table, or save it as CSV."
+            "the cells outside the table, or save the table as CSV."
         )
 
 

@@ -57,7 +57,7 @@ def packed(content: bytes, times: int) -> bytes:
 @pytest.mark.parametrize(
     ("header", "repeated", "message"),
     [
-        (b"user_id,item_id\n", b"\0", "is no text"),
+        (b"user_id,item_id\n", b"\0", "is not text"),
         (b"user_id,item_id\n", b"a", "is longer than"),
         pytest.param(b"user_id,item_id\n", b"\n", "unpacks to", marks=slow),
         pytest.param(b'user_id,item_id\n"', b"\n", "unpacks to", marks=slow),
@@ -91,7 +91,7 @@ def test_how_much_may_be_unpacked_is_set_by_the_environment(
         with file.open() as stream:
             return sum(len(block) for block in iter(lambda: stream.read(MEGABYTE), b""))
 
-    with pytest.raises(UserError, match="set RECMETA_MAX_UNPACKED_RATIO to more"):
+    with pytest.raises(UserError, match="set RECMETA_MAX_UNPACKED_RATIO to a larger number"):
         read()
     monkeypatch.setenv(limits.RATIO, "5000")
     assert read() == 72 * MEGABYTE

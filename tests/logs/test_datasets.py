@@ -103,7 +103,7 @@ def test_a_copy_that_is_not_whole_or_has_changed_is_refused(tmp_path: Path) -> N
         fetch("ml-100k", tmp_path / "cache")
     lines = (folder / "u.data").read_text().splitlines()
     (folder / "u.data").write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(UserError, match="not the whole of ml-100k"):
+    with pytest.raises(UserError, match="not all of ml-100k"):
         fetch("ml-100k", tmp_path / "other", folder)
     assert not (tmp_path / "other" / "ml-100k").exists()
     (folder / "u.item").unlink()
@@ -216,5 +216,5 @@ def test_book_crossing(tmp_path: Path) -> None:
         ("0155061224", "Plain", "B. Uthor", 2001.0, "P"),
         ("034545104X", 'The "R" &amp; I; again', "A. Uthor", None, "P &amp; Q"),
     ]
-    with pytest.raises(UserError, match="not the whole of book-crossing"):
+    with pytest.raises(UserError, match="not all of book-crossing"):
         fetch("book-crossing", tmp_path / "cache", tmp_path)

@@ -182,7 +182,7 @@ def test_what_is_no_place_for_events_is_refused(workspace: Workspace, tmp_path: 
     path = tmp_path / "ws" / "events" / "events.sqlite"
     path.parent.mkdir(parents=True)
     path.write_text("not a database" * 100)
-    with pytest.raises(UserError, match="put the file back from a backup"):
+    with pytest.raises(UserError, match="restore the file from a backup"):
         event_store.event_store(workspace)
     path.unlink()
     newer = sqlite3.connect(path)

@@ -1,6 +1,6 @@
 """Logs as public data sets, databases, spreadsheets and editors write them: what is read of each.
 
-The small ones here are written anew. Others lie in a shared folder, and are read where it is there.
+The small ones here are written here. Others are read from a shared folder, where there is one.
 """
 
 import bz2
@@ -76,7 +76,7 @@ SHARED: list[tuple[str, dict[str, Any], tuple[int, int, int] | str]] = [
     ("26-times/eu.csv", ISO, "--time-unit '%d.%m.%Y %H:%M'"),
     ("26-times/us.csv", ISO, "--time-unit '%m/%d/%Y %H:%M'"),
     ("26-times/rfc2822.csv", ISO, "--time-unit '%a, %d %b %Y %H:%M:%S GMT'"),
-    ("26-times/tzname.csv", ISO, "of names of zones UTC and GMT are known"),
+    ("26-times/tzname.csv", ISO, "UTC and GMT are the only zone names"),
     ("26-times/y1.csv", ISO, "20 of 20 times are before 1990-01-01"),
     ("26-times/y1.csv", {**ISO, "earliest_time": "0001-01-01"}, (20, 0, 0)),
     ("26-times/floats.csv", TIMED, (20, 0, 0)),
@@ -93,7 +93,7 @@ SHARED: list[tuple[str, dict[str, Any], tuple[int, int, int] | str]] = [
     ("27-values/bool.csv", RATED, (21, 0, 0)),
     ("27-values/plus.csv", RATED, (21, 0, 0)),
     *(
-        (f"27-values/{name}.csv", RATED, "no plain numbers")
+        (f"27-values/{name}.csv", RATED, "not plain numbers")
         for name in ["arab", "currency", "exp", "frac", "letters", "pct", "stars"]
     ),
     ("22-ids/ids.csv", RATED, (20, 0, 0)),
@@ -291,7 +291,7 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path) -> None:
         archive.writestr("ml/b.csv", HEADER + "u3,i3,5,1700000002\n")
     assert counts(tmp_path / "d.zip", **TIMED) == (3, 0, 0)
     (tmp_path / "e.zip").write_bytes(b"PK\x03\x04 broken")
-    with pytest.raises(UserError, match="no whole zip archive"):
+    with pytest.raises(UserError, match="not a complete zip archive"):
         counts(tmp_path / "e.zip")
 
 
@@ -320,7 +320,7 @@ def test_headers_as_programs_write_them(
     (tmp_path / "a.csv").write_text(text)
     assert counts(tmp_path / "a.csv", **TIMED) == expected
     notes = tried(tmp_path / "a.csv", **TIMED).notes
-    said = "Lines that are copies of the header, and no rows: 1."
+    said = "Lines skipped because they are copies of the header: 1."
     assert (said in notes) == (text.count(HEADER) > 1)
 
 
@@ -421,9 +421,9 @@ def test_bytes_are_text_where_they_are_and_uuids_where_they_are_16(tmp_path: Pat
 @pytest.mark.parametrize(
     ("times", "unit", "said"),
     [
-        ([19_700 + n for n in range(20)], "s", "Are they days since 1970? Then say --time-unit d"),
-        ([20_240_101 + n for n in range(20)], "s", "say --time-unit %Y%m%d"),
-        ([1_700_000_000 + n for n in range(20)], "ms", "Are they seconds? Then say --time-unit s"),
+        ([19_700 + n for n in range(20)], "s", "Are they days since 1970? Then use --time-unit d"),
+        ([20_240_101 + n for n in range(20)], "s", "use --time-unit %Y%m%d"),
+        ([1_700_000_000 + n for n in range(20)], "ms", "Are they seconds? Then use --time-unit s"),
         ([0] * 20, "s", "--earliest-time 1970-01-01"),
         ([1_700_000_000_000 + n for n in range(20)], "s", "read with --time-unit ms"),
     ],

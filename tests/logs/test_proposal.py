@@ -229,7 +229,7 @@ def test_rows_that_do_not_count_are_told(tmp_path: Path) -> None:
         return " ".join(ingest.dry_run(LogMapping(path=str(path), **fields), now=NOW).notes)
 
     path.write_text("user_id,item_id,rating\n")
-    assert notes() == "The log has no row that could be used."
+    assert notes() == "No row of the log could be used."
     path.write_text("user_id,item_id,rating\n" + 9 * "u1,i1,3\n" + "u1,i1,4\n,i1,5\n")
     said = notes(value_col="rating")
     assert "break a rule: missing_user_id (1 row, such as log.csv:12)" in said

@@ -330,5 +330,5 @@ def test_a_url_that_breaks_off_is_not_half_a_log() -> None:
 def test_a_pipe_is_refused_with_what_to_do(tmp_path: Path) -> None:
     pipe = tmp_path / "log.csv"
     os.mkfifo(pipe)
-    with pytest.raises(UserError, match="write what it gives to a file"):
+    with pytest.raises(UserError, match="write its output to a file"):
         find_files(Source(path=str(pipe)))

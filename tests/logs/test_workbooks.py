@@ -232,7 +232,7 @@ def test_what_is_no_workbook_or_too_large_is_one_sentence(tmp_path: Path) -> Non
 
     text = tmp_path / "export.xls"
     text.write_text("user_id\titem_id\n1\t2\n")
-    refused(text, "no workbook, whatever its name says: .* --format tsv")
+    refused(text, "not a workbook, despite its name: .* --format tsv")
     far = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
     refused(workbook(tmp_path / "far.xlsx", {"S": LOG}, far), "row 1,048,576 and column 16,384")
     cut = workbook(tmp_path / "cut.xlsx", {"S": LOG})
@@ -244,7 +244,7 @@ def test_what_is_no_workbook_or_too_large_is_one_sentence(tmp_path: Path) -> Non
     refused(full, "RECMETA_MAX_UNPACKED_RATIO")
     with zipfile.ZipFile(tmp_path / "other.xlsx", "w") as archive:
         archive.writestr("word/document.xml", "<a/>")
-    refused(tmp_path / "other.xlsx", "no workbook \\(.xlsx")
+    refused(tmp_path / "other.xlsx", "not a workbook \\(.xlsx")
     refused(workbook(tmp_path / "empty.xlsx", {"S": []}), "no rows in any of its sheets")
 
 
@@ -288,7 +288,7 @@ def test_titles_above_a_table_are_no_rows(tmp_path: Path) -> None:
             "rows_read": 40, "accepted": 40, "duplicates": 0, "quarantined": 0,
             "users": 0, "items": 0,
         }  # fmt: skip
-        assert found.notes == ("Lines that are titles above the header, and no rows: 2.",)
+        assert found.notes == ("Lines skipped because they are titles above the header: 2.",)
 
 
 @needs_fastexcel

@@ -138,7 +138,7 @@ class Rejected:
         most = self._broken.most_common(NUM_EXAMPLES)
         return [(rule, count, self._examples[rule]) for rule, count in most]
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return the rules that are broken most as a person reads them."""
         return "; ".join(
             f"{rule} ({count} row{'s' * (count > 1)}, such as "
@@ -168,14 +168,14 @@ def too_bad(
     """
     num_bad, worst = rejected.num_rows, rejected.worst()
     rows_read = num_good + num_bad
-    told = rejected.told()
+    most_frequent = rejected.in_words()
     likely = advice(mapping, worst[0][0], worst[0][2], files)
     return UserError(
         f"{num_bad} of {rows_read} rows ({num_bad / rows_read:.1%}) break the rules, more "
-        f"than max_bad_share allows ({mapping.max_bad_share:.1%}), so that nothing was published. "
-        f"Most frequent: {told}. {likely}"
+        f"than max_bad_share allows ({mapping.max_bad_share:.1%}), so nothing was published. Most "
+        f"frequent: {most_frequent}. {likely}"
         f"All bad rows are in {quarantine}. "
-        "Mend the file or the mapping, or raise max_bad_share (--max-bad-share)."
+        "Fix the file or the mapping, or raise max_bad_share (--max-bad-share)."
     )
 
 
@@ -183,7 +183,7 @@ def passed_over(files: Sequence[SourceFile]) -> tuple[str, ...]:
     """Return sentences on lines of the files that are not rows."""
     total = sum((file.passed_over for file in files), Counter[str]())
     return tuple(
-        f"Lines that are {what}, and no rows: {number:,}." for what, number in total.items()
+        f"Lines skipped because they are {what}: {number:,}." for what, number in total.items()
     )
 
 
@@ -198,11 +198,11 @@ def advice(mapping: LogMapping, rule: str, bad: pl.DataFrame, files: Sequence[So
     """
     likely = {
         "wrong_encoding": "Perhaps the file has another encoding: --encoding cp1252 or latin-1. ",
-        "ragged_line": "Perhaps the separator or the quote character is another one: --separator "
+        "ragged_line": "Perhaps the separator or the quote character is different: --separator "
         "';', --quote ''. ",
-        "unparsable_time": "Perhaps --time-unit does not say how the times are spelled. ",
+        "unparsable_time": "Perhaps --time-unit does not match how the times are written. ",
         "future_time": "Perhaps the times are in ms or us and --time-unit says s. ",
-        "value_out_of_scale": "Perhaps the scale is another one (--scale). ",
+        "value_out_of_scale": "Perhaps the values have another scale (--scale). ",
         "unparsable_value": "Values are plain numbers, such as 4.5, without a decimal comma, a "
         "currency or words. ",
         "unknown_event": "Perhaps events does not list all kinds. ",
@@ -242,9 +242,10 @@ def _other_times(mapping: LogMapping, rule: str, cells: pl.Series) -> str:
     if cells.dtype.is_temporal():
         return ""
     return (
-        f"Times such as {example} are not read with --time-unit {shlex.quote(mapping.time_unit)}: "
-        "it may be s, ms, us, ns or d since 1970, iso, or a strptime format such as "
-        "'%d/%m/%Y %H:%M'; of names of zones UTC and GMT are known. "
+        f"Times such as {example} cannot be read with --time-unit "
+        f"{shlex.quote(mapping.time_unit)}: use s, ms, us, ns or d (since 1970), iso, or a "
+        "strptime format such as '%d/%m/%Y %H:%M'; UTC and GMT are the only zone names that can be "
+        "read. "
     )
 
 
@@ -269,7 +270,7 @@ def _other_numbers(cells: pl.Series) -> str:
     if decimal:
         return f"Numbers such as {example} are read with --decimal '{decimal}'. "
     return (
-        f"Values such as {example} are no plain numbers: write each as digits, such as 4.5, "
+        f"Values such as {example} are not plain numbers: write each as digits, such as 4.5, "
         "without a currency, a per cent sign, a scale or words. "
     )
 
@@ -281,8 +282,8 @@ def _nulls(mapping: LogMapping, cells: pl.Series) -> str:
     if not len(words):
         return ""
     return (
-        f"Cells such as {_shown(words)} stand for nothing: if such rows are to be left out, raise "
-        "--max-bad-share; if it is an id, say keep_default_nulls = false in a mapping. "
+        f"Cells such as {_shown(words)} stand for nothing: to leave such rows out, raise "
+        "--max-bad-share; if this is an id, set keep_default_nulls = false in a mapping. "
     )
 
 
@@ -299,9 +300,7 @@ def _other_than_json(bad: pl.DataFrame) -> str:
             'in sys.stdin]" < FILE > FILE.jsonl. '
         )
     if not line.startswith("{"):
-        return (
-            f"Lines such as {_shown(pl.Series([line]))} are no JSON objects: perhaps --format csv. "
-        )
+        return f"Lines such as {_shown(pl.Series([line]))} are not JSON objects: try --format csv. "
     return ""
 
 

@@ -30,7 +30,7 @@ _ROLES = {
 }
 
 
-# Whether the row's fields cannot be told apart, so that nothing more can be said of them.
+# Whether the row's fields cannot be separated, in which case no other rule applies to them.
 _UNREADABLE = ~pl.col("separated") | ~pl.col("parsed") | ~pl.col("unambiguous")
 
 

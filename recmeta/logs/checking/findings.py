@@ -90,8 +90,8 @@ def check_times(mapping: LogMapping, tally: Tally) -> None:
     raise UserError(
         f"{tally.num_old:,} of {tally.num_rows:,} times are before {mapping.earliest_time}: they "
         f"go from {_shown(tally.first)} to {_shown(tally.last)}, read with time_unit "
-        f"{mapping.time_unit!r}. {_other_unit(mapping, tally)}If they are right, say so with "
-        "--earliest-time (earliest_time in Python and in a mapping), such as --earliest-time "
+        f"{mapping.time_unit!r}. {_other_unit(mapping, tally)}If they are right, allow them "
+        "with --earliest-time (earliest_time in Python and in a mapping), such as --earliest-time "
         f"{_year_before(tally.first)}. Nothing was published."
     )
 
@@ -113,12 +113,12 @@ def _other_unit(mapping: LogMapping, tally: Tally) -> str:
     number = tally.median_time() * per_second / 10**6
     if 19_000_101 <= number <= 21_001_231:
         return (
-            "Are they dates such as 20240131? Then say --time-unit %Y%m%d (time_unit in Python). "
+            "Are they dates such as 20240131? Then use --time-unit %Y%m%d (time_unit in Python). "
         )
     for unit, seconds in (("d", 86_400.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if 631_152_000 <= number * seconds <= 2_524_608_000:  # the years 1990 to 2050
             meant = {"d": "days since 1970", "s": "seconds"}.get(unit, unit)
-            return f"Are they {meant}? Then say --time-unit {unit} (time_unit in Python). "
+            return f"Are they {meant}? Then use --time-unit {unit} (time_unit in Python). "
     return ""
 
 
@@ -128,7 +128,7 @@ def _old_times(mapping: LogMapping, tally: Tally) -> str:
     places = ", ".join(f"{file}:{line}" for file, line in tally.old_places)
     return (
         f"{tally.num_old:,} of {tally.num_rows:,} times are before {mapping.earliest_time}, the "
-        f"first {_shown(tally.first)} ({places}): a 0 stands for no time, perhaps."
+        f"first {_shown(tally.first)} ({places}): perhaps a 0 stands for a missing time."
     )
 
 
@@ -141,8 +141,8 @@ def _outsized(rows_of: pl.DataFrame) -> str:
     if most[1] < max(OUTSIZED_ROWS, OUTSIZED_SHARE * total, OUTSIZED_TIMES * median):
         return ""
     return (
-        f"The user {most[0]!r} has {most[1]:,} of {total:,} rows ({most[1] / total:.0%}): if it "
-        f"stands for guests or for nobody, say --null-values {most[0]!r}."
+        f"The user {most[0]!r} has {most[1]:,} of {total:,} rows ({most[1] / total:.0%}): if this "
+        f"id stands for guests or for nobody, use --null-values {most[0]!r}."
     )
 
 
@@ -160,7 +160,7 @@ def _placeholder(mapping: LogMapping, tally: Tally) -> str:
         if suspect in PLACEHOLDERS and apart:
             return (
                 f"{count:,} of {tally.num_ratings:,} values are {suspect:g}, while the others go "
-                f"from {lowest:g} to {highest:g}: if {suspect:g} says that nothing was rated, say "
+                f"from {lowest:g} to {highest:g}: if {suspect:g} means that nothing was rated, use "
                 f"--implicit-value {suspect:g} (met, but not rated) or --scale "
                 f"{lowest:g}:{highest:g} (leave these rows out)."
             )
@@ -174,27 +174,25 @@ def _lists(ids: pl.Series) -> str:
     lists = ids.filter(ids.str.contains(r"^\[.*\]$"))
     if len(lists) > len(ids) / 2:
         return (
-            f"Items such as {_cut(lists[0])} look like lists, but are not ones of JSON or of "
-            'Python: write them as ["a", "b"], and each element becomes an item.'
+            f"Items such as {_cut(lists[0])} look like lists, but are neither JSON nor Python "
+            'lists: write them as ["a", "b"], and each element becomes an item.'
         )
     parts = r"^\S*\d\S*(?:[ ,;|]\s*\S*\d\S*)+$"
     if ids.str.contains(parts).mean() < 0.5:  # type: ignore[operator]
         return ""
     example = ids.filter(ids.str.contains(parts))[0]
-    return (
-        f"Items such as {_cut(example)} look like several in one cell: --item-separator parts them."
-    )
+    return f"Cells such as {_cut(example)} look like several items: --item-separator splits them."
 
 
 def _rounded(name: str, ids: pl.Series) -> str:
-    """Return a sentence on ids of which a spreadsheet has kept the first digits only; it may be
+    """Return a sentence on ids whose last digits a spreadsheet has dropped; it may be
     empty."""
     rounded = ids.filter(ids.str.contains(r"^\d(?:[.,]\d+)?[eE]\+\d+$"))
     if not len(rounded):
         return ""
     return (
         f"{len(rounded):,} of the {_NAMES[name]} have ids such as {_cut(rounded[0])}: a "
-        "spreadsheet has rounded them, so that different ones may have become one. Export the "
+        "spreadsheet has rounded them, so different ids may have become the same. Export the "
         "column as text."
     )
 
@@ -233,8 +231,8 @@ def _unknown(name: str, ids: pl.Series, theirs: pl.Series, known: int) -> str:
     for difference, alike in _LIKENESSES.items():
         mine, other = alike(ids), alike(theirs)
         if mine.is_in(other.drop_nulls().implode()).sum() > max(FEW_KNOWN * len(ids), known):
-            return f"{note}. Without {difference} they would match: write both alike."
-    return f"{note}. Is the column of ids the right one?"
+            return f"{note}. Without {difference} they would match: write both the same way."
+    return f"{note}. Is this the right column of ids?"
 
 
 _LIKENESSES: dict[str, Callable[[pl.Series], pl.Series]] = {

@@ -301,7 +301,9 @@ def _strptime(value: pl.Expr, unit: str) -> pl.Expr:
         pl.select(_by_format(pl.lit("a text"), format_))
     except pl.exceptions.PolarsError as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"time_unit is {unit!r}, which is no format of times: {reason}") from error
+        raise UserError(
+            f"time_unit is {unit!r}, which is not a format of times: {reason}"
+        ) from error
     return _by_format(value, format_)
 
 

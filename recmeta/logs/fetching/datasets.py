@@ -238,7 +238,7 @@ def _local(name: str, dataset: PublicDataset, place: Path) -> tuple[Path, Layout
     missing = [file for file in dataset.layouts[0].files if file not in names]
     raise UserError(
         f"--from {str(place)!r} lacks {', '.join(missing)}: it must be the original "
-        f"zip file of {name} or a folder with its files. It is at {dataset.page}."
+        f"zip file of {name} or a folder with its files. Download it from {dataset.page}."
     )
 
 
@@ -254,9 +254,9 @@ def _check_content(name: str, dataset: PublicDataset, mapping: LogMapping) -> No
         count = counted.get(float(value), 0)
         if abs(count - expected) > dataset.tolerance * expected:
             raise UserError(
-                f"this is not the whole of {name}: it has {count} ratings of {value}, not "
-                f"{expected}. Get it anew from {dataset.page}; a part or another version of it can "
-                "be ingested with a mapping of your own."
+                f"this is not all of {name}: it has {count} ratings of {value}, not "
+                f"{expected}. Download it again from {dataset.page}; a part or another version of "
+                "it can be ingested with a mapping of your own."
             )
 
 

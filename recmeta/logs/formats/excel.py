@@ -172,8 +172,8 @@ def _content(file: SourceFile) -> bytes:
         head = stream.peek(max(map(len, WORKBOOKS)))
         if not head.startswith(WORKBOOKS):
             raise UserError(
-                f"{file.name!r} is no workbook, whatever its name says: it may be text, which "
-                "--format csv or --format tsv reads."
+                f"{file.name!r} is not a workbook, despite its name: if it is text, use --format "
+                "csv or --format tsv."
             )
         while block := stream.read(_BLOCK):
             parts.append(block)

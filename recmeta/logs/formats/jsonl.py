@@ -171,7 +171,7 @@ def _blocks(source: Source, file: SourceFile, wanted: set[str]) -> Iterator[pl.D
                 if len(content) > MAX_DOCUMENT_BYTES:
                     raise UserError(
                         f"{file.name!r} is one JSON document of over {MAX_DOCUMENT_BYTES:,} bytes: "
-                        "write an object a line, as with jq -c '.[]'."
+                        "write one object per line, for example with jq -c '.[]'."
                     )
             found = _records(content, encoding, wanted)
             if found is None:

@@ -147,8 +147,8 @@ def find_files(source: Source) -> list[SourceFile]:
         return [dataclasses.replace(_named(source, name, folder, info), partitions=in_path)]
     if info.type != pafs.FileType.Directory:
         raise UserError(
-            f"{path!r} is a pipe or a device, which can be read once only: write what it gives to "
-            "a file, and name that."
+            f"{path!r} is a pipe or a device, which can be read only once: write its output to a "
+            "file, and name that file."
         )
     selector = pafs.FileSelector(folder.path, recursive=True)
     entries = [

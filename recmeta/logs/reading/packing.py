@@ -27,10 +27,10 @@ _PACKED = {
     b"\xfd7zXZ\x00": "xz",
 }
 _NO_TEXT = {
-    b"PAR1": "a Parquet file: say --format parquet",
-    b"PK\x03\x04": "an Excel workbook, or a zip archive of another name: say --format excel, or "
-    "name the archive .zip",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook: say --format excel",
+    b"PAR1": "a Parquet file: use --format parquet",
+    b"PK\x03\x04": "an Excel workbook, or a zip archive of another name: use --format excel, or "
+    "give the archive the ending .zip",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: use --format excel",
     b"SQLite f": "an SQLite database: write its table as CSV (sqlite3 -header -csv)",
     b"ARROW1": "an Arrow (Feather) file: write it as Parquet (polars.read_ipc(FILE).write_parquet)",
     b"FEA1": "a Feather file: write it as Parquet (pandas.read_feather(FILE).to_parquet)",
@@ -39,7 +39,7 @@ _NO_TEXT = {
     b"\x89HDF": "an HDF5 file: write its table as Parquet",
     b"\x80\x04\x95": "a pickle, which is not read: write it as Parquet (DataFrame.to_parquet)",
     b"\x80\x05\x95": "a pickle, which is not read: write it as Parquet (DataFrame.to_parquet)",
-    b"%PDF": "a PDF file, which is no log",
+    b"%PDF": "a PDF file, which is not a log",
 }
 
 
@@ -64,7 +64,7 @@ def check_is_text(head: bytes, name: str) -> None:
     """Raise UserError if the first bytes of a file are not those of text."""
     for magic, what in _NO_TEXT.items():
         if head.startswith(magic):
-            raise UserError(f"{name!r} is no text but {what}.")
+            raise UserError(f"{name!r} is not text but {what}.")
 
 
 def what_else(head: bytes) -> str:
@@ -81,7 +81,9 @@ def members(archive: Any, name: str) -> list[tuple[str, int]]:
     with _opened(archive, name) as opened:
         entries = [entry for entry in opened.infolist() if not entry.filename.endswith("/")]
     if any(entry.flag_bits & 1 for entry in entries):
-        raise UserError(f"{name!r} is locked by a password: unpack it, and name what is in it.")
+        raise UserError(
+            f"{name!r} is protected by a password: unpack it, and name the file inside."
+        )
     return sorted(
         (entry.filename, entry.compress_size)
         for entry in entries
@@ -97,7 +99,7 @@ def member_of(archive: Any, member: str, name: str) -> Any:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"cannot read {member!r} of {name!r}: {error}. Unpack it, and name what is in it."
+            f"cannot read {member!r} of {name!r}: {error}. Unpack it, and name the file inside."
         ) from error
 
 
@@ -111,4 +113,4 @@ def _opened(archive: Any, name: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
     except BROKEN_ARCHIVE as error:
-        raise UserError(f"{name!r} is no whole zip archive: {error}.") from error
+        raise UserError(f"{name!r} is not a complete zip archive: {error}.") from error

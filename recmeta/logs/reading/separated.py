@@ -158,7 +158,7 @@ def _read(source: Source, file: SourceFile, wanted: Wanted, default: str) -> Ite
 
 
 def _empty(file: SourceFile) -> UserError:
-    return UserError(f"{file.name!r} is empty: it has not even a header line.")
+    return UserError(f"{file.name!r} is empty: it does not even have a header line.")
 
 
 def _hint(layout: Layout, lines: pl.DataFrame) -> str:
@@ -178,10 +178,10 @@ def _hint(layout: Layout, lines: pl.DataFrame) -> str:
         shown = likely.replace("\t", "\\t")
         if counts[likely] and likely != layout.dialect.separator:
             return (
-                f" There is but one column: is {layout.dialect.separator!r} the separator? "
+                f" There is only one column: is {layout.dialect.separator!r} the separator? "
                 f"--separator {shown!r} seems to be."
             )
-        return f" There is but one column: is {layout.dialect.separator!r} the separator?"
+        return f" There is only one column: is {layout.dialect.separator!r} the separator?"
     if any(re.fullmatch(r"-?\d+(?:\.\d+)?", name) for name in first):
         return (
             " The first line seems to be a row: name the columns, in their order, as in "

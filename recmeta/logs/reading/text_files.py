@@ -34,7 +34,7 @@ def opened(source: Source, file: SourceFile) -> Iterator[tuple[Any, str]]:
         check_is_text(head, file.name)
         seen, own = encoding_of(head), source.encoding
         if seen is None and head.count(0) > MAX_ZEROS * len(head) and own == DEFAULT_ENCODING:
-            raise UserError(f"{file.name!r} is no text: it has more zero bytes than a text has.")
+            raise UserError(f"{file.name!r} is not text: it has more zero bytes than text does.")
         yield stream, (seen or own) if own == DEFAULT_ENCODING else own
 
 

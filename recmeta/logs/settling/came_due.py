@@ -67,7 +67,7 @@ def _due(
     quarantine: DeltaTable, source_id: str, now: datetime.datetime, most_rows: int
 ) -> Iterator[pl.DataFrame]:
     """Yield a source's rows whose time has come, in the order of its files and lines: those of one
-    file at a time, at most about so many."""
+    file at a time, at most about `most_rows` at once."""
     of_source = pl.scan_delta(quarantine).filter(pl.col(SOURCE) == source_id)
     due = of_source.filter(contracts.has_come_due(now)).with_columns(
         (pl.col(LINE) // LINES_PER_RANGE).alias(_RANGE)

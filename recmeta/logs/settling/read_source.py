@@ -116,7 +116,7 @@ class ReadSource:
         notes = []
         rejected = self.rows.rejected
         if rejected.num_rows:
-            notes.append(f"Rows that break a rule: {rejected.told()}.")
+            notes.append(f"Rows that break a rule: {rejected.in_words()}.")
         if num_quarantined > rejected.num_rows:
             number = num_quarantined - rejected.num_rows
             notes.append(
@@ -124,7 +124,7 @@ class ReadSource:
                 "kind of event of a later row, and another value: the last one counts."
             )
         if not self.rows.good.num_rows:
-            notes.append("The log has no row that could be used.")
+            notes.append("No row of the log could be used.")
         return tuple(notes)
 
 
