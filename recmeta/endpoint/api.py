@@ -148,7 +148,7 @@ def similar_items(
     return similar(champion, number, limit)
 
 
-@router.get("/model", summary="Tell about the model that answers")
+@router.get("/model", summary="Describe the model that answers")
 def model(request: Request) -> ModelAnswer:
     """Return the champion's version, the values and attributes that it accepts, and its
     accuracy."""
@@ -219,11 +219,11 @@ def _take_places(request: Request, number: int) -> None:
     wait = state.rate.seconds_to_wait(key, number) if number else 0.0
     if wait:
         state.metrics.shed.labels("rate").inc()
-        raise HTTPException(429, state.rate.told, retry_after(wait))
+        raise HTTPException(429, state.rate.detail, retry_after(wait))
     if not state.connections.admission.take_more(number):
         state.metrics.shed.labels("queue").inc()
-        told = "the queue has no room for so many users: come again in a second."
-        raise HTTPException(503, told, retry_after(RETRY_SECONDS))
+        detail = "the queue has no room for so many users: try again in a second."
+        raise HTTPException(503, detail, retry_after(RETRY_SECONDS))
     setattr(request.state, MORE_PLACES, number)
 
 

@@ -54,8 +54,8 @@ def bound(host: str, port: int) -> socket.socket:
         )[0]
     except (OSError, UnicodeError) as error:
         raise UserError(
-            f"the host {host!r} is no address ({error}): give an address of this machine, such as "
-            "127.0.0.1, or 0.0.0.0 for all of them."
+            f"the host {host!r} is not an address ({error}): give an address of this machine, such "
+            "as 127.0.0.1, or 0.0.0.0 for all of them."
         ) from error
     found = socket.socket(family, kind)
     try:
@@ -159,7 +159,7 @@ class Server(uvicorn.Server):
             t.name for t in threading.enumerate() if t is not threading.current_thread()
         )
         fields = {"seconds": self._shutdown_seconds, "threads": hanging}
-        log.error("it did not stop in time and is ended", extra={"fields": fields})
+        log.error("the server did not stop in time and was ended", extra={"fields": fields})
         sys.stderr.flush()
         os._exit(1)
 
@@ -174,12 +174,12 @@ def _why_not(host: str, port: int, error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
             f"this user may not listen at port {port} of {host}: ports below 1024 are the "
-            "system's. Give a port above, such as --port 8000, and let what stands in front pass "
+            "system's. Give a higher port, such as --port 8000, and let a proxy in front pass "
             "requests on to it."
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return (
-            f"{host} is no address of this machine: give one that is, such as 127.0.0.1, or "
+            f"{host} is not an address of this machine: give one that is, such as 127.0.0.1, or "
             "0.0.0.0 for all of them."
         )
     return f"cannot listen at port {port} of {host}: {error.strerror or error}."

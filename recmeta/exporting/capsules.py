@@ -280,13 +280,13 @@ def _check_versions(capsules: pa.Table, items: pa.Table, about: Mapping[str, Any
     if about["format"] != FORMAT:
         raise UserError(
             f"the vectors have format {about['format']}, and this version of recmeta reads format "
-            f"{FORMAT}: export them anew with `recmeta export --vectors`."
+            f"{FORMAT}: export them again with `recmeta export --vectors`."
         )
     for what, table in (("capsules", capsules), ("item vectors", items)):
         named = (table[name].to_pylist() for name in (schema.MODEL_VERSION, schema.FINGERPRINT))
         for version, own in sorted(set(zip(*named, strict=True)) - {wanted})[:1]:
             raise UserError(
-                f"the {what} are of version {version} of the model (fingerprint {own}), and not of "
+                f"the {what} are of version {version} of the model (fingerprint {own}), not of "
                 f"version {wanted[0]} (fingerprint {wanted[1]}), whose vectors have other axes: "
                 f"adapt the users to that one, by `recmeta export --vectors DIR --model-version "
                 f"{wanted[0]}`."

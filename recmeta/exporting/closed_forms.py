@@ -42,8 +42,8 @@ def bayesian_linear(
     """
     if not learner.is_graded:
         raise UserError(
-            "'bayesian-linear' of implicit feedback adapts to items that it draws as not taken, "
-            "which a graph does not: train 'weighted-ridge'."
+            "on implicit feedback, 'bayesian-linear' adapts to items that it draws as not taken, "
+            "which a graph cannot: train 'weighted-ridge'."
         )
     assert isinstance(items, bayes.VectorRows)
     graph, width = user.graph, learner.config.num_factors + 1

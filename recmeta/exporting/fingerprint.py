@@ -1,4 +1,4 @@
-"""What tells the scores of one model from those of any other."""
+"""The fingerprint that distinguishes the scores of one model from those of any other."""
 
 import hashlib
 import json

@@ -52,12 +52,12 @@ def maml(learner: MAML, params: Params, items: Rows, user: KnownUser) -> Expecte
         user: with the values that the layers fit.
 
     Raises:
-        UserError: for a network that is no chain of linear layers.
+        UserError: for a network that is not a chain of linear layers.
     """
     network, graph = learner.network, user.graph
     if not isinstance(network, PreferenceNetwork):
         raise UserError(
-            "the network is no chain of linear layers (layer_norm, num_factors, or one of your "
+            "the network is not a chain of linear layers (layer_norm, num_factors, or one of your "
             "own), whose gradient steps a graph does not spell out: train the default network."
         )
     assert isinstance(items, PreparedRows)

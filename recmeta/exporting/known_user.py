@@ -1,4 +1,4 @@
-"""What a graph is told of a user: the known rows, and the codes of the profile.
+"""What a graph reads about a user: the known rows, and the codes of the profile.
 
 Legend: R known rows (padded), W codes of a field, C numbers that a field adds, V values.
 """

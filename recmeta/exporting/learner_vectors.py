@@ -57,7 +57,7 @@ class LearnerVectors:
             rows: the catalogue, as the learner prepares it.
 
         Raises:
-            UserError: for a learner whose scores are no such sum.
+            UserError: for a learner whose scores are not such a sum.
         """
         learner = model.learner
         linear: MetaLearner | None = learner
@@ -76,10 +76,10 @@ class LearnerVectors:
         has_place = linear is None or is_linear or type(linear) is WeightedRidge
         if not has_place or not (layers is None or _is_chain(layers)):
             raise UserError(
-                f"the scores of this model's learner, {model.algorithm!r}, are no sum of products "
-                "of vectors and of a chain of layers, so that it has no capsules: those of "
-                "'bayesian-linear' (ratings), 'weighted-ridge', and 'maml' with a rate for each "
-                "layer, by itself or on one of the two, are."
+                f"the scores of this model's learner, {model.algorithm!r}, are not a sum of "
+                "products of vectors and of a chain of layers, so it has no capsules: train "
+                "'bayesian-linear' (on ratings), 'weighted-ridge', or 'maml' with a rate for each "
+                "layer, by itself or on one of the two."
             )
         assert linear is None or isinstance(linear, BayesianLinear | WeightedRidge)
         assert layers is None or isinstance(layers, MAML)
@@ -169,7 +169,7 @@ class LearnerVectors:
 
 
 def _is_chain(layers: object) -> bool:
-    """Return whether layers adapt as a `PairLoop` has it, which their catalogue tells."""
+    """Return whether layers adapt as a `PairLoop` has it, as their catalogue shows."""
     return type(layers) is MAML and layers.catalogue is not None
 
 

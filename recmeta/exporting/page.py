@@ -39,7 +39,7 @@ def runtime_files(location: str) -> dict[str, bytes]:
     missing = [name for name in RUNTIME_FILES if not (folder / name).is_file()]
     if missing:
         raise UserError(
-            f"--onnxruntime-web {location!r} has no {missing[0]}: name the folder of the npm "
+            f"--onnxruntime-web {location!r} lacks {missing[0]}: name the folder of the npm "
             "package, which `npm install onnxruntime-web` makes (node_modules/onnxruntime-web)."
         )
     return {name: (folder / name).read_bytes() for name in RUNTIME_FILES}

@@ -72,13 +72,13 @@ def _of_learner(
         return _on_base(learner, params, items, user, model)
     if type(learner) not in GRAPHS:
         raise UserError(
-            f"the learner is {model.algorithm!r}, which has no ONNX graph: 'bayesian-linear', "
-            "'weighted-ridge' and 'maml', by itself or on one of the two, have."
+            f"the learner is {model.algorithm!r}, which has no ONNX graph: train "
+            "'bayesian-linear', 'weighted-ridge' or 'maml', by itself or on one of the two."
         )
     if isinstance(learner, MAML) and model.objective == "implicit":
         raise UserError(
-            "the layers of 'maml' adapt to items that it draws as not taken, where feedback is "
-            "implicit, which a graph does not: train 'weighted-ridge'."
+            "on implicit feedback, the layers of 'maml' adapt to items that it draws as not "
+            "taken, which a graph cannot: train 'weighted-ridge'."
         )
     return GRAPHS[type(learner)](learner, params, items, user)
 

@@ -8,8 +8,8 @@ from cli_calls import Call
     ("given", "says"),
     [
         ((), "add --onnx DIR or --vectors DIR"),
-        (("new.csv", "--onnx", "device"), "names users, of whom --vectors DIR writes"),
-        (("--page", "--vectors", "vectors"), "--page and --onnxruntime-web are of --onnx DIR"),
+        (("new.csv", "--onnx", "device"), "has users, whom only --vectors DIR exports"),
+        (("--page", "--vectors", "vectors"), "--page and --onnxruntime-web need --onnx DIR"),
     ],
 )
 def test_what_is_missing_is_named(recmeta: Call, given: tuple[str, ...], says: str) -> None:

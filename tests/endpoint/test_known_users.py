@@ -154,7 +154,7 @@ def test_an_id_is_one_events_alone(known: Served) -> None:
     assert sent(known, event("taken", user_id="cy"))[0] == 200
     status, told = sent(known, event("free", user_id="cy"), event("taken", user_id="di"))
     assert status == 409
-    assert told["detail"] == "events[1].event_id: is that of another event; none was kept."
+    assert told["detail"] == "events[1].event_id: belongs to another event; none was kept."
     assert sent(known, event("free", user_id="cy"))[1] == {
         "accepted": 1,
         "duplicates": 0,

@@ -99,7 +99,7 @@ def test_a_visitor_answers_and_the_list_follows(page: Any, site: Served) -> None
     assert page.evaluate("document.activeElement.id") == "asked"
 
     second = page.locator("#asked").inner_text()
-    page.get_by_role("button", name="I do not know it").click()
+    page.get_by_role("button", name="I don’t know it").click()
     page.wait_for_function("s => document.getElementById('asked').textContent !== s", arg=second)
     assert page.locator("#number").inner_text() == "Question 3"
 
@@ -214,6 +214,6 @@ def test_an_error_is_told(page: Any, site: Served, monkeypatch: pytest.MonkeyPat
     page.get_by_text("the queue is full").wait_for()
     assert page.locator("#problem").is_visible()
     monkeypatch.undo()
-    page.get_by_role("button", name="I do not know it").click()
+    page.get_by_role("button", name="I don’t know it").click()
     page.locator("#problem").wait_for(state="hidden")
     assert "the queue is full" not in page.locator("main").inner_text()

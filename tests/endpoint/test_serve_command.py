@@ -139,9 +139,9 @@ def test_a_port_in_use_ends_it_before_a_model_is_loaded(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("host", "said"),
     [
-        ("192.0.2.7", "192.0.2.7 is no address of this machine"),
-        ("no such host", "the host 'no such host' is no address"),
-        ("a" * 70, "is no address"),
+        ("192.0.2.7", "192.0.2.7 is not an address of this machine"),
+        ("no such host", "the host 'no such host' is not an address"),
+        ("a" * 70, "is not an address"),
     ],
 )
 def test_a_host_that_cannot_be_had_is_refused(host: str, said: str) -> None:

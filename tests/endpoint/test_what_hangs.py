@@ -102,7 +102,7 @@ def test_the_process_ends_in_time_whatever_hangs(sent: signal.Signals) -> None:
         assert server.returncode == -signal.SIGTERM
         return
     assert server.returncode == 1
-    assert events[-1]["event"] == "it did not stop in time and is ended"
+    assert events[-1]["event"] == "the server did not stop in time and was ended"
     assert "does-not-let-go" in events[-1]["threads"]
     assert "recmeta-online-store" in events[-1]["threads"]
 

@@ -87,7 +87,7 @@ def test_vectors_of_another_version_are_refused(rated: TaskSet) -> None:
 
 def test_what_is_no_sum_has_no_capsules(rated: TaskSet) -> None:
     each = random_model(rated, "maml", MAMLConfig(rates_per="parameter"))
-    with pytest.raises(UserError, match="'maml', are no sum"):
+    with pytest.raises(UserError, match="'maml', are not a sum"):
         VectorSpace(each, "1")
 
 

@@ -78,11 +78,11 @@ def export(
     from recmeta.errors import UserError
 
     if onnx is None and vectors is None:
-        raise UserError("nothing to export is named: add --onnx DIR or --vectors DIR.")
+        raise UserError("there is nothing to export: add --onnx DIR or --vectors DIR.")
     if new_users is not None and vectors is None:
-        raise UserError(f"{new_users!r} names users, of whom --vectors DIR writes: add it.")
+        raise UserError(f"{new_users!r} has users, whom only --vectors DIR exports: add it.")
     if onnx is None and (page or onnxruntime_web is not None):
-        raise UserError("--page and --onnxruntime-web are of --onnx DIR: add it.")
+        raise UserError("--page and --onnxruntime-web need --onnx DIR: add it.")
     workspace = common.open_workspace()
     workers = engine.values()
     from recmeta.registry.models import versions

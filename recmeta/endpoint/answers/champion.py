@@ -147,8 +147,8 @@ class RegistrySource:
             self._try_out(newest, seconds, threading.Event(), niceness=0)
         except ChampionRefused as error:
             raise UserError(
-                f"the champion cannot be served: {error}. Go back to the one before with `recmeta "
-                "rollback`, or promote another one with `recmeta run`."
+                f"the champion cannot be served: {error}. Go back to the previous one with "
+                "`recmeta rollback`, or promote another with `recmeta run`."
             ) from error
         return self.load(newest)
 

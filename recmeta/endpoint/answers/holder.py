@@ -89,7 +89,7 @@ class ChampionHolder:
             self._metrics.poll_failures.inc()
             why = explained(error)
             log.error(
-                "the registry could not be read; the champion at hand goes on answering",
+                "the registry could not be read; the present champion keeps answering",
                 exc_info=why is None,
                 extra={"fields": {"why": why}},
             )
@@ -122,7 +122,7 @@ class ChampionHolder:
         self.refused = RefusedVersion(version, reason, pause, time.monotonic() + pause)
         self._metrics.poll_failures.inc()
         self._metrics.refused.labels(why).inc()
-        log.error("the champion at hand goes on answering: %s", reason, exc_info=error)
+        log.error("the present champion keeps answering: %s", reason, exc_info=error)
 
     def _take_over(self, champion: ServedChampion) -> None:
         before = None if self.current is None else self.current.version

@@ -37,7 +37,8 @@ def _number(value: Any) -> Any:
 
 
 NOT_BLANK = r"[^\s\x85]"
-"""A text with a character that is no space. Dialects of regular expressions disagree on U+0085."""
+"""Text with at least one character that is not a space. Dialects of regular expressions disagree
+on U+0085."""
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_ID_LENGTH, pattern=NOT_BLANK)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_number)]

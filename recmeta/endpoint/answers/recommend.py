@@ -97,7 +97,8 @@ class BatchRecommender:
                 Warning_(
                     code="history_unavailable",
                     field="user_id",
-                    message="what the user did before could not be read; it did not count.",
+                    message="the user's earlier interactions could not be read, so they do not "
+                    "count.",
                 )
             )
         self.metrics.batch_users.observe(len(asks))

@@ -81,8 +81,8 @@ class Restrictions:
         found: list[Warning_] = []
         for place, item_id in enumerate(self.candidates or ()):
             if item_id.strip() not in number_of and len(found) < MOST_WARNINGS:
-                told = f"the catalogue has no item {item_id.strip()!r:.80}; it cannot be ranked."
-                found.append(_warning("unknown_item", f"candidates[{place}]", told))
+                detail = f"the catalogue has no item {item_id.strip()!r:.80}; it cannot be ranked."
+                found.append(_warning("unknown_item", f"candidates[{place}]", detail))
         for name, wanted in self.filters.items():
             kind = attributes.kinds.get(name)
             if kind is None:

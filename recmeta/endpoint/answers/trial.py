@@ -83,7 +83,7 @@ def try_out(
             except subprocess.TimeoutExpired:
                 written = None  # it was given
             if stopping.is_set():
-                raise ChampionRefused("slow", f"version {version} was not tried to the end")
+                raise ChampionRefused("slow", f"the trial of version {version} was interrupted")
             if time.monotonic() > end:
                 message = f"version {version} did not answer within {seconds:g} seconds"
                 raise ChampionRefused("slow", message)

@@ -28,7 +28,7 @@ CLICK = "click"
 _PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 EVENT_REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"description": "This server keeps no events.", **_PROBLEM},
-    409: {"description": "An `event_id` is that of another event; none was kept.", **_PROBLEM},
+    409: {"description": "An `event_id` belongs to another event; none was kept.", **_PROBLEM},
 }
 Writer = Batcher[Sequence[StoredEvent], Appended]
 
@@ -63,11 +63,11 @@ async def events(request: Request, body: EventsRequest) -> EventsAnswer:
     except sqlite3.Error:
         request.app.state.metrics.events.labels("failed").inc(len(stored))
         log.exception("events could not be written")
-        told = "events cannot be kept now: send them again."
-        raise HTTPException(503, told, retry_after(1)) from None
+        detail = "events cannot be kept now: send them again."
+        raise HTTPException(503, detail, retry_after(1)) from None
     if found.conflict is not None:
-        told = f"events[{found.conflict}].event_id: is that of another event; none was kept."
-        raise HTTPException(409, told)
+        detail = f"events[{found.conflict}].event_id: belongs to another event; none was kept."
+        raise HTTPException(409, detail)
     metric = request.app.state.metrics.events
     metric.labels("accepted").inc(found.accepted)
     metric.labels("duplicate").inc(found.duplicates)
@@ -92,8 +92,8 @@ def _checked(
         _check_rating(f"events[{place}].value", one.value, champion)
     time = None if one.timestamp is None else microseconds(one.timestamp)
     if time is not None and not 0 <= time <= microseconds(now + MOST_AHEAD):
-        told = "it must be after 1970 and at most a day ahead of now."
-        raise FieldError(f"events[{place}].timestamp", told)
+        detail = "it must be after 1970 and at most a day ahead of now."
+        raise FieldError(f"events[{place}].timestamp", detail)
     return StoredEvent(
         event_id=one.event_id,
         user_id=one.user_id.strip(),
@@ -118,9 +118,9 @@ def _unknown_items(
 ) -> list[Warning_]:
     if champion is None:
         return []
-    told = "the catalogue has no such item yet; the event is kept for the log."
+    detail = "the catalogue has no such item yet; the event is kept for the log."
     return [
-        Warning_(code="unknown_item", field=f"events[{place}].item_id", message=told)
+        Warning_(code="unknown_item", field=f"events[{place}].item_id", message=detail)
         for place, one in enumerate(stored)
         if one.item_id not in champion.intake.number_of
     ]

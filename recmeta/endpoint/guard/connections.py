@@ -130,7 +130,7 @@ class Connections:
 
     def may_ask(self, authorization: bytes | None) -> bool:
         """Return whether a request with such a header may take a place from others. One that may
-        not is not counted, and the application tells it why."""
+        not is not counted, and the application answers why."""
         if self.keys is None:
             return True
         return self.keys.name_of(presented((authorization or b"").decode("latin-1"))) is not None

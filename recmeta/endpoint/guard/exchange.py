@@ -54,7 +54,7 @@ class Exchange:
         self._start: Message | None = None
 
     def scope(self, server: Address, client: Address, state: dict[str, Any]) -> Scope:
-        """Return what the application is told of the request.
+        """Return the request's ASGI scope.
 
         Args:
             server: its address.

@@ -67,7 +67,7 @@ class Gate:
         wait = self.rate.seconds_to_wait(name)
         if wait:
             self.metrics.shed.labels("rate").inc()
-            return problem(429, self.rate.told, headers=retry_after(wait))
+            return problem(429, self.rate.detail, headers=retry_after(wait))
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if has_body and kind != "application/json":

@@ -70,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._request_ends = 0.0
         self._idle_ends = 0.0
 
-    # What the transport tells.
+    # Events of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the client, or refuse it."""
@@ -83,7 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.connections.admit(self):
             self.connections.refused("connections")
             self._closing = True
-            self._write_problem(503, "there are too many connections: come again in a second.")
+            self._write_problem(503, "there are too many connections: try again in a second.")
             self.transport.close()
             return
         self._server.connections.add(cast(Any, self))
@@ -130,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._exchange.keep_alive = False
 
-    # What the connections tell.
+    # Events of `Connections`.
 
     def expire(self) -> None:
         """Deal with a deadline that has passed."""
@@ -138,14 +138,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._closing:
             self._abort()
         elif self._exchange is not None:
-            told = f"the request took longer than {limits.request_seconds:g} s."
-            self._refuse(RequestRefused(503, "request_time", told))
+            detail = f"the request took longer than {limits.request_seconds:g} s."
+            self._refuse(RequestRefused(503, "request_time", detail))
         elif self._parser.has_head:
-            told = f"the body took longer than {limits.body_seconds:g} s to arrive."
-            self._refuse(RequestRefused(408, "body_time", told))
+            detail = f"the body took longer than {limits.body_seconds:g} s to arrive."
+            self._refuse(RequestRefused(408, "body_time", detail))
         elif self._parser.has_begun:
-            told = f"the headers took longer than {limits.header_seconds:g} s to arrive."
-            self._refuse(RequestRefused(408, "header_time", told))
+            detail = f"the headers took longer than {limits.header_seconds:g} s to arrive."
+            self._refuse(RequestRefused(408, "header_time", detail))
         elif self.transport.get_write_buffer_size():
             self._abort()
         elif self._loop.time() < self._idle_ends:
@@ -231,8 +231,8 @@ class Connection(asyncio.BufferedProtocol):
         is."""
         self.connections.metrics.shed.labels("queue").inc()
         self._server.total_requests += 1
-        told = "the queue is full: come again in a second."
-        self._write_problem(503, told, keep_alive=keep_alive)
+        detail = "the queue is full: try again in a second."
+        self._write_problem(503, detail, keep_alive=keep_alive)
         if keep_alive:
             self._rest()
         else:

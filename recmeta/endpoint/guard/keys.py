@@ -113,13 +113,13 @@ def guard(keys: ApiKeys | None, *, no_auth: bool, host: str) -> ApiKeys | None:
         if keys is None:
             raise UserError(
                 f"there are no API keys: put some into {VARIABLE}, or into a file for --api-keys. "
-                "To try it on this machine alone, add --no-auth."
+                "To try it on this machine only, add --no-auth."
             )
         return keys
     if host not in LOOPBACK:
         raise UserError(
-            f"--no-auth lets in whoever can connect, and --host {host} is reached from elsewhere: "
-            "leave one of the two out."
+            f"--no-auth lets in whoever can connect, and --host {host} can be reached from "
+            "elsewhere: leave one of the two out."
         )
     return None
 

@@ -87,7 +87,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _closing(request: Request, error: Exception) -> JSONResponse:
-    return problem(503, "the server is stopping: ask again.", headers=retry_after(1))
+    return problem(503, "the server is stopping: try again.", headers=retry_after(1))
 
 
 _secrets = functools.cache(secrets_of_environment)

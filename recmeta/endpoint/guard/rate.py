@@ -16,7 +16,7 @@ class RateLimit:
             burst: tokens that a full bucket holds.
             clock: seconds, never going back.
         """
-        self.told = f"this key may send {per_second:g} requests a second."
+        self.detail = f"this key may send {per_second:g} requests a second."
         """The message to a client that sends more."""
         self._per_second = per_second
         self._burst = float(burst)
@@ -24,7 +24,7 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def seconds_to_wait(self, name: str, number: int = 1) -> float:
-        """Take tokens and return 0, or return how long until there are so many.
+        """Take tokens and return 0, or return the seconds until there are enough.
 
         Args:
             number: of tokens; if it is more than a bucket holds, a full bucket.

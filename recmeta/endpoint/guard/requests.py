@@ -126,16 +126,18 @@ class RequestParser:
         searched = max(0, len(self._head) - len(END) + 1)
         self._head += data
         if not 65 <= self._head[0] <= 90:
-            raise RequestRefused(400, "malformed", "this is no HTTP request.")
+            raise RequestRefused(400, "malformed", "this is not an HTTP request.")
         end = self._head.find(END, searched)
         size = len(self._head) if end < 0 else end + len(END)
         line_end = self._head.find(b"\r\n", 0, limits.max_url_bytes + 2)
         if line_end < 0 and size > limits.max_url_bytes:
-            told = f"the request line may have {limits.max_url_bytes:,} bytes."
-            raise RequestRefused(414, "url", told)
+            detail = f"the request line may have at most {limits.max_url_bytes:,} bytes."
+            raise RequestRefused(414, "url", detail)
         if size > limits.max_header_bytes:
-            told = f"the request line and headers may have {limits.max_header_bytes:,} bytes."
-            raise RequestRefused(431, "headers", told)
+            detail = (
+                f"the request line and headers may have at most {limits.max_header_bytes:,} bytes."
+            )
+            raise RequestRefused(431, "headers", detail)
         if end < 0:
             return b""
         head, behind = bytes(self._head[:size]), bytes(self._head[size:])
@@ -151,23 +153,27 @@ class RequestParser:
             self.is_whole = True
             request.keep_alive = False
         except httptools.HttpParserError as error:
-            raise RequestRefused(400, "malformed", f"this is no HTTP request: {error}.") from None
+            raise RequestRefused(
+                400, "malformed", f"this is not an HTTP request: {error}."
+            ) from None
         is_newest = line.endswith(NEWEST)
         if not self.has_head or self._num_messages != 1 or not line.endswith(VERSIONS):
-            raise RequestRefused(400, "malformed", "this is no request of HTTP/1.1 or HTTP/1.0.")
+            raise RequestRefused(400, "malformed", "this is not an HTTP/1.1 or HTTP/1.0 request.")
         if len(request.headers) > self._limits.max_headers:
-            told = f"a request may have {self._limits.max_headers} headers."
-            raise RequestRefused(431, "headers", told)
+            detail = f"a request may have at most {self._limits.max_headers} headers."
+            raise RequestRefused(431, "headers", detail)
         if not request.target.startswith(b"/") or b"#" in request.target:
             raise RequestRefused(
                 400, "malformed", "the request's target must be a path of this server."
             )
         hosts = sum(name == b"host" for name, _ in request.headers)
         if hosts > 1 or (hosts == 0 and is_newest):
-            raise RequestRefused(400, "malformed", "a request has one header `Host`.")
+            raise RequestRefused(400, "malformed", "a request must have exactly one header `Host`.")
         coding = request.header(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or not is_newest):
-            raise RequestRefused(501, "malformed", "of transfer encodings only `chunked` is known.")
+            raise RequestRefused(
+                501, "malformed", "the only transfer encoding that is accepted is `chunked`."
+            )
         length = request.header(b"content-length")
         if length is not None:
             self._body_left = int(length)
@@ -196,5 +202,5 @@ class RequestParser:
 
     def _check_length(self, length: int) -> None:
         if length > self._limits.max_body_bytes:
-            told = f"the body may have {self._limits.max_body_bytes:,} bytes."
-            raise RequestRefused(413, "body", told)
+            detail = f"the body may have at most {self._limits.max_body_bytes:,} bytes."
+            raise RequestRefused(413, "body", detail)

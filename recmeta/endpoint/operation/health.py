@@ -10,14 +10,14 @@ OPEN_PATHS = ("/livez", "/readyz")
 router = APIRouter()
 
 
-@router.get("/livez", summary="Tell whether the process lives")
+@router.get("/livez", summary="Report whether the process is alive")
 async def livez() -> Health:
     """Return 200 as long as requests are handled at all."""
     return Health(status="ok")
 
 
 @router.get(
-    "/readyz", summary="Tell whether requests can be answered", responses={503: {"model": Health}}
+    "/readyz", summary="Report whether requests can be answered", responses={503: {"model": Health}}
 )
 async def readyz(request: Request, response: Response) -> Health:
     """Return 200 with the version that answers, and which newer one was refused; 503 before the

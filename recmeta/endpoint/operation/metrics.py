@@ -19,8 +19,8 @@ class _AnsweringModel(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield 1 for the version, once there is one."""
-        told = "1 for the version of the model that answers."
-        family = GaugeMetricFamily("recmeta_model_info", told, labels=["version"])
+        detail = "1 for the version of the model that answers."
+        family = GaugeMetricFamily("recmeta_model_info", detail, labels=["version"])
         if self.version is not None:
             family.add_metric([self.version], 1)
         yield family
@@ -55,7 +55,7 @@ class Metrics:
         )
         self.shed = Counter(
             "recmeta_shed_total",
-            "Requests sent away: queue (503), rate (429), no_champion (503).",
+            "Requests refused: queue (503), rate (429), no_champion (503).",
             ["reason"],
             registry=self._registry,
         )

@@ -163,7 +163,7 @@ class OwnerView:
         return time.monotonic() - began > KEPT_SECONDS or reading.exception() is not None
 
 
-@router.get("/workspace", summary="Tell the state of the job")
+@router.get("/workspace", summary="Report the state of the job")
 async def workspace(request: Request) -> WorkspaceAnswer:
     """Return the latest run, its coverage, the newest drift report, the champions so far, and the
     history of all of it."""
@@ -173,8 +173,8 @@ async def workspace(request: Request) -> WorkspaceAnswer:
     try:
         return await view.read()
     except TimeoutError:
-        told = "the workspace, or its MLflow, takes too long to tell its state."
-        raise HTTPException(503, told, retry_after(KEPT_SECONDS)) from None
+        detail = "the workspace, or its MLflow, takes too long to answer."
+        raise HTTPException(503, detail, retry_after(KEPT_SECONDS)) from None
 
 
 def _read(workspace: Workspace, metrics: Metrics) -> WorkspaceAnswer:

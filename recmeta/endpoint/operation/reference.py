@@ -21,8 +21,9 @@ HEAD = """<!doctype html>
 <body>
 <main class="reference">
 <h1>The API</h1>
-<p class="hint">The same for programs: <a href="/openapi.json">openapi.json</a>. Every request but
-those of probes carries <code>Authorization: Bearer KEY</code>, where the server asks for keys.</p>
+<p class="hint">For programs, it is in <a href="/openapi.json">openapi.json</a>. If the
+server asks for keys, every request except health probes carries
+<code>Authorization: Bearer KEY</code>.</p>
 """
 router = APIRouter()
 
@@ -58,7 +59,7 @@ def _operation(title: str, operation: Schema) -> Iterator[str]:
     yield f"<p>{html.escape(operation.get('summary', ''))}.</p>\n"
     yield _text(operation.get("description"))
     rows = [
-        (p["name"], f"{_kind(p['schema'])}, {p['in']}", _told(p), p.get("required"))
+        (p["name"], f"{_kind(p['schema'])}, {p['in']}", _described(p), p.get("required"))
         for p in operation.get("parameters", [])
     ]
     yield _fields(rows)
@@ -78,7 +79,7 @@ def _type(name: str, schema: Schema) -> Iterator[str]:
     required = schema.get("required", [])
     yield _fields(
         [
-            (field, _kind(inner), _told(inner), field in required)
+            (field, _kind(inner), _described(inner), field in required)
             for field, inner in schema.get("properties", {}).items()
         ]
     )
@@ -92,8 +93,8 @@ def _fields(rows: list[tuple[str, str, str, bool | None]]) -> str:
         return ""
     cells = "".join(
         f"<dt><code>{html.escape(name)}</code> {kind}{', required' if required else ''}</dt>"
-        f"<dd>{told}</dd>\n"
-        for name, kind, told, required in rows
+        f"<dd>{text}</dd>\n"
+        for name, kind, text, required in rows
     )
     return f"<dl>\n{cells}</dl>\n"
 
@@ -121,14 +122,14 @@ def _kind(schema: Schema) -> str:
     return html.escape(schema.get("format") or schema.get("type") or "anything")
 
 
-def _told(schema: Schema) -> str:
+def _described(schema: Schema) -> str:
     """Return what is said of a value: its description, default and bounds."""
     inner = {**schema.get("schema", {}), **schema}
     said = [html.escape(inner["description"])] if "description" in inner else []
     if inner.get("default") is not None:
         said.append(f"Default: <code>{html.escape(json.dumps(inner['default']))}</code>.")
     bounds = {"minimum": "At least", "maximum": "At most", "maxItems": "Most entries:"}
-    said += [f"{told} {inner[key]:g}." for key, told in bounds.items() if key in inner]
+    said += [f"{text} {inner[key]:g}." for key, text in bounds.items() if key in inner]
     return " ".join(said)
 
 

@@ -103,7 +103,7 @@ function showDrift(drift) {
     return;
   }
   const indices = Object.entries(drift.stability_index).filter(([, value]) => value >= 0.0005).sort((a, b) => b[1] - a[1]);
-  const verdict = drift.findings.length ? "Train anew: something has moved." : "Nothing has moved beyond what chance explains.";
+  const verdict = drift.findings.length ? "Train again: something has moved." : "Nothing has moved beyond what chance explains.";
   box.replaceChildren(
     element("p", { class: drift.findings.length ? "verdict bad" : "verdict good" }, verdict),
     element("p", { class: "hint" }, `${drift.day}, version ${drift.model_version}`),
@@ -118,7 +118,7 @@ function showVersions(versions) {
   find("versions").replaceChildren(...versions.map((version) => {
     const name = element("p", { class: "version" }, element("b", {}, `Version ${version.version}`),
       ...version.aliases.map((alias) => element("span", { class: `alias ${alias}` }, alias)));
-    const told = version.promoted_at
+    const promoted = version.promoted_at
       ? `Promoted ${when(version.promoted_at)} by ${version.promoted_by}: ${version.promoted_because}.`
       : version.decision ? `${version.decision[0].toUpperCase()}${version.decision.slice(1)}.` : "";
     const measured = version.value === null ? null : element("p", { class: "measured" },
@@ -127,7 +127,7 @@ function showVersions(versions) {
       version.low === null ? null : element("span", { class: "hint" }, `${version.low.toFixed(4)} to ${version.high.toFixed(4)}`));
     const reasons = version.reasons.length ? element("details", {}, element("summary", {}, "What the gate found"),
       element("ul", {}, ...version.reasons.map((text) => element("li", {}, text)))) : null;
-    return element("li", {}, name, measured, told ? element("p", { class: "hint" }, told) : null, reasons);
+    return element("li", {}, name, measured, promoted ? element("p", { class: "hint" }, promoted) : null, reasons);
   }));
 }
 

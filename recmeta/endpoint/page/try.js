@@ -19,7 +19,7 @@ async function start() {
   state.model = await call("/v1/model");
   find("version").textContent =
     `Version ${state.model.model_version} of the model, ${state.model.num_items.toLocaleString("en")} items. ` +
-    "Nothing of what you answer is kept.";
+    "Your answers are not stored.";
   await refresh();
 }
 
@@ -221,7 +221,7 @@ async function search() {
   }
   const { items } = await call(`/v1/items?limit=5&query=${encodeURIComponent(query)}`);
   if (turn !== searched) return;
-  find("found-said").textContent = items.length ? "" : `Nothing is called “${query}”.`;
+  find("found-said").textContent = items.length ? "" : `No title matches “${query}”.`;
   find("found").replaceChildren(...items.map((item) => {
     const buttons = valueButtons(item);
     for (const button of buttons) {
