@@ -176,5 +176,8 @@ def test_maintenance_is_a_command(titled: Path, recmeta: Call) -> None:
     called = recmeta("maintain", "--recommendation-runs", 0, "-w", titled, "--json")
     assert called.code == 0, called.stderr
     assert called.json["expired"]["recommendations"] == 0  # all are of the last 24 hours
+    assert called.json["fewer_files"] == {}  # no table has 16
+    compacted = recmeta("maintain", "--min-files", 2, "-w", titled, "--json")
+    assert all(count > 0 for count in compacted.json["fewer_files"].values())
     refused = recmeta("maintain", "--state-days", 0, "-w", titled, "--json")
     assert "--state-days is 0; it must be at least 1 day" in refused.json["error"]

@@ -4,26 +4,31 @@ they leave."""
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 import random
 import shutil
-import sys
+import sqlite3
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
+import forked_command
 import numpy as np
 import pytest
 from object_store import BUCKET, CREDENTIALS
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "cli"))
-CONTEXT = multiprocessing.get_context("spawn")
-WAIT = ["--wait", "600", "--json"]
+from recmeta.registry import artifacts
+from recmeta.registry.tracking import DATABASE, tracking_uri
+
+SERVER = multiprocessing.get_context("forkserver")
+"""Forks the processes of commands from one that has imported what they need, and done nothing else:
+importing it anew took each command longer than its work."""
+SERVER.set_forkserver_preload(forked_command.IMPORTED)
 COLUMNS = ["--user-col", "uid", "--item-col", "sku", "--time-col", "ts", "--value-col", "stars"]
 LOG = [*COLUMNS, "--scale", "1:5"]
+NOT_COPIED = (".tmp", ".locks")
 FORGOTTEN = "u3"
 CONFIG = """
 [train.training]
@@ -65,7 +70,7 @@ def write_logs(folder: Path) -> None:
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """Return the arguments of each command by name; `maintenance` has none."""
+    """Return the arguments of each command by name."""
     run = ["--learner", "bayesian-linear", "--no-rival", "--force", "--device", "cpu"]
     return {
         "ingest": ["ingest", f"{folder}/1.csv", *LOG, "--items", f"{folder}/items-1.csv"],
@@ -78,7 +83,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "score": ["score", f"{folder}/new.csv", *COLUMNS, "--device", "cpu"],
         "forget": ["forget", FORGOTTEN],
         "rollback": ["rollback"],
-        "maintenance": [],
+        "maintenance": ["maintain", "--min-files", "2"],
     }
 
 
@@ -90,115 +95,67 @@ class Place:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-class Worker:
-    """A process that does commands, one after the other, as a terminal would.
+class Running:
+    """A command in a process of its own, which works as one that a terminal started does."""
 
-    It imports all that commands need once, so that what competes is the commands.
-    """
+    def __init__(self, arguments: Sequence[str], place: Place, at: float = 0.0) -> None:
+        """Start the process.
 
-    def __init__(self) -> None:
-        self._pipe, other = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(other,), daemon=True)
+        Args:
+            at: when the command begins, as a `time.time()`; at once if that is past.
+        """
+        self._printed = tempfile.NamedTemporaryFile()  # noqa: SIM115  # closed by `end`
+        self._name = arguments[0]
+        command = (arguments, place.location, dict(place.environment), self._printed.name, at)
+        self.process = SERVER.Process(target=forked_command.perform, args=command, daemon=False)
         self.process.start()
-        other.close()
-
-    def wait_until_ready(self) -> None:
-        """Return when everything is imported."""
-        assert self._pipe.recv() == "ready"
-
-    def begin(self, arguments: Sequence[str], place: Place, at: float) -> None:
-        """Have a command begin at a time of `time.time()`."""
-        self._pipe.send((list(arguments), place, at))
 
     def end(self, seconds: float = 600) -> str:
         """Return what went wrong, once the command has ended; empty where nothing did."""
-        assert self._pipe.poll(seconds), f"a command does not end within {seconds} s"
-        return str(self._pipe.recv())
+        self.process.join(seconds)
+        code = self.process.exitcode
+        if code is None:
+            self.kill()
+            return f"{self._name} does not end within {seconds} s"
+        with self._printed:
+            return f"{self._name}: exit {code}\n{self._printed.read().decode()}" if code else ""
 
-    def stop(self) -> None:
-        """Kill the process."""
+    def kill(self) -> None:
+        """Kill the process, as `kill -9` does."""
         self.process.kill()
         self.process.join()
+        self._printed.close()
 
 
-def prepare(worker: Worker, folder: Path, place: Place, *, with_models: bool) -> None:
+def prepare(folder: Path, place: Place, *, with_models: bool) -> None:
     """Make a workspace with a log, and with two versions of the model, the second one champion."""
     if not with_models:
         first = [a.replace("1.csv", "0.csv") for a in commands(folder)["ingest"]]
-        assert not in_turn(worker, [first], place)
+        assert not in_turn([first], place)
         return
     run = commands(folder)["run"]
     run = [a.replace("/1.csv", "/0.csv").replace("items-1", "items-0") for a in run]
-    several = [[*run, "--seed", seed] for seed in ("0", "1")]
-    assert not in_turn(worker, several, place)
+    assert not in_turn([[*run, "--seed", seed] for seed in ("0", "1")], place)
 
 
-def in_turn(worker: Worker, several: Sequence[Sequence[str]], place: Place) -> list[str]:
+def in_turn(several: Sequence[Sequence[str]], place: Place) -> list[str]:
     """Do commands one after the other, and return what went wrong."""
-    failed = []
-    for arguments in several:
-        worker.begin(arguments, place, 0.0)
-        failed.append(worker.end())
+    failed = [Running(arguments, place).end() for arguments in several]
     return [text for text in failed if text]
 
 
-def at_once(
-    workers: Sequence[Worker], several: Sequence[Sequence[str]], place: Place, seed: int
-) -> list[str]:
-    """Do commands at the same time, and return what went wrong."""
+def at_once(several: Sequence[Sequence[str]], place: Place, seed: int, seconds: float) -> list[str]:
+    """Do commands at the same time, and return what went wrong.
+
+    Args:
+        seconds: how long one of them takes at most.
+    """
     drawn = random.Random(seed)
-    now = time.time() + 0.02
-    for worker, arguments in zip(workers, several, strict=True):
-        # Together, or one while the other is somewhere in its middle.
-        worker.begin(arguments, place, now + drawn.choice((0.0, drawn.uniform(0, 1.0))))
-    failed = [worker.end() for worker in workers]
-    return [text for text in failed if text]
-
-
-def _serve(pipe: Any) -> None:
-    import cli_calls  # noqa: F401
-    import mlflow.pyfunc  # noqa: F401
-    import torch
-
-    import recmeta.pipeline
-    import recmeta.steps.upkeep.forget
-    import recmeta.steps.upkeep.maintenance  # noqa: F401
-    from recmeta.reporting import plots
-
-    torch.set_num_threads(1)
-    plots.DOTS_PER_INCH = 20  # drawing was a quarter of the command `run`
-    before = dict(os.environ)
-    pipe.send("ready")
-    while True:
-        arguments, place, at = pipe.recv()
-        os.environ.clear()
-        os.environ.update(before, RECMETA_WORKSPACE=place.location, **place.environment)
-        tempfile.tempdir = None  # so that TMPDIR is looked at again
-        time.sleep(max(0.0, at - time.time()))
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            try:
-                _perform(arguments, place)
-            except BaseException as error:
-                pipe.send(f"{type(error).__name__}: {error}")
-            else:
-                pipe.send("")
-
-
-def _perform(arguments: Sequence[str], place: Place) -> None:
-    """Do a command in this process. Raises where it fails."""
-    from cli_calls import call
-
-    from recmeta.steps.upkeep import maintenance
-    from recmeta.workspace import Workspace
-
-    if not arguments:
-        workspace = Workspace(place.location, wait=600)
-        maintenance.expire(workspace)
-        maintenance.optimise(workspace, min_files=2)
-        maintenance.vacuum(workspace)
-        return
-    called = call(*arguments, *WAIT)
-    assert called.code == 0, f"{arguments[0]}: exit {called.code}\n{called.stdout}{called.stderr}"
+    now = time.time() + 0.2  # once both processes are there
+    # Together, or one while the other is somewhere in its middle.
+    begin = [now + drawn.choice((0.0, drawn.uniform(0, seconds))) for _ in several]
+    running = [Running(one, place, at) for one, at in zip(several, begin, strict=True)]
+    return [text for text in [one.end() for one in running] if text]
 
 
 def state(place: Place) -> dict[str, Any]:
@@ -206,7 +163,6 @@ def state(place: Place) -> dict[str, Any]:
     import polars as pl
 
     from recmeta.logs import tables
-    from recmeta.registry.models import versions
     from recmeta.schema import INGESTED_AT, SCORED_AT, TABLES
     from recmeta.workspace import Workspace
 
@@ -221,7 +177,12 @@ def state(place: Place) -> dict[str, Any]:
                 frame = frame.drop(INGESTED_AT, SCORED_AT, strict=False)
                 frame = frame.select(sorted(frame.columns))
                 found[table.name] = sorted(map(str, frame.rows()))
-        found["aliases"] = {v.version: v.aliases for v in versions.versions(workspace)}
+        database = artifacts.database_path(tracking_uri(workspace))
+    assert database is not None
+    if database.exists():  # read without MLflow, which remembers what it has opened
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            for name, columns in (("model_versions", "version"), ("registered_model_aliases", "*")):
+                found[name] = sorted(connection.execute(f"SELECT {columns} FROM {name}"))
     return found
 
 
@@ -253,36 +214,35 @@ def differences(found: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
 def copied_on_disk(base: Path, to: Path) -> Place:
     """Return a copy of a workspace on a local disk."""
     shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(base, to, ignore=shutil.ignore_patterns(".tmp", ".locks"))
+    shutil.copytree(base, to, ignore=shutil.ignore_patterns(*NOT_COPIED))
     return Place(str(to))
 
 
-def in_bucket(address: str, store: Path, prefix: str) -> Place:
-    """Return the place of a workspace on an S3 server, with its MLflow store in a local folder."""
+def copied_in_bucket(base: Path, address: str, store: Path) -> Place:
+    """Return a copy on an S3 server, where nothing else is left, of a workspace on a local disk.
+
+    Args:
+        store: a folder for its MLflow store, which cannot be in a bucket; its content is deleted.
+    """
+    import boto3
+
+    urlopen(f"{address}/moto-api/reset", data=b"").close()
+    client = boto3.client("s3", endpoint_url=address)
+    client.create_bucket(Bucket=BUCKET)
+    shutil.rmtree(store, ignore_errors=True)
+    store.mkdir()
+    for path in base.iterdir():
+        if path.name in (DATABASE, artifacts.FOLDER):
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, store / path.name)
+        elif path.name not in NOT_COPIED:
+            for file in path.rglob("*") if path.is_dir() else [path]:
+                if file.is_file():
+                    key = f"ws/{file.relative_to(base)}"
+                    client.put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
     environment = {
         **CREDENTIALS,
         "AWS_ENDPOINT_URL": address,
         "AWS_ALLOW_HTTP": "true",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{store / prefix / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store / DATABASE}",
     }
-    return Place(f"s3://{BUCKET}/{prefix}", environment)
-
-
-def copied_in_bucket(address: str, store: Path, base: str, to: str) -> Place:
-    """Return a copy of a workspace on an S3 server."""
-    import boto3
-
-    client = boto3.client("s3", endpoint_url=address)
-    for prefix, copy in ((to, False), (base, True)):
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
-        for key in [found["Key"] for page in pages for found in page.get("Contents", [])]:
-            if copy:
-                source = {"Bucket": BUCKET, "Key": key}
-                target = to + key.removeprefix(base)
-                client.copy_object(Bucket=BUCKET, Key=target, CopySource=source)
-            else:
-                client.delete_object(Bucket=BUCKET, Key=key)
-    shutil.rmtree(store / to, ignore_errors=True)
-    if (store / base).exists():
-        shutil.copytree(store / base, store / to)
-    return in_bucket(address, store, to)
+    return Place(f"s3://{BUCKET}/ws", environment)

@@ -44,6 +44,14 @@ def maintain(
             help="Delete files that no version of a table needs and that are older. [default: 7]",
         ),
     ] = None,
+    min_files: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Compact only tables that have at least N files. [default: 16]",
+        ),
+    ] = None,
 ) -> Outcome:
     """Delete what is past its time and compact the tables, as the maintenance DAG does.
 
@@ -64,7 +72,7 @@ def maintain(
     workspace.require_made()
     data = {
         "expired": maintenance.expire(workspace, limits),
-        "fewer_files": maintenance.optimise(workspace),
+        "fewer_files": maintenance.optimise(workspace, min_files or maintenance.MIN_FILES),
         "deleted_files": maintenance.vacuum(workspace, limits),
     }
     flat = {
@@ -80,7 +88,7 @@ COMMAND = Command(
     examples="""
 recmeta maintain
 
-recmeta maintain --recommendation-runs 10 --workspace ws
+recmeta maintain --recommendation-runs 10 --min-files 4 --workspace ws
 """,
     after="backup",
 )
