@@ -5,6 +5,7 @@ turns mappings (from TOML, JSON or the command line) into them and back, and fin
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -47,8 +48,7 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     before_parsing = getattr(cls, "before_parsing", None)
     if before_parsing is not None:
         data = before_parsing(data, where)
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    hints, fields = _of_class(cls)
     for key in data:
         if key not in fields:
             raise UserError(
@@ -111,6 +111,12 @@ def fingerprint(*parts: Any) -> str:
     plain = [to_dict(p) if dataclasses.is_dataclass(p) else p for p in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _of_class(cls: type[Any]) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """Return the types of a dataclass's fields, and the fields that it is made of, by name."""
+    return typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls) if f.init}
 
 
 def _join(where: str, key: str) -> str:
