@@ -11,6 +11,7 @@ from recmeta.errors import UserError
 from recmeta.evaluation.baseline import OnTrial, unrecorded
 from recmeta.evaluation.baselines.factors.mf_fold_in import tune_matrix_factorisation
 from recmeta.evaluation.baselines.factors.weighted_als import WeightedALS, tune_weighted_als
+from recmeta.metalearn.factors.factorisation import BayesianFactorisation
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.member_config import as_member, of_member
@@ -115,6 +116,7 @@ def at_start(
     if config.refit and spec.objective == "rating":
         raise UserError("refit is true, which is for implicit feedback: leave it out for ratings.")
     weighted: list[WeightedItemFactors] = []
+    factorised: dict[int, BayesianFactorisation] = {}
 
     def start_of(how: MetaTrainConfig, built: Model, content: Model | None) -> Start:
         inputs = _inputs(how, task_set, on_trial, content, tuned_on, chosen)
@@ -131,6 +133,7 @@ def at_start(
                 keep_source=config.freeze_content,
                 tuned_weighted_factors=recorded,
                 continues=earlier is not None,
+                factorised=factorised,
             ),
         )
 

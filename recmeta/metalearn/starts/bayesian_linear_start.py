@@ -44,6 +44,7 @@ def start_from_factorisation(
     source: Built | None = None,
     *,
     keep: bool = False,
+    factorised: dict[int, BayesianFactorisation] | None = None,
 ) -> Params:
     """Return parameters that predict as a Bayesian matrix factorisation of the meta-training rows
     does.
@@ -54,13 +55,14 @@ def start_from_factorisation(
         source: the model whose content the factorisation begins with and shrinks to, and whose
             users' attributes are carried over, or None.
         keep: whether the rows of that content are kept unchanged.
+        factorised: see `bayesian_factors`.
 
     Raises:
         UserError: when the source's content does not fit this model.
     """
     num_factors = len(params[INTERCEPT]) - 1
     known = None if source is None else known_content(built, source, num_factors, keep=keep)
-    found = bayesian_factors(built, rows, num_factors, seed, known)
+    found = bayesian_factors(built, rows, num_factors, seed, known, factorised)
     started = _with_factors(built, params, found.standardised())
     return started if source is None else start_users(built, started, source, found.turn())
 

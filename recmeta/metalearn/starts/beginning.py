@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import torch
 
+from recmeta.metalearn.factors.factorisation import BayesianFactorisation
 from recmeta.metalearn.factors.weighted_als import WeightedALSConfig
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.networks.embedding import EmbeddingNetwork
@@ -95,6 +96,9 @@ class StartInputs:
     """Whether the rows of that content are kept unchanged."""
     continues: bool = False
     """Whether an earlier model's parameters replace these afterwards, wherever they fit."""
+    factorised: dict[int, BayesianFactorisation] = dataclasses.field(default_factory=dict)
+    """The Bayesian factorisations of these rows so far, by number of factors. A learner and its
+    members, which read the same features, share them."""
 
     @property
     def has_factors(self) -> bool:

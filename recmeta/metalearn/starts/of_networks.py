@@ -32,7 +32,7 @@ def _with_factors(built: Built, fresh: Params, inputs: StartInputs) -> Params:
         item_IF = inputs.tuned_weighted_factors().item_IF
         return start_from_weighted_factors(built, fresh, inputs.rows, item_IF)
     if inputs.name == "bayesian-factors":
-        return start_from_factorisation(built, fresh, inputs.rows, inputs.seed)
+        return start_from_factorisation(built, fresh, inputs.rows, inputs.seed, inputs.factorised)
     found = inputs.tuned_factors()
     started = start_from_factors(built, fresh, found.bias_I, found.factor_IF)
     if inputs.last_layer_ridge is None or not reads_linearly(built, started):

@@ -66,7 +66,13 @@ def start_from_factors(
     return started
 
 
-def start_from_factorisation(built: Built, params: Params, rows: Ragged, seed: int) -> Params:
+def start_from_factorisation(
+    built: Built,
+    params: Params,
+    rows: Ragged,
+    seed: int,
+    factorised: dict[int, BayesianFactorisation] | None = None,
+) -> Params:
     """Return parameters whose embeddings hold a Bayesian matrix factorisation of the meta-training
     rows: the embeddings of content attributes hold their effects on an item's bias and factors, and
     the embeddings of items hold the rest. A network's `wide` last layer starts by adding the
@@ -75,9 +81,10 @@ def start_from_factorisation(built: Built, params: Params, rows: Ragged, seed: i
     Args:
         rows: the users' rows, in units of the value.
         seed: the seed of the factorisation.
+        factorised: see `bayesian_factors`.
     """
     num_factors = min(MOST_NETWORK_FACTORS, built.network.config.embedding_dim - 1)
-    found = bayesian_factors(built, rows, num_factors, seed)
+    found = bayesian_factors(built, rows, num_factors, seed, factorised=factorised)
     return _in_embeddings(built, params, found.standardised())
 
 
@@ -93,6 +100,7 @@ def bayesian_factors(
     num_factors: int,
     seed: int,
     known: KnownContent | None = None,
+    factorised: dict[int, BayesianFactorisation] | None = None,
 ) -> BayesianFactorisation:
     """Return a Bayesian matrix factorisation of the values, in units of the model.
 
@@ -100,19 +108,27 @@ def bayesian_factors(
         rows: the users' rows, in units of the value.
         seed: the seed of the factorisation.
         known: the content that it begins with and shrinks to, or None.
+        factorised: factorisations of the same rows and features with the same seed, by number of
+            factors, or None for none. Without known content, the result is taken from there, or
+            added.
     """
+    if known is None and factorised is not None and num_factors in factorised:
+        return factorised[num_factors]
     encoder = built.encoder
     scaled = scratch.joined(
         ((v - encoder.value_mean) / encoder.value_scale for v in scratch.pieces(rows.value)),
         np.float32,
     )
-    return factorise(
+    found = factorise(
         dataclasses.replace(rows, value=scaled),
         content_regression(built, seed, known),
         built.catalogue.num_items,
         FactorisationConfig(num_factors=num_factors),
         seed,
     )
+    if known is None and factorised is not None:
+        factorised[num_factors] = found
+    return found
 
 
 def content_regression(

@@ -124,7 +124,13 @@ class BayesianLinearConfig(LearnerConfig):
         source = inputs.source
         if built.objective == "rating" and inputs.has_factors:
             started = start_from_factorisation(
-                built, fresh, inputs.rows, inputs.seed, source, keep=inputs.keep_source
+                built,
+                fresh,
+                inputs.rows,
+                inputs.seed,
+                source,
+                keep=inputs.keep_source,
+                factorised=inputs.factorised,
             )
             return Start(started)
         return Start(fresh if source is None else start_item_vectors(built, fresh, source))
