@@ -131,6 +131,7 @@ for needs in (
         raise AssertionError("it ran without what it needs")
 hidden = [name for name in sys.argv[1].split() if name in sys.modules]
 assert not hidden, hidden
+assert "torch._dynamo" not in sys.modules, "PyTorch's compiler takes a second and 70 MB"
 print("done")
 """
 

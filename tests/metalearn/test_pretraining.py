@@ -10,7 +10,11 @@ import torch
 from recmeta.errors import UserError
 from recmeta.metalearn.algorithms.closed_form.bayesian_linear import BayesianLinearConfig
 from recmeta.metalearn.factors.content_prior import ContentConfig, ContentRegression
-from recmeta.metalearn.factors.factorisation import FactorisationConfig, factorise
+from recmeta.metalearn.factors.factorisation import (
+    BayesianFactorisation,
+    FactorisationConfig,
+    factorise,
+)
 from recmeta.metalearn.learner import Params
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
@@ -187,6 +191,20 @@ def test_the_closed_form_learner_starts_where_the_factorisation_ends(task_set: T
     expected_N = found.user_mean_C[0] + vector_NC[:, 0] + vector_NC[:, 1:] @ found.user_mean_C[1:]
     expected_N = np.clip((expected_N * scale + mean).numpy(), *model.value_range)
     np.testing.assert_allclose(Scorer.of(model).score_query(tasks), expected_N, rtol=1e-4)
+
+
+def test_a_learner_and_its_base_share_a_factorisation(task_set: TaskSet) -> None:
+    network = PreferenceConfig(embedding_dim=4, hidden_dims=(5,))
+    layers, base = drawn(task_set, ModelConfig(network=network)), drawn(task_set, CLOSED_FORM)
+    rows = task_set.tasks("train").rows
+    factorised: dict[int, BayesianFactorisation] = {}
+    start_from_factorisation(layers, layers.params, rows, 0, factorised)
+    (found,) = factorised.values()
+    start = bayesian_linear_start.start_from_factorisation
+    shared = start(base, base.params, rows, 0, factorised=factorised)
+    assert list(factorised.values()) == [found]
+    alone = start(base, base.params, rows, 0)
+    assert all(torch.equal(shared[name], alone[name]) for name in alone)
 
 
 def test_a_network_starts_with_the_factorisation_in_its_embeddings(task_set: TaskSet) -> None:

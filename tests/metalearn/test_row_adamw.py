@@ -75,6 +75,23 @@ def test_each_row_is_adamw_of_its_own_steps_and_decays_in_all(
         torch.testing.assert_close(table[row], expected, rtol=1e-12, atol=1e-12)
 
 
+def test_dense_parameters_move_as_by_pytorchs_class() -> None:
+    """Bit by bit, and also one that has no gradient in some steps."""
+    start = {"weight": draw(3, 4, seed=2).float(), "bias": draw(4, seed=3).float()}
+    params, expected = ({n: p.clone() for n, p in start.items()} for _ in range(2))
+    ours = OuterOptimiser(params, learning_rate=RATE, weight_decay=DECAY, clip_norm=1e9)
+    theirs = torch.optim.AdamW(list(expected.values()), lr=RATE, weight_decay=DECAY, fused=True)
+    for step in range(5):
+        gradients = {n: draw(*p.shape, seed=step).float() for n, p in start.items()}
+        if step % 2:
+            del gradients["bias"]
+        for name, p in expected.items():
+            p.grad = gradients[name].clone() if name in gradients else None
+        ours.step(gradients)
+        theirs.step()
+        assert all(torch.equal(params[name], expected[name]) for name in params)
+
+
 def test_the_rows_of_gradients() -> None:
     index = torch.tensor([[4, 1, 4]])
     values = torch.tensor([[1.0], [2.0], [3.0]])
