@@ -4,16 +4,13 @@ from pathlib import Path
 
 import pytest
 import small_workspace
+from built_once import copy_of
 
 
 @pytest.fixture(scope="session")
 def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a workspace in it, named `workspace`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        folder = tmp_path_factory.mktemp("analysed")
-        small_workspace.build(folder)
-    return folder
+    return copy_of("analysed", small_workspace.build, tmp_path_factory)
 
 
 @pytest.fixture(autouse=True)

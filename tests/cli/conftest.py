@@ -1,9 +1,13 @@
 """A small log with known tastes, and a workspace in which it was run."""
 
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from built_once import built_once
 from cli_calls import Call, Called, call, run_arguments
 
 NUM_USERS, NUM_ITEMS = 60, 40
@@ -23,8 +27,12 @@ def recmeta_fixture() -> Call:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with events.csv, users.csv, items.csv and fast.toml."""
-    folder = tmp_path_factory.mktemp("log")
+    """A folder with events.csv, users.csv, items.csv and fast.toml, which all tests share."""
+    return built_once("cli-log", write_log, tmp_path_factory)
+
+
+def write_log(folder: Path) -> None:
+    """Write the log into a folder."""
     random = np.random.default_rng(0)
     users = random.normal(size=(NUM_USERS, 2))
     items = random.normal(size=(NUM_ITEMS, 2))
@@ -51,7 +59,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in lines.items():
         (folder / name).write_text("\n".join(content) + "\n")
     (folder / "fast.toml").write_text(FAST)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +68,13 @@ def num_events(folder: Path) -> int:
 
 
 @pytest.fixture(scope="session")
-def finished(folder: Path) -> tuple[Path, Called]:
+def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Called]:
     """A workspace after `recmeta run --force`, and what that printed; no test harms it."""
-    workspace = folder / "finished"
-    return workspace, call(*run_arguments(folder, workspace), "--force", "--device", "cpu")
+
+    def build(into: Path) -> None:
+        called = call(*run_arguments(folder, into / "ws"), "--force", "--device", "cpu")
+        (into / "called.json").write_text(json.dumps(dataclasses.asdict(called)))
+
+    built = built_once("cli-finished", build, tmp_path_factory)
+    workspace = shutil.copytree(built / "ws", tmp_path_factory.mktemp("finished") / "ws")
+    return workspace, Called(**json.loads((built / "called.json").read_text()))

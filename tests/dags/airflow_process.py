@@ -25,6 +25,13 @@ class AirflowProcess:
     @classmethod
     def create(cls, home: Path, **settings: str) -> "AirflowProcess":
         """Make a home and migrate its database."""
+        process = cls.at(home, **settings)
+        process._run([sys.executable, "-m", "airflow", "db", "migrate"])
+        return process
+
+    @classmethod
+    def at(cls, home: Path, **settings: str) -> "AirflowProcess":
+        """Return what runs in a home whose database is there."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "RECMETA_"))}
         clean.pop("MLFLOW_TRACKING_URI", None)
         env = {
@@ -34,9 +41,7 @@ class AirflowProcess:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             **settings,
         }
-        process = cls(env=env)
-        process._run([sys.executable, "-m", "airflow", "db", "migrate"])
-        return process
+        return cls(env=env)
 
     def ask(self, script: str, **settings: str) -> Any:
         """Run a script and return the JSON value that it passes to `answer`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from built_once import copy_of
 from served import Served, serving
 
 from recmeta.endpoint.answers.champion import RegistrySource
@@ -26,7 +27,11 @@ from recmeta.workspace import Workspace
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace whose champion is version 1; version 2 is the previous one."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    root = tmp_path_factory.mktemp("served")
+    return Workspace(copy_of("served", build, tmp_path_factory) / "ws")
+
+
+def build(root: Path) -> None:
+    """Make a log and the workspace in a folder."""
     config = SyntheticConfig(num_users=80, num_items=40, rows_per_user=(6, 12))
     write_csv(generate(config, seed=0), root / "raw")
     stars = pl.col("value").round().clip(1, 5)
@@ -63,7 +68,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     report = evaluate.run(config_e, workspace, tasks, trained, device="cpu")
     registered = register.run(workspace, report, force=True)
     _register_another(workspace, registered.outputs.model_version, report)
-    return workspace
 
 
 def _register_another(workspace: Workspace, number: str, report: Manifest[EvaluateOutputs]) -> None:

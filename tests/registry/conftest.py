@@ -2,9 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from built_once import mlflow_database
 from registry_pipeline import Pipeline, write_task_set
 
-from recmeta.registry.tracking import DATABASE, connect
 from recmeta.tasks.task_set import TaskSet
 from recmeta.workspace import Folder, Workspace
 
@@ -18,11 +18,7 @@ def _default_store(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's tables without a row: making them takes seconds, copying them does not."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        workspace = Workspace(tmp_path_factory.mktemp("empty"))
-        connect(workspace).search_experiments()
-    return Path(workspace.local_path(DATABASE))
+    return mlflow_database(tmp_path_factory)
 
 
 @pytest.fixture

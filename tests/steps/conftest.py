@@ -1,14 +1,17 @@
 """A tiny workspace with a champion, for the steps that come after the first training."""
 
 import dataclasses
+import datetime
 import shutil
 from pathlib import Path
 
 import pytest
+from built_once import built_once
 from trained import Trained
 
+from recmeta import manifest
 from recmeta.logs.mapping import Attribute, AttributeSource, LogMapping
-from recmeta.logs.split_by_day import split_by_day
+from recmeta.logs.split_by_day import HISTORY, split_by_day
 from recmeta.recipes import default
 from recmeta.registry.tracking import DATABASE
 from recmeta.steps.data import build_tasks, ingest
@@ -19,7 +22,18 @@ from recmeta.workspace import Workspace
 
 @pytest.fixture(scope="session")
 def _built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
-    root = tmp_path_factory.mktemp("trained")
+    """What all tests have that ask for it, and the workspace of this process's own."""
+    kept = built_once("trained", build, tmp_path_factory)
+    workspace = Workspace(shutil.copytree(kept / "ws", tmp_path_factory.mktemp("trained") / "ws"))
+    partitions = [path for path in (kept / "days").iterdir() if path.name != HISTORY]
+    days = sorted(datetime.date.fromisoformat(path.stem) for path in partitions)
+    tasks = manifest.latest(workspace, build_tasks.STEP)
+    model = manifest.latest(workspace, meta_train.STEP)
+    return kept / "ws", Trained(workspace, tasks, model, days)
+
+
+def build(root: Path) -> None:
+    """Make a log and the workspace in a folder."""
     config = SyntheticConfig(num_users=150, num_items=60, rows_per_user=(8, 20))
     write_csv(generate(config, seed=0), root / "raw")
     log = LogMapping(
@@ -54,18 +68,14 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
     register.run(workspace, report, force=True)
     for day in split.days:
         ingest.run_day(split.daily, day, workspace)
-    return root / "ws", Trained(workspace, tasks, model, split.days)
 
 
 @pytest.fixture
 def trained(_built: tuple[Path, Trained], monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """The workspace, as it was before the test: MLflow's records name its folder."""
+    """The workspace, as it was before the tests that ran."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    place, built = _built
-    kept = place.with_name("kept")
-    if not kept.exists():
-        shutil.copytree(place, kept)
-        return built
+    kept, built = _built
+    place = Path(built.workspace.path)
     for path in place.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
