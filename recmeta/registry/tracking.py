@@ -8,7 +8,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recmeta.errors import UserError
@@ -254,10 +254,20 @@ def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
 
 def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
     """Log metrics of one step."""
+    _log_values(client, run_id, ((name, value, step) for name, value in metrics.items()))
+
+
+def log_series(client: Any, run_id: str, name: str, values: Iterable[float]) -> None:
+    """Log a metric of consecutive steps, the first of which is 0."""
+    _log_values(client, run_id, ((name, value, step) for step, value in enumerate(values)))
+
+
+def _log_values(client: Any, run_id: str, values: Iterable[tuple[str, float, int]]) -> None:
+    """Log metrics with their steps."""
     from mlflow.entities import Metric
 
     now = time.time_ns() // 1_000_000
-    found = [Metric(name, value, now, step) for name, value in metrics.items()]
+    found = [Metric(name, value, now, step) for name, value, step in values]
     for start in range(0, len(found), MAX_PER_BATCH):
         client.log_batch(run_id, metrics=found[start : start + MAX_PER_BATCH])
 

@@ -22,7 +22,7 @@ from recmeta.evaluation.predictor import Predictor
 from recmeta.tasks.task_set import Objective, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
-from recmeta.workspace import Folder
+from recmeta.workspace import MemoryFolder
 
 
 class FittedBaseline(NamedTuple):
@@ -35,6 +35,9 @@ class FittedBaseline(NamedTuple):
     """Those of the baseline itself."""
     test: Tasks
     """Users whom it never saw."""
+
+
+_FITTED: dict[tuple[type, str, Objective], FittedBaseline] = {}
 
 
 class BaselineConformance:
@@ -61,13 +64,13 @@ class BaselineConformance:
         return objective
 
     @pytest.fixture
-    def search(
-        self, objective: Objective, tmp_path_factory: pytest.TempPathFactory
-    ) -> BaselineSearch:
+    def search(self, objective: Objective) -> BaselineSearch:
         """Return a search over a small synthetic log."""
+        return self.search_of(self._task_set(objective))
+
+    def _task_set(self, objective: Objective) -> TaskSet:
         config = dataclasses.replace(self.config, objective=objective)
-        folder = Folder.at(tmp_path_factory.mktemp("subject"))
-        return self.search_of(write_task_set(generate(config, seed=1), folder))
+        return write_task_set(generate(config, seed=1), MemoryFolder())
 
     def search_of(self, task_set: TaskSet) -> BaselineSearch:
         """Return a search over a task set."""
@@ -83,20 +86,21 @@ class BaselineConformance:
         )
 
     @pytest.fixture
-    def test(self, objective: Objective, tmp_path_factory: pytest.TempPathFactory) -> Tasks:
+    def test(self, objective: Objective) -> Tasks:
         """Return users whom the search never sees."""
-        config = dataclasses.replace(self.config, objective=objective)
-        folder = Folder.at(tmp_path_factory.mktemp("test"))
-        return write_task_set(generate(config, seed=1), folder).tasks("test")
+        return self._task_set(objective).tasks("test")
 
     @pytest.fixture
     def fitted(self, search: BaselineSearch, test: Tasks) -> FittedBaseline:
-        """Return the baseline, tuned and fitted."""
-        trials: list[Trial] = []
-        told = dataclasses.replace(search, on_trial=trials.append)
-        predictor = told.fitted(self.baseline)
-        own = [trial for trial in trials if trial.method == self.baseline.name]
-        return FittedBaseline(told, predictor, own, test)
+        """Return the baseline, tuned and fitted, once for all tests of the class."""
+        key = (type(self), self.baseline.name, search.objective)
+        if key not in _FITTED:
+            trials: list[Trial] = []
+            told = dataclasses.replace(search, on_trial=trials.append)
+            predictor = told.fitted(self.baseline)
+            own = [trial for trial in trials if trial.method == self.baseline.name]
+            _FITTED[key] = FittedBaseline(told, predictor, own, test)
+        return _FITTED[key]
 
     def test_it_is_called_as_its_predictor(self, fitted: FittedBaseline) -> None:
         assert fitted.predictor.name == self.baseline.name

@@ -44,7 +44,7 @@ from recmeta.tasks.task_set import (
 from recmeta.testing.rounding import tolerances
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
-from recmeta.workspace import Folder
+from recmeta.workspace import Folder, MemoryFolder
 
 
 class Subject(NamedTuple):
@@ -85,14 +85,14 @@ class LearnerConformance:
         return Model.load(folder)
 
     @pytest.fixture
-    def subject(self, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    def subject(self) -> Subject:
         """Return a model over a small synthetic log."""
-        return self.make_subject(tmp_path_factory.mktemp("subject"))
+        return self.make_subject()
 
-    def make_subject(self, folder: Path) -> Subject:
-        """Write a small synthetic task set to a folder and return a model over it."""
+    def make_subject(self) -> Subject:
+        """Return a model over a small synthetic log, which is in memory."""
         config = SyntheticConfig(num_users=300, num_items=60, objective=self.objective)
-        task_set = write_task_set(generate(config, seed=1), Folder.at(folder))
+        task_set = write_task_set(generate(config, seed=1), MemoryFolder())
         model = self.make_model(task_set)
         model.params = model.learner.init_params(torch.Generator().manual_seed(3))
         return Subject(model, task_set, _ragged(task_set.tasks("test"), self.objective))

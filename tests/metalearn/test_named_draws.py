@@ -1,7 +1,6 @@
 """Draws by name are the same whoever else is there, and as random as others."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +84,7 @@ DRAWING: dict[str, tuple[str, LearnerConfig]] = {
 
 
 @pytest.mark.parametrize("what", DRAWING)
-def test_a_batch_is_the_mean_of_its_parts_whatever_is_drawn(what: str, tmp_path: Path) -> None:
+def test_a_batch_is_the_mean_of_its_parts_whatever_is_drawn(what: str) -> None:
     algorithm, learner = DRAWING[what]
 
     class Suite(LearnerConformance):
@@ -97,5 +96,5 @@ def test_a_batch_is_the_mean_of_its_parts_whatever_is_drawn(what: str, tmp_path:
             return Model.untrained(config, task_set, torch.device("cpu"))
 
     suite = Suite()
-    subject = suite.make_subject(tmp_path)
+    subject = suite.make_subject()
     suite.test_a_batch_is_the_mean_of_its_parts(subject)

@@ -24,6 +24,7 @@ from recmeta.registry.tracking import (
     experiment_id,
     log_metrics,
     log_params,
+    log_series,
     mlflow_name,
     shortened,
 )
@@ -67,8 +68,7 @@ def log_tuning(workspace: Workspace, run_id: str, step: str, trials: Sequence[Tr
 def _log(client: Any, run_id: str, trials: Sequence[Trial]) -> None:
     best = min(trials, key=lambda trial: trial.loss)
     log_params(client, run_id, {**best.config, "num_candidates": len(trials)})
-    for number, trial in enumerate(trials):
-        log_metrics(client, run_id, {f"{best.measure}{BY_CANDIDATE}": trial.loss}, number)
+    log_series(client, run_id, f"{best.measure}{BY_CANDIDATE}", (t.loss for t in trials))
     log_metrics(client, run_id, {best.measure: best.loss})
     columns: dict[str, list[float]] = {n: [t.config[n] for t in trials] for n in best.config}
     _log_table(client, run_id, columns | {best.measure: [t.loss for t in trials]})
