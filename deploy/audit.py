@@ -39,7 +39,7 @@ class Finding:
     """What others call it, such as its CVE number."""
     summary: str
     fixed: tuple[str, ...]
-    """Versions that mend it."""
+    """Versions that fix it."""
 
 
 def read_pins(path: Path) -> dict[str, Version]:
@@ -196,8 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = list(find(pins, records, given.ignore))
     for one in found:
         called = ", ".join((one.record, *one.aliases))
-        mended = f"; mended in {', '.join(one.fixed)}" if one.fixed else "; not mended yet"
-        sys.stdout.write(f"{one.name} {one.version}: {called}{mended}. {one.summary}\n")
+        fixed = f"; fixed in {', '.join(one.fixed)}" if one.fixed else "; not fixed yet"
+        sys.stdout.write(f"{one.name} {one.version}: {called}{fixed}. {one.summary}\n")
     sys.stdout.write(
         f"{len(found)} known vulnerabilities in {len(pins)} pins, by a database whose newest "
         f"record is of {newest or 'an unknown time'}.\n"

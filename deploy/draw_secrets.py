@@ -15,7 +15,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "secrets"
 POSTGRES = "postgres:5432"
 SHOWN = 0o644
-"""The mode of what is mounted into a container, whose user is another one than ours. The folder
+"""The mode of files that are mounted into a container, whose user is not ours. The folder
 itself is closed to everybody else on the machine."""
 
 

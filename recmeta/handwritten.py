@@ -30,7 +30,7 @@ def read_text(path: Path, what: str) -> str:
         what: the file is, for messages.
 
     Raises:
-        UserError: where it cannot be read, or is no text in UTF-8 or UTF-16.
+        UserError: where it cannot be read, or is not text in UTF-8 or UTF-16.
     """
     try:
         data = path.expanduser().read_bytes()
@@ -48,7 +48,7 @@ def read_text(path: Path, what: str) -> str:
         ) from error
     if "\0" in text:
         raise UserError(
-            f"the {what} {str(path)!r} is no text: write it with a text editor, and save it as "
+            f"the {what} {str(path)!r} is not text: write it with a text editor, and save it as "
             "UTF-8."
         )
     return re.sub("\r\n?", "\n", text)

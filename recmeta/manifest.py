@@ -251,7 +251,7 @@ def redoing(steps: Collection[str], known: Collection[str]) -> Iterator[None]:
     for name in steps:
         if name not in known:
             raise UserError(
-                f"--redo names {name!r}, which is no step of this command."
+                f"--redo names {name!r}, which is not a step of this command."
                 f"{did_you_mean(name, list(known))} There are: {', '.join(known)}."
             )
     token = _REDO.set(frozenset(steps))

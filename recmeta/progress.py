@@ -1,4 +1,4 @@
-"""How long steps tell that they are getting on, without knowing who listens."""
+"""How long steps report their progress, without knowing who listens."""
 
 from collections.abc import Callable
 
@@ -7,4 +7,4 @@ Progress = Callable[[str, int, int], None]
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report to nobody."""

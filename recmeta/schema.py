@@ -13,7 +13,7 @@ import pyarrow as pa
 ALWAYS: Final = -(2**63)
 """Before everything: from here on holds what has no beginning."""
 END_OF_TIME: Final = 2**63 - 1
-"""After everything: whoever asks as of here is told all that is known."""
+"""The end of time: as of here, everything is known."""
 
 # Columns -----------------------------------------------------------------------------------------
 USER_ID: Final = "user_id"

@@ -434,7 +434,7 @@ def test_others_write_beside_long_work_alone(tmp_path: Path, is_long: bool) -> N
 def test_a_step_to_redo_has_a_name_that_is_known() -> None:
     with (
         pytest.raises(
-            UserError, match=r"'sael', which is no step .*'seal'.* There are: seal, other"
+            UserError, match=r"'sael', which is not a step .*'seal'.* There are: seal, other"
         ),
         redoing(["sael"], ["seal", "other"]),
     ):

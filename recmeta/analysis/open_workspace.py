@@ -49,7 +49,7 @@ class OpenWorkspace:
         self.workspace = Workspace(location).check_format()
         if not self.workspace.exists("tables"):
             raise UserError(
-                f"{self.workspace.location} is no workspace: it has no tables. Make one with "
+                f"{self.workspace.location} is not a workspace: it has no tables. Make one with "
                 "`recmeta run` or `make demo`."
             )
 

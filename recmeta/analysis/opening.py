@@ -23,7 +23,7 @@ def open_workspace(location: str | os.PathLike[str] = "workspace") -> "OpenWorks
     >>> import recmeta
     >>> recmeta.open_workspace("no-such-folder")
     Traceback (most recent call last):
-    recmeta.errors.UserError: ...no-such-folder is no workspace: it has no tables. ...
+    recmeta.errors.UserError: ...no-such-folder is not a workspace: it has no tables. ...
     """
     with extras.explained():
         from recmeta.analysis.open_workspace import OpenWorkspace

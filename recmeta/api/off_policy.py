@@ -43,7 +43,7 @@ LOGGED, LISTS = "the log of served lists", "the frame of other lists"
 REWARD, SLATE, PREDICTED, PROBABILITY = "reward", "slate", "predicted", "probability"
 """The columns that no table of a workspace has."""
 MOST_PLACES = 10_000
-"""The most places of a list; larger numbers are no ranks."""
+"""The most places of a list; larger numbers are not ranks."""
 ROUNDING = 1e-6
 """The tolerance by which the probabilities of a place may exceed 1 in sum."""
 _KEY = [schema.USER_ID, SLATE]
@@ -220,8 +220,8 @@ def _checked(frame: Any, what: str, numbers: list[str]) -> pl.DataFrame:
     rank = read[schema.RANK]
     if bool(((rank < 1) | (rank > MOST_PLACES) | (rank != rank.round())).any()):
         raise UserError(
-            f"{what} has a rank that is no whole number from 1 to {MOST_PLACES:,}: 1 is the best "
-            "place."
+            f"{what} has a rank that is not a whole number from 1 to {MOST_PLACES:,}: 1 is the "
+            "best place."
         )
     if schema.PROPENSITY in read.columns:
         _check_share(read, what, schema.PROPENSITY)
@@ -244,7 +244,7 @@ def refuse_nested(rows: pl.DataFrame, what: str, names: Sequence[str]) -> None:
 
 
 def _check_share(rows: pl.DataFrame, what: str, name: str, *, lowest_allowed: bool = False) -> None:
-    """Refuse a column with values that are no probabilities."""
+    """Refuse a column with values that are not probabilities."""
     values = rows[name]
     too_low = values < 0 if lowest_allowed else values <= 0
     if bool((too_low | (values > 1)).any()):

@@ -1,7 +1,7 @@
 """How a command ends: its exit code, and what is said where it fails.
 
 0    done
-1    our mistake: anything that nobody foresaw
+1    a bug of ours: an error that nobody foresaw
 2    the user's or the machine's: `UserError`, a bad option, a full disk, a server that is away
 3    the gate refused the model
 4    a rebuilt model is not the recorded one; features online are not those of the tables
@@ -72,5 +72,5 @@ def _ours(error: BaseException) -> str:
     return (
         f"this should not have happened: {type(error).__name__}: {said}. What was finished is "
         "kept. Please run the command again with --debug and report what it shows; `recmeta "
-        "doctor` tells whether the installation is sound."
+        "doctor` checks whether the installation is sound."
     )

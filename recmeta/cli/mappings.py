@@ -81,8 +81,8 @@ def new_users_mapping(
     """Return the mapping of a file of new users' interactions.
 
     Args:
-        path: a `.toml` mapping, or the file. One with the column of users alone names users of whom
-            nothing is known.
+        path: a `.toml` mapping, or the file. One with the column of users alone names users without
+            interactions.
         like: the mapping of the log, whose columns the file has where no options say otherwise.
             None: the columns are named as in the tables, and `value` and `timestamp` need not be
             there.
@@ -117,7 +117,7 @@ def new_users_mapping(
 
 
 def _naming_users(mapping: LogMapping) -> LogMapping:
-    """Return how to read a file of users alone, of whom nothing is known."""
+    """Return how to read a file of users alone, who have no interactions."""
     of_source = {name: getattr(mapping, name) for name in Source.__dataclass_fields__}
     return LogMapping(
         **of_source,
@@ -167,8 +167,8 @@ def profiles_like(mapping: LogMapping, path: str, id_col: str) -> AttributeSourc
     """
     if mapping.users is None:
         raise UserError(
-            f"--profiles {path!r}: the users of the log have no attributes, so that there is "
-            "nothing that a profile could say. Leave it out, or ingest the log with --users."
+            f"--profiles {path!r}: the users of the log have no attributes, so profiles "
+            "cannot be used. Leave the option out, or ingest the log with --users."
         )
     kinds = {name: Attribute(kind=a.kind) for name, a in mapping.users.columns.items()}
     return present_profiles(AttributeSource(path=path, id_col=id_col, columns=kinds))

@@ -136,7 +136,7 @@ class CommonOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogOptions:
-    """How a log is spelled; the fields bear the names of `LogMapping`'s."""
+    """How a log is written; the fields have the names of `LogMapping`'s."""
 
     mapping: Annotated[
         Path | None,
@@ -178,7 +178,7 @@ class LogOptions:
         str | None,
         typer.Option(
             metavar="KIND",
-            help="The kind of all rows. [default: rating with --value-col, else click]",
+            help="The kind of all rows. [default: rating with --value-col, otherwise click]",
             rich_help_panel=COLUMNS,
         ),
     ] = None
@@ -367,7 +367,7 @@ class AttributeOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """Who does the units of a step; fields bear the names of `EngineConfig`'s."""
+    """What runs the units of a step; the fields have the names of `EngineConfig`'s."""
 
     engine: Annotated[
         str,
@@ -398,7 +398,7 @@ class EngineOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuleOptions:
-    """What holds of every list; fields but `config` bear the names of `Rules`'s."""
+    """The rules of every list; fields except `config` have the names of `Rules`'s."""
 
     config: Annotated[
         Path | None,

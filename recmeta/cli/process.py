@@ -82,7 +82,7 @@ def _moved(stream: TextIO | None) -> TextIO:
 
 def _watch(child: int, answered: mmap.mmap, aside: int, arguments: list[str]) -> int:
     """Wait for the child, and say what it could not; return the exit code."""
-    told, deadline = 0, float("inf")
+    received, deadline = 0, float("inf")
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -90,14 +90,14 @@ def _watch(child: int, answered: mmap.mmap, aside: int, arguments: list[str]) ->
         left = max(0.0, min(deadline - time.monotonic(), 60.0))
         got = signal.sigtimedwait({*SIGNALS, signal.SIGCHLD}, left)
         if got is not None and got.si_signo in SIGNALS:
-            again, told = bool(told), told or got.si_signo
+            again, received = bool(received), received or got.si_signo
             deadline = time.monotonic() + (0 if again else GRACE_SECONDS)
             os.kill(child, got.si_signo)
         if time.monotonic() >= deadline:
             os.kill(child, signal.SIGKILL)
     libraries = os.pread(aside, MOST_SHOWN, max(0, os.fstat(aside).st_size - MOST_SHOWN))
     said = libraries.decode(errors="replace")
-    code = answered[0] - 1 if answered[0] else _answer(status, told, said, arguments)
+    code = answered[0] - 1 if answered[0] else _answer(status, received, said, arguments)
     if said.strip() and (code == 1 or "--debug" in arguments):
         from recmeta.errors.secrets import masked
 
@@ -105,27 +105,27 @@ def _watch(child: int, answered: mmap.mmap, aside: int, arguments: list[str]) ->
     return code
 
 
-def _answer(status: int, told: int, said: str, arguments: list[str]) -> int:
+def _answer(status: int, received: int, said: str, arguments: list[str]) -> int:
     """Say why the child ended without an answer; return the exit code."""
     from recmeta.cli import exits
 
-    message, code = _why(status, told, said)
+    message, code = _why(status, received, said)
     _write(sys.stderr, f"error: {message}\n")
     if "--json" in arguments:
         _write(sys.stdout, exits.as_json(message, code))
     return code
 
 
-def _why(status: int, told: int, said: str) -> tuple[str, int]:
+def _why(status: int, received: int, said: str) -> tuple[str, int]:
     from recmeta.cli import exits
     from recmeta.errors.causes import explained
 
-    if told:
-        return exits.interrupted(terminated=told == signal.SIGTERM)
+    if received:
+        return exits.interrupted(terminated=received == signal.SIGTERM)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGKILL:
         return exits.of(MemoryError("Linux killed the command, as it does when memory runs out"))
-    named = f"it ended by {signal.Signals(number).name}" if number else "it ended without a word"
+    named = f"it ended by {signal.Signals(number).name}" if number else "it ended without a message"
     lines = [line for line in said.splitlines() if explained(RuntimeError(line)) is not None]
     return exits.of(RuntimeError(lines[-1] if lines else named))
 

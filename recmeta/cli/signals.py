@@ -19,7 +19,7 @@ def listen() -> None:
 
 
 def listen_no_more() -> None:
-    """Ignore Ctrl-C and SIGTERM from now on: what is said next is said to the end."""
+    """Ignore Ctrl-C and SIGTERM from now on, so that the last message is printed in full."""
     for number in SIGNALS:
         if signal.getsignal(number) is _end:
             signal.signal(number, signal.SIG_IGN)

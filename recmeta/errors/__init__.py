@@ -1,7 +1,7 @@
 """The errors whose message is written for the person at the keyboard.
 
 The command line turns each into one paragraph and an exit code. What the machine or a server does
-is told by `recmeta.errors.causes`; anything else is a bug of ours.
+is described by `recmeta.errors.causes`; anything else is a bug of ours.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from recmeta.errors.secrets import masked
 
 MOST_LISTED = 20
-"""Names that a message tells."""
+"""The number of names that a message lists."""
 LONGEST_MESSAGE = 3_000
 LONGEST_SHOWN = 80
 """Characters of one of them."""

@@ -1,4 +1,4 @@
-"""What the machine, a server or another program does to a command, told from bugs.
+"""What the machine, a server or another program does to a command, as opposed to bugs.
 
 Libraries wrap such errors in their own, or leave nothing of them but a text, so that a cause is
 looked for in the whole chain of an error. The table `CAUSES` is all that is recognised, the most
@@ -159,7 +159,7 @@ CAUSES = (
         r"error code 50\d\b|status:? (?:code )?50\d\b|\(50\d\) when calling|"
         r"server returned non-2xx status code: 50\d",
         says="a server answers that it has failed ({words}): look at its log, and try again when "
-        f"it is well; `recmeta doctor` tells which one it is. {_AGAIN}",
+        f"it has recovered; `recmeta doctor` says which one it is. {_AGAIN}",
     ),
     Cause(
         name="server out of reach",
@@ -187,7 +187,7 @@ CAUSES = (
         r"server closed the connection unexpectedly|could not connect to server|"
         r"error 111 connecting to",
         says="a server cannot be reached ({words}). Start it, or look at MLFLOW_TRACKING_URI and "
-        f"the address of the workspace; `recmeta doctor` tells which one it is. {_AGAIN}",
+        f"the address of the workspace; `recmeta doctor` says which one it is. {_AGAIN}",
     ),
     Cause(
         name="not allowed",

@@ -79,7 +79,7 @@ def masked_values(value: Any, known: Sequence[str] | None = None) -> Any:
 
 
 def secrets_in(text: str) -> Iterator[str]:
-    """Yield the secrets of a text, for those who mask by themselves what they are told of."""
+    """Yield the secrets of a text, for callers that mask them on their own."""
     for pattern in _PATTERNS:
         for found in pattern.finditer(text):
             user, _, password = found["secret"].partition(":")

@@ -243,7 +243,7 @@ def _further(
                 f"and this is {objective}: leave it out of evaluation.metrics."
             )
         if known & set(one.names(config.ks)):
-            raise UserError(f"the metric {asked!r} has the name of another one, {one.label!r}.")
+            raise UserError(f"the metric {asked!r} has the same name as {one.label!r}.")
         known |= set(one.names(config.ks))
         found.append(one)
     return found

@@ -42,7 +42,7 @@ def with_text_vectors(items: Items, names: Sequence[str], cache: Folder) -> Item
     for name in names:
         if name not in known:
             raise UserError(
-                f"item_texts names {name!r}, which is no attribute of an item."
+                f"item_texts names {name!r}, which is not an attribute of items."
                 f"{did_you_mean(name, known)} There are: {', '.join(known) or 'none'}."
             )
         if not pa.types.is_string(items.attributes[name].type):

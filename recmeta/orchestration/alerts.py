@@ -84,9 +84,9 @@ def tell(alert: Alert) -> None:
         if notifier is not None:
             fields = {name: getattr(alert, name) for name in (*FIELDS, "subject", "text")}
             notifier({"alert": fields})
-            logger.info("%s was told.", type(notifier).__name__)
+            logger.info("%s was notified.", type(notifier).__name__)
     except Exception as error:
-        logger.error("nobody could be told of this: %s", masked(str(error)))
+        logger.error("nobody could be notified of this: %s", masked(str(error)))
 
 
 def notifier_of(text: str | None) -> Any:

@@ -15,10 +15,10 @@ LATE = (
 FAILED: Mapping[str, str] = {
     "choose-day": "Set the mapping's path, or name a day with the param Day.",
     "wait-for-log": "Ask whoever writes the log; clear the task when the day's log is there.",
-    "ingest": "Mend the log or the mapping, then clear the task.",
-    "check-data-quality": "Look at the day's rows in the table quarantine. A day that is right all "
-    "the same: trigger the DAG with that day and wider limits. One that is wrong: mend the log, "
-    "and clear `ingest`.",
+    "ingest": "Fix the log or the mapping, then clear the task.",
+    "check-data-quality": "Look at the day's rows in the table quarantine. If the day is right, "
+    "trigger the DAG with that day and wider limits. If it is wrong, fix the log and clear "
+    "`ingest`.",
     "materialise-features": "With a feature store: see whether it answers, then clear the task.",
     "build-tasks": "Run `recmeta doctor --verify` on the workspace, then clear the task.",
     "find-new-users": "Run `recmeta doctor --verify` on the workspace, then clear the task.",

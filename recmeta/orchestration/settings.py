@@ -14,7 +14,7 @@ and `model_name`, only these two count.
     done_file   what is written last into a day's folder        (none)
     wait        seconds to wait for another that writes         3600
     model_name  the registered model and its experiment         recmeta, or recmeta-WORKSPACE
-    notifier    who is told of failures, refusals and delays    (none)
+    notifier    who is notified of failures, refusals, delays    (none)
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Accounts at an MLflow server that read and do not write, made by its administrator.
+"""Read-only accounts at an MLflow server, made by its administrator.
 
     MLFLOW_TRACKING_URI=… MLFLOW_TRACKING_USERNAME=admin MLFLOW_TRACKING_PASSWORD=… \\
     RECMETA_MLFLOW_READERS=endpoint:PASSWORD python -m recmeta.registry.readers
@@ -70,7 +70,7 @@ def make_accounts(uri: str, accounts: Mapping[str, str]) -> list[str]:
         except MlflowException as error:
             raise UserError(
                 f"the MLflow server {uri} does not let {os.environ.get(ADMINISTRATOR)!r} make the "
-                f"account {name!r}, which its administrator may: {error.message:.200}"
+                f"account {name!r}, which only its administrator may do: {error.message:.200}"
             ) from error
     return new
 

@@ -35,7 +35,7 @@ def _figure(found: Mapping[str, Any], unit: str) -> "Figure":
     of_item = [(_feature_label(reason), reason["effect"]) for reason in found["features"]]
     parts = [
         (f"what the user did ({len(of_user)})", of_user),
-        (f"what is known of the item ({len(of_item)})", of_item),
+        (f"features of the item ({len(of_item)})", of_item),
     ]
     heights = [max(1, min(MOST_BARS, len(bars))) for _, bars in parts]
     figure = Figure(figsize=(8, 1.9 + 0.3 * sum(heights)), layout="constrained")

@@ -99,11 +99,11 @@ def lists(evaluation: Mapping[str, Any]) -> str:
     }
     known = {m for found in intervals.values() for m in found}
     k = max(int(m.split("@")[1]) for m in known if m.startswith("full_coverage@"))
-    told = [name for name in columns if f"{name}@{k}" in known]
+    measured = [name for name in columns if f"{name}@{k}" in known]
     rows = [
         [
             _emphasised(name, evaluation),
-            *(_interval(found.get(f"{m}@{k}")) for m in told),
+            *(_interval(found.get(f"{m}@{k}")) for m in measured),
         ]
         for name, found in _best_first(intervals, evaluation, f"full_ndcg@{k}")
     ]
@@ -114,14 +114,14 @@ def lists(evaluation: Mapping[str, Any]) -> str:
         "near 1 where few have all the places; popularity is the mean percentile of the listed "
         "items by how many users met them; difference is the share of a list that another user's "
         "does not have. In brackets the intervals: of nDCG the bootstrap over users, of what all "
-        f"lists show together the jackknife.{_without_lists(intervals, told, k)}\n\n"
-        f"{table(['', *(columns[m] for m in told)], rows)}"
+        f"lists show together the jackknife.{_without_lists(intervals, measured, k)}\n\n"
+        f"{table(['', *(columns[m] for m in measured)], rows)}"
     )
 
 
-def _without_lists(intervals: Mapping[str, Mapping[str, Any]], told: Sequence[str], k: int) -> str:
-    """Return the sentence that says who has no lists; nothing where all have."""
-    without = [n for n, found in intervals.items() if not any(f"{m}@{k}" in found for m in told)]
+def _without_lists(intervals: Mapping[str, Mapping[str, Any]], names: Sequence[str], k: int) -> str:
+    """Return the sentence that says which predictors have no lists; empty if all have."""
+    without = [n for n, found in intervals.items() if not any(f"{m}@{k}" in found for m in names)]
     if not without:
         return ""
     return f" Ranking so many items would take {' and '.join(without)} too long."
@@ -164,13 +164,13 @@ def calibration(evaluation: Mapping[str, Any]) -> str:
             "scores are logits with no truth to be off from, or had too few development users."
         )
     further = {"development": "of development users", "learners_own": "own spread, as it is"}
-    told = [key for key in further if all(key in row for row in found["coverage"])]
-    header = ["interval", "held", *(further[key] for key in told)]
+    recorded = [key for key in further if all(key in row for row in found["coverage"])]
+    header = ["interval", "held", *(further[key] for key in recorded)]
     rows = [
         [
             f"{row['level']:.0%}",
             _share(row),
-            *(f"{row[key]:.1%}" for key in told),
+            *(f"{row[key]:.1%}" for key in recorded),
         ]
         for row in found["coverage"]
     ]
@@ -276,7 +276,7 @@ def data(
     )
     how = "the first interactions are support, the next ones query" if temporal else "random rows"
     aside = tasks.get("not_positive", 0)
-    left_out = f" {aside:,} rows have a value of 0 or less and are no positives." if aside else ""
+    left_out = f" {aside:,} rows have a value of 0 or less and are not positives." if aside else ""
     return (
         f"## Data\n\n{rows}\n\n{_of_log(findings)}Objective: {objective}; within a user "
         f"{how}.{left_out}\n\n{splits}"
@@ -287,15 +287,15 @@ def _of_log(findings: Mapping[str, Any] | None) -> str:
     """Return what ingest found of the log as a whole, as a paragraph; perhaps empty."""
     if findings is None:
         return ""
-    told = []
+    sentences = []
     if findings["first_time"] is not None:
-        told.append(f"Times go from {findings['first_time']} to {findings['last_time']}.")
+        sentences.append(f"Times go from {findings['first_time']} to {findings['last_time']}.")
     for name in ("users", "items"):
         known = findings[f"{name}_known"]
         if known is not None:
             total = findings[f"num_{name}"]
-            told.append(f"{known:,} of the log's {total:,} {name} have attributes.")
-    return " ".join(told) + "\n\n" if told else ""
+            sentences.append(f"{known:,} of the log's {total:,} {name} have attributes.")
+    return " ".join(sentences) + "\n\n" if sentences else ""
 
 
 def values(evaluation: Mapping[str, Any]) -> str:
@@ -309,16 +309,16 @@ def values(evaluation: Mapping[str, Any]) -> str:
         return ""
     lowest, highest, median = (f"{found[n]:,g}" for n in ("lowest", "highest", "median"))
     levels = f" in {found['num_levels']} levels" if found["num_levels"] else ""
-    told = (
-        f"Ratings go from {lowest} to {highest}{levels}, half of them up to {median}; relevant in "
-        f"lists are those from {evaluation['relevant_from']:,g} up."
+    sentence = (
+        f"Ratings go from {lowest} to {highest}{levels}, half of them up to {median}; those of "
+        f"{evaluation['relevant_from']:,g} and above are relevant in lists."
     )
     if not found["has_tail"]:
-        return told
+        return sentence
     return (
-        f"{told} So few are near the highest that they look like counts or amounts: ingested with "
-        "an event of another kind than `rating`, as by `--event purchase`, each pair of user and "
-        "item is one positive."
+        f"{sentence} So few are near the highest that they look like counts or amounts: ingested "
+        "with an event of another kind than `rating`, as by `--event purchase`, each pair of user "
+        "and item is one positive."
     )
 
 

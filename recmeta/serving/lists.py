@@ -110,8 +110,8 @@ class ListMaker:
         self.is_eligible_I = eligible_items(items, rules, facts or ItemFacts())
         if rules.max_uncertainty is not None and model.uncertainty is None:
             raise UserError(
-                "max_uncertainty is set, and this model does not say how certain it is: leave it "
-                "out (min_interactions works with any model), or train a model of ratings anew."
+                "max_uncertainty is set, but this model does not predict its uncertainty: leave "
+                "it out (min_interactions works with any model), or train a model on ratings."
             )
         self.caps = tuple(
             Cap(categories(items, name)[0], most) for name, most in rules.max_per_category.items()

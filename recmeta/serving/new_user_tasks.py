@@ -119,7 +119,7 @@ def unused_rows(
     """
     low, high = model.value_range
     of_values = (
-        f"whose value is no number from {low:g} to {high:g}"
+        f"whose value is not a number from {low:g} to {high:g}"
         if model.objective == "rating"
         else "whose value is 0 or less"
     )
@@ -133,9 +133,9 @@ def unused_rows(
     num_unused = sum(reasons.values())
     if not num_unused:
         return ""
-    told = "; ".join(f"{number:,} {why}" for why, number in reasons.items() if number)
+    reasons_given = "; ".join(f"{number:,} {why}" for why, number in reasons.items() if number)
     given = counts.rows + sum(bad.values())
-    return f"{num_unused:,} of {given:,} interactions were not used: {told}."
+    return f"{num_unused:,} of {given:,} interactions were not used: {reasons_given}."
 
 
 def left_with_none(counts: NewUserCounts) -> str:
@@ -144,10 +144,10 @@ def left_with_none(counts: NewUserCounts) -> str:
     if not counts.without_interactions:
         return ""
     if not counts.used:
-        return "Nothing is left to adapt to: lists are those of a stranger."
+        return "Nothing is left to adapt to, so lists are those of users without interactions."
     if counts.without_interactions == 1:
-        return "1 user is left with none."
-    return f"{counts.without_interactions:,} users are left with none."
+        return "1 user has none left."
+    return f"{counts.without_interactions:,} users have none left."
 
 
 def _named(model: Model, unknown: Sequence[str]) -> str:
@@ -285,7 +285,7 @@ def _moments(time: pa.Array) -> pa.Array:
         return time.cast(pa.timestamp("us"))
     except pa.ArrowException as error:
         raise UserError(
-            f"the column {schema.TIMESTAMP!r} of the new users holds no times: {error}. Give "
+            f"the column {schema.TIMESTAMP!r} of the new users does not hold times: {error}. Give "
             "numbers, or text such as 2024-05-01T12:30:00Z."
         ) from error
 

@@ -80,8 +80,8 @@ class ScoringConfig:
             )
         if self.explore is not None and (self.rules.diversity or self.rules.max_per_category):
             raise UserError(
-                "explore is set beside diversity or max_per_category, which an item that is tried "
-                "could break: leave out one of the two."
+                "explore is set together with diversity or max_per_category, which an exploring "
+                "place could break: leave out one of the two."
             )
 
 

@@ -117,9 +117,9 @@ def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
         if not is_allowed_I.any():
             such_as = f", such as {listed(sorted(facts.allowed)[:3])}" if facts.allowed else ""
             raise UserError(
-                f"allow names {len(facts.allowed):,} items{such_as}, and the model's catalogue has "
-                "none of them, so that every list would be empty: it must hold ids of items as the "
-                f"log has them, such as {listed(items.item_id[:3].to_pylist())}."
+                f"allow names {len(facts.allowed):,} items{such_as}, but the model's catalogue has "
+                "none of them, so every list would be empty: it must hold item ids as the log has "
+                f"them, such as {listed(items.item_id[:3].to_pylist())}."
             )
         is_eligible_I &= is_allowed_I
     for name, values in rules.unavailable.items():
@@ -129,7 +129,7 @@ def eligible_items(items: Items, rules: Rules, facts: ItemFacts) -> BoolArray:
     for name, least in rules.at_least.items():
         column = _attribute(items, name)
         if not pa.types.is_floating(column.type) and not pa.types.is_integer(column.type):
-            raise UserError(f"at_least.{name}: the attribute {name!r} of items is no number.")
+            raise UserError(f"at_least.{name}: the attribute {name!r} of items is not numeric.")
         at_least = pc.fill_null(pc.greater_equal(column.cast(pa.float64()), least), False)
         is_eligible_I &= at_least.to_numpy(zero_copy_only=False)
     return np.asarray(is_eligible_I)
@@ -203,8 +203,8 @@ def kind_codes(items: Items) -> IntArray:
         first += len(vocabulary)
     if not parts:
         raise UserError(
-            "diversity is set, and the items have no categorical or multi-valued attribute to tell "
-            "them apart by: leave it out, or ingest the log with --items."
+            "diversity is set, but the items have no categorical or multi-valued attribute to "
+            "compare: leave it out, or ingest the log with --items."
         )
     return np.concatenate(parts, 1)
 
@@ -213,8 +213,8 @@ def _attribute(items: Items, name: str) -> pa.Array:
     known = items.attributes.column_names
     if name not in known:
         raise UserError(
-            f"a rule names {name!r}, which is no attribute of an item.{did_you_mean(name, known)} "
-            f"There are: {listed(known)}."
+            f"a rule names {name!r}, which is not an attribute of "
+            f"items.{did_you_mean(name, known)} There are: {listed(known)}."
         )
     return items.attributes[name].combine_chunks().take(pa.array(items.newest()))
 

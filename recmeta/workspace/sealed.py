@@ -29,8 +29,8 @@ from recmeta.workspace.folder import Folder
 DIGESTS: Final = "digests.json"
 _SEEN: Final = ".digests-seen.json"
 _MAKE_AGAIN: Final = (
-    "Bring it back from a backup, or run the command that made it again, which makes anew what is "
-    "broken; `recmeta doctor --verify` names every file that is."
+    "Restore it from a backup, or run the command that made it again, which replaces what is "
+    "broken; `recmeta doctor --verify` names every broken file."
 )
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ def resumed(folder: Folder) -> Sealed:
     try:
         digests = _read(folder)
     except Broken as error:
-        log.warning("what was begun is made anew: %s", error)
+        log.warning("an unfinished file is made again: %s", error)
         digests = None
     return Sealed(folder, digests or {})
 
@@ -269,7 +269,7 @@ def arrow_table(content: pa.Buffer, place: str) -> pa.Table:
         table = ipc.open_file(content).read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Broken(f"{place} is no whole Arrow file: {error}. {_MAKE_AGAIN}") from error
+        raise Broken(f"{place} is not a complete Arrow file: {error}. {_MAKE_AGAIN}") from error
     return table
 
 

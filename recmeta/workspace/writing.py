@@ -172,7 +172,7 @@ class Writers:
     def _take(self, attempt: Callable[[], tuple[str, Owner | None] | None]) -> None:
         """Repeat an attempt until it returns None; otherwise it returns what is in the way."""
         end = time.monotonic() + self._wait
-        pause, told = FIRST_PAUSE, False
+        pause, announced = FIRST_PAUSE, False
         while (busy := attempt()) is not None:
             left = end - time.monotonic()
             message = _message(self._location, *busy)
@@ -181,9 +181,9 @@ class Writers:
                     f"{message} Wait for it with --wait SECONDS, or run this again when it has "
                     "ended."
                 )
-            if not told and pause > 10 * FIRST_PAUSE:
+            if not announced and pause > 10 * FIRST_PAUSE:
                 self._say(f"{message} Waiting for at most {self._wait:g} s.")
-                told = True
+                announced = True
             time.sleep(min(pause, left))
             pause = min(1.5 * pause, LONGEST_PAUSE)
 

@@ -137,5 +137,5 @@ def test_questions(opened: OpenWorkspace) -> None:
 
 
 def test_there_must_be_a_workspace(tmp_path: str) -> None:
-    with pytest.raises(UserError, match="is no workspace"):
+    with pytest.raises(UserError, match="is not a workspace"):
         recmeta.open_workspace(tmp_path)

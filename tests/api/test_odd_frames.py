@@ -146,7 +146,7 @@ def test_arguments_that_are_none_are_refused(
     ("change", "said"),
     [
         ({"item_id": ["Film 1", "Film 2", "x"]}, "'Film 1', which is the title of the item '1'"),
-        ({"value": [80.0, 20.0, 60.0]}, "3 whose value is no number from "),
+        ({"value": [80.0, 20.0, 60.0]}, "3 whose value is not a number from "),
         ({"item_id": [500, 501, 502]}, "those that it knows are as '0', '1'"),
     ],
 )
@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_told_with_its_reason(
     with pytest.warns(UnusedRowsWarning, match="3 of 3 interactions were not used") as told:
         of_numbers.recommend(rows)
     assert said in str(told[0].message)
-    assert "lists are those of a stranger" in str(told[0].message)
+    assert "lists are those of users without" in str(told[0].message)
 
 
 def test_a_misspelt_attribute_is_told() -> None:
@@ -237,7 +237,7 @@ def test_attributes_of_nobody_in_the_log_are_told() -> None:
     strangers = pl.DataFrame({"item_id": [1, 2], "shelf": ["a", "b"]})
     with pytest.warns(UserWarning, match="Only 0 of the 3 items of the log have") as told:
         recmeta.Dataset.from_frame(ROWS, items=strangers)
-    assert "would match: write both alike" in str(told[0].message)
+    assert "would match: write both the same way" in str(told[0].message)
     assert told[0].filename == __file__
 
 

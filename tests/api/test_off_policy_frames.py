@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(recmeta.UserError, match=r"sum up to 1\.2 at rank 1 of the list of"):
         recmeta.off_policy(SERVED, pl.concat([half, another]))
     for rank in (1e300, 20_000.0, 1.5):
-        with pytest.raises(recmeta.UserError, match="no whole number from 1 to 10,000"):
+        with pytest.raises(recmeta.UserError, match="not a whole number from 1 to 10,000"):
             recmeta.off_policy(SERVED.with_columns(rank=pl.lit(rank)), OTHERS)
     with pytest.raises(recmeta.UserError, match="it must be a pandas or Polars DataFrame"):
         recmeta.off_policy(SERVED, [1, 2])

@@ -25,10 +25,10 @@ def test_events_are_ingested_alone(recmeta: Call, tmp_path: Path) -> None:
     assert (row["user_id"], row["item_id"], row["event"], row["value"]) == ("u", "i", "click", 1.0)
     refused = recmeta("ingest", "log.csv", "--events", "-w", workspace, "--json")
     assert refused.code == 2
-    assert "leave the log out, or --events" in refused.json["error"]
+    assert "--events reads no log" in refused.json["error"]
     tried = recmeta("ingest", "--events", "--dry-run", "-w", workspace, "--json")
     assert tried.code == 2
-    assert "cannot be tried" in tried.json["error"]
+    assert "cannot be combined" in tried.json["error"]
     log = tmp_path / "log.csv"
     log.write_text("user_id,item_id\nv,i\n")
     store.append([[StoredEvent(**{**vars(kept), "event_id": "f", "item_id": "j"})]])

@@ -250,7 +250,7 @@ def test_a_matrix_and_suffixes_need_no_mapping_file(recmeta: Call, tmp_path: Pat
     jester, shown = tmp_path / "jester.csv", tmp_path / "shown.csv"
     jester.write_text("\n".join("3,99,1.5,-2,4,99,0,7.5,1" for _ in range(20)) + "\n")
     called = recmeta("ingest", jester)
-    assert "say --layout matrix --no-header --user-col ''" in called.stderr
+    assert "use --layout matrix --no-header --user-col ''" in called.stderr
     options = ["--layout", "matrix", "--no-header", "--user-col", "", "--null-values", "99"]
     options += ["--skip-columns", "column_1", "--scale=-10:10", "--dry-run", "--json"]
     called = recmeta("ingest", jester, *options)
@@ -272,7 +272,7 @@ def test_a_matrix_with_a_header_is_no_log_of_two_of_its_items(
     log = tmp_path / "matrix.csv"
     log.write_text(f"person,{names}\n" + "\n".join(f"p{n},{row}" for n, row in enumerate(rows)))
     called = recmeta("ingest", log)
-    assert (called.code, "say --layout matrix --user-col person" in called.stderr) == (2, True)
+    assert (called.code, "use --layout matrix --user-col person" in called.stderr) == (2, True)
     options = ["--layout", "matrix", "--user-col", "person", "--dry-run", "--json"]
     called = recmeta("ingest", log, *options)
     assert (called.code, called.json["accepted"]) == (0, 84), called.stderr

@@ -62,7 +62,7 @@ def test_poor_overlap_is_warned_of(recmeta: Call, logged: Path, tmp_path: Path) 
     [
         (("propensity", "propensty"), "has no column 'propensity'. Did you mean 'propensty'?"),
         (("u0,0,a,1,0.5,1", "u0,0,a,1,0,1"), "has a propensity of 0"),
-        (("u0,0,a,1,0.5,1", "u0,0,a,0,0.5,1"), "a rank that is no whole number from 1"),
+        (("u0,0,a,1,0.5,1", "u0,0,a,0,0.5,1"), "a rank that is not a whole number from 1"),
         (("u0,0,a,1,0.5,1", "u0,0,a,1,0.5,"), "as reward in row 1"),
         (("u0,1,b", "u0,0,b"), "more than one item at rank 1 of the list of user 'u0'"),
     ],
@@ -117,7 +117,7 @@ def test_runs_of_the_workspace_are_served_and_other_lists(
         assert "as reward in row 1: every row must" in " ".join(broken.stderr.split())
     unknown = recmeta("off-policy", clicks, "--served", "no", "--run", run, "-w", workspace)
     assert unknown.code == 2
-    assert "no lists of such a run" in " ".join(unknown.stderr.split())
+    assert "no lists of that run" in " ".join(unknown.stderr.split())
 
 
 def test_power_counts_users_and_days(recmeta: Call) -> None:

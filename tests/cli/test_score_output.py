@@ -119,7 +119,7 @@ def test_a_place_in_the_workspace_or_of_another_table_is_refused_however_it_is_s
     with pytest.raises(UserError, match="cannot open the location"):
         list_files.target_of("ftp://host/lists.csv", workspace)
     pl.DataFrame({"user_id": ["u"], "item_id": ["i"]}).write_delta(tmp_path / "log")
-    with pytest.raises(UserError, match="without the column 'rank', and so none of lists"):
+    with pytest.raises(UserError, match="without the column 'rank', so it does not hold lists"):
         list_files.target_of(f"{tmp_path}/log/", workspace)
 
 
@@ -136,7 +136,7 @@ def test_the_first_lists_are_shown_and_anybodys_can_be(
 ) -> None:
     printed = recmeta("score", new_users, "-w", titled, "--top-k", 3).stdout
     said = "2 users have a list, 6 rows in all, made by version 1 of the model from 3 interactions"
-    assert printed.startswith(f"{said}; of 1 of them nothing was known.")
+    assert printed.startswith(f"{said}; nothing was known about 1 of them.")
     assert printed.index("## adam") < printed.index("## zoe")
     assert '| 1 | The "Thing", No. ' in printed
     shown = recmeta("show", "zoe", "-w", titled, "--json").json

@@ -76,7 +76,7 @@ def test_only_items_that_were_first_met_lately(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--deny", "nowhere.txt"), "no such file"),
+        (("--deny", "nowhere.txt"), "does not exist"),
         (("--max-per-category", "area"), "such as genres=2"),
         (("--max-per-category", "aria=2"), "Did you mean 'area'"),
         (("--diversity", 1.5), "diversity is 1.5"),

@@ -128,7 +128,7 @@ def test_a_bad_day_fails_at_once_and_is_told(airflow: AirflowProcess, tmp_path: 
     (letter,) = letters
     assert letter["Subject"].startswith("recmeta: build_tasks.ingest failed for good")
     assert "unparsable_value" in text_of(letter)
-    assert "What to do: Mend the log or the mapping, then clear the task." in text_of(letter)
+    assert "What to do: Fix the log or the mapping, then clear the task." in text_of(letter)
 
 
 def test_params_are_validated(airflow: AirflowProcess, tiny: Tiny) -> None:

@@ -309,7 +309,7 @@ def test_metrics_of_every_kind_stand_beside_the_standard_ones() -> None:
     [
         ("mea", r"no metric 'mea'\. Did you mean 'mae'"),
         ("numpy:ndarray", "must be an ErrorMetric"),
-        (f"{__name__}:CALLED_AS_ANOTHER", "has the name of another one, 'mae'"),
+        (f"{__name__}:CALLED_AS_ANOTHER", "has the same name as 'mae'"),
     ],
 )
 def test_a_metric_that_is_none_is_refused(metric: str, message: str) -> None:

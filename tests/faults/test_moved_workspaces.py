@@ -374,7 +374,7 @@ def test_a_backup_while_others_write_restores_to_a_whole_workspace(
 
 
 def test_a_backup_goes_where_nothing_is(here: Path) -> None:
-    assert "is there already" in recmeta("backup", here, "-w", "ws", code=2)["error"]
+    assert "exists already" in recmeta("backup", here, "-w", "ws", code=2)["error"]
     assert "lies in the workspace" in recmeta("backup", "ws/copy", "-w", "ws", code=2)["error"]
     assert "no workspace" in recmeta("backup", "copy", "-w", "none", code=2)["error"]
     assert not (here / "none").exists()

@@ -323,7 +323,7 @@ def test_bad_request_over_http(server: str) -> None:
     [
         ({"item_id": [["100"]] * 5}, {}, "an id is text or a number"),
         ({"value": [1j] * 5}, {}, "not text, numbers or times"),
-        ({"timestamp": pd.to_timedelta(range(5), "D")}, {}, "holds no times"),
+        ({"timestamp": pd.to_timedelta(range(5), "D")}, {}, "does not hold times"),
         ({"timestamp": ["noon"] * 5}, {}, "holds a value that is not a time"),
         ({}, {"top_k": "x"}, "top_k is 'x'; it must be of type int"),
         ({}, {"tpo_k": 3}, "Did you mean 'top_k'"),

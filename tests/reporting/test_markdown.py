@@ -11,10 +11,10 @@ STARS: dict[str, Any] = {
 }
 
 
-def test_the_scale_of_ratings_is_told() -> None:
+def test_the_scale_of_ratings_is_reported() -> None:
     assert markdown.values(STARS) == (
-        "Ratings go from 1 to 5 in 5 levels, half of them up to 4; relevant in lists are those "
-        "from 3.4 up."
+        "Ratings go from 1 to 5 in 5 levels, half of them up to 4; those of 3.4 and above are "
+        "relevant in lists."
     )
     assert markdown.values({"relevant_from": 1.0}) == ""
 
@@ -26,12 +26,12 @@ def test_a_tail_looks_like_counts() -> None:
     assert "--event purchase" in told
 
 
-def test_rows_that_are_no_positives_are_told() -> None:
+def test_rows_that_are_not_positives_are_counted() -> None:
     ingested = dict.fromkeys(("rows_read", "accepted", "duplicates", "quarantined"), 9)
     tasks = dict.fromkeys(("users", "items", "tasks_train", "tasks_dev", "tasks_test"), 3)
     assert "no positives" not in markdown.data(ingested, tasks, "implicit", True)
     told = markdown.data(ingested, {**tasks, "not_positive": 1940}, "implicit", True)
-    assert "1,940 rows have a value of 0 or less and are no positives." in told
+    assert "1,940 rows have a value of 0 or less and are not positives." in told
 
 
 @pytest.mark.parametrize("kind", get_args(SplitKind))

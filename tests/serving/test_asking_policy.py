@@ -13,10 +13,10 @@ from recmeta.metalearn.scorer import Scorer
 from recmeta.serving.asking_policy.fit import (
     PolicyConfig,
     Prior,
+    after_asking,
     fit_policy,
     simulate,
     simulated_return,
-    told,
 )
 from recmeta.serving.asking_policy.policy import (
     AskingPolicy,
@@ -90,7 +90,7 @@ def test_what_is_believed_after_answers_is_what_the_model_adapts_to(
     drawn = simulate(prior, questions, 6, torch.Generator().manual_seed(1))
     belief = drawn.belief
     for place in (0, 3, 7):
-        belief, answers_B = told(questions, belief, torch.full((6,), place), drawn)
+        belief, answers_B = after_asking(questions, belief, torch.full((6,), place), drawn)
     b = int(belief.num_answered_B.argmax())
     places = [c for c in (0, 3, 7) if drawn.answers_BC[b, c]]
     assert places, "nobody knows the most popular items"

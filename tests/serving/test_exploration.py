@@ -225,7 +225,7 @@ def test_what_cannot_be_explored_is_refused(model: Model, linear: Model) -> None
         ListMaker(Scorer.of(model), ScoringConfig(explore=explore))
     uniform = dataclasses.replace(explore, by="uniform")
     ListMaker(Scorer.of(model), ScoringConfig(explore=uniform))
-    with pytest.raises(UserError, match="explore is set beside diversity"):
+    with pytest.raises(UserError, match="explore is set together with diversity"):
         ScoringConfig(explore=explore, rules=Rules(diversity=0.5))
     with pytest.raises(UserError, match=r"explore\.share is 1\.5"):
         ExploreConfig(share=1.5)

@@ -262,8 +262,8 @@ def test_one_list_per_user_without_gaps_and_without_what_is_ruled_out(
     ("rules", "message"),
     [
         ({"max_per_category": {"shelv": 2}}, "Did you mean 'shelf'"),
-        ({"at_least": {"shelf": 2.0}}, "is no number"),
-        ({"unavailable": {"colour": ("red",)}}, "no attribute of an item"),
+        ({"at_least": {"shelf": 2.0}}, "is not numeric"),
+        ({"unavailable": {"colour": ("red",)}}, "not an attribute of items"),
     ],
 )
 def test_rules_that_do_not_fit_the_items(
@@ -277,7 +277,7 @@ def test_certainty_cannot_be_asked_of_a_model_that_has_none(
     implicit_model: Model,
 ) -> None:
     config = ScoringConfig(rules=Rules(max_uncertainty=1.0))
-    with pytest.raises(UserError, match="does not say how certain"):
+    with pytest.raises(UserError, match="does not predict its uncertainty"):
         ListMaker(Scorer.of(implicit_model), config)
 
 

@@ -307,9 +307,9 @@ def test_a_day_that_is_delivered_again_is_no_new_day(tmp_path: Path) -> None:
 
     again = next_day(2, known + "\n")
     assert (again.counts["accepted"], again.counts["duplicates"]) == (0, 10)
-    with pytest.raises(UserError, match="nothing new came: all of its 10 rows are in the inter"):
+    with pytest.raises(UserError, match="it has no new rows: all of its 10 rows are in the inter"):
         data_quality.check(workspace, again)
-    with pytest.raises(UserError, match="nothing came: it has no row"):
+    with pytest.raises(UserError, match="it has no rows"):
         data_quality.check(workspace, next_day(3, "user_id,item_id,time,stars\n"))
     quiet = data_quality.check(workspace, again, DataQualityConfig(min_rows=0))
     assert (quiet["rows_read"], quiet["accepted"]) == (10, 0)

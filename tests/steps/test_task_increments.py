@@ -256,7 +256,7 @@ def test_more_rows_than_memory_is_meant_for_are_not_read(
     monkeypatch.setattr(log_changes, "_as_frame", lambda *_: read.append("rows"))
     assert build(workspace).outputs.built == "in full: the log has 60 rows more than before"
     maintenance.optimise(workspace, min_files=2)
-    written = "in full: the files of 360 rows of the log were written anew"
+    written = "in full: the files of 360 rows of the log were rewritten"
     assert build(workspace).outputs.built == written
     assert not read
 
@@ -267,9 +267,9 @@ def test_what_cannot_be_added_to_is_built_in_full(split: Any, tmp_path: Path) ->
     config = BuildTasksConfig(split=SplitConfig(split=split))
     add(workspace, drawn(0, 400, 10_000), 0)
     build(workspace)
-    assert build(workspace, config).outputs.built == "in full: the settings are others than before"
+    assert build(workspace, config).outputs.built == "in full: the settings have changed"
     add(workspace, drawn(1, 30, 10_500), 1)
-    assert "may concern everybody" in build(workspace, config).outputs.built
+    assert "may affect every user" in build(workspace, config).outputs.built
 
 
 def test_a_user_is_forgotten_from_all_that_was_added(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_base_that_is_lost_is_noticed_and_mended(tmp_path: Path) -> None:
         latest(workspace, build_tasks.STEP)
     again = build(workspace)
     assert again.key == built.key
-    assert again.outputs.built == "in full: the last tasks are not whole"
+    assert again.outputs.built == "in full: the last tasks are incomplete"
 
 
 @pytest.mark.parametrize("name", ["levels.arrow", "log.json", "rows-00000.arrow", "tallies.arrow"])
@@ -315,5 +315,5 @@ def test_a_base_that_is_broken_is_not_added_to(name: str, tmp_path: Path) -> Non
     path.write_bytes(content)
     add(workspace, drawn(1, 30, 12_000), 1)
     built = build(workspace)
-    assert built.outputs.built == "in full: the last tasks are not whole"
+    assert built.outputs.built == "in full: the last tasks are incomplete"
     check(workspace, built)

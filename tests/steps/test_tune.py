@@ -191,7 +191,7 @@ def test_a_trial_that_was_under_way_goes_on(
     candidates = {"bayesian-linear": CLOSED_FORM}
     before = set((workspace / "tuning").names())
     short = TuneConfig(trials=2, minutes=1e-9, seed=5)
-    with pytest.raises(UserError, match="goes on where it is"):
+    with pytest.raises(UserError, match="continues the study"):
         tune.run(short, candidates, workspace, tasks, device="cpu")
     (study,) = set((workspace / "tuning").names()) - before
     (trial,) = (workspace / "tuning" / study / "trials").names()

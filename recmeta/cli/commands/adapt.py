@@ -92,7 +92,7 @@ def whom_and_with_what(
 ) -> "tuple[LogMapping, Version]":
     """Return how to read the users in a file, without their profiles, and the model's version.
 
-    What is not there is told before PyTorch is imported.
+    What does not exist is reported before PyTorch is imported.
 
     Raises:
         UserError: where a file, the version or a champion is not there.

@@ -98,11 +98,11 @@ def _text(found: "Explanation", unit: str, version: str) -> str:
     return "\n\n".join(
         [
             f"# {inline(found.title)} for user {inline(found.user_id)}: {found.score:.3f}",
-            f"A user with this profile of whom no interaction is known: "
-            f"{found.score_of_unknown_user:.3f}. Scores and effects are {unit}, by version "
+            f"The score for a user with this profile and no interactions "
+            f"is {found.score_of_unknown_user:.3f}. Scores and effects are {unit}, by version "
             f"{version} of the model.",
             f"## What the user did\n\n{table(['interaction', 'value', 'effect'], support)}{rest}",
-            f"## What is known of the item\n\n{table(['feature', 'value', 'effect'], features)}",
+            f"## Features of the item\n\n{table(['feature', 'value', 'effect'], features)}",
         ]
     )
 

@@ -44,7 +44,7 @@ def forget(
             "`recmeta run` trains a new one."
         )
     elif not any(found.removed.values()):
-        note = "Nothing of them was found: are the ids spelled as in the table interactions?"
+        note = "Nothing of them was found: are the ids written as in the table interactions?"
     return Outcome(data=found.summary(), text=as_list(found.summary()), note=note)
 
 

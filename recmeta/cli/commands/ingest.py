@@ -36,8 +36,8 @@ Memory = Annotated[
     str,
     typer.Option(
         metavar="SIZE",
-        help="The most memory to take, such as 1GiB or 8GiB, whatever the size of the log. What "
-        "does not fit is on the disk meanwhile.",
+        help="The most memory to take, such as 1GiB or 8GiB, whatever the size of the log. Rows "
+        "that do not fit are kept on disk meanwhile.",
     ),
 ]
 
@@ -50,7 +50,7 @@ def ingest(
     dry_run: DryRun = False,
     events: Annotated[
         bool,
-        typer.Option("--events", help="Take in the events that the endpoint has kept, and no log."),
+        typer.Option("--events", help="Ingest only the events that the endpoint has kept."),
     ] = False,
     memory: Memory = "2GiB",
 ) -> Outcome:
@@ -107,7 +107,7 @@ def ingest(
         f"- attributes of {name}: " + ", ".join(f"{a} ({kind})" for a, kind in found.items())
         for name, found in kinds.items()
     ]
-    text = "\n".join([as_list(counts), *told(found), *attributes_found])
+    text = "\n".join([as_list(counts), *_figures(found), *attributes_found])
     notes = ["This log had been ingested before; nothing changed."] if manifest.reused else []
     if manifest.outputs.came_due:
         notes.append(
@@ -130,10 +130,10 @@ def _events(
     from recmeta.steps.data import ingest as step
 
     if source is not None:
-        raise UserError("--events takes in no log: leave the log out, or --events.")
+        raise UserError("--events reads no log: leave out one of the two.")
     if dry_run:
         raise UserError(
-            "--events cannot be tried with --dry-run: events were checked as they came."
+            "--events cannot be combined with --dry-run: events were checked when they arrived."
         )
     with shown_progress() as progress:
         workspace = common.open_workspace()
@@ -173,11 +173,11 @@ def _tried(mapping: "LogMapping", config: "IngestConfig", progress: "Progress") 
         "rows": rows,
         "dry_run": True,
     }
-    text = "\n".join([as_list(tried.counts), *told(tried.findings), "", table_of(rows)])
+    text = "\n".join([as_list(tried.counts), *_figures(tried.findings), "", table_of(rows)])
     return Outcome(data=data, text=text, note="\n".join(["Nothing was written.", *tried.notes]))
 
 
-def told(found: "Findings | None") -> list[str]:
+def _figures(found: "Findings | None") -> list[str]:
     """Return what a log is like as a whole, in lines."""
     if found is None:
         return []

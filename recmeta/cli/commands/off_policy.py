@@ -62,7 +62,7 @@ def off_policy(
     from recmeta.evaluation.off_policy.estimate import OffPolicyConfig
 
     if (lists is None) == (run is None):
-        raise UserError("give either --lists, a file, or --run, a run of the workspace.")
+        raise UserError("give either --lists with a file or --run with a run of the workspace.")
     config = parse(OffPolicyConfig, {"confidence": confidence, "seed": seed})
     rows = _read(logged, "LOGGED")
     if served is not None:
@@ -151,7 +151,7 @@ def _run_of(workspace: "Workspace", run: str, option: str) -> "pl.DataFrame":
     if not rows.height:
         known: list[str] = every.select(pl.col(schema.RUN).unique()).collect().to_series().to_list()
         raise UserError(
-            f"{option} is {run!r}, and the workspace has no lists of such a run."
+            f"{option} is {run!r}, but the workspace has no lists of that run."
             f"{did_you_mean(run, known)} `recmeta score` prints the run that it made."
         )
     return rows

@@ -55,7 +55,10 @@ def plan(
     from recmeta.errors import UserError
 
     if rows is None and not measure:
-        raise UserError("say how large the log is, such as --rows 1e9; or --measure this machine.")
+        raise UserError(
+            "say how large the log is, for example with --rows 1e9, or use --measure on this "
+            "machine."
+        )
     size = None if rows is None else kept.size_of(rows, users, items, scored)
     if measure:
         from recmeta.capacity.measure import measure as measured

@@ -15,7 +15,7 @@ def report(common: CommonOptions) -> Outcome:
     workspace = common.open_workspace()
     if not workspace.exists(REPORT):
         raise UserError(
-            f"the workspace {workspace.location} has no report yet: `recmeta run` writes it."
+            f"the workspace {workspace.location} has no report yet: `recmeta run` writes one."
         )
     text = workspace.read_bytes(REPORT).decode()
     path = f"{workspace.location}/{REPORT}"

@@ -143,7 +143,7 @@ def _text(data: dict[str, Any], first: Mapping[str, Sequence[Mapping[str, Any]]]
         f"{data['rows_written']:,} rows in all, made by "
         f"version {data['model_version']} of the model from {data['used']:,} interactions"
     )
-    said += f"; of {strangers:,} of them nothing was known." if strangers else "."
+    said += f"; nothing was known about {strangers:,} of them." if strangers else "."
     if "lists_coverage" in data:
         said += f" The lists show {data['lists_coverage']:.1%} of the catalogue."
     places = [f"- Table: {data['recommendations']}, run {data['run']}"]

@@ -32,7 +32,7 @@ Limits = Annotated[
     typer.Option(
         "--limit",
         metavar="KEY=VALUE",
-        help="A limit of the endpoint, such as max_connections=500; again for more. "
+        help="A limit of the endpoint, such as max_connections=500; may be given several times. "
         "docs/how-to/serving.md lists them.",
     ),
 ]

@@ -41,7 +41,7 @@ def _text(found: "ShownUser") -> str:
     made += "." if found.run is None else f", in run {found.run}."
     if found.dates:
         made += f" It stands for {', '.join(found.dates)}."
-    before = "What was known of the user was cleaned up since."
+    before = "The interactions that the list was made from have been cleaned up since."
     if found.interactions is not None:
         before = known(found.interactions, found.profile or {})
     return "\n\n".join([f"# {inline(found.user_id)}", before, made, ranked(found.recommendations)])

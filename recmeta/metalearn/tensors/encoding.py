@@ -207,7 +207,7 @@ def _fit_fields(
         for name in names:
             if name not in table.column_names:
                 raise UserError(
-                    f"{side}_features names {name!r}, which is no attribute of a {side}."
+                    f"{side}_features names {name!r}, which is not an attribute of a {side}."
                     f"{did_you_mean(name, table.column_names)} "
                     f"There are: {', '.join(table.column_names) or 'none'}."
                 )

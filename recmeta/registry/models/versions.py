@@ -181,7 +181,7 @@ def model_folder(workspace: Workspace, version: Version) -> Sealed:
     number = version.version
     lost = f"the files of version {number} of the model {model_name()!r} are missing."
     remedy = (
-        f"Bring them back from a backup, register the model again with `recmeta run --redo "
+        f"Restore them from a backup, register the model again with `recmeta run --redo "
         f"register`, or go back to the version before {number} with `recmeta rollback`."
     )
     from mlflow.exceptions import MlflowException

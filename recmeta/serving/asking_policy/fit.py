@@ -60,7 +60,9 @@ class PolicyConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.num_users < 2:
-            raise ValueError("num_users is 1; it must be at least 2, of whom a mean is taken.")
+            raise ValueError(
+                "num_users is 1; it must be at least 2, since returns are compared with their mean."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ def simulate(
     )
 
 
-def told(
+def after_asking(
     questions: Questions, belief: Belief, place_B: torch.Tensor, people: Simulated
 ) -> tuple[Belief, torch.Tensor]:
     """Return what is believed once users were asked about a candidate each, and (B,) whether they
@@ -198,7 +200,7 @@ def _interview(
             place_B = torch.multinomial(share_BC, 1, generator=generator)[:, 0]
         log_shares.append(log_share_BC[everyone, place_B])
         asked_BC[everyone, place_B] = True
-        belief, answers_B = told(questions, belief, place_B, people)
+        belief, answers_B = after_asking(questions, belief, place_B, people)
         if config.aim == "accuracy":
             gains.append(_error(questions, belief, people))
         else:

@@ -62,7 +62,7 @@ def try_answers(model: Model, train: Tasks, config: QuestionnaireConfig) -> Trie
     if model.objective != "rating":
         raise UserError(
             "a questionnaire asks for ratings, and the model learned from implicit feedback, whose "
-            "events say nothing of the items that a user does not know: train on ratings "
+            "events do not show which items a user does not know: train on ratings "
             "(tasks.split.objective = 'rating')."
         )
     generator = np.random.default_rng(config.seed)

@@ -126,7 +126,7 @@ class Questionnaire:
         if found.null_count:
             raise UserError(
                 f"{folder.path} asks about {found.null_count} items that are not in the model's "
-                "catalogue: make it anew with `recmeta evidence`."
+                "catalogue: make it again with `recmeta evidence`."
             )
         arrays = safetensors.numpy.load(folder.read_bytes("questionnaire.safetensors"))
         lists = {n.removeprefix("list."): a for n, a in arrays.items() if n.startswith("list.")}

@@ -111,7 +111,7 @@ def run(
         folder = workspace / "tasks" / key
         try:
             if redo:
-                raise InFull("it was asked for anew")
+                raise InFull("it was asked for again")
             built, how = _on_top(config, workspace, tables, inputs, folder, progress)
         except InFull as why:
             built, how = _in_full(config, workspace, tables, folder, progress), f"in full: {why}"
@@ -209,15 +209,15 @@ def _last(
     if (last.libraries.get("recmeta"), last.git_commit) != (version, git_commit()):
         raise InFull("another version of recmeta built the last tasks")
     if last.outputs.interactions_id != str(interactions.metadata().id):
-        raise InFull("the table of interactions is another one")
+        raise InFull("the table of interactions has been replaced")
     if any(last.inputs[name] > inputs[name] for name in tables):
         raise InFull("the tables are older than the last tasks")
     if losses(workspace, STEP, last):
-        raise InFull("the last tasks are not whole")
+        raise InFull("the last tasks are incomplete")
     tasks = TaskSet(workspace / last.outputs.tasks)
     if not tasks.folder.exists(LOG_FILE):
         raise InFull(
-            f"with the split {tasks.spec.split!r} a new row may concern everybody"
+            f"with the split {tasks.spec.split!r} a new row may affect every user"
             if tasks.spec.split != "temporal"
             else "an earlier version built the last tasks"
         )
@@ -240,9 +240,7 @@ def _newest(config: BuildTasksConfig, workspace: Workspace) -> Manifest[BuildTas
     same = [manifest for manifest in everything if manifest.config == settings]
     if not same:
         raise InFull(
-            "the settings are others than before"
-            if everything
-            else "these are the first tasks here"
+            "the settings have changed" if everything else "these are the first tasks here"
         )
     return same[-1]
 
@@ -261,9 +259,9 @@ def _changed_users(workspace: Workspace, users: DeltaTable, before: Mapping[str,
             for table in (opened(workspace, schema.USERS, before[schema.USERS.name]), users)
         )
     except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
-        raise InFull("the users' attributes as they were are gone") from error
+        raise InFull("the users' earlier attributes are gone") from error
     if was.schema != now.schema:
-        raise InFull("users have other attributes than before")
+        raise InFull("users have different attributes than before")
     lists = pl.selectors.list()
     was, now = (rows.with_columns(lists.list.join("\x1f")) for rows in (was, now))
     changed = [
@@ -289,7 +287,7 @@ def _require_logs(workspace: Workspace, tables: Mapping[str, DeltaTable]) -> Non
         return
     raise Broken(
         f"{len(lost)} of the logs that were ingested here are not in the tables any more: "
-        f"{lost[0][1]}. Ingest them again; or, should they not be missed, delete their manifests: "
+        f"{lost[0][1]}. Ingest them again or, if you do not need them, delete their manifests: "
         + ", ".join(_manifest(workspace, manifest) for manifest, _ in lost)
         + "."
     )

@@ -61,10 +61,10 @@ def check(
     faults = []
     accepted, new = counts["accepted"], rows - counts["duplicates"]
     if not rows and config.min_rows:
-        faults.append("nothing came: it has no row")
+        faults.append("it has no rows")
     elif not new and config.min_rows:
         faults.append(
-            f"nothing new came: all of its {rows} rows are in the interactions already, as if "
+            f"it has no new rows: all of its {rows} rows are in the interactions already, as if "
             "another day had been delivered again"
         )
     elif accepted < config.min_rows:
@@ -86,15 +86,15 @@ def check(
         measured["volume_ratio"] = new / usual
         if not 1 / config.max_volume_ratio <= new / usual <= config.max_volume_ratio:
             faults.append(
-                f"it brings {new} new rows where the days before had {usual:g} (their median), "
+                f"it has {new} new rows, while the days before had {usual:g} (their median), "
                 f"beyond max_volume_ratio ({config.max_volume_ratio:g})"
             )
     if faults:
         raise UserError(
             f"the log that was ingested as {ingested.outputs.source} is not fit to build tasks "
             f"from: {'; '.join(faults)}. Its good rows are in the interactions. Look at its source "
-            "and at its rows in the quarantine; if it is as it should be, loosen the limit and run "
-            "the day again."
+            "and at its rows in the quarantine; if the log is right, loosen the limit and run the "
+            "day again."
         )
     return measured
 

@@ -179,7 +179,7 @@ def _folder(into: str | None, workspace: Workspace) -> Iterator[Workspace]:
     """Yield the workspace of the rebuild, which is gone afterwards unless it was asked for."""
     if into is not None:
         if Folder.at(into).names():
-            raise UserError(f"{into} is not empty: give a folder that is not there yet.")
+            raise UserError(f"{into} is not empty: name a folder that does not exist yet.")
         yield Workspace(into)
         return
     with workspace.temporary_folder() as temporary:

@@ -224,8 +224,8 @@ def _check(task_set: TaskSet, candidates: Mapping[str, Candidate]) -> None:
     configuration can have."""
     if not task_set.spec.num_tasks["dev"]:
         raise UserError(
-            "there are no development users to judge by: let build-tasks keep some "
-            "(tasks.split.dev_share)."
+            "there are no development users to judge by: raise tasks.split.dev_share "
+            "and build the tasks again."
         )
     for candidate in candidates.values():
         plain = to_dict(candidate.config)
@@ -307,8 +307,8 @@ def _found(
     whole, trials = complete(optuna, study), ended_trials(study, candidates)
     if not whole:
         raise UserError(
-            f"none of the {len(trials)} trials that the study {key} has ended came to a loss: call "
-            "it again, which goes on where it is, with more --minutes or a lower learning rate."
+            f"none of the {len(trials)} trials of the study {key} reached a loss: run the command "
+            "again, which continues the study, with more --minutes or a lower learning rate."
         )
     best = min(whole, key=lambda t: (t.values[0], t.number))
     config, values = drawn(best, candidates)

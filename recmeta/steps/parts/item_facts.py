@@ -40,7 +40,7 @@ def _read(path: str, rule: str) -> list[str]:
     """Return the ids in a file, sorted."""
     place = Path(os.path.expanduser(path))
     if not place.is_file():
-        raise UserError(f"{rule} names {path!r}, and there is no such file.")
+        raise UserError(f"{rule} names {path!r}, which does not exist: check the path.")
     if place.suffix.lower() == ".parquet":
         return _typed(place, rule)
     text = handwritten.read_text(place, f"file of {rule}")
@@ -84,7 +84,7 @@ def _array(text: str, place: Path, rule: str) -> list[str]:
     try:
         found = strict_json.loads(text)
     except ValueError as error:
-        raise UserError(f"{rule}: {str(place)!r} is no valid JSON: {error}") from error
+        raise UserError(f"{rule}: {str(place)!r} is not valid JSON: {error}") from error
     plain = isinstance(found, list) and all(
         isinstance(value, str | int) and not isinstance(value, bool) for value in found
     )

@@ -163,7 +163,7 @@ def remark(adapted: Manifest[AdaptOutputs]) -> str:
     if not adapted.outputs.unused:
         if adapted.counts["used"] or not adapted.counts["users"]:
             return ""
-        return "No interaction of these users is known: lists are those of a stranger."
+        return "No interaction of these users is known, so they get the list of a user without any."
     named = {f.name: adapted.counts[f.name] for f in dataclasses.fields(NewUserCounts)}
     return f"{adapted.outputs.unused} {left_with_none(NewUserCounts(**named))}".strip()
 
@@ -195,8 +195,8 @@ def _refuse_unused(
         if number > share * counts["interactions"]:
             raise UserError(
                 f"{new_users.path!r}: {unused} The unused are more than {name} "
-                f"(--{name.replace('_', '-')}) allows ({share:.1%}), so that nobody was adapted "
-                "to: mend the file or how it is read, or allow more."
+                f"(--{name.replace('_', '-')}) allows ({share:.1%}), so the model was adapted to "
+                "nobody: fix the file or how it is read, or raise the limit."
             )
 
 

@@ -30,7 +30,7 @@ def export_folder(
     taken = [name for name in names if folder.exists(name)]
     if taken and not _is_export(folder, description):
         raise UserError(
-            f"{option} {location!r} has a {taken[0]} that no export wrote, and that this one would "
+            f"{option} {location!r} has a {taken[0]} that no export wrote and that this one would "
             "replace or delete: name another folder."
         )
     return folder

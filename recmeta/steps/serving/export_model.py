@@ -69,8 +69,8 @@ def run(
     folder = export_folder(workspace, "--onnx", location, names, DESCRIPTION_FILE)
     model = catalogue.model_of_now(workspace, version)
     about = description(model, version.version)
-    told = {name: str(about[name]) for name in ("model_version", "fingerprint", "learner")}
-    content = ranking_graph(model, told).SerializeToString()
+    metadata = {name: str(about[name]) for name in ("model_version", "fingerprint", "learner")}
+    content = ranking_graph(model, metadata).SerializeToString()
     folder.write_bytes(GRAPH_FILE, content)
     folder.write_bytes(DESCRIPTION_FILE, json.dumps(about, allow_nan=False).encode())
     beside = folder / RUNTIME_FOLDER

@@ -91,7 +91,9 @@ def target_of(location: str, workspace: Workspace) -> Target:
         return Target(place, write)
     path = Path(os.path.abspath(os.path.expanduser(place)))
     if not path.parent.is_dir():
-        raise UserError(f"--out {location!r}: there is no folder {str(path.parent)!r}; make it.")
+        raise UserError(
+            f"--out {location!r}: the folder {str(path.parent)!r} does not exist: create it."
+        )
     if write is not None and path.is_dir():
         raise UserError(f"--out {location!r} is a folder: name a file, or end it in / for Delta.")
     if write is None:
@@ -127,8 +129,8 @@ def _check_delta(location: str, place: str) -> None:
     missing = [name for name in (schema.USER_ID, schema.RANK, schema.ITEM_ID) if name not in known]
     if missing:
         raise UserError(
-            f"--out {location!r} is a Delta table without the column {missing[0]!r}, and so none "
-            "of lists: name another folder."
+            f"--out {location!r} is a Delta table without the column {missing[0]!r}, so it does "
+            "not hold lists: name another folder."
         )
 
 

@@ -180,12 +180,12 @@ def remarks(adapted: Manifest[AdaptOutputs], scored: Manifest[ScoreOutputs]) -> 
             said.append(remark_on_unmatched(rule, scored.counts[count], named))
     if scored.outputs.partly_certified and scored.counts["popular"]:
         said.append(
-            f"{scored.counts['popular']:,} places have popular items: for users of whom so little "
-            "is known the model's lists are not certified to be as good (the report says for whom; "
-            "never_worse = false in [score] gives everybody the model's)."
+            f"{scored.counts['popular']:,} places have popular items: for users with so few "
+            "interactions the model's lists are not certified to be as good (the report says for "
+            "whom; never_worse = false in [score] gives everybody the model's)."
         )
     if adapted.counts["users"] and not scored.counts["rows_written"]:
-        said.append("The rules leave no item that a list may have, so that nobody has a list.")
+        said.append("The rules leave no eligible items, so nobody has a list.")
     return said
 
 

@@ -49,7 +49,7 @@ def run(workspace: Workspace, target: str) -> Backup:
     folder = Path(target).absolute()
     workspace.require_made()
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"{folder} is there already: name a folder that is not there yet.")
+        raise UserError(f"{folder} exists already: name a folder that does not exist yet.")
     if folder.parent.resolve().is_relative_to(root):
         raise UserError(f"{folder} lies in the workspace: name a folder outside of it.")
     unfinished = folder.with_name(f".{folder.name}.unfinished")

@@ -247,7 +247,7 @@ def _markdown(report: dict[str, Any]) -> str:
     lines = [
         f"# Drift on {report['day']}, champion {report['model_version']}",
         "",
-        *(f"- {finding}" for finding in report["findings"] or ["Nothing is out of bounds."]),
+        *(f"- {finding}" for finding in report["findings"] or ["Nothing exceeds its limit."]),
         "",
         "| what | stability index |",
         "|---|---|",

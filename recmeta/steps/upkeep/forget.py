@@ -260,7 +260,7 @@ def _rewrite_report(workspace: Workspace, key: str, user_ids: Collection[str]) -
 
 
 def _replace(workspace: Workspace, key: str, name: str, content: bytes) -> None:
-    """Write a file of an evaluation anew, and its digests before it: killed in between, the same
+    """Rewrite a file of an evaluation, and its digests before it: killed in between, the same
     command finds the users again."""
     folder = workspace / "reports" / key
     try:

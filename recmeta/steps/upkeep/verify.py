@@ -104,7 +104,7 @@ def _of_step(workspace: Workspace, step: Step[Any], key: str, *, full: bool) -> 
         for what in losses(workspace, step, manifest, full=full):
             yield Loss(what=f"{what} (step {step}, {key})", remedy=again)
     except Broken as error:
-        if full:  # or else who looks at the tables tells
+        if full:  # otherwise the check of the tables reports it
             yield _of_error(error)
 
 

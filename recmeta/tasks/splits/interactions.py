@@ -326,7 +326,7 @@ def _new_items(
     if name not in kinds or not kinds[name].is_numeric():
         numeric = [n for n, kind in kinds.items() if kind.is_numeric()]
         raise UserError(
-            f"new_item_attribute is {name!r}, which is no numeric attribute of an item. "
+            f"new_item_attribute is {name!r}, which is not a numeric attribute of items. "
             f"There are: {', '.join(numeric) or 'none'}."
         )
     value = (

@@ -22,7 +22,7 @@ def check(
         typer.Option(
             metavar="N",
             min=1,
-            help="Compare so many users and so many items, always the same ones. [default: all]",
+            help="Compare so many users and items, always the same ones. [default: all]",
         ),
     ] = None,
     max_share: Annotated[
@@ -35,9 +35,9 @@ def check(
         ),
     ] = 0.0,
 ) -> Outcome:
-    """Compare the features that are online with those of the tables.
+    """Compare the features that are online with those of the tables,
 
-    Each view as of the end of its last materialisation; values must be exactly equal.
+    each view as of the end of its last materialisation; values must be exactly equal.
 
     Exit code 4: of some feature more than --max-share differs.
     """

@@ -167,9 +167,9 @@ def _check_kinds(changes: pl.DataFrame, state: BuildState) -> None:
     """Raise InFull for changes that may concern all users."""
     new = set(changes[schema.EVENT].unique()) - set(state.kinds)
     if new:
-        raise InFull(f"the log has a kind of event that it had not, {min(new)!r}")
+        raise InFull(f"the log has a new kind of event, {min(new)!r}")
     if changes[schema.TIMESTAMP].null_count():
-        raise InFull("rows without a time came")
+        raise InFull("rows without a time were added")
     is_new = pl.col(SIGN) > 0
     gone, came = changes.filter(~is_new)[schema.ITEM_ID], changes.filter(is_new)[schema.ITEM_ID]
     if not gone.is_in(came.unique().implode()).all():

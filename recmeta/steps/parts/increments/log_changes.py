@@ -80,10 +80,10 @@ def changed_rows(
     gone, came = sorted(set(before) - set(now)), sorted(set(now) - set(before))
     folder = workspace / schema.INTERACTIONS.path
     if not all(folder.exists(name) for name in gone):
-        raise InFull("files of the log as it was are gone, as after a user was forgotten")
+        raise InFull("files of the earlier log are gone, as after a user was forgotten")
     num_gone, num_came = (_num_rows(workspace, names) for names in (gone, came))
     if num_gone > most_gone:
-        raise InFull(f"the files of {num_gone:,} rows of the log were written anew")
+        raise InFull(f"the files of {num_gone:,} rows of the log were rewritten")
     if num_came - num_gone > most_more:
         raise InFull(f"the log has {num_came - num_gone:,} rows more than before")
     signed = [
