@@ -41,7 +41,7 @@ Nothing heavy is imported before a name of this module is used for the first tim
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from recmeta.analysis.opening import open_workspace as open_workspace
