@@ -5,13 +5,11 @@ What runs for minutes (the tutorials, README's lines, the site) runs with RECMET
 
 import ast
 import email.message
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,29 +17,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page_code import (
+    DOCS,
+    FENCE,
+    INDENTED,
+    PAGES,
+    README,
+    ROOT,
+    TUTORIALS,
+    code,
+    named,
+    run_in,
+    slow,
+)
 
 import recmeta
 from docs import figures, reference
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s#]*)(?:#([^)\s]*))?\)")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-INDENTED = re.compile(r"(?:^|\n)\n((?: {4}.*\n|\n)+)")
 CALL = re.compile(r"(?:^\s*(?:[A-Z_]+=\S+ )*|(?:&&|;|/) ?)recmeta ([a-z-]+)(?: ([a-z]+))?(?: |$)")
 """A call of the command at the beginning of a line, behind variables, a path or another command."""
 SPREAD = 0.02
 """How far numbers of the demo may be from those that the tutorial shows."""
-slow = pytest.mark.skipif(
-    os.environ.get("RECMETA_SLOW") != "1", reason="minutes long: set RECMETA_SLOW=1"
-)
-
-
-def named(path: Path) -> str:
-    return str(path.relative_to(ROOT))
 
 
 def prose(page: str) -> str:
@@ -63,14 +60,6 @@ def links(path: Path) -> Iterator[tuple[str, str]]:
     for target, anchor in LINK.findall(prose(path.read_text(encoding="utf-8"))):
         if not re.match(r"[a-z]+:", target):
             yield target, anchor
-
-
-def code(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the language (empty: none is named) and text of a page's code, in its order."""
-    page = path.read_text(encoding="utf-8")
-    yield from FENCE.findall(page)
-    for block in INDENTED.findall(FENCE.sub("", page)):
-        yield "", textwrap.dedent(block)
 
 
 # Short, linked, true -----------------------------------------------------------------------------
@@ -210,31 +199,6 @@ def test_licences_are_read_from_metadata() -> None:
 
 
 # What runs for minutes ---------------------------------------------------------------------------
-
-
-def run_in(folder: Path, blocks: list[tuple[str, str]]) -> None:
-    """Run blocks of Python, in one process, and of bash, in their order."""
-    program = (
-        "import json, subprocess, sys\n"
-        "scope = {}\n"
-        "for language, block in json.load(sys.stdin):\n"
-        "    if language == 'bash':\n"
-        "        subprocess.run(['bash', '-euc', block], check=True)\n"
-        "    else:\n"
-        "        exec(block, scope)\n"
-    )
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps(blocks),
-        cwd=folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=3600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
 @slow
