@@ -20,7 +20,6 @@ from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
 
-
 EXPORTED = "exported.json"
 
 

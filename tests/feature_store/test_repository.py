@@ -8,12 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import polars as pl
 import pytest
 from exported import Exported, assert_scores_alike, of_capsules
-from feature_repository import Repository, copied
+from feature_repository import Repository
 
 from recmeta import schema
 from recmeta.features.feast_skew import compare_online_offline, compare_views
@@ -154,12 +153,6 @@ def test_applying_again_finds_nothing_changed(repository: Repository) -> None:
     assert "No changes to registry" in done.stdout
     assert "No changes to infrastructure" in done.stdout
     assert done.stderr == ""
-
-
-def test_before_anything_is_ingested(tmp_path: Path) -> None:
-    done = copied(tmp_path).feast("apply")
-    assert done.returncode != 0
-    assert "ingest a log first" in done.stderr
 
 
 def test_the_page(repository: Repository) -> None:
