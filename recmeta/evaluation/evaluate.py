@@ -65,6 +65,9 @@ class EvaluationConfig:
     """The number of bootstrap resamples of users."""
     confidence: float = 0.95
     """The level of the intervals, between 0 and 1."""
+    most_users: int = 20_000
+    """The most cold users on whom a model is evaluated, drawn evenly; the report says of how many.
+    More users make the intervals narrower and take longer in proportion."""
     list_curve_users: int = 200
     """The most users, drawn evenly, on the adaptation curve of lists of a rating log. Each point of
     the curve costs a ranking of the catalogue."""
@@ -89,6 +92,7 @@ class EvaluationConfig:
             ("num_negatives", 0),
             ("num_resamples", 1),
             ("batch_size", 1),
+            ("most_users", 1),
             ("list_curve_users", 1),
         ):
             if getattr(self, name) < least:

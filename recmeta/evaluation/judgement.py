@@ -13,6 +13,7 @@ from recmeta.evaluation.baseline_parts.lists_of_ratings import makes_lists
 from recmeta.evaluation.baseline_parts.rows import training_rows
 from recmeta.evaluation.calibration import calibration
 from recmeta.evaluation.comparison.gate import GateConfig, GateDecision, Question, decide
+from recmeta.evaluation.drawn_users import MOST_JUDGES, MOST_ROWS, Drawn, what_was_drawn
 from recmeta.evaluation.evaluate import EvaluationConfig, evaluate
 from recmeta.evaluation.fit_baselines import (
     BASELINES,
@@ -31,6 +32,8 @@ from recmeta.progress import Progress, silent
 from recmeta.tasks.task_set import TaskSet
 
 PROGRESS = "evaluate"
+BASELINES_OF = "training users for the baselines"
+JUDGES = "development users for the choice among them"
 CHAMPION = "champion"
 MOST_SLOW_SCORES = 2**23
 """The most scores, of all cold users and items, for which the lists of a baseline with `slow_lists`
@@ -68,6 +71,8 @@ class Judgement:
     left_out: str | None
     """The sentence that says which default baselines were left out, because their library is not
     installed, or None if none was."""
+    drawn: str | None
+    """The sentence that says of which users only some were drawn, or None if of none."""
     calibration: dict[str, Any] | None
     """How well the candidate's uncertainty held, or None if it has none."""
     values: Values | None
@@ -123,31 +128,41 @@ def judge(
             over = model.on(items, statistics, history)
             predictors[name] = LearnedPredictor(name, over, history)
     progress(PROGRESS, 1, 4)
-    train, spec = task_set.tasks("train"), task_set.spec
+    spec, seed = task_set.spec, config.seed
     values, how = None, config
     if spec.objective == "rating":
-        values = describe(training_rows(train).value, spec.value_range)
+        values = describe(training_rows(task_set.tasks("train")).value, spec.value_range)
         if how.relevant_from is None:
             how = dataclasses.replace(how, relevant_from=values.relevant_from)
     usual, left_out = usual_baselines(spec.objective)
     names = usual if baseline_names is None else baseline_names
+    fitted_to = Drawn.with_rows(task_set.tasks("train"), BASELINES_OF, MOST_ROWS, seed)
+    refitted_to = None
+    if spec.objective == "implicit":
+        refitted_to = Drawn.with_rows(
+            task_set.joined().tasks("train"), BASELINES_OF, MOST_ROWS, seed
+        )
+    judges = Drawn.at_most(
+        task_set.tasks("dev"), "development users for the choice among them", MOST_JUDGES, seed
+    )
     baselines = fit_baselines(
         spec,
-        train,
-        task_set.tasks("dev"),
-        config.seed,
+        fitted_to.tasks,
+        judges.tasks,
+        seed,
         on_trial,
         names=names,
         items=items,
         history=history,
         relevant_from=how.relevant_from,
-        everybody=None if spec.objective == "rating" else task_set.joined().tasks("train"),
+        everybody=None if refitted_to is None else refitted_to.tasks,
     )
     taken = [name for name in baselines if name in predictors]
     if taken:
         raise UserError(f"the baseline {taken[0]!r} has the name of a model here: leave it out.")
     progress(PROGRESS, 2, 4)
-    test, name = task_set.tasks("test"), candidate.config.learner_name
+    cold = Drawn.at_most(task_set.tasks("test"), "cold users", config.most_users, seed)
+    test, name = cold.tasks, candidate.config.learner_name
     slow = [one.name for one in map(baseline, names) if one.slow_lists]
     found = evaluate(
         {**predictors, **baselines},
@@ -170,16 +185,15 @@ def judge(
             history,
             test,
             -np.inf if spec.objective == "implicit" else found.relevant_from,
-            np.random.default_rng(config.seed),
+            np.random.default_rng(seed),
         )
     return Judgement(
         evaluation=found,
         candidate=name,
         baselines=tuple(baselines),
         left_out=what_was_left_out(left_out) if left_out and baseline_names is None else None,
-        calibration=calibration(
-            judged, test, task_set.tasks("dev"), np.random.default_rng(config.seed)
-        ),
+        drawn=what_was_drawn([cold, refitted_to or fitted_to, judges]),
+        calibration=calibration(judged, test, task_set.tasks("dev"), np.random.default_rng(seed)),
         values=values,
         certificate=certified,
     )

@@ -78,8 +78,8 @@ def accuracy(evaluation: Mapping[str, Any]) -> str:
         " Every learner was trained once: how far another seed would move it is not in the "
         "intervals."
     )
-    if evaluation.get("left_out"):  # evaluations of earlier versions say nothing
-        intro += f" {evaluation['left_out']}"
+    for name in ("left_out", "drawn"):  # evaluations of earlier versions say nothing
+        intro += f" {said}" if (said := evaluation.get(name)) else ""
     lower = [f"`{name}`" for name in _further(evaluation) if evaluation["further_metrics"][name]]
     if lower:
         intro += f" Lower is better of {', '.join(lower)}."

@@ -175,6 +175,7 @@ def _write_report(
     result["calibration"] = judgement.calibration
     result["certificate"] = judgement.certificate
     result["left_out"] = judgement.left_out
+    result["drawn"] = judgement.drawn
     if judgement.values is not None:
         result["values"] = dataclasses.asdict(judgement.values)
     result["metrics"][name] |= judgement.held

@@ -18,6 +18,9 @@ from recmeta.tasks.task_set import Tasks
 
 EPISODES = EpisodeConfig(max_support=90, max_query=20)
 """How training users are presented: with every number of support rows that a cold user may have."""
+MOST_USERS = 100_000
+"""The most training users whose episodes the trees learn from, at equal distances: a row takes some
+300 bytes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,10 @@ def _fit_all(
 ) -> Iterator[BoostedTrees]:
     items, num_items = search.catalogue(), search.num_items
     features = SupportFeatures.fit(train, items, num_items, search.value_range)
-    episodes = resample(train, EPISODES, np.random.default_rng([search.seed, 3]))
+    presented = train
+    if len(train) > MOST_USERS:
+        presented = train.take(np.linspace(0, len(train) - 1, MOST_USERS).astype(np.int64))
+    episodes = resample(presented, EPISODES, np.random.default_rng([search.seed, 3]))
     return (BoostedTrees.fit(features, episodes, config, search.seed) for config in configs)
 
 
