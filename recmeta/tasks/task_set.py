@@ -30,6 +30,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.ipc as ipc
 
 from recmeta import schema
 from recmeta.config import parse, to_dict
@@ -488,7 +489,8 @@ def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None
 
 
 def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
-    """Write tasks into one file."""
+    """Write tasks into one file of a folder on this machine, from wherever their rows are: they are
+    not copied into memory first."""
     columns: dict[str, pa.Array] = {
         schema.CUT_TIME: pa.array(tasks.cut_time, pa.int64()),
         schema.SNAPSHOT: pa.array(tasks.snapshot, pa.int32()),
@@ -506,7 +508,13 @@ def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
         stored_name(column, TASK_COLUMNS): tasks.profile[column]
         for column in tasks.profile.column_names
     }
-    write_table(folder, name, pa.table(profile | columns))
+    table = pa.table(profile | columns)
+    os.makedirs(folder.local_path(), exist_ok=True)
+    with (
+        pa.OSFile(folder.local_path(name), "wb") as file,
+        ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
 
 
 def read_tasks(folder: Folder, name: str) -> Tasks:
