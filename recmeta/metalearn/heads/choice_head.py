@@ -262,7 +262,7 @@ class ChoiceHead:
             torch.cat([mask_BS, without_BSS.flatten(0, 1)]),
             torch.cat([profile_BW, each(profile_BW)]),
         )
-        user_BD, without_ND = found_ND.split([num_users, num_users * num_rows])
+        user_BD, without_ND = found_ND[:num_users], found_ND[num_users:]
         change_BSD = user_BD[:, None] - without_ND.view(num_users, num_rows, -1)
         return change_BSD * mask_BS[..., None]
 

@@ -100,7 +100,6 @@ class StartInputs:
     """The Bayesian factorisations of these rows so far, by number of factors. A learner and its
     members, which read the same features, share them."""
 
-
     @property
     def has_factors(self) -> bool:
         """Whether a factorisation is configured, and there is data for it."""
