@@ -7,6 +7,9 @@ from typing import Any
 
 WIDTH, HEIGHT = 7.5, 4.5  # inches
 DOTS_PER_INCH = 130
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#000000", "#8c8c8c")
+"""Of lines side by side: Okabe and Ito's, which people who are colour-blind can distinguish."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
@@ -22,8 +25,10 @@ def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
     curves = list({curve["metric"]: curve for curve in reversed(curves)}.values())[::-1]
     figure = Figure(figsize=(WIDTH * (0.4 + 0.6 * len(curves)), HEIGHT), layout="constrained")
     names = list(dict.fromkeys(name for curve in curves for name in curve["points"]))
-    colours = {name: f"C{place % 10}" for place, name in enumerate(names)}
-    dashes = {name: "-" if place < 10 else "--" for place, name in enumerate(names)}
+    learned_first = sorted(
+        names, key=lambda name: all(name not in c.get("learned", ()) for c in curves)
+    )
+    looks = {name: _look(place) for place, name in enumerate(learned_first)}
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         places = range(len(curve["shots"]))
         for name, points in curve["points"].items():
@@ -31,18 +36,19 @@ def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
             axes.plot(
                 places,
                 _drawn(points, "mean"),
-                marker="o",
                 label=name,
-                linewidth=2.6 if learned else 1.4,
-                markersize=4,
-                color=colours[name],
-                linestyle=dashes[name],
+                linewidth=2.6 if learned else 1.2,
+                markersize=5,
+                zorder=3 if learned else 2,
+                **looks[name],
             )
             if learned:
                 low, high = _drawn(points, "ci_low"), _drawn(points, "ci_high")
-                axes.fill_between(places, low, high, alpha=0.15, color=colours[name], linewidth=0)
+                axes.fill_between(
+                    places, low, high, alpha=0.15, color=looks[name]["color"], linewidth=0
+                )
         axes.set_xticks(list(places), [str(k) for k in curve["shots"]])
-        axes.set_xlabel("interactions known of the cold user (shots)")
+        axes.set_xlabel("known interactions of the cold user (shots)")
         better = "lower" if curve["lower_is_better"] else "higher"
         metric = curve["metric"]
         shown = metric if "@" in metric else metric.upper()
@@ -51,8 +57,26 @@ def adaptation_curve(curves: Sequence[Mapping[str, Any]]) -> bytes:
         axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
-        axes.legend(frameon=False, fontsize=8)
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    shown = [name for name in learned_first if name in lines]
+    figure.legend(
+        [lines[name] for name in shown],
+        shown,
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+    )
     return to_png(figure)
+
+
+def _look(place: int) -> dict[str, Any]:
+    """Return how the line at a place is drawn: no two of 64 are alike, even in grey."""
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
+        "linestyle": "--" if place // len(COLOURS) % 2 else "-",
+    }
 
 
 def training_curve(history: Sequence[Mapping[str, Any]], dev_loss_name: str) -> bytes:

@@ -85,7 +85,7 @@ def test_each_format_has_the_rows_of_the_table(
     ("name", "said"),
     [
         ("lists.xls", "must end in .csv, .parquet, .jsonl, or in / for a Delta table"),
-        ("nowhere/lists.csv", "there is no folder"),
+        ("nowhere/lists.csv", "does not exist: create it"),
         ("taken", "is there and is no Delta table"),
         ("file.csv/", "is there and is no Delta table"),
     ],
