@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.accuracy.lists import to_text
 from benchmarks.augmentation import judged, nearness
-from benchmarks.few_shot import measured
+from benchmarks.few_shot import report
 from recmeta.recipes import RECIPES
 from recmeta.records.provenance import library_versions
 from recmeta.reporting.markdown import table
@@ -24,7 +24,7 @@ MOST_TRIALS = 6
 
 def few_shot() -> str:
     """Return the accuracies in N-way K-shot classification."""
-    return measured.accuracy_table(_read(FEW_SHOT)["rows"])
+    return report.accuracy_table(_read(FEW_SHOT)["rows"])
 
 
 def few_shot_of(learner: str) -> str:
@@ -40,7 +40,7 @@ def few_shot_of(learner: str) -> str:
     parts = [
         f"{problem} {100 * of['mean']:.1f} % "
         f"[{100 * of['ci_low']:.1f}, {100 * of['ci_high']:.1f}] "
-        f"({measured.NEAREST}: {100 * shown[measured.NEAREST, problem]['mean']:.1f} %)"
+        f"({report.NEAREST}: {100 * shown[report.NEAREST, problem]['mean']:.1f} %)"
         for problem, of in own.items()
     ]
     return f"[Handwritten digits of new classes](../learners.md#toy-families): {', '.join(parts)}."

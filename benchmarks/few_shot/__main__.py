@@ -32,12 +32,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _found(asked: argparse.Namespace) -> Found:
     from benchmarks.accuracy.lists import to_text
-    from benchmarks.few_shot import measured
+    from benchmarks.few_shot import report
     from recmeta.errors import UserError, did_you_mean
     from recmeta.metalearn.registry import LEARNERS
     from recmeta.workspace import Folder
 
-    names = asked.learners.split(",") if asked.learners else measured.LEARNERS
+    names = asked.learners.split(",") if asked.learners else report.LEARNERS
     for name in names:
         if name not in LEARNERS:
             raise UserError(
@@ -47,7 +47,7 @@ def _found(asked: argparse.Namespace) -> Found:
     if asked.seeds < 1:
         raise UserError(f"seeds is {asked.seeds}; it must be at least 1.")
     work = Folder.at(asked.out.parent) / "work" / "few-shot"
-    data, text = measured.run(names, asked.seeds, work)
+    data, text = report.run(names, asked.seeds, work)
     asked.out.write_text(to_text(data), encoding="utf-8")
     return data, text
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks.few_shot import measured
+from benchmarks.few_shot import measured, report
 from benchmarks.few_shot.__main__ import main, parser
 from benchmarks.few_shot.episodes import EpisodeConfig, images, write_episodes
 from recmeta.tasks.task_set import TaskSet
@@ -78,9 +78,9 @@ def test_a_learner_tells_new_classes_apart_and_is_trained_once(
         measured, "PROBLEMS", {"3-way": dataclasses.replace(CONFIG, num_episodes=80)}
     )
     work = MemoryFolder()
-    data, text = measured.run(["prototypical"], 1, work)
+    data, text = report.run(["prototypical"], 1, work)
     monkeypatch.setattr(measured, "trained", None)
-    again, _ = measured.run(["prototypical"], 1, work)
+    again, _ = report.run(["prototypical"], 1, work)
     assert again == data
     nearest, learner = (row["accuracy"]["mean"] for row in data["rows"])
     assert nearest > 0.8
