@@ -23,15 +23,14 @@ MOST_TRIALS = 6
 
 
 def few_shot() -> str:
-    """Return the accuracies in N-way K-shot classification."""
-    return report.accuracy_table(_read(FEW_SHOT)["rows"])
+    """Return the accuracies in N-way K-shot classification, and what they are means over."""
+    found = _read(FEW_SHOT)
+    return f"{report.accuracy_table(found['rows'])}\n\n{found['rules']} Seeds: {found['seeds']}."
 
 
 def few_shot_of(learner: str) -> str:
     """Return one sentence with a learner's accuracies beside the baseline's; empty if it has
     none."""
-    if not FEW_SHOT.exists():
-        return ""
     rows = _read(FEW_SHOT)["rows"]
     shown = {(row["learner"], row["problem"]): row["accuracy"] for row in rows}
     own = {problem: of for (name, problem), of in shown.items() if name == learner}

@@ -5,9 +5,10 @@ from recmeta.config import fingerprint, to_dict
 from recmeta.training.config import MetaTrainConfig
 from recmeta.training.start import TrainedMembers
 
-OF_THE_LEARNER_ALONE = ("episodes", "training", "start", "last_layer_ridge")
+OF_THE_LEARNER_ALONE = ("episodes", "training", "last_layer_ridge")
 OF_THE_LEARNERS_MODEL_ALONE = ("network", "learner", "num_negatives")
-"""What a configuration says of a learner alone: its members have their own."""
+"""What a configuration says of a learner alone: its members have their own. Its start is none of
+these, since members take over the weighted factorisation that a learner has started from."""
 
 
 class SharedMembers:

@@ -1,6 +1,6 @@
 """The trials of a study of `recmeta tune`: what each one draws, and what became of it.
 
-Optuna's module comes as an argument, since the study alone needs it.
+Optuna's module comes as an argument: it is an extra, and imported when a search begins.
 """
 
 import dataclasses
