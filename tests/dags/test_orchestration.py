@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow_process import DAGS, AirflowProcess
@@ -9,22 +10,18 @@ from airflow_process import DAGS, AirflowProcess
 from recmeta.orchestration import local
 from recmeta.orchestration.local import LocalConfig
 
-SETTINGS = """
-from recmeta.orchestration import settings
-answer([settings.workspace().location, settings.device(), settings.setting("mapping")])
-"""
-MAPPING = """
+ASKED = """
+import asyncio, pathlib
+from airflow.sdk.module_loading import import_string
 from recmeta.errors import UserError
 from recmeta.orchestration import settings
+from recmeta.orchestration.arrival import ArrivalTrigger
+
+found = [settings.workspace().location, settings.device(), settings.setting("mapping")]
 try:
     settings.mapping()
 except UserError as error:
-    answer(str(error))
-"""
-WAIT = """
-import asyncio, pathlib
-from airflow.sdk.module_loading import import_string
-from recmeta.orchestration.arrival import ArrivalTrigger
+    message = str(error)
 
 async def wait(paths):
     path, arguments = ArrivalTrigger(paths, 0.01).serialize()
@@ -35,33 +32,41 @@ async def wait(paths):
     pathlib.Path(paths[-1]).touch()
     return [early, (await asyncio.wait_for(first, 10)).payload["paths"]]
 
-answer(asyncio.run(wait({paths!r})))
+answer([found, message, asyncio.run(wait({paths!r}))])
 """
 
 
-def test_a_variable_wins_over_the_environment_and_that_over_the_default(
-    airflow: AirflowProcess,
-) -> None:
-    found = airflow.ask(
-        SETTINGS,
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What a day waits for, of which the last is not there yet."""
+    folder = tmp_path_factory.mktemp("awaited")
+    return [str(folder), str(folder / "late.csv")]
+
+
+@pytest.fixture(scope="module")
+def answers(airflow: AirflowProcess, paths: list[str]) -> list[Any]:
+    """Settings, the message of the one that is missing, and what the trigger did, all of one
+    process of Airflow's."""
+    found: list[Any] = airflow.ask(
+        ASKED.format(paths=paths),
         AIRFLOW_VAR_RECMETA_WORKSPACE="/of the variable",
         RECMETA_WORKSPACE="/of the environment",
         RECMETA_DEVICE="cpu",
     )
-    assert found == ["/of the variable", "cpu", None]
+    return found
 
 
-def test_without_a_mapping_the_message_says_what_to_set(airflow: AirflowProcess) -> None:
-    message = airflow.ask(MAPPING)
-    assert "recmeta_mapping" in message
-    assert "RECMETA_MAPPING" in message
+def test_a_variable_wins_over_the_environment_and_that_over_the_default(answers: list[Any]) -> None:
+    assert answers[0] == ["/of the variable", "cpu", None]
 
 
-def test_the_trigger_fires_when_every_path_is_there(
-    airflow: AirflowProcess, tmp_path: Path
-) -> None:
-    paths = [str(tmp_path), str(tmp_path / "late.csv")]
-    assert airflow.ask(WAIT.format(paths=paths)) == [False, paths]
+def test_without_a_mapping_the_message_says_what_to_set(answers: list[Any]) -> None:
+    assert "recmeta_mapping" in answers[1]
+    assert "RECMETA_MAPPING" in answers[1]
+
+
+def test_the_trigger_fires_when_every_path_is_there(answers: list[Any], paths: list[str]) -> None:
+    assert answers[2] == [False, paths]
 
 
 def config(tmp_path: Path) -> LocalConfig:

@@ -13,8 +13,14 @@ from recmeta.testing.synthetic import SyntheticConfig, generate, write_csv
 from recmeta.workspace import Workspace
 
 CONFIG = """
+[train.model]
+algorithm = "bayesian-linear"
+
 [train.training]
-epochs = 12
+epochs = 3
+
+[evaluate]
+baselines = ["global-mean", "item-mean"]
 
 [evaluate.gate]
 min_users = 5
