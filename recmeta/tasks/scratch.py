@@ -1,9 +1,10 @@
 """Arrays that need not fit into memory: large ones are in a temporary file, which is mapped.
 
 The operating system writes the pages of such a file to the disk and takes their memory back
-whenever something else needs it. The file has no name, so that it ends with the array, even if the
-process is killed. It is in the folder for temporary files, which the environment variable TMPDIR
-names; a folder that is itself in memory saves nothing.
+whenever something else needs it. Whenever another array is made, the pages of all earlier ones are
+given back; they return when they are read. The file has no name, so that it ends with the array,
+even if the process is killed. It is in the folder for temporary files, which the environment
+variable TMPDIR names; a folder that is itself in memory saves nothing.
 
 Legend: N numbers, n those of one piece.
 """
@@ -11,6 +12,7 @@ Legend: N numbers, n those of one piece.
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -135,6 +137,15 @@ def thinned(value_N: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return value_N[:: max(1, -(-len(value_N) // MOST_VALUES))]
 
 
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+"""The files that are mapped now."""
+
+
 def _mapped(file: IO[bytes], num_bytes: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return the content of a file, which stays there as long as the array does."""
-    return np.frombuffer(mmap.mmap(file.fileno(), num_bytes), dtype)
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for earlier in list(_maps):
+            earlier.madvise(mmap.MADV_DONTNEED)
+    found = mmap.mmap(file.fileno(), num_bytes)
+    _maps.add(found)
+    return np.frombuffer(found, dtype)

@@ -72,7 +72,10 @@ def test_an_array_in_a_file_keeps_what_is_written_to_it(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     table = scratch.empty((1000, 3), np.float64)
     table[:] = np.arange(3000).reshape(1000, 3)
+    another = scratch.empty(1000, np.float64)  # which gives the pages of the first back
+    another[:] = 1.0
     assert torch.from_numpy(table).sum() == 2999 * 3000 / 2
+    assert another.sum() == 1000
     assert list(tmp_path.iterdir()) == []  # the file has no name
 
 
