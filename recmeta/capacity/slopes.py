@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 import numpy as np
 
+from recmeta.evaluation.drawn_users import MOST_ROWS
+
 INGEST_MEMORY: Final = 2 * 2**30
 """Bytes that an ingest keeps to, whatever the size of the log, unless `--memory` says otherwise."""
 Step = Literal["ingest", "build-tasks", "meta-train", "evaluate", "score"]
@@ -98,8 +100,11 @@ class Slopes:
 
 
 def driver(step: Step, size: Size) -> float:
-    """Return what a step's time grows with: rows, or scores of one user for one item."""
-    return size.scored * size.items if step == "score" else size.rows
+    """Return what a step's time grows with: rows, or scores of one user for one item. An evaluation
+    takes no more than that of a log of `MOST_ROWS`, because it draws users (`drawn_users`)."""
+    if step == "score":
+        return size.scored * size.items
+    return min(size.rows, MOST_ROWS) if step == "evaluate" else size.rows
 
 
 def fitted(step: Step, runs: Sequence[Run], large: Sequence[Run] = ()) -> StepSlopes:
@@ -165,7 +170,7 @@ def predict(slopes: Slopes, size: Size, machines: Machines) -> list[Predicted]:
         memory = None if slope.memory_bytes is None else slope.memory_bytes.at(size.rows)
         if memory is not None and step == "ingest":
             memory = min(memory, INGEST_MEMORY)
-        disk = slope.disk_bytes.at(size.scored if step == "score" else size.rows)
+        disk = slope.disk_bytes.at(size.scored if step == "score" else driver(step, size))
         found.append(
             Predicted(
                 step=step,

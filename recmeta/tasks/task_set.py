@@ -319,9 +319,10 @@ class Tasks:
         profiles, cut_times, snapshots, states = [], [], [], []
         support, query = _GrowingRows(), _GrowingRows()
         for part in parts:
-            profiles.append(part.profile)
-            cut_times.append(part.cut_time)
-            snapshots.append(part.snapshot)
+            # Copies, which keep no part's file mapped.
+            profiles.append(part.profile.take(pa.array(np.arange(len(part)))))
+            cut_times.append(part.cut_time.copy())
+            snapshots.append(part.snapshot.copy())
             states.append(part.state)
             support.append(part.support)
             query.append(part.query)

@@ -44,7 +44,7 @@ def run_of(rows: float, step: str) -> Run:
         size=size(rows),
         cpu_seconds=2 + 1e-5 * per_unit,
         memory_bytes=3e8 + 20 * rows,
-        disk_bytes=8 * (size(rows).scored if step == "score" else rows),
+        disk_bytes=8 * (size(rows).scored if step == "score" else per_unit),
     )
 
 
@@ -69,6 +69,11 @@ def test_a_line_through_exact_runs_predicts_any_size() -> None:
         assert shared.cost == pytest.approx(2 * shared.hours * (4 if step == "score" else 1))
     assert total(many).cost == pytest.approx(sum(step.cost for step in many))
     assert total(many).memory_gb == pytest.approx(20.3)
+
+
+def test_an_evaluation_draws_users_of_a_large_log() -> None:
+    assert driver("evaluate", size(1e6)) == 1e6
+    assert driver("evaluate", size(1e8)) == driver("evaluate", size(1e9)) == 2**24
 
 
 @pytest.mark.parametrize(
