@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 from cli_calls import Call
 
-from recmeta.logs.event_store import StoredEvent, make_event_store
+from recmeta.logs.events.opening import make_event_store
+from recmeta.logs.events.store import StoredEvent
 from recmeta.workspace import Workspace
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.logs import event_store
-from recmeta.logs.event_store import Appended, EventStore, PastEvent, StoredEvent
+from recmeta.logs.events import opening
+from recmeta.logs.events.store import Appended, EventStore, PastEvent, StoredEvent
 from recmeta.logs.mapping import LogMapping
 from recmeta.steps.data import ingest, kept_events
 from recmeta.steps.upkeep import backup, forget, maintenance
@@ -37,7 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def store(workspace: Workspace) -> EventStore:
-    return event_store.make_event_store(workspace)
+    return opening.make_event_store(workspace)
 
 
 def test_an_event_counts_once_and_a_sender_has_all_or_nothing(store: EventStore) -> None:
@@ -69,7 +69,8 @@ def test_what_is_said_is_kept_though_the_process_is_killed(workspace: Workspace)
     """And synced: that a power failure would not take it either is SQLite's to promise."""
     script = f"""
 import os, signal
-from recmeta.logs.event_store import *
+from recmeta.logs.events.opening import make_event_store
+from recmeta.logs.events.store import *
 from recmeta.workspace import Workspace
 store = make_event_store(Workspace({workspace.location!r}))
 one = StoredEvent(event_id="e", user_id="u", item_id="i", event="click", value=1.0, timestamp=None)
@@ -78,7 +79,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
-    store = event_store.event_store(workspace)
+    store = opening.event_store(workspace)
     assert store is not None
     assert [one.item_id for one in store.of_users(["u"], 10)["u"]] == ["i"]
     database = store._database
@@ -159,7 +160,7 @@ def test_a_user_is_forgotten_and_a_backup_has_the_others(
         assert b"someone-to-forget" not in path.read_bytes(), path
     assert list(store.of_users(["someone-to-forget", "v"], 10)) == ["v"]
     backup.run(workspace, str(tmp_path / "copy"))
-    copied = event_store.event_store(Workspace(tmp_path / "copy"))
+    copied = opening.event_store(Workspace(tmp_path / "copy"))
     assert copied is not None
     assert os.stat(copied.path).st_mode & 0o777 == 0o600
     assert os.stat(tmp_path / "copy").st_mode & 0o777 == 0o700
@@ -178,19 +179,15 @@ def test_alerts_that_mention_a_forgotten_user_are_deleted(
 
 
 def test_what_is_no_place_for_events_is_refused(workspace: Workspace, tmp_path: Path) -> None:
-    assert event_store.event_store(workspace) is None
+    assert opening.event_store(workspace) is None
     path = tmp_path / "ws" / "events" / "events.sqlite"
     path.parent.mkdir(parents=True)
     path.write_text("not a database" * 100)
     with pytest.raises(UserError, match="restore the file from a backup"):
-        event_store.event_store(workspace)
+        opening.event_store(workspace)
     path.unlink()
     newer = sqlite3.connect(path)
     newer.execute("PRAGMA user_version = 99")
     newer.close()
     with pytest.raises(UserError, match="newer version of recmeta"):
-        event_store.event_store(workspace)
-    bucket = Workspace("s3://bucket/ws?region=us-east-1")
-    assert event_store.event_store(bucket) is None
-    with pytest.raises(UserError, match="serve from a workspace on this machine"):
-        event_store.make_event_store(bucket)
+        opening.event_store(workspace)

@@ -18,7 +18,8 @@ import pyarrow as pa
 from recmeta import schema
 from recmeta.endpoint.config import MAX_HISTORY
 from recmeta.logs import tables
-from recmeta.logs.event_store import PastEvent, make_event_store
+from recmeta.logs.events.opening import make_event_store
+from recmeta.logs.events.store import PastEvent
 from recmeta.serving.intake import GivenUser, Value
 from recmeta.tasks.arrays import IntArray, offsets_of
 from recmeta.workspace import Workspace
@@ -129,12 +130,8 @@ class UserHistories:
     """The histories of users. `of` belongs to one thread, `writer` to another."""
 
     def __init__(self, workspace: Workspace) -> None:
-        """
-        Raises:
-            UserError: if the workspace is in an object store.
-        """
         self.writer = make_event_store(workspace)
-        self._reader = make_event_store(workspace)
+        self._reader, self._follower = self.writer.another(), self.writer.another()
         self._reader.wait_at_most(READ_SECONDS)
         self._workspace = workspace
         self._log = LogRows.read(workspace)
@@ -170,8 +167,10 @@ class UserHistories:
         self._stop.set()
 
     def refresh(self) -> None:
-        """Read the log again if it has changed. The present rows stay if that fails."""
+        """Read other servers' events, and the log again if it has changed. The present rows stay if
+        that fails."""
         try:
+            self._follower.refresh()
             read = (schema.INTERACTIONS, schema.USERS)
             versions = tuple(_scanned(self._workspace, table)[1] for table in read)
             if versions != self._log.versions:

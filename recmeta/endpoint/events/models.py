@@ -36,7 +36,7 @@ class EventsRequest(Body):
 
 
 class EventsAnswer(BaseModel):
-    """What became of the events; they are on the disk."""
+    """What became of the events, which are kept for good."""
 
     accepted: int = Field(description="Events that were new.")
     duplicates: int = Field(description="Events that had been sent before.")

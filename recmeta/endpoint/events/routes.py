@@ -1,4 +1,4 @@
-"""POST /v1/events: the events are on the disk when the answer is sent."""
+"""POST /v1/events: the events are on the disk, or in the object store, when the answer is sent."""
 
 import datetime
 import logging
@@ -16,7 +16,7 @@ from recmeta.endpoint.events.models import Event, EventsAnswer, EventsRequest
 from recmeta.endpoint.guard.problems import retry_after
 from recmeta.endpoint.guard.strict_json import StrictJsonRoute
 from recmeta.errors import FieldError
-from recmeta.logs.event_store import Appended, EventStore, StoredEvent, microseconds
+from recmeta.logs.events.store import Appended, EventStore, StoredEvent, microseconds
 from recmeta.schema import RATING_EVENT
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ router = APIRouter(
     summary="Keep what users did",
 )
 async def events(request: Request, body: EventsRequest) -> EventsAnswer:
-    """Keep events on the disk. The next request with such a `user_id` counts them, and the next
+    """Keep events for good. The next request with such a `user_id` counts them, and the next
     `recmeta ingest` adds them to the log, each once."""
     writer: Writer | None = request.app.state.events
     if writer is None:
@@ -60,7 +60,7 @@ async def events(request: Request, body: EventsRequest) -> EventsAnswer:
     stored = [_checked(place, one, champion, now) for place, one in enumerate(body.events)]
     try:
         found = await writer.submit(stored)
-    except sqlite3.Error:
+    except (sqlite3.Error, OSError):
         request.app.state.metrics.events.labels("failed").inc(len(stored))
         log.exception("events could not be written")
         detail = "events cannot be kept now: send them again."

@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from recmeta import schema
-from recmeta.logs.event_store import MOST_PENDING, event_store
+from recmeta.logs.events.opening import event_store
+from recmeta.logs.events.store import MOST_PENDING
 from recmeta.logs.mapping import LogMapping
 from recmeta.workspace import Workspace
 

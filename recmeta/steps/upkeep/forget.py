@@ -20,7 +20,7 @@ from recmeta.config import fingerprint
 from recmeta.errors import Broken, UserError
 from recmeta.logs import tables
 from recmeta.logs.erase import erase_rows
-from recmeta.logs.event_store import event_store
+from recmeta.logs.events.opening import event_store
 from recmeta.logs.quarantined import mentions, of_users
 from recmeta.manifest import finished, rewriting
 from recmeta.manifest import forget as forget_step

@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 from recmeta import schema
 from recmeta.errors import UserError
 from recmeta.logs import tables
-from recmeta.logs.event_store import event_store
+from recmeta.logs.events.opening import event_store
 from recmeta.manifest import find, finished, forget
 from recmeta.records.step_definition import as_stored
 from recmeta.registry import tracking

@@ -1,4 +1,5 @@
-"""Events since the last ingest: written to disk as soon as they arrive, and read by user.
+"""Events since the last ingest, of a workspace on a disk: written as soon as they arrive, and read
+by user.
 
     events/events.sqlite    in the workspace; one row an event, in the order of arrival
 
@@ -20,7 +21,6 @@ import polars as pl
 
 from recmeta import schema
 from recmeta.errors import UserError
-from recmeta.workspace import Workspace
 from recmeta.workspace.folder import sync_folder
 from recmeta.workspace.privacy import make_private
 
@@ -128,7 +128,7 @@ class EventStore:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         database.execute("PRAGMA secure_delete = ON")
-        with _transaction(database):
+        with transaction(database):
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if not version:
                 for statement in _TABLE.split(";"):
@@ -140,6 +140,14 @@ class EventStore:
             )
         if not version:
             sync_folder(str(self.path.parent))
+
+    def another(self) -> "EventStore":
+        """Return the same events for another thread of this process."""
+        return EventStore(self.path)
+
+    def refresh(self) -> None:
+        """Read what other processes have stored: here they share the file, and there is nothing to
+        do."""
 
     def wait_at_most(self, seconds: float) -> None:
         """Wait this long for another process' commit, in place of `BUSY_SECONDS`."""
@@ -154,12 +162,15 @@ class EventStore:
         sender's.
 
         Raises:
-            sqlite3.Error: if the disk is full or another process holds the lock; then nothing is
-                stored.
+            sqlite3.Error, OSError: if the disk is full, another process holds the lock, or an
+                object store does not answer; then nothing is stored.
         """
+        with transaction(self._database):
+            return self._append_all(senders)
+
+    def _append_all(self, senders: Sequence[Sequence[StoredEvent]]) -> list[Appended]:
         now = microseconds(datetime.datetime.now(datetime.UTC))
-        with _transaction(self._database):
-            return [self._append(events, now) for events in senders]
+        return [self._append(events, now) for events in senders]
 
     def _append(self, events: Sequence[StoredEvent], now: int) -> Appended:
         accepted = 0
@@ -224,7 +235,7 @@ class EventStore:
     def note_ingested(self, last: int) -> int:
         """Note that the log has all events up to a number; return how many were new to it."""
         now = microseconds(datetime.datetime.now(datetime.UTC))
-        with _transaction(self._database):
+        with transaction(self._database):
             return self._database.execute(
                 "UPDATE events SET ingested_at = ? WHERE ingested_at IS NULL AND number <= ?",
                 (now, last),
@@ -233,7 +244,7 @@ class EventStore:
     def expire(self, before: datetime.datetime) -> int:
         """Delete events that were ingested into the log before a time; return how many there
         were."""
-        with _transaction(self._database):
+        with transaction(self._database):
             return self._database.execute(
                 "DELETE FROM events WHERE ingested_at < ?", (microseconds(before),)
             ).rowcount
@@ -246,7 +257,7 @@ class EventStore:
                 what is left.
         """
         deleted = 0
-        with _transaction(self._database):
+        with transaction(self._database):
             for user_id in user_ids:
                 deleted += self._database.execute(
                     "DELETE FROM events WHERE user_id = ?", (user_id,)
@@ -261,38 +272,13 @@ class EventStore:
         return deleted
 
 
-def event_store(workspace: Workspace) -> EventStore | None:
-    """Return the events of a workspace; None if there are none."""
-    if not workspace.is_local or not workspace.exists(f"{FOLDER}/{FILE}"):
-        return None
-    return EventStore(_path(workspace))
-
-
-def make_event_store(workspace: Workspace) -> EventStore:
-    """Return the events of a workspace, creating the database if there is none.
-
-    Raises:
-        UserError: for a workspace in an object store.
-    """
-    if not workspace.is_local:
-        raise UserError(
-            f"the workspace {workspace.location} is in an object store, and events are kept on a "
-            "disk: serve from a workspace on this machine."
-        )
-    return EventStore(_path(workspace))
-
-
-def _path(workspace: Workspace) -> Path:
-    return Path(workspace.local_path()) / FOLDER / FILE
-
-
 def microseconds(time: datetime.datetime) -> int:
     """Return a time in microseconds since 1970."""
     return (time - _EPOCH) // datetime.timedelta(microseconds=1)
 
 
 @contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
     """Commit everything that is done in the block, or nothing."""
     database.execute("BEGIN IMMEDIATE")
     try:
