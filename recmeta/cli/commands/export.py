@@ -84,6 +84,7 @@ def export(
     if onnx is None and (page or onnxruntime_web is not None):
         raise UserError("--page and --onnxruntime-web need --onnx DIR: add it.")
     workspace = common.open_workspace()
+    workspace.require_made()
     workers = engine.values()
     from recmeta.registry.models import versions
 

@@ -6,13 +6,13 @@ import { draw } from "./curve.js";
 const WIDTH = 520, HEIGHT = 190, LEFT = 52, RIGHT = 12, TOP = 12, BOTTOM = 30;
 const MOST_LABELS = 6;
 
-// A scale from what is to be seen, with round numbers as its marks.
-function scale(values, fromZero) {
+// A scale from what is to be seen, with round numbers as its marks; whole ones for what is counted.
+function scale(values, fromZero, leastStep = 0) {
   let low = Math.min(...values), high = Math.max(...values);
   if (fromZero) low = Math.min(0, low);
   if (high === low) [low, high] = fromZero ? [low, high || 1] : [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
   const rough = (high - low) / 3, unit = 10 ** Math.floor(Math.log10(rough));
-  const step = unit * ([1, 2, 5, 10].find((n) => n * unit >= rough) ?? 10);
+  const step = Math.max(leastStep, unit * ([1, 2, 5, 10].find((n) => n * unit >= rough) ?? 10));
   const first = Math.floor(low / step) * step, last = Math.ceil(high / step) * step;
   const marks = [];
   for (let n = 0; first + n * step <= last + step / 2; n += 1) marks.push(first + n * step);
@@ -70,7 +70,7 @@ export function lines(label, names, series, { limit = null, fromZero = false } =
 // Bars on top of one another: [{ name, values }].
 export function bars(label, names, stacks) {
   const totals = names.map((_, n) => stacks.reduce((sum, stack) => sum + stack.values[n], 0));
-  const made = scale(totals, true), x = across(names.length);
+  const made = scale(totals, true, 1), x = across(names.length);
   const svg = frame(label, names, made, x);
   const wide = Math.min(48, (0.7 * (WIDTH - LEFT - RIGHT)) / names.length);
   names.forEach((text, n) => {

@@ -53,12 +53,20 @@ function showHistory({ versions, history, latency }) {
   find("history").replaceChildren(...charts);
 }
 
+const NAMES = { mae: "Mean absolute error", rmse: "Root mean squared error", log_loss: "Log loss", auc: "AUC" };
+
+// What people call a metric, such as nDCG@10 for ndcg@10; full_ is of lists out of all items.
+function called(metric) {
+  const [, whole, name] = /^(full_)?(.*)$/.exec(metric);
+  return (NAMES[name] ?? name.replace("ndcg", "nDCG")) + (whole ? ", out of the whole catalogue" : "");
+}
+
 function accuracy(versions, of, title) {
   if (!versions.length) return [];
-  const metric = of(versions.at(-1)).metric;
+  const metric = of(versions.at(-1)).metric, name = called(metric);
   const same = versions.filter((v) => of(v).metric === metric);
-  const series = [{ name: metric, points: same.map(of) }];
-  return [card(title, [], lines(`${metric} of each version, with 95 % intervals`, same.map((v) => `v${v.version}`), series), `${metric}, with 95 % intervals`)];
+  const series = [{ name, points: same.map(of) }];
+  return [card(title, [], lines(`${name} of each version, with 95 % intervals`, same.map((v) => `v${v.version}`), series), `${name}, with 95 % intervals`)];
 }
 
 function latencies({ seconds, counts, requests }) {
@@ -123,7 +131,7 @@ function showVersions(versions) {
       : version.decision ? `${version.decision[0].toUpperCase()}${version.decision.slice(1)}.` : "";
     const measured = version.value === null ? null : element("p", { class: "measured" },
       whisker(version.value, version.low, version.high, from, to),
-      element("span", {}, `${version.metric} ${version.value.toFixed(4)}`),
+      element("span", {}, `${called(version.metric)} ${version.value.toFixed(4)}`),
       version.low === null ? null : element("span", { class: "hint" }, `${version.low.toFixed(4)} to ${version.high.toFixed(4)}`));
     const reasons = version.reasons.length ? element("details", {}, element("summary", {}, "What the gate found"),
       element("ul", {}, ...version.reasons.map((text) => element("li", {}, text)))) : null;

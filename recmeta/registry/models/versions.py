@@ -142,10 +142,11 @@ def in_use(workspace: Workspace, number: str | None = None) -> Version:
     """Return the version of that number or, for None, the champion.
 
     Raises:
-        UserError: if there is no such version, or no champion yet.
+        UserError: if there is no such version, no champion yet, or no workspace.
     """
     found = champion(workspace) if number is None else get(workspace, number)
     if found is None:
+        workspace.require_made()
         raise UserError(
             f"{store_name(workspace)} has no champion to adapt with: run the pipeline until the "
             "gate promotes a model (`recmeta run`), or name one with --model-version."
