@@ -4,11 +4,12 @@ What files import by name at run time (plug-ins, found by their names) is not se
 """
 
 import ast
+import functools
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -201,28 +202,33 @@ def part_of(module: str) -> str:
     return module
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield every module that a file imports, anywhere in it."""
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Return every module that a file imports, anywhere in it."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: import by the full name"
             assert node.module is not None
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in MODULES else node.module
+                found.add(full if full in MODULES else node.module)
+    return frozenset(found)
 
 
 def test_every_part_exists() -> None:
     assert {part_of(module) for module in MODULES} == set(LAYERS)
 
 
-GRAPH = {
-    module: {name for name in imports(path) if name in MODULES and name not in (module, "recmeta")}
-    for module, path in MODULES.items()
-}
-"""By module, all that it imports of the package, anywhere in its file."""
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    """Return by module all that it imports of the package, anywhere in its file."""
+    return {
+        module: imports(path) & MODULES.keys() - {module, "recmeta"}
+        for module, path in MODULES.items()
+    }
 
 
 def room_of(module: str) -> str:
@@ -234,26 +240,50 @@ def room_of(module: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "recmeta"])
-def test_imports_point_downwards(module: str) -> None:
+def test_imports_point_downwards() -> None:
+    wrong = [
+        fault
+        for module in MODULES
+        if module != "recmeta"
+        for imported in sorted(graph()[module])
+        if (fault := fault_of(module, imported))
+    ]
+    assert wrong == []
+
+
+def fault_of(module: str, imported: str) -> str | None:
+    """Return what is wrong with a module's import of another, if anything is."""
     own, own_room = part_of(module), room_of(module)
-    for imported in GRAPH[module]:
-        other, other_room = part_of(imported), room_of(imported)
-        if other_room == own_room:
-            continue
-        where = f"{module} ({LAYERS[own]}) imports {imported} ({LAYERS[other]})"
-        assert LAYERS[other] <= LAYERS[own], where
-        if LAYERS[other] < LAYERS[own]:
-            continue
-        if LAYERS[own] == 2:
-            pytest.fail(f"{where}: adapters never import one another")
-        is_up = ROOMS.index(other_room) > ROOMS.index(own_room)
-        assert not is_up, f"{where}: {other_room} is a higher room"
-        assert (own, other) not in STRANGERS, where
+    other, other_room = part_of(imported), room_of(imported)
+    if other_room == own_room or LAYERS[other] < LAYERS[own]:
+        return None
+    where = f"{module} ({LAYERS[own]}) imports {imported} ({LAYERS[other]})"
+    if LAYERS[other] > LAYERS[own]:
+        return f"{where}: a higher layer"
+    if LAYERS[own] == 2:
+        return f"{where}: adapters never import one another"
+    if ROOMS.index(other_room) > ROOMS.index(own_room):
+        return f"{where}: {other_room} is a higher room"
+    return f"{where}: strangers" if (own, other) in STRANGERS else None
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "said"),
+    [
+        ("recmeta.tasks.episodes", "recmeta.steps.learning", "a higher layer"),
+        ("recmeta.logs.mapping", "recmeta.registry.tracking", "never import one another"),
+        ("recmeta.metalearn.tensors.batch", "recmeta.metalearn.model", "a higher room"),
+        ("recmeta.serving.ranking", "recmeta.evaluation.evaluate", "strangers"),
+        ("recmeta.steps.learning", "recmeta.tasks.episodes", None),
+    ],
+)
+def test_faults_are_found(module: str, imported: str, said: str | None) -> None:
+    found = fault_of(module, imported)
+    assert found is None if said is None else said in str(found)
 
 
 def test_no_files_import_one_another_in_a_circle() -> None:
-    assert {circle for circle in circles(GRAPH) if len(circle) > 1} == set()
+    assert {circle for circle in circles(graph()) if len(circle) > 1} == set()
 
 
 def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
@@ -297,20 +327,29 @@ def test_a_folder_of_more_than_a_dozen_files_has_rooms_of_its_own() -> None:
     assert crowded == set(CROWDED)
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if LAYERS[part_of(m)] in LIBRARIES])
-def test_the_core_needs_few_libraries(module: str) -> None:
-    allowed = LIBRARIES[LAYERS[part_of(module)]] | {"recmeta"} | set(sys.stdlib_module_names)
-    allowed |= FURTHER.get(module, set())
-    assert {name.split(".")[0] for name in imports(MODULES[module])} <= allowed
+def test_the_core_needs_few_libraries() -> None:
+    allowed = {
+        module: LIBRARIES[LAYERS[part_of(module)]] | FURTHER.get(module, set())
+        for module in MODULES
+        if LAYERS[part_of(module)] in LIBRARIES
+    }
+    found = {module: libraries(MODULES[module]) - some for module, some in allowed.items()}
+    assert {module: more for module, more in found.items() if more} == {}
 
 
-@pytest.mark.parametrize("module", [m for m, path in MODULES.items() if path.stem == "__init__"])
-def test_packages_import_nothing_of_weight(module: str) -> None:
+def libraries(path: Path) -> set[str]:
+    """Return the third-party packages that a file imports."""
+    return {name.split(".")[0] for name in imports(path)} - {"recmeta", *sys.stdlib_module_names}
+
+
+def test_packages_import_nothing_of_weight() -> None:
     """A package's own file says what it is, and imports no library itself."""
-    path = MODULES[module]
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
-    light = {"recmeta", *sys.stdlib_module_names}
-    assert {name.split(".")[0] for name in imports(path)} <= light
+    packages = {module: path for module, path in MODULES.items() if path.stem == "__init__"}
+    silent = [
+        m for m, p in packages.items() if not ast.get_docstring(ast.parse(p.read_text("utf-8")))
+    ]
+    assert silent == []
+    assert {m: found for m, p in packages.items() if (found := libraries(p))} == {}
 
 
 CORE_SCRIPT = '''
