@@ -56,7 +56,7 @@ def test_the_page_asks_for_nothing_from_elsewhere() -> None:
 
 
 def test_a_package_without_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no ort\.wasm\.min\.mjs: name the folder of the npm"):
+    with pytest.raises(UserError, match=r"lacks ort\.wasm\.min\.mjs: name the folder of the npm"):
         runtime_files(str(tmp_path))
     (tmp_path / "dist").mkdir()
     for name in RUNTIME_FILES:
