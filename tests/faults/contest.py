@@ -153,7 +153,8 @@ def at_once(several: Sequence[Sequence[str]], place: Place, seed: int, seconds: 
     drawn = random.Random(seed)
     now = time.time() + 0.2  # once both processes are there
     # Together, or one while the other is somewhere in its middle.
-    begin = [now + drawn.choice((0.0, drawn.uniform(0, seconds))) for _ in several]
+    begin = [now, now + drawn.choice((0.0, drawn.uniform(0, seconds)))]
+    drawn.shuffle(begin)
     running = [Running(one, place, at) for one, at in zip(several, begin, strict=True)]
     return [text for text in [one.end() for one in running] if text]
 

@@ -1,6 +1,7 @@
 """The table of docs/reliability.md, from what the tests counted.
 
-python tests/faults/table.py COUNTED.jsonl    write docs/results/faults.json and the page
+python tests/faults/table.py COUNTED.jsonl           write docs/results/faults.json and the page
+python tests/faults/table.py COUNTED.jsonl --keep    and keep the rows of kinds not counted now
 """
 
 import json
@@ -55,13 +56,22 @@ def _short(command: str) -> str:
     return command.removeprefix("RECMETA_FAULTS=1 python -m ")
 
 
-def main(counted: Path) -> None:
+def kept(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return rows by kind, of those before only the ones whose kinds were not counted anew."""
+    counted = {row["kind"] for row in now}
+    rows = [*now, *(row for row in before if row["kind"] not in counted)]
+    return sorted(rows, key=lambda row: str(row["kind"]))
+
+
+def main(counted: Path, *, keep: bool) -> None:
     """Write the results and the page."""
     rows = summed([json.loads(line) for line in counted.read_text().splitlines()])
+    if keep:
+        rows = kept(json.loads(RESULTS.read_text()), rows)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     PAGE.write_text(in_page(PAGE.read_text(), table(rows)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), keep="--keep" in sys.argv[2:])

@@ -4,7 +4,7 @@ import ast
 import json
 
 import pytest
-from table import BEGIN, END, PAGE, RESULTS, ROOT, in_page, summed, table
+from table import BEGIN, END, PAGE, RESULTS, ROOT, in_page, kept, summed, table
 
 
 def rows() -> list[dict[str, object]]:
@@ -41,3 +41,9 @@ def test_counts_of_one_kind_are_summed() -> None:
     assert [(r["kind"], r["injected"], r["lost"]) for r in counted] == [("a", 2, 0), ("k", 5, 1)]
     assert "| k | 5 | 4 | 1 | `c` |" in table(counted)
     assert "| **all** | **7** | **6** | **1** |" in table(counted)
+
+
+def test_rows_of_other_kinds_can_be_kept() -> None:
+    before = [{"kind": "b", "injected": 1}, {"kind": "c", "injected": 2}]
+    found = kept(before, [{"kind": "c", "injected": 3}, {"kind": "a", "injected": 4}])
+    assert [(row["kind"], row["injected"]) for row in found] == [("a", 4), ("b", 1), ("c", 3)]
