@@ -29,6 +29,8 @@ CANDIDATES = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
 """The half-lives, in days, that are worth trying."""
 USERS_AT_ONCE = 256
 EVENTS_AT_ONCE = 2**18
+PARTS_BETWEEN = 64
+"""After so many parts, pages of mapped arrays that were read or written once are given back."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,6 +145,7 @@ class ItemHistory:
             when_B = np.zeros_like(when_B)
         order_B = np.lexsort((when_B, num_before_B))
         after_N = self._right_after(half_life_days)
+        rank_N = self._rank
         # For the last event of each item so far: the count right after it, and its time.
         after_I, time_I = np.zeros(self.num_items), np.zeros(self.num_items)
         num_done = 0
@@ -150,15 +153,18 @@ class ItemHistory:
             users_b = order_B[start : start + users_at_once]
             counts_bI = np.empty((len(users_b), self.num_items), np.float32)
             for place, user in enumerate(users_b.tolist()):
-                some = slice(num_done, int(num_before_B[user]))
-                num_done = some.stop
-                after_I[self.item[some]] = after_N[some]  # of equal items, the last one remains
+                num_before, begin = int(num_before_B[user]), num_done
+                for first in range(begin, num_before, EVENTS_AT_ONCE):
+                    some = slice(first, min(first + EVENTS_AT_ONCE, num_before))
+                    item_n = self.item[some]
+                    after_I[item_n] = after_N[rank_N[some]]  # of equal items, the last one remains
+                    if half_life_days is not None and self.time is not None:
+                        time_I[item_n] = self.time[some]
+                num_done = num_before
                 if half_life_days is None:
                     counts_bI[place] = after_I
                     continue
-                assert self.time is not None, "a half-life without times is refused"
-                time_I[self.item[some]] = self.time[some]
-                is_alike = some.start == some.stop and place > 0
+                is_alike = begin == num_before and place > 0
                 if is_alike and when_B[user] == when_B[users_b[place - 1]]:
                     counts_bI[place] = counts_bI[place - 1]
                 else:
@@ -193,11 +199,11 @@ class ItemHistory:
             key_n = self.item[event_n] * np.int64(len(self) + 1) + event_n
             last_M[asked_M] = first_I[first] + np.searchsorted(key_n, sought_M[asked_M]) - 1
         met = np.flatnonzero(last_M >= first_I[item_M])
-        event_m = event_N[last_M[met]]
-        count_m = self._right_after(half_life_days)[event_m]
+        count_m = self._right_after(half_life_days)[last_M[met]]
         if half_life_days is not None:
             assert self.time is not None, "a half-life without times is refused"
-            count_m = count_m * _aged(self.time[event_m], when_M[met], half_life_days)
+            time_m = self.time[event_N[last_M[met]]]
+            count_m = count_m * _aged(time_m, when_M[met], half_life_days)
         counts_M = np.zeros(len(item_M), np.float32)
         counts_M[met] = count_m
         return counts_M
@@ -209,6 +215,16 @@ class ItemHistory:
         return scratch.sorted_by(self.item, self.num_items)
 
     @functools.cached_property
+    def _rank(self) -> npt.NDArray[np.integer]:
+        """(N,) the place of each event among all by item, then time."""
+        event_N, _ = self._by_item
+        rank_N, first = scratch.empty(len(self), event_N.dtype), 0
+        for event_n in scratch.pieces(event_N):
+            rank_N[event_n] = np.arange(first, first + len(event_n))
+            first += len(event_n)
+        return rank_N
+
+    @functools.cached_property
     def _some_items(self) -> list[tuple[int, int]]:
         """Ranges of items, each with few enough events that their arrays are small."""
         _, first_I = self._by_item
@@ -217,15 +233,18 @@ class ItemHistory:
         return list(itertools.pairwise(borders.tolist()))
 
     def _right_after(self, half_life_days: float | None) -> Float64Array:
-        """Return (N,) the count of its item right after each event; cached for one half-life."""
+        """Return (N,) the count of its item right after each event, by item, then time; cached for
+        one half-life."""
         after_N = self._kept.get(half_life_days)
         if after_N is None:
             event_N, first_I = self._by_item
             after_N = scratch.empty(len(self), np.float64)
-            for first, last in self._some_items:
-                event_n = event_N[first_I[first] : first_I[last]]
+            for number, (first, last) in enumerate(self._some_items):
+                some = slice(first_I[first], first_I[last])
                 place_n = positions_of(np.diff(first_I[first : last + 1]))
-                after_N[event_n] = self._summed(event_n, place_n, half_life_days)
+                after_N[some] = self._summed(event_N[some], place_n, half_life_days)
+                if number % PARTS_BETWEEN == 0:
+                    scratch.give_back()
             self._kept.clear()  # as long as the history, so that only one is kept
             self._kept[half_life_days] = after_N
         return after_N

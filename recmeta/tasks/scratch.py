@@ -137,15 +137,20 @@ def thinned(value_N: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return value_N[:: max(1, -(-len(value_N) // MOST_VALUES))]
 
 
+def give_back() -> None:
+    """Give the memory of the mapped arrays' pages back to the operating system."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for earlier in list(_maps):
+            earlier.madvise(mmap.MADV_DONTNEED)
+
+
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 """The files that are mapped now."""
 
 
 def _mapped(file: IO[bytes], num_bytes: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return the content of a file, which stays there as long as the array does."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        for earlier in list(_maps):
-            earlier.madvise(mmap.MADV_DONTNEED)
+    give_back()
     found = mmap.mmap(file.fileno(), num_bytes)
     _maps.add(found)
     return np.frombuffer(found, dtype)
