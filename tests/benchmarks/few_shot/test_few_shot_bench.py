@@ -74,9 +74,8 @@ def test_a_learner_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]
 def test_a_learner_tells_new_classes_apart_and_is_trained_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        measured, "PROBLEMS", {"3-way": dataclasses.replace(CONFIG, num_episodes=80)}
-    )
+    more = dataclasses.replace(CONFIG, num_episodes=80)
+    monkeypatch.setattr(report, "PROBLEMS", {"3-way": more})
     work = MemoryFolder()
     data, text = report.run(["prototypical"], 1, work)
     monkeypatch.setattr(measured, "trained", None)
