@@ -3,8 +3,7 @@
 A page has `<!-- figure: NAME -->` and `<!-- /figure -->`; what stands between them is made here. A
 test asks that every page is what its results make, so that no quoted table differs from its JSON.
 With `--lists` the example of README is computed anew first, which trains a model for some seconds;
-with `--demo WORKSPACE` the report of `make demo` is taken from its workspace; with `--tuned FILE` a
-search over the inner loop is taken from what `recmeta tune --json` printed.
+with `--demo WORKSPACE` the report of `make demo` is taken from its workspace.
 """
 
 import json
@@ -16,7 +15,7 @@ from typing import Any
 
 from benchmarks.accuracy.compact import expand
 from benchmarks.accuracy.lists import LISTS
-from docs import first_rows, learning_tables, question_tables, speed_tables
+from docs import few_shot_tables, first_rows, question_tables, speed_tables
 from recmeta.reporting.markdown import table
 
 DOCS = Path(__file__).parent
@@ -276,7 +275,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "asking-lists": question_tables.by_questions("full_ndcg@10"),
     "asking-regret": question_tables.by_questions("regret"),
     "asking-answers": question_tables.by_questions("answers"),
-    "few-shot": learning_tables.few_shot,
+    "few-shot": few_shot_tables.accuracies,
     "meta-train": speed_tables.meta_train,
     "adapt-score": speed_tables.adapt_score,
     "adapt-score-gpu": speed_tables.adapt_score_gpu,
@@ -309,9 +308,6 @@ def main(arguments: Sequence[str]) -> None:
         workspace = Path(arguments[arguments.index("--demo") + 1])
         report = (workspace / "report.md").read_text(encoding="utf-8")
         DEMO.write_text(demo_report(report), encoding="utf-8")
-    if "--tuned" in arguments:
-        printed = Path(arguments[arguments.index("--tuned") + 1]).read_text(encoding="utf-8")
-        learning_tables.keep_tuning(json.loads(printed.splitlines()[-1]))
     for path in pages():
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
     results = [load(path) for path in sorted(RESULTS.glob("lists-*.json"))]

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.accuracy.compact import expand
 from benchmarks.accuracy.curves import SHOTS, best_baseline, one_curve
 from benchmarks.accuracy.list_cells import LISTS
-from docs.learning_tables import few_shot_of
+from docs.few_shot_tables import sentence_of
 from recmeta.reporting.markdown import table
 
 DOCS = Path(__file__).parent
@@ -109,7 +109,7 @@ def measured(result: Result, name: str, shown: Shown = RATINGS) -> str:
         f"![{alt}]({name}.png)",
         table([shown.head, *[f"k = {k}" for k in shown.shots]], rows),
         spent(result, name),
-        few_shot_of(name),
+        sentence_of(name),
     ]
     return "\n\n".join(part for part in parts if part)
 
