@@ -78,7 +78,7 @@ def _drawn(match: "re.Match[str]") -> str:
     if code:
         return str(code)
     if block:
-        return str(convert(block, display="block"))
+        return f'<div class="formula">{convert(block, display="block")}</div>'
     return f"<span>{convert(inline)}</span>"  # a line may begin with it
 
 
