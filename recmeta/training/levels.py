@@ -26,12 +26,15 @@ from recmeta.evaluation.baselines.item_to_item.ease import residuals
 from recmeta.evaluation.calibration import SHOTS
 from recmeta.metalearn.heads.levels import (
     INPUTS,
+    LEARNED,
     LOCATION,
+    LOG_USERS,
     SCALE,
     LevelHead,
     cumulative,
     designs,
     width,
+    without_item,
 )
 from recmeta.metalearn.heads.median import count_levels
 from recmeta.metalearn.heads.neighbours import Neighbours, most_similar
@@ -129,14 +132,19 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
     )
     low, high = spec.value_range
     step = (high - low) / (num_levels - 1)
+    middle = (model.encoder.value_mean - low) / step
+    threshold_T = torch.arange(num_levels - 1, dtype=torch.float64) + 0.5 - middle
+    location_F = torch.tensor([name == "mean" for name in LOCATION], dtype=torch.float64)
+    scale_G = torch.tensor([name == "log_spread" for name in SCALE], dtype=torch.float64)
     start = LevelHead(
         lowest=low,
         step=step,
-        threshold_T=torch.arange(num_levels - 1, dtype=torch.float64)
-        + 0.5
-        - (model.encoder.value_mean - low) / step,
-        location_F=torch.tensor([name == "mean" for name in LOCATION], dtype=torch.float64),
-        scale_G=torch.tensor([name == "log_spread" for name in SCALE], dtype=torch.float64),
+        threshold_T=threshold_T,
+        location_F=location_F,
+        scale_G=scale_G,
+        new_threshold_T=threshold_T,
+        new_location_F=location_F,
+        new_scale_G=scale_G,
         bound_2C=torch.zeros((2, len(INPUTS)), dtype=torch.float64),
         mean=model.encoder.value_mean,
         deviation=model.encoder.value_scale,
@@ -156,7 +164,10 @@ def learn_levels(model: Model, task_set: TaskSet, seed: int) -> LevelHead | None
         candidates.append((head, without.with_votes(_votes(head, shown))))
         held_out.append(_held_out(*candidates[-1], num_users))
     chosen = simplest_of_best([found.loss_B for found in held_out])
-    return _fitted(*candidates[chosen]) if held_out[chosen].is_better else None
+    if not held_out[chosen].is_better:
+        return None
+    head, rated = candidates[chosen]
+    return _with_new_items(_fitted(head, rated), head, rated)
 
 
 # Neighbours and their votes
@@ -283,7 +294,10 @@ def _held_out(head: LevelHead, rated: Rated, num_users: int) -> _HeldOut:
     errors, own_errors = np.zeros((2, num_users)), np.zeros((2, num_users))
     for fold in range(NUM_FOLDS):
         others, here = rated.of_users(fold_B != fold), rated.of_users(fold_B == fold)
-        shares = _fitted(head, others).shares(here.inputs_NC)
+        fitted = _fitted(head, others)
+        if (here.inputs_NC[:, LOG_USERS] <= 0).any():
+            fitted = _with_new_items(fitted, head, others)
+        shares = fitted.shares(here.inputs_NC)
         chosen_N = np.take_along_axis(shares.share_L, here.level_N[:, None], 1)[:, 0]
         loss_B += here.by_user(-np.log(np.maximum(chosen_N, LEAST_SHARE)), num_users)
         intercept, slope = fit_line(others.raw_N, others.value_N, others.weight_N)
@@ -332,6 +346,14 @@ def _fitted(head: LevelHead, rated: Rated) -> LevelHead:
         scale_G=torch.from_numpy(theta_P[first[1] :].copy()),
         bound_2C=torch.from_numpy(np.stack([rated.inputs_NC.min(0), rated.inputs_NC.max(0)])),
     )
+
+
+def _with_new_items(fitted: LevelHead, start: LevelHead, rated: Rated) -> LevelHead:
+    """Return a fitted head with coefficients for items that nobody has rated, learned as if nobody
+    had rated the items of these ratings."""
+    as_new = dataclasses.replace(rated, inputs_NC=without_item(rated.inputs_NC))
+    of_new = _fitted(start, as_new)
+    return dataclasses.replace(fitted, **{f"new_{name}": getattr(of_new, name) for name in LEARNED})
 
 
 def _derivatives(

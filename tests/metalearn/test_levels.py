@@ -16,11 +16,14 @@ from recmeta.evaluation.metrics.query_order.ndcg import ndcg
 from recmeta.evaluation.predictor import query_scores
 from recmeta.metalearn.heads.levels import (
     INPUTS,
+    LEARNED,
     LOCATION,
+    LOG_USERS,
     SCALE,
     LevelHead,
     LevelShares,
     designs,
+    without_item,
 )
 from recmeta.metalearn.heads.neighbours import most_similar
 from recmeta.metalearn.model import Model
@@ -36,7 +39,7 @@ from recmeta.tasks.item_files import Items
 from recmeta.tasks.task_set import Ragged, Tasks, TaskSet
 from recmeta.testing.synthetic import SyntheticConfig, generate
 from recmeta.testing.tasks import write_task_set
-from recmeta.training.levels import Rated, _derivatives, _fitted, learn_levels
+from recmeta.training.levels import Rated, _derivatives, _fitted, _with_new_items, learn_levels
 from recmeta.workspace import DIGESTS, Folder
 
 NUM_ITEMS = 6
@@ -56,12 +59,16 @@ def _head(num_levels: int = 5, num_neighbours: int = NUM_ITEMS) -> LevelHead:
     location = {"mean": 0.7, "vote": 0.4, "user_bias": 0.2, "mean by rows": 0.1, "item_bias": 0.3}
     scale = {"log_spread": 0.8, "log_rows": -0.1}
     bound = torch.tensor([[-1e3], [1e3]], dtype=torch.float64).expand(2, len(INPUTS))
+    threshold_T = torch.arange(num_levels - 1, dtype=torch.float64) - 1.3
     return LevelHead(
         lowest=1.0,
         step=0.5,
-        threshold_T=torch.arange(num_levels - 1, dtype=torch.float64) - 1.3,
+        threshold_T=threshold_T,
         location_F=torch.tensor([location.get(name, 0.0) for name in LOCATION]).double(),
         scale_G=torch.tensor([scale.get(name, 0.0) for name in SCALE]).double(),
+        new_threshold_T=threshold_T + 0.2,
+        new_location_F=torch.tensor([float(name == "mean") for name in LOCATION]).double(),
+        new_scale_G=torch.tensor([float(name == "log_spread") for name in SCALE]).double(),
         bound_2C=bound.contiguous(),
         mean=2.1,
         deviation=0.8,
@@ -76,6 +83,7 @@ def _head(num_levels: int = 5, num_neighbours: int = NUM_ITEMS) -> LevelHead:
 def test_every_number_is_read_from_one_distribution() -> None:
     head = _head()
     inputs = np.random.default_rng(0).normal(size=(3, 4, len(INPUTS)))
+    inputs[..., LOG_USERS] = 0.1 + np.abs(inputs[..., LOG_USERS])
     shares = head.shares(inputs)
     location, scale = designs(inputs)
     for place in np.ndindex(3, 4):
@@ -143,6 +151,7 @@ def test_over_another_catalogue_items_keep_what_is_known_of_them() -> None:
 def test_the_slope_is_that_of_the_likelihood() -> None:
     head, generator = _head(), np.random.default_rng(1)
     inputs = generator.normal(size=(40, len(INPUTS)))
+    inputs[:, LOG_USERS] = 0.1 + np.abs(inputs[:, LOG_USERS])
     level_N, weight_N = generator.integers(0, 5, 40), generator.random(40)
     location, scale = designs(inputs)
     theta_P = torch.cat([head.threshold_T, head.location_F, head.scale_G]).numpy()
@@ -170,7 +179,7 @@ def test_known_coefficients_are_found_again() -> None:
     num_rows = 40_000
     inputs_NC = generator.normal(size=(num_rows, len(INPUTS)))
     inputs_NC[:, INPUTS.index("log_rows")] += 2
-    inputs_NC[:, INPUTS.index("log_users")] += 5
+    inputs_NC[:, LOG_USERS] += 5
     below_NT = head.shares(inputs_NC).share_L.cumsum(1)[:, :-1]
     level_N = (generator.random(num_rows)[:, None] > below_NT).sum(1)
     nothing_N = np.zeros(num_rows)
@@ -195,6 +204,59 @@ def test_known_coefficients_are_found_again() -> None:
             getattr(head, name).numpy(), abs=0.06
         ), name
     assert found.bound_2C[0].tolist() == inputs_NC.min(0).tolist()
+
+
+def test_an_item_that_nobody_has_rated_has_coefficients_of_its_own() -> None:
+    head, generator = _head(), np.random.default_rng(3)
+    inputs_NC = generator.normal(size=(50, len(INPUTS)))
+    inputs_NC[:, LOG_USERS] = np.where(np.arange(50) < 20, 0.0, 3.0)
+    found = head.shares(inputs_NC).share_L
+    as_others = dataclasses.replace(
+        head, **{name: getattr(head, f"new_{name}") for name in LEARNED}
+    ).shares(without_item(inputs_NC))
+    assert found[:20] == pytest.approx(as_others.share_L[:20], abs=1e-12)
+    assert np.abs(found[20:] - as_others.share_L[20:]).max() > 0.05
+    changed_NC = inputs_NC.copy()
+    for name in ("item_bias", "past_mean", "vote"):
+        changed_NC[:, INPUTS.index(name)] += 1.0
+    again = head.shares(changed_NC).share_L
+    assert (again[:20] == found[:20]).all(), "such an item has none of these"
+    assert np.abs(again[20:] - found[20:]).max() > 0.01
+
+
+def test_new_items_are_no_worse_for_what_popularity_says_of_others() -> None:
+    """Where those are rated higher who have many users, an item without any is as the average."""
+    head, generator = _head(), np.random.default_rng(4)
+    num_rows = 20_000
+    inputs_NC = np.zeros((num_rows, len(INPUTS)))
+    inputs_NC[:, LOG_USERS] = generator.uniform(3, 7, num_rows)
+    location_N = 0.8 * (inputs_NC[:, LOG_USERS] - 5)
+    noise_N = generator.logistic(scale=math.sqrt(3) / math.pi, size=num_rows)
+    level_N = ((location_N + noise_N)[:, None] > head.threshold_T.numpy()).sum(1)
+    nothing_N = np.zeros(num_rows)
+    rated = Rated(
+        inputs_NC=inputs_NC,
+        level_N=level_N,
+        value_N=head.value_L[level_N],
+        raw_N=nothing_N,
+        median_N=nothing_N,
+        user_N=np.arange(num_rows) // 4,
+        weight_N=np.full(num_rows, 0.25),
+    )
+    fitted = _with_new_items(_fitted(head, rated), head, rated)
+    new_1C = np.zeros((1, len(INPUTS)))
+    assert fitted.shares(new_1C).mean[0] == pytest.approx(rated.value_N.mean(), abs=0.02)
+    few_1C = new_1C.copy()
+    few_1C[:, LOG_USERS] = 3.0
+    assert fitted.shares(few_1C).mean[0] < rated.value_N.mean() - 0.3
+
+
+def test_a_head_of_an_earlier_version_has_one_set_of_coefficients() -> None:
+    head = _head()
+    kept = {n: t for n, t in head.tensors().items() if not n.startswith("new_")}
+    found = LevelHead.from_saved(head.about(), kept)
+    for name in LEARNED:
+        assert getattr(found, f"new_{name}").tolist() == getattr(head, name).tolist()
 
 
 # A whole model ------------------------------------------------------------------------------------

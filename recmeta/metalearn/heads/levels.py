@@ -17,6 +17,10 @@ item.
 are the residuals of the user's ratings, weighted by shrunk similarities (Sarwar et al., WWW 2001;
 biases: Koren, KDD 2008, section 2.1). The vote is 0 for a user without ratings and for a new item.
 
+An item that nobody has rated has no bias, no past and no vote. What these say of other items is
+part of every coefficient, so that such an item has coefficients of its own, which are learned from
+the same ratings as if their items were new: from the learner's mean and spread and from the user.
+
 Legend: B users, S support rows (padded), R rows to predict, N rows, L levels, T = L − 1 thresholds,
 F location columns, G scale columns, C inputs, J items of the tables, I of a catalogue.
 """
@@ -79,6 +83,7 @@ a slope over its logarithm.
 """
 SCALE = ("log_spread", "log_rows", "log_variance", "log_users")
 """G columns."""
+LOG_USERS = INPUTS.index("log_users")
 MIDDLE_ROWS, MIDDLE_USERS = 2.0, 5.0
 """Subtracted from the logarithms of counts, so that columns are centred near 0."""
 LOG_WIDTH = math.log(math.sqrt(3) / math.pi)
@@ -138,6 +143,12 @@ class LevelHead:
     """float64, w."""
     scale_G: torch.Tensor
     """float64, g."""
+    new_threshold_T: torch.Tensor
+    """float64, the thresholds of items that nobody has rated."""
+    new_location_F: torch.Tensor
+    """float64, w of items that nobody has rated: 0 for the columns of the item."""
+    new_scale_G: torch.Tensor
+    """float64, g of items that nobody has rated."""
     bound_2C: torch.Tensor
     """float64, the least and the greatest value of each input in the data that the coefficients
     were learned from. Inputs beyond these bounds are clipped, except for the learner's mean."""
@@ -279,12 +290,15 @@ class LevelHead:
         """Return the distributions for inputs (..., C)."""
         bounded = np.clip(inputs, *self.bound_2C.numpy())
         bounded[..., 0] = inputs[..., 0]
-        location, scale = designs(bounded)
-        below_T = cumulative(
-            location @ self.location_F.numpy(),
-            scale @ self.scale_G.numpy(),
-            self.threshold_T.numpy(),
-        )
+        below_T = _below(bounded, self.threshold_T, self.location_F, self.scale_G)
+        is_new = inputs[..., LOG_USERS] <= 0
+        if is_new.any():
+            below_T[is_new] = _below(
+                without_item(bounded[is_new]),
+                self.new_threshold_T,
+                self.new_location_F,
+                self.new_scale_G,
+            )
         share_L = np.diff(below_T, axis=-1, prepend=0.0, append=1.0)
         return LevelShares(self.value_L, share_L)
 
@@ -292,7 +306,8 @@ class LevelHead:
 
     def tensors(self) -> Params:
         """Return all tensors by name."""
-        found = {name: getattr(self, name) for name in _TENSORS}
+        names = (*_TENSORS, *(f"new_{name}" for name in LEARNED))
+        found = {name: getattr(self, name) for name in names}
         for field in dataclasses.fields(self.similar):
             found[f"similar.{field.name}"] = getattr(self.similar, field.name)
         return {name: t.contiguous() for name, t in found.items()}
@@ -307,11 +322,35 @@ class LevelHead:
         parts = (tensors[f"similar.{field.name}"] for field in dataclasses.fields(Neighbours))
         fields: dict[str, Any] = {name: float(about[name]) for name in _NUMBERS}
         fields |= {name: tensors[name] for name in _TENSORS}
+        # Models of version 0.1 have one set of coefficients for all items.
+        fields |= {f"new_{name}": tensors.get(f"new_{name}", tensors[name]) for name in LEARNED}
         return cls(similar=Neighbours(*parts), **fields)
 
 
-_TENSORS = ("threshold_T", "location_F", "scale_G", "bound_2C", "bias_J", "place_I")
+LEARNED = ("threshold_T", "location_F", "scale_G")
+"""The fields with coefficients; those of items that nobody has rated begin with `new_`."""
+_TENSORS = (*LEARNED, "bound_2C", "bias_J", "place_I")
 _NUMBERS = ("lowest", "step", "mean", "deviation", "user_regularisation", "damping")
+
+
+def without_item(inputs: Float64Array) -> Float64Array:
+    """Return inputs (..., C) in which all columns of the item itself are 0 in `designs`."""
+    found = inputs.copy()
+    for name in ("item_bias", "past_mean", "vote"):
+        found[..., INPUTS.index(name)] = 0.0
+    found[..., LOG_USERS] = MIDDLE_USERS
+    return found
+
+
+def _below(
+    inputs: Float64Array,
+    threshold_T: torch.Tensor,
+    location_F: torch.Tensor,
+    scale_G: torch.Tensor,
+) -> Float64Array:
+    """Return (..., T) the probability that a rating lies below each threshold."""
+    location, scale = designs(inputs)
+    return cumulative(location @ location_F.numpy(), scale @ scale_G.numpy(), threshold_T.numpy())
 
 
 def designs(inputs: Float64Array) -> tuple[Float64Array, Float64Array]:
