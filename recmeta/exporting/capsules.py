@@ -243,7 +243,7 @@ def scores(capsules: pa.Table, items: pa.Table, about: Mapping[str, Any]) -> Flo
         about: the content of vectors.json.
 
     Raises:
-        UserError: where these are not of one version of a model.
+        UserError: where these are not of one version of a model, or some are empty.
     """
     _check_versions(capsules, items, about)
     vector_ID = np.stack(items[schema.VECTOR].to_numpy(zero_copy_only=False)).astype(np.float64)
@@ -283,6 +283,11 @@ def _check_versions(capsules: pa.Table, items: pa.Table, about: Mapping[str, Any
             f"{FORMAT}: export them again with `recmeta export --vectors`."
         )
     for what, table in (("capsules", capsules), ("item vectors", items)):
+        if table[schema.FINGERPRINT].null_count:
+            raise UserError(
+                f"some of the {what} are empty, as those that a feature store does not have: leave "
+                "them out, or export and materialise them first."
+            )
         named = (table[name].to_pylist() for name in (schema.MODEL_VERSION, schema.FINGERPRINT))
         for version, own in sorted(set(zip(*named, strict=True)) - {wanted})[:1]:
             raise UserError(

@@ -15,6 +15,7 @@ from exported import Exported, assert_scores_alike, of_capsules
 from feature_repository import Repository
 
 from recmeta import schema
+from recmeta.errors import UserError
 from recmeta.features.feast_skew import compare_online_offline, compare_views
 
 EXPORTED = {"user_capsule", "item_vector"}
@@ -116,6 +117,8 @@ def test_capsules_have_the_servers_scores(repository: Repository, exported: Expo
     assert_scores_alike(repository, exported, users)
     found = of_capsules(repository, [*users, "nobody"])
     assert found["num_interactions"] == [0, 4, 8, None]
+    with pytest.raises(UserError, match="some of the capsules are empty"):
+        assert_scores_alike(repository, exported, ["u000", "nobody"])
 
 
 def test_a_sample_is_the_same_every_time(repository: Repository) -> None:
