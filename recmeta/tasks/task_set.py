@@ -490,8 +490,23 @@ def write_shard(folder: Folder, split: str, index: int, table: pa.Table) -> None
 
 
 def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
-    """Write tasks into one file of a folder on this machine, from wherever their rows are: they are
-    not copied into memory first."""
+    """Write tasks into one file."""
+    write_table(folder, name, _table_of(tasks))
+
+
+def write_tasks_for_processes(folder: Folder, name: str, tasks: Tasks) -> None:
+    """Write tasks into one file of a folder on this machine that has no digests, from wherever
+    their rows are: they are not copied into memory first."""
+    table = _table_of(tasks)
+    os.makedirs(folder.local_path(), exist_ok=True)
+    with (
+        pa.OSFile(folder.local_path(name), "wb") as file,
+        ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
+
+
+def _table_of(tasks: Tasks) -> pa.Table:
     columns: dict[str, pa.Array] = {
         schema.CUT_TIME: pa.array(tasks.cut_time, pa.int64()),
         schema.SNAPSHOT: pa.array(tasks.snapshot, pa.int32()),
@@ -509,17 +524,11 @@ def write_tasks(folder: Folder, name: str, tasks: Tasks) -> None:
         stored_name(column, TASK_COLUMNS): tasks.profile[column]
         for column in tasks.profile.column_names
     }
-    table = pa.table(profile | columns)
-    os.makedirs(folder.local_path(), exist_ok=True)
-    with (
-        pa.OSFile(folder.local_path(name), "wb") as file,
-        ipc.new_file(file, table.schema) as writer,
-    ):
-        writer.write_table(table)
+    return pa.table(profile | columns)
 
 
 def read_tasks(folder: Folder, name: str) -> Tasks:
-    """Read what `write_tasks` wrote. Raises Broken if it has changed."""
+    """Read a file of `write_tasks` or `write_tasks_for_processes`. Raises Broken if it has changed."""
     return _tasks_from_table(read_table(folder, name))
 
 

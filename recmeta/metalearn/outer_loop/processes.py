@@ -41,7 +41,7 @@ from recmeta.metalearn.registry import LEARNERS
 from recmeta.plugins import TRUSTED
 from recmeta.tasks.episodes import EpisodeConfig
 from recmeta.tasks.item_files import read_items, read_statistics, write_items, write_statistics
-from recmeta.tasks.task_set import Tasks, read_tasks, write_tasks
+from recmeta.tasks.task_set import Tasks, read_tasks, write_tasks_for_processes
 from recmeta.workspace import Folder, resumed, sealing
 
 MOST_RESTARTS = 3
@@ -244,7 +244,7 @@ def write(
         write_items(place, model.catalogue.items)
         write_statistics(place, model.catalogue.statistics)
     for name, some in tasks.items():
-        write_tasks(folder, f"{name}.arrow", some)
+        write_tasks_for_processes(folder, f"{name}.arrow", some)
     tensors: Params = {f"{HELD}{name}": rows.cpu() for name, rows in (held or {}).items()}
     if left_out_KIF is not None:
         tensors[LEFT_OUT] = left_out_KIF.cpu().contiguous()
