@@ -232,7 +232,7 @@ class LearnerConformance:
         assert np.isfinite(metrics["loss"])
         params = subject.model.params
         learned = {n: p for n, p in params.items() if not n.startswith(self.fixed)}
-        assert gradients.keys() == learned.keys()
+        assert gradients.keys() == learned.keys(), gradients.keys() ^ learned.keys()
         for name, p in learned.items():
             assert gradients[name].shape == p.shape, name
             assert gradients[name].isfinite().all(), name

@@ -11,8 +11,19 @@ from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 
 SMALL = PreferenceConfig(embedding_dim=4, hidden_dims=(8,))
-FIXED = {"prior-fitted": ("log.",)}
+FACTORS = ("factors.", "deviation.", "held_out.")
+CONTENT = ("content.", "embedding.item.genre", "embedding.item.tags")
+FIXED = {
+    "prior-fitted": ("log.",),
+    "bayesian-linear": FACTORS,
+    "selector": tuple(f"member.0.{name}" for name in FACTORS),
+}
 """Parameters that an algorithm counts and does not learn, by how their names begin."""
+FIXED_OF_RATINGS = {
+    "bayesian-linear": CONTENT,
+    "selector": tuple(f"member.0.{name}" for name in CONTENT),
+}
+"""Those that it does not learn from ratings."""
 
 
 class TestEveryAlgorithm(LearnerConformance):
@@ -27,6 +38,8 @@ class TestEveryAlgorithm(LearnerConformance):
             pytest.skip(f"{self.algorithm} does not learn from this feedback")
         self.order_matters = config_class(self.algorithm)().reads_in_order
         self.fixed = FIXED.get(self.algorithm, ())
+        if self.objective == "rating":
+            self.fixed += FIXED_OF_RATINGS.get(self.algorithm, ())
 
     def make_model(self, task_set: TaskSet) -> Model:
         config = ModelConfig(network=SMALL, algorithm=self.algorithm)

@@ -8,6 +8,7 @@ Legend: I items, A attribute columns, C coefficients of an item's vector, W long
 """
 
 import dataclasses
+import warnings
 
 import torch
 
@@ -103,10 +104,11 @@ class ContentRegression:
         self._num_sparse = num_columns - sum(vector_ID.shape[1] for vector_ID in dense)
         place = torch.stack([torch.cat(rows), torch.cat(columns)])
         size = (num_items, self._num_sparse)
-        self._sparse_IA = torch.sparse_coo_tensor(
+        design_IA = torch.sparse_coo_tensor(
             place, torch.cat(values), size, check_invariants=False
         ).coalesce()
-        self._transposed_AI = self._sparse_IA.t().coalesce()
+        self._sparse_IA = _by_rows(design_IA)
+        self._transposed_AI = _by_rows(design_IA.t().coalesce())
         intercept_I1 = torch.ones((num_items, 1), dtype=torch.float64)
         self._dense_ID = torch.cat([*dense, intercept_I1], 1)
         generator = torch.Generator().manual_seed(seed)
@@ -205,9 +207,17 @@ class ContentRegression:
 
     def _squares(self) -> torch.Tensor:
         t = self._transposed_AI
-        return torch.sparse_coo_tensor(
-            t.indices(), t.values().square(), t.shape, is_coalesced=True, check_invariants=False
+        return torch.sparse_csr_tensor(
+            t.crow_indices(), t.col_indices(), t.values().square(), t.shape, check_invariants=False
         )
+
+
+def _by_rows(matrix: torch.Tensor) -> torch.Tensor:
+    """Return a coalesced sparse matrix in compressed rows, whose products with a few columns take
+    half to a third of the time."""
+    with warnings.catch_warnings():  # PyTorch calls the layout a beta
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return matrix.to_sparse_csr()
 
 
 def embed(table: torch.Tensor, field: Field, values: torch.Tensor) -> torch.Tensor:

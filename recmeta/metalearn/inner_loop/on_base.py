@@ -228,9 +228,10 @@ class OnBase:
         in the query."""
         base, query = of_member(0, params), batch.query
         with torch.no_grad(), one_thread(query.mask_BR.device.type == "cpu"):
-            state = self.base.adapt(base, batch.support)
             known = batch.support.rows
-            support = Support(batch.support.user, self._residual(base, state, known, known))
+            of_base = self.base.prepare(base, known)  # adapting and predicting read it
+            state = self.base.adapt(base, Support(batch.support.user, of_base))
+            support = Support(batch.support.user, self._residual(base, state, of_base, known))
             predicted = self.base.predict(base, state, query)
         on_base = RowsOnBase(
             **vars(query),

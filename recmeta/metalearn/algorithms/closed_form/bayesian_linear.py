@@ -251,10 +251,11 @@ class BayesianLinear:
             penalty = self.config.identity_penalty * self.vectors.identity_penalty(leaves)
         learned = [n for n, p in leaves.items() if p.requires_grad]
         slopes = torch.autograd.grad(aim + penalty, [leaves[n] for n in learned], allow_unused=True)
-        gradients = {n: torch.zeros_like(p) for n, p in params.items()}
-        for name, gradient in zip(learned, slopes, strict=True):
-            if gradient is not None:
-                gradients[name] = gradient
+        # None for what stays as it is, which the optimiser would otherwise keep moments of.
+        gradients = {
+            name: torch.zeros_like(params[name]) if slope is None else slope
+            for name, slope in zip(learned, slopes, strict=True)
+        }
         return gradients, {"loss": float(loss.detach())}
 
     def adapt(self, params: Params, support: Support) -> UserState:
