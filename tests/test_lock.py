@@ -123,6 +123,11 @@ def test_a_locks_file_names_its_owner_whatever_was_in_it(tmp_path: Path) -> None
     taken.release()
 
 
+@pytest.mark.parametrize("content", [b"", b"7", b"[]", b"{}", b"\xff", b"[" * 3000])
+def test_a_file_that_names_no_owner_is_nobodys(content: bytes) -> None:
+    assert Owner.read(content) is None
+
+
 def test_a_file_that_was_deleted_meanwhile_is_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

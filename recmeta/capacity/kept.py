@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 
+from recmeta import strict_json
 from recmeta.capacity.shipped import SHIPPED
 from recmeta.capacity.slopes import Size, Slopes
 from recmeta.config import parse, to_dict
@@ -42,7 +43,7 @@ def slopes() -> Slopes:
     if not path.exists():
         return parse(Slopes, SHIPPED)
     try:
-        return parse(Slopes, json.loads(path.read_text(encoding="utf-8")))
+        return parse(Slopes, strict_json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, TypeError) as error:  # or JSON of another form
         raise UserError(
             f"{path} cannot be read ({error}): run `recmeta plan --measure` again, or delete it."

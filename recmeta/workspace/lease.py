@@ -14,6 +14,7 @@ import os
 import threading
 from typing import Any
 
+from recmeta import strict_json
 from recmeta.errors import UserError
 from recmeta.extras import explained
 from recmeta.workspace.object_store import CONNECT_SECONDS, REQUEST_SECONDS, RETRY_SECONDS
@@ -160,7 +161,7 @@ def _read(store: Any, name: str) -> tuple[dict[str, Any], str] | None:
 
     try:
         found = obstore.get(store, name)
-        state = json.loads(bytes(found.bytes()))
+        state = strict_json.loads(bytes(found.bytes()))
         return {n: state[n] for n in ("owner", "seconds", "expires")}, str(found.meta["e_tag"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

@@ -11,6 +11,8 @@ import sys
 import uuid
 from typing import Self
 
+from recmeta import strict_json
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Owner:
@@ -40,7 +42,7 @@ class Owner:
     def read(cls, content: bytes) -> Self | None:
         """Return the owner that `to_bytes` wrote; None for anything else."""
         try:
-            fields = json.loads(content)
+            fields = strict_json.loads(content)
             return cls(**{f.name: fields[f.name] for f in dataclasses.fields(cls)})
         except (ValueError, KeyError, TypeError):
             return None

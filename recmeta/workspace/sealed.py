@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.ipc as ipc
 
+from recmeta import strict_json
 from recmeta.config import fingerprint
 from recmeta.errors import Broken
 from recmeta.workspace.folder import Folder
@@ -283,7 +284,7 @@ def _read(folder: Folder) -> dict[str, dict[str, Any]] | None:
         return None
     place = f"{folder.path}/{DIGESTS}"
     try:
-        content = json.loads(folder.read_bytes(DIGESTS))
+        content = strict_json.loads(folder.read_bytes(DIGESTS))
         files: dict[str, dict[str, Any]] = content["files"]
         if content["digest"] != fingerprint(files):
             raise ValueError(content["digest"])

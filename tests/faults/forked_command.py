@@ -27,9 +27,9 @@ IMPORTED = [
     ),
 ]
 """Modules that the process imports which the others are forked from."""
-HARMLESS = {"python", "python3", "jemalloc_bg_thd", "polars-ooc-clea"}
-"""Threads of that process: Python's own, and those that libraries start when they are imported, to
-give memory back and to delete what was spilled. They hold nothing that a fork would take along."""
+HARMLESS = {"jemalloc_bg_thd", "polars-ooc-clea"}
+"""Threads that libraries start when they are imported, to give memory back and to delete what was
+spilled. They hold nothing that a forked process would miss."""
 WAIT = ["--wait", "600", "--json"]
 
 
@@ -53,8 +53,9 @@ def perform(
     from recmeta.cli import main
     from recmeta.reporting import plots
 
-    tasks = Path(f"/proc/{os.getppid()}/task")
-    threads = {path.read_text().strip() for path in tasks.glob("*/comm")}
+    server = os.getppid()
+    tasks = [path for path in Path(f"/proc/{server}/task").glob("*") if path.name != str(server)]
+    threads = {(path / "comm").read_text().strip() for path in tasks}
     assert threads <= HARMLESS, f"a fork loses the threads {threads - HARMLESS}"
     torch.set_num_threads(1)
     # Drawing was a quarter of the command `run`, and a third of it was MLflow's look at everything
