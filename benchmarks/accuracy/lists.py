@@ -99,7 +99,7 @@ def run(
     if num_seeds < 1:
         raise UserError(f"seeds is {num_seeds}; it must be at least 1.")
     frames, about = datasets.frames(protocol.dataset, data)
-    log = _dataset(frames, protocol)
+    log = dataset_of(frames, protocol)
     work = Folder.at(out) / "work" / name
     command = f"python -m benchmarks.accuracy {name}"
     if learners is not None:
@@ -154,7 +154,8 @@ def _check_installed(objective: Objective, learners: Sequence[str]) -> None:
         raise UserError(f"{what_was_left_out(asked)} Or name the others with --learners.")
 
 
-def _dataset(frames: Frames, protocol: ListsProtocol) -> "Dataset[Any]":
+def dataset_of(frames: Frames, protocol: ListsProtocol) -> "Dataset[Any]":
+    """Return the data set of frames with a protocol's kind of feedback and scale."""
     is_graded, columns = protocol.objective == "rating", frames.rows.columns
     return Dataset.from_frame(
         frames.rows,

@@ -8,7 +8,9 @@ import torch
 
 from recmeta.errors import UserError
 from recmeta.metalearn.heads.list_head import (
+    ATTRIBUTES,
     BASE,
+    CHOICES,
     ITEM,
     KNOTS,
     LEARNER,
@@ -21,6 +23,9 @@ from recmeta.metalearn.heads.list_head import (
 from recmeta.metalearn.heads.neighbours import taken_next, taken_together
 from recmeta.tasks.task_set import Ragged
 from recmeta.training.lists.conditional_logit import Choices, derivatives, fitted_weights, losses
+from recmeta.training.lists.parts import NEXT
+from recmeta.training.lists.prior import COLUMNS as COLUMNS_OF_PRIOR
+from recmeta.training.lists.prior import column_sets, prior_weights
 from recmeta.training.standard_error import simplest_of_best
 
 NUM_ITEMS = 9
@@ -143,6 +148,10 @@ def test_popularity_may_be_weighed_otherwise(head: ListHead, support: Ragged) ->
         without.with_popularity(1.0)
 
 
+ALONE_KC = np.array([[1.0, 0.0]] * len(KNOTS))
+"""A prior of popularity alone."""
+
+
 @pytest.fixture(scope="module")
 def drawn() -> tuple[list[Choices], np.ndarray]:  # type: ignore[type-arg]
     """Return what 3,000 users chose out of 40 items by known weights, and these."""
@@ -174,9 +183,36 @@ def drawn() -> tuple[list[Choices], np.ndarray]:  # type: ignore[type-arg]
 
 def test_the_weights_behind_choices_are_found(drawn: tuple) -> None:  # type: ignore[type-arg]
     choices, truth_KC = drawn
-    found_KC = fitted_weights(choices, (POPULARITY, LEARNER))
+    found_KC = fitted_weights(choices, (POPULARITY, LEARNER), ALONE_KC)
     for knot in (0, 2, 4):  # those at which users were seen
         np.testing.assert_allclose(found_KC[knot], truth_KC[knot], atol=0.08)
+
+
+def test_few_users_keep_the_prior_and_many_do_not(drawn: tuple) -> None:  # type: ignore[type-arg]
+    choices, truth_KC = drawn
+    prior_KC = np.array([[0.2, -2.0]] * len(KNOTS))  # 4 is a standard deviation of the learner's
+    expected_KC = prior_KC / [1, 4]
+    away = []
+    for num_users in (1, 30, 3000):
+        some = [c.of_users(np.arange(num_users)) for c in choices]
+        found_KC = fitted_weights(some, (POPULARITY, LEARNER), prior_KC)
+        away.append(np.abs(found_KC - expected_KC)[[0, 2, 4]].max())
+        if num_users == 3000:
+            np.testing.assert_allclose(found_KC[[0, 2, 4]], truth_KC[[0, 2, 4]], atol=0.1)
+    assert away[0] < 0.2 * away[2]
+    assert away[0] < away[1] < away[2]
+    firm_KC = fitted_weights(some, (POPULARITY, LEARNER), prior_KC, strength=1e9)
+    np.testing.assert_allclose(firm_KC, expected_KC, rtol=0.02)
+
+
+def test_the_prior_has_weights_for_all_columns_that_lists_may_have() -> None:
+    for absent in ((), (NEXT,), (CHOICES,), (ATTRIBUTES,), (NEXT, CHOICES, ATTRIBUTES)):
+        for columns in column_sets([name for name in COLUMNS_OF_PRIOR if name not in absent]):
+            weight_KC = prior_weights(columns)
+            assert weight_KC.shape == (len(KNOTS), len(columns))
+            # More recent takes and a higher score of the learner speak for an item everywhere.
+            assert (weight_KC[:, : columns.index(LEARNER) + 1] > 0).all()
+    assert (prior_weights((POPULARITY,)) == 1).all()
 
 
 def test_derivatives_are_those_of_the_loss(drawn: tuple) -> None:  # type: ignore[type-arg]
@@ -214,9 +250,13 @@ def test_a_sample_that_stands_for_others_gives_the_same_weights(drawn: tuple) ->
         )
         for c in (dataclasses.replace(d, log_weight_BM=np.zeros((3000, 80))) for d in doubled)
     ]
-    expected = fitted_weights(choices, (POPULARITY, LEARNER))
-    np.testing.assert_allclose(fitted_weights(doubled, (POPULARITY, LEARNER)), expected, atol=1e-6)
-    np.testing.assert_allclose(fitted_weights(halves, (POPULARITY, LEARNER)), expected, atol=1e-6)
+    expected = fitted_weights(choices, (POPULARITY, LEARNER), ALONE_KC)
+    np.testing.assert_allclose(
+        fitted_weights(doubled, (POPULARITY, LEARNER), ALONE_KC), expected, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        fitted_weights(halves, (POPULARITY, LEARNER), ALONE_KC), expected, atol=1e-6
+    )
 
 
 def test_the_simpler_of_equals_stays() -> None:

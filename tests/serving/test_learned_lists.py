@@ -1,6 +1,7 @@
 """Learned lists follow what a user takes: on a log of three tastes, a few rows tell which one."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,21 +27,27 @@ from recmeta.tasks.item_files import Items, ItemStatistics
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.testing.tasks import write_task_set
 from recmeta.training.choices.config import ChoiceConfig
-from recmeta.training.lists.learn import learn_lists
+from recmeta.training.lists.learn import FEWEST_USERS, learn_lists
+from recmeta.training.lists.prior import prior_weights
 from recmeta.workspace import Folder
 
 TASTES, EACH, NUM_USERS, NUM_ROWS = 3, 12, 160, 9
 NUM_ITEMS = TASTES * EACH
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
+    return of_three_tastes(NUM_USERS, Folder.at(tmp_path_factory.mktemp("tastes")))
+
+
+def of_three_tastes(num_users: int, folder: Folder) -> TaskSet:
     """Return users who take items of one taste, of each taste the first ones most; all ratings are
     drawn alike, so that they say nothing."""
     generator = np.random.default_rng(0)
     share_I = 1.0 / (1 + np.arange(EACH))
     rows = []
-    for user in range(NUM_USERS):
+    for user in range(num_users):
         taken = generator.choice(EACH, NUM_ROWS, replace=False, p=share_I / share_I.sum())
         items = EACH * (user % TASTES) + taken
         rows += [(f"u{user:03d}", f"i{n:02d}", float(generator.integers(1, 6))) for n in items]
@@ -57,7 +64,7 @@ def task_set(tmp_path_factory: pytest.TempPathFactory) -> TaskSet:
         ),
         objective="rating",
     )
-    return write_task_set(log, Folder.at(tmp_path_factory.mktemp("tastes")))
+    return write_task_set(log, folder)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["neighbours", "choices"])
@@ -106,6 +113,33 @@ def test_lists_beat_popularity_and_follow_few_rows(model: Model, task_set: TaskS
     assert quality(learned, 3) > 1.5 * quality(plain, 3)
     assert quality(learned, 3) > 1.5 * quality(learned, 0)
     assert quality(learned, 0) > 0.8 * quality(plain, 0)
+
+
+def test_a_log_without_enough_development_users_has_the_weights_of_other_logs(
+    tmp_path: Path,
+) -> None:
+    few = of_three_tastes(50, Folder.at(tmp_path))
+    assert 0 < few.spec.num_tasks["dev"] < FEWEST_USERS
+    network = PreferenceConfig(embedding_dim=2, hidden_dims=(4,))
+    model = Model.untrained(ModelConfig(network=network), few, torch.device("cpu"))
+    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    learned = learn_lists(model, few, seed=0, choices=ChoiceConfig(num_factors=8))
+    assert learned is not None
+    lists = model.learned_lists = learned.head
+    assert lists.columns == ("popularity", "learner", "together")
+    # Popularity has its own units, the others those of a standard deviation.
+    prior_KC = prior_weights(lists.columns)
+    scale_KC = prior_KC / lists.weight_KC.numpy()
+    np.testing.assert_allclose(scale_KC, np.broadcast_to(scale_KC[0], scale_KC.shape), rtol=1e-5)
+    assert scale_KC[0, 0] == pytest.approx(1)
+    assert 0.3 < scale_KC[0, 2] < 1.5
+    test, popular = few.tasks("test"), ListHead.of_popularity(1.0, lists.count_I.numpy(), CPU)
+    found = []
+    for head in (lists, popular):
+        predictor = LearnedPredictor("lists", model, few.history())
+        predictor.scorer = dataclasses.replace(predictor.scorer, lists=head)
+        found.append(np.nanmean(ranking_of(predictor, test, NUM_ITEMS, 10)["ndcg@10"]))
+    assert found[0] > 1.05 * found[1]
 
 
 def test_three_answers_tell_the_taste(model: Model) -> None:

@@ -30,6 +30,7 @@ from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 from recmeta.tasks.item_history import ItemHistory, half_lives
 from recmeta.tasks.task_set import Ragged, Tasks
 from recmeta.training.lists.conditional_logit import Choices, held_out_losses
+from recmeta.training.lists.prior import prior_weights
 from recmeta.training.standard_error import simplest_of_best
 
 OFFSET = 0.5
@@ -151,8 +152,8 @@ class ChoiceSets:
 
 def best_half_life(sets: ChoiceSets, history: ItemHistory) -> float | None:
     """Return the half-life whose popularity best predicts what users chose: the longest of those
-    within a standard error of the best."""
-    candidates = half_lives(history)[::-1] if history.has_times else (None,)
+    within a standard error of the best. The events have times."""
+    candidates = half_lives(history)[::-1]
     if len(candidates) == 1:
         return candidates[0]
     hat_BK = hat(torch.zeros(len(sets.tasks))).numpy()
@@ -167,6 +168,7 @@ def best_half_life(sets: ChoiceSets, history: ItemHistory) -> float | None:
                 )
             ],
             (POPULARITY,),
+            prior_weights((POPULARITY,)),
         )
         for half_life in candidates
     ]

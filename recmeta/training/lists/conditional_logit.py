@@ -3,8 +3,10 @@ Econometrics, Academic Press 1974).
 
     loss_u = - Σ_{i liked} log softmax(Σ_k h_k(n) Σ_c w_kc x_ic)_i / number liked
 
-plus penalties that draw neighbouring knots together and shrink all weights to those of popularity
-alone. The loss is convex; Newton's method finds its minimum.
+plus penalties that draw the weights to those of other logs (`recmeta.training.lists.prior`), and
+their differences from these at neighbouring knots together: the weights are the maximum a
+posteriori under a Gaussian prior. The loss is convex; Newton's method finds its minimum, in units
+in which every column but popularity, which is a logarithm, has a standard deviation of 1.
 
 Legend: B users, M items of each, C columns, K knots, P = K · C.
 """
@@ -18,9 +20,9 @@ from recmeta.metalearn.heads.list_head import KNOTS, POPULARITY
 from recmeta.metalearn.numerics.newton import minimised
 from recmeta.tasks.arrays import BoolArray, Float64Array, IntArray
 
-SMOOTHNESS, RIDGE = 0.1, 0.1
-"""Penalties, divided by the number of users, of squared differences between knots, and of squared
-distances from popularity alone."""
+STRENGTH = 1.0
+"""The penalty, divided by the number of users, on squared distances from the prior and on squared
+differences of these distances between neighbouring knots."""
 NUM_FOLDS = 2
 
 
@@ -46,31 +48,38 @@ class Choices:
         )
 
 
-def held_out_losses(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
+def held_out_losses(
+    choices: Sequence[Choices], columns: tuple[str, ...], prior_KC: Float64Array
+) -> Float64Array:
     """Return (B,) the users' losses with weights that were learned from the other users."""
     num_users = len(choices[0].hat_BK)
     fold_B = np.arange(num_users) % NUM_FOLDS
     loss_B = np.zeros(num_users)
     for fold in range(NUM_FOLDS):
         here, others = np.flatnonzero(fold_B == fold), np.flatnonzero(fold_B != fold)
-        weight_KC = fitted_weights([c.of_users(others) for c in choices], columns)
+        weight_KC = fitted_weights([c.of_users(others) for c in choices], columns, prior_KC)
         for some in (c.of_users(here) for c in choices):
             loss_B[here] += losses(_design(some.column, columns), some, weight_KC)[0]
     mean_B: Float64Array = loss_B / len(choices)
     return mean_B
 
 
-def fitted_weights(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
-    """Return the weights (K, C) of least loss, in the original units of the columns."""
-    designs = [_design(c.column, columns) for c in choices]
-    scale_C = np.sqrt(np.mean([d.reshape(-1, len(columns)).var(0) for d in designs], 0))
-    scale_C[np.array(columns) == POPULARITY] = 1.0
-    scale_C = np.where(scale_C > 1e-9, scale_C, 1.0)
-    prior_KC = np.zeros((len(KNOTS), len(columns)))
-    prior_KC[:, columns.index(POPULARITY)] = 1.0
+def fitted_weights(
+    choices: Sequence[Choices],
+    columns: tuple[str, ...],
+    prior_KC: Float64Array,
+    strength: float = STRENGTH,
+) -> Float64Array:
+    """Return the weights (K, C) of least loss, in the original units of the columns.
+
+    Args:
+        prior_KC: the weights towards which they shrink, in units of standard deviations.
+        strength: see `STRENGTH`.
+    """
+    scale_C = scales(choices, columns)
     num_users = len(choices[0].hat_BK)
-    penalty_PP = _penalty(len(columns)) / num_users
-    scaled = [design_BMC / scale_C for design_BMC in designs]
+    penalty_PP = strength * _penalty(len(columns)) / num_users
+    scaled = [_design(c.column, columns) / scale_C for c in choices]
 
     def loss_at(weight_P: Float64Array) -> float:
         weight_KC, away_P = weight_P.reshape(prior_KC.shape), weight_P - prior_KC.reshape(-1)
@@ -87,10 +96,19 @@ def fitted_weights(choices: Sequence[Choices], columns: tuple[str, ...]) -> Floa
     return np.asarray(weight_P.reshape(prior_KC.shape) / scale_C)
 
 
+def scales(choices: Sequence[Choices], columns: tuple[str, ...]) -> Float64Array:
+    """Return (C,) the standard deviations of the columns over users' items, 1 for popularity and
+    for columns without any deviation."""
+    variances = [_design(c.column, columns).reshape(-1, len(columns)).var(0) for c in choices]
+    scale_C = np.sqrt(np.mean(variances, 0))
+    scale_C[np.array(columns) == POPULARITY] = 1.0
+    return np.where(scale_C > 1e-9, scale_C, 1.0)
+
+
 def _penalty(num_columns: int) -> Float64Array:
     """Return (P, P) the matrix of the penalty's square form, for one user."""
     difference = np.diff(np.eye(len(KNOTS)), axis=0)
-    between_KK = SMOOTHNESS * difference.T @ difference + RIDGE * np.eye(len(KNOTS)) / len(KNOTS)
+    between_KK = difference.T @ difference + np.eye(len(KNOTS)) / len(KNOTS)
     return np.asarray(2 * np.kron(between_KK, np.eye(num_columns)))
 
 

@@ -7,9 +7,11 @@ weights maximise the mean over users of
 
     Σ_{i liked} log softmax(score(·))_i / number liked
 
-over the whole support and its first 0, 1, 3 and 10 rows, with a penalty that draws neighbouring
-knots together and shrinks all weights to those of popularity alone. A sample replaces the
-catalogue, each of its items weighted by the number of items that it represents.
+over the whole support and its first 0, 1, 3 and 10 rows, with penalties that draw them to the
+weights of other logs (`recmeta.training.lists.prior`): the fewer the development users, the more.
+Without enough of them the weights are those of other logs, and what users take next is not learned,
+since nobody says when to stop. A sample replaces the catalogue, each of its items weighted by the
+number of items that it represents.
 
 The likelihood is that of the whole catalogue, most of which no list shows: if the learner's output
 is not linear in the log-probability, its tail is fitted at the expense of the first places, and
@@ -18,7 +20,8 @@ more rows, if the development users' lists are better for it.
 
 Whether a setting other than the simplest is taken is decided between halves of the development
 users: it must be better by more than a standard error of the difference (Breiman et al.,
-Classification and Regression Trees, 1984).
+Classification and Regression Trees, 1984). With few development users no difference is, so all
+columns are kept, and the training users help to choose the half-life.
 
 Legend: B users, M items of each (query and sampled).
 """
@@ -37,7 +40,6 @@ from recmeta.evaluation.measuring.catalogue_metrics import users_at_once
 from recmeta.evaluation.measuring.catalogue_ranking import candidate_scores, top_items
 from recmeta.evaluation.measuring.values import describe
 from recmeta.metalearn.heads.list_head import (
-    ATTRIBUTES,
     CHOICES,
     CHOICES_BEFORE,
     KNOTS,
@@ -51,15 +53,14 @@ from recmeta.tasks.item_history import ItemHistory
 from recmeta.tasks.task_set import Tasks, TaskSet
 from recmeta.training.choices.config import ChoiceConfig
 from recmeta.training.lists.choice_sets import OFFSET, ChoiceSets, best_half_life
-from recmeta.training.lists.conditional_logit import Choices, fitted_weights, held_out_losses
-from recmeta.training.lists.parts import (
-    NEXT,
-    NO_CHOICES,
-    TOGETHER,
-    choice_head,
-    neighbour_tables,
-    training_rows,
+from recmeta.training.lists.conditional_logit import (
+    Choices,
+    fitted_weights,
+    held_out_losses,
+    scales,
 )
+from recmeta.training.lists.parts import NO_CHOICES, choice_head, neighbour_tables, training_rows
+from recmeta.training.lists.prior import column_sets, prior_weights
 from recmeta.training.standard_error import is_as_good, simplest_of_best
 
 CENTRE_SHARE = 0.375
@@ -69,7 +70,11 @@ MOST_USERS = 400
 TOP = 10
 """The length of the lists by which settings are compared."""
 FEWEST_USERS = 10
-"""With fewer development users there is nothing to learn weights from."""
+"""With fewer development users the weights of other logs hold."""
+FEWEST_TO_CHOOSE = 60
+"""With fewer development users all columns are kept."""
+MOST_NEXT = 20
+"""The most rows of a training user that count as taken next, as many as of a development user."""
 POPULARITY_SHARES = (1.0, 0.5, 0.25, 0.1)
 """The shares of popularity's weight that may be kept for users with many rows."""
 
@@ -90,7 +95,7 @@ class LearnedLists:
 def learn_lists(
     model: Model, task_set: TaskSet, seed: int, choices: ChoiceConfig = NO_CHOICES
 ) -> LearnedLists | None:
-    """Return the list head of a trained model, or None if too few development users liked anything.
+    """Return the list head of a trained model, or None if nobody liked anything.
 
     Args:
         seed: draws the users and items of samples.
@@ -99,19 +104,24 @@ def learn_lists(
     liked_from = _liked_from(task_set)
     development = _who_liked(task_set.tasks("dev"), liked_from, seed)
     if len(development) < FEWEST_USERS:
-        return None
+        return _as_on_other_logs(model, task_set, development, liked_from, seed)
     head = _without_weights(model, task_set, development, seed, choices)
-    search = _Search.of(head, model, task_set, development, liked_from, seed)
-    column_sets = _column_sets(head)
+    choosers = development
+    if len(development) < FEWEST_TO_CHOOSE:
+        choosers = Tasks.joined([development, _training_judges(task_set, liked_from, seed)])
+    half_life = _half_life(model, task_set, choosers, liked_from, seed)
+    search = _Search.of(head, model, task_set, development, liked_from, half_life, seed)
+    sets = column_sets(head.columns)
     everybody = np.arange(len(development))
     number = 0
     if len(search.candidates) > 1:
-        heads = [
-            search.weighted(n, column_sets[-1], everybody) for n in range(len(search.candidates))
-        ]
+        heads = [search.weighted(n, sets[-1], everybody) for n in range(len(search.candidates))]
         number = search.widest_of_best(heads)
-    losses = [held_out_losses(search.candidates[number].choices, set_) for set_ in column_sets]
-    columns = column_sets[simplest_of_best(losses)]
+    columns = sets[-1]
+    if len(development) >= FEWEST_TO_CHOOSE:
+        found = search.candidates[number].choices
+        losses = [held_out_losses(found, some, prior_weights(some)) for some in sets]
+        columns = sets[simplest_of_best(losses)]
     likeliest = search.weighted(number, columns, everybody)
     heads = [likeliest.with_popularity_share(share) for share in POPULARITY_SHARES]
     best = simplest_of_best([search.ranking_loss(head) for head in heads])
@@ -125,22 +135,87 @@ def learn_lists(
     )
 
 
+def _as_on_other_logs(
+    model: Model, task_set: TaskSet, development: Tasks, liked_from: float, seed: int
+) -> LearnedLists | None:
+    """Return the head whose weights are those of other logs, or None if no training user liked what
+    came next. The training users say what a column's standard deviation is, and the half-life."""
+    judges = _training_judges(task_set, liked_from, seed)
+    if not len(judges):
+        return None
+    head = _without_weights(model, task_set, judges, seed, NO_CHOICES)
+    half_life = _half_life(model, task_set, judges, liked_from, seed)
+    search = _Search.of(head, model, task_set, judges, liked_from, half_life, seed, (None,))
+    found = search.unfitted(column_sets(head.columns)[-1])
+    return LearnedLists(
+        head=found,
+        development=development,
+        liked_from=liked_from,
+        without=lambda fold: search.predictor(found),
+    )
+
+
+def _training_judges(task_set: TaskSet, liked_from: float, seed: int) -> Tasks:
+    """Return training users who liked what came next, with as many next rows as development users
+    have."""
+    train = task_set.tasks("train")
+    train = dataclasses.replace(train, query=train.query.first(MOST_NEXT))
+    return _who_liked(train, liked_from, seed)
+
+
+def choices_of(
+    model: Model, task_set: TaskSet, users: Tasks, seed: int, choices: ChoiceConfig
+) -> list[Choices]:
+    """Return what users chose, and all columns by which lists may be ordered, for each number of
+    known rows; the prior is learned from such users of several logs.
+
+    Args:
+        users: users on whom the model was not trained.
+        choices: how to learn what users take next.
+    """
+    liked_from = _liked_from(task_set)
+    judges = _who_liked(users, liked_from, seed)
+    head = _without_weights(model, task_set, judges, seed, choices)
+    half_life = _half_life(model, task_set, judges, liked_from, seed)
+    search = _Search.of(head, model, task_set, judges, liked_from, half_life, seed, (None,))
+    return search.candidates[0].choices
+
+
+def _half_life(
+    model: Model, task_set: TaskSet, choosers: Tasks, liked_from: float, seed: int
+) -> float | None:
+    """Return the half-life whose popularity best predicts what users chose, or None, by which old
+    events count as new ones do, if the users are too few to tell."""
+    history = task_set.history()
+    if not history.has_times or len(choosers) < FEWEST_USERS:
+        return None
+    generator = np.random.default_rng(seed)
+    num_items = task_set.spec.num_items
+    sets = ChoiceSets.of(choosers, model.encoder, liked_from, num_items, generator)
+    return best_half_life(sets, history)
+
+
 def _without_weights(
-    model: Model, task_set: TaskSet, development: Tasks, seed: int, choices: ChoiceConfig
+    model: Model, task_set: TaskSet, judges: Tasks, seed: int, choices: ChoiceConfig
 ) -> ListHead:
-    """Return a head with all its parts but the weights and the counts of popularity."""
+    """Return a head with all its parts but the weights and the counts of popularity. Its columns
+    are all that there are."""
     spec = task_set.spec
-    longest = int(development.support.lengths.max(initial=0) + development.query.lengths.max())
+    longest = int(judges.support.lengths.max(initial=0) + judges.query.lengths.max())
     horizon = longest if spec.temporal else None
+    tables = neighbour_tables(model.encoder, task_set, horizon, seed)
+    learned = choice_head(choices, model.encoder, task_set, seed, model.device)
+    of_choices = () if learned is None else (CHOICES, CHOICES_BEFORE)
+    columns = (POPULARITY, LEARNER, *tables, *of_choices)
     return ListHead(
-        columns=(POPULARITY, LEARNER, TOGETHER, NEXT),
-        weight_KC=torch.zeros((len(KNOTS), 4)),
+        columns=columns,
+        weight_KC=torch.zeros((len(KNOTS), len(columns))),
         offset=OFFSET,
         count_I=torch.zeros(spec.num_items),
-        tables=neighbour_tables(model.encoder, task_set, horizon, seed),
+        tables=tables,
         horizon=horizon,
         taken_from=spec.taken_from,
-        choices=choice_head(choices, model.encoder, task_set, seed, model.device),
+        choices=learned,
         value_range=spec.value_range if spec.objective == "rating" else None,
     ).to(model.device)
 
@@ -171,19 +246,24 @@ class _Search:
         task_set: TaskSet,
         development: Tasks,
         liked_from: float,
+        half_life: float | None,
         seed: int,
+        centres: Sequence[float | None] | None = None,
     ) -> "_Search":
-        """Return the candidates that a head without weights may become."""
+        """Return the candidates that a head without weights may become.
+
+        Args:
+            centres: the candidates for the centre, or None for all that there are.
+        """
         history, spec = task_set.history(), task_set.spec
         generator = np.random.default_rng(seed)
         sets = ChoiceSets.of(development, model.encoder, liked_from, spec.num_items, generator)
         learner = sets.learner(model)
-        half_life = best_half_life(sets, history)
         popularity_BM = sets.popularity(history, half_life)
-        centres: list[float | None] = [None]
-        if spec.objective == "rating":
+        if centres is None:
             low, high = spec.value_range
-            centres.append(low + CENTRE_SHARE * (high - low))
+            of_scale = (low + CENTRE_SHARE * (high - low),) if spec.objective == "rating" else ()
+            centres = (None, *of_scale)
         heads = [dataclasses.replace(head, centre=centre) for centre in centres]
         return cls(
             model=model,
@@ -196,12 +276,23 @@ class _Search:
 
     def weighted(self, number: int, columns: tuple[str, ...], users_b: IntArray) -> ListHead:
         """Return a candidate with weights of these columns, learned from some of the users."""
-        head, choices = self.candidates[number]
-        weights = fitted_weights([c.of_users(users_b) for c in choices], columns)
+        choices = [c.of_users(users_b) for c in self.candidates[number].choices]
+        weights = fitted_weights(choices, columns, prior_weights(columns))
+        return self._with_weights(number, columns, weights)
+
+    def unfitted(self, columns: tuple[str, ...]) -> ListHead:
+        """Return the first candidate with the weights of other logs."""
+        scale_C = scales(self.candidates[0].choices, columns)
+        return self._with_weights(0, columns, prior_weights(columns) / scale_C)
+
+    def _with_weights(
+        self, number: int, columns: tuple[str, ...], weight_KC: Float64Array
+    ) -> ListHead:
+        head = self.candidates[number].head
         return dataclasses.replace(
             head,
             columns=columns,
-            weight_KC=torch.from_numpy(weights.astype(np.float32)),
+            weight_KC=torch.from_numpy(weight_KC.astype(np.float32)),
             half_life_days=self.half_life,
             count_I=torch.from_numpy(self.history.now(self.half_life)),
             tables={name: t for name, t in head.tables.items() if name in columns},
@@ -234,17 +325,6 @@ class _Search:
         best_B = min(losses, key=lambda loss_B: float(loss_B.mean()))
         as_good = (n for n in range(len(heads)) if is_as_good(losses[n], best_B))
         return max(as_good, key=widths.__getitem__)
-
-
-def _column_sets(head: ListHead) -> list[tuple[str, ...]]:
-    """Return the candidate sets of columns, the simplest first."""
-    neighbours = tuple(name for name in head.tables if name != ATTRIBUTES)
-    found = [(POPULARITY, LEARNER), (POPULARITY, LEARNER, *neighbours)]
-    if head.choices is not None:
-        found += [(*columns, CHOICES, CHOICES_BEFORE) for columns in found]
-    if ATTRIBUTES in head.tables:
-        found += [(*columns, ATTRIBUTES) for columns in found]
-    return found
 
 
 def _liked_from(task_set: TaskSet) -> float:
