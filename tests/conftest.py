@@ -2,13 +2,13 @@
 MLflow's empty database."""
 
 import contextlib
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 
 import pytest
-import torch
 from built_once import mlflow_database
 
 from recmeta.registry import tracking
@@ -20,9 +20,9 @@ from recmeta.workspace.privacy import make_private
 with contextlib.suppress(ImportError):  # where there is the core alone, there is no endpoint
     import prometheus_client  # noqa: F401
 
-# One thread, so that test processes side by side do not fight for cores. Tests must pass with any
-# number: `make test-numerics` runs those that compare floats with others.
-torch.set_num_threads(int(os.environ.get("RECMETA_TEST_THREADS", "1")))
+# A million objects of libraries and of tests stay until the end: looking through them for cycles as
+# often as Python does by default takes a fifth of the tests' processor time.
+gc.set_threshold(50_000, 20, 20)
 
 # A slow example is no fault; a run that is to be relied upon draws the same examples every time.
 with contextlib.suppress(ImportError):  # the tests that need a GPU need no examples
@@ -30,6 +30,21 @@ with contextlib.suppress(ImportError):  # the tests that need a GPU need no exam
 
     settings.register_profile("recmeta", deadline=None, derandomize=bool(os.environ.get("CI")))
     settings.load_profile("recmeta")
+
+
+def pytest_configure() -> None:
+    """Let PyTorch use one thread, so that test processes side by side do not fight for cores.
+
+    They must pass with any number: `make test-numerics` runs those that compare floats with others.
+    """
+    import torch  # once the collector looks around less
+
+    torch.set_num_threads(int(os.environ.get("RECMETA_TEST_THREADS", "1")))
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported by now out of the collector's sight."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,15 +1,20 @@
 """Every algorithm that is registered keeps what every learner must keep, with its defaults."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from recmeta.metalearn.model import Model
 from recmeta.metalearn.model_config import ModelConfig
 from recmeta.metalearn.networks.config import PreferenceConfig
+from recmeta.metalearn.outer_loop.trainer import TrainingConfig
 from recmeta.metalearn.registry import LEARNERS, config_class
 from recmeta.tasks.task_set import TaskSet
 from recmeta.testing.conformance import LearnerConformance
 
+SLOW_TO_LEARN = ("transformer-np",)
+"""Those with which adapting pays after the suite's own eight epochs; after four with the others."""
 SMALL = PreferenceConfig(embedding_dim=4, hidden_dims=(8,))
 FACTORS = ("factors.", "deviation.", "held_out.")
 CONTENT = ("content.", "embedding.item.genre", "embedding.item.tags")
@@ -30,6 +35,7 @@ class TestEveryAlgorithm(LearnerConformance):
     algorithm: str
     order_matters: bool
     fixed: tuple[str, ...]  # type: ignore[misc]
+    training: TrainingConfig  # type: ignore[misc]
 
     @pytest.fixture(autouse=True, params=list(LEARNERS))
     def _choose(self, request: pytest.FixtureRequest) -> None:
@@ -40,6 +46,8 @@ class TestEveryAlgorithm(LearnerConformance):
         self.fixed = FIXED.get(self.algorithm, ())
         if self.objective == "rating":
             self.fixed += FIXED_OF_RATINGS.get(self.algorithm, ())
+        if self.algorithm not in SLOW_TO_LEARN:
+            self.training = dataclasses.replace(LearnerConformance.training, epochs=4)
 
     def make_model(self, task_set: TaskSet) -> Model:
         config = ModelConfig(network=SMALL, algorithm=self.algorithm)
