@@ -528,7 +528,11 @@ def _table_of(tasks: Tasks) -> pa.Table:
 
 
 def read_tasks(folder: Folder, name: str) -> Tasks:
-    """Read a file of `write_tasks` or `write_tasks_for_processes`. Raises Broken if it has changed."""
+    """Read a file of `write_tasks` or `write_tasks_for_processes`.
+
+    Raises:
+        Broken: if it has changed.
+    """
     return _tasks_from_table(read_table(folder, name))
 
 
