@@ -109,8 +109,11 @@ def learn_uncertainty(model: Model, development: Tasks) -> Uncertainty | None:
     weight_N = np.concatenate([*weights[:-1], weights[-1] * max(1, len(weights) - 1)])
     # The mean of a distribution over the levels is calibrated already.
     has_levels = model.levels is not None
-    line = (0.0, 1.0) if has_levels else uncertainty.fit_line(raw_N, value_N, weight_N)
-    intercept, slope = line
+    intercept, slope = line = (
+        (0.0, 1.0)
+        if has_levels
+        else uncertainty.fit_line(raw_N, value_N, weight_N, len(development))
+    )
     expected_N = np.clip(intercept + slope * raw_N, *model.value_range)
     design_NF = np.concatenate([r.design_NF for r, _ in found])
     return uncertainty.fit(

@@ -300,7 +300,8 @@ def _held_out(head: LevelHead, rated: Rated, num_users: int) -> _HeldOut:
         shares = fitted.shares(here.inputs_NC)
         chosen_N = np.take_along_axis(shares.share_L, here.level_N[:, None], 1)[:, 0]
         loss_B += here.by_user(-np.log(np.maximum(chosen_N, LEAST_SHARE)), num_users)
-        intercept, slope = fit_line(others.raw_N, others.value_N, others.weight_N)
+        num_others = int((fold_B != fold).sum())
+        intercept, slope = fit_line(others.raw_N, others.value_N, others.weight_N, num_others)
         raw_N = np.clip(intercept + slope * here.raw_N, shares.value_L[0], shares.value_L[-1])
         for found, median_N, mean_N in (
             (errors, shares.median, shares.mean),

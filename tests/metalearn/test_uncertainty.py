@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from recmeta.config import parse, to_dict
 from recmeta.metalearn.heads.uncertainty import (
     LEVELS,
+    LINE_SHRINKAGE,
     SIGNS,
     Uncertainty,
     design,
@@ -97,11 +98,18 @@ def test_intervals_of_few_users_hold_for_new_ones() -> None:
     assert 0.785 <= np.mean(held) <= 0.87
 
 
-def test_the_line_is_that_of_least_squares_and_never_falls() -> None:
+def test_the_line_is_that_of_least_squares_never_falls_and_few_users_move_it_little() -> None:
     random = np.random.default_rng(0)
     said, weight = random.uniform(1, 5, 300), random.uniform(0.5, 2, 300)
     value = 1 + 0.7 * said + random.normal(size=300)
     expected = np.polynomial.polynomial.polyfit(said, value, 1, w=np.sqrt(weight))
-    assert fit_line(said, value, weight) == pytest.approx(tuple(expected))
-    assert fit_line(said, -said, weight)[1] == 0
-    assert fit_line(np.full(300, 3.0), value, weight) == (0.0, 1.0)
+    many = 10**9
+    assert fit_line(said, value, weight, many) == pytest.approx(tuple(expected))
+    assert fit_line(said, -said, weight, many)[1] == pytest.approx(0, abs=1e-6)
+    assert fit_line(np.full(300, 3.0), value, weight, many) == (0.0, 1.0)
+    # As many users as the shrinkage counts: half of the way from what was said to the line.
+    intercept, slope = fit_line(said, value, weight, int(LINE_SHRINKAGE))
+    assert slope == pytest.approx((1 + expected[1]) / 2)
+    mean = np.average(said, weights=weight)
+    on_line = expected[0] + expected[1] * mean
+    assert intercept + slope * mean == pytest.approx((mean + on_line) / 2)

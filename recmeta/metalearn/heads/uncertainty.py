@@ -48,6 +48,8 @@ FEWEST_ROWS = 100
 MEAN_SHRINKAGE, VARIANCE_SHRINKAGE = 3.0, 5.0
 """Mean and variance of a support's values are shrunk to those of all values as if by this many more
 rows."""
+LINE_SHRINKAGE = 20.0
+"""The line of expected values is shrunk to the learner's outputs as if by this many more users."""
 MAX_ITERATIONS = 100
 LOG_VARIANCE_RANGE = 20.0
 
@@ -159,17 +161,26 @@ def support_variance(support: Ragged, mean: float, scale: float) -> Float64Array
 
 
 def fit_line(
-    output_N: Float64Array, value_N: Float64Array, weight_N: Float64Array
+    output_N: Float64Array, value_N: Float64Array, weight_N: Float64Array, num_users: int
 ) -> tuple[float, float]:
     """Return intercept and slope (not negative) of the least-squares line of values on the
-    learner's outputs, or 0 and 1 if all outputs are equal."""
+    learner's outputs, shrunk to the outputs themselves; 0 and 1 if all outputs are equal.
+
+    Users differ in their mean values, so that the line of a few of them moves all predictions by
+    what is theirs alone.
+
+    Args:
+        num_users: the number of users whose rows these are.
+    """
     weight_N = weight_N / max(float(weight_N.sum()), 1e-12)
     output, value = float(weight_N @ output_N), float(weight_N @ value_N)
     variance = float(weight_N @ (output_N - output) ** 2)
     if variance < 1e-12:
         return 0.0, 1.0
     slope = max(0.0, float(weight_N @ ((output_N - output) * (value_N - value))) / variance)
-    return value - slope * output, slope
+    kept = num_users / (num_users + LINE_SHRINKAGE)
+    slope = 1 + kept * (slope - 1)
+    return output + kept * (value - output) - slope * output, slope
 
 
 def fit(
