@@ -144,8 +144,6 @@ class ItemHistory:
         if half_life_days is None:
             when_B = np.zeros_like(when_B)
         order_B = np.lexsort((when_B, num_before_B))
-        after_N = self._right_after(half_life_days)
-        rank_N = self._rank
         # For the last event of each item so far: the count right after it, and its time.
         after_I, time_I = np.zeros(self.num_items), np.zeros(self.num_items)
         num_done = 0
@@ -153,23 +151,45 @@ class ItemHistory:
             users_b = order_B[start : start + users_at_once]
             counts_bI = np.empty((len(users_b), self.num_items), np.float32)
             for place, user in enumerate(users_b.tolist()):
-                num_before, begin = int(num_before_B[user]), num_done
-                for first in range(begin, num_before, EVENTS_AT_ONCE):
-                    some = slice(first, min(first + EVENTS_AT_ONCE, num_before))
-                    item_n = self.item[some]
-                    after_I[item_n] = after_N[rank_N[some]]  # of equal items, the last one remains
-                    if half_life_days is not None and self.time is not None:
-                        time_I[item_n] = self.time[some]
-                num_done = num_before
+                begin, num_done = num_done, int(num_before_B[user])
+                self._go_on(begin, num_done, half_life_days, after_I, time_I)
                 if half_life_days is None:
                     counts_bI[place] = after_I
                     continue
-                is_alike = begin == num_before and place > 0
+                is_alike = begin == num_done and place > 0
                 if is_alike and when_B[user] == when_B[users_b[place - 1]]:
                     counts_bI[place] = counts_bI[place - 1]
                 else:
                     counts_bI[place] = after_I * _aged(time_I, when_B[user], half_life_days)
             yield users_b, counts_bI
+
+    def _go_on(
+        self,
+        begin: int,
+        end: int,
+        half_life_days: float | None,
+        after_I: Float64Array,
+        time_I: Float64Array,
+    ) -> None:
+        """Put the events from position `begin` to before `end` into the last counts and times of
+        their items."""
+        after_N = self._right_after(half_life_days)
+        if end == len(self) and end - begin > EVENTS_AT_ONCE:
+            event_N, first_I = self._by_item
+            met = np.flatnonzero(np.diff(first_I))
+            last = first_I[1:][met] - 1
+            after_I[met] = after_N[last]
+            if half_life_days is not None and self.time is not None:
+                time_I[met] = self.time[event_N[last]]
+            return
+        for number, first in enumerate(range(begin, end, EVENTS_AT_ONCE)):
+            some = slice(first, min(first + EVENTS_AT_ONCE, end))
+            item_n = self.item[some]
+            after_I[item_n] = after_N[self._rank[some]]  # of equal items, the last one remains
+            if half_life_days is not None and self.time is not None:
+                time_I[item_n] = self.time[some]
+            if number and number % PARTS_BETWEEN == 0:
+                scratch.give_back()
 
     def counts_of(
         self,
@@ -191,7 +211,9 @@ class ItemHistory:
         sought_M = item_M * np.int64(len(self) + 1) + num_before_M
         order_M = np.argsort(sought_M)  # neighbouring keys are found near one another
         last_M = np.empty(len(item_M), np.int64)
-        for first, last in self._some_items:
+        for number, (first, last) in enumerate(self._some_items):
+            if number and number % PARTS_BETWEEN == 0:
+                scratch.give_back()
             asked_M = order_M[slice(*np.searchsorted(item_M, (first, last), sorter=order_M))]
             if not len(asked_M):
                 continue
@@ -199,7 +221,9 @@ class ItemHistory:
             key_n = self.item[event_n] * np.int64(len(self) + 1) + event_n
             last_M[asked_M] = first_I[first] + np.searchsorted(key_n, sought_M[asked_M]) - 1
         met = np.flatnonzero(last_M >= first_I[item_M])
-        count_m = self._right_after(half_life_days)[last_M[met]]
+        after_N = self._right_after(half_life_days)
+        scratch.give_back()
+        count_m = after_N[last_M[met]]
         if half_life_days is not None:
             assert self.time is not None, "a half-life without times is refused"
             time_m = self.time[event_N[last_M[met]]]
@@ -243,7 +267,7 @@ class ItemHistory:
                 some = slice(first_I[first], first_I[last])
                 place_n = positions_of(np.diff(first_I[first : last + 1]))
                 after_N[some] = self._summed(event_N[some], place_n, half_life_days)
-                if number % PARTS_BETWEEN == 0:
+                if number and number % PARTS_BETWEEN == 0:
                     scratch.give_back()
             self._kept.clear()  # as long as the history, so that only one is kept
             self._kept[half_life_days] = after_N

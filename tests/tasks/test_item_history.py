@@ -16,7 +16,8 @@ from recmeta import schema
 from recmeta.features.item_statistics import StatisticsConfig
 from recmeta.steps.parts.task_building import BuildTasksConfig, write_tasks
 from recmeta.tasks import item_files as module
-from recmeta.tasks import item_history
+from recmeta.tasks import item_history, scratch
+from recmeta.tasks.arrays import Float32Array
 from recmeta.tasks.item_history import DAY, ItemHistory, half_lives
 from recmeta.tasks.split_config import SplitConfig
 from recmeta.tasks.task_set import TaskSet
@@ -206,3 +207,30 @@ def test_an_old_task_set_has_a_history_as_coarse_as_its_snapshots(tmp_path: Path
     np.testing.assert_array_equal(found, statistics.num_users[test.snapshot])
     assert (found <= exact.counts(test.cut_time, None)).all()
     assert abs(coarse.span_days - exact.span_days) < 0.1 * exact.span_days
+
+
+def test_a_long_history_is_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    time = np.sort(generator.integers(0, 40 * DAY, 200))
+    item = generator.integers(0, 7, 200).astype(np.int32)
+    cuts = np.concatenate([generator.integers(0, 40 * DAY, 9), [schema.END_OF_TIME, 50 * DAY]])
+    one = np.full(len(cuts), 4)
+
+    def counted() -> list[Float32Array]:
+        history = ItemHistory(time=time, item=item, num_items=9)
+        return [
+            found
+            for half_life in (None, 3.0)
+            for found in (
+                history.counts(cuts, half_life),
+                history.counts_of(cuts, one, half_life),
+                history.now(half_life),
+            )
+        ]
+
+    whole = counted()
+    for patched, name, least in ((item_history, "EVENTS_AT_ONCE", 3), (scratch, "AT_ONCE", 5)):
+        monkeypatch.setattr(patched, name, least)
+    monkeypatch.setattr(scratch, "MOST_IN_MEMORY", 64)
+    for expected, found in zip(whole, counted(), strict=True):
+        np.testing.assert_array_equal(found, expected)

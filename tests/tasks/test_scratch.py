@@ -22,6 +22,7 @@ from recmeta.metalearn.factors.factorisation import FactorisationConfig, factori
 from recmeta.metalearn.heads import neighbours
 from recmeta.metalearn.heads.median import count_levels
 from recmeta.tasks import item_history, scratch, task_set
+from recmeta.tasks.episodes import EpisodeConfig, epoch
 from recmeta.tasks.item_files import (
     HistoryPiece,
     Items,
@@ -161,6 +162,7 @@ def reads_what_training_reads(tasks: TaskSet) -> None:
     """Read and count whatever training reads and counts of all rows of its users."""
     spec, train = tasks.spec, tasks.tasks("train")
     rows = train.rows
+    next(epoch(train, EpisodeConfig(), np.random.default_rng(0), in_order=True))
     assert len(rows.item) == spec.num_interactions
     assert count_levels(rows.value, spec.value_range) == 5
     describe(rows.value, spec.value_range)
@@ -203,5 +205,5 @@ def test_what_training_holds_does_not_grow_with_the_rows(
     # The measure sees rows in memory: items and values of both sides, and events.
     assert in_memory > of_few + 10 * few.spec.num_interactions
     per_row = (of_many - of_few) / (many.spec.num_interactions - few.spec.num_interactions)
-    # A user's profile, cut time, state and offsets, and numbers of rows: some 50 bytes of a user.
+    # A user's profile, cut time, state and offsets, numbers of rows, and the order of an epoch.
     assert per_row < 100 / ROWS_EACH
