@@ -269,6 +269,7 @@ class ItemHistory:
                 after_N[some] = self._summed(event_N[some], place_n, half_life_days)
                 if number and number % PARTS_BETWEEN == 0:
                     scratch.give_back()
+            scratch.give_back()
             self._kept.clear()  # as long as the history, so that only one is kept
             self._kept[half_life_days] = after_N
         return after_N
