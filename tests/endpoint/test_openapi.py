@@ -1,13 +1,18 @@
-"""The endpoint keeps what its own OpenAPI promises, whatever is sent."""
+"""The endpoint keeps what its own OpenAPI promises, whatever is sent.
+
+schemathesis takes seconds to import: only the process that runs the one test of it does so.
+"""
 
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 from served import KEY, Served
+
+if TYPE_CHECKING:
+    import schemathesis
 
 NUM_EXAMPLES = 15
 BY_MODEL = {
@@ -20,6 +25,8 @@ BY_MODEL = {
 
 
 def test_every_operation_is_fuzzed(served: Served) -> None:
+    import schemathesis
+
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
     assert {operation.label for operation in operations} >= {
@@ -47,7 +54,9 @@ def test_the_api_is_a_page_behind_a_key(served: Served) -> None:
     assert {"RecommendationRequest", "Range", "Problem"} <= links
 
 
-def _fuzz(operation: schemathesis.APIOperation) -> None:
+def _fuzz(operation: "schemathesis.APIOperation") -> None:
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     @given(case=operation.as_strategy())
     @settings(
         max_examples=NUM_EXAMPLES,
@@ -55,7 +64,7 @@ def _fuzz(operation: schemathesis.APIOperation) -> None:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def sent(case: schemathesis.Case) -> None:
+    def sent(case: "schemathesis.Case") -> None:
         case.call_and_validate(
             headers={"Authorization": f"Bearer {KEY}"},
             excluded_checks=[positive_data_acceptance] if operation.label in BY_MODEL else None,

@@ -58,9 +58,7 @@ def short(config: MetaTrainConfig) -> MetaTrainConfig:
 
 
 def tasks(objective: Objective) -> TaskSet:
-    config = SyntheticConfig(
-        num_users=90, num_items=60, rows_per_user=(8, 20), objective=objective
-    )
+    config = SyntheticConfig(num_users=90, num_items=60, rows_per_user=(8, 20), objective=objective)
     return write_task_set(generate(config, seed=0), MemoryFolder())
 
 
