@@ -94,4 +94,4 @@ if __name__ == "__main__":
     except UserError as refused:
         sys.stderr.write(f"error: {refused}\n")
         sys.exit(2)
-    sys.stdout.write(f"{len(given)} accounts read MLflow, {len(made)} of them new\n")
+    sys.stdout.write(f"Accounts that read MLflow: {len(given)}; new: {len(made)}.\n")
