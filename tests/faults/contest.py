@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 import forked_command
 import numpy as np
+import psutil
 import pytest
 from object_store import BUCKET, CREDENTIALS
 
@@ -121,8 +122,13 @@ class Running:
             return f"{self._name}: exit {code}\n{self._printed.read().decode()}" if code else ""
 
     def kill(self) -> None:
-        """Kill the process, as `kill -9` does."""
-        self.process.kill()
+        """Kill the process, as `kill -9` does, and wait for the end of the one that it watches,
+        which Linux kills with it, but not before it is that one's turn."""
+        assert self.process.pid is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            watched = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            assert not psutil.wait_procs(watched, timeout=60)[1]
         self.process.join()
         self._printed.close()
 
