@@ -78,17 +78,18 @@ class Workspace(Folder):
     def working_on(self, name: str | None = None) -> Iterator[None]:
         """Be the only one that does a long piece of work within the block; others may write.
 
+        Temporary files of killed commands are deleted first.
+
         Args:
             name: of the work, such as the step and its key; if None, a unique name.
 
         Raises:
             WorkspaceBusyError: if another process does it for longer than this one waits.
         """
-        with (
-            self._writers.working_on(name or uuid.uuid4().hex),
-            temporary.tempfile_in(self._temporaries()),
-        ):
-            yield
+        with self._writers.working_on(name or uuid.uuid4().hex):
+            temporary.sweep(self._temporaries())
+            with temporary.tempfile_in(self._temporaries()):
+                yield
 
     def check_format(self) -> "Workspace":
         """Return this workspace. Raises UserError if a later version of recmeta made it."""
@@ -105,7 +106,7 @@ class Workspace(Folder):
         """Yield a temporary folder of this machine, which is deleted after the block.
 
         It is in the workspace where that is local, as whatever `tempfile` makes within `writing`
-        and `working_on`. Should the process be killed, the next command that writes deletes it.
+        and `working_on`. Should the process be killed, the next command that works or writes here deletes it.
         """
         with (
             temporary.tempfile_in(self._temporaries()),
